@@ -1,0 +1,384 @@
+"""The engine port: what a commerce engine does for a shopper, in values of our own.
+
+The required port is small: carts, and handing a guest's cart to a customer. Catalogue, orders and customers are further
+protocols that an engine may also satisfy. Money is always an integer in the currency's minor unit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from shopkeeper.storage.database import Unit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units (cents, pence) of an ISO 4217 currency."""
+
+    amount: int
+    currency: str
+
+    def __mul__(self, quantity: int) -> "Money":
+        return Money(self.amount * quantity, self.currency)
+
+    def __add__(self, other: "Money") -> "Money":
+        if other.currency != self.currency:
+            raise ValueError(f"{self.currency} and {other.currency} cannot be added")
+        return Money(self.amount + other.amount, self.currency)
+
+
+class ShopperKind(StrEnum):
+    """Whose cart it is."""
+
+    GUEST = "guest"
+    CUSTOMER = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class Shopper:
+    """Who shops, in which store: a guest by the id in their sealed token, or a customer by the identity's id."""
+
+    kind: ShopperKind
+    id: str
+    store: str
+    currency: str = "EUR"
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an engine learns of an identity."""
+
+    identity_id: str
+    email: str | None
+    first_name: str | None = None
+    last_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """The engine's record for an identity."""
+
+    id: str
+    identity_id: str
+    email: str | None
+    first_name: str | None
+    last_name: str | None
+    created_at: datetime
+
+
+# -- catalogue ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A shelf of the shop."""
+
+    id: str
+    name: str
+    slug: str
+    description: str = ""
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What is put into a cart: a product in one size, colour or the like."""
+
+    id: str
+    sku: str
+    name: str
+    attributes: Mapping[str, str]
+    price: Money
+    list_price: Money
+    stock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product with its variants, priced in one currency."""
+
+    id: str
+    slug: str
+    name: str
+    description: str
+    category_ids: tuple[str, ...]
+    picture: str | None
+    attributes: Mapping[str, str]
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of many, and where to go on. `cursor` is the engine's own; doors seal it."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+    total: int | None = None
+
+
+class Sort(StrEnum):
+    """How products are ordered."""
+
+    RELEVANCE = "relevance"
+    NAME = "name"
+    PRICE_ASC = "price_asc"
+    PRICE_DESC = "price_desc"
+
+
+class Catalogue(Protocol):
+    """Products and categories, each in one store and one currency. A product without a price in it is not shown."""
+
+    async def find_products(
+        self,
+        unit: Unit,
+        shopper: Shopper,
+        *,
+        text: str | None = None,
+        category_id: str | None = None,
+        sort: Sort = Sort.RELEVANCE,
+        offset: int = 0,
+        limit: int = 20,
+    ) -> Page[Product]:
+        """Products by keyword and category; an empty text finds all. `total` is not counted beyond 1,000."""
+        ...
+
+    async def products(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, Product]:
+        """Products by id or slug, in one query; unknown ones are left out."""
+        ...
+
+    async def variants(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, tuple[Product, Variant]]:
+        """Variants by id or SKU with their products, in one query; unknown ones are left out."""
+        ...
+
+    async def categories(self, unit: Unit, shopper: Shopper) -> Sequence[Category]:
+        """Every category, parents before children."""
+        ...
+
+
+# -- carts -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """So many of one variant. The unit price is today's, until the order is placed."""
+
+    id: str
+    variant_id: str
+    quantity: int
+    price: Money
+    list_price: Money
+
+    @property
+    def total(self) -> Money:
+        return self.price * self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Cart:
+    """A cart, its lines in the order they were added, and totals computed here and nowhere else."""
+
+    id: str
+    owner: Shopper
+    currency: str
+    lines: tuple[Line, ...]
+    version: int
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def quantity(self) -> int:
+        return sum(line.quantity for line in self.lines)
+
+    @property
+    def total(self) -> Money:
+        return Money(sum(line.total.amount for line in self.lines), self.currency)
+
+    @property
+    def list_total(self) -> Money:
+        return Money(sum(line.list_price.amount * line.quantity for line in self.lines), self.currency)
+
+
+class MergeMode(StrEnum):
+    """What becomes of a guest's cart at sign-in."""
+
+    MERGE = "merge"
+    REPLACE = "replace"
+    KEEP = "keep"
+    """The guest's cart is left alone, beside the customer's."""
+
+
+class Change(StrEnum):
+    """What happened to one line of the guest's cart."""
+
+    ADDED = "added"
+    RAISED = "raised"
+    UNCHANGED = "unchanged"
+    LIMITED_BY_STOCK = "limited_by_stock"
+    OUT_OF_STOCK = "out_of_stock"
+    NO_PRICE_IN_CURRENCY = "no_price_in_currency"
+    REPLACED = "replaced"
+    """A line of the customer's former cart that gave way to the guest's cart."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineReport:
+    """One line of the report of a hand-over: nothing is dropped silently."""
+
+    variant_id: str
+    before: int
+    wanted: int
+    after: int
+    change: Change
+
+
+class Outcome(StrEnum):
+    """What became of the guest's cart as a whole."""
+
+    MERGED = "merged"
+    ADOPTED = "adopted"
+    """The customer had no cart: the guest's became theirs, under its own id."""
+    REPLACED = "replaced"
+    KEPT = "kept"
+    NOTHING = "nothing"
+    """There was no guest cart to hand over."""
+    ALREADY_DONE = "already_done"
+    """This hand-over was done before; this is its report again."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The report of a guest's cart becoming a customer's."""
+
+    outcome: Outcome
+    cart_id: str | None
+    lines: tuple[LineReport, ...] = field(default_factory=tuple)
+
+
+class Carts(Protocol):
+    """The carts of guests and customers. A cart of somebody else is refused with `NotYours`, whether it exists or not.
+
+    A cart that was merged into another keeps resolving to that other one, for its owner.
+    """
+
+    async def current(self, unit: Unit, shopper: Shopper) -> Cart | None:
+        """The shopper's latest active cart."""
+        ...
+
+    async def require(self, unit: Unit, shopper: Shopper, cart_id: str) -> Cart:
+        """A cart of the shopper's by id. Raises `NotYours`."""
+        ...
+
+    async def create(self, unit: Unit, shopper: Shopper) -> Cart:
+        """A new cart in the shopper's currency, which stays its currency."""
+        ...
+
+    async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
+        """Adds to a cart (the current one, or a new one, where none is named). Raises `NotYours`, `OutOfStock`."""
+        ...
+
+    async def change(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str, quantity: int) -> Cart:
+        """Sets a line's quantity; 0 removes it. Raises `NotYours`, `NotFound`, `OutOfStock`."""
+        ...
+
+    async def remove(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str) -> Cart:
+        """Takes a line out. Raises `NotYours`, `NotFound`."""
+        ...
+
+    async def hand_over(
+        self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
+    ) -> HandOver:
+        """Makes the guest's cart the customer's. Once per (guest, customer): asking again gives the same report.
+
+        Raises `NotYours` where `cart_id` is not the guest's.
+        """
+        ...
+
+
+# -- orders and customers ----------------------------------------------------------------------------------------------
+
+
+class OrderState(StrEnum):
+    """How far an order has come."""
+
+    DRAFT = "draft"
+    PLACED = "placed"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """A line as it was ordered: name and price are copied, so that later changes of the catalogue change no order."""
+
+    id: str
+    variant_id: str
+    sku: str
+    name: str
+    quantity: int
+    price: Money
+
+    @property
+    def total(self) -> Money:
+        return self.price * self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was ordered, by whom, for how much."""
+
+    id: str
+    number: str
+    customer_id: str
+    store: str
+    state: OrderState
+    lines: tuple[OrderLine, ...]
+    total: Money
+    cart_id: str
+    created_at: datetime
+    placed_at: datetime | None
+
+
+class Orders(Protocol):
+    """Orders of signed-in customers."""
+
+    async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
+        """A draft order of a cart; asking again for an unchanged cart gives the same draft. Raises `NotYours`, `CartEmpty`."""
+        ...
+
+    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str) -> Order:
+        """Places a draft: takes the stock, closes the cart. Placing twice changes nothing. Raises `NotYours`, `OutOfStock`."""
+        ...
+
+    async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
+        """The shopper's orders, newest first."""
+        ...
+
+    async def require_order(self, unit: Unit, shopper: Shopper, order_id: str) -> Order:
+        """One of the shopper's orders, by id. Raises `NotYours`."""
+        ...
+
+
+class Customers(Protocol):
+    """The engine's customers."""
+
+    async def ensure(self, unit: Unit, shopper: Shopper, profile: Profile) -> Customer:
+        """The customer of an identity, made or brought up to date."""
+        ...
+
+    async def customer(self, unit: Unit, shopper: Shopper) -> Customer | None:
+        """The customer who is shopping."""
+        ...
+
+
+class Engine(Protocol):
+    """A commerce engine."""
+
+    name: str
+    catalogue: Catalogue
+    carts: Carts
+    orders: Orders
+    customers: Customers

@@ -1,0 +1,1 @@
+"""Ways of proving who one is, one file each."""

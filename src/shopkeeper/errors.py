@@ -1,0 +1,272 @@
+"""The error tree: every refusal of the house, drawn here.
+
+    Refusal                      code, status, sentence
+    ├── BadRequest               400
+    │   ├── MalformedBody            the body cannot be read
+    │   ├── UnknownField             a field nobody asked for, where those are refused
+    │   ├── InvalidInput             a value breaks a rule
+    │   ├── InvalidCursor            a page token that is not ours
+    │   ├── SessionAlreadyAvailable  signed in already
+    │   ├── FlowDisabled             switched off by configuration
+    │   ├── ReturnToForbidden        return_to is not on the allow-list
+    │   └── StoreUnknown             no such store or tenant
+    ├── Unauthenticated          401 nobody is signed in
+    │   ├── SessionInactive          a session is needed
+    │   ├── FirstFactorRequired      aal2 asked for without a session
+    │   ├── InvalidCredentials       wrong account or password, never said which
+    │   ├── IdentityDisabled         the account is switched off
+    │   ├── AdminKeyRequired         the admin API needs a key
+    │   └── TokenInvalid             a token that is not ours, ended, or used up
+    ├── Forbidden                403
+    │   ├── CsrfViolation            the request was not made by our own page
+    │   └── NotYours                 it belongs to somebody else
+    ├── NotFound                 404
+    ├── MethodNotAllowed         405
+    ├── Conflict                 409
+    ├── FlowExpired              410 carries when, and the flow that replaces it
+    ├── TooLarge                 413
+    ├── TooManyRequests          429 carries when to come back
+    ├── Broken                   500 our fault
+    ├── UpstreamFailed           502 somebody else's fault
+    └── Busy                     503 carries when to come back
+
+A refusal is raised deep inside and rendered once, at the door, in the shape of that door's contract. `code` is for
+programs and never changes; `status` is for HTTP; `message` is the sentence for people; `reason` says what to do about
+this very case. None of them ever holds a secret.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+
+class Refusal(Exception):
+    """Anything we say no to. Never raised itself."""
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 500
+    message: ClassVar[str] = "The request was refused."
+    graphql_code: ClassVar[str | None] = None
+    named_in_kratos: ClassVar[bool] = True
+    """Whether Kratos' contract puts the code into the body; where it does not, it goes into a header only."""
+
+    def __init__(self, reason: str | None = None, *, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(reason or self.message)
+        self.reason = reason
+        self.details = dict(details or {})
+
+    @property
+    def sentence(self) -> str:
+        """The most specific sentence there is."""
+        return self.reason or self.message
+
+
+class BadRequest(Refusal):
+    """The request cannot be served as it is."""
+
+    code, status, named_in_kratos = "bad_request", 400, False
+    message = "The request was malformed or contained invalid parameters."
+
+
+class MalformedBody(BadRequest):
+    """The body is not what its content type says, or nests too deep, or has too many fields."""
+
+    code = "malformed_body"
+    message = "The request body could not be read."
+
+
+class UnknownField(BadRequest):
+    """A field nobody knows, in admin or GraphQL input."""
+
+    code = "unknown_field"
+    message = "The request body has a field that is not known here."
+
+
+class InvalidInput(BadRequest):
+    """A value breaks a rule; the reason names the field and the rule."""
+
+    code = "invalid_input"
+
+
+class InvalidCursor(BadRequest):
+    """A page token that we did not seal, or for another list."""
+
+    code = "invalid_page_token"
+
+
+class SessionAlreadyAvailable(BadRequest):
+    """A login or registration was opened by somebody who is signed in."""
+
+    code, named_in_kratos = "session_already_available", True
+    message = "You are signed in already; sign out first, or ask for a refresh."
+
+
+class FlowDisabled(BadRequest):
+    """The flow is switched off in the configuration."""
+
+    code, named_in_kratos = "self_service_flow_disabled", True
+    message = "This flow is switched off here."
+
+
+class ReturnToForbidden(BadRequest):
+    """`return_to` leads to a place that is not on the allow-list."""
+
+    code, named_in_kratos = "self_service_flow_return_to_forbidden", True
+    message = "The return address is not on the list of allowed addresses."
+
+
+class StoreUnknown(BadRequest):
+    """The store or tenant headers name nothing that is configured."""
+
+    code, named_in_kratos = "store_unknown", True
+    graphql_code = "STORE_UNKNOWN"
+    message = "There is no such store here."
+
+
+class Unauthenticated(Refusal):
+    """Nobody is signed in, and somebody has to be."""
+
+    code, status, named_in_kratos = "unauthenticated", 401, False
+    graphql_code = "UNAUTHENTICATED"
+    message = "This needs authentication: sign in first."
+
+
+class SessionInactive(Unauthenticated):
+    """A valid session is needed and there is none."""
+
+    code, named_in_kratos = "session_inactive", True
+    message = "No active session was found with this request."
+
+
+class FirstFactorRequired(Unauthenticated):
+    """A second factor was asked for by somebody without a session."""
+
+    code, named_in_kratos = "session_aal1_required", True
+    message = "Sign in with a first factor before asking for a second."
+
+
+class InvalidCredentials(Unauthenticated):
+    """Wrong account or wrong password: the same answer for both, whatever the door."""
+
+    code = "invalid_credentials"
+    message = "Authentication failed: the e-mail address or the password is not right."
+
+
+class IdentityDisabled(Unauthenticated):
+    """The right password for an account that is switched off."""
+
+    code = "identity_disabled"
+    message = "This account has been switched off."
+
+
+class AdminKeyRequired(Unauthenticated):
+    """An admin call without a valid API key."""
+
+    code, named_in_kratos = "admin_key_required", True
+    message = "The admin API needs a valid key: send it as 'Authorization: Bearer <key>'."
+
+
+class TokenInvalid(Unauthenticated):
+    """A token that is not ours, was changed, has ended, or was used up."""
+
+    code, named_in_kratos = "token_invalid", True
+    graphql_code = "TOKEN_INVALID"
+    message = "The access token is not valid any more: ask for a new one at /signin."
+
+
+class Forbidden(Refusal):
+    """Known, and not allowed."""
+
+    code, status = "forbidden", 403
+    graphql_code = "FORBIDDEN"
+    message = "You are not allowed to do this."
+
+
+class CsrfViolation(Forbidden):
+    """The anti-CSRF cookie and the token in the body do not belong together, or one is missing."""
+
+    code = "security_csrf_violation"
+    message = "The request could not be told from one made by another site."
+
+
+class NotYours(Forbidden):
+    """It exists, or not; either way it is not the caller's."""
+
+    code = "not_yours"
+    message = "This belongs to somebody else, or does not exist."
+
+
+class NotFound(Refusal):
+    """No such thing."""
+
+    code, status, named_in_kratos = "not_found", 404, False
+    message = "The requested resource could not be found."
+
+
+class MethodNotAllowed(Refusal):
+    """The path exists, the verb does not."""
+
+    code, status, named_in_kratos = "method_not_allowed", 405, False
+    message = "This path does not answer this method."
+
+
+class Conflict(Refusal):
+    """It collides with something that exists."""
+
+    code, status, named_in_kratos = "conflict", 409, False
+    message = "This conflicts with something that exists already."
+
+
+class FlowExpired(Refusal):
+    """The conversation took too long or is finished; open a new one."""
+
+    code, status = "self_service_flow_expired", 410
+    message = "This conversation has ended; start a new one."
+
+    def __init__(self, reason: str, *, expired_at: datetime, use_flow_id: str | None = None, **details: Any) -> None:
+        super().__init__(reason, details=details)
+        self.expired_at = expired_at
+        self.use_flow_id = use_flow_id
+
+
+class TooLarge(Refusal):
+    """The body is larger than what we read."""
+
+    code, status = "body_too_large", 413
+    message = "The request body is too large."
+
+
+class _ComeBack(Refusal):
+    def __init__(self, reason: str | None = None, *, retry_after: int) -> None:
+        super().__init__(reason)
+        self.retry_after = max(1, retry_after)
+
+
+class TooManyRequests(_ComeBack):
+    """Too many tries; `retry_after` seconds to wait."""
+
+    code, status = "too_many_requests", 429
+    graphql_code = "TOO_MANY_REQUESTS"
+    message = "Too many attempts; wait a moment and try again."
+
+
+class Broken(Refusal):
+    """Something failed that should not have. The cause is in the log, under the request's id."""
+
+    code, status, named_in_kratos = "internal_error", 500, False
+    message = "Something went wrong on our side; the request id leads to the cause in the log."
+
+
+class UpstreamFailed(Refusal):
+    """A service that we depend on did not answer as it should."""
+
+    code, status = "upstream_failed", 502
+    message = "A service this depends on did not answer."
+
+
+class Busy(_ComeBack):
+    """There is more work than we take on; `retry_after` seconds to wait."""
+
+    code, status = "busy", 503
+    graphql_code = "BUSY"
+    message = "The server is busy; try again in a moment."

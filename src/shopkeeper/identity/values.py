@@ -1,0 +1,130 @@
+"""An identity as the rest of the house sees it: frozen values, no rows. Shapes follow Kratos' identity object."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Aal(StrEnum):
+    """Authenticator assurance level (NIST SP 800-63B): one factor, or two."""
+
+    AAL1 = "aal1"
+    AAL2 = "aal2"
+
+
+class State(StrEnum):
+    """Whether an identity may sign in."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
+class Via(StrEnum):
+    """How an address is reached."""
+
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class AddressStatus(StrEnum):
+    """How far the verification of an address has come."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request comes from, as far as we believe it."""
+
+    ip: str
+    user_agent: str = ""
+    port: int | None = None
+
+    @property
+    def address(self) -> str:
+        """The address as Kratos prints it in a device."""
+        return f"{self.ip}:{self.port}" if self.port is not None else self.ip
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiableAddress:
+    """An address whose owner may prove that it is theirs."""
+
+    id: UUID
+    value: str
+    via: Via
+    verified: bool
+    status: AddressStatus
+    verified_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryAddress:
+    """An address by which an account is recovered."""
+
+    id: UUID
+    value: str
+    via: Via
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What proves an identity. `config` is the method's own and may hold hashes: it leaves the house for admins only."""
+
+    type: str
+    identifiers: tuple[str, ...]
+    config: Mapping[str, Any]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person's account."""
+
+    id: UUID
+    schema_id: str
+    state: State
+    state_changed_at: datetime
+    traits: Mapping[str, Any]
+    metadata_public: Any
+    metadata_admin: Any
+    external_id: str | None
+    verifiable_addresses: tuple[VerifiableAddress, ...]
+    recovery_addresses: tuple[RecoveryAddress, ...]
+    created_at: datetime
+    updated_at: datetime
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        return self.state is State.ACTIVE
+
+    @property
+    def email(self) -> str | None:
+        """The first e-mail address: verifiable ones first, then those for recovery, then the trait of that name."""
+        addresses: tuple[VerifiableAddress | RecoveryAddress, ...] = (
+            *self.verifiable_addresses,
+            *self.recovery_addresses,
+        )
+        for address in addresses:
+            if address.via is Via.EMAIL:
+                return address.value
+        trait = self.traits.get("email")
+        return trait if isinstance(trait, str) else None
+
+    @property
+    def email_verified(self) -> bool:
+        """Whether that address was proven by its owner."""
+        email = self.email
+        return any(address.verified and address.value == email for address in self.verifiable_addresses)

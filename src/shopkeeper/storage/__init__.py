@@ -1,0 +1,1 @@
+"""Where things are kept: the database and its unit of work, the cache, the outbox, the migrations."""

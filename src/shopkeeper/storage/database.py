@@ -1,0 +1,191 @@
+"""The database and the unit of work: one transaction per request, opened by the door, by its first write.
+
+Until a unit writes, each of its reads runs alone on a connection that goes straight back to the pool; so nothing is
+held while a password is hashed or another server is asked. The first write (or `begin`) opens the transaction, and all
+that follows runs inside it. Returning commits, raising rolls back.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable, Row, Select, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+AfterCommit = Callable[[], Awaitable[None]]
+
+
+class Unit:
+    """One unit of work. Rooms read and write through it; only the door that opened it ends it."""
+
+    def __init__(self, reads: AsyncEngine, writes: AsyncEngine) -> None:
+        self._reads, self._writes = reads, writes
+        self._open: AsyncConnection | None = None
+        self._after_commit: list[AfterCommit] = []
+        self._always: list[Executable] = []
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._writes.dialect.name
+
+    async def all(self, query: Executable) -> Sequence[Row[Any]]:
+        """Every row of a query."""
+        return (await self._read(query)).all()
+
+    async def first(self, query: Executable) -> Row[Any] | None:
+        """The first row of a query, or none."""
+        return (await self._read(query)).first()
+
+    async def scalar(self, query: Executable) -> Any:
+        """The first column of the first row, or none."""
+        return (await self._read(query)).scalar()
+
+    async def write(self, statement: Executable, rows: Sequence[dict[str, Any]] | None = None) -> CursorResult[Any]:
+        """Executes a statement inside the transaction, which it opens if need be.
+
+        Raises SQLAlchemy's `IntegrityError` where a constraint breaks; `broken_constraint` tells which.
+        """
+        await self.begin()
+        assert self._open is not None  # noqa: S101 - `begin` has just opened it; this tells the type checker
+        return await self._open.execute(statement, rows)
+
+    async def begin(self) -> None:
+        """Opens the transaction now: what is read from here on stays true until the end, given row locks."""
+        if self._open is None:
+            self._open = await self._writes.connect()
+            await self._open.begin()
+
+    def after_commit(self, action: AfterCommit) -> None:
+        """Does something once the change is safe: publish an invalidation, wake the outbox. Not done on rollback."""
+        self._after_commit.append(action)
+
+    def always(self, statement: Executable) -> None:
+        """Writes at the end whether the unit commits or rolls back: the audit of a refused attempt."""
+        self._always.append(statement)
+
+    async def _read(self, query: Executable) -> CursorResult[Any]:
+        if self._open is not None:
+            return await self._open.execute(query)
+        async with self._reads.connect() as connection:
+            return await connection.execute(query)
+
+    async def _commit(self) -> None:
+        for statement in self._always:
+            await self.write(statement)
+        if self._open is not None:
+            await self._open.commit()
+            await self._open.close()
+            self._open = None
+
+    async def _announce(self) -> None:
+        for action in self._after_commit:
+            await action()
+
+    async def _roll_back(self) -> None:
+        if self._open is not None:
+            try:
+                await self._open.rollback()
+            finally:
+                await self._open.close()
+                self._open = None
+        if self._always:
+            async with self._writes.begin() as connection:
+                for statement in self._always:
+                    await connection.execute(statement)
+
+
+class Database:
+    """SQLite or PostgreSQL behind the same few verbs.
+
+    Args:
+        url: an SQLAlchemy URL with an async driver: `sqlite+aiosqlite:///path`, `postgresql+asyncpg://…`.
+        pool_size: connections for reading and, on PostgreSQL, as many again for transactions. SQLite has one writer.
+        connect_args: passed to the driver.
+    """
+
+    def __init__(self, url: str | URL, *, pool_size: int = 10, connect_args: dict[str, Any] | None = None) -> None:
+        self.url = make_url(url)
+        self.kind = self.url.get_backend_name()
+        arguments = dict(connect_args or {})
+        writers = 1 if self.kind == "sqlite" else pool_size
+        self._reads = create_async_engine(
+            self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", connect_args=arguments
+        )
+        self._writes = create_async_engine(self.url, pool_size=writers, max_overflow=0, connect_args=arguments)
+        if self.kind == "sqlite":
+            _prepare_sqlite(self._reads, self._writes)
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[Unit]:
+        """Opens a unit of work: commits on return, rolls back on any exception.
+
+        >>> async with database.unit() as unit:  # doctest: +SKIP
+        ...     await carts.add_line(unit, cart, line)
+        """
+        unit = Unit(self._reads, self._writes)
+        try:
+            yield unit
+            await unit._commit()
+        except BaseException:
+            await unit._roll_back()
+            raise
+        await unit._announce()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A bare transaction, for migrations and bulk loading."""
+        async with self._writes.begin() as connection:
+            yield connection
+
+    async def ping(self) -> None:
+        """Raises what the driver raises when the database does not answer."""
+        async with self._reads.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        await self._reads.dispose()
+        await self._writes.dispose()
+
+
+def broken_constraint(error: IntegrityError) -> str:
+    """Names what an `IntegrityError` broke: the constraint on PostgreSQL, `table.column` on SQLite.
+
+    The database decides uniqueness; the room that wrote translates what broke into its own refusal.
+    """
+    original: Any = getattr(error.orig, "__cause__", None) or error.orig
+    named = getattr(original, "constraint_name", None)
+    return str(named or error.orig)
+
+
+def _prepare_sqlite(reads: AsyncEngine, writes: AsyncEngine) -> None:
+    """WAL, foreign keys, and one `BEGIN IMMEDIATE` per transaction so that a writer never has to upgrade its lock."""
+    for engine in (reads, writes):
+        event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(writes.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "busy_timeout=10000",
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "cache_size=-16000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file behind an SQLite URL."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+__all__ = ["Database", "Select", "Unit", "broken_constraint", "sqlite_path"]

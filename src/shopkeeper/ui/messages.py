@@ -1,0 +1,98 @@
+"""The numbered catalogue of everything a customer reads in a form. Numbers and contexts are Kratos' (contract page
+section 2.9) and never change; the sentences are ours, and are what translators translate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Kind = Literal["info", "error", "success"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One sentence to a customer: its number for programs, its text for people, its context for translators."""
+
+    id: int
+    type: Kind
+    text: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The message as JSON; the context is left out where there is none."""
+        wire: dict[str, Any] = {"id": self.id, "text": self.text, "type": self.type}
+        return {**wire, "context": dict(self.context)} if self.context else wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "Message":
+        """The message that `to_wire` wrote."""
+        return cls(wire["id"], wire["type"], wire["text"], wire.get("context", {}))
+
+
+CATALOGUE: Mapping[int, tuple[Kind, str]] = {
+    1010001: ("info", "Sign in"),
+    1010003: ("info", "Please confirm that it is you."),
+    1010004: ("info", "Please give your second proof."),
+    1010022: ("info", "Sign in with password"),
+    1040001: ("info", "Sign up"),
+    1040008: ("info", "Back"),
+    1040009: ("info", "Choose how you would like to sign in from now on."),
+    1070001: ("info", "Password"),
+    1070002: ("info", "{title}"),
+    1070004: ("info", "ID"),
+    1070009: ("info", "Continue"),
+    4000001: ("error", "{reason}"),
+    4000002: ("error", "Please fill in: {property}."),
+    4000003: ("error", "This needs at least {min_length} characters; it has {actual_length}."),
+    4000004: ("error", "This does not have the expected form ({pattern})."),
+    4000005: ("error", "This password cannot be used: {reason}."),
+    4000006: ("error", "The account or the password is not right. Please check both for slips."),
+    4000007: ("error", "There is an account with this address or name already. Sign in instead."),
+    4000009: ("error", "Nothing in the form can serve to sign in: give an e-mail address or a name."),
+    4000017: ("error", "This may have {max_length} characters at most; it has {actual_length}."),
+    4000018: ("error", "This must be {minimum} or more; it is {actual}."),
+    4000019: ("error", "This must be more than {exclusive_minimum}; it is {actual}."),
+    4000020: ("error", "This must be {maximum} or less; it is {actual}."),
+    4000021: ("error", "This must be less than {exclusive_maximum}; it is {actual}."),
+    4000022: ("error", "This must be a multiple of {base}; it is {actual}."),
+    4000023: ("error", "This takes {max_items} entries at most; it has {actual_items}."),
+    4000024: ("error", "This needs at least {min_items} entries; it has {actual_items}."),
+    4000025: ("error", "Two of these entries are the same."),
+    4000026: ("error", "This should be of type {allowed_types}, and is not."),
+    4000029: ("error", "This must be {expected}."),
+    4000030: ("error", "This must have one set value."),
+    4000031: ("error", "The password is too much like the name or address that you sign in with."),
+    4000032: ("error", "The password needs at least {min_length} characters; this one has {actual_length}."),
+    4000033: ("error", "The password may have {max_length} characters at most; this one has {actual_length}."),
+    4000034: ("error", "This password is known from data breaches. Please choose another one."),
+    4000036: ("error", "The form was changed in the meantime. Please check it and try again."),
+    4000037: ("error", "There is no such account, or it has no way to sign in yet."),
+    4000040: ("error", "This is not an e-mail address: {value}"),
+    4000041: ("error", "This is not a phone number: {value}"),
+    4010001: ("error", "This sign-in form has run out. Please try again."),
+    4010002: ("error", "There is no such way to sign in."),
+    4010003: ("error", "There is no such way to sign up."),
+    4040001: ("error", "This sign-up form has run out. Please try again."),
+}
+"""Number to kind and sentence. A placeholder is a key of the message's context."""
+
+
+def message(number: int, **context: Any) -> Message:
+    """A message of the catalogue, its placeholders filled from the context.
+
+    >>> message(4000002, property="email").text
+    'Please fill in: email.'
+    """
+    kind, text = CATALOGUE[number]
+    return Message(number, kind, text.format_map(_Printable(context)), context)
+
+
+def expired(number: int, at: datetime, now: datetime) -> Message:
+    """A message that a flow has run out; clients read when."""
+    return message(number, expired_at=at.isoformat(), expired_at_unix=int(at.timestamp()), since=str(now - at))
+
+
+class _Printable(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
