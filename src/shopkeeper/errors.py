@@ -45,13 +45,16 @@ class Refusal(Exception):
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 500
-    message: ClassVar[str] = "The request was refused."
+    message: str = "The request was refused."
     graphql_code: ClassVar[str | None] = None
     named_in_kratos: ClassVar[bool] = True
     """Whether Kratos' contract puts the code into the body; where it does not, it goes into a header only."""
 
-    def __init__(self, reason: str | None = None, *, details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(reason or self.message)
+    def __init__(
+        self, reason: str | None = None, *, message: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(reason or message or self.message)
+        self.message = message or self.message
         self.reason = reason
         self.details = dict(details or {})
 
@@ -177,7 +180,7 @@ class TokenInvalid(Unauthenticated):
 class Forbidden(Refusal):
     """Known, and not allowed."""
 
-    code, status = "forbidden", 403
+    code, status, named_in_kratos = "forbidden", 403, False
     graphql_code = "FORBIDDEN"
     message = "You are not allowed to do this."
 
@@ -185,14 +188,14 @@ class Forbidden(Refusal):
 class CsrfViolation(Forbidden):
     """The anti-CSRF cookie and the token in the body do not belong together, or one is missing."""
 
-    code = "security_csrf_violation"
+    code, named_in_kratos = "security_csrf_violation", True
     message = "The request could not be told from one made by another site."
 
 
 class NotYours(Forbidden):
     """It exists, or not; either way it is not the caller's."""
 
-    code = "not_yours"
+    code, named_in_kratos = "not_yours", True
     message = "This belongs to somebody else, or does not exist."
 
 

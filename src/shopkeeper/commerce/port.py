@@ -1,14 +1,15 @@
 """The engine port: what a commerce engine does for a shopper, in values of our own.
 
 The required port is small: carts, and handing a guest's cart to a customer. Catalogue, orders and customers are further
-protocols that an engine may also satisfy. Money is always an integer in the currency's minor unit.
+protocols that an engine may also satisfy. Money is always an integer in the currency's minor unit. The refusals that
+the docstrings name are in `refusals.py` and in the house's `errors.py`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from shopkeeper.storage.database import Unit
 
@@ -40,7 +41,10 @@ class ShopperKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shopper:
-    """Who shops, in which store: a guest by the id in their sealed token, or a customer by the identity's id."""
+    """Who shops, in which store: a guest by the id in their sealed token, or a customer by the identity's id.
+
+    `currency` is that of new carts and of prices in the catalogue; a cart that exists keeps its own.
+    """
 
     kind: ShopperKind
     id: str
@@ -76,13 +80,14 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A shelf of the shop."""
+    """A shelf of the shop. `picture` is a URL, or the name of one of the shop's own pictures."""
 
     id: str
     name: str
     slug: str
     description: str = ""
     parent_id: str | None = None
+    picture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product with its variants, priced in one currency."""
+    """A product with its variants, priced in one currency. `picture` is a URL, or the name of one of the shop's own."""
 
     id: str
     slug: str
@@ -110,11 +115,15 @@ class Product:
     picture: str | None
     attributes: Mapping[str, str]
     variants: tuple[Variant, ...]
+    picture_alt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of many, and where to go on. `cursor` is the engine's own; doors seal it."""
+    """Some of many, and where to go on. `cursor` is the engine's own; doors seal it.
+
+    `total` stops at 1,000, which then means "1,000 or more": counting further would cost more than it tells.
+    """
 
     items: tuple[T, ...]
     cursor: str | None = None
@@ -144,7 +153,10 @@ class Catalogue(Protocol):
         offset: int = 0,
         limit: int = 20,
     ) -> Page[Product]:
-        """Products by keyword and category; an empty text finds all. `total` is not counted beyond 1,000."""
+        """Products that hold every word of the text, in a category (by id or slug) and those below it.
+
+        Text and category may be left out. Raises `InvalidInput` where `offset` or `limit` is out of bounds.
+        """
         ...
 
     async def products(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, Product]:
@@ -180,7 +192,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Cart:
-    """A cart, its lines in the order they were added, and totals computed here and nowhere else."""
+    """A cart, its lines in the order they were added, and totals computed here and nowhere else.
+
+    `version` grows with every change of the cart. `active` ends when it is ordered.
+    """
 
     id: str
     owner: Shopper
@@ -224,11 +239,16 @@ class Change(StrEnum):
     NO_PRICE_IN_CURRENCY = "no_price_in_currency"
     REPLACED = "replaced"
     """A line of the customer's former cart that gave way to the guest's cart."""
+    LEFT = "left"
+    """The line stays in the guest's cart; nothing was handed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineReport:
-    """One line of the report of a hand-over: nothing is dropped silently."""
+    """One line of the report of a hand-over: nothing is dropped silently.
+
+    `before` and `after` are the quantities in the customer's cart, `wanted` is what the hand-over asked for.
+    """
 
     variant_id: str
     before: int
@@ -253,7 +273,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """The report of a guest's cart becoming a customer's."""
+    """The report of a guest's cart becoming a customer's. `cart_id` is the cart the customer has after it, if any."""
 
     outcome: Outcome
     cart_id: str | None
@@ -267,35 +287,45 @@ class Carts(Protocol):
     """
 
     async def current(self, unit: Unit, shopper: Shopper) -> Cart | None:
-        """The shopper's latest active cart."""
+        """The shopper's active cart that changed last."""
         ...
 
     async def require(self, unit: Unit, shopper: Shopper, cart_id: str) -> Cart:
-        """A cart of the shopper's by id. Raises `NotYours`."""
+        """A cart of the shopper's by id, active or ordered. Raises `NotYours`."""
         ...
 
     async def create(self, unit: Unit, shopper: Shopper) -> Cart:
-        """A new cart in the shopper's currency, which stays its currency."""
+        """A new cart in the shopper's currency, which stays its currency. Raises `TokenInvalid` as `add` does."""
         ...
 
     async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
-        """Adds to a cart (the current one, or a new one, where none is named). Raises `NotYours`, `OutOfStock`."""
+        """Adds a variant (by id or SKU) to a cart: the current one, or a new one, where none is named.
+
+        Raises `NotYours`, `NotFound`, `QuantityInvalid`, `OutOfStock`, `CurrencyMismatch`, `CartFull`, `CartClosed`;
+        and `TokenInvalid` for a guest whose cart was handed over: that token has done its work.
+        """
         ...
 
     async def change(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str, quantity: int) -> Cart:
-        """Sets a line's quantity; 0 removes it. Raises `NotYours`, `NotFound`, `OutOfStock`."""
+        """Sets a line's quantity; 0 removes it. Raises as `add` does."""
         ...
 
     async def remove(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str) -> Cart:
-        """Takes a line out. Raises `NotYours`, `NotFound`."""
+        """Takes a line out. Raises `NotYours`, `NotFound`, `CartClosed`, `TokenInvalid`."""
         ...
 
     async def hand_over(
         self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
     ) -> HandOver:
-        """Makes the guest's cart the customer's. Once per (guest, customer): asking again gives the same report.
+        """Makes the guest's cart the customer's, as `merge.py` decides and in one transaction.
 
-        Raises `NotYours` where `cart_id` is not the guest's.
+        - no `cart_id`: the guest's cart is ignored (`NOTHING`, or `KEPT` where that was asked for);
+        - the customer has no active cart: the guest's becomes theirs under its own id (`ADOPTED`);
+        - done before, for this guest, customer and cart: the same lines again (`ALREADY_DONE`);
+        - the cart is the customer's own already: `NOTHING`.
+
+        Raises `NotYours` where the cart is neither's, and `TokenInvalid` where this guest was handed over to another
+        customer before.
         """
         ...
 
@@ -328,7 +358,7 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was ordered, by whom, for how much."""
+    """What was ordered, by whom, for how much. `customer_id` is the shopper's id, as in `Shopper`."""
 
     id: str
     number: str
@@ -343,22 +373,31 @@ class Order:
 
 
 class Orders(Protocol):
-    """Orders of signed-in customers."""
+    """Orders of signed-in customers; a guest is refused with `Unauthenticated`."""
 
     async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
-        """A draft order of a cart; asking again for an unchanged cart gives the same draft. Raises `NotYours`, `CartEmpty`."""
+        """A draft order of a cart at today's prices; while cart and prices stay the same, so does the draft.
+
+        A new draft takes the place of the cart's former one.
+
+        Raises `NotYours`, `CartEmpty`, `CartClosed`, `OutOfStock`.
+        """
         ...
 
     async def place(self, unit: Unit, shopper: Shopper, *, order_id: str) -> Order:
-        """Places a draft: takes the stock, closes the cart. Placing twice changes nothing. Raises `NotYours`, `OutOfStock`."""
+        """Places a draft: takes the stock of all lines or of none, closes the cart. Placing twice changes nothing.
+
+        Raises `NotYours`; `CartChanged` where cart or prices are not what was drafted; `OutOfStock`, which names every
+        line that is short.
+        """
         ...
 
     async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
-        """The shopper's orders, newest first."""
+        """The orders the shopper has placed, newest first."""
         ...
 
     async def require_order(self, unit: Unit, shopper: Shopper, order_id: str) -> Order:
-        """One of the shopper's orders, by id. Raises `NotYours`."""
+        """One of the shopper's orders, draft or placed, by id or number. Raises `NotYours`."""
         ...
 
 
@@ -374,11 +413,32 @@ class Customers(Protocol):
         ...
 
 
+class Events(Protocol):
+    """Where an engine tells what happened, in the transaction in which it happened: the outbox.
+
+    Topics are `order.placed` and `cart.handed_over`; the key is the customer's id, so that one customer's events keep
+    their order.
+    """
+
+    async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> object:
+        """Queues one event."""
+        ...
+
+
 class Engine(Protocol):
     """A commerce engine."""
 
-    name: str
-    catalogue: Catalogue
-    carts: Carts
-    orders: Orders
-    customers: Customers
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    @property
+    def carts(self) -> Carts: ...
+
+    @property
+    def orders(self) -> Orders: ...
+
+    @property
+    def customers(self) -> Customers: ...

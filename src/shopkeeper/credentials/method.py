@@ -108,6 +108,10 @@ class RegistrationMethod(Method, Protocol):
         """The method's own part of the form; the traits and the CSRF token are the pipeline's."""
         ...
 
+    def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
+        """What the method's own part of the form lacks, to be told together with mistakes in the traits."""
+        ...
+
     async def enrol(self, draft: Draft, submitted: Mapping[str, Any]) -> NewCredential:
         """The credential for a new identity. Raises `Rejected` or `Busy`. Writes nothing."""
         ...

@@ -78,7 +78,7 @@ class RecoveryAddress:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What proves an identity. `config` is the method's own and may hold hashes: it leaves the house for admins only."""
+    """What proves an identity. `config` is the method's own, may hold hashes, and leaves the house for admins only."""
 
     type: str
     identifiers: tuple[str, ...]

@@ -46,6 +46,10 @@ class Session:
         """Whether the session may still be used."""
         return self.active and self.identity.active and now < self.expires_at
 
+    def at_home_in(self, store: str) -> bool:
+        """Whether the session counts in a store: the one it was started in, or all where it was started in none."""
+        return self.store is None or self.store == store
+
 
 class PrincipalKind(StrEnum):
     """Who may be asking."""
@@ -60,7 +64,8 @@ class PrincipalKind(StrEnum):
 class Principal:
     """Who is asking, resolved once per request at the door.
 
-    `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text.
+    `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. `by_cookie` says
+    that only a cookie proves it, which a browser sends by itself: a change needs proof against forgery then.
     """
 
     kind: PrincipalKind
@@ -68,6 +73,7 @@ class Principal:
     store: str
     client: Client
     session: Session | None = None
+    by_cookie: bool = False
 
     @property
     def signed_in(self) -> bool:

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, unquote
 
@@ -13,8 +14,8 @@ from sqlalchemy.exc import ArgumentError
 from shopkeeper.settings.section import SECRET
 
 DEFAULT: Final = "sqlite://./var/shopkeeper.db"
-# One database for all connections of the process, gone with the last of them.
-_SHARED_MEMORY: Final = "sqlite+aiosqlite:///file:shopkeeper?mode=memory&cache=shared&uri=true"
+# SQLite's memdb: one database for all connections of the process, with real locks, gone with the last connection.
+_SHARED_MEMORY: Final = "sqlite+aiosqlite:///file:/shopkeeper?vfs=memdb&uri=true"
 _MEMORY_NAMES: Final = frozenset({":memory:", "/:memory:", "file::memory:"})
 
 # What Kratos files say to its own SQLite driver; ours always opens read-write with foreign keys on.
@@ -38,6 +39,12 @@ class Dsn:
     def pool_size(self) -> int:
         """How many connections to hold: Kratos' `max_conns`, or 10."""
         return int(self.options.get("max_conns", "10"))
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        database = make_url(self.sqlalchemy_url).database if self.kind == "sqlite" else None
+        return Path(database) if database else None
 
     def connect_args(self) -> dict[str, Any]:
         """What the driver needs besides the address: how far to trust a PostgreSQL server's certificate."""

@@ -1,8 +1,8 @@
 """What every section of the settings has in common, and the mark of a secret."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 
 class Section(BaseModel):
@@ -17,10 +17,4 @@ class SecretMark:
 
 SECRET: Final = SecretMark()
 
-
-def _as_text(value: Any) -> Any:
-    """YAML reads an unquoted secret of digits as a number; a secret is text."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Secret = Annotated[SecretStr, BeforeValidator(_as_text), SECRET]
+Secret = Annotated[SecretStr, SECRET]

@@ -64,7 +64,8 @@ def format_duration(duration: timedelta) -> str:
     """
     left = duration // timedelta(microseconds=1) * 1000
     parts = []
-    for unit in ("d", "h", "m", "s", "ms", "us"):
+    days = ("d",) if duration >= timedelta(days=2) else ()  # 24h is how Kratos' files write a day
+    for unit in (*days, "h", "m", "s", "ms", "us"):
         amount, left = divmod(left, NANOSECONDS[unit])
         parts.append(f"{amount}{unit}" if amount else "")
     return "".join(parts) or "0s"
@@ -76,20 +77,27 @@ def _lasting(duration: timedelta) -> timedelta:
     return duration
 
 
-def parse_size(text: object) -> int:
+class Bytes(int):
+    """A number of bytes that prints itself with a unit."""
+
+    def __str__(self) -> str:
+        return format_size(self)
+
+
+def parse_size(text: object) -> Bytes:
     """Reads a number of bytes, with or without a unit.
 
-    >>> parse_size("128MB")
-    134217728
+    >>> parse_size("128MB") == 128 * 1024 * 1024
+    True
     """
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
-        return text
+        return Bytes(text)
     if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 15:
-        return int(text)
+        return Bytes(text)
     found = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if found is None or found[2].lower() not in BYTES:
         raise ValueError("must be a size such as 512B, 100kB, 19MiB or 1GB")
-    return int(found[1]) * BYTES[found[2].lower()]
+    return Bytes(int(found[1]) * BYTES[found[2].lower()])
 
 
 def format_size(size: int) -> str:
@@ -101,7 +109,7 @@ def format_size(size: int) -> str:
     for unit in ("GB", "MB", "kB"):
         if size and size % BYTES[unit.lower()] == 0:
             return f"{size // BYTES[unit.lower()]}{unit}"
-    return f"{size}B"
+    return f"{int(size)}B"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,13 @@ def _base_url(text: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.query or parts.fragment or parts.username or any(mark.isspace() for mark in text):
+    if (
+        not usable
+        or parts.query
+        or parts.fragment
+        or parts.username
+        or any(mark.isspace() or mark == "\\" for mark in text)
+    ):
         raise ValueError("must be an http or https address with a host, such as https://account.example.org/")
     return text if text.endswith("/") else text + "/"
 
@@ -153,7 +167,7 @@ def _page_url(text: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Lifespan = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_lasting)]
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[Bytes, BeforeValidator(parse_size)]
 RateText = Annotated[Rate, BeforeValidator(parse_rate)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]

@@ -5,6 +5,7 @@ held while a password is hashed or another server is asked. The first write (or 
 that follows runs inside it. Returning commits, raising rolls back.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 AfterCommit = Callable[[], Awaitable[None]]
+
+_PRAGMAS = (
+    "busy_timeout=10000",
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+    "cache_size=-16000",
+)
 
 
 class Unit:
@@ -171,16 +180,14 @@ def _prepare_sqlite(reads: AsyncEngine, writes: AsyncEngine) -> None:
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        "busy_timeout=10000",
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-        "cache_size=-16000",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+    except sqlite3.Error:  # not a database, a read-only folder: nobody else would end this connection's thread
+        connection.close()
+        raise
 
 
 def sqlite_path(url: URL) -> Path | None:

@@ -1,0 +1,164 @@
+"""The doors: their lists, for the public and for the admin port, and what each is given."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.exc import DBAPIError
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from shopkeeper import __version__
+from shopkeeper.app.conversations import build_pipeline, build_registrar, build_return_addresses
+from shopkeeper.app.ground import Foundation
+from shopkeeper.app.people import People
+from shopkeeper.app.shop import Shop
+from shopkeeper.credentials.imports import Imports
+from shopkeeper.crypto import KeyRing
+from shopkeeper.flows.logout import Logout
+from shopkeeper.flows.return_to import AfterFlow
+from shopkeeper.http.admin import AdminIdentities, AdminSessions
+from shopkeeper.http.callers import Callers
+from shopkeeper.http.guard import AdminGuard
+from shopkeeper.http.health import Health
+from shopkeeper.http.observing import Metrics
+from shopkeeper.http.paging import PageTokens
+from shopkeeper.http.schemas import schema_routes
+from shopkeeper.http.selfservice import Presentation, SelfService
+from shopkeeper.http.sessions import OwnSessions, WhoAmI
+from shopkeeper.http.shapes import Shapes
+from shopkeeper.http.storefront import Storefront
+from shopkeeper.http.visitors import Visitors
+from shopkeeper.http.wiring import Door, admin_app, public_app
+from shopkeeper.sessions.cookies import CookiePolicy
+from shopkeeper.sessions.principal import PrincipalResolver
+from shopkeeper.settings import Settings
+from shopkeeper.storage.cache.port import CacheDown
+from shopkeeper.storage.migrate import pending
+from shopkeeper.storage.unavailable import StorageUnavailable
+
+
+def build_cookie_policy(ground: Foundation) -> CookiePolicy:
+    session = ground.settings.session_cookie()
+    return CookiePolicy(
+        base_url=ground.settings.serve.public.base_url,
+        domain=session.domain,
+        path=session.path,
+        same_site=session.same_site,
+        secure=session.secure,
+        persistent=session.persistent,
+        session_name=session.name,
+    )
+
+
+def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
+    settings, public = ground.settings, ground.settings.serve.public
+    own = "/".join(ground.base_url.split("/")[:3])
+    return Visitors(
+        stores=shop.stores,
+        resolver=PrincipalResolver(people.sessions, people.sealed),
+        cookies=build_cookie_policy(ground),
+        trusted_proxies=settings.throttle.trusted_proxies,
+        trusted_origins=frozenset({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
+        store_header=settings.store_header,
+        tenant_header=settings.tenant_header,
+    )
+
+
+def build_public(
+    ground: Foundation, people: People, shop: Shop, visitors: Visitors, *, metrics: Metrics, health: Health
+) -> ASGIApp:
+    cookies, shapes = build_cookie_policy(ground), Shapes(base_url=ground.base_url)
+    settings, flows = ground.settings, ground.settings.selfservice.flows
+    registrar = build_registrar(ground, people, shop)
+    pipeline = build_pipeline(ground, people, shop, registrar=registrar)
+    callers = Callers(visitors=visitors, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
+    logout = Logout(
+        sessions=people.sessions,
+        return_addresses=build_return_addresses(ground),
+        after=AfterFlow(default=flows.logout.after.default_browser_return_url),
+    )
+    doors: Sequence[Door] = [
+        SelfService(
+            database=ground.database,
+            pipeline=pipeline,
+            logout=logout,
+            callers=callers,
+            cookies=cookies,
+            shapes=shapes,
+            clock=ground.clock,
+            presentations={
+                "login": Presentation(flows.login.ui_url),
+                "registration": Presentation(flows.registration.ui_url, invalid_status=302),
+            },
+            error_url=flows.error.ui_url,
+            max_body=settings.http.max_body,
+        ),
+        OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
+        Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
+    ]
+    routes = [*(route for door in doors for route in door.routes()), *schema_routes(people.schemas)]
+    return public_app(
+        [*routes, *health.public_routes()],
+        hot={"/sessions/whoami": WhoAmI(sessions=people.sessions, cookies=cookies, clock=ground.clock)},
+        cors=_cors(settings),
+        metrics=metrics,
+        clock=ground.clock,
+    )
+
+
+def _cors(settings: Settings) -> Mapping[str, object] | None:
+    cors = settings.serve.public.cors
+    if not cors.enabled:
+        return None
+    return {
+        "allow_origins": cors.allowed_origins,
+        "allow_methods": cors.allowed_methods,
+        "allow_headers": cors.allowed_headers,
+        "expose_headers": (*cors.exposed_headers, "X-Request-Id", "X-Error-Code", "Retry-After"),
+        "allow_credentials": cors.allow_credentials,
+        "max_age": cors.max_age,
+    }
+
+
+def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health: Health) -> ASGIApp:
+    settings, shapes = ground.settings, Shapes(base_url=ground.base_url)
+    pages = PageTokens(KeyRing(settings.secrets.for_pages(), purpose="page tokens"))
+    doors: Sequence[Door] = [
+        AdminIdentities(
+            database=ground.database,
+            identities=people.identities,
+            imports=Imports(people.hasher),
+            shapes=shapes,
+            pages=pages,
+            admin_url=settings.serve.admin.base_url,
+            max_body=settings.http.max_body,
+        ),
+        AdminSessions(database=ground.database, sessions=people.sessions, shapes=shapes, pages=pages),
+    ]
+    guard = Middleware(
+        AdminGuard,
+        keys={key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys},
+        open_without_key=settings.dev,
+        clock=ground.clock,
+    )
+    routes = [*(route for door in doors for route in door.routes()), *schema_routes(people.schemas)]
+    return admin_app([*routes, *health.admin_routes()], guard=guard, metrics=metrics, clock=ground.clock)
+
+
+def build_health(ground: Foundation, people: People) -> Health:
+    async def database() -> str | None:
+        try:
+            waiting = await pending(ground.database)
+        except (DBAPIError, OSError, StorageUnavailable) as failed:
+            return f"The database does not answer ({type(failed).__name__})."
+        return f"{len(waiting)} migrations have not run: shopkeeper migrate" if waiting else None
+
+    async def cache() -> str | None:
+        try:
+            await ground.cache.ping()
+        except CacheDown:
+            return "The cache does not answer: limits are counted in this process, sessions are read each time."
+        return None
+
+    return Health(
+        version=__version__, required={"database": database}, degraded={"cache": cache}, registry=ground.registry
+    )

@@ -1,0 +1,55 @@
+"""The ground floor: what everything stands on, from storage to the guarded way out."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import derive
+from shopkeeper.outgoing import Outgoing
+from shopkeeper.settings import Settings
+from shopkeeper.storage.audit import Audit
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.cache.port import Cache
+from shopkeeper.storage.cache.redis import RedisCache
+from shopkeeper.storage.database import Database
+from shopkeeper.storage.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What everything stands on."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    cache: Cache
+    outbox: Outbox
+    audit: Audit
+    outgoing: Outgoing
+    registry: CollectorRegistry
+    base_url: str
+
+
+def build_foundation(settings: Settings, clock: Clock) -> Foundation:
+    url = settings.cache.url.get_secret_value()
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        database=open_database(settings),
+        cache=MemoryCache(clock) if settings.cache.in_process else RedisCache(url),
+        outbox=Outbox(clock),
+        audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit")),
+        outgoing=Outgoing(
+            private_allowed=not settings.clients.http.disallow_private_ip_ranges,
+            exceptions=settings.clients.http.private_ip_exception_urls,
+        ),
+        registry=CollectorRegistry(),
+        base_url=settings.serve.public.base_url.rstrip("/"),
+    )
+
+
+def open_database(settings: Settings) -> Database:
+    """The database that the settings name; nothing is connected yet."""
+    dsn = settings.dsn
+    return Database(dsn.sqlalchemy_url, pool_size=dsn.pool_size, connect_args=dsn.connect_args())

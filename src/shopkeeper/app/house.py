@@ -1,0 +1,123 @@
+"""The house as a whole: all floors put together, what goes on in it by itself, and how it opens and closes."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from starlette.types import ASGIApp
+
+from shopkeeper.app.doors import build_admin, build_health, build_public, build_visitors
+from shopkeeper.app.ground import Foundation, build_foundation
+from shopkeeper.app.people import People, build_people
+from shopkeeper.app.shop import Shop, build_shop
+from shopkeeper.clock import Clock, SystemClock
+from shopkeeper.commerce.embedded import demo
+from shopkeeper.commerce.embedded.load import load as load_catalogue
+from shopkeeper.flows import store as flow_store
+from shopkeeper.http.observing import Metrics
+from shopkeeper.settings import Settings
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.outbox import Handler, OutboxWorker
+from shopkeeper.storage.upkeep import Chore, Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The whole of it, ready to be served."""
+
+    public: ASGIApp
+    admin: ASGIApp
+    worker: OutboxWorker
+    upkeep: Upkeep
+    foundation: Foundation
+    people: People
+    shop: Shop
+
+
+async def build(settings: Settings, *, clock: Clock | None = None) -> House:
+    """Builds the house; nothing is started yet. Raises what the rooms raise for configurations that cannot work."""
+    ground = build_foundation(settings, clock or SystemClock())
+    people = await build_people(ground)
+    shop = build_shop(ground, people)
+    visitors = build_visitors(ground, people, shop)
+    metrics = Metrics(ground.registry)
+    health = build_health(ground, people)
+    return House(
+        public=build_public(ground, people, shop, visitors, metrics=metrics, health=health),
+        admin=build_admin(ground, people, metrics=metrics, health=health),
+        worker=_worker(ground, shop),
+        upkeep=_upkeep(ground, people, shop),
+        foundation=ground,
+        people=people,
+        shop=shop,
+    )
+
+
+def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
+    handlers: Mapping[str, Handler] = {
+        "mail": shop.courier.deliver,
+        "order.placed": shop.courier.on_order_placed,
+    }
+    worker = OutboxWorker(
+        ground.database,
+        handlers,
+        clock=ground.clock,
+        random=random.SystemRandom().random,
+        poll=ground.settings.outbox.poll,
+        max_attempts=ground.settings.outbox.max_attempts,
+    )
+    ground.outbox.wakes(worker.wake)
+    return worker
+
+
+def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:
+    async def flows(unit: Unit, before: datetime, batch: int) -> int:
+        return await flow_store.purge(unit, before=before, batch=batch)
+
+    async def delivered(unit: Unit, before: datetime, batch: int) -> int:
+        return await ground.outbox.purge(unit, before=before, batch=batch)
+
+    chores = [
+        Chore("flows", timedelta(days=1), flows),
+        Chore("sessions", timedelta(days=7), people.sessions.purge_expired),
+        Chore("outbox", timedelta(days=7), delivered),
+    ]
+    return Upkeep(ground.database, chores, clock=ground.clock, every=timedelta(minutes=1))
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[House]:
+    """The house, at work until the context ends: it listens for news of sessions, delivers, and tidies up."""
+    house = await build(settings)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(house.foundation.database.close)
+        closing.push_async_callback(house.foundation.cache.close)
+        closing.push_async_callback(house.foundation.outgoing.close)
+        closing.callback(house.people.hasher.close)
+        await house.people.sessions.listen()
+        closing.push_async_callback(house.people.sessions.close)
+        if settings.demo:
+            await stock_the_shop(house)
+        running = [house.upkeep.run()]
+        if settings.outbox.worker == "in_process":
+            running.append(house.worker.run())
+        tasks = [asyncio.create_task(each) for each in running]
+        closing.push_async_callback(_end, tasks)
+        yield house
+
+
+async def stock_the_shop(house: House) -> None:
+    """Loads the demo catalogue into every embedded store that has none yet."""
+    catalogue = demo.read_catalogue()
+    for store in house.foundation.settings.stores:
+        async with house.foundation.database.unit() as unit:
+            await load_catalogue(unit, store=store.id, catalogue=catalogue)
+
+
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,153 @@
+"""Who somebody is, how it is proven, and what they get for it: identities, methods, sessions, tokens, limits."""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from shopkeeper.app.ground import Foundation
+from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
+from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
+from shopkeeper.credentials.password import Password
+from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.http.answering import encode
+from shopkeeper.http.shapes import Shapes
+from shopkeeper.identity.schema import Schemas
+from shopkeeper.identity.service import Identities
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.storage.cache.port import CacheDown
+from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Throttle
+from shopkeeper.tokens.refresh import RefreshTokens
+from shopkeeper.tokens.sealed import SealedTokens
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who somebody is, how it is proven, and what they get for it."""
+
+    schemas: Schemas
+    identities: Identities
+    hasher: Hasher
+    password: Password
+    sessions: Sessions
+    sealed: SealedTokens
+    throttles: Mapping[str, Throttle]
+
+
+async def build_people(ground: Foundation) -> People:
+    settings, clock = ground.settings, ground.clock
+    schemas = await _schemas(ground)
+    listeners: list[_Listener] = []
+    identities = Identities(schemas, clock=clock, audit=ground.audit, listeners=listeners)
+    sessions = _sessions(ground, identities)
+    listeners.append(sessions.invalidate_identity)
+    throttles = {"login": _login_throttle(ground), "registration": _registration_throttle(ground)}
+    argon2, pool = settings.hashers.argon2, settings.hashers.pool
+    hasher = Hasher(
+        Argon2Parameters(
+            memory=argon2.memory_kib,
+            iterations=argon2.iterations,
+            parallelism=argon2.parallelism,
+            salt_length=argon2.salt_length,
+            key_length=argon2.key_length,
+        ),
+        workers=pool.workers or os.cpu_count() or 1,
+        queue=pool.queue,
+    )
+    password = Password(
+        identities, hasher=hasher, policy=_policy(ground), throttle=throttles["login"], audit=ground.audit
+    )
+    return People(
+        schemas=schemas,
+        identities=identities,
+        hasher=hasher,
+        password=password,
+        sessions=sessions,
+        sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
+        throttles=throttles,
+    )
+
+
+_Listener = Callable[[Unit, UUID], Awaitable[None]]
+
+
+async def _schemas(ground: Foundation) -> Schemas:
+    async def fetch(url: str) -> bytes:
+        return (await ground.outgoing.request("GET", url)).body
+
+    configured = ground.settings.identity
+    sources = [(schema.id, schema.location) for schema in configured.schemas]
+    return await Schemas.load(sources, configured.default_schema_id, fetch=fetch)
+
+
+def _sessions(ground: Foundation, identities: Identities) -> Sessions:
+    settings, shapes = ground.settings, Shapes(base_url=ground.base_url)
+    refresh = settings.tokens.refresh
+    return Sessions(
+        identities,
+        ground.database,
+        cache=ground.cache,
+        clock=ground.clock,
+        lifespan=settings.session.lifespan,
+        earliest_extend=settings.session.earliest_possible_extend,
+        audit=ground.audit,
+        render=lambda session: encode(shapes.session(session)),
+        logout_secrets=settings.secrets.for_cookies(),
+        refresh=RefreshTokens(
+            clock=ground.clock,
+            lifespan=refresh.lifespan,
+            replay_window=refresh.replay_window,
+        )
+        if refresh.enabled
+        else None,
+    )
+
+
+def _policy(ground: Foundation) -> PasswordPolicy:
+    config = ground.settings.selfservice.methods.password.config
+    breached: list[BreachedPasswords] = [CommonPasswords()]
+    if config.breached_file:
+        breached.append(open_list(config.breached_file, max_breaches=config.max_breaches))
+    if config.haveibeenpwned_enabled:
+        breached.append(
+            BreachedRange(
+                ground.outgoing,
+                ground.clock,
+                host=config.haveibeenpwned_host,
+                max_breaches=config.max_breaches,
+                ignore_network_errors=config.ignore_network_errors,
+            )
+        )
+    return PasswordPolicy(
+        min_length=config.min_password_length,
+        max_length=config.max_password_length,
+        similarity=config.identifier_similarity_check_enabled,
+        breached=breached,
+    )
+
+
+def _login_throttle(ground: Foundation) -> Throttle:
+    login = ground.settings.throttle.login
+    return Throttle(
+        ground.cache,
+        clock=ground.clock,
+        name="login",
+        key=ground.settings.secrets.for_all_else()[0],
+        failures=login.failures,
+        block=login.block,
+        block_max=login.block_max,
+        per_ip=str(login.per_ip),
+        unavailable=CacheDown,
+    )
+
+
+def _registration_throttle(ground: Foundation) -> Throttle:
+    return Throttle(
+        ground.cache,
+        clock=ground.clock,
+        name="registration",
+        key=ground.settings.secrets.for_all_else()[0],
+        per_ip=str(ground.settings.throttle.registration.per_ip),
+        unavailable=CacheDown,
+    )

@@ -1,0 +1,190 @@
+"""The command `shopkeeper`. No logic of its own: it reads arguments, calls one function, and tells what came of it."""
+
+import asyncio
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shopkeeper import __version__
+from shopkeeper.app import open_database
+from shopkeeper.credentials.breached import UnusableList
+from shopkeeper.graphql.schema import print_schema
+from shopkeeper.identity.sources import SchemaBroken
+from shopkeeper.serving import PortTaken, configure_log, serve, work
+from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
+from shopkeeper.storage.migrate import migrate, pending
+from shopkeeper.storage.unavailable import StorageUnavailable
+
+cli = typer.Typer(
+    help="Shopkeeper: the customer account and access server for headless shops.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+graphql = typer.Typer(help="The GraphQL API.", no_args_is_help=True)
+cli.add_typer(graphql, name="graphql")
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+Files = Annotated[
+    list[Path],
+    typer.Option(
+        "--config", "-c", help="A configuration file (YAML, JSON or TOML); may be repeated.", show_default=False
+    ),
+]
+Dev = Annotated[bool, typer.Option("--dev", help="For development: relaxes what is unsafe elsewhere.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Fills the embedded shop with a sample catalogue.")]
+_COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
+# What ends a command in one sentence: the configuration, the database, a port, or a file is not as it has to be.
+_FOR_THE_OPERATOR = (SettingsError, StorageUnavailable, PortTaken, SchemaBroken, UnusableList)
+T = TypeVar("T")
+
+
+@cli.command("serve")
+def serve_command(config: Files = [], dev: Dev = False, demo: Demo = False) -> None:  # noqa: B006 - typer's way to say "none"
+    """Start the server: the public API and the pages on one port, the admin API on another."""
+    settings = _checked(config, dev=dev, demo=demo)
+    _ready(lambda: asyncio.run(_migrate(settings)))
+    configure_log(settings)
+    again = functools.partial(_reload, config, dev=dev, demo=demo)
+    _ready(lambda: serve(again, announce=_announce))
+
+
+@cli.command("migrate")
+def migrate_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
+    """Bring the database up to date. Safe to run from several hosts at once, and again."""
+    settings = _load(config, dev=dev)
+    waiting = _ready(lambda: asyncio.run(_migrate(settings)))
+    out.print(f"{len(waiting)} migrations applied." if waiting else "The database is up to date.")
+
+
+@cli.command("work")
+def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
+    """Deliver what must leave the house (mails and the like), without serving. For `outbox.worker: separate`."""
+    settings = _checked(config, dev=dev)
+    configure_log(settings)
+    _ready(lambda: asyncio.run(work(settings)))
+
+
+@cli.command("doctor")
+def doctor_command(
+    config: Files = [],  # noqa: B006 - typer's way to say "none"
+    dev: Dev = False,
+    show: Annotated[bool, typer.Option("--show", help="Also print every setting that is in effect.")] = False,
+) -> None:
+    """Say what is wrong with a configuration and how to mend it. Exits with 1 if the server would not start."""
+    settings = _load(config, dev=dev)
+    if show:
+        _print_settings(settings)
+    found = findings(settings)
+    _tell(found)
+    _ready(lambda: asyncio.run(_look_at_database(settings)))
+    if any(finding.level == "error" for finding in found):
+        raise typer.Exit(1)
+    out.print("[green]The server can start with this configuration.[/green]")
+
+
+@cli.command("version")
+def version_command() -> None:
+    """Print the version."""
+    out.print(__version__)
+
+
+@graphql.command("schema")
+def schema_command() -> None:
+    """Print the GraphQL schema, for code generators."""
+    sys.stdout.write(print_schema())
+
+
+def main() -> None:
+    """The command's entry point."""
+    cli()
+
+
+# -- what the commands share -------------------------------------------------------------------------------------------
+
+
+def _load(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
+    return _ready(lambda: load(files, os.environ, dev=dev, demo=demo))
+
+
+def _reload(files: list[Path], *, dev: bool, demo: bool) -> Settings:
+    """The same for the server's processes, where mistakes have been told already."""
+    return load(files, os.environ, dev=dev, demo=demo)
+
+
+def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
+    """The settings, if the server may start with them; what is found is told."""
+    settings = _load(files, dev=dev, demo=demo)
+    found = findings(settings)
+    _tell(found)
+    if any(finding.level == "error" for finding in found):
+        _fail("The server does not start with this configuration. `shopkeeper doctor` checks it again.")
+    return settings
+
+
+def _ready(do: Callable[[], T]) -> T:
+    """Does something; what only the operator can mend ends the command with its sentence."""
+    try:
+        return do()
+    except _FOR_THE_OPERATOR as told:
+        _fail(str(told))
+
+
+def _fail(sentence: str) -> NoReturn:
+    for line in sentence.splitlines():
+        err.print(f"[red]Error:[/red] {line}", markup=True)
+    raise typer.Exit(1)
+
+
+def _tell(found: list[Finding]) -> None:
+    for finding in found:
+        colour = _COLOURS[finding.level]
+        err.print(f"[{colour}]{finding.level.capitalize()}:[/{colour}] ", end="")
+        err.print(finding.sentence, markup=False)
+
+
+def _print_settings(settings: Settings) -> None:
+    table = Table("Setting", "Value", show_edge=False, pad_edge=False)
+    for name, value in describe(settings):
+        table.add_row(name, value)
+    out.print(table)
+
+
+def _announce(settings: Settings) -> None:
+    public, admin = settings.serve.public, settings.serve.admin
+    out.print(f"[bold]Shopkeeper {__version__}[/bold] is open.")
+    out.print(f"  Shop and public API  {public.base_url}")
+    out.print(f"  Admin API            {admin.base_url}")
+    if settings.dev:
+        out.print(f"  Mails it sends       {public.base_url}inbox")
+    out.print("  Stop it with Ctrl+C.")
+
+
+async def _migrate(settings: Settings) -> list[str]:
+    database = open_database(settings)
+    try:
+        waiting = await pending(database)
+        await migrate(database)
+    finally:
+        await database.close()
+    return waiting
+
+
+async def _look_at_database(settings: Settings) -> None:
+    database = open_database(settings)
+    try:
+        waiting = await pending(database)
+    finally:
+        await database.close()
+    if waiting:
+        out.print(f"The database needs {len(waiting)} migrations; the start applies them, or: shopkeeper migrate")

@@ -1,0 +1,1 @@
+"""The embedded shop: catalogue, carts, orders and customers in our own database."""

@@ -1,0 +1,61 @@
+"""The embedded shop's customers: what it has to know of an identity to send an order."""
+
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.embedded.store import customers, insert_or
+from shopkeeper.commerce.port import Customer, Profile, Shopper, ShopperKind
+from shopkeeper.crypto import new_id
+from shopkeeper.storage.database import Unit
+
+
+class EmbeddedCustomers:
+    """Satisfies `Customers`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def ensure(self, unit: Unit, shopper: Shopper, profile: Profile) -> Customer:
+        known = await _find(unit, shopper.store, profile.identity_id)
+        if known is not None and _profile(known) == profile:
+            return _customer(known)
+        await self._upsert(unit, shopper.store, profile)
+        row = await _find(unit, shopper.store, profile.identity_id)
+        assert row is not None  # noqa: S101 - this transaction has just written it; this tells the type checker
+        return _customer(row)
+
+    async def customer(self, unit: Unit, shopper: Shopper) -> Customer | None:
+        if shopper.kind is not ShopperKind.CUSTOMER:
+            return None
+        row = await _find(unit, shopper.store, shopper.id)
+        return _customer(row) if row is not None else None
+
+    async def _upsert(self, unit: Unit, store: str, profile: Profile) -> None:
+        """Two sign-ins at once write the same row: the second brings it up to date."""
+        fresh = {"email": profile.email, "first_name": profile.first_name, "last_name": profile.last_name}
+        await unit.write(
+            insert_or(unit, customers)
+            .values(id=new_id(), store=store, identity_id=profile.identity_id, created_at=self._clock.now(), **fresh)
+            .on_conflict_do_update(index_elements=["store", "identity_id"], set_=fresh)
+        )
+
+
+async def _find(unit: Unit, store: str, identity_id: str) -> Row[Any] | None:
+    return await unit.first(select(customers).where(customers.c.store == store, customers.c.identity_id == identity_id))
+
+
+def _profile(row: Row[Any]) -> Profile:
+    return Profile(row.identity_id, row.email, row.first_name, row.last_name)
+
+
+def _customer(row: Row[Any]) -> Customer:
+    return Customer(
+        id=str(row.id),
+        identity_id=row.identity_id,
+        email=row.email,
+        first_name=row.first_name,
+        last_name=row.last_name,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,250 @@
+"""A guest's cart becoming a customer's: once, whole, and with a report of every line.
+
+Everything is written in the caller's transaction, so a crash leaves either the guest's cart or the hand-over. What a
+cart was before keeps resolving: a merged guest's cart and a replaced customer's cart lead to the cart that took their
+place, for the customer and for nobody else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, bindparam, delete, insert, select, update
+
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.embedded import cart_rows
+from shopkeeper.commerce.embedded.store import CartState, cart_lines, hand_overs, lock_owner
+from shopkeeper.commerce.merge import RULES, MergePlan
+from shopkeeper.commerce.port import Change, Events, HandOver, LineReport, MergeMode, Outcome, Shopper, ShopperKind
+from shopkeeper.crypto import new_id
+from shopkeeper.errors import NotYours, TokenInvalid
+from shopkeeper.storage.database import Unit
+
+TOPIC = "cart.handed_over"
+
+
+class HandOvers:
+    """Does hand-overs and remembers them."""
+
+    def __init__(self, clock: Clock, *, events: Events | None) -> None:
+        self._clock, self._events = clock, events
+
+    async def perform(
+        self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
+    ) -> HandOver:
+        """See `Carts.hand_over`."""
+        _refuse_wrong_kinds(guest, customer)
+        if cart_id is None:
+            return await _nothing(unit, customer, mode)
+        await lock_owner(unit, guest)
+        await lock_owner(unit, customer)
+        id_ = cart_rows.cart_uuid(cart_id)
+        if id_ is None:
+            raise NotYours
+        done = await _done_before(unit, guest, customer, id_)
+        if done is not None:
+            return done
+        cart = await cart_rows.lock(unit, guest, id_)
+        if cart is None:
+            return await _own_already(unit, customer, id_)
+        if await was_handed_over(unit, guest, to_others_than=customer):
+            raise TokenInvalid
+        return await self._hand_over(unit, guest, customer, cart, mode)
+
+    async def forget(self, unit: Unit, before: datetime, batch: int) -> int:
+        """Deletes old reports, at most so many at once; says how many."""
+        old = select(hand_overs.c.id).where(hand_overs.c.created_at < before).order_by(hand_overs.c.created_at)
+        await unit.begin()
+        ids = [row.id for row in await unit.all(old.limit(batch).with_for_update(skip_locked=True))]
+        if ids:
+            await unit.write(delete(hand_overs).where(hand_overs.c.id.in_(ids)))
+        return len(ids)
+
+    async def _hand_over(
+        self, unit: Unit, guest: Shopper, customer: Shopper, cart: Row[Any], mode: MergeMode
+    ) -> HandOver:
+        theirs = await cart_rows.lock_current(unit, customer)
+        deed = await _decide(unit, cart, theirs, mode)
+        if deed.outcome is not Outcome.KEPT:
+            now = self._clock.now()
+            await _settle_lines(unit, deed)
+            await _settle_carts(unit, customer, deed, now=now)
+            await _remember(unit, guest, customer, deed, now=now)
+            await self._tell(unit, customer, deed)
+        return deed.report
+
+    async def _tell(self, unit: Unit, customer: Shopper, deed: "_Deed") -> None:
+        if self._events is None:
+            return
+        payload = {
+            "store": customer.store,
+            "customer_id": customer.id,
+            "guest_cart_id": str(deed.guest.id),
+            "cart_id": str(deed.result.id),
+            "outcome": deed.outcome.value,
+            "lines": _as_json(deed.plan.lines),
+        }
+        await self._events.add(unit, TOPIC, key=customer.id, payload=payload)
+
+
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """What is to be done with two carts: one stays (`result`), the other, if there is one, leads to it."""
+
+    outcome: Outcome
+    plan: MergePlan
+    guest: Row[Any]
+    customer: Row[Any] | None
+    result: Row[Any]
+    former: Row[Any] | None
+    lines: Sequence[Row[Any]]
+
+    @property
+    def report(self) -> HandOver:
+        kept = self.outcome is Outcome.KEPT
+        cart = self.customer if kept else self.result
+        return HandOver(self.outcome, str(cart.id) if cart else None, self.plan.lines)
+
+
+async def was_handed_over(unit: Unit, guest: Shopper, *, to_others_than: Shopper | None = None) -> bool:
+    """Whether a cart of this guest became a customer's."""
+    query = select(hand_overs.c.id).where(hand_overs.c.store == guest.store, hand_overs.c.guest_id == guest.id)
+    if to_others_than is not None:
+        query = query.where(hand_overs.c.customer_id != to_others_than.id)
+    return await unit.first(query.limit(1)) is not None
+
+
+def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:
+    """A customer's cart is never handed over, nor one from another store."""
+    kinds = (guest.kind, customer.kind)
+    if kinds != (ShopperKind.GUEST, ShopperKind.CUSTOMER) or guest.store != customer.store:
+        raise NotYours
+
+
+async def _nothing(unit: Unit, customer: Shopper, mode: MergeMode) -> HandOver:
+    current = await unit.scalar(cart_rows.current_id(customer))
+    outcome = Outcome.KEPT if mode is MergeMode.KEEP else Outcome.NOTHING
+    return HandOver(outcome, str(current) if current else None)
+
+
+async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: UUID) -> HandOver | None:
+    done = await unit.first(
+        select(hand_overs).where(
+            hand_overs.c.guest_cart_id == cart_id,
+            hand_overs.c.store == guest.store,
+            hand_overs.c.guest_id == guest.id,
+            hand_overs.c.customer_id == customer.id,
+        )
+    )
+    if done is None:
+        return None
+    return HandOver(Outcome.ALREADY_DONE, str(done.cart_id), tuple(_line_report(line) for line in done.lines))
+
+
+async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> HandOver:
+    """The cart is not the guest's: it may be the customer's own, and then there is nothing to do."""
+    own = await unit.scalar(cart_rows.resolved_id(customer, cart_id))
+    if own is None:
+        raise NotYours
+    return HandOver(Outcome.NOTHING, str(own))
+
+
+async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode) -> _Deed:
+    """Reads both carts and applies the rules; nothing is written yet."""
+    asked = mode if customer is not None or mode is MergeMode.KEEP else MergeMode.MERGE
+    into = customer if customer is not None and asked is MergeMode.MERGE else guest
+    ids = [cart.id for cart in (guest, customer) if cart is not None]
+    lines = await cart_rows.lines(unit, store=guest.store, currency=into.currency, cart_ids=ids)
+    plan = RULES[asked](
+        _quantities(lines, guest),
+        _quantities(lines, customer),
+        stock={line.variant_id: line.stock or 0 for line in lines},
+        priced={line.variant_id for line in lines if line.price is not None},
+    )
+    if customer is None or plan.mode is MergeMode.KEEP:
+        outcome = Outcome.ADOPTED if customer is None and plan.mode is not MergeMode.KEEP else Outcome.KEPT
+        return _Deed(outcome, plan, guest, customer, result=guest, former=None, lines=lines)
+    if plan.mode is MergeMode.REPLACE:
+        return _Deed(Outcome.REPLACED, plan, guest, customer, result=guest, former=customer, lines=lines)
+    return _Deed(Outcome.MERGED, plan, guest, customer, result=customer, former=guest, lines=lines)
+
+
+async def _settle_lines(unit: Unit, deed: _Deed) -> None:
+    """Moves lines with their ids, so that a page that still shows the guest's cart can go on changing them."""
+    stays = _by_variant(deed.lines, deed.guest) | _by_variant(deed.lines, deed.result)
+    changed = [
+        _line_values(stays[variant], deed.result.id, quantity)
+        for variant, quantity in deed.plan.quantities.items()
+        if (stays[variant].cart_id, stays[variant].quantity) != (deed.result.id, quantity)
+    ]
+    kept = {stays[variant].id for variant in deed.plan.quantities}
+    gone = [line.id for line in _by_variant(deed.lines, deed.guest).values() if line.id not in kept]
+    if gone:
+        await unit.write(delete(cart_lines).where(cart_lines.c.id.in_(gone)))
+    if changed:
+        await unit.write(_SET_LINE, changed)
+
+
+_SET_LINE = (
+    update(cart_lines)
+    .where(cart_lines.c.id == bindparam("line"))
+    .values(
+        cart_id=bindparam("into"),
+        quantity=bindparam("so_many"),
+        amount=bindparam("price"),
+        list_amount=bindparam("list_price"),
+    )
+)
+
+
+def _line_values(line: Row[Any], cart_id: UUID, quantity: int) -> dict[str, Any]:
+    priced = line.price is not None
+    return {
+        "line": line.id,
+        "into": cart_id,
+        "so_many": quantity,
+        "price": line.price if priced else line.amount,
+        "list_price": line.list_price if priced else line.list_amount,
+    }
+
+
+async def _settle_carts(unit: Unit, customer: Shopper, deed: _Deed, *, now: datetime) -> None:
+    owner = {"owner_kind": customer.kind.value, "owner_id": customer.id}
+    await cart_rows.touch(unit, deed.result.id, now=now, **owner)
+    if deed.former is not None:
+        state = CartState.REPLACED if deed.outcome is Outcome.REPLACED else CartState.MERGED
+        await cart_rows.touch(unit, deed.former.id, now=now, state=state, merged_into=deed.result.id, **owner)
+
+
+async def _remember(unit: Unit, guest: Shopper, customer: Shopper, deed: _Deed, *, now: datetime) -> None:
+    await unit.write(
+        insert(hand_overs).values(
+            id=new_id(),
+            store=guest.store,
+            guest_id=guest.id,
+            customer_id=customer.id,
+            guest_cart_id=deed.guest.id,
+            cart_id=deed.result.id,
+            outcome=deed.outcome,
+            lines=_as_json(deed.plan.lines),
+            created_at=now,
+        )
+    )
+
+
+def _quantities(lines: Sequence[Row[Any]], cart: Row[Any] | None) -> dict[str, int]:
+    return {variant: line.quantity for variant, line in _by_variant(lines, cart).items()}
+
+
+def _by_variant(lines: Sequence[Row[Any]], cart: Row[Any] | None) -> dict[str, Row[Any]]:
+    return {line.variant_id: line for line in lines if cart is not None and line.cart_id == cart.id}
+
+
+def _as_json(lines: Sequence[LineReport]) -> list[dict[str, Any]]:
+    return [asdict(line) for line in lines]
+
+
+def _line_report(stored: Mapping[str, Any]) -> LineReport:
+    return LineReport(**{**stored, "change": Change(stored["change"])})

@@ -1,0 +1,112 @@
+"""The rows of orders: every query about them, and rows into values."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
+
+from shopkeeper.commerce.embedded.store import insert_or, order_lines, orders, storable, variants
+from shopkeeper.commerce.port import Money, Order, OrderLine, OrderState, Shopper
+from shopkeeper.storage.database import Unit
+
+
+def mine(shopper: Shopper) -> Select[Any]:
+    """The shopper's orders, drafts too."""
+    return select(orders).where(orders.c.store == shopper.store, orders.c.customer_id == shopper.id)
+
+
+def named(shopper: Shopper, order_id: str) -> Select[Any]:
+    """One of the shopper's orders, by id or number."""
+    number = order_id if storable(order_id) else ""
+    return mine(shopper).where(or_(orders.c.id == _uuid(order_id), orders.c.number == number))
+
+
+async def draft_of(unit: Unit, cart_id: UUID) -> Row[Any] | None:
+    """The draft that a cart has, if it has one."""
+    return await unit.first(select(orders).where(orders.c.cart_id == cart_id, orders.c.state == OrderState.DRAFT))
+
+
+async def insert_draft(unit: Unit, draft: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Writes a draft with its lines; says no where another order has its number."""
+    written = await unit.write(
+        insert_or(unit, orders).values(**draft).on_conflict_do_nothing(index_elements=["number"]).returning(orders.c.id)
+    )
+    if written.first() is None:
+        return False
+    await unit.write(insert(order_lines), [dict(line) for line in lines])
+    return True
+
+
+async def delete_order(unit: Unit, order_id: UUID) -> None:
+    """Deletes an order and its lines."""
+    await unit.write(delete(orders).where(orders.c.id == order_id))
+
+
+async def lock_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> Mapping[str, int]:
+    """What there is of each variant, kept from others until the transaction ends; always locked in the same order."""
+    rows = await unit.all(
+        select(variants.c.id, variants.c.stock)
+        .where(variants.c.store == store, variants.c.id.in_(sorted(wanted)))
+        .order_by(variants.c.id)
+        .with_for_update()
+    )
+    return {row.id: row.stock for row in rows}
+
+
+async def take_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> None:
+    """Takes what was ordered. `lock_stock` has seen that it is there; the table itself refuses to go below zero."""
+    await unit.write(
+        update(variants)
+        .where(variants.c.store == store, variants.c.id == bindparam("variant"), variants.c.stock >= bindparam("taken"))
+        .values(stock=variants.c.stock - bindparam("taken")),
+        [{"variant": variant_id, "taken": quantity} for variant_id, quantity in wanted.items()],
+    )
+
+
+async def with_lines(unit: Unit, rows: Sequence[Row[Any]]) -> tuple[Order, ...]:
+    """Orders with their lines: one query for any number of them."""
+    if not rows:
+        return ()
+    lines: dict[UUID, list[Row[Any]]] = defaultdict(list)
+    for line in await unit.all(
+        select(order_lines)
+        .where(order_lines.c.order_id.in_([row.id for row in rows]))
+        .order_by(order_lines.c.order_id, order_lines.c.position)
+    ):
+        lines[line.order_id].append(line)
+    return tuple(_order(row, lines[row.id]) for row in rows)
+
+
+def _order(row: Row[Any], lines: Sequence[Row[Any]]) -> Order:
+    return Order(
+        id=str(row.id),
+        number=row.number,
+        customer_id=row.customer_id,
+        store=row.store,
+        state=OrderState(row.state),
+        lines=tuple(_line(line, row.currency) for line in lines),
+        total=Money(row.total, row.currency),
+        cart_id=str(row.cart_id),
+        created_at=row.created_at,
+        placed_at=row.placed_at,
+    )
+
+
+def _line(row: Row[Any], currency: str) -> OrderLine:
+    return OrderLine(
+        id=str(row.id),
+        variant_id=row.variant_id,
+        sku=row.sku,
+        name=row.name,
+        quantity=row.quantity,
+        price=Money(row.amount, currency),
+    )
+
+
+def _uuid(order_id: str) -> UUID | None:
+    try:
+        return UUID(order_id)
+    except ValueError:
+        return None

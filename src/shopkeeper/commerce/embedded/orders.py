@@ -1,0 +1,230 @@
+"""Orders of the embedded shop: a draft shows what would be ordered, placing it takes the stock.
+
+A draft copies names and prices. It is placed only while cart and prices are what was copied, so that nobody orders what
+they have not seen.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, update
+
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.embedded import cart_rows, order_rows
+from shopkeeper.commerce.embedded.cart_rows import title
+from shopkeeper.commerce.embedded.customers import EmbeddedCustomers
+from shopkeeper.commerce.embedded.paging import turn
+from shopkeeper.commerce.embedded.store import CartState, orders
+from shopkeeper.commerce.port import Customer, Events, Order, OrderState, Page, Shopper, ShopperKind
+from shopkeeper.commerce.refusals import CartChanged, CartClosed, CartEmpty, OutOfStock, Shortage
+from shopkeeper.crypto import new_id
+from shopkeeper.errors import Broken, NotYours, Unauthenticated
+from shopkeeper.storage.database import Unit
+
+TOPIC = "order.placed"
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+"""Letters and digits that are not taken for one another on the telephone."""
+NUMBER_TRIES = 5
+
+
+def order_number() -> str:
+    """`S-7K3M-9QXT-2WFA`: sixty random bits, so that a number tells neither the next one nor how many there were."""
+    letters = "".join(secrets.choice(ALPHABET) for _ in range(12))
+    return f"S-{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+
+class EmbeddedOrders:
+    """Satisfies `Orders`.
+
+    Args:
+        clock: tells when an order was drafted and placed.
+        customers: who is told of.
+        events: where `order.placed` is told; nowhere if left out.
+        number: makes order numbers.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        customers: EmbeddedCustomers,
+        events: Events | None = None,
+        number: Callable[[], str] = order_number,
+    ) -> None:
+        self._clock, self._customers, self._events, self._number = clock, customers, events, number
+
+    async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
+        _require_customer(shopper)
+        await unit.begin()
+        cart = await _locked_cart(unit, shopper, cart_rows.cart_uuid(cart_id))
+        lines = await _contents(unit, cart)
+        _check_sold(lines)
+        draft = await order_rows.draft_of(unit, cart.id)
+        if draft is not None:
+            order = (await order_rows.with_lines(unit, [draft]))[0]
+            if _unchanged(draft, order, cart, lines):
+                return order
+            await order_rows.delete_order(unit, draft.id)
+        return await self._draft(unit, shopper, cart, lines)
+
+    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str) -> Order:
+        _require_customer(shopper)
+        await unit.begin()
+        order = await self.require_order(unit, shopper, order_id)
+        cart = await _locked_cart(unit, shopper, cart_rows.cart_uuid(order.cart_id))
+        # Whoever writes an order holds its cart, so what is read from here on stays true.
+        draft = await unit.first(order_rows.named(shopper, order.id))
+        if draft is None:
+            raise NotYours
+        if draft.state != OrderState.PLACED:
+            await self._place(unit, shopper, draft, cart)
+        return await self.require_order(unit, shopper, order.id)
+
+    async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
+        _require_customer(shopper)
+        placed = order_rows.mine(shopper).where(orders.c.state == OrderState.PLACED)
+        newest_first = (orders.c.placed_at.desc(), orders.c.id.desc())
+        page = await turn(unit, placed, order=newest_first, offset=offset, limit=limit)
+        return Page(await order_rows.with_lines(unit, page.rows), cursor=page.cursor, total=page.total)
+
+    async def require_order(self, unit: Unit, shopper: Shopper, order_id: str) -> Order:
+        _require_customer(shopper)
+        row = await unit.first(order_rows.named(shopper, order_id))
+        if row is None:
+            raise NotYours
+        return (await order_rows.with_lines(unit, [row]))[0]
+
+    async def _draft(self, unit: Unit, shopper: Shopper, cart: Row[Any], lines: Sequence[Row[Any]]) -> Order:
+        draft = {
+            "id": new_id(),
+            "store": shopper.store,
+            "customer_id": shopper.id,
+            "state": OrderState.DRAFT,
+            "currency": cart.currency,
+            "total": sum(line.price * line.quantity for line in lines),
+            "cart_id": cart.id,
+            "cart_version": cart.version,
+            "created_at": self._clock.now(),
+        }
+        copies = [_copy(draft["id"], position, line) for position, line in enumerate(lines)]
+        for _ in range(NUMBER_TRIES):
+            if await order_rows.insert_draft(unit, draft | {"number": self._number()}, copies):
+                return await self.require_order(unit, shopper, str(draft["id"]))
+        raise Broken
+
+    async def _place(self, unit: Unit, shopper: Shopper, draft: Row[Any], cart: Row[Any]) -> None:
+        order = (await order_rows.with_lines(unit, [draft]))[0]
+        if cart.id != draft.cart_id or not _unchanged(draft, order, cart, await _contents(unit, cart)):
+            raise CartChanged
+        await _take_stock(unit, order)
+        now = self._clock.now()
+        await unit.write(update(orders).where(orders.c.id == draft.id).values(state=OrderState.PLACED, placed_at=now))
+        await cart_rows.touch(unit, cart.id, now=now, state=CartState.ORDERED)
+        if self._events is not None:
+            customer = await self._customers.customer(unit, shopper)
+            await self._events.add(unit, TOPIC, key=shopper.id, payload=_told(order, customer))
+
+
+def _require_customer(shopper: Shopper) -> None:
+    if shopper.kind is not ShopperKind.CUSTOMER:
+        raise Unauthenticated("Ordering needs authentication: sign in first, the cart comes along.")
+
+
+async def _locked_cart(unit: Unit, shopper: Shopper, cart_id: UUID | None) -> Row[Any]:
+    cart = await cart_rows.lock(unit, shopper, cart_id) if cart_id is not None else None
+    if cart is None:
+        raise NotYours
+    return cart
+
+
+async def _contents(unit: Unit, cart: Row[Any]) -> Sequence[Row[Any]]:
+    """The lines of an active cart with something in it."""
+    if cart.state != CartState.ACTIVE:
+        raise CartClosed
+    lines = await cart_rows.lines(unit, store=cart.store, currency=cart.currency, cart_ids=[cart.id])
+    if not lines:
+        raise CartEmpty
+    return lines
+
+
+def _check_sold(lines: Sequence[Row[Any]]) -> None:
+    """Refuses a draft of what cannot be had now; whether it can still be had is asked again at placing."""
+    shortages = [
+        Shortage(line.variant_id, _name(line), line.quantity, _left(line))
+        for line in lines
+        if _left(line) < line.quantity
+    ]
+    if shortages:
+        raise OutOfStock(shortages)
+
+
+def _left(line: Row[Any]) -> int:
+    """How many of a line's variant can be sold: none, where the catalogue has it or its price no more."""
+    return int(line.stock or 0) if line.price is not None else 0
+
+
+def _name(line: Row[Any]) -> str:
+    return title(line.product, line.name) or line.variant_id
+
+
+def _unchanged(draft: Row[Any], order: Order, cart: Row[Any], lines: Sequence[Row[Any]]) -> bool:
+    """Whether a draft is still what the cart would be ordered as."""
+    drafted = [(line.variant_id, line.quantity, line.price.amount) for line in order.lines]
+    now = [(line.variant_id, line.quantity, line.price) for line in lines]
+    return draft.cart_version == cart.version and drafted == now
+
+
+def _copy(order_id: Any, position: int, line: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "order_id": order_id,
+        "position": position,
+        "variant_id": line.variant_id,
+        "sku": line.sku,
+        "name": _name(line),
+        "quantity": line.quantity,
+        "amount": line.price,
+    }
+
+
+async def _take_stock(unit: Unit, order: Order) -> None:
+    """All lines or none."""
+    wanted = {line.variant_id: line.quantity for line in order.lines}
+    left = await order_rows.lock_stock(unit, order.store, wanted)
+    shortages = [
+        Shortage(line.variant_id, line.name, line.quantity, left.get(line.variant_id, 0))
+        for line in order.lines
+        if left.get(line.variant_id, 0) < line.quantity
+    ]
+    if shortages:
+        raise OutOfStock(shortages)
+    await order_rows.take_stock(unit, order.store, wanted)
+
+
+def _told(order: Order, customer: Customer | None) -> dict[str, Any]:
+    """What the mail about an order needs."""
+    return {
+        "order_id": order.id,
+        "number": order.number,
+        "store": order.store,
+        "currency": order.total.currency,
+        "total": order.total.amount,
+        "lines": [
+            {
+                "sku": line.sku,
+                "name": line.name,
+                "quantity": line.quantity,
+                "price": line.price.amount,
+                "total": line.total.amount,
+            }
+            for line in order.lines
+        ],
+        "customer": {
+            "id": order.customer_id,
+            "email": customer.email if customer else None,
+            "first_name": customer.first_name if customer else None,
+            "last_name": customer.last_name if customer else None,
+        },
+    }

@@ -1,0 +1,95 @@
+"""What a shop refuses, beyond the refusals of the house.
+
+BadRequest
+└── InvalidInput
+    └── QuantityInvalid   not a quantity one can buy
+Conflict                  409
+├── OutOfStock            says which lines are short, and how many are left of each
+├── CurrencyMismatch      not sold in the currency of this cart
+├── CartEmpty             nothing to order
+├── CartFull              more different things than a cart holds
+├── CartClosed            ordered already
+└── CartChanged           not what was drafted any more
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from shopkeeper.errors import Conflict, InvalidInput
+
+
+class QuantityInvalid(InvalidInput):
+    """A quantity below one or above what is sold at once."""
+
+    code = "quantity_invalid"
+    graphql_code = "QUANTITY_INVALID"
+    message = "This is not a quantity that can be ordered."
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A line that asks for more than there is."""
+
+    variant_id: str
+    name: str
+    wanted: int
+    left: int
+
+    @property
+    def sentence(self) -> str:
+        return f"only {self.left} left of {self.name}" if self.left else f"{self.name} is sold out"
+
+
+class OutOfStock(Conflict):
+    """There is less in stock than was asked for."""
+
+    code = "out_of_stock"
+    graphql_code = "OUT_OF_STOCK"
+    message = "There is not enough in stock."
+
+    def __init__(self, shortages: Sequence[Shortage]) -> None:
+        sentence = "; ".join(shortage.sentence for shortage in shortages)
+        super().__init__(
+            f"Not enough in stock: {sentence}.", details={"lines": [asdict(shortage) for shortage in shortages]}
+        )
+        self.shortages = tuple(shortages)
+
+
+class CurrencyMismatch(Conflict):
+    """The thing has no price in the currency of the cart."""
+
+    code = "currency_mismatch"
+    graphql_code = "CURRENCY_MISMATCH"
+    message = "This is not sold in the currency of the cart."
+
+
+class CartEmpty(Conflict):
+    """An order of nothing."""
+
+    code = "cart_empty"
+    graphql_code = "CART_EMPTY"
+    message = "The cart is empty: put something into it first."
+
+
+class CartFull(Conflict):
+    """More lines than a cart holds."""
+
+    code = "cart_full"
+    graphql_code = "CART_FULL"
+    message = "The cart is full: order what is in it, or take something out."
+
+
+class CartClosed(Conflict):
+    """The cart was ordered; it cannot change any more."""
+
+    code = "cart_closed"
+    graphql_code = "CART_CLOSED"
+    message = "This cart has been ordered; begin a new one."
+
+
+class CartChanged(Conflict):
+    """The cart or a price changed after the draft was made, so the customer has not seen what would be ordered."""
+
+    code = "cart_changed"
+    graphql_code = "CART_CHANGED"
+    message = "The cart or a price has changed since; check out again."

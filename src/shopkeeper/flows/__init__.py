@@ -1,0 +1,1 @@
+"""Self-service conversations: login, registration, logout, and the pipeline that owns the steps they share."""

@@ -1,0 +1,118 @@
+"""A flow: one self-service conversation, from opening to its end. Shapes follow Kratos (contract page 2.2).
+
+A flow is a frozen value. Passwords never enter it: of what was submitted, only the values of visible fields are kept.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from shopkeeper.identity.values import Aal, Client
+from shopkeeper.sessions.values import Session
+from shopkeeper.ui.messages import Message
+from shopkeeper.ui.nodes import Node
+
+
+class FlowType(StrEnum):
+    """Who drives the flow: a browser (HTML or JSON), or a native app."""
+
+    BROWSER = "browser"
+    API = "api"
+
+
+class FlowState(StrEnum):
+    """How far a flow has come."""
+
+    CHOOSE_METHOD = "choose_method"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One conversation.
+
+    `csrf` is the digest of the anti-CSRF cookie of the browser that opened it; only that browser may go on with it.
+    `steps` is what the kind of flow remembers between requests; it never leaves the house.
+    """
+
+    id: UUID
+    kind: str
+    type: FlowType
+    request_url: str
+    issued_at: datetime
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    state: FlowState = FlowState.CHOOSE_METHOD
+    active: str | None = None
+    return_to: str | None = None
+    nodes: tuple[Node, ...] = ()
+    messages: tuple[Message, ...] = ()
+    csrf: bytes | None = None
+    refresh: bool = False
+    requested_aal: Aal = Aal.AAL1
+    schema_id: str | None = None
+    transient_payload: Mapping[str, Any] | None = None
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    finished_at: datetime | None = None
+
+    def showing(self, nodes: Iterable[Node], *messages: Message) -> "Flow":
+        """The flow with another form."""
+        return replace(self, nodes=tuple(nodes), messages=messages)
+
+    def change_node(self, name: str, node: Node) -> "Flow":
+        """The flow with one node in the place of all of its name."""
+        return replace(self, nodes=tuple(node if old.name == name else old for old in self.nodes))
+
+    def node(self, name: str) -> Node | None:
+        """The first node of a name."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a flow is asked for. `return_to` and the rest come from the query."""
+
+    type: FlowType
+    request_url: str
+    return_to: str | None = None
+    refresh: bool = False
+    aal: str | None = None
+    schema_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who takes part in a flow, as plain facts that the door has read from the request.
+
+    `csrf` is the token in the anti-CSRF cookie; `from_browser` says that the request carries cookies or an `Origin`,
+    which native apps never send; `guest` is the id of the anonymous visitor whose cart may be handed over.
+    """
+
+    client: Client
+    store: str
+    csrf: bytes | None = None
+    from_browser: bool = False
+    session: Session | None = None
+    guest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What was sent to a flow. `broken` says why it could not be read, if it could not."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    csrf_token: str = ""
+    broken: str | None = None
+
+    @property
+    def method(self) -> str:
+        chosen = self.fields.get("method")
+        return chosen if isinstance(chosen, str) else ""
+
+    def text(self, name: str) -> str | None:
+        """A field, if it is a text."""
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else None

@@ -1,0 +1,168 @@
+"""The login flow: unified (identifier and methods on one form) or identifier-first (two forms), and refresh.
+
+What a method does is the method's; this file decides who may open such a flow, shows the form, and starts the session.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from shopkeeper.credentials.method import Attempt, FieldError, LoginMethod, LoginView, Proof, Rejected
+from shopkeeper.errors import FirstFactorRequired, InvalidInput, SessionAlreadyAvailable
+from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
+from shopkeeper.flows.hooks import AfterSignIn
+from shopkeeper.flows.pipeline import Advanced, KindSettings, ShowForm, filled, finished
+from shopkeeper.identity.schema import Schemas
+from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
+
+IDENTIFIER_FIRST = "identifier_first"
+SIGNED_IN = "There is a session already: sign out first, or ask for refresh=true to confirm it."
+
+
+class Finding(Protocol):
+    """The part of the identity room that the identifier-first step needs."""
+
+    async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the field's own word
+        ...
+
+
+class StartedLike(Protocol):
+    """A session that was just started, and its token."""
+
+    @property
+    def session(self) -> Session: ...
+    @property
+    def token(self) -> str: ...
+
+
+class Starting(Protocol):
+    """The part of the sessions room that a flow needs."""
+
+    async def start(
+        self, unit: Unit, identity: Identity, *, method: str, aal: Aal, client: Client, store: str | None
+    ) -> StartedLike: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSettings(KindSettings):
+    """What is configured for login beside what every kind of flow has."""
+
+    identifier_first: bool = False
+    mitigate_enumeration: bool = True
+
+
+class Login:
+    """The kind of flow that signs in. `after` are run in order once the session has begun."""
+
+    name = "login"
+    expired_message = 4010001
+
+    def __init__(
+        self,
+        *,
+        settings: LoginSettings,
+        methods: Sequence[LoginMethod],
+        schemas: Schemas,
+        identities: Finding,
+        sessions: Starting,
+        after: Mapping[str, Sequence[AfterSignIn]],
+        always_after: Sequence[AfterSignIn] = (),
+    ) -> None:
+        self.settings: LoginSettings = settings
+        self._methods = {method.name: method for method in methods}
+        self._schemas = schemas
+        self._identities = identities
+        self._sessions = sessions
+        self._after = after
+        self._always_after = always_after
+
+    async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
+        if opening.aal not in {None, "", *Aal}:
+            raise InvalidInput("The query parameter 'aal' takes aal1 or aal2.")
+        if opening.aal == Aal.AAL2:
+            if caller.session is None:
+                raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")
+        elif caller.session is not None and not opening.refresh:
+            raise SessionAlreadyAvailable(SIGNED_IN)
+
+    async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
+        if flow.requested_aal is Aal.AAL2:
+            return flow.showing((), message(1010004))
+        refreshed = caller.session.identity if flow.refresh and caller.session else None
+        if refreshed is not None:
+            return flow.showing(self._refresh_form(flow, refreshed), message(1010003))
+        return flow.showing(self._first_form(flow))
+
+    async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
+        if flow.finished_at is not None:
+            raise finished(flow)
+        if caller.session is not None and not flow.refresh and flow.requested_aal is Aal.AAL1:
+            raise SessionAlreadyAvailable(SIGNED_IN)
+
+    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Advanced:
+        if self.settings.identifier_first and submission.method == IDENTIFIER_FIRST:
+            raise ShowForm(await self._second_form(unit, flow, submission))
+        proof = await self._prove(unit, flow, submission, caller)
+        started = await self._sessions.start(
+            unit, proof.identity, method=proof.method, aal=proof.aal, client=caller.client, store=caller.store
+        )
+        for hook in (*self._after.get(proof.method, self._after.get("", ())), *self._always_after):
+            await hook(unit, session=started.session, guest=caller.guest)
+        return Advanced(identity=proof.identity, method=proof.method, session=started.session, token=started.token)
+
+    async def _prove(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Proof:
+        method = self._methods.get(submission.method)
+        if method is None or flow.requested_aal is Aal.AAL2:
+            raise Rejected(message(4010002))
+        known = caller.session.identity if flow.refresh and caller.session else None
+        return await method.prove(unit, Attempt(submitted=submission.fields, client=caller.client, identity=known))
+
+    def _first_form(self, flow: Flow) -> Sequence[Node]:
+        if self.settings.identifier_first:
+            return (
+                identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST),
+                submit_node(IDENTIFIER_FIRST, label=message(1070009)),
+                csrf_node(),
+            )
+        return (csrf_node(), identifier_node(self._schemas, flow), *self._method_nodes(flow))
+
+    def _refresh_form(self, flow: Flow, identity: Identity) -> Sequence[Node]:
+        known = input_node("identifier", "hidden", group="default", value=_identifier_of(identity))
+        return (csrf_node(), known, *self._method_nodes(flow))
+
+    async def _second_form(self, unit: Unit, flow: Flow, submission: Submission) -> Flow:
+        """The methods, once an identifier is given. Whether it is known shows only without mitigation."""
+        identifier = (submission.text("identifier") or "").strip()
+        if not identifier or not await self._may_be_known(unit, identifier):
+            raise Rejected(fields=[FieldError("identifier", message(4000037))])
+        asked = filled(flow, {"identifier": identifier})
+        hidden = identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST).with_value(identifier).with_type("hidden")
+        return replace(
+            asked.showing((hidden, csrf_node(), *self._method_nodes(flow))),
+            active=IDENTIFIER_FIRST,
+            transient_payload=asked.transient_payload or {},
+        )
+
+    async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
+        found = await self._identities.find_by_identifier(unit, type="password", identifier=identifier)
+        return found is not None or self.settings.mitigate_enumeration
+
+    def _method_nodes(self, flow: Flow) -> list[Node]:
+        view = LoginView(refresh=flow.refresh, requested_aal=flow.requested_aal)
+        return [node for method in self._methods.values() for node in method.login_nodes(view)]
+
+
+def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default") -> Node:
+    """The field for the login name, labelled by the schema where it has just one."""
+    label = schemas.require(flow.schema_id).identifier_label()
+    return input_node("identifier", "text", group=group, value="", required=True, label=label)
+
+
+def _identifier_of(identity: Identity) -> str:
+    credential: Any = identity.credentials.get("password")
+    identifiers = credential.identifiers if credential else ()
+    return str(identifiers[0] if identifiers else identity.email or "")

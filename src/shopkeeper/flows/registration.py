@@ -1,0 +1,275 @@
+"""The registration flow, in one step or in two, and registering as such, which other doors use as well.
+
+Registering is one transaction: the identity with its credential, its session where that is configured, the mail that
+welcomes them. A taken address is told apart only where the answer gives it away anyhow: where registering signs in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.method import Draft, FieldError, NewCredential, RegistrationMethod, Rejected
+from shopkeeper.errors import Conflict, FlowDisabled, SessionAlreadyAvailable
+from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
+from shopkeeper.flows.hooks import AfterSignIn
+from shopkeeper.flows.login import SIGNED_IN, Starting
+from shopkeeper.flows.pipeline import Advanced, KindSettings, ShowForm, filled
+from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.schema import Schema, Schemas
+from shopkeeper.identity.values import Aal, Client, Identity, State
+from shopkeeper.identity.violations import Violation
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
+
+PROFILE = "profile"
+
+
+class Creating(Protocol):
+    """The part of the identity room that registering needs."""
+
+    async def create(self, unit: Unit, new: NewIdentity, *, actor: str = "system") -> Identity: ...
+
+    async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the field's own word
+        ...
+
+
+class Budget(Protocol):
+    """The throttle of registrations."""
+
+    async def check(self, subject: str, *, ip: str) -> None: ...
+
+
+class Post(Protocol):
+    """The courier, as far as registering needs it."""
+
+    async def queue(
+        self, unit: Unit, *, template: str, recipient: str, context: Mapping[str, Any], locale: str = "en"
+    ) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationSettings(KindSettings):
+    """What is configured for registration beside what every kind of flow has.
+
+    `signs_in` says for each method whether registering starts a session (the hook `session`). `one_group` is true where
+    a single method is offered: its field then stands right behind the identifier, as the contract has it.
+    """
+
+    enabled: bool = True
+    two_steps: bool = True
+    one_group: bool = True
+    mitigate_enumeration: bool = True
+    signs_in: Mapping[str, bool] | None = None
+
+    def starts_session(self, method: str) -> bool:
+        return bool((self.signs_in or {}).get(method))
+
+
+class Registrar:
+    """Registers somebody, whichever door they came through."""
+
+    def __init__(
+        self,
+        *,
+        settings: RegistrationSettings,
+        methods: Sequence[RegistrationMethod],
+        schemas: Schemas,
+        identities: Creating,
+        throttle: Budget,
+        courier: Post,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self.methods = {method.name: method for method in methods}
+        self._schemas = schemas
+        self._identities = identities
+        self._throttle = throttle
+        self._courier = courier
+        self._clock = clock
+
+    async def register(
+        self,
+        unit: Unit,
+        *,
+        schema_id: str | None,
+        traits: Mapping[str, Any],
+        submitted: Mapping[str, Any],
+        client: Client,
+    ) -> tuple[Identity, str]:
+        """A new identity, and the method it was made with. Raises `Rejected`, `TooManyRequests` or `Busy`.
+
+        Where enumeration is mitigated and registering does not sign in, a taken address gives the same answer as a free
+        one, with an identity that exists nowhere; the owner of the address is told by mail.
+        """
+        if not self._settings.enabled:
+            raise FlowDisabled("Registration is switched off here.")
+        schema = self._schemas.require(schema_id)
+        method = self.methods.get(str(submitted.get("method")))
+        self._require_whole(schema, traits, method, submitted)
+        if method is None:
+            raise Rejected(message(4010003))
+        await self._throttle.check("", ip=client.ip)
+        draft = Draft(schema.id, traits, schema.extract(traits).identifiers, client)
+        credential = await method.enrol(draft, submitted)
+        owner = await self._owner(unit, draft)
+        if owner is not None:
+            return await self._taken(unit, owner, draft, method.name), method.name
+        return await self._create(unit, draft, credential), method.name
+
+    def _require_whole(
+        self, schema: Schema, traits: Mapping[str, Any], method: RegistrationMethod | None, submitted: Mapping[str, Any]
+    ) -> None:
+        wrong = trait_errors(schema.validate(traits))
+        if wrong:
+            raise Rejected(fields=[*wrong, *(method.missing(submitted) if method else ())])
+
+    async def _owner(self, unit: Unit, draft: Draft) -> Identity | None:
+        for type_, identifiers in draft.identifiers.items():
+            for identifier in identifiers:
+                owner = await self._identities.find_by_identifier(unit, type=type_, identifier=identifier)
+                if owner is not None:
+                    return owner
+        return None
+
+    async def _taken(self, unit: Unit, owner: Identity, draft: Draft, method: str) -> Identity:
+        if self._settings.starts_session(method) or not self._settings.mitigate_enumeration:
+            raise Rejected(message(4000007))
+        pretended = self._pretend(draft)
+        if owner.email:
+            await self._courier.queue(unit, template="sign_up_attempt", recipient=owner.email, context={})
+        return pretended
+
+    async def _create(self, unit: Unit, draft: Draft, credential: NewCredential) -> Identity:
+        new = NewIdentity(schema_id=draft.schema_id, traits=draft.traits, credentials=(credential,))
+        try:
+            identity = await self._identities.create(unit, new, actor="self")
+        except Conflict as taken:
+            raise Rejected(message(4000007)) from taken
+        if identity.email:
+            await self._courier.queue(unit, template="welcome", recipient=identity.email, context=_names(identity))
+        return identity
+
+    def _pretend(self, draft: Draft) -> Identity:
+        now = self._clock.now()
+        return Identity(
+            id=crypto.new_id(),
+            schema_id=draft.schema_id,
+            state=State.ACTIVE,
+            state_changed_at=now,
+            traits=draft.traits,
+            metadata_public=None,
+            metadata_admin=None,
+            external_id=None,
+            verifiable_addresses=(),
+            recovery_addresses=(),
+            created_at=now,
+            updated_at=now,
+        )
+
+
+class Registration:
+    """The kind of flow that registers."""
+
+    name = "registration"
+    expired_message = 4040001
+
+    def __init__(
+        self,
+        *,
+        settings: RegistrationSettings,
+        registrar: Registrar,
+        schemas: Schemas,
+        sessions: Starting,
+        after_sign_in: Sequence[AfterSignIn] = (),
+    ) -> None:
+        self.settings: RegistrationSettings = settings
+        self._registrar = registrar
+        self._schemas = schemas
+        self._sessions = sessions
+        self._after_sign_in = after_sign_in
+
+    async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
+        if not self.settings.enabled:
+            raise FlowDisabled("Registration is switched off here.")
+        if caller.session is not None:
+            raise SessionAlreadyAvailable(SIGNED_IN)
+        self._schemas.require(opening.schema_id)
+
+    async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
+        return flow.showing(self._profile_form(flow) if self.settings.two_steps else self._whole_form(flow))
+
+    async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
+        if caller.session is not None:
+            raise SessionAlreadyAvailable(SIGNED_IN)
+
+    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Advanced:
+        schema = self._schema(flow)
+        traits = submitted_traits(schema, submission.fields)
+        if self.settings.two_steps and submission.method == PROFILE:
+            raise ShowForm(self._turn(flow, schema, traits, submission))
+        identity, method = await self._registrar.register(
+            unit, schema_id=schema.id, traits=traits, submitted=submission.fields, client=caller.client
+        )
+        if not self.settings.starts_session(method):
+            return Advanced(identity=identity, method=method)
+        started = await self._sessions.start(
+            unit, identity, method=method, aal=Aal.AAL1, client=caller.client, store=caller.store
+        )
+        for hook in self._after_sign_in:
+            await hook(unit, session=started.session, guest=caller.guest)
+        return Advanced(identity=identity, method=method, session=started.session, token=started.token)
+
+    def _turn(self, flow: Flow, schema: Schema, traits: Mapping[str, Any], submission: Submission) -> Flow:
+        """Forward to the choice of a method, or back to the profile."""
+        typed = filled(flow.showing(self._profile_form(flow)), submission.fields)
+        if submission.text("screen") == "previous":
+            return replace(typed, transient_payload=None)
+        wrong = trait_errors(schema.validate(traits))
+        if wrong:
+            raise Rejected(fields=wrong)
+        hidden = [node if node.name == "csrf_token" else node.with_type("hidden") for node in typed.nodes[:-1]]
+        back = input_node("screen", "submit", group=PROFILE, value="previous", label=message(1040008))
+        whole = self._arranged(hidden, schema)
+        return replace(typed.showing((*whole, back), message(1040009)), transient_payload={})
+
+    def _whole_form(self, flow: Flow) -> Sequence[Node]:
+        schema = self._schema(flow)
+        return self._arranged([csrf_node(), *(field.node() for field in schema.fields())], schema)
+
+    def _profile_form(self, flow: Flow) -> Sequence[Node]:
+        button = submit_node(PROFILE, label=message(1040001))
+        return (csrf_node(), *(field.node() for field in self._schema(flow).fields()), button)
+
+    def _arranged(self, before: Sequence[Node], schema: Schema) -> Sequence[Node]:
+        """The traits and then the methods; a single method's field stands behind the first identifier."""
+        own = [node for method in self._registrar.methods.values() for node in method.registration_nodes()]
+        if not (self.settings.one_group and own):
+            return [*before, *own]
+        names = {field.name for field in schema.fields() if "password" in field.identifies}
+        first = next((i for i, node in enumerate(before) if node.name in names), 0)
+        return [*before[: first + 1], own[0], *before[first + 1 :], *own[1:]]
+
+    def _schema(self, flow: Flow) -> Schema:
+        return self._schemas.require(flow.schema_id)
+
+
+def submitted_traits(schema: Schema, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The traits: an object in JSON, `traits.…` fields in a form, which are given the types of the schema."""
+    traits = fields.get("traits")
+    if isinstance(traits, Mapping):
+        return traits
+    return schema.coerce({k: v for k, v in fields.items() if k.startswith("traits.") and isinstance(v, str)})
+
+
+def trait_errors(violations: Sequence[Violation]) -> list[FieldError]:
+    """What the schema finds wrong, as messages at the traits' nodes."""
+    return [FieldError(violation.name, violation.message) for violation in violations]
+
+
+def _names(identity: Identity) -> dict[str, Any]:
+    name = identity.traits.get("name")
+    first = name.get("first") if isinstance(name, Mapping) else None
+    return {"first_name": first if isinstance(first, str) else None}

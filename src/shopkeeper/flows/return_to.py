@@ -1,0 +1,85 @@
+"""Where a browser is sent when a flow is done: only to places on the allow-list (contract page section 2.6)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from shopkeeper.errors import ReturnToForbidden
+
+# Browsers fold these into "/" or drop them, so that a checked address is not the one that is visited.
+_MISREAD = re.compile(r"[\x00-\x20\x7f\\]|%5c|%0[0-9a-f]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class AfterFlow:
+    """The configured return addresses of one kind of flow: by method, and for all."""
+
+    by_method: Mapping[str, str] = field(default_factory=dict)
+    default: str | None = None
+
+
+class ReturnAddresses:
+    """The allow-list of return addresses, and the defaults.
+
+    Args:
+        default: where to go when nothing else is said; always allowed.
+        allowed: prefixes: scheme and host must be equal (`*.` stands for one label or more), the path must begin alike.
+        base_url: our own public address; everything at or below it is ours, and so allowed.
+    """
+
+    def __init__(self, *, default: str, allowed: Sequence[str], base_url: str) -> None:
+        self._default = default
+        self._allowed = [urlsplit(url) for url in (*allowed, default, base_url)]
+
+    def check(self, wanted: str | None) -> str | None:
+        """The address if it may be used, made absolute; raises `ReturnToForbidden`."""
+        if not wanted:
+            return None
+        if _MISREAD.search(wanted):
+            raise ReturnToForbidden("The return address has characters that browsers misread.")
+        absolute = urljoin(self._default, wanted)
+        target = self._split(absolute)
+        if not any(_covers(allowed, target) for allowed in self._allowed):
+            raise ReturnToForbidden(
+                f"The return address must begin with an allowed address; {target.hostname} is not among them. "
+                "Add it to selfservice.allowed_return_urls."
+            )
+        return absolute
+
+    def after(self, after: AfterFlow, *, method: str | None, return_to: str | None) -> str:
+        """Where to go now: what the flow asked for, else the method's, the flow's, or the general address."""
+        return return_to or after.by_method.get(method or "") or after.default or self._default
+
+    def _split(self, url: str) -> SplitResult:
+        try:
+            target = urlsplit(url)
+            unreadable = target.scheme not in {"http", "https"} or not target.hostname or target.port == 0
+        except ValueError:
+            unreadable = True
+        if unreadable or "@" in target.netloc:
+            raise ReturnToForbidden("The return address must be a plain http or https address.")
+        return target
+
+
+def _covers(allowed: SplitResult, target: SplitResult) -> bool:
+    same_host = _host_matches(allowed.hostname or "", target.hostname or "")
+    same_port = _port(allowed) == _port(target)
+    return allowed.scheme == target.scheme and same_host and same_port and _below(allowed.path, target.path)
+
+
+def _host_matches(pattern: str, host: str) -> bool:
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and host != pattern[2:]
+    return pattern == host
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or {"http": 80, "https": 443}[url.scheme]
+
+
+def _below(prefix: str, path: str) -> bool:
+    if ".." in path.replace("%2e", ".").replace("%2E", ".").split("/"):
+        return False
+    whole = prefix.rstrip("/")
+    return path == whole or (path or "/").startswith(whole + "/")

@@ -1,0 +1,142 @@
+"""The tables of flows and of errors kept for the error page, and all their queries."""
+
+import json
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Insert,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    Text,
+    Update,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from shopkeeper.flows.flow import Flow, FlowState, FlowType
+from shopkeeper.identity.values import Aal
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Json, Moment, metadata
+from shopkeeper.ui.messages import Message
+from shopkeeper.ui.nodes import Node
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("type", String(8), nullable=False),
+    Column("request_url", Text, nullable=False),
+    Column("issued_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("active", String(32)),
+    Column("return_to", Text),
+    # Text, not a JSON type: JSONB sorts keys, and the order of a node's attributes is part of the contract.
+    Column("nodes", Text, nullable=False),
+    Column("messages", Text, nullable=False),
+    Column("csrf", LargeBinary(32)),
+    Column("refresh", Boolean, nullable=False),
+    Column("requested_aal", String(8), nullable=False),
+    Column("schema_id", String(128)),
+    Column("transient_payload", Json),
+    Column("steps", Json, nullable=False),
+    Column("finished_at", Moment),
+    Index("ix_flows_expires_at", "expires_at"),
+)
+
+flow_errors = Table(
+    "flow_errors",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("error", Json, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Index("ix_flow_errors_created_at", "created_at"),
+)
+
+
+async def add(unit: Unit, flow: Flow) -> None:
+    """Keeps a new flow."""
+    await unit.write(adding(flow))
+
+
+async def get(unit: Unit, flow_id: UUID, *, kind: str) -> Flow | None:
+    """A flow of one kind."""
+    row = await unit.first(select(flows).where(flows.c.id == flow_id, flows.c.kind == kind))
+    return _from_row(row) if row else None
+
+
+def adding(flow: Flow) -> Insert:
+    """The statement that keeps a new flow, for a unit that may roll back."""
+    return insert(flows).values(**_to_row(flow))
+
+
+def keeping(flow: Flow) -> Update:
+    """The statement that keeps a changed flow, for a unit that may roll back."""
+    row = _to_row(flow)
+    return update(flows).where(flows.c.id == row.pop("id")).values(**row)
+
+
+async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
+    """Ends a flow; false if it was ended before. The database decides, so that a flow is used once."""
+    ended = update(flows).where(flows.c.id == flow_id, flows.c.finished_at.is_(None)).values(finished_at=at)
+    return (await unit.write(ended)).rowcount == 1
+
+
+async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
+    """Deletes a bounded number of flows and errors that ended before a moment; gives how many flows went."""
+    old = select(flows.c.id).where(flows.c.expires_at < before).limit(batch)
+    gone = await unit.write(delete(flows).where(flows.c.id.in_(old)))
+    stale = select(flow_errors.c.id).where(flow_errors.c.created_at < before).limit(batch)
+    await unit.write(delete(flow_errors).where(flow_errors.c.id.in_(stale)))
+    return gone.rowcount
+
+
+async def add_error(unit: Unit, *, error_id: UUID, error: dict[str, Any], at: datetime) -> None:
+    """Keeps an error for the error page."""
+    await unit.write(insert(flow_errors).values(id=error_id, error=error, created_at=at, updated_at=at))
+
+
+async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:
+    """An error that was kept."""
+    return await unit.first(select(flow_errors).where(flow_errors.c.id == error_id))
+
+
+_PLAIN = [f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "steps", "transient_payload"}]
+
+
+def _to_row(flow: Flow) -> dict[str, Any]:
+    return {name: getattr(flow, name) for name in _PLAIN} | {
+        "nodes": json.dumps([node.to_wire() for node in flow.nodes]),
+        "messages": json.dumps([message.to_wire() for message in flow.messages]),
+        "steps": dict(flow.steps),
+        "transient_payload": flow.transient_payload,
+    }
+
+
+def _from_row(row: Row[Any]) -> Flow:
+    plain = {name: getattr(row, name) for name in _PLAIN} | {
+        "type": FlowType(row.type),
+        "state": FlowState(row.state),
+        "requested_aal": Aal(row.requested_aal),
+    }
+    return Flow(
+        **plain,
+        nodes=tuple(Node.from_wire(wire) for wire in json.loads(row.nodes)),
+        messages=tuple(Message.from_wire(wire) for wire in json.loads(row.messages)),
+        steps=row.steps,
+        transient_payload=row.transient_payload,
+    )

@@ -1,0 +1,73 @@
+"""Who may use which field of the schema: a list of what is open to visitors; everything else needs a signed-in customer.
+
+The list writes `@isLoggedIn` into the printed schema and enforces it, so that the two cannot differ and a new query or
+mutation is closed until somebody opens it here.
+"""
+
+from typing import Any
+
+import strawberry
+from strawberry.extensions import FieldExtension
+from strawberry.extensions.field_extension import AsyncExtensionResolver
+from strawberry.schema_directive import Location
+from strawberry.types.base import WithStrawberryObjectDefinition
+from strawberry.types.field import StrawberryField
+
+from shopkeeper.errors import Unauthenticated
+from shopkeeper.graphql.context import Info
+
+OPEN_TO_VISITORS = frozenset(
+    {
+        "find_items_by_keyword",
+        "find_items_by_category",
+        "find_items_by_ids",
+        "find_item_by_id",
+        "find_item_by_slug",
+        "find_categories",
+        "find_categories_by_ids",
+        "find_category_by_id",
+        "find_category_by_slug",
+        "get_cart",
+        "get_current_customer",
+        "create_cart",
+        "add_to_cart",
+        "update_cart",
+        "remove_from_cart",
+        "sign_up",
+    }
+)
+
+
+@strawberry.schema_directive(
+    locations=[Location.FIELD_DEFINITION],
+    name="isLoggedIn",
+    description="Needs a signed-in customer. Anybody else is refused with the code `UNAUTHENTICATED`.",
+)
+class IsLoggedIn:
+    pass
+
+
+class LoggedInOnly(FieldExtension):
+    """Puts `@isLoggedIn` on a field and means it."""
+
+    def apply(self, field: StrawberryField) -> None:
+        field.directives = (*field.directives, IsLoggedIn())
+
+    async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
+        if not info.context.principal.signed_in:
+            raise Unauthenticated
+        return await next_(source, info, **kwargs)
+
+
+def closed(root: type) -> type:
+    """A root type, every field of it closed to visitors that is not on the list."""
+    for field in fields_of(root):
+        if field.python_name not in OPEN_TO_VISITORS:
+            field.extensions = [*field.extensions, LoggedInOnly()]
+    return root
+
+
+def fields_of(type_: type) -> list[StrawberryField]:
+    """The fields that a Strawberry type declares."""
+    definition: WithStrawberryObjectDefinition = type_  # type: ignore[assignment] # every decorated class is one
+    return definition.__strawberry_definition__.fields

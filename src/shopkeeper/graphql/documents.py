@@ -1,0 +1,115 @@
+"""Documents: texts of queries, parsed, measured and validated once, and kept while they are in use.
+
+Parsing and validating take most of a query's time, and a shop front sends the same few texts for ever.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+    specified_rules,
+    validate,
+)
+
+from shopkeeper.errors import Refusal
+from shopkeeper.graphql.errors import formatted, told
+from shopkeeper.graphql.execution import Plans
+from shopkeeper.graphql.limits import Cost, Costs, Limits, check_shape, fields_in
+
+MOST_KEPT = 1_000
+MOST_CHARACTERS = 400_000
+"""Of all texts together. A parsed document takes some 45 times the room of its text."""
+
+SYNTAX = "GRAPHQL_PARSE_FAILED"
+INVALID = "GRAPHQL_VALIDATION_FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document that may be executed, or why it may not be.
+
+    `plans` are what the executor has learned about it; they hold for one document only.
+    """
+
+    document: DocumentNode | None = None
+    errors: tuple[Mapping[str, Any], ...] = ()
+    costs: Mapping[str | None, Cost] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    about_schema: bool = False
+    plans: Plans = field(default_factory=Plans)
+
+    def operation(self, name: str | None) -> OperationDefinitionNode | None:
+        """The operation of a name, or the only one."""
+        found = [node for node in _operations(self.document) if not name or (node.name and node.name.value == name)]
+        return found[0] if len(found) == 1 else None
+
+
+class Documents:
+    """Prepares documents for one schema.
+
+    Args:
+        schema: what they are validated against.
+        limits: what they may have at most.
+        introspection: whether they may ask about the schema itself. Without, wrong names are not corrected either.
+    """
+
+    def __init__(self, schema: GraphQLSchema, *, limits: Limits, introspection: bool) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._suggest = introspection
+        self._rules = list(specified_rules) if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
+        self._costs = Costs(schema)
+        self._kept: OrderedDict[str, Prepared] = OrderedDict()
+        self._characters = 0
+
+    def prepare(self, text: str) -> Prepared:
+        """A document, from memory if it is there."""
+        known = self._kept.get(text)
+        if known is not None:
+            self._kept.move_to_end(text)
+            return known
+        prepared = self._prepared(text)
+        self._keep(text, prepared)
+        return prepared
+
+    def _prepared(self, text: str) -> Prepared:
+        try:
+            document = parse(text, max_tokens=self._limits.tokens)
+            check_shape(document, self._limits)
+        except GraphQLSyntaxError as wrong:
+            return Prepared(errors=(formatted(wrong, SYNTAX),))
+        except Refusal as refusal:
+            return Prepared(errors=(told(refusal),))
+        wrong = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
+        if wrong:
+            return Prepared(errors=tuple(formatted(error, INVALID) for error in wrong))
+        return self._measured(document)
+
+    def _measured(self, document: DocumentNode) -> Prepared:
+        operations = _operations(document)
+        return Prepared(
+            document=document,
+            costs={node.name.value if node.name else None: self._costs.of(node, document) for node in operations},
+            asked=frozenset(node.name.value for node in fields_in(document)),
+            about_schema=all(_about_schema(node) for node in operations),
+            plans=Plans(lasting="@" not in _text_of(document)),
+        )
+
+    def _keep(self, text: str, prepared: Prepared) -> None:
+        if len(text) > MOST_CHARACTERS // 10:
+            return
+        self._kept[text] = prepared
+        self._characters += len(text)
+        while self._characters > MOST_CHARACTERS or len(self._kept) > MOST_KEPT:
+            forgotten, _ = self._kept.popitem(last=False)
+            self._characters -= len(forgotten)

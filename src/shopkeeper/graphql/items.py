@@ -1,0 +1,325 @@
+"""What is sold, as types: products (`Item`) and what is put into a cart (`ItemVariant`), with pictures and stock."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import strawberry
+
+from shopkeeper.commerce.port import Category as Shelf
+from shopkeeper.commerce.port import Product, Variant
+from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.limits import ListSize
+from shopkeeper.graphql.loaders import Sold
+from shopkeeper.graphql.money import Price, decimal_of
+from shopkeeper.graphql.pages import Attribute
+
+BETWEEN = "___"
+"""Stands between id and code where the published client sends both as one text."""
+
+
+@strawberry.type(description="What an item is called by programs.")
+class ItemId:
+    id: str = strawberry.field(description="The id, as the engine has it.")
+    code: str | None = strawberry.field(default=None, description="The SKU of a variant, the slug of a product.")
+
+
+@strawberry.type(description="A link.")
+class Link:
+    href: str = strawberry.field(description="Where it leads: an absolute address, or a path on this server.")
+
+
+@strawberry.type(description="The size of a picture in pixels.")
+class Dimension:
+    w: int | None = strawberry.field(default=None, description="How wide.")
+    h: int | None = strawberry.field(default=None, description="How high.")
+
+
+@strawberry.type(description="A picture.")
+class Image:
+    link: Link = strawberry.field(description="Where the picture is.")
+    dimension: Dimension | None = strawberry.field(
+        default=None, description="Its size; null for drawings, which have none."
+    )
+    alt: str = strawberry.field(default="", description="What the picture shows, for those who cannot see it.")
+
+
+@strawberry.type(description="A picture under a name.")
+class ImageVariant:
+    name: str = strawberry.field(description="The name.")
+    image: Image = strawberry.field(description="The picture.")
+
+
+@strawberry.type(description="The pictures of an item.")
+class ImageSet:
+    original: Image = strawberry.field(description="The picture as it was made.")
+
+    @strawberry.field(description="A small one for lists.")
+    def thumbnail(self) -> Image:
+        return self.original
+
+    @strawberry.field(description="All of them by name.", directives=[ListSize(assumed_size=1)])
+    def variants(self) -> list[ImageVariant]:
+        return [ImageVariant(name="original", image=self.original)]
+
+
+@strawberry.type(description="What tells the variants of a product apart.")
+class AttributeType:
+    name: str = strawberry.field(description="Its name: colour, size.")
+
+
+@strawberry.type(description="The product that a variant belongs to.")
+class ItemInfo:
+    product: strawberry.Private[Product]
+
+    @strawberry.field(description="What the product is called by programs.")
+    def item_id(self) -> ItemId:
+        return ItemId(id=self.product.id, code=self.product.slug)
+
+    @strawberry.field(description="What the product is called by people.")
+    def display_name(self) -> str:
+        return self.product.name
+
+    @strawberry.field(description="The product's name in addresses.")
+    def slug(self) -> str:
+        return self.product.slug
+
+
+@strawberry.type(description="What a sales channel has in stock.")
+class ChannelStockAvailability:
+    channel_id: str | None = strawberry.field(default=None, description="The channel.")
+    in_stock: bool | None = strawberry.field(default=None, description="Whether it can be had at once.")
+    available_quantity: int | None = strawberry.field(default=None, description="How many there are.")
+    restockable_in_days: int | None = strawberry.field(default=None, description="When there will be more.")
+
+
+@strawberry.type(description="What is in stock.")
+class StockAvailability:
+    available_quantity: int = strawberry.field(description="How many there are.")
+
+    @strawberry.field(description="Whether it can be had at once.")
+    def in_stock(self) -> bool:
+        return self.available_quantity > 0
+
+    restockable_in_days: int | None = strawberry.field(
+        default=None, description="In how many days there will be more, where the engine knows."
+    )
+    channels: list[ChannelStockAvailability] = strawberry.field(
+        default_factory=list,
+        description="The same for each sales channel, where the engine has several.",
+        directives=[ListSize(assumed_size=2)],
+    )
+
+
+@strawberry.interface(description="What products and their variants have in common.")
+class ItemLike:
+    item_id: ItemId = strawberry.field(description="What it is called by programs.")
+    display_name: str = strawberry.field(description="What it is called by people.")
+    description: str = strawberry.field(description="What it is, in a few sentences.")
+    image_set: ImageSet | None = strawberry.field(description="Its pictures; null where it has none.")
+    list_price: Price = strawberry.field(description="What it costs without any reduction.")
+    purchase_price: Price = strawberry.field(description="What it costs now.")
+
+
+@strawberry.type(description="A product in one size, colour or the like: what is put into a cart.")
+class ItemVariant(ItemLike):
+    product: strawberry.Private[Product]
+    variant: strawberry.Private[Variant]
+    context: strawberry.Private[Context]
+
+    @strawberry.field(description="What the variant is called by programs; `addToCart` takes either.")
+    def item_id(self) -> ItemId:
+        return ItemId(id=self.variant.id, code=self.variant.sku)
+
+    @strawberry.field(description="The product's name and the variant's.")
+    def display_name(self) -> str:
+        return ", ".join(part for part in (self.product.name, self.variant.name) if part)
+
+    @strawberry.field(description="What the product is, in a few sentences.")
+    def description(self) -> str:
+        return self.product.description
+
+    @strawberry.field(description="The product's pictures; null where it has none.")
+    def image_set(self) -> ImageSet | None:
+        return _pictures(self.product, self.context)
+
+    @strawberry.field(description="What one costs without any reduction.")
+    def list_price(self) -> Price:
+        return Price(money=self.variant.list_price, locale=self.context.locale)
+
+    @strawberry.field(description="What one costs now.")
+    def purchase_price(self) -> Price:
+        return Price(money=self.variant.price, locale=self.context.locale)
+
+    @strawberry.field(description="Whether this is the variant to show first.")
+    def master(self) -> bool:
+        return self.variant.id == self.product.variants[0].id
+
+    @strawberry.field(description="What tells it apart from the other variants.", directives=[ListSize(assumed_size=2)])
+    def var_attrs(self) -> list[Attribute]:
+        return _attributes(self.variant.attributes)
+
+    @strawberry.field(description="What is true of every variant.", directives=[ListSize(assumed_size=4)])
+    def custom_attrs(self) -> list[Attribute]:
+        return _attributes(self.product.attributes)
+
+    @strawberry.field(description="The product that it belongs to.")
+    def main_item(self) -> ItemInfo:
+        return ItemInfo(product=self.product)
+
+    @strawberry.field(description="What is in stock.")
+    def availability(self) -> StockAvailability:
+        return StockAvailability(available_quantity=self.variant.stock)
+
+
+@strawberry.type(description="A shelf of the shop, as others refer to it.")
+class BaseCategory:
+    shelf: strawberry.Private[Shelf]
+    shelves: strawberry.Private[Mapping[str, Shelf]]
+
+    @strawberry.field(description="The id.")
+    def id(self) -> str:
+        return self.shelf.id
+
+    @strawberry.field(description="The name for people.")
+    def display_name(self) -> str:
+        return self.shelf.name
+
+    @strawberry.field(description="The ids of the shelves above and its own, with `/` between them.")
+    def path(self) -> str:
+        return "/".join(shelf.id for shelf in (*above(self.shelf, self.shelves), self.shelf))
+
+    @strawberry.field(description="The id of the shelf that it is a part of; empty at the top.")
+    def parent_id(self) -> str:
+        return self.shelf.parent_id or ""
+
+
+@strawberry.type(description="A shelf of the shop.")
+class Category(BaseCategory):
+    @strawberry.field(description="The name in addresses.")
+    def slug(self) -> str:
+        return self.shelf.slug
+
+    @strawberry.field(description="Another key, where the engine has one: here it is the slug.")
+    def key(self) -> str | None:
+        return self.shelf.slug
+
+    @strawberry.field(description="What is on it, in a sentence.")
+    def description(self) -> str:
+        return self.shelf.description
+
+    @strawberry.field(description="The shelves above, from the top down.", directives=[ListSize(assumed_size=2)])
+    def parent(self) -> list[BaseCategory]:
+        return [BaseCategory(shelf=shelf, shelves=self.shelves) for shelf in above(self.shelf, self.shelves)]
+
+
+@strawberry.type(description="A product with its variants. Prices are those of its cheapest variant.")
+class Item(ItemLike):
+    product: strawberry.Private[Product]
+    shelves: strawberry.Private[Mapping[str, Shelf]]
+    context: strawberry.Private[Context]
+
+    @strawberry.field(description="What the product is called by programs. Put one of its variants into a cart.")
+    def item_id(self) -> ItemId:
+        return ItemId(id=self.product.id, code=self.product.slug)
+
+    @strawberry.field(description="What it is called by people.")
+    def display_name(self) -> str:
+        return self.product.name
+
+    @strawberry.field(description="What it is, in a few sentences.")
+    def description(self) -> str:
+        return self.product.description
+
+    @strawberry.field(description="Its pictures; null where it has none.")
+    def image_set(self) -> ImageSet | None:
+        return _pictures(self.product, self.context)
+
+    @strawberry.field(description="What its cheapest variant costs without any reduction.")
+    def list_price(self) -> Price:
+        return Price(money=_cheapest(self.product).list_price, locale=self.context.locale)
+
+    @strawberry.field(description="What its cheapest variant costs now.")
+    def purchase_price(self) -> Price:
+        return Price(money=_cheapest(self.product).price, locale=self.context.locale)
+
+    @strawberry.field(description="What tells its variants apart.", directives=[ListSize(assumed_size=2)])
+    def var_attr_types(self) -> list[AttributeType]:
+        names = dict.fromkeys(name for variant in self.product.variants for name in variant.attributes)
+        return [AttributeType(name=name) for name in names]
+
+    @strawberry.field(description="The lowest and the highest price of its variants now.")
+    def sale_price_range(self) -> list[Decimal]:
+        return _range([decimal_of(variant.price) for variant in self.product.variants])
+
+    @strawberry.field(description="The lowest and the highest price of its variants without any reduction.")
+    def price_range(self) -> list[Decimal]:
+        return _range([decimal_of(variant.list_price) for variant in self.product.variants])
+
+    @strawberry.field(description="What is true of every variant.", directives=[ListSize(assumed_size=4)])
+    def custom_attrs(self) -> list[Attribute]:
+        return _attributes(self.product.attributes)
+
+    @strawberry.field(
+        description="What can be put into a cart, the first to be shown first.", directives=[ListSize(assumed_size=3)]
+    )
+    def variants(self) -> list[ItemVariant]:
+        return [variant_of((self.product, variant), self.context) for variant in self.product.variants]
+
+    @strawberry.field(description="Its name in addresses.")
+    def slug(self) -> str:
+        return self.product.slug
+
+    @strawberry.field(description="The shelves it stands on.", directives=[ListSize(assumed_size=2)])
+    def categories(self) -> list[Category]:
+        known = (self.shelves.get(id_) for id_ in self.product.category_ids)
+        return [Category(shelf=shelf, shelves=self.shelves) for shelf in known if shelf is not None]
+
+
+async def items_of(products: Sequence[Product], context: Context) -> list[Item]:
+    """Products as items, with their shelves if the request asks for those."""
+    shelves = await context.loaders.categories() if "categories" in context.asked else {}
+    return [Item(product=product, shelves=shelves, context=context) for product in products]  # type: ignore[call-arg] # what the interface declares is computed here
+
+
+def variant_of(sold: Sold, context: Context) -> ItemVariant:
+    """A variant with the product it belongs to."""
+    product, variant = sold
+    return ItemVariant(product=product, variant=variant, context=context)  # type: ignore[call-arg] # as above
+
+
+def reference(item_id: str) -> str:
+    """An item's id as the engine knows it: the published client sends id and code as one text.
+
+    >>> reference("teapot-blue___QK-POT-2"), reference("QK-POT-2")
+    ('teapot-blue', 'QK-POT-2')
+    """
+    id_, _, code = item_id.partition(BETWEEN)
+    return id_ or code
+
+
+def above(shelf: Shelf, shelves: Mapping[str, Shelf]) -> list[Shelf]:
+    """The shelves above one, from the top down. A circle in the data ends where it begins."""
+    found: dict[str, Shelf] = {}
+    parent = shelves.get(shelf.parent_id or "")
+    while parent is not None and parent.id not in found:
+        found = {parent.id: parent, **found}
+        parent = shelves.get(parent.parent_id or "")
+    return list(found.values())
+
+
+def _cheapest(product: Product) -> Variant:
+    return min(product.variants, key=lambda variant: variant.price.amount)
+
+
+def _range(prices: list[Decimal]) -> list[Decimal]:
+    return [min(prices), max(prices)]
+
+
+def _attributes(attributes: Mapping[str, str]) -> list[Attribute]:
+    return [Attribute(name=name, values=[value]) for name, value in attributes.items()]
+
+
+def _pictures(product: Product, context: Context) -> ImageSet | None:
+    if product.picture is None:
+        return None
+    return ImageSet(original=Image(link=Link(href=context.pictures(product.picture)), alt=product.picture_alt))

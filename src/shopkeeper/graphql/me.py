@@ -1,0 +1,185 @@
+"""The customer's own shelf: who is signed in, and becoming a customer."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import strawberry
+
+from shopkeeper.errors import SessionAlreadyAvailable
+from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.limits import ListSize
+from shopkeeper.graphql.pages import DONE, Attribute, MutationResponse
+from shopkeeper.graphql.signing_up import Problem, SignUpRejected, trait, traits_of
+
+REJECTED = "INVALID_INPUT"
+
+
+@strawberry.type(description="A customer's account. What it does not say is null.")
+class Customer:
+    account: strawberry.Private[str]
+    address: strawberry.Private[str | None]
+    traits: strawberry.Private[Mapping[str, Any]]
+
+    @strawberry.field(description="The id of the account: the same in every engine.")
+    def id(self) -> str:
+        return self.account
+
+    @strawberry.field(description="The e-mail address.")
+    def email(self) -> str | None:
+        return self.address
+
+    @strawberry.field(description="The first name.")
+    def first_name(self) -> str | None:
+        return trait(self.traits, "firstName")
+
+    @strawberry.field(description="Names between first and last.")
+    def middle_name(self) -> str | None:
+        return trait(self.traits, "middleName")
+
+    @strawberry.field(description="The last name.")
+    def last_name(self) -> str | None:
+        return trait(self.traits, "lastName")
+
+    @strawberry.field(description="A title, such as Dr.")
+    def title(self) -> str | None:
+        return trait(self.traits, "title")
+
+    @strawberry.field(description="How to address them in a letter.")
+    def salutation(self) -> str | None:
+        return trait(self.traits, "salutation")
+
+    @strawberry.field(description="The company.")
+    def company_name(self) -> str | None:
+        return trait(self.traits, "companyName")
+
+    @strawberry.field(description="The date of birth in ISO 8601.")
+    def date_of_birth(self) -> str | None:
+        return trait(self.traits, "dateOfBirth")
+
+    custom_attrs: list[Attribute] = strawberry.field(
+        default_factory=list, description="Further attributes.", directives=[ListSize(assumed_size=1)]
+    )
+
+
+@strawberry.type(description="What is wrong with one field.")
+class FieldProblem:
+    problem: strawberry.Private[Problem]
+
+    @strawberry.field(description="The input field, or null where it is about all of them together.")
+    def field(self) -> str | None:
+        return self.problem.field
+
+    @strawberry.field(description="The number of the sentence, the same in every language.")
+    def id(self) -> int:
+        return self.problem.number
+
+    @strawberry.field(description="What to do about it, as a sentence for people.")
+    def message(self) -> str:
+        return self.problem.text
+
+
+@strawberry.type(description="A customer after a change, or why there was none.")
+class CustomerAuthMutationResponse(MutationResponse):
+    customer: Customer | None = strawberry.field(description="The customer as they are now.")
+    problems: list[FieldProblem] = strawberry.field(
+        default_factory=list, description="What is wrong, field by field.", directives=[ListSize(assumed_size=5)]
+    )
+
+
+@strawberry.input(description="Who wants to become a customer. Empty texts count as left out.")
+class CustomerSignUpInput:
+    email: str = strawberry.field(description="The e-mail address to sign in with.")
+    password: str = strawberry.field(description="The password to sign in with.")
+    first_name: str | None = strawberry.field(default=None, description="The first name.")
+    middle_name: str | None = strawberry.field(default=None, description="Names between first and last.")
+    last_name: str | None = strawberry.field(default=None, description="The last name.")
+    title: str | None = strawberry.field(default=None, description="A title, such as Dr.")
+    salutation: str | None = strawberry.field(default=None, description="How to address them in a letter.")
+    date_of_birth: str | None = strawberry.field(default=None, description="The date of birth in ISO 8601.")
+    company_name: str | None = strawberry.field(default=None, description="The company.")
+
+
+@strawberry.type
+class CustomerQueries:
+    @strawberry.field(description="The customer who is signed in; null for a visitor.")
+    async def get_current_customer(self, info: Info) -> Customer | None:
+        context = info.context
+        if not context.principal.signed_in:
+            return None
+        return _of_session(context) or await _of_engine(context)
+
+
+@strawberry.type
+class CustomerMutations:
+    @strawberry.mutation(
+        description="Makes an account. It does not sign in: ask `/signin` for that. What does not do is answered field by"
+        " field in `problems`."
+    )
+    async def sign_up(
+        self,
+        info: Info,
+        customer_sign_up_input: Annotated[CustomerSignUpInput, strawberry.argument(description="Who it is for.")],
+    ) -> CustomerAuthMutationResponse | None:
+        context = info.context
+        if context.principal.signed_in:
+            raise SessionAlreadyAvailable
+        try:
+            customer = await _sign_up(context, customer_sign_up_input)
+        except SignUpRejected as rejected:
+            return _rejected(rejected)
+        return CustomerAuthMutationResponse(
+            code=DONE, success=True, message="Welcome. Sign in to go on.", customer=customer
+        )
+
+
+async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
+    entered = _entered(asked)
+    async with context.change() as unit:
+        identity = await context.signing_up(
+            unit,
+            entered,
+            password=asked.password,
+            client=context.principal.client,
+            customers=context.engine.customers,
+            shopper=context.shopper,
+        )
+    # What was typed is answered, not what was stored, so that a taken address looks like a free one to the letter.
+    return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
+
+
+def _entered(asked: CustomerSignUpInput) -> dict[str, str]:
+    fields = {
+        "email": asked.email,
+        "firstName": asked.first_name,
+        "middleName": asked.middle_name,
+        "lastName": asked.last_name,
+        "title": asked.title,
+        "salutation": asked.salutation,
+        "dateOfBirth": asked.date_of_birth,
+        "companyName": asked.company_name,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _rejected(rejected: SignUpRejected) -> CustomerAuthMutationResponse:
+    problems = [FieldProblem(problem=problem) for problem in rejected.problems]
+    message = rejected.problems[0].text
+    return CustomerAuthMutationResponse(
+        code=REJECTED, success=False, message=message, customer=None, problems=problems
+    )
+
+
+def _of_session(context: Context) -> Customer | None:
+    session = context.principal.session
+    if session is None:
+        return None
+    return Customer(account=context.principal.subject, address=session.identity.email, traits=session.identity.traits)
+
+
+async def _of_engine(context: Context) -> Customer | None:
+    """For a customer whose token was issued elsewhere: what the engine knows of them."""
+    known = await context.engine.customers.customer(context.unit, context.shopper)
+    if known is None:
+        return None
+    name = {"first": known.first_name, "last": known.last_name}
+    return Customer(account=known.identity_id, address=known.email, traits={"name": name})

@@ -1,0 +1,119 @@
+"""Money as clients read it. Inside the house it is an integer in minor units; it is divided here, exactly, to be printed.
+
+Nothing in this file is ever added or multiplied: totals come from the engine.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import NewType
+
+import strawberry
+from babel import Locale, UnknownLocaleError
+from babel.numbers import format_currency, get_currency_precision
+from strawberry.types.scalar import ScalarDefinition
+
+from shopkeeper.commerce.port import Money
+
+MOST_PRINTED = 8192
+MOST_LANGUAGES = 512
+LONGEST_HEADER = 200
+
+Long = NewType("Long", int)
+
+SCALARS: dict[object, ScalarDefinition] = {
+    Decimal: strawberry.scalar(
+        name="Decimal",
+        description="An exact decimal number, as a JSON number with the digits of its currency: 12.90 euros, 1290 yen.",
+    ),
+    Long: strawberry.scalar(
+        name="Long", description="A whole number of up to 53 bits, which every JSON reader can hold exactly."
+    ),
+}
+
+
+@strawberry.type(description="An amount of money in one currency.")
+class MoneyAmount:
+    money: strawberry.Private[Money]
+    locale: strawberry.Private[str]
+
+    @strawberry.field(description="The amount in the currency's major unit: 12.90 for twelve euros ninety.")
+    def amount(self) -> Decimal:
+        return decimal_of(self.money)
+
+    @strawberry.field(
+        description="The same in the currency's minor unit, as a whole number: 1290. Calculate with this one."
+    )
+    def cent_amount(self) -> Long:
+        return Long(self.money.amount)
+
+    @strawberry.field(description="The currency's ISO 4217 code.")
+    def currency(self) -> str:
+        return self.money.currency
+
+    @strawberry.field(description="The amount as people write it, in the language of the request or of the store.")
+    def display_value(self) -> str:
+        return _printed(self.money, self.locale)
+
+    channel_id: str | None = strawberry.field(
+        default=None, description="The sales channel that the amount counts in; null where it counts in all."
+    )
+
+
+@strawberry.type(description="A price: the same worth in each currency that it is offered in.")
+class Price:
+    money: strawberry.Private[Money]
+    locale: strawberry.Private[str]
+
+    @strawberry.field(description="One amount for each currency. Shopkeeper answers with the shopper's.")
+    def money_amounts(self) -> list[MoneyAmount]:
+        return [MoneyAmount(money=self.money, locale=self.locale)]
+
+
+def decimal_of(money: Money) -> Decimal:
+    """The amount in major units, exactly.
+
+    >>> decimal_of(Money(1290, "EUR")), decimal_of(Money(1290, "JPY"))
+    (Decimal('12.90'), Decimal('1290'))
+    """
+    return Decimal(money.amount).scaleb(-get_currency_precision(money.currency))
+
+
+def language_of(header: str | None, *, default: str) -> str:
+    """The language to print in: the first of an `Accept-Language` header that we know, else the store's.
+
+    >>> language_of("tlh, de-CH;q=0.9", default="en")
+    'de_CH'
+    """
+    return _language(header[:LONGEST_HEADER] if header else "", default)
+
+
+@lru_cache(MOST_LANGUAGES)
+def _language(header: str, default: str) -> str:
+    asked = sorted(_weighed(header), key=lambda pair: -pair[0])
+    known = (_known(tag) for _, tag in asked)
+    return next((locale for locale in known if locale), _known(default) or "en")
+
+
+def _weighed(header: str) -> Sequence[tuple[float, str]]:
+    parts = (part.strip().partition(";q=") for part in header.split(","))
+    return [(_weight(quality), tag.strip()) for tag, _, quality in parts if tag]
+
+
+def _weight(quality: str) -> float:
+    try:
+        return float(quality or 1)
+    except ValueError:
+        return 0.0
+
+
+def _known(tag: str) -> str | None:
+    try:
+        return str(Locale.parse(tag, sep="-"))
+    except (ValueError, UnknownLocaleError):
+        return None
+
+
+@lru_cache(MOST_PRINTED)
+def _printed(money: Money, locale: str) -> str:
+    return format_currency(decimal_of(money), money.currency, locale=locale)

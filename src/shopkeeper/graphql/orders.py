@@ -1,0 +1,272 @@
+"""The orders' shelf: from a cart to a draft to an order, and what was ordered before. For signed-in customers only."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from shopkeeper.commerce.port import Order as EngineOrder
+from shopkeeper.commerce.port import OrderLine, OrderState
+from shopkeeper.errors import InvalidInput
+from shopkeeper.graphql.carts import CartHint, Discount
+from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.items import ItemLike, variant_of
+from shopkeeper.graphql.limits import ListSize
+from shopkeeper.graphql.loaders import Sold
+from shopkeeper.graphql.money import MoneyAmount, Price
+from shopkeeper.graphql.pages import (
+    DEFAULT_LIMIT,
+    DONE,
+    Hint,
+    Limit,
+    MutationResponse,
+    Offset,
+    PageResult,
+    QueryHint,
+    refuse_cursor,
+    window,
+)
+
+SORTS = frozenset({"", "creationdate desc"})
+
+
+@strawberry.type(description="A postal address.")
+class Address:
+    id: str = strawberry.field(description="The id.")
+    first_name: str | None = strawberry.field(default=None, description="The first name.")
+    middle_name: str | None = strawberry.field(default=None, description="Names between first and last.")
+    last_name: str | None = strawberry.field(default=None, description="The last name.")
+    street_address: str | None = strawberry.field(default=None, description="Street and number.")
+    additional_street_info: str | None = strawberry.field(default=None, description="What else finds the door.")
+    company: str | None = strawberry.field(default=None, description="The company.")
+    postal_code: str | None = strawberry.field(default=None, description="The postal code.")
+    city: str | None = strawberry.field(default=None, description="The city.")
+    state: str | None = strawberry.field(default=None, description="The state or region.")
+    country: str | None = strawberry.field(default=None, description="The country's ISO 3166 code.")
+    billing_address: bool | None = strawberry.field(default=None, description="Whether bills go there.")
+    shipping_address: bool | None = strawberry.field(default=None, description="Whether parcels go there.")
+    read_only: bool | None = strawberry.field(default=None, description="Whether it cannot be changed.")
+    phone: str | None = strawberry.field(default=None, description="The telephone number.")
+
+
+@strawberry.type(description="So many of one thing in an order. Name and price are those of the day it was ordered.")
+class OrderItem:
+    line: strawberry.Private[OrderLine]
+    state: strawberry.Private[OrderState]
+    sold: strawberry.Private[Sold | None]
+    context: strawberry.Private[Context]
+
+    @strawberry.field(description="The id.")
+    def id(self) -> str:
+        return self.line.id
+
+    @strawberry.field(description="The kind of entry: `product`.")
+    def type(self) -> str:
+        return "product"
+
+    @strawberry.field(description="How far it has come: as far as its order.")
+    def status(self) -> str:
+        return self.state.upper()
+
+    @strawberry.field(description="What it was called by people.")
+    def display_name(self) -> str:
+        return self.line.name
+
+    @strawberry.field(description="Its SKU.")
+    def code(self) -> str:
+        return self.line.sku
+
+    @strawberry.field(description="How many.")
+    def quantity(self) -> int:
+        return self.line.quantity
+
+    @strawberry.field(description="What one costs.")
+    def unit_price(self) -> Price:
+        return Price(money=self.line.price, locale=self.context.locale)
+
+    @strawberry.field(description="What all of them cost.")
+    def total_price(self) -> Price:
+        return Price(money=self.line.total, locale=self.context.locale)
+
+    @strawberry.field(description="The thing as it is sold today, or null where it is not any more.")
+    def item(self) -> ItemLike | None:
+        return variant_of(self.sold, self.context) if self.sold is not None else None
+
+
+@strawberry.type(description="An order, or the draft of one.")
+class Order:
+    order: strawberry.Private[EngineOrder]
+    sold: strawberry.Private[Mapping[str, Sold]]
+    context: strawberry.Private[Context]
+
+    @strawberry.field(description="The id.")
+    def id(self) -> str:
+        return self.order.id
+
+    @strawberry.field(description="The number to name it by on the telephone.")
+    def order_number(self) -> str:
+        return self.order.number
+
+    @strawberry.field(description="Whether it is only a draft: nothing is ordered until `placeOrder`.")
+    def draft(self) -> bool:
+        return self.order.state is OrderState.DRAFT
+
+    @strawberry.field(description="How far it has come: `DRAFT` or `PLACED`.")
+    def status(self) -> str:
+        return self.order.state.upper()
+
+    @strawberry.field(description="When it was placed, or drafted, in ISO 8601.")
+    def creation_date(self) -> str:
+        return _printed(self.order.placed_at or self.order.created_at)
+
+    @strawberry.field(description="What everything costs.", directives=[ListSize(assumed_size=1)])
+    def total_amount(self) -> list[MoneyAmount]:
+        return [MoneyAmount(money=self.order.total, locale=self.context.locale)]
+
+    @strawberry.field(description="What was ordered.", directives=[ListSize(assumed_size=5)])
+    def order_items(self) -> list[OrderItem]:
+        return [
+            OrderItem(
+                line=line, state=self.order.state, sold=self.sold.get(line.variant_id), context=self.context
+            )
+            for line in self.order.lines
+        ]
+
+    @strawberry.field(description="The customer's e-mail address.")
+    def email(self) -> str | None:
+        session = self.context.principal.session
+        return session.identity.email if session is not None else None
+
+    ship_method: str | None = strawberry.field(default=None, description="How it is sent, for engines that send.")
+    ship_amount: MoneyAmount | None = strawberry.field(default=None, description="What sending costs.")
+    tax_amount: MoneyAmount | None = strawberry.field(
+        default=None, description="The tax in the total, for engines that say."
+    )
+    payment_method_id: str | None = strawberry.field(default=None, description="How it is paid, for engines that say.")
+    payment_state: str | None = strawberry.field(default=None, description="Whether it is paid.")
+    shipment_state: str | None = strawberry.field(default=None, description="Whether it was sent.")
+    shipping_address: Address | None = strawberry.field(default=None, description="Where it is sent.")
+    billing_address: Address | None = strawberry.field(default=None, description="Where the bill is sent.")
+    federated_checkout_url: str | None = strawberry.field(
+        default=None, description="Where to go on, for engines that take the order on a page of their own."
+    )
+    discounts: list[Discount] = strawberry.field(
+        default_factory=list,
+        description="The discounts that count, for engines that give any.",
+        directives=[ListSize(assumed_size=1)],
+    )
+
+
+@strawberry.type(description="One page of orders.")
+class OrdersPageResult(PageResult):
+    orders: list[Order] = strawberry.field(description="The orders.")
+    query_hint: QueryHint | None = strawberry.field(
+        default=None, description="What the engine has to say beside the result."
+    )
+
+
+@strawberry.type(description="An order after a change.")
+class OrderMutationResponse(MutationResponse):
+    order: Order | None = strawberry.field(description="The order as it is now.")
+
+
+@strawberry.type
+class OrderQueries:
+    @strawberry.field(
+        description="The orders that the customer has placed, newest first.",
+        directives=[
+            ListSize(assumed_size=DEFAULT_LIMIT, slicing_arguments=["limit"], sized_fields=["orders"])
+        ],
+    )
+    async def find_orders(
+        self,
+        info: Info,
+        offset: Offset = 0,
+        limit: Limit = DEFAULT_LIMIT,
+        sort_fields: Annotated[str | None, strawberry.argument(description="The order: `creationDate desc`.")] = None,
+        query_hint: Hint = None,
+    ) -> OrdersPageResult | None:
+        refuse_cursor(query_hint)
+        if " ".join((sort_fields or "").lower().split()) not in SORTS:
+            raise InvalidInput("Orders are sorted by: creationDate desc.")
+        context, (start, most) = info.context, window(offset, limit)
+        page = await context.engine.orders.orders(context.unit, context.shopper, offset=start, limit=most)
+        orders = await _orders_of(page.items, context)
+        total = page.total if page.total is not None else start + len(orders)
+        return OrdersPageResult(offset=start, limit=most, count=len(orders), total=total, orders=orders)
+
+    @strawberry.field(
+        description="One of the customer's orders. Another customer's is refused with `FORBIDDEN`, whether it exists or"
+        " not."
+    )
+    async def get_order_by_id(
+        self,
+        info: Info,
+        id: Annotated[str, strawberry.argument(description="The id.")],  # noqa: A002 - the client's word
+    ) -> Order | None:
+        return await _order(info.context, id)
+
+    @strawberry.field(description="One of the customer's orders by its number; refused like `getOrderById`.")
+    async def get_order_by_order_number(
+        self, info: Info, order_number: Annotated[str, strawberry.argument(description="The number.")]
+    ) -> Order | None:
+        return await _order(info.context, order_number)
+
+
+@strawberry.type
+class OrderMutations:
+    @strawberry.mutation(
+        description="A draft of what ordering the cart would come to, at today's prices. Nothing is ordered yet. While"
+        " cart and prices stay the same, so does the draft."
+    )
+    async def check_out(
+        self,
+        info: Info,
+        cart_id: Annotated[str, strawberry.argument(description="The cart.")],
+        cart_hint: CartHint = None,
+    ) -> OrderMutationResponse | None:
+        context = info.context
+        async with context.change() as unit:
+            order = await context.engine.orders.check_out(unit, context.shopper, cart_id=cart_id)
+        return await _answer(order, context, "This is what would be ordered.")
+
+    @strawberry.mutation(description="Orders what a draft shows: all of it or nothing. Ordering twice changes nothing.")
+    async def place_order(
+        self,
+        info: Info,
+        id: Annotated[str, strawberry.argument(description="The draft.")],  # noqa: A002 - the client's word
+        order_number: Annotated[
+            str | None, strawberry.argument(description="The draft's number, to be checked; the shop numbers orders.")
+        ] = None,
+    ) -> OrderMutationResponse | None:
+        context = info.context
+        async with context.change() as unit:
+            order = await context.engine.orders.place(unit, context.shopper, order_id=id)
+            if order_number and order_number != order.number:
+                raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
+        return await _answer(order, context, "Thank you for your order.")
+
+
+async def _order(context: Context, id_: str) -> Order:
+    order = await context.engine.orders.require_order(context.unit, context.shopper, id_)
+    return (await _orders_of((order,), context))[0]
+
+
+async def _orders_of(orders: tuple[EngineOrder, ...], context: Context) -> list[Order]:
+    """Orders as clients see them, with what the catalogue says of their lines if the request asks for that."""
+    sold: dict[str, Mapping[str, Sold]] = {}
+    if "item" in context.asked:
+        for currency in {order.total.currency for order in orders}:
+            ids = [line.variant_id for order in orders if order.total.currency == currency for line in order.lines]
+            sold[currency] = await context.loaders.variants(ids, currency=currency)
+    return [Order(order=order, sold=sold.get(order.total.currency, {}), context=context) for order in orders]
+
+
+async def _answer(order: EngineOrder, context: Context, message: str) -> OrderMutationResponse:
+    found = (await _orders_of((order,), context))[0]
+    return OrderMutationResponse(code=DONE, success=True, message=message, order=found)
+
+
+def _printed(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

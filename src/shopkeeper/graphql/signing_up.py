@@ -1,0 +1,164 @@
+"""Registering through GraphQL: flat input fields to traits and back, the registrar, and the engine's customer.
+
+Which traits there are is the identity schema's business; what people call them in the published client is data here.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from shopkeeper.commerce.port import Customers, Profile, Shopper, ShopperKind
+from shopkeeper.credentials.method import Rejected
+from shopkeeper.identity.values import Client, Identity
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import Message
+
+TRAITS: Mapping[str, tuple[str, ...]] = {
+    "email": ("email",),
+    "firstName": ("name", "first"),
+    "middleName": ("name", "middle"),
+    "lastName": ("name", "last"),
+    "title": ("title",),
+    "salutation": ("salutation",),
+    "dateOfBirth": ("date_of_birth",),
+    "companyName": ("company_name",),
+}
+"""Where each field of the published client stands in an identity's traits."""
+
+_FIELDS = {".".join(("traits", *path)): field for field, path in TRAITS.items()}
+
+
+class Registering(Protocol):
+    """The registrar: it checks, throttles and writes, whichever door somebody came through."""
+
+    async def register(
+        self,
+        unit: Unit,
+        *,
+        schema_id: str | None,
+        traits: Mapping[str, Any],
+        submitted: Mapping[str, Any],
+        client: Client,
+    ) -> tuple[Identity, str]: ...
+
+
+class Knowing(Protocol):
+    """The part of the identity room that tells whether an identity exists."""
+
+    async def get(self, unit: Unit, identity_id: UUID) -> Identity | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field, or with all of them together."""
+
+    field: str | None
+    number: int
+    text: str
+
+
+class SignUpRejected(Exception):
+    """What was entered does not do; `problems` says why, field by field."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(", ".join(str(problem.number) for problem in problems))
+        self.problems = problems
+
+
+class SigningUp:
+    """Registers somebody with a password and makes them a customer of the engine. It does not sign them in.
+
+    Args:
+        registrar: registers.
+        identities: tells whether what the registrar answered exists: where enumeration is mitigated, a taken address
+            gets an identity that exists nowhere, and no customer must be made of it.
+        kept: the traits that the identity schema has, as `traits.name.first`.
+    """
+
+    def __init__(self, *, registrar: Registering, identities: Knowing, kept: Collection[str]) -> None:
+        self._registrar = registrar
+        self._identities = identities
+        self._kept = frozenset(kept)
+
+    async def __call__(
+        self,
+        unit: Unit,
+        fields: Mapping[str, str],
+        *,
+        password: str,
+        client: Client,
+        customers: Customers,
+        shopper: Shopper,
+    ) -> Identity:
+        """Raises `SignUpRejected`, `TooManyRequests`, `Busy` or `FlowDisabled`."""
+        self._refuse_lost(fields)
+        try:
+            identity, _ = await self._registrar.register(
+                unit,
+                schema_id=None,
+                traits=traits_of(fields),
+                submitted={"method": "password", "password": password},
+                client=client,
+            )
+        except Rejected as rejected:
+            raise SignUpRejected(*_problems(rejected)) from rejected
+        if await self._identities.get(unit, identity.id) is not None:
+            await customers.ensure(unit, _customer(shopper, identity), _profile(identity))
+        return identity
+
+    def _refuse_lost(self, fields: Mapping[str, str]) -> None:
+        """A field that the identity schema has no place for is refused rather than forgotten."""
+        lost = [field for field in fields if _dotted(field) not in self._kept]
+        if lost:
+            raise SignUpRejected(*(Problem(field, 0, "This shop does not keep this; leave it out.") for field in lost))
+
+
+def trait(traits: Mapping[str, Any], field: str) -> str | None:
+    """What an identity's traits say of one of the client's fields.
+
+    >>> trait({"name": {"first": "Ada"}}, "firstName")
+    'Ada'
+    """
+    value: Any = traits
+    for step in TRAITS[field]:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
+def traits_of(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The client's fields as traits.
+
+    >>> traits_of({"email": "ada@example.org", "firstName": "Ada"})
+    {'email': 'ada@example.org', 'name': {'first': 'Ada'}}
+    """
+    traits: dict[str, Any] = {}
+    for field, value in fields.items():
+        *above, last = TRAITS[field]
+        place = traits
+        for step in above:
+            place = place.setdefault(step, {})
+        place[last] = value
+    return traits
+
+
+def _dotted(field: str) -> str:
+    return ".".join(("traits", *TRAITS[field]))
+
+
+def _problems(rejected: Rejected) -> list[Problem]:
+    general = [_problem(None, message) for message in rejected.general]
+    return [*general, *(_problem(_FIELDS.get(error.name, error.name), error.message) for error in rejected.fields)]
+
+
+def _problem(field: str | None, message: Message) -> Problem:
+    return Problem(field, message.id, message.text)
+
+
+def _customer(shopper: Shopper, identity: Identity) -> Shopper:
+    return Shopper(ShopperKind.CUSTOMER, str(identity.id), shopper.store, shopper.currency, shopper.country)
+
+
+def _profile(identity: Identity) -> Profile:
+    first, last = trait(identity.traits, "firstName"), trait(identity.traits, "lastName")
+    return Profile(str(identity.id), identity.email, first, last)

@@ -1,0 +1,75 @@
+"""Answering: JSON bodies, redirects, and refusals in the shape of Kratos' error object (contract page section 1.3)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from shopkeeper.clock import Clock
+from shopkeeper.errors import Busy, FlowExpired, Refusal, TooManyRequests
+from shopkeeper.http.shapes import moment
+
+NO_STORE = "private, no-cache, no-store, must-revalidate"
+ERROR_HEADER = "X-Error-Code"
+_encoder = msgspec.json.Encoder()
+
+
+def encode(document: Any) -> bytes:
+    """A document as JSON bytes."""
+    return _encoder.encode(document)
+
+
+def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(encode(document), status, dict(headers or {}), "application/json; charset=utf-8")
+
+
+def empty_answer(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer without a body."""
+    return Response(None, status, dict(headers or {}))
+
+
+def redirect(location: str, status: int = 303, *, body: bool = False) -> Response:
+    """A redirect; GET requests get a small body as well, for people whose client does not follow."""
+    answer = Response(status_code=status, headers={"Location": location})
+    if body:
+        answer = Response("See other.\n", status, {"Location": location}, "text/html")
+    return answer
+
+
+def refusal_answer(refusal: Refusal, *, clock: Clock) -> Response:
+    """A refusal as Kratos' error object. Its code is in a header always, in the body where the contract has one."""
+    document = {"error": error_object(refusal), **_beside(refusal, clock)}
+    headers = {ERROR_HEADER: refusal.code, **retry_after(refusal)}
+    return Response(encode(document), refusal.status, headers, "application/json")
+
+
+def error_object(refusal: Refusal) -> dict[str, Any]:
+    """The inner object: id, code, status, reason, details, message; what is empty is left out."""
+    optional = {"reason": refusal.reason, "details": refusal.details}
+    return {
+        **({"id": refusal.code} if refusal.named_in_kratos else {}),
+        "code": refusal.status,
+        "status": HTTPStatus(refusal.status).phrase,
+        **{name: value for name, value in optional.items() if value},
+        "message": refusal.message,
+    }
+
+
+def retry_after(refusal: Refusal) -> dict[str, str]:
+    """The header that says when to come back."""
+    return {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooManyRequests | Busy) else {}
+
+
+def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
+    """What stands beside the error: for a submit to a flow that is over, when it ended and what replaces it."""
+    if not isinstance(refusal, FlowExpired) or refusal.details:
+        return {}
+    since = clock.now() - refusal.expired_at
+    return {
+        "expired_at": moment(refusal.expired_at),
+        "since": int(since.total_seconds() * 1_000_000_000),
+        **({"use_flow_id": refusal.use_flow_id} if refusal.use_flow_id else {}),
+    }

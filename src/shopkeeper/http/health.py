@@ -1,0 +1,74 @@
+"""Probes, the version, and the metrics."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.http.answering import json_answer
+
+Check = Callable[[], Awaitable[str | None]]
+"""Something that must work: gives nothing when it does, else a sentence. A degraded but working part is no failure."""
+
+
+class Health:
+    """`/health/alive` says that the process runs, `/health/ready` that it can serve; details are for operators only.
+
+    Args:
+        required: what must work before traffic is sent here: the database, its migrations.
+        degraded: what may fail without stopping the service: it is told in the details, and stays 200.
+    """
+
+    def __init__(
+        self, *, version: str, required: Mapping[str, Check], degraded: Mapping[str, Check], registry: CollectorRegistry
+    ) -> None:
+        self._version = version
+        self._required = required
+        self._degraded = degraded
+        self._registry = registry
+
+    def public_routes(self) -> list[Route]:
+        """The probes, without details."""
+        return [
+            Route("/health/alive", self._alive, methods=["GET"]),
+            Route("/health/ready", self._ready_in_public, methods=["GET"]),
+        ]
+
+    def admin_routes(self) -> list[Route]:
+        """The probes with details, the version and the metrics."""
+        return [
+            Route("/health/alive", self._alive, methods=["GET"]),
+            Route("/health/ready", self._ready, methods=["GET"]),
+            Route("/version", self._tell_version, methods=["GET"]),
+            Route("/metrics", self._tell_metrics, methods=["GET"]),
+            Route("/metrics/prometheus", self._tell_metrics, methods=["GET"]),
+        ]
+
+    async def _alive(self, request: Request) -> Response:
+        return json_answer({"status": "ok"})
+
+    async def _ready_in_public(self, request: Request) -> Response:
+        failed = await _failures(self._required)
+        if failed:
+            return json_answer({"errors": dict.fromkeys(failed, "not available")}, 503)
+        return json_answer({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        failed = await _failures(self._required)
+        if failed:
+            return json_answer({"errors": failed}, 503)
+        degraded = await _failures(self._degraded)
+        return json_answer({"status": "ok", **({"degraded": degraded} if degraded else {})})
+
+    async def _tell_version(self, request: Request) -> Response:
+        return json_answer({"version": self._version})
+
+    async def _tell_metrics(self, request: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _failures(checks: Mapping[str, Check]) -> dict[str, str]:
+    told = {name: await check() for name, check in checks.items()}
+    return {name: sentence for name, sentence in told.items() if sentence}

@@ -1,0 +1,156 @@
+"""The account page: who is signed in, on which devices, and what they have ordered. Signing out of devices is a form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper import crypto
+from shopkeeper.commerce.port import Engine, Order, Page
+from shopkeeper.commerce.stores import Store, Stores
+from shopkeeper.errors import CsrfViolation, NotFound
+from shopkeeper.flows.flow import Caller
+from shopkeeper.http.pages.devices import device_name
+from shopkeeper.http.pages.frame import Frame, Place
+from shopkeeper.http.reading import FORM, parse_fields, read_body
+from shopkeeper.http.visitors import Visitors
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.database import Database, Unit
+
+MAX_BODY = 20_000
+ORDERS = 10
+LAST_ORDER = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A session as its owner reads of it."""
+
+    id: str
+    name: str
+    address: str
+    since: datetime
+    until: datetime
+    current: bool
+
+
+class AccountPages:
+    """The routes of the account page."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        sessions: Sessions,
+        engines: Mapping[str, Engine],
+        stores: Stores,
+        visitors: Visitors,
+        frame: Frame,
+        place: Place,
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._engines = engines
+        self._stores = stores
+        self._visitors = visitors
+        self._frame = frame
+        self._place = place
+
+    def routes(self) -> list[Route]:
+        """Every route of this page."""
+        revoke, others = self._frame.kindly(self._revoke), self._frame.kindly(self._revoke_others)
+        return [
+            Route("/account", self._frame.kindly(self._show), methods=["GET"]),
+            Route("/account/sessions/revoke", revoke, methods=["POST"]),
+            Route("/account/sessions/revoke-others", others, methods=["POST"]),
+        ]
+
+    async def _show(self, request: Request) -> Response:
+        caller, cookie = await self._frame.caller(request)
+        if caller.session is None:
+            return self._sign_in_first()
+        start = _number(request.query_params.get("orders"))
+        async with self._database.unit() as unit:
+            devices = await self._devices(unit, caller.session)
+            orders = await self._orders(unit, request, caller.session, start)
+        context = {
+            "devices": devices,
+            "orders": orders.items,
+            "older": start + ORDERS if orders.cursor else None,
+            "newer": max(0, start - ORDERS) if start else None,
+            "done": request.query_params.get("done"),
+        }
+        return self._frame.answer(request, "account", context, caller=caller, cookie=cookie)
+
+    async def _devices(self, unit: Unit, current: Session) -> list[Device]:
+        others = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
+        return [_device(current, current=True), *(_device(session, current=False) for session in others.items)]
+
+    async def _orders(self, unit: Unit, request: Request, session: Session, start: int) -> Page[Order]:
+        store = self._store(request, session)
+        shopper = store.customer(str(session.identity.id))
+        return await self._engines[store.engine].orders.orders(unit, shopper, offset=start, limit=ORDERS)
+
+    def _store(self, request: Request, session: Session) -> Store:
+        return self._stores.require(session.store) if session.store else self._visitors.store_of(request)
+
+    async def _revoke(self, request: Request) -> Response:
+        caller, fields = await self._own_form(request)
+        if caller.session is None:
+            return self._sign_in_first()
+        async with self._database.unit() as unit:
+            await self._sessions.revoke_own(unit, caller.session, _uuid(fields.get("session")), client=caller.client)
+        return self._frame.go("/account?done=one#devices")
+
+    async def _revoke_others(self, request: Request) -> Response:
+        caller, _ = await self._own_form(request)
+        if caller.session is None:
+            return self._sign_in_first()
+        async with self._database.unit() as unit:
+            await self._sessions.revoke_others(unit, caller.session, client=caller.client)
+        return self._frame.go("/account?done=others#devices")
+
+    async def _own_form(self, request: Request) -> tuple[Caller, Mapping[str, Any]]:
+        """Who sends a form, and its fields. Raises `CsrfViolation` where it was not this browser's own page."""
+        caller, new_cookie = await self._frame.caller(request)
+        body = await read_body(request, limit=MAX_BODY)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        fields = parse_fields(body, FORM) if kind == FORM else {}
+        given = crypto.unmask(str(fields.get("csrf_token", "")))
+        if new_cookie or caller.csrf is None or not crypto.same(given, caller.csrf):
+            raise CsrfViolation("The form was not sent by the page that showed it; open the page again and retry.")
+        return caller, fields
+
+    def _sign_in_first(self) -> Response:
+        back = urlencode({"return_to": f"{self._place.base_url}/account"})
+        return self._frame.go(f"/self-service/login/browser?{back}")
+
+
+def _device(session: Session, *, current: bool) -> Device:
+    latest = session.devices[-1] if session.devices else None
+    return Device(
+        id=str(session.id),
+        name=device_name(latest.user_agent if latest else ""),
+        address=latest.ip_address.rpartition(":")[0] or latest.ip_address if latest else "",
+        since=session.authenticated_at,
+        until=session.expires_at,
+        current=current,
+    )
+
+
+def _number(text: str | None) -> int:
+    return min(int(text), LAST_ORDER) if text and text.isdecimal() and len(text) < 7 else 0
+
+
+def _uuid(text: object) -> UUID:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        raise NotFound("There is no such session.") from None

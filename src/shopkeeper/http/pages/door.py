@@ -1,0 +1,134 @@
+"""All pages in one place: what each needs, and the routes."""
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.commerce.port import Engine
+from shopkeeper.commerce.stores import Stores
+from shopkeeper.errors import NotFound
+from shopkeeper.flows import store as flow_store
+from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.http.callers import Callers
+from shopkeeper.http.pages.account import AccountPages
+from shopkeeper.http.pages.assets import Assets, DemoAssets
+from shopkeeper.http.pages.flow_pages import FlowPages
+from shopkeeper.http.pages.frame import Frame, Place, Problem
+from shopkeeper.http.pages.inbox import InboxPages
+from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.http.visitors import Visitors
+from shopkeeper.notify.courier import Courier
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.storage.database import Database
+
+
+class Pages:
+    """Every page.
+
+    Args:
+        base_url: our public address, with a path where an ingress puts us below one.
+        form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
+        demo: the demo shop's face; without it, the first page says what this is.
+        dev: whether there is an inbox page and whether pages point at the tools of a development server.
+        shop_name: what the pages are headed with where there is no demo shop.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        pipeline: Pipeline,
+        callers: Callers,
+        visitors: Visitors,
+        sessions: Sessions,
+        engines: Mapping[str, Engine],
+        stores: Stores,
+        courier: Courier,
+        base_url: str,
+        form_targets: Iterable[str] = (),
+        demo: DemoAssets | None = None,
+        dev: bool = False,
+        shop_name: str = "Shopkeeper",
+    ) -> None:
+        place = Place.at(base_url)
+        assets = Assets(demo=demo)
+        templates = PageTemplates(always=_always(place, assets, demo=demo, dev=dev, shop_name=shop_name))
+        frame = Frame(
+            templates=templates, callers=callers, sessions=sessions, place=place, form_targets=tuple(form_targets)
+        )
+        self._database = database
+        self._frame = frame
+        self._first_page = "shop" if demo else "welcome"
+        self._assets = assets
+        self._flows = FlowPages(database=database, pipeline=pipeline, frame=frame, place=place)
+        self._account = AccountPages(
+            database=database,
+            sessions=sessions,
+            engines=engines,
+            stores=stores,
+            visitors=visitors,
+            frame=frame,
+            place=place,
+        )
+        self._inbox = InboxPages(database=database, courier=courier, frame=frame) if dev else None
+
+    def routes(self) -> list[Route]:
+        """Every route of every page."""
+        return [
+            Route("/", self._frame.kindly(self._first), methods=["GET"]),
+            *self._flows.routes(),
+            *self._account.routes(),
+            Route("/signed-out", self._frame.kindly(self._signed_out), methods=["GET"]),
+            Route("/error", self._frame.kindly(self._error), methods=["GET"]),
+            *(self._inbox.routes() if self._inbox else ()),
+            *self._assets.routes(),
+        ]
+
+    async def _first(self, request: Request) -> Response:
+        caller, _ = await self._frame.caller(request)
+        return self._frame.answer(request, self._first_page, {}, caller=caller)
+
+    async def _signed_out(self, request: Request) -> Response:
+        caller, _ = await self._frame.caller(request)
+        return self._frame.answer(request, "signed_out", {}, caller=caller)
+
+    async def _error(self, request: Request) -> Response:
+        """An error that was kept when a form or a link failed. One that is not known is told as kindly."""
+        caller, _ = await self._frame.caller(request)
+        problem = await self._kept_problem(request.query_params.get("id") or request.query_params.get("error") or "")
+        return self._frame.answer(request, "error", {"problem": problem}, caller=caller)
+
+    async def _kept_problem(self, error_id: str) -> Problem:
+        try:
+            wanted = UUID(error_id)
+        except ValueError:
+            return _UNKNOWN
+        async with self._database.unit() as unit:
+            row = await flow_store.get_error(unit, wanted)
+        return _told(row.error) if row else _UNKNOWN
+
+
+_UNKNOWN = Problem(NotFound.status, NotFound.code, "")
+
+
+def _told(error: Mapping[str, object]) -> Problem:
+    sentence = error.get("reason") or error.get("message") or ""
+    code = error.get("code")
+    return Problem(code if isinstance(code, int) else 500, str(error.get("id") or ""), str(sentence))
+
+
+def _always(
+    place: Place, assets: Assets, *, demo: DemoAssets | None, dev: bool, shop_name: str
+) -> Mapping[str, object]:
+    return {
+        "base": place.prefix,
+        "home": place.home,
+        "static": f"{place.prefix}/static/{assets.version}",
+        "pictures_version": assets.pictures_version,
+        "shop_name": demo.name if demo else shop_name,
+        "demo": demo,
+        "dev": dev,
+    }

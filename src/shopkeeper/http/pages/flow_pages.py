@@ -1,0 +1,99 @@
+"""The pages of flows: `/login` and `/registration`. They show a form; it is sent to the door of the flows.
+
+Whoever comes without a flow, or with one that is over or not theirs, is given a fresh one.
+"""
+
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.errors import CsrfViolation, FlowExpired, NotFound
+from shopkeeper.flows.flow import Caller, Flow, FlowType
+from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.http.answering import redirect
+from shopkeeper.http.pages.forms import form_of
+from shopkeeper.http.pages.frame import Frame, Place, masked
+from shopkeeper.identity.values import Aal
+from shopkeeper.storage.database import Database
+
+KINDS = ("login", "registration")
+_PASSED_ON = ("return_to", "refresh", "aal", "identity_schema")
+# Asked once of a browser that brings no cookie, so that one that keeps none is told so instead of going round for ever.
+_COOKIE_CHECK = "cookies"
+
+
+class FlowPages:
+    """The pages of login and registration."""
+
+    def __init__(self, *, database: Database, pipeline: Pipeline, frame: Frame, place: Place) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._frame = frame
+        self._place = place
+
+    def routes(self) -> list[Route]:
+        """Every route of these pages."""
+        return [self._route(kind) for kind in KINDS]
+
+    def _route(self, kind: str) -> Route:
+        async def show(request: Request) -> Response:
+            return await self._show(request, kind)
+
+        return Route(f"/{kind}", self._frame.kindly(show), methods=["GET"])
+
+    async def _show(self, request: Request, kind: str) -> Response:
+        caller, cookie = await self._frame.caller(request)
+        query = {name: request.query_params[name] for name in _PASSED_ON if name in request.query_params}
+        flow_id = request.query_params.get("flow")
+        if not flow_id:
+            return self._without_flow(request, kind, caller, cookie, query)
+        try:
+            async with self._database.unit() as unit:
+                flow = await self._pipeline.fetch(unit, kind, flow_id, caller)
+        except FlowExpired as over:
+            return self._afresh(kind, {"return_to": str(over.details.get("return_to") or ""), **query})
+        except NotFound:
+            return self._afresh(kind, query)
+        except CsrfViolation:
+            return self._check_cookies(kind, query, cookie) if cookie else self._afresh(kind, query)
+        return self._show_flow(request, flow, caller)
+
+    def _without_flow(
+        self, request: Request, kind: str, caller: Caller, cookie: str | None, query: dict[str, str]
+    ) -> Response:
+        if cookie and _COOKIE_CHECK in request.query_params:
+            return self._frame.answer(request, "no_cookies", {"kind": kind}, caller=caller)
+        return self._afresh(kind, query)
+
+    def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
+        if flow.type is FlowType.API or flow.finished_at is not None:
+            return self._afresh(flow.kind, {"return_to": flow.return_to or ""})
+        if caller.session is not None and not flow.refresh and flow.requested_aal is Aal.AAL1:
+            return redirect(flow.return_to or self._pipeline.landing(flow.kind))
+        form = form_of(
+            flow.nodes,
+            flow.messages,
+            action=f"{self._place.prefix}/self-service/{flow.kind}?flow={flow.id}",
+            csrf_token=masked(caller),
+        )
+        context = {
+            "kind": flow.kind,
+            "form": form,
+            "refresh": flow.refresh,
+            "guest": caller.guest is not None,
+            "query": _query({"return_to": flow.return_to or ""}),
+        }
+        return self._frame.answer(request, "flow", context, caller=caller)
+
+    def _afresh(self, kind: str, query: dict[str, str]) -> Response:
+        return self._frame.go(f"/self-service/{kind}/browser{_query(query)}")
+
+    def _check_cookies(self, kind: str, query: dict[str, str], cookie: str) -> Response:
+        return self._frame.go(f"/{kind}{_query({**query, _COOKIE_CHECK: 'asked'})}", cookie=cookie)
+
+
+def _query(fields: dict[str, str]) -> str:
+    given = {name: value for name, value in fields.items() if value}
+    return f"?{urlencode(given)}" if given else ""

@@ -1,0 +1,124 @@
+"""A flow's nodes as a form: what each becomes in HTML, which messages describe it, and where the focus goes.
+
+Any node that a method describes finds its place here by its type; nothing knows a method's name.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shopkeeper.ui.messages import Message
+from shopkeeper.ui.nodes import Node
+
+_KINDS: Mapping[str, str] = {"hidden": "hidden", "submit": "submit", "checkbox": "checkbox", "button": "scripted"}
+_TYPES = frozenset({"text", "password", "email", "tel", "url", "number", "date", "datetime-local"})
+_SCHEMES = ("https://", "http://", "/")
+_PICTURES = ("https://", "http://", "/", "data:image/")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a form, ready to be drawn. `kind` names the macro that draws it."""
+
+    kind: str
+    id: str
+    name: str
+    type: str
+    attributes: Mapping[str, Any]
+    label: Message | None
+    messages: tuple[Message, ...]
+    focused: bool = False
+    primary: bool = False
+
+    @property
+    def value(self) -> Any:
+        return self.attributes.get("value", "")
+
+    @property
+    def invalid(self) -> bool:
+        return any(message.type == "error" for message in self.messages)
+
+    @property
+    def described_by(self) -> str:
+        """The ids of the messages that belong to this field."""
+        return " ".join(f"{self.id}-message-{number}" for number in range(1, len(self.messages) + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form. `focus_messages` says that the messages above it are what a reader should come to first."""
+
+    action: str
+    parts: tuple[Part, ...]
+    messages: tuple[Message, ...] = ()
+    focus_messages: bool = False
+    check_in_browser: bool = field(default=True)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether there is a mistake to be told."""
+        return any(m.type == "error" for m in self.messages) or any(part.invalid for part in self.parts)
+
+
+def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str) -> Form:
+    """The form for some nodes; the anti-CSRF token is put in here, because it is never stored."""
+    shown = [node.with_value(csrf_token) if node.name == "csrf_token" else node for node in nodes]
+    parts = tuple(_parts(shown))
+    return Form(
+        action=action,
+        parts=parts,
+        messages=tuple(messages),
+        focus_messages=any(m.type == "error" for m in messages) and not any(part.focused for part in parts),
+        # With several methods in one form, a field of one must not hold up the button of another.
+        check_in_browser=sum(part.kind == "submit" and part.name == "method" for part in parts) <= 1,
+    )
+
+
+def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
+    first_wrong = next((i for i, node in enumerate(nodes) if _visible(node) and _wrong(node)), -1)
+    main = next((i for i, node in enumerate(nodes) if node.attributes.get("type") == "submit"), -1)
+    for position, node in enumerate(nodes):
+        yield Part(
+            kind=_kind(node),
+            id=f"field-{position}",
+            name=node.name,
+            type=_type(node),
+            attributes=_safe(node),
+            label=node.label,
+            messages=node.messages,
+            focused=position == first_wrong,
+            primary=position == main,
+        )
+
+
+def _kind(node: Node) -> str:
+    """Anything with a type that nobody knows is a plain text field; what needs scripts is left to their pages."""
+    if node.type != "input":
+        return {"text": "text", "img": "picture", "a": "link"}.get(node.type, "scripted")
+    if node.attributes.get("options"):
+        return "choice"
+    return _KINDS.get(str(node.attributes.get("type")), "field")
+
+
+def _type(node: Node) -> str:
+    type_ = str(node.attributes.get("type"))
+    return type_ if type_ in _TYPES else "text"
+
+
+def _visible(node: Node) -> bool:
+    return _kind(node) in {"field", "choice", "checkbox"}
+
+
+def _wrong(node: Node) -> bool:
+    return any(message.type == "error" for message in node.messages)
+
+
+def _safe(node: Node) -> Mapping[str, Any]:
+    """The attributes without a password, which is never shown again, and without addresses that would run a script."""
+    kept = dict(node.attributes)
+    if kept.get("type") == "password":
+        kept.pop("value", None)
+    for name, schemes in (("href", _SCHEMES), ("src", _PICTURES)):
+        if name in kept and not str(kept[name]).lower().startswith(schemes):
+            kept[name] = ""
+    return kept

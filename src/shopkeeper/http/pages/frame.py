@@ -1,0 +1,177 @@
+"""The frame around every page: who is signed in, the reader's language, the headers that keep a page to itself."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shopkeeper import crypto
+from shopkeeper.errors import Refusal
+from shopkeeper.flows.flow import Caller
+from shopkeeper.http.answering import ERROR_HEADER, NO_STORE, redirect, retry_after
+from shopkeeper.http.callers import Callers
+from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.sessions.service import Sessions
+
+PageEndpoint = Callable[[Request], Awaitable[Response]]
+REVALIDATE = "private, no-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where we are in public: `base_url` without a slash at its end, and `prefix`, which is its path.
+
+    Links are built from the prefix, never from a request: the page and what it links to are on the same host, whatever
+    that is called, and behind an ingress that puts us below a path they stay below it.
+    """
+
+    base_url: str
+
+    @classmethod
+    def at(cls, base_url: str) -> "Place":
+        return cls(base_url.rstrip("/"))
+
+    @property
+    def prefix(self) -> str:
+        return urlsplit(self.base_url).path
+
+    @property
+    def home(self) -> str:
+        """The whole address of our first page, as `return_to` wants it."""
+        return f"{self.base_url}/"
+
+
+class Frame:
+    """Answers with a page.
+
+    Args:
+        form_targets: addresses that a form may lead to, after its answer has redirected: where browsers may return to.
+    """
+
+    def __init__(
+        self,
+        *,
+        templates: PageTemplates,
+        callers: Callers,
+        sessions: Sessions,
+        place: Place,
+        form_targets: Iterable[str],
+    ) -> None:
+        self._templates = templates
+        self._callers = callers
+        self._sessions = sessions
+        self._place = place
+        self._forms = " ".join(["'self'", *dict.fromkeys(_origin(url) for url in (place.base_url, *form_targets))])
+
+    async def caller(self, request: Request) -> tuple[Caller, str | None]:
+        """Who looks at the page, with an anti-CSRF token, and the cookie to set for it if it is new."""
+        return self._callers.with_csrf(await self._callers.of(request))
+
+    def answer(
+        self,
+        request: Request,
+        name: str,
+        context: Mapping[str, Any],
+        *,
+        caller: Caller | None = None,
+        status: int = 200,
+        cookie: str | None = None,
+        inline_styles: bool = False,
+    ) -> Response:
+        """A page. Inline styles are allowed only where somebody else's HTML is shown in a frame without scripts."""
+        language = self._templates.language(request.headers.get("accept-language", ""))
+        whole = {**self._signed_in(caller), **context}
+        answer = Response(
+            self._templates.render(name, whole, language=language), status, media_type="text/html; charset=utf-8"
+        )
+        answer.headers.update(self._headers(language, inline_styles=inline_styles))
+        if cookie:
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    def kindly(self, endpoint: PageEndpoint) -> PageEndpoint:
+        """Shows refusals as a page."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except Refusal as refusal:
+                return self.refused(request, refusal)
+
+        return answered
+
+    def refused(self, request: Request, refusal: Refusal) -> Response:
+        """A refusal as a page."""
+        problem = Problem(refusal.status, refusal.code, refusal.sentence)
+        answer = self.answer(request, "error", {"problem": problem}, status=refusal.status)
+        answer.headers.update({ERROR_HEADER: refusal.code, **retry_after(refusal)})
+        return answer
+
+    def go(self, path: str, *, cookie: str | None = None) -> Response:
+        """To another of our pages."""
+        answer = redirect(f"{self._place.prefix}{path}")
+        answer.headers["Cache-Control"] = NO_STORE
+        if cookie:
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    def _signed_in(self, caller: Caller | None) -> dict[str, Any]:
+        session = caller.session if caller else None
+        if session is None:
+            return {"signed_in": None, "sign_out_link": None, "csrf_token": masked(caller)}
+        link = f"{self._place.prefix}/self-service/logout?token={self._sessions.logout_token(session)}"
+        return {"signed_in": session.identity, "sign_out_link": link, "csrf_token": masked(caller)}
+
+    def _headers(self, language: str, *, inline_styles: bool) -> dict[str, str]:
+        return {
+            "Cache-Control": NO_STORE,
+            "Content-Language": language,
+            "Content-Security-Policy": _policy(
+                self._forms, styles="'self' 'unsafe-inline'" if inline_styles else "'self'"
+            ),
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+            "Referrer-Policy": "same-origin",
+            "Vary": "Accept-Language, Cookie",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong, as the error page tells it."""
+
+    status: int
+    code: str
+    sentence: str
+
+
+def masked(caller: Caller | None) -> str:
+    """The anti-CSRF token for a form, looking different every time."""
+    return crypto.mask(caller.csrf) if caller and caller.csrf else ""
+
+
+def _policy(forms: str, *, styles: str) -> str:
+    return "; ".join(
+        [
+            "default-src 'self'",
+            "script-src 'self'",
+            f"style-src {styles}",
+            "img-src 'self' data:",
+            "object-src 'none'",
+            "base-uri 'none'",
+            f"form-action {forms}",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of an address, as a source of a content security policy; `*.` may stand before the host."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

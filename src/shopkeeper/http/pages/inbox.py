@@ -1,0 +1,51 @@
+"""The inbox of a development server: every mail that was written, so that nobody needs a mail server to try things."""
+
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.errors import NotFound
+from shopkeeper.http.pages.frame import Frame
+from shopkeeper.notify.courier import Courier
+from shopkeeper.storage.database import Database
+
+PAGE = 30
+
+
+class InboxPages:
+    """The routes of the inbox."""
+
+    def __init__(self, *, database: Database, courier: Courier, frame: Frame) -> None:
+        self._database = database
+        self._courier = courier
+        self._frame = frame
+
+    def routes(self) -> list[Route]:
+        """Every route of these pages."""
+        return [
+            Route("/inbox", self._frame.kindly(self._list), methods=["GET"]),
+            Route("/inbox/{id}", self._frame.kindly(self._show), methods=["GET"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        caller, _ = await self._frame.caller(request)
+        before = request.query_params.get("before")
+        async with self._database.unit() as unit:
+            page = await self._courier.messages(unit, before=_uuid(before) if before else None, limit=PAGE)
+        context = {"mails": page.items, "before": page.before, "first_page": not before}
+        return self._frame.answer(request, "inbox", context, caller=caller)
+
+    async def _show(self, request: Request) -> Response:
+        caller, _ = await self._frame.caller(request)
+        async with self._database.unit() as unit:
+            mail = await self._courier.message(unit, _uuid(request.path_params["id"]))
+        return self._frame.answer(request, "mail", {"mail": mail}, caller=caller, inline_styles=True)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound("There is no such message.") from None

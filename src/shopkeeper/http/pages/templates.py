@@ -1,0 +1,69 @@
+"""The templates of the pages (Jinja2, under `web/pages`), one environment for each language."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from babel import Locale
+from babel.dates import format_date, format_datetime
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from shopkeeper.commerce.port import Money
+from shopkeeper.http.pages.words import Words, choose_language
+from shopkeeper.notify.formats import money
+
+LANGUAGES = ("en", "de", "es")
+
+
+class PageTemplates:
+    """Renders pages. Whatever is put into them is escaped, wherever it comes from.
+
+    `always` is what every page is told: the shop's name, where static files are, and so on.
+    """
+
+    def __init__(self, *, always: Mapping[str, Any], languages: Sequence[str] = LANGUAGES) -> None:
+        self._environments = {language: _environment(Words(language), always) for language in languages}
+
+    def language(self, accept_language: str) -> str:
+        """The language for a browser, from its `Accept-Language`."""
+        return choose_language(accept_language, tuple(self._environments))
+
+    def render(self, name: str, context: Mapping[str, Any], *, language: str) -> str:
+        """One page; a name that the template needs and is not told is an error, never an empty place."""
+        return self._environments[language].get_template(f"{name}.html.j2").render(context)
+
+
+def _environment(words: Words, always: Mapping[str, Any]) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("shopkeeper", "web/pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(words.translations, newstyle=True)  # type: ignore[attr-defined]
+    locale = Locale.parse(words.language)
+    environment.globals |= {**always, "language": words.language}
+    environment.filters |= {
+        "words": words.message,
+        "day": partial(_day, locale=locale),
+        "when": partial(_when, locale=locale),
+        "money": partial(_money, language=words.language),
+    }
+    return environment
+
+
+def _day(at: datetime, *, locale: Locale) -> str:
+    return format_date(at.astimezone(UTC), format="long", locale=locale)
+
+
+def _when(at: datetime, *, locale: Locale) -> str:
+    """Day and time. In UTC and saying so: without scripts we do not know where the reader's clock is."""
+    return format_datetime(at.astimezone(UTC), format="d MMM y, HH:mm 'UTC'", locale=locale)
+
+
+def _money(value: Money, *, language: str) -> str:
+    return money({"amount": value.amount, "currency": value.currency}, locale=language)

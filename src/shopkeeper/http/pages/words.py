@@ -1,0 +1,79 @@
+"""The words of the pages: which language a visitor reads, and the catalogues `web/locale/<language>/…/pages.po`.
+
+Templates and the numbered messages of forms are written in English; a catalogue holds what they are in another language.
+It is read as it is when the server starts: there is no compiled copy that could be forgotten.
+"""
+
+from collections.abc import Mapping, Sequence
+from gettext import GNUTranslations, NullTranslations
+from importlib.resources import files
+from io import BytesIO
+from typing import Any, Final
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+from shopkeeper.ui.messages import CATALOGUE, Message
+
+SOURCE: Final = "en"
+MOST_WISHES: Final = 20
+
+
+def choose_language(accept_language: str, offered: Sequence[str]) -> str:
+    """The offered language that a browser wishes for most (RFC 9110 section 12.5.4), or the first.
+
+    >>> choose_language("fr, de-AT;q=0.8, en;q=0.5", ["en", "de"])
+    'de'
+    """
+    wishes = [_wish(part) for part in accept_language.split(",")[:MOST_WISHES]]
+    for _, tag in sorted((wish for wish in wishes if wish[0] > 0), key=lambda wish: -wish[0]):
+        plain = tag.partition("-")[0]
+        if plain in offered:
+            return plain
+    return offered[0]
+
+
+def _wish(part: str) -> tuple[float, str]:
+    tag, _, parameter = part.strip().lower().partition(";")
+    name, _, weight = parameter.strip().partition("=")
+    try:
+        return (float(weight) if name == "q" else 1.0), tag.strip()
+    except ValueError:
+        return 0.0, tag
+
+
+class Words:
+    """Everything a page says, in one language."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self.translations = _read(language)
+
+    def message(self, message: Message) -> str:
+        """A numbered message. One whose number has no translation is told as it was written."""
+        sentence = CATALOGUE[message.id][1] if message.id in CATALOGUE else message.text
+        translated = self.translations.gettext(sentence)
+        return message.text if translated == sentence else translated.format_map(_Printable(message.context))
+
+
+class _Printable(dict[str, Any]):
+    """A context that prints a placeholder nobody filled as it stands."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        super().__init__(context)
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def _read(language: str) -> NullTranslations:
+    if language == SOURCE:
+        return NullTranslations()
+    source = files("shopkeeper") / "web" / "locale" / language / "LC_MESSAGES" / "pages.po"
+    if not source.is_file():
+        raise ValueError(f"there are no pages in {language!r}: their catalogue pages.po is missing")
+    compiled = BytesIO()
+    with source.open("rb") as catalogue:
+        write_mo(compiled, read_po(catalogue, locale=language))
+    compiled.seek(0)
+    return GNUTranslations(compiled)

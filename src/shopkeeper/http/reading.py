@@ -1,0 +1,135 @@
+"""Reading requests: who sends them, what they carry, what they say. Everything from outside is bounded here."""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Scope
+
+from shopkeeper.errors import MalformedBody, TooLarge
+from shopkeeper.identity.values import Client
+
+MAX_DEPTH = 32
+MAX_FIELDS = 2_000
+MAX_USER_AGENT = 512
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
+def client_of(scope: Scope, *, trusted_proxies: int) -> Client:
+    """Where a request comes from.
+
+    `X-Forwarded-For` is believed only as far as our own proxies wrote it: with `n` trusted proxies, the n-th entry from
+    the right is the client; anything further left was written by the client itself.
+    """
+    host, port = scope.get("client") or ("", None)
+    headers = Headers(scope=scope)
+    forwarded = [part.strip() for line in headers.getlist("x-forwarded-for") for part in line.split(",")]
+    agent = headers.get("user-agent", "")[:MAX_USER_AGENT]
+    if trusted_proxies and len(forwarded) >= trusted_proxies:
+        believed = _address(forwarded[-trusted_proxies])
+        if believed is not None:
+            return Client(ip=believed, user_agent=agent)
+    return Client(ip=_address(host) or "0.0.0.0", port=port, user_agent=agent)  # noqa: S104 - no address, not a bind
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        return None
+
+
+def prefers_json(headers: Headers) -> bool:
+    """Whether the answer is to be JSON: by `Accept`, or because the body is exactly JSON (contract page 2.1)."""
+    if headers.get("content-type", "") == JSON:
+        return True
+    accepted = _accepted(headers.get("accept", ""))
+    return accepted.get(JSON, 0.0) > accepted.get("text/html", 0.0)
+
+
+def _accepted(header: str) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for part in header.split(","):
+        kind, _, parameters = part.strip().partition(";")
+        weights[kind.strip().lower()] = _weight(parameters)
+    return weights
+
+
+def _weight(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    try:
+        return float(value) if name.strip() == "q" else 1.0
+    except ValueError:
+        return 0.0
+
+
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """The body, if it is not larger than the limit; raises `TooLarge` before reading further."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"The body may have {limit} bytes at most.")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(f"The body may have {limit} bytes at most.")
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """A JSON document of bounded depth and size; raises `MalformedBody`."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
+        raise MalformedBody(message=f"The body is not readable JSON: {broken}") from broken
+    _require_bounded(document)
+    return document
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object; an empty body is an empty object. Raises `MalformedBody`."""
+    document = parse_json(body) if body.strip() else {}
+    if not isinstance(document, dict):
+        raise MalformedBody(message="The body must be a JSON object.")
+    return document
+
+
+def parse_fields(body: bytes, content_type: str) -> Mapping[str, Any]:
+    """The fields of a form or of a JSON object; raises `MalformedBody`, also for any other content type.
+
+    Only these two are read: browsers can send text/plain across sites without asking first.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == JSON:
+        return parse_object(body)
+    if kind == FORM:
+        return _parse_form(body)
+    raise MalformedBody(message=f"Send the fields as {JSON} or {FORM}.")
+
+
+def _parse_form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+    except (ValueError, UnicodeDecodeError) as broken:
+        raise MalformedBody(message="The form cannot be read, or has too many fields.") from broken
+    return dict(pairs)
+
+
+def _require_bounded(document: Any) -> None:
+    level, depth, seen = [document], 0, 0
+    while level:
+        depth, seen = depth + 1, seen + len(level)
+        if depth > MAX_DEPTH or seen > MAX_FIELDS * 10:
+            raise MalformedBody(message="The body nests too deep or has too many fields.")
+        level = [child for parent in level for child in _children(parent)]
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

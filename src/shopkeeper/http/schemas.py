@@ -1,0 +1,25 @@
+"""The identity schemas, for clients that draw their own forms (contract page section 1.1)."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.http.answering import json_answer
+from shopkeeper.identity.schema import Schemas
+
+
+def schema_routes(schemas: Schemas) -> list[Route]:
+    """`/schemas` lists them, `/schemas/{id}` gives one; the id plain or in base64url."""
+
+    async def list_all(request: Request) -> Response:
+        every = schemas.all()
+        link = '</schemas?page=0&page_size=250&page_token=first&per_page=250>; rel="first"'
+        return json_answer(
+            [{"id": schema.id, "schema": schema.document} for schema in every],
+            headers={"X-Total-Count": str(len(every)), "Link": link},
+        )
+
+    async def get(request: Request) -> Response:
+        return json_answer(schemas.require_public(request.path_params["id"]).document)
+
+    return [Route("/schemas", list_all, methods=["GET"]), Route("/schemas/{id:path}", get, methods=["GET"])]

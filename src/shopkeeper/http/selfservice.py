@@ -1,0 +1,321 @@
+"""The door to the self-service flows: `/self-service/{login,registration,logout}` and `/self-service/errors`.
+
+Paths, statuses and headers are Kratos' (contract page sections 1.1, 2.1, 2.5). The three kinds of client differ here
+and nowhere else: HTML is redirected, JSON is answered, native apps get a session token.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.errors import FlowExpired, MalformedBody, NotFound, Refusal, SessionAlreadyAvailable
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.logout import Logout
+from shopkeeper.flows.pipeline import Done, FlowInvalid, Pipeline
+from shopkeeper.http.answering import empty_answer, error_object, json_answer, redirect
+from shopkeeper.http.callers import Callers
+from shopkeeper.http.reading import parse_fields, prefers_json, read_body
+from shopkeeper.http.shapes import Shapes, moment
+from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
+from shopkeeper.storage.database import Database, Unit
+
+Answer = Callable[[Request, Caller], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How one kind of flow is shown to an HTML client.
+
+    `invalid_status` is the redirect's status after a mistake: the contract has 302 for registration and 303 for login.
+    """
+
+    ui_url: str
+    invalid_status: int = 303
+
+
+class SelfService:
+    """The routes of the self-service flows."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        pipeline: Pipeline,
+        logout: Logout,
+        callers: Callers,
+        cookies: CookiePolicy,
+        shapes: Shapes,
+        clock: Clock,
+        presentations: dict[str, Presentation],
+        error_url: str,
+        max_body: int,
+    ) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._logout = logout
+        self._callers = callers
+        self._cookies = cookies
+        self._shapes = shapes
+        self._clock = clock
+        self._presentations = presentations
+        self._error_url = error_url
+        self._max_body = max_body
+
+    def routes(self) -> list[Route]:
+        """Every route of this door."""
+        flows = [route for kind in self._presentations for route in self._flow_routes(kind)]
+        return [
+            *flows,
+            Route("/self-service/logout/browser", self._html_safe(self._logout_link), methods=["GET"]),
+            Route("/self-service/logout/api", self._logout_native, methods=["DELETE"]),
+            Route("/self-service/logout", self._html_safe(self._logout_by_link), methods=["GET"]),
+            Route("/self-service/errors", self._error, methods=["GET"]),
+        ]
+
+    def _flow_routes(self, kind: str) -> list[Route]:
+        path = f"/self-service/{kind}"
+
+        async def open_native(request: Request) -> Response:
+            return await self._open_native(request, kind)
+
+        async def open_browser(request: Request, caller: Caller) -> Response:
+            return await self._open_browser(request, caller, kind)
+
+        async def fetch(request: Request) -> Response:
+            return await self._fetch(request, kind)
+
+        async def submit(request: Request, caller: Caller) -> Response:
+            return await self._submit(request, caller, kind)
+
+        return [
+            Route(f"{path}/api", open_native, methods=["GET"]),
+            Route(f"{path}/browser", self._html_safe(open_browser), methods=["GET"]),
+            Route(f"{path}/flows", fetch, methods=["GET"]),
+            Route(path, self._html_safe(submit), methods=["POST"]),
+        ]
+
+    # -- opening and fetching ------------------------------------------------------------------------------------------
+
+    async def _open_native(self, request: Request, kind: str) -> Response:
+        caller = await self._callers.of(request)
+        flow = await self._open(kind, self._opening(request, FlowType.API), caller)
+        return json_answer(self._shapes.flow(flow))
+
+    async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
+        try:
+            flow = await self._open(kind, self._opening(request, FlowType.BROWSER), caller)
+        except SessionAlreadyAvailable:
+            if prefers_json(request.headers):
+                raise
+            return redirect(self._pipeline.landing(kind), body=True)
+        if prefers_json(request.headers):
+            return json_answer(self._flow_for(flow, caller))
+        return redirect(self._ui(flow), body=True)
+
+    async def _open(self, kind: str, opening: Opening, caller: Caller) -> Flow:
+        async with self._database.unit() as unit:
+            return await self._pipeline.open(unit, kind, opening, caller)
+
+    def _opening(self, request: Request, type_: FlowType) -> Opening:
+        query = request.query_params
+        return Opening(
+            type=type_,
+            request_url=self._callers.public_url(request),
+            return_to=query.get("return_to"),
+            refresh=query.get("refresh") == "true",
+            aal=query.get("aal") or None,
+            schema_id=query.get("identity_schema") or None,
+        )
+
+    async def _fetch(self, request: Request, kind: str) -> Response:
+        caller, cookie = self._callers.with_csrf(await self._callers.of(request))
+        headers = {"Set-Cookie": cookie} if cookie else {}
+        try:
+            async with self._database.unit() as unit:
+                flow = await self._pipeline.fetch(unit, kind, request.query_params.get("id"), caller)
+        except FlowExpired as over:
+            return self._callers.refuse(self._told_where(over, kind), headers=headers)
+        except Refusal as refusal:
+            return self._callers.refuse(refusal, headers=headers)
+        return json_answer(self._flow_for(flow, caller), headers=headers)
+
+    def _told_where(self, over: FlowExpired, kind: str) -> FlowExpired:
+        base = f"{self._shapes.base_url}/self-service/{kind}"
+        native = over.details.get("flow_type") == FlowType.API
+        over.details = (
+            {"api": f"{base}/api"}
+            if native
+            else {"redirect_to": f"{base}/browser", "return_to": over.details.get("return_to", "")}
+        )
+        return over
+
+    def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
+        token = crypto.mask(caller.csrf) if flow.type is FlowType.BROWSER and caller.csrf else ""
+        return self._shapes.flow(flow, csrf_token=token)
+
+    # -- submitting ----------------------------------------------------------------------------------------------------
+
+    async def _submit(self, request: Request, caller: Caller, kind: str) -> Response:
+        submission = await self._submission(request)
+        as_json = prefers_json(request.headers)
+        try:
+            async with self._database.unit() as unit:
+                done = await self._pipeline.submit(unit, kind, request.query_params.get("flow"), submission, caller)
+        except FlowInvalid as invalid:
+            return self._show_again(invalid.flow, caller, as_json=as_json or invalid.flow.type is FlowType.API)
+        except FlowExpired as over:
+            if as_json or not over.use_flow_id:
+                raise
+            return redirect(f"{self._presentations[kind].ui_url}?flow={over.use_flow_id}")
+        return self._finish(done, as_json=as_json)
+
+    async def _submission(self, request: Request) -> Submission:
+        body = await read_body(request, limit=self._max_body)
+        try:
+            fields = parse_fields(body, request.headers.get("content-type", ""))
+        except MalformedBody as broken:
+            return Submission(broken=broken.sentence)
+        token = fields.get("csrf_token")
+        return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
+
+    def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool) -> Response:
+        if as_json:
+            return json_answer(self._flow_for(flow, caller), status=400)
+        return redirect(self._ui(flow), status=self._presentations[flow.kind].invalid_status)
+
+    def _finish(self, done: Done, *, as_json: bool) -> Response:
+        if done.flow.type is FlowType.API:
+            return json_answer(self._native_success(done))
+        answer = json_answer(self._spa_success(done)) if as_json else redirect(done.return_to)
+        for cookie in self._new_cookies(done):
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    def _native_success(self, done: Done) -> dict[str, object]:
+        signed_in = {"session_token": done.token, "session": self._shapes.session(done.session)} if done.session else {}
+        return {**signed_in, **self._own_success(done), "continue_with": self._next_for_native(done)}
+
+    def _next_for_native(self, done: Done) -> list[dict[str, object]] | None:
+        if done.flow.kind == "login" or not done.token:
+            return None
+        return [{"action": "set_ory_session_token", "ory_session_token": done.token}]
+
+    def _spa_success(self, done: Done) -> dict[str, object]:
+        signed_in = {"session": self._shapes.session(done.session)} if done.session else {}
+        further = [{"action": "redirect_browser_to", "redirect_browser_to": done.return_to}]
+        return {**signed_in, **self._own_success(done), "continue_with": further}
+
+    def _own_success(self, done: Done) -> dict[str, object]:
+        return {"identity": self._shapes.identity(done.identity)} if done.flow.kind == "registration" else {}
+
+    def _new_cookies(self, done: Done) -> list[str]:
+        """A new anti-CSRF token at every change of privilege, and the session, and no more anonymous visit."""
+        cookies = [self._cookies.csrf_line(new_csrf_token())]
+        if done.session and done.token:
+            expires_at, now = done.session.expires_at, self._clock.now()
+            cookies.append(self._cookies.session_line(done.token, expires_at=expires_at, now=now))
+            cookies.extend([self._cookies.visit_cleared()] if done.guest else [])
+        return cookies
+
+    # -- logout and errors ---------------------------------------------------------------------------------------------
+
+    async def _logout_link(self, request: Request, caller: Caller) -> Response:
+        return_to = request.query_params.get("return_to")
+        token = self._logout.token(caller, return_to=return_to)
+        url = f"{self._shapes.base_url}/self-service/logout?token={token}"
+        return json_answer({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
+
+    async def _logout_by_link(self, request: Request, caller: Caller) -> Response:
+        query = request.query_params
+        async with self._database.unit() as unit:
+            target = await self._logout.by_link(
+                unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
+            )
+        answer = empty_answer() if prefers_json(request.headers) else redirect(target, body=True)
+        if caller.session is not None:
+            answer.headers.append("Set-Cookie", self._cookies.session_cleared())
+            answer.headers.append("Set-Cookie", self._cookies.csrf_line(new_csrf_token()))
+        return answer
+
+    async def _logout_native(self, request: Request) -> Response:
+        fields = parse_fields(await read_body(request, limit=self._max_body), "application/json")
+        token = fields.get("session_token")
+        async with self._database.unit() as unit:
+            caller = await self._callers.of(request)
+            await self._logout.native(unit, caller, session_token=token if isinstance(token, str) else "")
+        return empty_answer()
+
+    async def _error(self, request: Request) -> Response:
+        wanted = request.query_params.get("id") or request.query_params.get("error") or ""
+        if wanted == "stub:500":
+            return json_answer(_sample(self._clock))
+        async with self._database.unit() as unit:
+            row = await store.get_error(unit, _uuid(wanted))
+        if row is None:
+            raise NotFound
+        document = {"id": str(row.id), "error": row.error}
+        return json_answer({**document, "created_at": moment(row.created_at), "updated_at": moment(row.updated_at)})
+
+    # -- HTML clients see refusals on the error page -------------------------------------------------------------------
+
+    def _html_safe(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Reads the caller; lends browsers an anti-CSRF cookie; sends HTML clients to the error page on a refusal."""
+
+        async def endpoint(request: Request) -> Response:
+            caller, cookie = self._callers.with_csrf(await self._callers.of(request), when=_opens_browser(request))
+            headers = {"Set-Cookie": cookie} if cookie else {}
+            try:
+                response = await answer(request, caller)
+            except Refusal as refusal:
+                response = await self._refused(request, refusal)
+            response.headers.raw.extend((k.lower().encode(), v.encode()) for k, v in headers.items())
+            return response
+
+        return endpoint
+
+    async def _refused(self, request: Request, refusal: Refusal) -> Response:
+        if prefers_json(request.headers):
+            return self._callers.refuse(refusal)
+        async with self._database.unit() as unit:
+            error_id = await self._keep_error(unit, refusal)
+        answer = redirect(f"{self._error_url}?id={error_id}", body=request.method == "GET")
+        answer.headers["X-Error-Code"] = refusal.code
+        return answer
+
+    async def _keep_error(self, unit: Unit, refusal: Refusal) -> UUID:
+        error_id = crypto.new_id()
+        await store.add_error(unit, error_id=error_id, error=error_object(refusal), at=self._clock.now())
+        return error_id
+
+    def _ui(self, flow: Flow) -> str:
+        return f"{self._presentations[flow.kind].ui_url}?flow={flow.id}"
+
+
+def _opens_browser(request: Request) -> bool:
+    return request.url.path.endswith("/browser") and "/logout/" not in request.url.path
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound from None
+
+
+def _sample(clock: Clock) -> dict[str, object]:
+    """What the contract answers to `id=stub:500`: an example for people who build an error page."""
+    now = moment(clock.now())
+    error = {
+        "code": 500,
+        "status": "Internal Server Error",
+        "reason": "This is an example, made to try an error page with.",
+        "message": "Something went wrong on our side.",
+    }
+    return {"id": str(crypto.new_id()), "error": error, "created_at": now, "updated_at": now}

@@ -1,0 +1,118 @@
+"""The door to sessions: whoami, listing and revoking one's own (contract page sections 1.1 and 3).
+
+Whoami is a hot path: a plain ASGI callable ahead of the router, answering bytes that were encoded once per session.
+"""
+
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from shopkeeper.clock import Clock
+from shopkeeper.errors import BadRequest, Unauthenticated
+from shopkeeper.http.answering import NO_STORE, empty_answer, json_answer, refusal_answer
+from shopkeeper.http.shapes import Shapes
+from shopkeeper.http.visitors import Visitors
+from shopkeeper.sessions.cookies import CookiePolicy, cookies_in
+from shopkeeper.sessions.principal import bearer_of
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.database import Database
+
+
+class WhoAmI:
+    """`/sessions/whoami`, for every HTTP method, so that gateways can ask it with the method they were asked."""
+
+    def __init__(self, *, sessions: Sessions, cookies: CookiePolicy, clock: Clock) -> None:
+        self._sessions = sessions
+        self._cookies = cookies
+        self._refusal = refusal_answer(Unauthenticated("There is no valid session with this request."), clock=clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = self._token(scope)
+        resolved = await self._sessions.resolve(token) if token else None
+        if resolved is None:
+            await self._refusal(scope, receive, send)
+            return
+        headers = [
+            (b"content-type", b"application/json; charset=utf-8"),
+            (b"content-length", str(len(resolved.whoami)).encode()),
+            (b"x-kratos-authenticated-identity-id", str(resolved.session.identity.id).encode()),
+        ]
+        if scope["method"] == "GET":
+            headers.append((b"cache-control", NO_STORE.encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else resolved.whoami})
+
+    def _token(self, scope: Scope) -> str | None:
+        """The session's token: from X-Session-Token, else the cookie, else the bearer."""
+        cookies, bearer = [], None
+        for name, value in scope["headers"]:
+            if name == b"x-session-token":
+                return str(value.decode("latin-1"))
+            if name == b"cookie":
+                cookies.append(value.decode("latin-1"))
+            elif name == b"authorization":
+                bearer = bearer_of(value.decode("latin-1"))
+        return (cookies_in(cookies).get(self._cookies.session_name) if cookies else None) or bearer
+
+
+class OwnSessions:
+    """`/sessions`: the other sessions of whoever asks."""
+
+    def __init__(self, *, database: Database, sessions: Sessions, visitors: Visitors, shapes: Shapes) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._visitors = visitors
+        self._shapes = shapes
+
+    def routes(self) -> list[Route]:
+        """Every route of this door."""
+        return [
+            Route("/sessions", self._list, methods=["GET"]),
+            Route("/sessions", self._revoke_others, methods=["DELETE"]),
+            Route("/sessions/{id}", self._revoke, methods=["DELETE"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        current = await self._require(request)
+        async with self._database.unit() as unit:
+            page = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
+        count = len(page.items)
+        return json_answer(
+            [self._shapes.session_in_list(session) for session in page.items],
+            headers={"X-Total-Count": str(count), "Link": _link(count)},
+        )
+
+    async def _revoke_others(self, request: Request) -> Response:
+        current = await self._require(request)
+        async with self._database.unit() as unit:
+            client = self._visitors.client_of(request)
+            count = await self._sessions.revoke_others(unit, current, client=client)
+        return json_answer({"count": count})
+
+    async def _revoke(self, request: Request) -> Response:
+        current = await self._require(request)
+        session_id, client = _uuid(request.path_params["id"]), self._visitors.client_of(request)
+        async with self._database.unit() as unit:
+            await self._sessions.revoke_own(unit, current, session_id, client=client)
+        return empty_answer(headers={"Content-Type": "application/json; charset=utf-8"})
+
+    async def _require(self, request: Request) -> Session:
+        session = await self._visitors.session_of(request)
+        if session is None:
+            raise Unauthenticated("There is no valid session with this request.")
+        return session
+
+
+def _link(count: int) -> str:
+    return f'</sessions?page=0&page_size={count}&page_token=first&per_page={count}>; rel="first"'
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadRequest(message="The session id is not a UUID.") from None

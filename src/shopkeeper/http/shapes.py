@@ -1,0 +1,172 @@
+"""Identities, sessions and flows as the JSON of Kratos' contract (contract page section 1.3): what is null, what is
+left out, and what is empty matter to clients.
+"""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from shopkeeper.flows.flow import Flow
+from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
+from shopkeeper.sessions.values import Session
+from shopkeeper.ui.nodes import csrf_node
+
+Wire = dict[str, Any]
+
+
+def moment(at: datetime) -> str:
+    """A moment in RFC 3339, in UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def schema_url(base_url: str, schema_id: str) -> str:
+    """Where an identity's schema is found; the id in base64url."""
+    return f"{base_url}/schemas/{base64.urlsafe_b64encode(schema_id.encode()).rstrip(b'=').decode()}"
+
+
+class Shapes:
+    """Renders values as JSON objects. `base_url` is the public address without a slash at its end."""
+
+    def __init__(self, *, base_url: str) -> None:
+        self.base_url = base_url.rstrip("/")
+
+    def identity(self, identity: Identity) -> Wire:
+        """An identity as its owner sees it: no credentials, no admin's notes."""
+        return {
+            "id": str(identity.id),
+            "schema_id": identity.schema_id,
+            "schema_url": schema_url(self.base_url, identity.schema_id),
+            "state": identity.state,
+            "state_changed_at": moment(identity.state_changed_at),
+            "traits": identity.traits,
+            **_addresses("verifiable_addresses", [_verifiable(a) for a in identity.verifiable_addresses]),
+            **_addresses("recovery_addresses", [_recovery(a) for a in identity.recovery_addresses]),
+            "metadata_public": identity.metadata_public,
+            **({"external_id": identity.external_id} if identity.external_id else {}),
+            "created_at": moment(identity.created_at),
+            "updated_at": moment(identity.updated_at),
+            "organization_id": None,
+        }
+
+    def identity_for_admin(
+        self, identity: Identity, *, configs: frozenset[str] = frozenset(), listed: bool = False
+    ) -> Wire:
+        """An identity as an admin sees it; `configs` names the credential types whose configuration is shown."""
+        shown = listed or identity.metadata_admin is not None
+        return {
+            **self.identity(identity),
+            "credentials": {
+                type_: _credential(credential, with_config=type_ in configs)
+                for type_, credential in identity.credentials.items()
+            },
+            **({"metadata_admin": identity.metadata_admin} if shown else {}),
+        }
+
+    def session(self, session: Session) -> Wire:
+        """A session with its identity, as whoami gives it."""
+        return {**self.session_alone(session), "identity": self.identity(session.identity)}
+
+    def session_alone(self, session: Session) -> Wire:
+        """A session without its identity."""
+        return {
+            "id": str(session.id),
+            "active": session.active,
+            "expires_at": moment(session.expires_at),
+            "authenticated_at": moment(session.authenticated_at),
+            "authenticator_assurance_level": session.aal,
+            "authentication_methods": [
+                {"method": m.method, "aal": m.aal, "completed_at": moment(m.completed_at)}
+                for m in session.authentication_methods
+            ],
+            "issued_at": moment(session.issued_at),
+            "devices": [
+                {"id": str(d.id), "ip_address": d.ip_address, "user_agent": d.user_agent, "location": d.location}
+                for d in session.devices
+            ],
+        }
+
+    def session_in_list(self, session: Session) -> Wire:
+        """A session among others: its identity is only sketched."""
+        left_out = {"verifiable_addresses", "recovery_addresses", "state_changed_at"}
+        identity = {k: v for k, v in self.identity(session.identity).items() if k not in left_out}
+        return {**self.session_alone(session), "identity": {**identity, "schema_url": ""}}
+
+    def flow(self, flow: Flow, *, csrf_token: str = "") -> Wire:
+        """A flow; the anti-CSRF token is put into its field on the way out and is never stored."""
+        shown = flow.change_node("csrf_token", csrf_node(csrf_token))
+        return {
+            "id": str(flow.id),
+            "organization_id": None,
+            "type": flow.type,
+            "expires_at": moment(flow.expires_at),
+            "issued_at": moment(flow.issued_at),
+            "request_url": flow.request_url,
+            **_present(return_to=flow.return_to, active=flow.active, transient_payload=flow.transient_payload),
+            "ui": {
+                "action": f"{self.base_url}/self-service/{flow.kind}?flow={flow.id}",
+                "method": "POST",
+                "nodes": [node.to_wire() for node in shown.nodes] or None,
+                **({"messages": [m.to_wire() for m in flow.messages]} if flow.messages else {}),
+            },
+            "state": flow.state,
+            **_OWN[flow.kind](flow),
+        }
+
+
+def _login(flow: Flow) -> Wire:
+    return {
+        "created_at": moment(flow.created_at),
+        "updated_at": moment(flow.updated_at),
+        "refresh": flow.refresh,
+        "requested_aal": flow.requested_aal,
+    }
+
+
+def _registration(flow: Flow) -> Wire:
+    return {}
+
+
+_OWN = {"login": _login, "registration": _registration}
+
+
+def _verifiable(address: VerifiableAddress) -> Wire:
+    return {
+        "id": str(address.id),
+        "value": address.value,
+        "verified": address.verified,
+        "via": address.via,
+        "status": address.status,
+        **({"verified_at": moment(address.verified_at)} if address.verified_at else {}),
+        "created_at": moment(address.created_at),
+        "updated_at": moment(address.updated_at),
+    }
+
+
+def _recovery(address: RecoveryAddress) -> Wire:
+    return {
+        "id": str(address.id),
+        "value": address.value,
+        "via": address.via,
+        "created_at": moment(address.created_at),
+        "updated_at": moment(address.updated_at),
+    }
+
+
+def _credential(credential: Credential, *, with_config: bool) -> Wire:
+    return {
+        "type": credential.type,
+        "identifiers": list(credential.identifiers),
+        **({"config": credential.config} if with_config else {}),
+        "version": credential.version,
+        "created_at": moment(credential.created_at),
+        "updated_at": moment(credential.updated_at),
+    }
+
+
+def _addresses(name: str, addresses: list[Wire]) -> Wire:
+    return {name: addresses} if addresses else {}
+
+
+def _present(**fields: Mapping[str, Any] | str | None) -> Wire:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,192 @@
+"""The storefront's door: `/signin` and `/signout`, in the shapes of the published GraphQL Commerce client.
+
+Success is `{"authorization": …}` and what else is useful; a refusal is `{"errors": [{message, extensions: {code}}]}`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.port import HandOver
+from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
+from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_after
+from shopkeeper.http.reading import JSON, parse_object, read_body
+from shopkeeper.http.shapes import moment
+from shopkeeper.http.visitors import Visitors
+from shopkeeper.sessions.cookies import CookiePolicy
+from shopkeeper.sessions.values import PrincipalKind
+from shopkeeper.signin import Access, AuthHint, Visit
+from shopkeeper.storage.database import Database
+
+MAX_BODY = 100_000
+
+
+class Storefront:
+    """Signing in and out for storefronts."""
+
+    def __init__(
+        self, *, database: Database, visit: Visit, visitors: Visitors, cookies: CookiePolicy, clock: Clock
+    ) -> None:
+        self._database = database
+        self._visit = visit
+        self._visitors = visitors
+        self._cookies = cookies
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Every route of this door."""
+        return [
+            Route("/signin", in_client_shape(self._sign_in), methods=["POST"]),
+            Route("/signout", in_client_shape(self._sign_out), methods=["POST"]),
+        ]
+
+    async def _sign_in(self, request: Request) -> Response:
+        fields = await _fields(request)
+        if fields.get("username") is not None:
+            access = await self._with_credentials(request, fields)
+        elif fields.get("type") == "refresh":
+            access = await self._refresh(request)
+        else:
+            access = await self._anonymous(request)
+        return self._answer(request, access)
+
+    async def _refresh(self, request: Request) -> Access:
+        return await self._visit.refresh(
+            store=self._visitors.store_of(request),
+            tenant=self._visitors.tenant_of(request),
+            token=self._visitors.token_of(request),
+        )
+
+    async def _anonymous(self, request: Request) -> Access:
+        """A new visit, or the same guest's, if the request carries one's token."""
+        visitor = await self._visitors.principal_of(request)
+        guest = visitor.subject if visitor.kind is PrincipalKind.ANONYMOUS else None
+        return self._visit.anonymous(
+            self._visitors.store_of(request), tenant=self._visitors.tenant_of(request), guest=guest
+        )
+
+    async def _with_credentials(self, request: Request, fields: Mapping[str, Any]) -> Access:
+        hint = _hint(fields.get("authHint"))
+        visitor = await self._visitors.principal_of(request)
+        async with self._database.unit() as unit:
+            return await self._visit.sign_in(
+                unit,
+                store=self._visitors.store_of(request),
+                username=_text(fields, "username"),
+                password=_text(fields, "password"),
+                hint=hint,
+                visitor=visitor,
+                client=visitor.client,
+            )
+
+    async def _sign_out(self, request: Request) -> Response:
+        await _fields(request)
+        store, tenant = self._visitors.store_of(request), self._visitors.tenant_of(request)
+        visitor = await self._visitors.principal_of(request)
+        async with self._database.unit() as unit:
+            access = await self._visit.sign_out(unit, store=store, tenant=tenant, visitor=visitor)
+        return self._answer(request, access, clear=True)
+
+    def _answer(self, request: Request, access: Access, *, clear: bool = False) -> Response:
+        """The tokens as JSON; for our own pages also as cookies, which scripts cannot read."""
+        answer = json_answer(_access_shape(access), headers={"Cache-Control": "no-store"})
+        if self._visitors.same_origin(request):
+            for cookie in self._new_cookies(access, clear=clear):
+                answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    def _new_cookies(self, access: Access, *, clear: bool) -> list[str]:
+        now = self._clock.now()
+        if access.session is not None:
+            session = self._cookies.session_line(access.token, expires_at=access.expires_at, now=now)
+            return [session, self._cookies.visit_cleared()]
+        visit = self._cookies.visit_line(access.token, expires_at=access.expires_at, now=now)
+        return [self._cookies.session_cleared(), visit] if clear else [visit]
+
+
+def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Renders refusals as the published client reads them."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Refusal as refusal:
+            return client_refusal(refusal)
+
+    return answered
+
+
+def client_refusal(refusal: Refusal) -> Response:
+    """`{"errors": [{"message", "extensions": {"code"}}]}` with the refusal's status."""
+    code = refusal.graphql_code or refusal.code.upper()
+    error = {"message": refusal.sentence, "extensions": {"code": code, **refusal.details}}
+    headers = {ERROR_HEADER: refusal.code, "Cache-Control": "no-store", **retry_after(refusal)}
+    return Response(encode({"errors": [error]}), refusal.status, headers, "application/json; charset=utf-8")
+
+
+async def _fields(request: Request) -> dict[str, Any]:
+    """The body's fields. Only JSON is read: other sites' pages cannot send it without asking first."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise MalformedBody(message=f"Send the body as {JSON}; an empty object {{}} will do.")
+    return parse_object(await read_body(request, limit=MAX_BODY))
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"The field '{name}' must be a text that is not empty.")
+    return value
+
+
+def _hint(hint: Any) -> AuthHint:
+    """The hint as the client sends it: flags may be texts; an absent flag is true."""
+    if hint is None:
+        return AuthHint()
+    if not isinstance(hint, dict):
+        raise InvalidInput("The field 'authHint' must be an object.")
+    if hint.get("token"):
+        raise InvalidInput("Signing in with another provider's token is not available for this store.")
+    cart_id, merge = hint.get("oldCartId"), hint.get("mergeWithExistingCustomerCart", True)
+    if cart_id is not None and not isinstance(cart_id, str):
+        raise InvalidInput("The field 'authHint.oldCartId' must be a text.")
+    if str(merge).lower() not in _FLAGS:
+        raise InvalidInput("The field 'authHint.mergeWithExistingCustomerCart' must be true or false.")
+    return AuthHint(old_cart_id=cart_id or None, merge=_FLAGS[str(merge).lower()])
+
+
+_FLAGS = {"true": True, "false": False}
+
+
+def _access_shape(access: Access) -> dict[str, Any]:
+    customer = access.customer
+    return {
+        "authorization": access.token,
+        "expiresAt": moment(access.expires_at),
+        "customer": {
+            "id": customer.id,
+            "email": customer.email,
+            "firstName": customer.first_name,
+            "lastName": customer.last_name,
+        }
+        if customer
+        else None,
+        **({"cart": _report(access.hand_over)} if access.hand_over else {}),
+    }
+
+
+def _report(report: HandOver) -> dict[str, Any]:
+    lines = [
+        {
+            "variantId": line.variant_id,
+            "before": line.before,
+            "wanted": line.wanted,
+            "after": line.after,
+            "change": line.change,
+        }
+        for line in report.lines
+    ]
+    return {"id": report.cart_id, "outcome": report.outcome, "lines": lines}

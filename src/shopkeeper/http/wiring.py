@@ -1,0 +1,125 @@
+"""The layers of an app, from outside to inside: seeing, hot paths, headers, CORS, the router, and refusals.
+
+A request enters at the top of `public_app` or `admin_app`; the lists below are the whole of what it passes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shopkeeper.clock import Clock
+from shopkeeper.errors import BadRequest, MethodNotAllowed, NotFound, Refusal
+from shopkeeper.http.answering import NO_STORE, refusal_answer
+from shopkeeper.http.observing import Metrics, Observing
+
+log = structlog.get_logger("shopkeeper.http")
+
+PROBES = frozenset({"/health/alive", "/health/ready", "/metrics"})
+
+
+class Door(Protocol):
+    """A part of the outside: some routes that belong together."""
+
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+
+class HotPaths:
+    """Answers a few exact paths ahead of the router."""
+
+    def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._hot = hot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._hot.get(scope.get("path", ""), self._app)(scope, receive, send)
+
+
+class AnswerHeaders:
+    """The headers of every answer: not cached, not sniffed, no referrer; `Vary: Origin` where CORS is on."""
+
+    def __init__(self, app: ASGIApp, *, vary_origin: bool) -> None:
+        self._app = app
+        self._vary_origin = vary_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._add(MutableHeaders(scope=message), scope["method"])
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+    def _add(self, headers: MutableHeaders, method: str) -> None:
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        headers.setdefault("Referrer-Policy", "same-origin")
+        if method == "GET":
+            headers.setdefault("Cache-Control", NO_STORE)
+        if self._vary_origin and "origin" not in headers.get("vary", "").lower():
+            headers.add_vary_header("Origin")
+
+
+class TrimSlash:
+    """A path with a slash at its end is the path without it."""
+
+    def __init__(self, app: ASGIApp, *, prefix: str = "") -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        trimmed = path.rstrip("/") or "/"
+        if self._prefix and trimmed.startswith(f"{self._prefix}/"):
+            trimmed = trimmed.removeprefix(self._prefix)
+        await self._app({**scope, "path": trimmed} if trimmed != path else scope, receive, send)
+
+
+def public_app(
+    routes: Sequence[BaseRoute],
+    *,
+    hot: Mapping[str, ASGIApp],
+    cors: Mapping[str, Any] | None,
+    metrics: Metrics,
+    clock: Clock,
+) -> ASGIApp:
+    """The public app. `cors` are the arguments of Starlette's `CORSMiddleware`; none switches CORS off."""
+    router = Starlette(
+        routes=list(routes),
+        middleware=[Middleware(CORSMiddleware, **cors)] if cors else [],
+        exception_handlers=_refusals(clock),
+    )
+    app = AnswerHeaders(HotPaths(TrimSlash(router), hot=hot), vary_origin=cors is not None)
+    return Observing(app, name="public", metrics=metrics, log=log, quiet=PROBES)
+
+
+def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
+    """The admin app: every path works with and without `/admin` before it; `guard` asks for the key."""
+    router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
+    app = AnswerHeaders(TrimSlash(router, prefix="/admin"), vary_origin=False)
+    return Observing(app, name="admin", metrics=metrics, log=log, quiet=PROBES)
+
+
+_BY_STATUS: Mapping[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}
+
+
+def _refusals(clock: Clock) -> dict[Any, Any]:
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)  # noqa: S101 - Starlette calls this handler for its own class only
+        return refusal_answer(error, clock=clock)
+
+    async def unrouted(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        answer = refusal_answer(_BY_STATUS.get(error.status_code, BadRequest)(), clock=clock)
+        answer.headers.update(dict(error.headers or {}))
+        return answer
+
+    return {Refusal: refused, HTTPException: unrouted}

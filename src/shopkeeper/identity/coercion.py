@@ -1,0 +1,78 @@
+"""Traits from a form. HTML knows only text and flat names, so `traits.age=18` becomes the number 18 where the schema
+says number; what does not fit is left as it is, for validation to say what is wrong with it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shopkeeper.errors import MalformedBody
+from shopkeeper.identity.traits import Trait
+
+PREFIX = "traits."
+MOST_FIELDS = 500
+DEEPEST = 12
+_LONGEST_NUMBER = 40
+_LONGEST_INDEX = 4
+
+_BOOLEANS: Mapping[str, bool] = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+
+
+def coerce(trait: Trait, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits in a flat form; fields that are not traits are passed over, empty ones count as not filled in.
+
+    Raises `MalformedBody` for too many fields, too deep a name, or a name that is a field and a group at once.
+    """
+    named = {name: value for name, value in flat.items() if name.startswith(PREFIX) and value != ""}
+    if len(named) > MOST_FIELDS:
+        raise MalformedBody(f"A form has {MOST_FIELDS} traits at most.")
+    tree: dict[str, Any] = {}
+    for name, value in named.items():
+        _put(tree, name.removeprefix(PREFIX).split("."), value)
+    typed = _typed(trait, tree)
+    return typed if isinstance(typed, dict) else {}
+
+
+def _put(tree: dict[str, Any], steps: list[str], value: Any) -> None:
+    if len(steps) > DEEPEST or not all(steps):
+        raise MalformedBody("The name of a trait is nested too deep, or has an empty part.")
+    *groups, last = steps
+    for step in groups:
+        below = tree.setdefault(step, {})
+        if not isinstance(below, dict):
+            raise MalformedBody(f"'{step}' is a trait and a group of traits at once.")
+        tree = below
+    if last in tree:
+        raise MalformedBody(f"'{last}' is a trait and a group of traits at once.")
+    tree[last] = value
+
+
+def _typed(trait: Trait | None, value: Any) -> Any:
+    if trait is None:
+        return value
+    if trait.kind == "array":
+        return [_typed(trait.items, item) for item in _items(value)]
+    if isinstance(value, dict):
+        return {name: _typed(trait.child(name), below) for name, below in value.items()}
+    return _scalar(trait, value) if isinstance(value, str) else value
+
+
+def _items(value: Any) -> list[Any]:
+    """`traits.emails.0=…`, `traits.emails=…`, or a list from JSON."""
+    if isinstance(value, dict) and all(name.isdecimal() and len(name) <= _LONGEST_INDEX for name in value):
+        return [value[name] for name in sorted(value, key=int)]
+    return value if isinstance(value, list) else [value]
+
+
+def _scalar(trait: Trait, text: str) -> Any:
+    if trait.kind == "boolean":
+        return _BOOLEANS.get(text.lower(), text)
+    return _number(text, whole=trait.kind == "integer") if trait.numeric else text
+
+
+def _number(text: str, *, whole: bool) -> Any:
+    if len(text) > _LONGEST_NUMBER or "_" in text:
+        return text
+    try:
+        return int(text) if whole or text.lstrip("+-").isdecimal() else float(text)
+    except ValueError:
+        return text

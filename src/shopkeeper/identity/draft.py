@@ -1,0 +1,213 @@
+"""From what somebody asks for to an identity that fits together: identifiers and addresses always follow the traits.
+
+Pure functions over values: nothing is read or written here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from shopkeeper.errors import InvalidInput
+from shopkeeper.identity.extraction import Address, Extracted
+from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.identity.storable import unstorable
+from shopkeeper.identity.traits import IDENTIFYING
+from shopkeeper.identity.values import (
+    AddressStatus,
+    Credential,
+    Identity,
+    RecoveryAddress,
+    State,
+    VerifiableAddress,
+    Via,
+)
+
+LONGEST_EXTERNAL_ID = 255
+LONGEST_TYPE = 32
+
+WRITTEN_VERSIONS: Mapping[str, int] = {"code": 1}
+"""The version a credential is made with; 0 for all others, as in Kratos' answers."""
+
+READ_VERSIONS: Mapping[str, int] = {"webauthn": 1}
+"""The version at least that a stored credential is shown with. Kratos answers 0 for a new `webauthn` credential and 1
+ever after, because it upgrades the stored form when it reads; clients have seen both, so both are kept."""
+
+
+class CredentialInput(Protocol):
+    """A credential to be stored. Identifiers count only for types whose identifiers are not traits."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def identifiers(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AddressInput:
+    """What is known already about an address that is in the traits. One that is not in there is passed over."""
+
+    value: str
+    via: Via = Via.EMAIL
+    verified: bool = False
+    status: AddressStatus = AddressStatus.PENDING
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewIdentity:
+    """All that can be said about an identity by those who make or replace one.
+
+    `schema_id` and `state` may be left out: the default schema and an active account for a new identity, no change for
+    one that exists. Recovery addresses come from the traits alone.
+    """
+
+    traits: Mapping[str, Any]
+    schema_id: str | None = None
+    state: State | None = None
+    metadata_public: Any = None
+    metadata_admin: Any = None
+    external_id: str | None = None
+    credentials: Sequence[CredentialInput] = ()
+    verifiable_addresses: Sequence[AddressInput] = ()
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drafting:
+    """Makes one identity at one moment; `before` is what it was until now.
+
+    >>> Drafting(now=now, new_id=new_id).identity(new, schema_id="default", extracted=extracted)  # doctest: +SKIP
+    """
+
+    now: datetime
+    new_id: Callable[[], UUID]
+    before: Identity | None = None
+
+    def identity(self, new: NewIdentity, *, schema_id: str, extracted: Extracted) -> Identity:
+        """The identity as it shall be. Raises `InvalidInput` for values that cannot be kept."""
+        _refuse_unstorable("metadata_public", new.metadata_public)
+        _refuse_unstorable("metadata_admin", new.metadata_admin)
+        before = self.before
+        state = new.state or (before.state if before else State.ACTIVE)
+        return Identity(
+            id=before.id if before else new.id or self.new_id(),
+            schema_id=schema_id,
+            state=state,
+            state_changed_at=before.state_changed_at if before and before.state is state else self.now,
+            traits=new.traits,
+            metadata_public=new.metadata_public,
+            metadata_admin=new.metadata_admin,
+            external_id=_external_id(new.external_id),
+            verifiable_addresses=self._verifiable(extracted.verifiable, new.verifiable_addresses),
+            recovery_addresses=self._recovery(extracted.recovery),
+            created_at=before.created_at if before else self.now,
+            updated_at=self.now,
+            credentials=self._credentials(extracted, {given.type: given for given in new.credentials}),
+        )
+
+    def _verifiable(self, wanted: Iterable[Address], given: Iterable[AddressInput]) -> tuple[VerifiableAddress, ...]:
+        before = self.before.verifiable_addresses if self.before else ()
+        kept = {(address.via, address.value): address for address in before}
+        told = {(address.via, normalise_identifier(address.value)): address for address in given}
+        fresh = (kept.get(address) or self._unverified(address) for address in wanted)
+        return tuple(self._told(address, told.get((address.via, address.value))) for address in fresh)
+
+    def _unverified(self, address: Address) -> VerifiableAddress:
+        via, value = address
+        return VerifiableAddress(
+            id=self.new_id(),
+            value=value,
+            via=via,
+            verified=False,
+            status=AddressStatus.PENDING,
+            verified_at=None,
+            created_at=self.now,
+            updated_at=self.now,
+        )
+
+    def _told(self, address: VerifiableAddress, told: AddressInput | None) -> VerifiableAddress:
+        """`verified` decides and `status` follows: an address is `completed` exactly when it is verified."""
+        if told is None:
+            return address
+        unproven = AddressStatus.PENDING if told.status is AddressStatus.COMPLETED else told.status
+        status = AddressStatus.COMPLETED if told.verified else unproven
+        at = (told.verified_at or address.verified_at or self.now) if told.verified else None
+        known = (address.verified, address.status, address.verified_at)
+        if (told.verified, status, at) == known:
+            return address
+        return replace(address, verified=told.verified, status=status, verified_at=at, updated_at=self.now)
+
+    def _recovery(self, wanted: Iterable[Address]) -> tuple[RecoveryAddress, ...]:
+        before = self.before.recovery_addresses if self.before else ()
+        kept = {(address.via, address.value): address for address in before}
+        return tuple(kept.get((via, value)) or self._for_recovery(via, value) for via, value in wanted)
+
+    def _for_recovery(self, via: Via, value: str) -> RecoveryAddress:
+        return RecoveryAddress(id=self.new_id(), value=value, via=via, created_at=self.now, updated_at=self.now)
+
+    def _credentials(self, extracted: Extracted, given: Mapping[str, CredentialInput]) -> dict[str, Credential]:
+        kept = self.before.credentials if self.before else {}
+        types = sorted({*extracted.identifiers, *given, *kept})
+        made = (self._credential(type_, extracted, given.get(type_), kept.get(type_)) for type_ in types)
+        return {credential.type: credential for credential in made if credential is not None}
+
+    def _credential(
+        self, type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
+    ) -> Credential | None:
+        identifiers = _identifiers(type_, extracted, given, kept)
+        config = _config(type_, extracted, given, kept)
+        if not identifiers and not config:
+            return None
+        if kept is None:
+            _refuse_odd_type(type_)
+            return Credential(type_, identifiers, config, WRITTEN_VERSIONS.get(type_, 0), self.now, self.now)
+        same = (kept.identifiers, dict(kept.config)) == (identifiers, dict(config))
+        return kept if same else replace(kept, identifiers=identifiers, config=config, updated_at=self.now)
+
+
+def _identifiers(
+    type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
+) -> tuple[str, ...]:
+    """Of the traits, where the schema decides; else the credential's own: nobody claims a name by importing it."""
+    if type_ in IDENTIFYING:
+        return tuple(extracted.identifiers.get(type_, ()))
+    if given is None:
+        return kept.identifiers if kept else ()
+    if any(not 0 < len(identifier) <= LONGEST or unstorable(identifier) for identifier in given.identifiers):
+        raise InvalidInput(f"An identifier of a credential has 1 to {LONGEST} plain characters.")
+    return tuple(dict.fromkeys(given.identifiers))
+
+
+def _config(
+    type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
+) -> Mapping[str, Any]:
+    if type_ == "code":
+        addresses = [{"channel": via.value, "address": value} for via, value in extracted.code]
+        return {"addresses": addresses} if addresses else {}
+    if given is not None:
+        _refuse_unstorable("credentials", given.config)
+        return given.config
+    return kept.config if kept else {}
+
+
+def _refuse_odd_type(type_: str) -> None:
+    if len(type_) > LONGEST_TYPE or not type_.isidentifier():
+        raise InvalidInput("This is not the name of a credential type.")
+
+
+def _external_id(given: str | None) -> str | None:
+    if given is not None and (len(given) > LONGEST_EXTERNAL_ID or unstorable(given)):
+        raise InvalidInput(f"'external_id' has {LONGEST_EXTERNAL_ID} plain characters at most.")
+    return given or None
+
+
+def _refuse_unstorable(name: str, value: Any) -> None:
+    if lost := unstorable(value):
+        path, reason = lost
+        raise InvalidInput(f"{'.'.join((name, *path))}: {reason}")

@@ -1,0 +1,64 @@
+"""What a person's traits mean to us: the identifiers they sign in with and the addresses they are reached at."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shopkeeper.identity.normalise import normalise_email, normalise_identifier, normalise_phone
+from shopkeeper.identity.traits import IDENTIFYING, Extension, Trait
+from shopkeeper.identity.values import Via
+
+Address = tuple[Via, str]
+
+_NORMALISE = {Via.EMAIL: normalise_email, Via.SMS: normalise_phone}
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """Identifiers by credential type, and addresses: normalised, none twice, in the order of the schema.
+
+    `code` tells where sign-in codes go.
+    """
+
+    identifiers: Mapping[str, tuple[str, ...]]
+    verifiable: tuple[Address, ...] = ()
+    recovery: tuple[Address, ...] = ()
+    code: tuple[Address, ...] = ()
+
+
+def extract(trait: Trait, traits: Any) -> Extracted:
+    """Everything the extension makes of these traits. What is empty once normalised does not count."""
+    found = [(extension, text) for _, extension, text in marked(trait, traits)]
+    identifiers = {
+        kind: _once(normalise_identifier(text) for extension, text in found if kind in extension.identifies)
+        for kind in IDENTIFYING
+    }
+    return Extracted(
+        identifiers={kind: values for kind, values in identifiers.items() if values},
+        verifiable=_addresses((extension.verification, text) for extension, text in found),
+        recovery=_addresses((extension.recovery, text) for extension, text in found),
+        code=_addresses((extension.code_via, text) for extension, text in found),
+    )
+
+
+def marked(trait: Trait, value: Any, *, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Extension, str]]:
+    """Every value that the extension says something about: where it is, what is said, the value as text."""
+    if isinstance(value, Mapping):
+        for child in trait.children:
+            name = child.path[-1]
+            if name in value:
+                yield from marked(child, value[name], path=(*path, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from marked(trait.items or trait, item, path=(*path, str(index)))
+    elif trait.extension != Extension() and isinstance(value, str | int) and not isinstance(value, bool):
+        yield path, trait.extension, str(value)
+
+
+def _once(values: Iterator[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def _addresses(found: Iterator[tuple[Via | None, str]]) -> tuple[Address, ...]:
+    addresses = ((via, _NORMALISE[via](text)) for via, text in found if via is not None)
+    return tuple(dict.fromkeys(address for address in addresses if address[1]))

@@ -1,0 +1,79 @@
+"""Traits as fields of a form: the type of the input, its label, its choices (contract page section 2.3)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shopkeeper.identity.traits import IDENTIFYING, Trait
+from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.nodes import Node, input_node
+
+MOST_OPTIONS = 500
+
+_BY_FORMAT: Mapping[str, str] = {
+    "date-time": "datetime-local",
+    "date": "date",
+    "email": "email",
+    "tel": "tel",
+    "uri": "url",
+}
+_BY_KIND: Mapping[str, str] = {"number": "number", "integer": "number", "boolean": "checkbox"}
+_AUTOCOMPLETE: Mapping[str, str] = {"email": "email"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One trait as a form shows it. `identifies` names the credential types that it is an identifier of."""
+
+    name: str
+    type: str
+    title: str | None
+    required: bool
+    options: tuple[Any, ...] = ()
+    autocomplete: str | None = None
+    identifies: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> Message | None:
+        """The label from the schema's title; none where it has none."""
+        return message(1070002, title=self.title, name=self.name) if self.title else None
+
+    def node(self, *, group: str = "default", value: Any = None) -> Node:
+        """The input of this field."""
+        return input_node(
+            self.name,
+            self.type,
+            group=group,
+            value=value,
+            required=self.required,
+            autocomplete=self.autocomplete,
+            label=self.label,
+            options=[{"value": option} for option in self.options] or None,
+        )
+
+
+def fields_of(traits: Trait) -> tuple[Field, ...]:
+    """The fields of all traits, in the order of the schema."""
+    return tuple(_field(trait) for trait in traits.leaves() if trait.path)
+
+
+def identifier_label(fields: Collection[Field], types: Collection[str] = IDENTIFYING) -> Message:
+    """What the login form calls the identifier: by its title where there is only one, else in general."""
+    candidates = [field.label for field in fields if field.identifies & set(types)]
+    only = candidates[0] if len(candidates) == 1 else None
+    return only or message(1070004)
+
+
+def _field(trait: Trait) -> Field:
+    kind = str(_BY_KIND.get(trait.kind) or _BY_FORMAT.get(str(trait.schema.get("format")), "text"))
+    inside = trait.items.extension if trait.items else trait.extension
+    title, options = trait.schema.get("title"), trait.schema.get("enum") or ()
+    return Field(
+        name=".".join(("traits", *trait.path)),
+        type=kind,
+        title=title if isinstance(title, str) else None,
+        required=trait.required,
+        options=tuple(options[:MOST_OPTIONS]),
+        autocomplete=_AUTOCOMPLETE.get(kind),
+        identifies=trait.extension.identifies | inside.identifies,
+    )

@@ -1,0 +1,115 @@
+"""Values to rows and rows to values: the only place that knows both shapes of an identity."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from shopkeeper.identity.draft import READ_VERSIONS
+from shopkeeper.identity.values import (
+    AddressStatus,
+    Credential,
+    Identity,
+    RecoveryAddress,
+    State,
+    VerifiableAddress,
+    Via,
+)
+
+Addresses = Sequence[VerifiableAddress | RecoveryAddress]
+
+
+def identity_row(identity: Identity) -> dict[str, Any]:
+    return {
+        "id": identity.id,
+        "schema_id": identity.schema_id,
+        "state": identity.state.value,
+        "state_changed_at": identity.state_changed_at,
+        "traits": dict(identity.traits),
+        "metadata_public": identity.metadata_public,
+        "metadata_admin": identity.metadata_admin,
+        "external_id": identity.external_id,
+        "created_at": identity.created_at,
+        "updated_at": identity.updated_at,
+    }
+
+
+def credential_row(owner: UUID, credential: Credential) -> dict[str, Any]:
+    return {
+        "identity_id": owner,
+        "type": credential.type,
+        "config": dict(credential.config),
+        "version": credential.version,
+        "created_at": credential.created_at,
+        "updated_at": credential.updated_at,
+    }
+
+
+def identifier_rows(owner: UUID, given: Iterable[Credential]) -> list[dict[str, Any]]:
+    return [
+        {"identity_id": owner, "type": credential.type, "identifier": identifier, "position": position}
+        for credential in given
+        for position, identifier in enumerate(credential.identifiers)
+    ]
+
+
+def address_rows(owner: UUID, addresses: Addresses) -> list[dict[str, Any]]:
+    return [
+        {**asdict(address), "identity_id": owner, "position": position} for position, address in enumerate(addresses)
+    ]
+
+
+def to_identity(
+    row: Row[Any],
+    verifiable: Sequence[VerifiableAddress],
+    recovery: Sequence[RecoveryAddress],
+    proofs: Mapping[str, Credential],
+) -> Identity:
+    return Identity(
+        id=row.id,
+        schema_id=row.schema_id,
+        state=State(row.state),
+        state_changed_at=row.state_changed_at,
+        traits=row.traits,
+        metadata_public=row.metadata_public,
+        metadata_admin=row.metadata_admin,
+        external_id=row.external_id,
+        verifiable_addresses=tuple(verifiable),
+        recovery_addresses=tuple(recovery),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        credentials=proofs,
+    )
+
+
+def to_verifiable_address(row: Row[Any]) -> VerifiableAddress:
+    return VerifiableAddress(
+        id=row.id,
+        value=row.value,
+        via=Via(row.via),
+        verified=row.verified,
+        status=AddressStatus(row.status),
+        verified_at=row.verified_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def to_recovery_address(row: Row[Any]) -> RecoveryAddress:
+    return RecoveryAddress(
+        id=row.id, value=row.value, via=Via(row.via), created_at=row.created_at, updated_at=row.updated_at
+    )
+
+
+def to_credential(rows: Sequence[Row[Any]]) -> Credential:
+    first = rows[0]
+    return Credential(
+        type=first.type,
+        identifiers=tuple(row.identifier for row in rows if row.identifier is not None),
+        config=first.config,
+        version=max(first.version, READ_VERSIONS.get(first.type, 0)),
+        created_at=first.created_at,
+        updated_at=first.updated_at,
+    )

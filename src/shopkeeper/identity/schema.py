@@ -1,0 +1,199 @@
+"""Identity schemas: what traits there are, which of them identify somebody, and whether given traits are right.
+
+JSON Schema (draft-04 to 2020-12, the one that `$schema` names) with Kratos' `ory.sh/kratos` extension. Nothing is
+fetched while validating, and patterns run in linear time.
+"""
+
+import base64
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import jsonschema_rs
+
+from shopkeeper.errors import InvalidInput, NotFound
+from shopkeeper.identity.coercion import coerce
+from shopkeeper.identity.extraction import Extracted, extract, marked
+from shopkeeper.identity.fields import Field, fields_of, identifier_label
+from shopkeeper.identity.formats import FORMATS, UNCHECKED_EMAIL
+from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.identity.sources import Fetch, SchemaBroken, load_document
+from shopkeeper.identity.storable import unstorable
+from shopkeeper.identity.traits import IDENTIFYING, KEYWORD, Unreadable, read_traits
+from shopkeeper.identity.values import Via
+from shopkeeper.identity.violations import Violation, generic, too_long, violations
+from shopkeeper.ui.messages import Message
+
+MOST_VIOLATIONS = 50
+
+
+class InvalidTraits(InvalidInput):
+    """Traits that break their schema, for callers that show no form; `violations` says where and how."""
+
+    def __init__(self, broken: Sequence[Violation]) -> None:
+        super().__init__(" ".join(f"{violation.name}: {violation.message.text}" for violation in broken[:5]))
+        self.violations = tuple(broken)
+
+
+class Schema:
+    """One identity schema, ready for use. Raises `SchemaBroken` where the document is none.
+
+    >>> schema = Schema("default", document)  # doctest: +SKIP
+    >>> [violation.message_id for violation in schema.validate({"email": "x"})]  # doctest: +SKIP
+    [4000040, 4000003]
+    """
+
+    def __init__(self, schema_id: str, document: Mapping[str, Any]) -> None:
+        self.id = schema_id
+        self.document = document
+        try:
+            self._validator = _compiled(document)
+            self._traits = read_traits(document)
+        except jsonschema_rs.ValidationError as broken:
+            place = "/".join(str(step) for step in broken.instance_path)
+            raise SchemaBroken(schema_id, f"{broken.message} (at #/{place})") from broken
+        except (ValueError, RecursionError) as broken:
+            raise SchemaBroken(schema_id, str(broken)) from broken
+        self._fields = fields_of(self._traits)
+
+    @property
+    def url_id(self) -> str:
+        """The id as it stands in a schema URL."""
+        return url_id(self.id)
+
+    def validate(self, traits: Any) -> list[Violation]:
+        """Every rule that these traits break, as far as they are worth showing; none where they may be stored."""
+        if lost := unstorable(traits):
+            return [generic(*lost)]
+        errors = islice(self._validator.iter_errors({"traits": traits}), MOST_VIOLATIONS)
+        return violations(errors) or self._too_long(traits)
+
+    def require_valid(self, traits: Any) -> None:
+        """Raises `InvalidTraits` with every rule that these traits break."""
+        if broken := self.validate(traits):
+            raise InvalidTraits(broken)
+
+    def extract(self, traits: Mapping[str, Any]) -> Extracted:
+        """The identifiers and addresses in these traits."""
+        return extract(self._traits, traits)
+
+    def fields(self) -> Sequence[Field]:
+        """The traits as fields of a form, in the order of the schema."""
+        return self._fields
+
+    def identifier_label(self, types: Collection[str] = IDENTIFYING) -> Message:
+        """What a login form for these credential types calls the identifier."""
+        return identifier_label(self._fields, types)
+
+    def coerce(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The traits in a form's flat text fields (`traits.name.first`), typed as the schema says."""
+        return coerce(self._traits, flat)
+
+    def _too_long(self, traits: Any) -> list[Violation]:
+        """Identifiers and addresses have a limit of their own: they are keys in the database."""
+        lengths = ((path, len(text), text) for path, _, text in marked(self._traits, traits))
+        known = ((path, max(raw, len(normalise_identifier(text[:LONGEST])))) for path, raw, text in lengths)
+        return [too_long(path, limit=LONGEST, actual=actual) for path, actual in known if actual > LONGEST]
+
+
+class Schemas:
+    """All schemas that are configured, by id."""
+
+    def __init__(self, schemas: Sequence[Schema], default_id: str) -> None:
+        self._by_id = {schema.id: schema for schema in schemas}
+        self._by_url_id = {schema.url_id: schema for schema in schemas}
+        if default_id not in self._by_id:
+            raise SchemaBroken(default_id, "it is the default schema, and there is no schema of this id")
+        self._default_id = default_id
+
+    @classmethod
+    async def load(
+        cls, sources: Sequence[tuple[str, str]], default_id: str, *, fetch: Fetch | None = None
+    ) -> "Schemas":
+        """Reads every schema from its URL. Raises `SchemaBroken` for the first that cannot be used."""
+        schemas = [Schema(schema_id, await load_document(schema_id, url, fetch=fetch)) for schema_id, url in sources]
+        return cls(schemas, default_id)
+
+    @property
+    def default(self) -> Schema:
+        """The schema of identities that name none."""
+        return self._by_id[self._default_id]
+
+    def all(self) -> Sequence[Schema]:
+        """Every schema, in the order of the configuration."""
+        return tuple(self._by_id.values())
+
+    def require(self, schema_id: str | None) -> Schema:
+        """The schema of an identity, the default for none. Raises `InvalidInput` for one that is not configured."""
+        schema = self._by_id.get(schema_id or self._default_id)
+        if schema is None:
+            raise InvalidInput("There is no identity schema of this id; GET /schemas lists those there are.")
+        return schema
+
+    def require_public(self, name: str) -> Schema:
+        """The schema that a URL names, by its id or by that id in base64url. Raises `NotFound`."""
+        schema = self._by_id.get(name) or self._by_url_id.get(name)
+        if schema is None:
+            raise NotFound("There is no identity schema of this id; GET /schemas lists those there are.")
+        return schema
+
+
+def url_id(schema_id: str) -> str:
+    """A schema's id as it stands in a URL.
+
+    >>> url_id("default")
+    'ZGVmYXVsdA'
+    """
+    return base64.urlsafe_b64encode(schema_id.encode()).rstrip(b"=").decode()
+
+
+def _compiled(document: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    copied = copy.deepcopy(dict(document))
+    for node in _objects(copied):
+        _refuse_remote(node)
+        _check_as_address(node)
+    return jsonschema_rs.validator_for(
+        copied,
+        formats=dict(FORMATS),
+        validate_formats=True,
+        pattern_options=jsonschema_rs.RegexOptions(),
+        offline=True,
+    )
+
+
+def _objects(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    pending: list[Any] = [document]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+        pending.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+
+
+def _refuse_remote(node: Mapping[str, Any]) -> None:
+    for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+        reference = node.get(keyword)
+        if isinstance(reference, str) and not reference.startswith("#"):
+            raise Unreadable(f"the reference {reference!r} leads out of the document; only '#/…' is followed")
+
+
+def _check_as_address(node: dict[str, Any]) -> None:
+    """Whatever we send messages to is checked as an address, whether or not the schema's author thought of it."""
+    for via in _vias(node.get(KEYWORD)):
+        wanted = _ADDRESS_FORMATS.get((via, str(node.get("format"))))
+        node.update({"format": wanted} if wanted else {})
+
+
+def _vias(extension: Any) -> list[str]:
+    declared = extension if isinstance(extension, dict) else {}
+    credentials = declared.get("credentials")
+    places = [*declared.values(), *(credentials.values() if isinstance(credentials, dict) else ())]
+    return [str(place.get("via")) for place in places if isinstance(place, dict)]
+
+
+_ADDRESS_FORMATS: Mapping[tuple[str, str], str] = {
+    (Via.EMAIL, "None"): "email",
+    (Via.EMAIL, "no-validate"): UNCHECKED_EMAIL,
+    (Via.SMS, "None"): "tel",
+}

@@ -1,0 +1,163 @@
+"""The traits of a schema as a tree: references followed, `allOf` merged, the `ory.sh/kratos` extension read.
+
+Built once when the schema is loaded; forms, extraction and coercion walk it. Only references within the document are
+followed (`#/…`, RFC 6901): a schema must not make this server ask another one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from shopkeeper.identity.values import Via
+
+KEYWORD = "ory.sh/kratos"
+IDENTIFYING = ("code", "password", "webauthn")
+"""The credential types whose identifiers are traits."""
+
+_NUMBERS = frozenset({"integer", "number"})
+_ROUNDS = 2
+
+
+class Unreadable(ValueError):
+    """A schema says something that cannot be followed; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What the schema says about a trait beyond its form: what it identifies, and what it is an address for."""
+
+    identifies: frozenset[str] = frozenset()
+    code_via: Via | None = None
+    verification: Via | None = None
+    recovery: Via | None = None
+
+    @property
+    def via(self) -> Via | None:
+        """How somebody is reached at this trait, if at all."""
+        return self.verification or self.recovery or self.code_via
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """One trait: its place, its schema with everything merged in, and what is inside it."""
+
+    path: tuple[str, ...]
+    schema: Mapping[str, Any]
+    required: bool
+    extension: Extension = field(default_factory=Extension)
+    children: tuple["Trait", ...] = ()
+    items: "Trait | None" = None
+
+    @property
+    def kind(self) -> str:
+        """The JSON type; of several the first that is not null."""
+        declared = self.schema.get("type", "object" if self.children else "array" if self.items else "")
+        kinds = [declared] if isinstance(declared, str) else [kind for kind in declared if kind != "null"]
+        return str(kinds[0]) if kinds else ""
+
+    @property
+    def numeric(self) -> bool:
+        return self.kind in _NUMBERS
+
+    def child(self, name: str) -> "Trait | None":
+        """The trait of that name inside this one."""
+        return next((child for child in self.children if child.path[-1] == name), None)
+
+    def leaves(self) -> Iterator["Trait"]:
+        """Everything that is one field of a form, in the order of the schema."""
+        if not self.children:
+            yield self
+        for child in self.children:
+            yield from child.leaves()
+
+
+def read_traits(document: Mapping[str, Any]) -> Trait:
+    """The tree of `properties.traits`. Raises `Unreadable`."""
+    root = _Reader(document)
+    properties = root.merged(document, ())[0].get("properties")
+    if not isinstance(properties, Mapping) or not isinstance(properties.get("traits"), Mapping):
+        raise Unreadable("it must be an object with 'properties', and 'traits' among them")
+    return root.trait((), properties["traits"], required=True, followed=())
+
+
+class _Reader:
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+
+    def trait(self, path: tuple[str, ...], node: Any, *, required: bool, followed: tuple[str, ...]) -> Trait:
+        schema, followed = self.merged(node, followed)
+        needed = schema.get("required", ())
+        properties = schema.get("properties", {})
+        children = tuple(
+            self.trait((*path, name), child, required=required and name in needed, followed=followed)
+            for name, child in properties.items()
+        )
+        items = schema.get("items")
+        inside = self.trait((*path, "*"), items, required=False, followed=followed) if isinstance(items, dict) else None
+        return Trait(path, schema, required, _extension(path, schema.get(KEYWORD)), children, inside)
+
+    def merged(self, node: Any, followed: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """A schema with its reference and its `allOf` merged in, and the references that led there."""
+        if not isinstance(node, Mapping):
+            return {}, followed
+        result: dict[str, Any] = {}
+        reference = node.get("$ref")
+        # A schema may contain itself: such a trait is followed once round and then taken as it is.
+        if isinstance(reference, str) and followed.count(reference) < _ROUNDS:
+            below, followed = self.merged(self._at(reference), (*followed, reference))
+            result = _merge(result, below)
+        for part in node.get("allOf", ()):
+            below, followed = self.merged(part, followed)
+            result = _merge(result, below)
+        return _merge(result, node), followed
+
+    def _at(self, reference: str) -> Any:
+        if reference != "#" and not reference.startswith("#/"):
+            raise Unreadable(f"the reference {reference!r} leads out of the document; only '#/…' is followed")
+        found: Any = self._document
+        for step in reference.split("/")[1:]:
+            key = unquote(step).replace("~1", "/").replace("~0", "~")
+            try:
+                found = found[int(key)] if isinstance(found, list) else found[key]
+            except (KeyError, IndexError, TypeError, ValueError) as nothing:
+                raise Unreadable(f"the reference {reference!r} leads nowhere") from nothing
+        return found
+
+
+def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {**one.get("properties", {}), **other.get("properties", {})}
+    required = [*one.get("required", ()), *other.get("required", ())]
+    joined = {"properties": properties, "required": required}
+    return {**one, **other, **{name: value for name, value in joined.items() if value}}
+
+
+def _extension(path: tuple[str, ...], declared: Any) -> Extension:
+    if declared is None:
+        return Extension()
+    if not isinstance(declared, Mapping):
+        raise Unreadable(f"'{KEYWORD}' of the trait {'.'.join(path)!r} must be an object")
+    credentials = _object(path, declared, "credentials")
+    identifies = {name for name in IDENTIFYING if _object(path, credentials, name).get("identifier") is True}
+    return Extension(
+        identifies=frozenset(identifies),
+        code_via=_via(path, _object(path, credentials, "code"), default=Via.EMAIL) if "code" in identifies else None,
+        verification=_via(path, _object(path, declared, "verification")),
+        recovery=_via(path, _object(path, declared, "recovery")),
+    )
+
+
+def _object(path: tuple[str, ...], within: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = within.get(name, {})
+    if not isinstance(found, Mapping):
+        raise Unreadable(f"'{name}' in '{KEYWORD}' of the trait {'.'.join(path)!r} must be an object")
+    return found
+
+
+def _via(path: tuple[str, ...], within: Mapping[str, Any], *, default: Via | None = None) -> Via | None:
+    told = within.get("via")
+    if told is None:
+        return default
+    if told not in list(Via):
+        raise Unreadable(f"the trait {'.'.join(path)!r} is reached via {told!r}: only 'email' and 'sms' are known")
+    return Via(told)

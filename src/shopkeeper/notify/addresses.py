@@ -1,0 +1,47 @@
+"""Which addresses a mail may be written to: exactly one mailbox, in the plain form of RFC 5321.
+
+Two mailboxes in one text (`a@x,b@y`), quoted local parts, display names and line breaks are how one person's mail
+reaches another; none of them is a mailbox here.
+"""
+
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+
+from shopkeeper.errors import InvalidInput
+
+
+class AddressRefused(InvalidInput):
+    """A recipient that is not exactly one mailbox. The sentence never repeats the address."""
+
+    code = "address_refused"
+    message = "This is not an e-mail address that mail can be sent to; write it like name@example.com."
+
+
+def require_address(text: str) -> str:
+    """The one mailbox that a text names, with its domain in lower case. Raises `AddressRefused`.
+
+    >>> require_address("Ana@Example.COM")
+    'Ana@example.com'
+    """
+    return _read(text).normalized
+
+
+def on_the_wire(address: str) -> str:
+    """An address as mail servers read it: an international domain in its ASCII form (RFC 5891), where that suffices."""
+    found = _read(address)
+    return found.ascii_email or found.normalized
+
+
+def _read(text: str) -> ValidatedEmail:
+    try:
+        # A shop in a company's own network has names without dots, and one in trial has names under `.test`.
+        return validate_email(
+            text,
+            check_deliverability=False,
+            globally_deliverable=False,
+            test_environment=True,
+            allow_quoted_local=False,
+            allow_domain_literal=False,
+            allow_display_name=False,
+        )
+    except EmailNotValidError as broken:
+        raise AddressRefused from broken

@@ -1,0 +1,169 @@
+"""How messages leave the house: the channel port, a mail server (SMTP, RFC 5321), and the inbox page of `--dev`."""
+
+import re
+from collections.abc import Mapping
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as MAIL_POLICY
+from typing import Final, Protocol
+
+from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+
+from shopkeeper.notify.addresses import on_the_wire
+from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
+from shopkeeper.notify.values import CourierMessage
+
+# With 7-bit bodies the mail is the same bytes to every server, whatever it can do.
+POLICY: Final = MAIL_POLICY.clone(cte_type="7bit")
+OURS: Final = frozenset(
+    {"from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "mime-version", "auto-submitted"}
+)
+
+# Looser than a recipient's: `no-reply@localhost` may well send.
+_SENDER: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
+
+
+class ChannelFailed(Exception):
+    """A message could not be handed over. `permanent` says that trying again is useless.
+
+    The sentence may go into any log; `detail` has the other side's own words, which often repeat the address.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool, detail: str | None = None) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
+        self.detail = detail or reason
+
+
+class Channel(Protocol):
+    """A way out of the house."""
+
+    async def send(self, message: CourierMessage) -> None:
+        """Hands a message over, for good. Raises `ChannelFailed`.
+
+        A message may come twice, when we were stopped between handing it over and writing that down.
+        """
+        ...
+
+
+class InboxChannel:
+    """The channel of `--dev`: a message has arrived when it is stored, and the inbox page shows what is stored."""
+
+    async def send(self, message: CourierMessage) -> None:
+        """Nothing is left to do."""
+
+
+class SmtpChannel:
+    """A mail server.
+
+    Args:
+        connection_uri: as Kratos writes it; see `smtp_uri`.
+        from_address, from_name: the sender.
+        headers: further headers for every mail; those that we write ourselves are refused.
+        local_name: how we introduce ourselves.
+        timeout: seconds to wait for each answer.
+        client_cert_path, client_key_path: the certificate to show, and its key.
+
+    Raises `ValueError` where any of this cannot work.
+    """
+
+    def __init__(
+        self,
+        connection_uri: str,
+        *,
+        from_address: str,
+        from_name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        local_name: str = "localhost",
+        timeout: float = 30.0,
+        client_cert_path: str | None = None,
+        client_key_path: str | None = None,
+    ) -> None:
+        self._server = parse_smtp_uri(connection_uri)
+        self._tls = tls_context(self._server, certificate=client_cert_path, key=client_key_path)
+        self._sender = _sender(from_address, name=from_name)
+        self._headers = _further_headers(headers or {})
+        self._local_name, self._timeout = local_name, timeout
+
+    async def send(self, message: CourierMessage) -> None:
+        """Connects, hands one message over, and leaves."""
+        recipient = on_the_wire(message.recipient)
+        mail = self._compose(message, recipient=recipient)
+        try:
+            async with self._connection() as server:
+                await server.send_message(mail, sender=self._sender.addr_spec, recipients=[recipient])
+        except (SMTPException, OSError) as refusal:
+            raise _failure(refusal) from refusal
+
+    def _connection(self) -> SMTP:
+        server = self._server
+        return SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.implicit_tls,
+            start_tls=server.start_tls,
+            tls_context=self._tls,
+            local_hostname=self._local_name,
+            timeout=self._timeout,
+        )
+
+    def _compose(self, message: CourierMessage, *, recipient: str) -> EmailMessage:
+        mail = EmailMessage(policy=POLICY)
+        for name, value in self._headers.items():
+            mail[name] = value
+        mail["From"] = self._sender
+        mail["To"] = _mailbox(recipient)
+        mail["Subject"] = message.subject
+        mail["Date"] = message.created_at
+        # The same at every attempt, so that a receiver can tell a repetition from a second mail.
+        mail["Message-ID"] = f"<{message.id}@{self._sender.domain}>"
+        # No holiday notes, please (RFC 3834).
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(message.body)
+        mail.add_alternative(message.html, subtype="html")
+        mail["Content-Language"] = message.locale
+        return mail
+
+
+def _sender(address: str, *, name: str | None) -> Address:
+    if not _SENDER.fullmatch(address):
+        raise ValueError("the sender of mails must be one address like no-reply@shop.example, in ASCII")
+    return Address(display_name=name or "", addr_spec=address)
+
+
+def _mailbox(address: str) -> Address:
+    # In two parts, because `addr_spec` refuses names outside ASCII, which RFC 6532 allows.
+    name, _, domain = address.rpartition("@")
+    return Address(username=name, domain=domain)
+
+
+def _further_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in headers.items():
+        if name.lower() in OURS or name.lower().startswith("content-"):
+            raise ValueError(f"the header {name} of mails is written by Shopkeeper; take it out of the settings")
+        if not name.isascii() or not name.replace("-", "").isalnum() or not value.isprintable():
+            raise ValueError("a further header of mails has a name or value that cannot stand in a mail")
+    return dict(headers)
+
+
+def _failure(refusal: SMTPException | OSError) -> ChannelFailed:
+    """Permanent is what the server finally says about this recipient or this mail.
+
+    Whatever else goes wrong (no connection, no TLS, our password, our sender) is wrong with us, not with the message,
+    and somebody will mend it: those mails wait.
+    """
+    if isinstance(refusal, SMTPRecipientsRefused):
+        return _answered("the recipient was refused", refusal.recipients[0], final=True)
+    if isinstance(refusal, SMTPDataError):
+        return _answered("the mail was refused", refusal, final=True)
+    if isinstance(refusal, SMTPResponseException):
+        return _answered("the mail server refused to talk to us", refusal, final=False)
+    kind = type(refusal).__name__
+    return ChannelFailed(f"the mail server could not be reached ({kind})", permanent=False, detail=f"{kind}: {refusal}")
+
+
+def _answered(what: str, answer: SMTPResponseException, *, final: bool) -> ChannelFailed:
+    permanent = final and 500 <= answer.code < 600
+    return ChannelFailed(f"{what} ({answer.code})", permanent=permanent, detail=f"{answer.code} {answer.message}")

@@ -1,0 +1,207 @@
+"""The courier: queues mails with the change that causes them, and delivers them after it has committed.
+
+A mail is rendered and stored in the caller's transaction, with an outbox event beside it. The outbox brings the event
+back until `deliver` returns; the order of mails to one recipient is kept. Delivery is at least once: whoever is killed
+between sending and writing it down sends again, under the same Message-ID.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import new_id
+from shopkeeper.errors import NotFound
+from shopkeeper.notify import store
+from shopkeeper.notify.addresses import AddressRefused, require_address
+from shopkeeper.notify.channels import Channel, ChannelFailed
+from shopkeeper.notify.templates import SOURCE, MailTemplates
+from shopkeeper.notify.values import CourierMessage, MessagePage, Status
+from shopkeeper.storage.database import Database, Unit, broken_constraint
+from shopkeeper.storage.outbox import Event, Outbox
+
+TOPIC: Final = "mail"
+PAGE: Final = 50
+
+log = structlog.get_logger(__name__)
+
+
+class Courier:
+    """Mails to customers.
+
+    Args:
+        base_url: where the links of mails lead; never taken from a request, whose Host anybody may choose.
+        shop_name: who writes.
+        max_attempts: how often a mail is tried before it is abandoned. The outbox should allow at least as many.
+
+    >>> async with database.unit() as unit:  # doctest: +SKIP
+    ...     await courier.queue(unit, template="welcome", recipient="ana@example.com", context={"first_name": "Ana"})
+    """
+
+    def __init__(
+        self,
+        templates: MailTemplates,
+        outbox: Outbox,
+        channel: Channel,
+        database: Database,
+        *,
+        clock: Clock,
+        base_url: str,
+        shop_name: str,
+        max_attempts: int = 6,
+    ) -> None:
+        if max_attempts < 1:
+            raise ValueError("a mail needs at least one attempt")
+        self._templates, self._outbox, self._channel, self._database = templates, outbox, channel, database
+        self._clock, self._max_attempts = clock, max_attempts
+        self._always = {"base_url": _link(base_url), "shop_name": shop_name}
+
+    # -- queueing ------------------------------------------------------------------------------------------------------
+
+    async def queue(
+        self,
+        unit: Unit,
+        *,
+        template: str,
+        recipient: str,
+        context: Mapping[str, Any],
+        locale: str = SOURCE,
+        source_event: UUID | None = None,
+    ) -> UUID:
+        """Stores a mail and promises its delivery, with whatever else the unit changes.
+
+        Raises `AddressRefused` before anything is written, and `IntegrityError` where `source_event` has caused a mail
+        of this template already.
+        """
+        to = require_address(recipient)
+        language = self._templates.language(locale)
+        mail = self._templates.render(template, {**context, **self._always}, locale=language)
+        now = self._clock.now()
+        message = CourierMessage(
+            id=new_id(),
+            status=Status.QUEUED,
+            type="email",
+            recipient=to,
+            subject=mail.subject,
+            body=mail.text,
+            html=mail.html,
+            template_type=template,
+            channel="email",
+            send_count=0,
+            locale=language,
+            source_event=source_event,
+            last_error=None,
+            created_at=now,
+            updated_at=now,
+        )
+        await store.add(unit, message)
+        await self._outbox.add(unit, TOPIC, key=to, payload={"message_id": str(message.id)})
+        return message.id
+
+    async def on_order_placed(self, event: Event) -> None:
+        """The outbox handler for `order.placed`: one confirmation for each event, however often the event comes."""
+        customer = event.payload["customer"]
+        if not customer.get("email"):
+            log.info("mail.no_address", event_id=str(event.id), template="order_placed")
+            return
+        try:
+            await self._confirm_order(event, recipient=customer["email"])
+        except AddressRefused:
+            log.warning("mail.address_refused", event_id=str(event.id), template="order_placed")
+        except IntegrityError as broken:
+            if "source_event" not in broken_constraint(broken):
+                raise
+            log.debug("mail.queued_before", event_id=str(event.id), template="order_placed")
+
+    async def _confirm_order(self, event: Event, *, recipient: str) -> None:
+        async with self._database.unit() as unit:
+            await self.queue(
+                unit,
+                template="order_placed",
+                recipient=recipient,
+                context=_order(event),
+                locale=event.payload.get("locale", SOURCE),
+                source_event=event.id,
+            )
+
+    # -- delivering ----------------------------------------------------------------------------------------------------
+
+    async def deliver(self, event: Event) -> None:
+        """The outbox handler for `mail`. Raises `ChannelFailed` where the message is to be tried again later."""
+        async with self._database.unit() as unit:
+            message = await store.claim(unit, UUID(event.payload["message_id"]), now=self._clock.now())
+        if message is None:
+            log.debug("mail.finished_before", message_id=event.payload["message_id"])
+            return
+        try:
+            await self._channel.send(message)
+        except ChannelFailed as failure:
+            if await self._is_worth_another_try(message, failure):
+                raise
+        else:
+            await self._settle(message, Status.SENT)
+            log.info("mail.sent", message_id=str(message.id), template=message.template_type)
+
+    async def _is_worth_another_try(self, message: CourierMessage, failure: ChannelFailed) -> bool:
+        hopeless = failure.permanent or message.send_count >= self._max_attempts
+        await self._settle(message, Status.ABANDONED if hopeless else Status.QUEUED, error=failure.detail)
+        log.warning(
+            "mail.abandoned" if hopeless else "mail.delayed",
+            message_id=str(message.id),
+            template=message.template_type,
+            attempts=message.send_count,
+            reason=str(failure),
+        )
+        return not hopeless
+
+    async def _settle(self, message: CourierMessage, status: Status, *, error: str | None = None) -> None:
+        async with self._database.unit() as unit:
+            await store.settle(unit, message.id, status=status, error=error, now=self._clock.now())
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def messages(
+        self,
+        unit: Unit,
+        *,
+        status: Status | None = None,
+        recipient: str | None = None,
+        before: UUID | None = None,
+        limit: int = PAGE,
+    ) -> MessagePage:
+        """Messages, newest first; `before` is what the page ahead of this one gave."""
+        return await store.page(unit, status=status, recipient=recipient, before=before, limit=limit)
+
+    async def message(self, unit: Unit, message_id: UUID) -> CourierMessage:
+        """One message. Raises `NotFound`."""
+        found = await store.get(unit, message_id)
+        if found is None:
+            raise NotFound("There is no such message.")
+        return found
+
+
+def _order(event: Event) -> Mapping[str, Any]:
+    """What the mail says of an order. Engines tell amounts in minor units of one currency for the whole order."""
+    order = event.payload
+
+    def money(amount: int) -> Mapping[str, Any]:
+        return {"amount": amount, "currency": order["currency"]}
+
+    return {
+        "first_name": order["customer"].get("first_name"),
+        "number": order["number"],
+        "lines": [{**line, "total": money(line["total"])} for line in order["lines"]],
+        "total": money(order["total"]),
+        "placed_at": event.created_at,
+    }
+
+
+def _link(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("the address that mails link to must be an http or https address without a query")
+    return base_url.rstrip("/")

@@ -1,0 +1,82 @@
+"""How values look in the words of a language: money, days, names, and any other text that somebody else wrote."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from copy import copy
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+from babel import Locale
+from babel.dates import format_date
+
+LONGEST: Final = 200
+LONGEST_NAME: Final = 60
+
+# ISO 4217's exponents where they are not 2. Not taken from Babel: CLDR says how many digits people *write*, which is
+# none for RSD or ALL, and an amount of ours counts the minor units that ISO 4217 defines.
+MINOR_DIGITS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
+    **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
+
+# Controls, line and paragraph separators, lone surrogates, and the marks that turn the direction of what follows.
+_LINE_BREAKING: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
+_TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# What mail programs make a link of, even in plain text.
+_LINK: Final = re.compile(r"://|www\.|@|[\w-]\.[^\W\d_]{2,}")
+
+
+def money(value: Mapping[str, Any], *, locale: str) -> str:
+    """An amount in minor units as people write it.
+
+    >>> money({"amount": 199, "currency": "EUR"}, locale="en")
+    '€1.99'
+    """
+    digits = MINOR_DIGITS.get(value["currency"], 2)
+    pattern = copy(Locale.parse(locale, sep="-").currency_formats["standard"])
+    pattern.frac_prec = (digits, digits)
+    amount = Decimal(value["amount"]).scaleb(-digits)
+    return str(pattern.apply(amount, locale, currency=value["currency"], currency_digits=False))
+
+
+def day(value: date, *, locale: str) -> str:
+    """A day with its month in words."""
+    return format_date(value, format="long", locale=Locale.parse(locale, sep="-"))
+
+
+def person(name: str | None) -> str:
+    """A name to greet with, or nothing where it is no name: too long, or something a mail program would link.
+
+    Anybody can sign up with anybody's address; without this, a "name" would carry their advertisement into our mail.
+
+    >>> person("Ana"), person("Win at evil.example")
+    ('Ana', '')
+    """
+    if not name or len(name) > LONGEST_NAME or _LINK.search(name):
+        return ""
+    return name
+
+
+def tame(value: Any) -> Any:
+    """What may go into a mail of a value from outside: texts become one line without controls, of bearable length.
+
+    >>> tame({"name": "Ana\\r\\nBcc: everybody"})
+    {'name': 'Ana Bcc: everybody'}
+    """
+    if isinstance(value, str):
+        return _one_line(value)
+    if isinstance(value, Mapping):
+        return {key: tame(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [tame(inner) for inner in value]
+    return value
+
+
+def _one_line(text: str) -> str:
+    spaced = "".join(" " if unicodedata.category(character) in _LINE_BREAKING else character for character in text)
+    line = " ".join("".join(character for character in spaced if character not in _TURNING).split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

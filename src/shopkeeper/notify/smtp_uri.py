@@ -1,0 +1,118 @@
+"""Where the mail server is: `smtp://` and `smtps://` addresses as Kratos writes them, read once.
+
+`smtps` speaks TLS from the first byte (RFC 8314). `smtp` must be upgraded by STARTTLS before anything else is said, or
+the mail is not sent: an upgrade that is only tried is one that an attacker can take out of the conversation.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+FORM: Final = "smtp://user:password@host:587/ or smtps://user:password@host:465/"
+OPTIONS: Final = frozenset({"skip_ssl_verify", "disable_starttls", "server_name"})
+# As Go reads a boolean, which is how these files have been written so far.
+BOOLEANS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpAddress:
+    """A mail server, and how far its certificate is to be believed."""
+
+    host: str
+    port: int
+    implicit_tls: bool
+    start_tls: bool
+    verify: bool
+    server_name: str | None
+    username: str | None
+    password: str | None = field(repr=False)
+
+
+def parse_smtp_uri(uri: str) -> SmtpAddress:
+    """Reads an address of a mail server. Raises `ValueError` with a sentence that repeats no part of it.
+
+    >>> parse_smtp_uri("smtp://localhost:1025/?disable_starttls=true").start_tls
+    False
+    """
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"the mail server's address cannot be read; write {FORM}") from None
+    if parts.scheme not in {"smtp", "smtps"} or not host or parts.path not in {"", "/"} or parts.fragment:
+        raise ValueError(f"the mail server's address must look like {FORM}")
+    options = _options(parts.query)
+    implicit = parts.scheme == "smtps"
+    start_tls = not implicit and not _flag(options, "disable_starttls")
+    return SmtpAddress(
+        host=host,
+        port=port or _usual_port(implicit_tls=implicit, start_tls=start_tls),
+        implicit_tls=implicit,
+        start_tls=start_tls,
+        verify=not _flag(options, "skip_ssl_verify"),
+        server_name=options.get("server_name"),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+    )
+
+
+def tls_context(address: SmtpAddress, *, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """What TLS with this server demands, and the certificate that we show, if any. Raises `ValueError`."""
+    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.server_name = address.server_name
+    context.load_default_certs()
+    if not address.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        _show(context, certificate, key)
+    return context
+
+
+def _show(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as broken:
+        raise ValueError("the certificate to show to the mail server, or its key, cannot be read") from broken
+
+
+class _NamedContext(ssl.SSLContext):
+    """Expects the certificate of another name than the one that was dialled, where `server_name` says so."""
+
+    server_name: str | None = None
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return super().wrap_bio(incoming, outgoing, server_side, self.server_name or server_hostname, session)
+
+
+def _options(query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - OPTIONS)
+    if unknown:
+        raise ValueError(f"the mail server's address has an unknown option; known are {', '.join(sorted(OPTIONS))}")
+    return options
+
+
+def _flag(options: Mapping[str, str], name: str) -> bool:
+    text = options.get(name, "false")
+    if text not in BOOLEANS:
+        raise ValueError(f"{name} in the mail server's address must be true or false")
+    return BOOLEANS[text]
+
+
+def _usual_port(*, implicit_tls: bool, start_tls: bool) -> int:
+    if implicit_tls:
+        return 465
+    return 587 if start_tls else 25

@@ -1,0 +1,95 @@
+"""The table of messages and all its queries. Ids are ordered by time, so the newest message has the highest."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Index, Integer, Row, String, Table, Text, UniqueConstraint, insert, select, update
+
+from shopkeeper.notify.values import CourierMessage, MessagePage, Status
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Moment, metadata
+
+courier_messages = Table(
+    "courier_messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("recipient", String(320), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    Column("template_type", String(64), nullable=False),
+    Column("channel", String(32), nullable=False),
+    Column("send_count", Integer, nullable=False),
+    Column("locale", String(16), nullable=False),
+    Column("source_event", Id, nullable=True),
+    Column("last_error", Text, nullable=True),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    # One event may cause several mails, but only one of a kind.
+    UniqueConstraint("source_event", "template_type"),
+    Index(None, "status", "id"),
+    Index(None, "recipient", "id"),
+)
+
+UNFINISHED = (Status.QUEUED, Status.PROCESSING)
+
+
+async def add(unit: Unit, message: CourierMessage) -> None:
+    """Writes a new message."""
+    await unit.write(insert(courier_messages).values(**asdict(message)))
+
+
+async def get(unit: Unit, message_id: UUID) -> CourierMessage | None:
+    """A message by id."""
+    row = await unit.first(select(courier_messages).where(courier_messages.c.id == message_id))
+    return _message(row) if row else None
+
+
+async def page(
+    unit: Unit, *, status: Status | None, recipient: str | None, before: UUID | None, limit: int
+) -> MessagePage:
+    """Messages newest first, older than `before`; one more is read than shown, to know whether there are more."""
+    query = select(courier_messages).order_by(courier_messages.c.id.desc()).limit(limit + 1)
+    if status is not None:
+        query = query.where(courier_messages.c.status == status)
+    if recipient is not None:
+        query = query.where(courier_messages.c.recipient == recipient)
+    if before is not None:
+        query = query.where(courier_messages.c.id < before)
+    return _page(await unit.all(query), limit=limit)
+
+
+async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessage | None:
+    """Takes an unfinished message for one more attempt, and counts it."""
+    taken = (
+        update(courier_messages)
+        .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
+        .values(status=Status.PROCESSING, send_count=courier_messages.c.send_count + 1, updated_at=now)
+        .returning(*courier_messages.c)
+    )
+    row = (await unit.write(taken)).first()
+    return _message(row) if row else None
+
+
+async def settle(unit: Unit, message_id: UUID, *, status: Status, error: str | None, now: datetime) -> None:
+    """Writes down how an attempt ended. A message that another worker has finished meanwhile stays finished."""
+    await unit.write(
+        update(courier_messages)
+        .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
+        .values(status=status, last_error=error, updated_at=now)
+    )
+
+
+def _page(rows: Sequence[Row[Any]], *, limit: int) -> MessagePage:
+    items = tuple(_message(row) for row in rows[:limit])
+    return MessagePage(items, before=items[-1].id if len(rows) > limit else None)
+
+
+def _message(row: Row[Any]) -> CourierMessage:
+    fields = dict(row._mapping)
+    return CourierMessage(**{**fields, "status": Status(fields["status"])})

@@ -1,0 +1,106 @@
+"""The words of our mails: Jinja2 templates in English under `web/mail`, translated by gettext catalogues.
+
+One template serves every language, so that a change of the layout is made once and a sentence is the same in the
+plain text and in the HTML. The catalogues (`web/locale/<language>/LC_MESSAGES/mail.po`) are read as they are when the
+server starts: there is no compiled copy that could be forgotten or be older than its source.
+
+A new mail is three files (`<name>.subject.j2`, `.txt.j2`, `.html.j2`), its name in `TEMPLATES`, and its translations.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from gettext import GNUTranslations, NullTranslations
+from importlib.resources import files
+from io import BytesIO
+from typing import Any, Final
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from jinja2 import PackageLoader, StrictUndefined, select_autoescape
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from shopkeeper.notify.formats import day, money, person, tame
+from shopkeeper.notify.values import Mail
+
+SOURCE: Final = "en"
+"""The language that the templates themselves are written in."""
+
+TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
+    "welcome": frozenset({"first_name"}),
+    "order_placed": frozenset({"first_name", "number", "lines", "total", "placed_at"}),
+    "sign_up_attempt": frozenset(),
+}
+"""Every mail, and what its template needs to know beside the shop's name and address."""
+
+
+class MailTemplates:
+    """Renders mails. What is put into them is treated as written by a stranger.
+
+    Args:
+        locales: the languages to offer; the first serves whoever asks for another one.
+
+    >>> MailTemplates(["en", "de"]).language("de-AT"), MailTemplates(["en", "de"]).language("fr")
+    ('de', 'en')
+    """
+
+    def __init__(self, locales: Sequence[str] = ("en", "de", "es")) -> None:
+        if not locales:
+            raise ValueError("mails need at least one language")
+        self._environments = {locale: _environment(locale) for locale in locales}
+        self._default = locales[0]
+
+    def language(self, wanted: str) -> str:
+        """The language that serves a wish: itself, its plain form, or the default."""
+        candidates = (wanted, wanted.replace("_", "-").partition("-")[0].lower(), self._default)
+        return next(locale for locale in candidates if locale in self._environments)
+
+    def render(self, template: str, context: Mapping[str, Any], *, locale: str = SOURCE) -> Mail:
+        """A mail in a language. Raises `ValueError` where the template is unknown or not told what it needs."""
+        missing = sorted(_needs(template) - context.keys())
+        if missing:
+            raise ValueError(f"the mail {template} needs to know {', '.join(missing)}")
+        environment = self._environments[self.language(locale)]
+        known = tame(context)
+        subject, text, html = (
+            environment.get_template(f"{template}.{part}.j2").render(known) for part in ("subject", "txt", "html")
+        )
+        return Mail(subject=tame(subject), text=text.strip() + "\n", html=html)
+
+
+def _needs(template: str) -> frozenset[str]:
+    if template not in TEMPLATES:
+        raise ValueError(f"there is no mail {template!r}; there are {', '.join(sorted(TEMPLATES))}")
+    return TEMPLATES[template] | {"shop_name", "base_url"}
+
+
+def _environment(locale: str) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=PackageLoader("shopkeeper", "web/mail"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(_translations(locale), newstyle=True)  # type: ignore[attr-defined]
+    environment.globals["language"] = locale
+    environment.filters |= {
+        "money": partial(money, locale=locale),
+        "day": partial(day, locale=locale),
+        "person": person,
+    }
+    return environment
+
+
+def _translations(locale: str) -> NullTranslations:
+    if locale == SOURCE:
+        return NullTranslations()
+    source = files("shopkeeper") / "web" / "locale" / locale / "LC_MESSAGES" / "mail.po"
+    if not source.is_file():
+        raise ValueError(f"there are no mails in {locale!r}: their catalogue mail.po is missing")
+    compiled = BytesIO()
+    with source.open("rb") as catalogue:
+        write_mo(compiled, read_po(catalogue, locale=locale))
+    compiled.seek(0)
+    return GNUTranslations(compiled)

@@ -1,0 +1,198 @@
+"""Running the house: two ports in one process, or several such processes beside each other.
+
+Public and admin app share a process, so that what the one changes the other knows at once. Several processes listen on
+the same ports; they learn of each other's changes through the shared cache, which the settings check insists on.
+"""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+
+import msgspec
+import structlog
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from starlette.types import ASGIApp
+
+from shopkeeper.app import opened
+from shopkeeper.settings import Settings
+from shopkeeper.settings.serving import AdminServer, PublicServer
+
+log = structlog.get_logger("shopkeeper.serving")
+
+GRACE = 10.0
+"""Seconds that requests under way have to finish when the server is told to stop."""
+LoadSettings = Callable[[], Settings]
+
+
+class PortTaken(Exception):
+    """A port that we should listen on cannot be had; the sentence says which, and what to do."""
+
+
+def require_ports(settings: Settings) -> None:
+    """Raises `PortTaken` unless both ports are free. Two servers of ours on one port would share its visitors."""
+    for name, door in (("public", settings.serve.public), ("admin", settings.serve.admin)):
+        with contextlib.closing(socket.socket(_family(door.host))) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((door.host, door.port))
+            except OSError as refused:
+                raise PortTaken(
+                    f"The {name} port {door.host}:{door.port} cannot be used ({refused.strerror}): stop what listens "
+                    f"there, or choose another with serve.{name}.port (SERVE_{name.upper()}_PORT)."
+                ) from refused
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
+    """Serves until told to stop. `load` is called again in each further process, because settings are not handed over.
+
+    `announce` is called once, when the doors are open.
+    """
+    settings = load()
+    require_ports(settings)
+    if settings.http.workers == 1:
+        asyncio.run(_serve_here(settings, ready=lambda: announce(settings)))
+        return
+    announce(settings)
+    _Family(load, settings.http.workers).run()
+
+
+async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
+    stop = _stop_signal()
+    async with opened(settings) as house:
+        servers = [_server(house.public, settings.serve.public), _server(house.admin, settings.serve.admin)]
+        running = [asyncio.create_task(server.serve(), name="serve") for server in servers]
+        await _listening(settings)
+        ready()
+        await asyncio.wait([asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED)
+        for server in servers:
+            server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server carries no types here
+        await asyncio.wait(running, timeout=GRACE)
+
+
+async def _listening(settings: Settings) -> None:
+    """Returns once the public port answers."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.serve.public.host, settings.serve.public.host)  # noqa: S104 - a name, not a bind
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, settings.serve.public.port)
+            writer.close()
+            return
+        await asyncio.sleep(0.01)
+
+
+def _stop_signal() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:
+    return Server(
+        app,
+        address=door.host,
+        port=door.port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        log_enabled=False,
+        http1_settings=HTTP1Settings(header_read_timeout=30_000),
+    )
+
+
+async def work(settings: Settings) -> None:
+    """Delivers the outbox and tidies up until told to stop, without any door."""
+    stop = _stop_signal()
+    separate = settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"worker": "in_process"})})
+    async with opened(separate):
+        await stop.wait()
+
+
+# -- several processes -------------------------------------------------------------------------------------------------
+
+
+def _child(load: LoadSettings) -> None:
+    configure_log(settings := load())
+    asyncio.run(_serve_here(settings, ready=lambda: None))
+
+
+class _Family:
+    """Keeps so many processes alive, and ends them together."""
+
+    def __init__(self, load: LoadSettings, size: int) -> None:
+        self._load = load
+        self._size = size
+        self._context = multiprocessing.get_context("spawn")
+        self._stopping = False
+
+    def run(self) -> None:
+        """Returns when told to stop and every process has ended."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        children = [self._start() for _ in range(self._size)]
+        while not self._stopping:
+            multiprocessing.connection.wait([child.sentinel for child in children], timeout=0.5)
+            children = [child if child.is_alive() or self._stopping else self._again(child) for child in children]
+        _end(children)
+
+    def _start(self) -> BaseProcess:
+        child = self._context.Process(target=_child, args=(self._load,))
+        child.start()
+        return child
+
+    def _again(self, ended: BaseProcess) -> BaseProcess:
+        log.error("worker ended, starting another", pid=ended.pid, exit_code=ended.exitcode)
+        return self._start()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(GRACE + 5)
+        if child.is_alive():
+            child.kill()
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+def configure_log(settings: Settings) -> None:
+    """JSON lines for machines, or text for people; on standard error."""
+    level = logging.getLevelNamesMapping()[settings.log.severity]
+    as_json = settings.log.format == "json"
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_JSON if as_json else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
+        if as_json
+        else structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+_JSON = [
+    structlog.processors.format_exc_info,
+    structlog.processors.JSONRenderer(serializer=lambda event, default: msgspec.json.encode(event, enc_hook=str)),
+]

@@ -1,0 +1,196 @@
+"""Sessions kept in process, so that asking who a token belongs to costs no query, and let go the moment they change.
+
+Whoever changes a session announces its id, or its identity's, after the commit; every process hears it and lets go what
+it keeps under that id. What is kept here is never older than the last announcement, for three reasons:
+
+- a process that may miss announcements keeps nothing: losing the line empties it, and it stays empty until it is back;
+- a session that was being read while its id was announced is not kept: the reading may have come before the change;
+- and whatever else goes wrong, nothing is kept for longer than a minute.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import new_id
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.cache.port import Cache, CacheDown
+
+CHANNEL = "sessions"
+STALE_AFTER = timedelta(seconds=60)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whose token it is, and the answer to whoami as bytes, rendered once.
+
+    `until` is when the token stops standing for the session: at the session's end, or earlier for a replaced token.
+    `read_at` is when this was read, or what it was made from.
+    """
+
+    session: Session
+    whoami: bytes
+    until: datetime
+    read_at: datetime
+
+    def valid_at(self, now: datetime) -> bool:
+        """Whether the token may still be used."""
+        return now < self.until and self.session.valid_at(now)
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What processes tell each other: the ids of sessions and identities that have changed."""
+
+    origin: UUID
+    ids: list[UUID]
+
+
+@dataclass(eq=False, slots=True)
+class Reading:
+    """A session that is being read, and what was announced meanwhile."""
+
+    began_at: datetime
+    announced: set[UUID] = field(default_factory=set)
+    in_vain: bool = False
+
+
+class SessionCache:
+    """What this process knows of sessions, by the hash of their tokens; the one asked for longest ago goes first.
+
+    Args:
+        cache: carries the announcements.
+        clock: the time.
+        entries: how many sessions to keep.
+    """
+
+    def __init__(self, cache: Cache, *, clock: Clock, entries: int) -> None:
+        if entries < 1:
+            raise ValueError("a session cache holds at least one entry")
+        self._cache, self._clock, self._most = cache, clock, entries
+        self._origin = new_id()
+        self._hearing = False
+        self._leave: Callable[[], Awaitable[None]] | None = None
+        self._entries: OrderedDict[bytes, Resolved] = OrderedDict()
+        self._known_by: dict[UUID, set[bytes]] = {}
+        self._readings: set[Reading] = set()
+
+    async def listen(self) -> None:
+        """Begins to keep sessions, as soon as announcements are heard."""
+        self._leave = await self._cache.subscribe(CHANNEL, on_message=self._hear, on_state=self._set_hearing)
+
+    async def close(self) -> None:
+        """Stops listening, and so keeping."""
+        if self._leave is not None:
+            await self._leave()
+            self._leave = None
+        self._set_hearing(False)
+
+    def get(self, key: bytes) -> Resolved | None:
+        """What is kept under the hash of a token."""
+        resolved = self._entries.get(key)
+        if resolved is None:
+            return None
+        if resolved.read_at + STALE_AFTER <= self._clock.now():
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return resolved
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Open this before the first query for a session, so that what is announced meanwhile is noticed."""
+        reading = Reading(self._clock.now())
+        self._readings.add(reading)
+        try:
+            yield reading
+        finally:
+            self._readings.discard(reading)
+
+    def keep(self, key: bytes, resolved: Resolved, reading: Reading) -> None:
+        """Keeps what was read, unless it may have changed since."""
+        if self._may_keep(resolved, reading):
+            self._insert(key, resolved)
+
+    async def announce(self, ids: Iterable[UUID]) -> None:
+        """Lets go what changed, here at once and then everywhere. To be called after the commit, never before."""
+        changed = list(ids)
+        self._let_go(changed)
+        await self._publish(changed)
+
+    async def announce_and_keep(self, key: bytes, resolved: Resolved, reading: Reading) -> None:
+        """Announces a session that changed, and keeps what we made of it ourselves."""
+        may_keep = self._may_keep(resolved, reading)
+        self._let_go([resolved.session.id])
+        if may_keep:
+            self._insert(key, resolved)
+        await self._publish([resolved.session.id])
+
+    async def _publish(self, changed: list[UUID]) -> None:
+        try:
+            await self._cache.publish(CHANNEL, msgspec.json.encode(Announcement(self._origin, changed)))
+        except CacheDown as down:
+            # The change is safe in the database. Others have lost the line as well and keep nothing until it is back.
+            log.warning("sessions.announcement_lost", changed=len(changed), reason=str(down))
+
+    def _hear(self, message: bytes) -> None:
+        try:
+            heard = _ANNOUNCEMENT.decode(message)
+        except msgspec.MsgspecError:
+            self._let_go_everything()
+            return
+        if heard.origin != self._origin:
+            self._let_go(heard.ids)
+
+    def _set_hearing(self, hearing: bool) -> None:
+        self._hearing = hearing
+        self._let_go_everything()
+
+    def _may_keep(self, resolved: Resolved, reading: Reading) -> bool:
+        return self._hearing and not reading.in_vain and reading.announced.isdisjoint(_ids(resolved))
+
+    def _insert(self, key: bytes, resolved: Resolved) -> None:
+        self._drop(key)
+        self._entries[key] = resolved
+        for each in _ids(resolved):
+            self._known_by.setdefault(each, set()).add(key)
+        if len(self._entries) > self._most:
+            self._drop(next(iter(self._entries)))
+
+    def _let_go(self, ids: Iterable[UUID]) -> None:
+        for each in ids:
+            for reading in self._readings:
+                reading.announced.add(each)
+            for key in list(self._known_by.get(each, ())):
+                self._drop(key)
+
+    def _let_go_everything(self) -> None:
+        for reading in self._readings:
+            reading.in_vain = True
+        self._entries.clear()
+        self._known_by.clear()
+
+    def _drop(self, key: bytes) -> None:
+        resolved = self._entries.pop(key, None)
+        if resolved is None:
+            return
+        for each in _ids(resolved):
+            keys = self._known_by[each]
+            keys.discard(key)
+            if not keys:
+                del self._known_by[each]
+
+
+def _ids(resolved: Resolved) -> tuple[UUID, UUID]:
+    return resolved.session.id, resolved.session.identity.id
+
+
+_ANNOUNCEMENT = msgspec.json.Decoder(Announcement)

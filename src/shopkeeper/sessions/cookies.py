@@ -1,0 +1,153 @@
+"""Cookies, as text: the session's, the anti-CSRF one, and the anonymous visit's (RFC 6265 and its successor draft).
+
+The session cookie holds the session's token itself: the same opaque value, whatever carries it. The anti-CSRF cookie
+holds a random value whose masked form stands in the forms of the pages that it protects.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Literal
+
+from shopkeeper.crypto import same, unmask
+
+SESSION = "ory_kratos_session"
+VISIT = "shopkeeper_visit"
+CSRF_BYTES = 32
+YEAR = 31_536_000
+
+SameSite = Literal["Strict", "Lax", "None"]
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[A-Za-z0-9!#$%&'()*+\-./:<=>?@\[\]^_`{|}~]*")
+_PATH = re.compile(r"/[!-:<-~]*")
+_DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_CLEARED = ("Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0")
+
+
+@dataclass(frozen=True, slots=True)
+class CookiePolicy:
+    """The attributes of our cookies, and the `Set-Cookie` lines made with them.
+
+    Args:
+        base_url: our public address; the anti-CSRF cookie is named after it, so that two of us on one host keep apart.
+        domain: the domain to share cookies with; the exact host when unset.
+        secure: unset only where the public address is plain http, for development.
+        persistent: whether the session's cookie outlives the browser window.
+    """
+
+    base_url: str
+    domain: str | None = None
+    path: str = "/"
+    same_site: SameSite = "Lax"
+    secure: bool = True
+    persistent: bool = True
+    session_name: str = SESSION
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.session_name):
+            raise ValueError("the session cookie's name has characters that a cookie name may not have")
+        if not _PATH.fullmatch(self.path) or (self.domain is not None and not _DOMAIN.fullmatch(self.domain)):
+            raise ValueError("the cookies' path or domain has characters that may not stand there")
+        if self.same_site == "None" and not self.secure:
+            raise ValueError("browsers refuse cookies with SameSite=None that are not Secure")
+        if self.session_name.startswith(("__Host-", "__Secure-")) and not self.secure:
+            raise ValueError("browsers refuse cookies with such a name that are not Secure")
+        if self.session_name.startswith("__Host-") and (self.domain is not None or self.path != "/"):
+            raise ValueError("browsers refuse __Host- cookies that have a domain or another path than /")
+
+    @property
+    def csrf_name(self) -> str:
+        """The name of the anti-CSRF cookie."""
+        return _csrf_name(self.base_url)
+
+    def session_line(self, token: str, *, expires_at: datetime, now: datetime) -> str:
+        """Gives the browser a session."""
+        if not self.persistent:
+            return self._line(self.session_name, token)
+        seconds = max(0, int((expires_at - now).total_seconds()))
+        expires = f"Expires={format_datetime(expires_at, usegmt=True)}"
+        return self._line(self.session_name, token, expires, f"Max-Age={seconds}")
+
+    def session_cleared(self) -> str:
+        """Takes the session from the browser."""
+        return self._line(self.session_name, "", *_CLEARED)
+
+    def csrf_line(self, token: bytes) -> str:
+        """Gives the browser an anti-CSRF value."""
+        return self._line(self.csrf_name, _encode(token), f"Max-Age={YEAR}")
+
+    def visit_line(self, token: str, *, expires_at: datetime, now: datetime) -> str:
+        """Gives the browser an anonymous visit."""
+        return self._line(VISIT, token, f"Max-Age={max(0, int((expires_at - now).total_seconds()))}", same_site="Lax")
+
+    def visit_cleared(self) -> str:
+        """Takes the anonymous visit from the browser."""
+        return self._line(VISIT, "", *_CLEARED, same_site="Lax")
+
+    def _line(self, name: str, value: str, *lifetime: str, same_site: SameSite | None = None) -> str:
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"the value for cookie {name} has characters that a cookie value may not have")
+        parts = [f"{name}={value}", f"Path={self.path}"]
+        if self.domain is not None:
+            parts.append(f"Domain={self.domain}")
+        parts += [*lifetime, "HttpOnly"]
+        if self.secure:
+            parts.append("Secure")
+        return "; ".join([*parts, f"SameSite={same_site or self.same_site}"])
+
+
+def cookies_in(headers: Iterable[str]) -> Mapping[str, str]:
+    """The cookies of a request, from its `Cookie` headers.
+
+    A name that comes twice with different values is left out: one of the two was planted from a neighbouring host or
+    path, and there is no telling which.
+
+    >>> cookies_in(["a=1; b=2", "a=3"])
+    {'b': '2'}
+    """
+    found: dict[str, str] = {}
+    doubtful: set[str] = set()
+    for pair in (pair for header in headers for pair in header.split(";")):
+        name, mark, value = pair.strip(" \t").partition("=")
+        if not mark or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            continue
+        if found.setdefault(name, value) != value:
+            doubtful.add(name)
+    return {name: value for name, value in found.items() if name not in doubtful}
+
+
+def new_csrf_token() -> bytes:
+    """A fresh value for the anti-CSRF cookie."""
+    return secrets.token_bytes(CSRF_BYTES)
+
+
+def csrf_token_in(cookie: str | None) -> bytes | None:
+    """The value in an anti-CSRF cookie; nothing where it is not one that we have set."""
+    try:
+        token = base64.b64decode((cookie or "") + "=", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return token if len(token) == CSRF_BYTES and _encode(token) == cookie else None
+
+
+def csrf_matches(cookie: str | None, masked: str | None) -> bool:
+    """Whether a form's `csrf_token` belongs to the browser's anti-CSRF cookie."""
+    token = csrf_token_in(cookie)
+    return token is not None and same(token, unmask(masked or ""))
+
+
+@lru_cache(maxsize=32)
+def _csrf_name(base_url: str) -> str:
+    return f"csrf_token_{hashlib.sha256(base_url.encode()).hexdigest()}"
+
+
+def _encode(token: bytes) -> str:
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()

@@ -1,0 +1,121 @@
+"""Reading sessions: by token through the cache, by id, and as lists."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, true
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import digest
+from shopkeeper.identity.service import Identities
+from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.cache import Resolved, SessionCache
+from shopkeeper.sessions.store import Record
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tokens.refresh import RefreshTokens, Replay
+
+Render = Callable[[Session], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Some of many sessions, newest first; `next_after` is where the next page begins, if there is one."""
+
+    items: tuple[Session, ...]
+    next_after: UUID | None = None
+
+
+class SessionReader:
+    """Gives sessions with the identities they belong to.
+
+    Args:
+        render: makes the answer to whoami, once for each session that is kept.
+        refresh: what became of replaced tokens, where refreshing is switched on.
+    """
+
+    def __init__(
+        self,
+        identities: Identities,
+        database: Database,
+        *,
+        cache: SessionCache,
+        clock: Clock,
+        render: Render,
+        refresh: RefreshTokens | None,
+    ) -> None:
+        self._identities, self._database = identities, database
+        self._cache, self._clock, self._render, self._refresh = cache, clock, render, refresh
+
+    async def lookup(self, token: str) -> Resolved | None:
+        """Whose token it is, be it still good or not."""
+        key = digest(token)
+        return self._cache.get(key) or await self._look_up(key, token)
+
+    async def get(self, unit: Unit, session_id: UUID) -> Session | None:
+        """The session of an id."""
+        record = await rows.by_id(unit, session_id)
+        return await self._whole(unit, record) if record else None
+
+    async def list_for(
+        self,
+        unit: Unit,
+        identity_id: UUID,
+        *,
+        active: bool | None,
+        exclude: UUID | None,
+        size: int,
+        after: UUID | None,
+        skip: int,
+    ) -> SessionPage:
+        """The sessions of one identity."""
+        chosen = self.chosen(rows.of_identity(identity_id, but=exclude), active)
+        records = await rows.list_of(unit, chosen, after=after, limit=size + 1, skip=skip)
+        return await self._page(unit, records, size)
+
+    async def list_all(self, unit: Unit, *, active: bool | None, size: int, after: UUID | None) -> SessionPage:
+        """Everybody's sessions."""
+        records = await rows.list_of(unit, self.chosen(true(), active), after=after, limit=size + 1)
+        return await self._page(unit, records, size)
+
+    def chosen(self, whose: ColumnElement[bool], active: bool | None) -> ColumnElement[bool]:
+        """Somebody's sessions that are as asked for."""
+        return whose if active is None else whose & rows.that_are(active, self._clock.now())
+
+    async def _look_up(self, key: bytes, token: str) -> Resolved | None:
+        with self._cache.reading() as reading:
+            async with self._database.unit() as unit:
+                found = await self._find(unit, key, token)
+                session = await self._whole(unit, found[0]) if found else None
+            if found is None or session is None:
+                return None
+            resolved = self.rendered(session, until=found[1], read_at=reading.began_at)
+            self._cache.keep(key, resolved, reading)
+            return resolved
+
+    def rendered(self, session: Session, *, until: datetime | None, read_at: datetime) -> Resolved:
+        """A session with its answer to whoami."""
+        ends_at = session.expires_at if until is None else until
+        return Resolved(session=session, whoami=self._render(session), until=ends_at, read_at=read_at)
+
+    async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[Record, datetime | None] | None:
+        record = await rows.by_token(unit, key)
+        if record is not None:
+            return record, None
+        replaced = await self._refresh.recall(unit, token) if self._refresh else None
+        if not isinstance(replaced, Replay):
+            return None
+        record = await rows.by_id(unit, replaced.family)
+        return (record, replaced.until) if record else None
+
+    async def _whole(self, unit: Unit, record: Record) -> Session | None:
+        identity = await self._identities.get(unit, record.identity_id)
+        return record.of(identity) if identity else None
+
+    async def _page(self, unit: Unit, records: list[Record], size: int) -> SessionPage:
+        shown = records[:size]
+        owners = await self._identities.get_many(unit, list({record.identity_id for record in shown})) if shown else {}
+        items = tuple(record.of(owners[record.identity_id]) for record in shown if record.identity_id in owners)
+        return SessionPage(items=items, next_after=shown[-1].id if len(records) > size else None)

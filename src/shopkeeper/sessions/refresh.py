@@ -1,0 +1,121 @@
+"""Refreshing a session: its token is replaced by a successor, the session stays the same.
+
+The clients of a shop hold one token, and present it both for access and to have it refreshed; also a while after it has
+ended, since that is when they notice. So a session's tokens are a family, as in `tokens/refresh.py`.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import digest, new_token
+from shopkeeper.errors import TokenInvalid
+from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.cache import Reading, Resolved, SessionCache
+from shopkeeper.sessions.reading import SessionReader
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.audit import Audit
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tokens.refresh import RefreshTokens, Replay, Reuse
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A session, and the token for it: the only time that it is seen."""
+
+    session: Session
+    token: str
+
+
+class SessionRefresh:
+    """Replaces tokens, once each.
+
+    Args:
+        lifespan: how long a session lives after it was started or refreshed.
+        token_prefix: what our tokens begin with.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        reader: SessionReader,
+        cache: SessionCache,
+        tokens: RefreshTokens,
+        clock: Clock,
+        lifespan: timedelta,
+        audit: Audit,
+        token_prefix: str,
+    ) -> None:
+        self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
+        self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
+
+    async def refresh(self, token: str, *, store: str) -> Started:
+        """The successor of a token. A unit of work of its own, because a family that ends must end although we refuse.
+
+        Raises `TokenInvalid`.
+        """
+        with self._cache.reading() as reading:
+            async with self._database.unit() as unit:
+                started = await self._rotate(unit, token, store, reading)
+        if started is None:
+            raise TokenInvalid
+        return started
+
+    async def _rotate(self, unit: Unit, token: str, store: str, reading: Reading) -> Started | None:
+        known = await self._reader.lookup(token)
+        if known is not None and self._may_go_on(known.session, store):
+            started = await self._replace(unit, token, known, reading)
+            if started is not None:
+                return started
+        return await self._presented_again(unit, token, store)
+
+    def _may_go_on(self, session: Session, store: str) -> bool:
+        ends_at = self._tokens.last_moment(begun_at=session.issued_at, expires_at=session.expires_at)
+        return session.active and session.identity.active and session.at_home_in(store) and self._clock.now() < ends_at
+
+    async def _replace(self, unit: Unit, token: str, known: Resolved, reading: Reading) -> Started | None:
+        """Nothing where somebody else was first, or the session was ended a moment ago."""
+        successor, session = new_token(self._prefix), self._prolonged(known.session)
+        if not await rows.replace_token(unit, digest(token), digest(successor), expires_at=session.expires_at):
+            return None
+        await self._tokens.replace(unit, token, successor=successor, family=session.id)
+        resolved = self._reader.rendered(session, until=None, read_at=known.read_at)
+        unit.after_commit(lambda: self._cache.announce_and_keep(digest(successor), resolved, reading))
+        return Started(session, successor)
+
+    def _prolonged(self, session: Session) -> Session:
+        last = session.issued_at + self._tokens.lifespan
+        return replace(session, expires_at=max(session.expires_at, min(self._clock.now() + self._lifespan, last)))
+
+    async def _presented_again(self, unit: Unit, token: str, store: str) -> Started | None:
+        again = await self._tokens.recall(unit, token)
+        if isinstance(again, Reuse):
+            await self._end(unit, again.family)
+        if not isinstance(again, Replay):
+            return None
+        session = await self._reader.get(unit, again.family)
+        if session is None or not self._may_go_on(session, store):
+            return None
+        return Started(session, again.successor)
+
+    async def _end(self, unit: Unit, family: UUID) -> None:
+        now = self._clock.now()
+        if not await rows.revoke(unit, rows.with_id(family) & rows.NOT_REVOKED, at=now):
+            return
+        log.warning("session.token_reused", session=str(family))
+        await self._audit.record(
+            unit,
+            "session.revoked",
+            outcome="success",
+            actor="system",
+            subject=str(family),
+            client_ip=None,
+            details={"reason": "a replaced token was presented again"},
+        )
+        unit.after_commit(lambda: self._cache.announce([family]))

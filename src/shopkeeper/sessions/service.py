@@ -1,0 +1,302 @@
+"""Sessions: they start, are looked up by token, are extended, and end.
+
+A token is opaque and only its hash is kept. Whatever changes a session is announced after the commit, so that every
+process lets go what it knows of it; `cache.py` says how.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import digest, new_id, new_token
+from shopkeeper.errors import IdentityDisabled, NotFound, TokenInvalid
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.cache import Resolved, SessionCache
+from shopkeeper.sessions.logout import LogoutTokens
+from shopkeeper.sessions.reading import Render, SessionPage, SessionReader
+from shopkeeper.sessions.refresh import SessionRefresh, Started
+from shopkeeper.sessions.refusals import SessionIsCurrent
+from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
+from shopkeeper.storage.audit import Audit
+from shopkeeper.storage.cache.port import Cache
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tokens.refresh import RefreshTokens
+
+TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the beginning of every token, for people and secret scanners
+ENTRIES = 10_000
+PAGE = 250
+
+
+class Sessions:
+    """The sessions of identities.
+
+    Args:
+        identities: whose sessions they are.
+        database: for looking up tokens and for refreshing, which are units of work of their own.
+        cache: carries announcements to the other processes.
+        lifespan: how long a session lives.
+        earliest_extend: a session is extended only when it has less than this left; at any time when unset.
+        audit: where starts and ends are written down.
+        render: makes the answer to whoami, once for each session that is kept in process.
+        logout_secrets: for the tokens of logout links, newest first.
+        refresh: families of tokens; without it, no token is ever replaced.
+        entries: how many sessions to keep in process.
+    """
+
+    def __init__(
+        self,
+        identities: Identities,
+        database: Database,
+        *,
+        cache: Cache,
+        clock: Clock,
+        lifespan: timedelta,
+        earliest_extend: timedelta | None,
+        audit: Audit,
+        render: Render,
+        logout_secrets: Sequence[str],
+        refresh: RefreshTokens | None = None,
+        token_prefix: str = TOKEN_PREFIX,
+        entries: int = ENTRIES,
+    ) -> None:
+        self._clock, self._lifespan, self._earliest_extend = clock, lifespan, earliest_extend
+        self._audit, self._prefix = audit, token_prefix
+        self._logout = LogoutTokens(logout_secrets)
+        self._kept_longer = refresh.idle if refresh else timedelta()
+        self._cache = SessionCache(cache, clock=clock, entries=entries)
+        self._reader = SessionReader(
+            identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh
+        )
+        self._refresh: SessionRefresh | None = None
+        if refresh is not None:
+            self._refresh = SessionRefresh(
+                database,
+                reader=self._reader,
+                cache=self._cache,
+                tokens=refresh,
+                clock=clock,
+                lifespan=lifespan,
+                audit=audit,
+                token_prefix=token_prefix,
+            )
+
+    async def listen(self) -> None:
+        """Begins to keep sessions in process. Before this, every lookup asks the database."""
+        await self._cache.listen()
+
+    async def close(self) -> None:
+        """Lets go of what is kept."""
+        await self._cache.close()
+
+    async def start(
+        self,
+        unit: Unit,
+        identity: Identity,
+        *,
+        method: str,
+        aal: Aal,
+        client: Client,
+        store: str | None,
+        replacing: Session | None = None,
+    ) -> Started:
+        """A session for somebody who has just proven who they are, always with a fresh token.
+
+        `replacing` is the session that the caller presented, if any: it ends. Raises `IdentityDisabled`.
+        """
+        if not identity.active:
+            raise IdentityDisabled
+        session = self._fresh(identity, AuthenticationMethod(method, aal, self._clock.now()), client, store)
+        token = new_token(self._prefix)
+        await rows.add(unit, session, token_hash=digest(token))
+        await self._note(unit, "session.started", session.id, by=str(identity.id), client=client, method=method)
+        if replacing is not None:
+            await self.revoke(unit, replacing.id, by=str(identity.id), client=client)
+        return Started(session, token)
+
+    def is_ours(self, token: str) -> bool:
+        """Whether a token is made like those of sessions; nothing is looked up."""
+        return token.startswith(self._prefix)
+
+    async def resolve(self, token: str) -> Resolved | None:
+        """Whose token it is, if it may be used now."""
+        resolved = await self._reader.lookup(token) if self.is_ours(token) else None
+        return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None
+
+    async def refresh(self, token: str, *, store: str) -> Started:
+        """The successor of a token, for the same session. A unit of work of its own: never call it inside one that has
+        written. Raises `TokenInvalid`, also where refreshing is switched off."""
+        if self._refresh is None or not self.is_ours(token):
+            raise TokenInvalid
+        return await self._refresh.refresh(token, store=store)
+
+    async def get(self, unit: Unit, session_id: UUID) -> Session | None:
+        """The session of an id."""
+        return await self._reader.get(unit, session_id)
+
+    async def require(self, unit: Unit, session_id: UUID) -> Session:
+        """The session of an id. Raises `NotFound`."""
+        session = await self.get(unit, session_id)
+        if session is None:
+            raise NotFound
+        return session
+
+    async def list_for(
+        self,
+        unit: Unit,
+        identity_id: UUID,
+        *,
+        active: bool | None = None,
+        exclude: UUID | None = None,
+        page_size: int = PAGE,
+        after: UUID | None = None,
+        skip: int = 0,
+    ) -> SessionPage:
+        """The sessions of one identity, newest first."""
+        return await self._reader.list_for(
+            unit, identity_id, active=active, exclude=exclude, size=page_size, after=after, skip=skip
+        )
+
+    async def count_for(
+        self, unit: Unit, identity_id: UUID, *, active: bool | None = None, exclude: UUID | None = None
+    ) -> int:
+        """How many there are; counting stops at 1,000."""
+        return await rows.count_of(unit, self._reader.chosen(rows.of_identity(identity_id, but=exclude), active))
+
+    async def list_all(
+        self, unit: Unit, *, page_size: int = PAGE, after: UUID | None = None, active: bool | None = None
+    ) -> SessionPage:
+        """Everybody's sessions, newest first."""
+        return await self._reader.list_all(unit, active=active, size=page_size, after=after)
+
+    async def extend(self, unit: Unit, session_id: UUID, *, by: str = "admin") -> Session:
+        """Gives a session its whole lifespan again, if it is time for that; one that has ended stays as it is.
+
+        Raises `NotFound`.
+        """
+        session, now = await self.require(unit, session_id), self._clock.now()
+        if not session.valid_at(now) or not self._due(session, now):
+            return session
+        expires_at = now + self._lifespan
+        await rows.set_expiry(unit, session_id, expires_at)
+        await self._note(unit, "session.extended", session_id, by=by)
+        self._announce(unit, session_id)
+        return replace(session, expires_at=expires_at)
+
+    async def revoke(self, unit: Unit, session_id: UUID, *, by: str, client: Client | None = None) -> bool:
+        """Ends a session; once more changes nothing. Says whether there is such a session."""
+        if not await self._end(unit, rows.with_id(session_id) & rows.NOT_REVOKED):
+            return await rows.exists(unit, session_id)
+        await self._note(unit, "session.revoked", session_id, by=by, client=client)
+        self._announce(unit, session_id)
+        return True
+
+    async def revoke_own(self, unit: Unit, current: Session, session_id: UUID, *, client: Client | None = None) -> None:
+        """Ends another session of the caller's. One that is not theirs, or not there, is passed over in silence.
+
+        Raises `SessionIsCurrent`: signing out is for that.
+        """
+        if session_id == current.id:
+            raise SessionIsCurrent
+        own = rows.of_identity(current.identity.id) & rows.with_id(session_id) & rows.NOT_REVOKED
+        if await self._end(unit, own):
+            await self._note(unit, "session.revoked", session_id, by=str(current.identity.id), client=client)
+            self._announce(unit, session_id)
+
+    async def revoke_token(self, unit: Unit, token: str, *, client: Client | None = None) -> bool:
+        """Ends the session of a token. Says whether the token is or was one of ours."""
+        session_id = await rows.id_of_token(unit, digest(token))
+        return session_id is not None and await self.revoke(unit, session_id, by="self", client=client)
+
+    async def revoke_others(self, unit: Unit, current: Session, *, client: Client | None = None) -> int:
+        """Ends all sessions of an identity but one. Counts as Kratos does: those that had ended before are in it."""
+        others = rows.of_identity(current.identity.id, but=current.id)
+        return await self._end_all(unit, others, current.identity.id, by=str(current.identity.id), client=client)
+
+    async def revoke_all(self, unit: Unit, identity_id: UUID, *, by: str, client: Client | None = None) -> int:
+        """Ends all sessions of an identity; counts like `revoke_others`."""
+        return await self._end_all(unit, rows.of_identity(identity_id), identity_id, by=by, client=client)
+
+    async def delete_for(self, unit: Unit, identity_id: UUID, *, by: str = "admin") -> int:
+        """Deletes the sessions of an identity. Raises `NotFound` where there are none."""
+        removed = await rows.remove(unit, identity_id)
+        if not removed:
+            raise NotFound(message="This identity has no sessions.")
+        await self._note(unit, "session.revoked", identity_id, by=by, deleted=removed)
+        self._announce(unit, identity_id)
+        return removed
+
+    async def purge_expired(self, unit: Unit, before: datetime, batch: int) -> int:
+        """Deletes sessions that ended before a moment and cannot be refreshed any more, a bounded number at a time."""
+        return await rows.remove_expired(unit, before=before - self._kept_longer, limit=batch)
+
+    async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
+        """To be called by whoever changes an identity: its sessions are read anew everywhere after the commit."""
+        self._announce(unit, identity_id)
+
+    def logout_token(self, session: Session) -> str:
+        """What makes a logout link work, for this session only."""
+        return self._logout.issue(session.id)
+
+    def check_logout_token(self, session: Session, token: str) -> bool:
+        """Whether a logout link is this session's."""
+        return self._logout.verify(session.id, token)
+
+    def _fresh(self, identity: Identity, proof: AuthenticationMethod, client: Client, store: str | None) -> Session:
+        return Session(
+            id=new_id(),
+            identity=replace(identity, credentials={}),
+            active=True,
+            aal=proof.aal,
+            authentication_methods=(proof,),
+            authenticated_at=proof.completed_at,
+            issued_at=proof.completed_at,
+            expires_at=proof.completed_at + self._lifespan,
+            devices=(_device(client),),
+            store=store,
+        )
+
+    def _due(self, session: Session, now: datetime) -> bool:
+        return self._earliest_extend is None or session.expires_at - self._earliest_extend < now
+
+    async def _end(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
+        return await rows.revoke(unit, chosen, at=self._clock.now())
+
+    async def _end_all(
+        self, unit: Unit, chosen: ColumnElement[bool], identity_id: UUID, *, by: str, client: Client | None
+    ) -> int:
+        ended = await self._end(unit, chosen)
+        if ended:
+            await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
+            self._announce(unit, identity_id)
+        return ended
+
+    def _announce(self, unit: Unit, *ids: UUID) -> None:
+        unit.after_commit(lambda: self._cache.announce(ids))
+
+    async def _note(
+        self, unit: Unit, action: str, subject: UUID, *, by: str, client: Client | None = None, **details: str | int
+    ) -> None:
+        await self._audit.record(
+            unit,
+            action,
+            outcome="success",
+            actor=by,
+            subject=str(subject),
+            client_ip=client.ip if client else None,
+            details=details,
+        )
+
+
+def _device(client: Client) -> Device:
+    return Device(
+        id=new_id(),
+        ip_address=client.address[: rows.LONGEST_ADDRESS],
+        user_agent=client.user_agent[: rows.LONGEST_USER_AGENT],
+        location="",
+    )

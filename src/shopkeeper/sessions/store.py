@@ -1,0 +1,285 @@
+"""The tables of sessions and of the devices they were authenticated on, and all their queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Row,
+    Select,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from shopkeeper.identity.store import identities
+from shopkeeper.identity.values import Aal, Identity, State
+from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Json, Moment, metadata
+from shopkeeper.tokens.store import replaced_tokens
+
+LONGEST_USER_AGENT = 512
+LONGEST_ADDRESS = 64
+MOST_COUNTED = 1000
+"""Where counting the sessions of one identity stops: nobody reads a larger number, and it keeps the query small."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("token_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("identity_id", Id, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    Column("store", String(64)),
+    Column("active", Boolean, nullable=False),
+    Column("aal", String(8), nullable=False),
+    Column("authentication_methods", Json, nullable=False),
+    Column("authenticated_at", Moment, nullable=False),
+    Column("issued_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+    Index("ix_sessions_identity_id_id", "identity_id", "id"),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+
+session_devices = Table(
+    "session_devices",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("session_id", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("ip_address", String(LONGEST_ADDRESS), nullable=False),
+    Column("user_agent", String(LONGEST_USER_AGENT), nullable=False),
+    Column("location", String(128), nullable=False),
+    Index("ix_session_devices_session_id", "session_id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A session as it is stored: everything but the identity itself."""
+
+    id: UUID
+    identity_id: UUID
+    store: str | None
+    active: bool
+    aal: Aal
+    authentication_methods: tuple[AuthenticationMethod, ...]
+    authenticated_at: datetime
+    issued_at: datetime
+    expires_at: datetime
+    devices: tuple[Device, ...]
+
+    def of(self, identity: Identity) -> Session:
+        """The session, with the identity it belongs to."""
+        return Session(
+            id=self.id,
+            identity=identity,
+            active=self.active,
+            aal=self.aal,
+            authentication_methods=self.authentication_methods,
+            authenticated_at=self.authenticated_at,
+            issued_at=self.issued_at,
+            expires_at=self.expires_at,
+            devices=self.devices,
+            store=self.store,
+        )
+
+
+async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
+    """Keeps a new session and its devices."""
+    await unit.write(insert(sessions).values(token_hash=token_hash, **_to_row(session)))
+    await unit.write(insert(session_devices), [_device_row(session.id, device) for device in session.devices])
+
+
+async def by_token(unit: Unit, token_hash: bytes) -> Record | None:
+    """The session whose present token this is."""
+    return _one(await unit.all(_BY_TOKEN.params(token_hash=token_hash)))
+
+
+async def by_id(unit: Unit, session_id: UUID) -> Record | None:
+    """The session of an id."""
+    return _one(await unit.all(_BY_ID.params(id=session_id)))
+
+
+async def exists(unit: Unit, session_id: UUID) -> bool:
+    """Whether there is a session of an id, ended or not."""
+    return await unit.scalar(select(sessions.c.id).where(with_id(session_id))) is not None
+
+
+async def id_of_token(unit: Unit, token_hash: bytes) -> UUID | None:
+    """The id of the session that this token belongs or once belonged to."""
+    present = select(sessions.c.id).where(sessions.c.token_hash == token_hash)
+    former = select(replaced_tokens.c.family).where(replaced_tokens.c.token_hash == token_hash)
+    found: UUID | None = await unit.scalar(present.union_all(former))
+    return found
+
+
+async def list_of(
+    unit: Unit, chosen: ColumnElement[bool], *, after: UUID | None, limit: int, skip: int = 0
+) -> list[Record]:
+    """Sessions, newest first: those after one of them, so that a page costs the same wherever it is."""
+    wanted = chosen if after is None else chosen & (sessions.c.id < after)
+    page = select(sessions).where(wanted).order_by(sessions.c.id.desc()).limit(limit).offset(skip)
+    return _many(await unit.all(_with_devices(page)))
+
+
+async def count_of(unit: Unit, chosen: ColumnElement[bool]) -> int:
+    """How many sessions there are of one identity; stops counting at `MOST_COUNTED`."""
+    bounded = select(sessions.c.id).where(chosen).limit(MOST_COUNTED).subquery()
+    return int(await unit.scalar(select(func.count()).select_from(bounded)))
+
+
+NOT_REVOKED: ColumnElement[bool] = sessions.c.active.is_(true())
+"""Sessions that nobody has ended; their time may be over, and with refreshing they may be prolonged."""
+
+
+def with_id(session_id: UUID) -> ColumnElement[bool]:
+    """One session."""
+    return sessions.c.id == session_id
+
+
+def of_identity(identity_id: UUID, *, but: UUID | None = None) -> ColumnElement[bool]:
+    """The sessions of one identity, one of them left out if need be."""
+    own = sessions.c.identity_id == identity_id
+    return own if but is None else own & (sessions.c.id != but)
+
+
+def that_are(active: bool, now: datetime) -> ColumnElement[bool]:
+    """Sessions that may be used, or those that may not."""
+    if active:
+        return NOT_REVOKED & (sessions.c.expires_at > now)
+    return or_(~NOT_REVOKED, sessions.c.expires_at <= now)
+
+
+async def revoke(unit: Unit, chosen: ColumnElement[bool], *, at: datetime) -> int:
+    """Ends sessions and tells how many were touched, those that had ended already among them."""
+    ended = update(sessions).where(chosen).values(active=False, revoked_at=func.coalesce(sessions.c.revoked_at, at))
+    return (await unit.write(ended)).rowcount
+
+
+async def remove(unit: Unit, identity_id: UUID) -> int:
+    """Deletes the sessions of an identity, with all that hangs on them."""
+    return (await unit.write(delete(sessions).where(sessions.c.identity_id == identity_id))).rowcount
+
+
+async def remove_expired(unit: Unit, *, before: datetime, limit: int) -> int:
+    """Deletes sessions that ended before a moment, those first that ended first."""
+    ended = select(sessions.c.id).where(sessions.c.expires_at < before).order_by(sessions.c.expires_at).limit(limit)
+    return (await unit.write(delete(sessions).where(sessions.c.id.in_(ended)))).rowcount
+
+
+async def set_expiry(unit: Unit, session_id: UUID, expires_at: datetime) -> None:
+    """Moves the end of a session."""
+    await unit.write(update(sessions).where(sessions.c.id == session_id).values(expires_at=expires_at))
+
+
+async def replace_token(unit: Unit, old: bytes, new: bytes, *, expires_at: datetime) -> bool:
+    """Gives a session another token, if this is still its token and it may still be used.
+
+    The condition is part of the change, so that of many who try at once just one succeeds, and nobody succeeds whose
+    session was revoked or whose account was switched off a moment ago.
+    """
+    values = {"old": old, "token_hash": new, "expires_at": expires_at}
+    return (await unit.write(_REPLACE_TOKEN, [values])).rowcount == 1
+
+
+def _with_devices(chosen: Select[Any]) -> Select[Any]:
+    page = chosen.subquery()
+    devices = session_devices.c
+    return (
+        select(page, devices.id, devices.ip_address, devices.user_agent, devices.location)
+        .select_from(page.outerjoin(session_devices, devices.session_id == page.c.id))
+        .order_by(page.c.id.desc(), devices.id)
+    )
+
+
+_BY_TOKEN = _with_devices(select(sessions).where(sessions.c.token_hash == bindparam("token_hash", type_=LargeBinary)))
+_BY_ID = _with_devices(select(sessions).where(sessions.c.id == bindparam("id", type_=Id)))
+_REPLACE_TOKEN = (
+    update(sessions)
+    .where(
+        sessions.c.token_hash == bindparam("old", type_=LargeBinary),
+        NOT_REVOKED,
+        select(identities.c.id)
+        .where(identities.c.id == sessions.c.identity_id, identities.c.state == State.ACTIVE.value)
+        .exists(),
+    )
+    .values(token_hash=bindparam("token_hash", type_=LargeBinary), expires_at=bindparam("expires_at", type_=Moment))
+)
+_WIDTH = len(sessions.c)
+
+
+def _one(rows: Sequence[Row[Any]]) -> Record | None:
+    return _record(rows) if rows else None
+
+
+def _many(rows: Sequence[Row[Any]]) -> list[Record]:
+    by_session: dict[UUID, list[Row[Any]]] = {}
+    for row in rows:
+        by_session.setdefault(row[0], []).append(row)
+    return [_record(own) for own in by_session.values()]
+
+
+def _record(rows: Sequence[Row[Any]]) -> Record:
+    """One session from its rows: one a device, all with the same session in front."""
+    (id_, _, identity_id, store, active, aal, methods, authenticated_at, issued_at, expires_at, _) = rows[0][:_WIDTH]
+    return Record(
+        id=id_,
+        identity_id=identity_id,
+        store=store,
+        active=active,
+        aal=Aal(aal),
+        authentication_methods=tuple(_method(method) for method in methods),
+        authenticated_at=authenticated_at,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        devices=tuple(Device(*row[_WIDTH:]) for row in rows if row[_WIDTH] is not None),
+    )
+
+
+def _method(stored: dict[str, str]) -> AuthenticationMethod:
+    return AuthenticationMethod(
+        method=stored["method"], aal=Aal(stored["aal"]), completed_at=datetime.fromisoformat(stored["completed_at"])
+    )
+
+
+def _to_row(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "identity_id": session.identity.id,
+        "store": session.store,
+        "active": session.active,
+        "aal": session.aal.value,
+        "authentication_methods": [
+            {"method": proof.method, "aal": proof.aal.value, "completed_at": proof.completed_at.isoformat()}
+            for proof in session.authentication_methods
+        ],
+        "authenticated_at": session.authenticated_at,
+        "issued_at": session.issued_at,
+        "expires_at": session.expires_at,
+    }
+
+
+def _device_row(session_id: UUID, device: Device) -> dict[str, Any]:
+    return {
+        "id": device.id,
+        "session_id": session_id,
+        "ip_address": device.ip_address,
+        "user_agent": device.user_agent,
+        "location": device.location,
+    }

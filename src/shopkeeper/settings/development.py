@@ -1,0 +1,74 @@
+"""Secrets for `--dev`, made once and kept beside the database, so that a restart keeps everybody signed in."""
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from shopkeeper.settings.dsn import Dsn
+from shopkeeper.settings.files import read_text
+from shopkeeper.settings.problems import Finding, Problem, SettingsError
+
+FILE_NAME: Final = "dev-secrets.json"
+_FOLDER: Final = Path("var")
+_MADE: Final = ("default", "cookie", "cipher")
+
+
+def fill_in(configured: Mapping[str, Any], *, dsn: Dsn) -> tuple[dict[str, Any], list[Finding]]:
+    """The secrets with generated ones for those that are missing, and what to tell about it."""
+    missing = [
+        name for name in _MADE if not configured.get(name) and not (name == "cookie" and configured.get("default"))
+    ]
+    if not missing:
+        return dict(configured), []
+    made, how = _keep(_file(dsn))
+    sentence = (
+        f"secrets.{', secrets.'.join(missing)} are not set: --dev made them up, {how}. Set your own outside --dev."
+    )
+    return {**configured, **{name: [made[name]] for name in missing}}, [Finding("notice", "secrets", sentence)]
+
+
+def _file(dsn: Dsn) -> Path | None:
+    """Beside an SQLite file; nowhere when the sessions themselves go with the process."""
+    if dsn.kind == "memory":
+        return None
+    database = dsn.file
+    return (database.parent if database else _FOLDER) / FILE_NAME
+
+
+def _keep(file: Path | None) -> tuple[dict[str, str], str]:
+    made = {name: secrets.token_hex(16) for name in _MADE}
+    if file is None:
+        return made, "for this process only, so sessions end with it"
+    try:
+        _write_first(file, json.dumps(made))
+    except OSError:
+        if not file.exists():
+            return made, f"for this process only, as {file} cannot be written, so sessions end with it"
+    return _read(file), f"and keeps them in {file}"
+
+
+def _write_first(file: Path, text: str) -> None:
+    """Writes a file that only we can read, whole or not at all; raises `FileExistsError` if another was first."""
+    if file.exists():
+        raise FileExistsError
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as draft:
+            draft.write(text)
+        os.link(name, file)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        kept = json.loads(read_text(file))
+        return {name: str(kept[name]) for name in _MADE}
+    except (json.JSONDecodeError, KeyError, TypeError) as broken:
+        sentence = f"{file} does not hold the secrets of --dev; delete it, and a new one is made."
+        raise SettingsError([Problem(str(file), sentence)]) from broken

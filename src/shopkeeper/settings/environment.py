@@ -1,0 +1,183 @@
+"""Reading the environment: Kratos' names (a path in capitals joined with `_`), and `NAME_FILE` for every secret."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from shopkeeper.settings.catalogue import NOT_FROM_ENVIRONMENT, Key, Kind, env_name, known_keys
+from shopkeeper.settings.files import Tree, read_text, set_only
+from shopkeeper.settings.problems import Finding, KeyPath, Problem, SettingsError
+
+# Names that others gave to settings of ours.
+ALIASES: Final = {"TOKEN_REFRESH_ENABLED": "TOKENS_REFRESH_ENABLED"}
+_INDEX: Final = re.compile(r"(?<=_)\d{1,4}(?=_|$)", re.ASCII)
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+# How alike two names must be for one to be a slip of the other.
+_SLIP: Final = 0.88
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a variable can set: a key, or one item of a list."""
+
+    path: str
+    kind: Kind
+    secret: bool
+    later: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of ours that is set. `target` is the name it stands for; `in_file`, whether it names a file."""
+
+    name: str
+    target: str
+    slot: Slot
+    in_file: bool
+
+    @property
+    def path(self) -> KeyPath:
+        """The path, with the indices that the name has."""
+        indices = iter(_INDEX.findall(self.target))
+        steps = self.slot.path.replace("[]", ".[]").split(".")
+        return tuple(int(next(indices)) if step == "[]" else step for step in steps)
+
+
+@cache
+def slots() -> Mapping[str, Slot]:
+    """Every variable we know, with `#` for an index."""
+    found = {}
+    for key in known_keys():
+        if key.path not in NOT_FROM_ENVIRONMENT:
+            found[env_name(key.path)] = Slot(key.path, key.kind, key.secret, later=key.later is not None)
+        if key.kind is Kind.LIST:
+            item = f"{key.path}[]"
+            found[env_name(item)] = Slot(item, _item_kind(key), key.secret, later=key.later is not None)
+    return found
+
+
+def _item_kind(key: Key) -> Kind:
+    """An item that is a section comes as JSON; a secret may come as plain text."""
+    has_fields = any(other.path.startswith(f"{key.path}[].") for other in known_keys())
+    return Kind.MAP if has_fields and not key.secret else Kind.SCALAR
+
+
+def find_variables(environ: Mapping[str, str]) -> list[Variable]:
+    """The variables of ours that are set; an empty one is not. A list comes before its items."""
+    found = [variable for name in environ if environ[name] and (variable := _variable(name))]
+    return sorted(found, key=lambda variable: (len(variable.path), variable.path, variable.name))
+
+
+def _variable(name: str) -> Variable | None:
+    for stem in (name, name.removesuffix("_FILE")):
+        target = ALIASES.get(stem, stem)
+        slot = slots().get(_INDEX.sub("#", target))
+        if slot is not None and (stem == name or slot.secret):
+            return Variable(name=name, target=target, slot=slot, in_file=stem != name)
+    return None
+
+
+def over(tree: Tree, variables: Iterable[Variable], environ: Mapping[str, str]) -> tuple[Tree, list[Problem]]:
+    """The tree with the variables over it, and what is wrong with them."""
+    seen: dict[str, str] = {}
+    problems: list[Problem] = []
+    for variable in variables:
+        try:
+            _refuse_both(seen.setdefault(variable.target, variable.name), variable.name)
+            value = _value(variable, _text(variable, environ[variable.name]))
+            tree = _placed(tree, variable.path, value, name=variable.name)
+        except SettingsError as error:
+            problems += error.problems
+    return tree, problems
+
+
+def _refuse_both(first: str, second: str) -> None:
+    if first != second:
+        raise _wrong(second, f"{first} and {second} are both set; keep one of them.")
+
+
+def _text(variable: Variable, text: str) -> str:
+    if not variable.in_file:
+        return text
+    try:
+        content = read_text(Path(text)).rstrip("\r\n")
+    except SettingsError as error:
+        raise _wrong(variable.name, f"{variable.name}: {error.problems[0].sentence}") from error
+    if not content:
+        raise _wrong(variable.name, f"{variable.name}: {text} is empty; write the secret into it.")
+    return content
+
+
+def _value(variable: Variable, text: str) -> Any:
+    """What the text stands for. Pydantic reads the scalars of the model; what is for later is read as JSON if it is."""
+    kind = variable.slot.kind
+    if kind is Kind.LIST:
+        return _list(variable, text) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",")]
+    if kind is Kind.MAP:
+        return _json(variable, text, dict, '{"name": "value"}')
+    return _loosely(text) if variable.slot.later and not variable.slot.secret else text
+
+
+def _list(variable: Variable, text: str) -> Any:
+    return _json(variable, text, list, '["first", "second"]')
+
+
+def _json(variable: Variable, text: str, shape: type, example: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as broken:
+        raise _wrong(variable.name, f"{variable.name} is not valid JSON; write it like {example}.") from broken
+    if not isinstance(value, shape):
+        raise _wrong(variable.name, f"{variable.name} has the wrong shape; write it like {example}.")
+    return set_only(value) if isinstance(value, dict) else value
+
+
+def _placed(holder: Any, path: Sequence[str | int], value: Any, *, name: str) -> Any:
+    """The holder with a value at a path below it; the holder itself is not changed."""
+    if not path:
+        return value
+    step, rest = path[0], path[1:]
+    if isinstance(step, str):
+        section = holder if isinstance(holder, dict) else {}
+        return {**section, step: _placed(section.get(step), rest, value, name=name)}
+    items = list(holder) if isinstance(holder, list) else []
+    if step > len(items):
+        raise _wrong(name, f"{name} leaves a gap: the list has {len(items)} before it; number from 0 without gaps.")
+    inner = items[step] if step < len(items) else None
+    return [*items[:step], _placed(inner, rest, value, name=name), *items[step + 1 :]]
+
+
+def _wrong(name: str, sentence: str) -> SettingsError:
+    return SettingsError([Problem(path=name, sentence=sentence)])
+
+
+def slips(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables that look like ours and are not read."""
+    ours = {name.partition("_")[0] for name in slots()}
+    for name in sorted(environ):
+        if name.partition("_")[0] in ours and _variable(name) is None:
+            yield from _slip(name)
+    if environ.get("DEV", "").lower() in _TRUE:
+        yield Finding("warning", "DEV", "DEV is not read from the environment; start with --dev if you mean it.")
+
+
+def _slip(name: str) -> Iterator[Finding]:
+    if (plain := name.removesuffix("_FILE")) != name and _variable(plain):
+        yield Finding("warning", name, f"{name} is not read: only secrets have a _FILE form; set {plain} itself.")
+        return
+    like = difflib.get_close_matches(_INDEX.sub("#", name), slots(), n=1, cutoff=_SLIP)
+    if like:
+        meant = like[0].replace("#", "0")
+        yield Finding("warning", name, f"{name} is not a name we know and is not read; did you mean {meant}?")
+
+
+def _loosely(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

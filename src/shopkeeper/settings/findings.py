@@ -1,0 +1,193 @@
+"""What an operator should know about settings that could be read: used at the start and by `shopkeeper doctor`."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from shopkeeper.settings.problems import Finding
+from shopkeeper.settings.root import Settings
+
+Check = Callable[[Settings], Iterator[Finding]]
+
+SHORTEST_SECRET: Final = 16
+CIPHER_LENGTH: Final = 32
+# Fewer different characters than this is no random secret: 16 random hexadecimal digits have about ten.
+_VARIETY: Final = 5
+# Parts of secrets that were printed in manuals, quickstarts and examples.
+_PUBLISHED: Final = re.compile(
+    r"change[-_ ]?(me|this|it)|please|not[-_ ]?secure|insecure|very[-_ ]?bad|of[-_]some[-_]length|of[-_]\d+[-_]char"
+    r"|example|sample|default|placeholder|your[-_]|my[-_]?secret|s3cr3t|password|1234567|abcdefg|qwerty|lorem",
+    re.IGNORECASE,
+)
+_EVERY_HOST: Final = re.compile(r"[a-z][a-z0-9+.*-]*://\*?/?\*?", re.IGNORECASE)
+_RANDOM: Final = "openssl rand -hex"
+
+
+def findings(settings: Settings) -> list[Finding]:
+    """Everything to tell: errors first. With `--dev` nothing is worse than a notice."""
+    found = [finding for check in CHECKS for finding in check(settings)]
+    found += [*settings.remarks.others, *settings.not_in_effect()]
+    if settings.dev:
+        found = [replace(finding, level="notice") for finding in found]
+    return sorted(found, key=lambda finding: ("error", "warning", "notice").index(finding.level))
+
+
+def _missing_secrets(settings: Settings) -> Iterator[Finding]:
+    secrets = settings.secrets
+    wanted = {"default": secrets.default, "cookie": secrets.for_cookies(), "cipher": secrets.cipher}
+    for name, present in wanted.items():
+        if not present:
+            sentence = (
+                f"secrets.{name} is not set; make one with `{_RANDOM} 16` and set it, or SECRETS_{name.upper()}_0."
+            )
+            yield Finding("error", f"secrets.{name}", sentence)
+
+
+def _weak_secrets(settings: Settings) -> Iterator[Finding]:
+    for name in ("default", "cookie", "cipher", "pagination"):
+        secrets: tuple[SecretStr, ...] = getattr(settings.secrets, name)
+        for index, secret in enumerate(secrets):
+            fault = _fault(secret.get_secret_value(), cipher=name == "cipher")
+            if fault:
+                path = f"secrets.{name}[{index}]"
+                yield Finding("error", path, f"{path} {fault}; make one with `{_RANDOM} 16`.")
+
+
+def _fault(secret: str, *, cipher: bool) -> str | None:
+    if cipher and len(secret) != CIPHER_LENGTH:
+        return f"must have exactly {CIPHER_LENGTH} characters"
+    if len(secret) < SHORTEST_SECRET:
+        return f"has fewer than {SHORTEST_SECRET} characters"
+    if len(set(secret)) < _VARIETY:
+        return "repeats a few characters"
+    return "looks like one from a manual, which everybody knows" if _PUBLISHED.search(secret) else None
+
+
+def _admin_without_key(settings: Settings) -> Iterator[Finding]:
+    if not settings.admin.api_keys:
+        sentence = f"admin.api_keys is empty; make a key with `{_RANDOM} 32` and set it, or ADMIN_API_KEYS_0."
+        yield Finding("error", "admin.api_keys", sentence)
+
+
+def _open_admin(settings: Settings) -> Iterator[Finding]:
+    if settings.dev and not settings.admin.api_keys and not _loopback(settings.serve.admin.host):
+        sentence = "serve.admin.host opens an admin API without keys to the network; listen on 127.0.0.1 or set a key."
+        yield Finding("notice", "serve.admin.host", sentence)
+
+
+def _wildcard_origins(settings: Settings) -> Iterator[Finding]:
+    cors = settings.serve.public.cors
+    if not cors.enabled:
+        return
+    if not cors.allowed_origins:
+        path = "serve.public.cors.allowed_origins"
+        yield Finding("warning", path, f"{path} is empty, so CORS lets nobody in; name the origins of your shops.")
+    for index, origin in enumerate(cors.allowed_origins):
+        if cors.allow_credentials and (origin == "*" or _EVERY_HOST.fullmatch(origin)):
+            path = f"serve.public.cors.allowed_origins[{index}]"
+            yield Finding(
+                "error", path, f"{path} lets every site act for your customers; name the origins of your shops."
+            )
+
+
+def _wildcard_returns(settings: Settings) -> Iterator[Finding]:
+    for index, url in enumerate(settings.selfservice.allowed_return_urls):
+        if _EVERY_HOST.fullmatch(url):
+            path = f"selfservice.allowed_return_urls[{index}]"
+            yield Finding("error", path, f"{path} allows every host, an open redirect; name your own hosts.")
+
+
+def _plain_http(settings: Settings) -> Iterator[Finding]:
+    for name, url in (("public", settings.serve.public.base_url), ("admin", settings.serve.admin.base_url)):
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+            path = f"serve.{name}.base_url"
+            yield Finding("warning", path, f"{path} is plain http; put TLS in front and write https://.")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _unsafe_cookies(settings: Settings) -> Iterator[Finding]:
+    cookie = settings.session_cookie()
+    if cookie.same_site == "None" and not cookie.secure:
+        sentence = "cookies.same_site is None without Secure, which browsers drop; use https, or Lax."
+        yield Finding("warning", "cookies.same_site", sentence)
+
+
+def _several_workers(settings: Settings) -> Iterator[Finding]:
+    if settings.http.workers == 1:
+        return
+    if settings.cache.in_process:
+        sentence = "http.workers is more than 1 while each has a cache of its own; set cache.url to a redis:// address."
+        yield Finding("error", "cache.url", sentence)
+    if settings.dsn.kind == "memory":
+        sentence = "http.workers is more than 1 while each worker would have a database of its own; set another dsn."
+        yield Finding("error", "dsn", sentence)
+
+
+def _kept_nowhere(settings: Settings) -> Iterator[Finding]:
+    if settings.dsn.kind == "memory":
+        sentence = "dsn is memory, so everything is gone at the stop; set a sqlite:// or postgres:// address."
+        yield Finding("error", "dsn", sentence)
+
+
+def _mails_nowhere(settings: Settings) -> Iterator[Finding]:
+    if settings.courier.smtp.connection_uri is None:
+        path = "courier.smtp.connection_uri"
+        effect = "go to the inbox page only" if settings.dev else "reach nobody"
+        sentence = f"{path} is not set, so mails {effect}; set it to smtp://user:password@host:587/."
+        yield Finding("error", path, sentence)
+
+
+def _weak_hashes(settings: Settings) -> Iterator[Finding]:
+    argon2 = settings.hashers.argon2
+    # OWASP's equal choices: less memory needs more passes.
+    least = ((46, 1), (19, 2), (12, 3), (9, 4), (7, 5))
+    if not any(argon2.memory >= memory * 1024**2 and argon2.iterations >= passes for memory, passes in least):
+        sentence = "hashers.argon2 is weaker than OWASP's least; use 19MiB with 2 iterations or more."
+        yield Finding("warning", "hashers.argon2", sentence)
+
+
+def _enumeration(settings: Settings) -> Iterator[Finding]:
+    if not settings.security.account_enumeration.mitigate:
+        path = "security.account_enumeration.mitigate"
+        yield Finding(
+            "warning", path, f"{path} is off, so answers tell who has an account; leave it out to have it on."
+        )
+
+
+def _private_addresses(settings: Settings) -> Iterator[Finding]:
+    if not settings.clients.http.disallow_private_ip_ranges:
+        path = "clients.http.disallow_private_ip_ranges"
+        sentence = (
+            f"{path} is off, so configured and remote addresses may lead inside your network; list exceptions instead."
+        )
+        yield Finding("warning", path, sentence)
+
+
+CHECKS: Final[Iterable[Check]] = (
+    _missing_secrets,
+    _weak_secrets,
+    _admin_without_key,
+    _open_admin,
+    _wildcard_origins,
+    _wildcard_returns,
+    _plain_http,
+    _unsafe_cookies,
+    _several_workers,
+    _kept_nowhere,
+    _mails_nowhere,
+    _weak_hashes,
+    _enumeration,
+    _private_addresses,
+)

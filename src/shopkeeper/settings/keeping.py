@@ -1,0 +1,213 @@
+"""What is kept about people and how it is guarded: `identity`, `secrets`, `hashers`, `session`, `cookies`, …"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from shopkeeper.settings.section import SECRET, Secret, Section
+from shopkeeper.settings.values import Lifespan, Size, parse_duration, parse_size
+
+SameSite = Literal["Strict", "Lax", "None"]
+CUSTOMER_SCHEMA: Final = "builtin://customer"
+_OWN_SCHEMA: Final = Path(__file__).resolve().parents[1] / "identity" / "default.schema.json"
+_SCHEMA_URL: Final = re.compile(r"(file|base64|https?)://\S+|builtin://customer", re.ASCII)
+_SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
+_COOKIE_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+
+
+def _schema_url(url: str) -> str:
+    if not _SCHEMA_URL.fullmatch(url):
+        raise ValueError("must be a file://, base64:// or https:// address, or builtin://customer")
+    return url
+
+
+class IdentitySchema(Section):
+    """A JSON Schema for the traits of a kind of identity."""
+
+    id: str = Field(min_length=1, max_length=255, description="The schema's name, stored with each identity")
+    url: Annotated[str, AfterValidator(_schema_url)] = Field(
+        description="Where the schema is: `file://`, `base64://`, `https://`, or `builtin://customer` for ours"
+    )
+
+    @property
+    def location(self) -> str:
+        """Where to read it: our own schema is a file of this package."""
+        return _OWN_SCHEMA.as_uri() if self.url == CUSTOMER_SCHEMA else self.url
+
+
+class Identity(Section):
+    """Kinds of identities."""
+
+    default_schema_id: str = Field(default="default", description="The schema of self-service sign-ups")
+    schemas: tuple[IdentitySchema, ...] = Field(
+        default=(IdentitySchema(id="default", url=CUSTOMER_SCHEMA),),
+        min_length=1,
+        description="The schemas; without any, `default` is our own customer schema",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Identity":
+        ids = [schema.id for schema in self.schemas]
+        if len(set(ids)) < len(ids):
+            raise ValueError("has two schemas with the same id; give each its own")
+        if self.default_schema_id not in ids:
+            raise ValueError("has a default_schema_id that is not among its schemas; add that schema or name another")
+        return self
+
+
+class Secrets(Section):
+    """Secrets: the first signs and encrypts, all verify and decrypt, so a new one goes in front."""
+
+    default: tuple[Secret, ...] = Field(
+        default=(), description="For what has no secret of its own; at least 16 characters each"
+    )
+    cookie: tuple[Secret, ...] = Field(default=(), description="For cookies; `secrets.default` when unset")
+    cipher: tuple[Secret, ...] = Field(
+        default=(), description="For what is stored or handed out sealed; 32 characters each"
+    )
+    pagination: tuple[Secret, ...] = Field(default=(), description="For page tokens; `secrets.default` when unset")
+
+    def for_cookies(self) -> tuple[str, ...]:
+        """The cookie secrets, newest first."""
+        return _texts(self.cookie or self.default)
+
+    def for_sealing(self) -> tuple[str, ...]:
+        """The cipher secrets, newest first."""
+        return _texts(self.cipher)
+
+    def for_pages(self) -> tuple[str, ...]:
+        """The secrets of page tokens, newest first."""
+        return _texts(self.pagination or self.default)
+
+    def for_all_else(self) -> tuple[str, ...]:
+        """The default secrets, newest first."""
+        return _texts(self.default)
+
+
+def _texts(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
+    return tuple(secret.get_secret_value() for secret in secrets)
+
+
+class Argon2(Section):
+    """Parameters of Argon2id (RFC 9106). The defaults are OWASP's least."""
+
+    memory: Size = Field(default=parse_size("19MiB"), ge=8 * 1024, le=4 * 1024**3, description="Memory for one hash")
+    iterations: int = Field(default=2, ge=1, le=64, description="Passes over it")
+    parallelism: int = Field(default=1, ge=1, le=64, description="Lanes")
+    salt_length: int = Field(default=16, ge=16, le=64, description="Bytes of salt")
+    key_length: int = Field(default=32, ge=16, le=64, description="Bytes of hash")
+
+    @property
+    def memory_kib(self) -> int:
+        """The memory as Argon2 counts it."""
+        return self.memory // 1024
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Argon2":
+        if self.memory_kib < 8 * self.parallelism:
+            raise ValueError("needs at least 8 KiB of memory for each lane; raise memory or lower parallelism")
+        return self
+
+
+class HashingPool(Section):
+    """The threads that hash."""
+
+    workers: int | None = Field(
+        default=None, ge=1, le=1024, description="Threads for hashing; as many as cores when unset"
+    )
+    queue: int = Field(default=64, ge=0, description="Hashes that may wait; one more is told to come back (503)")
+
+
+class Hashers(Section):
+    """How passwords are hashed."""
+
+    argon2: Argon2 = Argon2()
+    pool: HashingPool = HashingPool()
+
+
+class SessionCookie(Section):
+    """The session's cookie."""
+
+    name: str = Field(default="ory_kratos_session", pattern=_COOKIE_NAME, description="Name of the session cookie")
+    domain: str | None = Field(default=None, description="Overrides `cookies.domain`")
+    path: str | None = Field(default=None, pattern=r"^/[^;\s]*$", description="Overrides `cookies.path`")
+    same_site: SameSite | None = Field(default=None, description="Overrides `cookies.same_site`")
+    secure: bool | None = Field(default=None, description="Overrides `cookies.secure`")
+    persistent: bool = Field(default=True, description="Whether the cookie outlives the browser window")
+
+
+class Whoami(Section):
+    """The question who is signed in."""
+
+    required_aal: Literal["aal1", "highest_available"] = Field(
+        default="highest_available",
+        description="The assurance level it asks for; while nobody has a second factor both mean `aal1`",
+    )
+
+
+class Session(Section):
+    """Sessions."""
+
+    lifespan: Lifespan = Field(default=parse_duration("24h"), description="How long a session lives")
+    earliest_possible_extend: Lifespan | None = Field(
+        default=None, description="Extend a session only when it has less than this left; at any time when unset"
+    )
+    cookie: SessionCookie = SessionCookie()
+    whoami: Whoami = Whoami()
+
+
+class Cookies(Section):
+    """All cookies."""
+
+    domain: str | None = Field(default=None, description="Domain of the cookies; the exact host when unset")
+    path: str = Field(default="/", pattern=r"^/[^;\s]*$", description="Path of the cookies")
+    same_site: SameSite = Field(default="Lax", description="SameSite of the cookies")
+    secure: bool | None = Field(
+        default=None, description="Secure; unset, it follows the scheme of `serve.public.base_url`"
+    )
+
+
+def _smtp_uri(uri: SecretStr) -> SecretStr:
+    if not _SMTP_URI.fullmatch(uri.get_secret_value()):
+        raise ValueError("must be smtp://user:password@host:587/ or smtps://user:password@host:465/")
+    return uri
+
+
+class Smtp(Section):
+    """The mail server."""
+
+    connection_uri: Annotated[SecretStr, AfterValidator(_smtp_uri), SECRET] | None = Field(
+        default=None, description="The mail server; without one, mails go to the inbox page of `--dev`"
+    )
+    from_address: str = Field(
+        default="no-reply@localhost", pattern=r"^[^@\s]+@[^@\s]+$", description="Sender of our mails"
+    )
+    from_name: str | None = Field(default=None, description="Name beside it")
+    headers: Mapping[str, str] = Field(default={}, repr=False, description="Further headers for each mail")
+    local_name: str = Field(default="localhost", description="How we introduce ourselves to the mail server")
+    client_cert_path: str | None = Field(default=None, description="Certificate to show to the mail server")
+    client_key_path: str | None = Field(default=None, description="Its key")
+
+
+class Courier(Section):
+    """Mails."""
+
+    smtp: Smtp = Smtp()
+    message_retries: int = Field(default=5, ge=0, le=100, description="Further tries to deliver a message")
+
+
+class Enumeration(Section):
+    """Whether answers tell who has an account."""
+
+    mitigate: bool = Field(
+        default=True, description="Answer alike whether an account exists or not (Kratos' default is `false`)"
+    )
+
+
+class Security(Section):
+    """Security switches."""
+
+    account_enumeration: Enumeration = Enumeration()

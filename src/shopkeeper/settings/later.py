@@ -1,0 +1,208 @@
+"""Kratos' keys whose feature Shopkeeper does not have yet, as data: accepted, and named when somebody sets them.
+
+A feature that arrives deletes its line here and adds its fields to the model.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Later:
+    """A place in the tree that waits for its feature.
+
+    `keys` are the names below `where` (none: `where` itself is the key; `x.*`: anything below `x`; `x[].y`: a list).
+    `switch` names the key that turns the feature on: while it is off, nothing is said. `same` are values that ask for
+    what we do anyway.
+    """
+
+    where: str
+    what: str
+    keys: str = ""
+    switch: str | None = None
+    same: tuple[Any, ...] = ()
+
+    def paths(self) -> Iterator[str]:
+        """Every key of this place, whole."""
+        for key in self.keys.split():
+            yield f"{self.where}.{key}".replace(".[]", "[]")
+        if not self.keys:
+            yield self.where
+
+
+_AFTER: Final = "default_browser_return_url hooks"
+_REQUEST: Final = (
+    "request_config.url request_config.method request_config.headers.* request_config.body "
+    "request_config.auth.type request_config.auth.config.*"
+)
+_TLS: Final = "cert.path cert.base64 key.path key.base64"
+_SOCKET: Final = "owner group mode"
+_RELYING_PARTY: Final = "config.rp.id config.rp.display_name config.rp.origin config.rp.origins config.rp.icon"
+_PROVIDER_FIELDS: Final = """
+    id provider label client_id client_secret issuer_url auth_url token_url mapper_url scope requested_claims.*
+    subject_source microsoft_tenant apple_team_id apple_private_key_id apple_private_key additional_id_token_audiences
+    aal2_acr_values aal2_amr_values account_linking_mode claims_source pkce update_identity_on_login
+    net_id_token_origin_header organization_id fedcm_config_url
+"""
+_FLAGS: Final = """
+    use_continue_with_transitions cacheable_sessions choose_recovery_address faster_session_extend
+    legacy_require_verified_login_error legacy_continue_with_verification_ui legacy_oidc_registration_node_group
+    password_profile_registration_node_group legacy_allow_insecure_origins
+"""
+_BY_MAIL: Final = """
+    enabled ui_url lifespan use notify_unknown_recipients before.hooks after.hooks after.default_browser_return_url
+"""
+_UNTIL_CODE: Final = "signing in and up with a code sent by mail or text"
+_UNTIL_SOCIAL: Final = "social sign-in"
+_UNTIL_SECOND: Final = "the second factor"
+_UNTIL_WEBAUTHN: Final = "security keys"
+_UNTIL_PASSKEY: Final = "passkeys"
+_UNTIL_WEB_HOOK: Final = "web hooks"
+
+LATER: Final = (
+    Later("serve.public.tls", "serving TLS itself; end TLS in front of Shopkeeper", _TLS),
+    Later("serve.admin.tls", "serving TLS itself; end TLS in front of Shopkeeper", _TLS),
+    Later("serve.public.socket", "listening on a Unix socket", _SOCKET),
+    Later("serve.admin.socket", "listening on a Unix socket", _SOCKET),
+    Later("serve.public.request_log.disable_for_health", "leaving health checks out of the log", same=(False,)),
+    Later("serve.admin.request_log.disable_for_health", "leaving health checks out of the log", same=(False,)),
+    Later("serve.public.cors.options_passthrough", "passing preflights on", same=(False,)),
+    Later("serve.public.cors.debug", "a log of its own for CORS", same=(False,)),
+    Later(
+        "serve.admin.cors",
+        "browser calls to the admin API from other origins",
+        "enabled allowed_origins allowed_methods allowed_headers exposed_headers allow_credentials max_age",
+        switch="enabled",
+    ),
+    Later(
+        "log.leak_sensitive_values",
+        "writing secrets and addresses to the log, which Shopkeeper never does",
+        same=(False,),
+    ),
+    Later("log.redaction_text", "a text of your own in place of what is masked in the log"),
+    Later("tracing", "tracing", "provider service_name deployment_environment providers.*"),
+    Later("expose-metrics-port", "a port of its own for the courier's figures", same=(0,)),
+    Later("watch-courier", "starting the courier by a setting; see outbox.worker", same=(True,)),
+    Later("sqa-opt-out", "telemetry, which Shopkeeper does not have", same=(True, False)),
+    Later("selfservice.flows.login.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
+    Later("selfservice.flows.login.after.oidc", _UNTIL_SOCIAL, _AFTER),
+    Later("selfservice.flows.login.after.code", _UNTIL_CODE, _AFTER),
+    Later("selfservice.flows.login.after.totp", _UNTIL_SECOND, _AFTER),
+    Later("selfservice.flows.login.after.lookup_secret", _UNTIL_SECOND, _AFTER),
+    Later("selfservice.flows.login.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
+    Later("selfservice.flows.login.after.passkey", _UNTIL_PASSKEY, _AFTER),
+    Later("selfservice.flows.registration.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
+    Later(
+        "selfservice.flows.registration.login_hints",
+        "hints how to sign in when signing up finds an account",
+        same=(False,),
+    ),
+    Later("selfservice.flows.registration.after.oidc", _UNTIL_SOCIAL, _AFTER),
+    Later("selfservice.flows.registration.after.code", _UNTIL_CODE, _AFTER),
+    Later("selfservice.flows.registration.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
+    Later("selfservice.flows.registration.after.passkey", _UNTIL_PASSKEY, _AFTER),
+    Later(
+        "selfservice.flows.settings",
+        "changing profile and credentials in a settings flow",
+        "lifespan privileged_session_max_age required_aal before.hooks after.hooks after.default_browser_return_url "
+        + " ".join(
+            f"after.{method}.{key}"
+            for method in ("password", "profile", "totp", "oidc", "webauthn", "passkey", "lookup_secret")
+            for key in _AFTER.split()
+        ),
+    ),
+    Later(
+        "selfservice.flows.recovery",
+        "account recovery",
+        _BY_MAIL,
+        switch="enabled",
+    ),
+    Later(
+        "selfservice.flows.verification",
+        "address verification",
+        _BY_MAIL,
+        switch="enabled",
+    ),
+    Later("selfservice.flows.logout.clear_browser_data", "clearing the browser's data at sign-out"),
+    Later("selfservice.methods.profile.enabled", "changing the profile in a settings flow", same=(False,)),
+    Later(
+        "selfservice.methods.password.config.migrate_hook", "asking another system about a password", "enabled config.*"
+    ),
+    Later("selfservice.methods.password.config.password_profile_registration_node_group", "grouping profile fields"),
+    Later(
+        "selfservice.methods.code",
+        _UNTIL_CODE,
+        "enabled passwordless_enabled passwordless_login_fallback_enabled mfa_enabled config.lifespan "
+        "config.max_submissions config.missing_credential_fallback_enabled",
+        same=(False,),
+    ),
+    Later("selfservice.methods.link", "links by mail", "enabled config.lifespan config.base_url", switch="enabled"),
+    Later("selfservice.methods.totp", "one-time passwords", "enabled config.issuer", switch="enabled"),
+    Later("selfservice.methods.lookup_secret", "recovery codes", "enabled", switch="enabled"),
+    Later(
+        "selfservice.methods.webauthn",
+        _UNTIL_WEBAUTHN,
+        f"enabled config.passwordless {_RELYING_PARTY}",
+        switch="enabled",
+    ),
+    Later(
+        "selfservice.methods.passkey",
+        _UNTIL_PASSKEY,
+        f"enabled {_RELYING_PARTY} config.authenticator_selection.*",
+        switch="enabled",
+    ),
+    Later(
+        "selfservice.methods.oidc",
+        _UNTIL_SOCIAL,
+        "enabled enable_auto_link_policy config.base_redirect_uri "
+        + " ".join(f"config.providers[].{field}" for field in _PROVIDER_FIELDS.split()),
+        switch="enabled",
+    ),
+    Later("selfservice.methods.saml", "SAML", "enabled config.*", switch="enabled"),
+    Later("selfservice.methods.captcha", "captchas", "enabled config.*", switch="enabled"),
+    Later("session.whoami.tokenizer", "sessions as JSON Web Tokens", "templates.*"),
+    Later("identity.schemas[].selfservice_selectable", "a choice of schema at sign-up", same=(False,)),
+    Later("ciphers.algorithm", "a choice of cipher: what is sealed is always sealed with AES-256-GCM", same=("aes",)),
+    Later("hashers.algorithm", "a choice of hash: passwords are always hashed with Argon2id", same=("argon2",)),
+    Later("hashers.bcrypt.cost", "hashing with bcrypt; passwords are always hashed with Argon2id"),
+    Later("hashers.argon2.expected_duration", "watching how long hashing takes"),
+    Later("hashers.argon2.expected_deviation", "watching how long hashing takes"),
+    Later("hashers.argon2.dedicated_memory", "watching memory; see hashers.pool for the bound"),
+    Later("courier.delivery_strategy", "sending mails by HTTP", same=("smtp",)),
+    Later("courier.http", "sending mails by HTTP", _REQUEST),
+    Later(
+        "courier.channels",
+        "text messages and other channels",
+        " ".join(f"[].{key}" for key in ("id type " + _REQUEST).split()),
+    ),
+    Later("courier.template_override_path", "mail templates of your own"),
+    Later("courier.templates", "mail templates of your own", "*"),
+    Later("courier.worker", "the courier's own pace; see outbox.poll", "pull_count pull_wait"),
+    Later("oauth2_provider", "being the sign-in page of an OAuth2 server", "url headers.* override_return_to"),
+    Later(
+        "security.disallow_ref_in_identity_schemas",
+        "remote references in schemas: they are always refused",
+        same=(True,),
+    ),
+    Later("clients.web_hook.header_allowlist", _UNTIL_WEB_HOOK),
+    *(Later(f"feature_flags.{flag}", "a detail of Kratos' answers", same=(False,)) for flag in _FLAGS.split()),
+    Later("feature_flags.cacheable_sessions_max_age", "letting others cache sessions"),
+    Later("database.cleanup", "a pace of your own for removing what has expired", "batch_size sleep.tables older_than"),
+    Later("organizations", "organisations", same=([],)),
+    Later(
+        "preview.default_read_consistency_level",
+        "a choice of read consistency: every read is consistent",
+        same=("strong",),
+    ),
+)
+
+# Hooks that a configuration may name and that nothing runs yet.
+HOOKS_LATER: Final[Mapping[str, str]] = {
+    "web_hook": _UNTIL_WEB_HOOK,
+    "require_verified_address": "address verification",
+    "show_verification_ui": "address verification",
+    "verification": "address verification",
+    "b2b_sso": "organisations",
+    "organization": "organisations",
+}

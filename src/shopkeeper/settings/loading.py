@@ -1,0 +1,117 @@
+"""From files and environment to `Settings`: the only way in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from shopkeeper.settings import development
+from shopkeeper.settings.environment import find_variables, over, slips
+from shopkeeper.settings.files import Tree, merge, read_files
+from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
+from shopkeeper.settings.root import Remarks, Settings
+from shopkeeper.settings.sorting import hooks_not_in_effect, not_in_effect, sort
+
+# Our own pages, where no others are named.
+PAGES: Final = {
+    ("selfservice", "flows", "login", "ui_url"): "login",
+    ("selfservice", "flows", "registration", "ui_url"): "registration",
+    ("selfservice", "flows", "settings", "ui_url"): "account",
+    ("selfservice", "flows", "error", "ui_url"): "error",
+    ("selfservice", "flows", "logout", "after", "default_browser_return_url"): "signed-out",
+    ("selfservice", "default_browser_return_url"): "account",
+}
+# What --dev sets where nobody did. Wide budgets: a test suite signs up and in from one address.
+DEVELOPMENT: Final[Tree] = {
+    "serve": {"public": {"host": "127.0.0.1"}, "admin": {"host": "127.0.0.1"}},
+    "log": {"format": "text"},
+    "throttle": {"login": {"per_ip": "600/minute"}, "registration": {"per_ip": "600/minute"}},
+    "graphql": {"introspection": True, "playground": True},
+}
+
+
+def load(files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: bool) -> Settings:
+    """Reads the settings. Raises `SettingsError` with everything that is wrong, one sentence each.
+
+    Args:
+        files: YAML, JSON or TOML files, merged in order.
+        environ: the environment, over the files.
+        dev: the `--dev` switch; a file may also say `dev: true`, the environment may not.
+        demo: the `--demo` switch; likewise.
+    """
+    variables = find_variables(environ)
+    tree, unreadable = read_files(files)
+    tree, unusable = over(tree, variables, environ)
+    sorted_ = sort(tree)
+    tree = _started(sorted_.tree, dev=dev, demo=demo)
+    origins = {dotted(variable.path): variable.name for variable in variables}
+    problems = [*unreadable, *unusable, *sorted_.problems]
+    bare = _validated(tree, problems=problems, origins=origins, remarks=Remarks())
+    tree = merge(_pages(bare.serve.public.base_url), tree)
+    waiting = (*not_in_effect(sorted_.later), *hooks_not_in_effect(tree))
+    others = list(slips(environ))
+    if bare.dev:
+        tree["secrets"], made = development.fill_in(tree.get("secrets", {}), dsn=bare.dsn)
+        others += made
+    return _validated(tree, problems=(), origins=origins, remarks=Remarks(not_in_effect=waiting, others=tuple(others)))
+
+
+def _started(tree: Tree, *, dev: bool, demo: bool) -> Tree:
+    """The tree with the switches, and with what follows from other settings before they can be validated."""
+    switches = {name: True for name, on in (("dev", dev), ("demo", demo)) if on}
+    tree = {**tree, **switches}
+    if tree.get("dev") is True:
+        tree = merge(DEVELOPMENT, tree)
+    under = {"serve": {name: {"base_url": url} for name, url in _addresses(tree.get("serve", {}))}}
+    return merge(merge(under, _first_store(tree.get("stores"))), tree)
+
+
+def _addresses(serve: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, port in (("public", 4433), ("admin", 4434)):
+        given = str(serve.get(name, {}).get("port", port))
+        usable = given.isascii() and given.isdigit() and 0 < int(given[:6]) < 65_536
+        yield name, f"http://127.0.0.1:{int(given) if usable else port}/"
+
+
+def _first_store(stores: Any) -> Tree:
+    first = stores[0] if isinstance(stores, list) and stores else None
+    return {"default_store": first["id"]} if isinstance(first, dict) and "id" in first else {}
+
+
+def _pages(base_url: str) -> Tree:
+    tree: Tree = {}
+    for path, page in PAGES.items():
+        tree = merge(tree, _nested(path, base_url + page))
+    return tree
+
+
+def _nested(path: Sequence[str], value: str) -> Tree:
+    return {path[0]: _nested(path[1:], value) if path[1:] else value}
+
+
+def _validated(tree: Tree, *, problems: Sequence[Problem], origins: Mapping[str, str], remarks: Remarks) -> Settings:
+    try:
+        settings = Settings.model_validate(tree, context=remarks)
+    except ValidationError as invalid:
+        raise SettingsError([*problems, *(_problem(error, origins) for error in _errors(invalid))]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _errors(invalid: ValidationError) -> Iterator[ErrorDetails]:
+    """What is wrong, without the lists that only seem too short because their entries are wrong."""
+    errors = invalid.errors(include_url=False, include_input=False)
+    for error in errors:
+        length = len(error["loc"])
+        below = any(len(other["loc"]) > length and other["loc"][:length] == error["loc"] for other in errors)
+        if not (below and error["type"] == "too_short"):
+            yield error
+
+
+def _problem(error: ErrorDetails, origins: Mapping[str, str]) -> Problem:
+    path = dotted(error["loc"])
+    origin = f" (it comes from {origins[path]})" if path in origins else ""
+    return Problem(path=path, sentence=f"{path} {explain(error)}{origin}.".lstrip())

@@ -1,0 +1,134 @@
+"""All settings in one frozen value, and what follows from several of them together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
+from shopkeeper.settings.keeping import (
+    Cookies,
+    Courier,
+    Hashers,
+    Identity,
+    SameSite,
+    Secrets,
+    Security,
+    Session,
+)
+from shopkeeper.settings.problems import Finding
+from shopkeeper.settings.section import Section
+from shopkeeper.settings.selfservice import SelfService
+from shopkeeper.settings.serving import Admin, Cache, Clients, GraphQL, Http, Log, Metrics, Outbox, Serve, Throttle
+from shopkeeper.settings.shop import Store, StoreName, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class CookieAttributes:
+    """How a cookie is set, when everything that overrides something has been heard."""
+
+    name: str
+    domain: str | None
+    path: str
+    same_site: SameSite
+    secure: bool
+    persistent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What the reading noticed besides the values: kept features, generated secrets, likely typing errors."""
+
+    not_in_effect: tuple[Finding, ...] = ()
+    others: tuple[Finding, ...] = ()
+
+
+class Settings(Section):
+    """Every knob. Read it with `load`; read `docs/reference/settings.md` for what each does."""
+
+    version: str | None = Field(
+        default=None, description="The Kratos release the file was written for; nothing depends on it"
+    )
+    dsn: DsnText = Field(
+        default=parse_dsn(DEFAULT), description="Where the data is kept: SQLite, PostgreSQL, or `memory`"
+    )
+    dev: bool = Field(default=False, description="Development: relaxes what is unsafe elsewhere; the same as `--dev`")
+    demo: bool = Field(
+        default=False, description="Fill the embedded shop with the sample catalogue; the same as `--demo`"
+    )
+    serve: Serve = Serve()
+    http: Http = Http()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    selfservice: SelfService = SelfService()
+    identity: Identity = Identity()
+    session: Session = Session()
+    cookies: Cookies = Cookies()
+    secrets: Secrets = Secrets()
+    hashers: Hashers = Hashers()
+    courier: Courier = Courier()
+    security: Security = Security()
+    clients: Clients = Clients()
+    admin: Admin = Admin()
+    throttle: Throttle = Throttle()
+    tokens: Tokens = Tokens()
+    cache: Cache = Cache()
+    outbox: Outbox = Outbox()
+    graphql: GraphQL = GraphQL()
+    stores: tuple[Store, ...] = Field(default=(Store(id="default"),), min_length=1, description="The shop fronts")
+    default_store: StoreName = Field(
+        default="default", description="The store of requests that name none; the first when unset"
+    )
+    store_header: str = Field(
+        default="connector", pattern=r"^[A-Za-z0-9-]+$", description="Header that names the store"
+    )
+    tenant_header: str = Field(
+        default="br-acct-env", pattern=r"^[A-Za-z0-9-]+$", description="Header that names the tenant"
+    )
+
+    _remarks: Remarks = PrivateAttr(default=Remarks())
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Takes the remarks of the reading along."""
+        if isinstance(context, Remarks):
+            self._remarks = context
+
+    @model_validator(mode="after")
+    def _stores_agree(self) -> "Settings":
+        ids = [store.id for store in self.stores]
+        hosts = [host.lower() for store in self.stores for host in store.hosts]
+        if len(set(ids)) < len(ids):
+            raise ValueError("stores has two stores with the same id; give each its own")
+        if len(set(hosts)) < len(hosts):
+            raise ValueError("stores names a host twice; a host belongs to one store")
+        if self.default_store not in ids:
+            raise ValueError("default_store is not among the stores; add that store or name one of them")
+        return self
+
+    @property
+    def remarks(self) -> Remarks:
+        """What the reading noticed."""
+        return self._remarks
+
+    def not_in_effect(self) -> list[Finding]:
+        """The settings that were made and wait for their feature."""
+        return list(self._remarks.not_in_effect)
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether cookies are for TLS only, unless a cookie says otherwise."""
+        if self.cookies.secure is not None:
+            return self.cookies.secure
+        return self.serve.public.base_url.startswith("https://")
+
+    def session_cookie(self) -> CookieAttributes:
+        """How the session cookie is set."""
+        own, common = self.session.cookie, self.cookies
+        return CookieAttributes(
+            name=own.name,
+            domain=own.domain or common.domain,
+            path=own.path or common.path,
+            same_site=own.same_site or common.same_site,
+            secure=self.secure_cookies if own.secure is None else own.secure,
+            persistent=own.persistent,
+        )

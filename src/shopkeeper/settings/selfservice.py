@@ -1,0 +1,189 @@
+"""The conversations a visitor has with us: `selfservice`."""
+
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import Field, FilePath
+
+from shopkeeper.settings.section import Section
+from shopkeeper.settings.values import Lifespan, PageUrl, parse_duration
+
+
+class Hook(Section):
+    """Something to do when a flow has succeeded."""
+
+    hook: str = Field(description="Name of the hook")
+    config: Mapping[str, Any] = Field(default={}, repr=False, description="The hook's own settings")
+
+
+class LoginHook(Hook):
+    """A hook after signing in."""
+
+    hook: Literal[
+        "revoke_active_sessions",
+        "require_verified_address",
+        "show_verification_ui",
+        "verification",
+        "web_hook",
+        "b2b_sso",
+        "organization",
+    ] = Field(description="`revoke_active_sessions` ends the identity's other sessions")
+
+
+class RegistrationHook(Hook):
+    """A hook after signing up."""
+
+    hook: Literal["session", "show_verification_ui", "web_hook", "b2b_sso", "organization"] = Field(
+        description="`session` signs the new customer in"
+    )
+
+
+AnyHook = TypeVar("AnyHook", bound=Hook)
+
+
+class AfterMethod(Section, Generic[AnyHook]):
+    """After success with one method."""
+
+    default_browser_return_url: PageUrl | None = Field(
+        default=None, description="Where a browser goes then, unless it said where"
+    )
+    hooks: tuple[AnyHook, ...] = Field(
+        default=(), description="What to do then; the hooks of a method replace those of the flow"
+    )
+
+
+class After(AfterMethod[AnyHook], Generic[AnyHook]):
+    """After success with any method, and with each."""
+
+    password: AfterMethod[AnyHook] = AfterMethod()
+
+    def hooks_of(self, method: str) -> tuple[AnyHook, ...]:
+        """The hooks of a method, or else those of the flow."""
+        return self._of(method).hooks or self.hooks
+
+    def return_url_of(self, method: str) -> str | None:
+        """Where a method sends a browser, or else the flow, if either says."""
+        return self._of(method).default_browser_return_url or self.default_browser_return_url
+
+    def _of(self, method: str) -> AfterMethod[AnyHook]:
+        return {"password": self.password}.get(method, self)
+
+
+class LoginFlow(Section):
+    """Signing in."""
+
+    ui_url: PageUrl = Field(default="/login", description="The sign-in page; ours on the public base URL when unset")
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a started sign-in stays open")
+    style: Literal["unified", "identifier_first"] = Field(
+        default="unified", description="One form, or first only the identifier"
+    )
+    after: After[LoginHook] = After[LoginHook]()
+
+
+class RegistrationFlow(Section):
+    """Signing up."""
+
+    enabled: bool = Field(default=True, description="Whether visitors may sign up")
+    ui_url: PageUrl = Field(
+        default="/registration", description="The sign-up page; ours on the public base URL when unset"
+    )
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a started sign-up stays open")
+    style: Literal["unified", "profile_first"] = Field(
+        default="profile_first", description="One form, or first the profile and then the credential"
+    )
+    enable_legacy_one_step: bool = Field(default=False, description="Kratos' older word for `style: unified`")
+    after: After[RegistrationHook] = After[RegistrationHook]()
+
+    @property
+    def one_step(self) -> bool:
+        """Whether profile and credential are asked for in one form."""
+        return self.enable_legacy_one_step or self.style == "unified"
+
+
+class SettingsFlow(Section):
+    """The account page."""
+
+    ui_url: PageUrl = Field(default="/account", description="The account page; ours on the public base URL when unset")
+
+
+class ErrorFlow(Section):
+    """What went wrong."""
+
+    ui_url: PageUrl = Field(default="/error", description="The error page; ours on the public base URL when unset")
+
+
+class AfterLogout(Section):
+    """After signing out."""
+
+    default_browser_return_url: PageUrl = Field(
+        default="/signed-out",
+        description="Where a browser goes after signing out; our page on the public base URL when unset",
+    )
+
+
+class LogoutFlow(Section):
+    """Signing out."""
+
+    after: AfterLogout = AfterLogout()
+
+
+class Flows(Section):
+    """The conversations."""
+
+    login: LoginFlow = LoginFlow()
+    registration: RegistrationFlow = RegistrationFlow()
+    settings: SettingsFlow = SettingsFlow()
+    error: ErrorFlow = ErrorFlow()
+    logout: LogoutFlow = LogoutFlow()
+
+
+class PasswordPolicy(Section):
+    """What a password must be."""
+
+    min_password_length: int = Field(default=8, ge=6, le=64, description="Fewest characters")
+    max_password_length: int = Field(default=256, ge=64, le=4096, description="Most characters")
+    identifier_similarity_check_enabled: bool = Field(
+        default=True, description="Refuse passwords that look like the identifier"
+    )
+    haveibeenpwned_enabled: bool = Field(
+        default=True, description="Ask the range service whether a password has leaked"
+    )
+    haveibeenpwned_host: str = Field(
+        default="api.pwnedpasswords.com",
+        pattern=r"^(https?://)?[A-Za-z0-9.\-\[\]:]+/?$",
+        description="Host of the range service; only five characters of the password's SHA-1 are sent",
+    )
+    max_breaches: int = Field(default=0, ge=0, le=100, description="How often a password may have leaked")
+    ignore_network_errors: bool = Field(
+        default=True, description="Whether sign-up goes on when the range service is silent"
+    )
+    breached_file: FilePath | None = Field(
+        default=None, description="A file of leaked passwords' SHA-1, one a line, asked first"
+    )
+
+
+class PasswordMethod(Section):
+    """Passwords."""
+
+    enabled: bool = Field(default=True, description="Whether passwords may be used")
+    config: PasswordPolicy = PasswordPolicy()
+
+
+class Methods(Section):
+    """Ways of proving who one is."""
+
+    password: PasswordMethod = PasswordMethod()
+
+
+class SelfService(Section):
+    """Self-service."""
+
+    default_browser_return_url: PageUrl = Field(
+        default="/account",
+        description="Where a browser goes after a flow, unless it said where; our account page when unset",
+    )
+    allowed_return_urls: tuple[PageUrl, ...] = Field(
+        default=(), description="Addresses `return_to` may begin with; the host may start with `*.`"
+    )
+    flows: Flows = Flows()
+    methods: Methods = Methods()

@@ -1,0 +1,245 @@
+"""How the server listens, answers, logs and works: `serve`, `http`, `graphql`, `log`, `cache`, `outbox`, `admin`, …"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from shopkeeper.settings.section import SECRET, Section
+from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"]
+LogLevel = Literal["trace", "debug", "info", "warning", "error", "fatal", "panic"]
+# `connector` to `includeauthorization` are what published storefront clients send.
+ALLOWED_HEADERS: Final = (
+    "Authorization",
+    "Content-Type",
+    "Accept-Language",
+    "X-Session-Token",
+    "connector",
+    "br-acct-env",
+    "forcerefresh",
+    "includeauthorization",
+)
+SHORTEST_KEY: Final = 32
+_CACHE_SCHEMES: Final = frozenset({"redis", "rediss", "valkey", "valkeys"})
+
+
+class Cors(Section):
+    """Which other origins may call the public API from a browser."""
+
+    enabled: bool = Field(default=False, description="Whether other origins may call the public API")
+    allowed_origins: tuple[Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^\s/]+)$")], ...] = Field(
+        default=(),
+        description="Origins that may call, such as `https://shop.example.org`; one `*` may stand for part of a host",
+    )
+    allowed_methods: tuple[HttpMethod, ...] = Field(
+        default=("POST", "GET", "PUT", "PATCH", "DELETE"), description="Methods they may use"
+    )
+    allowed_headers: tuple[str, ...] = Field(default=ALLOWED_HEADERS, description="Request headers they may send")
+    exposed_headers: tuple[str, ...] = Field(
+        default=("Content-Type",), description="Answer headers their scripts may read"
+    )
+    allow_credentials: bool = Field(default=True, description="Whether cookies travel with these calls")
+    max_age: int = Field(default=0, ge=0, description="Seconds a browser may remember the answer to a preflight")
+
+
+class PublicServer(Section):
+    """The public door."""
+
+    base_url: BaseUrl = Field(default="http://127.0.0.1:4433/", description="Where visitors reach the public API")
+    host: str = Field(default="0.0.0.0", description="Address to listen on; 127.0.0.1 with `--dev`")  # noqa: S104 - Kratos' own
+    port: Port = Field(default=4433, description="Port to listen on")
+    cors: Cors = Cors()
+
+
+class AdminServer(Section):
+    """The admin door."""
+
+    base_url: BaseUrl = Field(default="http://127.0.0.1:4434/", description="Where operators reach the admin API")
+    host: str = Field(default="0.0.0.0", description="Address to listen on; 127.0.0.1 with `--dev`")  # noqa: S104 - Kratos' own
+    port: Port = Field(default=4434, description="Port to listen on")
+
+
+class Serve(Section):
+    """Both doors."""
+
+    public: PublicServer = PublicServer()
+    admin: AdminServer = AdminServer()
+
+
+class Http(Section):
+    """Limits and processes of the HTTP server."""
+
+    max_body: Size = Field(default=parse_size("5MB"), ge=1024, description="Largest request body")
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes")
+
+
+class GraphQL(Section):
+    """Limits of one GraphQL request."""
+
+    depth: int = Field(default=12, ge=1, description="Deepest nesting of fields")
+    complexity: int = Field(
+        default=1000, ge=1, description="Most fields a request may come to, lists counted by their size"
+    )
+    aliases: int = Field(default=30, ge=0, description="Most aliases in a request")
+    max_bytes: Size = Field(
+        default=parse_size("100kB"), ge=1024, description="Longest request document, variables included"
+    )
+    introspection: bool = Field(default=False, description="Whether the schema may be asked for; on with `--dev`")
+    playground: bool = Field(default=False, description="Whether the playground page is served; on with `--dev`")
+
+
+def _lower(level: Any) -> Any:
+    """LOG_LEVEL is shared with other tools, some of which shout."""
+    return level.lower() if isinstance(level, str) else level
+
+
+class Log(Section):
+    """The log."""
+
+    level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info", description="The least important thing to write down"
+    )
+    format: Literal["json", "text"] = Field(
+        default="json", description="One JSON object a line, or text; text with `--dev`"
+    )
+
+    @property
+    def severity(self) -> str:
+        """The level in Python's words."""
+        return {"trace": "DEBUG", "fatal": "CRITICAL", "panic": "CRITICAL"}.get(self.level, self.level.upper())
+
+
+def _cache_url(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    if text != "memory" and (urlsplit(text).scheme not in _CACHE_SCHEMES or not urlsplit(text).netloc):
+        raise ValueError("must be memory, redis://host:6379/0, rediss://… (TLS) or valkey://…")
+    return url
+
+
+class Cache(Section):
+    """Where sessions are cached and throttles counted."""
+
+    url: Annotated[SecretStr, AfterValidator(_cache_url), SECRET] = Field(
+        default=SecretStr("memory"), description="`memory`, or the address of a Redis or Valkey shared by all workers"
+    )
+
+    @property
+    def in_process(self) -> bool:
+        """Whether every worker has a cache of its own."""
+        return self.url.get_secret_value() == "memory"
+
+
+class ApiKey(Section):
+    """An admin API key: kept as its SHA-256, with an id for the audit log. The key itself is never kept."""
+
+    id: str = Field(min_length=1, max_length=64, description="The key's name in the audit log")
+    hash: str = Field(
+        pattern=r"^[0-9a-f]{64}$", repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_plain(cls, value: Any) -> Any:
+        if isinstance(value, ApiKey):
+            return value
+        if isinstance(value, str):
+            digest = _digest(value)
+            return {"id": digest[:8], "hash": digest}
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a key of at least 32 characters, or an id with the key's SHA-256 in `hash`")
+        return value
+
+
+def _digest(key: str) -> str:
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(f"must have at least {SHORTEST_KEY} characters; make one with: openssl rand -hex 32")
+    if len(set(key)) < 6:
+        raise ValueError("repeats a few characters; make a random one with: openssl rand -hex 32")
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Admin(Section):
+    """Who may use the admin API."""
+
+    api_keys: Annotated[tuple[ApiKey, ...], SECRET] = Field(
+        default=(),
+        description="Keys for the admin API; several at once for rotation; only their SHA-256 is kept in memory",
+    )
+
+
+class LoginThrottle(Section):
+    """Brakes on guessing passwords."""
+
+    failures: int = Field(
+        default=5, ge=1, description="Wrong passwords in a row for one account from one address until a block"
+    )
+    block: Lifespan = Field(
+        default=parse_duration("1m"), description="Length of the first block; it doubles with each further one"
+    )
+    block_max: Lifespan = Field(default=parse_duration("15m"), description="Length of the longest block")
+    per_ip: RateText = Field(
+        default=parse_rate("30/minute"), description="Sign-in attempts from one address; 600/minute with `--dev`"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "LoginThrottle":
+        if self.block_max < self.block:
+            raise ValueError("has a block_max shorter than block; make block_max at least as long")
+        return self
+
+
+class RegistrationThrottle(Section):
+    """Brakes on mass sign-up."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("10/minute"), description="Sign-ups from one address; 600/minute with `--dev`"
+    )
+
+
+class Throttle(Section):
+    """Brakes."""
+
+    login: LoginThrottle = LoginThrottle()
+    registration: RegistrationThrottle = RegistrationThrottle()
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"
+    )
+
+
+class Outbox(Section):
+    """The worker that sends what must leave the house."""
+
+    worker: Literal["in_process", "separate"] = Field(
+        default="in_process", description="`in_process`, or `separate` when `shopkeeper work` runs on its own"
+    )
+    poll: Lifespan = Field(default=parse_duration("1s"), description="How often to look for work that nobody announced")
+    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries before an entry is set aside as dead")
+
+
+class Metrics(Section):
+    """Figures for Prometheus."""
+
+    enabled: bool = Field(default=True, description="Whether `/metrics` is served on the admin port")
+
+
+class HttpClient(Section):
+    """Our own calls to the outside."""
+
+    disallow_private_ip_ranges: bool = Field(
+        default=True,
+        description="Refuse to call private addresses, so that nobody can make us (Kratos' default is `false`)",
+    )
+    private_ip_exception_urls: tuple[str, ...] = Field(
+        default=(), description="Private addresses that may be called all the same"
+    )
+
+
+class Clients(Section):
+    """Our own calls to the outside."""
+
+    http: HttpClient = HttpClient()

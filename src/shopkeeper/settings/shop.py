@@ -1,0 +1,60 @@
+"""The shop itself: `stores` and the visitors' `tokens`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shopkeeper.settings.section import Section
+from shopkeeper.settings.values import Duration, Lifespan, parse_duration
+
+StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Store(Section):
+    """One shop front."""
+
+    id: StoreName = Field(description="The store's name, as clients send it in the store header")
+    hosts: tuple[str, ...] = Field(default=(), description="Hosts that mean this store when no header says")
+    tenants: tuple[StoreName, ...] = Field(
+        default=(), description="Names the tenant header may carry; none means any request without"
+    )
+    provider: Literal["own"] = Field(default="own", description="Where its customers' identities live")
+    engine: Literal["embedded"] = Field(default="embedded", description="Where its carts and orders live")
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        default="EUR", description="ISO 4217 code of its currency"
+    )
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = Field(
+        default="DE", description="ISO 3166 code of its country"
+    )
+    locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = Field(
+        default="en", description="BCP 47 tag of its language"
+    )
+
+
+class AnonymousTokens(Section):
+    """Tokens of visitors without an account."""
+
+    lifespan: Lifespan = Field(
+        default=parse_duration("30d"),
+        description="How long an anonymous visit, and so its cart, can be picked up again",
+    )
+
+
+class RefreshTokens(Section):
+    """Refresh tokens."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether refresh tokens are given; the environment may also say `TOKEN_REFRESH_ENABLED`",
+    )
+    lifespan: Lifespan = Field(default=parse_duration("30d"), description="How long a refresh token can be used")
+    replay_window: Duration = Field(
+        default=parse_duration("10s"), description="How long a used token still answers with its one successor"
+    )
+
+
+class Tokens(Section):
+    """The visitors' tokens."""
+
+    anonymous: AnonymousTokens = AnonymousTokens()
+    refresh: RefreshTokens = RefreshTokens()

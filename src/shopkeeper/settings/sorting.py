@@ -1,0 +1,152 @@
+"""Sorting a tree before it is read: what is in effect, what is for later, and what nobody knows."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from shopkeeper.settings.catalogue import Kind, by_path, known_keys, sections
+from shopkeeper.settings.files import Tree
+from shopkeeper.settings.later import HOOKS_LATER, Later
+from shopkeeper.settings.problems import Finding, KeyPath, Problem, dotted
+
+_REFERENCE: Final = "docs/reference/settings.md"
+_DROP: Final = object()
+
+
+@dataclass(slots=True)
+class Sorted:
+    """What came out of sorting: `tree` for the model, what waits, and what is wrong."""
+
+    tree: Tree = field(default_factory=dict)
+    later: list[tuple[Later, KeyPath, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def sort(tree: Tree) -> Sorted:
+    """Takes out of a tree what the model does not know, and says why."""
+    result = Sorted()
+    result.tree = _section(tree, (), result)
+    return result
+
+
+def _section(section: Mapping[str, Any], path: KeyPath, result: Sorted) -> Tree:
+    kept = {name: _value(value, (*path, name), result) for name, value in section.items()}
+    return {name: value for name, value in kept.items() if value is not _DROP}
+
+
+def _value(value: Any, path: KeyPath, result: Sorted) -> Any:
+    place = dotted(tuple("[]" if isinstance(step, int) else step for step in path)).replace(".[]", "[]")
+    key = by_path().get(place)
+    if key is None:
+        return _inner(value, path, place, result)
+    if key.kind is Kind.LIST and isinstance(value, list) and f"{place}[]" in sections():
+        # The fields of a list that waits are only looked at for wrong names: the list itself is told of.
+        inner = result if key.later is None else Sorted(problems=result.problems)
+        value = [_item(item, (*path, index), inner) for index, item in enumerate(value)]
+    if key.later is not None:
+        result.later.append((key.later, path, value))
+        return _DROP
+    return value
+
+
+def _inner(value: Any, path: KeyPath, place: str, result: Sorted) -> Any:
+    if place not in sections():
+        result.problems += unknown(value, path)
+        return _DROP
+    if isinstance(value, dict):
+        return _section(value, path, result) or _DROP
+    result.problems.append(Problem(dotted(path), f"{dotted(path)} must be a section with names and values."))
+    return _DROP
+
+
+def _item(item: Any, path: KeyPath, result: Sorted) -> Any:
+    """Items that are no sections, such as a plain API key, are for the model to judge."""
+    return _section(item, path, result) if isinstance(item, dict) else item
+
+
+def unknown(value: Any, path: KeyPath) -> Iterator[Problem]:
+    """One problem for a name nobody knows: about the one thing below it, if there is just one, or about itself."""
+    while isinstance(value, dict) and len(value) == 1:
+        ((name, value),) = value.items()
+        path = (*path, name)
+    meant = nearest(path)
+    advice = f"did you mean {meant}?" if meant else f"see {_REFERENCE}."
+    yield Problem(dotted(path), f"{dotted(path)} is not a known setting; {advice}")
+
+
+def nearest(path: KeyPath) -> str | None:
+    """The known path that was most likely meant: step by step, or the same last name elsewhere, or what looks alike."""
+    steps = ["[]" if isinstance(step, int) else step for step in path]
+    corrected: list[str] = []
+    for step in steps:
+        like = difflib.get_close_matches(step, _below().get(".".join(corrected), ()), n=1, cutoff=0.6)
+        if not like:
+            return _elsewhere(".".join(steps))
+        corrected += like
+    return dotted(
+        tuple(given if isinstance(given, int) else right for given, right in zip(path, corrected, strict=True))
+    )
+
+
+def _elsewhere(place: str) -> str | None:
+    last = place.rpartition(".")[2]
+    same_name = [key.path for key in known_keys() if key.later is None and key.path.rpartition(".")[2] == last]
+    like = difflib.get_close_matches(place, same_name or by_path(), n=1, cutoff=0.0 if same_name else 0.6)
+    return like[0] if like else None
+
+
+@cache
+def _below() -> Mapping[str, Collection[str]]:
+    """What may come next, by path."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in by_path():
+        steps = path.replace("[]", ".[]").split(".")
+        for depth, step in enumerate(steps):
+            found[".".join(steps[:depth])].add(step)
+    return found
+
+
+def not_in_effect(later: Iterable[tuple[Later, KeyPath, Any]]) -> Iterator[Finding]:
+    """One finding for each feature somebody counts on and that we do not have yet."""
+    by_row: dict[Later, list[tuple[KeyPath, Any]]] = defaultdict(list)
+    for row, path, value in later:
+        by_row[row].append((path, value))
+    for row, entries in by_row.items():
+        wanted = [dotted(path) for path, value in entries if value not in row.same]
+        if wanted and _switched_on(row, entries):
+            yield _waiting(row, wanted)
+
+
+def _switched_on(row: Later, entries: Iterable[tuple[KeyPath, Any]]) -> bool:
+    return row.switch is None or any(path[-1] == row.switch and value is True for path, value in entries)
+
+
+def _waiting(row: Later, wanted: list[str]) -> Finding:
+    place = row.where if row.keys else wanted[0]
+    below = sorted({path.removeprefix(place).lstrip(".") for path in wanted} - {""})
+    names = f" (set: {', '.join(below)})" if below else ""
+    sentence = f"{place}{names} is not in effect yet; it is about {row.what}. It may stay, but do not count on it."
+    return Finding("warning", place, sentence)
+
+
+def hooks_not_in_effect(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[Finding]:
+    """One finding for each hook in a list that nothing runs yet."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from hooks_not_in_effect(value, (*path, name))
+        elif name == "hooks" and isinstance(value, list):
+            yield from _hooks(value, (*path, name))
+
+
+def _hooks(hooks: Iterable[Any], path: KeyPath) -> Iterator[Finding]:
+    for index, entry in enumerate(hooks):
+        hook = entry.get("hook") if isinstance(entry, dict) else None
+        if isinstance(hook, str) and hook in HOOKS_LATER:
+            place = dotted((*path, index))
+            sentence = (
+                f"{place} is not in effect yet; the hook {hook} is about {HOOKS_LATER[hook]}. Do not count on it."
+            )
+            yield Finding("warning", place, sentence)

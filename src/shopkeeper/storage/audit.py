@@ -1,0 +1,142 @@
+"""Who did what to whom, how it went, and from where: written with the change, or in spite of its being refused.
+
+Addresses are kept only as keyed hashes: one can ask whether two events came from the same place, or whether one came
+from a given place, and nothing can be read off a stolen table.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Index, Row, String, Table, delete, insert, select
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import new_id
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Json, Moment, metadata
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Moment, nullable=False, index=True),
+    Column("action", String(100), nullable=False),
+    Column("outcome", String(50), nullable=False),
+    Column("actor", String(200), nullable=False),
+    Column("subject", String(200)),
+    Column("client", String(32)),
+    Column("details", Json, nullable=False),
+)
+for _filter in ("action", "actor", "subject", "client"):
+    Index(f"ix_audit_events_{_filter}", audit_events.c[_filter], audit_events.c.id)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """What was written. `client` is a keyed hash of the address; `Audit.client` makes the same of a known one."""
+
+    id: UUID
+    at: datetime
+    action: str
+    outcome: str
+    actor: str
+    subject: str | None
+    client: str | None
+    details: Mapping[str, Any]
+
+
+class Audit:
+    """Writes and reads audit events.
+
+    Args:
+        key: what addresses are hashed with; a key of its own, derived for this purpose.
+
+    >>> async def refuse(unit):
+    ...     await audit.record(
+    ...         unit, "sign_in.failed", outcome="refused", actor="anonymous", subject=None, client_ip="192.0.2.7",
+    ...         details={"method": "password"}, always=True,
+    ...     )
+    """
+
+    def __init__(self, clock: Clock, *, key: bytes) -> None:
+        if len(key) < 16:
+            raise ValueError("the key for addresses needs 16 bytes at least")
+        self._clock, self._key = clock, key
+
+    async def record(
+        self,
+        unit: Unit,
+        action: str,
+        *,
+        outcome: str,
+        actor: str,
+        subject: str | None,
+        client_ip: str | None,
+        details: Mapping[str, Any] | None = None,
+        always: bool = False,
+    ) -> None:
+        """Writes an event with the unit's change.
+
+        Args:
+            always: keep it even if the unit is rolled back: for refused attempts.
+        """
+        statement = insert(audit_events).values(
+            id=new_id(),
+            at=self._clock.now(),
+            action=action,
+            outcome=outcome,
+            actor=actor,
+            subject=subject,
+            client=None if client_ip is None else self.client(client_ip),
+            details=dict(details or {}),
+        )
+        if always:
+            unit.always(statement)
+        else:
+            await unit.write(statement)
+
+    def client(self, ip: str) -> str:
+        """What is kept of an address: however it is written, the same for the same address."""
+        return hmac.digest(self._key, _canonical(ip).encode(), "sha256")[:16].hex()
+
+    async def events(
+        self,
+        unit: Unit,
+        *,
+        action: str | None = None,
+        actor: str | None = None,
+        subject: str | None = None,
+        client: str | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[AuditEvent]:
+        """Events that match, the newest first; `before` is the id of the last one of the page before."""
+        wanted = {"action": action, "actor": actor, "subject": subject, "client": client}
+        query = select(audit_events).order_by(audit_events.c.id.desc()).limit(limit)
+        query = query.where(*(audit_events.c[name] == value for name, value in wanted.items() if value is not None))
+        if before is not None:
+            query = query.where(audit_events.c.id < before)
+        return [_event(row) for row in await unit.all(query)]
+
+    async def purge(self, unit: Unit, *, before: datetime, batch: int = 1000) -> int:
+        """Forgets what is older than a moment, `batch` events at most; says how many that were."""
+        old = select(audit_events.c.id).where(audit_events.c.at < before).limit(batch)
+        return (await unit.write(delete(audit_events).where(audit_events.c.id.in_(old)))).rowcount
+
+
+def _event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(row.id, row.at, row.action, row.outcome, row.actor, row.subject, row.client, row.details)
+
+
+def _canonical(ip: str) -> str:
+    """One spelling for each address. What is no address stays as it is: an audit refuses nothing."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return ip
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

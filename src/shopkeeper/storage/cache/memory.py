@@ -1,0 +1,120 @@
+"""The cache in process: for one worker, for development and for falling back to. Nothing here outlives the process."""
+
+import asyncio
+import heapq
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shopkeeper.clock import Clock
+
+MAX_ENTRIES = 100_000
+SLACK = 1_000
+"""How many outdated marks the queue of endings may hold before it is made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    value: bytes
+    ends: datetime
+
+
+class MemoryCache:
+    """Keeps values in a dictionary of bounded size.
+
+    When it is full the value whose time ends first goes, so what has ended already is always the first to go.
+
+    Args:
+        clock: what decides that a value's time is over.
+        max_entries: how many values to keep.
+    """
+
+    shared = False
+
+    def __init__(self, clock: Clock, *, max_entries: int = MAX_ENTRIES) -> None:
+        if max_entries < 1:
+            raise ValueError("a cache holds at least one entry")
+        self._clock, self._max = clock, max_entries
+        self._entries: dict[str, _Entry] = {}
+        self._endings: list[tuple[datetime, str]] = []
+        self._subscribers: defaultdict[str, list[Callable[[bytes], None]]] = defaultdict(list)
+
+    async def get(self, key: str) -> bytes | None:
+        entry = self._live(key)
+        return entry.value if entry else None
+
+    async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
+        self._keep(key, _Entry(value, self._clock.now() + ttl))
+
+    async def add(self, key: str, value: bytes, *, ttl: timedelta) -> bool:
+        if self._live(key):
+            return False
+        self._keep(key, _Entry(value, self._clock.now() + ttl))
+        return True
+
+    async def delete(self, *keys: str) -> None:
+        for key in keys:
+            self._entries.pop(key, None)
+
+    async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
+        entry = self._live(key)
+        if entry is None:
+            self._keep(key, _Entry(b"%d" % by, self._clock.now() + ttl))
+            return by
+        count = int(entry.value) + by
+        self._entries[key] = _Entry(b"%d" % count, entry.ends)
+        return count
+
+    async def time_left(self, key: str) -> timedelta | None:
+        entry = self._live(key)
+        return entry.ends - self._clock.now() if entry else None
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        # Through the loop, so that a subscriber's mistake is the loop's to report and never the publisher's to suffer.
+        for tell in self._subscribers.get(channel, ()):
+            asyncio.get_running_loop().call_soon(tell, message)
+
+    async def subscribe(
+        self, channel: str, *, on_message: Callable[[bytes], None], on_state: Callable[[bool], None]
+    ) -> Callable[[], Awaitable[None]]:
+        self._subscribers[channel].append(on_message)
+        on_state(True)
+
+        async def leave() -> None:
+            if on_message in self._subscribers[channel]:
+                self._subscribers[channel].remove(on_message)
+
+        return leave
+
+    async def ping(self) -> None:
+        """Always answers."""
+
+    async def close(self) -> None:
+        self._entries.clear()
+        self._endings.clear()
+        self._subscribers.clear()
+
+    def _live(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.ends <= self._clock.now():
+            del self._entries[key]
+            return None
+        return entry
+
+    def _keep(self, key: str, entry: _Entry) -> None:
+        if key not in self._entries:
+            self._make_room()
+        self._entries[key] = entry
+        heapq.heappush(self._endings, (entry.ends, key))
+        if len(self._endings) > 2 * len(self._entries) + SLACK:
+            self._endings = [(kept.ends, name) for name, kept in self._entries.items()]
+            heapq.heapify(self._endings)
+
+    def _make_room(self) -> None:
+        """Lets go what ends first. A mark whose entry was deleted or given a new time since is passed over."""
+        while len(self._entries) >= self._max:
+            ends, key = heapq.heappop(self._endings)
+            entry = self._entries.get(key)
+            if entry is not None and entry.ends == ends:
+                del self._entries[key]

@@ -1,0 +1,203 @@
+"""Bringing a database to the form this program expects: Alembic, driven from here, with no file to configure it.
+
+Any number of processes may start at once on one database: on PostgreSQL they queue at an advisory lock, on SQLite at
+the one writer's lock. Each migration happens in one transaction, whole or not at all.
+
+A new revision is written with `python -m shopkeeper.storage.migrate "what it does"`.
+"""
+
+import asyncio
+import importlib
+import sqlite3
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import shopkeeper
+from shopkeeper.storage.database import Database, Unit, sqlite_path
+from shopkeeper.storage.tables import metadata
+from shopkeeper.storage.unavailable import StorageUnavailable, explained
+
+SCRIPTS: Final = Path(__file__).with_name("migrations")
+_LOCK: Final = 0x53484F504B454550  # "SHOPKEEP": one number for all hosts, and for nothing else
+_HAS_VERSION: Final = {
+    "sqlite": text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"),
+    "postgresql": text("SELECT to_regclass('alembic_version')"),
+}
+
+
+async def migrate(database: Database, *, scripts: Path = SCRIPTS) -> None:
+    """Applies what is missing. A new SQLite file is taken away again when that fails: no half-made database stays.
+
+    Raises:
+        StorageUnavailable: the database cannot be reached or written, or is newer than this program.
+    """
+    with explained(database.url):
+        async with _no_half_made_file(database):
+            await _try_file(database, "BEGIN IMMEDIATE")
+            async with database.transaction() as connection:
+                await _alone(connection)
+                await connection.run_sync(_upgrade, scripts)
+
+
+async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
+    """The revisions still to be applied, oldest first; an empty list means the database is up to date.
+
+    Nothing is created or changed. Raises `StorageUnavailable` as `migrate` does.
+    """
+    known = _script_directory(scripts)
+    file = _file(database)
+    if file is not None and not file.exists():
+        return revisions(scripts)
+    with explained(database.url):
+        await _try_file(database, "PRAGMA schema_version")
+        async with database.unit() as unit:
+            current = await _current(unit)
+    return _missing(known, current)
+
+
+def revisions(scripts: Path = SCRIPTS) -> list[str]:
+    """Every revision there is, oldest first."""
+    return _missing(_script_directory(scripts), None)
+
+
+def load_tables() -> MetaData:
+    """Imports every room's tables, by the rule of the house that they live in its `store.py`, and gives them whole.
+
+    For writing revisions and for tests. A running program imports what it uses.
+    """
+    root = Path(shopkeeper.__file__).parent
+    stores = [*root.rglob("store.py"), root / "storage" / "outbox.py", root / "storage" / "audit.py"]
+    for store in sorted(stores):
+        importlib.import_module(".".join(("shopkeeper", *store.relative_to(root).with_suffix("").parts)))
+    return metadata
+
+
+async def write_revision(message: str, *, scripts: Path = SCRIPTS) -> None:
+    """Writes the revision file that leads from the last revision to the tables as the rooms have them now."""
+    load_tables()
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite+aiosqlite:///{folder}/migrated.db")
+        try:
+            await migrate(database, scripts=scripts)
+            async with database.transaction() as connection:
+                await connection.run_sync(_compare_and_write, scripts, message)
+        finally:
+            await database.close()
+
+
+def _upgrade(connection: Connection, scripts: Path) -> None:
+    try:
+        command.upgrade(_config(scripts, connection), "head")
+    except CommandError as failed:
+        raise _newer() if "locate revision" in str(failed) else failed from failed
+
+
+def _compare_and_write(connection: Connection, scripts: Path, message: str) -> None:
+    number = f"{len(revisions(scripts)) + 1:04d}"
+    command.revision(_config(scripts, connection), message, autogenerate=True, rev_id=number)
+
+
+def _config(scripts: Path, connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
+    return config
+
+
+def _script_directory(scripts: Path) -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(scripts))
+
+
+def _missing(known: ScriptDirectory, current: str | None) -> list[str]:
+    try:
+        steps = [script.revision for script in known.iterate_revisions("heads", current or "base")]
+    except (CommandError, RevisionError) as failed:
+        raise _newer() from failed
+    return steps[::-1]
+
+
+async def _current(unit: Unit) -> str | None:
+    if await unit.scalar(_HAS_VERSION[unit.dialect]) is None:
+        return None
+    version: str | None = await unit.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def _newer() -> StorageUnavailable:
+    return StorageUnavailable(
+        "The database was migrated by a newer version of Shopkeeper than this one: start that version, or restore the"
+        " backup that was made before the upgrade."
+    )
+
+
+async def _alone(connection: AsyncConnection) -> None:
+    """On SQLite the transaction itself keeps others out."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+@asynccontextmanager
+async def _no_half_made_file(database: Database) -> AsyncIterator[None]:
+    """Makes the last folder on the way to a new SQLite file, and takes both away if the file is not finished."""
+    file = _file(database)
+    if file is None or file.exists():
+        yield
+        return
+    new_folder = not file.parent.exists()
+    if new_folder:
+        file.parent.mkdir(exist_ok=True)  # another process may be making it at this moment
+    try:
+        yield
+    except BaseException:
+        await database.close()
+        _take_away(file, with_folder=new_folder)
+        raise
+
+
+def _take_away(file: Path, *, with_folder: bool) -> None:
+    for ending in ("", "-wal", "-shm", "-journal"):
+        Path(f"{file}{ending}").unlink(missing_ok=True)
+    if with_folder:
+        with suppress(OSError):  # it is not empty: somebody else has begun to use it
+            file.parent.rmdir()
+
+
+async def _try_file(database: Database, statement: str) -> None:
+    """Opens an SQLite file once without the asynchronous driver, whose thread outlives an opening that fails."""
+    file = _file(database)
+    if file is not None:
+        await asyncio.to_thread(_execute_once, file, statement)
+
+
+def _execute_once(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def _file(database: Database) -> Path | None:
+    """The file of an SQLite database, unless it is in memory or named by a URI that says how to open it."""
+    file = sqlite_path(database.url)
+    return None if file is None or str(file).startswith(("file:", ":memory:")) else file
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Writes a revision; the only argument says what it does."""
+    asyncio.run(write_revision(arguments[0]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,138 @@
+"""Why the database cannot be used, as one sentence for the person who has to mend it. Passwords never stand in it."""
+
+import socket
+import sqlite3
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from asyncpg import PostgresError  # type: ignore[import-untyped]  # asyncpg carries no types
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError)
+"""Everything that can be raised because of a database's state rather than a mistake of ours. SQLAlchemy wraps what a
+driver raises for a statement, but not all of what it raises while connecting."""
+
+
+class StorageUnavailable(Exception):
+    """The database cannot be used as it is; the sentence says why and what to do."""
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turns what a driver raises about its server or file into `StorageUnavailable`; other errors pass.
+
+    >>> from sqlalchemy import make_url
+    >>> with explained(make_url("postgresql+asyncpg://me:secret@db.example/shop")):
+    ...     raise ConnectionRefusedError
+    Traceback (most recent call last):
+    shopkeeper.storage.unavailable.StorageUnavailable: Nothing answers at db.example:5432: ...
+    """
+    try:
+        yield
+    except DATABASE_ERRORS as failed:
+        sentence = _sentence(failed, url)
+        if sentence is None:
+            raise
+        raise StorageUnavailable(sentence) from failed
+
+
+def _sentence(failed: BaseException, url: URL) -> str | None:
+    by_type = _IN_A_FILE if url.get_backend_name() == "sqlite" else _ON_A_SERVER
+    for error in _causes(failed):
+        tell = _by_code(error) or next((tell for fits, tell in by_type if fits(error)), None)
+        if tell is not None:
+            return tell(url)
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what lies under it: SQLAlchemy wraps the driver's error, and that one may wrap another."""
+    while error is not None:
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__
+
+
+def _by_code(error: BaseException) -> "_Tell | None":
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
+    if not isinstance(code, str):
+        return None
+    family = "_".join(code.split("_")[:2])  # SQLITE_READONLY_DIRECTORY is a kind of SQLITE_READONLY
+    return _BY_CODE.get(code) or _BY_CODE.get(family)
+
+
+_Tell = Callable[[URL], str]
+
+
+def _server(url: URL) -> str:
+    return f"{url.host or 'localhost'}:{url.port or 5432}"
+
+
+def _refused(url: URL) -> str:
+    return f"The database at {_server(url)} refuses the user {url.username!r}: check user and password in the DSN."
+
+
+def _not_allowed(url: URL) -> str:
+    return (
+        f"The user {url.username!r} may not do this in the database {url.database!r}: make it the owner of the"
+        " database, or grant it CREATE and USAGE on the schema."
+    )
+
+
+_BY_CODE: Final[Mapping[str, _Tell]] = {
+    "28P01": _refused,
+    "28000": _refused,
+    "3D000": lambda url: (
+        f"There is no database {url.database!r} at {_server(url)}: create it, or correct its name in the DSN."
+    ),
+    "42501": _not_allowed,
+    "3F000": _not_allowed,  # a schema that may not be used is as good as none
+    "53300": lambda url: (
+        f"The database at {_server(url)} has no connection left: raise its max_connections, or lower max_conns in the"
+        " DSN."
+    ),
+    "57P03": lambda url: f"The database at {_server(url)} is starting up or shutting down: try again in a moment.",
+    "25006": lambda url: f"The database at {_server(url)} is read-only: point the DSN at the primary, not a replica.",
+    "SQLITE_CANTOPEN": lambda url: (
+        f"The database file {url.database} cannot be opened or created: check that its folder exists and may be"
+        " written by this user."
+    ),
+    "SQLITE_READONLY": lambda url: (
+        f"The database file {url.database} cannot be written: its folder, its disk or the file itself is read-only for"
+        " this user."
+    ),
+    "SQLITE_NOTADB": lambda url: f"{url.database} is not an SQLite database: correct the path in the DSN.",
+    "SQLITE_CORRUPT": lambda url: f"The database file {url.database} is damaged: restore it from a backup.",
+    "SQLITE_FULL": lambda url: f"The disk that holds {url.database} is full: make room and start again.",
+    "SQLITE_BUSY": lambda url: f"The database file {url.database} is locked by another program: end that one first.",
+    "SQLITE_IOERR": lambda url: f"The disk that holds {url.database} does not read or write as it should: check it.",
+    "SQLITE_PERM": lambda url: f"The database file {url.database} may not be opened by this user.",
+    "SQLITE_AUTH": lambda url: f"The database file {url.database} may not be opened by this user.",
+}
+
+
+def _is(kind: type[BaseException]) -> Callable[[BaseException], bool]:
+    return lambda error: isinstance(error, kind)
+
+
+_ON_A_SERVER: Final[tuple[tuple[Callable[[BaseException], bool], _Tell], ...]] = (
+    (
+        _is(socket.gaierror),
+        lambda url: f"The database host {url.host!r} cannot be found: check its name in the DSN.",
+    ),
+    (
+        # asyncpg says so with a bare ConnectionError when the server speaks no TLS at all
+        lambda error: isinstance(error, ssl.SSLError) or type(error) is ConnectionError,
+        lambda url: f"No trusted TLS connection to {_server(url)}: check sslmode and sslrootcert in the DSN.",
+    ),
+    (
+        _is(OSError),
+        lambda url: (
+            f"Nothing answers at {_server(url)}: check host and port in the DSN, and that the server is running."
+        ),
+    ),
+)
+_IN_A_FILE: Final = ((_is(OSError), _BY_CODE["SQLITE_CANTOPEN"]),)

@@ -1,0 +1,62 @@
+"""Upkeep: what is over is deleted in bounded batches, now and then, by whoever comes first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from shopkeeper.clock import Clock
+from shopkeeper.storage.database import Database, Unit
+
+log = structlog.get_logger("shopkeeper.upkeep")
+
+BATCH = 500
+BATCHES_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """One kind of thing that is deleted `after` a time.
+
+    `delete(unit, before, batch)` deletes at most `batch` of what was over before a moment and says how many went.
+    """
+
+    name: str
+    after: timedelta
+    delete: Callable[[Unit, datetime, int], Awaitable[int]]
+
+
+class Upkeep:
+    """Does the chores, each batch in a unit of its own."""
+
+    def __init__(self, database: Database, chores: Sequence[Chore], *, clock: Clock, every: timedelta) -> None:
+        self._database = database
+        self._chores = tuple(chores)
+        self._clock = clock
+        self._every = every
+
+    async def run(self) -> None:
+        """Goes on until cancelled. A database that does not answer is asked again the next time."""
+        while True:
+            await asyncio.sleep(self._every.total_seconds())
+            try:
+                await self.run_once()
+            except (DBAPIError, OSError) as failed:
+                log.warning("upkeep.failed", error=type(failed).__name__)
+
+    async def run_once(self) -> dict[str, int]:
+        """Does every chore, a bounded number of batches of each, and says how much of each went."""
+        return {chore.name: await self._do(chore) for chore in self._chores}
+
+    async def _do(self, chore: Chore) -> int:
+        before, gone = self._clock.now() - chore.after, 0
+        for _ in range(BATCHES_AT_ONCE):
+            async with self._database.unit() as unit:
+                batch = await chore.delete(unit, before, BATCH)
+            gone += batch
+            if batch < BATCH:
+                break
+        return gone

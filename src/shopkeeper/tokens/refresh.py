@@ -1,0 +1,78 @@
+"""Refresh by rotation: families of tokens in which each has one successor (RFC 9700 section 4.14.2).
+
+A token that is replaced still answers for a short while, always with its one successor, because two tabs, a lost answer
+or a retry are no thieves. Whoever presents it after that holds a copy of what its owner has given up: the family ends.
+
+The successor is kept for that while, sealed under a key derived from the token it replaced; so whoever reads the
+database finds no token in it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import KeyRing, digest
+from shopkeeper.storage.database import Unit
+from shopkeeper.tokens import store
+from shopkeeper.tokens.store import Replaced
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replaced token, presented again while it still answers."""
+
+    family: UUID
+    successor: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """A replaced token, presented when its time was over: the family is to be revoked."""
+
+    family: UUID
+
+
+class RefreshTokens:
+    """Remembers successors, and says how long a family may go on.
+
+    Args:
+        clock: the time.
+        lifespan: how long a family lives, counted from its first token, however often it is refreshed.
+        idle: how long after its own end a token may still be refreshed; for as long as its family lives when unset.
+        replay_window: how long a replaced token still answers, with its one successor.
+    """
+
+    def __init__(
+        self, *, clock: Clock, lifespan: timedelta, replay_window: timedelta, idle: timedelta | None = None
+    ) -> None:
+        if replay_window >= lifespan:
+            raise ValueError("the replay window must be shorter than the lifespan of a family")
+        self._clock = clock
+        self.lifespan = lifespan
+        self.idle = lifespan if idle is None else idle
+        self.replay_window = replay_window
+
+    def last_moment(self, *, begun_at: datetime, expires_at: datetime) -> datetime:
+        """Until when a family may be refreshed that began then, and whose present token ends then."""
+        return min(begun_at + self.lifespan, expires_at + self.idle)
+
+    async def replace(self, unit: Unit, token: str, *, successor: str, family: UUID) -> None:
+        """Keeps that a token was replaced. The caller has made sure, in this unit, that it happens once."""
+        sealed = _ring(token).seal(successor.encode(), context=family.bytes)
+        await store.add(unit, digest(token), Replaced(family, self._clock.now(), sealed))
+
+    async def recall(self, unit: Unit, token: str) -> Replay | Reuse | None:
+        """What presenting this token means, if it was replaced at some time."""
+        found = await store.get(unit, digest(token))
+        if found is None:
+            return None
+        until = found.replaced_at + self.replay_window
+        if until <= self._clock.now():
+            return Reuse(found.family)
+        return Replay(found.family, _ring(token).open(found.successor, context=found.family.bytes).decode(), until)
+
+
+def _ring(token: str) -> KeyRing:
+    return KeyRing([token], purpose="tokens/successor")

@@ -1,0 +1,51 @@
+"""The table of tokens that were replaced by a successor, and its queries."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, insert, select
+
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Moment, metadata
+
+replaced_tokens = Table(
+    "replaced_tokens",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    # A family is a session; its tokens go with it.
+    Column("family", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("replaced_at", Moment, nullable=False),
+    Column("successor", LargeBinary, nullable=False),
+    Index("ix_replaced_tokens_family", "family"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A token that has a successor, which is sealed under a key that only the token itself gives."""
+
+    family: UUID
+    replaced_at: datetime
+    successor: bytes
+
+
+async def add(unit: Unit, token_hash: bytes, replaced: Replaced) -> None:
+    """Keeps that a token was replaced."""
+    await unit.write(
+        insert(replaced_tokens).values(
+            token_hash=token_hash,
+            family=replaced.family,
+            replaced_at=replaced.replaced_at,
+            successor=replaced.successor,
+        )
+    )
+
+
+async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
+    """What became of a token; nothing where it was never replaced."""
+    columns = replaced_tokens.c
+    row = await unit.first(
+        select(columns.family, columns.replaced_at, columns.successor).where(columns.token_hash == token_hash)
+    )
+    return Replaced(row.family, row.replaced_at, row.successor) if row else None

@@ -1,0 +1,29 @@
+"""The provider `own`: identities of our own store, proven by password."""
+
+from typing import Protocol
+
+from shopkeeper.credentials.method import Proof
+from shopkeeper.identity.values import Client
+from shopkeeper.storage.database import Unit
+
+
+class PasswordCheck(Protocol):
+    """The part of the password method that needs no flow."""
+
+    async def authenticate(self, unit: Unit, *, identifier: str, password: str, client: Client) -> Proof: ...
+
+
+class OwnProvider:
+    """Proves an identity of our own store."""
+
+    name = "own"
+
+    def __init__(self, password: PasswordCheck) -> None:
+        self._password = password
+
+    async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
+        """Whose name and password these are.
+
+        Raises `InvalidCredentials`, `TooManyRequests`, `IdentityDisabled` or `Busy`.
+        """
+        return await self._password.authenticate(unit, identifier=username, password=password, client=client)

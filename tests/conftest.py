@@ -1,0 +1,157 @@
+"""What every test may ask for: a database of either kind, a cache of either kind, a clock that stands still.
+
+The servers are real and shared by all processes of a run (`pytest -n`): the first test that needs one starts it, the
+process that began the run ends it.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.cache.port import Cache
+from shopkeeper.storage.cache.redis import RedisCache
+from shopkeeper.storage.database import Database
+from tests.services.databases import drop_postgres, empty_postgres, new_postgres, new_sqlite, sqlalchemy_url
+from tests.services.postgres import start_postgres
+from tests.services.server import Server, share, stop_shared
+from tests.services.valkey import start_valkey
+
+NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Run:
+    """This test run: the folder its processes share, and the process that began it."""
+
+    folder: Path
+    owner: int
+
+
+RUN = pytest.StashKey[Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    told = getattr(config, "workerinput", None)
+    if told is None:
+        config.stash[RUN] = Run(Path(tempfile.mkdtemp(prefix="shopkeeper-tests-")), os.getpid())
+    else:
+        config.stash[RUN] = Run(Path(told["folder"]), told["owner"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    run = node.config.stash[RUN]
+    node.workerinput.update(folder=str(run.folder), owner=run.owner)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run = config.stash.get(RUN, None)
+    if run is not None and run.owner == os.getpid():
+        stop_shared(run.folder)
+        shutil.rmtree(run.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def run(pytestconfig: pytest.Config) -> Run:
+    return pytestconfig.stash[RUN]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run: Run) -> Server:
+    """One PostgreSQL for the whole run."""
+    return share(run.folder, "postgres", lambda: start_postgres(owner=run.owner))
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Server]:
+    """One Valkey for each process of the run, because channels are not kept apart by database numbers."""
+    server = start_valkey(owner=os.getpid())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sqlite_dsn(run: Run, tmp_path: Path) -> str:
+    """A fresh SQLite database with all tables, in Kratos' notation."""
+    return new_sqlite(run.folder, tmp_path)
+
+
+@pytest.fixture
+def postgres_dsn(run: Run, postgres_server: Server) -> Iterator[str]:
+    """A fresh PostgreSQL database with all tables, in Kratos' notation."""
+    dsn = new_postgres(run.folder, postgres_server)
+    yield dsn
+    drop_postgres(postgres_server, dsn)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dsn(request: pytest.FixtureRequest) -> str:
+    """A fresh database of either kind, in Kratos' notation: for tests that start a server process."""
+    name = {"sqlite": "sqlite_dsn", "postgresql": "postgres_dsn"}[request.param]
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """The same, opened."""
+    database = Database(sqlalchemy_url(dsn))
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of either kind in which there is nothing yet; SQLite's file does not even exist."""
+    if request.param == "sqlite":
+        yield f"sqlite://{tmp_path / 'new.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    dsn = empty_postgres(server)
+    yield dsn
+    drop_postgres(server, dsn)
+
+
+@pytest.fixture
+def valkey_url(valkey_server: Server) -> str:
+    """An empty Valkey."""
+    address = urlsplit(valkey_server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as line:
+        line.sendall(b"FLUSHALL\r\n")
+        assert line.recv(16) == b"+OK\r\n"
+    return valkey_server.url
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock(NOW)
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
+    """A cache of either kind, empty. Valkey goes by the machine's clock, the other by the test's."""
+    if request.param == "memory":
+        cache: Cache = MemoryCache(request.getfixturevalue("clock"))
+    else:
+        cache = RedisCache(request.getfixturevalue("valkey_url"))
+    yield cache
+    await cache.close()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared` beside the checkout, which holds the contracts."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.fail(f"The contracts are missing: put the folder 'shared' beside the checkout, at {folder}.")
+    return folder

@@ -1,0 +1,155 @@
+"""A shop to test with: an engine on a real database, and a handful of articles whose stock and prices are known."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Executable, Row, event, func, select, update
+from sqlalchemy.sql.schema import Table
+
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.embedded.demo import Catalogue, DemoCategory, DemoProduct, DemoShop, DemoVariant
+from shopkeeper.commerce.embedded.engine import EmbeddedEngine
+from shopkeeper.commerce.embedded.load import load
+from shopkeeper.commerce.embedded.store import variants
+from shopkeeper.commerce.port import Engine, Shopper, ShopperKind
+from shopkeeper.storage.database import Database
+from shopkeeper.storage.outbox import Outbox, outbox
+
+STORES = ("north", "south")
+
+PLENTY, PLENTY_TOO, FEW, SOLD_OUT, EUROS_ONLY = "PLENTY", "PLENTY-TOO", "FEW", "SOLD-OUT", "EUROS-ONLY"
+FEW_LEFT = 5
+
+
+def guest(name: str = "ann", *, store: str = "north", currency: str = "EUR") -> Shopper:
+    return Shopper(ShopperKind.GUEST, f"guest-{name}", store, currency)
+
+
+def customer(name: str = "cleo", *, store: str = "north", currency: str = "EUR") -> Shopper:
+    return Shopper(ShopperKind.CUSTOMER, f"identity-{name}", store, currency)
+
+
+def variant(sku: str, *, stock: int = 1000, name: str = "", price: Mapping[str, int] | None = None) -> DemoVariant:
+    return DemoVariant(sku=sku, name=name, price=price or {"EUR": 250, "USD": 300}, stock=stock, weight=1)
+
+
+def product(id_: str, *variants_: DemoVariant, **words: Any) -> DemoProduct:
+    told: dict[str, Any] = {
+        "name": id_.replace("-", " ").capitalize(),
+        "category": "pantry",
+        "alt": "",
+        "description": "",
+        "keywords": (),
+        "attributes": {},
+    }
+    return DemoProduct(id=id_, variants=variants_, **{**told, **words})
+
+
+def catalogue(*products: DemoProduct, categories: tuple[str, ...] = ("pantry", "kitchen")) -> Catalogue:
+    shelves = tuple(
+        DemoCategory(id=name, name=name.capitalize(), description="", cover=products[0].id) for name in categories
+    )
+    shop = DemoShop(name="A test", tagline="", welcome="", currencies=("EUR", "USD"))
+    return Catalogue(shop=shop, categories=shelves, products=products)
+
+
+ARTICLES = catalogue(
+    product("tea", variant(PLENTY, name="100 g"), variant(PLENTY_TOO, name="200 g", price={"EUR": 499, "USD": 550})),
+    product("honey", variant(FEW, stock=FEW_LEFT)),
+    product("jam", variant(SOLD_OUT, stock=0)),
+    product("stove", variant(EUROS_ONLY, price={"EUR": 99_900}), category="kitchen"),
+)
+
+
+class InUnits:
+    """A part of an engine whose every call is a unit of work of its own, as doors make it."""
+
+    def __init__(self, database: Database, part: Any) -> None:
+        self._database, self._part = database, part
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            async with self._database.unit() as unit:
+                return await getattr(self._part, name)(unit, *arguments, **named)
+
+        return call
+
+
+@dataclass
+class Stand:
+    """The shop, and ways to look behind its counter."""
+
+    database: Database
+    engine: Engine
+
+    def __post_init__(self) -> None:
+        self.carts = InUnits(self.database, self.engine.carts)
+        self.catalogue = InUnits(self.database, self.engine.catalogue)
+        self.orders = InUnits(self.database, self.engine.orders)
+        self.customers = InUnits(self.database, self.engine.customers)
+
+    async def add(
+        self, shopper: Shopper, variant_id: str = PLENTY, quantity: int = 1, cart_id: str | None = None
+    ) -> Any:
+        return await self.carts.add(shopper, cart_id=cart_id, variant_id=variant_id, quantity=quantity)
+
+    async def set_stock(self, variant_id: str, stock: int) -> None:
+        async with self.database.unit() as unit:
+            await unit.write(update(variants).where(variants.c.id == variant_id).values(stock=stock))
+
+    async def stock(self, variant_id: str, *, store: str = "north") -> int:
+        return (await self.catalogue.variants(guest(store=store), [variant_id]))[variant_id][1].stock
+
+    async def events(self, topic: str) -> list[Row[Any]]:
+        return await self.rows(select(outbox).where(outbox.c.topic == topic).order_by(outbox.c.sequence))
+
+    async def rows(self, query: Executable) -> list[Row[Any]]:
+        async with self.database.unit() as unit:
+            return list(await unit.all(query))
+
+    async def count(self, *tables: Table) -> int:
+        async with self.database.unit() as unit:
+            return sum([await unit.scalar(select(func.count()).select_from(table)) for table in tables])
+
+
+async def embedded(database: Database, clock: Clock) -> Stand:
+    async with database.unit() as unit:
+        for store in STORES:
+            await load(unit, store=store, catalogue=ARTICLES)
+    return Stand(database, EmbeddedEngine(clock, events=Outbox(clock)))
+
+
+ENGINES: Mapping[str, Callable[[Database, Clock], Awaitable[Stand]]] = {"embedded": embedded}
+"""Every engine there is: the conformance suite runs on each."""
+
+
+class Statements:
+    """Collects the statements that a database is sent while it is open."""
+
+    def __init__(self, database: Database) -> None:
+        self._engines = [database._reads.sync_engine, database._writes.sync_engine]
+        self.seen: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        for engine in self._engines:
+            event.listen(engine, "before_cursor_execute", self._note)
+        return self.seen
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._engines:
+            event.remove(engine, "before_cursor_execute", self._note)
+
+    def _note(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            self.seen.append(statement)
+
+
+def contents(cart: Any) -> dict[str, int]:
+    """What is in a cart: variant and quantity."""
+    return {line.variant_id: line.quantity for line in cart.lines}
+
+
+def report(hand_over: Any) -> dict[str, tuple[int, int, int, str]]:
+    """A hand-over's lines by variant: before, wanted, after, change."""
+    return {line.variant_id: (line.before, line.wanted, line.after, line.change.value) for line in hand_over.lines}

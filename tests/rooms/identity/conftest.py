@@ -1,0 +1,145 @@
+"""A shop's schema with everything in it, the room under test, and a record of what it reported."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.identity.schema import Schema, Schemas
+from shopkeeper.identity.service import Identities
+from shopkeeper.storage.database import Database, Unit
+from tests.services.databases import sqlalchemy_url
+
+EMAIL = {
+    "type": "string",
+    "format": "email",
+    "title": "E-Mail",
+    "minLength": 3,
+    "ory.sh/kratos": {
+        "credentials": {
+            "password": {"identifier": True},
+            "webauthn": {"identifier": True},
+            "code": {"identifier": True, "via": "email"},
+        },
+        "verification": {"via": "email"},
+        "recovery": {"via": "email"},
+    },
+}
+
+SIMPLE = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "email": EMAIL,
+                "name": {
+                    "type": "object",
+                    "properties": {
+                        "first": {"type": "string", "title": "First name"},
+                        "last": {"type": "string", "title": "Last name"},
+                    },
+                },
+            },
+            "required": ["email"],
+            "additionalProperties": False,
+        }
+    },
+}
+
+SELLER = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "definitions": {
+        "phone": {
+            "type": "string",
+            "format": "tel",
+            "title": "Telephone",
+            "ory.sh/kratos": {
+                "credentials": {"password": {"identifier": True}, "code": {"identifier": True, "via": "sms"}},
+                "verification": {"via": "sms"},
+            },
+        }
+    },
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "emails": {"type": "array", "title": "E-mail addresses", "items": EMAIL, "maxItems": 3},
+                "phone": {"$ref": "#/definitions/phone"},
+                "username": {
+                    "type": "string",
+                    "title": "User name",
+                    "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}},
+                },
+            },
+        }
+    },
+}
+
+
+@dataclass
+class Trail:
+    """An audit trail that can be read."""
+
+    entries: list[tuple[str, str, str | None, Mapping[str, Any]]] = field(default_factory=list)
+
+    async def record(
+        self,
+        unit: Unit,
+        action: str,
+        *,
+        outcome: str,
+        actor: str,
+        subject: str | None,
+        client_ip: str | None,
+        details: Mapping[str, Any] = {},
+    ) -> None:
+        assert outcome == "success"
+        self.entries.append((action, actor, subject, details))
+
+    @property
+    def actions(self) -> list[str]:
+        return [entry[0] for entry in self.entries]
+
+
+@dataclass
+class Told:
+    """A listener that remembers what it was told."""
+
+    ids: list[UUID] = field(default_factory=list)
+
+    async def __call__(self, unit: Unit, identity_id: UUID) -> None:
+        self.ids.append(identity_id)
+
+
+@pytest.fixture(scope="session")
+def schemas() -> Schemas:
+    return Schemas([Schema("default", SIMPLE), Schema("seller", SELLER)], "default")
+
+
+@pytest.fixture
+def trail() -> Trail:
+    return Trail()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def identities(schemas: Schemas, clock: StoppedClock, trail: Trail, told: Told) -> Identities:
+    return Identities(schemas, clock=clock, audit=trail, listeners=[told])
+
+
+@pytest.fixture
+async def sqlite_database(sqlite_dsn: str) -> AsyncIterator[Database]:
+    """For long tables of refusals, which no database sees anything of."""
+    database = Database(sqlalchemy_url(sqlite_dsn))
+    yield database
+    await database.close()

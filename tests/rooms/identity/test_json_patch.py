@@ -1,0 +1,106 @@
+"""RFC 6902, its own examples first (appendix A), then what an attacker adds."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shopkeeper.identity.json_patch import MOST_OPERATIONS, PatchFailed, apply, pointer
+
+EXAMPLES = json.loads(Path(__file__).with_name("rfc6902_appendix_a.json").read_text())
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["section"])
+def test_example_of_the_rfc(example: dict[str, Any]) -> None:
+    if "result" in example:
+        assert apply(example["document"], example["patch"]) == example["result"]
+    else:
+        with pytest.raises(PatchFailed):
+            apply(example["document"], example["patch"])
+
+
+class TestPointer:
+    @pytest.mark.parametrize(
+        ("text", "steps"),
+        [
+            ("", ()),
+            ("/", ("",)),
+            ("/a~1b", ("a/b",)),
+            ("/m~0n", ("m~n",)),
+            # Not "/": the tilde is decoded last (RFC 6901 section 4).
+            ("/~01", ("~1",)),
+            ("/a//b", ("a", "", "b")),
+        ],
+    )
+    def test_is_read(self, text: str, steps: tuple[str, ...]) -> None:
+        assert pointer(text) == steps
+
+    @pytest.mark.parametrize("text", ["a", "~", "/~", "/~2", None, 7, ["a"]])
+    def test_is_refused(self, text: object) -> None:
+        with pytest.raises(PatchFailed):
+            pointer(text)
+
+
+class TestPatch:
+    def test_leaves_the_document_alone(self) -> None:
+        document = {"a": [1, {"b": 2}]}
+        before = copy.deepcopy(document)
+        apply(document, [{"op": "replace", "path": "/a/1/b", "value": 3}, {"op": "remove", "path": "/a/0"}])
+        assert document == before
+
+    def test_two_copies_are_two(self) -> None:
+        patch = [
+            {"op": "copy", "from": "/a", "path": "/b"},
+            {"op": "add", "path": "/b/x", "value": 1},
+        ]
+        assert apply({"a": {}}, patch) == {"a": {}, "b": {"x": 1}}
+
+    @pytest.mark.parametrize(
+        ("document", "operation"),
+        [
+            ({}, {"op": "teapot", "path": "/a"}),
+            ({}, {"op": ["add"], "path": "/a", "value": 1}),
+            ({}, {"path": "/a", "value": 1}),
+            ({}, {"op": "add", "path": "/a"}),
+            ({}, {"op": "add", "value": 1}),
+            ({"a": 1}, {"op": "copy", "path": "/b"}),
+            ({"a": 1}, {"op": "replace", "path": "/b", "value": 1}),
+            ({"a": 1}, {"op": "remove", "path": ""}),
+            ({"a": 1}, {"op": "add", "path": "/a/b", "value": 1}),
+            ({"a": [1]}, {"op": "add", "path": "/a/2", "value": 1}),
+            ({"a": [1]}, {"op": "add", "path": "/a/01", "value": 1}),
+            ({"a": [1]}, {"op": "add", "path": "/a/-1", "value": 1}),
+            ({"a": [1]}, {"op": "remove", "path": "/a/-"}),
+            ({"a": [1]}, {"op": "remove", "path": "/a/" + "9" * 5000}),
+            ({"a": [1]}, {"op": "remove", "path": "/a/١"}),
+            ({"a": {"b": 1}}, {"op": "move", "from": "/a", "path": "/a/b"}),
+            ({"a": 1}, {"op": "test", "path": "/a", "value": True}),
+            ({"a": [0]}, {"op": "test", "path": "/a", "value": [False]}),
+            ({"a": 1}, {"op": "test", "path": "/a", "value": "1"}),
+        ],
+    )
+    def test_is_refused(self, document: dict[str, Any], operation: dict[str, Any]) -> None:
+        with pytest.raises(PatchFailed):
+            apply(document, [operation])
+
+    def test_a_number_is_the_same_number(self) -> None:
+        document = {"a": {"b": [1, None]}}
+        assert apply(document, [{"op": "test", "path": "/a", "value": {"b": [1.0, None]}}]) == document
+
+    def test_moving_to_the_same_place_changes_nothing(self) -> None:
+        assert apply({"a": 1}, [{"op": "move", "from": "/a", "path": "/a"}]) == {"a": 1}
+
+    def test_the_refusal_names_the_operation(self) -> None:
+        with pytest.raises(PatchFailed, match="Operation 1 "):
+            apply({"a": 1}, [{"op": "test", "path": "/a", "value": 1}, {"op": "remove", "path": "/b"}])
+
+    def test_doubling_by_copies_ends_early(self) -> None:
+        doubling = [{"op": "copy", "from": "/a", "path": f"/a/{i}"} for i in range(40)]
+        with pytest.raises(PatchFailed, match="copies too much"):
+            apply({"a": {"x": 1}}, doubling)
+
+    def test_too_many_operations_are_refused(self) -> None:
+        with pytest.raises(PatchFailed):
+            apply({"a": 1}, [{"op": "test", "path": "/a", "value": 1}] * (MOST_OPERATIONS + 1))

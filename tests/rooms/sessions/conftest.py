@@ -1,0 +1,188 @@
+"""People with accounts, and processes that keep their sessions."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from shopkeeper.clock import Clock, StoppedClock
+from shopkeeper.crypto import new_id
+from shopkeeper.identity import store as identity_store
+from shopkeeper.identity.schema import Schema, Schemas
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import (
+    Aal,
+    AddressStatus,
+    Client,
+    Credential,
+    Identity,
+    RecoveryAddress,
+    State,
+    VerifiableAddress,
+    Via,
+)
+from shopkeeper.sessions.refresh import Started
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.audit import Audit, AuditEvent
+from shopkeeper.storage.cache.port import Cache
+from shopkeeper.storage.database import Database
+from shopkeeper.tokens.refresh import RefreshTokens
+
+LIFESPAN = timedelta(hours=24)
+WINDOW = timedelta(seconds=10)
+FAMILY = timedelta(days=30)
+IDLE = timedelta(days=7)
+SECRETS = ["a secret of the shop", "the one before it"]
+AUDIT_KEY = b"a key for addresses, of 32 bytes"
+CLIENT = Client(ip="203.0.113.7", user_agent="Browser/1.0", port=50123)
+
+_numbers = itertools.count(1)
+
+
+def person(now: datetime, **changes: Any) -> Identity:
+    """An account with an address, and a password that must never leave the house."""
+    email = f"ada{next(_numbers)}@example.org"
+    fields = {
+        "id": new_id(),
+        "schema_id": "default",
+        "state": State.ACTIVE,
+        "state_changed_at": now,
+        "traits": {"email": email},
+        "metadata_public": None,
+        "metadata_admin": {"note": "for operators only"},
+        "external_id": None,
+        "verifiable_addresses": (
+            VerifiableAddress(new_id(), email, Via.EMAIL, False, AddressStatus.SENT, None, now, now),
+        ),
+        "recovery_addresses": (RecoveryAddress(new_id(), email, Via.EMAIL, now, now),),
+        "created_at": now,
+        "updated_at": now,
+        "credentials": {"password": Credential("password", (email,), {"hashed_password": "$argon2id$…"}, 0, now, now)},
+    }
+    return Identity(**{**fields, **changes})
+
+
+async def enrol(database: Database, clock: Clock, **changes: Any) -> Identity:
+    """An account that is in the database."""
+    identity = person(clock.now(), **changes)
+    async with database.unit() as unit:
+        await identity_store.insert_identity(unit, identity)
+    return identity
+
+
+def rendered(session: Session) -> bytes:
+    """An answer to whoami, as far as these tests look at it."""
+    return msgspec.json.encode({"id": session.id, "expires_at": session.expires_at, "traits": session.identity.traits})
+
+
+class CountingIdentities(Identities):
+    """Tells how often an identity was read, and so how often a session was not answered from memory."""
+
+    reads = 0
+
+    async def get(self, *args: Any, **options: Any) -> Identity | None:
+        self.reads += 1
+        return await super().get(*args, **options)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the server, as far as sessions go."""
+
+    sessions: Sessions
+    identities: CountingIdentities
+    refresh: RefreshTokens | None
+
+
+def process(
+    database: Database,
+    cache: Cache,
+    clock: Clock,
+    *,
+    refresh: bool = True,
+    earliest_extend: timedelta | None = None,
+    entries: int = 100,
+) -> Process:
+    listeners: list[Callable[..., Awaitable[None]]] = []
+    identities = CountingIdentities(
+        Schemas([Schema("default", {"type": "object", "properties": {"traits": {"type": "object"}}})], "default"),
+        clock=clock,
+        listeners=listeners,
+    )
+    tokens = RefreshTokens(clock=clock, lifespan=FAMILY, replay_window=WINDOW, idle=IDLE) if refresh else None
+    sessions = Sessions(
+        identities,
+        database,
+        cache=cache,
+        clock=clock,
+        lifespan=LIFESPAN,
+        earliest_extend=earliest_extend,
+        audit=Audit(clock, key=AUDIT_KEY),
+        render=rendered,
+        logout_secrets=SECRETS,
+        refresh=tokens,
+        entries=entries,
+    )
+    listeners.append(sessions.invalidate_identity)
+    return Process(sessions, identities, tokens)
+
+
+async def sign_in(
+    database: Database, sessions: Sessions, identity: Identity, *, store: str | None = "fruit", **options: Any
+) -> Started:
+    """A session of somebody who has given their password."""
+    async with database.unit() as unit:
+        return await sessions.start(
+            unit, identity, method="password", aal=Aal.AAL1, client=CLIENT, store=store, **options
+        )
+
+
+async def change(database: Database, act: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+    """Does one thing in a unit of work of its own."""
+    async with database.unit() as unit:
+        return await act(unit, *args, **options)
+
+
+class Undone(Exception):
+    """Something after it broke. Carries what it had given."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__("undone")
+        self.given = given
+
+
+async def undo(database: Database, act: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> None:
+    """Does one thing in a unit of work that is rolled back."""
+    async with database.unit() as unit:
+        raise Undone(await act(unit, *args, **options))
+
+
+async def audited(database: Database, clock: Clock, **wanted: str) -> list[AuditEvent]:
+    """What was written down, the oldest first."""
+    async with database.unit() as unit:
+        return list(reversed(await Audit(clock, key=AUDIT_KEY).events(unit, **wanted)))
+
+
+async def answers(sessions: Sessions, tokens: Sequence[str]) -> list[bool]:
+    """Which of the tokens are good."""
+    return [await sessions.resolve(token) is not None for token in tokens]
+
+
+@pytest.fixture
+async def one(database: Database, cache: Cache, clock: StoppedClock) -> AsyncIterator[Process]:
+    """A process that listens."""
+    one = process(database, cache, clock)
+    await one.sessions.listen()
+    yield one
+    await one.sessions.close()
+
+
+@pytest.fixture
+async def ada(database: Database, clock: StoppedClock) -> Identity:
+    """Somebody with an account."""
+    return await enrol(database, clock)

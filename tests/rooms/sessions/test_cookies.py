@@ -1,0 +1,174 @@
+"""Cookies: the exact lines that browsers get, what is read from their headers, and the anti-CSRF value."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shopkeeper.crypto import mask
+from shopkeeper.sessions.cookies import (
+    CookiePolicy,
+    cookies_in,
+    csrf_matches,
+    csrf_token_in,
+    new_csrf_token,
+)
+from tests.conftest import NOW
+
+BASE = "http://127.0.0.1:4433/"
+PLAIN = CookiePolicy(base_url=BASE, secure=False)
+TOKEN = "shk_st_" + "t" * 43
+CSRF = "csrf_token_" + hashlib.sha256(BASE.encode()).hexdigest()
+
+
+class TestLines:
+    def test_the_session(self) -> None:
+        line = PLAIN.session_line(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
+        assert line == (
+            f"ory_kratos_session={TOKEN}; Path=/; Expires=Sun, 15 Mar 2026 15:09:26 GMT; Max-Age=86400; "
+            "HttpOnly; SameSite=Lax"
+        )
+
+    def test_the_session_for_this_window_only(self) -> None:
+        policy = CookiePolicy(base_url=BASE, persistent=False)
+        line = policy.session_line(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
+        assert line == f"ory_kratos_session={TOKEN}; Path=/; HttpOnly; Secure; SameSite=Lax"
+
+    def test_the_session_taken_away(self) -> None:
+        assert PLAIN.session_cleared() == (
+            "ory_kratos_session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; SameSite=Lax"
+        )
+
+    def test_the_anti_csrf_value_is_named_after_the_address_and_lives_a_year(self) -> None:
+        line = PLAIN.csrf_line(b"\x00" * 32)
+        assert line == f"{CSRF}={'A' * 43}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+        assert PLAIN.csrf_name == CSRF
+
+    def test_the_visit_is_lax_whatever_the_others_are(self) -> None:
+        policy = CookiePolicy(base_url=BASE, same_site="None")
+        line = policy.visit_line("e30..a.b.c", expires_at=NOW + timedelta(minutes=1), now=NOW)
+        assert line == "shopkeeper_visit=e30..a.b.c; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
+        assert policy.visit_cleared().endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
+        assert policy.session_cleared().endswith("SameSite=None")
+
+    def test_domain_path_and_name_are_configurable(self) -> None:
+        policy = CookiePolicy(base_url=BASE, domain="shop.example", path="/id", same_site="Strict", session_name="who")
+        assert policy.session_cleared().startswith("who=; Path=/id; Domain=shop.example; ")
+        assert policy.session_cleared().endswith("; Secure; SameSite=Strict")
+
+    @pytest.mark.parametrize("value", ["a;b", "a\r\nSet-Cookie: b=c", "a b", "ü", 'a"', "a,b", "a\x00"])
+    def test_nothing_gets_in_that_ends_a_value(self, value: str) -> None:
+        with pytest.raises(ValueError, match="cookie value"):
+            PLAIN.session_line(value, expires_at=NOW, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"session_name": "a b"},
+        {"session_name": ""},
+        {"path": "id"},
+        {"path": "/;Domain=evil.example"},
+        {"domain": "a;b"},
+        {"domain": "shop.example\n"},
+        {"same_site": "None", "secure": False},
+        {"session_name": "__Secure-s", "secure": False},
+        {"session_name": "__Host-s", "domain": "shop.example"},
+        {"session_name": "__Host-s", "path": "/id"},
+    ],
+    ids=json.dumps,
+)
+def test_a_policy_that_no_browser_accepts_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="cookie"):
+        CookiePolicy(base_url=BASE, **settings)
+
+
+def recorded_cookies(shared: Path) -> dict[tuple[str, str], Sequence[str]]:
+    """The attributes of every cookie in the recorded HTML conversation, by its name and what was done with it."""
+    path = shared / "contracts/kratos/conversations/recorded/base/html.json"
+    exchanges = json.loads(path.read_text())
+    cookies = [cookie for exchange in exchanges for cookie in exchange["response"]["cookies"]]
+    return {(name, done): attributes for name, attributes, done in cookies}
+
+
+@pytest.mark.parametrize(
+    ("name", "done", "line"),
+    [
+        ("ory_kratos_session", "set", PLAIN.session_line(TOKEN, expires_at=NOW + timedelta(1), now=NOW)),
+        ("ory_kratos_session", "cleared", PLAIN.session_cleared()),
+        ("csrf_token_<base-url-hash>", "set", PLAIN.csrf_line(bytes(32))),
+    ],
+)
+def test_attributes_are_those_that_kratos_sends(shared: Path, name: str, done: str, line: str) -> None:
+    attributes = [re.sub(r"^(Expires|Max-Age)=.*", r"\1", part) for part in line.split("; ")[1:]]
+    assert sorted(attributes) == recorded_cookies(shared)[name, done]
+
+
+class TestReading:
+    @pytest.mark.parametrize(
+        ("headers", "cookies"),
+        [
+            ([], {}),
+            ([""], {}),
+            (["a=1; b=2"], {"a": "1", "b": "2"}),
+            (["a=1;b=2;"], {"a": "1", "b": "2"}),
+            (["a=1", "b=2"], {"a": "1", "b": "2"}),  # HTTP/2 may split the header
+            (["a=x=y"], {"a": "x=y"}),
+            (["a="], {"a": ""}),
+            (["a=1; a=1"], {"a": "1"}),
+            (["a=1; a=2; b=3"], {"b": "3"}),  # one of them was planted, and there is no telling which
+            (["a=1; a=2; a=1"], {}),
+            (["a=1", "a=2"], {}),
+            (["A=1; a=2"], {"A": "1", "a": "2"}),
+            (["a; =1; b c=1; a b=2; c=d e; d=\x00; ü=1; e=ü"], {}),
+        ],
+    )
+    def test_of_cookie_headers(self, headers: list[str], cookies: dict[str, str]) -> None:
+        assert cookies_in(headers) == cookies
+
+    @given(st.lists(st.text()))
+    def test_of_anything_never_fails(self, headers: list[str]) -> None:
+        assert all("=" not in name and ";" not in value for name, value in cookies_in(headers).items())
+
+    @given(st.binary(min_size=32, max_size=32))
+    def test_gives_back_what_a_line_has_set(self, token: bytes) -> None:
+        found = cookies_in([PLAIN.csrf_line(token).split(";")[0]])
+        assert csrf_token_in(found[CSRF]) == token
+
+
+class TestCsrf:
+    def test_a_form_of_the_same_browser_matches(self) -> None:
+        token = new_csrf_token()
+        cookie = cookies_in([PLAIN.csrf_line(token)])[CSRF]
+        assert csrf_matches(cookie, mask(token))
+        assert csrf_matches(cookie, mask(token))
+
+    def test_values_are_fresh(self) -> None:
+        assert len({new_csrf_token() for _ in range(50)}) == 50
+
+    @given(cookie=st.none() | st.text() | st.binary().map(lambda raw: raw.hex()), masked=st.none() | st.text())
+    def test_nothing_else_matches(self, cookie: str | None, masked: str | None) -> None:
+        assert not csrf_matches(cookie, masked)
+
+    @pytest.mark.parametrize(
+        "token", [b"", bytes(31), bytes(33), b"\x01" * 32], ids=["none", "short", "long", "foreign"]
+    )
+    def test_a_short_or_foreign_token_does_not_match(self, token: bytes) -> None:
+        assert not csrf_matches("A" * 43, mask(token))
+
+    def test_a_missing_token_does_not_match(self) -> None:
+        assert not csrf_matches("A" * 43, "")
+        assert not csrf_matches("A" * 43, None)
+
+    @pytest.mark.parametrize("cookie", [None, "", "A" * 42, "A" * 44, "A" * 42 + "B", "A" * 43 + "=", "=" * 4])
+    def test_a_missing_or_respelled_cookie_does_not_match(self, cookie: str | None) -> None:
+        assert not csrf_matches(cookie, mask(bytes(32)))
+        assert not csrf_matches(cookie, mask(b""))
+        assert not csrf_matches(cookie, "")

@@ -1,0 +1,113 @@
+"""What stops a start, and what is only told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.settings import Finding, describe, findings, load
+
+Write = Callable[..., Path]
+SOUND = """
+dsn: postgres://shop:0f9c@db.example.org/shop?sslmode=verify-full
+serve: {public: {base_url: 'https://account.example.org/'}, admin: {base_url: 'https://admin.example.org/'}}
+secrets:
+  default: [5f2c9a7be01d4486a3f17c2e9b60d85a]
+  cipher: [c41e7d90ab3f4625981d0be6f72a53cc]
+admin: {api_keys: [8be1f04c7a2d4f6e93b5c8d1a07e624f]}
+courier: {smtp: {connection_uri: 'smtps://shop:0f9c@mail.example.org:465/'}}
+cache: {url: 'redis://cache.example.org/0'}
+"""
+CORS = "serve: {{public: {{cors: {{enabled: true, allowed_origins: [{}]}}}}}}"
+
+
+def found(*files: Path, dev: bool = False) -> list[Finding]:
+    return findings(load(files, {}, dev=dev, demo=False))
+
+
+def test_a_sound_configuration_has_none(write: Write) -> None:
+    assert found(write(SOUND)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "path"),
+    [
+        ("secrets: {default: []}", "error", "secrets.default"),
+        ("secrets: {default: []}", "error", "secrets.cookie"),
+        ("secrets: {cipher: []}", "error", "secrets.cipher"),
+        ("secrets: {default: [f00f1e2d3c]}", "error", "secrets.default[0]"),
+        ("secrets: {cipher: [c41e7d90ab3f4625981d0be6f72a53c]}", "error", "secrets.cipher[0]"),
+        ("secrets: {default: [PLEASE-CHANGE-ME-I-AM-VERY-INSECURE]}", "error", "secrets.default[0]"),
+        ("secrets: {cipher: [32-LONG-SECRET-NOT-SECURE-AT-ALL]}", "error", "secrets.cipher[0]"),
+        ("secrets: {default: [a-secret-of-some-length-000000001]}", "error", "secrets.default[0]"),
+        ("secrets: {cookie: [abababababababababababababababab]}", "error", "secrets.cookie[0]"),
+        ("admin: {api_keys: []}", "error", "admin.api_keys"),
+        (CORS.format("'*'"), "error", "serve.public.cors.allowed_origins[0]"),
+        (CORS.format("'https://*'"), "error", "serve.public.cors.allowed_origins[0]"),
+        (CORS.format(""), "warning", "serve.public.cors.allowed_origins"),
+        ("selfservice: {allowed_return_urls: ['https://*/']}", "error", "selfservice.allowed_return_urls[0]"),
+        ("serve: {public: {base_url: 'http://account.example.org/'}}", "warning", "serve.public.base_url"),
+        ("serve: {admin: {base_url: 'http://10.0.0.7:4434/'}}", "warning", "serve.admin.base_url"),
+        ("cache: {url: memory}\nhttp: {workers: 2}", "error", "cache.url"),
+        ("dsn: memory", "error", "dsn"),
+        ("hashers: {argon2: {memory: 1MiB}}", "warning", "hashers.argon2"),
+        ("security: {account_enumeration: {mitigate: false}}", "warning", "security.account_enumeration.mitigate"),
+        ("clients: {http: {disallow_private_ip_ranges: false}}", "warning", "clients.http.disallow_private_ip_ranges"),
+        ("cookies: {same_site: None, secure: false}", "warning", "cookies.same_site"),
+        ("selfservice: {methods: {totp: {enabled: true}}}", "warning", "selfservice.methods.totp"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_found_and_with_dev_is_only_a_notice(write: Write, text: str, level: str, path: str) -> None:
+    file, over = write(SOUND), write(text, name="over.yml")
+    finding = next(finding for finding in found(file, over) if finding.path == path)
+    assert finding.level == level
+    assert finding.sentence.endswith(".")
+    assert {finding.level for finding in found(file, over, dev=True)} <= {"notice"}
+
+
+def test_mails_that_reach_nobody_are_an_error(write: Write) -> None:
+    sound = "\n".join(line for line in SOUND.splitlines() if not line.startswith("courier:"))
+    assert [(finding.level, finding.path) for finding in found(write(sound))] == [
+        ("error", "courier.smtp.connection_uri")
+    ]
+
+
+def test_one_host_with_credentials_may_have_a_wildcard_part(write: Write) -> None:
+    assert found(write(SOUND), write(CORS.format("'https://*.example.org'"), name="over.yml")) == []
+
+
+def test_several_workers_with_a_database_in_memory_are_refused(write: Write) -> None:
+    told = found(write(SOUND), write("dsn: memory\nhttp: {workers: 2}", name="over.yml"))
+    assert [finding.path for finding in told if finding.level == "error"] == ["dsn", "dsn"]
+
+
+def test_dev_tells_of_an_open_admin_api(write: Write) -> None:
+    told = found(write("serve: {admin: {host: 0.0.0.0}}"), dev=True)
+    assert any(finding.path == "serve.admin.host" for finding in told)
+
+
+def test_errors_come_first(write: Write) -> None:
+    levels = [finding.level for finding in found(write("security: {account_enumeration: {mitigate: false}}"))]
+    assert levels == sorted(levels, key=["error", "warning", "notice"].index)
+    assert {"error", "warning"} <= set(levels)
+
+
+def test_no_finding_repeats_a_secret(write: Write) -> None:
+    told = found(write("secrets: {default: [password-hunter2], cipher: [hunter2]}"))
+    assert "hunter2" not in " ".join(finding.sentence for finding in told)
+
+
+class TestDescription:
+    def test_it_shows_values_and_masks_secrets(self, write: Write) -> None:
+        shown = dict(describe(load([write(SOUND)], {}, dev=False, demo=False)))
+        assert shown["dsn"] == "postgresql+asyncpg://shop:***@db.example.org/shop"
+        assert shown["secrets.default"] == shown["admin.api_keys"] == "(1 set)"
+        assert shown["courier.smtp.connection_uri"] == shown["cache.url"] == "(set)"
+        assert shown["secrets.cookie"] == "(not set)"
+        assert (shown["session.lifespan"], shown["hashers.argon2.memory"]) == ("24h", "19MB")
+        assert "0f9c" not in " ".join(shown.values())
+
+    def test_the_configuration_of_a_hook_is_not_shown(self, write: Write) -> None:
+        hook = "{hook: web_hook, config: {url: 'https://h.example', auth: {config: {value: hunter2}}}}"
+        file = write(f"selfservice: {{flows: {{login: {{after: {{hooks: [{hook}]}}}}}}}}")
+        assert "hunter2" not in str(list(describe(load([file], {}, dev=True, demo=False))))

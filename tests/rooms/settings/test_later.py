@@ -1,0 +1,93 @@
+"""Kratos' keys whose feature is still to come: accepted, and told of only when somebody counts on them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.settings import Finding, known_keys, load
+from shopkeeper.settings.later import HOOKS_LATER, LATER
+from shopkeeper.settings.selfservice import LoginHook, RegistrationHook
+
+Write = Callable[..., Path]
+
+
+def waiting(*files: Path, **environ: str) -> list[Finding]:
+    return load(files, environ, dev=True, demo=False).not_in_effect()
+
+
+def test_nothing_set_nothing_told() -> None:
+    assert waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
+        ("selfservice: {methods: {code: {passwordless_enabled: true}}}", "selfservice.methods.code"),
+        ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
+        ("selfservice: {flows: {recovery: {enabled: true}}}", "selfservice.flows.recovery"),
+        ("selfservice: {flows: {settings: {required_aal: aal1}}}", "selfservice.flows.settings"),
+        ("selfservice: {flows: {login: {before: {hooks: [{hook: web_hook}]}}}}", "selfservice.flows.login.before"),
+        (
+            "selfservice: {flows: {login: {after: {hooks: [{hook: web_hook}]}}}}",
+            "selfservice.flows.login.after.hooks[0]",
+        ),
+        ("hashers: {algorithm: bcrypt}", "hashers.algorithm"),
+        ("courier: {channels: [{id: sms}]}", "courier.channels"),
+        ("oauth2_provider: {url: 'http://hydra:4445'}", "oauth2_provider"),
+        ("session: {whoami: {tokenizer: {templates: {a: {jwks_url: x}}}}}", "session.whoami.tokenizer"),
+        ("serve: {public: {tls: {cert: {path: a.pem}}}}", "serve.public.tls"),
+        ("tracing: {provider: otel, providers: {otlp: {server_url: x}}}", "tracing"),
+        ("expose-metrics-port: 4000", "expose-metrics-port"),
+        ("feature_flags: {faster_session_extend: true}", "feature_flags.faster_session_extend"),
+    ],
+)
+def test_what_is_set_is_named(write: Write, text: str, path: str) -> None:
+    (finding,) = waiting(write(text))
+    assert finding.path == path
+    assert "is not in effect yet" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "selfservice: {methods: {link: {enabled: false}, totp: {enabled: false, config: {issuer: x}}}}",
+        "selfservice: {flows: {login: {after: {password: {hooks: [{hook: revoke_active_sessions}]}}}}}",
+        "selfservice: {flows: {registration: {after: {password: {hooks: [{hook: session}]}}}}}",
+        "hashers: {algorithm: argon2}",
+        "courier: {delivery_strategy: smtp}",
+        "feature_flags: {cacheable_sessions: false}",
+        "session: {whoami: {required_aal: aal1}}",
+    ],
+)
+def test_what_is_off_or_what_we_do_anyway_is_not(write: Write, text: str) -> None:
+    assert waiting(write(text)) == []
+
+
+def test_the_environment_counts_as_well() -> None:
+    assert [finding.path for finding in waiting(SELFSERVICE_METHODS_TOTP_ENABLED="true")] == [
+        "selfservice.methods.totp"
+    ]
+    assert waiting(SELFSERVICE_METHODS_TOTP_ENABLED="false") == []
+
+
+def test_a_client_secret_may_come_from_a_file(folder: Path) -> None:
+    (folder / "secret").write_text("hunter2\n")
+    environ = {
+        "SELFSERVICE_METHODS_OIDC_ENABLED": "true",
+        "SELFSERVICE_METHODS_OIDC_CONFIG_PROVIDERS_0_CLIENT_SECRET_FILE": str(folder / "secret"),
+    }
+    (finding,) = waiting(**environ)
+    assert "hunter2" not in finding.sentence
+
+
+def test_the_table_names_no_key_that_is_in_effect() -> None:
+    in_effect = {key.path for key in known_keys() if key.later is None}
+    assert in_effect.isdisjoint(path.removesuffix(".*") for later in LATER for path in later.paths())
+
+
+def test_every_waiting_hook_is_a_hook() -> None:
+    names = {name for hook in (LoginHook, RegistrationHook) for name in hook.model_fields["hook"].annotation.__args__}
+    assert names - HOOKS_LATER.keys() == {"session", "revoke_active_sessions"}
+    assert HOOKS_LATER.keys() <= names

@@ -1,0 +1,512 @@
+"""The promises of the outbox, on both databases."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from shopkeeper.clock import StoppedClock, SystemClock
+from shopkeeper.errors import NotFound
+from shopkeeper.storage.database import Database
+from shopkeeper.storage.outbox import Event, Handler, Outbox, OutboxWorker
+from tests.services.databases import sqlalchemy_url
+
+LEASE = timedelta(minutes=1)
+PAUSE = timedelta(seconds=8)
+DROP_THE_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+Work = Callable[..., OutboxWorker]
+
+
+class Post:
+    """A handler that remembers what it delivered, and fails as often as it is told to."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.events: list[Event] = []
+        self.failures = failures
+
+    async def __call__(self, event: Event) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the post office is closed")
+        self.events.append(event)
+
+    @property
+    def numbers(self) -> list[int]:
+        return [event.payload["number"] for event in self.events]
+
+
+@pytest.fixture
+def outbox(clock: StoppedClock) -> Outbox:
+    return Outbox(clock)
+
+
+@pytest.fixture
+def work(database: Database, clock: StoppedClock) -> Work:
+    def make(handlers: Mapping[str, Handler] | Handler, **options: object) -> OutboxWorker:
+        table = handlers if isinstance(handlers, Mapping) else {"mail": handlers}
+        options = {"clock": clock, "random": lambda: 1.0, "lease": LEASE, "pause": PAUSE, "max_attempts": 3, **options}
+        return OutboxWorker(database, table, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+async def put(database: Database, outbox: Outbox, *numbers: int, key: str = "ada", topic: str = "mail") -> list[UUID]:
+    ids = []
+    for number in numbers:
+        async with database.unit() as unit:
+            ids.append(await outbox.add(unit, topic, key=key, payload={"number": number}))
+    return ids
+
+
+async def drain(worker: OutboxWorker) -> None:
+    while await worker.run_once():
+        pass
+
+
+class TestWriting:
+    async def test_an_event_is_delivered_as_it_was_written(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        payload = {"text": "žluťoučký", "list": [1, None, True, {"deep": 1.5}]}
+        async with database.unit() as unit:
+            event_id = await outbox.add(unit, "mail", key="ada", payload=payload)
+        post = Post()
+        assert await work(post).run_once() == 1
+        assert post.events == [Event(event_id, "mail", "ada", payload, 1, clock.now())]
+
+    async def test_an_event_of_a_unit_that_rolled_back_does_not_exist(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        with suppress(LookupError):
+            async with database.unit() as unit:
+                await outbox.add(unit, "mail", key="ada", payload={"number": 1})
+                raise LookupError
+        assert await work(Post()).run_once() == 0
+
+    async def test_a_delivered_event_is_not_delivered_again(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1)
+        post = Post()
+        await drain(work(post))
+        clock.advance(days=1)
+        assert await work(post).run_once() == 0
+        assert post.numbers == [1]
+
+    async def test_who_waits_in_this_process_is_woken_after_the_commit_and_not_after_a_rollback(
+        self, database: Database, outbox: Outbox
+    ) -> None:
+        woken: list[bool] = []
+        outbox.wakes(lambda: woken.append(True))
+        with suppress(LookupError):
+            async with database.unit() as unit:
+                await outbox.add(unit, "mail", key="ada", payload={})
+                raise LookupError
+        assert not woken
+        async with database.unit() as unit:
+            await outbox.add(unit, "mail", key="ada", payload={})
+            assert not woken
+        assert woken == [True]
+
+
+class TestOrder:
+    async def test_events_of_a_key_come_in_order_one_at_a_time(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, *range(5))
+        post, batches = Post(), []
+        worker = work(post)
+        while taken := await worker.run_once():
+            batches.append(taken)
+        assert post.numbers == [0, 1, 2, 3, 4]
+        assert batches == [1, 1, 1, 1, 1]
+
+    async def test_keys_do_not_wait_for_each_other(self, database: Database, outbox: Outbox, work: Work) -> None:
+        await put(database, outbox, 1, 2, key="ada")
+        await put(database, outbox, 10, key="grace")
+        post = Post(failures=1)
+        assert await work(post).run_once() == 2
+        assert post.numbers == [10]
+
+    async def test_a_failure_holds_up_its_key_until_it_is_tried_again(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1, 2)
+        post = Post(failures=1)
+        worker = work(post)
+        assert await worker.run_once() == 1
+        assert await worker.run_once() == 0
+        clock.advance(seconds=8)
+        await drain(worker)
+        assert post.numbers == [1, 2]
+
+    async def test_a_topic_without_a_handler_is_left_to_other_workers(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, 1, topic="push")
+        assert await work(Post()).run_once() == 0
+        push = Post()
+        assert await work({"push": push}).run_once() == 1
+        assert push.numbers == [1]
+
+
+class TestFailing:
+    async def test_pauses_double_and_have_jitter(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1)
+        post = Post(failures=4)
+        worker = work(post, random=lambda: 0.0, max_attempts=10)
+        for seconds in (4, 8, 16, 32):  # random gives nothing, so half of 8, 16, 32 and 64
+            assert await worker.run_once() == 1
+            clock.advance(seconds=seconds - 0.001)
+            assert await worker.run_once() == 0
+            clock.advance(seconds=0.001)
+        assert await worker.run_once() == 1
+        assert post.numbers == [1]
+        assert post.events[0].attempt == 5
+
+    async def test_no_pause_is_longer_than_the_longest(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1)
+        worker = work(Post(failures=100), max_attempts=100, longest_pause=timedelta(minutes=1))
+        for _ in range(50):
+            assert await worker.run_once() == 1
+            clock.advance(minutes=1)
+
+    async def test_after_the_last_attempt_it_is_a_dead_letter_and_its_key_goes_on(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        ids = await put(database, outbox, 1, 2)
+        post = Post(failures=3)
+        for _ in range(3):
+            await work(post).run_once()
+            clock.advance(hours=1)
+        await drain(work(post))
+        assert post.numbers == [2]
+        async with database.unit() as unit:
+            (letter,) = await outbox.dead(unit)
+        assert letter.event.id == ids[0]
+        assert letter.event.attempt == 3
+        assert letter.died_at == clock.now() - timedelta(hours=1)
+        assert letter.last_error == "ConnectionError: the post office is closed"
+
+    async def test_a_dead_letter_replayed_comes_under_its_id_at_the_end_of_its_key(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        (first, *_) = await put(database, outbox, 1)
+        await work(Post(failures=1), max_attempts=1).run_once()
+        await put(database, outbox, 2)
+        async with database.unit() as unit:
+            await outbox.replay(unit, first)
+            assert await outbox.dead(unit) == []
+        post = Post()
+        await drain(work(post))
+        assert post.numbers == [2, 1]
+        assert post.events[1].id == first
+        assert post.events[1].attempt == 1
+
+    async def test_only_a_dead_letter_can_be_replayed(self, database: Database, outbox: Outbox) -> None:
+        (waiting,) = await put(database, outbox, 1)
+        for event_id in (waiting, uuid4()):
+            with pytest.raises(NotFound):
+                async with database.unit() as unit:
+                    await outbox.replay(unit, event_id)
+
+    async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, 1)
+        cancelled: list[bool] = []
+
+        async def hang(event: Event) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(True)
+                raise
+
+        assert await work(hang, lease=timedelta(milliseconds=20), max_attempts=1).run_once() == 1
+        assert cancelled == [True]
+        async with database.unit() as unit:
+            assert [letter.last_error for letter in await outbox.dead(unit)] == ["TimeoutError: "]
+
+    async def test_a_long_complaint_is_cut(self, database: Database, outbox: Outbox, work: Work) -> None:
+        await put(database, outbox, 1)
+
+        async def complain(event: Event) -> None:
+            raise ValueError("x" * 10_000)
+
+        await work(complain, max_attempts=1).run_once()
+        async with database.unit() as unit:
+            assert [len(letter.last_error) for letter in await outbox.dead(unit)] == [500]
+
+
+class TestLeases:
+    async def test_what_one_worker_has_no_other_takes(self, database: Database, outbox: Outbox, work: Work) -> None:
+        await put(database, outbox, 1)
+        begun, finish = asyncio.Event(), asyncio.Event()
+
+        async def slow(event: Event) -> None:
+            begun.set()
+            await finish.wait()
+
+        task = asyncio.create_task(work(slow).run_once())
+        await begun.wait()
+        assert await work(Post()).run_once() == 0
+        finish.set()
+        assert await task == 1
+
+    async def test_a_worker_stopped_in_good_order_gives_back_what_it_had_begun(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, 1)
+        begun = asyncio.Event()
+
+        async def slow(event: Event) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(work(slow).run())
+        await begun.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        post = Post()
+        await drain(work(post))
+        assert [event.attempt for event in post.events] == [1]
+
+    async def test_an_outcome_that_comes_after_the_lease_has_passed_on_changes_nothing(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1)
+        begun, finish = asyncio.Event(), asyncio.Event()
+
+        async def slow(event: Event) -> None:
+            begun.set()
+            await finish.wait()
+            raise ConnectionError
+
+        late = asyncio.create_task(work(slow, max_attempts=1).run_once())
+        await begun.wait()
+        clock.advance(seconds=60)
+        post = Post()
+        assert await work(post).run_once() == 1
+        finish.set()
+        await late
+        async with database.unit() as unit:
+            assert await outbox.dead(unit) == []
+        assert [event.attempt for event in post.events] == [2]
+
+    async def test_the_event_of_a_killed_worker_comes_again_after_its_lease(self, dsn: str, database: Database) -> None:
+        outbox, clock = Outbox(SystemClock()), StoppedClock(SystemClock().now())
+        ids = await put(database, outbox, 1, 2)
+        await _claim_and_be_killed(dsn)
+        post = Post()
+        worker = OutboxWorker(database, {"mail": post}, clock=clock, random=random.random, lease=LEASE)
+        assert await worker.run_once() == 0
+        clock.advance(minutes=2)
+        await drain(worker)
+        assert [event.id for event in post.events] == ids
+        assert [event.attempt for event in post.events] == [2, 1]
+
+    async def test_an_event_that_kills_its_worker_each_time_is_a_dead_letter_at_last(
+        self, dsn: str, database: Database, clock: StoppedClock
+    ) -> None:
+        outbox = Outbox(clock)
+        (event_id,) = await put(database, outbox, 1)
+        await _claim_and_be_killed(dsn)
+        clock.advance(days=3650)
+        post = Post()
+        worker = OutboxWorker(database, {"mail": post}, clock=clock, random=random.random, max_attempts=1)
+        await drain(worker)
+        async with database.unit() as unit:
+            (letter,) = await outbox.dead(unit)
+        assert (letter.event.id, post.events) == (event_id, [])
+
+
+async def _claim_and_be_killed(dsn: str) -> None:
+    """A worker in a process of its own takes an event, and is killed while its handler runs."""
+    program = Path(__file__).with_name("hanging_worker.py")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, program, sqlalchemy_url(dsn), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"begun\n"
+    os.kill(process.pid, signal.SIGKILL)
+    await process.communicate()
+
+
+class TestPurging:
+    async def test_only_old_delivered_events_go_and_no_more_than_a_batch(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, *range(5), key="old")
+        await drain(work(Post()))
+        clock.advance(days=7)
+        await put(database, outbox, 5, key="new")
+        await drain(work(Post()))
+        await put(database, outbox, 6, key="dead")
+        await work(Post(failures=1), max_attempts=1).run_once()
+        await put(database, outbox, 7, key="waiting")
+        purged = []
+        for _ in range(3):
+            async with database.unit() as unit:
+                purged.append(await outbox.purge(unit, before=clock.now(), batch=3))
+        assert purged == [3, 2, 0]
+        async with database.unit() as unit:
+            rows = await unit.all(text("SELECT key FROM outbox ORDER BY sequence"))
+        assert [row.key for row in rows] == ["new", "dead", "waiting"]
+
+
+class TestRunning:
+    async def test_it_delivers_when_woken_without_waiting_for_the_poll(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        delivered = asyncio.Event()
+
+        async def deliver(event: Event) -> None:
+            delivered.set()
+
+        worker = work(deliver, poll=timedelta(days=1))
+        outbox.wakes(worker.wake)
+        async with _running(worker):
+            await put(database, outbox, 1)
+            await delivered.wait()
+
+    async def test_it_finds_the_events_of_other_processes_by_polling(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        delivered = asyncio.Event()
+
+        async def deliver(event: Event) -> None:
+            delivered.set()
+
+        async with _running(work(deliver, poll=timedelta(milliseconds=5))):
+            await put(database, outbox, 1)
+            await delivered.wait()
+
+    async def test_a_database_that_goes_away_is_waited_for(self, postgres_dsn: str, clock: StoppedClock) -> None:
+        """The server drops every connection that the worker has."""
+        database, other = Database(sqlalchemy_url(postgres_dsn)), Database(sqlalchemy_url(postgres_dsn))
+        outbox, delivered = Outbox(clock), asyncio.Queue[int]()
+
+        async def deliver(event: Event) -> None:
+            delivered.put_nowait(event.payload["number"])
+
+        worker = OutboxWorker(
+            database, {"mail": deliver}, clock=clock, random=random.random, poll=timedelta(milliseconds=5)
+        )
+        async with _running(worker):
+            await put(other, outbox, 1)
+            assert await delivered.get() == 1
+            async with other.unit() as unit:
+                await outbox.add(unit, "mail", key="ada", payload={"number": 2})
+                await unit.all(text(DROP_THE_OTHERS))
+            clock.advance(minutes=2)
+            while await delivered.get() != 2:
+                """The first came again, because the line broke before its outcome was written."""
+        await database.close()
+        await other.close()
+
+
+@asynccontextmanager
+async def _running(*workers: OutboxWorker) -> AsyncIterator[None]:
+    """Workers that run while the test does."""
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
+    yield
+    assert not any(task.done() for task in tasks)
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class TestManyWorkers:
+    @pytest.fixture
+    async def others(self, dsn: str) -> AsyncIterator[list[Database]]:
+        databases = [Database(sqlalchemy_url(dsn), pool_size=4) for _ in range(4 if dsn.startswith("postgres") else 2)]
+        yield databases
+        for database in databases:
+            await database.close()
+
+    async def test_five_hundred_events_over_twenty_keys_come_once_each_and_in_order(
+        self, database: Database, others: list[Database]
+    ) -> None:
+        clock, dice = SystemClock(), random.Random(7)
+        outbox = Outbox(clock)
+        delivered: defaultdict[str, list[int]] = defaultdict(list)
+        done = asyncio.Event()
+        under_way: set[str] = set()
+
+        async def deliver(event: Event) -> None:
+            assert event.key not in under_way
+            under_way.add(event.key)
+            await asyncio.sleep(dice.random() / 1000)
+            under_way.discard(event.key)
+            delivered[event.key].append(event.payload["number"])
+            if sum(map(len, delivered.values())) >= 500:
+                done.set()
+
+        workers = [
+            OutboxWorker(other, {"mail": deliver}, clock=clock, random=dice.random, poll=timedelta(milliseconds=5))
+            for other in others
+        ]
+        async with _running(*workers):
+            await asyncio.gather(*(put(database, outbox, *range(25), key=f"key {key}") for key in range(20)))
+            await done.wait()
+        for worker in workers:
+            assert await worker.run_once() == 0
+        assert delivered == {f"key {key}": list(range(25)) for key in range(20)}
+        async with database.unit() as unit:
+            rows = await unit.all(text("SELECT attempts FROM outbox WHERE delivered_at IS NOT NULL"))
+        assert [row.attempts for row in rows] == [1] * 500
+
+
+class TestConcurrentUnits:
+    """Only PostgreSQL has units that write at the same time."""
+
+    async def test_a_unit_that_adds_to_a_key_waits_for_the_one_that_did_before(
+        self, postgres_dsn: str, clock: StoppedClock
+    ) -> None:
+        database, outbox, post = Database(sqlalchemy_url(postgres_dsn)), Outbox(clock), Post()
+        worker = OutboxWorker(database, {"mail": post}, clock=clock, random=random.random)
+        async with database.unit() as first:
+            await outbox.add(first, "mail", key="ada", payload={"number": 1})
+            second = asyncio.create_task(put(database, outbox, 2))
+            await _until_somebody_waits(database)
+            await put(database, outbox, 3, key="grace")
+            await drain(worker)
+            assert post.numbers == [3]
+        await second
+        await drain(worker)
+        assert post.numbers == [3, 1, 2]
+        await database.close()
+
+
+async def _until_somebody_waits(database: Database) -> None:
+    waiting = text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    async with database.unit() as unit, asyncio.timeout(20):
+        while await unit.first(waiting) is None:  # noqa: ASYNC110 - another connection of the server waits, no task of ours
+            await asyncio.sleep(0.005)
+
+
+def test_a_worker_without_room_is_refused(clock: StoppedClock) -> None:
+    for nonsense in ({"batch": 0}, {"max_attempts": 0}, {"lease": timedelta(0)}):
+        with pytest.raises(ValueError, match="room"):
+            OutboxWorker(Database("sqlite+aiosqlite:///unused.db"), {}, clock=clock, random=random.random, **nonsense)  # type: ignore[arg-type]

@@ -1,0 +1,137 @@
+"""One readable sentence for each thing that can be wrong with a database, from the real failure."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import URL, make_url
+
+from shopkeeper.storage.database import Database
+from shopkeeper.storage.migrate import migrate, pending
+from shopkeeper.storage.unavailable import StorageUnavailable, explained
+from tests.services.databases import sqlalchemy_url
+from tests.services.server import free_port
+
+PASSWORD = "correct-horse-battery"
+
+
+async def sentence(url: str | URL, **options: Any) -> str:
+    database = Database(url, **options)
+    try:
+        with pytest.raises(StorageUnavailable) as refused:
+            await migrate(database)
+    finally:
+        await database.close()
+    assert PASSWORD not in str(refused.value)
+    return str(refused.value)
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+class TestServer:
+    @pytest.fixture
+    async def guest(self, postgres_dsn: str) -> AsyncIterator[tuple[Database, URL]]:
+        """The owner's database, and the address of a user in it who may do nothing."""
+        owner = Database(sqlalchemy_url(postgres_dsn))
+        name = f"guest_{owner.url.database}"
+        await self._execute(owner, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+        yield owner, owner.url.set(username=name, password=PASSWORD)
+        await self._execute(owner, f"DROP ROLE {name}")
+        await owner.close()
+
+    @staticmethod
+    async def _execute(database: Database, statement: str) -> None:
+        async with database.transaction() as connection:
+            await connection.execute(text(statement))
+
+    async def test_a_wrong_password(self, postgres_dsn: str) -> None:
+        url = make_url(sqlalchemy_url(postgres_dsn)).set(password=PASSWORD)
+        assert await sentence(url) == (
+            f"The database at 127.0.0.1:{url.port} refuses the user 'shopkeeper': check user and password in the DSN."
+        )
+
+    async def test_an_unknown_user(self, postgres_dsn: str) -> None:
+        url = make_url(sqlalchemy_url(postgres_dsn)).set(username="nobody-we-know", password=PASSWORD)
+        assert "refuses the user 'nobody-we-know'" in await sentence(url)
+
+    async def test_an_unknown_database(self, postgres_dsn: str) -> None:
+        url = make_url(sqlalchemy_url(postgres_dsn)).set(database="elsewhere")
+        assert "There is no database 'elsewhere'" in await sentence(url)
+
+    async def test_a_port_where_nothing_answers(self) -> None:
+        port = free_port()
+        said = await sentence(f"postgresql+asyncpg://ada:{PASSWORD}@127.0.0.1:{port}/shop")
+        assert said.startswith(f"Nothing answers at 127.0.0.1:{port}: check host and port")
+
+    async def test_a_host_that_does_not_exist(self) -> None:
+        said = await sentence(f"postgresql+asyncpg://ada:{PASSWORD}@database.invalid/shop")
+        assert "host 'database.invalid' cannot be found" in said
+
+    async def test_a_server_without_tls_where_tls_is_asked_for(self, postgres_dsn: str) -> None:
+        said = await sentence(sqlalchemy_url(postgres_dsn), connect_args={"ssl": "require"})
+        assert "check sslmode" in said
+
+    async def test_a_user_who_may_not_make_tables(self, guest: tuple[Database, URL]) -> None:
+        owner, url = guest
+        await self._execute(owner, "DROP SCHEMA public CASCADE")
+        await self._execute(owner, "CREATE SCHEMA public")
+        assert "make it the owner of the database" in await sentence(url)
+
+    async def test_no_connection_left(self, guest: tuple[Database, URL]) -> None:
+        owner, url = guest
+        await self._execute(owner, f"ALTER ROLE {url.username} CONNECTION LIMIT 0")
+        assert "has no connection left" in await sentence(url)
+
+    async def test_a_replica(self, postgres_dsn: str) -> None:
+        options = {"connect_args": {"server_settings": {"default_transaction_read_only": "on"}}}
+        url = make_url(sqlalchemy_url(postgres_dsn))
+        database = Database(url)
+        await self._execute(database, "DROP SCHEMA public CASCADE")
+        await self._execute(database, "CREATE SCHEMA public")
+        await database.close()
+        assert "point the DSN at the primary" in await sentence(url, **options)
+
+
+class TestFile:
+    async def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        said = await sentence(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder/shopkeeper.db")
+        assert "cannot be opened or created" in said
+        assert _files(tmp_path) == []
+
+    async def test_a_folder_that_cannot_be_written(self) -> None:
+        assert "cannot be opened or created" in await sentence("sqlite+aiosqlite:////proc/shopkeeper.db")
+
+    async def test_a_file_in_the_way_of_the_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "var").touch()
+        assert "cannot be opened or created" in await sentence(f"sqlite+aiosqlite:///{tmp_path}/var/shopkeeper.db")
+
+    async def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
+        file = tmp_path / "shopkeeper.db"
+        file.write_text("Dear diary, " * 100)
+        assert await sentence(f"sqlite+aiosqlite:///{file}") == (
+            f"{file} is not an SQLite database: correct the path in the DSN."
+        )
+        assert file.read_text().startswith("Dear diary")
+
+    async def test_a_file_that_may_only_be_read(self, tmp_path: Path) -> None:
+        file = tmp_path / "shopkeeper.db"
+        file.touch()
+        said = await sentence(f"sqlite+aiosqlite:///file:{file}?mode=ro&uri=true")
+        assert "cannot be written" in said
+
+    async def test_asking_what_is_pending_says_the_same(self, tmp_path: Path) -> None:
+        file = tmp_path / "shopkeeper.db"
+        file.write_text("Dear diary, " * 100)
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        with pytest.raises(StorageUnavailable, match="is not an SQLite database"):
+            await pending(database)
+        await database.close()
+
+
+def test_what_is_not_the_databases_fault_passes() -> None:
+    with pytest.raises(LookupError), explained(make_url("sqlite://")):
+        raise LookupError

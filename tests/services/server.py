@@ -1,0 +1,115 @@
+"""Starting a server, waiting until it answers, ending it; and sharing one between the processes of a test run."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LEASH = Path(__file__).with_name("leash.py")
+PATIENCE = 30
+
+
+class NotStarted(Exception):
+    """A server that the tests need could not be started; the sentence says what was tried."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it answers, where it lives, and the process that holds its leash."""
+
+    url: str
+    folder: str
+    leash: int
+
+    def stop(self) -> None:
+        """Ends it in good order and forgets its files."""
+        with suppress(ProcessLookupError):
+            os.kill(self.leash, signal.SIGTERM)
+        wait_until(lambda: not _running(self.leash), f"the end of {self.url}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        with suppress(ProcessLookupError):
+            os.kill(int((Path(self.folder) / "pid").read_text()), signal.SIGKILL)
+        wait_until(lambda: not _running(self.leash), f"the end of {self.url}")
+
+
+def start(
+    url: str, command: Sequence[str], *, folder: Path, answers: Callable[[], bool], owner: int, user: int | None = None
+) -> Server:
+    """Starts a server that lives as long as the process `owner` at most, and waits until it answers."""
+    leash = subprocess.Popen(
+        [sys.executable, str(LEASH), str(owner), str(folder), "-" if user is None else str(user), *command],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the tests, which stop their servers themselves
+    )
+    server = Server(url, str(folder), leash.pid)
+    try:
+        wait_until(lambda: leash.poll() is not None or answers(), f"an answer of {command[0]}")
+    except NotStarted:
+        server.stop()
+        raise
+    if leash.poll() is not None:
+        raise NotStarted(f"{command[0]} ended at once: {(folder / 'log').read_text(errors='replace')[-2000:]}")
+    leash.returncode = 0  # from here on the leash answers to its own; this Popen has nothing left to wait for
+    return server
+
+
+def share(folder: Path, name: str, begin: Callable[[], Server]) -> Server:
+    """The server of this name for the whole run: whoever asks first starts it, the rest find it."""
+    note = folder / f"{name}.json"
+    with locked(folder / f"{name}.lock"):
+        if not note.exists():
+            note.write_text(json.dumps(asdict(begin())))
+        return Server(**json.loads(note.read_text()))
+
+
+def stop_shared(folder: Path) -> None:
+    """Ends every server that the run shared."""
+    for note in folder.glob("*.json"):
+        Server(**json.loads(note.read_text())).stop()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Alone among all processes of the run."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Looks again and again; gives up with a sentence."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > end:
+            raise NotStarted(f"waited {PATIENCE} seconds for {what}")
+        time.sleep(0.02)
+
+
+def _running(pid: int) -> bool:
+    """Whether the process lives; one of our own that has ended is reaped on the way."""
+    with suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

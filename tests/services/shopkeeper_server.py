@@ -1,0 +1,154 @@
+"""The real command in a process of its own: `shopkeeper serve` on free ports, ready to be called, ended by its pid.
+
+    shop = start_shopkeeper(folder, config={"dsn": dsn}, owner=os.getpid())
+    ...
+    shop.stop()
+"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.services.server import NotStarted, Server, free_port, start, wait_until
+
+COMMAND = Path(sys.executable).with_name("shopkeeper")
+TRIES = 3
+PORT_TAKEN = "cannot be used"
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A running server of ours: where its two doors are, and the process behind them."""
+
+    public: str
+    admin: str
+    server: Server
+
+    @property
+    def folder(self) -> Path:
+        """The folder it stands in: its configuration, its `var` and its log."""
+        return Path(self.server.folder)
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    @property
+    def pids(self) -> list[int]:
+        """Its process and, where it has several workers, theirs."""
+        main = psutil.Process(int((self.folder / "pid").read_text()))
+        return [main.pid, *(child.pid for child in main.children(recursive=True))]
+
+    def stop(self) -> None:
+        """Ends it in good order and forgets its folder."""
+        self.server.stop()
+
+    def kill(self) -> None:
+        """Ends it as a power cut would, every worker at once."""
+        for pid in self.pids:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        self.server.kill()
+
+
+def start_shopkeeper(
+    folder: Path,
+    *,
+    owner: int,
+    config: Path | Mapping[str, Any] | None = None,
+    dsn: str | None = None,
+    cache_url: str | None = None,
+    workers: int = 1,
+    dev: bool = True,
+    demo: bool = False,
+    environ: Mapping[str, str] | None = None,
+    public_port: int | None = None,
+    public_url: str | None = None,
+) -> Shop:
+    """Starts `shopkeeper serve` and waits for `/health/ready`.
+
+    Args:
+        folder: an empty folder for it to stand in. `stop` deletes it.
+        owner: the process that it does not outlive.
+        config: a configuration file, or what is to be written into one.
+        dsn: the database, in Kratos' notation; `cache_url` a Valkey; both stand over the configuration.
+        workers: how many processes serve; more than one need a `cache_url` and a database that is not in memory.
+        environ: further variables; nothing is inherited from the tests but the search path and the home.
+        public_port: the public port; a free one where none is given.
+        public_url: its public base URL, if that is another server's in front of it.
+    """
+    for left in reversed(range(TRIES)):
+        public, admin = public_port or free_port(), free_port()
+        base_url = public_url or f"http://127.0.0.1:{public}/"
+        told = {
+            "DSN": dsn or "",
+            "CACHE_URL": cache_url or "",
+            "HTTP_WORKERS": str(workers),
+            "SERVE_PUBLIC_HOST": "127.0.0.1",
+            "SERVE_PUBLIC_PORT": str(public),
+            "SERVE_PUBLIC_BASE_URL": base_url,
+            "SERVE_ADMIN_HOST": "127.0.0.1",
+            "SERVE_ADMIN_PORT": str(admin),
+            "SERVE_ADMIN_BASE_URL": f"http://127.0.0.1:{admin}/",
+            **(environ or {}),
+        }
+        shop = Shop(base_url.rstrip("/"), f"http://127.0.0.1:{admin}", Server("", str(folder), 0))
+        try:
+            return _start(shop, [*_flags(dev=dev, demo=demo), *_file(folder, config)], told, public, owner)
+        except NotStarted as failed:
+            # Between choosing a free port and listening on it, another test may have taken it.
+            if not left or PORT_TAKEN not in str(failed):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _flags(*, dev: bool, demo: bool) -> list[str]:
+    return [flag for flag, wanted in (("--dev", dev), ("--demo", demo)) if wanted]
+
+
+def _file(folder: Path, config: Path | Mapping[str, Any] | None) -> list[str]:
+    if config is None:
+        return []
+    if isinstance(config, Path):
+        return ["-c", str(config)]
+    written = folder / "shopkeeper.json"
+    written.write_text(json.dumps(config))
+    return ["-c", str(written)]
+
+
+def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], port: int, owner: int) -> Shop:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    variables = [f"{name}={value}" for name, value in {**kept, **told}.items()]
+    server = start(
+        shop.public,
+        ["/usr/bin/env", "-i", *variables, str(COMMAND), "serve", *arguments],
+        folder=shop.folder,
+        answers=lambda: ready(f"http://127.0.0.1:{port}"),
+        owner=owner,
+    )
+    started = Shop(shop.public, shop.admin, server)
+    try:
+        wait_until(lambda: ready(shop.admin), "the admin port")
+    except NotStarted:
+        started.stop()
+        raise
+    return started
+
+
+def ready(url: str) -> bool:
+    """Whether a server of ours answers that it is ready."""
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
