@@ -74,13 +74,15 @@ class FieldError:
 class Rejected(Exception):
     """What was submitted does not do; the form is shown again with these messages.
 
-    `general` stand above the form, `fields` at their nodes. Raising it rolls the unit of work back.
+    `general` stand above the form, `fields` at their nodes. `filled` says whether the form shows what was typed.
+    Raising it rolls the unit of work back.
     """
 
-    def __init__(self, *general: Message, fields: Sequence[FieldError] = ()) -> None:
+    def __init__(self, *general: Message, fields: Sequence[FieldError] = (), filled: bool = True) -> None:
         super().__init__(", ".join(str(m.id) for m in (*general, *(f.message for f in fields))))
         self.general = general
         self.fields = tuple(fields)
+        self.filled = filled
 
 
 class Method(Protocol):

@@ -155,7 +155,7 @@ class Pipeline:
         try:
             return await self._go_on(unit, kind, flow, submission, caller)
         except Rejected as rejected:
-            shown = self._with_mistakes(filled(flow, submission.fields), rejected)
+            shown = self._with_mistakes(filled(flow, submission.fields if rejected.filled else {}), rejected)
             self._keep(unit, shown)
             raise FlowInvalid(shown) from rejected
         except ShowForm as step:

@@ -136,7 +136,7 @@ class Registrar:
 
     async def _taken(self, unit: Unit, owner: Identity, draft: Draft, method: str) -> Identity:
         if self._settings.starts_session(method) or not self._settings.mitigate_enumeration:
-            raise Rejected(message(4000007))
+            raise Rejected(message(4000007), filled=False)
         pretended = self._pretend(draft)
         if owner.email:
             await self._courier.queue(unit, template="sign_up_attempt", recipient=owner.email, context={})
@@ -147,7 +147,7 @@ class Registrar:
         try:
             identity = await self._identities.create(unit, new, actor="self")
         except Conflict as taken:
-            raise Rejected(message(4000007)) from taken
+            raise Rejected(message(4000007), filled=False) from taken
         if identity.email:
             await self._courier.queue(unit, template="welcome", recipient=identity.email, context=_names(identity))
         return identity

@@ -1,4 +1,4 @@
-"""Who may use which field of the schema: a list of what is open to visitors; everything else needs a signed-in customer.
+"""Who may use which field of the schema: a list of what is open to visitors. All else needs a signed-in customer.
 
 The list writes `@isLoggedIn` into the printed schema and enforces it, so that the two cannot differ and a new query or
 mutation is closed until somebody opens it here.
@@ -51,7 +51,7 @@ class LoggedInOnly(FieldExtension):
     """Puts `@isLoggedIn` on a field and means it."""
 
     def apply(self, field: StrawberryField) -> None:
-        field.directives = (*field.directives, IsLoggedIn())
+        field.directives = [*field.directives, IsLoggedIn()]
 
     async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
         if not info.context.principal.signed_in:

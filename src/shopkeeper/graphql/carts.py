@@ -8,11 +8,13 @@ from typing import Annotated
 
 import strawberry
 from babel.numbers import list_currencies
+from strawberry import UNSET
 
 from shopkeeper.commerce.port import Cart as EngineCart
 from shopkeeper.commerce.port import Line, Shopper
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import ItemLike, reference, variant_of
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
@@ -52,27 +54,27 @@ class CartEntry:
     sold: strawberry.Private[Sold | None]
     context: strawberry.Private[Context]
 
-    @strawberry.field(description="The id, by which `updateCart` and `removeFromCart` know it.")
+    @resolved("The id, by which `updateCart` and `removeFromCart` know it.")
     def id(self) -> str:
         return self.line.id
 
-    @strawberry.field(description="How many.")
+    @resolved("How many.")
     def quantity(self) -> int:
         return self.line.quantity
 
-    @strawberry.field(description="What one costs without any reduction.")
+    @resolved("What one costs without any reduction.")
     def list_price(self) -> Price:
         return Price(money=self.line.list_price, locale=self.context.locale)
 
-    @strawberry.field(description="What one costs now.")
+    @resolved("What one costs now.")
     def purchase_price(self) -> Price:
         return Price(money=self.line.price, locale=self.context.locale)
 
-    @strawberry.field(description="What all of them cost without any reduction.")
+    @resolved("What all of them cost without any reduction.")
     def total_list_price(self) -> Price:
         return Price(money=self.line.list_price * self.line.quantity, locale=self.context.locale)
 
-    @strawberry.field(description="What all of them cost now.")
+    @resolved("What all of them cost now.")
     def total_purchase_price(self) -> Price:
         return Price(money=self.line.total, locale=self.context.locale)
 
@@ -82,8 +84,8 @@ class CartEntry:
         directives=[ListSize(assumed_size=1)],
     )
 
-    @strawberry.field(
-        description="The thing: one variant, or none where it is not sold any more.",
+    @resolved(
+        "The thing: one variant, or none where it is not sold any more.",
         directives=[ListSize(assumed_size=1)],
     )
     def items(self) -> list[ItemLike]:
@@ -96,37 +98,35 @@ class Cart:
     sold: strawberry.Private[Mapping[str, Sold]]
     context: strawberry.Private[Context]
 
-    @strawberry.field(description="The id. A cart that was merged into another goes on leading to that one.")
+    @resolved("The id. A cart that was merged into another goes on leading to that one.")
     def id(self) -> str:
         return self.cart.id
 
-    @strawberry.field(description="How many things are in it.")
+    @resolved("How many things are in it.")
     def total_quantity(self) -> int:
         return self.cart.quantity
 
-    @strawberry.field(description="A number that grows with every change.")
+    @resolved("A number that grows with every change.")
     def revision(self) -> int:
         return self.cart.version
 
-    @strawberry.field(description="What everything costs without any reduction.")
+    @resolved("What everything costs without any reduction.")
     def total_list_price(self) -> Price:
         return Price(money=self.cart.list_total, locale=self.context.locale)
 
-    @strawberry.field(description="What everything costs now.")
+    @resolved("What everything costs now.")
     def total_purchase_price(self) -> Price:
         return Price(money=self.cart.total, locale=self.context.locale)
 
-    @strawberry.field(description="Whether it can still be changed and ordered.")
+    @resolved("Whether it can still be changed and ordered.")
     def active(self) -> bool:
         return self.cart.active
 
-    @strawberry.field(description="`ACTIVE` or `ORDERED`.")
+    @resolved("`ACTIVE` or `ORDERED`.")
     def state(self) -> str:
         return "ACTIVE" if self.cart.active else "ORDERED"
 
-    @strawberry.field(
-        description="What is in it, in the order it was put there.", directives=[ListSize(assumed_size=10)]
-    )
+    @resolved("What is in it, in the order it was put there.", directives=[ListSize(assumed_size=10)])
     def entries(self) -> list[CartEntry]:
         return [
             CartEntry(line=line, sold=self.sold.get(line.variant_id), context=self.context) for line in self.cart.lines
@@ -145,56 +145,56 @@ class CartMutationResponse(MutationResponse):
 
 
 @strawberry.input(
-    description="Hints for engines that know branches and channels. The store itself is chosen by the request's headers."
+    description="Hints for engines that know branches and channels. The store is chosen by the request's headers."
 )
 class CartHintInput:
-    store_key: str | None = strawberry.field(default=None, description="The engine's name for a branch.")
-    distribution_channel: str | None = strawberry.field(default=None, description="The engine's name for a channel.")
+    store_key: str | None = strawberry.field(default=UNSET, description="The engine's name for a branch.")
+    distribution_channel: str | None = strawberry.field(default=UNSET, description="The engine's name for a channel.")
 
 
 @strawberry.input(description="What a new cart is to be.")
 class CreateCartInput:
-    currency: str | None = strawberry.field(default=None, description="An ISO 4217 code; the store's if left out.")
-    country: str | None = strawberry.field(default=None, description="An ISO 3166 code; the store's if left out.")
+    currency: str | None = strawberry.field(default=UNSET, description="An ISO 4217 code; the store's if left out.")
+    country: str | None = strawberry.field(default=UNSET, description="An ISO 3166 code; the store's if left out.")
     customer_email: str | None = strawberry.field(
-        default=None, description="Has no effect: a cart's address is that of the customer who orders it."
+        default=UNSET, description="Has no effect: a cart's address is that of the customer who orders it."
     )
     old_cart_id: str | None = strawberry.field(
-        default=None, description="Has no effect: the old cart stays, and sign-in hands it over."
+        default=UNSET, description="Has no effect: the old cart stays, and sign-in hands it over."
     )
 
 
 @strawberry.input(description="What to put into a cart.")
 class AddToCartInput:
     cart_id: str | None = strawberry.field(
-        default=None, description="The cart; the current one if left out, and a new one if there is none."
+        default=UNSET, description="The cart; the current one if left out, and a new one if there is none."
     )
     item_id: str = strawberry.field(description="The variant's id or SKU; `id___code` will do as well.")
     quantity: int | None = strawberry.field(default=1, description="How many.")
     custom_attrs: list[AttributeInput] | None = strawberry.field(
-        default=None, description="For engines that keep attributes of entries; refused where they would be lost."
+        default=UNSET, description="For engines that keep attributes of entries; refused where they would be lost."
     )
 
 
 @strawberry.input(description="What to change in a cart.")
 class UpdateCartInput:
     cart_id: str = strawberry.field(description="The cart.")
-    entry_id: str | None = strawberry.field(default=None, description="The entry.")
-    quantity: int | None = strawberry.field(default=None, description="How many there are to be; 0 takes it out.")
+    entry_id: str | None = strawberry.field(default=UNSET, description="The entry.")
+    quantity: int | None = strawberry.field(default=UNSET, description="How many there are to be; 0 takes it out.")
     discount_codes: list[str | None] | None = strawberry.field(
-        default=None, description="For engines that give discounts; refused where they would be lost."
+        default=UNSET, description="For engines that give discounts; refused where they would be lost."
     )
     custom_attrs: list[AttributeInput] | None = strawberry.field(
-        default=None, description="For engines that keep attributes of entries; refused where they would be lost."
+        default=UNSET, description="For engines that keep attributes of entries; refused where they would be lost."
     )
 
 
 @strawberry.input(description="What to take out of a cart.")
 class RemoveFromCartInput:
     cart_id: str = strawberry.field(description="The cart.")
-    entry_id: str | None = strawberry.field(default=None, description="The entry.")
+    entry_id: str | None = strawberry.field(default=UNSET, description="The entry.")
     discount_codes: list[str | None] | None = strawberry.field(
-        default=None, description="For engines that give discounts; refused where they would be lost."
+        default=UNSET, description="For engines that give discounts; refused where they would be lost."
     )
 
 
@@ -203,15 +203,16 @@ CartHint = Annotated[CartHintInput | None, strawberry.argument(description="Hint
 
 @strawberry.type
 class CartQueries:
-    @strawberry.field(
-        description="The shopper's cart: the one that is named, or the one that changed last. Null where there is none"
+    @resolved(
+        "The shopper's cart: the one that is named, or the one that changed last. Null where there is none"
         " yet; the first write begins one. Another shopper's is refused with `FORBIDDEN`, whether it exists or not."
     )
     async def get_cart(
         self,
         info: Info,
-        id: Annotated[str | None, strawberry.argument(description="The cart.")] = None,  # noqa: A002 - the client's word
-        cart_hint: CartHint = None,
+        *,
+        id: Annotated[str | None, strawberry.argument(description="The cart.")] = UNSET,  # noqa: A002 - the client's word
+        cart_hint: CartHint = UNSET,
     ) -> Cart | None:
         context = info.context
         if id:
@@ -222,24 +223,26 @@ class CartQueries:
 
 @strawberry.type
 class CartMutations:
-    @strawberry.mutation(description="Begins a new cart.")
+    @resolved("Begins a new cart.")
     async def create_cart(
         self,
         info: Info,
+        *,
         create_cart_input: Annotated[CreateCartInput, strawberry.argument(description="What it is to be.")],
-        cart_hint: CartHint = None,
+        cart_hint: CartHint = UNSET,
     ) -> CartMutationResponse | None:
         context = info.context
         async with context.change() as unit:
             cart = await context.engine.carts.create(unit, _shopper(context.shopper, create_cart_input))
         return await _answer(cart, context, "The cart was begun.")
 
-    @strawberry.mutation(description="Puts something into a cart; more of it, where it is in there already.")
+    @resolved("Puts something into a cart; more of it, where it is in there already.")
     async def add_to_cart(
         self,
         info: Info,
+        *,
         add_to_cart_input: Annotated[AddToCartInput, strawberry.argument(description="What to put where.")],
-        cart_hint: CartHint = None,
+        cart_hint: CartHint = UNSET,
     ) -> CartMutationResponse | None:
         context, asked = info.context, add_to_cart_input
         _refuse_lost("customAttrs", asked.custom_attrs)
@@ -253,17 +256,18 @@ class CartMutations:
             )
         return await _answer(cart, context, "It is in the cart.")
 
-    @strawberry.mutation(description="Changes how many of something are in a cart.")
+    @resolved("Changes how many of something are in a cart.")
     async def update_cart(
         self,
         info: Info,
+        *,
         update_cart_input: Annotated[UpdateCartInput, strawberry.argument(description="What to change.")],
-        cart_hint: CartHint = None,
+        cart_hint: CartHint = UNSET,
     ) -> CartMutationResponse | None:
         context, asked = info.context, update_cart_input
         _refuse_lost("customAttrs", asked.custom_attrs)
         _refuse_lost("discountCodes", asked.discount_codes)
-        if not asked.entry_id or asked.quantity is None:
+        if not asked.entry_id or asked.quantity in {None, UNSET}:
             raise InvalidInput("Say what to change: 'entryId' and 'quantity' are both needed.")
         async with context.change() as unit:
             cart = await context.engine.carts.change(
@@ -271,12 +275,13 @@ class CartMutations:
             )
         return await _answer(cart, context, "The cart was changed.")
 
-    @strawberry.mutation(description="Takes something out of a cart.")
+    @resolved("Takes something out of a cart.")
     async def remove_from_cart(
         self,
         info: Info,
+        *,
         remove_from_cart_input: Annotated[RemoveFromCartInput, strawberry.argument(description="What to take out.")],
-        cart_hint: CartHint = None,
+        cart_hint: CartHint = UNSET,
     ) -> CartMutationResponse | None:
         context, asked = info.context, remove_from_cart_input
         _refuse_lost("discountCodes", asked.discount_codes)

@@ -10,12 +10,11 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
-    GraphQLError,
+    FieldNode,
     GraphQLSchema,
     GraphQLSyntaxError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
-    OperationType,
     parse,
     specified_rules,
     validate,
@@ -50,7 +49,8 @@ class Prepared:
 
     def operation(self, name: str | None) -> OperationDefinitionNode | None:
         """The operation of a name, or the only one."""
-        found = [node for node in _operations(self.document) if not name or (node.name and node.name.value == name)]
+        operations = _operations(self.document) if self.document else []
+        found = [node for node in operations if not name or _name(node) == name]
         return found[0] if len(found) == 1 else None
 
 
@@ -84,7 +84,7 @@ class Documents:
 
     def _prepared(self, text: str) -> Prepared:
         try:
-            document = parse(text, max_tokens=self._limits.tokens)
+            document = parse(text, max_lexical_tokens=self._limits.tokens)
             check_shape(document, self._limits)
         except GraphQLSyntaxError as wrong:
             return Prepared(errors=(formatted(wrong, SYNTAX),))
@@ -93,16 +93,16 @@ class Documents:
         wrong = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
         if wrong:
             return Prepared(errors=tuple(formatted(error, INVALID) for error in wrong))
-        return self._measured(document)
+        return self._measured(document, lasting="@" not in text)
 
-    def _measured(self, document: DocumentNode) -> Prepared:
+    def _measured(self, document: DocumentNode, *, lasting: bool) -> Prepared:
         operations = _operations(document)
         return Prepared(
             document=document,
-            costs={node.name.value if node.name else None: self._costs.of(node, document) for node in operations},
+            costs={_name(node): self._costs.of(node, document) for node in operations},
             asked=frozenset(node.name.value for node in fields_in(document)),
             about_schema=all(_about_schema(node) for node in operations),
-            plans=Plans(lasting="@" not in _text_of(document)),
+            plans=Plans(lasting=lasting),
         )
 
     def _keep(self, text: str, prepared: Prepared) -> None:
@@ -113,3 +113,18 @@ class Documents:
         while self._characters > MOST_CHARACTERS or len(self._kept) > MOST_KEPT:
             forgotten, _ = self._kept.popitem(last=False)
             self._characters -= len(forgotten)
+
+
+def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
+    return [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+
+
+def _name(operation: OperationDefinitionNode) -> str | None:
+    return operation.name.value if operation.name else None
+
+
+def _about_schema(operation: OperationDefinitionNode) -> bool:
+    """Whether an operation asks nothing but what the schema is."""
+    return all(
+        isinstance(node, FieldNode) and node.name.value.startswith("__") for node in operation.selection_set.selections
+    )

@@ -8,6 +8,7 @@ import strawberry
 from shopkeeper.commerce.port import Category as Shelf
 from shopkeeper.commerce.port import Product, Variant
 from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import Price, decimal_of
@@ -53,11 +54,11 @@ class ImageVariant:
 class ImageSet:
     original: Image = strawberry.field(description="The picture as it was made.")
 
-    @strawberry.field(description="A small one for lists.")
+    @resolved("A small one for lists.")
     def thumbnail(self) -> Image:
         return self.original
 
-    @strawberry.field(description="All of them by name.", directives=[ListSize(assumed_size=1)])
+    @resolved("All of them by name.", directives=[ListSize(assumed_size=1)])
     def variants(self) -> list[ImageVariant]:
         return [ImageVariant(name="original", image=self.original)]
 
@@ -71,15 +72,15 @@ class AttributeType:
 class ItemInfo:
     product: strawberry.Private[Product]
 
-    @strawberry.field(description="What the product is called by programs.")
+    @resolved("What the product is called by programs.")
     def item_id(self) -> ItemId:
         return ItemId(id=self.product.id, code=self.product.slug)
 
-    @strawberry.field(description="What the product is called by people.")
+    @resolved("What the product is called by people.")
     def display_name(self) -> str:
         return self.product.name
 
-    @strawberry.field(description="The product's name in addresses.")
+    @resolved("The product's name in addresses.")
     def slug(self) -> str:
         return self.product.slug
 
@@ -96,7 +97,7 @@ class ChannelStockAvailability:
 class StockAvailability:
     available_quantity: int = strawberry.field(description="How many there are.")
 
-    @strawberry.field(description="Whether it can be had at once.")
+    @resolved("Whether it can be had at once.")
     def in_stock(self) -> bool:
         return self.available_quantity > 0
 
@@ -112,61 +113,55 @@ class StockAvailability:
 
 @strawberry.interface(description="What products and their variants have in common.")
 class ItemLike:
-    item_id: ItemId = strawberry.field(description="What it is called by programs.")
-    display_name: str = strawberry.field(description="What it is called by people.")
-    description: str = strawberry.field(description="What it is, in a few sentences.")
-    image_set: ImageSet | None = strawberry.field(description="Its pictures; null where it has none.")
-    list_price: Price = strawberry.field(description="What it costs without any reduction.")
-    purchase_price: Price = strawberry.field(description="What it costs now.")
-
-
-@strawberry.type(description="A product in one size, colour or the like: what is put into a cart.")
-class ItemVariant(ItemLike):
     product: strawberry.Private[Product]
     variant: strawberry.Private[Variant]
     context: strawberry.Private[Context]
 
-    @strawberry.field(description="What the variant is called by programs; `addToCart` takes either.")
+    @resolved("What it is called by programs.")
     def item_id(self) -> ItemId:
         return ItemId(id=self.variant.id, code=self.variant.sku)
 
-    @strawberry.field(description="The product's name and the variant's.")
+    @resolved("What it is called by people.")
     def display_name(self) -> str:
         return ", ".join(part for part in (self.product.name, self.variant.name) if part)
 
-    @strawberry.field(description="What the product is, in a few sentences.")
+    @resolved("What it is, in a few sentences.")
     def description(self) -> str:
         return self.product.description
 
-    @strawberry.field(description="The product's pictures; null where it has none.")
+    @resolved("Its pictures; null where it has none.")
     def image_set(self) -> ImageSet | None:
-        return _pictures(self.product, self.context)
+        name, alt = self.product.picture, self.product.picture_alt
+        return ImageSet(original=Image(link=Link(href=self.context.pictures(name)), alt=alt)) if name else None
 
-    @strawberry.field(description="What one costs without any reduction.")
+    @resolved("What one costs without any reduction.")
     def list_price(self) -> Price:
         return Price(money=self.variant.list_price, locale=self.context.locale)
 
-    @strawberry.field(description="What one costs now.")
+    @resolved("What one costs now.")
     def purchase_price(self) -> Price:
         return Price(money=self.variant.price, locale=self.context.locale)
 
-    @strawberry.field(description="Whether this is the variant to show first.")
+
+@strawberry.type(description="A product in one size, colour or the like: what is put into a cart, by either id.")
+class ItemVariant(ItemLike):
+    @resolved("Whether this is the variant to show first.")
     def master(self) -> bool:
         return self.variant.id == self.product.variants[0].id
 
-    @strawberry.field(description="What tells it apart from the other variants.", directives=[ListSize(assumed_size=2)])
+    @resolved("What tells it apart from the other variants.", directives=[ListSize(assumed_size=2)])
     def var_attrs(self) -> list[Attribute]:
         return _attributes(self.variant.attributes)
 
-    @strawberry.field(description="What is true of every variant.", directives=[ListSize(assumed_size=4)])
+    @resolved("What is true of every variant.", directives=[ListSize(assumed_size=4)])
     def custom_attrs(self) -> list[Attribute]:
         return _attributes(self.product.attributes)
 
-    @strawberry.field(description="The product that it belongs to.")
+    @resolved("The product that it belongs to.")
     def main_item(self) -> ItemInfo:
         return ItemInfo(product=self.product)
 
-    @strawberry.field(description="What is in stock.")
+    @resolved("What is in stock.")
     def availability(self) -> StockAvailability:
         return StockAvailability(available_quantity=self.variant.stock)
 
@@ -176,100 +171,80 @@ class BaseCategory:
     shelf: strawberry.Private[Shelf]
     shelves: strawberry.Private[Mapping[str, Shelf]]
 
-    @strawberry.field(description="The id.")
+    @resolved("The id.")
     def id(self) -> str:
         return self.shelf.id
 
-    @strawberry.field(description="The name for people.")
+    @resolved("The name for people.")
     def display_name(self) -> str:
         return self.shelf.name
 
-    @strawberry.field(description="The ids of the shelves above and its own, with `/` between them.")
+    @resolved("The ids of the shelves above and its own, with `/` between them.")
     def path(self) -> str:
         return "/".join(shelf.id for shelf in (*above(self.shelf, self.shelves), self.shelf))
 
-    @strawberry.field(description="The id of the shelf that it is a part of; empty at the top.")
+    @resolved("The id of the shelf that it is a part of; empty at the top.")
     def parent_id(self) -> str:
         return self.shelf.parent_id or ""
 
 
 @strawberry.type(description="A shelf of the shop.")
 class Category(BaseCategory):
-    @strawberry.field(description="The name in addresses.")
+    @resolved("The name in addresses.")
     def slug(self) -> str:
         return self.shelf.slug
 
-    @strawberry.field(description="Another key, where the engine has one: here it is the slug.")
+    @resolved("Another key, where the engine has one: here it is the slug.")
     def key(self) -> str | None:
         return self.shelf.slug
 
-    @strawberry.field(description="What is on it, in a sentence.")
+    @resolved("What is on it, in a sentence.")
     def description(self) -> str:
         return self.shelf.description
 
-    @strawberry.field(description="The shelves above, from the top down.", directives=[ListSize(assumed_size=2)])
+    @resolved("The shelves above, from the top down.", directives=[ListSize(assumed_size=2)])
     def parent(self) -> list[BaseCategory]:
         return [BaseCategory(shelf=shelf, shelves=self.shelves) for shelf in above(self.shelf, self.shelves)]
 
 
-@strawberry.type(description="A product with its variants. Prices are those of its cheapest variant.")
+@strawberry.type(description="A product with its variants. Its price is that of the cheapest.")
 class Item(ItemLike):
-    product: strawberry.Private[Product]
     shelves: strawberry.Private[Mapping[str, Shelf]]
-    context: strawberry.Private[Context]
 
-    @strawberry.field(description="What the product is called by programs. Put one of its variants into a cart.")
+    @resolved("What the product is called by programs. Put one of its variants into a cart.")
     def item_id(self) -> ItemId:
         return ItemId(id=self.product.id, code=self.product.slug)
 
-    @strawberry.field(description="What it is called by people.")
+    @resolved("What it is called by people.")
     def display_name(self) -> str:
         return self.product.name
 
-    @strawberry.field(description="What it is, in a few sentences.")
-    def description(self) -> str:
-        return self.product.description
-
-    @strawberry.field(description="Its pictures; null where it has none.")
-    def image_set(self) -> ImageSet | None:
-        return _pictures(self.product, self.context)
-
-    @strawberry.field(description="What its cheapest variant costs without any reduction.")
-    def list_price(self) -> Price:
-        return Price(money=_cheapest(self.product).list_price, locale=self.context.locale)
-
-    @strawberry.field(description="What its cheapest variant costs now.")
-    def purchase_price(self) -> Price:
-        return Price(money=_cheapest(self.product).price, locale=self.context.locale)
-
-    @strawberry.field(description="What tells its variants apart.", directives=[ListSize(assumed_size=2)])
+    @resolved("What tells its variants apart.", directives=[ListSize(assumed_size=2)])
     def var_attr_types(self) -> list[AttributeType]:
         names = dict.fromkeys(name for variant in self.product.variants for name in variant.attributes)
         return [AttributeType(name=name) for name in names]
 
-    @strawberry.field(description="The lowest and the highest price of its variants now.")
+    @resolved("The lowest and the highest price of its variants now.")
     def sale_price_range(self) -> list[Decimal]:
         return _range([decimal_of(variant.price) for variant in self.product.variants])
 
-    @strawberry.field(description="The lowest and the highest price of its variants without any reduction.")
+    @resolved("The lowest and the highest price of its variants without any reduction.")
     def price_range(self) -> list[Decimal]:
         return _range([decimal_of(variant.list_price) for variant in self.product.variants])
 
-    @strawberry.field(description="What is true of every variant.", directives=[ListSize(assumed_size=4)])
+    @resolved("What is true of every variant.", directives=[ListSize(assumed_size=4)])
     def custom_attrs(self) -> list[Attribute]:
         return _attributes(self.product.attributes)
 
-    @strawberry.field(
-        description="What can be put into a cart, the first to be shown first.", directives=[ListSize(assumed_size=3)]
-    )
+    @resolved("What can be put into a cart, the first to be shown first.", directives=[ListSize(assumed_size=3)])
     def variants(self) -> list[ItemVariant]:
         return [variant_of((self.product, variant), self.context) for variant in self.product.variants]
 
-    @strawberry.field(description="Its name in addresses.")
+    @resolved("Its name in addresses.")
     def slug(self) -> str:
         return self.product.slug
 
-    @strawberry.field(description="The shelves it stands on.", directives=[ListSize(assumed_size=2)])
+    @resolved("The shelves it stands on.", directives=[ListSize(assumed_size=2)])
     def categories(self) -> list[Category]:
         known = (self.shelves.get(id_) for id_ in self.product.category_ids)
         return [Category(shelf=shelf, shelves=self.shelves) for shelf in known if shelf is not None]
@@ -278,13 +253,13 @@ class Item(ItemLike):
 async def items_of(products: Sequence[Product], context: Context) -> list[Item]:
     """Products as items, with their shelves if the request asks for those."""
     shelves = await context.loaders.categories() if "categories" in context.asked else {}
-    return [Item(product=product, shelves=shelves, context=context) for product in products]  # type: ignore[call-arg] # what the interface declares is computed here
+    return [Item(product=each, variant=_cheapest(each), shelves=shelves, context=context) for each in products]
 
 
 def variant_of(sold: Sold, context: Context) -> ItemVariant:
     """A variant with the product it belongs to."""
     product, variant = sold
-    return ItemVariant(product=product, variant=variant, context=context)  # type: ignore[call-arg] # as above
+    return ItemVariant(product=product, variant=variant, context=context)
 
 
 def reference(item_id: str) -> str:
@@ -317,9 +292,3 @@ def _range(prices: list[Decimal]) -> list[Decimal]:
 
 def _attributes(attributes: Mapping[str, str]) -> list[Attribute]:
     return [Attribute(name=name, values=[value]) for name, value in attributes.items()]
-
-
-def _pictures(product: Product, context: Context) -> ImageSet | None:
-    if product.picture is None:
-        return None
-    return ImageSet(original=Image(link=Link(href=context.pictures(product.picture)), alt=product.picture_alt))

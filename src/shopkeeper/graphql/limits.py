@@ -21,13 +21,13 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
-    ListValueNode,
     Node,
     OperationDefinitionNode,
     SelectionSetNode,
     VariableNode,
     get_named_type,
 )
+from strawberry import UNSET
 from strawberry.schema_directive import Location
 
 from shopkeeper.errors import BadRequest
@@ -68,13 +68,13 @@ class Limits:
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
     name="listSize",
-    description="How long a list is taken to be when the cost of a request is counted: as long as the argument that cuts"
-    " it says, else as long as is usual.",
+    description="How long a list is taken to be when the cost of a request is counted: as long as the argument that"
+    " cuts it says, else as long as is usual.",
 )
 class ListSize:
     assumed_size: int = strawberry.directive_field(name="assumedSize")
-    slicing_arguments: list[str] | None = strawberry.directive_field(name="slicingArguments", default=None)
-    sized_fields: list[str] | None = strawberry.directive_field(name="sizedFields", default=None)
+    slicing_arguments: list[str] | None = strawberry.directive_field(name="slicingArguments", default=UNSET)
+    sized_fields: list[str] | None = strawberry.directive_field(name="sizedFields", default=UNSET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,9 @@ class _Measuring:
         return _Sized(tuple(size.sized_fields), self._length(node, size))
 
     def _length(self, node: FieldNode, size: ListSize) -> Length:
-        values = (argument.value for argument in node.arguments if argument.name.value in (size.slicing_arguments or ()))
+        values = (
+            argument.value for argument in node.arguments if argument.name.value in (size.slicing_arguments or ())
+        )
         for value in values:
             if isinstance(value, VariableNode):
                 name = value.name.value

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import strawberry
+from strawberry import UNSET
 
 from shopkeeper.errors import SessionAlreadyAvailable
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.pages import DONE, Attribute, MutationResponse
 from shopkeeper.graphql.signing_up import Problem, SignUpRejected, trait, traits_of
@@ -20,39 +22,39 @@ class Customer:
     address: strawberry.Private[str | None]
     traits: strawberry.Private[Mapping[str, Any]]
 
-    @strawberry.field(description="The id of the account: the same in every engine.")
+    @resolved("The id of the account: the same in every engine.")
     def id(self) -> str:
         return self.account
 
-    @strawberry.field(description="The e-mail address.")
+    @resolved("The e-mail address.")
     def email(self) -> str | None:
         return self.address
 
-    @strawberry.field(description="The first name.")
+    @resolved("The first name.")
     def first_name(self) -> str | None:
         return trait(self.traits, "firstName")
 
-    @strawberry.field(description="Names between first and last.")
+    @resolved("Names between first and last.")
     def middle_name(self) -> str | None:
         return trait(self.traits, "middleName")
 
-    @strawberry.field(description="The last name.")
+    @resolved("The last name.")
     def last_name(self) -> str | None:
         return trait(self.traits, "lastName")
 
-    @strawberry.field(description="A title, such as Dr.")
+    @resolved("A title, such as Dr.")
     def title(self) -> str | None:
         return trait(self.traits, "title")
 
-    @strawberry.field(description="How to address them in a letter.")
+    @resolved("How to address them in a letter.")
     def salutation(self) -> str | None:
         return trait(self.traits, "salutation")
 
-    @strawberry.field(description="The company.")
+    @resolved("The company.")
     def company_name(self) -> str | None:
         return trait(self.traits, "companyName")
 
-    @strawberry.field(description="The date of birth in ISO 8601.")
+    @resolved("The date of birth in ISO 8601.")
     def date_of_birth(self) -> str | None:
         return trait(self.traits, "dateOfBirth")
 
@@ -65,15 +67,15 @@ class Customer:
 class FieldProblem:
     problem: strawberry.Private[Problem]
 
-    @strawberry.field(description="The input field, or null where it is about all of them together.")
+    @resolved("The input field, or null where it is about all of them together.")
     def field(self) -> str | None:
         return self.problem.field
 
-    @strawberry.field(description="The number of the sentence, the same in every language.")
+    @resolved("The number of the sentence, the same in every language.")
     def id(self) -> int:
         return self.problem.number
 
-    @strawberry.field(description="What to do about it, as a sentence for people.")
+    @resolved("What to do about it, as a sentence for people.")
     def message(self) -> str:
         return self.problem.text
 
@@ -90,18 +92,18 @@ class CustomerAuthMutationResponse(MutationResponse):
 class CustomerSignUpInput:
     email: str = strawberry.field(description="The e-mail address to sign in with.")
     password: str = strawberry.field(description="The password to sign in with.")
-    first_name: str | None = strawberry.field(default=None, description="The first name.")
-    middle_name: str | None = strawberry.field(default=None, description="Names between first and last.")
-    last_name: str | None = strawberry.field(default=None, description="The last name.")
-    title: str | None = strawberry.field(default=None, description="A title, such as Dr.")
-    salutation: str | None = strawberry.field(default=None, description="How to address them in a letter.")
-    date_of_birth: str | None = strawberry.field(default=None, description="The date of birth in ISO 8601.")
-    company_name: str | None = strawberry.field(default=None, description="The company.")
+    first_name: str | None = strawberry.field(default=UNSET, description="The first name.")
+    middle_name: str | None = strawberry.field(default=UNSET, description="Names between first and last.")
+    last_name: str | None = strawberry.field(default=UNSET, description="The last name.")
+    title: str | None = strawberry.field(default=UNSET, description="A title, such as Dr.")
+    salutation: str | None = strawberry.field(default=UNSET, description="How to address them in a letter.")
+    date_of_birth: str | None = strawberry.field(default=UNSET, description="The date of birth in ISO 8601.")
+    company_name: str | None = strawberry.field(default=UNSET, description="The company.")
 
 
 @strawberry.type
 class CustomerQueries:
-    @strawberry.field(description="The customer who is signed in; null for a visitor.")
+    @resolved("The customer who is signed in; null for a visitor.")
     async def get_current_customer(self, info: Info) -> Customer | None:
         context = info.context
         if not context.principal.signed_in:
@@ -111,13 +113,14 @@ class CustomerQueries:
 
 @strawberry.type
 class CustomerMutations:
-    @strawberry.mutation(
-        description="Makes an account. It does not sign in: ask `/signin` for that. What does not do is answered field by"
-        " field in `problems`."
+    @resolved(
+        "Makes an account. It does not sign in: ask `/signin` for that. What does not do is answered in `problems`,"
+        " field by field."
     )
     async def sign_up(
         self,
         info: Info,
+        *,
         customer_sign_up_input: Annotated[CustomerSignUpInput, strawberry.argument(description="Who it is for.")],
     ) -> CustomerAuthMutationResponse | None:
         context = info.context
@@ -164,9 +167,7 @@ def _entered(asked: CustomerSignUpInput) -> dict[str, str]:
 def _rejected(rejected: SignUpRejected) -> CustomerAuthMutationResponse:
     problems = [FieldProblem(problem=problem) for problem in rejected.problems]
     message = rejected.problems[0].text
-    return CustomerAuthMutationResponse(
-        code=REJECTED, success=False, message=message, customer=None, problems=problems
-    )
+    return CustomerAuthMutationResponse(code=REJECTED, success=False, message=message, customer=None, problems=problems)
 
 
 def _of_session(context: Context) -> Customer | None:

@@ -1,4 +1,4 @@
-"""Money as clients read it. Inside the house it is an integer in minor units; it is divided here, exactly, to be printed.
+"""Money as clients read it. Inside the house it is an integer in minor units; it is divided here, exactly, to be shown.
 
 Nothing in this file is ever added or multiplied: totals come from the engine.
 """
@@ -14,6 +14,7 @@ from babel.numbers import format_currency, get_currency_precision
 from strawberry.types.scalar import ScalarDefinition
 
 from shopkeeper.commerce.port import Money
+from shopkeeper.graphql.fields import resolved
 
 MOST_PRINTED = 8192
 MOST_LANGUAGES = 512
@@ -37,21 +38,19 @@ class MoneyAmount:
     money: strawberry.Private[Money]
     locale: strawberry.Private[str]
 
-    @strawberry.field(description="The amount in the currency's major unit: 12.90 for twelve euros ninety.")
+    @resolved("The amount in the currency's major unit: 12.90 for twelve euros ninety.")
     def amount(self) -> Decimal:
         return decimal_of(self.money)
 
-    @strawberry.field(
-        description="The same in the currency's minor unit, as a whole number: 1290. Calculate with this one."
-    )
+    @resolved("The same in the currency's minor unit, as a whole number: 1290. Calculate with this one.")
     def cent_amount(self) -> Long:
         return Long(self.money.amount)
 
-    @strawberry.field(description="The currency's ISO 4217 code.")
+    @resolved("The currency's ISO 4217 code.")
     def currency(self) -> str:
         return self.money.currency
 
-    @strawberry.field(description="The amount as people write it, in the language of the request or of the store.")
+    @resolved("The amount as people write it, in the language of the request or of the store.")
     def display_value(self) -> str:
         return _printed(self.money, self.locale)
 
@@ -65,7 +64,7 @@ class Price:
     money: strawberry.Private[Money]
     locale: strawberry.Private[str]
 
-    @strawberry.field(description="One amount for each currency. Shopkeeper answers with the shopper's.")
+    @resolved("One amount for each currency. Shopkeeper answers with the shopper's.")
     def money_amounts(self) -> list[MoneyAmount]:
         return [MoneyAmount(money=self.money, locale=self.locale)]
 

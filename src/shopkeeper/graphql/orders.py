@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Annotated
 
 import strawberry
+from strawberry import UNSET
 
 from shopkeeper.commerce.port import Order as EngineOrder
 from shopkeeper.commerce.port import OrderLine, OrderState
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.carts import CartHint, Discount
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import ItemLike, variant_of
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
@@ -57,39 +59,39 @@ class OrderItem:
     sold: strawberry.Private[Sold | None]
     context: strawberry.Private[Context]
 
-    @strawberry.field(description="The id.")
+    @resolved("The id.")
     def id(self) -> str:
         return self.line.id
 
-    @strawberry.field(description="The kind of entry: `product`.")
+    @resolved("The kind of entry: `product`.")
     def type(self) -> str:
         return "product"
 
-    @strawberry.field(description="How far it has come: as far as its order.")
+    @resolved("How far it has come: as far as its order.")
     def status(self) -> str:
         return self.state.upper()
 
-    @strawberry.field(description="What it was called by people.")
+    @resolved("What it was called by people.")
     def display_name(self) -> str:
         return self.line.name
 
-    @strawberry.field(description="Its SKU.")
+    @resolved("Its SKU.")
     def code(self) -> str:
         return self.line.sku
 
-    @strawberry.field(description="How many.")
+    @resolved("How many.")
     def quantity(self) -> int:
         return self.line.quantity
 
-    @strawberry.field(description="What one costs.")
+    @resolved("What one costs.")
     def unit_price(self) -> Price:
         return Price(money=self.line.price, locale=self.context.locale)
 
-    @strawberry.field(description="What all of them cost.")
+    @resolved("What all of them cost.")
     def total_price(self) -> Price:
         return Price(money=self.line.total, locale=self.context.locale)
 
-    @strawberry.field(description="The thing as it is sold today, or null where it is not any more.")
+    @resolved("The thing as it is sold today, or null where it is not any more.")
     def item(self) -> ItemLike | None:
         return variant_of(self.sold, self.context) if self.sold is not None else None
 
@@ -100,40 +102,38 @@ class Order:
     sold: strawberry.Private[Mapping[str, Sold]]
     context: strawberry.Private[Context]
 
-    @strawberry.field(description="The id.")
+    @resolved("The id.")
     def id(self) -> str:
         return self.order.id
 
-    @strawberry.field(description="The number to name it by on the telephone.")
+    @resolved("The number to name it by on the telephone.")
     def order_number(self) -> str:
         return self.order.number
 
-    @strawberry.field(description="Whether it is only a draft: nothing is ordered until `placeOrder`.")
+    @resolved("Whether it is only a draft: nothing is ordered until `placeOrder`.")
     def draft(self) -> bool:
         return self.order.state is OrderState.DRAFT
 
-    @strawberry.field(description="How far it has come: `DRAFT` or `PLACED`.")
+    @resolved("How far it has come: `DRAFT` or `PLACED`.")
     def status(self) -> str:
         return self.order.state.upper()
 
-    @strawberry.field(description="When it was placed, or drafted, in ISO 8601.")
+    @resolved("When it was placed, or drafted, in ISO 8601.")
     def creation_date(self) -> str:
         return _printed(self.order.placed_at or self.order.created_at)
 
-    @strawberry.field(description="What everything costs.", directives=[ListSize(assumed_size=1)])
+    @resolved("What everything costs.", directives=[ListSize(assumed_size=1)])
     def total_amount(self) -> list[MoneyAmount]:
         return [MoneyAmount(money=self.order.total, locale=self.context.locale)]
 
-    @strawberry.field(description="What was ordered.", directives=[ListSize(assumed_size=5)])
+    @resolved("What was ordered.", directives=[ListSize(assumed_size=5)])
     def order_items(self) -> list[OrderItem]:
         return [
-            OrderItem(
-                line=line, state=self.order.state, sold=self.sold.get(line.variant_id), context=self.context
-            )
+            OrderItem(line=line, state=self.order.state, sold=self.sold.get(line.variant_id), context=self.context)
             for line in self.order.lines
         ]
 
-    @strawberry.field(description="The customer's e-mail address.")
+    @resolved("The customer's e-mail address.")
     def email(self) -> str | None:
         session = self.context.principal.session
         return session.identity.email if session is not None else None
@@ -173,19 +173,18 @@ class OrderMutationResponse(MutationResponse):
 
 @strawberry.type
 class OrderQueries:
-    @strawberry.field(
-        description="The orders that the customer has placed, newest first.",
-        directives=[
-            ListSize(assumed_size=DEFAULT_LIMIT, slicing_arguments=["limit"], sized_fields=["orders"])
-        ],
+    @resolved(
+        "The orders that the customer has placed, newest first.",
+        directives=[ListSize(assumed_size=DEFAULT_LIMIT, slicing_arguments=["limit"], sized_fields=["orders"])],
     )
     async def find_orders(
         self,
         info: Info,
+        *,
         offset: Offset = 0,
         limit: Limit = DEFAULT_LIMIT,
-        sort_fields: Annotated[str | None, strawberry.argument(description="The order: `creationDate desc`.")] = None,
-        query_hint: Hint = None,
+        sort_fields: Annotated[str | None, strawberry.argument(description="The order: `creationDate desc`.")] = UNSET,
+        query_hint: Hint = UNSET,
     ) -> OrdersPageResult | None:
         refuse_cursor(query_hint)
         if " ".join((sort_fields or "").lower().split()) not in SORTS:
@@ -196,49 +195,49 @@ class OrderQueries:
         total = page.total if page.total is not None else start + len(orders)
         return OrdersPageResult(offset=start, limit=most, count=len(orders), total=total, orders=orders)
 
-    @strawberry.field(
-        description="One of the customer's orders. Another customer's is refused with `FORBIDDEN`, whether it exists or"
-        " not."
-    )
+    @resolved("One of the customer's orders. Another customer's is refused with `FORBIDDEN`, whether it exists or not.")
     async def get_order_by_id(
         self,
         info: Info,
+        *,
         id: Annotated[str, strawberry.argument(description="The id.")],  # noqa: A002 - the client's word
     ) -> Order | None:
         return await _order(info.context, id)
 
-    @strawberry.field(description="One of the customer's orders by its number; refused like `getOrderById`.")
+    @resolved("One of the customer's orders by its number; refused like `getOrderById`.")
     async def get_order_by_order_number(
-        self, info: Info, order_number: Annotated[str, strawberry.argument(description="The number.")]
+        self, info: Info, *, order_number: Annotated[str, strawberry.argument(description="The number.")]
     ) -> Order | None:
         return await _order(info.context, order_number)
 
 
 @strawberry.type
 class OrderMutations:
-    @strawberry.mutation(
-        description="A draft of what ordering the cart would come to, at today's prices. Nothing is ordered yet. While"
+    @resolved(
+        "A draft of what ordering the cart would come to, at today's prices. Nothing is ordered yet. While"
         " cart and prices stay the same, so does the draft."
     )
     async def check_out(
         self,
         info: Info,
+        *,
         cart_id: Annotated[str, strawberry.argument(description="The cart.")],
-        cart_hint: CartHint = None,
+        cart_hint: CartHint = UNSET,
     ) -> OrderMutationResponse | None:
         context = info.context
         async with context.change() as unit:
             order = await context.engine.orders.check_out(unit, context.shopper, cart_id=cart_id)
         return await _answer(order, context, "This is what would be ordered.")
 
-    @strawberry.mutation(description="Orders what a draft shows: all of it or nothing. Ordering twice changes nothing.")
+    @resolved("Orders what a draft shows: all of it or nothing. Ordering twice changes nothing.")
     async def place_order(
         self,
         info: Info,
+        *,
         id: Annotated[str, strawberry.argument(description="The draft.")],  # noqa: A002 - the client's word
         order_number: Annotated[
             str | None, strawberry.argument(description="The draft's number, to be checked; the shop numbers orders.")
-        ] = None,
+        ] = UNSET,
     ) -> OrderMutationResponse | None:
         context = info.context
         async with context.change() as unit:

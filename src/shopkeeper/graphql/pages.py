@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Annotated
 
 import strawberry
+from strawberry import UNSET
 
 from shopkeeper.errors import InvalidCursor, InvalidInput
 
@@ -121,36 +122,36 @@ class ParamInput:
     " that it has no use for: they change neither who may see something nor what it costs."
 )
 class QueryHintInput:
-    br_uid2: str | None = strawberry.field(default=None, description="The visitor's id in the search service.")
-    account_id: str | None = strawberry.field(default=None, description="The account in the search service.")
-    domain_key: str | None = strawberry.field(default=None, description="The site in the search service.")
-    auth_key: str | None = strawberry.field(default=None, description="The key of the search service.")
-    view_id: str | None = strawberry.field(default=None, description="The view of the catalogue.")
-    catalog_views: str | None = strawberry.field(default=None, description="The catalogues and their views.")
+    br_uid2: str | None = strawberry.field(default=UNSET, description="The visitor's id in the search service.")
+    account_id: str | None = strawberry.field(default=UNSET, description="The account in the search service.")
+    domain_key: str | None = strawberry.field(default=UNSET, description="The site in the search service.")
+    auth_key: str | None = strawberry.field(default=UNSET, description="The key of the search service.")
+    view_id: str | None = strawberry.field(default=UNSET, description="The view of the catalogue.")
+    catalog_views: str | None = strawberry.field(default=UNSET, description="The catalogues and their views.")
     facet_field_filters: list[FacetFieldFilterInput | None] | None = strawberry.field(
-        default=None, description="Choices to narrow the search by."
+        default=UNSET, description="Choices to narrow the search by."
     )
-    cursor: str | None = strawberry.field(default=None, description="Where to begin: a cursor from the page before.")
-    params: list[ParamInput | None] | None = strawberry.field(default=None, description="Further parameters.")
+    cursor: str | None = strawberry.field(default=UNSET, description="Where to begin: a cursor from the page before.")
+    params: list[ParamInput | None] | None = strawberry.field(default=UNSET, description="Further parameters.")
     custom_attr_fields: list[str | None] | None = strawberry.field(
-        default=None, description="The attributes of items that are wanted."
+        default=UNSET, description="The attributes of items that are wanted."
     )
     custom_variant_attr_fields: list[str | None] | None = strawberry.field(
-        default=None, description="The attributes of variants that are wanted."
+        default=UNSET, description="The attributes of variants that are wanted."
     )
-    widget_type: str | None = strawberry.field(default=None, description="The kind of recommendation.")
-    widget_id: str | None = strawberry.field(default=None, description="The recommendation.")
+    widget_type: str | None = strawberry.field(default=UNSET, description="The kind of recommendation.")
+    widget_id: str | None = strawberry.field(default=UNSET, description="The recommendation.")
     custom_variant_list_price_field: str | None = strawberry.field(
-        default=None, description="Where the list price stands."
+        default=UNSET, description="Where the list price stands."
     )
     custom_variant_purchase_price_field: str | None = strawberry.field(
-        default=None, description="Where the purchase price stands."
+        default=UNSET, description="Where the purchase price stands."
     )
-    store_key: str | None = strawberry.field(default=None, description="The engine's name for a branch.")
-    custom_field_filter_expression: str | None = strawberry.field(default=None, description="A filter in its words.")
-    br_env_type: str | None = strawberry.field(default=None, description="Which of the search service's systems.")
+    store_key: str | None = strawberry.field(default=UNSET, description="The engine's name for a branch.")
+    custom_field_filter_expression: str | None = strawberry.field(default=UNSET, description="A filter in its words.")
+    br_env_type: str | None = strawberry.field(default=UNSET, description="Which of the search service's systems.")
     facet_filter_scope: FacetFilterScope | None = strawberry.field(
-        default=None, description="What the choices apply to."
+        default=UNSET, description="What the choices apply to."
     )
 
 
@@ -163,8 +164,10 @@ class Attribute:
 @strawberry.input(description="A named attribute and what it is to be.")
 class AttributeInput:
     name: str = strawberry.field(description="What it is called.")
-    values: list[str] | None = strawberry.field(default=None, description="What it is.")
-    ref: str | None = strawberry.field(default=None, description="What the attribute refers to, in the engine's words.")
+    values: list[str] | None = strawberry.field(default=UNSET, description="What it is.")
+    ref: str | None = strawberry.field(
+        default=UNSET, description="What the attribute refers to, in the engine's words."
+    )
 
 
 Hint = Annotated[QueryHintInput | None, strawberry.argument(description="Hints for the engine.")]
@@ -187,5 +190,5 @@ def window(offset: int | None, limit: int | None) -> tuple[int, int]:
 
 def refuse_cursor(hint: QueryHintInput | None) -> None:
     """Our pages are turned by offset. A cursor comes from somewhere else, and passing it over would repeat a page."""
-    if hint is not None and hint.cursor:
+    if hint and hint.cursor:
         raise InvalidCursor("These pages have no cursors; turn them by offset and limit.")

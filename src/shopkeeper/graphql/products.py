@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import strawberry
+from strawberry import UNSET
 
 from shopkeeper.commerce.port import Category as Shelf
 from shopkeeper.commerce.port import Sort
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import Category, Item, items_of, reference
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.pages import (
@@ -54,40 +56,40 @@ class ItemsPageResult(PageResult):
 
 @strawberry.type
 class CatalogueQueries:
-    @strawberry.field(description="Items that hold every word of a text.", directives=[PAGE])
+    @resolved("Items that hold every word of a text.", directives=[PAGE])
     async def find_items_by_keyword(
         self,
         info: Info,
+        *,
         text: Annotated[str, strawberry.argument(description="The words. None means all items.")],
         offset: Offset = 0,
         limit: Limit = DEFAULT_LIMIT,
-        query_hint: Hint = None,
-        sort_fields: SortFields = None,
+        query_hint: Hint = UNSET,
+        sort_fields: SortFields = UNSET,
     ) -> ItemsPageResult | None:
         refuse_cursor(query_hint)
         return await _page(info.context, text=text, offset=offset, limit=limit, sort_fields=sort_fields)
 
-    @strawberry.field(description="Items of a category and of those below it.", directives=[PAGE])
+    @resolved("Items of a category and of those below it.", directives=[PAGE])
     async def find_items_by_category(
         self,
         info: Info,
+        *,
         category_id: Annotated[str, strawberry.argument(description="The category's id or slug.")],
         offset: Offset = 0,
         limit: Limit = DEFAULT_LIMIT,
-        query_hint: Hint = None,
-        sort_fields: SortFields = None,
+        query_hint: Hint = UNSET,
+        sort_fields: SortFields = UNSET,
     ) -> ItemsPageResult | None:
         refuse_cursor(query_hint)
-        return await _page(
-            info.context, category_id=category_id, offset=offset, limit=limit, sort_fields=sort_fields
-        )
+        return await _page(info.context, category_id=category_id, offset=offset, limit=limit, sort_fields=sort_fields)
 
-    @strawberry.field(
-        description="Items by their ids, in the order of the ids; those that are not sold are left out.",
+    @resolved(
+        "Items by their ids, in the order of the ids; those that are not sold are left out.",
         directives=[PAGE],
     )
     async def find_items_by_ids(
-        self, info: Info, ids: Ids, offset: Offset = 0, limit: Limit = DEFAULT_LIMIT, query_hint: Hint = None
+        self, info: Info, *, ids: Ids, offset: Offset = 0, limit: Limit = DEFAULT_LIMIT, query_hint: Hint = UNSET
     ) -> ItemsPageResult | None:
         refuse_cursor(query_hint)
         wanted = [reference(id_) for id_ in ids]
@@ -97,37 +99,36 @@ class CatalogueQueries:
         items = await items_of(products[start : start + most], info.context)
         return ItemsPageResult(offset=start, limit=most, count=len(items), total=len(products), items=items)
 
-    @strawberry.field(description="One item, or null where it is not sold.")
-    async def find_item_by_id(self, info: Info, id: Id, query_hint: Hint = None) -> Item | None:  # noqa: A002 - the client's word
+    @resolved("One item, or null where it is not sold.")
+    async def find_item_by_id(self, info: Info, *, id: Id, query_hint: Hint = UNSET) -> Item | None:  # noqa: A002 - the client's word
         return await _item(info.context, reference(id))
 
-    @strawberry.field(description="One item by its name in addresses, or null where it is not sold.")
-    async def find_item_by_slug(self, info: Info, slug: Slug, query_hint: Hint = None) -> Item | None:
+    @resolved("One item by its name in addresses, or null where it is not sold.")
+    async def find_item_by_slug(self, info: Info, *, slug: Slug, query_hint: Hint = UNSET) -> Item | None:
         return await _item(info.context, slug)
 
-    @strawberry.field(
-        description="Every category, parents before children.", directives=[ListSize(assumed_size=30)]
-    )
-    async def find_categories(self, info: Info, query_hint: Hint = None) -> list[Category] | None:
+    @resolved("Every category, parents before children.", directives=[ListSize(assumed_size=30)])
+    async def find_categories(self, info: Info, *, query_hint: Hint = UNSET) -> list[Category] | None:
         return _categories(await info.context.loaders.categories())
 
-    @strawberry.field(description="Categories by their ids; unknown ones are left out.", directives=[ListSize(assumed_size=30)])
-    async def find_categories_by_ids(self, info: Info, ids: Ids, query_hint: Hint = None) -> list[Category] | None:
+    @resolved("Categories by their ids; unknown ones are left out.", directives=[ListSize(assumed_size=30)])
+    async def find_categories_by_ids(self, info: Info, *, ids: Ids, query_hint: Hint = UNSET) -> list[Category] | None:
         shelves = await info.context.loaders.categories()
         return [Category(shelf=shelves[id_], shelves=shelves) for id_ in dict.fromkeys(ids) if id_ in shelves]
 
-    @strawberry.field(description="One category, or null where there is none of this id.")
+    @resolved("One category, or null where there is none of this id.")
     async def find_category_by_id(
         self,
         info: Info,
+        *,
         id: Annotated[str, strawberry.argument(description="The id.")],  # noqa: A002 - the client's word
-        query_hint: Hint = None,
+        query_hint: Hint = UNSET,
     ) -> Category | None:
         shelves = await info.context.loaders.categories()
         return Category(shelf=shelves[id], shelves=shelves) if id in shelves else None
 
-    @strawberry.field(description="One category by its name in addresses, or null.")
-    async def find_category_by_slug(self, info: Info, slug: Slug, query_hint: Hint = None) -> Category | None:
+    @resolved("One category by its name in addresses, or null.")
+    async def find_category_by_slug(self, info: Info, *, slug: Slug, query_hint: Hint = UNSET) -> Category | None:
         found = _categories(await info.context.loaders.categories())
         return next((category for category in found if category.shelf.slug == slug), None)
 
@@ -170,4 +171,3 @@ def _sort(sort_fields: str | None) -> Sort:
     if sort is None:
         raise InvalidInput("Items can be sorted by: relevance, name, price asc, price desc.")
     return sort
-

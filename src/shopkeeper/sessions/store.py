@@ -102,8 +102,8 @@ class Record:
 
 async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
     """Keeps a new session and its devices."""
-    await unit.write(insert(sessions).values(token_hash=token_hash, **_to_row(session)))
-    await unit.write(insert(session_devices), [_device_row(session.id, device) for device in session.devices])
+    await unit.write(_ADD, [{"token_hash": token_hash, **_to_row(session)}])
+    await unit.write(_ADD_DEVICES, [_device_row(session.id, device) for device in session.devices])
 
 
 async def by_token(unit: Unit, token_hash: bytes) -> Record | None:
@@ -208,6 +208,9 @@ def _with_devices(chosen: Select[Any]) -> Select[Any]:
     )
 
 
+# Made once: building a statement costs as much as sending it, and these are the ones that are sent all the time.
+_ADD = insert(sessions)
+_ADD_DEVICES = insert(session_devices)
 _BY_TOKEN = _with_devices(select(sessions).where(sessions.c.token_hash == bindparam("token_hash", type_=LargeBinary)))
 _BY_ID = _with_devices(select(sessions).where(sessions.c.id == bindparam("id", type_=Id)))
 _REPLACE_TOKEN = (

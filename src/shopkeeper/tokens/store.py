@@ -32,14 +32,13 @@ class Replaced:
 
 async def add(unit: Unit, token_hash: bytes, replaced: Replaced) -> None:
     """Keeps that a token was replaced."""
-    await unit.write(
-        insert(replaced_tokens).values(
-            token_hash=token_hash,
-            family=replaced.family,
-            replaced_at=replaced.replaced_at,
-            successor=replaced.successor,
-        )
-    )
+    row = {
+        "token_hash": token_hash,
+        "family": replaced.family,
+        "replaced_at": replaced.replaced_at,
+        "successor": replaced.successor,
+    }
+    await unit.write(_ADD, [row])
 
 
 async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
@@ -49,3 +48,6 @@ async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
         select(columns.family, columns.replaced_at, columns.successor).where(columns.token_hash == token_hash)
     )
     return Replaced(row.family, row.replaced_at, row.successor) if row else None
+
+
+_ADD = insert(replaced_tokens)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from shopkeeper.throttle import Throttle
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.breached import CommonPasswords
@@ -18,6 +19,8 @@ from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Client, Identity, State
 from shopkeeper.storage.audit import Audit, AuditEvent
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Database
 
 CHEAP = Argon2Parameters(memory=64, iterations=1, parallelism=1)
@@ -25,9 +28,102 @@ CLIENT = Client(ip="203.0.113.7")
 RIGHT = "Plum-Tart-93-window"
 FAILURES = 4
 
+SCHEMA = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "email": {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}},
+                "phone": {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}},
+            },
+        }
+    },
+}
+
 
 @pytest.fixture
 def hasher() -> Iterator[Hasher]:
     hasher = Hasher(CHEAP, workers=2, queue=200)
     yield hasher
     hasher.close()
+
+
+@dataclass(frozen=True)
+class World:
+    """The password method with everything it needs, all of it real, and a few verbs to tell stories with."""
+
+    database: Database
+    identities: Identities
+    hasher: Hasher
+    throttle: Throttle
+    audit: Audit
+
+    @property
+    def password(self) -> Password:
+        policy = PasswordPolicy(breached=[CommonPasswords()])
+        return Password(self.identities, hasher=self.hasher, policy=policy, throttle=self.throttle, audit=self.audit)
+
+    def with_hasher(self, hasher: Hasher) -> "World":
+        return replace(self, hasher=hasher)
+
+    async def customer(
+        self,
+        email: str,
+        *,
+        password: str | None = RIGHT,
+        hashed: str | None = None,
+        phone: str | None = None,
+        state: State = State.ACTIVE,
+    ) -> Identity:
+        """An account with this password, or this hash, or neither; the hash is made by a hasher of its own."""
+        if hashed is None and password is not None:
+            maker = Hasher(CHEAP, workers=1, queue=0)
+            hashed = await maker.hash(password)
+            maker.close()
+        credentials = [NewCredential("password", {"hashed_password": hashed})] if hashed is not None else []
+        traits = {"email": email, "phone": phone} if phone else {"email": email}
+        async with self.database.unit() as unit:
+            return await self.identities.create(unit, NewIdentity(traits=traits, state=state, credentials=credentials))
+
+    async def prove(self, *, identity: Identity | None = None, **submitted: Any) -> Proof:
+        async with self.database.unit() as unit:
+            return await self.password.prove(unit, Attempt(submitted, CLIENT, identity))
+
+    async def authenticate(self, identifier: str, password: str) -> Proof:
+        async with self.database.unit() as unit:
+            return await self.password.authenticate(unit, identifier=identifier, password=password, client=CLIENT)
+
+    async def stored(self, identifier: str) -> str:
+        """The hash in the row."""
+        async with self.database.unit() as unit:
+            found = await self.identities.find_by_identifier(unit, type="password", identifier=identifier)
+        assert found is not None
+        return str(found.credentials["password"].config["hashed_password"])
+
+    async def store(self, identity: Identity, hashed: str) -> None:
+        async with self.database.unit() as unit:
+            await self.identities.set_credential_config(unit, identity.id, "password", {"hashed_password": hashed})
+
+    async def failures(self) -> list[AuditEvent]:
+        """The failed sign-ins that were remembered, the newest first."""
+        async with self.database.unit() as unit:
+            return await self.audit.events(unit, action="sign_in.failed")
+
+
+@pytest.fixture
+def world(database: Database, clock: StoppedClock, hasher: Hasher) -> World:
+    identities = Identities(Schemas([Schema("default", SCHEMA)], "default"), clock=clock)
+    throttle = Throttle(
+        MemoryCache(clock),
+        clock=clock,
+        name="login",
+        key=b"k" * 32,
+        failures=FAILURES,
+        block=timedelta(minutes=1),
+        block_max=timedelta(minutes=15),
+        per_ip="1000/minute",
+        unavailable=CacheDown,
+    )
+    return World(database, identities, hasher, throttle, Audit(clock, key=b"a" * 32))

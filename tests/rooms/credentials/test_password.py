@@ -11,12 +11,10 @@ import bcrypt
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
-from shopkeeper.credentials.method import Attempt, Draft, LoginMethod, LoginView, RegistrationMethod, Rejected
-from shopkeeper.credentials.password import Password
+from shopkeeper.credentials.hashes import Hasher
+from shopkeeper.credentials.method import Draft, LoginMethod, LoginView, RegistrationMethod, Rejected
 from shopkeeper.errors import Busy, IdentityDisabled, InvalidCredentials, TooManyRequests
-from shopkeeper.identity.values import Aal, Client, Identity, State
-from shopkeeper.storage.database import Database
+from shopkeeper.identity.values import Aal, State
 from shopkeeper.ui.nodes import Node
 from tests.rooms.credentials.conftest import CHEAP, CLIENT, FAILURES, RIGHT, World
 

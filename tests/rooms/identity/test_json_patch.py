@@ -51,7 +51,7 @@ class TestPatch:
         assert document == before
 
     def test_two_copies_are_two(self) -> None:
-        patch = [
+        patch: list[dict[str, Any]] = [
             {"op": "copy", "from": "/a", "path": "/b"},
             {"op": "add", "path": "/b/x", "value": 1},
         ]

@@ -1,7 +1,7 @@
 """Accounts on real databases: made, changed, found, removed; and what nobody may do with them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -254,52 +254,14 @@ class TestMassAssignment:
             for type_ in ("password", "code"):
                 assert await identities.find_by_identifier(unit, type=type_, identifier=BOB) is None
 
-    @pytest.mark.parametrize(
-        "path",
-        [
-            "",
-            "/",
-            "/id",
-            "/ID",
-            "/schema_url",
-            "/state_changed_at",
-            "/stateChangedAt",
-            "/created_at",
-            "/updated_at",
-            "/organization_id",
-            "/credentials",
-            "/credentials/password/config/hashed_password",
-            "/credentials/oidc/config/providers/0",
-            "/recovery_addresses/0/value",
-            "/verifiable_addresses",
-            "/verifiable_addresses/0",
-            "/verifiable_addresses/-",
-            "/verifiable_addresses/0/value",
-            "/verifiable_addresses/0/id",
-            "/metadata_publics",
-            "traits",
-            None,
-            7,
-        ],
-    )
-    @pytest.mark.parametrize(
-        "operation",
-        [
-            lambda path: {"op": "add", "path": path, "value": {"x": 1}},
-            lambda path: {"op": "remove", "path": path},
-            lambda path: {"op": "copy", "from": path, "path": "/metadata_public"},
-            lambda path: {"op": "move", "from": "/traits/email", "path": path},
-        ],
-        ids=["add", "remove", "copy from", "move to"],
-    )
-    async def test_of_places_that_a_patch_may_not_touch(
-        self, sqlite_database: Database, identities: Identities, path: Any, operation: Callable[[Any], dict[str, Any]]
-    ) -> None:
-        identity = await made(sqlite_database, identities, person(credentials=[Given("password", HASH)]))
-        before = await stored(sqlite_database, identities, identity.id)
+    async def test_of_a_credential_by_a_patch(self, database: Database, identities: Identities) -> None:
+        identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
+        before = await stored(database, identities, identity.id)
+        theft = {"op": "replace", "path": "/credentials/password/config/hashed_password", "value": "mine"}
+        renaming = {"op": "replace", "path": "/traits/email", "value": BOB}
         with pytest.raises(BadRequest):
-            await patched(sqlite_database, identities, identity.id, operation(path))
-        assert await stored(sqlite_database, identities, identity.id) == before
+            await patched(database, identities, identity.id, renaming, theft)
+        assert await stored(database, identities, identity.id) == before
 
 
 class TestRead:
@@ -535,7 +497,7 @@ class TestReplace:
         assert answer == await stored(database, identities, identity.id)
         assert {type_: one.identifiers for type_, one in answer.credentials.items()} == {"password": ("ada",)}
         assert answer.credentials["password"].config == HASH
-        assert answer.verifiable_addresses == answer.recovery_addresses == ()
+        assert (answer.verifiable_addresses, answer.recovery_addresses) == ((), ())
 
     async def test_a_new_password_comes_in_the_same_change(
         self, database: Database, identities: Identities, clock: StoppedClock

@@ -1,0 +1,59 @@
+"""Errors as GraphQL clients read them: a sentence and `extensions.code`. What nobody foresaw is masked, and logged."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from graphql import GraphQLError
+from strawberry.utils.str_converters import to_camel_case
+
+from shopkeeper.errors import Broken, Busy, Refusal, TooManyRequests
+
+BROKEN = "INTERNAL_SERVER_ERROR"
+BAD_INPUT = "BAD_USER_INPUT"
+
+log = structlog.get_logger("shopkeeper.graphql")
+
+
+def code_of(refusal: Refusal) -> str:
+    """The code that clients see."""
+    return refusal.graphql_code or refusal.code.upper()
+
+
+def told(refusal: Refusal) -> dict[str, Any]:
+    """A refusal as a GraphQL error."""
+    return {"message": refusal.sentence, "extensions": {"code": code_of(refusal), **_beside(refusal)}}
+
+
+def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
+    """An error of the executor. A refusal says what it is; anything else that was raised is our fault, and masked."""
+    cause = error.original_error
+    if cause is None:
+        return {**error.formatted, "extensions": {"code": code}}
+    if not isinstance(cause, Refusal):
+        log.error("graphql failed", path=_path(error), exc_info=cause)
+        cause = Broken()
+        return {**_place(error), "message": cause.sentence, "extensions": {"code": BROKEN}}
+    return {**_place(error), **told(cause)}
+
+
+def _place(error: GraphQLError) -> dict[str, Any]:
+    return {name: value for name, value in error.formatted.items() if name in {"locations", "path"}}
+
+
+def _path(error: GraphQLError) -> str:
+    return ".".join(str(step) for step in error.path or ())
+
+
+def _beside(refusal: Refusal) -> dict[str, Any]:
+    """What stands beside the code: when to come back, and the refusal's own details in the schema's spelling."""
+    later = {"retryAfter": refusal.retry_after} if isinstance(refusal, TooManyRequests | Busy) else {}
+    return {**_camel(refusal.details), **later}
+
+
+def _camel(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {to_camel_case(str(name)): _camel(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_camel(inner) for inner in value]
+    return value

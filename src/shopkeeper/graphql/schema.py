@@ -1,0 +1,51 @@
+"""The schema: the shelves put together. Printed, it is what clients generate their code from."""
+
+from functools import cache
+
+import strawberry
+from graphql import GraphQLSchema
+from strawberry.printer import print_schema as print_strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from shopkeeper.graphql.access import closed
+from shopkeeper.graphql.carts import CartMutations, CartQueries
+from shopkeeper.graphql.items import Item, ItemVariant
+from shopkeeper.graphql.me import CustomerMutations, CustomerQueries
+from shopkeeper.graphql.money import SCALARS
+from shopkeeper.graphql.orders import OrderMutations, OrderQueries
+from shopkeeper.graphql.products import CatalogueQueries
+
+
+@closed
+@strawberry.type(
+    description="What can be asked. Everything needs a token from `/signin`, which visitors get for the asking."
+)
+class Query(CatalogueQueries, CartQueries, OrderQueries, CustomerQueries):
+    pass
+
+
+@closed
+@strawberry.type(
+    description="What can be done. Each is a transaction of its own: it is done wholly or not at all, and stays done"
+    " when a later one of the same request is refused."
+)
+class Mutation(CartMutations, OrderMutations, CustomerMutations):
+    pass
+
+
+@cache
+def schema() -> strawberry.Schema:
+    """The schema, made once."""
+    return strawberry.Schema(
+        query=Query, mutation=Mutation, types=[Item, ItemVariant], config=StrawberryConfig(scalar_map=SCALARS)
+    )
+
+
+def core_schema() -> GraphQLSchema:
+    """The same as graphql-core's own: what documents are validated against and executed on."""
+    return schema()._schema
+
+
+def print_schema() -> str:
+    """The schema in the schema definition language."""
+    return print_strawberry(schema()) + "\n"

@@ -1,0 +1,160 @@
+"""Holding our answers against Kratos' recorded ones, the open differences aside.
+
+The differences are data (`open_differences.yml`). Each of them changes what is expected, so that our answer is compared
+whole with the rest; and each can be left out, which tells whether it is still needed.
+"""
+
+import copy
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+OPEN_DIFFERENCES = Path(__file__).with_name("open_differences.yml")
+Exchange = dict[str, Any]
+Compare = Callable[[Any, Any], list[str]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One open difference. `where` are patterns of `conversation/what is said`."""
+
+    kind: str
+    why: str
+    where: tuple[str, ...] = ("*",)
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.why} ({', '.join(self.where)})"
+
+    def concerns(self, place: str) -> bool:
+        return any(fnmatchcase(place, pattern) for pattern in self.where)
+
+
+def read_entries() -> list[Entry]:
+    """Every entry of the data file."""
+    document = yaml.safe_load(OPEN_DIFFERENCES.read_text())
+    return [_entry(kind, told) for kind in KINDS for told in document.pop(kind)] + _none_left(document)
+
+
+def _entry(kind: str, told: dict[str, Any]) -> Entry:
+    where = told.pop("where", ["*"])
+    return Entry(kind, told.pop("why"), tuple([where] if isinstance(where, str) else where), told)
+
+
+def _none_left(document: Mapping[str, Any]) -> list[Entry]:
+    assert not document, f"open_differences.yml has kinds that nobody reads: {', '.join(document)}"
+    return []
+
+
+# -- what an entry does to an expected answer --------------------------------------------------------------------------
+
+
+def expected(exchange: Exchange, place: str, entries: Iterable[Entry]) -> Exchange | None:
+    """What we are expected to answer; nothing where the whole exchange is of a feature that comes later."""
+    wanted: Exchange | None = copy.deepcopy(exchange["response"])
+    for entry in entries:
+        if wanted is not None and entry.concerns(place):
+            wanted = KINDS[entry.kind](wanted, entry.told)
+    return wanted
+
+
+def _without_nodes(response: Exchange, told: Mapping[str, Any]) -> Exchange:
+    body = response["body"]
+    if isinstance(body, dict) and body.get("ui", {}).get("nodes"):
+        nodes = [node for node in body["ui"]["nodes"] if node["group"] != told["group"]]
+        body["ui"]["nodes"] = nodes or None
+    return response
+
+
+def _without_exchange(response: Exchange, told: Mapping[str, Any]) -> None:
+    return None
+
+
+def _changed(response: Exchange, told: Mapping[str, Any]) -> Exchange:
+    """`at` is a JSON pointer in which `*` is every step; `is` stands instead, and without it the place is gone."""
+    root = {"": response}
+    steps = told["at"].split("/")
+    for holder, key in reversed(list(_places(root, steps))):
+        if not _matches(told.get("was"), holder[key]):
+            continue
+        if "is" in told:
+            holder[key] = copy.deepcopy(told["is"])
+        else:
+            del holder[key]
+    return root[""]
+
+
+def _places(value: Any, steps: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    if not isinstance(value, dict | list):
+        return
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    for key in keys:
+        if steps[0] not in {"*", str(key)}:
+            continue
+        if len(steps) == 1:
+            yield value, key
+        else:
+            yield from _places(value[key], steps[1:])
+
+
+def _matches(pattern: Any, value: Any) -> bool:
+    """Whether a value is as described; of an object, only what is described counts."""
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(k in value and _matches(p, value[k]) for k, p in pattern.items())
+    return pattern is None or pattern == value
+
+
+KINDS: Mapping[str, Callable[[Exchange, Mapping[str, Any]], Exchange | None]] = {
+    "later_nodes": _without_nodes,
+    "later_exchanges": _without_exchange,
+    "later_parts": _changed,
+    "on_purpose": _changed,
+}
+
+
+# -- comparing ---------------------------------------------------------------------------------------------------------
+
+
+def read_compare(conversations: Path) -> Compare:
+    """The recordings' own comparison of two answers."""
+    spec = importlib.util.spec_from_file_location("recorded_compare", conversations / "compare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    compare: Compare = module.differences
+    return compare
+
+
+def differences(
+    name: str, kratos: Sequence[Exchange], ours: Sequence[Exchange], entries: Sequence[Entry], compare: Compare
+) -> dict[str, list[str]]:
+    """What differs in a conversation, by exchange; nothing in those that agree."""
+    found = {}
+    for number, (want, got) in enumerate(zip(kratos, ours, strict=True)):
+        place = f"{name}/{want['say']}"
+        wanted = expected(want, place, entries)
+        told = [] if wanted is None else compare(wanted, got["response"])
+        if told:
+            found[f"{number} {place}"] = told
+    return found
+
+
+def record(conversations: Path, out: Path, *, public: str, admin: str, names: Sequence[str], profile: str) -> str:
+    """Has the conversations with a server and writes down what it answers; gives what the recorder says."""
+    command = [sys.executable, str(conversations / "record.py"), str(out), profile, public, admin]
+    told = subprocess.run(
+        [*command, "--modules", "accounts", "operators", "--only", *names],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    return told.stdout
