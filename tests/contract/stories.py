@@ -3,15 +3,281 @@
 Each takes the addresses of the two doors, so that it can be told to a server as well as through a recorder.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from typing import Any
 from uuid import uuid4
 
 import ory_kratos_client as kratos
 import pytest
-from ory_kratos_client.exceptions import ApiException, BadRequestException, NotFoundException, UnauthorizedException
-from ory_kratos_client.models import (
-    CreateIdentityBody,
-    CreateIdentityBodyCredentials if False else CreateIdentityBody,
-)
+from ory_kratos_client.exceptions import ApiException
+
+PASSWORD = "Plum-Tart-93-window"
+NOBODY = "6f1c1d0e-0000-4000-8000-000000000000"
+
+
+@contextmanager
+def client(url: str) -> Iterator[kratos.ApiClient]:
+    """The published client, calling one door; its connections end with the block."""
+    made = kratos.ApiClient(kratos.Configuration(host=url))
+    try:
+        yield made
+    finally:
+        made.rest_client.pool_manager.clear()
+
+
+@contextmanager
+def refused(status: int) -> Iterator[None]:
+    """The call is refused with this status."""
+    with pytest.raises(ApiException) as refusal:
+        yield
+    assert refusal.value.status == status
+
+
+def new_address() -> str:
+    return f"ada-{uuid4().hex[:12]}@example.org"
+
+
+# -- the customer of an app --------------------------------------------------------------------------------------------
+
+
+def register(app: kratos.FrontendApi, address: str) -> kratos.SuccessfulNativeRegistration:
+    flow = app.create_native_registration_flow()
+    assert app.get_registration_flow(id=flow.id).id == flow.id
+    body = kratos.UpdateRegistrationFlowWithPasswordMethod(
+        method="password", password=PASSWORD, traits={"email": address, "name": {"first": "Ada", "last": "Pear"}}
+    )
+    return app.update_registration_flow(
+        flow=flow.id, update_registration_flow_body=kratos.UpdateRegistrationFlowBody(body)
+    )
+
+
+def sign_in(app: kratos.FrontendApi, address: str, password: str = PASSWORD) -> kratos.SuccessfulNativeLogin:
+    flow = app.create_native_login_flow()
+    assert app.get_login_flow(id=flow.id).id == flow.id
+    body = kratos.UpdateLoginFlowWithPasswordMethod(method="password", identifier=address, password=password)
+    return app.update_login_flow(flow=flow.id, update_login_flow_body=kratos.UpdateLoginFlowBody(body))
+
+
+def tell_of_a_customer(public: str) -> None:
+    """Registers, signs in on further devices, asks who it is, lists and revokes sessions, signs out."""
+    address = new_address()
+    with client(public) as api:
+        app = kratos.FrontendApi(api)
+        registered = register(app, address)
+        first = registered.session_token
+        assert first
+        assert registered.identity.traits == {"email": address, "name": {"first": "Ada", "last": "Pear"}}
+        assert app.to_session(x_session_token=first).identity.id == registered.identity.id
+
+        with refused(400):
+            sign_in(app, address, "wrong-password")
+        phone, tablet = sign_in(app, address.upper()), sign_in(app, address)
+        assert phone.session.identity.id == registered.identity.id
+        assert phone.session.authenticator_assurance_level == kratos.AuthenticatorAssuranceLevel.AAL1
+        with refused(400):
+            app.create_native_login_flow(x_session_token=phone.session_token)
+        assert app.create_native_login_flow(refresh=True, x_session_token=phone.session_token).refresh
+
+        others = {session.id for session in app.list_my_sessions(x_session_token=first)}
+        assert others == {phone.session.id, tablet.session.id}
+        app.disable_my_session(id=phone.session.id, x_session_token=first)
+        with refused(401):
+            app.to_session(x_session_token=phone.session_token)
+        assert app.to_session(x_session_token=tablet.session_token).id == tablet.session.id
+
+        assert app.disable_my_other_sessions(x_session_token=first).count == 1
+        with refused(401):
+            app.to_session(x_session_token=tablet.session_token)
+        assert app.list_my_sessions(x_session_token=first) == []
+
+        app.perform_native_logout(kratos.PerformNativeLogoutBody(session_token=first))
+        with refused(401):
+            app.to_session(x_session_token=first)
+
+
+# -- the same in a browser ---------------------------------------------------------------------------------------------
+
+
+class Browser:
+    """What a backend does that passes a browser's cookies on: keeps them, and sends them with every call."""
+
+    def __init__(self) -> None:
+        self._cookies: dict[str, str] = {}
+
+    @property
+    def cookie(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+
+    def take(self, answer: kratos.ApiResponse[Any]) -> Any:
+        """The answer's data, its cookies kept."""
+        for line in (answer.headers or {}).getlist("set-cookie"):
+            for name, morsel in SimpleCookie(line).items():
+                self._cookies[name] = morsel.value
+        return answer.data
+
+
+def csrf_token(flow: kratos.LoginFlow | kratos.RegistrationFlow) -> str:
+    [token] = [
+        node.attributes.actual_instance.value
+        for node in flow.ui.nodes
+        if getattr(node.attributes.actual_instance, "name", "") == "csrf_token"
+    ]
+    return str(token)
+
+
+def tell_of_a_browser(public: str) -> None:
+    """The same in a browser: flows with cookies, an error page, and signing out by link."""
+    address, browser = new_address(), Browser()
+    with client(public) as api:
+        app = kratos.FrontendApi(api)
+        flow = browser.take(app.create_browser_registration_flow_with_http_info(cookie=browser.cookie or None))
+        assert app.get_registration_flow(id=flow.id, cookie=browser.cookie).id == flow.id
+        registering = kratos.UpdateRegistrationFlowWithPasswordMethod(
+            method="password", password=PASSWORD, csrf_token=csrf_token(flow), traits={"email": address}
+        )
+        with refused(403):
+            app.get_registration_flow(id=flow.id)
+        with refused(403):
+            app.update_registration_flow(
+                flow=flow.id, update_registration_flow_body=kratos.UpdateRegistrationFlowBody(registering)
+            )
+        browser.take(
+            app.update_registration_flow_with_http_info(
+                flow=flow.id,
+                update_registration_flow_body=kratos.UpdateRegistrationFlowBody(registering),
+                cookie=browser.cookie,
+            )
+        )
+        assert app.to_session(cookie=browser.cookie).identity.traits == {"email": address}
+
+        leaving = app.create_browser_logout_flow(cookie=browser.cookie)
+        app.update_logout_flow(token=leaving.logout_token, cookie=browser.cookie)
+        with refused(401):
+            app.to_session(cookie=browser.cookie)
+
+        flow = browser.take(app.create_browser_login_flow_with_http_info(cookie=browser.cookie))
+        signing_in = kratos.UpdateLoginFlowWithPasswordMethod(
+            method="password", identifier=address, password=PASSWORD, csrf_token=csrf_token(flow)
+        )
+        done = app.update_login_flow_with_http_info(
+            flow=flow.id, update_login_flow_body=kratos.UpdateLoginFlowBody(signing_in), cookie=browser.cookie
+        )
+        browser.take(done)
+        with refused(410):
+            app.update_login_flow(
+                flow=flow.id, update_login_flow_body=kratos.UpdateLoginFlowBody(signing_in), cookie=browser.cookie
+            )
+        assert app.to_session(cookie=browser.cookie).identity.traits == {"email": address}
+        with refused(401):
+            app.create_browser_logout_flow()
+
+        assert app.get_flow_error(id="stub:500").error["code"] == 500
+        with refused(404):
+            app.get_flow_error(id=NOBODY)
+
+
+# -- the operator ------------------------------------------------------------------------------------------------------
+
+
+def tell_of_an_operator(public: str, admin: str) -> None:
+    """Makes, reads, lists, changes and deletes an identity, its credential and its sessions."""
+    with client(admin) as operator, client(public) as api:
+        identities, app = kratos.IdentityApi(operator), kratos.FrontendApi(api)
+        address = new_address()
+        made = identities.create_identity(_identity(address))
+        assert made.traits == {"email": address}
+        with refused(409):
+            identities.create_identity(_identity(address))
+        _tell_of_reading(identities, made, address)
+        _tell_of_changing(identities, made.id, address)
+        _tell_of_sessions(identities, app, made.id, address)
+        identities.delete_identity_credentials(id=made.id, type="password")
+        with refused(404):
+            identities.delete_identity_credentials(id=made.id, type="totp")
+        identities.delete_identity(id=made.id)
+        with refused(404):
+            identities.get_identity(id=made.id)
+
+
+def _identity(address: str) -> kratos.CreateIdentityBody:
+    secret = kratos.IdentityWithCredentialsPasswordConfig(password=PASSWORD)
+    return kratos.CreateIdentityBody(
+        schema_id="default",
+        traits={"email": address},
+        metadata_public={"tier": "gold"},
+        metadata_admin={"note": 1},
+        external_id=f"crm-{address}",
+        credentials=kratos.IdentityWithCredentials(password=kratos.IdentityWithCredentialsPassword(config=secret)),
+    )
+
+
+def _tell_of_reading(identities: kratos.IdentityApi, made: kratos.Identity, address: str) -> None:
+    read = identities.get_identity(id=made.id, include_credential=["password"])
+    assert read.credentials["password"].identifiers == [address]
+    assert "hashed_password" in read.credentials["password"].config
+    assert read.metadata_admin == {"note": 1}
+    assert identities.get_identity_by_external_id(external_id=f"crm-{address}").id == made.id
+    assert [found.id for found in identities.list_identities(credentials_identifier=address)] == [made.id]
+    assert [found.id for found in identities.list_identities(ids=[made.id])] == [made.id]
+    assert len(identities.list_identities(page_size=1)) == 1
+    with refused(404):
+        identities.get_identity(id=NOBODY)
+    [schema] = [schema for schema in identities.list_identity_schemas() if schema.id == "default"]
+    assert identities.get_identity_schema(id="default") == schema.var_schema
+
+
+def _tell_of_changing(identities: kratos.IdentityApi, identity_id: str, address: str) -> None:
+    named = {"email": address, "name": {"first": "Ida"}}
+    replaced = identities.update_identity(
+        id=identity_id,
+        update_identity_body=kratos.UpdateIdentityBody(schema_id="default", state="active", traits=named),
+    )
+    assert replaced.traits == named
+    changed = identities.patch_identity(
+        id=identity_id, json_patch=[kratos.JsonPatch(op="replace", path="/traits/name/first", value="Iris")]
+    )
+    assert changed.traits["name"] == {"first": "Iris"}
+    with refused(400):
+        identities.patch_identity(id=identity_id, json_patch=[kratos.JsonPatch(op="replace", path="/id", value="x")])
+    twice = kratos.CreateIdentityBody(schema_id="default", traits={"email": new_address()})
+    batch = identities.batch_patch_identities(
+        patch_identities_body=kratos.PatchIdentitiesBody(
+            identities=[kratos.IdentityPatch(create=twice), kratos.IdentityPatch(create=twice)]
+        )
+    )
+    assert [entry.action for entry in batch.identities] == ["create", "error"]
+
+
+def _tell_of_sessions(identities: kratos.IdentityApi, app: kratos.FrontendApi, identity_id: str, address: str) -> None:
+    first, second = sign_in(app, address), sign_in(app, address)
+    listed = {session.id for session in identities.list_identity_sessions(id=identity_id, active=True)}
+    assert listed == {first.session.id, second.session.id}
+    assert {session.id for session in identities.list_sessions(active=True, page_size=1000)} >= listed
+    shown = identities.get_session(id=first.session.id, expand=["identity", "devices"])
+    assert shown.identity.id == identity_id
+    assert shown.devices
+    assert identities.get_session(id=first.session.id).identity is None
+
+    extended = identities.extend_session(id=first.session.id)
+    assert extended.expires_at >= first.session.expires_at
+    identities.disable_session(id=first.session.id)
+    with refused(401):
+        app.to_session(x_session_token=first.session_token)
+    assert app.to_session(x_session_token=second.session_token).id == second.session.id
+    identities.delete_identity_sessions(id=identity_id)
+    with refused(401):
+        app.to_session(x_session_token=second.session_token)
+    with refused(404):
+        identities.extend_session(id=NOBODY)
+
+
+def tell_of_probes(public: str, admin: str) -> None:
+    """Probes and the version."""
+    with client(public) as api:
+        assert kratos.MetadataApi(api).is_alive().status == "ok"
+        assert kratos.MetadataApi(api).is_ready().status == "ok"
+        assert kratos.IdentityApi(api).list_identity_schemas()[0].id == "default"
+    with client(admin) as operator:
+        assert kratos.MetadataApi(operator).get_version().version

@@ -5,6 +5,7 @@ as, or `-` for whoever runs the tests. The server's process id is written to FOL
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def main(owner: int, folder: Path, user: str, command: list[str]) -> None:
                 server.wait(0.5)
     finally:
         _end(server)
+        if not _alive(owner):  # nobody is left to tidy up
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

@@ -1,8 +1,8 @@
 """The real command in a process of its own: `shopkeeper serve` on free ports, ready to be called, ended by its pid.
 
-    shop = start_shopkeeper(folder, config={"dsn": dsn}, owner=os.getpid())
-    ...
-    shop.stop()
+shop = start_shopkeeper(folder, config={"dsn": dsn}, owner=os.getpid())
+...
+shop.stop()
 """
 
 import json
@@ -89,22 +89,21 @@ def start_shopkeeper(
     """
     for left in reversed(range(TRIES)):
         public, admin = public_port or free_port(), free_port()
-        base_url = public_url or f"http://127.0.0.1:{public}/"
         told = {
             "DSN": dsn or "",
             "CACHE_URL": cache_url or "",
             "HTTP_WORKERS": str(workers),
             "SERVE_PUBLIC_HOST": "127.0.0.1",
             "SERVE_PUBLIC_PORT": str(public),
-            "SERVE_PUBLIC_BASE_URL": base_url,
+            "SERVE_PUBLIC_BASE_URL": public_url or f"http://127.0.0.1:{public}/",
             "SERVE_ADMIN_HOST": "127.0.0.1",
             "SERVE_ADMIN_PORT": str(admin),
             "SERVE_ADMIN_BASE_URL": f"http://127.0.0.1:{admin}/",
             **(environ or {}),
         }
-        shop = Shop(base_url.rstrip("/"), f"http://127.0.0.1:{admin}", Server("", str(folder), 0))
+        shop = Shop(f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}", Server("", str(folder), 0))
         try:
-            return _start(shop, [*_flags(dev=dev, demo=demo), *_file(folder, config)], told, public, owner)
+            return _start(shop, [*_flags(dev=dev, demo=demo), *_file(folder, config)], told, owner=owner)
         except NotStarted as failed:
             # Between choosing a free port and listening on it, another test may have taken it.
             if not left or PORT_TAKEN not in str(failed):
@@ -126,14 +125,14 @@ def _file(folder: Path, config: Path | Mapping[str, Any] | None) -> list[str]:
     return ["-c", str(written)]
 
 
-def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], port: int, owner: int) -> Shop:
+def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], *, owner: int) -> Shop:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     variables = [f"{name}={value}" for name, value in {**kept, **told}.items()]
     server = start(
         shop.public,
         ["/usr/bin/env", "-i", *variables, str(COMMAND), "serve", *arguments],
         folder=shop.folder,
-        answers=lambda: ready(f"http://127.0.0.1:{port}"),
+        answers=lambda: ready(shop.public),
         owner=owner,
     )
     started = Shop(shop.public, shop.admin, server)

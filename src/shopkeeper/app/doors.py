@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.exc import DBAPIError
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shopkeeper import __version__
@@ -14,12 +15,18 @@ from shopkeeper.app.shop import Shop
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
+from shopkeeper.flows.registration import Registrar
 from shopkeeper.flows.return_to import AfterFlow
+from shopkeeper.graphql.door import GraphQLDoor
+from shopkeeper.graphql.limits import Limits
+from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.http.admin import AdminIdentities, AdminSessions
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.guard import AdminGuard
 from shopkeeper.http.health import Health
 from shopkeeper.http.observing import Metrics
+from shopkeeper.http.pages.assets import read_demo
+from shopkeeper.http.pages.door import Pages
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import Presentation, SelfService
@@ -94,14 +101,47 @@ def build_public(
         ),
         OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
         Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
+        Pages(
+            database=ground.database,
+            pipeline=pipeline,
+            callers=callers,
+            visitors=visitors,
+            sessions=people.sessions,
+            engines=shop.engines,
+            stores=shop.stores,
+            courier=shop.courier,
+            base_url=ground.base_url,
+            form_targets=settings.selfservice.allowed_return_urls,
+            demo=read_demo() if settings.demo else None,
+            dev=settings.dev,
+        ),
     ]
+    graphql = _graphql(ground, people, shop, visitors, registrar=registrar)
     routes = [*(route for door in doors for route in door.routes()), *schema_routes(people.schemas)]
     return public_app(
-        [*routes, *health.public_routes()],
+        [*routes, Route("/graphql", graphql, methods=["GET", "POST"]), *health.public_routes()],
         hot={"/sessions/whoami": WhoAmI(sessions=people.sessions, cookies=cookies, clock=ground.clock)},
         cors=_cors(settings),
         metrics=metrics,
         clock=ground.clock,
+    )
+
+
+def _graphql(
+    ground: Foundation, people: People, shop: Shop, visitors: Visitors, *, registrar: Registrar
+) -> GraphQLDoor:
+    limits = ground.settings.graphql
+    kept = {field.name for field in people.schemas.default.fields()}
+    return GraphQLDoor(
+        database=ground.database,
+        identify=visitors.principal_of,
+        stores=shop.stores,
+        engines=shop.engines,
+        signing_up=SigningUp(registrar=registrar, identities=people.identities, kept=kept),
+        pictures=lambda name: f"{ground.base_url}/shop/pictures/{name}.svg",
+        limits=Limits(body=limits.max_bytes, depth=limits.depth, aliases=limits.aliases, complexity=limits.complexity),
+        introspection=limits.introspection,
+        playground=limits.playground,
     )
 
 

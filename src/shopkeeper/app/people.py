@@ -10,11 +10,13 @@ from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, Co
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.crypto import derive
 from shopkeeper.http.answering import encode
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
@@ -42,7 +44,8 @@ async def build_people(ground: Foundation) -> People:
     identities = Identities(schemas, clock=clock, audit=ground.audit, listeners=listeners)
     sessions = _sessions(ground, identities)
     listeners.append(sessions.invalidate_identity)
-    throttles = {"login": _login_throttle(ground), "registration": _registration_throttle(ground)}
+    budgets = {"login": settings.throttle.login.per_ip, "registration": settings.throttle.registration.per_ip}
+    throttles = {name: _throttle(ground, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool
     hasher = Hasher(
         Argon2Parameters(
@@ -127,27 +130,18 @@ def _policy(ground: Foundation) -> PasswordPolicy:
     )
 
 
-def _login_throttle(ground: Foundation) -> Throttle:
+def _throttle(ground: Foundation, name: str, *, per_ip: str) -> Throttle:
+    """Every brake has the same rules for guessing; what has no wrong answer spends the address's budget only."""
     login = ground.settings.throttle.login
     return Throttle(
         ground.cache,
+        spare=MemoryCache(ground.clock),
+        down=CacheDown,
         clock=ground.clock,
-        name="login",
-        key=ground.settings.secrets.for_all_else()[0],
+        key=derive(ground.settings.secrets.for_all_else()[0], purpose="throttle"),
+        name=name,
         failures=login.failures,
         block=login.block,
         block_max=login.block_max,
-        per_ip=str(login.per_ip),
-        unavailable=CacheDown,
-    )
-
-
-def _registration_throttle(ground: Foundation) -> Throttle:
-    return Throttle(
-        ground.cache,
-        clock=ground.clock,
-        name="registration",
-        key=ground.settings.secrets.for_all_else()[0],
-        per_ip=str(ground.settings.throttle.registration.per_ip),
-        unavailable=CacheDown,
+        per_ip=per_ip,
     )

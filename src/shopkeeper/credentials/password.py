@@ -80,9 +80,13 @@ class Password:
         found = await self._identities.find_by_identifier(unit, type=PASSWORD, identifier=identifier)
         # All identifiers of an account share one budget; a name without an account has its own, and looks the same.
         account = str(found.id) if found is not None else normalise_identifier(identifier[:LONGEST])
-        await self._throttle.check(account, ip=client.ip)
-        hashed = _hashed(found, expected)
-        if not await self._matches(password, hashed):
+        attempt = await self._throttle.check(account, ip=client.ip)
+        try:
+            right = await self._matches(password, _hashed(found, expected))
+        except BaseException:  # too busy, or the caller has gone: an attempt without a verdict is given back
+            await self._throttle.release(attempt)
+            raise
+        if not right:
             await self._throttle.failed(account, ip=client.ip)
             await self._remember(unit, found, client, "wrong_credentials")
             raise InvalidCredentials

@@ -39,7 +39,7 @@ class Creating(Protocol):
 class Budget(Protocol):
     """The throttle of registrations."""
 
-    async def check(self, subject: str, *, ip: str) -> None: ...
+    async def spend(self, *, ip: str) -> None: ...
 
 
 class Post(Protocol):
@@ -111,7 +111,7 @@ class Registrar:
         self._require_whole(schema, traits, method, submitted)
         if method is None:
             raise Rejected(message(4010003))
-        await self._throttle.check("", ip=client.ip)
+        await self._throttle.spend(ip=client.ip)
         draft = Draft(schema.id, traits, schema.extract(traits).identifiers, client)
         credential = await method.enrol(draft, submitted)
         owner = await self._owner(unit, draft)

@@ -40,18 +40,18 @@ class Prepared:
     `plans` are what the executor has learned about it; they hold for one document only.
     """
 
-    document: DocumentNode | None = None
+    document: DocumentNode = field(default_factory=DocumentNode)
     errors: tuple[Mapping[str, Any], ...] = ()
     costs: Mapping[str | None, Cost] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     about_schema: bool = False
     plans: Plans = field(default_factory=Plans)
 
-    def operation(self, name: str | None) -> OperationDefinitionNode | None:
-        """The operation of a name, or the only one."""
-        operations = _operations(self.document) if self.document else []
-        found = [node for node in operations if not name or _name(node) == name]
-        return found[0] if len(found) == 1 else None
+    def cost(self, name: str | None) -> Cost:
+        """What the operation of a name costs, or the only one. One that is not there costs nothing: it is refused."""
+        if name:
+            return self.costs.get(name, Cost())
+        return next(iter(self.costs.values()), Cost())
 
 
 class Documents:
@@ -90,9 +90,9 @@ class Documents:
             return Prepared(errors=(formatted(wrong, SYNTAX),))
         except Refusal as refusal:
             return Prepared(errors=(told(refusal),))
-        wrong = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
-        if wrong:
-            return Prepared(errors=tuple(formatted(error, INVALID) for error in wrong))
+        invalid = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
+        if invalid:
+            return Prepared(errors=tuple(formatted(error, INVALID) for error in invalid))
         return self._measured(document, lasting="@" not in text)
 
     def _measured(self, document: DocumentNode, *, lasting: bool) -> Prepared:

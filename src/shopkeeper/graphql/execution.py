@@ -11,6 +11,7 @@ not fit its type), the library executes that object again from the start, and re
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, TypeAlias
 
 from graphql import (
@@ -32,6 +33,7 @@ from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.types.field import StrawberryField
 
 Read: TypeAlias = Callable[[Any], Any]
+ReadObject: TypeAlias = Callable[[Any], dict[str, Any]]
 Key: TypeAlias = tuple[str, tuple[int, ...]]
 
 
@@ -47,7 +49,7 @@ class Plans:
     """
 
     lasting: bool = False
-    known: dict[Key, Read | None] = field(default_factory=dict)
+    known: dict[Key, ReadObject | None] = field(default_factory=dict)
 
     def for_one_request(self) -> "Plans":
         return self if self.lasting else Plans()
@@ -76,7 +78,7 @@ class PlainFirst(Executor[None]):
                 pass
         return super().collect_and_execute_subfields(return_type, field_details_list, path, result, position_context)
 
-    def _plan(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> Read | None:
+    def _plan(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> ReadObject | None:
         key = (type_.name, tuple(id(detail.node) for detail in selected))
         if key not in self._plans:
             try:
@@ -85,7 +87,7 @@ class PlainFirst(Executor[None]):
                 self._plans[key] = None
         return self._plans[key]
 
-    def _object(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> Read:
+    def _object(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> ReadObject:
         grouped = self.collect_subfields(type_, selected).grouped_field_set
         reads = [(name, self._field(type_, details)) for name, details in grouped.items()]
         return lambda source: {name: read(source) for name, read in reads}
@@ -136,9 +138,10 @@ def _getter(definition: GraphQLField) -> Read:
     if declared.base_resolver is None:
         name = declared.python_name
         return lambda source: getattr(source, name)
-    if declared.base_resolver.info_parameter or declared.base_resolver.parent_parameter:
+    method = declared.base_resolver.wrapped_func
+    if declared.base_resolver.info_parameter or not isinstance(method, FunctionType):
         raise NotPlain
-    return declared.base_resolver.wrapped_func
+    return method
 
 
 def _leaf(type_: Any) -> Read:

@@ -242,9 +242,8 @@ class _Measuring:
         return _Sized(tuple(size.sized_fields), self._length(node, size))
 
     def _length(self, node: FieldNode, size: ListSize) -> Length:
-        values = (
-            argument.value for argument in node.arguments if argument.name.value in (size.slicing_arguments or ())
-        )
+        cutting = size.slicing_arguments or ()
+        values = [argument.value for argument in node.arguments or () if argument.name.value in cutting]
         for value in values:
             if isinstance(value, VariableNode):
                 name = value.name.value

@@ -79,7 +79,10 @@ class Identities:
     async def create(
         self, unit: Unit, new: NewIdentity, *, actor: str = "system", client_ip: str | None = None
     ) -> Identity:
-        """Makes an identity. Raises `InvalidInput` (`InvalidTraits`), and `Conflict` where an identifier is taken."""
+        """Makes an identity. Raises `InvalidInput` (`InvalidTraits`), and `Conflict` where an identifier is taken.
+
+        After a `Conflict` the unit has to end in an exception: what was written before it must not be committed.
+        """
         identity = self._drafted(new, before=None)
         with store.uniqueness():
             await store.insert_identity(unit, identity)

@@ -81,13 +81,13 @@ class Http(Section):
 class GraphQL(Section):
     """Limits of one GraphQL request."""
 
-    depth: int = Field(default=12, ge=1, description="Deepest nesting of fields")
+    depth: int = Field(default=13, ge=1, description="Deepest nesting of fields")
     complexity: int = Field(
-        default=1000, ge=1, description="Most fields a request may come to, lists counted by their size"
+        default=30_000, ge=1, description="Most fields a request may come to, lists counted by their size"
     )
     aliases: int = Field(default=30, ge=0, description="Most aliases in a request")
     max_bytes: Size = Field(
-        default=parse_size("100kB"), ge=1024, description="Longest request document, variables included"
+        default=parse_size("200kB"), ge=1024, description="Longest request document, variables included"
     )
     introspection: bool = Field(default=False, description="Whether the schema may be asked for; on with `--dev`")
     playground: bool = Field(default=False, description="Whether the playground page is served; on with `--dev`")

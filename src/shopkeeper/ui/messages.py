@@ -4,7 +4,6 @@ section 2.9) and never change; the sentences are ours, and are what translators 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal
 
 Kind = Literal["info", "error", "success"]
@@ -88,11 +87,11 @@ def message(number: int, **context: Any) -> Message:
     return Message(number, kind, text.format_map(_Printable(context)), context)
 
 
-def expired(number: int, at: datetime, now: datetime) -> Message:
-    """A message that a flow has run out; clients read when."""
-    return message(number, expired_at=at.isoformat(), expired_at_unix=int(at.timestamp()), since=str(now - at))
-
-
 class _Printable(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
+    """Lists read as words; a placeholder without a value stays as it is."""
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            return f"{{{key}}}"
+        value = super().__getitem__(key)
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

@@ -117,6 +117,8 @@ def world(database: Database, clock: StoppedClock, hasher: Hasher) -> World:
     identities = Identities(Schemas([Schema("default", SCHEMA)], "default"), clock=clock)
     throttle = Throttle(
         MemoryCache(clock),
+        spare=MemoryCache(clock),
+        down=CacheDown,
         clock=clock,
         name="login",
         key=b"k" * 32,
@@ -124,6 +126,5 @@ def world(database: Database, clock: StoppedClock, hasher: Hasher) -> World:
         block=timedelta(minutes=1),
         block_max=timedelta(minutes=15),
         per_ip="1000/minute",
-        unavailable=CacheDown,
     )
     return World(database, identities, hasher, throttle, Audit(clock, key=b"a" * 32))

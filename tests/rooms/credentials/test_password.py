@@ -300,6 +300,21 @@ class TestBudget:
         assert kinds == {InvalidCredentials, TooManyRequests}
         assert world.hasher.computed - before <= FAILURES
 
+    async def test_who_goes_away_while_the_password_is_hashed_spends_nothing(self, world: World) -> None:
+        await world.customer(ADA)
+        slow = Hasher(replace(CHEAP, memory=32 * 1024, iterations=8), workers=1, queue=0)
+        for _ in range(FAILURES + 1):
+            signing_in = asyncio.ensure_future(world.with_hasher(slow).authenticate(ADA, WRONG))
+            while not slow.in_flight:  # noqa: ASYNC110 - nobody announces that a hash has begun
+                await asyncio.sleep(0.001)
+            signing_in.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await signing_in
+            while slow.in_flight:  # noqa: ASYNC110 - nor that it has ended
+                await asyncio.sleep(0.001)
+        assert await world.authenticate(ADA, RIGHT)
+        slow.close()
+
     async def test_being_too_busy_spends_nothing(self, world: World) -> None:
         await world.customer(ADA)
         full = Hasher(CHEAP, workers=1, queue=0)

@@ -17,6 +17,7 @@ from shopkeeper.identity.draft import AddressInput, NewIdentity
 from shopkeeper.identity.schema import InvalidTraits, Schemas
 from shopkeeper.identity.service import MOST_ON_A_PAGE, Identities
 from shopkeeper.identity.values import AddressStatus, Identity, State, Via
+from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database
 from tests.rooms.identity.conftest import Told, Trail
 
@@ -742,3 +743,25 @@ async def test_works_without_anybody_listening(database: Database, schemas: Sche
     identity = await made(database, identities, person())
     async with database.unit() as unit:
         await identities.delete(unit, identity.id)
+
+
+async def test_the_audit_is_written_with_the_change_and_undone_with_it(
+    database: Database, schemas: Schemas, clock: StoppedClock
+) -> None:
+    audit = Audit(clock, key=bytes(32))
+    identities = Identities(schemas, clock=clock, audit=audit)
+    async with database.unit() as unit:
+        identity = await identities.create(unit, person(), actor="admin:7", client_ip="192.0.2.7")
+    with pytest.raises(ZeroDivisionError):
+        await delete_and_fail(database, identities, identity.id)
+    async with database.unit() as unit:
+        [entry] = await audit.events(unit)
+    assert (entry.action, entry.actor, entry.subject) == ("identity.created", "admin:7", str(identity.id))
+    assert entry.client == audit.client("192.0.2.7")
+    assert (await stored(database, identities, identity.id)).active
+
+
+async def delete_and_fail(database: Database, identities: Identities, identity_id: UUID) -> None:
+    async with database.unit() as unit:
+        await identities.delete(unit, identity_id)
+        raise ZeroDivisionError

@@ -1,14 +1,15 @@
 """The rows of carts: every query about them, and rows into values.
 
-Each query carries whose cart it must be, so that no caller can forget to ask.
+Each query carries whose cart it must be, so that no caller can forget to ask. The statements are built once, because
+building one costs more than SQLite takes to answer it; what differs is bound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from shopkeeper.commerce.embedded.store import CartState, cart_lines, carts, prices, products, variants
 from shopkeeper.commerce.port import Cart, Line, Money, Shopper, ShopperKind
@@ -17,172 +18,51 @@ from shopkeeper.storage.database import Unit
 
 HOPS = 3
 
+_CART = bindparam("of_cart", type_=carts.c.id.type)
+_STORE = bindparam("of_store", type_=carts.c.store.type)
+_CURRENCY = bindparam("of_currency", type_=carts.c.currency.type)
+_VARIANT = bindparam("of_variant", type_=variants.c.id.type)
+_MINE = and_(
+    carts.c.store == _STORE, carts.c.owner_kind == bindparam("of_kind"), carts.c.owner_id == bindparam("of_owner")
+)
 
-def cart_uuid(cart_id: str) -> UUID | None:
-    """A cart's id as the database holds it; text that is none names no cart."""
+
+def _whose(shopper: Shopper) -> Mapping[str, str]:
+    return {"of_store": shopper.store, "of_kind": shopper.kind.value, "of_owner": shopper.id}
+
+
+def id_of(id_: str) -> UUID | None:
+    """The id of a cart or a line as the database holds it; text that is none names nothing."""
     try:
-        return UUID(cart_id)
+        return UUID(id_)
     except ValueError:
         return None
 
 
-def _mine(shopper: Shopper) -> ColumnElement[bool]:
-    return and_(
-        carts.c.store == shopper.store, carts.c.owner_kind == shopper.kind.value, carts.c.owner_id == shopper.id
-    )
+# -- the statements ----------------------------------------------------------------------------------------------------
 
 
-# -- finding -----------------------------------------------------------------------------------------------------------
-
-
-def current_id(shopper: Shopper) -> Select[tuple[UUID]]:
+def _current() -> Select[Any]:
     """The id of the active cart that changed last."""
     return (
         select(carts.c.id)
-        .where(_mine(shopper), carts.c.state == CartState.ACTIVE)
+        .where(_MINE, carts.c.state == CartState.ACTIVE)
         .order_by(carts.c.updated_at.desc(), carts.c.id.desc())
         .limit(1)
     )
 
 
-def resolved_id(shopper: Shopper, cart_id: UUID) -> Select[tuple[UUID]]:
+def _resolved() -> Select[Any]:
     """The id of the cart that a cart was merged into or replaced by, however often; its own id if never."""
-    chain = (
-        select(carts.c.id, carts.c.merged_into)
-        .where(carts.c.id == cart_id, _mine(shopper))
-        .cte("chain", recursive=True)
-    )
-    onward = (
-        select(carts.c.id, carts.c.merged_into).join(chain, carts.c.id == chain.c.merged_into).where(_mine(shopper))
-    )
+    links = (carts.c.id, carts.c.merged_into)
+    chain = select(*links).where(carts.c.id == _CART, _MINE).cte("chain", recursive=True)
+    onward = select(*links).join(chain, carts.c.id == chain.c.merged_into).where(_MINE)
     whole = chain.union(onward)
     return select(whole.c.id).where(whole.c.merged_into.is_(None))
 
 
-async def view(unit: Unit, id_: Select[tuple[UUID]] | UUID) -> Cart | None:
-    """A cart with its lines and today's prices, in one query."""
-    rows = await unit.all(_view(id_))
-    return _cart(rows) if rows else None
-
-
-# -- locking -----------------------------------------------------------------------------------------------------------
-
-
-async def lock_current(unit: Unit, shopper: Shopper) -> Row[Any] | None:
-    """The active cart that changed last, kept from others until the transaction ends."""
-    found = current_id(shopper).with_only_columns(*carts.c)
-    return await unit.first(found.with_for_update())
-
-
-async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
-    """A cart by its own or a former id, kept from others until the transaction ends."""
-    for _ in range(HOPS):
-        found = await unit.scalar(resolved_id(shopper, cart_id))
-        if found is None:
-            return None
-        row = await unit.first(select(carts).where(carts.c.id == found, _mine(shopper)).with_for_update())
-        # While we waited for the lock, a sign-in may have put another cart in the place of this very one: follow it.
-        if row is None or row.merged_into is None:
-            return row
-    return None
-
-
-# -- lines and what they offer -----------------------------------------------------------------------------------------
-
-
-async def offer(
-    unit: Unit, shopper: Shopper, *, variant_id: str, currency: str, cart_id: UUID | None
-) -> Row[Any] | None:
-    """A variant by id or SKU, with its price (none where it has none in the currency) and its line in a cart."""
-    named = or_(variants.c.id == variant_id, variants.c.sku == variant_id)
-    return await unit.first(
-        select(
-            variants.c.id,
-            variants.c.name,
-            variants.c.stock,
-            products.c.name.label("product"),
-            prices.c.amount,
-            prices.c.list_amount,
-            cart_lines.c.id.label("line_id"),
-            cart_lines.c.quantity,
-        )
-        .select_from(
-            variants.join(products, _product_of_variant())
-            .outerjoin(prices, _price_of(variants.c.id, store=variants.c.store, currency=currency))
-            .outerjoin(cart_lines, and_(cart_lines.c.cart_id == cart_id, cart_lines.c.variant_id == variants.c.id))
-        )
-        .where(variants.c.store == shopper.store, named)
-        .order_by((variants.c.id == variant_id).desc())
-        .limit(1)
-    )
-
-
-async def lines(unit: Unit, *, store: str, currency: str, cart_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
-    """The lines of carts with what the catalogue says of each: nothing, where the variant or its price is gone."""
-    return await unit.all(
-        select(
-            cart_lines,
-            variants.c.sku,
-            variants.c.name,
-            variants.c.stock,
-            products.c.name.label("product"),
-            prices.c.amount.label("price"),
-            prices.c.list_amount.label("list_price"),
-        )
-        .select_from(
-            cart_lines.outerjoin(variants, and_(variants.c.store == store, variants.c.id == cart_lines.c.variant_id))
-            .outerjoin(products, _product_of_variant())
-            .outerjoin(prices, _price_of(cart_lines.c.variant_id, store=store, currency=currency))
-        )
-        .where(cart_lines.c.cart_id.in_(cart_ids))
-        .order_by(cart_lines.c.id)
-    )
-
-
-async def count_lines(unit: Unit, cart_id: UUID) -> int:
-    """How many lines a cart has; a cart holds few."""
-    return int(await unit.scalar(select(func.count()).where(cart_lines.c.cart_id == cart_id)))
-
-
-def title(product: str | None, variant: str | None) -> str:
-    """What a variant is called where its product is not shown beside it."""
-    return ", ".join(part for part in (product, variant) if part)
-
-
-# -- writing -----------------------------------------------------------------------------------------------------------
-
-
-async def insert_cart(unit: Unit, shopper: Shopper, *, now: datetime) -> UUID:
-    """A new cart in the shopper's currency."""
-    id_ = new_id()
-    await unit.write(
-        insert(carts).values(
-            id=id_,
-            store=shopper.store,
-            owner_kind=shopper.kind.value,
-            owner_id=shopper.id,
-            currency=shopper.currency,
-            version=1,
-            state=CartState.ACTIVE,
-            created_at=now,
-            updated_at=now,
-        )
-    )
-    return id_
-
-
-async def touch(unit: Unit, cart_id: UUID, *, now: datetime, **changes: Any) -> None:
-    """Marks a cart as changed."""
-    await unit.write(
-        update(carts).where(carts.c.id == cart_id).values(version=carts.c.version + 1, updated_at=now, **changes)
-    )
-
-
-# -- rows into values --------------------------------------------------------------------------------------------------
-
-
-def _view(id_: Select[tuple[UUID]] | UUID) -> Select[Any]:
-    wanted = id_ if isinstance(id_, UUID) else id_.scalar_subquery()
+def _view(cart_id: ColumnElement[UUID]) -> Select[Any]:
+    """A cart with its lines and today's prices."""
     return (
         select(
             carts,
@@ -197,7 +77,53 @@ def _view(id_: Select[tuple[UUID]] | UUID) -> Select[Any]:
                 prices, _price_of(cart_lines.c.variant_id, store=carts.c.store, currency=carts.c.currency)
             )
         )
-        .where(carts.c.id == wanted)
+        .where(carts.c.id == cart_id)
+        .order_by(cart_lines.c.id)
+    )
+
+
+def _offer() -> Select[Any]:
+    """A variant by id or SKU, with its price in a currency and its line in a cart."""
+    return (
+        select(
+            variants.c.id,
+            variants.c.name,
+            variants.c.stock,
+            products.c.name.label("product"),
+            prices.c.amount,
+            prices.c.list_amount,
+            cart_lines.c.id.label("line_id"),
+            cart_lines.c.quantity,
+        )
+        .select_from(
+            variants.join(products, _product_of_variant())
+            .outerjoin(prices, _price_of(variants.c.id, store=_STORE, currency=_CURRENCY))
+            .outerjoin(cart_lines, and_(cart_lines.c.cart_id == _CART, cart_lines.c.variant_id == variants.c.id))
+        )
+        .where(variants.c.store == _STORE, or_(variants.c.id == _VARIANT, variants.c.sku == _VARIANT))
+        .order_by((variants.c.id == _VARIANT).desc())
+        .limit(1)
+    )
+
+
+def _lines() -> Select[Any]:
+    """The lines of carts with what the catalogue says of each."""
+    return (
+        select(
+            cart_lines,
+            variants.c.sku,
+            variants.c.name,
+            variants.c.stock,
+            products.c.name.label("product"),
+            prices.c.amount.label("price"),
+            prices.c.list_amount.label("list_price"),
+        )
+        .select_from(
+            cart_lines.outerjoin(variants, and_(variants.c.store == _STORE, variants.c.id == cart_lines.c.variant_id))
+            .outerjoin(products, _product_of_variant())
+            .outerjoin(prices, _price_of(cart_lines.c.variant_id, store=_STORE, currency=_CURRENCY))
+        )
+        .where(cart_lines.c.cart_id.in_(bindparam("of_carts", expanding=True)))
         .order_by(cart_lines.c.id)
     )
 
@@ -210,7 +136,153 @@ def _product_of_variant() -> ColumnElement[bool]:
     return and_(products.c.store == variants.c.store, products.c.id == variants.c.product_id)
 
 
-def _cart(rows: Sequence[Row[Any]]) -> Cart:
+_CURRENT_ID = _current()
+_RESOLVED_ID = _resolved()
+_VIEW_CURRENT = _view(_CURRENT_ID.scalar_subquery())
+_VIEW_RESOLVED = _view(_RESOLVED_ID.scalar_subquery())
+_VIEW = _view(_CART)
+_LOCK_CURRENT = _current().with_only_columns(*carts.c).with_for_update()
+_LOCK = select(carts).where(carts.c.id == _CART, _MINE).with_for_update()
+_OFFER = _offer()
+_LINES = _lines()
+_COUNT_LINES = select(func.count()).where(cart_lines.c.cart_id == _CART)
+_LINE = select(cart_lines).where(cart_lines.c.id == bindparam("of_line"), cart_lines.c.cart_id == _CART)
+_INSERT_CART = insert(carts)
+_TOUCH = update(carts).where(carts.c.id == _CART).values(version=carts.c.version + 1, updated_at=bindparam("now"))
+_INSERT_LINE = insert(cart_lines)
+_UPDATE_LINE = update(cart_lines).where(cart_lines.c.id == bindparam("of_line"))
+
+# -- finding -----------------------------------------------------------------------------------------------------------
+
+
+async def current(unit: Unit, shopper: Shopper) -> Cart | None:
+    """The active cart that changed last, in one query."""
+    return _cart(await unit.all(_VIEW_CURRENT.params(_whose(shopper))))
+
+
+async def named(unit: Unit, shopper: Shopper, cart_id: UUID) -> Cart | None:
+    """A cart by its own or a former id, in one query."""
+    return _cart(await unit.all(_VIEW_RESOLVED.params(_whose(shopper), of_cart=cart_id)))
+
+
+async def written(unit: Unit, cart_id: UUID) -> Cart:
+    """A cart that this transaction has just written to."""
+    cart = _cart(await unit.all(_VIEW.params(of_cart=cart_id)))
+    assert cart is not None  # noqa: S101 - it was just written; this tells the type checker
+    return cart
+
+
+async def current_id(unit: Unit, shopper: Shopper) -> UUID | None:
+    """The id of the active cart that changed last."""
+    found: UUID | None = await unit.scalar(_CURRENT_ID.params(_whose(shopper)))
+    return found
+
+
+async def resolved_id(unit: Unit, shopper: Shopper, cart_id: UUID) -> UUID | None:
+    """Where a cart's id leads today; none where the cart is not the shopper's."""
+    found: UUID | None = await unit.scalar(_RESOLVED_ID.params(_whose(shopper), of_cart=cart_id))
+    return found
+
+
+# -- locking -----------------------------------------------------------------------------------------------------------
+
+
+async def lock_current(unit: Unit, shopper: Shopper) -> Row[Any] | None:
+    """The active cart that changed last, kept from others until the transaction ends."""
+    return await unit.first(_LOCK_CURRENT.params(_whose(shopper)))
+
+
+async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
+    """A cart by its own or a former id, kept from others until the transaction ends."""
+    for _ in range(HOPS):
+        found = await resolved_id(unit, shopper, cart_id)
+        if found is None:
+            return None
+        row = await unit.first(_LOCK.params(_whose(shopper), of_cart=found))
+        # While we waited for the lock, a sign-in may have put another cart in the place of this very one: follow it.
+        if row is None or row.merged_into is None:
+            return row
+    return None
+
+
+# -- lines and what they offer -----------------------------------------------------------------------------------------
+
+
+async def offer(
+    unit: Unit, shopper: Shopper, *, variant_id: str, currency: str, cart_id: UUID | None
+) -> Row[Any] | None:
+    """A variant by id or SKU, with its price (none where it has none in the currency) and its line in a cart."""
+    bound = {"of_store": shopper.store, "of_variant": variant_id, "of_currency": currency, "of_cart": cart_id}
+    return await unit.first(_OFFER.params(bound))
+
+
+async def lines(unit: Unit, *, store: str, currency: str, cart_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+    """The lines of carts with what the catalogue says of each: nothing, where the variant or its price is gone."""
+    return await unit.all(_LINES.params(of_store=store, of_currency=currency, of_carts=cart_ids))
+
+
+async def find_line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any] | None:
+    """A line of a cart by its id."""
+    return await unit.first(_LINE.params(of_line=id_of(line_id), of_cart=cart_id))
+
+
+async def count_lines(unit: Unit, cart_id: UUID) -> int:
+    """How many lines a cart has; a cart holds few."""
+    return int(await unit.scalar(_COUNT_LINES.params(of_cart=cart_id)))
+
+
+def title(product: str | None, variant: str | None) -> str:
+    """What a variant is called where its product is not shown beside it."""
+    return ", ".join(part for part in (product, variant) if part)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+async def insert_cart(unit: Unit, shopper: Shopper, *, now: datetime) -> UUID:
+    """A new cart in the shopper's currency."""
+    id_ = new_id()
+    row = {
+        "id": id_,
+        "store": shopper.store,
+        "owner_kind": shopper.kind.value,
+        "owner_id": shopper.id,
+        "currency": shopper.currency,
+        "version": 1,
+        "state": CartState.ACTIVE.value,
+        "created_at": now,
+        "updated_at": now,
+    }
+    await unit.write(_INSERT_CART, [row])
+    return id_
+
+
+async def touch(unit: Unit, cart_id: UUID, *, now: datetime, **changes: Any) -> None:
+    """Marks a cart as changed, and changes it."""
+    statement = _TOUCH.values(**changes) if changes else _TOUCH
+    await unit.write(statement, [{"of_cart": cart_id, "now": now}])
+
+
+async def put_line(unit: Unit, cart_id: UUID, offered: Row[Any], quantity: int) -> None:
+    """Sets the line of an offer to a quantity, at today's price."""
+    values = {"quantity": quantity, "amount": offered.amount, "list_amount": offered.list_amount}
+    if offered.line_id:
+        await unit.write(_UPDATE_LINE, [{"of_line": offered.line_id, **values}])
+    else:
+        await unit.write(_INSERT_LINE, [{"id": new_id(), "cart_id": cart_id, "variant_id": offered.id, **values}])
+
+
+async def delete_line(unit: Unit, line_id: UUID) -> None:
+    """Takes a line out of its cart."""
+    await unit.write(delete(cart_lines).where(cart_lines.c.id == line_id))
+
+
+# -- rows into values --------------------------------------------------------------------------------------------------
+
+
+def _cart(rows: Sequence[Row[Any]]) -> Cart | None:
+    if not rows:
+        return None
     cart = rows[0]
     return Cart(
         id=str(cart.id),

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, select
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows
-from shopkeeper.commerce.embedded.cart_rows import cart_uuid, title
+from shopkeeper.commerce.embedded.cart_rows import id_of, title
 from shopkeeper.commerce.embedded.hand_over import HandOvers, was_handed_over
-from shopkeeper.commerce.embedded.store import CartState, cart_lines, carts, lock_owner, storable
+from shopkeeper.commerce.embedded.store import CartState, carts, lock_owner, storable
 from shopkeeper.commerce.port import Cart, Events, HandOver, MergeMode, Shopper, ShopperKind
 from shopkeeper.commerce.refusals import (
     CartClosed,
@@ -24,7 +24,6 @@ from shopkeeper.commerce.refusals import (
     QuantityInvalid,
     Shortage,
 )
-from shopkeeper.crypto import new_id
 from shopkeeper.errors import InvalidInput, NotFound, NotYours, TokenInvalid
 from shopkeeper.storage.database import Unit
 
@@ -55,11 +54,11 @@ class EmbeddedCarts:
         self._max_quantity, self._max_lines = max_quantity, max_lines
 
     async def current(self, unit: Unit, shopper: Shopper) -> Cart | None:
-        return await cart_rows.view(unit, cart_rows.current_id(shopper))
+        return await cart_rows.current(unit, shopper)
 
     async def require(self, unit: Unit, shopper: Shopper, cart_id: str) -> Cart:
         id_ = _parsed(cart_id)
-        cart = await cart_rows.view(unit, cart_rows.resolved_id(shopper, id_))
+        cart = await cart_rows.named(unit, shopper, id_)
         if cart is None:
             raise NotYours
         return cart
@@ -68,7 +67,7 @@ class EmbeddedCarts:
         _check_currency(shopper)
         await lock_owner(unit, shopper)
         await _refuse_spent(unit, shopper)
-        return await self._seen(unit, await cart_rows.insert_cart(unit, shopper, now=self._clock.now()))
+        return await cart_rows.written(unit, await cart_rows.insert_cart(unit, shopper, now=self._clock.now()))
 
     async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
         self._check_quantity(quantity, at_least=1)
@@ -82,10 +81,10 @@ class EmbeddedCarts:
             raise CartFull
         now = self._clock.now()
         id_ = cart.id if cart else await cart_rows.insert_cart(unit, shopper, now=now)
-        await _put(unit, id_, offer, wanted)
+        await cart_rows.put_line(unit, id_, offer, wanted)
         if cart:
             await cart_rows.touch(unit, id_, now=now)
-        return await self._seen(unit, id_)
+        return await cart_rows.written(unit, id_)
 
     async def change(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str, quantity: int) -> Cart:
         self._check_quantity(quantity, at_least=0)
@@ -96,16 +95,16 @@ class EmbeddedCarts:
         if quantity != line.quantity:
             offer = await _offer(unit, shopper, variant_id=line.variant_id, currency=cart.currency, cart=cart)
             _check_stock(offer, quantity)
-            await _put(unit, cart.id, offer, quantity)
+            await cart_rows.put_line(unit, cart.id, offer, quantity)
             await cart_rows.touch(unit, cart.id, now=self._clock.now())
-        return await self._seen(unit, cart.id)
+        return await cart_rows.written(unit, cart.id)
 
     async def remove(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str) -> Cart:
         cart = await self._open_named(unit, shopper, cart_id)
         line = await _line(unit, cart.id, line_id)
-        await unit.write(delete(cart_lines).where(cart_lines.c.id == line.id))
+        await cart_rows.delete_line(unit, line.id)
         await cart_rows.touch(unit, cart.id, now=self._clock.now())
-        return await self._seen(unit, cart.id)
+        return await cart_rows.written(unit, cart.id)
 
     async def hand_over(
         self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
@@ -137,9 +136,8 @@ class EmbeddedCarts:
             return await self._open_named(unit, shopper, cart_id)
         await unit.begin()
         cart = await cart_rows.lock_current(unit, shopper)
-        if cart is None:
+        if cart is None and await lock_owner(unit, shopper):
             # Two first writes at once: the second finds here what the first has begun.
-            await lock_owner(unit, shopper)
             cart = await cart_rows.lock_current(unit, shopper)
         await _refuse_spent(unit, shopper)
         return cart
@@ -157,11 +155,6 @@ class EmbeddedCarts:
     def _check_quantity(self, quantity: int, *, at_least: int) -> None:
         if not at_least <= quantity <= self._max_quantity:
             raise QuantityInvalid(f"A cart takes {at_least} to {self._max_quantity} of one thing.")
-
-    async def _seen(self, unit: Unit, cart_id: UUID) -> Cart:
-        cart = await cart_rows.view(unit, cart_id)
-        assert cart is not None  # noqa: S101 - this transaction has just written it; this tells the type checker
-        return cart
 
 
 async def _refuse_spent(unit: Unit, shopper: Shopper) -> None:
@@ -189,24 +182,14 @@ def _check_stock(offer: Row[Any], wanted: int) -> None:
 
 
 async def _line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any]:
-    id_ = cart_uuid(line_id)
-    line = await unit.first(select(cart_lines).where(cart_lines.c.id == id_, cart_lines.c.cart_id == cart_id))
+    line = await cart_rows.find_line(unit, cart_id, line_id)
     if line is None:
         raise NotFound("There is no such line in the cart.")
     return line
 
 
-async def _put(unit: Unit, cart_id: UUID, offer: Row[Any], quantity: int) -> None:
-    """Sets the line of an offer to a quantity at today's price."""
-    values = {"quantity": quantity, "amount": offer.amount, "list_amount": offer.list_amount}
-    if offer.line_id:
-        await unit.write(update(cart_lines).where(cart_lines.c.id == offer.line_id).values(**values))
-    else:
-        await unit.write(insert(cart_lines).values(id=new_id(), cart_id=cart_id, variant_id=offer.id, **values))
-
-
 def _parsed(cart_id: str) -> UUID:
-    id_ = cart_uuid(cart_id)
+    id_ = id_of(cart_id)
     if id_ is None:
         raise NotYours
     return id_

@@ -40,7 +40,7 @@ class HandOvers:
             return await _nothing(unit, customer, mode)
         await lock_owner(unit, guest)
         await lock_owner(unit, customer)
-        id_ = cart_rows.cart_uuid(cart_id)
+        id_ = cart_rows.id_of(cart_id)
         if id_ is None:
             raise NotYours
         done = await _done_before(unit, guest, customer, id_)
@@ -49,7 +49,7 @@ class HandOvers:
         cart = await cart_rows.lock(unit, guest, id_)
         if cart is None:
             return await _own_already(unit, customer, id_)
-        if await was_handed_over(unit, guest, to_others_than=customer):
+        if await _went_to_others(unit, guest, customer):
             raise TokenInvalid
         return await self._hand_over(unit, guest, customer, cart, mode)
 
@@ -108,12 +108,22 @@ class _Deed:
         return HandOver(self.outcome, str(cart.id) if cart else None, self.plan.lines)
 
 
-async def was_handed_over(unit: Unit, guest: Shopper, *, to_others_than: Shopper | None = None) -> bool:
+_HANDED_OVER = (
+    select(hand_overs.c.customer_id)
+    .where(hand_overs.c.store == bindparam("of_store"), hand_overs.c.guest_id == bindparam("of_guest"))
+    .limit(1)
+)
+_HANDED_TO_OTHERS = _HANDED_OVER.where(hand_overs.c.customer_id != bindparam("of_customer"))
+
+
+async def was_handed_over(unit: Unit, guest: Shopper) -> bool:
     """Whether a cart of this guest became a customer's."""
-    query = select(hand_overs.c.id).where(hand_overs.c.store == guest.store, hand_overs.c.guest_id == guest.id)
-    if to_others_than is not None:
-        query = query.where(hand_overs.c.customer_id != to_others_than.id)
-    return await unit.first(query.limit(1)) is not None
+    return await unit.first(_HANDED_OVER.params(of_store=guest.store, of_guest=guest.id)) is not None
+
+
+async def _went_to_others(unit: Unit, guest: Shopper, customer: Shopper) -> bool:
+    bound = {"of_store": guest.store, "of_guest": guest.id, "of_customer": customer.id}
+    return await unit.first(_HANDED_TO_OTHERS.params(bound)) is not None
 
 
 def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:
@@ -124,7 +134,7 @@ def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:
 
 
 async def _nothing(unit: Unit, customer: Shopper, mode: MergeMode) -> HandOver:
-    current = await unit.scalar(cart_rows.current_id(customer))
+    current = await cart_rows.current_id(unit, customer)
     outcome = Outcome.KEPT if mode is MergeMode.KEEP else Outcome.NOTHING
     return HandOver(outcome, str(current) if current else None)
 
@@ -145,7 +155,7 @@ async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: U
 
 async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> HandOver:
     """The cart is not the guest's: it may be the customer's own, and then there is nothing to do."""
-    own = await unit.scalar(cart_rows.resolved_id(customer, cart_id))
+    own = await cart_rows.resolved_id(unit, customer, cart_id)
     if own is None:
         raise NotYours
     return HandOver(Outcome.NOTHING, str(own))

@@ -58,7 +58,7 @@ class EmbeddedOrders:
     async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
         _require_customer(shopper)
         await unit.begin()
-        cart = await _locked_cart(unit, shopper, cart_rows.cart_uuid(cart_id))
+        cart = await _locked_cart(unit, shopper, cart_rows.id_of(cart_id))
         lines = await _contents(unit, cart)
         _check_sold(lines)
         draft = await order_rows.draft_of(unit, cart.id)
@@ -73,7 +73,7 @@ class EmbeddedOrders:
         _require_customer(shopper)
         await unit.begin()
         order = await self.require_order(unit, shopper, order_id)
-        cart = await _locked_cart(unit, shopper, cart_rows.cart_uuid(order.cart_id))
+        cart = await _locked_cart(unit, shopper, cart_rows.id_of(order.cart_id))
         # Whoever writes an order holds its cart, so what is read from here on stays true.
         draft = await unit.first(order_rows.named(shopper, order.id))
         if draft is None:

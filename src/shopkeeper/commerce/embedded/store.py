@@ -222,15 +222,18 @@ def insert_or(unit: Unit, table: Table) -> Any:
     return _INSERT[unit.dialect](table)
 
 
-async def lock_owner(unit: Unit, shopper: Shopper) -> None:
+async def lock_owner(unit: Unit, shopper: Shopper) -> bool:
     """Makes everybody else who opens or hands over this shopper's carts wait until this transaction ends.
 
-    A row lock cannot do it, because a shopper without a cart has no row. SQLite's one writer waits anyway.
+    A row lock cannot do it, because a shopper without a cart has no row. On SQLite there is only one writer anyway.
+    Says whether somebody else may have written since the transaction began.
     """
     await unit.begin()
     if unit.dialect == "postgresql":
         key = f"cart-owner/{shopper.store}/{shopper.kind}/{shopper.id}"
         await unit.scalar(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+        return True
+    return False
 
 
 def storable(text: str) -> bool:

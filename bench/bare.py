@@ -1,0 +1,32 @@
+"""The yardstick: the same server and framework, answering a constant of a given size from one route."""
+
+import asyncio
+import sys
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+
+def app(size: int) -> Starlette:
+    body = b"x" * size
+
+    async def answer(request: Request) -> Response:
+        if request.method == "POST":
+            await request.body()
+        return Response(body, media_type="application/json")
+
+    return Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
+
+
+def main() -> None:
+    port, size = int(sys.argv[1]), int(sys.argv[2])
+    server = Server(app(size), port=port, interface=Interfaces.ASGINL, websockets=False, log_enabled=False)
+    asyncio.run(server.serve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The HTTP door of GraphQL: an ASGI application for `/graphql`.
+
+It follows GraphQL over HTTP for `application/json`: an operation is POSTed, and whatever comes of it is answered with
+200, refusals included. Only what is no request for an answer at all (wrong verb, unreadable, too large, forged) has
+another status. Batches and persisted queries are not taken.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from typing import Any
+
+import msgspec
+import structlog
+from graphql import ExecutionResult, Executor
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from shopkeeper.commerce.port import Engine
+from shopkeeper.commerce.stores import Stores
+from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, TooLarge, Unauthenticated
+from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.documents import Documents, Prepared
+from shopkeeper.graphql.errors import formatted, told
+from shopkeeper.graphql.execution import PlainFirst
+from shopkeeper.graphql.limits import Limits, check_cost
+from shopkeeper.graphql.loaders import Loaders
+from shopkeeper.graphql.money import language_of
+from shopkeeper.graphql.playground import playground_page
+from shopkeeper.graphql.schema import core_schema, print_schema
+from shopkeeper.graphql.signing_up import SigningUp
+from shopkeeper.sessions.values import Principal, PrincipalKind
+from shopkeeper.storage.database import Database, Unit
+
+JSON = "application/json"
+SHOPPERS = frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.CUSTOMER})
+
+Identify = Callable[[Request], Awaitable[Principal]]
+"""Who is asking. Raises `TokenInvalid`, `StoreUnknown`, or `Forbidden` for a request that another site's page made."""
+
+log = structlog.get_logger("shopkeeper.graphql")
+
+
+class Asked(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of a request; what else it may have is passed over, as GraphQL over HTTP wants it."""
+
+    query: str | None = None
+    operation_name: str | None = None
+    variables: dict[str, Any] | None = None
+    extensions: dict[str, Any] | None = None
+
+
+class NoPersistedQueries(MalformedBody):
+    """A hash stands in the place of the query. Clients that see this code send the query."""
+
+    code = "persisted_query_not_supported"
+    message = "PersistedQueryNotSupported"
+
+
+class GraphQLDoor:
+    """Answers GraphQL requests.
+
+    >>> Route("/graphql", endpoint=GraphQLDoor(...))  # doctest: +SKIP
+
+    Args:
+        database: where each request gets its unit of work.
+        identify: tells who is asking.
+        stores: the shop fronts; the principal's store says which one it is.
+        engines: by the name that a store gives.
+        signing_up: registers customers.
+        pictures: the address of a picture by its name.
+        limits: how much one request may ask for.
+        introspection: whether clients may ask for the schema itself: for development.
+        playground: whether a browser gets a page to try queries on: for development.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        identify: Identify,
+        stores: Stores,
+        engines: Mapping[str, Engine],
+        signing_up: SigningUp,
+        pictures: Callable[[str], str],
+        limits: Limits | None = None,
+        introspection: bool = False,
+        playground: bool = False,
+    ) -> None:
+        self._database = database
+        self._identify = identify
+        self._stores = stores
+        self._engines = engines
+        self._signing_up = signing_up
+        self._pictures = pictures
+        self._limits = limits or Limits()
+        self._suggest = introspection
+        self._page = playground_page(print_schema()) if playground else None
+        self._schema = core_schema()
+        self._documents = Documents(self._schema, limits=self._limits, introspection=introspection)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except Refusal as refusal:
+            answer = _refused(refusal)
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method == "GET" and self._page is not None:
+            return HTMLResponse(self._page.html, headers=self._page.headers)
+        if request.method != "POST":
+            raise MethodNotAllowed("GraphQL operations are POSTed.")
+        asked = await self._read(request)
+        return _json(await self._outcome(asked, request))
+
+    async def _read(self, request: Request) -> Asked:
+        """The body, and nothing that a form on another site could send."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+            raise MalformedBody(f"Send the operation as {JSON}.")
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._limits.body:
+                raise TooLarge(f"The body may have {self._limits.body} bytes at most.")
+        try:
+            return _ASKED.decode(body)
+        except (msgspec.DecodeError, RecursionError) as broken:
+            raise MalformedBody(f"The body is not one GraphQL request in JSON: {broken}") from broken
+
+    async def _outcome(self, asked: Asked, request: Request) -> Mapping[str, Any]:
+        """What comes of a request: data, or errors, or both."""
+        try:
+            prepared = self._prepare(asked)
+            if prepared.errors:
+                return {"errors": prepared.errors}
+            principal = await self._identify(request)
+            return await self._execute(prepared, asked, principal, request)
+        except Forbidden:
+            raise
+        except Refusal as refusal:
+            log.info("graphql refused", error=refusal.code)
+            return {"errors": [told(refusal)]}
+
+    def _prepare(self, asked: Asked) -> Prepared:
+        if asked.query:
+            return self._documents.prepare(asked.query)
+        raise NoPersistedQueries if asked.extensions else MalformedBody("There is no 'query' in the request.")
+
+    async def _execute(
+        self, prepared: Prepared, asked: Asked, principal: Principal, request: Request
+    ) -> Mapping[str, Any]:
+        variables = asked.variables or {}
+        if principal.kind not in SHOPPERS and not prepared.about_schema:
+            raise Unauthenticated("This needs authentication: POST /signin gives every visitor a token.")
+        check_cost(prepared.cost(asked.operation_name), variables, self._limits)
+        async with self._database.unit() as unit:
+            executor = PlainFirst.build(
+                self._schema,
+                prepared.document,
+                context_value=self._context(prepared, principal, request, unit),
+                raw_variable_values=variables,
+                operation_name=asked.operation_name or None,
+                hide_suggestions=not self._suggest,
+                plans=prepared.plans.for_one_request(),
+            )
+            if isinstance(executor, list):
+                return {"errors": [formatted(error) for error in executor]}
+            return _answered(await _executed(executor))
+
+    def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
+        store = self._stores.require(principal.store)
+        shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
+        engine = self._engines[store.engine]
+        return Context(
+            unit=unit,
+            work=self._database.unit,
+            principal=principal,
+            shopper=shopper,
+            engine=engine,
+            loaders=Loaders(engine.catalogue, unit, shopper),
+            signing_up=self._signing_up,
+            pictures=self._pictures,
+            locale=language_of(request.headers.get("accept-language"), default=store.locale),
+            asked=prepared.asked,
+        )
+
+
+async def _executed(executor: Executor[Any]) -> ExecutionResult:
+    result = executor.execute_operation()
+    if isawaitable(result):
+        result = await result
+    assert isinstance(result, ExecutionResult)  # noqa: S101 - without @defer and @stream there is no other; for the types
+    return result
+
+
+def _answered(result: ExecutionResult) -> Mapping[str, Any]:
+    if not result.errors:
+        return {"data": result.data}
+    errors = [formatted(error) for error in result.errors]
+    log.info("graphql refused", error=",".join(error["extensions"]["code"] for error in errors))
+    return {"errors": errors, "data": result.data}
+
+
+def _json(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer; prices are numbers with all their digits."""
+    return Response(
+        _ENCODER.encode(document), status, {"Cache-Control": "no-store", **(headers or {})}, f"{JSON}; charset=utf-8"
+    )
+
+
+def _refused(refusal: Refusal) -> Response:
+    """A refusal of what is no request for an answer, with the status it has everywhere else."""
+    allow = {"Allow": "POST"} if isinstance(refusal, MethodNotAllowed) else {}
+    return _json({"errors": [told(refusal)]}, refusal.status, {"X-Error-Code": refusal.code, **allow})
+
+
+_ASKED = msgspec.json.Decoder(Asked)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")

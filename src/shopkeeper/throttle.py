@@ -1,0 +1,297 @@
+"""Brakes for guessing: consecutive failures of a (subject, address) pair, and a budget of attempts for each address.
+
+An attempt is counted *before* the password is hashed and stays counted unless it turns out well. So a hundred guesses
+at once get no further than a hundred in a row: at most `failures` of them reach the hash.
+
+- After `failures` failures in a row a pair is blocked, for `block` at first and for twice as long each further time, up
+  to `block_max`. A good sign-in clears the pair. Failures are forgotten after `block_max`, or at most twice that.
+- An address may try `per_ip`, whatever the subjects and however the attempts go. A good sign-in gives nothing back:
+  whoever owns one account could otherwise guess at all others for ever.
+
+Subjects and addresses are kept only as keyed hashes. IPv6 addresses count by their /64, which one customer owns whole.
+Every moment is reckoned with the clock that was given; the counters' own time only tidies up.
+"""
+
+import hmac
+import ipaddress
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol, TypeVar
+
+import limits
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from shopkeeper.clock import Clock
+from shopkeeper.errors import TooManyRequests
+
+ASK_AGAIN_AFTER: Final = timedelta(seconds=5)
+"""How long the spare counters serve before the others are asked again: each question may cost a time-out."""
+WHILE_OTHERS_ARE_UNDER_WAY: Final = timedelta(seconds=1)
+
+T = TypeVar("T")
+
+
+class Counters(Protocol):
+    """What a throttle needs of a cache; any implementation of the cache port will do."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or the count as decimal digits."""
+        ...
+
+    async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
+        """Keeps a value for a time."""
+        ...
+
+    async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
+        """Counts up, atomically."""
+        ...
+
+    async def delete(self, *keys: str) -> None:
+        """Forgets values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A counted attempt, and where it was counted: what `release` needs to take it back."""
+
+    counters: Counters
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """How often in a row a pair has been blocked, and until when it is. Each round of attempts, from one block or good
+    attempt to the next, has counters of its own, named by its number."""
+
+    round: int = 0
+    level: int = 0
+    until: float = 0.0
+
+    @classmethod
+    def read(cls, value: bytes | None) -> "_Block":
+        if value is None:
+            return cls()
+        number, level, until = value.decode().split()
+        return cls(int(number), int(level), float(until))
+
+    def written(self) -> bytes:
+        return f"{self.round} {self.level} {self.until}".encode()
+
+
+class Throttle:
+    """One brake, for one kind of attempt.
+
+    Args:
+        counters: the cache, shared by all workers.
+        spare: counters in process, for when the cache is down.
+        down: what `counters` raise when they cannot be reached.
+        key: what subjects and addresses are hashed with; a key of its own, derived for this purpose.
+        name: tells this brake's counters from those of others.
+        failures: how many failures in a row a pair has before it is blocked.
+        block: how long the first time.
+        block_max: how long at most; also how long failures are remembered.
+        per_ip: attempts of one address, such as `30/minute`.
+
+    >>> async def sign_in(subject, password, ip):
+    ...     await throttle.check(subject, ip=ip)
+    ...     if not await hasher.verify(password, hashed):
+    ...         await throttle.failed(subject, ip=ip)
+    ...         raise InvalidCredentials
+    ...     await throttle.succeeded(subject, ip=ip)
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        spare: Counters,
+        down: type[Exception],
+        clock: Clock,
+        key: bytes,
+        name: str,
+        failures: int,
+        block: timedelta,
+        block_max: timedelta,
+        per_ip: str,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
+        if failures < 1 or not timedelta(0) < block <= block_max:
+            raise ValueError(
+                f"throttle {name}: failures must be at least 1, and block longer than 0 and up to block_max"
+            )
+        if len(key) < 16:
+            raise ValueError(f"throttle {name}: the key needs 16 bytes at least")
+        budget = limits.parse(per_ip)
+        self._per_ip, self._period = budget.amount, float(budget.get_expiry())
+        self._counters, self._spare, self._down, self._clock = counters, spare, down, clock
+        self._key, self._name = key, name
+        self._failures, self._block, self._block_max = failures, block, block_max
+        self._ask_again_at: datetime | None = None
+        self._log: FilteringBoundLogger = log or structlog.get_logger("shopkeeper.throttle")
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the cache is down, so that each worker counts for itself."""
+        return self._ask_again_at is not None
+
+    async def check(self, subject: str, *, ip: str) -> Attempt:
+        """Counts an attempt, before anything costly is done for it. Each must end with exactly one of `failed`,
+        `succeeded` and `release`.
+
+        Args:
+            subject: the account as it is looked up, normalised, so that no spelling has counters of its own.
+
+        Raises:
+            TooManyRequests: with the seconds to wait.
+        """
+        pair, address = self._names(subject, ip)
+        outcome = await self._counting(lambda counters: self._reserve(counters, pair, address))
+        if isinstance(outcome, timedelta):
+            raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
+        return outcome
+
+    async def spend(self, *, ip: str) -> None:
+        """Counts something that is neither right nor wrong, such as a sign-up, against its address alone.
+
+        Raises:
+            TooManyRequests: with the seconds to wait.
+        """
+        _, address = self._names("", ip)
+        wait = await self._counting(lambda counters: self._spend(counters, address))
+        if wait is not None:
+            raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
+
+    async def failed(self, subject: str, *, ip: str) -> None:
+        """The attempt was a wrong guess."""
+        pair, _ = self._names(subject, ip)
+        await self._counting(lambda counters: self._fail(counters, pair))
+
+    async def succeeded(self, subject: str, *, ip: str) -> None:
+        """The attempt was good: the pair begins anew. The address's budget stays spent."""
+        pair, _ = self._names(subject, ip)
+        await self._counting(lambda counters: self._clear(counters, pair))
+
+    async def release(self, attempt: Attempt) -> None:
+        """The attempt came to no verdict, because we were busy or somebody else was down: the pair's count is taken
+        back. The address's budget stays spent."""
+        with suppress(self._down):
+            await self._take_back(attempt.counters, attempt.key)
+
+    async def _counting(self, act: Callable[[Counters], Awaitable[T]]) -> T:
+        """Counts in the cache, or with the spare counters while the cache is down."""
+        if self._ask_again_at is None or self._clock.now() >= self._ask_again_at:
+            with suppress(self._down):
+                result = await act(self._counters)
+                self._degrade(None)
+                return result
+            self._degrade(self._clock.now() + ASK_AGAIN_AFTER)
+        return await act(self._spare)
+
+    def _degrade(self, until: datetime | None) -> None:
+        if until is not None and self._ask_again_at is None:
+            self._log.warning("throttle.degraded", throttle=self._name, reason="the cache does not answer")
+        if until is None and self._ask_again_at is not None:
+            self._log.info("throttle.recovered", throttle=self._name)
+        self._ask_again_at = until
+
+    async def _reserve(self, counters: Counters, pair: str, address: str) -> Attempt | timedelta:
+        """The attempt, or how long to wait."""
+        wait = await self._spend(counters, address)
+        if wait is not None:
+            return wait
+        block = _Block.read(await counters.get(pair))
+        left = block.until - self._now
+        if left > 0:
+            return timedelta(seconds=left)
+        current, previous = self._windows(pair, "tried", block.round)
+        tried = await counters.increment(current, ttl=self._memory) + await _count(counters, previous)
+        if tried > self._failures:
+            await self._take_back(counters, current)
+            return WHILE_OTHERS_ARE_UNDER_WAY
+        return Attempt(counters, current)
+
+    async def _take_back(self, counters: Counters, key: str) -> None:
+        if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile: there was nothing to take
+            await counters.increment(key, ttl=self._memory)
+
+    async def _fail(self, counters: Counters, pair: str) -> None:
+        block = _Block.read(await counters.get(pair))
+        current, previous = self._windows(pair, "failed", block.round)
+        failed = await counters.increment(current, ttl=self._memory) + await _count(counters, previous)
+        if failed >= self._failures:
+            length = min(self._block * (1 << min(block.level, 30)), self._block_max)
+            blocked = _Block(block.round + 1, block.level + 1, self._now + length.total_seconds())
+            await counters.set(pair, blocked.written(), ttl=length + self._memory)
+
+    async def _clear(self, counters: Counters, pair: str) -> None:
+        number = _Block.read(await counters.get(pair)).round
+        if number == 0:  # never blocked, as nearly all are: nothing needs to be remembered
+            await counters.delete(*self._windows(pair, "tried", 0), *self._windows(pair, "failed", 0))
+        else:
+            await counters.set(pair, _Block(number + 1).written(), ttl=self._memory)
+
+    async def _spend(self, counters: Counters, address: str) -> timedelta | None:
+        """A sliding window: what is left of the last period counts in proportion.
+
+        The strategies of `limits` leave the time to the storage, and its sliding ones need scripts in it; two counters
+        and our own clock do the same with any cache. The notation is the library's.
+        """
+        window, elapsed = divmod(self._now, self._period)
+        key, share = f"{address}:{int(window)}", elapsed / self._period
+        ttl = timedelta(seconds=2 * self._period)
+        current = await counters.increment(key, ttl=ttl)
+        previous = await _count(counters, f"{address}:{int(window) - 1}")
+        if current + previous * (1 - share) <= self._per_ip:
+            return None
+        current = await counters.increment(key, ttl=ttl, by=-1)
+        return timedelta(seconds=self._wait(current, previous, share) * self._period)
+
+    def _wait(self, current: int, previous: int, share: float) -> float:
+        """How many periods until one more attempt fits."""
+        room = self._per_ip - 1
+        if current <= room and previous:
+            return max(0.0, 1 - (room - current) / previous - share)
+        return 1 - share + max(0.0, 1 - room / max(current, 1))
+
+    def _windows(self, pair: str, what: str, number: int) -> tuple[str, str]:
+        """The counters of this stretch of time and the one before: together they reach back `block_max` at least."""
+        window = int(self._now / self._block_max.total_seconds())
+        return f"{pair}:{what}:{number}:{window}", f"{pair}:{what}:{number}:{window - 1}"
+
+    @property
+    def _memory(self) -> timedelta:
+        return 2 * self._block_max
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _names(self, subject: str, ip: str) -> tuple[str, str]:
+        network = _network(ip)
+        return f"{self._name}:pair:{self._hash(subject, network)}", f"{self._name}:ip:{self._hash(network)}"
+
+    def _hash(self, *parts: str) -> str:
+        text = "\0".join(f"{len(part)}:{part}" for part in parts)
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
+
+
+async def _count(counters: Counters, key: str) -> int:
+    return int(await counters.get(key) or 0)
+
+
+def _network(ip: str) -> str:
+    """What one customer has: an IPv4 address, or the /64 around an IPv6 address."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return ip
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))

@@ -1,0 +1,171 @@
+// The demo shop: it knows nothing but the public API. This file is the way through it: addresses, header, first moments.
+
+import { explain } from "./shop/api.js";
+import { showCart } from "./shop/cart.js";
+import { categories, showAll, showCategory, showHome, showProduct, showSearch } from "./shop/catalogue.js";
+import { goodbye, openSignIn, openSignUp, start } from "./shop/dialogs.js";
+import { showCheckout, showOrders, showThanks } from "./shop/orders.js";
+import { act, announce, fill, say, shopName, toast } from "./shop/page.js";
+import { onChange, refresh, visitor } from "./shop/visitor.js";
+
+const ROUTES = [
+  [/^\/?$/, showHome],
+  [/^\/all$/, showAll],
+  [/^\/category\/([^/]+)$/, showCategory],
+  [/^\/search\/(.+)$/, showSearch],
+  [/^\/product\/([^/]+)$/, showProduct],
+  [/^\/cart$/, showCart],
+  [/^\/checkout$/, showCheckout],
+  [/^\/orders$/, showOrders],
+  [/^\/thanks\/([^/]+)$/, showThanks],
+];
+
+const view = document.getElementById("view");
+const home = document.title;
+const PATIENCE = 250;
+const FRESH_FOR = 5000;
+
+let turn = 0;
+let known = null;
+
+/** Shows what the address says. The last one asked for wins, whatever order the answers come in. */
+async function show({ first = false } = {}) {
+  const mine = ++turn;
+  const slow = setTimeout(() => { if (mine === turn) view.replaceChildren(fill("t-loading")); }, first ? 0 : PATIENCE);
+  const shown = await page().catch(failed);
+  clearTimeout(slow);
+  if (mine !== turn) return;
+  if (shown.instead) {
+    location.replace(shown.instead);
+    return;
+  }
+  view.replaceChildren(shown.piece);
+  document.title = shown.title ? `${shown.title} · ${shopName}` : home;
+  current(shown.shelf);
+  if (!first) arrive();
+}
+
+async function page() {
+  const path = location.hash.slice(1);
+  for (const [pattern, shower] of ROUTES) {
+    const found = pattern.exec(path);
+    if (found) return (await shower(...found.slice(1).map(decode))) ?? nothing();
+  }
+  return nothing();
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function nothing() {
+  return { title: say("no_such_page"), piece: fill("t-empty", { title: say("no_such_page"), sentence: say("no_such_page_why") }) };
+}
+
+function failed(error) {
+  const { title, sentence } = explain(error);
+  const piece = fill("t-failed", { title, sentence });
+  act(piece, "again", () => begin({ first: false }));
+  return { title, piece };
+}
+
+/** A new page begins at its top, for eyes and for screen readers. */
+function arrive() {
+  const heading = view.querySelector("h1");
+  if (!heading) return;
+  if (!document.getElementById("report-title")) {
+    window.scrollTo(0, 0);
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+  }
+  announce(say("loaded", { title: heading.textContent }));
+}
+
+function current(shelf) {
+  for (const link of document.querySelectorAll("#shelves a")) {
+    if (link.dataset.shelf === shelf) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function header() {
+  const { customer, cart } = visitor;
+  for (const entry of document.querySelectorAll("#account [data-for]")) {
+    entry.hidden = (entry.dataset.for === "customer") !== Boolean(customer);
+  }
+  const count = document.getElementById("count");
+  count.textContent = cart?.totalQuantity ?? "";
+  count.hidden = !cart?.totalQuantity;
+}
+
+async function shelves() {
+  const nav = document.getElementById("shelves");
+  if (!nav.hidden) return;
+  const entries = [{ slug: "", displayName: say("all") }, ...(await categories())];
+  nav.querySelector("ul").replaceChildren(...entries.map(shelfLink));
+  nav.hidden = false;
+}
+
+function shelfLink({ slug, displayName }) {
+  const piece = fill("t-crumb", { href: slug ? `#/category/${slug}` : "#/all", name: displayName });
+  piece.querySelector("a").dataset.shelf = slug;
+  return piece;
+}
+
+async function refreshQuietly() {
+  known = Date.now();
+  try {
+    await refresh();
+  } catch {
+    header(); // whatever the page needs next will meet the same trouble and tell it
+  }
+}
+
+/** First who is shopping, so that a stranger is greeted once and not once for each question; then everything else. */
+async function begin({ first }) {
+  const slow = first ? view.replaceChildren(fill("t-loading")) : null;
+  await refreshQuietly();
+  await Promise.all([shelves().catch(() => slow), show({ first })]);
+}
+
+function wire() {
+  const search = document.getElementById("search");
+  search.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const words = search.elements.words.value.trim();
+    location.hash = words ? `#/search/${encodeURIComponent(words)}` : "#/all";
+  });
+  const account = document.getElementById("account");
+  act(account, "sign-in", () => openSignIn());
+  act(account, "sign-up", () => openSignUp());
+  act(account, "sign-out", async () => {
+    try {
+      await goodbye();
+      if (location.hash === "#/" || !location.hash) await show();
+      else location.hash = "#/";
+    } catch (error) {
+      toast(explain(error).sentence);
+    }
+  });
+  onChange(header);
+  start();
+  search.hidden = false;
+  account.hidden = false;
+  header();
+}
+
+window.addEventListener("hashchange", () => {
+  // The skip link's "#main" is a place on the page, not a page.
+  if (!location.hash || location.hash.startsWith("#/")) show();
+});
+document.addEventListener("visibilitychange", () => {
+  // Somebody may have signed in or out in another tab meanwhile.
+  if (document.visibilityState === "visible" && Date.now() - known > FRESH_FOR) refreshQuietly();
+});
+
+wire();
+begin({ first: true });

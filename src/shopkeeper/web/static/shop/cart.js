@@ -1,0 +1,112 @@
+// The cart: change how many, take out, and on to ordering. Totals are the server's.
+
+import { ask, explain } from "./api.js";
+import { picture } from "./catalogue.js";
+import { act, announce, fill, list, once, say, tell } from "./page.js";
+import { REMOVE, UPDATE } from "./queries.js";
+import { refresh, setCart, visitor } from "./visitor.js";
+
+const STALE = new Set(["FORBIDDEN", "NOT_FOUND", "CART_CLOSED", "TOKEN_INVALID"]);
+
+export async function showCart() {
+  await refresh();
+  return { title: say("see_cart"), piece: cartPage() };
+}
+
+function cartPage() {
+  const { cart, customer } = visitor;
+  if (!cart?.entries.length) return fill("t-empty", { title: say("cart_empty"), sentence: say("cart_empty_why") });
+  const [total] = cart.totalPurchasePrice.moneyAmounts;
+  const saved = cart.totalListPrice.moneyAmounts[0].centAmount - total.centAmount;
+  const piece = fill("t-cart", {
+    total: total.displayValue,
+    saved: saved > 0 ? money(saved, total.currency) : "",
+    note: customer ? say("no_charge") : say("sign_in_to_order"),
+  });
+  piece.querySelector(".saved").hidden = saved <= 0;
+  list(piece, "entries").append(...cart.entries.map(entryRow));
+  act(piece, "check-out", () => { location.hash = "#/checkout"; });
+  return piece;
+}
+
+function entryRow(entry) {
+  const [item] = entry.items;
+  const name = item?.displayName ?? say("gone");
+  const piece = fill("t-entry", {
+    name,
+    picture: picture(item?.imageSet?.thumbnail),
+    href: item?.mainItem ? `#/product/${item.mainItem.slug}` : "#/cart",
+    each: say("each", { price: entry.purchasePrice.moneyAmounts[0].displayValue }),
+    total: entry.totalPurchasePrice.moneyAmounts[0].displayValue,
+    less: say("less", { name }),
+    more: say("more", { name }),
+    which: say("which", { name }),
+  });
+  const row = piece.querySelector("li");
+  row.dataset.entry = entry.id;
+  const change = (quantity, key) => alter(row, name, key, () => set(entry.id, quantity));
+  act(piece, "less", () => change(entry.quantity - 1, "less"));
+  act(piece, "more", () => change(entry.quantity + 1, "more"));
+  act(piece, "remove", () => alter(row, name, "remove", () => remove(entry.id)));
+  const field = act(piece, "set", () => change(Math.max(0, Math.trunc(Number(field.value)) || 0), "set"), "change");
+  field.value = entry.quantity;
+  field.setAttribute("aria-label", say("how_many", { name }));
+  return piece;
+}
+
+async function set(entryId, quantity) {
+  if (quantity === 0) return remove(entryId);
+  return (await ask(UPDATE, { input: { cartId: visitor.cart.id, entryId, quantity } })).updateCart.cart;
+}
+
+async function remove(entryId) {
+  return (await ask(REMOVE, { input: { cartId: visitor.cart.id, entryId } })).removeFromCart.cart;
+}
+
+/** Changes a line and draws the cart again, with the focus where it was. */
+function alter(row, name, key, what) {
+  return once(row, async () => {
+    row.classList.add("busy");
+    try {
+      setCart(await what());
+      redraw(row.dataset.entry, key);
+      told(row.dataset.entry, name);
+    } catch (error) {
+      await refused(row, key, error);
+    }
+  });
+}
+
+async function refused(row, key, error) {
+  if (STALE.has(error.code)) {
+    await refresh();
+  }
+  redraw(row.dataset.entry, key);
+  const line = document.querySelector(`[data-entry="${row.dataset.entry}"] .message`);
+  const place = line ?? document.getElementById("cart-problem");
+  if (place) tell(place, explain(error).sentence);
+}
+
+function redraw(entryId, key) {
+  document.getElementById("view").replaceChildren(cartPage());
+  const same = document.querySelector(`[data-entry="${entryId}"] [data-act="${key}"]`);
+  const heading = document.querySelector("#view h1");
+  if (same) same.focus({ preventScroll: true });
+  else {
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+  }
+}
+
+function told(entryId, name) {
+  const entry = visitor.cart?.entries.find((each) => each.id === entryId);
+  const total = visitor.cart?.totalPurchasePrice.moneyAmounts[0].displayValue ?? "";
+  const what = entry ? say("changed", { name, count: entry.quantity }) : say("removed", { name });
+  announce(`${what}. ${say("cart_total", { total })}`);
+}
+
+/** An amount in minor units, for the few that the server does not print. */
+function money(amount, currency) {
+  const format = new Intl.NumberFormat(navigator.language, { style: "currency", currency });
+  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
+}

@@ -1,0 +1,86 @@
+// From the cart to an order, and what was ordered before.
+
+import { ask, explain } from "./api.js";
+import { requireCustomer } from "./dialogs.js";
+import { act, fill, language, list, once, say, tell } from "./page.js";
+import { CHECK_OUT, ORDERS, PLACE } from "./queries.js";
+import { refresh, setCart, visitor } from "./visitor.js";
+
+const PAGE = 10;
+const CHANGED = new Set(["CART_CHANGED", "CURRENCY_MISMATCH"]);
+
+export async function showCheckout() {
+  const { signedIn, whole } = await requireCustomer(say("sign_in_first"));
+  if (!signedIn || !whole || !visitor.cart?.entries.length) return { instead: "#/cart" };
+  return { title: say("see_cart"), piece: checkoutPage(await draft()) };
+}
+
+async function draft() {
+  return (await ask(CHECK_OUT, { cartId: visitor.cart.id })).checkOut.order;
+}
+
+function checkoutPage(order) {
+  const email = visitor.customer?.email;
+  const whom = [email ? say("order_for", { email }) : "", say("no_charge")];
+  const piece = fill("t-checkout", { total: order.totalAmount[0].displayValue, whom: whom.join(" ") });
+  list(piece, "lines").append(...order.orderItems.map(line));
+  const button = act(piece, "place", () => once(button, () => place(order)));
+  return piece;
+}
+
+async function place(order) {
+  try {
+    const { placeOrder } = await ask(PLACE, { id: order.id });
+    setCart(null);
+    location.hash = `#/thanks/${encodeURIComponent(placeOrder.order.orderNumber)}`;
+  } catch (error) {
+    await notPlaced(error);
+  }
+}
+
+/** What has changed is shown again before anything is ordered. */
+async function notPlaced(error) {
+  if (CHANGED.has(error.code)) {
+    await refresh();
+    document.getElementById("view").replaceChildren(checkoutPage(await draft()));
+  }
+  const sentence = CHANGED.has(error.code) ? say("order_changed") : explain(error).sentence;
+  tell(document.getElementById("order-problem"), sentence);
+}
+
+export async function showThanks(number) {
+  const email = visitor.customer?.email;
+  return { title: number, piece: fill("t-thanks", { number, mail: email ? say("mail_sent", { email }) : "" }) };
+}
+
+export async function showOrders() {
+  const { signedIn } = await requireCustomer(say("not_signed_in_why"));
+  if (!signedIn) return { title: "", piece: fill("t-empty", { title: say("not_signed_in"), sentence: say("not_signed_in_why") }) };
+  const first = await some(0);
+  if (!first.orders.length) return { title: say("no_orders"), piece: fill("t-empty", { title: say("no_orders"), sentence: say("no_orders_why") }) };
+  const piece = fill("t-orders");
+  const rows = list(piece, "orders");
+  const more = act(piece, "more", () => once(more, async () => show(await some(rows.children.length))));
+  const show = ({ orders, total }) => {
+    rows.append(...orders.map(row));
+    more.hidden = rows.children.length >= total;
+  };
+  show(first);
+  return { title: piece.querySelector("h1").textContent, piece };
+}
+
+const some = async (offset) => (await ask(ORDERS, { offset, limit: PAGE })).findOrders;
+
+function row(order) {
+  const day = new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(new Date(order.creationDate));
+  const piece = fill("t-order", { number: order.orderNumber, day, total: order.totalAmount[0].displayValue });
+  list(piece, "lines").append(...order.orderItems.map(line));
+  return piece;
+}
+
+function line(each) {
+  return fill("t-line", {
+    what: `${each.quantity} × ${each.displayName}`,
+    total: each.totalPrice.moneyAmounts[0].displayValue,
+  });
+}

@@ -1,0 +1,145 @@
+"""Kratos' published description of its API (OpenAPI 3.0), made into JSON Schemas that answers are held against.
+
+OpenAPI 3.0 says `nullable` where JSON Schema says `null`, and names by `discriminator` which of several shapes it is.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import jsonschema_rs
+
+from tests.contract.recorder import Answer
+from tests.services.shopkeeper_server import Shop
+
+VERBS = ("get", "put", "post", "delete", "patch")
+ADMIN_ONLY = ("/admin/", "/version")
+# A method that no route has: a path that exists refuses it, a path that does not is not found.
+NO_SUCH_METHOD = "PROBE"
+NOBODY = "6f1c1d0e-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True, order=True)
+class Operation:
+    """A method of a path, as the description names them."""
+
+    path: str
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def admin(self) -> bool:
+        return self.path.startswith(ADMIN_ONLY)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(self.path)))
+
+
+class Description:
+    """The description: its operations, and whether an answer is as described."""
+
+    def __init__(self, file: Path) -> None:
+        self._document = json.loads(file.read_text())
+        self._definitions = {name: to_json_schema(s) for name, s in self._document["components"]["schemas"].items()}
+        self.operations = sorted(
+            Operation(path, verb.upper()) for path, verbs in self._document["paths"].items() for verb in VERBS & verbs.keys()
+        )
+
+    def operation_of(self, answer: Answer) -> Operation | None:
+        """The operation that an answer belongs to; of several paths that fit, the one with fewer parameters."""
+        fitting = [o for o in self.operations if o.method == answer.method and o.pattern.fullmatch(answer.path)]
+        return min(fitting, key=lambda operation: operation.path.count("{"), default=None)
+
+    def mistakes(self, operation: Operation, answer: Answer) -> list[str]:
+        """What is not as described, as sentences that begin with the place."""
+        schema = self._schema(operation, answer.status)
+        if schema is None:
+            return ["/: this status is not described"]
+        if not schema:
+            return ["/: there should be no body"] if self._is_json(answer) else []
+        if not self._is_json(answer):
+            return [f"/: the content type is {answer.content_type or 'missing'}, not JSON"]
+        return self._compare(schema, json.loads(answer.body))
+
+    def _compare(self, schema: Mapping[str, Any], document: Any) -> list[str]:
+        whole = {**schema, "$defs": self._definitions}
+        validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        return [_sentence(error) for error in validator.iter_errors(document)]
+
+    def _is_json(self, answer: Answer) -> bool:
+        return answer.content_type.partition(";")[0] == "application/json"
+
+    def _schema(self, operation: Operation, status: int) -> dict[str, Any] | None:
+        """The schema of a status' body; empty where there is no body, nothing where the status is not described."""
+        responses = self._document["paths"][operation.path][operation.method.lower()]["responses"]
+        described = responses.get(str(status)) or (responses.get("default") if status >= 400 else None)
+        if described is None:
+            return None
+        name = described.get("$ref", "").rpartition("/")[2]
+        content = (self._document["components"]["responses"][name] if name else described).get("content", {})
+        return to_json_schema(content["application/json"]["schema"]) if content else {}
+
+
+def _sentence(error: jsonschema_rs.ValidationError) -> str:
+    return "/" + "/".join(str(step) for step in error.instance_path) + f": {error.message}"
+
+
+def to_json_schema(schema: Any) -> Any:
+    """A schema of OpenAPI 3.0 as one of JSON Schema 2020-12."""
+    if isinstance(schema, list):
+        return [to_json_schema(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {key: to_json_schema(value) for key, value in schema.items() if key not in {"nullable", "discriminator"}}
+    if "$ref" in changed and isinstance(changed["$ref"], str):
+        changed["$ref"] = changed["$ref"].replace("#/components/schemas/", "#/$defs/")
+    if isinstance(schema.get("discriminator"), dict) and "oneOf" in schema:
+        changed = _chosen(schema["discriminator"])
+    if changed.get("format") == "uuid4":
+        changed["format"] = "uuid"
+    return {"anyOf": [{"type": "null"}, changed]} if schema.get("nullable") is True else changed
+
+
+def _chosen(discriminator: Mapping[str, Any]) -> dict[str, Any]:
+    """Of several shapes the one that a property names; a name that is not listed is a mistake."""
+    name, shapes = discriminator["propertyName"], discriminator["mapping"]
+    cases = [
+        {
+            "if": {"properties": {name: {"const": value}}},
+            "then": {"$ref": reference.replace("#/components/schemas/", "#/$defs/")},
+        }
+        for value, reference in shapes.items()
+    ]
+    return {"type": "object", "required": [name], "properties": {name: {"enum": list(shapes)}}, "allOf": cases}
+
+
+# -- what a running server has of it -----------------------------------------------------------------------------------
+
+
+def implemented(description: Description, shop: Shop) -> Iterator[Operation]:
+    """The operations that a server answers: their path is routed, and their method is not refused."""
+    for operation in description.operations:
+        url = (shop.admin if operation.admin else shop.public) + re.sub(r"\{\w+\}", NOBODY, operation.path)
+        routed = _status(NO_SUCH_METHOD, url) != 404
+        if routed and _status(operation.method, url) != 405:
+            yield operation
+
+
+def _status(method: str, url: str) -> int:
+    body = None if method in {"GET", NO_SUCH_METHOD} else b"{}"
+    request = Request(url, body, {"Content-Type": "application/json", "Accept": "application/json"}, method=method)
+    try:
+        with urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as refused:
+        with refused:
+            return refused.code

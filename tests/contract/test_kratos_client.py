@@ -1,0 +1,30 @@
+"""The client that Ory publishes for Python works with a running server, on both databases."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import Launch
+from tests.contract.stories import tell_of_a_browser, tell_of_a_customer, tell_of_an_operator, tell_of_probes
+from tests.services.shopkeeper_server import Shop
+
+
+@pytest.fixture(scope="module")
+def shop(launch_for_module: Launch, module_dsn: str, profiles: Path) -> Shop:
+    return launch_for_module(config=profiles / "base.yml", dsn=module_dsn)
+
+
+def test_a_customer_registers_signs_in_and_tidies_up_the_sessions(shop: Shop) -> None:
+    tell_of_a_customer(shop.public)
+
+
+def test_a_browser_registers_signs_out_by_link_and_signs_in(shop: Shop) -> None:
+    tell_of_a_browser(shop.public)
+
+
+def test_an_operator_keeps_identities_and_their_sessions(shop: Shop) -> None:
+    tell_of_an_operator(shop.public, shop.admin)
+
+
+def test_probes_and_version_answer(shop: Shop) -> None:
+    tell_of_probes(shop.public, shop.admin)

@@ -1,0 +1,171 @@
+"""The smallest shop around the GraphQL door: the real rooms, `/signin`, and clients that shop in it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import yaml
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from shopkeeper.app.conversations import build_registrar
+from shopkeeper.app.doors import build_cookie_policy, build_visitors
+from shopkeeper.app.ground import Foundation, build_foundation
+from shopkeeper.app.people import People, build_people
+from shopkeeper.app.shop import Shop, build_shop
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.embedded.demo import read_catalogue
+from shopkeeper.commerce.embedded.load import load as load_catalogue
+from shopkeeper.graphql.door import GraphQLDoor
+from shopkeeper.graphql.signing_up import SigningUp
+from shopkeeper.http.storefront import Storefront
+from shopkeeper.settings import load
+from shopkeeper.storage.database import Database
+
+BASE_URL = "http://shop.example"
+PASSWORD = "a-long-walk-to-the-orchard"
+
+CONFIGURATION: dict[str, Any] = {
+    "serve": {"public": {"base_url": f"{BASE_URL}/"}},
+    "secrets": {"default": ["a secret that is long enough for tests"]},
+    "stores": [
+        {"id": "kettle", "currency": "EUR", "locale": "en"},
+        {"id": "pence", "currency": "GBP", "locale": "en-GB"},
+    ],
+}
+
+
+@dataclass
+class Reading:
+    """Counts the queries that go to the database."""
+
+    statements: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One browser, or one app: a token, and what the published client sends with it."""
+
+    http: httpx2.AsyncClient
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def sign_in(self, **fields: Any) -> dict[str, Any]:
+        """`/signin`; the token that it answers is sent from then on."""
+        answer = await self.http.post("/signin", json=fields, headers=self.headers)
+        assert answer.status_code == 200, answer.text
+        self.headers["authorization"] = f"Bearer {answer.json()['authorization']}"
+        return dict(answer.json())
+
+    async def post(self, query: str, /, **variables: Any) -> httpx2.Response:
+        """One operation, and the whole answer."""
+        return await self.http.post("/graphql", json={"query": query, "variables": variables}, headers=self.headers)
+
+    async def ask(self, query: str, /, **variables: Any) -> dict[str, Any]:
+        """One operation that comes to an answer, with data or errors or both."""
+        answer = await self.post(query, **variables)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def data(self, query: str, /, **variables: Any) -> dict[str, Any]:
+        """One operation that succeeds."""
+        answer = await self.ask(query, **variables)
+        assert "errors" not in answer, answer["errors"]
+        return dict(answer["data"])
+
+    async def refusal(self, query: str, /, **variables: Any) -> dict[str, Any]:
+        """One operation that is refused, with a single error."""
+        answer = await self.ask(query, **variables)
+        [error] = answer["errors"]
+        return dict(error)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """The shop, open."""
+
+    ground: Foundation
+    people: People
+    shop: Shop
+    door: GraphQLDoor
+    app: Starlette
+
+    def client(self, **headers: str) -> Client:
+        """Somebody without a token."""
+        transport = httpx2.ASGITransport(app=self.app, client=("203.0.113.7", 40000))
+        return Client(httpx2.AsyncClient(transport=transport, base_url=BASE_URL), dict(headers))
+
+    async def visitor(self, **headers: str) -> Client:
+        """An anonymous visitor."""
+        client = self.client(**headers)
+        await client.sign_in()
+        return client
+
+    async def customer(self, email: str, **headers: str) -> Client:
+        """Somebody who has registered and signed in."""
+        client = await self.visitor(**headers)
+        await client.data(SIGN_UP, input={"email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "L"})
+        await client.sign_in(username=email, password=PASSWORD)
+        return client
+
+
+@asynccontextmanager
+async def opened(
+    dsn: str, folder: Path, clock: Clock, *, settings: Mapping[str, Any] | None = None, **door: Any
+) -> AsyncIterator[Stand]:
+    """Opens a shop with the demo's shelves; `door` goes to the door's constructor."""
+    file = folder / "shop.yml"
+    file.write_text(yaml.safe_dump({**CONFIGURATION, **(settings or {}), "dsn": dsn}))
+    ground = build_foundation(load([file], {}, dev=True, demo=False), clock)
+    people = await build_people(ground)
+    shop = build_shop(ground, people)
+    visitors = build_visitors(ground, people, shop)
+    signing_up = SigningUp(
+        registrar=build_registrar(ground, people, shop),
+        identities=people.identities,
+        kept=[each.name for each in people.schemas.default.fields()],
+    )
+    graphql = GraphQLDoor(
+        database=ground.database,
+        identify=visitors.principal_of,
+        stores=shop.stores,
+        engines=shop.engines,
+        signing_up=signing_up,
+        pictures=lambda name: f"{BASE_URL}/shop/pictures/{name}.svg",
+        **door,
+    )
+    signin = Storefront(
+        database=ground.database, visit=shop.visit, visitors=visitors, cookies=build_cookie_policy(ground), clock=clock
+    )
+    app = Starlette(routes=[Route("/graphql", endpoint=graphql), *signin.routes()])
+    await _stock(ground.database)
+    try:
+        yield Stand(ground, people, shop, graphql, app)
+    finally:
+        await ground.outgoing.close()
+        await ground.cache.close()
+        await ground.database.close()
+        people.hasher.close()
+
+
+async def _stock(database: Database) -> None:
+    catalogue = read_catalogue()
+    for store in CONFIGURATION["stores"]:
+        async with database.unit() as unit:
+            await load_catalogue(unit, store=store["id"], catalogue=catalogue)
+
+
+SIGN_UP = """
+mutation SignUp($input: CustomerSignUpInput!) {
+  signUp(customerSignUpInput: $input) {
+    code success message
+    customer { id email firstName lastName }
+    problems { field id message }
+  }
+}
+"""

@@ -1,0 +1,366 @@
+"""The brakes for guessing, with counters in process and in Valkey."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.errors import TooManyRequests
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.cache.port import Cache, CacheDown
+from shopkeeper.storage.cache.redis import RedisCache
+from shopkeeper.throttle import ASK_AGAIN_AFTER, Throttle
+from tests.conftest import NOW
+from tests.services.server import Server
+from tests.services.valkey import start_valkey
+
+ADA, GRACE = "ada@example.org", "grace@example.org"
+HOME, CAFE = "192.0.2.7", "198.51.100.9"
+KEY = bytes(range(32))
+
+
+def throttle(counters: Cache, clock: StoppedClock, **other: Any) -> Throttle:
+    options: Mapping[str, Any] = {
+        "name": "login",
+        "failures": 3,
+        "block": timedelta(minutes=1),
+        "block_max": timedelta(minutes=10),
+        "per_ip": "1000/minute",
+        "key": KEY,
+        **other,
+    }
+    return Throttle(counters, spare=MemoryCache(clock), down=CacheDown, clock=clock, **options)
+
+
+@pytest.fixture
+def brake(cache: Cache, clock: StoppedClock) -> Throttle:
+    return throttle(cache, clock)
+
+
+async def fail(brake: Throttle, times: int = 1, *, subject: str = ADA, ip: str = HOME) -> None:
+    for _ in range(times):
+        await brake.check(subject, ip=ip)
+        await brake.failed(subject, ip=ip)
+
+
+async def succeed(brake: Throttle, *, subject: str = ADA, ip: str = HOME) -> None:
+    await brake.check(subject, ip=ip)
+    await brake.succeeded(subject, ip=ip)
+
+
+async def wait_asked(brake: Throttle, *, subject: str = ADA, ip: str = HOME) -> int:
+    with pytest.raises(TooManyRequests) as refused:
+        await brake.check(subject, ip=ip)
+    return refused.value.retry_after
+
+
+class TestPairs:
+    async def test_so_many_failures_in_a_row_and_no_more(self, brake: Throttle) -> None:
+        await fail(brake, 3)
+        assert await wait_asked(brake) == 60
+
+    async def test_the_block_ends_with_its_time(self, brake: Throttle, clock: StoppedClock) -> None:
+        await fail(brake, 3)
+        clock.advance(seconds=59.5)
+        assert await wait_asked(brake) == 1
+        clock.advance(seconds=0.5)
+        await succeed(brake)
+
+    async def test_asking_while_blocked_makes_the_block_no_longer(self, brake: Throttle, clock: StoppedClock) -> None:
+        await fail(brake, 3)
+        for _ in range(10):
+            await wait_asked(brake)
+        clock.advance(seconds=60)
+        await succeed(brake)
+
+    async def test_each_block_is_twice_as_long_up_to_the_longest(self, brake: Throttle, clock: StoppedClock) -> None:
+        waits = []
+        for _ in range(6):
+            await fail(brake, 3)
+            waits.append(await wait_asked(brake))
+            clock.advance(seconds=waits[-1])
+        assert waits == [60, 120, 240, 480, 600, 600]
+
+    async def test_a_good_attempt_clears_the_pair(self, brake: Throttle, clock: StoppedClock) -> None:
+        await fail(brake, 3)
+        clock.advance(minutes=1)
+        await fail(brake, 2)
+        await succeed(brake)
+        for wait in (60, 120):
+            await fail(brake, 3)
+            assert await wait_asked(brake) == wait
+            clock.advance(seconds=wait)
+
+    async def test_other_subjects_and_other_addresses_are_other_pairs(self, brake: Throttle) -> None:
+        await fail(brake, 3)
+        await succeed(brake, subject=GRACE)
+        await succeed(brake, ip=CAFE)
+        assert await wait_asked(brake) == 60
+
+    async def test_other_brakes_count_for_themselves(self, cache: Cache, clock: StoppedClock) -> None:
+        await fail(throttle(cache, clock, name="login"), 3)
+        await succeed(throttle(cache, clock, name="registration"))
+
+    async def test_failures_are_forgotten_in_the_end(self, brake: Throttle, clock: StoppedClock) -> None:
+        await fail(brake, 2)
+        clock.advance(minutes=20)
+        await fail(brake, 2)
+        await succeed(brake)
+
+    async def test_failures_are_remembered_for_the_longest_block(self, brake: Throttle, clock: StoppedClock) -> None:
+        await fail(brake, 2)
+        clock.advance(minutes=10)
+        await fail(brake)
+        assert await wait_asked(brake) == 60
+
+
+class TestParallelGuesses:
+    async def test_of_a_hundred_at_once_only_as_many_as_failures_are_allowed_reach_the_hash(
+        self, brake: Throttle
+    ) -> None:
+        hashed = []
+
+        async def guess(number: int) -> None:
+            await brake.check(ADA, ip=HOME)
+            hashed.append(number)
+            await asyncio.sleep(0.01)
+            await brake.failed(ADA, ip=HOME)
+
+        outcomes = await asyncio.gather(*map(guess, range(100)), return_exceptions=True)
+        assert len(hashed) == 3
+        assert [type(outcome) for outcome in outcomes if outcome].count(TooManyRequests) == 97
+        assert await wait_asked(brake) == 60
+
+    async def test_while_others_are_under_way_one_may_ask_again_soon(self, brake: Throttle) -> None:
+        for _ in range(3):
+            await brake.check(ADA, ip=HOME)
+        assert await wait_asked(brake) == 1
+        await brake.succeeded(ADA, ip=HOME)
+        await succeed(brake)
+
+    async def test_an_attempt_without_a_verdict_is_taken_back(self, brake: Throttle) -> None:
+        attempts = [await brake.check(ADA, ip=HOME) for _ in range(3)]
+        await wait_asked(brake)
+        await brake.release(attempts[0])
+        await fail(brake)
+        assert await wait_asked(brake) == 1
+
+    async def test_taking_back_after_a_good_attempt_gives_no_extra_guess(self, brake: Throttle) -> None:
+        attempt = await brake.check(ADA, ip=HOME)
+        await succeed(brake)
+        await brake.release(attempt)
+        await fail(brake, 3)
+        assert await wait_asked(brake) == 60
+
+    async def test_of_many_addresses_attempts_at_once_only_its_budget_is_let_through(
+        self, cache: Cache, clock: StoppedClock
+    ) -> None:
+        brake = throttle(cache, clock, per_ip="20/minute")
+        outcomes = await asyncio.gather(
+            *(brake.check(f"user{number}", ip=HOME) for number in range(100)), return_exceptions=True
+        )
+        assert [isinstance(outcome, TooManyRequests) for outcome in outcomes].count(False) == 20
+
+
+class TestAddresses:
+    @pytest.fixture
+    def brake(self, cache: Cache, clock: StoppedClock) -> Throttle:
+        return throttle(cache, clock, per_ip="4/minute", failures=100)
+
+    async def spend(self, brake: Throttle, ip: str = HOME, times: int = 4) -> None:
+        for number in range(times):
+            await brake.check(f"user{number}", ip=ip)
+
+    async def test_an_address_has_one_budget_for_all_subjects(self, brake: Throttle) -> None:
+        await self.spend(brake)
+        assert await wait_asked(brake) > 0
+        await brake.check(ADA, ip=CAFE)
+
+    async def test_good_attempts_give_nothing_back(self, brake: Throttle) -> None:
+        """allauth 65.8.1: a good login cleared the failures of the whole address."""
+        for _ in range(4):
+            await succeed(brake)
+        await wait_asked(brake, subject=GRACE)
+
+    async def test_the_window_slides_so_no_budget_is_spent_twice_around_its_edge(
+        self, brake: Throttle, clock: StoppedClock
+    ) -> None:
+        clock.advance(seconds=60 - clock.now().timestamp() % 60 - 1)
+        await self.spend(brake)
+        clock.advance(seconds=2)
+        await wait_asked(brake)
+
+    @pytest.mark.parametrize("spent_at", [0, 10, 30, 59])
+    async def test_who_waits_as_long_as_told_may_try_again_and_not_much_sooner(
+        self, brake: Throttle, clock: StoppedClock, spent_at: int
+    ) -> None:
+        clock.advance(seconds=60 - clock.now().timestamp() % 60 + spent_at)
+        await self.spend(brake)
+        wait = await wait_asked(brake)
+        clock.advance(seconds=wait - 2)
+        await wait_asked(brake)
+        clock.advance(seconds=2)
+        await brake.check(ADA, ip=HOME)
+
+    async def test_after_two_periods_the_whole_budget_is_there_again(
+        self, brake: Throttle, clock: StoppedClock
+    ) -> None:
+        await self.spend(brake)
+        clock.advance(minutes=2)
+        await self.spend(brake)
+
+    async def test_the_refused_cost_nothing(self, brake: Throttle, clock: StoppedClock) -> None:
+        await self.spend(brake)
+        for _ in range(20):
+            await wait_asked(brake)
+        clock.advance(minutes=2)
+        await self.spend(brake)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
+            ("2001:db8:1:2::1", "2001:DB8:1:2:0:0:0:1"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),  # one and the same visitor, through a socket for both kinds
+        ],
+    )
+    async def test_these_share_a_budget(self, brake: Throttle, one: str, other: str) -> None:
+        await self.spend(brake, ip=one)
+        await wait_asked(brake, ip=other)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [("2001:db8:1:2::1", "2001:db8:1:3::1"), ("192.0.2.7", "192.0.2.8"), ("unix:", "192.0.2.8")],
+    )
+    async def test_these_do_not(self, brake: Throttle, one: str, other: str) -> None:
+        await self.spend(brake, ip=one)
+        await brake.check(ADA, ip=other)
+
+    async def test_a_pair_is_blocked_for_the_whole_network(self, cache: Cache, clock: StoppedClock) -> None:
+        brake = throttle(cache, clock)
+        await fail(brake, 3, ip="2001:db8:1:2::1")
+        assert await wait_asked(brake, ip="2001:db8:1:2::2") == 60
+
+
+class TestSecrecy:
+    async def test_neither_subject_nor_address_can_be_read_in_the_counters(self, clock: StoppedClock) -> None:
+        cache = MemoryCache(clock)
+        await fail(throttle(cache, clock), 3)
+        kept = repr(cache._entries)
+        assert "login" in kept
+        assert ADA not in kept
+        assert HOME not in kept
+
+    async def test_no_two_pairs_run_together(self, cache: Cache, clock: StoppedClock) -> None:
+        brake = throttle(cache, clock)
+        await fail(brake, 3, subject="a\x001", ip="b")
+        await succeed(brake, subject="a", ip="1\x00b")
+
+
+class TestWhenTheCacheIsDown:
+    @pytest.fixture
+    def mortal(self) -> Iterator[Server]:
+        server = start_valkey(owner=os.getpid())
+        yield server
+        server.stop()
+
+    async def test_each_worker_counts_for_itself_and_says_so_once(self, mortal: Server, clock: StoppedClock) -> None:
+        cache = RedisCache(mortal.url)
+        brake = throttle(cache, clock)
+        await brake.check(ADA, ip=HOME)
+        assert not brake.degraded
+        await asyncio.to_thread(mortal.kill)
+        with capture_logs() as logs:
+            await fail(brake, 3)
+            assert await wait_asked(brake) == 60
+            clock.advance(seconds=ASK_AGAIN_AFTER.total_seconds())
+            await wait_asked(brake)
+        assert brake.degraded
+        assert [entry["event"] for entry in logs] == ["throttle.degraded"]
+        assert HOME not in str(logs)
+        await cache.close()
+
+    async def test_it_counts_together_again_when_the_cache_is_back(self, mortal: Server, clock: StoppedClock) -> None:
+        cache = RedisCache(mortal.url)
+        brake = throttle(cache, clock)
+        await asyncio.to_thread(mortal.kill)
+        await fail(brake)
+        port = int(mortal.url.rpartition(":")[2].removesuffix("/0"))
+        again = await asyncio.to_thread(lambda: start_valkey(owner=os.getpid(), port=port))
+        await fail(brake)
+        assert brake.degraded
+        clock.advance(seconds=ASK_AGAIN_AFTER.total_seconds())
+        with capture_logs() as logs:
+            await fail(brake)
+        assert not brake.degraded
+        assert [entry["event"] for entry in logs] == ["throttle.recovered"]
+        await cache.close()
+        await asyncio.to_thread(again.stop)
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        "nonsense",
+        [
+            {"failures": 0},
+            {"block": timedelta(0)},
+            {"block": timedelta(hours=2), "block_max": timedelta(hours=1)},
+            {"per_ip": "many"},
+            {"key": b"short"},
+        ],
+        ids=str,
+    )
+    def test_nonsense_is_refused(self, nonsense: dict[str, Any], clock: StoppedClock) -> None:
+        with pytest.raises(ValueError, match=r"throttle login|parse"):
+            throttle(MemoryCache(clock), clock, **nonsense)
+
+
+# What may happen, in any order: somebody begins an attempt, an attempt that is under way ends, time passes.
+HAPPENINGS = st.lists(
+    st.one_of(
+        st.just(("begin", 0.0)),
+        st.tuples(st.just("fail"), st.integers(0, 9)),
+        st.tuples(st.just("release"), st.integers(0, 9)),
+        st.tuples(st.just("pass"), st.sampled_from([0.5, 20.0, 59.9, 60.0, 150.0, 600.0, 1300.0])),
+    ),
+    max_size=80,
+)
+
+
+@given(happenings=HAPPENINGS, failures=st.integers(1, 4))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_in_any_order_of_things_no_block_time_sees_more_guesses_than_failures_are_allowed(
+    happenings: list[tuple[str, float]], failures: int
+) -> None:
+    """Guesses that reached the hash and were wrong, in any stretch as long as the block: never more than allowed."""
+    asyncio.run(_guesses_stay_bounded(happenings, failures))
+
+
+async def _guesses_stay_bounded(happenings: list[tuple[str, float]], failures: int) -> None:
+    clock = StoppedClock(NOW)
+    brake = throttle(MemoryCache(clock), clock, failures=failures, per_ip="100000/second")
+    under_way, guesses = [], []
+    for happening, value in happenings:
+        if happening == "pass":
+            clock.advance(seconds=value)
+        elif happening == "begin":
+            with suppress(TooManyRequests):
+                under_way.append((await brake.check(ADA, ip=HOME), clock.now()))
+        elif under_way:
+            attempt, began = under_way.pop(int(value) % len(under_way))
+            if happening == "release":
+                await brake.release(attempt)
+            else:
+                guesses.append(began)
+                await brake.failed(ADA, ip=HOME)
+    guesses.sort()
+    for first, beyond in zip(guesses, guesses[failures:], strict=False):
+        assert beyond - first >= timedelta(minutes=1)
