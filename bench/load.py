@@ -1,27 +1,37 @@
-"""Load: `wrk` with a small script, and what it says as figures."""
+"""Load from `wrk`, which sends the next request as soon as an answer is there, and what it says as figures.
+
+The bare server and ours are asked with the same number of connections and the same kind of request, by one thread on
+the cores that the server uses as well. A conversation has a thread for each connection, because each has a memory.
+"""
 
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from bench.outcome import Unmeasured
+
+CONNECTIONS = 16
+SCRIPTS = Path(__file__).with_name("conversations")
+PATIENCE = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent again and again; `bodies` are sent in turn."""
+    """What is sent again and again."""
 
     path: str
     method: str = "GET"
-    headers: tuple[tuple[str, str], ...] = ()
-    bodies: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of it: requests a second, latencies in milliseconds, and answers that were not 2xx."""
+    """What came of it: so many a second; milliseconds; and how many answers were not the wanted ones."""
 
     per_second: float
     p50: float
@@ -29,66 +39,59 @@ class Figures:
     failed: int
 
 
-def require_wrk() -> str:
-    """The path of `wrk`; ends the program with a sentence where there is none and none can be installed."""
-    found = shutil.which("wrk")
-    if found is None and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=False, stdout=subprocess.DEVNULL)
-        found = shutil.which("wrk")
-    if found is None:
-        sys.exit("The benchmarks need wrk: install it (Debian, Ubuntu: apt-get install wrk) and run them again.")
-    return found
+def require_wrk() -> None:
+    """Installs `wrk` where that is possible, and says what to do where it is not."""
+    if shutil.which("wrk") is None and shutil.which("apt-get") is not None:
+        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=False, capture_output=True)
+    if shutil.which("wrk") is None:
+        raise Unmeasured("wrk is missing: install it (Debian, Ubuntu: apt-get install wrk) and run this again")
 
 
-def run(url: str, request: Request, *, seconds: float, connections: int = 16) -> Figures:
-    """Sends as fast as answers come."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "request.lua"
-        script.write_text(_script(request))
-        done = subprocess.run(
-            [
-                require_wrk(),
-                "-t1",
-                f"-c{connections}",
-                f"-d{max(1, round(seconds))}s",
-                "--timeout",
-                "30s",
-                "-s",
-                str(script),
-                url + request.path,
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    figures = json.loads(done.stdout.rpartition("FIGURES ")[2])
-    return Figures(figures["per_second"], figures["p50"], figures["p99"], figures["failed"])
+def send(url: str, request: Request, *, seconds: int, connections: int = CONNECTIONS) -> Figures:
+    """The same request, again and again."""
+    return _wrk(url, request, "same", [], seconds=seconds, connections=connections, threads=1)
 
 
-def _script(request: Request) -> str:
-    headers = "\n".join(f"  [{_lua(name)}] = {_lua(value)}," for name, value in request.headers)
-    bodies = "\n".join(f"  {_lua(body)}," for body in request.bodies)
-    return f"""
-local bodies = {{
-{bodies}
-}}
-wrk.method = {_lua(request.method)}
-wrk.headers = {{
-{headers}
-}}
-local turn = 0
-function request()
-  if #bodies == 0 then return wrk.format() end
-  turn = turn % #bodies + 1
-  return wrk.format(nil, nil, nil, bodies[turn])
-end
-function done(summary, latency, requests)
-  local bad = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
-  io.write(string.format('FIGURES {{"per_second": %f, "p50": %f, "p99": %f, "failed": %d}}',
-    summary.requests / (summary.duration / 1e6), latency:percentile(50) / 1000, latency:percentile(99) / 1000, bad))
-end
-"""
+def send_with_tokens(url: str, request: Request, tokens: Sequence[str], *, seconds: int) -> Figures:
+    """The same request, each time with the next token."""
+    return _wrk(url, request, "tokens", tokens, seconds=seconds, connections=CONNECTIONS, threads=1)
+
+
+def converse(url: str, name: str, lines: Sequence[str], *, seconds: int, connections: int = CONNECTIONS) -> Figures:
+    """Plays a conversation of several requests, one after the other on each connection; counts the finished ones."""
+    return _wrk(url, Request("/"), name, lines, seconds=seconds, connections=connections, threads=connections)
+
+
+def _wrk(
+    url: str, request: Request, name: str, lines: Sequence[str], *, seconds: int, connections: int, threads: int
+) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="shopkeeper-bench-") as folder:
+        script, data = Path(folder, "script.lua"), Path(folder, "lines")
+        parts = (_preset(request), *((SCRIPTS / f"{part}.lua").read_text() for part in ("common", name)))
+        script.write_text("\n".join(parts))
+        data.write_text("\n".join(lines))
+        counts = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s"]
+        command = ["wrk", *counts, "-s", str(script), url + request.path, str(data)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return _figures(done)
+
+
+def _figures(done: "subprocess.CompletedProcess[str]") -> Figures:
+    _, found, told = done.stdout.rpartition("FIGURES ")
+    if done.returncode or not found:
+        raise Unmeasured(f"wrk ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
+    figures = Figures(**json.loads(told))
+    if figures.failed or not figures.per_second:
+        raise Unmeasured(f"{figures.failed} answers were not the wanted ones, {figures.per_second:.0f}/s were")
+    return figures
+
+
+def _preset(request: Request) -> str:
+    headers = ", ".join(f"[{_lua(name)}] = {_lua(value)}" for name, value in request.headers.items())
+    body = f"wrk.body = {_lua(request.body)}" if request.body is not None else ""
+    return f"wrk.method = {_lua(request.method)}\nwrk.headers = {{{headers}}}\n{body}"
 
 
 def _lua(text: str) -> str:
-    return json.dumps(text)
+    """A text as Lua writes it: as JSON does, for the characters that we send."""
+    return json.dumps(text, ensure_ascii=False)

@@ -27,7 +27,7 @@
     ├── TooLarge                 413
     ├── TooManyRequests          429 carries when to come back
     ├── Broken                   500 our fault
-    ├── UpstreamFailed           502 somebody else's fault
+    ├── UpstreamFailed           502 somebody else's fault (`outgoing.py` has two: it failed, or we would not call it)
     └── Busy                     503 carries when to come back
 
 A refusal is raised deep inside and rendered once, at the door, in the shape of that door's contract. `code` is for

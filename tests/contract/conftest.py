@@ -1,7 +1,7 @@
 """What the contract tests share: servers of the real command, and the recorded contract of Kratos.
 
-`launch` starts `shopkeeper serve` as often as a test likes; `server` is one of them on a fresh database of either kind.
-`launch_for_module` and `module_dsn` are the same for a whole module.
+`shop` is a server with Kratos' profile `base` that all tests of the run share, one for each kind of database; `server`
+is one of the test's own, on a fresh database; `launch` starts `shopkeeper serve` as often as a test likes.
 """
 
 import subprocess
@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import pytest
 
 from tests.conftest import Run
-from tests.services.databases import drop_postgres, new_postgres, new_sqlite
-from tests.services.shopkeeper_server import Shop, start_shopkeeper
+from tests.services.databases import new_postgres, new_sqlite
+from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+
+pytest.register_assert_rewrite("tests.contract.stories")
 
 
 class Launch(Protocol):
@@ -27,12 +29,15 @@ class Launch(Protocol):
 
 def _launching(run: Run, ending: ExitStack) -> Launch:
     def launch(**wanted: Any) -> Shop:
-        folder = Path(tempfile.mkdtemp(prefix="shop-", dir=run.folder))
-        shop = start_shopkeeper(folder, owner=run.owner, **wanted)
+        shop = start_shopkeeper(_folder(run), owner=run.owner, **wanted)
         ending.callback(shop.stop)
         return shop
 
     return launch
+
+
+def _folder(run: Run) -> Path:
+    return Path(tempfile.mkdtemp(prefix="shop-", dir=run.folder))
 
 
 @pytest.fixture
@@ -51,26 +56,25 @@ def launch_for_module(run: Run) -> Iterator[Launch]:
 
 @pytest.fixture
 def server(launch: Launch, dsn: str, profiles: Path) -> Shop:
-    """A server with Kratos' profile `base`, on a fresh database of either kind."""
+    """A server of the test's own with Kratos' profile `base`, on a fresh database of either kind."""
     return launch(config=profiles / "base.yml", dsn=dsn)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def module_dsn(request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A fresh database of either kind for a whole module."""
-    if request.param == "sqlite":
-        yield new_sqlite(run.folder, tmp_path_factory.mktemp("database"))
-        return
-    postgres = request.getfixturevalue("postgres_server")
-    dsn = new_postgres(run.folder, postgres)
-    yield dsn
-    drop_postgres(postgres, dsn)
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def shop(request: pytest.FixtureRequest, run: Run, profiles: Path) -> Shop:
+    """The run's server with Kratos' profile `base`, for tests that keep to accounts of their own."""
+    kind = request.param
+
+    def begin() -> Shop:
+        folder = _folder(run)
+        dsn = new_sqlite(run.folder, folder) if kind == "sqlite" else _postgres(request, run)
+        return start_shopkeeper(folder, owner=run.owner, config=profiles / "base.yml", dsn=dsn)
+
+    return share_shopkeeper(run.folder, f"shop-{kind}", begin)
 
 
-@pytest.fixture(scope="module")
-def module_sqlite_dsn(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A fresh SQLite database for a whole module, where the kind of database makes no difference."""
-    return new_sqlite(run.folder, tmp_path_factory.mktemp("database"))
+def _postgres(request: pytest.FixtureRequest, run: Run) -> str:
+    return new_postgres(run.folder, request.getfixturevalue("postgres_server"))
 
 
 @pytest.fixture(scope="session")

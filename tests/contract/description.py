@@ -44,6 +44,26 @@ class Operation:
         return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(self.path)))
 
 
+@dataclass(frozen=True)
+class Departure:
+    """A place where an answer is not as described, and the rule that it breaks."""
+
+    operation: Operation
+    status: int
+    place: str
+    rule: str
+    told: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.status} {self.place}: {self.rule} {self.told}"
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What makes two departures the same: the error object is one and the same for all operations."""
+        where = () if self.place.startswith("/error") else (str(self.operation), str(self.status))
+        return (*where, self.place, self.rule)
+
+
 class Description:
     """The description: its operations, and whether an answer is as described."""
 
@@ -51,7 +71,9 @@ class Description:
         self._document = json.loads(file.read_text())
         self._definitions = {name: to_json_schema(s) for name, s in self._document["components"]["schemas"].items()}
         self.operations = sorted(
-            Operation(path, verb.upper()) for path, verbs in self._document["paths"].items() for verb in VERBS & verbs.keys()
+            Operation(path, verb.upper())
+            for path, verbs in self._document["paths"].items()
+            for verb in VERBS & verbs.keys()
         )
 
     def operation_of(self, answer: Answer) -> Operation | None:
@@ -59,21 +81,27 @@ class Description:
         fitting = [o for o in self.operations if o.method == answer.method and o.pattern.fullmatch(answer.path)]
         return min(fitting, key=lambda operation: operation.path.count("{"), default=None)
 
-    def mistakes(self, operation: Operation, answer: Answer) -> list[str]:
-        """What is not as described, as sentences that begin with the place."""
+    def departures(self, operation: Operation, answer: Answer, *, formats: bool = True) -> list["Departure"]:
+        """Where an answer is not as described. `formats` are those of texts, such as dates."""
         schema = self._schema(operation, answer.status)
         if schema is None:
-            return ["/: this status is not described"]
+            return [Departure(operation, answer.status, "", "this status is not described")]
         if not schema:
-            return ["/: there should be no body"] if self._is_json(answer) else []
-        if not self._is_json(answer):
-            return [f"/: the content type is {answer.content_type or 'missing'}, not JSON"]
-        return self._compare(schema, json.loads(answer.body))
+            told = "there should be no body" if answer.body else ""
+        else:
+            told = "" if self._is_json(answer) else f"the content type is {answer.content_type or 'missing'}, not JSON"
+        if told or not schema:
+            return [Departure(operation, answer.status, "", told)] if told else []
+        return [
+            Departure(operation, answer.status, _place(error), str(error.schema_path[-1]), error.message)
+            for error in self._errors(schema, json.loads(answer.body), formats=formats)
+        ]
 
-    def _compare(self, schema: Mapping[str, Any], document: Any) -> list[str]:
+    def _errors(
+        self, schema: Mapping[str, Any], document: Any, *, formats: bool
+    ) -> Iterator[jsonschema_rs.ValidationError]:
         whole = {**schema, "$defs": self._definitions}
-        validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
-        return [_sentence(error) for error in validator.iter_errors(document)]
+        return jsonschema_rs.Draft202012Validator(whole, validate_formats=formats).iter_errors(document)
 
     def _is_json(self, answer: Answer) -> bool:
         return answer.content_type.partition(";")[0] == "application/json"
@@ -89,8 +117,9 @@ class Description:
         return to_json_schema(content["application/json"]["schema"]) if content else {}
 
 
-def _sentence(error: jsonschema_rs.ValidationError) -> str:
-    return "/" + "/".join(str(step) for step in error.instance_path) + f": {error.message}"
+def _place(error: jsonschema_rs.ValidationError) -> str:
+    """The place in the answer; whichever of a list's entries it is."""
+    return "".join("/*" if isinstance(step, int) else f"/{step}" for step in error.instance_path)
 
 
 def to_json_schema(schema: Any) -> Any:

@@ -1,17 +1,7 @@
 """The client that Ory publishes for Python works with a running server, on both databases."""
 
-from pathlib import Path
-
-import pytest
-
-from tests.contract.conftest import Launch
 from tests.contract.stories import tell_of_a_browser, tell_of_a_customer, tell_of_an_operator, tell_of_probes
 from tests.services.shopkeeper_server import Shop
-
-
-@pytest.fixture(scope="module")
-def shop(launch_for_module: Launch, module_dsn: str, profiles: Path) -> Shop:
-    return launch_for_module(config=profiles / "base.yml", dsn=module_dsn)
 
 
 def test_a_customer_registers_signs_in_and_tidies_up_the_sessions(shop: Shop) -> None:

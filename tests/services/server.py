@@ -48,20 +48,25 @@ def start(
     url: str, command: Sequence[str], *, folder: Path, answers: Callable[[], bool], owner: int, user: int | None = None
 ) -> Server:
     """Starts a server that lives as long as the process `owner` at most, and waits until it answers."""
-    leash = subprocess.Popen(
-        [sys.executable, str(LEASH), str(owner), str(folder), "-" if user is None else str(user), *command],
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the tests, which stop their servers themselves
-    )
+    with (folder / "log").open("ab") as log:  # not the run's own output: a pipe would stay open as long as the leash
+        leash = subprocess.Popen(
+            [sys.executable, str(LEASH), str(owner), str(folder), "-" if user is None else str(user), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the tests, which stop their servers themselves
+        )
     server = Server(url, str(folder), leash.pid)
     try:
         wait_until(lambda: leash.poll() is not None or answers(), f"an answer of {command[0]}")
-    except NotStarted:
+        if leash.poll() is not None:
+            raise NotStarted(f"{command[0]} ended at once")
+    except NotStarted as failed:
+        said = (folder / "log").read_text(errors="replace")[-2000:]
         server.stop()
-        raise
-    if leash.poll() is not None:
-        raise NotStarted(f"{command[0]} ended at once: {(folder / 'log').read_text(errors='replace')[-2000:]}")
-    leash.returncode = 0  # from here on the leash answers to its own; this Popen has nothing left to wait for
+        raise NotStarted(f"{failed}; it said: {said}") from failed
+    finally:
+        leash.returncode = 0  # whoever stops the server waits for the leash; this Popen has nothing left to wait for
     return server
 
 

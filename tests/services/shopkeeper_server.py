@@ -10,7 +10,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from tests.services.server import NotStarted, Server, free_port, start, wait_until
+from tests.services.server import NotStarted, Server, free_port, share, start, wait_until
 
 COMMAND = Path(sys.executable).with_name("shopkeeper")
 TRIES = 3
@@ -142,6 +142,20 @@ def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], *, owner: 
         started.stop()
         raise
     return started
+
+
+def share_shopkeeper(run_folder: Path, name: str, begin: Callable[[], Shop]) -> Shop:
+    """The server of this name for the whole run: whoever asks first starts it, the end of the run ends it."""
+    doors = run_folder / f"{name}.doors"
+
+    def begin_and_note() -> Server:
+        shop = begin()
+        doors.write_text(json.dumps([shop.public, shop.admin]))
+        return shop.server
+
+    server = share(run_folder, name, begin_and_note)
+    public, admin = json.loads(doors.read_text())
+    return Shop(public, admin, server)
 
 
 def ready(url: str) -> bool:

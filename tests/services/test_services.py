@@ -50,11 +50,14 @@ def test_a_server_does_not_outlive_a_run_that_was_killed() -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert run.stdin is not None
     assert run.stdout is not None
     folder = Path(run.stdout.readline().strip())
     pid = int((folder / "pid").read_text())
     run.send_signal(signal.SIGKILL)
-    run.communicate()
+    run.wait()
+    run.stdout.close()
+    run.stdin.close()
     wait_until(lambda: not runs(pid) and not folder.exists(), "the end of the server")
 
 

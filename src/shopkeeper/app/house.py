@@ -20,6 +20,7 @@ from shopkeeper.flows import store as flow_store
 from shopkeeper.http.observing import Metrics
 from shopkeeper.settings import Settings
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.migrate import migrate
 from shopkeeper.storage.outbox import Handler, OutboxWorker
 from shopkeeper.storage.upkeep import Chore, Upkeep
 
@@ -97,6 +98,9 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         closing.push_async_callback(house.foundation.cache.close)
         closing.push_async_callback(house.foundation.outgoing.close)
         closing.callback(house.people.hasher.close)
+        if settings.dsn.kind == "memory":
+            # Such a database begins with the process that opens it: nobody can have migrated it before.
+            await migrate(house.foundation.database)
         await house.people.sessions.listen()
         closing.push_async_callback(house.people.sessions.close)
         if settings.demo:

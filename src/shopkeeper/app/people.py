@@ -11,6 +11,7 @@ from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
+from shopkeeper.errors import UpstreamFailed
 from shopkeeper.http.answering import encode
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.identity.schema import Schemas
@@ -22,6 +23,8 @@ from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.refresh import RefreshTokens
 from shopkeeper.tokens.sealed import SealedTokens
+
+SHORTEST_CONTEXT_WORD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,10 @@ _Listener = Callable[[Unit, UUID], Awaitable[None]]
 
 async def _schemas(ground: Foundation) -> Schemas:
     async def fetch(url: str) -> bytes:
-        return (await ground.outgoing.request("GET", url)).body
+        reply = await ground.outgoing.request("GET", url)
+        if not reply.ok:
+            raise UpstreamFailed(f"The identity schema at {url} was answered with status {reply.status}.")
+        return reply.body
 
     configured = ground.settings.identity
     sources = [(schema.id, schema.location) for schema in configured.schemas]
@@ -127,7 +133,18 @@ def _policy(ground: Foundation) -> PasswordPolicy:
         max_length=config.max_password_length,
         similarity=config.identifier_similarity_check_enabled,
         breached=breached,
+        context_words=_context_words(ground),
     )
+
+
+def _context_words(ground: Foundation) -> list[str]:
+    """What everybody connects with this shop; too short words would forbid too much."""
+    words = [
+        "shopkeeper",
+        *(store.id for store in ground.settings.stores),
+        ground.settings.courier.smtp.from_name or "",
+    ]
+    return [word for word in words if len(word) >= SHORTEST_CONTEXT_WORD]
 
 
 def _throttle(ground: Foundation, name: str, *, per_ip: str) -> Throttle:

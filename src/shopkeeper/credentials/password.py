@@ -149,10 +149,9 @@ class Password:
             renewed = await self._hasher.hash(password)
         except Busy:
             return
-        await unit.begin()
-        present = await self._identities.get(unit, identity.id, credentials=True)
+        present = await self._identities.hold(unit, identity.id)
         # The password may have been changed while this one was hashed, and then the change stays.
-        if present is not None and _hash_of(present) == verified:
+        if _hash_of(present) == verified:
             config = {**present.credentials[PASSWORD].config, HASHED: renewed}
             await self._identities.set_credential_config(unit, identity.id, PASSWORD, config)
 

@@ -43,7 +43,15 @@ class Starting(Protocol):
     """The part of the sessions room that a flow needs."""
 
     async def start(
-        self, unit: Unit, identity: Identity, *, method: str, aal: Aal, client: Client, store: str | None
+        self,
+        unit: Unit,
+        identity: Identity,
+        *,
+        method: str,
+        aal: Aal,
+        client: Client,
+        store: str | None,
+        replacing: Session | None = None,
     ) -> StartedLike: ...
 
 
@@ -108,7 +116,13 @@ class Login:
             raise ShowForm(await self._second_form(unit, flow, submission))
         proof = await self._prove(unit, flow, submission, caller)
         started = await self._sessions.start(
-            unit, proof.identity, method=proof.method, aal=proof.aal, client=caller.client, store=caller.store
+            unit,
+            proof.identity,
+            method=proof.method,
+            aal=proof.aal,
+            client=caller.client,
+            store=caller.store,
+            replacing=caller.session,
         )
         for hook in (*self._after.get(proof.method, self._after.get("", ())), *self._always_after):
             await hook(unit, session=started.session, guest=caller.guest)

@@ -11,6 +11,7 @@ not fit its type), the library executes that object again from the start, and re
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from graphql import (
     GraphQLBoolean,
     GraphQLField,
     GraphQLID,
+    GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -89,8 +91,14 @@ class PlainFirst(Executor[None]):
 
     def _object(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> ReadObject:
         grouped = self.collect_subfields(type_, selected).grouped_field_set
-        reads = [(name, self._field(type_, details)) for name, details in grouped.items()]
-        return lambda source: {name: read(source) for name, read in reads}
+        fields = [(name, self._field(type_, details)) for name, details in grouped.items()]
+
+        def read(source: Any) -> dict[str, Any]:
+            if source is None:
+                raise NotPlain
+            return {name: field(source) for name, field in fields}
+
+        return read
 
     def _field(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> Read:
         definition = self.schema.get_field(type_, selected[0].node.name.value)
@@ -100,7 +108,8 @@ class PlainFirst(Executor[None]):
         if definition is None:
             raise NotPlain
         get, complete = _getter(definition), self._completion(definition.type, selected)
-        return lambda source: complete(get(source))
+        present = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
+        return _read_leaf(get, complete, _FITTING.get(present)) if is_leaf_type(present) else _read(get, complete)
 
     def _completion(self, type_: GraphQLOutputType, selected: FieldDetailsList) -> Read:
         """Turns what was read into what is answered, as the type says."""
@@ -110,14 +119,14 @@ class PlainFirst(Executor[None]):
         return lambda value: None if value is None else present(value)
 
     def _present(self, type_: GraphQLOutputType, selected: FieldDetailsList) -> Read:
-        """The same for a value that is not null."""
+        """The same for a value that must not be null."""
         if isinstance(type_, GraphQLList):
             each = self._completion(type_.of_type, selected)
             return lambda values: [each(value) for value in values]
         if is_leaf_type(type_):
-            return _leaf(type_)
+            return _coerced(type_)
         if isinstance(type_, GraphQLObjectType):
-            return _refusing_null(self._object(type_, selected))
+            return self._object(type_, selected)
         return self._abstract(type_, selected)
 
     def _abstract(self, type_: GraphQLOutputType, selected: FieldDetailsList) -> Read:
@@ -136,35 +145,37 @@ def _getter(definition: GraphQLField) -> Read:
     if not isinstance(declared, StrawberryField) or definition.args or declared.extensions or declared.is_async:
         raise NotPlain
     if declared.base_resolver is None:
-        name = declared.python_name
-        return lambda source: getattr(source, name)
+        return attrgetter(declared.python_name)
     method = declared.base_resolver.wrapped_func
     if declared.base_resolver.info_parameter or not isinstance(method, FunctionType):
         raise NotPlain
     return method
 
 
-def _leaf(type_: Any) -> Read:
-    coerce, fitting = type_.coerce_output_value, _FITTING.get(type_)
+def _read(get: Read, complete: Read) -> Read:
+    return lambda source: complete(get(source))
 
-    def leaf(value: Any) -> Any:
-        if type(value) is fitting:
-            return value
+
+def _read_leaf(get: Read, complete: Read, fitting: type | None) -> Read:
+    """The same for a leaf, most of which are answered as they are."""
+
+    def read(source: Any) -> Any:
+        value = get(source)
+        return value if type(value) is fitting else complete(value)
+
+    return read
+
+
+def _coerced(type_: GraphQLLeafType) -> Read:
+    coerce = type_.coerce_output_value
+
+    def coerced(value: Any) -> Any:
         if value is None:
             raise NotPlain
         return coerce(value)
 
-    return leaf
-
-
-def _refusing_null(read: Read) -> Read:
-    def present(value: Any) -> Any:
-        if value is None:
-            raise NotPlain
-        return read(value)
-
-    return present
+    return coerced
 
 
 _FITTING: Mapping[Any, type] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}
-"""Leaf types whose values are answered as they are."""
+"""Leaf types whose values are answered as they are, if they are of the right kind already."""

@@ -56,13 +56,13 @@ class QueryTooComplex(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one request may have. The published client's largest query has 700 tokens, depth 10, no alias."""
+    """The most that one request may have. The published client's largest query has depth 10, cost 35,418 and no alias."""
 
     body: int = 200_000
     tokens: int = 4_000
-    depth: int = 13
+    depth: int = 12
     aliases: int = 30
-    complexity: int = 30_000
+    complexity: int = 50_000
 
 
 @strawberry.schema_directive(

@@ -52,7 +52,7 @@ class MoneyAmount:
 
     @resolved("The amount as people write it, in the language of the request or of the store.")
     def display_value(self) -> str:
-        return _printed(self.money, self.locale)
+        return _printed(self.money.amount, self.money.currency, self.locale)
 
     channel_id: str | None = strawberry.field(
         default=None, description="The sales channel that the amount counts in; null where it counts in all."
@@ -75,7 +75,7 @@ def decimal_of(money: Money) -> Decimal:
     >>> decimal_of(Money(1290, "EUR")), decimal_of(Money(1290, "JPY"))
     (Decimal('12.90'), Decimal('1290'))
     """
-    return Decimal(money.amount).scaleb(-get_currency_precision(money.currency))
+    return _decimal(money.amount, money.currency)
 
 
 def language_of(header: str | None, *, default: str) -> str:
@@ -114,5 +114,10 @@ def _known(tag: str) -> str | None:
 
 
 @lru_cache(MOST_PRINTED)
-def _printed(money: Money, locale: str) -> str:
-    return format_currency(decimal_of(money), money.currency, locale=locale)
+def _decimal(amount: int, currency: str) -> Decimal:
+    return Decimal(amount).scaleb(-get_currency_precision(currency))
+
+
+@lru_cache(MOST_PRINTED)
+def _printed(amount: int, currency: str, locale: str) -> str:
+    return format_currency(_decimal(amount, currency), currency, locale=locale)

@@ -156,7 +156,7 @@ class Identities:
 
         Addresses that stay the same stay verified. Raises `NotFound`, `InvalidInput` and `Conflict`.
         """
-        before = await self._locked(unit, identity_id)
+        before = await self.hold(unit, identity_id)
         return await self._change(unit, before, new, actor=actor, client_ip=client_ip)
 
     async def patch(
@@ -169,7 +169,7 @@ class Identities:
         client_ip: str | None = None,
     ) -> Identity:
         """Applies a JSON Patch (RFC 6902). Raises `NotFound`, `BadRequest` (`InvalidInput`) and `Conflict`."""
-        before = await self._locked(unit, identity_id)
+        before = await self.hold(unit, identity_id)
         return await self._change(unit, before, patched(before, operations), actor=actor, client_ip=client_ip)
 
     async def delete(
@@ -190,7 +190,7 @@ class Identities:
         client_ip: str | None = None,
     ) -> None:
         """Takes a credential away. Raises `NotFound`, and `BadRequest` for the last way to sign in."""
-        before = await self._locked(unit, identity_id)
+        before = await self.hold(unit, identity_id)
         credential = before.credentials.get(type)
         if credential is None:
             raise NotFound("The account has no credential of this type.")
@@ -259,8 +259,11 @@ class Identities:
         found = await store.load(unit, which, with_credentials=credentials)
         return found[0] if found else None
 
-    async def _locked(self, unit: Unit, identity_id: UUID) -> Identity:
-        """The identity with credentials, held until the unit ends, so that two changes do not undo each other."""
+    async def hold(self, unit: Unit, identity_id: UUID) -> Identity:
+        """The identity with credentials, held until the unit ends, so that two changes do not undo each other.
+
+        Raises `NotFound`.
+        """
         await unit.begin()
         found = await store.load(unit, store.by_id(identity_id), with_credentials=True, lock=True)
         return _there(found[0] if found else None)

@@ -31,6 +31,11 @@ DEVELOPMENT: Final[Tree] = {
     "graphql": {"introspection": True, "playground": True},
 }
 
+# What --demo sets where nobody did: whoever registers in the demo shop is signed in.
+DEMONSTRATION: Final[Tree] = {
+    "selfservice": {"flows": {"registration": {"after": {"password": {"hooks": [{"hook": "session"}]}}}}}
+}
+
 
 def load(files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: bool) -> Settings:
     """Reads the settings. Raises `SettingsError` with everything that is wrong, one sentence each.
@@ -64,6 +69,8 @@ def _started(tree: Tree, *, dev: bool, demo: bool) -> Tree:
     tree = {**tree, **switches}
     if tree.get("dev") is True:
         tree = merge(DEVELOPMENT, tree)
+    if tree.get("demo") is True:
+        tree = merge(DEMONSTRATION, tree)
     under = {"serve": {name: {"base_url": url} for name, url in _addresses(tree.get("serve", {}))}}
     return merge(merge(under, _first_store(tree.get("stores"))), tree)
 

@@ -1,4 +1,4 @@
-"""The one `MetaData` that every room's tables join, and the column types that mean the same on SQLite and PostgreSQL."""
+"""The one `MetaData` that every room's tables join, and column types that mean the same on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from shopkeeper.throttle import Throttle
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.breached import CommonPasswords
@@ -22,6 +21,7 @@ from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Database
+from shopkeeper.throttle import Throttle
 
 CHEAP = Argon2Parameters(memory=64, iterations=1, parallelism=1)
 CLIENT = Client(ip="203.0.113.7")

@@ -1,5 +1,6 @@
 """Cookies: the exact lines that browsers get, what is read from their headers, and the anti-CSRF value."""
 
+import base64
 import hashlib
 import json
 import re
@@ -67,6 +68,25 @@ class TestLines:
     def test_nothing_gets_in_that_ends_a_value(self, value: str) -> None:
         with pytest.raises(ValueError, match="cookie value"):
             PLAIN.session_line(value, expires_at=NOW, now=NOW)
+
+
+@pytest.mark.parametrize("domain", [None, "shop.example"])
+@pytest.mark.parametrize("path", ["/", "/id"])
+def test_row_042_a_cookie_is_cleared_where_it_was_set(domain: str | None, path: str) -> None:
+    """A browser keeps a cookie that is cleared under another name, domain or path."""
+    policy = CookiePolicy(base_url=BASE, domain=domain, path=path)
+    for line, cleared in (
+        (policy.session_line(TOKEN, expires_at=NOW, now=NOW), policy.session_cleared()),
+        (policy.visit_line("e30..a.b.c", expires_at=NOW, now=NOW), policy.visit_cleared()),
+    ):
+        assert place_of(line) == place_of(cleared)
+        assert "Max-Age=0" in cleared.split("; ")
+
+
+def place_of(line: str) -> list[str]:
+    """What a browser tells cookies apart by."""
+    name, *attributes = line.split("; ")
+    return [name.partition("=")[0], *(part for part in attributes if part.startswith(("Path=", "Domain=")))]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +169,12 @@ class TestCsrf:
         cookie = cookies_in([PLAIN.csrf_line(token)])[CSRF]
         assert csrf_matches(cookie, mask(token))
         assert csrf_matches(cookie, mask(token))
+
+    @pytest.mark.parametrize("length", [0, 1, 30, 31, 33, 34, 36, 64])
+    def test_a_value_of_another_length_is_none_of_ours(self, length: int) -> None:
+        cookie = base64.urlsafe_b64encode(bytes(length)).rstrip(b"=").decode()
+        assert csrf_token_in(cookie) is None
+        assert not csrf_matches(cookie, mask(bytes(length)))
 
     def test_values_are_fresh(self) -> None:
         assert len({new_csrf_token() for _ in range(50)}) == 50

@@ -71,6 +71,18 @@ class TestASuccessor:
             assert await one.sessions.resolve(token) is not None
         assert one.identities.reads == 1
 
+    async def test_does_not_make_what_was_read_long_ago_young_again(
+        self, database: Database, one: Process, ada: Identity, clock: StoppedClock
+    ) -> None:
+        token = (await sign_in(database, one.sessions, ada)).token
+        await one.sessions.resolve(token)
+        clock.advance(seconds=40)
+        token = (await one.sessions.refresh(token, store="fruit")).token
+        assert one.identities.reads == 1
+        clock.advance(seconds=20)
+        await one.sessions.resolve(token)
+        assert one.identities.reads == 2
+
     async def test_takes_over_for_good_when_the_window_is_over(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:

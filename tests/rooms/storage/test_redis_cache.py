@@ -28,6 +28,11 @@ EVERY_VERB: dict[str, Callable[[RedisCache], object]] = {
 }
 
 
+def patient(url: str, **options: int) -> RedisCache:
+    """A cache that does not take a busy machine for a broken one."""
+    return RedisCache(url, connect_within=20, answer_within=20, **options)
+
+
 @pytest.fixture
 def mortal() -> Iterator[Server]:
     """A Valkey of this test's own."""
@@ -65,7 +70,7 @@ class TestWhenItIsDown:
 
 class TestWhenItDiesAndComesBack:
     async def test_verbs_say_down_and_work_again(self, mortal: Server) -> None:
-        cache = RedisCache(mortal.url)
+        cache = patient(mortal.url)
         await cache.set("key", b"value", ttl=MINUTE)
         await asyncio.to_thread(mortal.kill)
         with pytest.raises(CacheDown):
@@ -77,7 +82,7 @@ class TestWhenItDiesAndComesBack:
         await asyncio.to_thread(again.stop)
 
     async def test_a_pooled_connection_from_before_a_restart_is_not_a_failure(self, mortal: Server) -> None:
-        cache = RedisCache(mortal.url)
+        cache = patient(mortal.url)
         await asyncio.gather(*(cache.set(f"key{number}", b"", ttl=MINUTE) for number in range(10)))
         await asyncio.to_thread(mortal.kill)
         again = await asyncio.to_thread(_restart, mortal)
@@ -86,7 +91,7 @@ class TestWhenItDiesAndComesBack:
         await asyncio.to_thread(again.stop)
 
     async def test_a_listener_is_told_and_listens_again(self, mortal: Server) -> None:
-        cache, heard = RedisCache(mortal.url), Heard()
+        cache, heard = patient(mortal.url), Heard()
         await cache.subscribe("news", on_message=heard.on_message, on_state=heard.on_state)
         await asyncio.to_thread(mortal.kill)
         await heard.until(lambda: heard.states == [True, False])
@@ -124,7 +129,7 @@ class TestWhenItDiesAndComesBack:
 
 class TestShared:
     async def test_two_workers_see_the_same_values_and_messages(self, valkey_url: str) -> None:
-        one, two, heard = RedisCache(valkey_url), RedisCache(valkey_url), Heard()
+        one, two, heard = patient(valkey_url), patient(valkey_url), Heard()
         await two.subscribe("news", on_message=heard.on_message, on_state=heard.on_state)
         assert await one.increment("count", ttl=MINUTE) == 1
         assert await two.increment("count", ttl=MINUTE) == 2
@@ -134,14 +139,14 @@ class TestShared:
         await two.close()
 
     async def test_a_counter_never_lives_for_ever(self, valkey_url: str) -> None:
-        cache = RedisCache(valkey_url)
+        cache = patient(valkey_url)
         for _ in range(3):
             await cache.increment("count", ttl=MINUTE)
             assert await cache.time_left("count") is not None
         await cache.close()
 
     async def test_more_commands_than_connections_wait_for_one(self, valkey_url: str) -> None:
-        cache = RedisCache(valkey_url, max_connections=2)
+        cache = patient(valkey_url, max_connections=2)
         counts = await asyncio.gather(*(cache.increment("count", ttl=MINUTE) for _ in range(50)))
         assert sorted(counts) == list(range(1, 51))
         await cache.close()

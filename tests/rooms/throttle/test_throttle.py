@@ -244,6 +244,15 @@ class TestAddresses:
         await self.spend(brake, ip=one)
         await brake.check(ADA, ip=other)
 
+    async def test_what_is_neither_right_nor_wrong_spends_the_same_budget_and_marks_no_pair(
+        self, brake: Throttle
+    ) -> None:
+        for _ in range(4):
+            await brake.spend(ip=HOME)
+        with pytest.raises(TooManyRequests):
+            await brake.spend(ip=HOME)
+        assert await wait_asked(brake) > 1
+
     async def test_a_pair_is_blocked_for_the_whole_network(self, cache: Cache, clock: StoppedClock) -> None:
         brake = throttle(cache, clock)
         await fail(brake, 3, ip="2001:db8:1:2::1")
@@ -273,7 +282,7 @@ class TestWhenTheCacheIsDown:
         server.stop()
 
     async def test_each_worker_counts_for_itself_and_says_so_once(self, mortal: Server, clock: StoppedClock) -> None:
-        cache = RedisCache(mortal.url)
+        cache = RedisCache(mortal.url, connect_within=20, answer_within=20)
         brake = throttle(cache, clock)
         await brake.check(ADA, ip=HOME)
         assert not brake.degraded
@@ -289,7 +298,7 @@ class TestWhenTheCacheIsDown:
         await cache.close()
 
     async def test_it_counts_together_again_when_the_cache_is_back(self, mortal: Server, clock: StoppedClock) -> None:
-        cache = RedisCache(mortal.url)
+        cache = RedisCache(mortal.url, connect_within=20, answer_within=20)
         brake = throttle(cache, clock)
         await asyncio.to_thread(mortal.kill)
         await fail(brake)

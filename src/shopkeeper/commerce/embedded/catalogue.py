@@ -1,10 +1,14 @@
-"""Products and categories of the embedded shop. Every call takes the same few queries, however much it finds."""
+"""Products and categories of the embedded shop. Every call takes the same few queries, however much it finds.
+
+Statements are built once for each shape of question; what differs is bound.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, or_, select
 
 from shopkeeper.commerce.embedded.paging import turn
 from shopkeeper.commerce.embedded.search import matches, phrase_of, rank
@@ -15,15 +19,9 @@ from shopkeeper.storage.database import Unit
 
 MAX_IDS = 500
 
-PRODUCT = (
-    products.c.id,
-    products.c.slug,
-    products.c.name,
-    products.c.description,
-    products.c.picture,
-    products.c.picture_alt,
-    products.c.attributes,
-)
+_STORE = bindparam("of_store", type_=products.c.store.type)
+_CURRENCY = bindparam("of_currency", type_=prices.c.currency.type)
+_CATEGORY = bindparam("of_category", type_=categories.c.id.type)
 
 
 class EmbeddedCatalogue:
@@ -41,23 +39,23 @@ class EmbeddedCatalogue:
         limit: int = 20,
     ) -> Page[Product]:
         phrase = phrase_of(text)
-        found = _found(shopper, phrase=phrase, category_id=category_id)
-        page = await turn(unit, found, order=ORDERS[sort](shopper, phrase), offset=offset, limit=limit)
+        found, order = _found(sort, words=len(phrase.words), on_a_shelf=category_id is not None)
+        bound = {**_where(shopper), **phrase.bound}
+        if category_id is not None:
+            bound["of_category"] = category_id if storable(category_id) else ""
+        page = await turn(unit, found.params(bound), order=order, offset=offset, limit=limit)
         return Page(await _with_variants(unit, shopper, page.rows), cursor=page.cursor, total=page.total)
 
     async def products(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, Product]:
         wanted = _wanted(ids)
-        rows = await unit.all(_sold(shopper).where(or_(products.c.id.in_(wanted), products.c.slug.in_(wanted))))
+        rows = await unit.all(_PRODUCTS_NAMED.params(_where(shopper), names=wanted))
         found = await _with_variants(unit, shopper, rows)
         named = {product.slug: product for product in found} | {product.id: product for product in found}
         return {name: named[name] for name in wanted if name in named}
 
     async def variants(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, tuple[Product, Variant]]:
         wanted = _wanted(ids)
-        of = select(variants.c.product_id).where(
-            variants.c.store == shopper.store, or_(variants.c.id.in_(wanted), variants.c.sku.in_(wanted))
-        )
-        rows = await unit.all(_sold(shopper).where(products.c.id.in_(of)))
+        rows = await unit.all(_PRODUCTS_WITH.params(_where(shopper), names=wanted))
         found = [
             (product, variant) for product in await _with_variants(unit, shopper, rows) for variant in product.variants
         ]
@@ -65,84 +63,119 @@ class EmbeddedCatalogue:
         return {name: named[name] for name in wanted if name in named}
 
     async def categories(self, unit: Unit, shopper: Shopper) -> Sequence[Category]:
-        rows = await unit.all(
-            select(categories)
-            .where(categories.c.store == shopper.store)
-            .order_by(categories.c.position, categories.c.id)
-        )
+        rows = await unit.all(_CATEGORIES.params(of_store=shopper.store))
         return _parents_first([_category(row) for row in rows])
 
 
-# -- which products ----------------------------------------------------------------------------------------------------
-
-
-def _priced(shopper: Shopper) -> ColumnElement[bool]:
-    """Joins a price in the shopper's currency to a variant."""
-    return and_(
-        prices.c.store == variants.c.store,
-        prices.c.variant_id == variants.c.id,
-        prices.c.currency == shopper.currency,
-    )
-
-
-def _sold(shopper: Shopper) -> Select[Any]:
-    """Products with a price in the shopper's currency."""
-    of_product = and_(variants.c.store == products.c.store, variants.c.product_id == products.c.id)
-    priced = exists().select_from(variants.join(prices, _priced(shopper))).where(of_product)
-    return select(*PRODUCT).where(products.c.store == shopper.store, priced)
-
-
-def _found(shopper: Shopper, *, phrase: str, category_id: str | None) -> Select[Any]:
-    found = _sold(shopper)
-    if phrase:
-        found = found.where(matches(phrase))
-    if category_id is not None:
-        found = found.where(products.c.id.in_(_in_category(shopper, category_id)))
-    return found
-
-
-def _in_category(shopper: Shopper, category_id: str) -> Select[Any]:
-    """The products of a category and of those below it."""
-    name = category_id if storable(category_id) else ""
-    below = (
-        select(categories.c.id)
-        .where(categories.c.store == shopper.store, or_(categories.c.id == name, categories.c.slug == name))
-        .cte("below", recursive=True)
-    )
-    children = select(categories.c.id).where(categories.c.store == shopper.store, categories.c.parent_id == below.c.id)
-    tree = below.union(children)
-    return select(product_categories.c.product_id).where(
-        product_categories.c.store == shopper.store, product_categories.c.category_id.in_(select(tree.c.id))
-    )
-
-
-def _cheapest(shopper: Shopper) -> ColumnElement[int]:
-    """The price of a product's cheapest variant."""
-    return (
-        select(func.min(prices.c.amount))
-        .select_from(variants.join(prices, _priced(shopper)))
-        .where(variants.c.store == products.c.store, variants.c.product_id == products.c.id)
-        .scalar_subquery()
-    )
-
-
-def _by_relevance(_shopper: Shopper, phrase: str) -> tuple[ColumnElement[Any], ...]:
-    ranked = (rank(phrase),) if phrase else ()
-    return (*ranked, products.c.position, products.c.id)
-
-
-ORDERS: Mapping[Sort, Callable[[Shopper, str], tuple[ColumnElement[Any], ...]]] = {
-    Sort.RELEVANCE: _by_relevance,
-    Sort.NAME: lambda _shopper, _phrase: (products.c.search_name, products.c.id),
-    Sort.PRICE_ASC: lambda shopper, _phrase: (_cheapest(shopper), products.c.id),
-    Sort.PRICE_DESC: lambda shopper, _phrase: (_cheapest(shopper).desc(), products.c.id),
-}
+def _where(shopper: Shopper) -> dict[str, str]:
+    return {"of_store": shopper.store, "of_currency": shopper.currency}
 
 
 def _wanted(ids: Sequence[str]) -> list[str]:
     if len(ids) > MAX_IDS:
         raise InvalidInput(f"At most {MAX_IDS} can be asked for at once.")
     return [name for name in dict.fromkeys(ids) if storable(name)]
+
+
+# -- the statements ----------------------------------------------------------------------------------------------------
+
+
+def _priced() -> ColumnElement[bool]:
+    """Joins a price in the shopper's currency to a variant."""
+    return and_(
+        prices.c.store == variants.c.store, prices.c.variant_id == variants.c.id, prices.c.currency == _CURRENCY
+    )
+
+
+def _of_product() -> ColumnElement[bool]:
+    """A product's prices in the shopper's currency."""
+    return and_(
+        prices.c.store == products.c.store, prices.c.product_id == products.c.id, prices.c.currency == _CURRENCY
+    )
+
+
+def _sold() -> Select[Any]:
+    """Products with a price in the shopper's currency."""
+    shown = (
+        products.c.id,
+        products.c.slug,
+        products.c.name,
+        products.c.description,
+        products.c.picture,
+        products.c.picture_alt,
+        products.c.attributes,
+    )
+    priced = exists().select_from(prices).where(_of_product())
+    return select(*shown).where(products.c.store == _STORE, priced)
+
+
+def _cheapest() -> ColumnElement[int]:
+    """The price of a product's cheapest variant."""
+    return select(func.min(prices.c.amount)).where(_of_product()).scalar_subquery()
+
+
+Order = tuple[ColumnElement[Any], ...]
+
+
+def _by_relevance(words: int) -> Order:
+    ranked = (rank(words),) if words else ()
+    return (*ranked, products.c.position, products.c.id)
+
+
+ORDERS: Mapping[Sort, Callable[[int], Order]] = {
+    Sort.RELEVANCE: _by_relevance,
+    Sort.NAME: lambda _words: (products.c.search_name, products.c.id),
+    Sort.PRICE_ASC: lambda _words: (_cheapest(), products.c.id),
+    Sort.PRICE_DESC: lambda _words: (_cheapest().desc(), products.c.id),
+}
+
+
+@cache
+def _found(sort: Sort, *, words: int, on_a_shelf: bool) -> tuple[Select[Any], Order]:
+    """The products of a search, and how they are sorted: a few dozen shapes at most."""
+    found = _sold()
+    if words:
+        found = found.where(matches(words))
+    if on_a_shelf:
+        found = found.where(products.c.id.in_(_on_shelf()))
+    return found, ORDERS[sort](words)
+
+
+def _on_shelf() -> Select[Any]:
+    """The products of a category and of those below it."""
+    named = or_(categories.c.id == _CATEGORY, categories.c.slug == _CATEGORY)
+    below = select(categories.c.id).where(categories.c.store == _STORE, named).cte("below", recursive=True)
+    children = select(categories.c.id).where(categories.c.store == _STORE, categories.c.parent_id == below.c.id)
+    tree = below.union(children)
+    shelf = product_categories.c
+    return select(shelf.product_id).where(shelf.store == _STORE, shelf.category_id.in_(select(tree.c.id)))
+
+
+def _any_of(name: str) -> Any:
+    return bindparam(name, expanding=True)
+
+
+_PRODUCTS_NAMED = _sold().where(or_(products.c.id.in_(_any_of("names")), products.c.slug.in_(_any_of("names"))))
+_PRODUCTS_WITH = _sold().where(
+    products.c.id.in_(
+        select(variants.c.product_id).where(
+            variants.c.store == _STORE,
+            or_(variants.c.id.in_(_any_of("names")), variants.c.sku.in_(_any_of("names"))),
+        )
+    )
+)
+_CATEGORIES = select(categories).where(categories.c.store == _STORE).order_by(categories.c.position, categories.c.id)
+_SHELVES = (
+    select(product_categories.c.product_id, product_categories.c.category_id)
+    .where(product_categories.c.store == _STORE, product_categories.c.product_id.in_(_any_of("ids")))
+    .order_by(product_categories.c.category_id)
+)
+_VARIANTS = (
+    select(variants, prices.c.amount, prices.c.list_amount)
+    .select_from(variants.join(prices, _priced()))
+    .where(variants.c.store == _STORE, variants.c.product_id.in_(_any_of("ids")))
+    .order_by(variants.c.position, variants.c.id)
+)
 
 
 # -- rows into values --------------------------------------------------------------------------------------------------
@@ -172,25 +205,15 @@ async def _with_variants(unit: Unit, shopper: Shopper, rows: Sequence[Row[Any]])
 
 
 async def _shelves(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[str]]:
-    of_product = product_categories.c
     shelves: dict[str, list[str]] = defaultdict(list)
-    for row in await unit.all(
-        select(of_product.product_id, of_product.category_id)
-        .where(of_product.store == shopper.store, of_product.product_id.in_(ids))
-        .order_by(of_product.category_id)
-    ):
+    for row in await unit.all(_SHELVES.params(of_store=shopper.store, ids=ids)):
         shelves[row.product_id].append(row.category_id)
     return shelves
 
 
 async def _variants(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[Variant]]:
     sorts: dict[str, list[Variant]] = defaultdict(list)
-    for row in await unit.all(
-        select(variants, prices.c.amount, prices.c.list_amount)
-        .select_from(variants.join(prices, _priced(shopper)))
-        .where(variants.c.store == shopper.store, variants.c.product_id.in_(ids))
-        .order_by(variants.c.position, variants.c.id)
-    ):
+    for row in await unit.all(_VARIANTS.params(_where(shopper), ids=ids)):
         sorts[row.product_id].append(_variant(row, shopper.currency))
     return sorts
 

@@ -7,7 +7,7 @@ sold since. A variant that left the file loses its prices, so it is not sold any
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Table, delete, insert, select
+from sqlalchemy import Table, delete, insert, select, text
 
 from shopkeeper.commerce.embedded.demo import Catalogue, DemoProduct, DemoVariant
 from shopkeeper.commerce.embedded.search import document, fold
@@ -33,6 +33,9 @@ async def load(unit: Unit, *, store: str, catalogue: Catalogue) -> None:
     shelf = product_categories.c
     await unit.write(delete(product_categories).where(shelf.store == store, shelf.product_id.in_(loaded)))
     await _insert(unit, product_categories, _shelves(store, catalogue))
+    if unit.dialect == "postgresql":
+        # Until its own housekeeping comes round, PostgreSQL plans for the empty tables it last saw, and searches for ages.
+        await unit.write(text("ANALYZE shop_products, shop_product_categories, shop_variants, shop_prices"))
 
 
 async def _insert(unit: Unit, table: Table, rows: Rows) -> None:
@@ -110,6 +113,7 @@ def _prices(store: str, catalogue: Catalogue) -> Iterator[dict[str, Any]]:
                     "store": store,
                     "variant_id": variant.sku,
                     "currency": currency,
+                    "product_id": product.id,
                     "amount": _minor(amount),
                     "list_amount": _minor(_list_price(variant).get(currency, amount)),
                 }

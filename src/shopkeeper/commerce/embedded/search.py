@@ -4,15 +4,18 @@ Neither database folds like the other, so we fold in Python, at loading and at a
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case
+from sqlalchemy import ColumnElement, and_, bindparam, case
 
 from shopkeeper.commerce.embedded.store import products
 from shopkeeper.errors import InvalidInput
 
 MAX_TEXT = 200
 MAX_WORDS = 8
+_ESCAPE = "/"
+_ESCAPED = str.maketrans({sign: _ESCAPE + sign for sign in f"{_ESCAPE}%_"})
 
 
 def fold(text: str) -> str:
@@ -26,34 +29,53 @@ def fold(text: str) -> str:
     return " ".join(_printable(kept.casefold()).split())
 
 
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """What was asked for, folded."""
+
+    text: str
+    words: tuple[str, ...]
+
+    @property
+    def bound(self) -> Mapping[str, str]:
+        """The patterns that `matches` and `rank` compare with."""
+        words = {f"word_{place}": f"%{_escaped(word)}%" for place, word in enumerate(self.words)}
+        return {"beginning": f"{_escaped(self.text)}%", **words} if words else {}
+
+
+def phrase_of(text: str | None) -> Phrase:
+    """Raises `InvalidInput` where nobody would type so much."""
+    if text is not None and len(text) > MAX_TEXT:
+        raise InvalidInput(f"A search text has at most {MAX_TEXT} characters.")
+    folded = fold(text or "")
+    return Phrase(folded, tuple(folded.split()[:MAX_WORDS]))
+
+
 def document(parts: Iterable[str]) -> str:
     """What a product is searched by: its words, folded."""
     return fold(" ".join(parts))
 
 
-def phrase_of(text: str | None) -> str:
-    """What was asked for, folded. Raises `InvalidInput` where nobody would type so much."""
-    if text is not None and len(text) > MAX_TEXT:
-        raise InvalidInput(f"A search text has at most {MAX_TEXT} characters.")
-    return fold(text or "")
-
-
-def matches(phrase: str) -> ColumnElement[bool]:
+def matches(words: int) -> ColumnElement[bool]:
     """Every word is somewhere in the product."""
-    return _every_word(products.c.search_text, phrase)
+    return _every_word(products.c.search_text, words)
 
 
-def rank(phrase: str) -> ColumnElement[int]:
+def rank(words: int) -> ColumnElement[int]:
     """Products whose name begins so first, then those with all words in the name, then the rest."""
     return case(
-        (products.c.search_name.startswith(phrase, autoescape=True), 0),
-        (_every_word(products.c.search_name, phrase), 1),
+        (products.c.search_name.like(bindparam("beginning"), escape=_ESCAPE), 0),
+        (_every_word(products.c.search_name, words), 1),
         else_=2,
     )
 
 
-def _every_word(column: ColumnElement[str], phrase: str) -> ColumnElement[bool]:
-    return and_(*(column.contains(word, autoescape=True) for word in phrase.split()[:MAX_WORDS]))
+def _every_word(column: ColumnElement[str], words: int) -> ColumnElement[bool]:
+    return and_(*(column.like(bindparam(f"word_{place}"), escape=_ESCAPE) for place in range(words)))
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPED)
 
 
 def _printable(text: str) -> str:

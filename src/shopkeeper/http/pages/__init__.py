@@ -1,4 +1,4 @@
-"""The pages that people see in a browser: they work without JavaScript, and are drawn from the same rooms as the API."""
+"""The pages that people see in a browser. They work without JavaScript, from the same rooms as the API."""
 
 from shopkeeper.http.pages.assets import DemoAssets, read_demo
 from shopkeeper.http.pages.door import Pages

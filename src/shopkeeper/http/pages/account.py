@@ -1,4 +1,4 @@
-"""The account page: who is signed in, on which devices, and what they have ordered. Signing out of devices is a form."""
+"""The account page: who is signed in, on which devices, and what they have ordered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """All pages in one place: what each needs, and the routes."""
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 from uuid import UUID
 
 from starlette.requests import Request
@@ -62,6 +63,7 @@ class Pages:
         self._database = database
         self._frame = frame
         self._first_page = "shop" if demo else "welcome"
+        self._place = place
         self._assets = assets
         self._flows = FlowPages(database=database, pipeline=pipeline, frame=frame, place=place)
         self._account = AccountPages(
@@ -86,6 +88,10 @@ class Pages:
             *(self._inbox.routes() if self._inbox else ()),
             *self._assets.routes(),
         ]
+
+    def picture_url(self, name: str) -> str:
+        """Where one of the demo shop's own pictures is: whole, because other hosts' pages show them too."""
+        return f"{self._place.base_url}/shop/pictures/{quote(name)}.svg?v={self._assets.pictures_version}"
 
     async def _first(self, request: Request) -> Response:
         caller, _ = await self._frame.caller(request)
@@ -127,7 +133,6 @@ def _always(
         "base": place.prefix,
         "home": place.home,
         "static": f"{place.prefix}/static/{assets.version}",
-        "pictures_version": assets.pictures_version,
         "shop_name": demo.name if demo else shop_name,
         "demo": demo,
         "dev": dev,

@@ -64,7 +64,8 @@ class Frame:
         self._callers = callers
         self._sessions = sessions
         self._place = place
-        self._forms = " ".join(["'self'", *dict.fromkeys(_origin(url) for url in (place.base_url, *form_targets))])
+        self._own = f"'self' {_origin(place.base_url)}"
+        self._forms = " ".join(dict.fromkeys([self._own, *(_origin(url) for url in form_targets)]))
 
     async def caller(self, request: Request) -> tuple[Caller, str | None]:
         """Who looks at the page, with an anti-CSRF token, and the cookie to set for it if it is new."""
@@ -129,9 +130,7 @@ class Frame:
         return {
             "Cache-Control": NO_STORE,
             "Content-Language": language,
-            "Content-Security-Policy": _policy(
-                self._forms, styles="'self' 'unsafe-inline'" if inline_styles else "'self'"
-            ),
+            "Content-Security-Policy": self._policy(styles="'self' 'unsafe-inline'" if inline_styles else "'self'"),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",
             "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -140,6 +139,22 @@ class Frame:
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
         }
+
+    def _policy(self, *, styles: str) -> str:
+        """Everything from ourselves only. Pictures have whole addresses, which name us as the public knows us."""
+        return "; ".join(
+            [
+                "default-src 'self'",
+                "script-src 'self'",
+                f"style-src {styles}",
+                f"img-src {self._own} data:",
+                "object-src 'none'",
+                "base-uri 'none'",
+                f"form-action {self._forms}",
+                "frame-ancestors 'none'",
+                "require-trusted-types-for 'script'",
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +169,6 @@ class Problem:
 def masked(caller: Caller | None) -> str:
     """The anti-CSRF token for a form, looking different every time."""
     return crypto.mask(caller.csrf) if caller and caller.csrf else ""
-
-
-def _policy(forms: str, *, styles: str) -> str:
-    return "; ".join(
-        [
-            "default-src 'self'",
-            "script-src 'self'",
-            f"style-src {styles}",
-            "img-src 'self' data:",
-            "object-src 'none'",
-            "base-uri 'none'",
-            f"form-action {forms}",
-            "frame-ancestors 'none'",
-        ]
-    )
 
 
 def _origin(url: str) -> str:

@@ -13,7 +13,7 @@ from shopkeeper.commerce.port import Money
 from shopkeeper.http.pages.words import Words, choose_language
 from shopkeeper.notify.formats import money
 
-LANGUAGES = ("en", "de", "es")
+LANGUAGES = ("en",)
 
 
 class PageTemplates:

@@ -1,7 +1,7 @@
 """The words of the pages: which language a visitor reads, and the catalogues `web/locale/<language>/…/pages.po`.
 
-Templates and the numbered messages of forms are written in English; a catalogue holds what they are in another language.
-It is read as it is when the server starts: there is no compiled copy that could be forgotten.
+Templates and the numbered messages of forms are written in English; a catalogue holds the same in another language. It
+is read as it is when the server starts: there is no compiled copy that could be forgotten.
 """
 
 from collections.abc import Mapping, Sequence

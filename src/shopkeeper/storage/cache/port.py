@@ -12,7 +12,7 @@ class CacheDown(Exception):
 class Cache(Protocol):
     """What both implementations promise. Keys are text of our own making; values are bytes.
 
-    Every method but `close` raises `CacheDown` when the cache cannot be reached.
+    Every method but `subscribe` and `close` raises `CacheDown` when the cache cannot be reached.
     """
 
     shared: bool

@@ -33,15 +33,25 @@ class RedisCache:
 
     Args:
         url: `redis://[user:password@]host:port/number`, `rediss://…` for TLS, `unix://…` for a socket.
-        max_connections: how many commands may be under way at once; further ones wait, `ANSWER_WITHIN` at most.
+        max_connections: how many commands may be under way at once; further ones wait, `answer_within` at most.
+        connect_within: seconds for a connection to stand.
+        answer_within: seconds for an answer.
     """
 
     shared = True
 
-    def __init__(self, url: str, *, max_connections: int = 64) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 64,
+        connect_within: float = CONNECT_WITHIN,
+        answer_within: float = ANSWER_WITHIN,
+    ) -> None:
+        within = connect_within, answer_within
         # One retry: after a restart of the server each pooled connection fails once. Nothing else is retried.
-        self._redis = _connect(url, connections=max_connections, retries=1)
-        self._listening = _connect(url, connections=max_connections, retries=0)
+        self._redis = _connect(url, connections=max_connections, retries=1, within=within)
+        self._listening = _connect(url, connections=max_connections, retries=0, within=within)
         self._listeners: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> bytes | None:
@@ -155,13 +165,14 @@ class _Listener:
         self.tried.set()
 
 
-def _connect(url: str, *, connections: int, retries: int) -> Redis:
+def _connect(url: str, *, connections: int, retries: int, within: tuple[float, float]) -> Redis:
+    connect_within, answer_within = within
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
-        timeout=ANSWER_WITHIN,
-        socket_connect_timeout=CONNECT_WITHIN,
-        socket_timeout=ANSWER_WITHIN,
+        timeout=answer_within,
+        socket_connect_timeout=connect_within,
+        socket_timeout=answer_within,
         retry=Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,)),
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )

@@ -1,5 +1,7 @@
 """${message}"""
 
+# ruff: noqa: I001, PLR0915 - Alembic writes its imports one by one, and a statement for each table
+
 import sqlalchemy as sa
 from alembic import op
 ${imports if imports else ""}

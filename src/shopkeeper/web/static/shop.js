@@ -5,7 +5,7 @@ import { showCart } from "./shop/cart.js";
 import { categories, showAll, showCategory, showHome, showProduct, showSearch } from "./shop/catalogue.js";
 import { goodbye, openSignIn, openSignUp, start } from "./shop/dialogs.js";
 import { showCheckout, showOrders, showThanks } from "./shop/orders.js";
-import { act, announce, fill, say, shopName, toast } from "./shop/page.js";
+import { act, announce, fill, hush, say, shopName, toast } from "./shop/page.js";
 import { onChange, refresh, visitor } from "./shop/visitor.js";
 
 const ROUTES = [
@@ -127,9 +127,9 @@ async function refreshQuietly() {
 
 /** First who is shopping, so that a stranger is greeted once and not once for each question; then everything else. */
 async function begin({ first }) {
-  const slow = first ? view.replaceChildren(fill("t-loading")) : null;
+  view.replaceChildren(fill("t-loading"));
   await refreshQuietly();
-  await Promise.all([shelves().catch(() => slow), show({ first })]);
+  await Promise.allSettled([shelves(), show({ first })]);
 }
 
 function wire() {
@@ -160,12 +160,16 @@ function wire() {
 
 window.addEventListener("hashchange", () => {
   // The skip link's "#main" is a place on the page, not a page.
-  if (!location.hash || location.hash.startsWith("#/")) show();
+  if (location.hash && !location.hash.startsWith("#/")) return;
+  hush();
+  show();
 });
 document.addEventListener("visibilitychange", () => {
   // Somebody may have signed in or out in another tab meanwhile.
   if (document.visibilityState === "visible" && Date.now() - known > FRESH_FOR) refreshQuietly();
 });
+// What nobody else has told is told here: a click is never answered with silence.
+window.addEventListener("unhandledrejection", ({ reason }) => toast(explain(reason).sentence));
 
 wire();
 begin({ first: true });

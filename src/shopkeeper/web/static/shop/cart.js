@@ -8,9 +8,20 @@ import { refresh, setCart, visitor } from "./visitor.js";
 
 const STALE = new Set(["FORBIDDEN", "NOT_FOUND", "CART_CLOSED", "TOKEN_INVALID"]);
 
+let news = null;
+
+/** Has the cart tell something when it is shown next: why there was no order, for example. */
+export function tellInCart(sentence) {
+  news = sentence;
+}
+
 export async function showCart() {
   await refresh();
-  return { title: say("see_cart"), piece: cartPage() };
+  const piece = cartPage();
+  const place = piece.querySelector("#cart-problem");
+  if (place) tell(place, news);
+  news = null;
+  return { title: say("cart"), piece };
 }
 
 function cartPage() {

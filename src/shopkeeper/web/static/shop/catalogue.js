@@ -2,7 +2,7 @@
 
 import { ask, explain } from "./api.js";
 import { act, announce, base, fill, list, once, say, tell, toast } from "./page.js";
-import { ADD, BY_CATEGORY, BY_IDS, BY_KEYWORD, CATEGORIES, PRODUCT } from "./queries.js";
+import { ADD, BY_CATEGORY, BY_KEYWORD, CATEGORIES, PRODUCT } from "./queries.js";
 import { setCart } from "./visitor.js";
 
 const PAGE = 24;
@@ -135,7 +135,6 @@ function choosing(piece, product) {
   const places = { price: piece.querySelector(".price span"), was: piece.querySelector(".was"), stock: piece.querySelector("#stock") };
   variants.append(...product.variants.map((variant) => variantChoice(variant, product)));
   const first = product.variants.findIndex((variant) => variant.availability.availableQuantity > 0);
-  form.elements.variant = undefined;
   const radios = [...variants.querySelectorAll("input")];
   radios[Math.max(0, first)].checked = true;
   variants.hidden = product.variants.length === 1;
@@ -183,6 +182,3 @@ async function add(form, variant) {
     tell(problem, explain(error).sentence || say("adding_failed"));
   }
 }
-
-/** The products of some ids, for lists that know nothing but those. */
-export const byIds = async (ids) => (await ask(BY_IDS, { ids })).page.items;

@@ -1,8 +1,8 @@
 // Signing in and signing up without leaving the shelf, and the report of what could not come along.
 
-import { explain } from "./api.js";
-import { act, fill, list, once, say, tell, toast } from "./page.js";
-import { enter, leave, register, visitor } from "./visitor.js";
+import { ask, explain } from "./api.js";
+import { act, fill, hush, list, once, say, tell, toast } from "./page.js";
+import { enter, leave, refresh, register, visitor } from "./visitor.js";
 
 const signIn = document.getElementById("sign-in");
 const signUp = document.getElementById("sign-up");
@@ -14,6 +14,19 @@ export function requireCustomer(why) {
   if (visitor.customer) return Promise.resolve({ signedIn: true, whole: true });
   openSignIn(why);
   return new Promise((settle) => { waiting = settle; });
+}
+
+/** Asks for what only customers get. Whose session has ended meanwhile signs in again, and then it is asked once more. */
+export async function askAsCustomer(query, variables) {
+  try {
+    return await ask(query, variables);
+  } catch (error) {
+    if (error.code !== "UNAUTHENTICATED") throw error;
+    await refresh();
+    const { signedIn } = await requireCustomer(say("session_ended"));
+    if (!signedIn) throw error;
+  }
+  return ask(query, variables);
 }
 
 function settle(result) {
@@ -35,6 +48,7 @@ export function openSignUp() {
 }
 
 function open(dialog) {
+  hush();
   problem(dialog, null);
   mark(dialog, []);
   dialog.returnValue = "";

@@ -1,22 +1,31 @@
 // From the cart to an order, and what was ordered before.
 
-import { ask, explain } from "./api.js";
-import { requireCustomer } from "./dialogs.js";
+import { explain } from "./api.js";
+import { tellInCart } from "./cart.js";
+import { askAsCustomer, requireCustomer } from "./dialogs.js";
 import { act, fill, language, list, once, say, tell } from "./page.js";
 import { CHECK_OUT, ORDERS, PLACE } from "./queries.js";
 import { refresh, setCart, visitor } from "./visitor.js";
 
 const PAGE = 10;
-const CHANGED = new Set(["CART_CHANGED", "CURRENCY_MISMATCH"]);
+const CHANGED = new Set(["CART_CHANGED"]);
+// What is wrong with the cart is mended in the cart.
+const FOR_THE_CART = new Set(["OUT_OF_STOCK", "CART_EMPTY", "CART_CLOSED", "CURRENCY_MISMATCH", "FORBIDDEN"]);
 
 export async function showCheckout() {
   const { signedIn, whole } = await requireCustomer(say("sign_in_first"));
   if (!signedIn || !whole || !visitor.cart?.entries.length) return { instead: "#/cart" };
-  return { title: say("see_cart"), piece: checkoutPage(await draft()) };
+  try {
+    return { title: say("check_out"), piece: checkoutPage(await draft()) };
+  } catch (error) {
+    if (!FOR_THE_CART.has(error.code)) throw error;
+    tellInCart(explain(error).sentence);
+    return { instead: "#/cart" };
+  }
 }
 
 async function draft() {
-  return (await ask(CHECK_OUT, { cartId: visitor.cart.id })).checkOut.order;
+  return (await askAsCustomer(CHECK_OUT, { cartId: visitor.cart.id })).checkOut.order;
 }
 
 function checkoutPage(order) {
@@ -30,7 +39,7 @@ function checkoutPage(order) {
 
 async function place(order) {
   try {
-    const { placeOrder } = await ask(PLACE, { id: order.id });
+    const { placeOrder } = await askAsCustomer(PLACE, { id: order.id });
     setCart(null);
     location.hash = `#/thanks/${encodeURIComponent(placeOrder.order.orderNumber)}`;
   } catch (error) {
@@ -40,6 +49,11 @@ async function place(order) {
 
 /** What has changed is shown again before anything is ordered. */
 async function notPlaced(error) {
+  if (FOR_THE_CART.has(error.code)) {
+    tellInCart(explain(error).sentence);
+    location.hash = "#/cart";
+    return;
+  }
   if (CHANGED.has(error.code)) {
     await refresh();
     document.getElementById("view").replaceChildren(checkoutPage(await draft()));
@@ -69,7 +83,7 @@ export async function showOrders() {
   return { title: piece.querySelector("h1").textContent, piece };
 }
 
-const some = async (offset) => (await ask(ORDERS, { offset, limit: PAGE })).findOrders;
+const some = async (offset) => (await askAsCustomer(ORDERS, { offset, limit: PAGE })).findOrders;
 
 function row(order) {
   const day = new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(new Date(order.creationDate));

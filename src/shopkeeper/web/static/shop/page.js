@@ -66,7 +66,12 @@ export function toast(sentence, link) {
   note.hidden = false;
   announce(sentence);
   clearTimeout(leaving);
-  leaving = setTimeout(() => { note.hidden = true; }, 6000);
+  leaving = setTimeout(hush, 6000);
+}
+
+/** Takes the note away. */
+export function hush() {
+  document.getElementById("toast").hidden = true;
 }
 
 /** Keeps a control from being used twice at once. It stays focusable, so that nobody loses their place. */

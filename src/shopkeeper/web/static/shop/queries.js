@@ -28,8 +28,6 @@ export const BY_KEYWORD = `query ByKeyword($text: String!, $offset: Int, $limit:
   page: findItemsByKeyword(text: $text, offset: $offset, limit: $limit, sortFields: $sort) { ${ITEMS} }
 }`;
 
-export const BY_IDS = `query ByIds($ids: [String!]!) { page: findItemsByIds(ids: $ids) { ${ITEMS} } }`;
-
 export const PRODUCT = `query Product($slug: String!) {
   item: findItemBySlug(slug: $slug) {
     ${ITEM} description

@@ -1,0 +1,133 @@
+"""The table: every measure, one after the other, each row with its target.
+
+python -m bench [--only NAME …] [--seconds N] [--rounds N] [--postgresql DSN|auto|none] [--large]
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import granian
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.footprint import footprint
+from bench.growth import growth
+from bench.guests import begun_cart, login, refresh
+from bench.hot import anonymous, cart, customer, page, whoami
+from bench.load import CONNECTIONS, require_wrk
+from bench.outcome import Row, Unmeasured
+from bench.revoking import revocation
+from bench.run import Options, Run
+
+Measure = Callable[[Run], Iterator[Row]]
+
+MEASURES: Mapping[str, Measure] = {
+    "footprint": footprint,
+    "whoami": whoami,
+    "anonymous": anonymous,
+    "customer": customer,
+    "cart": cart,
+    "page": page,
+    "begun-cart": begun_cart,
+    "login": login,
+    "refresh": refresh,
+    "revocation": revocation,
+}
+ON_DEMAND: Mapping[str, Measure] = {"growth": growth}
+"""What takes a quarter of an hour: only with `--large`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command: ends with 1 if anything could not be measured. A missed target is no error, it is a finding."""
+    told = _arguments(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    options = Options(seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql)
+    chosen = {name: measure for name, measure in _known(large=told.large).items() if not told.only or name in told.only}
+    begun = time.monotonic()
+    rows, unmeasured = _measured(chosen, options)
+    _print(console, rows, unmeasured, options, seconds=time.monotonic() - begun)
+    sys.exit(1 if unmeasured else 0)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Shopkeeper, as ratios in one run.")
+    parser.add_argument("--only", nargs="+", choices=_known(large=True), metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument("--seconds", type=int, default=2, help="length of a window (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="windows of each kind, of which the median counts")
+    parser.add_argument("--postgresql", default="auto", metavar="DSN", help="a server to use, `auto` or `none`")
+    parser.add_argument("--large", action="store_true", help="also grow from 10 thousand to a million; takes long")
+    return parser.parse_args(arguments)
+
+
+def _known(*, large: bool) -> Mapping[str, Measure]:
+    return {**MEASURES, **(ON_DEMAND if large else {})}
+
+
+def _measured(chosen: Mapping[str, Measure], options: Options) -> tuple[list[Row], dict[str, str]]:
+    """Every row, and why there are none of a measure."""
+    rows: list[Row] = []
+    unmeasured: dict[str, str] = {}
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        MofNCompleteColumn(),
+        BarColumn(20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(chosen))
+        with Run(options, tell=lambda what: progress.update(task, description=what), console=console) as run:
+            for name, measure in chosen.items():
+                try:
+                    require_wrk()
+                    rows += measure(run)
+                except Unmeasured as why:
+                    unmeasured[name] = str(why)
+                progress.advance(task)
+    return rows, unmeasured
+
+
+def _print(
+    console: Console, rows: Sequence[Row], unmeasured: Mapping[str, str], options: Options, *, seconds: float
+) -> None:
+    table = Table(title="Shopkeeper, measured", title_justify="left", show_edge=False, pad_edge=False)
+    for name, justify in _COLUMNS.items():
+        table.add_column(name, justify=justify)
+    for row in rows:
+        verdict = row.verdict
+        table.add_row(row.what, row.shown, str(row.target or ""), f"[{_COLOURS[verdict]}]{verdict}[/]", row.context)
+    for name, why in unmeasured.items():
+        table.add_row(name, "", "", "[red]not measured[/]", why)
+    console.print(table)
+    console.print(_circumstances(options, seconds))
+
+
+_COLUMNS: Mapping[str, Literal["left", "right"]] = {
+    "What": "left",
+    "Figure": "right",
+    "Target": "left",
+    "": "left",
+    "For scale": "left",
+}
+_COLOURS = {"met": "green", "missed": "yellow", "": "default"}
+
+
+def _circumstances(options: Options, seconds: float) -> str:
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"Granian {granian.__version__}, one worker; wrk and the server share the cores, and nothing is pinned.\n"
+        f"Bare is a Starlette route that answers a constant of the same size through the same server, asked with the "
+        f"same {CONNECTIONS} connections.\n"
+        f"Medians of {options.rounds} windows of {options.seconds} s, ours and bare in turn. It took {seconds:,.0f} s."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What becomes slower as people come: the same shop with few and with many identities and sessions, in turn."""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench.hashing import hash_of
+from bench.load import CONNECTIONS, Figures, Request, converse, send_with_tokens
+from bench.outcome import Row, Target, Unmeasured, middle, ratio
+from bench.pace import send_paced
+from bench.postgres import new_database
+from bench.run import Run
+from bench.seed import seed
+from bench.seeded import email, token
+from bench.servers import shopkeeper
+from bench.shop import CART, JSON, PASSWORD, Shop
+from shopkeeper.credentials.hashes import Argon2Parameters
+
+FLAT = Target(least=0.8, most=1.2, unit="×")
+CARTS = 200
+ASKED = 9_000
+"""Sessions that are asked for but once. A worker keeps 10,000, so more would fall out of it, and fewer be over soon."""
+# The least work that a hash may be, so that what is measured is finding somebody and beginning a session.
+LIGHT = Argon2Parameters(memory=8, iterations=1, parallelism=1)
+LIGHT_ENVIRON = {"HASHERS_ARGON2_MEMORY": "8KB", "HASHERS_ARGON2_ITERATIONS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """A shop with so many people, and some of them in a random order that is the same in every run."""
+
+    shop: Shop
+    people: int
+    some: Sequence[int]
+
+    def tokens(self, first: int, last: int) -> list[str]:
+        """The tokens of some of their sessions."""
+        return [token(number) for number in self.some[first:last]]
+
+
+Ask = Callable[[Town, int], Figures]
+"""Asks one of the two in the window of a number."""
+
+
+def growth(run: Run) -> Iterator[Row]:
+    """The same questions to a small town and to a large one, on SQLite and on PostgreSQL."""
+    for name, new_dsn in _DATABASES.items():
+        with ExitStack() as closing:
+            small, large = (_town(run, closing, name, new_dsn(run, people), people) for people in run.options.sizes)
+            for what, ask in _asked(run, small, large).items():
+                yield _compared(run, f"{what}, {name}", ask, small, large)
+            if name == "PostgreSQL":
+                yield _steady(run, large)
+
+
+def _new_sqlite(run: Run, people: int) -> str:
+    return f"sqlite://{run.folder / f'{people}.db'}"
+
+
+def _new_postgres(run: Run, people: int) -> str:
+    if not run.cluster.own:
+        raise Unmeasured("growth makes databases of its own: use --postgresql auto")
+    return new_database(run.cluster)
+
+
+_DATABASES: dict[str, Callable[[Run, int], str]] = {"SQLite": _new_sqlite, "PostgreSQL": _new_postgres}
+
+
+def _town(run: Run, closing: ExitStack, name: str, dsn: str, people: int) -> Town:
+    run.tell(f"seeding {people:,} on {name}")
+    came_of_it = seed(dsn, count=people, password_hash=hash_of(PASSWORD, LIGHT), console=run.console)
+    run.console.print(f"{name}: {came_of_it}", highlight=False)
+    folder = run.folder / f"{name}-{people}"
+    folder.mkdir()
+    shop = Shop(closing.enter_context(shopkeeper(folder, dsn=dsn, environ=LIGHT_ENVIRON)), dsn)
+    return Town(shop, people, random.Random(people).sample(range(people), min(people, ASKED)))
+
+
+def _asked(run: Run, *towns: Town) -> dict[str, Ask]:
+    for town in towns:
+        article = town.shop.article()
+        for each in town.tokens(0, CARTS):
+            town.shop.fill_cart(each, article)
+    whoami, cart = Request("/sessions/whoami"), Request("/graphql", "POST", JSON, json.dumps({"query": CART}))
+    share = ASKED // (run.options.rounds + 1)
+
+    def cold(town: Town, window: int) -> Figures:
+        return _send(run, town, whoami, town.tokens(window * share, (window + 1) * share))
+
+    def warm(town: Town, window: int) -> Figures:
+        return _send(run, town, whoami, town.tokens(0, CARTS))
+
+    def carts(town: Town, window: int) -> Figures:
+        return _send(run, town, cart, town.tokens(0, CARTS))
+
+    def login(town: Town, window: int) -> Figures:
+        bodies = [json.dumps({"username": email(number), "password": PASSWORD}) for number in town.some]
+        return converse(town.shop.server.url, "sign_in", bodies, seconds=run.options.seconds)
+
+    return {"whoami, cold": cold, "whoami, warm": warm, "getCart": carts, "login but for the hash": login}
+
+
+def _send(run: Run, town: Town, request: Request, tokens: Sequence[str]) -> Figures:
+    return send_with_tokens(town.shop.server.url, request, tokens, seconds=run.options.seconds)
+
+
+def _compared(run: Run, what: str, ask: Ask, small: Town, large: Town) -> Row:
+    windows = []
+    for number in range(run.options.rounds + 1):
+        run.tell(f"{what}: window {number} of {run.options.rounds}, {CONNECTIONS} connections")
+        windows.append((ask(small, number).per_second, ask(large, number).per_second))
+        small.shop.server.forget_log()
+        large.shop.server.forget_log()
+    few, many = zip(*windows[1:], strict=True)  # the first does not count: it warms up
+    context = f"{middle(many):,.0f}/s among {large.people:,}, {middle(few):,.0f}/s among {small.people:,}"
+    return Row(f"growth: {what}", ratio(many, few), "×", context, FLAT)
+
+
+def _steady(run: Run, town: Town) -> Row:
+    """What the promise about whoami says: 1,000 a second, of sessions that are being used."""
+    seconds = run.options.seconds * run.options.rounds
+    run.tell(f"whoami at 1,000/s among {town.people:,}")
+    figures = send_paced(
+        town.shop.server.url, Request("/sessions/whoami"), town.tokens(0, 1_000), rate=1_000, seconds=seconds
+    )
+    context = f"sessions in use; half of them within {figures.p50:.1f} ms"
+    return Row(
+        f"whoami's p99 at 1,000/s, {town.people:,} people", figures.p99, "ms", context, Target(most=5, unit="ms")
+    )

@@ -1,0 +1,94 @@
+"""What shops ask all the time, against the same server answering a constant of the same size."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bench.load import CONNECTIONS, Figures, Request, send
+from bench.outcome import Row, Target, Unmeasured, middle, ratio
+from bench.run import CUSTOMERS, Run
+from bench.servers import bare
+from bench.shop import CART, CUSTOMER, JSON, PAGE, Shop, answer_to, bearer
+
+Expected = Callable[[Any], bool]
+
+
+def whoami(run: Run) -> Iterator[Row]:
+    """Who a session token belongs to, of a session that was asked for before."""
+    token = run.shop.sign_in(CUSTOMERS[0])
+    yield _against_bare(run, "whoami, warm", Request("/sessions/whoami", headers=bearer(token)), target=1.0)
+
+
+def anonymous(run: Run) -> Iterator[Row]:
+    """A guest's token. Nothing may be written for it: visitors who only look cost no row."""
+    before = run.shop.rows()
+    request = Request("/signin", "POST", JSON, '{"scope":"public"}')
+    yield _against_bare(run, "anonymous sign-in", request, target=0.3)
+    after = run.shop.rows()
+    grown = {table: after[table] - count for table, count in before.items() if after[table] != count}
+    context = ", ".join(f"{table} {by:+}" for table, by in grown.items()) or f"{len(after)} tables, before and after"
+    yield Row("anonymous sign-in, writes", sum(map(abs, grown.values())), "rows", context, Target(most=0, unit="rows"))
+
+
+def cart(run: Run) -> Iterator[Row]:
+    """A customer's cart with a line in it."""
+    token = run.shop.sign_in(CUSTOMERS[1])
+    run.shop.fill_cart(token, run.shop.article())
+    yield _graphql(run, "getCart", CART, token, expected=lambda data: data["getCart"]["totalQuantity"] > 0, target=0.15)
+
+
+def customer(run: Run) -> Iterator[Row]:
+    """A signed-in customer's own data."""
+    token = run.shop.sign_in(CUSTOMERS[2])
+    yield _graphql(run, "getCurrentCustomer", CUSTOMER, token, expected=_is_customer, target=0.15)
+
+
+def page(run: Run) -> Iterator[Row]:
+    """A page of the catalogue."""
+    yield _graphql(run, "a page of 20 products", PAGE, run.shop.anonymous(), expected=_is_full_page, target=0.05)
+
+
+def _is_customer(data: Any) -> bool:
+    return bool(data["getCurrentCustomer"]["email"] == CUSTOMERS[2])
+
+
+def _is_full_page(data: Any) -> bool:
+    return len(data["findItemsByKeyword"]["items"]) == 20
+
+
+def _graphql(run: Run, what: str, query: str, token: str, *, expected: Expected, target: float) -> Row:
+    request = Request("/graphql", "POST", {**JSON, **bearer(token)}, json.dumps({"query": query}))
+    _require(run.shop, query, token, expected)
+    row = _against_bare(run, what, request, target=target)
+    _require(run.shop, query, token, expected)
+    return row
+
+
+def _require(shop: Shop, query: str, token: str, expected: Expected) -> None:
+    """GraphQL refuses with 200 as well, so the answer is looked at, before and after."""
+    if not expected(shop.graphql(query, token=token)):
+        raise Unmeasured("GraphQL did not answer what was asked for")
+
+
+def _against_bare(run: Run, what: str, request: Request, *, target: float) -> Row:
+    size = len(answer_to(run.shop.server.url, request))
+    plain = Request("/", request.method, request.headers, request.body)
+    with bare(size, folder=run.folder) as yardstick:
+        pairs = _in_turn(run, what, (yardstick.url, plain), (run.shop.server.url, request))
+    theirs, ours = [one.per_second for one, _ in pairs], [one.per_second for _, one in pairs]
+    slowest = middle([one.p99 for _, one in pairs])
+    context = f"{middle(ours):,.0f}/s against {middle(theirs):,.0f}/s, {size:,} bytes; p99 {slowest:.1f} ms"
+    return Row(what, ratio(ours, theirs), "× bare", context, Target(least=target, unit="× bare"))
+
+
+def _in_turn(run: Run, what: str, *asked: tuple[str, Request]) -> list[tuple[Figures, ...]]:
+    """Windows of each in turn, after a second of each that does not count."""
+    run.tell(f"{what}: warming up")
+    for url, request in asked:
+        send(url, request, seconds=1)
+    windows = []
+    for number in range(run.options.rounds):
+        run.tell(f"{what}: window {number + 1} of {run.options.rounds}, {CONNECTIONS} connections")
+        windows.append(tuple(send(url, request, seconds=run.options.seconds) for url, request in asked))
+        run.shop.server.forget_log()
+    return windows

@@ -1,0 +1,61 @@
+"""What a benchmark comes to: rows of the table, each with its target, met or missed."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class Unmeasured(Exception):
+    """Something could not be measured; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be reached: at least or at most so much of a unit."""
+
+    least: float | None = None
+    most: float | None = None
+    unit: str = ""
+
+    def met(self, figure: float) -> bool:
+        """Whether a figure reaches it."""
+        return (self.least is None or figure >= self.least) and (self.most is None or figure <= self.most)
+
+    def __str__(self) -> str:
+        if self.least is not None and self.most is not None:
+            return f"{self.least:g} to {self.most:g} {self.unit}".strip()
+        return f"≥ {self.least:,g} {self.unit}" if self.least is not None else f"≤ {self.most:,g} {self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. Without a target it is there for scale; `context` has the absolute figures."""
+
+    what: str
+    figure: float
+    unit: str
+    context: str
+    target: Target | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Met or missed; nothing where there is no target."""
+        if self.target is None:
+            return ""
+        return "met" if self.target.met(self.figure) else "missed"
+
+    @property
+    def shown(self) -> str:
+        """The figure as it is printed: never rounded up to its target."""
+        digits = 3 if self.figure < 0.1 else 2 if self.figure < 10 else 1 if self.figure < 100 else 0
+        return f"{self.figure:,.{digits}f} {self.unit}"
+
+
+def middle(figures: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(figures)
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios of neighbouring windows, so that what slows both down does not count."""
+    return middle([a / b for a, b in zip(ours, theirs, strict=True)])

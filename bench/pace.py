@@ -1,0 +1,124 @@
+"""Load at a steady pace: so many requests a second, whether or not the server keeps up.
+
+A request's time runs from the moment when it was due, not from when it could be sent. Otherwise a server that stalls
+would be asked less in that time, and its worst moments would hardly count.
+"""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bench.load import Figures, Request
+from bench.outcome import Unmeasured
+
+CONNECTIONS = 8
+
+
+@dataclass(slots=True)
+class _Waiting:
+    due: float
+    token: str
+
+
+class _Pace:
+    """The requests that are due, the connections that are free, and what came of it."""
+
+    def __init__(self, request: Request, tokens: list[str]) -> None:
+        headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        self._head = f"{request.method} {request.path} HTTP/1.1\r\nhost: bench\r\n{headers}authorization: Bearer "
+        self._tokens, self._turn = tokens, 0
+        self._due: deque[_Waiting] = deque()
+        self.free: list[_Connection] = []
+        self.seconds: list[float] = []
+        self.failed = 0
+
+    def ask(self, due: float) -> None:
+        """One more request is due."""
+        self._turn = (self._turn + 1) % len(self._tokens)
+        self._due.append(_Waiting(due, self._tokens[self._turn]))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Sends what is due on what is free."""
+        while self._due and self.free:
+            waiting = self._due.popleft()
+            self.free.pop().send(f"{self._head}{waiting.token}\r\n\r\n".encode(), waiting.due)
+
+    def answered(self, connection: "_Connection", *, due: float, good: bool) -> None:
+        self.seconds.append(time.perf_counter() - due)
+        self.failed += not good
+        self.free.append(connection)
+        self.go_on()
+
+
+class _Connection(asyncio.Protocol):
+    """One kept-alive connection; reads answers that say their length."""
+
+    def __init__(self, pace: _Pace) -> None:
+        self._pace = pace
+        self._read, self._due = b"", 0.0
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._pace.free.append(self)
+
+    def send(self, request: bytes, due: float) -> None:
+        self._due = due
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        head, found, body = self._read.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if len(body) >= length:
+            self._read = b""
+            self._pace.answered(self, due=self._due, good=head.startswith(b"HTTP/1.1 200"))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seconds: float) -> Figures:
+    """So many requests a second for so long, with the tokens in turn."""
+    return asyncio.run(_send_paced(url, request, tokens, rate=rate, seconds=seconds))
+
+
+async def _send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seconds: float) -> Figures:
+    address, loop, pace = urlsplit(url), asyncio.get_running_loop(), _Pace(request, tokens)
+    open_ = [
+        (await loop.create_connection(lambda: _Connection(pace), address.hostname, address.port))[1]
+        for _ in range(CONNECTIONS)
+    ]
+    begun, wanted = time.perf_counter(), int(rate * seconds)
+    for number in range(wanted):
+        due = begun + number / rate
+        await asyncio.sleep(due - time.perf_counter())
+        pace.ask(due)
+    await _all_answered(pace, wanted)
+    for connection in open_:
+        connection.close()
+    return _figures(pace, wanted, time.perf_counter() - begun)
+
+
+async def _all_answered(pace: _Pace, wanted: int) -> None:
+    end = time.perf_counter() + 10
+    while len(pace.seconds) < wanted and time.perf_counter() < end:
+        await asyncio.sleep(0.01)
+
+
+def _figures(pace: _Pace, wanted: int, seconds: float) -> Figures:
+    failed = pace.failed + wanted - len(pace.seconds)
+    if failed:
+        raise Unmeasured(f"{failed} of {wanted} answers at a steady pace were not the wanted ones")
+    taken = sorted(pace.seconds)
+    return Figures(len(taken) / seconds, _at(taken, 0.5), _at(taken, 0.99), failed)
+
+
+def _at(taken: list[float], share: float) -> float:
+    return taken[min(len(taken) - 1, int(len(taken) * share))] * 1000

@@ -1,0 +1,63 @@
+"""PostgreSQL to measure with: the one that is named, or the tests' own, told to keep what it has been given."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import asyncpg
+from tests.services import postgres
+from tests.services.server import NotStarted
+
+from bench.outcome import Unmeasured
+
+# The tests' server forgets at a crash. Figures of writes mean something only for one that does not.
+CAREFUL = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on"}
+ROOMY = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where databases are made: an address that databases' names are put behind, or one database that is given."""
+
+    url: str
+    own: bool
+
+    def dsn(self, name: str) -> str:
+        """The data source name of a database of our own server."""
+        return f"{self.url}/{name}?sslmode=disable"
+
+
+@contextmanager
+def cluster(named: str, *, owner: int) -> Iterator[Cluster]:
+    """The PostgreSQL behind a data source name, or with `auto` one of our own that ends with us."""
+    if named != "auto":
+        yield Cluster(named, own=False)
+        return
+    postgres.QUICK.update(CAREFUL | ROOMY)
+    try:
+        server = postgres.start_postgres(owner=owner)
+    except NotStarted as failed:
+        raise Unmeasured(str(failed)) from failed
+    try:
+        yield Cluster(server.url, own=True)
+    finally:
+        server.stop()
+
+
+def new_database(server: Cluster) -> str:
+    """An empty database on our own server; the given one otherwise."""
+    if not server.own:
+        return server.url
+    name = f"bench_{uuid4().hex}"
+    asyncio.run(_execute(server.dsn("postgres"), f"CREATE DATABASE {name}"))
+    return server.dsn(name)
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,79 @@
+"""One run: what was asked for, the servers that measures share, and what is under way."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+
+from bench.outcome import Unmeasured
+from bench.postgres import Cluster, cluster, new_database
+from bench.servers import shopkeeper
+from bench.shop import Shop
+
+CUSTOMERS = [f"customer-{number}@bench.example" for number in range(64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for: seconds in a window, windows of each kind, the PostgreSQL, and whether to grow large."""
+
+    seconds: int = 2
+    rounds: int = 3
+    postgresql: str = "auto"
+    large: bool = False
+    sizes: tuple[int, int] = (10_000, 1_000_000)
+
+
+@dataclass
+class Run:
+    """Servers start when the first measure needs them and end with the run."""
+
+    options: Options
+    tell: Callable[[str], None]
+    console: Console
+    _closing: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    @cached_property
+    def folder(self) -> Path:
+        """A folder of this run's own."""
+        return Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-bench-")))
+
+    @cached_property
+    def shop(self) -> Shop:
+        """The shop on SQLite, with some customers."""
+        return self._open("sqlite", f"sqlite://{self.folder / 'shopkeeper.db'}")
+
+    @cached_property
+    def postgres_shop(self) -> Shop:
+        """The same on PostgreSQL."""
+        return self._open("postgresql", new_database(self.cluster))
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The PostgreSQL that was named, or one of our own."""
+        if self.options.postgresql == "none":
+            raise Unmeasured("it needs PostgreSQL: leave out --postgresql none")
+        self.tell("starting PostgreSQL")
+        return self._closing.enter_context(cluster(self.options.postgresql, owner=os.getpid()))
+
+    def _open(self, name: str, dsn: str) -> Shop:
+        self.tell(f"opening the shop on {name}")
+        folder = self.folder / name
+        folder.mkdir()
+        shop = Shop(self._closing.enter_context(shopkeeper(folder, dsn=dsn)), dsn)
+        shop.register(CUSTOMERS)
+        return shop

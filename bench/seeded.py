@@ -1,0 +1,141 @@
+"""What is seeded: identities and sessions as values of their number, so that a benchmark can ask for any of them."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table
+
+from shopkeeper.crypto import digest
+from shopkeeper.identity import store as people
+from shopkeeper.identity.values import Aal, AddressStatus, State, Via
+from shopkeeper.sessions import store as sessions
+from shopkeeper.sessions.service import TOKEN_PREFIX
+
+MOST = 1 << 30
+BEGUN = datetime(2024, 1, 1, tzinfo=UTC)
+"""When the first of them registered; each further one came a millisecond later."""
+GOOD_FOR = timedelta(days=3650)
+_MILLISECOND = timedelta(milliseconds=1)
+
+Rows = list[dict[str, Any]]
+
+
+def token(number: int) -> str:
+    """The token of the session with a number."""
+    return TOKEN_PREFIX + hashlib.sha256(b"seeded session %d" % number).hexdigest()
+
+
+def email(number: int) -> str:
+    """The address of the identity with a number."""
+    return f"seeded-{number}@bench.example"
+
+
+def identity_id(number: int) -> UUID:
+    """The id of the identity with a number."""
+    return _id("identity", number)
+
+
+def number_of(identity: UUID) -> int:
+    """The number of a seeded identity."""
+    return identity.int & _NUMBER
+
+
+def rows_of(numbers: range, *, password_hash: str, now: datetime) -> Mapping[Table, Rows]:
+    """The rows of a batch, by table, in the order in which they refer to each other."""
+    return {
+        people.identities: [_identity(number) for number in numbers],
+        people.credentials: [_credential(number, password_hash) for number in numbers],
+        people.credential_identifiers: [_identifier(number) for number in numbers],
+        people.verifiable_addresses: [{**_address(number, "verifiable"), **_UNPROVEN} for number in numbers],
+        people.recovery_addresses: [_address(number, "recovery") for number in numbers],
+        sessions.sessions: [_session(number, now) for number in numbers],
+        sessions.session_devices: [_device(number) for number in numbers],
+    }
+
+
+_KINDS = {name: place for place, name in enumerate(("identity", "verifiable", "recovery", "session", "device"))}
+_NUMBER = (1 << 62) - 1
+_UNPROVEN = {"verified": False, "status": AddressStatus.PENDING.value, "verified_at": None}
+
+
+def _id(kind: str, number: int) -> UUID:
+    """A UUIDv7 of the moment when it was made, with the kind and the number where others have random bits."""
+    milliseconds = int(BEGUN.timestamp() * 1000) + number
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | _KINDS[kind] << 64 | 0b10 << 62 | number)
+
+
+def _moment(number: int) -> datetime:
+    return BEGUN + number * _MILLISECOND
+
+
+def _times(number: int) -> dict[str, datetime]:
+    return {"created_at": _moment(number), "updated_at": _moment(number)}
+
+
+def _identity(number: int) -> dict[str, Any]:
+    return {
+        "id": _id("identity", number),
+        "schema_id": "default",
+        "state": State.ACTIVE.value,
+        "state_changed_at": _moment(number),
+        "traits": {"email": email(number), "name": {"first": "Seeded", "last": f"Customer {number}"}},
+        "metadata_public": None,
+        "metadata_admin": None,
+        "external_id": None,
+        **_times(number),
+    }
+
+
+def _credential(number: int, password_hash: str) -> dict[str, Any]:
+    return {
+        "identity_id": _id("identity", number),
+        "type": "password",
+        "config": {"hashed_password": password_hash},
+        "version": 0,
+        **_times(number),
+    }
+
+
+def _identifier(number: int) -> dict[str, Any]:
+    return {"identifier": email(number), "type": "password", "identity_id": _id("identity", number), "position": 0}
+
+
+def _address(number: int, kind: str) -> dict[str, Any]:
+    return {
+        "id": _id(kind, number),
+        "identity_id": _id("identity", number),
+        "via": Via.EMAIL.value,
+        "value": email(number),
+        "position": 0,
+        **_times(number),
+    }
+
+
+def _session(number: int, now: datetime) -> dict[str, Any]:
+    proof = {"method": "password", "aal": Aal.AAL1.value, "completed_at": _moment(number).isoformat()}
+    return {
+        "id": _id("session", number),
+        "token_hash": digest(token(number)),
+        "identity_id": _id("identity", number),
+        "store": None,
+        "active": True,
+        "aal": Aal.AAL1.value,
+        "authentication_methods": [proof],
+        "authenticated_at": _moment(number),
+        "issued_at": _moment(number),
+        "expires_at": now + GOOD_FOR,
+        "revoked_at": None,
+    }
+
+
+def _device(number: int) -> dict[str, Any]:
+    return {
+        "id": _id("device", number),
+        "session_id": _id("session", number),
+        "ip_address": "192.0.2.1:443",
+        "user_agent": "seeding",
+        "location": "",
+    }
