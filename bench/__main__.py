@@ -109,6 +109,7 @@ def _print(
     console.print(_circumstances(options, seconds))
 
 
+_DESCRIPTION = TextColumn("{task.description}")
 _COLUMNS: Mapping[str, Literal["left", "right"]] = {
     "What": "left",
     "Figure": "right",

@@ -15,7 +15,7 @@ SETTLING = 1.0
 def footprint(run: Run) -> Iterator[Row]:
     """Starts on a new database and then on the one that is there; memory is read when it has come to rest."""
     folder = run.folder / "footprint"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     starts, sizes = [], []
     for number in range(run.options.rounds + 1):
         run.tell(f"start {number + 1} of {run.options.rounds + 1}")

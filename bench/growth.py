@@ -73,7 +73,7 @@ def _town(run: Run, closing: ExitStack, name: str, dsn: str, people: int) -> Tow
     came_of_it = seed(dsn, count=people, password_hash=hash_of(PASSWORD, LIGHT), console=run.console)
     run.console.print(f"{name}: {came_of_it}", highlight=False)
     folder = run.folder / f"{name}-{people}"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     shop = Shop(closing.enter_context(shopkeeper(folder, dsn=dsn, environ=LIGHT_ENVIRON)), dsn)
     return Town(shop, people, random.Random(people).sample(range(people), min(people, ASKED)))
 

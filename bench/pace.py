@@ -7,6 +7,7 @@ would be asked less in that time, and its worst moments would hardly count.
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ class _Pace:
         self.free: list[_Connection] = []
         self.seconds: list[float] = []
         self.failed = 0
+        self._changed = asyncio.Event()
 
     def ask(self, due: float) -> None:
         """One more request is due."""
@@ -50,7 +52,14 @@ class _Pace:
         self.seconds.append(time.perf_counter() - due)
         self.failed += not good
         self.free.append(connection)
+        self._changed.set()
         self.go_on()
+
+    async def all_answered(self, wanted: int) -> None:
+        """Returns when so many answers have come."""
+        while len(self.seconds) < wanted:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class _Connection(asyncio.Protocol):
@@ -92,7 +101,7 @@ def send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seco
 async def _send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seconds: float) -> Figures:
     address, loop, pace = urlsplit(url), asyncio.get_running_loop(), _Pace(request, tokens)
     open_ = [
-        (await loop.create_connection(lambda: _Connection(pace), address.hostname, address.port))[1]
+        (await loop.create_connection(lambda: _Connection(pace), str(address.hostname), address.port or 80))[1]
         for _ in range(CONNECTIONS)
     ]
     begun, wanted = time.perf_counter(), int(rate * seconds)
@@ -100,16 +109,11 @@ async def _send_paced(url: str, request: Request, tokens: list[str], *, rate: in
         due = begun + number / rate
         await asyncio.sleep(due - time.perf_counter())
         pace.ask(due)
-    await _all_answered(pace, wanted)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(pace.all_answered(wanted), timeout=10)
     for connection in open_:
         connection.close()
     return _figures(pace, wanted, time.perf_counter() - begun)
-
-
-async def _all_answered(pace: _Pace, wanted: int) -> None:
-    end = time.perf_counter() + 10
-    while len(pace.seconds) < wanted and time.perf_counter() < end:
-        await asyncio.sleep(0.01)
 
 
 def _figures(pace: _Pace, wanted: int, seconds: float) -> Figures:

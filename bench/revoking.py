@@ -26,7 +26,7 @@ def revocation(run: Run) -> Iterator[Row]:
     """From the answer to a sign-out until the last connection is refused, with Valkey between two workers."""
     valkey = _valkey()
     folder = run.folder / "revocation"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     dsn = f"sqlite://{folder / 'shopkeeper.db'}"
     try:
         with shopkeeper(folder, dsn=dsn, environ={"CACHE_URL": valkey.url, "HTTP_WORKERS": str(WORKERS)}) as server:

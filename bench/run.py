@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 
@@ -21,12 +20,11 @@ CUSTOMERS = [f"customer-{number}@bench.example" for number in range(64)]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for: seconds in a window, windows of each kind, the PostgreSQL, and whether to grow large."""
+    """What was asked for: seconds in a window, windows of each kind, the PostgreSQL, and how many are few and many."""
 
     seconds: int = 2
     rounds: int = 3
     postgresql: str = "auto"
-    large: bool = False
     sizes: tuple[int, int] = (10_000, 1_000_000)
 
 
@@ -42,9 +40,7 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._closing.close()
 
     @cached_property
@@ -73,7 +69,7 @@ class Run:
     def _open(self, name: str, dsn: str) -> Shop:
         self.tell(f"opening the shop on {name}")
         folder = self.folder / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         shop = Shop(self._closing.enter_context(shopkeeper(folder, dsn=dsn)), dsn)
         shop.register(CUSTOMERS)
         return shop

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.outcome import Unmeasured
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).absolute().parents[1]
 PATIENCE = 30.0
 # Everything is asked from one address here, and there is no world outside: the brakes that go by address are loosened,
 # and nothing is looked up elsewhere. All else is as a shop would run it: logged, counted, guarded, outside --dev.
@@ -103,7 +103,7 @@ def _secret(folder: Path, name: str) -> str:
 def _running(
     command: Sequence[str], url: str, *, admin: tuple[str, str], ready: str, environ: Mapping[str, str], log: Path
 ) -> Iterator[Running]:
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
     begun = time.monotonic()
     with log.open("ab") as written:
         process = subprocess.Popen(

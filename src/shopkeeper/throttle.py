@@ -155,17 +155,6 @@ class Throttle:
             raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
         return outcome
 
-    async def spend(self, *, ip: str) -> None:
-        """Counts something that is neither right nor wrong, such as a sign-up, against its address alone.
-
-        Raises:
-            TooManyRequests: with the seconds to wait.
-        """
-        _, address = self._names("", ip)
-        wait = await self._counting(lambda counters: self._spend(counters, address))
-        if wait is not None:
-            raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
-
     async def failed(self, subject: str, *, ip: str) -> None:
         """The attempt was a wrong guess."""
         pair, _ = self._names(subject, ip)

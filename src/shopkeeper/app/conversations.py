@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
+from shopkeeper.credentials.password import Password
 from shopkeeper.flows.hooks import AfterSignIn, RevokeActiveSessions
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.pipeline import Kind, Pipeline
@@ -27,13 +28,17 @@ def build_return_addresses(ground: Foundation) -> ReturnAddresses:
 def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar:
     return Registrar(
         settings=_registration_settings(ground.settings),
-        methods=[people.password],
+        methods=_methods(ground, people),
         schemas=people.schemas,
         identities=people.identities,
         throttle=people.throttles["registration"],
         courier=shop.courier,
-        clock=ground.clock,
     )
+
+
+def _methods(ground: Foundation, people: People) -> Sequence[Password]:
+    """The methods that are switched on."""
+    return [people.password] if ground.settings.selfservice.methods.password.enabled else []
 
 
 def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar: Registrar) -> Pipeline:
@@ -48,7 +53,7 @@ def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar:
                 identifier_first=flows.login.style == "identifier_first",
                 mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
             ),
-            methods=[people.password],
+            methods=_methods(ground, people),
             schemas=people.schemas,
             identities=people.identities,
             sessions=people.sessions,

@@ -78,13 +78,18 @@ def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:
     async def flows(unit: Unit, before: datetime, batch: int) -> int:
         return await flow_store.purge(unit, before=before, batch=batch)
 
+    async def audited(unit: Unit, before: datetime, batch: int) -> int:
+        return await ground.audit.purge(unit, before=before, batch=batch)
+
     async def delivered(unit: Unit, before: datetime, batch: int) -> int:
         return await ground.outbox.purge(unit, before=before, batch=batch)
 
     chores = [
         Chore("flows", timedelta(days=1), flows),
         Chore("sessions", timedelta(days=7), people.sessions.purge_expired),
+        Chore("audit", timedelta(days=400), audited),
         Chore("outbox", timedelta(days=7), delivered),
+        *shop.chores,
     ]
     return Upkeep(ground.database, chores, clock=ground.clock, every=timedelta(minutes=1))
 

@@ -1,7 +1,8 @@
 """What is sold, where carts live, the story of a visit, and the mails: stores, engines, providers, channels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
@@ -14,6 +15,7 @@ from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 from shopkeeper.signin import Visit
+from shopkeeper.storage.upkeep import Chore
 from shopkeeper.upstream.own import OwnProvider
 
 
@@ -23,13 +25,19 @@ class Shop:
 
     stores: Stores
     engines: Mapping[str, Engine]
+    chores: Sequence[Chore]
     visit: Visit
     courier: Courier
 
 
 def build_shop(ground: Foundation, people: People) -> Shop:
     stores = _stores(ground.settings)
-    engines: Mapping[str, Engine] = {"embedded": EmbeddedEngine(ground.clock, events=ground.outbox)}
+    embedded = EmbeddedEngine(ground.clock, events=ground.outbox)
+    engines: Mapping[str, Engine] = {"embedded": embedded}
+    chores = [
+        Chore("guests' carts", ground.settings.tokens.anonymous.lifespan, embedded.carts.expire),
+        Chore("hand-overs", timedelta(days=400), embedded.carts.forget_hand_overs),
+    ]
     visit = Visit(
         stores=stores,
         providers={"own": OwnProvider(people.password)},
@@ -48,7 +56,7 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
         max_attempts=ground.settings.courier.message_retries + 1,
     )
-    return Shop(stores=stores, engines=engines, visit=visit, courier=courier)
+    return Shop(stores=stores, engines=engines, chores=chores, visit=visit, courier=courier)
 
 
 def _stores(settings: Settings) -> Stores:

@@ -138,7 +138,7 @@ class Login:
     def _first_form(self, flow: Flow) -> Sequence[Node]:
         if self.settings.identifier_first:
             return (
-                identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST),
+                self._identifier_alone(flow),
                 submit_node(IDENTIFIER_FIRST, label=message(1070009)),
                 csrf_node(),
             )
@@ -154,12 +154,16 @@ class Login:
         if not identifier or not await self._may_be_known(unit, identifier):
             raise Rejected(fields=[FieldError("identifier", message(4000037))])
         asked = filled(flow, {"identifier": identifier})
-        hidden = identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST).with_value(identifier).with_type("hidden")
+        hidden = self._identifier_alone(flow).with_value(identifier).with_type("hidden")
         return replace(
             asked.showing((hidden, csrf_node(), *self._method_nodes(flow))),
             active=IDENTIFIER_FIRST,
             transient_payload=asked.transient_payload or {},
         )
+
+    def _identifier_alone(self, flow: Flow) -> Node:
+        """The field of the first of two forms; the contract has it offer passkeys whatever methods come after it."""
+        return identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST, autocomplete="username webauthn")
 
     async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
         found = await self._identities.find_by_identifier(unit, type="password", identifier=identifier)
@@ -170,10 +174,12 @@ class Login:
         return [node for method in self._methods.values() for node in method.login_nodes(view)]
 
 
-def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default") -> Node:
+def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", autocomplete: str | None = None) -> Node:
     """The field for the login name, labelled by the schema where it has just one."""
     label = schemas.require(flow.schema_id).identifier_label()
-    return input_node("identifier", "text", group=group, value="", required=True, label=label)
+    return input_node(
+        "identifier", "text", group=group, value="", required=True, autocomplete=autocomplete, label=label
+    )
 
 
 def _identifier_of(identity: Identity) -> str:

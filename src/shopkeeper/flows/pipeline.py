@@ -217,7 +217,8 @@ class Pipeline:
 
     def _with_mistakes(self, flow: Flow, rejected: Rejected) -> Flow:
         nodes = [_told(node, rejected.fields) for node in _with_places(flow.nodes, rejected.fields)]
-        return replace(flow, nodes=tuple(nodes), messages=rejected.general, updated_at=self._clock.now())
+        now = self._clock.now()
+        return replace(flow, nodes=tuple(nodes), messages=rejected.general, transient_payload=None, updated_at=now)
 
     def _keep(self, unit: Unit, flow: Flow) -> None:
         unit.always(store.keeping(flow))

@@ -4,13 +4,12 @@ Registering is one transaction: the identity with its credential, its session wh
 welcomes them. A taken address is told apart only where the answer gives it away anyhow: where registering signs in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from shopkeeper import crypto
-from shopkeeper.clock import Clock
-from shopkeeper.credentials.method import Draft, FieldError, NewCredential, RegistrationMethod, Rejected
+from shopkeeper.credentials.method import Draft, FieldError, RegistrationMethod, Rejected
 from shopkeeper.errors import Conflict, FlowDisabled, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
 from shopkeeper.flows.hooks import AfterSignIn
@@ -18,9 +17,10 @@ from shopkeeper.flows.login import SIGNED_IN, Starting
 from shopkeeper.flows.pipeline import Advanced, KindSettings, ShowForm, filled
 from shopkeeper.identity.draft import NewIdentity
 from shopkeeper.identity.schema import Schema, Schemas
-from shopkeeper.identity.values import Aal, Client, Identity, State
+from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.identity.violations import Violation
 from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Attempt
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 
@@ -32,6 +32,8 @@ class Creating(Protocol):
 
     async def create(self, unit: Unit, new: NewIdentity, *, actor: str = "system") -> Identity: ...
 
+    async def pretend(self, unit: Unit, new: NewIdentity) -> Identity: ...
+
     async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the field's own word
         ...
 
@@ -39,7 +41,11 @@ class Creating(Protocol):
 class Budget(Protocol):
     """The throttle of registrations."""
 
-    async def spend(self, *, ip: str) -> None: ...
+    async def check(self, subject: str, *, ip: str) -> Attempt: ...
+
+    async def failed(self, subject: str, *, ip: str) -> None: ...
+
+    async def release(self, attempt: Attempt) -> None: ...
 
 
 class Post(Protocol):
@@ -68,6 +74,13 @@ class RegistrationSettings(KindSettings):
         return bool((self.signs_in or {}).get(method))
 
 
+class Taken(Rejected):
+    """Somebody has registered with this identifier before."""
+
+    def __init__(self) -> None:
+        super().__init__(message(4000007), filled=False)
+
+
 class Registrar:
     """Registers somebody, whichever door they came through."""
 
@@ -80,7 +93,6 @@ class Registrar:
         identities: Creating,
         throttle: Budget,
         courier: Post,
-        clock: Clock,
     ) -> None:
         self._settings = settings
         self.methods = {method.name: method for method in methods}
@@ -88,7 +100,6 @@ class Registrar:
         self._identities = identities
         self._throttle = throttle
         self._courier = courier
-        self._clock = clock
 
     async def register(
         self,
@@ -111,13 +122,29 @@ class Registrar:
         self._require_whole(schema, traits, method, submitted)
         if method is None:
             raise Rejected(message(4010003))
-        await self._throttle.spend(ip=client.ip)
         draft = Draft(schema.id, traits, schema.extract(traits).identifiers, client)
-        credential = await method.enrol(draft, submitted)
-        owner = await self._owner(unit, draft)
-        if owner is not None:
-            return await self._taken(unit, owner, draft, method.name), method.name
-        return await self._create(unit, draft, credential), method.name
+        async with self._counted(draft):
+            credential = await method.enrol(draft, submitted)
+            new = NewIdentity(schema_id=schema.id, traits=traits, credentials=(credential,))
+            owner = await self._owner(unit, draft)
+            if owner is not None:
+                return await self._taken(unit, owner, new, method.name), method.name
+            return await self._create(unit, new), method.name
+
+    @asynccontextmanager
+    async def _counted(self, draft: Draft) -> AsyncIterator[None]:
+        """Counts the attempt for the address, and for an identifier that was taken: a guess at who is here."""
+        subject = next((identifier for known in draft.identifiers.values() for identifier in known), "")
+        attempt = await self._throttle.check(subject, ip=draft.client.ip)
+        try:
+            yield
+        except Taken:
+            await self._throttle.failed(subject, ip=draft.client.ip)
+            raise
+        except BaseException:  # a mistake in the form, or too busy: no verdict, so the attempt is given back
+            await self._throttle.release(attempt)
+            raise
+        await self._throttle.release(attempt)
 
     def _require_whole(
         self, schema: Schema, traits: Mapping[str, Any], method: RegistrationMethod | None, submitted: Mapping[str, Any]
@@ -134,40 +161,22 @@ class Registrar:
                     return owner
         return None
 
-    async def _taken(self, unit: Unit, owner: Identity, draft: Draft, method: str) -> Identity:
+    async def _taken(self, unit: Unit, owner: Identity, new: NewIdentity, method: str) -> Identity:
         if self._settings.starts_session(method) or not self._settings.mitigate_enumeration:
-            raise Rejected(message(4000007), filled=False)
-        pretended = self._pretend(draft)
+            raise Taken
+        pretended = await self._identities.pretend(unit, new)
         if owner.email:
             await self._courier.queue(unit, template="sign_up_attempt", recipient=owner.email, context={})
         return pretended
 
-    async def _create(self, unit: Unit, draft: Draft, credential: NewCredential) -> Identity:
-        new = NewIdentity(schema_id=draft.schema_id, traits=draft.traits, credentials=(credential,))
+    async def _create(self, unit: Unit, new: NewIdentity) -> Identity:
         try:
             identity = await self._identities.create(unit, new, actor="self")
         except Conflict as taken:
-            raise Rejected(message(4000007), filled=False) from taken
+            raise Taken from taken
         if identity.email:
             await self._courier.queue(unit, template="welcome", recipient=identity.email, context=_names(identity))
         return identity
-
-    def _pretend(self, draft: Draft) -> Identity:
-        now = self._clock.now()
-        return Identity(
-            id=crypto.new_id(),
-            schema_id=draft.schema_id,
-            state=State.ACTIVE,
-            state_changed_at=now,
-            traits=draft.traits,
-            metadata_public=None,
-            metadata_admin=None,
-            external_id=None,
-            verifiable_addresses=(),
-            recovery_addresses=(),
-            created_at=now,
-            updated_at=now,
-        )
 
 
 class Registration:

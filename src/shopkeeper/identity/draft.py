@@ -78,6 +78,25 @@ class NewIdentity:
     id: UUID | None = None
 
 
+def incognito(identity: Identity) -> Identity:
+    """The same identity with identifiers and addresses that nobody has."""
+    unheard_of = identity.id.hex
+
+    def disguised(credential: Credential) -> Credential:
+        return replace(credential, identifiers=tuple(f"{unheard_of}-{n}" for n, _ in enumerate(credential.identifiers)))
+
+    return replace(
+        identity,
+        credentials={type_: disguised(credential) for type_, credential in identity.credentials.items()},
+        verifiable_addresses=tuple(
+            replace(address, value=f"{unheard_of}-{n}") for n, address in enumerate(identity.verifiable_addresses)
+        ),
+        recovery_addresses=tuple(
+            replace(address, value=f"{unheard_of}-{n}") for n, address in enumerate(identity.recovery_addresses)
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Drafting:
     """Makes one identity at one moment; `before` is what it was until now.

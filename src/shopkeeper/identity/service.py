@@ -13,7 +13,7 @@ from shopkeeper.crypto import new_id
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import store
 from shopkeeper.identity.document import patched
-from shopkeeper.identity.draft import WRITTEN_VERSIONS, Drafting, NewIdentity
+from shopkeeper.identity.draft import WRITTEN_VERSIONS, Drafting, NewIdentity, incognito
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.storable import unstorable
@@ -94,6 +94,15 @@ class Identities:
             client_ip=client_ip,
             details={"schema_id": identity.schema_id},
         )
+        return identity
+
+    async def pretend(self, unit: Unit, new: NewIdentity) -> Identity:
+        """An identity that looks as if it had been made, and was not: for answers that may not tell that an identifier
+        is taken. It costs the work of making one, so that time does not tell it either. Raises like `create`.
+        """
+        identity = self._drafted(new, before=None)
+        await store.insert_identity(unit, incognito(identity))
+        await store.delete_identity(unit, identity.id)
         return identity
 
     async def get(self, unit: Unit, identity_id: UUID, *, credentials: bool = False) -> Identity | None:

@@ -16,6 +16,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+CONNECT_TIMEOUT = 5.0
+"""Seconds to wait for a PostgreSQL server that swallows packets; the driver would wait a minute."""
+
 AfterCommit = Callable[[], Awaitable[None]]
 
 _PRAGMAS = (
@@ -120,6 +123,8 @@ class Database:
         self.url = make_url(url)
         self.kind = self.url.get_backend_name()
         arguments = dict(connect_args or {})
+        if self.kind == "postgresql":
+            arguments.setdefault("timeout", CONNECT_TIMEOUT)
         writers = 1 if self.kind == "sqlite" else pool_size
         self._reads = create_async_engine(
             self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", connect_args=arguments

@@ -10,9 +10,7 @@ from tests.doors.graphql.shop import Client, Stand, opened
 
 
 @pytest.fixture
-async def stand(
-    dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stand]:
+async def stand(dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
     """The shop on either database."""
     monkeypatch.chdir(tmp_path)
     async with opened(dsn, tmp_path, clock) as stand:

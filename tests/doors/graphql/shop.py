@@ -1,13 +1,14 @@
 """The smallest shop around the GraphQL door: the real rooms, `/signin`, and clients that shop in it."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import yaml
+from sqlalchemy import event
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -31,21 +32,12 @@ PASSWORD = "a-long-walk-to-the-orchard"
 CONFIGURATION: dict[str, Any] = {
     "serve": {"public": {"base_url": f"{BASE_URL}/"}},
     "secrets": {"default": ["a secret that is long enough for tests"]},
+    "selfservice": {"methods": {"password": {"config": {"haveibeenpwned_enabled": False}}}},
     "stores": [
         {"id": "kettle", "currency": "EUR", "locale": "en"},
         {"id": "pence", "currency": "GBP", "locale": "en-GB"},
     ],
 }
-
-
-@dataclass
-class Reading:
-    """Counts the queries that go to the database."""
-
-    statements: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.statements)
 
 
 @dataclass(frozen=True)
@@ -143,14 +135,30 @@ async def opened(
         database=ground.database, visit=shop.visit, visitors=visitors, cookies=build_cookie_policy(ground), clock=clock
     )
     app = Starlette(routes=[Route("/graphql", endpoint=graphql), *signin.routes()])
-    await _stock(ground.database)
     try:
+        await _stock(ground.database)
         yield Stand(ground, people, shop, graphql, app)
     finally:
         await ground.outgoing.close()
         await ground.cache.close()
         await ground.database.close()
         people.hasher.close()
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """Every statement that goes to the database meanwhile."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    engines = (database._reads.sync_engine, database._writes.sync_engine)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 async def _stock(database: Database) -> None:
@@ -169,3 +177,41 @@ mutation SignUp($input: CustomerSignUpInput!) {
   }
 }
 """
+
+CART = """
+fragment InCart on Cart {
+  id active state totalQuantity revision
+  totalPurchasePrice { moneyAmounts { amount centAmount currency displayValue } }
+  entries { id quantity purchasePrice { moneyAmounts { centAmount } } items { itemId { id code } displayName } }
+}
+"""
+
+GET_CART = "query Cart($id: String) { getCart(id: $id) { ...InCart } }" + CART
+
+ADD = (
+    "mutation Add($input: AddToCartInput!) { addToCart(addToCartInput: $input) { code success cart { ...InCart } } }"
+    + CART
+)
+
+UPDATE = (
+    "mutation Update($input: UpdateCartInput!) { updateCart(updateCartInput: $input) { cart { ...InCart } } }" + CART
+)
+
+REMOVE = (
+    "mutation Remove($input: RemoveFromCartInput!)"
+    " { removeFromCart(removeFromCartInput: $input) { cart { ...InCart } } }" + CART
+)
+
+ORDER = """
+fragment InOrder on Order {
+  id orderNumber draft status creationDate email
+  totalAmount { centAmount currency }
+  orderItems { id code displayName quantity totalPrice { moneyAmounts { centAmount } } item { itemId { id } } }
+}
+"""
+
+CHECK_OUT = "mutation CheckOut($cart: String!) { checkOut(cartId: $cart) { code order { ...InOrder } } }" + ORDER
+PLACE = "mutation Place($order: String!) { placeOrder(id: $order) { code order { ...InOrder } } }" + ORDER
+ORDERS = "query Orders { findOrders { total count orders { ...InOrder } } }" + ORDER
+GET_ORDER = "query Order($id: String!) { getOrderById(id: $id) { ...InOrder } }" + ORDER
+ME = "query CurrentCustomer { getCurrentCustomer { id email firstName } }"

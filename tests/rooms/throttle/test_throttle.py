@@ -244,15 +244,6 @@ class TestAddresses:
         await self.spend(brake, ip=one)
         await brake.check(ADA, ip=other)
 
-    async def test_what_is_neither_right_nor_wrong_spends_the_same_budget_and_marks_no_pair(
-        self, brake: Throttle
-    ) -> None:
-        for _ in range(4):
-            await brake.spend(ip=HOME)
-        with pytest.raises(TooManyRequests):
-            await brake.spend(ip=HOME)
-        assert await wait_asked(brake) > 1
-
     async def test_a_pair_is_blocked_for_the_whole_network(self, cache: Cache, clock: StoppedClock) -> None:
         brake = throttle(cache, clock)
         await fail(brake, 3, ip="2001:db8:1:2::1")

@@ -88,10 +88,7 @@ def _priced() -> ColumnElement[bool]:
 
 
 def _of_product() -> ColumnElement[bool]:
-    """A product's prices in the shopper's currency."""
-    return and_(
-        prices.c.store == products.c.store, prices.c.product_id == products.c.id, prices.c.currency == _CURRENCY
-    )
+    return and_(variants.c.store == products.c.store, variants.c.product_id == products.c.id)
 
 
 def _sold() -> Select[Any]:
@@ -105,13 +102,14 @@ def _sold() -> Select[Any]:
         products.c.picture_alt,
         products.c.attributes,
     )
-    priced = exists().select_from(prices).where(_of_product())
+    priced = exists().select_from(variants.join(prices, _priced())).where(_of_product())
     return select(*shown).where(products.c.store == _STORE, priced)
 
 
 def _cheapest() -> ColumnElement[int]:
     """The price of a product's cheapest variant."""
-    return select(func.min(prices.c.amount)).where(_of_product()).scalar_subquery()
+    lowest = select(func.min(prices.c.amount)).select_from(variants.join(prices, _priced()))
+    return lowest.where(_of_product()).scalar_subquery()
 
 
 Order = tuple[ColumnElement[Any], ...]

@@ -34,7 +34,7 @@ async def load(unit: Unit, *, store: str, catalogue: Catalogue) -> None:
     await unit.write(delete(product_categories).where(shelf.store == store, shelf.product_id.in_(loaded)))
     await _insert(unit, product_categories, _shelves(store, catalogue))
     if unit.dialect == "postgresql":
-        # Until its own housekeeping comes round, PostgreSQL plans for the empty tables it last saw, and searches for ages.
+        # Until its own housekeeping comes round, PostgreSQL plans for the empty tables it last saw: seconds for a page.
         await unit.write(text("ANALYZE shop_products, shop_product_categories, shop_variants, shop_prices"))
 
 
@@ -113,7 +113,6 @@ def _prices(store: str, catalogue: Catalogue) -> Iterator[dict[str, Any]]:
                     "store": store,
                     "variant_id": variant.sku,
                     "currency": currency,
-                    "product_id": product.id,
                     "amount": _minor(amount),
                     "list_amount": _minor(_list_price(variant).get(currency, amount)),
                 }

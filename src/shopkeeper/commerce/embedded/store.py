@@ -111,13 +111,10 @@ prices = Table(
     Column("store", Key, primary_key=True),
     Column("variant_id", Key, primary_key=True),
     Column("currency", String(3), primary_key=True),
-    # The variant's product, once more: whether a product has a price is asked for every product of every page.
-    Column("product_id", Key, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("list_amount", BigInteger, nullable=False),
     ForeignKeyConstraint(["store", "variant_id"], [variants.c.store, variants.c.id], ondelete="CASCADE"),
     CheckConstraint("amount >= 0", name="amount"),
-    Index(None, "store", "product_id", "currency"),
 )
 
 # -- carts -------------------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ function welcome(dialog, lost, sentence) {
 /** Tells line by line what could not be taken over. Nothing is dropped in silence. */
 function report(lines) {
   const piece = fill("t-report");
-  list(piece, "lines").append(...lines.map((line) => fill("t-reported", { name: line.name, what: say(line.change, line) })));
+  list(piece, "lines").append(...lines.map((line) => fill("t-reported", { name: line.name, what: fate(line) })));
   const news = document.getElementById("news");
   act(piece, "dismiss", () => {
     news.replaceChildren();
@@ -160,6 +160,11 @@ function report(lines) {
   });
   news.replaceChildren(piece);
   document.getElementById("report-title").focus();
+}
+
+function fate(line) {
+  // Sold out, but some were in the customer's own cart already: those are still there.
+  return say(line.change === "out_of_stock" && line.after > 0 ? "limited_by_stock" : line.change, line);
 }
 
 export async function goodbye() {

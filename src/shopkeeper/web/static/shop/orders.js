@@ -41,6 +41,7 @@ async function place(order) {
   try {
     const { placeOrder } = await askAsCustomer(PLACE, { id: order.id });
     setCart(null);
+    document.getElementById("news").replaceChildren();
     location.hash = `#/thanks/${encodeURIComponent(placeOrder.order.orderNumber)}`;
   } catch (error) {
     await notPlaced(error);
