@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import psutil
 
 from bench.load import CONNECTIONS, Figures, Request, send
 from bench.outcome import Row, Target, Unmeasured, middle, ratio
 from bench.run import CUSTOMERS, Run
-from bench.servers import bare
+from bench.servers import Running, bare
 from bench.shop import CART, CUSTOMER, JSON, PAGE, Shop, answer_to, bearer
 
 Expected = Callable[[Any], bool]
@@ -71,24 +74,46 @@ def _require(shop: Shop, query: str, token: str, expected: Expected) -> None:
 
 
 def _against_bare(run: Run, what: str, request: Request, *, target: float) -> Row:
-    size = len(answer_to(run.shop.server.url, request))
+    server, size = run.shop.server, len(answer_to(run.shop.server.url, request))
     plain = Request("/", request.method, request.headers, request.body)
     with bare(size, folder=run.folder) as yardstick:
-        pairs = _in_turn(run, what, (yardstick.url, plain), (run.shop.server.url, request))
-    theirs, ours = [one.per_second for one, _ in pairs], [one.per_second for _, one in pairs]
-    slowest = middle([one.p99 for _, one in pairs])
-    context = f"{middle(ours):,.0f}/s against {middle(theirs):,.0f}/s, {size:,} bytes; p99 {slowest:.1f} ms"
-    return Row(what, ratio(ours, theirs), "× bare", context, Target(least=target, unit="× bare"))
+        windows = _in_turn(run, what, (yardstick, plain), (server, request))
+    theirs, ours = zip(*windows, strict=True)
+    rates = [[one.figures.per_second for one in each] for each in (ours, theirs)]
+    work = [middle([one.work for one in each]) for each in (ours, theirs)]
+    slowest = middle([one.figures.p99 for one in ours])
+    context = (
+        f"{middle(rates[0]):,.0f}/s against {middle(rates[1]):,.0f}/s, {work[0]:,.0f} µs of CPU against {work[1]:,.0f}; "
+        f"{size:,} bytes; p99 {slowest:.1f} ms"
+    )
+    return Row(what, ratio(*rates), "× bare", context, Target(least=target, unit="× bare"))
 
 
-def _in_turn(run: Run, what: str, *asked: tuple[str, Request]) -> list[tuple[Figures, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What came of one window, and the microseconds of work that the server put into each answer."""
+
+    figures: Figures
+    work: float
+
+
+def _in_turn(run: Run, what: str, *asked: tuple[Running, Request]) -> list[tuple[_Window, ...]]:
     """Windows of each in turn, after a second of each that does not count."""
     run.tell(f"{what}: warming up")
-    for url, request in asked:
-        send(url, request, seconds=1)
+    for server, request in asked:
+        send(server.url, request, seconds=1)
     windows = []
     for number in range(run.options.rounds):
         run.tell(f"{what}: window {number + 1} of {run.options.rounds}, {CONNECTIONS} connections")
-        windows.append(tuple(send(url, request, seconds=run.options.seconds) for url, request in asked))
+        windows.append(tuple(_window(run, server, request) for server, request in asked))
         run.shop.server.forget_log()
     return windows
+
+
+def _window(run: Run, server: Running, request: Request) -> _Window:
+    process = psutil.Process(server.pid)
+    before = process.cpu_times()
+    figures = send(server.url, request, seconds=run.options.seconds)
+    after = process.cpu_times()
+    worked = after.user - before.user + after.system - before.system
+    return _Window(figures, worked / (figures.per_second * run.options.seconds) * 1e6)

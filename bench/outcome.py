@@ -47,6 +47,8 @@ class Row:
     @property
     def shown(self) -> str:
         """The figure as it is printed: never rounded up to its target."""
+        if isinstance(self.figure, int):
+            return f"{self.figure:,} {self.unit}"
         digits = 3 if self.figure < 0.1 else 2 if self.figure < 10 else 1 if self.figure < 100 else 0
         return f"{self.figure:,.{digits}f} {self.unit}"
 

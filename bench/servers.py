@@ -103,7 +103,9 @@ def _secret(folder: Path, name: str) -> str:
 def _running(
     command: Sequence[str], url: str, *, admin: tuple[str, str], ready: str, environ: Mapping[str, str], log: Path
 ) -> Iterator[Running]:
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ
+    }
     begun = time.monotonic()
     with log.open("ab") as written:
         process = subprocess.Popen(

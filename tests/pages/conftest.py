@@ -19,6 +19,8 @@ from tests.pages.reading import Element, read
 
 ADDRESS = "http://shop.test"
 PASSWORD = "a kettle on the plum shelf"
+# How a browser marks what a script of our own page sends.
+OWN_SCRIPT = {"Sec-Fetch-Site": "same-origin", "Accept": "application/json"}
 CSRF_COOKIE = "csrf_token_"
 
 
@@ -31,7 +33,7 @@ class Browser(httpx2.AsyncClient):
         assert answer.status_code == 200, answer.text
         return read(answer.text)
 
-    async def send(self, form: Element, typed: Mapping[str, str], *, button: str | None = None) -> Element:
+    async def submit(self, form: Element, typed: Mapping[str, str], *, button: str | None = None) -> Element:
         """The page that a form leads to."""
         answer = await self.post_form(form, typed, button=button)
         assert answer.status_code == 200, answer.text
@@ -43,17 +45,30 @@ class Browser(httpx2.AsyncClient):
         fields = {**form.fields(), **typed, **pressed}
         return await self.post(form["action"], data=fields, follow_redirects=True)
 
-    async def register(self, email: str, *, query: str = "", first_name: str = "Ana") -> None:
-        """An account, by the pages, in two steps."""
+    async def register(self, email: str, *, query: str = "", first_name: str = "Ana") -> Element:
+        """An account, by the pages, in two steps; the page it leads to. Whoever registers is signed in."""
         profile = await self.see(f"/self-service/registration/browser{query}")
         typed = {"traits.email": email, "traits.name.first": first_name}
-        password = await self.send(profile.one("form"), typed, button="Sign up")
-        await self.send(password.one("form"), {"password": PASSWORD}, button="Sign up")
+        password = await self.submit(profile.one("form"), typed, button="Sign up")
+        return await self.submit(password.one("form"), {"password": PASSWORD}, button="Sign up")
 
     async def sign_in(self, email: str, *, query: str = "") -> Element:
         """The page one comes to after signing in."""
         page = await self.see(f"/self-service/login/browser{query}")
-        return await self.send(page.one("form"), {"identifier": email, "password": PASSWORD})
+        return await self.submit(page.one("form"), {"identifier": email, "password": PASSWORD})
+
+    async def sign_in_by_script(self, email: str | None = None) -> None:
+        """What the storefront's script does: an anonymous visit, or with credentials a customer's."""
+        credentials = {"username": email, "password": PASSWORD} if email else {}
+        answer = await self.post("/signin", json=credentials, headers=OWN_SCRIPT)
+        assert answer.status_code == 200, answer.text
+
+    async def ask(self, query: str, **variables: Any) -> Any:
+        """What the storefront's script asks for."""
+        body = {"query": query, "variables": variables}
+        answer = await self.post("/graphql", json=body, headers=OWN_SCRIPT)
+        assert "errors" not in answer.json(), answer.text
+        return answer.json()["data"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,10 @@ def _config(dsn: str) -> dict[str, Any]:
     return {
         "dsn": dsn,
         "serve": {"public": {"base_url": f"{ADDRESS}/"}},
-        "selfservice": {"methods": {"password": {"config": {"haveibeenpwned_enabled": False}}}},
+        "selfservice": {
+            "methods": {"password": {"config": {"haveibeenpwned_enabled": False}}},
+            "flows": {"registration": {"after": {"password": {"hooks": [{"hook": "session"}]}}}},
+        },
         "secrets": {"default": ["a secret for the tests of pages"], "cipher": ["0123456789abcdef0123456789abcdef"]},
         "hashers": {"argon2": {"memory": "8KB", "iterations": 1}},
     }

@@ -1,14 +1,14 @@
 """The pages of login and registration: whoever comes gets a form that is theirs, and gets on by it."""
 
-from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.pages.conftest import ADDRESS, CSRF_COOKIE, PASSWORD, Visited, Visiting
+from tests.pages.conftest import ADDRESS, CSRF_COOKIE, Visited, Visiting
 from tests.pages.reading import read
 
 KINDS = pytest.mark.parametrize("kind", ["login", "registration"])
+BELOW_A_PATH = {"public": {"base_url": "https://example.org/shop/"}}
 NOBODYS = "01890000-0000-7000-8000-000000000000"
 
 
@@ -33,7 +33,7 @@ class TestComing:
     async def test_a_flow_that_has_run_out_gives_way_to_a_fresh_one(self, shop: Visited, kind: str) -> None:
         browser = shop.browser()
         old = (await browser.see(f"/self-service/{kind}/browser?return_to={ADDRESS}/x")).one("form")["action"]
-        shop.clock.advance(timedelta(hours=2))
+        shop.clock.advance(hours=2)
         answer = await browser.get(f"/{kind}?{urlsplit(old).query}", follow_redirects=True)
         fresh = read(answer.text).one("form")["action"]
         assert fresh != old
@@ -67,27 +67,26 @@ class TestComing:
         assert native["id"] not in page.one("form")["action"]
 
     async def test_whoever_is_signed_in_is_sent_on(self, shop: Visited) -> None:
+        await shop.browser().register("ana@example.com")
         browser = shop.browser()
-        await browser.register("ana@example.com")
         page = await browser.see(f"/self-service/login/browser?return_to={ADDRESS}/signed-out")
         flow = urlsplit(page.one("form")["action"]).query
-        other = await browser.see("/self-service/login/browser")
-        await browser.send(other.one("form"), {"identifier": "ana@example.com", "password": PASSWORD})
+        await browser.sign_in_by_script("ana@example.com")
         answer = await browser.get(f"/login?{flow}")
         assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/signed-out")
 
 
 class TestTheWayThrough:
     async def test_register_in_two_steps_then_sign_in(self, either_shop: Visited) -> None:
-        browser = either_shop.browser()
-        await browser.register("ana@example.com")
-        page = await browser.sign_in("ana@example.com")
-        assert page.one("h1").text == "Your account"
+        registered = await either_shop.browser().register("ana@example.com")
+        assert registered.one("h1").text == "Your account"
+        signed_in = await either_shop.browser().sign_in("ana@example.com", query=f"?return_to={ADDRESS}/signed-out")
+        assert signed_in.one("h1").text == "You are signed in"
 
     async def test_a_wrong_password_is_told_above_the_form_which_keeps_what_was_typed(self, shop: Visited) -> None:
         browser = shop.browser()
         form = (await browser.see("/self-service/login/browser")).one("form")
-        page = await browser.send(form, {"identifier": "ana@example.com", "password": "not hers"})
+        page = await browser.submit(form, {"identifier": "ana@example.com", "password": "not hers"})
         assert (
             page.one("p", role="alert").text == "The account or the password is not right. Please check both for slips."
         )
@@ -99,7 +98,7 @@ class TestTheWayThrough:
     async def test_a_mistake_in_a_field_stands_at_the_field(self, shop: Visited) -> None:
         browser = shop.browser()
         form = (await browser.see("/self-service/registration/browser")).one("form")
-        page = await browser.send(form, {"traits.email": "nonsense"}, button="Sign up")
+        page = await browser.submit(form, {"traits.email": "nonsense"}, button="Sign up")
         field = page.one("input", name="traits.email")
         assert field["aria-invalid"] == "true"
         assert field.has("autofocus")
@@ -113,7 +112,7 @@ class TestTheWayThrough:
     async def test_a_form_without_its_token_is_refused_kindly(self, shop: Visited) -> None:
         browser = shop.browser()
         form = (await browser.see("/self-service/login/browser")).one("form")
-        page = await browser.send(form, {"identifier": "a", "password": "b", "csrf_token": "forged"})
+        page = await browser.submit(form, {"identifier": "a", "password": "b", "csrf_token": "forged"})
         assert page.one("h1").text == "That could not be let through"
         assert "403 security_csrf_violation" in page.one("main").text
 
@@ -127,7 +126,7 @@ class TestTheWayThrough:
 
     async def test_a_guest_is_told_that_the_cart_stays(self, shop: Visited) -> None:
         browser = shop.browser()
-        await browser.post("/signin", json={}, headers={"Sec-Fetch-Site": "same-origin"})
+        await browser.sign_in_by_script()
         page = await browser.see("/self-service/login/browser")
         assert page.one("p", class_="hint").text == "What you have put in your cart stays in it."
 
@@ -135,11 +134,9 @@ class TestTheWayThrough:
 class TestBelowAPath:
     """Behind an ingress that strips a prefix, every address of a page has it."""
 
-    BASE = {"serve": {"public": {"base_url": "https://example.org/shop/"}}}
-
     @pytest.mark.parametrize("path", ["/", "/self-service/login/browser", "/signed-out", "/error", "/inbox"])
     async def test_every_link_has_the_prefix(self, visiting: Visiting, sqlite_dsn: str, path: str) -> None:
-        async with visiting(sqlite_dsn, with_demo=True, **self.BASE) as visited:
+        async with visiting(sqlite_dsn, with_demo=True, serve=BELOW_A_PATH) as visited:
             browser = visited.browser(host="https://example.org")
             answer = await browser.get(path)
             while answer.status_code == 303:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.credentials.imports import Imports
-from shopkeeper.errors import BadRequest, Conflict, InvalidInput, MalformedBody, NotFound, Refusal
+from shopkeeper.errors import BadRequest, Conflict, InvalidInput, MalformedBody, NotFound, Refusal, UnknownField
 from shopkeeper.http.answering import empty_answer, error_object, json_answer
 from shopkeeper.http.paging import PageTokens, link, page_size
 from shopkeeper.http.reading import parse_json, read_body
@@ -307,7 +307,7 @@ def refused_body(invalid: msgspec.ValidationError) -> BadRequest:
     """The refusal of a body that is JSON but not what is asked for; for an unknown field the message says it."""
     sentence = str(invalid)
     if "unknown field" in sentence:
-        return BadRequest(message=f"The body has a field that is not known here: {sentence}")
+        return UnknownField(message=f"The body has a field that is not known here: {sentence}")
     return InvalidInput(f"The body is not what is expected: {sentence}")
 
 

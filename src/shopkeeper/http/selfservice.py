@@ -19,7 +19,7 @@ from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Done, FlowInvalid, Pipeline
-from shopkeeper.http.answering import empty_answer, error_object, json_answer, redirect
+from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.reading import parse_fields, prefers_json, read_body
 from shopkeeper.http.shapes import Shapes, moment
@@ -187,7 +187,7 @@ class SelfService:
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool) -> Response:
         if as_json:
-            return json_answer(self._flow_for(flow, caller), status=400)
+            return json_answer(self._flow_for(flow, caller), FlowInvalid.status, {ERROR_HEADER: FlowInvalid.code})
         return redirect(self._ui(flow), status=self._presentations[flow.kind].invalid_status)
 
     def _finish(self, done: Done, *, as_json: bool) -> Response:

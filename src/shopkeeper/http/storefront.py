@@ -167,7 +167,7 @@ def _access_shape(access: Access) -> dict[str, Any]:
         "authorization": access.token,
         "expiresAt": moment(access.expires_at),
         "customer": {
-            "id": customer.id,
+            "id": customer.identity_id,
             "email": customer.email,
             "firstName": customer.first_name,
             "lastName": customer.last_name,

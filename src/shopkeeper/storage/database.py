@@ -5,6 +5,7 @@ held while a password is hashed or another server is asked. The first write (or 
 that follows runs inside it. Returning commits, raising rolls back.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ CONNECT_TIMEOUT = 5.0
 AfterCommit = Callable[[], Awaitable[None]]
 
 _PRAGMAS = (
-    "busy_timeout=10000",
+    "busy_timeout=30000",
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
@@ -30,10 +31,45 @@ _PRAGMAS = (
 )
 
 
+class Lane:
+    """An engine and a fair queue for its connections, first come, first served.
+
+    SQLAlchemy's own queue lets whoever runs take the next connection, so that one busy task can starve all others.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, size: int) -> None:
+        self.engine = engine
+        self._turns = asyncio.Semaphore(size)
+
+    async def take(self) -> AsyncConnection:
+        """A connection, once it is our turn; to be given back."""
+        await self._turns.acquire()
+        try:
+            return await self.engine.connect()
+        except BaseException:
+            self._turns.release()
+            raise
+
+    async def give_back(self, connection: AsyncConnection) -> None:
+        try:
+            await connection.close()
+        finally:
+            self._turns.release()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for as long as the context lasts."""
+        connection = await self.take()
+        try:
+            yield connection
+        finally:
+            await self.give_back(connection)
+
+
 class Unit:
     """One unit of work. Rooms read and write through it; only the door that opened it ends it."""
 
-    def __init__(self, reads: AsyncEngine, writes: AsyncEngine) -> None:
+    def __init__(self, reads: Lane, writes: Lane) -> None:
         self._reads, self._writes = reads, writes
         self._open: AsyncConnection | None = None
         self._after_commit: list[AfterCommit] = []
@@ -42,7 +78,7 @@ class Unit:
     @property
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
-        return self._writes.dialect.name
+        return self._writes.engine.dialect.name
 
     async def all(self, query: Executable) -> Sequence[Row[Any]]:
         """Every row of a query."""
@@ -68,7 +104,7 @@ class Unit:
     async def begin(self) -> None:
         """Opens the transaction now: what is read from here on stays true until the end, given row locks."""
         if self._open is None:
-            self._open = await self._writes.connect()
+            self._open = await self._writes.take()
             await self._open.begin()
 
     def after_commit(self, action: AfterCommit) -> None:
@@ -82,7 +118,7 @@ class Unit:
     async def _read(self, query: Executable) -> CursorResult[Any]:
         if self._open is not None:
             return await self._open.execute(query)
-        async with self._reads.connect() as connection:
+        async with self._reads.connection() as connection:
             return await connection.execute(query)
 
     async def _commit(self) -> None:
@@ -90,8 +126,7 @@ class Unit:
             await self.write(statement)
         if self._open is not None:
             await self._open.commit()
-            await self._open.close()
-            self._open = None
+            await self._close()
 
     async def _announce(self) -> None:
         for action in self._after_commit:
@@ -102,12 +137,16 @@ class Unit:
             try:
                 await self._open.rollback()
             finally:
-                await self._open.close()
-                self._open = None
+                await self._close()
         if self._always:
-            async with self._writes.begin() as connection:
+            async with self._writes.connection() as connection, connection.begin():
                 for statement in self._always:
                     await connection.execute(statement)
+
+    async def _close(self) -> None:
+        connection, self._open = self._open, None
+        if connection is not None:
+            await self._writes.give_back(connection)
 
 
 class Database:
@@ -126,12 +165,13 @@ class Database:
         if self.kind == "postgresql":
             arguments.setdefault("timeout", CONNECT_TIMEOUT)
         writers = 1 if self.kind == "sqlite" else pool_size
-        self._reads = create_async_engine(
-            self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", connect_args=arguments
-        )
-        self._writes = create_async_engine(self.url, pool_size=writers, max_overflow=0, connect_args=arguments)
+        # A unit ends what it begins, so the pool has nothing to undo when a connection comes back.
+        shared: dict[str, Any] = {"max_overflow": 0, "connect_args": arguments, "pool_reset_on_return": None}
+        reads = create_async_engine(self.url, pool_size=pool_size, isolation_level="AUTOCOMMIT", **shared)
+        writes = create_async_engine(self.url, pool_size=writers, **shared)
+        self._reads, self._writes = Lane(reads, size=pool_size), Lane(writes, size=writers)
         if self.kind == "sqlite":
-            _prepare_sqlite(self._reads, self._writes)
+            _prepare_sqlite(reads, writes)
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Unit]:
@@ -152,18 +192,18 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A bare transaction, for migrations and bulk loading."""
-        async with self._writes.begin() as connection:
+        async with self._writes.connection() as connection, connection.begin():
             yield connection
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database does not answer."""
-        async with self._reads.connect() as connection:
+        async with self._reads.connection() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         """Gives every connection back."""
-        await self._reads.dispose()
-        await self._writes.dispose()
+        await self._reads.engine.dispose()
+        await self._writes.engine.dispose()
 
 
 def broken_constraint(error: IntegrityError) -> str:

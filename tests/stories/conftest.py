@@ -1,0 +1,91 @@
+"""What the stories share: places to happen in, and a way to start further servers."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.conftest import Run
+from tests.services.databases import drop_postgres, new_postgres, new_sqlite
+from tests.services.server import share
+from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+from tests.services.valkey import start_valkey
+from tests.stories.places import KINDS, STORES, Ground, Place, new_folder
+
+pytest.register_assert_rewrite("tests.stories.visitor", "tests.stories.shopping")
+
+
+class Launch(Protocol):
+    """Starts a server; the arguments are those of `start_shopkeeper`."""
+
+    def __call__(self, **wanted: Any) -> Shop: ...
+
+
+@pytest.fixture
+def launch(run: Run) -> Iterator[Launch]:
+    """Starts servers that end with the test."""
+    with ExitStack() as ending:
+        yield _launching(run, ending)
+
+
+@pytest.fixture(scope="module")
+def launch_for_module(run: Run) -> Iterator[Launch]:
+    """Starts servers that end with the module."""
+    with ExitStack() as ending:
+        yield _launching(run, ending)
+
+
+def _launching(run: Run, ending: ExitStack) -> Launch:
+    def launch(**wanted: Any) -> Shop:
+        shop = start_shopkeeper(new_folder(run.folder), owner=os.getpid(), **wanted)
+        ending.callback(shop.stop)
+        return shop
+
+    return launch
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def ground(request: pytest.FixtureRequest, run: Run) -> Iterator[Ground]:
+    """Fresh data of either kind for the module: an SQLite file, or PostgreSQL and Valkey."""
+    if request.param == "sqlite":
+        yield Ground(new_sqlite(run.folder, new_folder(run.folder)))
+        return
+    server = request.getfixturevalue("postgres_server")
+    dsn = new_postgres(run.folder, server)
+    valkey = start_valkey(owner=os.getpid())
+    yield Ground(dsn, valkey.url)
+    valkey.stop()
+    drop_postgres(server, dsn)
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def place(request: pytest.FixtureRequest, run: Run) -> Place:
+    """The run's server of either kind, with a demo shop behind two shop fronts."""
+    note = run.folder / f"story-{request.param}.ground"
+
+    def begin() -> Shop:
+        ground = _ground(request, run)
+        ground.write(note)
+        folder = new_folder(run.folder)
+        return start_shopkeeper(folder, owner=run.owner, config=STORES, demo=True, **ground.start_with())
+
+    shop = share_shopkeeper(run.folder, f"story-{request.param}", begin)
+    return Place(shop, Ground.read(note))
+
+
+def _ground(request: pytest.FixtureRequest, run: Run) -> Ground:
+    if request.param == "sqlite":
+        return Ground(new_sqlite(run.folder, new_folder(run.folder)))
+    valkey = share(run.folder, "story-valkey", lambda: start_valkey(owner=run.owner))
+    return Ground(new_postgres(run.folder, request.getfixturevalue("postgres_server")), valkey.url)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A place where no file can be made, not even by root: below a file."""
+    file = tmp_path / "a-file"
+    file.write_text("not a folder")
+    return file / "below"

@@ -1,0 +1,23 @@
+"""The mails of a shop, as its database has them: the inbox page shows the same."""
+
+from typing import Any
+
+from tests.services.server import wait_until
+from tests.stories.places import Place
+
+
+def mails_to(place: Place, address: str) -> list[dict[str, Any]]:
+    """Every mail to somebody, oldest first."""
+    rows = place.ledger.rows(
+        "SELECT template_type, status, send_count, subject FROM courier_messages"
+        f" WHERE recipient = '{address}' ORDER BY created_at"
+    )
+    return [dict(zip(("template", "status", "sends", "subject"), row, strict=True)) for row in rows]
+
+
+def wait_for_mails(place: Place, *, to: str, wanted: int) -> list[dict[str, Any]]:
+    """The mails to somebody, once so many have been sent."""
+    wait_until(
+        lambda: sum(mail["status"] == "sent" for mail in mails_to(place, to)) >= wanted, f"{wanted} mails to {to}"
+    )
+    return mails_to(place, to)

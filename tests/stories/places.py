@@ -1,0 +1,140 @@
+"""The places where the stories happen: the real server on SQLite with its own cache, and on PostgreSQL with Valkey.
+
+`shop` is shared by all processes of a run, so its stories keep to customers of their own and to goods of which there
+are plenty. Whoever wants a server of their own has `launch` and `ground`.
+"""
+
+import asyncio
+import json
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tests.services.databases import sqlalchemy_url
+from tests.services.shopkeeper_server import Shop
+
+KINDS = ("sqlite", "postgresql")
+TENANTS = ("quince-eu", "quince-us")
+STORES: Mapping[str, Any] = {
+    "stores": [
+        {"id": "quince", "tenants": list(TENANTS), "currency": "EUR", "country": "DE"},
+        {"id": "kettle", "hosts": ["kettle.example"], "currency": "GBP", "country": "GB"},
+    ]
+}
+"""Two shop fronts: one with tenants, which is the default, and one that is also found by its host."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a server stands on: its database in Kratos' notation, and its cache; none means one in process."""
+
+    dsn: str
+    cache_url: str | None = None
+
+    def start_with(self) -> dict[str, Any]:
+        """The arguments of `start_shopkeeper` that put a server here."""
+        return {"dsn": self.dsn, "cache_url": self.cache_url}
+
+    def write(self, note: Path) -> None:
+        note.write_text(json.dumps([self.dsn, self.cache_url]))
+
+    @classmethod
+    def read(cls, note: Path) -> "Ground":
+        return cls(*json.loads(note.read_text()))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running server of ours, and what it stands on."""
+
+    shop: Shop
+    ground: Ground
+
+    @property
+    def public(self) -> str:
+        return self.shop.public
+
+    @property
+    def admin(self) -> str:
+        return self.shop.admin
+
+    @property
+    def ledger(self) -> "Ledger":
+        """Its database, read past the server."""
+        return Ledger(self.ground.dsn)
+
+
+def new_folder(run_folder: Path) -> Path:
+    """An empty folder for a server to stand in."""
+    return Path(tempfile.mkdtemp(prefix="story-", dir=run_folder))
+
+
+class Ledger:
+    """A server's database, read directly: what really happened."""
+
+    def __init__(self, dsn: str) -> None:
+        self._address = sqlalchemy_url(dsn)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query that both databases understand."""
+        if self._address.startswith("sqlite"):
+            return self._in_file(query)
+        return _elsewhere(lambda: asyncio.run(self._on_server(query)))
+
+    def column(self, query: str) -> list[Any]:
+        """The first column."""
+        return [row[0] for row in self.rows(query)]
+
+    def count(self, table: str, where: str = "1 = 1") -> int:
+        [number] = self.column(f"SELECT count(*) FROM {table} WHERE {where}")
+        return int(number)
+
+    def sizes(self) -> dict[str, int]:
+        """How many rows there are in each table."""
+        return {table: self.count(f'"{table}"') for table in self.tables()}
+
+    def tables(self) -> Sequence[str]:
+        known = {
+            "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+            "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+        }
+        return sorted(self.column(known[self._address.partition("+")[0]]))
+
+    def _in_file(self, query: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self._address.partition(":///")[2], timeout=60)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    async def _on_server(self, query: str) -> list[tuple[Any, ...]]:
+        connection = await asyncpg.connect(self._address.replace("+asyncpg", "") + "?sslmode=disable")
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+
+def _elsewhere(act: Callable[[], Any]) -> Any:
+    """In a thread of its own: this one may have a loop running that is a browser's."""
+    done: list[Any] = []
+    failures: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            done.append(act())
+        except BaseException as failed:
+            failures.append(failed)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return done[0]
