@@ -172,6 +172,11 @@ def _end(children: Sequence[BaseProcess]) -> None:
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 
+def _for_people() -> structlog.dev.ConsoleRenderer:
+    """Text; with plain tracebacks, because the prettier ones print local variables, and passwords are among those."""
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
 def configure_log(settings: Settings) -> None:
     """JSON lines for machines, or text for people; on standard error."""
     level = logging.getLevelNamesMapping()[settings.log.severity]
@@ -181,7 +186,7 @@ def configure_log(settings: Settings) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(_JSON if as_json else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]),
+            *(_JSON if as_json else [_for_people()]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)

@@ -41,7 +41,7 @@ class Visitor:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token is not None:
             given.setdefault("authorization", f"Bearer {self.token}")
-        return self.http.post(path, json=body, headers={name: value for name, value in given.items() if value != "-"})
+        return self.http.post(path, json=body, headers=given)
 
     def asked(self, query: str, **variables: Any) -> dict[str, Any]:
         """The whole answer of GraphQL."""

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from starlette.types import ASGIApp
 
 from shopkeeper.app.doors import build_admin, build_health, build_public, build_visitors
@@ -21,8 +22,10 @@ from shopkeeper.http.observing import Metrics
 from shopkeeper.settings import Settings
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.migrate import migrate
-from shopkeeper.storage.outbox import Handler, OutboxWorker
+from shopkeeper.storage.outbox import Event, Handler, OutboxWorker
 from shopkeeper.storage.upkeep import Chore, Upkeep
+
+log = structlog.get_logger("shopkeeper.app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
     handlers: Mapping[str, Handler] = {
         "mail": shop.courier.deliver,
         "order.placed": shop.courier.on_order_placed,
+        # Nobody outside hears of hand-overs yet; undelivered, they would hold up the customer's orders behind them.
+        "cart.handed_over": _note,
     }
     worker = OutboxWorker(
         ground.database,
@@ -72,6 +77,10 @@ def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
     )
     ground.outbox.wakes(worker.wake)
     return worker
+
+
+async def _note(event: Event) -> None:
+    log.info(event.topic, event_id=str(event.id), outcome=event.payload["outcome"])
 
 
 def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:

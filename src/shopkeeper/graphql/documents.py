@@ -70,7 +70,7 @@ class Documents:
         self._rules = list(specified_rules) if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
         self._costs = Costs(schema)
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
-        self._characters = 0
+        self.kept_characters = 0
 
     def prepare(self, text: str) -> Prepared:
         """A document, from memory if it is there."""
@@ -109,10 +109,10 @@ class Documents:
         if len(text) > MOST_CHARACTERS // 10:
             return
         self._kept[text] = prepared
-        self._characters += len(text)
-        while self._characters > MOST_CHARACTERS or len(self._kept) > MOST_KEPT:
+        self.kept_characters += len(text)
+        while self.kept_characters > MOST_CHARACTERS or len(self._kept) > MOST_KEPT:
             forgotten, _ = self._kept.popitem(last=False)
-            self._characters -= len(forgotten)
+            self.kept_characters -= len(forgotten)
 
 
 def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:

@@ -126,7 +126,7 @@ class GraphQLDoor:
                 raise TooLarge(f"The body may have {self._limits.body} bytes at most.")
         try:
             return _ASKED.decode(body)
-        except (msgspec.DecodeError, RecursionError) as broken:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
             raise MalformedBody(f"The body is not one GraphQL request in JSON: {broken}") from broken
 
     async def _outcome(self, asked: Asked, request: Request) -> Mapping[str, Any]:

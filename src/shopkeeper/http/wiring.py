@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import BadRequest, MethodNotAllowed, NotFound, Refusal
+from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Refusal
 from shopkeeper.http.answering import NO_STORE, refusal_answer
 from shopkeeper.http.observing import Metrics, Observing
 
@@ -122,4 +122,8 @@ def _refusals(clock: Clock) -> dict[Any, Any]:
         answer.headers.update(dict(error.headers or {}))
         return answer
 
-    return {Refusal: refused, HTTPException: unrouted}
+    async def broken(request: Request, error: Exception) -> Response:
+        # Starlette raises the error again afterwards, so that `Observing` writes it down.
+        return refusal_answer(Broken(), clock=clock)
+
+    return {Refusal: refused, HTTPException: unrouted, Exception: broken}

@@ -1,4 +1,4 @@
-"""Operations in the shape of the published GraphQL Commerce client: every field that it asks for, in our own writing."""
+"""Operations in the shape of the published GraphQL Commerce client: every field it asks for, in our own writing."""
 
 MONEY = "fragment AnyMoney on MoneyAmount { channelId displayValue currency amount }"
 ATTRIBUTE = "fragment AnyAttribute on Attribute { values name }"
@@ -62,14 +62,18 @@ fragment AnyHint on QueryHint {
 }
 """
 
-PAGE = "total count limit offset items { ...AsItem } facetResult { ...AnyFacets }"
+PAGE = """
+fragment AnyPage on ItemsPageResult {
+  total count limit offset items { ...AsItem } facetResult { ...AnyFacets }
+}
+"""
 
 BY_KEYWORD = (
     """query Items($query: String!, $offset: Int, $limit: Int, $queryHint: QueryHintInput, $sortFields: String) {
       findItemsByKeyword(
         text: $query, offset: $offset, limit: $limit, queryHint: $queryHint, sortFields: $sortFields
-      ) { %s queryHint { ...AnyHint } } }"""
-    % PAGE
+      ) { ...AnyPage queryHint { ...AnyHint } } }"""
+    + PAGE
     + ITEMS
     + FACETS
     + HINTS
@@ -81,8 +85,8 @@ BY_CATEGORY = (
     ) {
       findItemsByCategory(
         categoryId: $categoryId, offset: $offset, limit: $limit, queryHint: $queryHint, sortFields: $sortFields
-      ) { %s queryHint { ...AnyHint } } }"""
-    % PAGE
+      ) { ...AnyPage queryHint { ...AnyHint } } }"""
+    + PAGE
     + ITEMS
     + FACETS
     + HINTS
@@ -90,8 +94,8 @@ BY_CATEGORY = (
 
 BY_IDS = (
     """query ItemsByIds($ids: [String!]!, $offset: Int, $limit: Int, $queryHint: QueryHintInput) {
-      findItemsByIds(ids: $ids, offset: $offset, limit: $limit, queryHint: $queryHint) { %s } }"""
-    % PAGE
+      findItemsByIds(ids: $ids, offset: $offset, limit: $limit, queryHint: $queryHint) { ...AnyPage } }"""
+    + PAGE
     + ITEMS
     + FACETS
 )

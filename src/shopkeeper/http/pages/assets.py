@@ -57,14 +57,18 @@ class Assets:
 
     def routes(self) -> list[Route]:
         """Every route of these files."""
-        static = Route("/static/{version}/{name:path}", self._serve_static, methods=["GET"])
+        static = [
+            Route("/static/{version}/{name}", self._serve_static, methods=["GET"]),
+            Route("/static/{version}/{folder}/{name}", self._serve_static, methods=["GET"]),
+        ]
         mark = Route("/shop/mark.svg", self._serve_mark, methods=["GET"])
         pictures = Route("/shop/pictures/{name}", self._serve_picture, methods=["GET"])
-        return [static, mark, pictures] if self._mark is not None else [static]
+        return [*static, mark, pictures] if self._mark is not None else static
 
     async def _serve_static(self, request: Request) -> Response:
-        name, keep = request.path_params["name"], request.path_params["version"] == self.version
-        return _file(request, name, self._static.get(name), keep=keep)
+        place = request.path_params
+        name = "/".join(place[part] for part in ("folder", "name") if part in place)
+        return _file(request, name, self._static.get(name), keep=place["version"] == self.version)
 
     async def _serve_mark(self, request: Request) -> Response:
         return _file(request, "mark.svg", self._mark, keep=False)

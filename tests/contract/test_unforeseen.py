@@ -1,0 +1,49 @@
+"""What nobody foresaw ends in Kratos' error object as well: with a stable id, and without telling anything."""
+
+from collections.abc import Callable
+
+import httpx2
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.http.guard import AdminGuard
+from shopkeeper.http.observing import Metrics
+from shopkeeper.http.wiring import admin_app, public_app
+
+Build = Callable[[StoppedClock], ASGIApp]
+
+
+async def broken(request: Request) -> Response:
+    raise LookupError("the secret is 12345")
+
+
+def public(clock: StoppedClock) -> ASGIApp:
+    return public_app([Route("/", broken)], hot={}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
+
+
+def admin(clock: StoppedClock) -> ASGIApp:
+    guard = Middleware(AdminGuard, keys={}, open_without_key=True, clock=clock)
+    return admin_app([Route("/", broken)], guard=guard, metrics=Metrics(CollectorRegistry()), clock=clock)
+
+
+def hot(clock: StoppedClock) -> ASGIApp:
+    async def whoami(scope: object, receive: object, send: object) -> None:
+        raise LookupError("the secret is 12345")
+
+    return public_app([], hot={"/": whoami}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
+
+
+@pytest.mark.parametrize("build", [public, admin, hot])
+async def test_an_error_that_nobody_foresaw_is_told_in_the_contracts_shape(build: Build, clock: StoppedClock) -> None:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=build(clock)), base_url="http://shop") as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.headers["x-error-code"]) == (500, "internal_error")
+    assert answer.json()["error"]["code"] == 500
+    assert "12345" not in answer.text
+    assert answer.headers["x-request-id"]

@@ -1,0 +1,220 @@
+"""A terminal that knows just what our pages type into it: variables, `curl` with a few options, and `jq` with a path.
+
+So the examples run on machines that have neither program, and a page that needs more than this has become too clever.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from typing import Any
+from urllib.parse import urlsplit
+
+_ASSIGNED = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
+_CAPTURED = re.compile(r"\$\((?P<command>.*)\)", re.DOTALL)
+_PART = re.compile(
+    r"""'(?P<plain>[^']*)'|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s'"|]+)|(?P<gap>\s+)|(?P<pipe>\|)""", re.DOTALL
+)
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_STEP = re.compile(r"\.(?P<name>\w+)?(?:\[(?P<index>\d+)\])?")
+
+
+class NotTaught(Exception):
+    """The terminal does not know how to do this."""
+
+
+@dataclass
+class Call:
+    """What a `curl` command asks for."""
+
+    url: str = ""
+    method: str | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+    show_headers: bool = False
+    write: str | None = None
+    quiet: bool = False
+    read_jar: bool = False
+    write_jar: bool = False
+
+
+class Terminal:
+    """One session: its variables, its cookie jars, and whom its addresses really lead to."""
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self._addresses = addresses
+        self.variables: dict[str, str] = {}
+        self.jar: dict[str, str] = {}
+
+    def run(self, command: str) -> str:
+        """What a command prints, with the addresses that the pages use."""
+        assigned = _ASSIGNED.fullmatch(command)
+        if assigned is None:
+            return self._shown(self._pipeline(command))
+        captured = _CAPTURED.fullmatch(assigned["value"])
+        value = self._pipeline(captured["command"]).strip() if captured else "".join(self._words(assigned["value"])[0])
+        self.variables[assigned["name"]] = value
+        return ""
+
+    def _pipeline(self, command: str) -> str:
+        said = ""
+        for program, *arguments in self._words(command):
+            said = self._program(program)(arguments, said)
+        return said
+
+    def _program(self, name: str) -> Callable[[Sequence[str], str], str]:
+        known = {"curl": self._curl, "jq": jq}
+        if name not in known:
+            raise NotTaught(f"the terminal of the examples has no program {name!r}")
+        return known[name]
+
+    def _words(self, command: str) -> list[list[str]]:
+        """The words of each command of a pipe, as a shell would read them."""
+        commands: list[list[str]] = [[]]
+        joined, at = False, 0
+        while at < len(command):
+            part = _PART.match(command, at)
+            if part is None:
+                raise NotTaught(f"cannot read {command[at:]!r}")
+            at = part.end()
+            if part["pipe"]:
+                commands.append([])
+            elif part["gap"] is None:
+                text = self._text(part)
+                commands[-1] = [*commands[-1][:-1], commands[-1][-1] + text] if joined else [*commands[-1], text]
+            joined = part["gap"] is None and part["pipe"] is None
+        return commands
+
+    def _text(self, part: re.Match[str]) -> str:
+        if part["plain"] is not None:
+            return part["plain"]
+        text = part["bare"] if part["quoted"] is None else re.sub(r'\\(["\\$])', r"\1", part["quoted"])
+        return _VARIABLE.sub(lambda name: self.variables[name[1] or name[2]], text)
+
+    def _shown(self, said: str) -> str:
+        for shown, real in self._addresses.items():
+            said = said.replace(real, shown)
+        return said
+
+    # -- curl ----------------------------------------------------------------------------------------------------------
+
+    def _curl(self, arguments: Sequence[str], _: str) -> str:
+        call = read_call(arguments)
+        parts = urlsplit(self._real(call.url))
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        try:
+            path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+            body = "&".join(call.body).encode() if call.body else None
+            connection.request(call.method or ("POST" if body else "GET"), path, body, self._headers(call))
+            answer = connection.getresponse()
+            return self._told(call, answer, answer.read().decode())
+        finally:
+            connection.close()
+
+    def _real(self, url: str) -> str:
+        for shown, real in self._addresses.items():
+            url = url.replace(shown, real)
+        return url
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        headers = {"accept": "*/*", "user-agent": "curl"}
+        if call.body:
+            headers["content-type"] = "application/x-www-form-urlencoded"
+        if call.read_jar and self.jar:
+            headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self.jar.items())
+        return {**headers, **{name.lower(): value for name, value in call.headers}}
+
+    def _told(self, call: Call, answer: HTTPResponse, body: str) -> str:
+        if call.write_jar:
+            self._keep_cookies(answer)
+        written = ""
+        if call.write is not None:
+            location = answer.headers.get("location", "")
+            written = call.write.replace("%{http_code}", str(answer.status)).replace("%{redirect_url}", location)
+            written = written.replace("\\n", "\n")
+        head = _head(answer) if call.show_headers else ""
+        return f"{head}{'' if call.quiet else body}{written}"
+
+    def _keep_cookies(self, answer: HTTPResponse) -> None:
+        for line in answer.headers.get_all("set-cookie", []):
+            name, _, value = line.partition(";")[0].partition("=")
+            gone = "max-age=0" in line.lower()
+            self.jar = {**{k: v for k, v in self.jar.items() if k != name}, **({} if gone else {name: value})}
+
+
+def _head(answer: HTTPResponse) -> str:
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{n.lower()}: {v}" for n, v in answer.headers.items())]
+    return "\n".join(lines) + "\n\n"
+
+
+def read_call(arguments: Sequence[str]) -> Call:
+    """Reads the arguments of `curl`. Raises `NotTaught` for an option that the pages have not used so far."""
+    call, rest = Call(), list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in _FLAGS:
+            _FLAGS[word](call)
+        elif word in _OPTIONS:
+            _OPTIONS[word](call, rest.pop(0))
+        elif word.startswith("-") or call.url:
+            raise NotTaught(f"the terminal of the examples does not know curl's {word!r}")
+        else:
+            call.url = word
+    return call
+
+
+def _header(call: Call, line: str) -> None:
+    name, _, value = line.partition(":")
+    call.headers.append((name.strip(), value.strip()))
+
+
+def _set(name: str, value: Any = None) -> Callable[..., None]:
+    return lambda call, given=value: setattr(call, name, given if value is None else value)
+
+
+_FLAGS: Mapping[str, Callable[[Call], None]] = {"-s": lambda _: None, "-i": _set("show_headers", True)}
+_OPTIONS: Mapping[str, Callable[[Call, str], None]] = {
+    "-X": _set("method"),
+    "-H": _header,
+    "-d": lambda call, text: call.body.append(text),
+    "--data-urlencode": lambda call, text: call.body.append(_urlencoded(text)),
+    "-w": _set("write"),
+    "-o": _set("quiet", True),
+    "-b": _set("read_jar", True),
+    "-c": _set("write_jar", True),
+}
+
+
+def _urlencoded(text: str) -> str:
+    from urllib.parse import quote
+
+    name, _, value = text.partition("=")
+    return f"{name}={quote(value, safe='')}"
+
+
+# -- jq ----------------------------------------------------------------------------------------------------------------
+
+
+def jq(arguments: Sequence[str], said: str) -> str:
+    """`jq` with a path such as `.data.getCart.id`, or without; `-r` prints a text bare, `-c` all in one line."""
+    flags = {word for word in arguments if word.startswith("-")}
+    paths = [word for word in arguments if word not in flags]
+    if not flags <= {"-r", "-c"} or len(paths) > 1:
+        raise NotTaught(f"the terminal of the examples does not know jq {arguments}")
+    found = follow(json.loads(said), paths[0] if paths else ".")
+    if "-r" in flags and isinstance(found, str):
+        return f"{found}\n"
+    indent = None if "-c" in flags else 2
+    return json.dumps(found, ensure_ascii=False, indent=indent) + "\n"
+
+
+def follow(document: Any, path: str) -> Any:
+    """What stands at a path of names and numbers in a document."""
+    steps = [step for step in _STEP.finditer(path) if step.group() != "."]
+    if "".join(step.group() for step in steps) != path.removesuffix(".") and path != ".":
+        raise NotTaught(f"the terminal of the examples does not know the path {path!r}")
+    for step in steps:
+        document = document[step["name"]] if step["name"] else document
+        document = document[int(step["index"])] if step["index"] else document
+    return document
