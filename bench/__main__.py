@@ -1,6 +1,6 @@
 """The table: every measure, one after the other, each row with its target.
 
-python -m bench [--only NAME …] [--seconds N] [--rounds N] [--postgresql DSN|auto|none] [--large]
+python -m bench [--only NAME …] [--seconds N] [--rounds N] [--postgresql DSN|auto|none] [--large [--people FEW MANY]]
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command: ends with 1 if anything could not be measured. A missed target is no error, it is a finding."""
     told = _arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    options = Options(seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql)
+    options = Options(seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql, people=tuple(told.people))
     chosen = {name: measure for name, measure in _known(large=told.large).items() if not told.only or name in told.only}
     begun = time.monotonic()
     rows, unmeasured = _measured(chosen, options)
@@ -61,7 +61,15 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=2, help="length of a window (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="windows of each kind, of which the median counts")
     parser.add_argument("--postgresql", default="auto", metavar="DSN", help="a server to use, `auto` or `none`")
-    parser.add_argument("--large", action="store_true", help="also grow from 10 thousand to a million; takes long")
+    parser.add_argument("--large", action="store_true", help="also grow from 10,000 people to 1,000,000; takes long")
+    parser.add_argument(
+        "--people",
+        type=int,
+        nargs=2,
+        default=(10_000, 1_000_000),
+        metavar=("FEW", "MANY"),
+        help="other sizes for --large",
+    )
     return parser.parse_args(arguments)
 
 

@@ -83,8 +83,8 @@ def _against_bare(run: Run, what: str, request: Request, *, target: float) -> Ro
     work = [middle([one.work for one in each]) for each in (ours, theirs)]
     slowest = middle([one.figures.p99 for one in ours])
     context = (
-        f"{middle(rates[0]):,.0f}/s against {middle(rates[1]):,.0f}/s, {work[0]:,.0f} µs of CPU against {work[1]:,.0f}; "
-        f"{size:,} bytes; p99 {slowest:.1f} ms"
+        f"{middle(rates[0]):,.0f}/s against {middle(rates[1]):,.0f}/s, {work[0]:,.0f} against {work[1]:,.0f} µs "
+        f"of CPU; {size:,} bytes; p99 {slowest:.1f} ms"
     )
     return Row(what, ratio(*rates), "× bare", context, Target(least=target, unit="× bare"))
 

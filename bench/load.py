@@ -72,8 +72,7 @@ def _wrk(
         data.write_text("\n".join(lines))
         counts = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s"]
         command = ["wrk", *counts, "-s", str(script), url + request.path, str(data)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return _figures(done)
+        return _figures(subprocess.run(command, capture_output=True, text=True, check=False))
 
 
 def _figures(done: "subprocess.CompletedProcess[str]") -> Figures:
@@ -81,8 +80,10 @@ def _figures(done: "subprocess.CompletedProcess[str]") -> Figures:
     if done.returncode or not found:
         raise Unmeasured(f"wrk ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
     figures = Figures(**json.loads(told))
-    if figures.failed or not figures.per_second:
+    if figures.failed:
         raise Unmeasured(f"{figures.failed} answers were not the wanted ones, {figures.per_second:.0f}/s were")
+    if not figures.per_second:
+        raise Unmeasured("not one answer came within the window: try longer ones with --seconds")
     return figures
 
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 
 class Unmeasured(Exception):
@@ -46,11 +47,17 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """The figure as it is printed: never rounded up to its target."""
+        """The figure as it is printed: cut off to the worse side, so that none looks as if it reached its target."""
         if isinstance(self.figure, int):
             return f"{self.figure:,} {self.unit}"
-        digits = 3 if self.figure < 0.1 else 2 if self.figure < 10 else 1 if self.figure < 100 else 0
-        return f"{self.figure:,.{digits}f} {self.unit}"
+        digits = next((digits for below, digits in _DIGITS if self.figure < below), 0)
+        worse = ROUND_CEILING if self.target is not None and self.target.least is None else ROUND_FLOOR
+        cut = Decimal(str(self.figure)).quantize(Decimal(1).scaleb(-digits), rounding=worse)
+        return f"{cut:,} {self.unit}"
+
+
+_DIGITS = ((0.1, 3), (10, 2), (100, 1))
+"""How many digits stand behind the point of figures below a limit."""
 
 
 def middle(figures: Sequence[float]) -> float:

@@ -25,7 +25,7 @@ class Options:
     seconds: int = 2
     rounds: int = 3
     postgresql: str = "auto"
-    sizes: tuple[int, int] = (10_000, 1_000_000)
+    people: tuple[int, ...] = (10_000, 1_000_000)
 
 
 @dataclass

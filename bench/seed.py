@@ -146,7 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told, console = _arguments(arguments), Console(stderr=True)
     hashed = hash_of(told.password or new_token(""))
     try:
-        console.print(str(seed(told.dsn, count=told.count, password_hash=hashed, console=console)), highlight=False)
+        console.print(
+            str(seed(told.dsn, count=told.count, password_hash=hashed, console=console)),
+            highlight=False,
+            soft_wrap=True,
+        )
     except StorageUnavailable as failed:
         sys.exit(str(failed))
 

@@ -58,13 +58,13 @@ def rows_of(numbers: range, *, password_hash: str, now: datetime) -> Mapping[Tab
 
 _KINDS = {name: place for place, name in enumerate(("identity", "verifiable", "recovery", "session", "device"))}
 _NUMBER = (1 << 62) - 1
+_BEGUN = int(BEGUN.timestamp() * 1000)
 _UNPROVEN = {"verified": False, "status": AddressStatus.PENDING.value, "verified_at": None}
 
 
 def _id(kind: str, number: int) -> UUID:
     """A UUIDv7 of the moment when it was made, with the kind and the number where others have random bits."""
-    milliseconds = int(BEGUN.timestamp() * 1000) + number
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | _KINDS[kind] << 64 | 0b10 << 62 | number)
+    return UUID(int=_BEGUN + number << 80 | 0x7 << 76 | _KINDS[kind] << 64 | 0b10 << 62 | number)
 
 
 def _moment(number: int) -> datetime:

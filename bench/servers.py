@@ -16,6 +16,7 @@ from bench.outcome import Unmeasured
 
 ROOT = Path(__file__).absolute().parents[1]
 PATIENCE = 30.0
+INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH"})
 # Everything is asked from one address here, and there is no world outside: the brakes that go by address are loosened,
 # and nothing is looked up elsewhere. All else is as a shop would run it: logged, counted, guarded, outside --dev.
 LOOSENED = {

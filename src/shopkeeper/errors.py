@@ -23,6 +23,7 @@
     ├── NotFound                 404
     ├── MethodNotAllowed         405
     ├── Conflict                 409
+    ├── TooSlow                  408 the body does not arrive in time
     ├── FlowExpired              410 carries when, and the flow that replaces it
     ├── TooLarge                 413
     ├── TooManyRequests          429 carries when to come back
@@ -230,6 +231,13 @@ class FlowExpired(Refusal):
         super().__init__(reason, details=details)
         self.expired_at = expired_at
         self.use_flow_id = use_flow_id
+
+
+class TooSlow(Refusal):
+    """The rest of the body did not come within the time that every body has."""
+
+    code, status, named_in_kratos = "body_too_slow", 408, False
+    message = "The request body did not arrive in time; send it again."
 
 
 class TooLarge(Refusal):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,17 +73,27 @@ def all_blocks(language: str) -> list[Block]:
 
 
 def steps(block: Block) -> list[Step]:
-    """The commands of a terminal session: each begins with `$ `, a backslash continues it on the next line."""
+    """The commands of a terminal session: each begins with `$ `; a backslash or an open quote continues it."""
     found: list[Step] = []
     for at, line in enumerate(block.text.splitlines(), start=1):
         last = found[-1] if found else None
         if last is not None and last.command.endswith("\\"):
             found[-1] = Step(f"{last.command[:-1]}{line.strip()}", last.shown, last.where)
+        elif last is not None and not _whole(last.command):
+            found[-1] = Step(f"{last.command}\n{line}", last.shown, last.where)
         elif line.startswith("$ "):
             found.append(Step(line[2:], "", f"{block.page.relative_to(ROOT)}:{block.line + at}"))
         elif last is not None:
             found[-1] = Step(last.command, f"{last.shown}{line}\n", last.where)
     return found
+
+
+def _whole(command: str) -> bool:
+    """Whether every quote of a command is closed."""
+    try:
+        return bool(shlex.split(command, comments=True))
+    except ValueError:
+        return False
 
 
 def links(page: Path) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
 _CAPTURED = re.compile(r"\$\((?P<command>.*)\)", re.DOTALL)
@@ -49,6 +49,7 @@ class Terminal:
 
     def run(self, command: str) -> str:
         """What a command prints, with the addresses that the pages use."""
+        command = self._real(command)
         assigned = _ASSIGNED.fullmatch(command)
         if assigned is None:
             return self._shown(self._pipeline(command))
@@ -92,6 +93,11 @@ class Terminal:
         text = part["bare"] if part["quoted"] is None else re.sub(r'\\(["\\$])', r"\1", part["quoted"])
         return _VARIABLE.sub(lambda name: self.variables[name[1] or name[2]], text)
 
+    def _real(self, text: str) -> str:
+        for shown, real in self._addresses.items():
+            text = text.replace(shown, real)
+        return text
+
     def _shown(self, said: str) -> str:
         for shown, real in self._addresses.items():
             said = said.replace(real, shown)
@@ -101,7 +107,7 @@ class Terminal:
 
     def _curl(self, arguments: Sequence[str], _: str) -> str:
         call = read_call(arguments)
-        parts = urlsplit(self._real(call.url))
+        parts = urlsplit(call.url)
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         try:
             path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
@@ -111,11 +117,6 @@ class Terminal:
             return self._told(call, answer, answer.read().decode())
         finally:
             connection.close()
-
-    def _real(self, url: str) -> str:
-        for shown, real in self._addresses.items():
-            url = url.replace(shown, real)
-        return url
 
     def _headers(self, call: Call) -> dict[str, str]:
         headers = {"accept": "*/*", "user-agent": "curl"}
@@ -187,8 +188,6 @@ _OPTIONS: Mapping[str, Callable[[Call, str], None]] = {
 
 
 def _urlencoded(text: str) -> str:
-    from urllib.parse import quote
-
     name, _, value = text.partition("=")
     return f"{name}={quote(value, safe='')}"
 

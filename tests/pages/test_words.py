@@ -10,7 +10,7 @@ from babel.messages.pofile import read_po
 
 from shopkeeper.http.pages.templates import LANGUAGES
 from shopkeeper.http.pages.words import Words, choose_language
-from shopkeeper.ui.messages import CATALOGUE, message
+from shopkeeper.ui.messages import CATALOGUE, Message, message
 from tests.pages.conftest import Visited
 
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
@@ -40,8 +40,6 @@ def test_the_language_a_browser_wishes_for(wished: str, chosen: str) -> None:
 
 
 def test_a_message_with_a_number_that_is_not_ours_is_told_as_it_is() -> None:
-    from shopkeeper.ui.messages import Message
-
     assert Words(LANGUAGES[-1]).message(Message(99, "info", "As it is.")) == "As it is."
 
 
@@ -56,11 +54,12 @@ def catalogue(language: str) -> Catalog:
 
 
 def written() -> set[str]:
-    """Every sentence of the templates and of the numbered messages."""
+    """Every sentence of the templates and of the numbered messages, without those that are nothing but a gap."""
     folder = str(files("shopkeeper") / "web" / "pages")
     options = {"**": {"trimmed": "true", "extensions": "jinja2.ext.i18n"}}
     found = extract_from_dir(folder, [("**.j2", "jinja2.ext.babel_extract")], options)  # type: ignore[list-item]
-    return {str(sentence) for _, _, sentence, _, _ in found} | {text for _, text in CATALOGUE.values()}
+    sentences = {str(sentence) for _, _, sentence, _, _ in found} | {text for _, text in CATALOGUE.values()}
+    return {sentence for sentence in sentences if not GAP.fullmatch(sentence)}
 
 
 @pytest.mark.parametrize("language", TRANSLATED)

@@ -3,7 +3,9 @@
 _PRICE = "{ moneyAmounts { centAmount currency } }"
 _CART = f"""{{
   id revision active state totalQuantity totalPurchasePrice {_PRICE}
-  entries {{ id quantity purchasePrice {_PRICE} totalPurchasePrice {_PRICE} items {{ itemId {{ id code }} displayName }} }}
+  entries {{
+    id quantity purchasePrice {_PRICE} totalPurchasePrice {_PRICE} items {{ itemId {{ id code }} displayName }}
+  }}
 }}"""
 _ORDER = """{
   id orderNumber draft status email totalAmount { centAmount currency }
@@ -42,6 +44,8 @@ BY_CATEGORY = """query ByCategory($id: String!) {
 ITEM = """query Item($id: String!) {
   findItemById(id: $id) {
     displayName
-    variants { itemId { id code } purchasePrice { moneyAmounts { centAmount currency } } availability { availableQuantity } }
+    variants {
+      itemId { id code } purchasePrice { moneyAmounts { centAmount currency } } availability { availableQuantity }
+    }
   }
 }"""

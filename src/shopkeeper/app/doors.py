@@ -25,6 +25,7 @@ from shopkeeper.http.callers import Callers
 from shopkeeper.http.guard import AdminGuard
 from shopkeeper.http.health import Health
 from shopkeeper.http.observing import Metrics
+from shopkeeper.http.origins import Origins
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.door import Pages
 from shopkeeper.http.paging import PageTokens
@@ -64,7 +65,7 @@ def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
         resolver=PrincipalResolver(people.sessions, people.sealed),
         cookies=build_cookie_policy(ground),
         trusted_proxies=settings.throttle.trusted_proxies,
-        trusted_origins=frozenset({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
+        trusted_origins=Origins({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
     )
@@ -149,8 +150,10 @@ def _cors(settings: Settings) -> Mapping[str, object] | None:
     cors = settings.serve.public.cors
     if not cors.enabled:
         return None
+    origins = Origins(cors.allowed_origins)
     return {
-        "allow_origins": cors.allowed_origins,
+        "allow_origins": origins.exact,
+        "allow_origin_regex": origins.pattern,
         "allow_methods": cors.allowed_methods,
         "allow_headers": cors.allowed_headers,
         "expose_headers": (*cors.exposed_headers, "X-Request-Id", "X-Error-Code", "Retry-After"),

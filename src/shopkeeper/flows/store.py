@@ -85,9 +85,10 @@ def adding(flow: Flow) -> Insert:
 
 
 def keeping(flow: Flow) -> Update:
-    """The statement that keeps a changed flow, for a unit that may roll back."""
+    """The statement that keeps a changed flow, for a unit that may roll back. One that has ended stays as it was: what
+    came too late must not open it again."""
     row = _to_row(flow)
-    return update(flows).where(flows.c.id == row.pop("id")).values(**row)
+    return update(flows).where(flows.c.id == row.pop("id"), flows.c.finished_at.is_(None)).values(**row)
 
 
 async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:

@@ -29,6 +29,9 @@ MOST_KEPT = 1_000
 MOST_CHARACTERS = 400_000
 """Of all texts together. A parsed document takes some 45 times the room of its text."""
 
+MOST_MISTAKES = 20
+"""Told of one document: each may print the whole value that it is about."""
+
 SYNTAX = "GRAPHQL_PARSE_FAILED"
 INVALID = "GRAPHQL_VALIDATION_FAILED"
 
@@ -61,15 +64,19 @@ class Documents:
         schema: what they are validated against.
         limits: what they may have at most.
         introspection: whether they may ask about the schema itself. Without, wrong names are not corrected either.
+        most_kept: how many are remembered.
     """
 
-    def __init__(self, schema: GraphQLSchema, *, limits: Limits, introspection: bool) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, *, limits: Limits, introspection: bool, most_kept: int = MOST_KEPT
+    ) -> None:
         self._schema = schema
         self._limits = limits
         self._suggest = introspection
         self._rules = list(specified_rules) if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
         self._costs = Costs(schema)
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
+        self._most_kept = most_kept
         self.kept_characters = 0
 
     def prepare(self, text: str) -> Prepared:
@@ -90,7 +97,9 @@ class Documents:
             return Prepared(errors=(formatted(wrong, SYNTAX),))
         except Refusal as refusal:
             return Prepared(errors=(told(refusal),))
-        invalid = validate(self._schema, document, self._rules, hide_suggestions=not self._suggest)
+        invalid = validate(
+            self._schema, document, self._rules, max_errors=MOST_MISTAKES, hide_suggestions=not self._suggest
+        )
         if invalid:
             return Prepared(errors=tuple(formatted(error, INVALID) for error in invalid))
         return self._measured(document, lasting="@" not in text)
@@ -110,7 +119,7 @@ class Documents:
             return
         self._kept[text] = prepared
         self.kept_characters += len(text)
-        while self.kept_characters > MOST_CHARACTERS or len(self._kept) > MOST_KEPT:
+        while self.kept_characters > MOST_CHARACTERS or len(self._kept) > self._most_kept:
             forgotten, _ = self._kept.popitem(last=False)
             self.kept_characters -= len(forgotten)
 

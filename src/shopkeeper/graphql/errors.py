@@ -28,13 +28,19 @@ def told(refusal: Refusal) -> dict[str, Any]:
 def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
     """An error of the executor. A refusal says what it is; anything else that was raised is our fault, and masked."""
     cause = error.original_error
-    if cause is None:
-        return {**error.formatted, "extensions": {"code": code}}
+    if cause is None or isinstance(cause, GraphQLError):
+        return {**_place(error), "message": _without_values(error.message), "extensions": {"code": code}}
     if not isinstance(cause, Refusal):
         log.error("graphql failed", path=_path(error), exc_info=cause)
         cause = Broken()
         return {**_place(error), "message": cause.sentence, "extensions": {"code": BROKEN}}
     return {**_place(error), **told(cause)}
+
+
+def _without_values(message: str) -> str:
+    """The library repeats the whole input that a field is wrong in. A password may be in there."""
+    sentence, found, _ = message.partition(", found: ")
+    return f"{sentence}." if found else sentence
 
 
 def _place(error: GraphQLError) -> dict[str, Any]:

@@ -320,7 +320,7 @@ def _active(text: str | None) -> bool | None:
 
 
 def _page_number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() and len(text) < 7 else 0
+    return int(text) if text and text.isdecimal() and len(text) < 7 else 0
 
 
 def _numbered_links(identity_id: str, number: int, size: int) -> str:

@@ -15,11 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shopkeeper import crypto
 from shopkeeper.errors import Broken
 from shopkeeper.http.answering import ERROR_HEADER, encode, error_object
+from shopkeeper.http.labels import PathLabels, method_label
 from shopkeeper.http.reading import JSON
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-_ID_IN_PATH = re.compile(r"/[0-9a-f]{8}-[0-9a-f-]{27}(?=/|$)")
-_STATIC = re.compile(r"/(shop/pictures|static|schemas)/.*")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _BROKEN = encode({"error": error_object(Broken())})
 _ERROR_HEADER = ERROR_HEADER.lower().encode()
@@ -56,10 +55,18 @@ class Observing:
     """The outermost layer of an app. `quiet` paths, such as probes, are counted but not logged."""
 
     def __init__(
-        self, app: ASGIApp, *, name: str, metrics: Metrics, log: Any, quiet: frozenset[str] = frozenset()
+        self,
+        app: ASGIApp,
+        *,
+        name: str,
+        labels: PathLabels,
+        metrics: Metrics,
+        log: Any,
+        quiet: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._name = name
+        self._labels = labels
         self._metrics = metrics
         self._log = log
         self._quiet = quiet
@@ -84,15 +91,15 @@ class Observing:
             self._tell(scope, seen, time.perf_counter() - begun)
 
     def _tell(self, scope: Scope, seen: "_Seen", seconds: float) -> None:
-        path = label_of(scope["path"], seen.status)
-        self._metrics.observe(self._name, scope["method"], path, seen.status, seconds)
+        path, method = self._labels.of(scope["path"]), method_label(scope["method"])
+        self._metrics.observe(self._name, method, path, seen.status, seconds)
         if path in self._quiet:
             return
         refused = {"error": seen.error} if seen.error else {}
         self._log.info(
             "request",
             app=self._name,
-            method=scope["method"],
+            method=method,
             path=path,
             status=seen.status,
             milliseconds=round(seconds * 1000, 2),
@@ -119,13 +126,6 @@ class _Seen:
                 self.error = next((v.decode() for k, v in message["headers"] if k == _ERROR_HEADER), "")
             message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
         await self._send(message)
-
-
-def label_of(path: str, status: int) -> str:
-    """A path without its ids, so that metrics stay few; unknown paths are all one."""
-    if status in {404, 405}:
-        return "unmatched"
-    return _STATIC.sub(r"/\1/{name}", _ID_IN_PATH.sub("/{id}", path))
 
 
 def _request_id(scope: Scope) -> str:

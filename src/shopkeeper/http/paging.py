@@ -45,6 +45,6 @@ def page_size(text: str | None, *, default: int = 250, most: int = 500) -> int:
     """The size of a page as asked for, within bounds. Raises `BadRequest` for what is no number."""
     if not text:
         return default
-    if not text.isdigit() or len(text) > 9:
+    if not text.isdecimal() or len(text) > 9:
         raise BadRequest("The page size must be a whole number.")
     return min(max(int(text), 1), most)

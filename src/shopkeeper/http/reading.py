@@ -39,7 +39,7 @@ def client_of(scope: Scope, *, trusted_proxies: int) -> Client:
 
 def _address(text: str) -> str | None:
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        return str(ipaddress.ip_address(text.strip("[]").partition("%")[0]))  # without the zone, which anybody invents
     except ValueError:
         return None
 
@@ -71,7 +71,7 @@ def _weight(parameters: str) -> float:
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The body, if it is not larger than the limit; raises `TooLarge` before reading further."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(f"The body may have {limit} bytes at most.")
     body = bytearray()
     async for chunk in request.stream():

@@ -299,7 +299,8 @@ class SelfService:
 
 
 def _opens_browser(request: Request) -> bool:
-    return request.url.path.endswith("/browser") and "/logout/" not in request.url.path
+    path = request.scope["path"]  # never the URL object: a malformed Host changes what it says
+    return path.endswith("/browser") and "/logout/" not in path
 
 
 def _uuid(text: str) -> UUID:

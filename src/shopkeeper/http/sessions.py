@@ -87,6 +87,7 @@ class OwnSessions:
         )
 
     async def _revoke_others(self, request: Request) -> Response:
+        self._visitors.refuse_foreign_page(request)
         current = await self._require(request)
         async with self._database.unit() as unit:
             client = self._visitors.client_of(request)
@@ -94,6 +95,7 @@ class OwnSessions:
         return json_answer({"count": count})
 
     async def _revoke(self, request: Request) -> Response:
+        self._visitors.refuse_foreign_page(request)
         current = await self._require(request)
         session_id, client = _uuid(request.path_params["id"]), self._visitors.client_of(request)
         async with self._database.unit() as unit:

@@ -5,6 +5,7 @@ from starlette.requests import HTTPConnection
 
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import Forbidden
+from shopkeeper.http.origins import Origins
 from shopkeeper.http.reading import JSON, client_of
 from shopkeeper.identity.values import Client
 from shopkeeper.sessions.cookies import VISIT, CookiePolicy, cookies_in
@@ -25,7 +26,7 @@ class Visitors:
         resolver: PrincipalResolver,
         cookies: CookiePolicy,
         trusted_proxies: int,
-        trusted_origins: frozenset[str],
+        trusted_origins: Origins,
         store_header: str,
         tenant_header: str,
     ) -> None:
@@ -103,10 +104,22 @@ class Visitors:
         """Whether a browser says that one of our own pages makes this request. Pages cannot set this header."""
         return request.headers.get("sec-fetch-site") == "same-origin"
 
+    def refuse_foreign_page(self, request: HTTPConnection) -> None:
+        """Raises `Forbidden` where a browser says that another site's page makes this request with our cookies.
+
+        What carries a token on purpose, in a header that no page can make a browser send, needs no such proof.
+        """
+        carriers = self.carriers_of(request)
+        if not carriers.session_token and not carriers.bearer:
+            self._require_own_origin(request)
+
     def _require_own_page(self, request: HTTPConnection) -> None:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.scope["method"] != "GET" and content_type != JSON:
             raise Forbidden(f"A request that relies on cookies must be sent as {JSON}.")
+        self._require_own_origin(request)
+
+    def _require_own_origin(self, request: HTTPConnection) -> None:
         origin = request.headers.get("origin")
         if self.same_origin(request) or (origin is None and "sec-fetch-site" not in request.headers):
             return

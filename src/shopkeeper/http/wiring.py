@@ -1,8 +1,9 @@
-"""The layers of an app, from outside to inside: seeing, hot paths, headers, CORS, the router, and refusals.
+"""The layers of an app, from outside to inside: seeing, headers, CORS, hot paths, the router, and refusals.
 
 A request enters at the top of `public_app` or `admin_app`; the lists below are the whole of what it passes.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,12 +19,14 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Refusal
+from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Refusal, TooSlow
 from shopkeeper.http.answering import NO_STORE, refusal_answer
+from shopkeeper.http.labels import PathLabels, trim
 from shopkeeper.http.observing import Metrics, Observing
 
 log = structlog.get_logger("shopkeeper.http")
 
+BODY_WITHIN = 30.0
 PROBES = frozenset({"/health/alive", "/health/ready", "/metrics"})
 
 
@@ -77,10 +80,32 @@ class TrimSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        trimmed = path.rstrip("/") or "/"
-        if self._prefix and trimmed.startswith(f"{self._prefix}/"):
-            trimmed = trimmed.removeprefix(self._prefix)
+        trimmed = trim(path, prefix=self._prefix)
         await self._app({**scope, "path": trimmed} if trimmed != path else scope, receive, send)
+
+
+class BodyDeadline:
+    """Gives every body the same time to arrive: who sends a byte now and then holds nothing open (Kratos' 30 s)."""
+
+    def __init__(self, app: ASGIApp, *, within: float = BODY_WITHIN) -> None:
+        self._app = app
+        self._within = within
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        deadline = asyncio.get_running_loop().time() + self._within
+        arrived = False
+
+        async def in_time() -> Message:
+            nonlocal arrived
+            try:
+                async with asyncio.timeout_at(None if arrived else deadline):
+                    message = await receive()
+            except TimeoutError as late:
+                raise TooSlow from late
+            arrived = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, in_time, send)
 
 
 def public_app(
@@ -92,20 +117,20 @@ def public_app(
     clock: Clock,
 ) -> ASGIApp:
     """The public app. `cors` are the arguments of Starlette's `CORSMiddleware`; none switches CORS off."""
-    router = Starlette(
-        routes=list(routes),
-        middleware=[Middleware(CORSMiddleware, **cors)] if cors else [],
-        exception_handlers=_refusals(clock),
-    )
-    app = AnswerHeaders(HotPaths(TrimSlash(router), hot=hot), vary_origin=cors is not None)
-    return Observing(app, name="public", metrics=metrics, log=log, quiet=PROBES)
+    router = Starlette(routes=list(routes), exception_handlers=_refusals(clock))
+    answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot)
+    if cors:
+        answering = CORSMiddleware(answering, **cors)
+    app, labels = AnswerHeaders(answering, vary_origin=cors is not None), PathLabels(routes, further=hot)
+    return Observing(app, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
 def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
     """The admin app: every path works with and without `/admin` before it; `guard` asks for the key."""
     router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
-    app = AnswerHeaders(TrimSlash(router, prefix="/admin"), vary_origin=False)
-    return Observing(app, name="admin", metrics=metrics, log=log, quiet=PROBES)
+    app = AnswerHeaders(TrimSlash(BodyDeadline(router), prefix="/admin"), vary_origin=False)
+    labels = PathLabels(routes, prefix="/admin")
+    return Observing(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
 _BY_STATUS: Mapping[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}

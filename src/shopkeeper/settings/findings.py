@@ -25,6 +25,8 @@ _PUBLISHED: Final = re.compile(
     re.IGNORECASE,
 )
 _EVERY_HOST: Final = re.compile(r"[a-z][a-z0-9+.*-]*://\*?/?\*?", re.IGNORECASE)
+# One `*` for whole labels, before two that are said: `https://*.example.org`, not `https://*.org` nor `https://*shop.org`.
+_SAFE_STAR: Final = re.compile(r"[a-z]+://\*(\.[a-z0-9-]+){2,}(:[0-9]+)?", re.IGNORECASE)
 _RANDOM: Final = "openssl rand -hex"
 
 
@@ -93,6 +95,12 @@ def _wildcard_origins(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "error", path, f"{path} lets every site act for your customers; name the origins of your shops."
             )
+        elif "*" in origin and not _SAFE_STAR.fullmatch(origin):
+            path = f"serve.public.cors.allowed_origins[{index}]"
+            sentence = (
+                f"{path} lets in hosts that others can have; a star stands for whole labels: https://*.example.org."
+            )
+            yield Finding("error", path, sentence)
 
 
 def _wildcard_returns(settings: Settings) -> Iterator[Finding]:

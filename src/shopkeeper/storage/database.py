@@ -167,6 +167,8 @@ class Database:
         writers = 1 if self.kind == "sqlite" else pool_size
         # A unit ends what it begins, so the pool has nothing to undo when a connection comes back.
         shared: dict[str, Any] = {"max_overflow": 0, "connect_args": arguments, "pool_reset_on_return": None}
+        # Parameters are hashes, addresses and names; an error that ends in the log must not bring them there.
+        shared["hide_parameters"] = True
         reads = create_async_engine(self.url, pool_size=pool_size, isolation_level="AUTOCOMMIT", **shared)
         writes = create_async_engine(self.url, pool_size=writers, **shared)
         self._reads, self._writes = Lane(reads, size=pool_size), Lane(writes, size=writers)

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import yaml
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -18,13 +19,12 @@ from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.embedded.demo import read_catalogue
+from shopkeeper.commerce.embedded.demo import Catalogue, read_catalogue
 from shopkeeper.commerce.embedded.load import load as load_catalogue
 from shopkeeper.graphql.door import GraphQLDoor
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.settings import load
-from shopkeeper.storage.database import Database
 
 BASE_URL = "http://shop.example"
 PASSWORD = "a-long-walk-to-the-orchard"
@@ -87,6 +87,11 @@ class Stand:
     door: GraphQLDoor
     app: Starlette
 
+    async def stock(self, store: str) -> None:
+        """Fills a store's shelves."""
+        async with self.ground.database.unit() as unit:
+            await load_catalogue(unit, store=store, catalogue=_catalogue())
+
     def client(self, **headers: str) -> Client:
         """Somebody without a token."""
         transport = httpx2.ASGITransport(app=self.app, client=("203.0.113.7", 40000))
@@ -110,7 +115,7 @@ class Stand:
 async def opened(
     dsn: str, folder: Path, clock: Clock, *, settings: Mapping[str, Any] | None = None, **door: Any
 ) -> AsyncIterator[Stand]:
-    """Opens a shop with the demo's shelves; `door` goes to the door's constructor."""
+    """Opens a shop, its first store filled with the demo's shelves; `door` goes to the door's constructor."""
     file = folder / "shop.yml"
     file.write_text(yaml.safe_dump({**CONFIGURATION, **(settings or {}), "dsn": dsn}))
     ground = build_foundation(load([file], {}, dev=True, demo=False), clock)
@@ -136,9 +141,12 @@ async def opened(
     )
     app = Starlette(routes=[Route("/graphql", endpoint=graphql), *signin.routes()])
     try:
-        await _stock(ground.database)
-        yield Stand(ground, people, shop, graphql, app)
+        await people.sessions.listen()
+        stand = Stand(ground, people, shop, graphql, app)
+        await stand.stock("kettle")
+        yield stand
     finally:
+        await people.sessions.close()
         await ground.outgoing.close()
         await ground.cache.close()
         await ground.database.close()
@@ -146,26 +154,21 @@ async def opened(
 
 
 @contextmanager
-def statements(database: Database) -> Iterator[list[str]]:
+def statements() -> Iterator[list[str]]:
     """Every statement that goes to the database meanwhile."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
-    engines = (database._reads.sync_engine, database._writes.sync_engine)
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     yield seen
-    for engine in engines:
-        event.remove(engine, "before_cursor_execute", note)
+    event.remove(Engine, "before_cursor_execute", note)
 
 
-async def _stock(database: Database) -> None:
-    catalogue = read_catalogue()
-    for store in CONFIGURATION["stores"]:
-        async with database.unit() as unit:
-            await load_catalogue(unit, store=store["id"], catalogue=catalogue)
+@cache
+def _catalogue() -> Catalogue:
+    return read_catalogue()
 
 
 SIGN_UP = """

@@ -245,7 +245,7 @@ class TestDevelopment:
 
     async def test_there_is_neither_in_production(self, small_stand: Stand) -> None:
         assert (await small_stand.client().http.get("/graphql")).status_code == 405
-        error = await (await small_stand.visitor()).refusal("{ __schema { types { name } } }")
+        error = await (await small_stand.visitor()).refusal("{ __schema { __typename } }")
         assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 

@@ -17,10 +17,8 @@ from tests.doors.graphql.shop import (
     statements,
 )
 
-TEA, JELLY = "QK-TEA-125", "QK-QUINCE-220"
 
-
-async def some(client: Client, *words: str) -> list[str]:
+async def some(client: Client) -> list[str]:
     """The ids of variants to shop for."""
     found = await client.data(
         'query { findItemsByKeyword(text: "", limit: 8) { items { variants { itemId { id } } } } }'
@@ -92,7 +90,7 @@ class TestAVisit:
 class TestCarts:
     async def test_looking_writes_nothing(self, stand: Stand) -> None:
         visitor = await stand.visitor()
-        with statements(stand.ground.database) as seen:
+        with statements() as seen:
             await visitor.data(GET_CART)
             await visitor.data(ME)
         assert len(seen) == 1
@@ -168,25 +166,26 @@ class TestCarts:
 
 
 class TestStores:
-    async def test_prices_are_those_of_the_store(self, stand: Stand) -> None:
-        english = await stand.visitor(connector="pence")
+    async def test_prices_are_those_of_the_store(self, small_stand: Stand) -> None:
+        await small_stand.stock("pence")
+        english = await small_stand.visitor(connector="pence")
         found = await english.data(PRICE)
         [amount] = found["findItemById"]["purchasePrice"]["moneyAmounts"]
         assert (amount["currency"], amount["displayValue"]) == ("GBP", "£6.00")
         assert (amount["amount"], amount["centAmount"]) == (6.0, 600)
 
-    async def test_prices_are_printed_in_the_language_of_the_request(self, stand: Stand) -> None:
-        german = await stand.visitor(**{"accept-language": "de-DE,de;q=0.9,en;q=0.5"})
+    async def test_prices_are_printed_in_the_language_of_the_request(self, small_stand: Stand) -> None:
+        german = await small_stand.visitor(**{"accept-language": "de-DE,de;q=0.9,en;q=0.5"})
         [amount] = (await german.data(PRICE))["findItemById"]["purchasePrice"]["moneyAmounts"]
         assert amount["displayValue"] == "6,90\xa0€"
 
-    async def test_a_token_counts_in_its_own_store_only(self, stand: Stand) -> None:
-        visitor = await stand.visitor()
+    async def test_a_token_counts_in_its_own_store_only(self, small_stand: Stand) -> None:
+        visitor = await small_stand.visitor()
         visitor.headers["connector"] = "pence"
         assert (await visitor.refusal(ME))["extensions"]["code"] == "TOKEN_INVALID"
 
-    async def test_an_unknown_store_is_refused(self, stand: Stand) -> None:
-        stranger = stand.client(connector="nowhere")
+    async def test_an_unknown_store_is_refused(self, small_stand: Stand) -> None:
+        stranger = small_stand.client(connector="nowhere")
         assert (await stranger.refusal(ME))["extensions"]["code"] == "STORE_UNKNOWN"
 
 

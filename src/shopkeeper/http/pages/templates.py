@@ -13,7 +13,7 @@ from shopkeeper.commerce.port import Money
 from shopkeeper.http.pages.words import Words, choose_language
 from shopkeeper.notify.formats import money
 
-LANGUAGES = ("en",)
+LANGUAGES = ("en", "de", "es")
 
 
 class PageTemplates:
@@ -39,6 +39,7 @@ def _environment(words: Words, always: Mapping[str, Any]) -> Environment:
         loader=PackageLoader("shopkeeper", "web/pages"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         extensions=["jinja2.ext.i18n"],
         trim_blocks=True,
         lstrip_blocks=True,

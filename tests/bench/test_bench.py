@@ -1,0 +1,65 @@
+"""The benchmarks run and fill their table. What the figures are is for a quiet machine to say, not for a test."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ROWS = [
+    "start to first healthy answer",
+    "idle memory per worker",
+    "whoami, warm",
+    "anonymous sign-in",
+    "anonymous sign-in, writes",
+    "getCurrentCustomer",
+    "getCart",
+    "a page of 20 products",
+    "a guest cart begun, SQLite",
+    "password login, shop front",
+    "password login, native app",
+    "whoami's p99 while logins saturate",
+    "refresh with rotation, PostgreSQL",
+    "revocation seen by every worker",
+]
+GROWTH = [
+    f"growth: {what}, {database}"
+    for database in ("SQLite", "PostgreSQL")
+    for what in ("whoami, cold", "whoami, warm", "getCart", "login but for the hash")
+]
+
+
+@pytest.mark.timeout(400)
+def test_every_row_is_there_with_its_verdict() -> None:
+    table = run_bench("--seconds", "1", "--rounds", "1")
+    assert list(table) == ROWS
+    assert {verdict for _, _, verdict, _ in table.values()} <= {"met", "missed"}
+    assert table["anonymous sign-in, writes"][0] == "0 rows"
+
+
+@pytest.mark.timeout(400)
+def test_growth_compares_few_with_many_on_both_databases() -> None:
+    table = run_bench("--only", "growth", "--large", "--people", "60", "240", "--seconds", "1", "--rounds", "1")
+    assert list(table) == [*GROWTH, "whoami's p99 at 1,000/s, 240 people"]
+
+
+def test_what_cannot_be_measured_is_named_and_ends_with_1() -> None:
+    done = bench("--only", "refresh", "--postgresql", "none")
+    assert done.returncode == 1
+    assert "not measured" in done.stdout
+    assert "it needs PostgreSQL" in done.stdout
+
+
+def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def run_bench(*arguments: str) -> dict[str, list[str]]:
+    """The printed table: what a row says after its name, by its name."""
+    done = bench(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [[cell.strip() for cell in line.split("│")] for line in done.stdout.splitlines() if "│" in line]
+    return {row[0]: row[1:] for row in rows if row[0]}

@@ -1,0 +1,36 @@
+"""Every link of every page leads somewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, anchors, links, pages
+
+ELSEWHERE = ("http://", "https://", "mailto:")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    astray = [target for target in links(page) if not target.startswith(ELSEWHERE) and not leads(page, target)]
+    assert astray == []
+
+
+def leads(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    there = (page.parent / path).resolve() if path else page
+    if not there.exists():
+        return False
+    return not anchor or (there.suffix == ".md" and anchor in anchors(there))
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or not page.exists():
+            continue
+        seen.add(page)
+        targets = [(page.parent / target.partition("#")[0]).resolve() for target in links(page)]
+        waiting += [target for target in targets if target.suffix == ".md"]
+    documented = {page for page in pages() if page.is_relative_to(ROOT / "docs")}
+    assert sorted(str(page.relative_to(ROOT)) for page in documented - seen) == []

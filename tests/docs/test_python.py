@@ -1,0 +1,39 @@
+"""The Python of the pages: all of it compiles, and what the stories show runs as it stands."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.docs.likeness import differences
+from tests.docs.pages import ROOT, Block, all_blocks, blocks
+
+STORIES = ROOT / "docs" / "stories"
+
+
+def programs() -> list[tuple[Block, Block]]:
+    """Programs of the stories, each with the text that the page shows behind it."""
+    told = [block for page in sorted(STORIES.glob("*.md")) for block in blocks(page)]
+    return [(one, other) for one, other in zip(told, told[1:], strict=False) if one.language == "python"]
+
+
+@pytest.mark.parametrize("block", all_blocks("python"), ids=str)
+def test_it_compiles(block: Block) -> None:
+    compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize(("program", "shown"), programs(), ids=lambda block: str(block))
+def test_a_program_of_a_story_says_what_is_shown(
+    program: Block, shown: Block, addresses: Mapping[str, str], tmp_path: Path
+) -> None:
+    text = program.text
+    for known, real in addresses.items():
+        text = text.replace(known, real)
+    file = tmp_path / "example.py"
+    file.write_text(text, encoding="utf-8")
+    run = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert shown.language == "text"
+    assert differences(shown.text, run.stdout) == []

@@ -1,0 +1,32 @@
+"""The configurations that the pages show can be read; the whole ones among them can be started with."""
+
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.settings import findings, load
+from tests.docs.pages import Block, all_blocks
+
+SHOWN = [block for block in all_blocks("yaml") if block.info == "yaml"]
+
+
+def written(block: Block, folder: Path) -> Path:
+    file = folder / "shopkeeper.yml"
+    file.write_text(block.text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("block", SHOWN, ids=str)
+def test_a_configuration_that_is_shown_can_be_read(block: Block, tmp_path: Path) -> None:
+    settings = load([written(block, tmp_path)], {}, dev=False, demo=False)
+    assert settings.not_in_effect() == []
+
+
+@pytest.mark.parametrize("block", [block for block in SHOWN if "dsn:" in block.text], ids=str)
+def test_a_whole_configuration_has_no_fault(block: Block, tmp_path: Path) -> None:
+    settings = load([written(block, tmp_path)], {}, dev=False, demo=False)
+    assert [finding.sentence for finding in findings(settings) if finding.level != "notice"] == []
+
+
+def test_there_are_configurations_to_look_at() -> None:
+    assert len(SHOWN) > 3

@@ -1,0 +1,311 @@
+"""The story of a visit in a real browser, at the width of a phone and of a desk: as a new user would try it."""
+
+from collections.abc import Iterator
+from re import compile as pattern
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.stories.mails import wait_for_mails
+from tests.stories.places import Place
+from tests.stories.screen import DESK, PHONE, Screen, Screens, check, chromium, tabbed_through
+from tests.stories.visitor import PASSWORD, Guests, new_address
+
+SIZES = pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+ORDER_NUMBER = pattern(r"S-\w{4}-\w{4}-\w{4}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def screens(browser: Browser, place: Place) -> Iterator[Screens]:
+    screens = Screens(browser, place.public)
+    yield screens
+    screens.close()
+
+
+@pytest.fixture
+def customer(place: Place) -> Iterator[str]:
+    """The address of somebody with an account and something in the cart."""
+    guests = Guests(place.public)
+    yield guests.customer(**{"QK-SALT-125": 1})[1]
+    guests.go()
+
+
+# -- what people do at the shop ----------------------------------------------------------------------------------------
+
+
+def put_into_cart(page: Page, name: str) -> None:
+    """From the search to the cart."""
+    page.get_by_role("searchbox").fill(name)
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name=name).first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.get_by_role("button", name="Add to the cart").click()
+    expect(page.get_by_text("In your cart:").first).to_be_visible()
+
+
+def sign_up(page: Page, email: str) -> None:
+    page.get_by_role("button", name="Sign up", exact=True).first.click()
+    dialog = page.get_by_role("dialog", name="Create your account")
+    dialog.get_by_label("E-mail").fill(email)
+    dialog.get_by_label("Password").fill(PASSWORD)
+    dialog.get_by_label("First name").fill("Ada")
+    check(page)
+    dialog.get_by_role("button", name="Sign up", exact=True).click()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    page.get_by_role("button", name="Sign in", exact=True).first.click()
+    dialog = page.get_by_role("dialog", name="Sign in")
+    dialog.get_by_label("E-mail").fill(email)
+    dialog.get_by_label("Password").fill(password)
+    dialog.get_by_role("button", name="Sign in", exact=True).click()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def sign_out(page: Page) -> None:
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in", exact=True).first).to_be_visible()
+
+
+def open_cart(page: Page, *, items: int) -> None:
+    link = page.get_by_role("link", name=pattern("^Cart"))
+    expect(link).to_have_text(pattern(rf"Cart\s*{items}"))
+    link.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your cart")
+
+
+class TestAWholeVisit:
+    @SIZES
+    def test_as_a_new_user_would_try_it(self, place: Place, screens: Screens, size: ViewportSize) -> None:
+        first = screens.open(size=size)
+        page, email = first.go("/"), new_address()
+        expect(page.get_by_role("heading", name="From every shelf")).to_be_visible()
+        check(page)
+        put_into_cart(page, "Breakfast mug")
+        check(page)
+        put_into_cart(page, "Olive oil soap")
+        open_cart(page, items=2)
+        check(page)
+
+        sign_up(page, email)
+        page.reload()
+        open_cart(page, items=2)
+        total = page.get_by_label("Total").locator(".total dd").inner_text()
+
+        page.get_by_role("button", name="Check out").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Is this right?")
+        expect(page.get_by_label("Total").locator(".total dd")).to_have_text(total)
+        expect(page.get_by_text(f"The confirmation goes to {email}.")).to_be_visible()
+        check(page)
+        page.get_by_role("button", name="Place the order").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")
+        check(page)
+        number = page.get_by_text(ORDER_NUMBER).inner_text()
+        page.get_by_role("link", name="My orders").last.click()
+        expect(page.get_by_text(number)).to_be_visible()
+        check(page)
+
+        wait_for_mails(place, to=email, wanted=2)
+        read_the_mail(first, email, number)
+
+        first.go("/")
+        sign_out(page)
+        expect(page.get_by_role("link", name=pattern("^Cart"))).to_have_text(pattern(r"^Cart\s*$"))
+        sign_in(page, email)
+
+        second = screens.open(size=size)
+        sign_in(second.go("/"), email)
+        second.page.get_by_role("link", name="Account").click()
+        expect(second.page.get_by_text(number)).to_be_visible()
+        check(second.page)
+        second.page.get_by_role("button", name=pattern("^Sign out Chrome")).click()
+        expect(second.page.get_by_role("status")).to_have_text("That device is signed out.")
+        expect(second.page.get_by_role("button", name=pattern("^Sign out Chrome"))).to_have_count(0)
+
+        first.go("/account")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+        first.go("/")
+        expect(page.get_by_role("button", name="Sign in", exact=True).first).to_be_visible()
+        second.page.reload()
+        expect(second.page.get_by_role("heading", level=1)).to_have_text("Your account")
+
+    def test_what_the_cart_holds_is_merged_and_the_rest_told(self, screens: Screens, customer: str) -> None:
+        """The guest wants more than there is by the time of the sign-in; see `test_visit_http` for the whole table."""
+        page = screens.open().go("/")
+        put_into_cart(page, "Breakfast mug")
+        sign_in(page, customer)
+        open_cart(page, items=2)
+        expect(page.get_by_text("Sea salt")).to_be_visible()
+
+    def test_whoever_orders_without_an_account_is_asked_to_sign_in_and_goes_on(
+        self, screens: Screens, customer: str
+    ) -> None:
+        page = screens.open(size=PHONE).go("/")
+        put_into_cart(page, "Breakfast mug")
+        open_cart(page, items=1)
+        page.get_by_role("button", name="Check out").click()
+        dialog = page.get_by_role("dialog", name="Sign in")
+        expect(dialog).to_contain_text("Sign in to order.")
+        check(page)
+        dialog.get_by_label("E-mail").fill(customer)
+        dialog.get_by_label("Password").fill(PASSWORD)
+        dialog.get_by_role("button", name="Sign in", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Is this right?")
+
+    def test_a_wrong_password_is_told_in_the_dialog(self, screens: Screens, customer: str) -> None:
+        page = screens.open().go("/")
+        page.get_by_role("button", name="Sign in", exact=True).first.click()
+        dialog = page.get_by_role("dialog", name="Sign in")
+        dialog.get_by_label("E-mail").fill(customer)
+        dialog.get_by_label("Password").fill("wrong")
+        dialog.get_by_role("button", name="Sign in", exact=True).click()
+        expect(dialog.get_by_role("alert")).to_contain_text("password is not right")
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+
+
+def read_the_mail(screen: Screen, email: str, number: str) -> None:
+    """In the inbox of the development server, the same order number."""
+    page = screen.go("/inbox")
+    check(page)
+    row = page.get_by_role("row").filter(has_text=email).filter(has_text=number)
+    expect(row).to_contain_text("sent")
+    row.get_by_role("link").click()
+    expect(page.locator("pre")).to_contain_text(number)
+    expect(page.frame_locator("iframe").get_by_text(number).first).to_be_visible()
+    check(page)
+
+
+class TestByKeyboard:
+    def test_the_first_stop_skips_to_the_content(self, screens: Screens) -> None:
+        page = screens.open().go("/self-service/login/browser")
+        page.evaluate("document.activeElement.blur()")
+        passed = tabbed_through(page, until="method")
+        assert passed[0] == "Skip to the content"
+        assert passed[-3:] == ["identifier", "password", "method"]
+
+    def test_somebody_signs_in_without_a_mouse(self, screens: Screens, customer: str) -> None:
+        page = screens.open().go("/self-service/login/browser")
+        page.get_by_label("E-mail").focus()
+        page.keyboard.type(customer)
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+
+    def test_a_dialog_takes_the_focus_and_gives_it_back(self, screens: Screens) -> None:
+        page = screens.open().go("/")
+        opener = page.get_by_role("button", name="Sign in", exact=True).first
+        opener.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog", name="Sign in").get_by_label("E-mail")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(opener).to_be_focused()
+
+
+class TestWithoutScripts:
+    """The pages of accounts need none."""
+
+    @SIZES
+    def test_an_account_from_its_making_to_its_end(self, screens: Screens, size: ViewportSize) -> None:
+        screen = screens.open(size=size, scripts=False)
+        page, email = screen.go("/self-service/registration/browser"), new_address()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Create your account")
+        page.get_by_label("E-mail").fill(email)
+        page.get_by_label("First name").fill("Ada")
+        page.get_by_role("button", name="Sign up").click()
+        expect(page.get_by_label("Password")).to_be_visible()
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign up").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+        expect(page.get_by_text(email)).to_be_visible()
+        expect(page.get_by_text("Ada", exact=True)).to_be_visible()
+
+        page.get_by_role("main").get_by_role("link", name="Sign out").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("signed out")
+        screen.go("/account")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+        page.get_by_label("E-mail").fill(email)
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Sign in with password").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.get_by_label("E-mail")).to_have_value(email)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in with password").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+
+    def test_the_account_page_ends_every_other_session(self, screens: Screens, customer: str) -> None:
+        first, second = screens.open(scripts=False), screens.open(scripts=False)
+        for screen in (first, second):
+            page = screen.go("/self-service/login/browser")
+            page.get_by_label("E-mail").fill(customer)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Sign in with password").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+        second.page.get_by_role("button", name="Sign out everywhere else").click()
+        expect(second.page.get_by_role("status")).to_have_text("You are signed out everywhere but here.")
+        first.page.reload()
+        expect(first.page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+    def test_mistakes_are_told_at_their_field(self, screens: Screens) -> None:
+        page = screens.open(scripts=False).go("/self-service/registration/browser")
+        page.get_by_label("E-mail").fill(new_address())
+        page.get_by_role("button", name="Sign up").click()
+        page.get_by_label("Password").fill("short")
+        page.get_by_role("button", name="Sign up").click()
+        field = page.get_by_label("Password")
+        expect(field).to_have_attribute("aria-invalid", "true")
+        described = field.get_attribute("aria-describedby")
+        assert described
+        expect(page.locator(f"#{described}")).to_contain_text("least")
+
+    @pytest.mark.parametrize(
+        ("path", "heading"),
+        [
+            ("/error", "There is nothing here"),
+            ("/error?id=018f0000-0000-7000-8000-000000000000", "There is nothing here"),
+            ("/self-service/logout?token=nonsense", None),
+            ("/self-service/login?flow=018f0000-0000-7000-8000-000000000000", None),
+            ("/login?flow=018f0000-0000-7000-8000-000000000000", "Sign in"),
+            ("/signed-out", None),
+            ("/", None),
+        ],
+    )
+    def test_every_other_page_says_something_kind(self, screens: Screens, path: str, heading: str | None) -> None:
+        page = screens.open(size=PHONE, scripts=False).go(path)
+        if heading:
+            expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+
+
+class TestEveryPage:
+    """Checked where scripts run, because the check is one; the pages are the same without."""
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/self-service/login/browser",
+            "/self-service/registration/browser",
+            "/signed-out",
+            "/error",
+            "/inbox",
+            "/#/all",
+            "/#/category/kitchen",
+            "/#/product/breakfast-mug",
+            "/#/search/nothing-goes-by-this-name",
+            "/#/cart",
+            "/#/nowhere",
+        ],
+    )
+    def test_can_be_used_by_everybody(self, screens: Screens, path: str) -> None:
+        page = screens.open(size=PHONE).go(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        check(page)
