@@ -84,7 +84,7 @@ def _asked(run: Run, *towns: Town) -> dict[str, Ask]:
         for each in town.tokens(0, CARTS):
             town.shop.fill_cart(each, article)
     whoami, cart = Request("/sessions/whoami"), Request("/graphql", "POST", JSON, json.dumps({"query": CART}))
-    share = min(len(town.some) for town in towns) // (run.options.rounds + 1)
+    share = min(len(town.some) for town in towns) // (run.options.rounds + run.options.warm_ups)
 
     def cold(town: Town, window: int) -> Figures:
         return _send(run, town, whoami, town.tokens(window * share, (window + 1) * share))
@@ -108,12 +108,12 @@ def _send(run: Run, town: Town, request: Request, tokens: Sequence[str]) -> Figu
 
 def _compared(run: Run, what: str, ask: Ask, small: Town, large: Town) -> Row:
     windows = []
-    for number in range(run.options.rounds + 1):
-        run.tell(f"{what}: window {number} of {run.options.rounds}, {CONNECTIONS} connections")
+    for number in range(run.options.rounds + run.options.warm_ups):
+        run.tell(f"{what}: window {number + 1}, {CONNECTIONS} connections")
         windows.append((ask(small, number).per_second, ask(large, number).per_second))
         small.shop.server.forget_log()
         large.shop.server.forget_log()
-    few, many = zip(*windows[1:], strict=True)  # the first does not count: it warms up
+    few, many = zip(*windows[run.options.warm_ups :], strict=True)
     context = f"{middle(many):,.0f}/s among {large.people:,}, {middle(few):,.0f}/s among {small.people:,}"
     return Row(f"growth: {what}", ratio(many, few), "×", context, FLAT)
 

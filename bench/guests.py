@@ -57,7 +57,8 @@ def _per_second(what: str, figures: Sequence[Figures], target: Target) -> Row:
 def _against_hash(run: Run, what: str, conversation: str, bodies: Sequence[str]) -> Row:
     threads = os.cpu_count() or 1
     logins, hashes = [], []
-    converse(run.shop.server.url, conversation, bodies, seconds=1, connections=SIGNING_IN)
+    for _ in range(run.options.warm_ups):
+        _sign_in(run.shop, conversation, bodies, seconds=1)
     for number in range(run.options.rounds):
         run.tell(f"{what}: window {number + 1} of {run.options.rounds}, {SIGNING_IN} connections")
         hashes.append(hashes_alone(threads, seconds=run.options.seconds))

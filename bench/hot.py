@@ -100,7 +100,7 @@ class _Window:
 def _in_turn(run: Run, what: str, *asked: tuple[Running, Request]) -> list[tuple[_Window, ...]]:
     """Windows of each in turn, after a second of each that does not count."""
     run.tell(f"{what}: warming up")
-    for server, request in asked:
+    for server, request in asked * run.options.warm_ups:
         send(server.url, request, seconds=1)
     windows = []
     for number in range(run.options.rounds):

@@ -27,6 +27,11 @@ class Options:
     postgresql: str = "auto"
     people: tuple[int, ...] = (10_000, 1_000_000)
 
+    @property
+    def warm_ups(self) -> int:
+        """Windows that do not count. Who wants but one round wants to see the table, not the figures."""
+        return int(self.rounds > 1)
+
 
 @dataclass
 class Run:

@@ -71,6 +71,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
 
 async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
     stop = _stop_signal()
+    _stop_with_parent(stop)
     async with opened(settings) as house:
         servers = [_server(house.public, settings.serve.public), _server(house.admin, settings.serve.admin)]
         running = [asyncio.create_task(server.serve(), name="serve") for server in servers]
@@ -98,6 +99,14 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def _stop_with_parent(stop: asyncio.Event) -> None:
+    """A process whose parent was killed would go on listening beside the next server, on an older configuration."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # Once readable it stays so; the loop ends with `stop`, and setting it again changes nothing.
+        asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
 
 
 def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:

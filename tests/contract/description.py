@@ -70,6 +70,7 @@ class Description:
     def __init__(self, file: Path) -> None:
         self._document = json.loads(file.read_text())
         self._definitions = {name: to_json_schema(s) for name, s in self._document["components"]["schemas"].items()}
+        self._validators: dict[tuple[Operation, int, bool], jsonschema_rs.Draft202012Validator] = {}
         self.operations = sorted(
             Operation(path, verb.upper())
             for path, verbs in self._document["paths"].items()
@@ -94,14 +95,15 @@ class Description:
             return [Departure(operation, answer.status, "", told)] if told else []
         return [
             Departure(operation, answer.status, _place(error), str(error.schema_path[-1]), error.message)
-            for error in self._errors(schema, json.loads(answer.body), formats=formats)
+            for error in self._validator(operation, answer.status, formats).iter_errors(json.loads(answer.body))
         ]
 
-    def _errors(
-        self, schema: Mapping[str, Any], document: Any, *, formats: bool
-    ) -> Iterator[jsonschema_rs.ValidationError]:
-        whole = {**schema, "$defs": self._definitions}
-        return jsonschema_rs.Draft202012Validator(whole, validate_formats=formats).iter_errors(document)
+    def _validator(self, operation: Operation, status: int, formats: bool) -> jsonschema_rs.Draft202012Validator:
+        key = (operation, status, formats)
+        if key not in self._validators:
+            whole = {**(self._schema(operation, status) or {}), "$defs": self._definitions}
+            self._validators[key] = jsonschema_rs.Draft202012Validator(whole, validate_formats=formats)
+        return self._validators[key]
 
     def _is_json(self, answer: Answer) -> bool:
         return answer.content_type.partition(";")[0] == "application/json"

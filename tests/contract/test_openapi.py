@@ -1,6 +1,7 @@
 """Every answer is as Kratos' published description of its API says, and every operation that we have is answered."""
 
 import json
+import pickle
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Run
 from tests.contract.conftest import Launch
 from tests.contract.description import Departure, Description, Operation, implemented
 from tests.contract.recorded import record
 from tests.contract.recorder import Answer, recording
 from tests.contract.stories import tell_of_a_browser, tell_of_a_customer, tell_of_an_operator, tell_of_probes
+from tests.services.server import locked
 
 # Beginnings of what comes later.
 LATER = {
@@ -42,16 +45,20 @@ def description(kratos: Path) -> Description:
     return Description(kratos / "openapi-v26.2.0.json")
 
 
-@pytest.fixture(scope="module")
-def told(
-    launch_for_module: Launch,
-    profiles: Path,
-    conversations: Path,
-    description: Description,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Told:
+@pytest.fixture
+def told(run: Run, launch: Launch, profiles: Path, conversations: Path, description: Description) -> Told:
+    """The stories are told once a run; all its processes read what was answered."""
+    kept = run.folder / "openapi.answers"
+    with locked(kept.with_suffix(".lock")):
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(_tell(run, launch, profiles, conversations, description)))
+    answers: Told = pickle.loads(kept.read_bytes())
+    return answers
+
+
+def _tell(run: Run, launch: Launch, profiles: Path, conversations: Path, description: Description) -> Told:
     with recording() as public, recording() as admin:
-        shop = launch_for_module(
+        shop = launch(
             config=profiles / "base.yml",
             public_url=f"{public.url}/",
             environ={"SERVE_ADMIN_BASE_URL": f"{admin.url}/"},
@@ -61,10 +68,9 @@ def told(
         tell_of_a_browser(public.url)
         tell_of_an_operator(public.url, admin.url)
         tell_of_probes(public.url, admin.url)
-        out = tmp_path_factory.mktemp("ours")
+        out = run.folder / "openapi"
         record(conversations, out, public=public.url, admin=admin.url, names=CONVERSATIONS, profile="base")
-        answers = [*public.answers, *admin.answers]
-        return Told(answers, frozenset(implemented(description, shop)))
+        return Told([*public.answers, *admin.answers], frozenset(implemented(description, shop)))
 
 
 def test_every_answer_is_as_described(told: Told, description: Description, conversations: Path) -> None:

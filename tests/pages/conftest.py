@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Browser(httpx2.AsyncClient):
         profile = await self.see(f"/self-service/registration/browser{query}")
         typed = {"traits.email": email, "traits.name.first": first_name}
         password = await self.submit(profile.one("form"), typed, button="Sign up")
-        return await self.submit(password.one("form"), {"password": PASSWORD}, button="Sign up")
+        return await self.submit(password.all("form")[0], {"password": PASSWORD}, button="Sign up")
 
     async def sign_in(self, email: str, *, query: str = "") -> Element:
         """The page one comes to after signing in."""
@@ -126,7 +127,12 @@ async def either_shop(visiting: Visiting, dsn: str) -> AsyncIterator[Visited]:
 
 async def _stock(house: House) -> None:
     async with house.foundation.database.unit() as unit:
-        await load_catalogue(unit, store=house.foundation.settings.default_store, catalogue=demo.read_catalogue())
+        await load_catalogue(unit, store=house.foundation.settings.default_store, catalogue=_catalogue())
+
+
+@cache
+def _catalogue() -> demo.Catalogue:
+    return demo.read_catalogue()
 
 
 def _config(dsn: str) -> dict[str, Any]:

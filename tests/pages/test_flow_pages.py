@@ -104,6 +104,14 @@ class TestTheWayThrough:
         assert field.has("autofocus")
         assert page.one("p", id=field["aria-describedby"]).text == "This is not an e-mail address: nonsense"
 
+    async def test_back_leads_from_the_password_to_the_profile(self, shop: Visited) -> None:
+        browser = shop.browser()
+        form = (await browser.see("/self-service/registration/browser")).one("form")
+        second = await browser.submit(form, {"traits.email": "ana@example.com"}, button="Sign up")
+        first = await browser.submit(second.all("form")[1], {})
+        assert first.one("input", name="traits.email", type="email")["value"] == "ana@example.com"
+        assert not first.all("input", name="password")
+
     async def test_from_signing_in_to_signing_up_the_return_address_comes_along(self, shop: Visited) -> None:
         page = await shop.browser().see(f"/self-service/login/browser?return_to={ADDRESS}/signed-out")
         aside = page.one("p", class_="aside").one("a")

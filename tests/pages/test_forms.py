@@ -113,8 +113,14 @@ class TestButtons:
         ]
 
     def test_going_back_needs_nothing_filled_in(self) -> None:
+        """It is a form of its own, which sends what is known and no password, with the method it belongs to."""
         back = input_node("screen", "submit", group="profile", value="previous", label=message(1040008))
-        assert [button.has("formnovalidate") for button in draw(SIGN_IN, back).all("button")] == [False, True]
+        email = input_node("traits.email", "hidden", group="default", value="a@b.c")
+        password = input_node("password", "password", group="password", required=True)
+        main, turn = draw(csrf_node(), email, password, SIGN_IN, back).all("form")
+        assert [button.text for button in main.all("button")] == ["Sign in with password"]
+        assert [(button["name"], button["value"]) for button in turn.all("button")] == [("screen", "previous")]
+        assert turn.fields() == {"csrf_token": "masked", "traits.email": "a@b.c", "method": "profile"}
 
     def test_with_several_methods_a_field_of_one_does_not_hold_up_another(self) -> None:
         assert not draw(SIGN_IN).one("form").has("novalidate")

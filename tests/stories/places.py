@@ -87,6 +87,10 @@ class Ledger:
             return self._in_file(query)
         return _elsewhere(lambda: asyncio.run(self._on_server(query)))
 
+    def execute(self, statement: str) -> None:
+        """Changes something, as time or an operator would."""
+        self.rows(statement)
+
     def column(self, query: str) -> list[Any]:
         """The first column."""
         return [row[0] for row in self.rows(query)]
@@ -107,7 +111,7 @@ class Ledger:
         return sorted(self.column(known[self._address.partition("+")[0]]))
 
     def _in_file(self, query: str) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(self._address.partition(":///")[2], timeout=60)
+        connection = sqlite3.connect(self._address.partition(":///")[2], timeout=60, isolation_level=None)
         try:
             return connection.execute(query).fetchall()
         finally:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
 from tests.services.install_browser import ensure_chromium
 
@@ -28,6 +29,7 @@ FLAGS = (
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The machine's Chromium."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(ensure_chromium()), args=list(FLAGS))
         try:
@@ -81,46 +83,13 @@ class Screens:
 
 # -- what is said of any page ------------------------------------------------------------------------------------------
 
-_FAULTS = """() => {
-  const seen = (node) => node.checkVisibility({ visibilityProperty: true });
-  const name = (node) => (node.getAttribute("aria-label") ?? "").trim()
-    || [...(node.labels ?? [])].map((label) => label.textContent.trim()).join("")
-    || (node.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent ?? "").join("").trim();
-  const all = (selector) => [...document.querySelectorAll(selector)].filter(seen);
-  const faults = [];
-  if (!document.documentElement.lang) faults.push("no language");
-  if (!document.title.trim()) faults.push("no title");
-  if (all("h1").length !== 1) faults.push(`${all("h1").length} first headings`);
-  if (all("main").length !== 1) faults.push(`${all("main").length} main parts`);
-  const order = all("h1, h2, h3, h4").map((node) => Number(node.tagName[1]));
-  order.forEach((level, at) => { if (at && level > order[at - 1] + 1) faults.push(`a heading ${level} after ${order[at - 1]}`); });
-  for (const node of all("input:not([type=hidden]), select, textarea")) {
-    if (!name(node)) faults.push(`a field without a label: ${node.outerHTML}`);
-  }
-  for (const node of all("button, a[href], summary")) {
-    if (!name(node) && !node.textContent.trim() && !node.querySelector("img[alt]:not([alt=''])")) {
-      faults.push(`a control without a name: ${node.outerHTML}`);
-    }
-  }
-  for (const node of all("img")) if (!node.hasAttribute("alt")) faults.push(`a picture without words: ${node.outerHTML}`);
-  for (const node of all("iframe")) if (!node.title) faults.push("a frame without a title");
-  for (const node of document.querySelectorAll("[tabindex]")) if (node.tabIndex > 0) faults.push(`out of order: ${node.outerHTML}`);
-  const ids = [...document.querySelectorAll("[id]")].map((node) => node.id);
-  for (const id of new Set(ids.filter((each, at) => ids.indexOf(each) !== at))) faults.push(`the id ${id} is there twice`);
-  return faults;
-}"""
-_TOO_WIDE = """() => {
-  const room = document.documentElement.clientWidth;
-  return document.documentElement.scrollWidth <= room ? [] : [...document.body.querySelectorAll("*")]
-    .filter((node) => node.getBoundingClientRect().right > room + 1).map((node) => node.outerHTML.slice(0, 200));
-}"""
+_FAULTS = Path(__file__).with_name("faults.js").read_text()
 _FOCUSED = """() => {
   const node = document.activeElement;
   const box = node.getBoundingClientRect();
   const style = getComputedStyle(node);
   return {
     is: node.getAttribute("name") || node.textContent.trim() || node.tagName,
-    tag: node.tagName,
     shown: box.width > 0 && box.height > 0,
     marked: style.outlineStyle !== "none" || style.boxShadow !== "none",
   };
@@ -128,11 +97,12 @@ _FOCUSED = """() => {
 
 
 def check(page: Page) -> None:
-    """What holds of every page: it has a language, one heading, names for everything, and fits a narrow phone."""
-    assert page.evaluate(_FAULTS) == [], page.url
+    """What holds of every page, on a narrow phone as well: it has a language, one heading, names for everything, and
+    nothing that is wider than the screen."""
     size = page.viewport_size
-    page.set_viewport_size(NARROWEST)
-    assert page.evaluate(_TOO_WIDE) == [], page.url
+    for each in (size, NARROWEST):
+        page.set_viewport_size(each or DESK)
+        assert page.evaluate(_FAULTS) == [], page.url
     page.set_viewport_size(size or DESK)
 
 

@@ -12,6 +12,8 @@ from tests.stories.screen import DESK, PHONE, Screen, Screens, check, chromium, 
 from tests.stories.visitor import PASSWORD, Guests, new_address
 
 SIZES = pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+# What the database has no part in is looked at once.
+SQLITE = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 ORDER_NUMBER = pattern(r"S-\w{4}-\w{4}-\w{4}")
 
 
@@ -138,14 +140,27 @@ class TestAWholeVisit:
         second.page.reload()
         expect(second.page.get_by_role("heading", level=1)).to_have_text("Your account")
 
-    def test_what_the_cart_holds_is_merged_and_the_rest_told(self, screens: Screens, customer: str) -> None:
-        """The guest wants more than there is by the time of the sign-in; see `test_visit_http` for the whole table."""
-        page = screens.open().go("/")
-        put_into_cart(page, "Breakfast mug")
-        sign_in(page, customer)
-        open_cart(page, items=2)
-        expect(page.get_by_text("Sea salt")).to_be_visible()
+    def test_what_cannot_come_along_is_told_line_by_line(self, place: Place, screens: Screens, customer: str) -> None:
+        """Two are left; somebody else is faster and takes one."""
+        page = screens.open().go("/#/product/bath-towels")
+        page.get_by_label("Bath sheet").check()
+        page.get_by_label("How many").fill("2")
+        page.get_by_role("button", name="Add to the cart").click()
+        expect(page.get_by_text("In your cart:").first).to_be_visible()
+        guests = Guests(place.public)
+        guests.customer(**{"QK-TOWELS-SHEET": 1})[0].order()
+        guests.go()
 
+        sign_in(page, customer)
+        told = page.get_by_role("region", name="Not everything could come along")
+        expect(told.get_by_role("listitem")).to_contain_text("1 of 2 are in your cart")
+        check(page)
+        told.get_by_role("button", name="Understood").click()
+        expect(told).to_have_count(0)
+        open_cart(page, items=2)
+        expect(page.get_by_role("link", name="Sea salt")).to_be_visible()
+
+    @SQLITE
     def test_whoever_orders_without_an_account_is_asked_to_sign_in_and_goes_on(
         self, screens: Screens, customer: str
     ) -> None:
@@ -161,6 +176,7 @@ class TestAWholeVisit:
         dialog.get_by_role("button", name="Sign in", exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Is this right?")
 
+    @SQLITE
     def test_a_wrong_password_is_told_in_the_dialog(self, screens: Screens, customer: str) -> None:
         page = screens.open().go("/")
         page.get_by_role("button", name="Sign in", exact=True).first.click()
@@ -185,6 +201,7 @@ def read_the_mail(screen: Screen, email: str, number: str) -> None:
     check(page)
 
 
+@SQLITE
 class TestByKeyboard:
     def test_the_first_stop_skips_to_the_content(self, screens: Screens) -> None:
         page = screens.open().go("/self-service/login/browser")
@@ -212,6 +229,7 @@ class TestByKeyboard:
         expect(opener).to_be_focused()
 
 
+@SQLITE
 class TestWithoutScripts:
     """The pages of accounts need none."""
 
@@ -268,24 +286,34 @@ class TestWithoutScripts:
         assert described
         expect(page.locator(f"#{described}")).to_contain_text("least")
 
+    def test_a_form_that_lost_its_cookie_ends_on_a_page_that_says_so(self, screens: Screens) -> None:
+        screen = screens.open(scripts=False)
+        page = screen.go("/self-service/login/browser")
+        page.get_by_label("E-mail").fill("ada@example.org")
+        page.get_by_label("Password").fill(PASSWORD)
+        screen.context.clear_cookies()
+        page.get_by_role("button", name="Sign in with password").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("That could not be let through")
+        page.get_by_role("main").get_by_role("link", name="Sign in").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
     @pytest.mark.parametrize(
         ("path", "heading"),
         [
             ("/error", "There is nothing here"),
             ("/error?id=018f0000-0000-7000-8000-000000000000", "There is nothing here"),
-            ("/self-service/logout?token=nonsense", None),
-            ("/self-service/login?flow=018f0000-0000-7000-8000-000000000000", None),
+            ("/self-service/logout?token=nonsense", "You are signed out"),
             ("/login?flow=018f0000-0000-7000-8000-000000000000", "Sign in"),
-            ("/signed-out", None),
-            ("/", None),
+            ("/signed-out", "You are signed out"),
+            ("/", "Quince & Kettle"),
         ],
     )
-    def test_every_other_page_says_something_kind(self, screens: Screens, path: str, heading: str | None) -> None:
+    def test_every_other_page_says_something_kind(self, screens: Screens, path: str, heading: str) -> None:
         page = screens.open(size=PHONE, scripts=False).go(path)
-        if heading:
-            expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
 
 
+@SQLITE
 class TestEveryPage:
     """Checked where scripts run, because the check is one; the pages are the same without."""
 

@@ -44,9 +44,11 @@ async def build_people(ground: Foundation) -> People:
     settings, clock = ground.settings, ground.clock
     schemas = await _schemas(ground)
     listeners: list[_Listener] = []
-    identities = Identities(schemas, clock=clock, audit=ground.audit, listeners=listeners)
+    on_void: list[_Listener] = []
+    identities = Identities(schemas, clock=clock, audit=ground.audit, listeners=listeners, on_void=on_void)
     sessions = _sessions(ground, identities)
     listeners.append(sessions.invalidate_identity)
+    on_void.append(sessions.end_for)
     budgets = {"login": settings.throttle.login.per_ip, "registration": settings.throttle.registration.per_ip}
     throttles = {name: _throttle(ground, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool

@@ -40,6 +40,10 @@ class Callers:
             guest=await self._visitors.guest_of(request, store=store),
         )
 
+    def carries_session_cookie(self, request: Request) -> bool:
+        """Whether there is a session cookie with the request, good or not: one to take away at signing out."""
+        return self._cookies.session_name in cookies_in(request.headers.getlist("cookie"))
+
     def with_csrf(self, caller: Caller, *, when: bool = True) -> tuple[Caller, str | None]:
         """The caller with an anti-CSRF token, and the cookie to set where there was none."""
         if caller.csrf is not None or not when:

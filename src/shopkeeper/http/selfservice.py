@@ -239,7 +239,7 @@ class SelfService:
                 unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
             )
         answer = empty_answer() if prefers_json(request.headers) else redirect(target, body=True)
-        if caller.session is not None:
+        if caller.session is not None or self._callers.carries_session_cookie(request):
             answer.headers.append("Set-Cookie", self._cookies.session_cleared())
             answer.headers.append("Set-Cookie", self._cookies.csrf_line(new_csrf_token()))
         return answer

@@ -58,6 +58,7 @@ class Identities:
         clock: tells the time.
         audit: where every change is recorded, if anywhere.
         listeners: told of each change.
+        on_void: told where what was proven before counts no more: another password, an account that is switched off.
         ids: makes ids.
     """
 
@@ -68,12 +69,14 @@ class Identities:
         clock: Clock,
         audit: AuditTrail | None = None,
         listeners: Sequence[Listener] = (),
+        on_void: Sequence[Listener] = (),
         ids: Callable[[], UUID] = new_id,
     ) -> None:
         self.schemas = schemas
         self._clock = clock
         self._audit = audit
         self._listeners = listeners
+        self._on_void = on_void
         self._ids = ids
 
     async def create(
@@ -256,6 +259,8 @@ class Identities:
             await store.update_identity(unit, before, after)
         details = {"changed": _differences(before, after)}
         await self._changed(unit, "identity.updated", after.id, actor=actor, client_ip=client_ip, details=details)
+        for listener in self._on_void if _void(before, after) else ():
+            await listener(unit, after.id)
         return after
 
     def _drafted(self, new: NewIdentity, *, before: Identity | None) -> Identity:
@@ -351,6 +356,15 @@ def _without(credentials: Mapping[str, Credential], gone: Credential, *, now: da
     if gone.type in IDENTIFYING and gone.identifiers:
         left[gone.type] = replace(gone, config={}, updated_at=now)
     return left
+
+
+def _void(before: Identity, after: Identity) -> bool:
+    """Whether somebody who signed in before the change may be somebody who could not do it after."""
+    replaced = any(
+        type_ not in after.credentials or after.credentials[type_].config != credential.config
+        for type_, credential in before.credentials.items()
+    )
+    return replaced or (before.active and not after.active)
 
 
 def _differences(before: Identity, after: Identity) -> list[str]:

@@ -127,15 +127,15 @@ async def opened(
         identities=people.identities,
         kept=[each.name for each in people.schemas.default.fields()],
     )
-    graphql = GraphQLDoor(
-        database=ground.database,
-        identify=visitors.principal_of,
-        stores=shop.stores,
-        engines=shop.engines,
-        signing_up=signing_up,
-        pictures=lambda name: f"{BASE_URL}/shop/pictures/{name}.svg",
-        **door,
-    )
+    given: dict[str, Any] = {
+        "database": ground.database,
+        "identify": visitors.principal_of,
+        "stores": shop.stores,
+        "engines": shop.engines,
+        "signing_up": signing_up,
+        "pictures": lambda name: f"{BASE_URL}/shop/pictures/{name}.svg",
+    }
+    graphql = GraphQLDoor(**{**given, **door})
     signin = Storefront(
         database=ground.database, visit=shop.visit, visitors=visitors, cookies=build_cookie_policy(ground), clock=clock
     )

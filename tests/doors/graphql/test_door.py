@@ -8,9 +8,13 @@ import httpx2
 import msgspec
 import pytest
 from graphql import get_introspection_query
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.commerce.port import Profile
+from shopkeeper.identity.values import Client as Caller
+from shopkeeper.sessions.values import Principal, PrincipalKind
 from tests.doors.graphql.shop import BASE_URL, GET_CART, ME, Client, Stand, opened
 
 QUERY = b'{"query": "{ getCart { id } }"}'
@@ -140,6 +144,28 @@ class TestWhoAsks:
         answer = await visitor.ask('{ findOrders { total } findItemById(id: "breakfast-tea") { slug } }')
         assert answer["data"] == {"findOrders": None, "findItemById": {"slug": "breakfast-tea"}}
         assert answer["errors"][0]["path"] == ["findOrders"]
+
+    async def test_a_subscription_is_not_there(self, visitor: Client) -> None:
+        assert "errors" in await visitor.ask("subscription { getCart { id } }")
+
+    async def test_a_customer_without_a_session_is_known_by_the_engine(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whose token was issued elsewhere; what the engine does not know is null."""
+        monkeypatch.chdir(tmp_path)
+
+        async def identify(request: Request) -> Principal:
+            return Principal(PrincipalKind.CUSTOMER, request.headers["x-subject"], "kettle", Caller(ip="203.0.113.7"))
+
+        async with opened(sqlite_dsn, tmp_path, clock, identify=identify) as stand:
+            shopper = stand.shop.stores.require("kettle").customer("ada")
+            async with stand.ground.database.unit() as unit:
+                profile = Profile("ada", "ada@example.org", "Ada", "Lovelace")
+                await stand.shop.engines["embedded"].customers.ensure(unit, shopper, profile)
+            known = await stand.client(**{"x-subject": "ada"}).data(ME)
+            unknown = await stand.client(**{"x-subject": "eve"}).data(ME)
+        assert known["getCurrentCustomer"] == {"id": "ada", "email": "ada@example.org", "firstName": "Ada"}
+        assert unknown["getCurrentCustomer"] is None
 
 
 class TestCookies:

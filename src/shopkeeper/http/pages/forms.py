@@ -22,6 +22,7 @@ class Part:
 
     kind: str
     id: str
+    group: str
     name: str
     type: str
     attributes: Mapping[str, Any]
@@ -55,6 +56,22 @@ class Form:
     check_in_browser: bool = field(default=True)
 
     @property
+    def main(self) -> tuple[Part, ...]:
+        """What belongs to the form itself."""
+        return tuple(part for part in self.parts if part not in self.turns)
+
+    @property
+    def turns(self) -> tuple[Part, ...]:
+        """The buttons that turn to another step. Each is a form of its own with what is known already: nothing has to
+        be filled in for it, and the method that it belongs to, its group, goes along."""
+        return tuple(part for part in self.parts if part.kind == "submit" and part.name != "method")
+
+    @property
+    def known(self) -> tuple[Part, ...]:
+        """The hidden fields."""
+        return tuple(part for part in self.parts if part.kind == "hidden")
+
+    @property
     def wrong(self) -> bool:
         """Whether there is a mistake to be told."""
         return any(m.type == "error" for m in self.messages) or any(part.invalid for part in self.parts)
@@ -81,6 +98,7 @@ def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
         yield Part(
             kind=_kind(node),
             id=f"field-{position}",
+            group=node.group,
             name=node.name,
             type=_type(node),
             attributes=_safe(node),

@@ -1,0 +1,64 @@
+"""What the attacks share: a house in this process, and a server on the wire."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from tests.conftest import Run
+from tests.services.databases import new_sqlite
+from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+
+pytest.register_assert_rewrite("tests.attacks.scene")
+
+from tests.attacks.scene import KEY, SETTINGS, Scene, opened  # noqa: E402 - its assertions must be rewritten first
+
+Opening = Callable[..., AbstractAsyncContextManager[Scene]]
+
+
+@pytest.fixture
+def opening(tmp_path: Path, clock: StoppedClock) -> Opening:
+    """`async with opening(dsn, throttle={…}) as scene: …`: a house with settings of the test's own."""
+
+    def open_(dsn: str, *, dev: bool = False, **settings: Any) -> AbstractAsyncContextManager[Scene]:
+        return opened(dsn, tmp_path, clock, settings=settings, dev=dev)
+
+    return open_
+
+
+@pytest.fixture
+async def scene(opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
+    """A house as it stands in production, on SQLite."""
+    async with opening(sqlite_dsn) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def either_scene(opening: Opening, dsn: str) -> AsyncIterator[Scene]:
+    """The same on SQLite and on PostgreSQL."""
+    async with opening(dsn) as scene:
+        yield scene
+
+
+@pytest.fixture(scope="session")
+def server(run: Run) -> Shop:
+    """The run's server for attacks on the wire, started as an operator would start it: without `--dev`."""
+    mail = {"connection_uri": "smtp://127.0.0.1:9/?disable_starttls=true"}
+
+    def begin() -> Shop:
+        folder = Path(mkdtemp(prefix="attacked-", dir=run.folder))
+        config = {
+            "secrets": SETTINGS["secrets"],
+            "admin": {"api_keys": [KEY]},
+            "courier": {"smtp": mail},
+            "hashers": SETTINGS["hashers"],
+            "selfservice": {"methods": SETTINGS["selfservice"]["methods"]},
+        }
+        dsn = new_sqlite(run.folder, folder)
+        return start_shopkeeper(folder, owner=run.owner, config=config, dsn=dsn, dev=False, demo=True)
+
+    return share_shopkeeper(run.folder, "attacked", begin)

@@ -1,0 +1,248 @@
+"""Where the attacks happen: a whole house as it stands in production, and the people before it."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from shopkeeper.app import House, build
+from shopkeeper.clock import StoppedClock
+from shopkeeper.commerce.embedded import demo
+from shopkeeper.commerce.embedded.load import load as load_catalogue
+from shopkeeper.settings import load
+
+ADDRESS = "https://shop.test"
+ADMIN_ADDRESS = "https://admin.shop.test"
+EVIL = "https://evil.test"
+APP = "https://app.test"
+KEY = "7Vt0cHnB3qLx9sRw5yZk2mJd8fGp4aEu"
+PASSWORD = "a kettle on the plum shelf"
+HERE = "203.0.113.7"
+THERE = "198.51.100.9"
+HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+SETTINGS: dict[str, Any] = {
+    "serve": {"public": {"base_url": f"{ADDRESS}/"}, "admin": {"base_url": f"{ADMIN_ADDRESS}/"}},
+    "secrets": {"default": ["b8f2c7d91e04a36f"], "cipher": ["0f9e8d7c6b5a49382716051423324150"]},
+    "admin": {"api_keys": [KEY]},
+    "hashers": {"argon2": {"memory": "8KB", "iterations": 1}, "pool": {"workers": 2, "queue": 500}},
+    "selfservice": {
+        "allowed_return_urls": [APP],
+        "methods": {"password": {"config": {"haveibeenpwned_enabled": False}}},
+        "flows": {"registration": {"style": "unified", "after": {"password": {"hooks": [{"hook": "session"}]}}}},
+    },
+}
+OWN_PAGE = {"sec-fetch-site": "same-origin", "origin": ADDRESS}
+OTHER_PAGE = {"sec-fetch-site": "cross-site", "origin": EVIL}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A house, and ways to stand before it."""
+
+    house: House
+    clock: StoppedClock
+    _clients: AsyncExitStack = field(repr=False)
+
+    async def native(self, *, ip: str = HERE, **headers: str) -> httpx2.AsyncClient:
+        """An app, or a program: it keeps no cookies that it is not given."""
+        return await self._client(self.house.public, ADDRESS, ip, headers)
+
+    async def browser(self, *, ip: str = HERE, **headers: str) -> "Browser":
+        """A browser with an empty jar."""
+        transport = httpx2.ASGITransport(app=self.house.public, client=(ip, 40_000))
+        browser = Browser(transport=transport, base_url=ADDRESS, headers={"accept": HTML, **_dashed(headers)})
+        return await self._clients.enter_async_context(browser)
+
+    async def admin(self, *, key: str | None = KEY) -> httpx2.AsyncClient:
+        """Somebody at the admin port."""
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return await self._client(self.house.admin, ADMIN_ADDRESS, HERE, headers)
+
+    async def rows(self, table: str) -> list[dict[str, Any]]:
+        """Everything that a table holds."""
+        async with self.house.foundation.database.transaction() as connection:
+            found = await connection.exec_driver_sql(f"SELECT * FROM {table}")
+            return [dict(row) for row in found.mappings()]
+
+    async def mails(self) -> list[Any]:
+        """What was sent, once everything that waits is delivered."""
+        while await self.house.worker.run_once():
+            pass
+        async with self.house.foundation.database.unit() as unit:
+            return list((await self.house.shop.courier.messages(unit, limit=100)).items)
+
+    async def _client(self, app: Any, address: str, ip: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app=app, client=(ip, 40_000))
+        client = httpx2.AsyncClient(transport=transport, base_url=address, headers=_dashed(headers))
+        return await self._clients.enter_async_context(client)
+
+
+@asynccontextmanager
+async def opened(
+    dsn: str, folder: Path, clock: StoppedClock, *, settings: Mapping[str, Any], dev: bool = False
+) -> AsyncIterator[Scene]:
+    """Opens a house with a stocked shop."""
+    file = folder / "shop.json"
+    file.write_text(json.dumps(_merged({**SETTINGS, "dsn": dsn}, settings)))
+    house = await build(load([file], {}, dev=dev, demo=False), clock=clock)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(house.foundation.database.close)
+        closing.push_async_callback(house.foundation.cache.close)
+        closing.push_async_callback(house.foundation.outgoing.close)
+        closing.callback(house.people.hasher.close)
+        await house.people.sessions.listen()
+        closing.push_async_callback(house.people.sessions.close)
+        async with house.foundation.database.unit() as unit:
+            store = house.foundation.settings.default_store
+            await load_catalogue(unit, store=store, catalogue=demo.read_catalogue())
+        yield Scene(house, clock, await closing.enter_async_context(AsyncExitStack()))
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return other
+    return {**one, **{name: _merged(one.get(name, {}), value) for name, value in other.items()}}
+
+
+def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def new_address(name: str = "ada") -> str:
+    return f"{name}-{uuid4().hex[:12]}@example.org"
+
+
+# -- what apps do ------------------------------------------------------------------------------------------------------
+
+
+async def submit(app: httpx2.AsyncClient, kind: str, fields: Mapping[str, Any]) -> httpx2.Response:
+    """A native flow, opened and sent."""
+    flow = (await app.get(f"/self-service/{kind}/api")).json()
+    return await app.post(f"/self-service/{kind}?flow={flow['id']}", json=fields)
+
+
+async def sign_up(app: httpx2.AsyncClient, email: str, *, password: str = PASSWORD, **traits: Any) -> dict[str, Any]:
+    """An account; the answer with its session."""
+    answer = await submit(
+        app, "registration", {"method": "password", "password": password, "traits": {"email": email, **traits}}
+    )
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def sign_in(app: httpx2.AsyncClient, email: str, password: str = PASSWORD) -> httpx2.Response:
+    """A try to sign in with the native flow."""
+    return await submit(app, "login", {"method": "password", "identifier": email, "password": password})
+
+
+async def visit(app: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    """`/signin`, which must go well."""
+    answer = await app.post("/signin", json=fields)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def ask(app: httpx2.AsyncClient, token: str, query: str, **variables: Any) -> dict[str, Any]:
+    """GraphQL with a token; the whole answer."""
+    answer = await app.post(
+        "/graphql", json={"query": query, "variables": variables}, headers={"authorization": f"Bearer {token}"}
+    )
+    return dict(answer.json())
+
+
+async def fill_cart(app: httpx2.AsyncClient, token: str, *, quantity: int = 1) -> str:
+    """The id of a cart with something in it."""
+    found = await ask(app, token, FIRST)
+    variant = found["data"]["findItemsByKeyword"]["items"][0]["variants"][0]["itemId"]["id"]
+    added = await ask(app, token, ADD, item=variant, quantity=quantity)
+    assert "errors" not in added, added
+    return str(added["data"]["addToCart"]["cart"]["id"])
+
+
+FIRST = '{ findItemsByKeyword(text: "", limit: 1) { items { variants { itemId { id } } } } }'
+ADD = """
+mutation Add($item: String!, $quantity: Int) {
+  addToCart(addToCartInput: {itemId: $item, quantity: $quantity}) { code cart { id totalQuantity } }
+}
+"""
+CART = "query Cart($id: String) { getCart(id: $id) { id totalQuantity } }"
+ME = "{ getCurrentCustomer { id email } }"
+SIGN_UP = "mutation Up($i: CustomerSignUpInput!) { signUp(customerSignUpInput: $i) { code problems { id message } } }"
+ORDER = "mutation Check($cart: String!) { checkOut(cartId: $cart) { code order { id } } }"
+PLACE = "mutation Place($order: String!) { placeOrder(id: $order) { code order { id orderNumber } } }"
+ORDERS = "{ findOrders { total orders { id } } }"
+
+
+# -- what browsers do --------------------------------------------------------------------------------------------------
+
+
+class Browser(httpx2.AsyncClient):
+    """A browser: it keeps cookies and fills in forms. Redirects are followed where the test says so."""
+
+    async def open_flow(self, kind: str, query: str = "") -> dict[str, Any]:
+        """A flow for a single-page app, with the CSRF token that its page would have."""
+        answer = await self.get(f"/self-service/{kind}/browser{query}", headers={"accept": "application/json"})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def send_flow(self, flow: Mapping[str, Any], fields: Mapping[str, Any]) -> httpx2.Response:
+        """The flow's form, with the token that stands in it."""
+        whole = {"method": "password", "csrf_token": csrf_of(flow), **fields}
+        return await self.post(flow["ui"]["action"], json=whole, headers={"accept": "application/json"})
+
+    async def sign_up(self, email: str) -> httpx2.Response:
+        """An account; this browser is signed in afterwards."""
+        flow = await self.open_flow("registration")
+        answer = await self.send_flow(flow, {"password": PASSWORD, "traits": {"email": email}})
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    async def sign_in(self, email: str, *, query: str = "") -> httpx2.Response:
+        flow = await self.open_flow("login", query)
+        return await self.send_flow(flow, {"identifier": email, "password": PASSWORD})
+
+    async def form_of(self, path: str) -> dict[str, str]:
+        """The hidden fields of the first form on a page."""
+        page = _Hidden()
+        page.feed((await self.get(path, follow_redirects=True)).text)
+        return page.fields
+
+    @property
+    def session_cookie(self) -> str | None:
+        return self.cookies.get("ory_kratos_session")
+
+    async def whoami(self) -> str | None:
+        """The id of who this browser is signed in as."""
+        answer = await self.get("/sessions/whoami")
+        return str(answer.json()["identity"]["id"]) if answer.status_code == 200 else None
+
+
+class _Hidden(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "input" and given.get("type") == "hidden" and given.get("name"):
+            self.fields.setdefault(str(given["name"]), given.get("value") or "")
+
+
+def csrf_of(flow: Mapping[str, Any]) -> str:
+    """The anti-CSRF token in a flow's form."""
+    [value] = [n["attributes"]["value"] for n in flow["ui"]["nodes"] if n["attributes"]["name"] == "csrf_token"]
+    return str(value)
+
+
+def set_cookies(answer: httpx2.Response) -> dict[str, str]:
+    """Every `Set-Cookie` line of an answer by its name, without the digest that the anti-CSRF cookie ends with."""
+    lines = answer.headers.get_list("set-cookie")
+    return {re.sub(r"_[0-9a-f]{64}$", "", line.partition("=")[0]): line for line in lines}

@@ -1,0 +1,33 @@
+"""The servers of these tests: ready when they say so, several workers where wanted, and gone when they are ended."""
+
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.contract.conftest import Launch
+from tests.contract.stories import tell_of_a_customer
+from tests.services.server import wait_until
+from tests.services.shopkeeper_server import Shop
+
+
+@pytest.mark.parametrize("end", [Shop.stop, Shop.kill])
+def test_a_server_of_two_workers_tells_the_customers_story_and_ends_whole(
+    launch: Launch, postgres_dsn: str, valkey_url: str, end: Callable[[Shop], None]
+) -> None:
+    """Each call of the story may reach either worker, so what the one changes the other has to know."""
+    shop = launch(config=PLAIN, dsn=postgres_dsn, cache_url=valkey_url, workers=2)
+    pids = shop.pids
+    assert len(pids) >= 3
+    tell_of_a_customer(shop.public)
+    end(shop)
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)), "the end of every worker")
+
+
+PLAIN = {
+    "identity": {"default_schema_id": "default", "schemas": [{"id": "default", "url": "builtin://customer"}]},
+    "selfservice": {
+        "methods": {"password": {"config": {"haveibeenpwned_enabled": False}}},
+        "flows": {"registration": {"style": "unified", "after": {"password": {"hooks": [{"hook": "session"}]}}}},
+    },
+}

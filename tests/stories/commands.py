@@ -1,0 +1,76 @@
+"""The command `shopkeeper`, run as an operator runs it: in a folder, with a file and an environment, until it ends."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.services.server import free_port
+from tests.services.shopkeeper_server import COMMAND
+
+PATIENCE = 60
+
+
+class Ran(subprocess.CompletedProcess[str]):
+    """A command that has ended."""
+
+    @property
+    def said(self) -> str:
+        return self.stdout + self.stderr
+
+    @property
+    def errors(self) -> list[str]:
+        """What it says went wrong, sentence by sentence."""
+        return [line.removeprefix("Error: ") for line in self.said.splitlines() if line.startswith("Error: ")]
+
+
+def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Nothing of ours but the search path and the home, and ports that are free."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    ports = {f"SERVE_{door}_PORT": str(free_port()) for door in ("PUBLIC", "ADMIN")}
+    return {**kept, "COLUMNS": "400", **ports, **(environ or {})}
+
+
+def run_shopkeeper(*arguments: str, folder: Path, environ: Mapping[str, str] | None = None) -> Ran:
+    """Runs it to its end."""
+    done = subprocess.run(
+        [str(COMMAND), *arguments],
+        cwd=folder,
+        env=environment(environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Ran(done.args, done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def running(
+    *arguments: str, folder: Path, environ: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Runs it for the length of the block; what it says goes into `log` in its folder."""
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [str(COMMAND), *arguments],
+            cwd=folder,
+            env=environment(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(PATIENCE)
+
+
+def end(process: "subprocess.Popen[bytes]", how: signal.Signals = signal.SIGTERM) -> int:
+    """Asks it to end, and says how it did."""
+    process.send_signal(how)
+    return process.wait(PATIENCE)
