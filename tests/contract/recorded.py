@@ -23,34 +23,32 @@ Compare = Callable[[Any, Any], list[str]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One open difference. `where` are patterns of `conversation/what is said`."""
+    """One open difference, in one place: `where` is a pattern of `conversation/what is said`."""
 
     kind: str
     why: str
-    where: tuple[str, ...] = ("*",)
+    where: str = "*"
     told: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.why} ({', '.join(self.where)})"
+        return f"{self.kind}: {self.why} ({self.where})"
 
     def concerns(self, place: str) -> bool:
-        return any(fnmatchcase(place, pattern) for pattern in self.where)
+        return fnmatchcase(place, self.where)
 
 
 def read_entries() -> list[Entry]:
-    """Every entry of the data file."""
+    """Every entry of the data file, once for each of its places."""
     document = yaml.safe_load(OPEN_DIFFERENCES.read_text())
-    return [_entry(kind, told) for kind in KINDS for told in document.pop(kind)] + _none_left(document)
+    assert document.keys() == KINDS.keys()
+    return [entry for kind, entries in document.items() for told in entries for entry in _entries(kind, told)]
 
 
-def _entry(kind: str, told: dict[str, Any]) -> Entry:
-    where = told.pop("where", ["*"])
-    return Entry(kind, told.pop("why"), tuple([where] if isinstance(where, str) else where), told)
-
-
-def _none_left(document: Mapping[str, Any]) -> list[Entry]:
-    assert not document, f"open_differences.yml has kinds that nobody reads: {', '.join(document)}"
-    return []
+def _entries(kind: str, told: Mapping[str, Any]) -> Iterator[Entry]:
+    what = {key: value for key, value in told.items() if key not in {"where", "why"}}
+    places = told.get("where", "*")
+    for where in [places] if isinstance(places, str) else places:
+        yield Entry(kind, told["why"], where, what)
 
 
 # -- what an entry does to an expected answer --------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Whether what a server answers is like what a page shows: the page may leave parts out, and says so with `…`.
 
-In JSON, the text "…" stands for any value, `…` within a text for any part of it, an entry "…" in a list for any number of
-further entries, and a member "…" of an object for any number of further members.
+In JSON, the text "…" stands for any value, `…` within a text for any part of it, an entry "…" in a list for any number
+of further entries, and a member "…" of an object for any number of further members.
 """
 
 import json
@@ -42,7 +42,11 @@ def _of_objects(shown: dict[str, Any], said: dict[str, Any], place: str) -> list
     missing = [f"{place}.{name}: shown, and not said" for name in shown if name not in said and name != ANY]
     further = [f"{place}.{name}: said, and not shown" for name in said if name not in shown and not more_allowed]
     both = [name for name in shown if name in said]
-    return [*missing, *further, *(d for name in both for d in list_differences(shown[name], said[name], f"{place}.{name}"))]
+    return [
+        *missing,
+        *further,
+        *(d for name in both for d in list_differences(shown[name], said[name], f"{place}.{name}")),
+    ]
 
 
 def _of_lists(shown: list[Any], said: list[Any], place: str) -> list[str]:
@@ -50,7 +54,11 @@ def _of_lists(shown: list[Any], said: list[Any], place: str) -> list[str]:
     more_allowed = len(wanted) < len(shown)
     if len(said) < len(wanted) or (len(said) > len(wanted) and not more_allowed):
         return [f"{place}: {len(wanted)} entries are shown, {len(said)} were said"]
-    return [d for i, (one, other) in enumerate(zip(wanted, said, strict=False)) for d in list_differences(one, other, f"{place}[{i}]")]
+    return [
+        d
+        for i, (one, other) in enumerate(zip(wanted, said, strict=False))
+        for d in list_differences(one, other, f"{place}[{i}]")
+    ]
 
 
 def _alike(shown: str, said: str) -> bool:

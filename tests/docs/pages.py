@@ -106,4 +106,4 @@ def anchors(page: Path) -> set[str]:
     """The names that links may use behind `#`, made as GitHub makes them."""
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = (re.sub(r"[^\w\- ]", "", match["title"].lower()) for match in _HEADING.finditer(text))
-    return {title.strip().replace(" ", "-") for title in titles}
+    return {title.replace(" ", "-") for title in titles}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ STORIES = ROOT / "docs" / "stories"
 def programs() -> list[tuple[Block, Block]]:
     """Programs of the stories, each with the text that the page shows behind it."""
     told = [block for page in sorted(STORIES.glob("*.md")) for block in blocks(page)]
-    return [(one, other) for one, other in zip(told, told[1:], strict=False) if one.language == "python"]
+    return [(one, other) for one, other in pairwise(told) if one.language == "python"]
 
 
 @pytest.mark.parametrize("block", all_blocks("python"), ids=str)
@@ -24,7 +25,7 @@ def test_it_compiles(block: Block) -> None:
     compile(block.text, str(block), "exec")
 
 
-@pytest.mark.parametrize(("program", "shown"), programs(), ids=lambda block: str(block))
+@pytest.mark.parametrize(("program", "shown"), programs(), ids=str)
 def test_a_program_of_a_story_says_what_is_shown(
     program: Block, shown: Block, addresses: Mapping[str, str], tmp_path: Path
 ) -> None:

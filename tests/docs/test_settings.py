@@ -1,9 +1,11 @@
 """The configurations that the pages show can be read; the whole ones among them can be started with."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from shopkeeper.identity.schema import Schema
 from shopkeeper.settings import findings, load
 from tests.docs.pages import Block, all_blocks
 
@@ -26,6 +28,17 @@ def test_a_configuration_that_is_shown_can_be_read(block: Block, tmp_path: Path)
 def test_a_whole_configuration_has_no_fault(block: Block, tmp_path: Path) -> None:
     settings = load([written(block, tmp_path)], {}, dev=False, demo=False)
     assert [finding.sentence for finding in findings(settings) if finding.level != "notice"] == []
+
+
+@pytest.mark.parametrize("block", [block for block in all_blocks("json") if block.info == "json schema"], ids=str)
+def test_an_identity_schema_that_is_shown_is_one(block: Block) -> None:
+    schema = Schema("shown", json.loads(block.text))
+    assert any("password" in field.identifies for field in schema.fields())
+
+
+def test_every_json_that_is_shown_is_json() -> None:
+    for block in all_blocks("json"):
+        assert json.loads(block.text) is not None, block
 
 
 def test_there_are_configurations_to_look_at() -> None:

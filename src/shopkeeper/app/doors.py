@@ -1,6 +1,6 @@
 """The doors: their lists, for the public and for the admin port, and what each is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.exc import DBAPIError
 from starlette.middleware import Middleware
@@ -84,6 +84,20 @@ def build_public(
         return_addresses=build_return_addresses(ground),
         after=AfterFlow(default=flows.logout.after.default_browser_return_url),
     )
+    pages = Pages(
+        database=ground.database,
+        pipeline=pipeline,
+        callers=callers,
+        visitors=visitors,
+        sessions=people.sessions,
+        engines=shop.engines,
+        stores=shop.stores,
+        courier=shop.courier,
+        base_url=ground.base_url,
+        form_targets=_return_urls(settings),
+        demo=read_demo() if settings.demo else None,
+        dev=settings.dev,
+    )
     doors: Sequence[Door] = [
         SelfService(
             database=ground.database,
@@ -102,22 +116,9 @@ def build_public(
         ),
         OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
         Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
-        Pages(
-            database=ground.database,
-            pipeline=pipeline,
-            callers=callers,
-            visitors=visitors,
-            sessions=people.sessions,
-            engines=shop.engines,
-            stores=shop.stores,
-            courier=shop.courier,
-            base_url=ground.base_url,
-            form_targets=settings.selfservice.allowed_return_urls,
-            demo=read_demo() if settings.demo else None,
-            dev=settings.dev,
-        ),
+        pages,
     ]
-    graphql = _graphql(ground, people, shop, visitors, registrar=registrar)
+    graphql = _graphql(ground, people, shop, visitors, registrar=registrar, pictures=pages.picture_url)
     routes = [*(route for door in doors for route in door.routes()), *schema_routes(people.schemas)]
     return public_app(
         [*routes, Route("/graphql", graphql, methods=["GET", "POST"]), *health.public_routes()],
@@ -128,8 +129,22 @@ def build_public(
     )
 
 
+def _return_urls(settings: Settings) -> list[str]:
+    """Every address that a browser may be sent to when a form has done its work."""
+    selfservice, flows = settings.selfservice, settings.selfservice.flows
+    ways = [after for flow in (flows.login, flows.registration) for after in (flow.after, flow.after.password)]
+    configured = [selfservice.default_browser_return_url, *(after.default_browser_return_url for after in ways)]
+    return [*selfservice.allowed_return_urls, *(url for url in configured if url)]
+
+
 def _graphql(
-    ground: Foundation, people: People, shop: Shop, visitors: Visitors, *, registrar: Registrar
+    ground: Foundation,
+    people: People,
+    shop: Shop,
+    visitors: Visitors,
+    *,
+    registrar: Registrar,
+    pictures: Callable[[str], str],
 ) -> GraphQLDoor:
     limits = ground.settings.graphql
     kept = {field.name for field in people.schemas.default.fields()}
@@ -139,7 +154,7 @@ def _graphql(
         stores=shop.stores,
         engines=shop.engines,
         signing_up=SigningUp(registrar=registrar, identities=people.identities, kept=kept),
-        pictures=lambda name: f"{ground.base_url}/shop/pictures/{name}.svg",
+        pictures=pictures,
         limits=Limits(body=limits.max_bytes, depth=limits.depth, aliases=limits.aliases, complexity=limits.complexity),
         introspection=limits.introspection,
         playground=limits.playground,

@@ -217,7 +217,8 @@ class Registration:
     async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Advanced:
         schema = self._schema(flow)
         traits = submitted_traits(schema, submission.fields)
-        if self.settings.two_steps and submission.method == PROFILE:
+        back = submission.text("screen") == "previous"
+        if self.settings.two_steps and (submission.method == PROFILE or back):
             raise ShowForm(self._turn(flow, schema, traits, submission))
         identity, method = await self._registrar.register(
             unit, schema_id=schema.id, traits=traits, submitted=submission.fields, client=caller.client

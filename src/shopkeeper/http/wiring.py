@@ -118,6 +118,7 @@ def public_app(
 ) -> ASGIApp:
     """The public app. `cors` are the arguments of Starlette's `CORSMiddleware`; none switches CORS off."""
     router = Starlette(routes=list(routes), exception_handlers=_refusals(clock))
+    router.router.redirect_slashes = False  # slashes are trimmed already, and the redirect would be built from `Host`
     answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot)
     if cors:
         answering = CORSMiddleware(answering, **cors)
@@ -128,6 +129,7 @@ def public_app(
 def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
     """The admin app: every path works with and without `/admin` before it; `guard` asks for the key."""
     router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
+    router.router.redirect_slashes = False
     app = AnswerHeaders(TrimSlash(BodyDeadline(router), prefix="/admin"), vary_origin=False)
     labels = PathLabels(routes, prefix="/admin")
     return Observing(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)

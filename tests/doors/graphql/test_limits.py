@@ -105,6 +105,12 @@ class TestCost:
         deep = "query($n: Int) { findItemsByIds(ids: [], limit: $n) { items { slug variants { master } } } }"
         assert cost(deep, n=100) - cost(flat, n=100) == 100 * (1 + 3)
 
+    def test_of_an_interface_the_dearest_type_counts(self) -> None:
+        both = "... on Item { slug displayName } ... on ItemVariant { master }"
+        one = "... on Item { slug displayName }"
+        entries = "query {{ getCart {{ entries {{ items {{ displayName {} }} }} }} }}"
+        assert cost(entries.format(both)) == cost(entries.format(one)) > cost(entries.format("__typename"))
+
     def test_the_same_thing_under_other_names_costs_as_often(self) -> None:
         once = 'query { a: findItemsByKeyword(text: "") { items { slug } } }'
         twice = 'query { a: findItemsByKeyword(text: "") { items { slug } } b: findItemsByKeyword(text: "") { total } }'
@@ -117,7 +123,7 @@ class TestCost:
     def test_too_much_is_refused_with_the_numbers(self) -> None:
         prepared = documents().prepare(published.BY_KEYWORD)
         check_cost(prepared.cost("Items"), {"limit": 100}, Limits())
-        with pytest.raises(QueryTooComplex, match="50000 are given at most"):
+        with pytest.raises(QueryTooComplex, match="30000 are given at most"):
             check_cost(prepared.cost("Items"), {"limit": 1_000_000}, Limits())
 
     def test_each_operation_has_its_own(self) -> None:

@@ -1,5 +1,6 @@
 """The demo shop "Quince & Kettle": its shelves, products and pictures, read from the data files beside this module."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -68,6 +69,7 @@ class Catalogue:
     products: tuple[DemoProduct, ...]
 
 
+@functools.cache
 def read_catalogue() -> Catalogue:
     """Read the shop from its files: `read_catalogue().products[0].variants[0].price["EUR"]`."""
     categories = _read("categories.yaml", as_type=tuple[DemoCategory, ...])
