@@ -64,7 +64,7 @@ def migrate_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006
     """Bring the database up to date. Safe to run from several hosts at once, and again."""
     settings = _load(config, dev=dev)
     waiting = _ready(lambda: asyncio.run(_migrate(settings)))
-    out.print(f"{len(waiting)} migrations applied." if waiting else "The database is up to date.")
+    out.print(f"{_migrations(waiting)} applied." if waiting else "The database is up to date.")
 
 
 @cli.command("work")
@@ -187,4 +187,8 @@ async def _look_at_database(settings: Settings) -> None:
     finally:
         await database.close()
     if waiting:
-        out.print(f"The database needs {len(waiting)} migrations; the start applies them, or: shopkeeper migrate")
+        out.print(f"The database needs {_migrations(waiting)}; the start applies them, or: shopkeeper migrate")
+
+
+def _migrations(waiting: list[str]) -> str:
+    return f"{len(waiting)} migration{'s' if len(waiting) != 1 else ''}"

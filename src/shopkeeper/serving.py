@@ -65,8 +65,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     if settings.http.workers == 1:
         asyncio.run(_serve_here(settings, ready=lambda: announce(settings)))
         return
-    announce(settings)
-    _Family(load, settings.http.workers).run()
+    _Family(load, settings.http.workers).run(ready=lambda: _announce_when_open(settings, announce))
 
 
 async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
@@ -86,12 +85,17 @@ async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
 async def _listening(settings: Settings) -> None:
     """Returns once the public port answers."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.serve.public.host, settings.serve.public.host)  # noqa: S104 - a name, not a bind
-    for _ in range(200):
+    for _ in range(3000):
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(host, settings.serve.public.port)
             writer.close()
             return
         await asyncio.sleep(0.01)
+
+
+def _announce_when_open(settings: Settings, announce: Callable[[Settings], None]) -> None:
+    asyncio.run(_listening(settings))
+    announce(settings)
 
 
 def _stop_signal() -> asyncio.Event:
@@ -146,11 +150,12 @@ class _Family:
         self._context = multiprocessing.get_context("spawn")
         self._stopping = False
 
-    def run(self) -> None:
-        """Returns when told to stop and every process has ended."""
+    def run(self, *, ready: Callable[[], None]) -> None:
+        """Returns when told to stop and every process has ended; `ready` is called once they are started."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         children = [self._start() for _ in range(self._size)]
+        ready()
         while not self._stopping:
             multiprocessing.connection.wait([child.sentinel for child in children], timeout=0.5)
             children = [child if child.is_alive() or self._stopping else self._again(child) for child in children]

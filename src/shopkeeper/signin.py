@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shopkeeper.commerce.port import Customer, Engine, HandOver, MergeMode, Outcome, Profile
+from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import Forbidden, TokenInvalid
 from shopkeeper.identity.values import Client, Identity
@@ -39,7 +39,6 @@ class Access:
     token: str
     expires_at: datetime
     session: Session | None = None
-    customer: Customer | None = None
     hand_over: HandOver | None = None
 
 
@@ -96,9 +95,9 @@ class Visit:
             store=store.id,
             replacing=visitor.session,
         )
-        customer = await self._ensure_customer(unit, store, proof.identity)
+        await self._ensure_customer(unit, store, proof.identity)
         report = await self._hand_over(unit, store, proof.identity, hint=hint, guest=_guest_of(visitor))
-        return Access(started.token, started.session.expires_at, started.session, customer, report)
+        return Access(started.token, started.session.expires_at, started.session, report)
 
     async def signed_in(self, unit: Unit, *, session: Session, guest: str | None) -> HandOver | None:
         """The same hand-over for somebody who signed in or registered through a self-service flow: merged, always."""
@@ -144,9 +143,9 @@ class Visit:
             mode=MergeMode.MERGE if hint.merge else MergeMode.REPLACE,
         )
 
-    async def _ensure_customer(self, unit: Unit, store: Store, identity: Identity) -> Customer:
+    async def _ensure_customer(self, unit: Unit, store: Store, identity: Identity) -> None:
         shopper = store.customer(str(identity.id))
-        return await self._engine(store).customers.ensure(unit, shopper, profile_of(identity))
+        await self._engine(store).customers.ensure(unit, shopper, profile_of(identity))
 
     def _engine(self, store: Store) -> Engine:
         return self._engines[store.engine]

@@ -84,7 +84,7 @@ class TestFixation:
         assert await _alive(app, planted) is False
 
     async def test_row_038_a_planted_guest_learns_nothing_of_the_customer_afterwards(self, scene: Scene) -> None:
-        """The attacker's guest is given to the victim, who signs in: the attacker keeps a guest's token, and no more."""
+        """The victim signs in as the attacker's guest: the attacker keeps a guest's token, and no more."""
         app, email = await scene.native(), new_address()
         await sign_up(app, email)
         planted = (await visit(app))["authorization"]

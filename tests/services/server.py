@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LEASH = Path(__file__).with_name("leash.py")
-PATIENCE = 30
+PATIENCE = 75
 
 
 class NotStarted(Exception):

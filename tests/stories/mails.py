@@ -3,21 +3,21 @@
 from typing import Any
 
 from tests.services.server import wait_until
-from tests.stories.places import Place
+from tests.stories.places import Ledger
 
 
-def mails_to(place: Place, address: str) -> list[dict[str, Any]]:
+def mails_to(ledger: Ledger, address: str) -> list[dict[str, Any]]:
     """Every mail to somebody, oldest first."""
-    rows = place.ledger.rows(
+    rows = ledger.rows(
         "SELECT template_type, status, send_count, subject FROM courier_messages"
         f" WHERE recipient = '{address}' ORDER BY created_at"
     )
     return [dict(zip(("template", "status", "sends", "subject"), row, strict=True)) for row in rows]
 
 
-def wait_for_mails(place: Place, *, to: str, wanted: int) -> list[dict[str, Any]]:
+def wait_for_mails(ledger: Ledger, *, to: str, wanted: int) -> list[dict[str, Any]]:
     """The mails to somebody, once so many have been sent."""
     wait_until(
-        lambda: sum(mail["status"] == "sent" for mail in mails_to(place, to)) >= wanted, f"{wanted} mails to {to}"
+        lambda: sum(mail["status"] == "sent" for mail in mails_to(ledger, to)) >= wanted, f"{wanted} mails to {to}"
     )
-    return mails_to(place, to)
+    return mails_to(ledger, to)

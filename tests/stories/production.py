@@ -15,3 +15,17 @@ PRODUCTION: Final[Mapping[str, Any]] = {
     "admin": {"api_keys": [ADMIN_KEY]},
     "courier": {"smtp": {"connection_uri": "smtp://127.0.0.1:2525/", "from_address": "shop@example.org"}},
 }
+
+
+def flat(settings: object, name: str = "") -> dict[str, str]:
+    """Settings as an environment."""
+    if isinstance(settings, dict):
+        parts = settings.items()
+    elif isinstance(settings, list):
+        parts = enumerate(settings)
+    else:
+        return {name: str(settings)}
+    found: dict[str, str] = {}
+    for key, value in parts:
+        found |= flat(value, f"{name}_{key}".upper().lstrip("_"))
+    return found

@@ -16,7 +16,7 @@ from tests.services.shopkeeper_server import Shop
 from tests.stories.commands import run_shopkeeper
 from tests.stories.conftest import Launch
 from tests.stories.places import Ground
-from tests.stories.production import PRODUCTION, SECRETS
+from tests.stories.production import PRODUCTION, SECRETS, flat
 from tests.stories.shopping import CUSTOMER
 from tests.stories.visitor import PATIENCE, Guests, Visitor
 
@@ -168,17 +168,3 @@ def lines_to_each(shop: Shop) -> Iterator[list[httpx.Client]]:
 
 def _talks_to(worker: psutil.Process, port: int) -> bool:
     return any(line.raddr and line.raddr.port == port for line in worker.net_connections("tcp"))
-
-
-def flat(settings: object, name: str = "") -> dict[str, str]:
-    """Settings as an environment."""
-    if isinstance(settings, dict):
-        parts = settings.items()
-    elif isinstance(settings, list):
-        parts = enumerate(settings)
-    else:
-        return {name: str(settings)}
-    found: dict[str, str] = {}
-    for key, value in parts:
-        found |= flat(value, f"{name}_{key}".upper().lstrip("_"))
-    return found

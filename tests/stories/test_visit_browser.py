@@ -116,7 +116,7 @@ class TestAWholeVisit:
         expect(page.get_by_text(number)).to_be_visible()
         check(page)
 
-        wait_for_mails(place, to=email, wanted=2)
+        wait_for_mails(place.ledger, to=email, wanted=2)
         read_the_mail(first, email, number)
 
         first.go("/")

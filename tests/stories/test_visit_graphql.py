@@ -88,7 +88,9 @@ class TestAWholeVisit:
         assert visitor.ask(CART, id=cart["id"])["state"] == "ORDERED"
         left = visitor.ask(ITEM, id=found["items"][0]["itemId"]["id"])["variants"][0]["availability"]
         assert left["availableQuantity"] == small["availability"]["availableQuantity"] - 1
-        [order_mail] = [mail for mail in wait_for_mails(place, to=email, wanted=2) if "order" in mail["template"]]
+        [order_mail] = [
+            mail for mail in wait_for_mails(place.ledger, to=email, wanted=2) if "order" in mail["template"]
+        ]
         assert placed["orderNumber"] in order_mail["subject"]
 
         visitor.take(visitor.post("/signout", {}))

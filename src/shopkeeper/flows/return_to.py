@@ -39,8 +39,7 @@ class ReturnAddresses:
             return None
         if _MISREAD.search(wanted):
             raise ReturnToForbidden("The return address has characters that browsers misread.")
-        absolute = urljoin(self._default, wanted)
-        target = self._split(absolute)
+        absolute, target = self._absolute(wanted)
         if not any(_covers(allowed, target) for allowed in self._allowed):
             raise ReturnToForbidden(
                 f"The return address must begin with an allowed address; {target.hostname} is not among them. "
@@ -52,15 +51,16 @@ class ReturnAddresses:
         """Where to go now: what the flow asked for, else the method's, the flow's, or the general address."""
         return return_to or after.by_method.get(method or "") or after.default or self._default
 
-    def _split(self, url: str) -> SplitResult:
+    def _absolute(self, wanted: str) -> tuple[str, SplitResult]:
         try:
-            target = urlsplit(url)
+            absolute = urljoin(self._default, wanted)
+            target = urlsplit(absolute)
             unreadable = target.scheme not in {"http", "https"} or not _plain(target.hostname) or target.port == 0
         except ValueError:
             unreadable = True
         if unreadable or "@" in target.netloc:
             raise ReturnToForbidden("The return address must be a plain http or https address.")
-        return target
+        return absolute, target
 
 
 def _plain(host: str | None) -> bool:
@@ -85,7 +85,8 @@ def _port(url: SplitResult) -> int:
 
 
 def _below(prefix: str, path: str) -> bool:
-    if ".." in path.replace("%2e", ".").replace("%2E", ".").split("/"):
+    plain = path.lower().replace("%2e", ".").replace("%2f", "/")
+    if ".." in plain.split("/") or plain.startswith("//"):  # the next one to read it may take it for something else
         return False
     whole = prefix.rstrip("/")
     return path == whole or (path or "/").startswith(whole + "/")

@@ -65,7 +65,7 @@ class QueryTooComplex(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one request may have. The published client's largest has 329 tokens, depth 10 and cost 29,218."""
+    """The most that one request may have. The published client's largest has 329 tokens, depth 10 and cost 28,818."""
 
     body: int = 100_000
     tokens: int = 2_000

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.port import HandOver
+from shopkeeper.commerce.port import HandOver, Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
 from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_after
 from shopkeeper.http.reading import JSON, parse_object, read_body
@@ -19,7 +19,7 @@ from shopkeeper.http.shapes import moment
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.values import PrincipalKind
-from shopkeeper.signin import Access, AuthHint, Visit
+from shopkeeper.signin import Access, AuthHint, Visit, profile_of
 from shopkeeper.storage.database import Database
 
 MAX_BODY = 100_000
@@ -162,19 +162,20 @@ _FLAGS = {"true": True, "false": False}
 
 
 def _access_shape(access: Access) -> dict[str, Any]:
-    customer = access.customer
     return {
         "authorization": access.token,
         "expiresAt": moment(access.expires_at),
-        "customer": {
-            "id": customer.identity_id,
-            "email": customer.email,
-            "firstName": customer.first_name,
-            "lastName": customer.last_name,
-        }
-        if customer
-        else None,
+        "customer": _customer(profile_of(access.session.identity)) if access.session else None,
         **({"cart": _report(access.hand_over)} if access.hand_over else {}),
+    }
+
+
+def _customer(profile: Profile) -> dict[str, str | None]:
+    return {
+        "id": profile.identity_id,
+        "email": profile.email,
+        "firstName": profile.first_name,
+        "lastName": profile.last_name,
     }
 
 

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable, Row, Select, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import CursorResult, Executable, Row, Select, create_engine, event, text
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a PostgreSQL server that swallows packets; the driver would wait a minute."""
@@ -65,11 +66,44 @@ class Lane:
         finally:
             await self.give_back(connection)
 
+    async def read(self, query: Executable) -> CursorResult[Any]:
+        """Runs a query alone, on a connection that goes straight back."""
+        async with self.connection() as connection:
+            return await connection.execute(query)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+class ReadInPlace:
+    """Reads SQLite in this very thread: a lookup takes less time than handing it to another thread and back.
+
+    In WAL mode a reader never waits for a writer. One connection serves all, because nothing else can happen between a
+    query and its last row.
+    """
+
+    def __init__(self, url: URL, **options: Any) -> None:
+        self.engine = create_engine(
+            url.set(drivername="sqlite"), poolclass=StaticPool, isolation_level="AUTOCOMMIT", **options
+        )
+        self._connection: Connection | None = None
+
+    async def read(self, query: Executable) -> CursorResult[Any]:
+        """Runs a query; the result must be fetched before anything is awaited."""
+        if self._connection is None:
+            self._connection = self.engine.connect()
+        return self._connection.execute(query)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self.engine.dispose()
+
 
 class Unit:
     """One unit of work. Rooms read and write through it; only the door that opened it ends it."""
 
-    def __init__(self, reads: Lane, writes: Lane) -> None:
+    def __init__(self, reads: Lane | ReadInPlace, writes: Lane) -> None:
         self._reads, self._writes = reads, writes
         self._open: AsyncConnection | None = None
         self._after_commit: list[AfterCommit] = []
@@ -118,8 +152,7 @@ class Unit:
     async def _read(self, query: Executable) -> CursorResult[Any]:
         if self._open is not None:
             return await self._open.execute(query)
-        async with self._reads.connection() as connection:
-            return await connection.execute(query)
+        return await self._reads.read(query)
 
     async def _commit(self) -> None:
         for statement in self._always:
@@ -165,15 +198,26 @@ class Database:
         if self.kind == "postgresql":
             arguments.setdefault("timeout", CONNECT_TIMEOUT)
         writers = 1 if self.kind == "sqlite" else pool_size
-        # A unit ends what it begins, so the pool has nothing to undo when a connection comes back.
-        shared: dict[str, Any] = {"max_overflow": 0, "connect_args": arguments, "pool_reset_on_return": None}
-        # Parameters are hashes, addresses and names; an error that ends in the log must not bring them there.
-        shared["hide_parameters"] = True
-        reads = create_async_engine(self.url, pool_size=pool_size, isolation_level="AUTOCOMMIT", **shared)
-        writes = create_async_engine(self.url, pool_size=writers, **shared)
-        self._reads, self._writes = Lane(reads, size=pool_size), Lane(writes, size=writers)
+        # A unit ends what it begins, so the pool has nothing to undo when a connection comes back. Parameters are
+        # hashes, addresses and names; an error that ends in the log must not bring them there.
+        options = {"connect_args": arguments, "pool_reset_on_return": None, "hide_parameters": True}
+        writes = create_async_engine(self.url, pool_size=writers, max_overflow=0, **options)
+        self._writes = Lane(writes, size=writers)
+        self._reads: Lane | ReadInPlace
         if self.kind == "sqlite":
-            _prepare_sqlite(reads, writes)
+            self._reads = ReadInPlace(self.url, **options)
+            _prepare_sqlite(self._reads.engine, writes.sync_engine)
+        else:
+            reads = create_async_engine(
+                self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
+            )
+            self._reads = Lane(reads, size=pool_size)
+
+    @property
+    def engines(self) -> tuple[Engine, Engine]:
+        """For reading and for writing: for whoever listens to what is sent to them."""
+        reads = self._reads.engine
+        return reads.sync_engine if isinstance(reads, AsyncEngine) else reads, self._writes.engine.sync_engine
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Unit]:
@@ -199,13 +243,12 @@ class Database:
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database does not answer."""
-        async with self._reads.connection() as connection:
-            await connection.execute(text("SELECT 1"))
+        (await self._reads.read(text("SELECT 1"))).all()
 
     async def close(self) -> None:
         """Gives every connection back."""
-        await self._reads.engine.dispose()
-        await self._writes.engine.dispose()
+        await self._reads.close()
+        await self._writes.close()
 
 
 def broken_constraint(error: IntegrityError) -> str:
@@ -218,11 +261,11 @@ def broken_constraint(error: IntegrityError) -> str:
     return str(named or error.orig)
 
 
-def _prepare_sqlite(reads: AsyncEngine, writes: AsyncEngine) -> None:
+def _prepare_sqlite(reads: Engine, writes: Engine) -> None:
     """WAL, foreign keys, and one `BEGIN IMMEDIATE` per transaction so that a writer never has to upgrade its lock."""
     for engine in (reads, writes):
-        event.listen(engine.sync_engine, "connect", _set_pragmas)
-    event.listen(writes.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(engine, "connect", _set_pragmas)
+    event.listen(writes, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

@@ -128,7 +128,7 @@ class Statements:
     """Collects the statements that a database is sent while it is open."""
 
     def __init__(self, database: Database) -> None:
-        self._engines = [database._reads.sync_engine, database._writes.sync_engine]
+        self._engines = database.engines
         self.seen: list[str] = []
 
     def __enter__(self) -> list[str]:

@@ -63,7 +63,7 @@ def counted(database: Database) -> Iterator[list[str]]:
         if not statement.startswith("BEGIN"):
             statements.append(statement)
 
-    engines = [engine.sync_engine for engine in (database._reads, database._writes)]
+    engines = database.engines
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:
