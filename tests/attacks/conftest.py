@@ -56,6 +56,8 @@ def server(run: Run) -> Shop:
             "admin": {"api_keys": [KEY]},
             "courier": {"smtp": mail},
             "hashers": SETTINGS["hashers"],
+            # All tests come from one address.
+            "throttle": {name: {"per_ip": "100000/minute"} for name in ("login", "registration")},
             "selfservice": {"methods": SETTINGS["selfservice"]["methods"]},
         }
         dsn = new_sqlite(run.folder, folder)

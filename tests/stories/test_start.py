@@ -57,7 +57,7 @@ class TestBadConfigurations:
             ("serve:\n  pubic:\n    port: 1\n", "public"),
             ("session:\n  lifespann: 1h\n", "session.lifespan"),
             ("courier:\n  smtp:\n    from_adress: a@example.org\n", "from_address"),
-            ("serve:\n  public:\n    port: many\n", "serve.public.port"),
+            ("http:\n  workers: many\n", "http.workers"),
             ("session:\n  lifespan: a while\n", "session.lifespan"),
             ("dsn: mysql://root@127.0.0.1/shop\n", "dsn"),
             ("- a\n- list\n", "must be a section"),

@@ -8,6 +8,7 @@ A new revision is written with `python -m shopkeeper.storage.migrate "what it do
 
 import asyncio
 import importlib
+import os
 import sqlite3
 import sys
 import tempfile
@@ -59,6 +60,8 @@ async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
     known = _script_directory(scripts)
     file = _file(database)
     if file is not None and not file.exists():
+        with explained(database.url):
+            _require_room_for(file)
         return revisions(scripts)
     with explained(database.url):
         await _try_file(database, "PRAGMA schema_version")
@@ -186,6 +189,13 @@ async def _try_file(database: Database, statement: str) -> None:
 def _execute_once(file: Path, statement: str) -> None:
     with closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as connection:
         connection.execute(statement)
+
+
+def _require_room_for(file: Path) -> None:
+    """A new file can be made in its folder, or in the one above it, where its folder is made first."""
+    folder = file.parent if file.parent.exists() else file.parent.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"nothing can be made in {folder}")
 
 
 def _file(database: Database) -> Path | None:
