@@ -41,8 +41,10 @@ def pair(launch_for_module: Launch, ground: Ground) -> tuple[Shop, Shop]:
 
 @pytest.fixture(scope="module")
 def family(launch_for_module: Launch, ground: Ground) -> Shop:
-    """One server with two processes."""
-    return launch_for_module(workers=2, demo=True, environ=SECRETS, **ground.start_with())
+    """One server with two processes. It is ready when the first of them is."""
+    family = launch_for_module(workers=2, demo=True, environ=SECRETS, **ground.start_with())
+    wait_until(lambda: len(workers_of(family)) == 2, "the second process")
+    return family
 
 
 @contextmanager

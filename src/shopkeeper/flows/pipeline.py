@@ -167,6 +167,7 @@ class Pipeline:
         _refuse_forged(flow, submission, caller)
         if submission.broken:
             raise Rejected(message(4000001, reason=submission.broken))
+        _refuse_giants(flow, submission)
         await kind.may_go_on(unit, flow, caller)
         advanced = await kind.advance(unit, flow, submission, caller)
         if not await store.finish(unit, flow.id, self._clock.now()):
@@ -243,6 +244,19 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
     return flat
+
+
+MOST_KEPT = 10_000
+"""Characters of one field: what was typed is kept with the flow, before anybody has said who they are."""
+
+
+def _refuse_giants(flow: Flow, submission: Submission) -> None:
+    """Refuses what is too long to be shown again, rather than keeping megabytes of a stranger's, or losing them."""
+    values = flatten(submission.fields)
+    kept = [node.name for node in flow.nodes if node.type == "input" and node.attributes["type"] not in _NEVER_FILLED]
+    if any(len(str(_shown(values[name]))) > MOST_KEPT for name in kept if name in values):
+        reason = f"A field of the form has more than {MOST_KEPT} characters."
+        raise Rejected(message(4000001, reason=reason), filled=False)
 
 
 _OVER = "This form has run out; open a new one and try again."

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
-from shopkeeper.errors import FlowExpired, MalformedBody, NotFound, Refusal, SessionAlreadyAvailable
+from shopkeeper.errors import FlowExpired, InvalidInput, MalformedBody, NotFound, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.logout import Logout
@@ -27,6 +27,8 @@ from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.storage.database import Database, Unit
 
 Answer = Callable[[Request, Caller], Awaitable[Response]]
+LONGEST_URL = 8_192
+"""Characters: every flow that is opened keeps the address it was asked for with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,12 @@ class SelfService:
             return await self._pipeline.open(unit, kind, opening, caller)
 
     def _opening(self, request: Request, type_: FlowType) -> Opening:
-        query = request.query_params
+        query, url = request.query_params, self._callers.public_url(request)
+        if len(url) > LONGEST_URL:
+            raise InvalidInput(f"The address with its query has more than {LONGEST_URL} characters.")
         return Opening(
             type=type_,
-            request_url=self._callers.public_url(request),
+            request_url=url,
             return_to=query.get("return_to"),
             refresh=query.get("refresh") == "true",
             aal=query.get("aal") or None,

@@ -3,8 +3,10 @@
 Whoami is a hot path: a plain ASGI callable ahead of the router, answering bytes that were encoded once per session.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +17,7 @@ from shopkeeper.errors import BadRequest, Unauthenticated
 from shopkeeper.http.answering import NO_STORE, empty_answer, json_answer, refusal_answer
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.visitors import Visitors
+from shopkeeper.sessions.cache import Resolved
 from shopkeeper.sessions.cookies import CookiePolicy, cookies_in
 from shopkeeper.sessions.principal import bearer_of
 from shopkeeper.sessions.service import Sessions
@@ -31,11 +34,11 @@ class WhoAmI:
         self._refusal = refusal_answer(Unauthenticated("There is no valid session with this request."), clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = self._token(scope)
-        resolved = await self._sessions.resolve(token) if token else None
+        resolved = await self._resolved(scope)
         if resolved is None:
             await self._refusal(scope, receive, send)
             return
+        structlog.contextvars.bind_contextvars(principal=str(resolved.session.identity.id))
         headers = [
             (b"content-type", b"application/json; charset=utf-8"),
             (b"content-length", str(len(resolved.whoami)).encode()),
@@ -46,17 +49,24 @@ class WhoAmI:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else resolved.whoami})
 
-    def _token(self, scope: Scope) -> str | None:
-        """The session's token: from X-Session-Token, else the cookie, else the bearer."""
+    async def _resolved(self, scope: Scope) -> Resolved | None:
+        for token in self._tokens(scope):
+            resolved = await self._sessions.resolve(token) if token else None
+            if resolved is not None:
+                return resolved
+        return None
+
+    def _tokens(self, scope: Scope) -> Sequence[str | None]:
+        """What may be the session's token: X-Session-Token alone where it is sent, else the cookie, else the bearer."""
         cookies, bearer = [], None
         for name, value in scope["headers"]:
             if name == b"x-session-token":
-                return str(value.decode("latin-1"))
+                return [value.decode("latin-1")]
             if name == b"cookie":
                 cookies.append(value.decode("latin-1"))
             elif name == b"authorization":
                 bearer = bearer_of(value.decode("latin-1"))
-        return (cookies_in(cookies).get(self._cookies.session_name) if cookies else None) or bearer
+        return [cookies_in(cookies).get(self._cookies.session_name) if cookies else None, bearer]
 
 
 class OwnSessions:

@@ -74,7 +74,10 @@ class Visitors:
     async def session_of(self, request: HTTPConnection) -> Session | None:
         """The session of a request, wherever its token stands; none if there is none that is valid."""
         resolved = await self._resolver.session(self.carriers_of(request))
-        return resolved.session if resolved else None
+        if resolved is None:
+            return None
+        structlog.contextvars.bind_contextvars(principal=str(resolved.session.identity.id))
+        return resolved.session
 
     async def guest_of(self, request: HTTPConnection, *, store: Store) -> str | None:
         """The anonymous visitor whose cookie a browser carries."""

@@ -204,14 +204,15 @@ class Database:
         writes = create_async_engine(self.url, pool_size=writers, max_overflow=0, **options)
         self._writes = Lane(writes, size=writers)
         self._reads: Lane | ReadInPlace
-        if self.kind == "sqlite":
+        if self.kind == "sqlite" and not _in_memory(self.url):
             self._reads = ReadInPlace(self.url, **options)
-            _prepare_sqlite(self._reads.engine, writes.sync_engine)
         else:
             reads = create_async_engine(
                 self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
             )
             self._reads = Lane(reads, size=pool_size)
+        if self.kind == "sqlite":
+            _prepare_sqlite(*self.engines)
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
@@ -278,6 +279,11 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
     except sqlite3.Error:  # not a database, a read-only folder: nobody else would end this connection's thread
         connection.close()
         raise
+
+
+def _in_memory(url: URL) -> bool:
+    """Whether an SQLite database lives in this process only. It has no WAL, so its readers do wait for the writer."""
+    return url.query.get("vfs") == "memdb"
 
 
 def sqlite_path(url: URL) -> Path | None:
