@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile
 from shopkeeper.commerce.stores import Store, Stores
-from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.errors import Forbidden, NotYours, TokenInvalid
 from shopkeeper.identity.values import Client, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.upstream.own import OwnProvider
+
+log = structlog.get_logger("shopkeeper.visit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Visit:
         proof = await self._providers[store.provider].authenticate(
             unit, username=username, password=password, client=client
         )
+        await self._ensure_customer(unit, store, proof.identity)
+        report = await self._hand_over(unit, store, proof.identity, hint=hint, guest=_guest_of(visitor))
         started = await self._sessions.start(
             unit,
             proof.identity,
@@ -95,19 +101,24 @@ class Visit:
             store=store.id,
             replacing=visitor.session,
         )
-        await self._ensure_customer(unit, store, proof.identity)
-        report = await self._hand_over(unit, store, proof.identity, hint=hint, guest=_guest_of(visitor))
         return Access(started.token, started.session.expires_at, started.session, report)
 
     async def signed_in(self, unit: Unit, *, session: Session, guest: str | None) -> HandOver | None:
-        """The same hand-over for somebody who signed in or registered through a self-service flow: merged, always."""
-        store = self._stores.require(session.store) if session.store else None
-        if store is None:
+        """The same hand-over for somebody who signed in or registered through a self-service flow: merged, always.
+
+        A cart must not stand between a customer and their account: one that cannot be handed over is left alone.
+        """
+        if session.store is None:
             return None
+        store = self._stores.require(session.store)
         await self._ensure_customer(unit, store, session.identity)
         cart = await self._engine(store).carts.current(unit, store.guest(guest)) if guest else None
         hint = AuthHint(old_cart_id=cart.id if cart else None)
-        return await self._hand_over(unit, store, session.identity, hint=hint, guest=guest)
+        try:
+            return await self._hand_over(unit, store, session.identity, hint=hint, guest=guest)
+        except (TokenInvalid, NotYours) as refused:
+            log.warning("visit.cart_left_alone", code=refused.code, session_id=str(session.id))
+            return None
 
     async def sign_out(self, unit: Unit, *, store: Store, tenant: str | None, visitor: Principal) -> Access:
         """Ends the customer's session and begins a new anonymous visit."""
@@ -149,16 +160,6 @@ class Visit:
 
     def _engine(self, store: Store) -> Engine:
         return self._engines[store.engine]
-
-
-@dataclass(frozen=True, slots=True)
-class HandOverHook:
-    """The visit's part in self-service flows: an `AfterSignIn` hook."""
-
-    visit: Visit
-
-    async def __call__(self, unit: Unit, *, session: Session, guest: str | None) -> None:
-        await self.visit.signed_in(unit, session=session, guest=guest)
 
 
 def profile_of(identity: Identity) -> Profile:

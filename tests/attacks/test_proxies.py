@@ -143,8 +143,8 @@ class TestPoisonedLinks:
         app = await scene.native(**{name.replace("-", "_"): value for name, value in POISON.items()})
         await sign_up(app, new_address())
         [mail] = await scene.mails()
-        assert ADDRESS in mail.text
-        assert "evil.test" not in mail.text + mail.html + mail.subject
+        assert ADDRESS in mail.body
+        assert "evil.test" not in mail.body + mail.html + mail.subject
 
     async def test_row_044_the_admin_port(self, scene: Scene) -> None:
         admin = await scene.admin()

@@ -1,6 +1,7 @@
 """The servers of these tests: ready when they say so, several workers where wanted, and gone when they are ended."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -22,6 +23,19 @@ def test_a_server_of_two_workers_tells_the_customers_story_and_ends_whole(
     tell_of_a_customer(shop.public)
     end(shop)
     wait_until(lambda: not any(map(psutil.pid_exists, pids)), "the end of every worker")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
+def test_several_customers_tell_their_stories_at_once(
+    launch: Launch, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """A database in memory is another one than a file: there, readers wait for the writer."""
+    dsn = kind if kind == "memory" else str(request.getfixturevalue(f"{kind}_dsn"))
+    shop = launch(config=PLAIN, dsn=dsn)
+    with ThreadPoolExecutor(4) as people:
+        for told in [people.submit(tell_of_a_customer, shop.public) for _ in range(8)]:
+            told.result()
+    assert "request failed" not in shop.log
 
 
 PLAIN = {

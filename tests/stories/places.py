@@ -95,6 +95,10 @@ class Ledger:
         """The first column."""
         return [row[0] for row in self.rows(query)]
 
+    def written(self, id_: str) -> str:
+        """An id as this database writes it."""
+        return id_ if self._address.startswith("postgresql") else id_.replace("-", "")
+
     def count(self, table: str, where: str = "1 = 1") -> int:
         [number] = self.column(f"SELECT count(*) FROM {table} WHERE {where}")
         return int(number)

@@ -196,10 +196,7 @@ class TestTheHint:
         refused = visitor.refusal(ADD, input={"itemId": TEA, "quantity": 1})
         assert refused["code"] == "TOKEN_INVALID"
         other = guests.customer()[1]
-        assert visitor.try_to_sign_in(other, oldCartId=cart["id"]).json()["errors"][0]["extensions"]["code"] in {
-            "FORBIDDEN",
-            "TOKEN_INVALID",
-        }
+        assert visitor.try_to_sign_in(other, oldCartId=cart["id"]).status_code == 403
 
     def test_stock_that_ran_out_meanwhile_is_reported_line_by_line(self, guests: Guests) -> None:
         """Two of a kind are left and one of another; somebody else is faster."""
@@ -227,7 +224,8 @@ class TestWhoseCartItIs:
         [error] = answer.json()["errors"]
         assert error["extensions"]["code"] == "FORBIDDEN"
         # Refused whole: nobody was signed in, and both carts are as they were.
-        assert place.ledger.count("sessions", f"identity_id = '{_hex(place, customer)}'") == 1
+        identity = place.ledger.written(customer.ask(CUSTOMER)["id"])
+        assert place.ledger.count("sessions", f"identity_id = '{identity}'") == 1
         assert victim.goods() == {MUG: 2}
         assert customer.goods() == {PLATE: 1}
 
@@ -266,12 +264,6 @@ class TestWhoseCartItIs:
         assert whoami(ada, session_token) == 401
         ada.sign_in(adas)
         assert ada.goods() == {MUG: 2}
-
-
-def _hex(place: Place, customer: Visitor) -> str:
-    """A customer's id as their database writes it."""
-    wanted: str = customer.ask(CUSTOMER)["id"]
-    return wanted if place.ground.dsn.startswith("postgres") else wanted.replace("-", "")
 
 
 class TestStoresAndTenants:
@@ -329,7 +321,7 @@ class TestMalformedSignIns:
         answer = guests.guest().post("/signin", body)
         assert answer.status_code == 400
         [error] = answer.json()["errors"]
-        assert error["extensions"]["code"] == "BAD_USER_INPUT" or error["extensions"]["code"].isupper()
+        assert error["extensions"]["code"] == "INVALID_INPUT"
         assert error["message"].endswith(".")
 
     @pytest.mark.parametrize("body", ["", "{", "[]", "null", '"text"', "{}{}"])

@@ -11,9 +11,9 @@ from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.pipeline import Kind, Pipeline
 from shopkeeper.flows.registration import Registrar, Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
+from shopkeeper.flows.signing_in import SigningIn
 from shopkeeper.settings import Settings
 from shopkeeper.settings.selfservice import After, LoginHook, RegistrationHook
-from shopkeeper.signin import HandOverHook
 
 
 def build_return_addresses(ground: Foundation) -> ReturnAddresses:
@@ -33,6 +33,7 @@ def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar
         identities=people.identities,
         throttle=people.throttles["registration"],
         courier=shop.courier,
+        cache=ground.cache,
     )
 
 
@@ -42,7 +43,6 @@ def _methods(ground: Foundation, people: People) -> Sequence[Password]:
 
 
 def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar: Registrar) -> Pipeline:
-    hand_over = HandOverHook(shop.visit)
     flows = ground.settings.selfservice.flows
     kinds: Sequence[Kind] = [
         Login(
@@ -56,19 +56,19 @@ def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar:
             methods=_methods(ground, people),
             schemas=people.schemas,
             identities=people.identities,
-            sessions=people.sessions,
-            after={"password": _login_hooks(flows.login.after, people, method="password")},
-            always_after=[hand_over],
         ),
         Registration(
             settings=_registration_settings(ground.settings),
             registrar=registrar,
             schemas=people.schemas,
-            sessions=people.sessions,
-            after_sign_in=[hand_over],
         ),
     ]
-    return Pipeline(kinds, clock=ground.clock, return_addresses=build_return_addresses(ground))
+    signing_in = SigningIn(
+        sessions=people.sessions,
+        visit=shop.visit,
+        hooks={("login", "password"): _login_hooks(flows.login.after, people, method="password")},
+    )
+    return Pipeline(kinds, signing_in=signing_in, clock=ground.clock, return_addresses=build_return_addresses(ground))
 
 
 def _registration_settings(settings: Settings) -> RegistrationSettings:

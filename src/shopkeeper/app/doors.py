@@ -30,7 +30,7 @@ from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.door import Pages
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.schemas import schema_routes
-from shopkeeper.http.selfservice import Presentation, SelfService
+from shopkeeper.http.selfservice import Presentation, SelfService, login_success, registration_success
 from shopkeeper.http.sessions import OwnSessions, WhoAmI
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.storefront import Storefront
@@ -108,8 +108,8 @@ def build_public(
             shapes=shapes,
             clock=ground.clock,
             presentations={
-                "login": Presentation(flows.login.ui_url),
-                "registration": Presentation(flows.registration.ui_url, invalid_status=302),
+                "login": Presentation(flows.login.ui_url, login_success),
+                "registration": Presentation(flows.registration.ui_url, registration_success, invalid_status=302),
             },
             error_url=flows.error.ui_url,
             max_body=settings.http.max_body,
@@ -153,7 +153,7 @@ def _graphql(
         identify=visitors.principal_of,
         stores=shop.stores,
         engines=shop.engines,
-        signing_up=SigningUp(registrar=registrar, identities=people.identities, kept=kept),
+        signing_up=SigningUp(registrar=registrar, kept=kept),
         pictures=pictures,
         limits=Limits(body=limits.max_bytes, depth=limits.depth, aliases=limits.aliases, complexity=limits.complexity),
         introspection=limits.introspection,

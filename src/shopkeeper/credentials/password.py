@@ -11,7 +11,7 @@ from typing import Any, Final
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import Attempt, Draft, FieldError, LoginView, NewCredential, Proof, Rejected
 from shopkeeper.credentials.policy import PasswordPolicy
-from shopkeeper.errors import Busy, IdentityDisabled, InvalidCredentials
+from shopkeeper.errors import Busy, IdentityDisabled, InvalidCredentials, NotFound
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
@@ -92,14 +92,18 @@ class Password:
             raise InvalidCredentials
         await self._throttle.succeeded(account, ip=client.ip)
         assert found is not None  # noqa: S101 - a password matched, so there is an account
-        if not found.active:
+        renewed = await self._renewed(found, password)
+        present = await self._still(unit, found)
+        if not present.active:
             await self._remember(unit, found, client, "identity_disabled")
             raise IdentityDisabled(
                 "The account is switched off; whoever runs the shop can switch it on again.",
                 details={"identity_id": str(found.id)},
             )
-        await self._renew(unit, found, password)
-        return Proof(found, PASSWORD, Aal.AAL1)
+        if renewed is not None:
+            config = {**present.credentials[PASSWORD].config, HASHED: renewed}
+            await self._identities.set_credential_config(unit, found.id, PASSWORD, config)
+        return Proof(present, PASSWORD, Aal.AAL1)
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
         """See `RegistrationMethod`."""
@@ -140,20 +144,25 @@ class Password:
             always=True,
         )
 
-    async def _renew(self, unit: Unit, identity: Identity, password: str) -> None:
-        """Replaces a hash that was made otherwise than new ones are. A busy moment leaves it to the next sign-in."""
+    async def _renewed(self, identity: Identity, password: str) -> str | None:
+        """A new hash, where the old one was made otherwise. A busy moment leaves it to the next sign-in."""
         verified = _hash_of(identity)
         if verified is None or not self._hasher.outdated(verified):
-            return
+            return None
         try:
-            renewed = await self._hasher.hash(password)
+            return await self._hasher.hash(password)
         except Busy:
-            return
-        present = await self._identities.hold(unit, identity.id)
-        # The password may have been changed while this one was hashed, and then the change stays.
-        if _hash_of(present) == verified:
-            config = {**present.credentials[PASSWORD].config, HASHED: renewed}
-            await self._identities.set_credential_config(unit, identity.id, PASSWORD, config)
+            return None
+
+    async def _still(self, unit: Unit, found: Identity) -> Identity:
+        """The identity as it is now, held. Whoever changed the password while it was verified has made it wrong."""
+        try:
+            present = await self._identities.hold(unit, found.id)
+        except NotFound as gone:
+            raise InvalidCredentials from gone
+        if _hash_of(present) != _hash_of(found):
+            raise InvalidCredentials
+        return present
 
 
 def _hashed(found: Identity | None, expected: Identity | None) -> str | None:

@@ -39,6 +39,7 @@ class Flow:
 
     id: UUID
     kind: str
+    store: str
     type: FlowType
     request_url: str
     issued_at: datetime

@@ -1,13 +1,13 @@
-"""What happens after a flow has done its work: protocols, and the hooks that exist by their configured names.
+"""The hooks that a configuration may name, done once somebody has signed in.
 
 Hooks run inside the unit of work of the submit that caused them: if one raises, nothing of it has happened.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
-from shopkeeper.identity.values import Identity
+from shopkeeper.identity.values import Client
+from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
 
@@ -15,40 +15,14 @@ from shopkeeper.storage.database import Unit
 class AfterSignIn(Protocol):
     """Something to be done once somebody has signed in, by whichever flow."""
 
-    async def __call__(self, unit: Unit, *, session: Session, guest: str | None) -> None:
-        """`guest` is the anonymous visitor that the customer was until now."""
-        ...
-
-
-class AfterRegistration(Protocol):
-    """Something to be done once an identity was registered."""
-
-    async def __call__(self, unit: Unit, *, identity: Identity) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """The names of the hooks configured for one kind of flow. Those of a method stand instead of the general ones."""
-
-    by_method: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    general: Sequence[str] = ()
-
-    def after(self, method: str) -> Sequence[str]:
-        """The names of the hooks to run after a method."""
-        return self.by_method.get(method) or self.general
-
-
-class Revoking(Protocol):
-    """The part of the sessions room that a hook needs."""
-
-    async def revoke_others(self, unit: Unit, current: Session) -> int: ...
+    async def __call__(self, unit: Unit, *, session: Session, client: Client) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeActiveSessions:
     """`revoke_active_sessions`: signing in ends the identity's other sessions."""
 
-    sessions: Revoking
+    sessions: Sessions
 
-    async def __call__(self, unit: Unit, *, session: Session, guest: str | None) -> None:
-        await self.sessions.revoke_others(unit, session)
+    async def __call__(self, unit: Unit, *, session: Session, client: Client) -> None:
+        await self.sessions.revoke_others(unit, session, client=client)

@@ -1,58 +1,25 @@
 """The login flow: unified (identifier and methods on one form) or identifier-first (two forms), and refresh.
 
-What a method does is the method's; this file decides who may open such a flow, shows the form, and starts the session.
+What a method does is the method's; this file decides who may open such a flow, and shows the form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from shopkeeper.credentials.method import Attempt, FieldError, LoginMethod, LoginView, Proof, Rejected
 from shopkeeper.errors import FirstFactorRequired, InvalidInput, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
-from shopkeeper.flows.hooks import AfterSignIn
-from shopkeeper.flows.pipeline import Advanced, KindSettings, ShowForm, filled, finished
+from shopkeeper.flows.pipeline import Finished, KindSettings, NextForm, filled, finished
 from shopkeeper.identity.schema import Schemas
-from shopkeeper.identity.values import Aal, Client, Identity
-from shopkeeper.sessions.values import Session
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 
 IDENTIFIER_FIRST = "identifier_first"
 SIGNED_IN = "There is a session already: sign out first, or ask for refresh=true to confirm it."
-
-
-class Finding(Protocol):
-    """The part of the identity room that the identifier-first step needs."""
-
-    async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the field's own word
-        ...
-
-
-class StartedLike(Protocol):
-    """A session that was just started, and its token."""
-
-    @property
-    def session(self) -> Session: ...
-    @property
-    def token(self) -> str: ...
-
-
-class Starting(Protocol):
-    """The part of the sessions room that a flow needs."""
-
-    async def start(
-        self,
-        unit: Unit,
-        identity: Identity,
-        *,
-        method: str,
-        aal: Aal,
-        client: Client,
-        store: str | None,
-        replacing: Session | None = None,
-    ) -> StartedLike: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +31,7 @@ class LoginSettings(KindSettings):
 
 
 class Login:
-    """The kind of flow that signs in. `after` are run in order once the session has begun."""
+    """The kind of flow that signs in."""
 
     name = "login"
     expired_message = 4010001
@@ -75,18 +42,12 @@ class Login:
         settings: LoginSettings,
         methods: Sequence[LoginMethod],
         schemas: Schemas,
-        identities: Finding,
-        sessions: Starting,
-        after: Mapping[str, Sequence[AfterSignIn]],
-        always_after: Sequence[AfterSignIn] = (),
+        identities: Identities,
     ) -> None:
         self.settings: LoginSettings = settings
         self._methods = {method.name: method for method in methods}
         self._schemas = schemas
         self._identities = identities
-        self._sessions = sessions
-        self._after = after
-        self._always_after = always_after
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
         if opening.aal not in {None, "", *Aal}:
@@ -111,22 +72,11 @@ class Login:
         if caller.session is not None and not flow.refresh and flow.requested_aal is Aal.AAL1:
             raise SessionAlreadyAvailable(SIGNED_IN)
 
-    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Advanced:
+    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Finished | NextForm:
         if self.settings.identifier_first and submission.method == IDENTIFIER_FIRST:
-            raise ShowForm(await self._second_form(unit, flow, submission))
+            return NextForm(await self._second_form(unit, flow, submission))
         proof = await self._prove(unit, flow, submission, caller)
-        started = await self._sessions.start(
-            unit,
-            proof.identity,
-            method=proof.method,
-            aal=proof.aal,
-            client=caller.client,
-            store=caller.store,
-            replacing=caller.session,
-        )
-        for hook in (*self._after.get(proof.method, self._after.get("", ())), *self._always_after):
-            await hook(unit, session=started.session, guest=caller.guest)
-        return Advanced(identity=proof.identity, method=proof.method, session=started.session, token=started.token)
+        return Finished(identity=proof.identity, method=proof.method, aal=proof.aal)
 
     async def _prove(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Proof:
         method = self._methods.get(submission.method)

@@ -3,7 +3,7 @@
 Opening:    allowed to open? -> return address on the list? -> form -> kept
 Fetching:   there? -> not run out? -> by the browser that opened it?
 Submitting: there? -> not run out? -> not forged? -> readable? -> allowed to go on? -> the kind's own part
-            -> finished once -> hooks -> done
+            -> finished, once -> session, hooks, cart -> done; or the next form
 
 Raising undoes everything but what must stay: the form with its messages, the counted failure, its audit.
 """
@@ -22,8 +22,8 @@ from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
+from shopkeeper.flows.signing_in import SignedIn, SigningIn
 from shopkeeper.identity.values import Aal, Identity
-from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node
@@ -31,37 +31,38 @@ from shopkeeper.ui.nodes import Node, input_node
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A flow that has done its work: who, their session if they have one now, and where to go."""
+    """A flow that has done its work: who, their session if they have one now, and where to go.
+
+    `guest` is the anonymous visitor that the customer was until now; `hand_over` says what became of the guest's cart.
+    """
 
     flow: Flow
     identity: Identity
     return_to: str
-    session: Session | None = None
-    token: str | None = None
+    signed_in: SignedIn | None = None
     guest: str | None = None
-    """The anonymous visitor that the customer was until now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
-    """What a kind of flow has done with a submission; the pipeline finishes the flow."""
+class Finished:
+    """A kind of flow has done its part; the pipeline finishes the flow, and signs in if it is to."""
 
     identity: Identity
     method: str
-    session: Session | None = None
-    token: str | None = None
+    aal: Aal = Aal.AAL1
+    signs_in: bool = True
 
 
-class ShowForm(Exception):
-    """The kind of flow wants to show another form: the next step, not a mistake."""
+@dataclass(frozen=True, slots=True)
+class NextForm:
+    """The flow goes on with another form: what was written stays. The contract answers a next step with 400, mostly."""
 
-    def __init__(self, flow: Flow) -> None:
-        super().__init__("another form")
-        self.flow = flow
+    flow: Flow
+    status: int = 400
 
 
 class FlowInvalid(Refusal):
-    """The form is to be shown again: a mistake, or the next step. The contract answers both with 400 and the flow."""
+    """The form is to be shown again, with what was wrong; nothing else of the submission stays."""
 
     code, status = "flow_invalid", 400
     message = "The form is not complete yet."
@@ -103,16 +104,19 @@ class Kind(Protocol):
         """Raises the refusal, if this caller may not submit now."""
         ...
 
-    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Advanced:
-        """Does the work. Raises `Rejected` with messages, `ShowForm` for a next step, or a refusal."""
+    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Finished | NextForm:
+        """Does the work. Raises `Rejected` with messages, or a refusal."""
         ...
 
 
 class Pipeline:
     """Opens, fetches and submits flows of every kind in its list."""
 
-    def __init__(self, kinds: Sequence[Kind], *, clock: Clock, return_addresses: ReturnAddresses) -> None:
+    def __init__(
+        self, kinds: Sequence[Kind], *, signing_in: SigningIn, clock: Clock, return_addresses: ReturnAddresses
+    ) -> None:
         self._kinds = {kind.name: kind for kind in kinds}
+        self._signing_in = signing_in
         self._clock = clock
         self._return = return_addresses
 
@@ -145,8 +149,10 @@ class Pipeline:
             )
         return flow
 
-    async def submit(self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller) -> Done:
-        """Takes a flow to its end. Raises `FlowInvalid` with the form to show again, `FlowExpired`, or a refusal."""
+    async def submit(
+        self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller
+    ) -> Done | NextForm:
+        """Takes a flow on. Raises `FlowInvalid` with the form to show again, `FlowExpired`, or a refusal."""
         kind = self._kinds[name]
         if not flow_id:
             raise InvalidInput("The flow is missing: send its id as the query parameter 'flow'.")
@@ -156,29 +162,45 @@ class Pipeline:
             return await self._go_on(unit, kind, flow, submission, caller)
         except Rejected as rejected:
             shown = self._with_mistakes(filled(flow, submission.fields if rejected.filled else {}), rejected)
-            self._keep(unit, shown)
+            unit.always(store.keeping(shown))
             raise FlowInvalid(shown) from rejected
-        except ShowForm as step:
-            shown = replace(step.flow, updated_at=self._clock.now())
-            self._keep(unit, shown)
-            raise FlowInvalid(shown) from step
 
-    async def _go_on(self, unit: Unit, kind: Kind, flow: Flow, submission: Submission, caller: Caller) -> Done:
+    async def _go_on(
+        self, unit: Unit, kind: Kind, flow: Flow, submission: Submission, caller: Caller
+    ) -> Done | NextForm:
         _refuse_forged(flow, submission, caller)
         if submission.broken:
             raise Rejected(message(4000001, reason=submission.broken))
         _refuse_giants(flow, submission)
         await kind.may_go_on(unit, flow, caller)
-        advanced = await kind.advance(unit, flow, submission, caller)
+        outcome = await kind.advance(unit, flow, submission, caller)
+        if isinstance(outcome, NextForm):
+            shown = replace(outcome.flow, updated_at=self._clock.now())
+            await unit.write(store.keeping(shown))
+            return replace(outcome, flow=shown)
+        return await self._finish(unit, kind, flow, outcome, caller)
+
+    async def _finish(self, unit: Unit, kind: Kind, flow: Flow, outcome: Finished, caller: Caller) -> Done:
+        """Ends the flow, once and for all, before anything is given for it."""
         if not await store.finish(unit, flow.id, self._clock.now()):
             raise finished(flow)
+        signed_in = None
+        if outcome.signs_in:
+            signed_in = await self._signing_in(
+                unit,
+                outcome.identity,
+                kind=kind.name,
+                method=outcome.method,
+                aal=outcome.aal,
+                store=flow.store,
+                caller=caller,
+            )
         return Done(
             flow=flow,
-            identity=advanced.identity,
-            session=advanced.session,
-            token=advanced.token,
+            identity=outcome.identity,
+            signed_in=signed_in,
             guest=caller.guest,
-            return_to=self._return.after(kind.settings.after, method=advanced.method, return_to=flow.return_to),
+            return_to=self._return.after(kind.settings.after, method=outcome.method, return_to=flow.return_to),
         )
 
     async def _refuse_expired(self, unit: Unit, kind: Kind, flow: Flow, caller: Caller) -> None:
@@ -203,6 +225,7 @@ class Pipeline:
         return Flow(
             id=crypto.new_id(),
             kind=kind.name,
+            store=caller.store,
             type=opening.type,
             request_url=opening.request_url,
             return_to=opening.return_to,
@@ -220,9 +243,6 @@ class Pipeline:
         nodes = [_told(node, rejected.fields) for node in _with_places(flow.nodes, rejected.fields)]
         now = self._clock.now()
         return replace(flow, nodes=tuple(nodes), messages=rejected.general, transient_payload=None, updated_at=now)
-
-    def _keep(self, unit: Unit, flow: Flow) -> None:
-        unit.always(store.keeping(flow))
 
     async def _require(self, unit: Unit, name: str, flow_id: UUID | None) -> Flow:
         flow = await store.get(unit, flow_id, kind=name) if flow_id else None

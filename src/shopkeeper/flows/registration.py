@@ -7,53 +7,28 @@ welcomes them. A taken address is told apart only where the answer gives it away
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any
 
+from shopkeeper import crypto
 from shopkeeper.credentials.method import Draft, FieldError, RegistrationMethod, Rejected
 from shopkeeper.errors import Conflict, FlowDisabled, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
-from shopkeeper.flows.hooks import AfterSignIn
-from shopkeeper.flows.login import SIGNED_IN, Starting
-from shopkeeper.flows.pipeline import Advanced, KindSettings, ShowForm, filled
+from shopkeeper.flows.login import SIGNED_IN
+from shopkeeper.flows.pipeline import Finished, KindSettings, NextForm, filled
 from shopkeeper.identity.draft import NewIdentity
 from shopkeeper.identity.schema import Schema, Schemas
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Client, Identity
 from shopkeeper.identity.violations import Violation
+from shopkeeper.notify.courier import Courier
+from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Unit
-from shopkeeper.throttle import Attempt
+from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 
 PROFILE = "profile"
-
-
-class Creating(Protocol):
-    """The part of the identity room that registering needs."""
-
-    async def create(self, unit: Unit, new: NewIdentity, *, actor: str = "system") -> Identity: ...
-
-    async def pretend(self, unit: Unit, new: NewIdentity) -> Identity: ...
-
-    async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the field's own word
-        ...
-
-
-class Budget(Protocol):
-    """The throttle of registrations."""
-
-    async def check(self, subject: str, *, ip: str) -> Attempt: ...
-
-    async def failed(self, subject: str, *, ip: str) -> None: ...
-
-    async def release(self, attempt: Attempt) -> None: ...
-
-
-class Post(Protocol):
-    """The courier, as far as registering needs it."""
-
-    async def queue(
-        self, unit: Unit, *, template: str, recipient: str, context: Mapping[str, Any], locale: str = "en"
-    ) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +65,10 @@ class Registrar:
         settings: RegistrationSettings,
         methods: Sequence[RegistrationMethod],
         schemas: Schemas,
-        identities: Creating,
-        throttle: Budget,
-        courier: Post,
+        identities: Identities,
+        throttle: Throttle,
+        courier: Courier,
+        cache: Cache,
     ) -> None:
         self._settings = settings
         self.methods = {method.name: method for method in methods}
@@ -100,6 +76,7 @@ class Registrar:
         self._identities = identities
         self._throttle = throttle
         self._courier = courier
+        self._cache = cache
 
     async def register(
         self,
@@ -133,7 +110,8 @@ class Registrar:
 
     @asynccontextmanager
     async def _counted(self, draft: Draft) -> AsyncIterator[None]:
-        """Counts the attempt for the address, and for an identifier that was taken: a guess at who is here."""
+        """Counts the attempt: for the address always; for the identifier where it came to an end, whatever the end was,
+        because nobody registers twice, and the same count for both tells nothing."""
         subject = next((identifier for known in draft.identifiers.values() for identifier in known), "")
         attempt = await self._throttle.check(subject, ip=draft.client.ip)
         try:
@@ -144,7 +122,7 @@ class Registrar:
         except BaseException:  # a mistake in the form, or too busy: no verdict, so the attempt is given back
             await self._throttle.release(attempt)
             raise
-        await self._throttle.release(attempt)
+        await self._throttle.failed(subject, ip=draft.client.ip)
 
     def _require_whole(
         self, schema: Schema, traits: Mapping[str, Any], method: RegistrationMethod | None, submitted: Mapping[str, Any]
@@ -165,9 +143,16 @@ class Registrar:
         if self._settings.starts_session(method) or not self._settings.mitigate_enumeration:
             raise Taken
         pretended = await self._identities.pretend(unit, new)
-        if owner.email:
+        if owner.email and await self._first_this_hour(owner.email):
             await self._courier.queue(unit, template="sign_up_attempt", recipient=owner.email, context={})
         return pretended
+
+    async def _first_this_hour(self, recipient: str) -> bool:
+        """Whether nobody was told yet: strangers must not be able to fill somebody's inbox."""
+        try:
+            return await self._cache.add(f"sign-up-told:{crypto.digest(recipient).hex()}", b"1", ttl=timedelta(hours=1))
+        except CacheDown:
+            return True
 
     async def _create(self, unit: Unit, new: NewIdentity) -> Identity:
         try:
@@ -191,14 +176,10 @@ class Registration:
         settings: RegistrationSettings,
         registrar: Registrar,
         schemas: Schemas,
-        sessions: Starting,
-        after_sign_in: Sequence[AfterSignIn] = (),
     ) -> None:
         self.settings: RegistrationSettings = settings
         self._registrar = registrar
         self._schemas = schemas
-        self._sessions = sessions
-        self._after_sign_in = after_sign_in
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
         if not self.settings.enabled:
@@ -214,23 +195,16 @@ class Registration:
         if caller.session is not None:
             raise SessionAlreadyAvailable(SIGNED_IN)
 
-    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Advanced:
+    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Finished | NextForm:
         schema = self._schema(flow)
         traits = submitted_traits(schema, submission.fields)
         back = submission.text("screen") == "previous"
         if self.settings.two_steps and (submission.method == PROFILE or back):
-            raise ShowForm(self._turn(flow, schema, traits, submission))
+            return NextForm(self._turn(flow, schema, traits, submission))
         identity, method = await self._registrar.register(
             unit, schema_id=schema.id, traits=traits, submitted=submission.fields, client=caller.client
         )
-        if not self.settings.starts_session(method):
-            return Advanced(identity=identity, method=method)
-        started = await self._sessions.start(
-            unit, identity, method=method, aal=Aal.AAL1, client=caller.client, store=caller.store
-        )
-        for hook in self._after_sign_in:
-            await hook(unit, session=started.session, guest=caller.guest)
-        return Advanced(identity=identity, method=method, session=started.session, token=started.token)
+        return Finished(identity=identity, method=method, signs_in=self.settings.starts_session(method))
 
     def _turn(self, flow: Flow, schema: Schema, traits: Mapping[str, Any], submission: Submission) -> Flow:
         """Forward to the choice of a method, or back to the profile."""

@@ -1,5 +1,6 @@
 """Errors as GraphQL clients read them: a sentence and `extensions.code`. What nobody foresaw is masked, and logged."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ log = structlog.get_logger("shopkeeper.graphql")
 def code_of(refusal: Refusal) -> str:
     """The code that clients see."""
     return refusal.graphql_code or refusal.code.upper()
+
+
+_VALUE = re.compile(r", found: |(?<=value): ")
 
 
 def told(refusal: Refusal) -> dict[str, Any]:
@@ -39,8 +43,8 @@ def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
 
 def _without_values(message: str) -> str:
     """The library repeats the whole input that a field is wrong in. A password may be in there."""
-    sentence, found, _ = message.partition(", found: ")
-    return f"{sentence}." if found else sentence
+    sentence = _VALUE.split(message, maxsplit=1)[0]
+    return sentence if sentence == message else f"{sentence}."
 
 
 def _place(error: GraphQLError) -> dict[str, Any]:

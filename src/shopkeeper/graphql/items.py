@@ -11,7 +11,7 @@ from shopkeeper.graphql.context import Context
 from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
-from shopkeeper.graphql.money import Price, decimal_of
+from shopkeeper.graphql.money import Price, amount_of
 from shopkeeper.graphql.pages import Attribute
 
 BETWEEN = "___"
@@ -226,11 +226,11 @@ class Item(ItemLike):
 
     @resolved("The lowest and the highest price of its variants now.")
     def sale_price_range(self) -> list[Decimal]:
-        return _range([decimal_of(variant.price) for variant in self.product.variants])
+        return _range([amount_of(variant.price) for variant in self.product.variants])
 
     @resolved("The lowest and the highest price of its variants without any reduction.")
     def price_range(self) -> list[Decimal]:
-        return _range([decimal_of(variant.list_price) for variant in self.product.variants])
+        return _range([amount_of(variant.list_price) for variant in self.product.variants])
 
     @resolved("What is true of every variant.", directives=[ListSize(assumed_size=4)])
     def custom_attrs(self) -> list[Attribute]:

@@ -138,14 +138,7 @@ class CustomerMutations:
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
     entered = _entered(asked)
     async with context.change() as unit:
-        identity = await context.signing_up(
-            unit,
-            entered,
-            password=asked.password,
-            client=context.principal.client,
-            customers=context.engine.customers,
-            shopper=context.shopper,
-        )
+        identity = await context.signing_up(unit, entered, password=asked.password, client=context.principal.client)
     # What was typed is answered, not what was stored, so that a taken address looks like a free one to the letter.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
 

@@ -10,11 +10,11 @@ from typing import NewType
 
 import strawberry
 from babel import Locale, UnknownLocaleError
-from babel.numbers import format_currency, get_currency_precision
 from strawberry.types.scalar import ScalarDefinition
 
 from shopkeeper.commerce.port import Money
 from shopkeeper.graphql.fields import resolved
+from shopkeeper.money import decimal_of, printed
 
 MOST_PRINTED = 8192
 MOST_LANGUAGES = 512
@@ -40,7 +40,7 @@ class MoneyAmount:
 
     @resolved("The amount in the currency's major unit: 12.90 for twelve euros ninety.")
     def amount(self) -> Decimal:
-        return decimal_of(self.money)
+        return amount_of(self.money)
 
     @resolved("The same in the currency's minor unit, as a whole number: 1290. Calculate with this one.")
     def cent_amount(self) -> Long:
@@ -69,13 +69,13 @@ class Price:
         return [MoneyAmount(money=self.money, locale=self.locale)]
 
 
-def decimal_of(money: Money) -> Decimal:
+def amount_of(money: Money) -> Decimal:
     """The amount in major units, exactly.
 
-    >>> decimal_of(Money(1290, "EUR")), decimal_of(Money(1290, "JPY"))
+    >>> amount_of(Money(1290, "EUR")), amount_of(Money(1290, "JPY"))
     (Decimal('12.90'), Decimal('1290'))
     """
-    return _decimal(money.amount, money.currency)
+    return decimal_of(money.amount, money.currency)
 
 
 def language_of(header: str | None, *, default: str) -> str:
@@ -114,10 +114,5 @@ def _known(tag: str) -> str | None:
 
 
 @lru_cache(MOST_PRINTED)
-def _decimal(amount: int, currency: str) -> Decimal:
-    return Decimal(amount).scaleb(-get_currency_precision(currency))
-
-
-@lru_cache(MOST_PRINTED)
 def _printed(amount: int, currency: str, locale: str) -> str:
-    return format_currency(_decimal(amount, currency), currency, locale=locale)
+    return printed(amount, currency, locale=Locale.parse(locale))

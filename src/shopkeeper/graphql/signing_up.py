@@ -1,4 +1,4 @@
-"""Registering through GraphQL: flat input fields to traits and back, the registrar, and the engine's customer.
+"""Registering through GraphQL: flat input fields to traits and back, and the registrar.
 
 Which traits there are is the identity schema's business; what people call them in the published client is data here.
 """
@@ -6,9 +6,7 @@ Which traits there are is the identity schema's business; what people call them 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
 
-from shopkeeper.commerce.port import Customers, Profile, Shopper, ShopperKind
 from shopkeeper.credentials.method import Rejected
 from shopkeeper.identity.values import Client, Identity
 from shopkeeper.storage.database import Unit
@@ -43,12 +41,6 @@ class Registering(Protocol):
     ) -> tuple[Identity, str]: ...
 
 
-class Knowing(Protocol):
-    """The part of the identity room that tells whether an identity exists."""
-
-    async def get(self, unit: Unit, identity_id: UUID) -> Identity | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What is wrong with one field, or with all of them together."""
@@ -67,30 +59,18 @@ class SignUpRejected(Exception):
 
 
 class SigningUp:
-    """Registers somebody with a password and makes them a customer of the engine. It does not sign them in.
+    """Registers somebody with a password. It does not sign them in: that makes them a customer of the engine.
 
     Args:
         registrar: registers.
-        identities: tells whether what the registrar answered exists: where enumeration is mitigated, a taken address
-            gets an identity that exists nowhere, and no customer must be made of it.
         kept: the traits that the identity schema has, as `traits.name.first`.
     """
 
-    def __init__(self, *, registrar: Registering, identities: Knowing, kept: Collection[str]) -> None:
+    def __init__(self, *, registrar: Registering, kept: Collection[str]) -> None:
         self._registrar = registrar
-        self._identities = identities
         self._kept = frozenset(kept)
 
-    async def __call__(
-        self,
-        unit: Unit,
-        fields: Mapping[str, str],
-        *,
-        password: str,
-        client: Client,
-        customers: Customers,
-        shopper: Shopper,
-    ) -> Identity:
+    async def __call__(self, unit: Unit, fields: Mapping[str, str], *, password: str, client: Client) -> Identity:
         """Raises `SignUpRejected`, `TooManyRequests`, `Busy` or `FlowDisabled`."""
         self._refuse_lost(fields)
         try:
@@ -103,8 +83,6 @@ class SigningUp:
             )
         except Rejected as rejected:
             raise SignUpRejected(*_problems(rejected)) from rejected
-        if await self._identities.get(unit, identity.id) is not None:
-            await customers.ensure(unit, _customer(shopper, identity), _profile(identity))
         return identity
 
     def _refuse_lost(self, fields: Mapping[str, str]) -> None:
@@ -153,12 +131,3 @@ def _problems(rejected: Rejected) -> list[Problem]:
 
 def _problem(field: str | None, message: Message) -> Problem:
     return Problem(field, message.id, message.text)
-
-
-def _customer(shopper: Shopper, identity: Identity) -> Shopper:
-    return Shopper(ShopperKind.CUSTOMER, str(identity.id), shopper.store, shopper.currency, shopper.country)
-
-
-def _profile(identity: Identity) -> Profile:
-    first, last = trait(identity.traits, "firstName"), trait(identity.traits, "lastName")
-    return Profile(str(identity.id), identity.email, first, last)

@@ -37,7 +37,7 @@ class Callers:
             csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
             from_browser="origin" in request.headers or any(not name.startswith(_PROXY_COOKIES) for name in cookies),
             session=await self._visitors.session_of(request),
-            guest=await self._visitors.guest_of(request, store=store),
+            guest=self._visitors.guest_of(request, store=store),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:

@@ -14,15 +14,16 @@ from starlette.routing import Route
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
+from shopkeeper.commerce.port import Outcome
 from shopkeeper.errors import FlowExpired, InvalidInput, MalformedBody, NotFound, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.logout import Logout
-from shopkeeper.flows.pipeline import Done, FlowInvalid, Pipeline
+from shopkeeper.flows.pipeline import Done, FlowInvalid, NextForm, Pipeline
 from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.reading import parse_fields, prefers_json, read_body
-from shopkeeper.http.shapes import Shapes, moment
+from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.storage.database import Database, Unit
 
@@ -33,13 +34,26 @@ LONGEST_URL = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """How one kind of flow is shown to an HTML client.
+    """How one kind of flow is shown: where its page is, and what its success says beside the session.
 
     `invalid_status` is the redirect's status after a mistake: the contract has 302 for registration and 303 for login.
     """
 
     ui_url: str
+    success: Callable[[Shapes, Done], dict[str, object]]
     invalid_status: int = 303
+
+
+def login_success(shapes: Shapes, done: Done) -> dict[str, object]:
+    """Nothing more than the session."""
+    return {"continue_with": None}
+
+
+def registration_success(shapes: Shapes, done: Done) -> dict[str, object]:
+    """The new identity, and for a native app its token once more, as the contract has it."""
+    token = done.signed_in.token if done.signed_in else None
+    further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None
+    return {"identity": shapes.identity(done.identity), "continue_with": further}
 
 
 class SelfService:
@@ -171,14 +185,16 @@ class SelfService:
         as_json = prefers_json(request.headers)
         try:
             async with self._database.unit() as unit:
-                done = await self._pipeline.submit(unit, kind, request.query_params.get("flow"), submission, caller)
+                outcome = await self._pipeline.submit(unit, kind, request.query_params.get("flow"), submission, caller)
         except FlowInvalid as invalid:
-            return self._show_again(invalid.flow, caller, as_json=as_json or invalid.flow.type is FlowType.API)
+            return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowExpired as over:
             if as_json or not over.use_flow_id:
                 raise
             return redirect(f"{self._presentations[kind].ui_url}?flow={over.use_flow_id}")
-        return self._finish(done, as_json=as_json)
+        if isinstance(outcome, NextForm):
+            return self._show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)
+        return self._finish(outcome, as_json=as_json)
 
     async def _submission(self, request: Request) -> Submission:
         body = await read_body(request, limit=self._max_body)
@@ -189,9 +205,10 @@ class SelfService:
         token = fields.get("csrf_token")
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
 
-    def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool) -> Response:
-        if as_json:
-            return json_answer(self._flow_for(flow, caller), FlowInvalid.status, {ERROR_HEADER: FlowInvalid.code})
+    def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
+        if as_json or flow.type is FlowType.API:
+            headers = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else None
+            return json_answer(self._flow_for(flow, caller), status, headers)
         return redirect(self._ui(flow), status=self._presentations[flow.kind].invalid_status)
 
     def _finish(self, done: Done, *, as_json: bool) -> Response:
@@ -203,28 +220,28 @@ class SelfService:
         return answer
 
     def _native_success(self, done: Done) -> dict[str, object]:
-        signed_in = {"session_token": done.token, "session": self._shapes.session(done.session)} if done.session else {}
-        return {**signed_in, **self._own_success(done), "continue_with": self._next_for_native(done)}
-
-    def _next_for_native(self, done: Done) -> list[dict[str, object]] | None:
-        if done.flow.kind == "login" or not done.token:
-            return None
-        return [{"action": "set_ory_session_token", "ory_session_token": done.token}]
+        session = {"session_token": done.signed_in.token, **self._session_of(done)} if done.signed_in else {}
+        return {**session, **self._presentations[done.flow.kind].success(self._shapes, done)}
 
     def _spa_success(self, done: Done) -> dict[str, object]:
-        signed_in = {"session": self._shapes.session(done.session)} if done.session else {}
         further = [{"action": "redirect_browser_to", "redirect_browser_to": done.return_to}]
-        return {**signed_in, **self._own_success(done), "continue_with": further}
+        own = self._presentations[done.flow.kind].success(self._shapes, done)
+        return {**self._session_of(done), **own, "continue_with": further}
 
-    def _own_success(self, done: Done) -> dict[str, object]:
-        return {"identity": self._shapes.identity(done.identity)} if done.flow.kind == "registration" else {}
+    def _session_of(self, done: Done) -> dict[str, object]:
+        """The new session, and what became of the guest's cart, where there was one."""
+        if done.signed_in is None:
+            return {}
+        report = done.signed_in.hand_over
+        told = {"cart": hand_over_shape(report)} if report and report.outcome is not Outcome.NOTHING else {}
+        return {"session": self._shapes.session(done.signed_in.session), **told}
 
     def _new_cookies(self, done: Done) -> list[str]:
         """A new anti-CSRF token at every change of privilege, and the session, and no more anonymous visit."""
         cookies = [self._cookies.csrf_line(new_csrf_token())]
-        if done.session and done.token:
-            expires_at, now = done.session.expires_at, self._clock.now()
-            cookies.append(self._cookies.session_line(done.token, expires_at=expires_at, now=now))
+        if done.signed_in:
+            expires_at, now = done.signed_in.session.expires_at, self._clock.now()
+            cookies.append(self._cookies.session_line(done.signed_in.token, expires_at=expires_at, now=now))
             cookies.extend([self._cookies.visit_cleared()] if done.guest else [])
         return cookies
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, Unauthenticated
-from shopkeeper.http.answering import NO_STORE, empty_answer, json_answer, refusal_answer
+from shopkeeper.http.answering import empty_answer, json_answer, refusal_answer
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.cache import Resolved
@@ -38,14 +38,13 @@ class WhoAmI:
         if resolved is None:
             await self._refusal(scope, receive, send)
             return
-        structlog.contextvars.bind_contextvars(principal=str(resolved.session.identity.id))
+        identity = str(resolved.session.identity.id)
+        structlog.contextvars.bind_contextvars(principal=identity)
         headers = [
             (b"content-type", b"application/json; charset=utf-8"),
-            (b"content-length", str(len(resolved.whoami)).encode()),
-            (b"x-kratos-authenticated-identity-id", str(resolved.session.identity.id).encode()),
+            (b"content-length", b"%d" % len(resolved.whoami)),
+            (b"x-kratos-authenticated-identity-id", identity.encode()),
         ]
-        if scope["method"] == "GET":
-            headers.append((b"cache-control", NO_STORE.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else resolved.whoami})
 

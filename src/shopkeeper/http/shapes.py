@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from shopkeeper.commerce.port import HandOver
 from shopkeeper.flows.flow import Flow
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.sessions.values import Session
@@ -170,3 +171,18 @@ def _addresses(name: str, addresses: list[Wire]) -> Wire:
 
 def _present(**fields: Mapping[str, Any] | str | None) -> Wire:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def hand_over_shape(report: HandOver) -> Wire:
+    """What became of a guest's cart, line by line."""
+    lines = [
+        {
+            "variantId": line.variant_id,
+            "before": line.before,
+            "wanted": line.wanted,
+            "after": line.after,
+            "change": line.change,
+        }
+        for line in report.lines
+    ]
+    return {"id": report.cart_id, "outcome": report.outcome, "lines": lines}

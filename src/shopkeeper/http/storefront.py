@@ -11,11 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.port import HandOver, Profile
+from shopkeeper.commerce.port import Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
 from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_after
 from shopkeeper.http.reading import JSON, parse_object, read_body
-from shopkeeper.http.shapes import moment
+from shopkeeper.http.shapes import hand_over_shape, moment
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.values import PrincipalKind
@@ -166,7 +166,7 @@ def _access_shape(access: Access) -> dict[str, Any]:
         "authorization": access.token,
         "expiresAt": moment(access.expires_at),
         "customer": _customer(profile_of(access.session.identity)) if access.session else None,
-        **({"cart": _report(access.hand_over)} if access.hand_over else {}),
+        **({"cart": hand_over_shape(access.hand_over)} if access.hand_over else {}),
     }
 
 
@@ -177,17 +177,3 @@ def _customer(profile: Profile) -> dict[str, str | None]:
         "firstName": profile.first_name,
         "lastName": profile.last_name,
     }
-
-
-def _report(report: HandOver) -> dict[str, Any]:
-    lines = [
-        {
-            "variantId": line.variant_id,
-            "before": line.before,
-            "wanted": line.wanted,
-            "after": line.after,
-            "change": line.change,
-        }
-        for line in report.lines
-    ]
-    return {"id": report.cart_id, "outcome": report.outcome, "lines": lines}

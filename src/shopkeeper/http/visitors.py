@@ -79,13 +79,10 @@ class Visitors:
         structlog.contextvars.bind_contextvars(principal=str(resolved.session.identity.id))
         return resolved.session
 
-    async def guest_of(self, request: HTTPConnection, *, store: Store) -> str | None:
-        """The anonymous visitor whose cookie a browser carries."""
-        carriers = Carriers(visit_cookie=self.carriers_of(request).visit_cookie)
-        visitor = await self._resolver.resolve(
-            carriers, store=store.id, client=self.client_of(request), tenant=self.tenant_of(request)
-        )
-        return visitor.subject or None
+    def guest_of(self, request: HTTPConnection, *, store: Store) -> str | None:
+        """The anonymous visitor that a request carries, as bearer or in a browser's cookie."""
+        found = self.carriers_of(request)
+        return self._resolver.guest(found.bearer, found.visit_cookie, store=store.id, tenant=self.tenant_of(request))
 
     async def principal_of(self, request: HTTPConnection) -> Principal:
         """Who is asking. Raises `TokenInvalid` for a bad token, and `Forbidden` for another site's page.

@@ -48,27 +48,39 @@ class HotPaths:
 
 
 class AnswerHeaders:
-    """The headers of every answer: not cached, not sniffed, no referrer; `Vary: Origin` where CORS is on."""
+    """The headers of every answer: not cached, not sniffed, no referrer; `Vary: Origin` where CORS is on.
+
+    It works on the pairs that are sent, because it stands before the hot paths; names are in small letters there.
+    """
 
     def __init__(self, app: ASGIApp, *, vary_origin: bool) -> None:
         self._app = app
         self._vary_origin = vary_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        usual = _HEADERS_OF_GET if scope["method"] == "GET" else _HEADERS
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add(MutableHeaders(scope=message), scope["method"])
+                self._add(message, usual)
             await send(message)
 
-        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+        await self._app(scope, receive, with_headers)
 
-    def _add(self, headers: MutableHeaders, method: str) -> None:
-        headers.setdefault("X-Content-Type-Options", "nosniff")
-        headers.setdefault("Referrer-Policy", "same-origin")
-        if method == "GET":
-            headers.setdefault("Cache-Control", NO_STORE)
-        if self._vary_origin and "origin" not in headers.get("vary", "").lower():
-            headers.add_vary_header("Origin")
+    def _add(self, message: Message, usual: Sequence[tuple[bytes, bytes]]) -> None:
+        given = {name for name, _ in message["headers"]}
+        message["headers"] = [*message["headers"], *(pair for pair in usual if pair[0] not in given)]
+        if self._vary_origin:
+            headers = MutableHeaders(scope=message)
+            if "origin" not in headers.get("vary", "").lower():
+                headers.add_vary_header("Origin")
+
+
+_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
+_HEADERS_OF_GET = (*_HEADERS, (b"cache-control", NO_STORE.encode()))
 
 
 class TrimSlash:

@@ -9,13 +9,16 @@ from email_validator import EmailNotValidError, validate_email
 
 from shopkeeper.identity.normalise import LONGEST
 
+ENCODED_WORD = "=?"
+"""How RFC 2047 begins a word that mail programs decode: what is allowed before the `@` may hide another address."""
+
 UNCHECKED_EMAIL = "x-unchecked-email"
 """What `no-validate` becomes where mail is sent to the value: not checked, but still one recipient on one line."""
 
 
 def is_email(value: str) -> bool:
     """Whether this is one plain address: no display name, no quotes, no second `@`, no comma, no line break."""
-    if len(value) > LONGEST:
+    if len(value) > LONGEST or ENCODED_WORD in value:
         return False
     try:
         validate_email(value, check_deliverability=False, globally_deliverable=False, test_environment=True)

@@ -1,12 +1,14 @@
 """Which addresses a mail may be written to: exactly one mailbox, in the plain form of RFC 5321.
 
-Two mailboxes in one text (`a@x,b@y`), quoted local parts, display names and line breaks are how one person's mail
-reaches another; none of them is a mailbox here.
+Two mailboxes in one text (`a@x,b@y`), quoted local parts, encoded words (RFC 2047), display names and line breaks are
+how one person's mail reaches another; none of them is a mailbox here.
 """
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
 from shopkeeper.errors import InvalidInput
+
+ENCODED_WORD = "=?"
 
 
 class AddressRefused(InvalidInput):
@@ -32,6 +34,8 @@ def on_the_wire(address: str) -> str:
 
 
 def _read(text: str) -> ValidatedEmail:
+    if ENCODED_WORD in text:
+        raise AddressRefused
     try:
         # A shop in a company's own network has names without dots, and one in trial has names under `.test`.
         return validate_email(

@@ -3,25 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from copy import copy
 from datetime import date
-from decimal import Decimal
 from typing import Any, Final
 
 from babel import Locale
 from babel.dates import format_date
 
+from shopkeeper.money import printed
+
 LONGEST: Final = 200
 LONGEST_NAME: Final = 60
-
-# ISO 4217's exponents where they are not 2. Not taken from Babel: CLDR says how many digits people *write*, which is
-# none for RSD or ALL, and an amount of ours counts the minor units that ISO 4217 defines.
-MINOR_DIGITS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
-    **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
 
 # Controls, line and paragraph separators, lone surrogates, and the marks that turn the direction of what follows.
 _LINE_BREAKING: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -36,11 +27,7 @@ def money(value: Mapping[str, Any], *, locale: str) -> str:
     >>> money({"amount": 199, "currency": "EUR"}, locale="en")
     '€1.99'
     """
-    digits = MINOR_DIGITS.get(value["currency"], 2)
-    pattern = copy(Locale.parse(locale, sep="-").currency_formats["standard"])
-    pattern.frac_prec = (digits, digits)
-    amount = Decimal(value["amount"]).scaleb(-digits)
-    return str(pattern.apply(amount, locale, currency=value["currency"], currency_digits=False))
+    return printed(value["amount"], value["currency"], locale=Locale.parse(locale, sep="-"))
 
 
 def day(value: date, *, locale: str) -> str:

@@ -10,6 +10,7 @@ The first that is there decides, in this order, which is Kratos'.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shopkeeper.errors import TokenInvalid
@@ -65,6 +66,14 @@ class PrincipalResolver:
             resolved = await self._sessions.resolve(token) if token else None
             if resolved is not None:
                 return resolved
+        return None
+
+    def guest(self, *tokens: str | None, store: str, tenant: str | None = None) -> str | None:
+        """The guest of the first token that is a valid anonymous one."""
+        for token in tokens:
+            if token and not self._sessions.is_ours(token):
+                with suppress(TokenInvalid):
+                    return str(self._sealed.verify(token, store=store, tenant=tenant).guest)
         return None
 
     async def resolve(self, carriers: Carriers, *, store: str, client: Client, tenant: str | None = None) -> Principal:

@@ -124,7 +124,6 @@ async def opened(
     visitors = build_visitors(ground, people, shop)
     signing_up = SigningUp(
         registrar=build_registrar(ground, people, shop),
-        identities=people.identities,
         kept=[each.name for each in people.schemas.default.fields()],
     )
     given: dict[str, Any] = {

@@ -7,8 +7,9 @@ import pytest
 
 from shopkeeper.commerce.port import Category, Money
 from shopkeeper.graphql.items import above, reference
-from shopkeeper.graphql.money import MoneyAmount, decimal_of, language_of
+from shopkeeper.graphql.money import MoneyAmount, amount_of, language_of
 from shopkeeper.graphql.signing_up import TRAITS, trait, traits_of
+from shopkeeper.notify.formats import money as in_a_mail
 
 
 class TestMoney:
@@ -23,8 +24,8 @@ class TestMoney:
         ],
     )
     def test_is_divided_exactly_and_printed_as_a_number(self, money: Money, shown: str) -> None:
-        assert decimal_of(money) == Decimal(shown)
-        assert msgspec.json.Encoder(decimal_format="number").encode(decimal_of(money)).decode() == shown
+        assert amount_of(money) == Decimal(shown)
+        assert msgspec.json.Encoder(decimal_format="number").encode(amount_of(money)).decode() == shown
 
     @pytest.mark.parametrize(
         ("locale", "shown"),
@@ -32,6 +33,11 @@ class TestMoney:
     )
     def test_is_written_as_people_write_it(self, locale: str, shown: str) -> None:
         assert MoneyAmount(money=Money(1290, "EUR"), locale=locale).display_value() == shown
+
+    def test_dinars_are_shown_in_the_shop_as_in_the_mail_about_the_order(self) -> None:
+        shown = MoneyAmount(money=Money(129_000, "RSD"), locale="en")
+        assert shown.amount() == Decimal("1290.00")
+        assert shown.display_value() == in_a_mail({"amount": 129_000, "currency": "RSD"}, locale="en")
 
 
 class TestLanguage:

@@ -130,6 +130,7 @@ def upgrade() -> None:
         "flows",
         sa.Column("id", Id, nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("store", sa.String(length=64), nullable=False),
         sa.Column("type", sa.String(length=8), nullable=False),
         sa.Column("request_url", sa.Text(), nullable=False),
         sa.Column("issued_at", Moment(), nullable=False),

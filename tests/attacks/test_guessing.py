@@ -1,0 +1,351 @@
+"""Rows 69, 70 and 72 to 78: guessing passwords, and guessing who has an account."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import Engine, event
+
+from tests.attacks.conftest import Opening
+from tests.attacks.scene import (
+    HERE,
+    PASSWORD,
+    SIGN_UP,
+    THERE,
+    Scene,
+    ask,
+    new_address,
+    sign_in,
+    sign_up,
+    submit,
+    visit,
+)
+
+WRONG = "a wrong guess, once again"
+# Without the hook `session`, signing up tells nobody whether an address was free.
+QUIET = {"flows": {"registration": {"after": {"password": {"hooks": []}}}}}
+IDENTIFIER_FIRST = {"flows": {"login": {"style": "identifier_first"}}}
+
+
+class TestBudgets:
+    async def test_row_069_own_good_logins_buy_no_guesses_at_others(self, opening: Opening, sqlite_dsn: str) -> None:
+        """The attacker owns an account and signs in between the guesses: the address's budget is spent all the same."""
+        async with opening(sqlite_dsn, throttle={"login": {"per_ip": "6/minute"}}) as scene:
+            app, own, victim = await scene.native(), new_address("own"), new_address("victim")
+            await sign_up(app, own)
+            await sign_up(app, victim)
+            statuses = []
+            for _ in range(5):
+                statuses.append((await sign_in(app, own)).status_code)
+                statuses.append((await sign_in(app, victim, WRONG)).status_code)
+            assert statuses == [200, 400, 200, 400, 200, 400, 429, 429, 429, 429]
+            elsewhere = await scene.native(ip=THERE)
+            assert (await sign_in(elsewhere, victim)).status_code == 200
+
+    async def test_row_069_the_owner_is_never_locked_out_for_good(self, scene: Scene) -> None:
+        """Guesses block the pair of account and address; the owner, at another address, comes in, and at this one
+        later."""
+        email = new_address()
+        attacker, owner = await scene.native(), await scene.native(ip=THERE)
+        await sign_up(owner, email)
+        for _ in range(40):
+            await sign_in(attacker, email, WRONG)
+            assert (await sign_in(owner, email)).status_code == 200
+            scene.clock.advance(minutes=5)
+        answer = await sign_in(attacker, email)
+        scene.clock.advance(seconds=int(answer.headers.get("retry-after", "0")))
+        assert (await sign_in(attacker, email)).status_code == 200
+
+    async def test_row_070_a_blank_password_matches_nothing(self, scene: Scene) -> None:
+        """An account that an admin made has no password yet."""
+        admin, app, email = await scene.admin(), await scene.native(), new_address()
+        body = {"schema_id": "default", "traits": {"email": email}}
+        assert (await admin.post("/admin/identities", json=body)).status_code == 201
+        for blank in ("", " ", "\u200b", "null", "None", "undefined", "0"):
+            answer = await sign_in(app, email, blank)
+            assert answer.status_code in {400, 429}
+            assert "session_token" not in answer.text
+            assert (await app.post("/signin", json={"username": email, "password": blank})).status_code in {
+                400,
+                401,
+                429,
+            }
+            scene.clock.advance(hours=1)
+
+    @pytest.mark.parametrize("blank", ["", " ", "\u200b\u200b\u200b\u200b\u200b\u200b\u200b\u200b"])
+    async def test_row_070_no_blank_password_is_stored(self, scene: Scene, blank: str) -> None:
+        app, admin = await scene.native(), await scene.admin()
+        form = {"method": "password", "password": blank, "traits": {"email": new_address()}}
+        assert (await submit(app, "registration", form)).status_code == 400
+        for config in ({"password": ""}, {"hashed_password": ""}, {"password": None}, {}):
+            body = {
+                "schema_id": "default",
+                "traits": {"email": new_address()},
+                "credentials": {"password": {"config": config}},
+            }
+            assert (await admin.post("/admin/identities", json=body)).status_code == 400
+        assert await scene.rows("identities") == []
+
+    @pytest.mark.parametrize(
+        "spelled", [str.upper, str.title, lambda text: f"  {text} ", lambda text: text.replace("@", "＠")]
+    )
+    async def test_row_077_every_spelling_spends_one_budget(self, scene: Scene, spelled: Any) -> None:
+        app, email = await scene.native(), new_address()
+        await sign_up(app, email)
+        statuses = [(await sign_in(app, name, WRONG)).status_code for name in (email, spelled(email)) * 3]
+        assert statuses == [400] * 5 + [429]
+
+    async def test_row_078_every_door_spends_one_budget(self, scene: Scene) -> None:
+        app, browser, email = await scene.native(), await scene.browser(), new_address()
+        await sign_up(app, email)
+        flow = await browser.open_flow("login")
+        tries = [
+            (await sign_in(app, email, WRONG)).status_code,
+            (await app.post("/signin", json={"username": email, "password": WRONG})).status_code,
+            (await browser.send_flow(flow, {"identifier": email, "password": WRONG})).status_code,
+            (await browser.send_flow(flow, {"identifier": email, "password": WRONG})).status_code,
+            (await app.post("/signin", json={"username": email, "password": WRONG})).status_code,
+        ]
+        assert tries == [400, 401, 400, 400, 401]
+        assert (await sign_in(app, email)).status_code == 429
+        assert (await app.post("/signin", json={"username": email, "password": PASSWORD})).status_code == 429
+        assert (await browser.send_flow(flow, {"identifier": email, "password": PASSWORD})).status_code == 429
+
+    async def test_row_078_sign_ups_by_form_and_by_graphql_spend_one_budget(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        async with opening(sqlite_dsn, throttle={"registration": {"per_ip": "5/minute"}}) as scene:
+            app = await scene.native()
+            token = (await visit(app))["authorization"]
+            for _ in range(2):
+                await sign_up(app, new_address())
+            aliases = " ".join(
+                f'a{i}: signUp(customerSignUpInput: {{email: "{new_address()}", password: "{PASSWORD}"}}) {{ code }}'
+                for i in range(30)
+            )
+            told = await ask(app, token, f"mutation {{ {aliases} }}")
+            codes = [error["extensions"]["code"] for error in told["errors"]]
+            assert codes == ["TOO_MANY_REQUESTS"] * 27
+            assert len(await scene.rows("identities")) == 5
+
+    async def test_row_078_a_hundred_aliases_are_not_begun(self, scene: Scene) -> None:
+        app = await scene.native()
+        token = (await visit(app))["authorization"]
+        aliases = " ".join(f"a{i}: getCart {{ id }}" for i in range(100))
+        told = await ask(app, token, f"{{ {aliases} }}")
+        assert told["errors"][0]["extensions"]["code"] == "TOO_MANY_ALIASES"
+
+    async def test_row_078_guesses_at_once_get_no_further_than_guesses_in_a_row(self, scene: Scene) -> None:
+        import asyncio
+
+        app, email = await scene.native(), new_address()
+        await sign_up(app, email)
+        before = scene.house.people.hasher.computed
+        tries = [app.post("/signin", json={"username": email, "password": f"{WRONG} {i}"}) for i in range(25)]
+        statuses = [answer.status_code for answer in await asyncio.gather(*tries)]
+        assert scene.house.people.hasher.computed - before <= 5
+        assert statuses.count(401) <= 5
+        assert set(statuses) <= {401, 429}
+
+
+class TestEnumeration:
+    """Text, code and work, at every door; what hashing and the database do stands for the time it takes."""
+
+    async def test_row_072_a_wrong_password_costs_what_an_unknown_name_costs(self, scene: Scene) -> None:
+        app, known = await scene.native(), new_address("known")
+        await sign_up(app, known)
+        for try_ in (_by_form, _by_storefront):
+            costs = [await _cost(scene, app, try_, name) for name in (known, new_address("nobody"))]
+            assert costs[0] == costs[1]
+            assert costs[0]["hashes"] == 1
+
+    async def test_row_072_an_account_without_a_password_costs_the_same(self, scene: Scene) -> None:
+        app, admin, bare = await scene.native(), await scene.admin(), new_address("bare")
+        await admin.post("/admin/identities", json={"schema_id": "default", "traits": {"email": bare}})
+        costs = [await _cost(scene, app, _by_form, name) for name in (bare, new_address("nobody"))]
+        assert costs[0] == costs[1]
+
+    async def test_row_072_a_disabled_account_is_told_so_only_for_its_password(self, scene: Scene) -> None:
+        app, admin, off = await scene.native(), await scene.admin(), new_address("off")
+        identity = (await sign_up(app, off))["identity"]["id"]
+        await admin.patch(
+            f"/admin/identities/{identity}", json=[{"op": "replace", "path": "/state", "value": "inactive"}]
+        )
+        wrong = [_plain(await _by_form(app, name), name) for name in (off, new_address("nobody"))]
+        assert wrong[0] == wrong[1]
+
+    async def test_row_072_signing_up_with_a_taken_address_costs_what_a_free_one_costs(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        async with opening(sqlite_dsn, selfservice=QUIET) as scene:
+            app, taken = await scene.native(), new_address("taken")
+            assert (await _sign_up_by_form(app, taken)).status_code == 200
+            for try_ in (_sign_up_by_form, _sign_up_by_graphql):
+                costs = [await _cost(scene, app, try_, name) for name in (taken, new_address("fresh"))]
+                assert costs[0]["hashes"] == costs[1]["hashes"] == 1
+                # The free one is written; the taken one is pretended, with as many statements or nearly so.
+                assert abs(costs[0]["statements"] - costs[1]["statements"]) <= 2
+
+    @pytest.mark.parametrize("attempt", ["wrong", "blocked"])
+    async def test_row_074_no_door_tells_known_from_unknown(self, scene: Scene, attempt: str) -> None:
+        app, known = await scene.native(), new_address("known")
+        await sign_up(app, known)
+        names = (known, new_address("nobody"))
+        for try_ in (_by_form, _by_storefront):
+            if attempt == "blocked":
+                for name in names:
+                    for _ in range(5):
+                        await try_(app, name)
+            told = [_plain(await try_(app, name), name) for name in names]
+            assert told[0] == told[1]
+
+    async def test_row_074_no_door_tells_a_taken_address_from_a_free_one(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        async with opening(sqlite_dsn, selfservice=QUIET) as scene:
+            app, taken = await scene.native(), new_address("taken")
+            assert (await _sign_up_by_form(app, taken)).status_code == 200
+            for try_ in (_sign_up_by_form, _sign_up_by_graphql, _sign_up_in_a_browser(scene)):
+                fresh = new_address("fresh")
+                assert _plain(await try_(app, taken), taken) == _plain(await try_(app, fresh), fresh)
+
+    async def test_row_074_a_bad_sign_up_tells_nothing_either(self, opening: Opening, sqlite_dsn: str) -> None:
+        """A password that does not do, or a broken trait, must not be noticed later for a taken address."""
+        async with opening(sqlite_dsn, selfservice=QUIET) as scene:
+            app, taken = await scene.native(), new_address("taken")
+            await _sign_up_by_form(app, taken)
+            for fields in (
+                {"password": "short"},
+                {"password": PASSWORD, "traits": {"unknown": 1}},
+                {"method": "nothing"},
+            ):
+                told = []
+                for name in (taken, new_address("fresh")):
+                    form = {"method": "password", **fields, "traits": {"email": name, **fields.get("traits", {})}}
+                    told.append(_plain(await submit(app, "registration", form), name))
+                assert told[0] == told[1]
+
+    async def test_row_074_the_owner_of_a_taken_address_is_told_by_mail(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        async with opening(sqlite_dsn, selfservice=QUIET) as scene:
+            app, taken, fresh = await scene.native(), new_address("taken"), new_address("fresh")
+            for name in (taken, taken, fresh):
+                await _sign_up_by_form(app, name)
+            mails = sorted((mail.recipient, mail.template_type) for mail in await scene.mails())
+            assert mails == sorted([(taken, "welcome"), (taken, "sign_up_attempt"), (fresh, "welcome")])
+            assert len(await scene.rows("identities")) == 2
+
+    async def test_row_074_the_honest_limit_a_sign_up_that_signs_in_tells(self, scene: Scene) -> None:
+        """With the hook `session` the answer itself shows who got in. So each such guess is counted."""
+        app, taken = await scene.native(), new_address("taken")
+        await sign_up(app, taken)
+        statuses = []
+        for _ in range(6):
+            answer = await submit(
+                app, "registration", {"method": "password", "password": PASSWORD, "traits": {"email": taken}}
+            )
+            statuses.append(answer.status_code)
+        assert statuses == [400] * 5 + [429]
+
+    async def test_row_075_the_first_of_two_steps_tells_nothing(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn, selfservice=IDENTIFIER_FIRST) as scene:
+            app, known = await scene.native(), new_address("known")
+            await sign_up(app, known)
+            told = []
+            for name in (known, new_address("nobody")):
+                answer = await submit(app, "login", {"method": "identifier_first", "identifier": name})
+                assert answer.status_code == 400
+                told.append(_plain(answer, name))
+            assert told[0] == told[1]
+
+    async def test_row_075_nor_does_the_second(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn, selfservice=IDENTIFIER_FIRST) as scene:
+            app, known = await scene.native(), new_address("known")
+            await sign_up(app, known)
+            told = []
+            for name in (known, new_address("nobody")):
+                flow = (await app.get("/self-service/login/api")).json()
+                path = f"/self-service/login?flow={flow['id']}"
+                await app.post(path, json={"method": "identifier_first", "identifier": name})
+                answer = await app.post(path, json={"method": "password", "identifier": name, "password": WRONG})
+                told.append(_plain(answer, name))
+            assert told[0] == told[1]
+
+    async def test_row_075_the_audit_of_a_failure_keeps_no_address(self, scene: Scene) -> None:
+        app, nobody = await scene.native(), new_address("nobody")
+        await sign_in(app, nobody, WRONG)
+        assert nobody not in repr(await scene.rows("audit_events"))
+        assert HERE not in repr(await scene.rows("audit_events"))
+
+    async def test_row_076_the_hash_of_nobody_opens_no_account_at_the_door(self, scene: Scene) -> None:
+        """The dummy is a hash like any other; an account without a password must not be opened by what it hashes."""
+        app, admin, bare = await scene.native(), await scene.admin(), new_address("bare")
+        await admin.post("/admin/identities", json={"schema_id": "default", "traits": {"email": bare}})
+        dummy = scene.house.people.hasher._nobody
+        for guess in (dummy, "", "password", "nobody", "dummy", "shopkeeper"):
+            assert (await app.post("/signin", json={"username": bare, "password": guess or " "})).status_code == 401
+            scene.clock.advance(hours=1)
+
+
+async def _by_form(app: httpx2.AsyncClient, name: str) -> httpx2.Response:
+    return await sign_in(app, name, WRONG)
+
+
+async def _by_storefront(app: httpx2.AsyncClient, name: str) -> httpx2.Response:
+    return await app.post("/signin", json={"username": name, "password": WRONG})
+
+
+async def _sign_up_by_form(app: httpx2.AsyncClient, name: str) -> httpx2.Response:
+    form = {"method": "password", "password": PASSWORD, "traits": {"email": name, "name": {"first": "Ada"}}}
+    return await submit(app, "registration", form)
+
+
+async def _sign_up_by_graphql(app: httpx2.AsyncClient, name: str) -> httpx2.Response:
+    token = (await visit(app))["authorization"]
+    body = {"query": SIGN_UP, "variables": {"i": {"email": name, "password": PASSWORD}}}
+    return await app.post("/graphql", json=body, headers={"authorization": f"Bearer {token}"})
+
+
+def _sign_up_in_a_browser(scene: Scene) -> Any:
+    async def sign_up_(_app: httpx2.AsyncClient, name: str) -> httpx2.Response:
+        browser = await scene.browser()
+        flow = await browser.open_flow("registration")
+        return await browser.send_flow(flow, {"password": PASSWORD, "traits": {"email": name}})
+
+    return sign_up_
+
+
+async def _cost(scene: Scene, app: httpx2.AsyncClient, try_: Any, name: str) -> dict[str, int]:
+    """What one try makes us do."""
+    hasher = scene.house.people.hasher
+    before = hasher.computed
+    with _statements() as seen:
+        await try_(app, name)
+    return {"hashes": hasher.computed - before, "statements": len(seen)}
+
+
+@contextmanager
+def _statements() -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def _plain(answer: httpx2.Response, name: str) -> tuple[int, list[str], str]:
+    """An answer without what differs each time: the name, ids, moments, tokens."""
+    text = json.dumps(answer.json(), sort_keys=True).replace(name, "<name>")
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "<id>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<moment>", text)
+    text = re.sub(r'"value": "[A-Za-z0-9+/=]{88}"', "<token>", text)
+    headers = sorted(key for key, _ in answer.headers.multi_items() if key != "content-length")
+    return answer.status_code, headers, text

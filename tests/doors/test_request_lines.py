@@ -1,0 +1,92 @@
+"""The line of a request: as JSON it goes straight out, and must look as every other line of the log."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import httpx2
+import msgspec
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shopkeeper.http.labels import PathLabels
+from shopkeeper.http.observing import Metrics, Observing
+
+FACTS = {"app": "public", "method": "GET", "path": "/here", "status": 200, "event": "request", "level": "info"}
+
+
+@pytest.fixture
+def log() -> Iterator[io.BytesIO]:
+    """Where the log goes, set up as the server does for machines."""
+    written = io.BytesIO()
+    _configure(written, level=logging.INFO)
+    yield written
+    structlog.reset_defaults()
+
+
+def _configure(written: io.BytesIO, *, level: int) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=lambda event, default: msgspec.json.encode(event)),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(written),
+    )
+
+
+async def here(scope: Scope, receive: Receive, send: Send) -> None:
+    structlog.contextvars.bind_contextvars(principal="somebody")
+    structlog.get_logger().info("within")
+    await Response("here")(scope, receive, send)
+
+
+async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response("no", 403, {"X-Error-Code": "forbidden"})(scope, receive, send)
+
+
+async def lines_of(app: ASGIApp, log: io.BytesIO) -> list[dict[str, object]]:
+    observing = Observing(
+        app,
+        name="public",
+        labels=PathLabels([], further=["/here"]),
+        metrics=Metrics(CollectorRegistry()),
+        log=structlog.get_logger(),
+    )
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(observing), base_url="http://shop") as client:
+        await client.get("/here", headers={"x-request-id": "request-0001"})
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+async def test_it_has_what_was_bound_on_the_way(log: io.BytesIO) -> None:
+    within, request = await lines_of(here, log)
+    assert request.items() >= {**FACTS, "request_id": "request-0001", "principal": "somebody"}.items()
+    assert request.keys() == {*FACTS, "milliseconds", "timestamp", "request_id", "principal"}
+    assert (within["request_id"], within["principal"]) == (request["request_id"], request["principal"])
+
+
+async def test_its_time_is_written_as_in_other_lines(log: io.BytesIO) -> None:
+    times = [str(line["timestamp"]) for line in await lines_of(here, log)]
+    assert {re.sub(r"\d", "0", time) for time in times} == {"0000-00-00T00:00:00.000000Z"}
+
+
+async def test_a_refusal_is_named(log: io.BytesIO) -> None:
+    assert [(line["status"], line["error"]) for line in await lines_of(refusing, log)] == [(403, "forbidden")]
+
+
+async def test_a_quieter_log_has_none(log: io.BytesIO) -> None:
+    _configure(log, level=logging.WARNING)
+    assert await lines_of(here, log) == []
+
+
+async def test_for_people_it_goes_through_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with structlog.testing.capture_logs() as captured:
+        await lines_of(refusing, io.BytesIO())
+    assert [line["event"] for line in captured] == ["request"]

@@ -1,0 +1,240 @@
+"""The server is killed in the middle of many sign-ins with hand-overs, and of many orders; nothing is lost or doubled.
+
+What each request was answered is not known for all of them: those that were under way are done or not, but wholly.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.services.server import wait_until
+from tests.services.shopkeeper_server import Shop
+from tests.stories.conftest import Launch
+from tests.stories.places import Ground, Ledger
+from tests.stories.production import SECRETS
+from tests.stories.shopping import CHECK_OUT, PLACE
+from tests.stories.visitor import Guests, Visitor
+
+MUG, PLATE, SOAP, JARS, RINGS = "QK-MUG-BLU", "QK-PLATE-21", "QK-SOAP-200", "QK-JARS-05", "QK-JARS-RING"
+CONFIG: Mapping[str, Any] = {
+    # As cheap as hashing gets: what is looked at comes after it.
+    "hashers": {"argon2": {"memory": "8MB", "iterations": 1}},
+    "throttle": {"login": {"per_ip": "100000/minute"}, "registration": {"per_ip": "100000/minute"}},
+}
+VISITORS, BUYERS, AT_ONCE = 16, 8, 12
+CRASHES = ((3, 0.0), (8, 0.015))
+"""How many answers come before each crash, and how many seconds later it comes: not always between two requests."""
+
+GUESTS = {MUG: 3, SOAP: 1}
+CUSTOMERS = {MUG: 1, PLATE: 2}
+MERGED = {MUG: 3, PLATE: 2, SOAP: 1}
+
+
+@dataclass
+class Story:
+    """One request that may be cut off, and what its server said to it, if anything."""
+
+    act: Callable[[], httpx.Response]
+    visitor: Visitor
+    email: str
+    cart: str
+    customers_cart: str = ""
+    order: str = ""
+    answered: bool = False
+
+
+class Crash:
+    """Kills the server as soon as so many requests were answered; the others are under way then, or never begun."""
+
+    def __init__(self, shop: Shop, *, after: int, later: float) -> None:
+        self._shop, self._left, self._later, self._lock = shop, after, later, Lock()
+
+    def tell(self, story: Story) -> None:
+        with suppress(httpx.TransportError):
+            answer = story.act()
+            assert answer.status_code == 200, answer.text
+            assert "errors" not in answer.json(), answer.text
+            story.answered = True
+            self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._left -= 1
+            mine = self._left == 0
+        if mine:
+            time.sleep(self._later)
+            self._shop.kill()
+
+
+@pytest.fixture
+def start(launch: Launch, ground: Ground) -> Callable[[], Shop]:
+    """Starts a server on the same data, as often as it is needed."""
+    return lambda: launch(config=CONFIG, environ=SECRETS, demo=True, **ground.start_with())
+
+
+@pytest.fixture
+def everybody() -> Iterator[list[Guests]]:
+    everybody: list[Guests] = []
+    yield everybody
+    for guests in everybody:
+        guests.go()
+
+
+def visitors(guests: Guests) -> list[Story]:
+    """Guests with full carts, each about to sign in as a customer who has a cart as well."""
+    return [_visitor(guests) for _ in range(VISITORS)]
+
+
+def _visitor(guests: Guests) -> Story:
+    customer, email = guests.customer(**CUSTOMERS)
+    guest = guests.guest()
+    for sku, quantity in GUESTS.items():
+        cart = guest.put(sku, quantity)
+    theirs = customer.cart()
+    assert theirs
+    act = lambda: guest.try_to_sign_in(email, oldCartId=cart["id"])  # noqa: E731 - a line of the story
+    return Story(act, guest, email, cart["id"], customers_cart=theirs["id"])
+
+
+def buyers(guests: Guests) -> list[Story]:
+    """Customers with a draft, each about to place it."""
+    return [_buyer(guests) for _ in range(BUYERS)]
+
+
+def _buyer(guests: Guests) -> Story:
+    buyer, email = guests.customer(**{JARS: 1, RINGS: 1})
+    cart = buyer.cart()
+    assert cart
+    order = buyer.ask(CHECK_OUT, cart=cart["id"])["order"]["id"]
+    body = {"query": PLACE, "variables": {"id": order}}
+    return Story(lambda: buyer.post("/graphql", body), buyer, email, cart["id"], order=order)
+
+
+def tell_until_the_crash(shop: Shop, stories: Sequence[Story], *, after: int, later: float) -> None:
+    crash = Crash(shop, after=after, later=later)
+    with ThreadPoolExecutor(AT_ONCE) as at_once:
+        list(at_once.map(crash.tell, stories))
+    assert 0 < sum(story.answered for story in stories) < len(stories)
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_or_doubled(start: Callable[[], Shop], ground: Ground, everybody: list[Guests]) -> None:
+    ledger, bought = Ledger(ground.dsn), []
+    stock = stock_of(ledger)
+    for after, later in CRASHES:
+        shop = start()
+        stock = stock or stock_of(ledger)
+        guests = Guests(shop.public)
+        everybody.append(guests)
+        visiting, buying = visitors(guests), buyers(guests)
+        tell_until_the_crash(shop, mixed(visiting, buying), after=after, later=later)
+        bought += buying
+        check_carts(ledger, visiting)
+        check_orders(ledger, buying)
+        a_minute_later(ledger)
+        finish(start(), visiting, ledger)
+        assert stock_of(ledger) == stock - sold(ledger)
+    check_mails(ledger, bought)
+
+
+def mixed(visiting: Sequence[Story], buying: Sequence[Story]) -> list[Story]:
+    """Two sign-ins, one order, and so on."""
+    pairs = [visiting[at : at + 2] for at in range(0, len(visiting), 2)]
+    return [story for pair, buyer in zip(pairs, buying, strict=True) for story in (*pair, buyer)]
+
+
+def lines_of(ledger: Ledger, cart: str) -> dict[str, int]:
+    """What is in a cart, by the database; a line that is there twice would show here."""
+    rows = ledger.rows(
+        f"SELECT sku, quantity FROM cart_lines JOIN shop_variants ON shop_variants.id = variant_id"
+        f" WHERE {_id(ledger, 'cart_id', cart)}"
+    )
+    assert len({sku for sku, _ in rows}) == len(rows)
+    return dict(rows)
+
+
+def _id(ledger: Ledger, column: str, value: str) -> str:
+    return f"{column} = '{ledger.written(value)}'"
+
+
+def check_carts(ledger: Ledger, visiting: Sequence[Story]) -> None:
+    """Each guest's cart is wholly the guest's, or wholly handed over. Whoever was told so has been."""
+    for story in visiting:
+        [(owner, state)] = ledger.rows(f"SELECT owner_kind, state FROM carts WHERE {_id(ledger, 'id', story.cart)}")
+        handed_over = ledger.count("cart_hand_overs", _id(ledger, "guest_cart_id", story.cart))
+        found = (owner, state, handed_over, lines_of(ledger, story.cart), lines_of(ledger, story.customers_cart))
+        before, after = ("guest", "active", 0, GUESTS, CUSTOMERS), ("customer", "merged", 1, {}, MERGED)
+        assert found == after if story.answered else found in (before, after)
+
+
+def check_orders(ledger: Ledger, buying: Sequence[Story]) -> None:
+    """Each order is placed with everything that belongs to it, or is the draft it was."""
+    for story in buying:
+        [order] = ledger.column(f"SELECT state FROM orders WHERE {_id(ledger, 'id', story.order)}")
+        [cart] = ledger.column(f"SELECT state FROM carts WHERE {_id(ledger, 'id', story.cart)}")
+        told = ledger.count("outbox", f"topic = 'order.placed' AND {_told(ledger, story.order)}")
+        placed, draft = ("placed", "ordered", 1), ("draft", "active", 0)
+        assert (order, cart, told) == placed if story.answered else (order, cart, told) in (placed, draft)
+
+
+def _told(ledger: Ledger, order: str) -> str:
+    """The event about an order."""
+    return f"CAST(payload AS TEXT) LIKE '%{order}%'"
+
+
+def stock_of(ledger: Ledger) -> Counter[str]:
+    rows = ledger.rows(f"SELECT sku, stock FROM shop_variants WHERE sku IN ('{JARS}', '{RINGS}')")
+    return Counter(dict(rows))
+
+
+def sold(ledger: Ledger) -> Counter[str]:
+    rows = ledger.rows(
+        "SELECT sku, sum(quantity) FROM order_lines JOIN orders ON orders.id = order_id"
+        " WHERE state = 'placed' GROUP BY sku"
+    )
+    return Counter({sku: int(quantity) for sku, quantity in rows})
+
+
+def a_minute_later(ledger: Ledger) -> None:
+    """What the dead server had taken in hand may be taken by others then."""
+    ledger.execute("UPDATE outbox SET locked_until = created_at WHERE locked_until IS NOT NULL")
+
+
+def finish(shop: Shop, visiting: Sequence[Story], ledger: Ledger) -> None:
+    """A repeated sign-in with the same hint completes what was cut off, and changes nothing that was done."""
+    everybody = Guests(shop.public)
+    for story in visiting:
+        again = everybody.stranger()
+        again.token = story.visitor.token
+        told = again.sign_in(story.email, oldCartId=story.cart)
+        assert told["cart"]["outcome"] in ({"already_done"} if story.answered else {"already_done", "merged"})
+        assert told["cart"]["id"] == story.customers_cart
+        assert again.goods() == MERGED
+    wait_until(lambda: ledger.count("outbox", "delivered_at IS NULL") == 0, "the delivery of every event")
+    assert ledger.count("outbox", "died_at IS NOT NULL") == 0
+    everybody.go()
+    shop.stop()
+
+
+def check_mails(ledger: Ledger, buying: Sequence[Story]) -> None:
+    """One confirmation for each order that was placed, and none for others; one key's events in their order."""
+    for story in buying:
+        [state] = ledger.column(f"SELECT state FROM orders WHERE {_id(ledger, 'id', story.order)}")
+        confirmed = ledger.column(
+            f"SELECT status FROM courier_messages WHERE recipient = '{story.email}' AND template_type = 'order_placed'"
+        )
+        assert confirmed == (["sent"] if state == "placed" else [])
+    assert set(ledger.column("SELECT status FROM courier_messages")) == {"sent"}
+    delivered: dict[str, list[Any]] = {}
+    for key, at in ledger.rows("SELECT key, delivered_at FROM outbox ORDER BY sequence"):
+        delivered.setdefault(key, []).append(at)
+    assert len(delivered) > len(buying)
+    assert all(moments == sorted(moments) for moments in delivered.values())
