@@ -13,10 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from shopkeeper import __version__
-from shopkeeper.app import open_database
-from shopkeeper.credentials.breached import UnusableList
+from shopkeeper.app import Misconfigured, open_database, rehearse
 from shopkeeper.graphql.schema import print_schema
-from shopkeeper.identity.sources import SchemaBroken
 from shopkeeper.serving import PortTaken, configure_log, serve, work
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.migrate import migrate, pending
@@ -44,8 +42,8 @@ Files = Annotated[
 Dev = Annotated[bool, typer.Option("--dev", help="For development: relaxes what is unsafe elsewhere.")]
 Demo = Annotated[bool, typer.Option("--demo", help="Fills the embedded shop with a sample catalogue.")]
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
-# What ends a command in one sentence: the configuration, the database, a port, or a file is not as it has to be.
-_FOR_THE_OPERATOR = (SettingsError, StorageUnavailable, PortTaken, SchemaBroken, UnusableList)
+# What ends a command in one sentence: the configuration, the database or a port is not as it has to be.
+_FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken)
 T = TypeVar("T")
 
 
@@ -90,6 +88,7 @@ def doctor_command(
     _ready(lambda: asyncio.run(_look_at_database(settings)))
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
+    _ready(lambda: asyncio.run(rehearse(settings)))
     out.print("[green]The server can start with this configuration.[/green]")
 
 
@@ -129,6 +128,7 @@ def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
     _tell(found)
     if any(finding.level == "error" for finding in found):
         _fail("The server does not start with this configuration. `shopkeeper doctor` checks it again.")
+    _ready(lambda: asyncio.run(rehearse(settings)))
     return settings
 
 

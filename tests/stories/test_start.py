@@ -83,6 +83,30 @@ class TestBadConfigurations:
         file.write_text(text)
         assert sentence in told_alike("-c", str(file), folder=folder, environ={})
 
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("hashers: {argon2: {memory: 1GiB}}\n", "hashers.argon2.memory must be at most 512MB"),
+            ("hashers: {argon2: {memory: 512MiB, iterations: 5}}\n", "hashers.argon2 comes to more than 2GB"),
+            (
+                "selfservice: {methods: {password: {config: {max_password_length: 2000}}}}\n",
+                "max_password_length must be at most 1024",
+            ),
+            ("courier: {smtp: {connection_uri: 'smtp://mail.example.org/?tls=maybe'}}\n", "an unknown option"),
+            ("tokens: {refresh: {enabled: true, lifespan: 5s}}\n", "tokens.refresh has a replay_window"),
+            ("cookies: {domain: a b}\n", "cookies.domain"),
+            ("cache: {url: 'redis://:Not-To-Be-Told-77:/x@127.0.0.1/'}\n", "cache.url"),
+        ],
+        ids=["memory", "work", "a long password", "an SMTP option", "a short family", "a domain", "a broken address"],
+    )
+    def test_what_only_a_room_can_refuse_is_told_in_one_sentence_too(
+        self, tmp_path: Path, folder: Path, text: str, sentence: str
+    ) -> None:
+        file = tmp_path / "shopkeeper.yml"
+        file.write_text(text)
+        environ = {"DSN": f"sqlite://{folder / 'shop.db'}", "COURIER_SMTP_CONNECTION_URI": ""}
+        assert sentence in told_alike("-c", str(file), folder=folder, environ=environ)
+
     def test_every_mistake_is_told_at_once(self, tmp_path: Path, folder: Path) -> None:
         file = tmp_path / "shopkeeper.yml"
         file.write_text("session:\n  lifespann: 1h\nlog:\n  level: loud\n")

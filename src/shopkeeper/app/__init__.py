@@ -6,6 +6,6 @@ one line in the list of its floor.
 """
 
 from shopkeeper.app.ground import open_database
-from shopkeeper.app.house import House, build, opened
+from shopkeeper.app.house import House, Misconfigured, build, opened, rehearse
 
-__all__ = ["House", "build", "open_database", "opened"]
+__all__ = ["House", "Misconfigured", "build", "open_database", "opened", "rehearse"]

@@ -47,7 +47,6 @@ def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar:
     kinds: Sequence[Kind] = [
         Login(
             settings=LoginSettings(
-                ui_url=flows.login.ui_url,
                 lifespan=flows.login.lifespan,
                 after=_after(flows.login.after),
                 identifier_first=flows.login.style == "identifier_first",
@@ -74,7 +73,6 @@ def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar:
 def _registration_settings(settings: Settings) -> RegistrationSettings:
     flow = settings.selfservice.flows.registration
     return RegistrationSettings(
-        ui_url=flow.ui_url,
         lifespan=flow.lifespan,
         after=_after(flow.after),
         enabled=flow.enabled,

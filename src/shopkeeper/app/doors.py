@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy.exc import DBAPIError
 from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shopkeeper import __version__
+from shopkeeper.app.background import Background
 from shopkeeper.app.conversations import build_pipeline, build_registrar, build_return_addresses
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
@@ -41,7 +41,7 @@ from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
-from shopkeeper.storage.unavailable import StorageUnavailable
+from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
 
 
 def build_cookie_policy(ground: Foundation) -> CookiePolicy:
@@ -202,11 +202,11 @@ def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health:
     return admin_app([*routes, *health.admin_routes()], guard=guard, metrics=metrics, clock=ground.clock)
 
 
-def build_health(ground: Foundation, people: People) -> Health:
+def build_health(ground: Foundation, background: Background) -> Health:
     async def database() -> str | None:
         try:
             waiting = await pending(ground.database)
-        except (DBAPIError, OSError, StorageUnavailable) as failed:
+        except (*DATABASE_ERRORS, StorageUnavailable) as failed:
             return f"The database does not answer ({type(failed).__name__})."
         return f"{len(waiting)} migrations have not run: shopkeeper migrate" if waiting else None
 
@@ -218,5 +218,8 @@ def build_health(ground: Foundation, people: People) -> Health:
         return None
 
     return Health(
-        version=__version__, required={"database": database}, degraded={"cache": cache}, registry=ground.registry
+        version=__version__,
+        required={"database": database},
+        degraded={"cache": cache, "background": background.check},
+        registry=ground.registry if ground.settings.metrics.enabled else None,
     )

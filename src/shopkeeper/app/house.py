@@ -1,8 +1,7 @@
 """The house as a whole: all floors put together, what goes on in it by itself, and how it opens and closes."""
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 from starlette.types import ASGIApp
 
+from shopkeeper.app.background import Background
 from shopkeeper.app.doors import build_admin, build_health, build_public, build_visitors
 from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
@@ -17,6 +17,7 @@ from shopkeeper.app.shop import Shop, build_shop
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.load import load as load_catalogue
+from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
 from shopkeeper.http.observing import Metrics
 from shopkeeper.settings import Settings
@@ -28,6 +29,10 @@ from shopkeeper.storage.upkeep import Chore, Upkeep
 log = structlog.get_logger("shopkeeper.app")
 
 
+class Misconfigured(Exception):
+    """No house can be built with these settings; the sentence says what is wrong with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """The whole of it, ready to be served."""
@@ -36,24 +41,35 @@ class House:
     admin: ASGIApp
     worker: OutboxWorker
     upkeep: Upkeep
+    background: Background
     foundation: Foundation
     people: People
     shop: Shop
 
 
 async def build(settings: Settings, *, clock: Clock | None = None) -> House:
-    """Builds the house; nothing is started yet. Raises what the rooms raise for configurations that cannot work."""
-    ground = build_foundation(settings, clock or SystemClock())
+    """Builds the house; nothing is started yet. Raises `Misconfigured` where a room refuses what is configured for it."""
+    try:
+        return await _build(settings, clock=clock or SystemClock())
+    except (ValueError, UpstreamFailed) as refused:
+        sentence = str(refused).rstrip(".")
+        raise Misconfigured(f"The server cannot work with this configuration: {sentence}.") from refused
+
+
+async def _build(settings: Settings, *, clock: Clock) -> House:
+    ground = build_foundation(settings, clock)
     people = await build_people(ground)
     shop = build_shop(ground, people)
     visitors = build_visitors(ground, people, shop)
     metrics = Metrics(ground.registry)
-    health = build_health(ground, people)
+    background = Background()
+    health = build_health(ground, background)
     return House(
         public=build_public(ground, people, shop, visitors, metrics=metrics, health=health),
         admin=build_admin(ground, people, metrics=metrics, health=health),
         worker=_worker(ground, shop),
         upkeep=_upkeep(ground, people, shop),
+        background=background,
         foundation=ground,
         people=people,
         shop=shop,
@@ -106,12 +122,8 @@ def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[House]:
     """The house, at work until the context ends: it listens for news of sessions, delivers, and tidies up."""
-    house = await build(settings)
     async with AsyncExitStack() as closing:
-        closing.push_async_callback(house.foundation.database.close)
-        closing.push_async_callback(house.foundation.cache.close)
-        closing.push_async_callback(house.foundation.outgoing.close)
-        closing.callback(house.people.hasher.close)
+        house = await closing.enter_async_context(_built(settings))
         if settings.dsn.kind == "memory":
             # Such a database begins with the process that opens it: nobody can have migrated it before.
             await migrate(house.foundation.database)
@@ -119,11 +131,27 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         closing.push_async_callback(house.people.sessions.close)
         if settings.demo:
             await stock_the_shop(house)
-        running = [house.upkeep.run()]
+        closing.push_async_callback(house.background.end)
+        house.background.start("upkeep", house.upkeep.run())
         if settings.outbox.worker == "in_process":
-            running.append(house.worker.run())
-        tasks = [asyncio.create_task(each) for each in running]
-        closing.push_async_callback(_end, tasks)
+            house.background.start("outbox", house.worker.run())
+        yield house
+
+
+async def rehearse(settings: Settings) -> None:
+    """Builds the house and lets go of it again, without opening anything: raises what a start would raise."""
+    async with _built(settings):
+        pass
+
+
+@asynccontextmanager
+async def _built(settings: Settings) -> AsyncIterator[House]:
+    house = await build(settings)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(house.foundation.database.close)
+        closing.push_async_callback(house.foundation.cache.close)
+        closing.push_async_callback(house.foundation.outgoing.close)
+        closing.callback(house.people.hasher.close)
         yield house
 
 
@@ -133,9 +161,3 @@ async def stock_the_shop(house: House) -> None:
     for store in house.foundation.settings.stores:
         async with house.foundation.database.unit() as unit:
             await load_catalogue(unit, store=store.id, catalogue=catalogue)
-
-
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -38,9 +38,10 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         Chore("guests' carts", ground.settings.tokens.anonymous.lifespan, embedded.carts.expire),
         Chore("hand-overs", timedelta(days=400), embedded.carts.forget_hand_overs),
     ]
+    password = ground.settings.selfservice.methods.password
     visit = Visit(
         stores=stores,
-        providers={"own": OwnProvider(people.password)},
+        providers={"own": OwnProvider(people.password if password.enabled else None)},
         engines=engines,
         sessions=people.sessions,
         sealed=people.sealed,

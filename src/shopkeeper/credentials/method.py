@@ -5,7 +5,7 @@ that a method is small and cannot forget one of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from shopkeeper.identity.values import Aal, Client, Identity
@@ -16,14 +16,10 @@ from shopkeeper.ui.nodes import Node
 
 @dataclass(frozen=True, slots=True)
 class LoginView:
-    """What a method needs to know to show its part of a login form.
-
-    `identity` is whose identity is being confirmed in a refresh, or known from an identifier-first step.
-    """
+    """What a method needs to know to show its part of a login form."""
 
     refresh: bool
     requested_aal: Aal
-    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +113,3 @@ class RegistrationMethod(Method, Protocol):
     async def enrol(self, draft: Draft, submitted: Mapping[str, Any]) -> NewCredential:
         """The credential for a new identity. Raises `Rejected` or `Busy`. Writes nothing."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Methods:
-    """The methods that are switched on, in the order in which their nodes are shown."""
-
-    login: Sequence[LoginMethod] = field(default_factory=tuple)
-    registration: Sequence[RegistrationMethod] = field(default_factory=tuple)

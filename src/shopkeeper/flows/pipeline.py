@@ -76,7 +76,6 @@ class FlowInvalid(Refusal):
 class KindSettings:
     """What is configured for one kind of flow."""
 
-    ui_url: str
     lifespan: timedelta = timedelta(hours=1)
     after: AfterFlow = field(default_factory=AfterFlow)
 

@@ -1,6 +1,7 @@
 """The tables of flows and of errors kept for the error page, and all their queries."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -107,9 +108,9 @@ async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
     return gone.rowcount
 
 
-async def add_error(unit: Unit, *, error_id: UUID, error: dict[str, Any], at: datetime) -> None:
+async def add_error(unit: Unit, *, error_id: UUID, error: Mapping[str, Any], at: datetime) -> None:
     """Keeps an error for the error page."""
-    await unit.write(insert(flow_errors).values(id=error_id, error=error, created_at=at, updated_at=at))
+    await unit.write(insert(flow_errors).values(id=error_id, error=dict(error), created_at=at, updated_at=at))
 
 
 async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:

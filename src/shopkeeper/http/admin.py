@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -14,7 +15,7 @@ from shopkeeper.credentials.imports import Imports
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, MalformedBody, NotFound, Refusal, UnknownField
 from shopkeeper.http.answering import empty_answer, error_object, json_answer
 from shopkeeper.http.paging import PageTokens, link, page_size
-from shopkeeper.http.reading import parse_json, read_body
+from shopkeeper.http.reading import parse_json, read_body, require_uuid
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.identity.draft import AddressInput, NewIdentity
 from shopkeeper.identity.service import Identities
@@ -23,6 +24,7 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.database import Database
 
 MOST_IN_A_BATCH = 1_000
+BODY_TYPES = frozenset({"application/json", "application/json-patch+json"})
 
 
 class AddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +34,7 @@ class AddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     via: Via = Via.EMAIL
     verified: bool = False
     status: AddressStatus = AddressStatus.PENDING
-    verified_at: str | None = None
+    verified_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     id: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
@@ -174,7 +176,7 @@ class AdminIdentities:
 
     async def _patch(self, request: Request) -> Response:
         identity_id = require_id(request.path_params["id"])
-        operations = parse_json(await read_body(request, limit=self._max_body))
+        operations = await self._document(request)
         if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
             raise MalformedBody(message="A JSON Patch is a list of operations (RFC 6902).")
         async with self._database.unit() as unit:
@@ -208,13 +210,19 @@ class AdminIdentities:
             external_id=body.external_id,
             credentials=await self._imports.read(body.credentials or {}),
             verifiable_addresses=[
-                AddressInput(value=a.value, via=a.via, verified=a.verified, status=a.status)
+                AddressInput(value=a.value, via=a.via, verified=a.verified, status=a.status, verified_at=a.verified_at)
                 for a in body.verifiable_addresses
             ],
         )
 
+    async def _document(self, request: Request) -> Any:
+        """The body. Other sites' pages cannot send these types without asking first, and are not answered."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in BODY_TYPES:
+            raise MalformedBody(message="Send the body as application/json, a patch as application/json-patch+json.")
+        return parse_json(await read_body(request, limit=self._max_body))
+
     async def _body(self, request: Request, type_: type[Any]) -> Any:
-        document = parse_json(await read_body(request, limit=self._max_body))
+        document = await self._document(request)
         try:
             return msgspec.convert(document, type_)
         except msgspec.ValidationError as invalid:
@@ -297,10 +305,7 @@ def actor_of(request: Request) -> str:
 
 def require_id(text: str) -> UUID:
     """The id of a path; raises `NotFound` for what is none."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound from None
+    return require_uuid(text, otherwise=NotFound())
 
 
 def refused_body(invalid: msgspec.ValidationError) -> BadRequest:

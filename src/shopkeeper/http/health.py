@@ -19,10 +19,16 @@ class Health:
     Args:
         required: what must work before traffic is sent here: the database, its migrations.
         degraded: what may fail without stopping the service: it is told in the details, and stays 200.
+        registry: the figures that `/metrics` shows; without one there is no such page.
     """
 
     def __init__(
-        self, *, version: str, required: Mapping[str, Check], degraded: Mapping[str, Check], registry: CollectorRegistry
+        self,
+        *,
+        version: str,
+        required: Mapping[str, Check],
+        degraded: Mapping[str, Check],
+        registry: CollectorRegistry | None,
     ) -> None:
         self._version = version
         self._required = required
@@ -42,8 +48,7 @@ class Health:
             Route("/health/alive", self._alive, methods=["GET"]),
             Route("/health/ready", self._ready, methods=["GET"]),
             Route("/version", self._tell_version, methods=["GET"]),
-            Route("/metrics", self._tell_metrics, methods=["GET"]),
-            Route("/metrics/prometheus", self._tell_metrics, methods=["GET"]),
+            *_metrics_routes(self._registry),
         ]
 
     async def _alive(self, request: Request) -> Response:
@@ -65,10 +70,17 @@ class Health:
     async def _tell_version(self, request: Request) -> Response:
         return json_answer({"version": self._version})
 
-    async def _tell_metrics(self, request: Request) -> Response:
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
-
 
 async def _failures(checks: Mapping[str, Check]) -> dict[str, str]:
     told = {name: await check() for name, check in checks.items()}
     return {name: sentence for name, sentence in told.items() if sentence}
+
+
+def _metrics_routes(registry: CollectorRegistry | None) -> list[Route]:
+    if registry is None:
+        return []
+
+    async def tell(request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route(path, tell, methods=["GET"]) for path in ("/metrics", "/metrics/prometheus")]

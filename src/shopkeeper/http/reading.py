@@ -1,21 +1,23 @@
 """Reading requests: who sends them, what they carry, what they say. Everything from outside is bounded here."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
-from shopkeeper.errors import MalformedBody, TooLarge
+from shopkeeper.errors import MalformedBody, Refusal, TooLarge
 from shopkeeper.identity.values import Client
 
 MAX_DEPTH = 32
 MAX_FIELDS = 2_000
 MAX_USER_AGENT = 512
+MOST_WISHES = 20
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
@@ -48,16 +50,18 @@ def prefers_json(headers: Headers) -> bool:
     """Whether the answer is to be JSON: by `Accept`, or because the body is exactly JSON (contract page 2.1)."""
     if headers.get("content-type", "") == JSON:
         return True
-    accepted = _accepted(headers.get("accept", ""))
+    accepted = dict(wishes(headers.get("accept", "")))
     return accepted.get(JSON, 0.0) > accepted.get("text/html", 0.0)
 
 
-def _accepted(header: str) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for part in header.split(","):
-        kind, _, parameters = part.strip().partition(";")
-        weights[kind.strip().lower()] = _weight(parameters)
-    return weights
+def wishes(header: str) -> Sequence[tuple[str, float]]:
+    """What a header such as `Accept` or `Accept-Language` lists, with its weights (RFC 9110 section 12.4.2).
+
+    >>> wishes("de-AT, en;q=0.5")
+    [('de-at', 1.0), ('en', 0.5)]
+    """
+    parts = (part.strip().lower().partition(";") for part in header.split(",")[:MOST_WISHES])
+    return [(wish.strip(), _weight(parameters)) for wish, _, parameters in parts]
 
 
 def _weight(parameters: str) -> float:
@@ -66,6 +70,22 @@ def _weight(parameters: str) -> float:
         return float(value) if name.strip() == "q" else 1.0
     except ValueError:
         return 0.0
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The UUID that a text spells."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def require_uuid(text: str, *, otherwise: Refusal) -> UUID:
+    """The UUID that a text spells; raises the refusal where it spells none."""
+    found = uuid_or_none(text)
+    if found is None:
+        raise otherwise
+    return found
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:

@@ -6,7 +6,6 @@ and nowhere else: HTML is redirected, JSON is answered, native apps get a sessio
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,17 +14,17 @@ from starlette.routing import Route
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Outcome
-from shopkeeper.errors import FlowExpired, InvalidInput, MalformedBody, NotFound, Refusal, SessionAlreadyAvailable
-from shopkeeper.flows import store
+from shopkeeper.errors import FlowExpired, InvalidInput, MalformedBody, Refusal, SessionAlreadyAvailable
+from shopkeeper.flows import errors
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Done, FlowInvalid, NextForm, Pipeline
 from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.callers import Callers
-from shopkeeper.http.reading import parse_fields, prefers_json, read_body
+from shopkeeper.http.reading import parse_fields, prefers_json, read_body, uuid_or_none
 from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
-from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.database import Database
 
 Answer = Callable[[Request, Caller], Awaitable[Response]]
 LONGEST_URL = 8_192
@@ -278,11 +277,9 @@ class SelfService:
         if wanted == "stub:500":
             return json_answer(_sample(self._clock))
         async with self._database.unit() as unit:
-            row = await store.get_error(unit, _uuid(wanted))
-        if row is None:
-            raise NotFound
-        document = {"id": str(row.id), "error": row.error}
-        return json_answer({**document, "created_at": moment(row.created_at), "updated_at": moment(row.updated_at)})
+            kept = await errors.require(unit, uuid_or_none(wanted))
+        document = {"id": str(kept.id), "error": kept.error}
+        return json_answer({**document, "created_at": moment(kept.created_at), "updated_at": moment(kept.updated_at)})
 
     # -- HTML clients see refusals on the error page -------------------------------------------------------------------
 
@@ -305,15 +302,10 @@ class SelfService:
         if prefers_json(request.headers):
             return self._callers.refuse(refusal)
         async with self._database.unit() as unit:
-            error_id = await self._keep_error(unit, refusal)
-        answer = redirect(f"{self._error_url}?id={error_id}", body=request.method == "GET")
+            kept = await errors.keep(unit, error_object(refusal), clock=self._clock)
+        answer = redirect(f"{self._error_url}?id={kept.id}", body=request.method == "GET")
         answer.headers["X-Error-Code"] = refusal.code
         return answer
-
-    async def _keep_error(self, unit: Unit, refusal: Refusal) -> UUID:
-        error_id = crypto.new_id()
-        await store.add_error(unit, error_id=error_id, error=error_object(refusal), at=self._clock.now())
-        return error_id
 
     def _ui(self, flow: Flow) -> str:
         return f"{self._presentations[flow.kind].ui_url}?flow={flow.id}"
@@ -322,13 +314,6 @@ class SelfService:
 def _opens_browser(request: Request) -> bool:
     path = request.scope["path"]  # never the URL object: a malformed Host changes what it says
     return path.endswith("/browser") and "/logout/" not in path
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound from None
 
 
 def _sample(clock: Clock) -> dict[str, object]:

@@ -3,9 +3,6 @@
 Whoami is a hot path: a plain ASGI callable ahead of the router, answering bytes that were encoded once per session.
 """
 
-from collections.abc import Sequence
-from uuid import UUID
-
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,14 +12,17 @@ from starlette.types import Receive, Scope, Send
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, Unauthenticated
 from shopkeeper.http.answering import empty_answer, json_answer, refusal_answer
+from shopkeeper.http.reading import require_uuid
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.cache import Resolved
 from shopkeeper.sessions.cookies import CookiePolicy, cookies_in
-from shopkeeper.sessions.principal import bearer_of
+from shopkeeper.sessions.principal import Carriers, bearer_of, tokens_of
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
+
+_TOKEN_HEADERS = frozenset({b"x-session-token", b"authorization"})
 
 
 class WhoAmI:
@@ -49,23 +49,26 @@ class WhoAmI:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else resolved.whoami})
 
     async def _resolved(self, scope: Scope) -> Resolved | None:
-        for token in self._tokens(scope):
-            resolved = await self._sessions.resolve(token) if token else None
+        for token in tokens_of(self._carriers(scope)):
+            resolved = await self._sessions.resolve(token)
             if resolved is not None:
                 return resolved
         return None
 
-    def _tokens(self, scope: Scope) -> Sequence[str | None]:
-        """What may be the session's token: X-Session-Token alone where it is sent, else the cookie, else the bearer."""
-        cookies, bearer = [], None
+    def _carriers(self, scope: Scope) -> Carriers:
+        """What `Visitors.carriers_of` reads, in one pass over the headers."""
+        cookies: list[str] = []
+        first: dict[bytes, str] = {}
         for name, value in scope["headers"]:
-            if name == b"x-session-token":
-                return [value.decode("latin-1")]
             if name == b"cookie":
                 cookies.append(value.decode("latin-1"))
-            elif name == b"authorization":
-                bearer = bearer_of(value.decode("latin-1"))
-        return [cookies_in(cookies).get(self._cookies.session_name) if cookies else None, bearer]
+            elif name in _TOKEN_HEADERS:
+                first.setdefault(name, value.decode("latin-1"))
+        return Carriers(
+            session_token=first.get(b"x-session-token"),
+            session_cookie=cookies_in(cookies).get(self._cookies.session_name) if cookies else None,
+            bearer=bearer_of(first.get(b"authorization")),
+        )
 
 
 class OwnSessions:
@@ -106,7 +109,9 @@ class OwnSessions:
     async def _revoke(self, request: Request) -> Response:
         self._visitors.refuse_foreign_page(request)
         current = await self._require(request)
-        session_id, client = _uuid(request.path_params["id"]), self._visitors.client_of(request)
+        no_id = BadRequest(message="The session id is not a UUID.")
+        session_id = require_uuid(request.path_params["id"], otherwise=no_id)
+        client = self._visitors.client_of(request)
         async with self._database.unit() as unit:
             await self._sessions.revoke_own(unit, current, session_id, client=client)
         return empty_answer(headers={"Content-Type": "application/json; charset=utf-8"})
@@ -120,10 +125,3 @@ class OwnSessions:
 
 def _link(count: int) -> str:
     return f'</sessions?page=0&page_size={count}&page_token=first&per_page={count}>; rel="first"'
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise BadRequest(message="The session id is not a UUID.") from None

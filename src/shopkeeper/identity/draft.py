@@ -5,7 +5,7 @@ Pure functions over values: nothing is read or written here.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -156,7 +156,7 @@ class Drafting:
             return address
         unproven = AddressStatus.PENDING if told.status is AddressStatus.COMPLETED else told.status
         status = AddressStatus.COMPLETED if told.verified else unproven
-        at = (told.verified_at or address.verified_at or self.now) if told.verified else None
+        at = (_in_utc(told.verified_at) or address.verified_at or self.now) if told.verified else None
         known = (address.verified, address.status, address.verified_at)
         if (told.verified, status, at) == known:
             return address
@@ -188,6 +188,13 @@ class Drafting:
             return Credential(type_, identifiers, config, WRITTEN_VERSIONS.get(type_, 0), self.now, self.now)
         same = (kept.identifiers, dict(kept.config)) == (identifiers, dict(config))
         return kept if same else replace(kept, identifiers=identifiers, config=config, updated_at=self.now)
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    try:
+        return at.astimezone(UTC) if at else None
+    except OverflowError:
+        raise InvalidInput("'verified_at' is further away than a calendar goes.") from None
 
 
 def _identifiers(

@@ -10,6 +10,7 @@ The first that is there decides, in this order, which is Kratos'.
 """
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -45,6 +46,17 @@ class Carriers:
     visit_cookie: str | None = None
 
 
+def tokens_of(carriers: Carriers) -> Sequence[str]:
+    """What may be a session's token, in the order to try: one that was sent on purpose stands alone.
+
+    >>> tokens_of(Carriers(session_token="", session_cookie="c", bearer="b"))
+    ('c', 'b')
+    """
+    if carriers.session_token:
+        return (carriers.session_token,)
+    return tuple(token for token in (carriers.session_cookie, carriers.bearer) if token)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     store: str
@@ -60,10 +72,8 @@ class PrincipalResolver:
 
     async def session(self, carriers: Carriers) -> Resolved | None:
         """The session that a request carries, wherever it was started: for whoami and the self-service flows."""
-        if carriers.session_token:
-            return await self._sessions.resolve(carriers.session_token)
-        for token in (carriers.session_cookie, carriers.bearer):
-            resolved = await self._sessions.resolve(token) if token else None
+        for token in tokens_of(carriers):
+            resolved = await self._sessions.resolve(token)
             if resolved is not None:
                 return resolved
         return None

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.root import Settings
+from shopkeeper.settings.values import PUBLISHED
 
 Check = Callable[[Settings], Iterator[Finding]]
 
@@ -18,12 +19,6 @@ SHORTEST_SECRET: Final = 16
 CIPHER_LENGTH: Final = 32
 # Fewer different characters than this is no random secret: 16 random hexadecimal digits have about ten.
 _VARIETY: Final = 5
-# Parts of secrets that were printed in manuals, quickstarts and examples.
-_PUBLISHED: Final = re.compile(
-    r"change[-_ ]?(me|this|it)|please|not[-_ ]?secure|insecure|very[-_ ]?bad|of[-_]some[-_]length|of[-_]\d+[-_]char"
-    r"|example|sample|default|placeholder|your[-_]|my[-_]?secret|s3cr3t|password|1234567|abcdefg|qwerty|lorem",
-    re.IGNORECASE,
-)
 _EVERY_HOST: Final = re.compile(r"[a-z][a-z0-9+.*-]*://\*?/?\*?", re.IGNORECASE)
 # One `*` for whole labels, before two that are said: `https://*.example.org`, not `https://*.org` nor `https://*shop.org`.
 _SAFE_STAR: Final = re.compile(r"[a-z]+://\*(\.[a-z0-9-]+){2,}(:[0-9]+)?", re.IGNORECASE)
@@ -67,7 +62,7 @@ def _fault(secret: str, *, cipher: bool) -> str | None:
         return f"has fewer than {SHORTEST_SECRET} characters"
     if len(set(secret)) < _VARIETY:
         return "repeats a few characters"
-    return "looks like one from a manual, which everybody knows" if _PUBLISHED.search(secret) else None
+    return "looks like one from a manual, which everybody knows" if PUBLISHED.search(secret) else None
 
 
 def _admin_without_key(settings: Settings) -> Iterator[Finding]:

@@ -8,14 +8,17 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from shopkeeper.settings.section import SECRET, Secret, Section
-from shopkeeper.settings.values import Lifespan, Size, parse_duration, parse_size
+from shopkeeper.settings.values import Lifespan, Size, format_size, parse_duration, parse_size
 
 SameSite = Literal["Strict", "Lax", "None"]
+MOST_WORK: Final = parse_size("2GiB")
+"""Memory times iterations of one hash; more would be an attack on ourselves, and is refused in stored hashes too."""
 CUSTOMER_SCHEMA: Final = "builtin://customer"
 _OWN_SCHEMA: Final = Path(__file__).resolve().parents[1] / "identity" / "default.schema.json"
 _SCHEMA_URL: Final = re.compile(r"(file|base64|https?)://\S+|builtin://customer", re.ASCII)
 _SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _COOKIE_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+_COOKIE_DOMAIN: Final = r"^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 
 
 def _schema_url(url: str) -> str:
@@ -94,7 +97,9 @@ def _texts(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
 class Argon2(Section):
     """Parameters of Argon2id (RFC 9106). The defaults are OWASP's least."""
 
-    memory: Size = Field(default=parse_size("19MiB"), ge=8 * 1024, le=4 * 1024**3, description="Memory for one hash")
+    memory: Size = Field(
+        default=parse_size("19MiB"), ge=8 * 1024, le=parse_size("512MiB"), description="Memory for one hash"
+    )
     iterations: int = Field(default=2, ge=1, le=64, description="Passes over it")
     parallelism: int = Field(default=1, ge=1, le=64, description="Lanes")
     salt_length: int = Field(default=16, ge=16, le=64, description="Bytes of salt")
@@ -109,6 +114,10 @@ class Argon2(Section):
     def _enough(self) -> "Argon2":
         if self.memory_kib < 8 * self.parallelism:
             raise ValueError("needs at least 8 KiB of memory for each lane; raise memory or lower parallelism")
+        if self.memory * self.iterations > MOST_WORK:
+            raise ValueError(
+                f"comes to more than {format_size(MOST_WORK)} of memory times iterations; lower one of them"
+            )
         return self
 
 
@@ -132,7 +141,7 @@ class SessionCookie(Section):
     """The session's cookie."""
 
     name: str = Field(default="ory_kratos_session", pattern=_COOKIE_NAME, description="Name of the session cookie")
-    domain: str | None = Field(default=None, description="Overrides `cookies.domain`")
+    domain: str | None = Field(default=None, pattern=_COOKIE_DOMAIN, description="Overrides `cookies.domain`")
     path: str | None = Field(default=None, pattern=r"^/[^;\s]*$", description="Overrides `cookies.path`")
     same_site: SameSite | None = Field(default=None, description="Overrides `cookies.same_site`")
     secure: bool | None = Field(default=None, description="Overrides `cookies.secure`")
@@ -162,7 +171,9 @@ class Session(Section):
 class Cookies(Section):
     """All cookies."""
 
-    domain: str | None = Field(default=None, description="Domain of the cookies; the exact host when unset")
+    domain: str | None = Field(
+        default=None, pattern=_COOKIE_DOMAIN, description="Domain of the cookies; the exact host when unset"
+    )
     path: str = Field(default="/", pattern=r"^/[^;\s]*$", description="Path of the cookies")
     same_site: SameSite = Field(default="Lax", description="SameSite of the cookies")
     secure: bool | None = Field(

@@ -1,9 +1,9 @@
 """The conversations a visitor has with us: `selfservice`."""
 
 from collections.abc import Mapping
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field, FilePath
+from pydantic import AfterValidator, Field, FilePath
 
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Lifespan, PageUrl, parse_duration
@@ -137,18 +137,23 @@ class Flows(Section):
     logout: LogoutFlow = LogoutFlow()
 
 
+def _host(address: str) -> str:
+    """The host alone, where Kratos' files may carry a scheme: the service is called by https in any case."""
+    return address.rpartition("//")[2].removesuffix("/")
+
+
 class PasswordPolicy(Section):
     """What a password must be."""
 
     min_password_length: int = Field(default=8, ge=6, le=64, description="Fewest characters")
-    max_password_length: int = Field(default=256, ge=64, le=4096, description="Most characters")
+    max_password_length: int = Field(default=256, ge=64, le=1024, description="Most characters")
     identifier_similarity_check_enabled: bool = Field(
         default=True, description="Refuse passwords that look like the identifier"
     )
     haveibeenpwned_enabled: bool = Field(
         default=True, description="Ask the range service whether a password has leaked"
     )
-    haveibeenpwned_host: str = Field(
+    haveibeenpwned_host: Annotated[str, AfterValidator(_host)] = Field(
         default="api.pwnedpasswords.com",
         pattern=r"^(https?://)?[A-Za-z0-9.\-\[\]:]+/?$",
         description="Host of the range service; only five characters of the password's SHA-1 are sent",

@@ -1,6 +1,7 @@
 """How the server listens, answers, logs and works: `serve`, `http`, `graphql`, `log`, `cache`, `outbox`, `admin`, …"""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -8,7 +9,16 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from shopkeeper.settings.section import SECRET, Section
-from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
+from shopkeeper.settings.values import (
+    PUBLISHED,
+    BaseUrl,
+    Lifespan,
+    RateText,
+    Size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"]
@@ -116,9 +126,17 @@ class Log(Section):
 
 def _cache_url(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
-    if text != "memory" and (urlsplit(text).scheme not in _CACHE_SCHEMES or not urlsplit(text).netloc):
+    if text != "memory" and not _is_cache_address(text):
         raise ValueError("must be memory, redis://host:6379/0, rediss://… (TLS) or valkey://…")
     return url
+
+
+def _is_cache_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in _CACHE_SCHEMES and bool(parts.netloc) and parts.port != 0
+    except ValueError:  # its words would repeat what may be a part of the password
+        return False
 
 
 class Cache(Section):
@@ -155,11 +173,18 @@ class ApiKey(Section):
         return value
 
 
+_SENDABLE: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what may follow `Bearer` (RFC 6750 section 2.1)
+
+
 def _digest(key: str) -> str:
     if len(key) < SHORTEST_KEY:
         raise ValueError(f"must have at least {SHORTEST_KEY} characters; make one with: openssl rand -hex 32")
     if len(set(key)) < 6:
         raise ValueError("repeats a few characters; make a random one with: openssl rand -hex 32")
+    if not _SENDABLE.fullmatch(key):
+        raise ValueError("has characters that no header can carry; make a random one with: openssl rand -hex 32")
+    if PUBLISHED.search(key):
+        raise ValueError("looks like one from a manual, which everybody knows; make one with: openssl rand -hex 32")
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
@@ -51,6 +51,12 @@ class RefreshTokens(Section):
     replay_window: Duration = Field(
         default=parse_duration("10s"), description="How long a used token still answers with its one successor"
     )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RefreshTokens":
+        if self.replay_window >= self.lifespan:
+            raise ValueError("has a replay_window as long as its lifespan; make the lifespan longer")
+        return self
 
 
 class Tokens(Section):

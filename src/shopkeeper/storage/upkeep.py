@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from shopkeeper.clock import Clock
 from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
 log = structlog.get_logger("shopkeeper.upkeep")
 
@@ -44,7 +44,7 @@ class Upkeep:
             await asyncio.sleep(self._every.total_seconds())
             try:
                 await self.run_once()
-            except (DBAPIError, OSError) as failed:
+            except DATABASE_ERRORS as failed:
                 log.warning("upkeep.failed", error=type(failed).__name__)
 
     async def run_once(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ A node is a frozen value; filling in a value or adding a message gives a new one
 leaves out: `required` when false, `value` when there is none; `disabled` and `messages` are always there.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,16 +94,6 @@ def submit_node(method: str, *, group: str | None = None, label: Message) -> Nod
 def csrf_node(value: str = "") -> Node:
     """The hidden field with the anti-CSRF token; empty in native flows, and in storage."""
     return input_node("csrf_token", "hidden", group="default", value=value, required=True)
-
-
-def change(nodes: Iterable[Node], name: str, how: Callable[[Node], Node]) -> tuple[Node, ...]:
-    """The nodes, with those of one name changed."""
-    return tuple(how(node) if node.name == name else node for node in nodes)
-
-
-def has(nodes: Sequence[Node], name: str) -> bool:
-    """Whether there is a node of that name."""
-    return any(node.name == name for node in nodes)
 
 
 ORDER = (

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from shopkeeper.credentials.method import Proof
+from shopkeeper.errors import FlowDisabled
 from shopkeeper.identity.values import Client
 from shopkeeper.storage.database import Unit
 
@@ -14,11 +15,11 @@ class PasswordCheck(Protocol):
 
 
 class OwnProvider:
-    """Proves an identity of our own store."""
+    """Proves an identity of our own store; `password` is left out where the method is switched off."""
 
     name = "own"
 
-    def __init__(self, password: PasswordCheck) -> None:
+    def __init__(self, password: PasswordCheck | None) -> None:
         self._password = password
 
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
@@ -26,4 +27,6 @@ class OwnProvider:
 
         Raises `InvalidCredentials`, `TooManyRequests`, `IdentityDisabled` or `Busy`.
         """
+        if self._password is None:
+            raise FlowDisabled("Signing in with a password is switched off here.")
         return await self._password.authenticate(unit, identifier=username, password=password, client=client)

@@ -175,8 +175,9 @@ class TestSignIn:
                 world.password.authenticate(unit, identifier=ADA, password=RIGHT, client=CLIENT)
             )
             await world.customer(BEA)
-            await signing_in
+            assert not signing_in.done()
             assert unit._open is None
+            await signing_in
 
 
 class TestKnownIdentity:
@@ -366,15 +367,27 @@ class TestRenewal:
         with pytest.raises(InvalidCredentials):
             await world.authenticate(ADA, long[:75])
 
-    async def test_a_password_that_was_changed_in_the_meantime_stays_changed(self, world: World) -> None:
+    async def test_a_password_that_was_changed_in_the_meantime_stays_changed_and_the_old_one_is_wrong(
+        self, world: World
+    ) -> None:
+        """Found by reading: the old password was granted, because its hash had been read before the change."""
         await world.customer(ADA, hashed=bcrypt.hashpw(RIGHT.encode(), bcrypt.gensalt(4)).decode())
         changed = await world.hasher.hash("another-One-47")
-        async with world.database.unit() as unit:
-            found = await world.identities.find_by_identifier(unit, type="password", identifier=ADA)
-            assert found is not None
-            await world.store(found, changed)
-            await world.password._renew(unit, found, RIGHT)
+
+        class Meanwhile(Hasher):
+            async def verify(self, password: str, hashed: str) -> bool:
+                right = await super().verify(password, hashed)
+                async with world.database.unit() as unit:
+                    found = await world.identities.find_by_identifier(unit, type="password", identifier=ADA)
+                assert found is not None
+                await world.store(found, changed)
+                return right
+
+        slow = Meanwhile(CHEAP, workers=1, queue=5)
+        with pytest.raises(InvalidCredentials):
+            await world.with_hasher(slow).authenticate(ADA, RIGHT)
         assert await world.stored(ADA) == changed
+        slow.close()
 
     async def test_a_busy_moment_leaves_it_to_the_next_sign_in(self, world: World) -> None:
         old = bcrypt.hashpw(RIGHT.encode(), bcrypt.gensalt(4)).decode()
@@ -383,8 +396,8 @@ class TestRenewal:
         full.in_flight = 1
         async with world.database.unit() as unit:
             found = await world.identities.get(unit, ada.id, credentials=True)
-            assert found is not None
-            await world.with_hasher(full).password._renew(unit, found, RIGHT)
+        assert found is not None
+        assert await world.with_hasher(full).password._renewed(found, RIGHT) is None
         assert await world.stored(ADA) == old
         full.close()
 

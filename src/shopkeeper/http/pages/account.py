@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from shopkeeper.errors import CsrfViolation, NotFound
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.pages.devices import device_name
 from shopkeeper.http.pages.frame import Frame, Place
-from shopkeeper.http.reading import FORM, parse_fields, read_body
+from shopkeeper.http.reading import FORM, parse_fields, read_body, require_uuid
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
@@ -105,8 +104,9 @@ class AccountPages:
         caller, fields = await self._own_form(request)
         if caller.session is None:
             return self._sign_in_first()
+        session_id = require_uuid(str(fields.get("session")), otherwise=NotFound("There is no such session."))
         async with self._database.unit() as unit:
-            await self._sessions.revoke_own(unit, caller.session, _uuid(fields.get("session")), client=caller.client)
+            await self._sessions.revoke_own(unit, caller.session, session_id, client=caller.client)
         return self._frame.go("/account?done=one#devices")
 
     async def _revoke_others(self, request: Request) -> Response:
@@ -147,10 +147,3 @@ def _device(session: Session, *, current: bool) -> Device:
 
 def _number(text: str | None) -> int:
     return min(int(text), LAST_ORDER) if text and text.isdecimal() and len(text) < 7 else 0
-
-
-def _uuid(text: object) -> UUID:
-    try:
-        return UUID(str(text))
-    except ValueError:
-        raise NotFound("There is no such session.") from None

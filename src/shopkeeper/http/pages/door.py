@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +10,7 @@ from starlette.routing import Route
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import NotFound
-from shopkeeper.flows import store as flow_store
+from shopkeeper.flows import errors
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.pages.account import AccountPages
@@ -20,6 +19,7 @@ from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.frame import Frame, Place, Problem
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.http.reading import uuid_or_none
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.service import Sessions
@@ -108,13 +108,9 @@ class Pages:
         return self._frame.answer(request, "error", {"problem": problem}, caller=caller)
 
     async def _kept_problem(self, error_id: str) -> Problem:
-        try:
-            wanted = UUID(error_id)
-        except ValueError:
-            return _UNKNOWN
         async with self._database.unit() as unit:
-            row = await flow_store.get_error(unit, wanted)
-        return _told(row.error) if row else _UNKNOWN
+            kept = await errors.get(unit, uuid_or_none(error_id))
+        return _told(kept.error) if kept else _UNKNOWN
 
 
 _UNKNOWN = Problem(NotFound.status, NotFound.code, "")

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from shopkeeper.errors import NotFound
 from shopkeeper.http.pages.frame import Frame
+from shopkeeper.http.reading import require_uuid
 from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.database import Database
 
@@ -32,20 +33,18 @@ class InboxPages:
     async def _list(self, request: Request) -> Response:
         caller, _ = await self._frame.caller(request)
         before = request.query_params.get("before")
+        start = _mail_id(before) if before else None
         async with self._database.unit() as unit:
-            page = await self._courier.messages(unit, before=_uuid(before) if before else None, limit=PAGE)
+            page = await self._courier.messages(unit, before=start, limit=PAGE)
         context = {"mails": page.items, "before": page.before, "first_page": not before}
         return self._frame.answer(request, "inbox", context, caller=caller)
 
     async def _show(self, request: Request) -> Response:
         caller, _ = await self._frame.caller(request)
         async with self._database.unit() as unit:
-            mail = await self._courier.message(unit, _uuid(request.path_params["id"]))
+            mail = await self._courier.message(unit, _mail_id(request.path_params["id"]))
         return self._frame.answer(request, "mail", {"mail": mail}, caller=caller, inline_styles=True)
 
 
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound("There is no such message.") from None
+def _mail_id(text: str) -> UUID:
+    return require_uuid(text, otherwise=NotFound("There is no such message."))

@@ -13,10 +13,10 @@ from typing import Any, Final
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from shopkeeper.http.reading import wishes
 from shopkeeper.ui.messages import CATALOGUE, Message
 
 SOURCE: Final = "en"
-MOST_WISHES: Final = 20
 
 
 def choose_language(accept_language: str, offered: Sequence[str]) -> str:
@@ -25,21 +25,12 @@ def choose_language(accept_language: str, offered: Sequence[str]) -> str:
     >>> choose_language("fr, de-AT;q=0.8, en;q=0.5", ["en", "de"])
     'de'
     """
-    wishes = [_wish(part) for part in accept_language.split(",")[:MOST_WISHES]]
-    for _, tag in sorted((wish for wish in wishes if wish[0] > 0), key=lambda wish: -wish[0]):
+    wished = [(tag, weight) for tag, weight in wishes(accept_language) if weight > 0]
+    for tag, _ in sorted(wished, key=lambda wish: -wish[1]):
         plain = tag.partition("-")[0]
         if plain in offered:
             return plain
     return offered[0]
-
-
-def _wish(part: str) -> tuple[float, str]:
-    tag, _, parameter = part.strip().lower().partition(";")
-    name, _, weight = parameter.strip().partition("=")
-    try:
-        return (float(weight) if name == "q" else 1.0), tag.strip()
-    except ValueError:
-        return 0.0, tag
 
 
 class Words:
