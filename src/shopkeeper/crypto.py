@@ -94,6 +94,8 @@ class KeyRing:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as broken:
             raise Unsealable("not base64url") from broken
+        if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != sealed:
+            raise Unsealable("not the one spelling that sealing gives")
         return self.open(raw, context=context)
 
 

@@ -249,8 +249,8 @@ class TooLarge(Refusal):
 
 class _ComeBack(Refusal):
     def __init__(self, reason: str | None = None, *, retry_after: int) -> None:
-        super().__init__(reason)
         self.retry_after = max(1, retry_after)
+        super().__init__(reason or f"{self.message} It can be tried again in {self.retry_after} seconds.")
 
 
 class TooManyRequests(_ComeBack):
@@ -258,7 +258,7 @@ class TooManyRequests(_ComeBack):
 
     code, status = "too_many_requests", 429
     graphql_code = "TOO_MANY_REQUESTS"
-    message = "Too many attempts; wait a moment and try again."
+    message = "Too many attempts."
 
 
 class Broken(Refusal):
@@ -280,4 +280,4 @@ class Busy(_ComeBack):
 
     code, status = "busy", 503
     graphql_code = "BUSY"
-    message = "The server is busy; try again in a moment."
+    message = "The server is busy."

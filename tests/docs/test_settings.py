@@ -25,9 +25,11 @@ def test_a_configuration_that_is_shown_can_be_read(block: Block, tmp_path: Path)
 
 
 @pytest.mark.parametrize("block", [block for block in SHOWN if "dsn:" in block.text], ids=str)
-def test_a_whole_configuration_has_no_fault(block: Block, tmp_path: Path) -> None:
+def test_a_whole_configuration_has_no_fault_but_its_secrets(block: Block, tmp_path: Path) -> None:
+    """A secret that is printed here is known to everybody, and so the server must not start with it."""
     settings = load([written(block, tmp_path)], {}, dev=False, demo=False)
-    assert [finding.sentence for finding in findings(settings) if finding.level != "notice"] == []
+    told = [finding.sentence for finding in findings(settings) if finding.level != "notice"]
+    assert [sentence for sentence in told if "from a manual" not in sentence] == []
 
 
 @pytest.mark.parametrize("block", [block for block in all_blocks("json") if block.info == "json schema"], ids=str)

@@ -48,7 +48,7 @@ class House:
 
 
 async def build(settings: Settings, *, clock: Clock | None = None) -> House:
-    """Builds the house; nothing is started yet. Raises `Misconfigured` where a room refuses what is configured for it."""
+    """Builds the house; nothing is started yet. Raises `Misconfigured` where a room refuses its settings."""
     try:
         return await _build(settings, clock=clock or SystemClock())
     except (ValueError, UpstreamFailed) as refused:

@@ -87,10 +87,11 @@ class BreachedRange:
         try:
             listed = await self._range(digits[:PREFIX])
         except UpstreamFailed as silent:
-            if not self._ignore_errors:
-                raise
-            self.unanswered += 1
             log.warning("breached_passwords.unanswered", reason=silent.sentence)
+            if not self._ignore_errors:
+                # Which server it is, and where, is for the log: whoever signs up is a stranger.
+                raise UpstreamFailed("The password cannot be checked now; try again later.") from silent
+            self.unanswered += 1
             return 0
         seen = _count_in(listed, digits[PREFIX:])
         return seen if seen > self._max_breaches else 0

@@ -148,6 +148,13 @@ class Pipeline:
             )
         return flow
 
+    async def tell(self, unit: Unit, name: str, flow_id: str | None, caller: Caller, *, reason: str) -> Flow:
+        """Puts a sentence above a form that could not be served just now. Raises as `fetch` does."""
+        flow = await self.fetch(unit, name, flow_id, caller)
+        told = replace(flow, messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
+        await unit.write(store.keeping(told))
+        return told
+
     async def submit(
         self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller
     ) -> Done | NextForm:

@@ -31,8 +31,11 @@ class AdminGuard:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_TO_ALL:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_TO_ALL):
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there is nothing of another kind here, and if there were, it would need a key
+            await send({"type": "websocket.close", "code": 1008})
             return
         admin = "dev" if self._open else self._whose(Request(scope).headers.get("authorization"))
         if admin is None:

@@ -14,7 +14,15 @@ from starlette.routing import Route
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Outcome
-from shopkeeper.errors import FlowExpired, InvalidInput, MalformedBody, Refusal, SessionAlreadyAvailable
+from shopkeeper.errors import (
+    Busy,
+    FlowExpired,
+    InvalidInput,
+    MalformedBody,
+    Refusal,
+    SessionAlreadyAvailable,
+    TooManyRequests,
+)
 from shopkeeper.flows import errors
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.logout import Logout
@@ -187,6 +195,10 @@ class SelfService:
                 outcome = await self._pipeline.submit(unit, kind, request.query_params.get("flow"), submission, caller)
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
+        except (TooManyRequests, Busy) as later:
+            if as_json:
+                raise
+            return await self._ask_to_wait(request, caller, kind, later)
         except FlowExpired as over:
             if as_json or not over.use_flow_id:
                 raise
@@ -203,6 +215,16 @@ class SelfService:
             return Submission(broken=broken.sentence)
         token = fields.get("csrf_token")
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
+
+    async def _ask_to_wait(
+        self, request: Request, caller: Caller, kind: str, later: TooManyRequests | Busy
+    ) -> Response:
+        """People in front of a form are told there, and can try again there."""
+        async with self._database.unit() as unit:
+            flow = await self._pipeline.tell(
+                unit, kind, request.query_params.get("flow"), caller, reason=later.sentence
+            )
+        return redirect(self._ui(flow), status=self._presentations[kind].invalid_status)
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:

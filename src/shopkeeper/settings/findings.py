@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from shopkeeper.settings.problems import Finding
+from shopkeeper.settings.published import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.root import Settings
-from shopkeeper.settings.values import PUBLISHED
 
 Check = Callable[[Settings], Iterator[Finding]]
 
@@ -62,13 +62,21 @@ def _fault(secret: str, *, cipher: bool) -> str | None:
         return f"has fewer than {SHORTEST_SECRET} characters"
     if len(set(secret)) < _VARIETY:
         return "repeats a few characters"
-    return "looks like one from a manual, which everybody knows" if PUBLISHED.search(secret) else None
+    return "looks like one from a manual, which everybody knows" if is_published(secret) else None
 
 
 def _admin_without_key(settings: Settings) -> Iterator[Finding]:
     if not settings.admin.api_keys:
         sentence = f"admin.api_keys is empty; make a key with `{_RANDOM} 32` and set it, or ADMIN_API_KEYS_0."
         yield Finding("error", "admin.api_keys", sentence)
+
+
+def _printed_admin_key(settings: Settings) -> Iterator[Finding]:
+    for index, key in enumerate(settings.admin.api_keys):
+        if key.hash in PRINTED_DIGESTS:
+            path = f"admin.api_keys[{index}]"
+            sentence = f"{path} looks like one from a manual, which everybody knows; make one with `{_RANDOM} 32`."
+            yield Finding("error", path, sentence)
 
 
 def _open_admin(settings: Settings) -> Iterator[Finding]:
@@ -182,6 +190,7 @@ CHECKS: Final[Iterable[Check]] = (
     _missing_secrets,
     _weak_secrets,
     _admin_without_key,
+    _printed_admin_key,
     _open_admin,
     _wildcard_origins,
     _wildcard_returns,

@@ -34,13 +34,6 @@ _SIZE = re.compile(r"(\d{1,12})\s*([a-z]{1,3})", re.ASCII | re.IGNORECASE)
 
 SECONDS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(second|minute|hour|day)", re.ASCII)
-# Parts of secrets that were printed in manuals, quickstarts and examples; ours are among them.
-PUBLISHED: Final = re.compile(
-    r"change[-_ ]?(me|this|it)|please|not[-_ ]?secure|insecure|very[-_ ]?bad|of[-_]some[-_]length|of[-_]\d+[-_]char"
-    r"|example|sample|default|placeholder|your[-_]|my[-_]?secret|s3cr3t|password|1234567|abcdefg|qwerty|lorem"
-    r"|random[-_ ]?char|at[-_ ]least[-_ ]",
-    re.IGNORECASE,
-)
 _ANY_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.ASCII | re.IGNORECASE)
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\s\\]*", re.ASCII)
 
