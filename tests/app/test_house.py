@@ -88,5 +88,6 @@ class TestMisconfigured:
         assert str(refused.value).endswith(".")
         assert len(str(refused.value).splitlines()) == 1
 
-    async def test_is_nobody_whose_house_can_be_built(self, tmp_path: Path, nowhere: Path) -> None:
-        await rehearse(settings(tmp_path, f"sqlite://{nowhere / 'shop.db'}"))
+    async def test_is_nobody_whose_house_can_be_built(self, tmp_path: Path) -> None:
+        await rehearse(settings(tmp_path, f"sqlite://{tmp_path / 'shop.db'}"))
+        assert not (tmp_path / "shop.db").exists()

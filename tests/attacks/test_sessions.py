@@ -158,6 +158,32 @@ class TestSharedBrowser:
         assert (answer.status_code, answer.headers["x-error-code"]) == (403, "security_csrf_violation")
 
 
+class TestCarriers:
+    """Whoami has a reading of its own, for speed: it must say of a request what every other door says."""
+
+    @pytest.mark.parametrize(
+        ("headers", "found"),
+        [
+            ([("x-session-token", ""), ("authorization", "Bearer GOOD")], 200),
+            ([("x-session-token", "shk_st_bad"), ("authorization", "Bearer GOOD")], 401),
+            ([("x-session-token", "GOOD"), ("authorization", "Bearer shk_st_bad")], 200),
+            ([("x-session-token", ""), ("x-session-token", "GOOD")], 401),
+            ([("authorization", "Bearer GOOD"), ("authorization", "Bearer shk_st_bad")], 200),
+            ([("authorization", "Basic GOOD"), ("authorization", "Bearer GOOD")], 401),
+            ([("cookie", "ory_kratos_session=shk_st_bad"), ("authorization", "Bearer GOOD")], 200),
+            ([("cookie", "a=b"), ("cookie", "ory_kratos_session=GOOD")], 200),
+        ],
+    )
+    async def test_row_039_are_read_alike_at_every_door(
+        self, scene: Scene, headers: list[tuple[str, str]], found: int
+    ) -> None:
+        app = await scene.native()
+        token = (await sign_up(app, new_address()))["session_token"]
+        carried = [(name, value.replace("GOOD", token)) for name, value in headers]
+        paths = ("/sessions/whoami", "/sessions")
+        assert [(await app.get(path, headers=carried)).status_code for path in paths] == [found, found]
+
+
 class TestDeadTokens:
     """After each way a session can end, every door refuses the token at once."""
 
@@ -196,6 +222,19 @@ class TestDeadTokens:
         one, other = await sign_up(app, email), (await sign_in(app, email)).json()
         assert (await app.delete("/sessions", headers={"x-session-token": one["session_token"]})).status_code == 200
         await _dead_everywhere(scene, other["session_token"])
+
+    async def test_row_040_signing_in_ends_all_others_where_the_shop_wants_it(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        hook = {"login": {"after": {"password": {"hooks": [{"hook": "revoke_active_sessions"}]}}}}
+        async with opening(sqlite_dsn, selfservice={"flows": hook}) as scene:
+            app, email = await scene.native(), new_address()
+            former = (await sign_up(app, email))["session_token"]
+            answer = await sign_in(app, email)
+            assert await _alive(app, former) is False
+            assert await _alive(app, answer.json()["session_token"]) is True
+            [ended] = [row for row in await scene.rows("audit_events") if row["action"] == "session.revoked"]
+        assert ended["client"]
 
     async def test_row_040_the_account_page_revokes_all_others(self, scene: Scene) -> None:
         browser, app, email = await scene.browser(), await scene.native(), new_address()

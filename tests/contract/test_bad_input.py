@@ -212,6 +212,12 @@ def password(config: Any) -> dict[str, Any]:
     return {"credentials": {"password": {"config": config}}}
 
 
+def verified_at(moment: Any) -> dict[str, Any]:
+    email = new_address()
+    address = {"value": email, "via": "email", "verified": True, "status": "completed", "verified_at": moment}
+    return {"traits": {"email": email}, "verifiable_addresses": [address]}
+
+
 NUL = "a\x00b"
 REFUSED_IDENTITIES = {
     "a list for the traits": lambda: identity(traits=["a"]),
@@ -237,6 +243,11 @@ REFUSED_IDENTITIES = {
     "a hash that would take hours": lambda: identity(**password({"hashed_password": "$2a$31$" + "a" * 53})),
     "a credential of no kind": lambda: identity(credentials={"teapot": {}}),
     "an address of no kind": lambda: identity(verifiable_addresses=[{"value": "a@example.org", "via": "pigeon"}]),
+    "a day that is none": lambda: identity(**verified_at("yesterday")),
+    "a number for a moment": lambda: identity(**verified_at(1_735_787_045)),
+    "a moment without its zone": lambda: identity(**verified_at("2025-01-02T03:04:05")),
+    "a moment before the first year": lambda: identity(**verified_at("0001-01-01T00:00:00+14:00")),
+    "a moment after the last year": lambda: identity(**verified_at("9999-12-31T23:59:59-14:00")),
     "an id": lambda: identity(id=NOBODY),
 }
 

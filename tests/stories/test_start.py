@@ -53,30 +53,11 @@ class TestBadConfigurations:
         ("text", "sentence"),
         [
             ("serve:\n  public: [\n", "is not valid YAML: line 3"),
-            ("serve:\n\tpublic: 1\n", "is not valid YAML: line 2"),
-            ("serve:\n  pubic:\n    port: 1\n", "public"),
-            ("session:\n  lifespann: 1h\n", "session.lifespan"),
             ("courier:\n  smtp:\n    from_adress: a@example.org\n", "from_address"),
             ("http:\n  workers: many\n", "http.workers"),
-            ("session:\n  lifespan: a while\n", "session.lifespan"),
             ("dsn: mysql://root@127.0.0.1/shop\n", "dsn"),
-            ("- a\n- list\n", "must be a section"),
-            ("", "is empty"),
-            ("dsn: memory\ndsn: memory\n", "twice"),
         ],
-        ids=[
-            "broken YAML",
-            "a tabulator",
-            "an unknown section",
-            "an unknown key",
-            "another one",
-            "a wrong type",
-            "a wrong unit",
-            "a database that is not ours",
-            "no section",
-            "nothing",
-            "a name that is there twice",
-        ],
+        ids=["broken YAML", "an unknown key", "a wrong type", "a database that is not ours"],
     )
     def test_end_in_one_sentence(self, tmp_path: Path, folder: Path, text: str, sentence: str) -> None:
         file = tmp_path / "shopkeeper.yml"
@@ -125,9 +106,6 @@ class TestBadConfigurations:
         assert "DSN" in sentence
         assert "DSN_FILE" in sentence
 
-    def test_a_file_for_a_secret_that_cannot_be_read(self, nowhere: Path, folder: Path) -> None:
-        assert "DSN_FILE" in told_alike(folder=folder, environ={"DSN_FILE": str(nowhere)})
-
     def test_without_secrets_it_does_not_start_outside_development(self, folder: Path) -> None:
         bare = dict.fromkeys(GOOD, "")
         errors = refused(folder=folder, environ=bare).errors
@@ -148,10 +126,6 @@ class TestBadGround:
     def test_a_database_that_does_not_answer(self, folder: Path) -> None:
         dsn = f"postgres://shop:{PASSWORD}@127.0.0.1:{free_port()}/shop"
         assert "Nothing answers" in told_alike(folder=folder, environ={"DSN": dsn})
-
-    def test_a_database_host_that_does_not_exist(self, folder: Path) -> None:
-        dsn = f"postgres://shop:{PASSWORD}@nowhere.invalid/shop"
-        assert "nowhere.invalid" in told_alike(folder=folder, environ={"DSN": dsn})
 
     def test_a_wrong_password_for_the_database(self, postgres_server: Server, folder: Path) -> None:
         dsn = f"postgres://shopkeeper:{PASSWORD}@{postgres_server.url.rpartition('@')[2]}/postgres?sslmode=disable"
@@ -175,15 +149,11 @@ class TestBadGround:
         assert "is not an SQLite database" in told_alike(folder=folder, environ={"DSN": f"sqlite://{file}"})
         assert file.read_bytes() == before
 
-    def test_a_folder_where_the_database_should_be(self, tmp_path: Path, folder: Path) -> None:
-        assert "cannot be opened" in told_alike(folder=folder, environ={"DSN": f"sqlite://{tmp_path}"})
-
     def test_a_database_of_a_newer_version(self, sqlite_dsn: str, folder: Path) -> None:
         Ledger(sqlite_dsn).execute("UPDATE alembic_version SET version_num = '9999'")
         assert "newer version" in told_alike(folder=folder, environ={"DSN": sqlite_dsn})
 
-    @pytest.mark.parametrize("door", ["PUBLIC", "ADMIN"])
-    @pytest.mark.parametrize("workers", ["1", "2"])
+    @pytest.mark.parametrize(("door", "workers"), [("PUBLIC", "1"), ("ADMIN", "2")])
     def test_a_port_that_is_taken(
         self, sqlite_dsn: str, valkey_url: str, folder: Path, door: str, workers: str
     ) -> None:
@@ -197,18 +167,12 @@ class TestBadGround:
 
 
 class TestTheCommand:
-    @pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+    @pytest.mark.parametrize("arguments", [["--help"], []])
     def test_says_what_it_can_do(self, folder: Path, arguments: list[str]) -> None:
         ran = run_shopkeeper(*arguments, folder=folder)
         assert ran.returncode == (0 if arguments else 2)
         for command in ("serve", "migrate", "work", "doctor", "version", "graphql"):
             assert f" {command} " in ran.said
-
-    @pytest.mark.parametrize("command", ["serve", "migrate", "work", "doctor"])
-    def test_says_what_each_of_its_commands_can_do(self, folder: Path, command: str) -> None:
-        ran = run_shopkeeper(command, "--help", folder=folder)
-        assert ran.returncode == 0
-        assert "--config" in ran.said
 
     def test_a_command_that_does_not_exist(self, folder: Path) -> None:
         ran = run_shopkeeper("serv", folder=folder)

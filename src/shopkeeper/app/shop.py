@@ -34,10 +34,6 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     stores = _stores(ground.settings)
     embedded = EmbeddedEngine(ground.clock, events=ground.outbox)
     engines: Mapping[str, Engine] = {"embedded": embedded}
-    chores = [
-        Chore("guests' carts", ground.settings.tokens.anonymous.lifespan, embedded.carts.expire),
-        Chore("hand-overs", timedelta(days=400), embedded.carts.forget_hand_overs),
-    ]
     password = ground.settings.selfservice.methods.password
     visit = Visit(
         stores=stores,
@@ -57,6 +53,13 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
         max_attempts=ground.settings.courier.message_retries + 1,
     )
+    chores = [
+        Chore("guests' carts", ground.settings.tokens.anonymous.lifespan, embedded.carts.expire),
+        Chore("hand-overs", timedelta(days=400), embedded.carts.forget_hand_overs),
+        Chore("former carts", timedelta(days=400), embedded.carts.forget_former),
+        Chore("order drafts", timedelta(days=30), embedded.orders.forget_drafts),
+        Chore("mails", timedelta(days=30), courier.purge),
+    ]
     return Shop(stores=stores, engines=engines, chores=chores, visit=visit, courier=courier)
 
 

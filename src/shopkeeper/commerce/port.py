@@ -43,7 +43,8 @@ class ShopperKind(StrEnum):
 class Shopper:
     """Who shops, in which store: a guest by the id in their sealed token, or a customer by the identity's id.
 
-    `currency` is that of new carts and of prices in the catalogue; a cart that exists keeps its own.
+    `currency` is that of new carts and of prices in the catalogue; a cart that exists keeps its own. `locale` is the
+    language that they are written to in.
     """
 
     kind: ShopperKind
@@ -51,6 +52,7 @@ class Shopper:
     store: str
     currency: str = "EUR"
     country: str | None = None
+    locale: str = "en"
 
 
 @dataclass(frozen=True, slots=True)

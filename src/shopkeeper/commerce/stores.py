@@ -22,11 +22,11 @@ class Store:
 
     def guest(self, guest_id: str) -> Shopper:
         """An anonymous shopper of this store."""
-        return Shopper(ShopperKind.GUEST, guest_id, self.id, self.currency, self.country)
+        return Shopper(ShopperKind.GUEST, guest_id, self.id, self.currency, self.country, self.locale)
 
     def customer(self, identity_id: str) -> Shopper:
         """A signed-in shopper of this store."""
-        return Shopper(ShopperKind.CUSTOMER, identity_id, self.id, self.currency, self.country)
+        return Shopper(ShopperKind.CUSTOMER, identity_id, self.id, self.currency, self.country, self.locale)
 
 
 class Stores:

@@ -6,6 +6,7 @@ between sending and writing it down sends again, under the same Message-ID.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -161,6 +162,10 @@ class Courier:
     async def _settle(self, message: CourierMessage, status: Status, *, error: str | None = None) -> None:
         async with self._database.unit() as unit:
             await store.settle(unit, message.id, status=status, error=error, now=self._clock.now())
+
+    async def purge(self, unit: Unit, before: datetime, batch: int = 500) -> int:
+        """Forgets messages queued before a moment, sent or not: they hold names and addresses. Says how many."""
+        return await store.purge(unit, before=before, batch=batch)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

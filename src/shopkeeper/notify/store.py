@@ -6,7 +6,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Index, Integer, Row, String, Table, Text, UniqueConstraint, insert, select, update
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from shopkeeper.notify.values import CourierMessage, MessagePage, Status
 from shopkeeper.storage.database import Unit
@@ -83,6 +96,15 @@ async def settle(unit: Unit, message_id: UUID, *, status: Status, error: str | N
         .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
         .values(status=status, last_error=error, updated_at=now)
     )
+
+
+async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
+    """Deletes messages queued before a moment, however they ended, at most so many at once; says how many."""
+    oldest = select(courier_messages.c.id, courier_messages.c.created_at).order_by(courier_messages.c.id).limit(batch)
+    over = [row.id for row in await unit.all(oldest) if row.created_at < before]
+    if over:
+        await unit.write(delete(courier_messages).where(courier_messages.c.id.in_(over)))
+    return len(over)
 
 
 def _page(rows: Sequence[Row[Any]], *, limit: int) -> MessagePage:

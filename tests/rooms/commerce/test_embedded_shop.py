@@ -20,6 +20,7 @@ from shopkeeper.commerce.embedded.store import (
     carts,
     categories,
     hand_overs,
+    order_lines,
     orders,
     prices,
     product_categories,
@@ -308,6 +309,44 @@ class TestExpiry:
         assert (await shop.carts.require(customer(), mine.id)).id == theirs.id
         again = await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         assert (again.outcome, again.cart_id) == (Outcome.NOTHING, theirs.id)
+
+    async def test_forgets_former_carts_last_links_first(self, shop: Stand, clock: StoppedClock):
+        theirs = await shop.add(customer(), FEW)
+        for name, mode in (("one", MergeMode.MERGE), ("two", MergeMode.REPLACE)):
+            mine = await shop.add(guest(name))
+            await shop.carts.hand_over(guest=guest(name), customer=customer(), cart_id=mine.id, mode=mode)
+        clock.advance(days=400)
+        await shop.add(customer("cora"))
+        forget = InUnits(shop.database, shop.engine.carts).forget_former
+        before = clock.now() - timedelta(days=399)
+        assert [await forget(before), await forget(before), await forget(before)] == [1, 1, 0]
+        assert (await shop.carts.current(customer())).id == mine.id
+        with pytest.raises(NotYours):
+            await shop.carts.require(customer(), theirs.id)
+
+    async def test_forgets_former_carts_only_when_they_are_old(self, shop: Stand, clock: StoppedClock):
+        await shop.add(customer(), FEW)
+        mine = await shop.add(guest())
+        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        assert await InUnits(shop.database, shop.engine.carts).forget_former(clock.now()) == 0
+
+    async def test_forgets_old_drafts_and_no_order(self, shop: Stand, clock: StoppedClock):
+        for name in ("a", "b", "c"):
+            cart = await shop.add(customer(name))
+            await shop.orders.check_out(customer(name), cart_id=cart.id)
+        bought = await shop.add(customer("d"))
+        order = await shop.orders.check_out(customer("d"), cart_id=bought.id)
+        await shop.orders.place(customer("d"), order_id=order.id)
+        clock.advance(days=30)
+        young = await shop.add(customer("e"))
+        draft = await shop.orders.check_out(customer("e"), cart_id=young.id)
+        forget = InUnits(shop.database, shop.engine.orders).forget_drafts
+        before = clock.now() - timedelta(days=1)
+        assert [await forget(before, 2), await forget(before, 2), await forget(before, 2)] == [2, 1, 0]
+        assert await shop.count(orders) == 2
+        assert await shop.count(order_lines) == 2
+        assert await shop.orders.require_order(customer("e"), draft.id) == draft
+        assert await shop.orders.check_out(customer("c"), cart_id=cart.id), "its cart can still be ordered"
 
 
 class TestHandOvers:

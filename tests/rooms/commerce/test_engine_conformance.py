@@ -14,6 +14,7 @@ from shopkeeper.commerce.refusals import (
     OutOfStock,
     QuantityInvalid,
 )
+from shopkeeper.commerce.stores import Store
 from shopkeeper.errors import InvalidInput, NotFound, NotYours, TokenInvalid, Unauthenticated
 from tests.rooms.commerce.stand import (
     EUROS_ONLY,
@@ -575,6 +576,12 @@ class TestAnOrder:
         rest = await stand.orders.orders(customer(), offset=int(page.cursor), limit=2)
         assert list(page.items + rest.items) == placed[::-1]
         assert (page.total, rest.total, rest.cursor) == (3, 3, None)
+
+    async def test_is_told_in_the_language_of_its_store(self, stand: Stand):
+        shopper = Store(id="north", locale="de-AT").customer("identity-cleo")
+        await ordered(stand, shopper, PLENTY, 1)
+        [event] = await stand.events("order.placed")
+        assert event.payload["locale"] == "de-AT"
 
     async def test_is_told_with_all_a_mail_needs(self, stand: Stand):
         profile = Profile(customer().id, "cleo@example.org", "Cleo", "Quist")

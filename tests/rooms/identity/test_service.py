@@ -593,6 +593,7 @@ class TestPatch:
             {"op": "replace", "path": "/verifiable_addresses/0/verified", "value": "yes"},
             {"op": "replace", "path": "/verifiable_addresses/0/verified_at", "value": "yesterday"},
             {"op": "replace", "path": "/verifiable_addresses/0/verified_at", "value": "2025-01-02T03:04:05"},
+            {"op": "replace", "path": "/verifiable_addresses/0/verified_at", "value": "0001-01-01T00:00:00+14:00"},
             {"op": "replace", "path": "/verifiable_addresses/1/verified", "value": True},
         ],
         ids=ascii,

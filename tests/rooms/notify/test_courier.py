@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -359,3 +359,23 @@ class TestReading:
         courier = make()
         with pytest.raises(NotFound, match="no such message"):
             await read(courier, database, uuid4())
+
+
+class TestForgetting:
+    async def test_old_messages_go_in_batches_sent_or_not(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        courier = make()
+        for _ in range(3):
+            await queue(courier, database)
+        await deliver_all(courier, database)
+        stuck = await queue(courier, database)
+        clock.advance(days=30)
+        young = await queue(courier, database)
+        counts = []
+        for _ in range(3):
+            async with database.unit() as unit:
+                counts.append(await courier.purge(unit, clock.now() - timedelta(days=1), 3))
+        assert counts == [3, 1, 0]
+        assert [message.id for message in await everything(courier, database)] == [young]
+        await courier.deliver(mail_event(stuck))

@@ -260,6 +260,13 @@ class TestValues:
         }
         assert "hunter2" not in repr(read(environ=environ))
 
+    @pytest.mark.parametrize(
+        "address", ["pwned.example:8443", "https://pwned.example:8443/", "http://pwned.example:8443"]
+    )
+    def test_the_range_service_is_a_host_however_kratos_files_write_it(self, write: Write, address: str) -> None:
+        text = f"selfservice: {{methods: {{password: {{config: {{haveibeenpwned_host: '{address}'}}}}}}}}"
+        assert read(write(text)).selfservice.methods.password.config.haveibeenpwned_host == "pwned.example:8443"
+
     def test_an_api_key_is_kept_as_its_hash(self) -> None:
         key, digest = "k" * 8 + "8be1f04c7a2d4f6e8be1f04c7a", "ab" * 32
         settings = read(environ={"ADMIN_API_KEYS": json.dumps([key, {"id": "ci", "hash": digest}])})

@@ -272,6 +272,16 @@ async def put_line(unit: Unit, cart_id: UUID, offered: Row[Any], quantity: int) 
         await unit.write(_INSERT_LINE, [{"id": new_id(), "cart_id": cart_id, "variant_id": offered.id, **values}])
 
 
+async def delete_old(unit: Unit, which: ColumnElement[bool], *, before: datetime, batch: int) -> int:
+    """Deletes carts that nobody has touched since a moment, at most so many at once; says how many."""
+    old = select(carts.c.id).where(which, carts.c.updated_at < before).order_by(carts.c.updated_at).limit(batch)
+    await unit.begin()
+    ids = [row.id for row in await unit.all(old.with_for_update(skip_locked=True))]
+    if ids:
+        await unit.write(delete(carts).where(carts.c.id.in_(ids)))
+    return len(ids)
+
+
 async def delete_line(unit: Unit, line_id: UUID) -> None:
     """Takes a line out of its cart."""
     await unit.write(delete(cart_lines).where(cart_lines.c.id == line_id))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, and_, exists
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows
@@ -29,6 +29,16 @@ from shopkeeper.storage.database import Unit
 
 MAX_QUANTITY = 99
 MAX_LINES = 200
+
+
+_OF_GUESTS = carts.c.owner_kind == ShopperKind.GUEST.value
+_LEADING_HERE = carts.alias("leading_here")
+# Those first to which no other cart leads.
+_FORMER = and_(
+    carts.c.owner_kind == ShopperKind.CUSTOMER.value,
+    carts.c.state.in_((CartState.MERGED, CartState.REPLACED)),
+    ~exists().where(_LEADING_HERE.c.merged_into == carts.c.id),
+)
 
 
 class EmbeddedCarts:
@@ -113,18 +123,12 @@ class EmbeddedCarts:
 
     async def expire(self, unit: Unit, before: datetime, batch: int = 500) -> int:
         """Deletes guests' carts that nobody has touched since, at most so many at once; says how many."""
-        old = (
-            select(carts.c.id)
-            .where(carts.c.owner_kind == ShopperKind.GUEST.value, carts.c.updated_at < before)
-            .order_by(carts.c.updated_at)
-            .limit(batch)
-            .with_for_update(skip_locked=True)
-        )
-        await unit.begin()
-        ids = [row.id for row in await unit.all(old)]
-        if ids:
-            await unit.write(delete(carts).where(carts.c.id.in_(ids)))
-        return len(ids)
+        return await cart_rows.delete_old(unit, _OF_GUESTS, before=before, batch=batch)
+
+    async def forget_former(self, unit: Unit, before: datetime, batch: int = 500) -> int:
+        """Deletes customers' carts in whose place another one came before a moment; says how many. Whoever still asks
+        for one by its id is not led to the other any more."""
+        return await cart_rows.delete_old(unit, _FORMER, before=before, batch=batch)
 
     async def forget_hand_overs(self, unit: Unit, before: datetime, batch: int = 500) -> int:
         """Deletes the reports of hand-overs older than any guest's token can be; says how many."""

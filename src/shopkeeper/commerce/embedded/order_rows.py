@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
 
-from shopkeeper.commerce.embedded.store import insert_or, order_lines, orders, storable, variants
+from shopkeeper.commerce.embedded.store import carts, insert_or, order_lines, orders, storable, variants
 from shopkeeper.commerce.port import Money, Order, OrderLine, OrderState, Shopper
 from shopkeeper.storage.database import Unit
 
@@ -42,6 +43,23 @@ async def insert_draft(unit: Unit, draft: Mapping[str, Any], lines: Sequence[Map
 async def delete_order(unit: Unit, order_id: UUID) -> None:
     """Deletes an order and its lines."""
     await unit.write(delete(orders).where(orders.c.id == order_id))
+
+
+async def delete_drafts(unit: Unit, *, before: datetime, batch: int) -> int:
+    """Deletes old drafts, without waiting for those that somebody is placing; says how many."""
+    old = (
+        select(orders.c.id)
+        .join(carts, carts.c.id == orders.c.cart_id)  # whoever writes an order holds its cart
+        .where(orders.c.state == OrderState.DRAFT, orders.c.created_at < before)
+        .order_by(orders.c.created_at)
+        .limit(batch)
+        .with_for_update(skip_locked=True)
+    )
+    await unit.begin()
+    ids = [row.id for row in await unit.all(old)]
+    if ids:
+        await unit.write(delete(orders).where(orders.c.id.in_(ids)))
+    return len(ids)
 
 
 async def lock_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> Mapping[str, int]:

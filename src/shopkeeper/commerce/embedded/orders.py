@@ -6,6 +6,7 @@ they have not seen.
 
 import secrets
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -96,6 +97,10 @@ class EmbeddedOrders:
             raise NotYours
         return (await order_rows.with_lines(unit, [row]))[0]
 
+    async def forget_drafts(self, unit: Unit, before: datetime, batch: int = 500) -> int:
+        """Deletes drafts made before a moment and never placed, at most so many at once; says how many."""
+        return await order_rows.delete_drafts(unit, before=before, batch=batch)
+
     async def _draft(self, unit: Unit, shopper: Shopper, cart: Row[Any], lines: Sequence[Row[Any]]) -> Order:
         draft = {
             "id": new_id(),
@@ -124,7 +129,7 @@ class EmbeddedOrders:
         await cart_rows.touch(unit, cart.id, now=now, state=CartState.ORDERED)
         if self._events is not None:
             customer = await self._customers.customer(unit, shopper)
-            await self._events.add(unit, TOPIC, key=shopper.id, payload=_told(order, customer))
+            await self._events.add(unit, TOPIC, key=shopper.id, payload=_told(order, customer, locale=shopper.locale))
 
 
 def _require_customer(shopper: Shopper) -> None:
@@ -203,12 +208,13 @@ async def _take_stock(unit: Unit, order: Order) -> None:
     await order_rows.take_stock(unit, order.store, wanted)
 
 
-def _told(order: Order, customer: Customer | None) -> dict[str, Any]:
+def _told(order: Order, customer: Customer | None, *, locale: str) -> dict[str, Any]:
     """What the mail about an order needs."""
     return {
         "order_id": order.id,
         "number": order.number,
         "store": order.store,
+        "locale": locale,
         "currency": order.total.currency,
         "total": order.total.amount,
         "lines": [

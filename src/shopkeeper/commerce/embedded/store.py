@@ -196,6 +196,7 @@ orders = Table(
     Column("created_at", Moment, nullable=False),
     Column("placed_at", Moment),
     Index(None, "store", "customer_id", "state", "placed_at"),
+    Index(None, "state", "created_at"),
 )
 
 order_lines = Table(
