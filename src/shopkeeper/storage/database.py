@@ -7,14 +7,14 @@ that follows runs inside it. Returning commits, raising rolls back.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import CursorResult, Executable, Row, Select, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
@@ -23,8 +23,14 @@ CONNECT_TIMEOUT = 5.0
 
 AfterCommit = Callable[[], Awaitable[None]]
 
+PATIENCE = 30_000
+"""Milliseconds that SQLite waits, in a thread of its own, for a lock that somebody else holds."""
+PATIENCE_IN_PLACE = 5
+"""The same where it would stop everybody else in this process; the rest of the waiting is done asleep."""
+TRIES_IN_PLACE = 200
+PAUSE_IN_PLACE = 0.05
+
 _PRAGMAS = (
-    "busy_timeout=30000",
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
@@ -78,8 +84,8 @@ class Lane:
 class ReadInPlace:
     """Reads SQLite in this very thread: a lookup takes less time than handing it to another thread and back.
 
-    In WAL mode a reader never waits for a writer. One connection serves all, because nothing else can happen between a
-    query and its last row.
+    In WAL mode a reader hardly ever waits: only while the file is being recovered, or brought to that mode. One
+    connection serves all, because nothing else can happen between a query and its last row.
     """
 
     def __init__(self, url: URL, **options: Any) -> None:
@@ -90,6 +96,16 @@ class ReadInPlace:
 
     async def read(self, query: Executable) -> CursorResult[Any]:
         """Runs a query; the result must be fetched before anything is awaited."""
+        for _ in range(TRIES_IN_PLACE):
+            try:
+                return self._read(query)
+            except (OperationalError, sqlite3.OperationalError) as failed:
+                if not _is_busy(failed):
+                    raise
+            await asyncio.sleep(PAUSE_IN_PLACE)
+        return self._read(query)
+
+    def _read(self, query: Executable) -> CursorResult[Any]:
         if self._connection is None:
             self._connection = self.engine.connect()
         return self._connection.execute(query)
@@ -154,16 +170,26 @@ class Unit:
             return await self._open.execute(query)
         return await self._reads.read(query)
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing was written, and nothing is to be told."""
+        return self._open is None and not self._always and not self._after_commit
+
+    async def _finish(self) -> None:
+        try:
+            await self._commit()
+        except BaseException:
+            await self._roll_back()
+            raise
+        for action in self._after_commit:
+            await action()
+
     async def _commit(self) -> None:
         for statement in self._always:
             await self.write(statement)
         if self._open is not None:
             await self._open.commit()
             await self._close()
-
-    async def _announce(self) -> None:
-        for action in self._after_commit:
-            await action()
 
     async def _roll_back(self) -> None:
         if self._open is not None:
@@ -212,7 +238,11 @@ class Database:
             )
             self._reads = Lane(reads, size=pool_size)
         if self.kind == "sqlite":
-            _prepare_sqlite(*self.engines)
+            reads, writes = self.engines
+            _prepare_sqlite(reads, patience=PATIENCE_IN_PLACE if isinstance(self._reads, ReadInPlace) else PATIENCE)
+            _prepare_sqlite(writes, patience=PATIENCE)
+            # So that a writer never has to upgrade its lock.
+            event.listen(writes, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
@@ -230,11 +260,12 @@ class Database:
         unit = Unit(self._reads, self._writes)
         try:
             yield unit
-            await unit._commit()
         except BaseException:
             await unit._roll_back()
             raise
-        await unit._announce()
+        if not unit._is_idle:
+            # What is committed must be told, even if whoever asked for it has gone meanwhile.
+            await to_the_end(unit._finish())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -262,23 +293,37 @@ def broken_constraint(error: IntegrityError) -> str:
     return str(named or error.orig)
 
 
-def _prepare_sqlite(reads: Engine, writes: Engine) -> None:
-    """WAL, foreign keys, and one `BEGIN IMMEDIATE` per transaction so that a writer never has to upgrade its lock."""
-    for engine in (reads, writes):
-        event.listen(engine, "connect", _set_pragmas)
-    event.listen(writes, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Finishes what it does even when cancelled meanwhile, and is cancelled then."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(engine: Engine, *, patience: int) -> None:
+    """WAL, foreign keys, and how long to wait for a lock."""
+    event.listen(engine, "connect", lambda connection, _record: _set_pragmas(connection, patience=patience))
+
+
+def _set_pragmas(connection: Any, *, patience: int) -> None:
     connection.isolation_level = None
     try:
         cursor = connection.cursor()
-        for pragma in _PRAGMAS:
+        for pragma in (f"busy_timeout={patience}", *_PRAGMAS):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
     except sqlite3.Error:  # not a database, a read-only folder: nobody else would end this connection's thread
         connection.close()
         raise
+
+
+def _is_busy(failed: OperationalError | sqlite3.OperationalError) -> bool:
+    """Whether somebody else only holds a lock: the primary code of the error, without its details."""
+    error = failed.orig if isinstance(failed, OperationalError) else failed
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _in_memory(url: URL) -> bool:
@@ -291,4 +336,4 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-__all__ = ["Database", "Select", "Unit", "broken_constraint", "sqlite_path"]
+__all__ = ["Database", "Select", "Unit", "broken_constraint", "sqlite_path", "to_the_end"]

@@ -16,7 +16,7 @@ Handlers run outside any transaction; that an event was delivered is written in 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -46,7 +46,7 @@ from structlog.typing import FilteringBoundLogger
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import NotFound
-from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.database import Database, Unit, to_the_end
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
@@ -234,7 +234,7 @@ class OutboxWorker:
         try:
             outcomes = await asyncio.gather(*(self._deliver(event, lease) for event in events), return_exceptions=True)
         except asyncio.CancelledError:
-            await _to_the_end(self._give_back(lease))
+            await to_the_end(self._give_back(lease))
             raise
         for unwritten in (outcome for outcome in outcomes if isinstance(outcome, Exception)):
             raise unwritten  # the database is gone; the events come back when their lease ends
@@ -299,9 +299,9 @@ class OutboxWorker:
             async with asyncio.timeout(self._lease.total_seconds() * SHARE_OF_LEASE):
                 await self._handlers[event.topic](event)
         except Exception as failed:  # whatever a handler raises, the event must be kept and tried again
-            await _to_the_end(self._write(event, lease, self._failure(event, failed)))
+            await to_the_end(self._write(event, lease, self._failure(event, failed)))
         else:
-            await _to_the_end(self._write(event, lease, {"delivered_at": self._clock.now(), "last_error": None}))
+            await to_the_end(self._write(event, lease, {"delivered_at": self._clock.now(), "last_error": None}))
 
     def _failure(self, event: Event, failed: Exception) -> dict[str, Any]:
         dead = event.attempt >= self._max_attempts
@@ -337,16 +337,6 @@ class OutboxWorker:
             await unit.write(
                 update(outbox).where(outbox.c.locked_by == lease).values(attempts=outbox.c.attempts - 1, **_UNLOCKED)
             )
-
-
-async def _to_the_end(writing: Coroutine[Any, Any, None]) -> None:
-    """Finishes what it writes even when cancelled, so that what a handler has done is not done again."""
-    task = asyncio.create_task(writing)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 _UNLOCKED: Final[Mapping[str, None]] = {"locked_by": None, "locked_until": None}
