@@ -21,7 +21,7 @@ def code_of(refusal: Refusal) -> str:
     return refusal.graphql_code or refusal.code.upper()
 
 
-_VALUE = re.compile(r", found: |(?<=value): ")
+_ECHO = re.compile(r"(represent [^:]*value): .*|, found: .*", re.DOTALL)
 
 
 def told(refusal: Refusal) -> dict[str, Any]:
@@ -43,8 +43,7 @@ def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
 
 def _without_values(message: str) -> str:
     """The library repeats the whole input that a field is wrong in. A password may be in there."""
-    sentence = _VALUE.split(message, maxsplit=1)[0]
-    return sentence if sentence == message else f"{sentence}."
+    return _ECHO.sub(lambda echo: f"{echo[1] or ''}.", message)
 
 
 def _place(error: GraphQLError) -> dict[str, Any]:

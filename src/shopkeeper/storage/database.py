@@ -7,6 +7,7 @@ that follows runs inside it. Returning commits, raising rolls back.
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from sqlalchemy.pool import StaticPool
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a PostgreSQL server that swallows packets; the driver would wait a minute."""
+
+WAL_TRIES = 100
 
 AfterCommit = Callable[[], Awaitable[None]]
 
@@ -238,11 +241,12 @@ class Database:
             )
             self._reads = Lane(reads, size=pool_size)
         if self.kind == "sqlite":
-            reads, writes = self.engines
-            _prepare_sqlite(reads, patience=PATIENCE_IN_PLACE if isinstance(self._reads, ReadInPlace) else PATIENCE)
-            _prepare_sqlite(writes, patience=PATIENCE)
+            in_place = isinstance(self._reads, ReadInPlace)
+            for_reading, for_writing = self.engines
+            _prepare_sqlite(for_reading, patience=PATIENCE_IN_PLACE if in_place else PATIENCE)
+            _prepare_sqlite(for_writing, patience=PATIENCE)
             # So that a writer never has to upgrade its lock.
-            event.listen(writes, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+            event.listen(for_writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
@@ -313,11 +317,25 @@ def _set_pragmas(connection: Any, *, patience: int) -> None:
     try:
         cursor = connection.cursor()
         for pragma in (f"busy_timeout={patience}", *_PRAGMAS):
-            cursor.execute(f"PRAGMA {pragma}")
+            _set_pragma(cursor, pragma)
         cursor.close()
     except sqlite3.Error:  # not a database, a read-only folder: nobody else would end this connection's thread
         connection.close()
         raise
+
+
+def _set_pragma(cursor: Any, pragma: str) -> None:
+    """Switching a new file to WAL does not wait for others who do the same; so we do."""
+    for _ in range(WAL_TRIES - 1):
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+        except sqlite3.OperationalError as failed:
+            if not _is_busy(failed):
+                raise
+            time.sleep(0.05)
+        else:
+            return
+    cursor.execute(f"PRAGMA {pragma}")
 
 
 def _is_busy(failed: OperationalError | sqlite3.OperationalError) -> bool:

@@ -65,7 +65,8 @@ class Frame:
         self._sessions = sessions
         self._place = place
         self._own = f"'self' {_origin(place.base_url)}"
-        self._forms = " ".join(dict.fromkeys([self._own, *(_origin(url) for url in form_targets)]))
+        targets = ["'self'", _origin(place.base_url), *(_origin(url) for url in form_targets)]
+        self._forms = " ".join(dict.fromkeys(targets))
 
     async def caller(self, request: Request) -> tuple[Caller, str | None]:
         """Who looks at the page, with an anti-CSRF token, and the cookie to set for it if it is new."""
