@@ -63,7 +63,6 @@ class TestDoubleSubmit:
             return await app.post(flow["ui"]["action"], json=form)
 
         answers = await _at_once(register() for _ in range(5))
-        assert sorted(answer.status_code for answer in answers)[0] == 200
         assert [answer.status_code for answer in answers].count(200) == 1
         assert {answer.status_code for answer in answers} <= {200, 400, 429}
         assert len(await either_scene.rows("identities")) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.services.server import free_port
 from tests.services.shopkeeper_server import COMMAND
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Ran(subprocess.CompletedProcess[str]):

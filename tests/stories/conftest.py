@@ -17,6 +17,15 @@ from tests.stories.places import KINDS, STORES, Ground, Place, new_folder
 
 pytest.register_assert_rewrite("tests.stories.visitor", "tests.stories.shopping")
 
+PATIENCE = 300
+"""Seconds for one story. The machine may be busy; a story that hangs is stopped all the same."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PATIENCE))
+
 
 class Launch(Protocol):
     """Starts a server; the arguments are those of `start_shopkeeper`."""

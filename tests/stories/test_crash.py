@@ -125,7 +125,6 @@ def tell_until_the_crash(shop: Shop, stories: Sequence[Story], *, after: int, la
     assert 0 < sum(story.answered for story in stories) < len(stories)
 
 
-@pytest.mark.timeout(400)
 def test_nothing_is_lost_or_doubled(start: Callable[[], Shop], ground: Ground, everybody: list[Guests]) -> None:
     ledger, bought = Ledger(ground.dsn), []
     stock = stock_of(ledger)

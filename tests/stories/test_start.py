@@ -198,7 +198,6 @@ class TestItsLife:
         yield Ground(dsn)
         drop_postgres(server, dsn)
 
-    @pytest.mark.timeout(240)
     def test_it_goes_on_where_it_was(self, ground: Ground, folder: Path) -> None:
         port = free_port()
         url, environ = f"http://127.0.0.1:{port}", {**SECRETS, "DSN": ground.dsn, "SERVE_PUBLIC_PORT": str(port)}
@@ -221,7 +220,6 @@ class TestItsLife:
             assert end(server, signal.SIGINT) == 0
         shutil.rmtree(folder)
 
-    @pytest.mark.timeout(240)
     def test_mails_wait_for_the_worker_that_was_asked_for(self, sqlite_dsn: str, folder: Path) -> None:
         port = free_port()
         url = f"http://127.0.0.1:{port}"

@@ -78,6 +78,16 @@ class TestAWholeVisit:
         visitor.token = session_token
         assert visitor.refusal(CART)["code"] == "TOKEN_INVALID"
 
+    def test_a_hand_over_does_not_hold_up_the_mail_about_the_order(self, place: Place, guests: Guests) -> None:
+        """Both are events of one customer, and those keep their order; nobody used to take the first of them."""
+        visitor = guests.guest()
+        email = visitor.sign_up()
+        cart = visitor.put(MUG)
+        visitor.sign_in(email, oldCartId=cart["id"])
+        number = visitor.order()["orderNumber"]
+        mails = wait_for_mails(place.ledger, to=email, wanted=2)
+        assert number in mails[-1]["subject"]
+
     def test_every_token_tells_how_long_it_lasts(self, guests: Guests) -> None:
         visitor, email = guests.customer()
         for access in (visitor.sign_in(email), visitor.take(visitor.post("/signout", {}))):
