@@ -156,7 +156,8 @@ class Drafting:
             return address
         unproven = AddressStatus.PENDING if told.status is AddressStatus.COMPLETED else told.status
         status = AddressStatus.COMPLETED if told.verified else unproven
-        at = (_in_utc(told.verified_at) or address.verified_at or self.now) if told.verified else None
+        told_at = _in_utc(told.verified_at)
+        at = (told_at or address.verified_at or self.now) if told.verified else None
         known = (address.verified, address.status, address.verified_at)
         if (told.verified, status, at) == known:
             return address

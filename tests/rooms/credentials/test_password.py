@@ -31,6 +31,13 @@ def told(rejected: Rejected) -> tuple[list[int], list[tuple[str, int, Mapping[st
     return [m.id for m in rejected.general], [(f.name, f.message.id, f.message.context) for f in rejected.fields]
 
 
+async def waiting(occupied: Hasher) -> None:
+    """Until somebody waits for the only worker, which is busy."""
+    async with asyncio.timeout(30):
+        while occupied.in_flight < 2:  # noqa: ASYNC110 - nobody announces that it waits for its turn
+            await asyncio.sleep(0.001)
+
+
 @on_sqlite
 class TestForms:
     async def test_the_nodes_match_what_kratos_shows(self, world: World, shared: Path) -> None:
@@ -170,14 +177,18 @@ class TestSignIn:
     async def test_nothing_is_open_while_a_password_is_hashed(self, world: World) -> None:
         """SQLite has one writer: were a transaction open, the other unit could not write until the hash is done."""
         await world.customer(ADA)
+        occupied, free_again = Hasher(CHEAP, workers=1, queue=1), Event()
+        other = asyncio.ensure_future(occupied._run(lambda: free_again.wait(60)))
+        method = world.with_hasher(occupied).password
         async with world.database.unit() as unit, asyncio.TaskGroup() as together:
-            signing_in = together.create_task(
-                world.password.authenticate(unit, identifier=ADA, password=RIGHT, client=CLIENT)
-            )
+            signing_in = together.create_task(method.authenticate(unit, identifier=ADA, password=RIGHT, client=CLIENT))
+            await waiting(occupied)
+            assert unit._open is None
             await world.customer(BEA)
             assert not signing_in.done()
-            assert unit._open is None
-            await signing_in
+            free_again.set()
+        assert await other
+        occupied.close()
 
 
 class TestKnownIdentity:
@@ -316,9 +327,7 @@ class TestBudget:
         other = asyncio.ensure_future(occupied._run(lambda: free_again.wait(60)))
         for _ in range(FAILURES + 1):
             signing_in = asyncio.ensure_future(world.with_hasher(occupied).authenticate(ADA, WRONG))
-            async with asyncio.timeout(30):
-                while occupied.in_flight < 2:  # noqa: ASYNC110 - nobody announces that it waits for its turn
-                    await asyncio.sleep(0.001)
+            await waiting(occupied)
             signing_in.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await signing_in
