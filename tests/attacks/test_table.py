@@ -1,6 +1,6 @@
 """docs/security.md says of each of the 96 rows whether it concerns us, and names every test that proves it."""
 
-from tests.attacks.table import ROWS, printed, shown, states, by_row
+from tests.attacks.table import ROWS, by_row, printed, shown, states
 
 
 def test_every_row_is_in_the_table_once_and_in_order() -> None:
