@@ -108,12 +108,12 @@ async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
 
 async def by_token(unit: Unit, token_hash: bytes) -> Record | None:
     """The session whose present token this is."""
-    return _one(await unit.all(_BY_TOKEN.params(token_hash=token_hash)))
+    return _one(await unit.all(_BY_TOKEN, {"token_hash": token_hash}))
 
 
 async def by_id(unit: Unit, session_id: UUID) -> Record | None:
     """The session of an id."""
-    return _one(await unit.all(_BY_ID.params(id=session_id)))
+    return _one(await unit.all(_BY_ID, {"id": session_id}))
 
 
 async def exists(unit: Unit, session_id: UUID) -> bool:

@@ -6,159 +6,82 @@ that follows runs inside it. Returning commits, raising rolls back.
 """
 
 import asyncio
-import sqlite3
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable, Row, Select, create_engine, event, text
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+import msgspec
+from sqlalchemy import CursorResult, Executable, Row, Select, text
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from shopkeeper.storage.lanes import (
+    PATIENCE,
+    Parameters,
+    Pooled,
+    ReadInPlace,
+    Reads,
+    Transacting,
+    WriteInPlace,
+    Writes,
+    begin_immediately,
+    prepare_sqlite,
+)
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a PostgreSQL server that swallows packets; the driver would wait a minute."""
 
-WAL_TRIES = 100
-
 AfterCommit = Callable[[], Awaitable[None]]
-
-PATIENCE = 30_000
-"""Milliseconds that SQLite waits, in a thread of its own, for a lock that somebody else holds."""
-PATIENCE_IN_PLACE = 5
-"""The same where it would stop everybody else in this process; the rest of the waiting is done asleep."""
-TRIES_IN_PLACE = 200
-PAUSE_IN_PLACE = 0.05
-
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=NORMAL",
-    "foreign_keys=ON",
-    "cache_size=-16000",
-)
-
-
-class Lane:
-    """An engine and a fair queue for its connections, first come, first served.
-
-    SQLAlchemy's own queue lets whoever runs take the next connection, so that one busy task can starve all others.
-    """
-
-    def __init__(self, engine: AsyncEngine, *, size: int) -> None:
-        self.engine = engine
-        self._turns = asyncio.Semaphore(size)
-
-    async def take(self) -> AsyncConnection:
-        """A connection, once it is our turn; to be given back."""
-        await self._turns.acquire()
-        try:
-            return await self.engine.connect()
-        except BaseException:
-            self._turns.release()
-            raise
-
-    async def give_back(self, connection: AsyncConnection) -> None:
-        try:
-            await connection.close()
-        finally:
-            self._turns.release()
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for as long as the context lasts."""
-        connection = await self.take()
-        try:
-            yield connection
-        finally:
-            await self.give_back(connection)
-
-    async def read(self, query: Executable) -> CursorResult[Any]:
-        """Runs a query alone, on a connection that goes straight back."""
-        async with self.connection() as connection:
-            return await connection.execute(query)
-
-    async def close(self) -> None:
-        await self.engine.dispose()
-
-
-class ReadInPlace:
-    """Reads SQLite in this very thread: a lookup takes less time than handing it to another thread and back.
-
-    In WAL mode a reader hardly ever waits: only while the file is being recovered, or brought to that mode. One
-    connection serves all, because nothing else can happen between a query and its last row.
-    """
-
-    def __init__(self, url: URL, **options: Any) -> None:
-        self.engine = create_engine(
-            url.set(drivername="sqlite"), poolclass=StaticPool, isolation_level="AUTOCOMMIT", **options
-        )
-        self._connection: Connection | None = None
-
-    async def read(self, query: Executable) -> CursorResult[Any]:
-        """Runs a query; the result must be fetched before anything is awaited."""
-        for _ in range(TRIES_IN_PLACE):
-            try:
-                return self._read(query)
-            except (OperationalError, sqlite3.OperationalError) as failed:
-                if not _is_busy(failed):
-                    raise
-            await asyncio.sleep(PAUSE_IN_PLACE)
-        return self._read(query)
-
-    def _read(self, query: Executable) -> CursorResult[Any]:
-        if self._connection is None:
-            self._connection = self.engine.connect()
-        return self._connection.execute(query)
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self.engine.dispose()
 
 
 class Unit:
-    """One unit of work. Rooms read and write through it; only the door that opened it ends it."""
+    """One unit of work. Rooms read and write through it; only the door that opened it ends it.
 
-    def __init__(self, reads: Lane | ReadInPlace, writes: Lane) -> None:
+    A statement that is asked often is built once, with named places for what differs, and gets its `parameters` beside:
+    building one, or filling its places beforehand, takes longer than SQLite takes to answer it.
+    """
+
+    def __init__(self, dialect: str, reads: Reads, writes: Writes) -> None:
+        self.dialect = dialect
+        """`sqlite` or `postgresql`."""
         self._reads, self._writes = reads, writes
-        self._open: AsyncConnection | None = None
+        self._open: Transacting | None = None
         self._after_commit: list[AfterCommit] = []
         self._always: list[Executable] = []
 
-    @property
-    def dialect(self) -> str:
-        """`sqlite` or `postgresql`."""
-        return self._writes.engine.dialect.name
-
-    async def all(self, query: Executable) -> Sequence[Row[Any]]:
+    async def all(self, query: Executable, parameters: Parameters = None) -> Sequence[Row[Any]]:
         """Every row of a query."""
-        return (await self._read(query)).all()
+        return (await self._read(query, parameters)).all()
 
-    async def first(self, query: Executable) -> Row[Any] | None:
+    async def first(self, query: Executable, parameters: Parameters = None) -> Row[Any] | None:
         """The first row of a query, or none."""
-        return (await self._read(query)).first()
+        return (await self._read(query, parameters)).first()
 
-    async def scalar(self, query: Executable) -> Any:
+    async def scalar(self, query: Executable, parameters: Parameters = None) -> Any:
         """The first column of the first row, or none."""
-        return (await self._read(query)).scalar()
+        return (await self._read(query, parameters)).scalar()
 
-    async def write(self, statement: Executable, rows: Sequence[dict[str, Any]] | None = None) -> CursorResult[Any]:
-        """Executes a statement inside the transaction, which it opens if need be.
+    async def write(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+        """Executes a statement inside the transaction, which it opens if need be; once for each of many rows.
 
         Raises SQLAlchemy's `IntegrityError` where a constraint breaks; `broken_constraint` tells which.
         """
         await self.begin()
         assert self._open is not None  # noqa: S101 - `begin` has just opened it; this tells the type checker
-        return await self._open.execute(statement, rows)
+        return await self._open.execute(statement, parameters)
 
     async def begin(self) -> None:
         """Opens the transaction now: what is read from here on stays true until the end, given row locks."""
         if self._open is None:
-            self._open = await self._writes.take()
-            await self._open.begin()
+            connection = await self._writes.take()
+            try:
+                await connection.begin()
+            except BaseException:
+                await self._writes.give_back(connection)
+                raise
+            self._open = connection
 
     def after_commit(self, action: AfterCommit) -> None:
         """Does something once the change is safe: publish an invalidation, wake the outbox. Not done on rollback."""
@@ -168,10 +91,10 @@ class Unit:
         """Writes at the end whether the unit commits or rolls back: the audit of a refused attempt."""
         self._always.append(statement)
 
-    async def _read(self, query: Executable) -> CursorResult[Any]:
+    async def _read(self, query: Executable, parameters: Parameters) -> CursorResult[Any]:
         if self._open is not None:
-            return await self._open.execute(query)
-        return await self._reads.read(query)
+            return await self._open.execute(query, parameters)
+        return await self._reads.read(query, parameters)
 
     @property
     def _is_idle(self) -> bool:
@@ -195,15 +118,20 @@ class Unit:
             await self._close()
 
     async def _roll_back(self) -> None:
+        await self._undo()
+        if self._always:
+            try:
+                await self._commit()
+            except BaseException:
+                await self._undo()
+                raise
+
+    async def _undo(self) -> None:
         if self._open is not None:
             try:
                 await self._open.rollback()
             finally:
                 await self._close()
-        if self._always:
-            async with self._writes.connection() as connection, connection.begin():
-                for statement in self._always:
-                    await connection.execute(statement)
 
     async def _close(self) -> None:
         connection, self._open = self._open, None
@@ -226,33 +154,37 @@ class Database:
         arguments = dict(connect_args or {})
         if self.kind == "postgresql":
             arguments.setdefault("timeout", CONNECT_TIMEOUT)
-        writers = 1 if self.kind == "sqlite" else pool_size
         # A unit ends what it begins, so the pool has nothing to undo when a connection comes back. Parameters are
         # hashes, addresses and names; an error that ends in the log must not bring them there.
-        options = {"connect_args": arguments, "pool_reset_on_return": None, "hide_parameters": True}
-        writes = create_async_engine(self.url, pool_size=writers, max_overflow=0, **options)
-        self._writes = Lane(writes, size=writers)
-        self._reads: Lane | ReadInPlace
-        if self.kind == "sqlite" and not _in_memory(self.url):
-            self._reads = ReadInPlace(self.url, **options)
-        else:
-            reads = create_async_engine(
-                self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
-            )
-            self._reads = Lane(reads, size=pool_size)
+        options: dict[str, Any] = {
+            "connect_args": arguments,
+            "pool_reset_on_return": None,
+            "hide_parameters": True,
+            "json_serializer": _to_json,
+            "json_deserializer": msgspec.json.decode,
+        }
+        writers = 1 if self.kind == "sqlite" else pool_size
+        pool = create_async_engine(self.url, pool_size=writers, max_overflow=0, **options)
+        self._pool = Pooled(pool, size=writers)
         if self.kind == "sqlite":
-            in_place = isinstance(self._reads, ReadInPlace)
-            for_reading, for_writing = self.engines
-            _prepare_sqlite(for_reading, patience=PATIENCE_IN_PLACE if in_place else PATIENCE)
-            _prepare_sqlite(for_writing, patience=PATIENCE)
-            # So that a writer never has to upgrade its lock.
-            event.listen(for_writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+            prepare_sqlite(pool.sync_engine, patience=PATIENCE)
+            begin_immediately(pool.sync_engine)
+        self._reads: Reads
+        self._writes: Writes = self._pool
+        if self.kind == "sqlite" and not _in_memory(self.url):
+            self._reads, self._writes = ReadInPlace(self.url, **options), WriteInPlace(self.url, **options)
+            return
+        reads = create_async_engine(
+            self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
+        )
+        self._reads = Pooled(reads, size=pool_size)
+        if self.kind == "sqlite":
+            prepare_sqlite(reads.sync_engine, patience=PATIENCE)
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
         """For reading and for writing: for whoever listens to what is sent to them."""
-        reads = self._reads.engine
-        return reads.sync_engine if isinstance(reads, AsyncEngine) else reads, self._writes.engine.sync_engine
+        return self._reads.for_events, self._writes.for_events
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Unit]:
@@ -261,7 +193,7 @@ class Database:
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)
         """
-        unit = Unit(self._reads, self._writes)
+        unit = Unit(self.kind, self._reads, self._writes)
         try:
             yield unit
         except BaseException:
@@ -274,7 +206,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A bare transaction, for migrations and bulk loading."""
-        async with self._writes.connection() as connection, connection.begin():
+        async with self._pool.connection() as connection, connection.begin():
             yield connection
 
     async def ping(self) -> None:
@@ -285,6 +217,7 @@ class Database:
         """Gives every connection back."""
         await self._reads.close()
         await self._writes.close()
+        await self._pool.close()
 
 
 def broken_constraint(error: IntegrityError) -> str:
@@ -307,41 +240,8 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-def _prepare_sqlite(engine: Engine, *, patience: int) -> None:
-    """WAL, foreign keys, and how long to wait for a lock."""
-    event.listen(engine, "connect", lambda connection, _record: _set_pragmas(connection, patience=patience))
-
-
-def _set_pragmas(connection: Any, *, patience: int) -> None:
-    connection.isolation_level = None
-    try:
-        cursor = connection.cursor()
-        for pragma in (f"busy_timeout={patience}", *_PRAGMAS):
-            _set_pragma(cursor, pragma)
-        cursor.close()
-    except sqlite3.Error:  # not a database, a read-only folder: nobody else would end this connection's thread
-        connection.close()
-        raise
-
-
-def _set_pragma(cursor: Any, pragma: str) -> None:
-    """Switching a new file to WAL does not wait for others who do the same; so we do."""
-    for _ in range(WAL_TRIES - 1):
-        try:
-            cursor.execute(f"PRAGMA {pragma}")
-        except sqlite3.OperationalError as failed:
-            if not _is_busy(failed):
-                raise
-            time.sleep(0.05)
-        else:
-            return
-    cursor.execute(f"PRAGMA {pragma}")
-
-
-def _is_busy(failed: OperationalError | sqlite3.OperationalError) -> bool:
-    """Whether somebody else only holds a lock: the primary code of the error, without its details."""
-    error = failed.orig if isinstance(failed, OperationalError) else failed
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+def _to_json(document: Any) -> str:
+    return msgspec.json.encode(document).decode()
 
 
 def _in_memory(url: URL) -> bool:

@@ -157,30 +157,30 @@ _UPDATE_LINE = update(cart_lines).where(cart_lines.c.id == bindparam("of_line"))
 
 async def current(unit: Unit, shopper: Shopper) -> Cart | None:
     """The active cart that changed last, in one query."""
-    return _cart(await unit.all(_VIEW_CURRENT.params(_whose(shopper))))
+    return _cart(await unit.all(_VIEW_CURRENT, _whose(shopper)))
 
 
 async def named(unit: Unit, shopper: Shopper, cart_id: UUID) -> Cart | None:
     """A cart by its own or a former id, in one query."""
-    return _cart(await unit.all(_VIEW_RESOLVED.params(_whose(shopper), of_cart=cart_id)))
+    return _cart(await unit.all(_VIEW_RESOLVED, {**_whose(shopper), "of_cart": cart_id}))
 
 
 async def written(unit: Unit, cart_id: UUID) -> Cart:
     """A cart that this transaction has just written to."""
-    cart = _cart(await unit.all(_VIEW.params(of_cart=cart_id)))
+    cart = _cart(await unit.all(_VIEW, {"of_cart": cart_id}))
     assert cart is not None  # noqa: S101 - it was just written; this tells the type checker
     return cart
 
 
 async def current_id(unit: Unit, shopper: Shopper) -> UUID | None:
     """The id of the active cart that changed last."""
-    found: UUID | None = await unit.scalar(_CURRENT_ID.params(_whose(shopper)))
+    found: UUID | None = await unit.scalar(_CURRENT_ID, _whose(shopper))
     return found
 
 
 async def resolved_id(unit: Unit, shopper: Shopper, cart_id: UUID) -> UUID | None:
     """Where a cart's id leads today; none where the cart is not the shopper's."""
-    found: UUID | None = await unit.scalar(_RESOLVED_ID.params(_whose(shopper), of_cart=cart_id))
+    found: UUID | None = await unit.scalar(_RESOLVED_ID, {**_whose(shopper), "of_cart": cart_id})
     return found
 
 
@@ -189,7 +189,7 @@ async def resolved_id(unit: Unit, shopper: Shopper, cart_id: UUID) -> UUID | Non
 
 async def lock_current(unit: Unit, shopper: Shopper) -> Row[Any] | None:
     """The active cart that changed last, kept from others until the transaction ends."""
-    return await unit.first(_LOCK_CURRENT.params(_whose(shopper)))
+    return await unit.first(_LOCK_CURRENT, _whose(shopper))
 
 
 async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
@@ -198,7 +198,7 @@ async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
         found = await resolved_id(unit, shopper, cart_id)
         if found is None:
             return None
-        row = await unit.first(_LOCK.params(_whose(shopper), of_cart=found))
+        row = await unit.first(_LOCK, {**_whose(shopper), "of_cart": found})
         # While we waited for the lock, a sign-in may have put another cart in the place of this very one: follow it.
         if row is None or row.merged_into is None:
             return row
@@ -213,22 +213,22 @@ async def offer(
 ) -> Row[Any] | None:
     """A variant by id or SKU, with its price (none where it has none in the currency) and its line in a cart."""
     bound = {"of_store": shopper.store, "of_variant": variant_id, "of_currency": currency, "of_cart": cart_id}
-    return await unit.first(_OFFER.params(bound))
+    return await unit.first(_OFFER, bound)
 
 
 async def lines(unit: Unit, *, store: str, currency: str, cart_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
     """The lines of carts with what the catalogue says of each: nothing, where the variant or its price is gone."""
-    return await unit.all(_LINES.params(of_store=store, of_currency=currency, of_carts=cart_ids))
+    return await unit.all(_LINES, {"of_store": store, "of_currency": currency, "of_carts": cart_ids})
 
 
 async def find_line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any] | None:
     """A line of a cart by its id."""
-    return await unit.first(_LINE.params(of_line=id_of(line_id), of_cart=cart_id))
+    return await unit.first(_LINE, {"of_line": id_of(line_id), "of_cart": cart_id})
 
 
 async def count_lines(unit: Unit, cart_id: UUID) -> int:
     """How many lines a cart has; a cart holds few."""
-    return int(await unit.scalar(_COUNT_LINES.params(of_cart=cart_id)))
+    return int(await unit.scalar(_COUNT_LINES, {"of_cart": cart_id}))
 
 
 def title(product: str | None, variant: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, or_, select
 
-from shopkeeper.commerce.embedded.paging import turn
+from shopkeeper.commerce.embedded.paging import Pages
 from shopkeeper.commerce.embedded.search import matches, phrase_of, rank
 from shopkeeper.commerce.embedded.store import categories, prices, product_categories, products, storable, variants
 from shopkeeper.commerce.port import Category, Money, Page, Product, Shopper, Sort, Variant
@@ -39,23 +39,23 @@ class EmbeddedCatalogue:
         limit: int = 20,
     ) -> Page[Product]:
         phrase = phrase_of(text)
-        found, order = _found(sort, words=len(phrase.words), on_a_shelf=category_id is not None)
+        pages = _found(sort, words=len(phrase.words), on_a_shelf=category_id is not None)
         bound = {**_where(shopper), **phrase.bound}
         if category_id is not None:
             bound["of_category"] = category_id if storable(category_id) else ""
-        page = await turn(unit, found.params(bound), order=order, offset=offset, limit=limit)
+        page = await pages.turn(unit, bound, offset=offset, limit=limit)
         return Page(await _with_variants(unit, shopper, page.rows), cursor=page.cursor, total=page.total)
 
     async def products(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, Product]:
         wanted = _wanted(ids)
-        rows = await unit.all(_PRODUCTS_NAMED.params(_where(shopper), names=wanted))
+        rows = await unit.all(_PRODUCTS_NAMED, {**_where(shopper), "names": wanted})
         found = await _with_variants(unit, shopper, rows)
         named = {product.slug: product for product in found} | {product.id: product for product in found}
         return {name: named[name] for name in wanted if name in named}
 
     async def variants(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, tuple[Product, Variant]]:
         wanted = _wanted(ids)
-        rows = await unit.all(_PRODUCTS_WITH.params(_where(shopper), names=wanted))
+        rows = await unit.all(_PRODUCTS_WITH, {**_where(shopper), "names": wanted})
         found = [
             (product, variant) for product in await _with_variants(unit, shopper, rows) for variant in product.variants
         ]
@@ -63,7 +63,7 @@ class EmbeddedCatalogue:
         return {name: named[name] for name in wanted if name in named}
 
     async def categories(self, unit: Unit, shopper: Shopper) -> Sequence[Category]:
-        rows = await unit.all(_CATEGORIES.params(of_store=shopper.store))
+        rows = await unit.all(_CATEGORIES, {"of_store": shopper.store})
         return _parents_first([_category(row) for row in rows])
 
 
@@ -129,14 +129,14 @@ ORDERS: Mapping[Sort, Callable[[int], Order]] = {
 
 
 @cache
-def _found(sort: Sort, *, words: int, on_a_shelf: bool) -> tuple[Select[Any], Order]:
+def _found(sort: Sort, *, words: int, on_a_shelf: bool) -> Pages:
     """The products of a search, and how they are sorted: a few dozen shapes at most."""
     found = _sold()
     if words:
         found = found.where(matches(words))
     if on_a_shelf:
         found = found.where(products.c.id.in_(_on_shelf()))
-    return found, ORDERS[sort](words)
+    return Pages(found, order=ORDERS[sort](words))
 
 
 def _on_shelf() -> Select[Any]:
@@ -204,14 +204,14 @@ async def _with_variants(unit: Unit, shopper: Shopper, rows: Sequence[Row[Any]])
 
 async def _shelves(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[str]]:
     shelves: dict[str, list[str]] = defaultdict(list)
-    for row in await unit.all(_SHELVES.params(of_store=shopper.store, ids=ids)):
+    for row in await unit.all(_SHELVES, {"of_store": shopper.store, "ids": ids}):
         shelves[row.product_id].append(row.category_id)
     return shelves
 
 
 async def _variants(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[Variant]]:
     sorts: dict[str, list[Variant]] = defaultdict(list)
-    for row in await unit.all(_VARIANTS.params(_where(shopper), ids=ids)):
+    for row in await unit.all(_VARIANTS, {**_where(shopper), "ids": ids}):
         sorts[row.product_id].append(_variant(row, shopper.currency))
     return sorts
 

@@ -118,12 +118,12 @@ _HANDED_TO_OTHERS = _HANDED_OVER.where(hand_overs.c.customer_id != bindparam("of
 
 async def was_handed_over(unit: Unit, guest: Shopper) -> bool:
     """Whether a cart of this guest became a customer's."""
-    return await unit.first(_HANDED_OVER.params(of_store=guest.store, of_guest=guest.id)) is not None
+    return await unit.first(_HANDED_OVER, {"of_store": guest.store, "of_guest": guest.id}) is not None
 
 
 async def _went_to_others(unit: Unit, guest: Shopper, customer: Shopper) -> bool:
     bound = {"of_store": guest.store, "of_guest": guest.id, "of_customer": customer.id}
-    return await unit.first(_HANDED_TO_OTHERS.params(bound)) is not None
+    return await unit.first(_HANDED_TO_OTHERS, bound) is not None
 
 
 def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:

@@ -6,22 +6,36 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
+from shopkeeper.commerce.embedded.paging import Pages
 from shopkeeper.commerce.embedded.store import carts, insert_or, order_lines, orders, storable, variants
 from shopkeeper.commerce.port import Money, Order, OrderLine, OrderState, Shopper
 from shopkeeper.storage.database import Unit
 
+_MINE = select(orders).where(
+    orders.c.store == bindparam("of_store", type_=orders.c.store.type),
+    orders.c.customer_id == bindparam("of_customer", type_=orders.c.customer_id.type),
+)
+_NAMED = _MINE.where(
+    or_(
+        orders.c.id == bindparam("of_order", type_=orders.c.id.type),
+        orders.c.number == bindparam("of_number", type_=orders.c.number.type),
+    )
+)
+PLACED = Pages(_MINE.where(orders.c.state == OrderState.PLACED), order=(orders.c.placed_at.desc(), orders.c.id.desc()))
+"""What a shopper has placed, newest first."""
 
-def mine(shopper: Shopper) -> Select[Any]:
-    """The shopper's orders, drafts too."""
-    return select(orders).where(orders.c.store == shopper.store, orders.c.customer_id == shopper.id)
+
+def whose(shopper: Shopper) -> Mapping[str, Any]:
+    """The shopper, for statements that ask for their orders."""
+    return {"of_store": shopper.store, "of_customer": shopper.id}
 
 
-def named(shopper: Shopper, order_id: str) -> Select[Any]:
-    """One of the shopper's orders, by id or number."""
+async def named(unit: Unit, shopper: Shopper, order_id: str) -> Row[Any] | None:
+    """One of the shopper's orders, draft or placed, by id or number."""
     number = order_id if storable(order_id) else ""
-    return mine(shopper).where(or_(orders.c.id == _uuid(order_id), orders.c.number == number))
+    return await unit.first(_NAMED, {**whose(shopper), "of_order": _uuid(order_id), "of_number": number})
 
 
 async def draft_of(unit: Unit, cart_id: UUID) -> Row[Any] | None:

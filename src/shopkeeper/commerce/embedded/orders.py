@@ -16,7 +16,6 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows, order_rows
 from shopkeeper.commerce.embedded.cart_rows import title
 from shopkeeper.commerce.embedded.customers import EmbeddedCustomers
-from shopkeeper.commerce.embedded.paging import turn
 from shopkeeper.commerce.embedded.store import CartState, orders
 from shopkeeper.commerce.port import Customer, Events, Order, OrderState, Page, Shopper, ShopperKind
 from shopkeeper.commerce.refusals import CartChanged, CartClosed, CartEmpty, OutOfStock, Shortage
@@ -76,7 +75,7 @@ class EmbeddedOrders:
         order = await self.require_order(unit, shopper, order_id)
         cart = await _locked_cart(unit, shopper, cart_rows.id_of(order.cart_id))
         # Whoever writes an order holds its cart, so what is read from here on stays true.
-        draft = await unit.first(order_rows.named(shopper, order.id))
+        draft = await order_rows.named(unit, shopper, order.id)
         if draft is None:
             raise NotYours
         if draft.state != OrderState.PLACED:
@@ -85,14 +84,12 @@ class EmbeddedOrders:
 
     async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
         _require_customer(shopper)
-        placed = order_rows.mine(shopper).where(orders.c.state == OrderState.PLACED)
-        newest_first = (orders.c.placed_at.desc(), orders.c.id.desc())
-        page = await turn(unit, placed, order=newest_first, offset=offset, limit=limit)
+        page = await order_rows.PLACED.turn(unit, order_rows.whose(shopper), offset=offset, limit=limit)
         return Page(await order_rows.with_lines(unit, page.rows), cursor=page.cursor, total=page.total)
 
     async def require_order(self, unit: Unit, shopper: Shopper, order_id: str) -> Order:
         _require_customer(shopper)
-        row = await unit.first(order_rows.named(shopper, order_id))
+        row = await order_rows.named(unit, shopper, order_id)
         if row is None:
             raise NotYours
         return (await order_rows.with_lines(unit, [row]))[0]

@@ -1,10 +1,10 @@
 """Turning pages, with a total that is counted only as far as it is cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal, select
+from sqlalchemy import ColumnElement, Integer, Row, Select, bindparam, func, literal, select
 
 from shopkeeper.errors import InvalidInput
 from shopkeeper.storage.database import Unit
@@ -23,21 +23,26 @@ class Turned:
     total: int
 
 
-async def turn(
-    unit: Unit, found: Select[Any], *, order: Sequence[ColumnElement[Any]], offset: int, limit: int
-) -> Turned:
-    """One page of a query. Raises `InvalidInput` for a page that nobody turns to."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInput(f"A page has 1 to {MAX_PAGE} entries.")
-    if not 0 <= offset <= MAX_OFFSET:
-        raise InvalidInput(f"A page begins at entry 0 to {MAX_OFFSET}.")
-    rows = await unit.all(found.order_by(*order).offset(offset).limit(limit + 1))
-    more = len(rows) > limit
-    seen_the_end = not more and (rows or not offset)
-    total = offset + len(rows) if seen_the_end else await _count(unit, found)
-    return Turned(rows[:limit], str(offset + limit) if more else None, min(total, COUNT_UP_TO))
+class Pages:
+    """The statements for the pages of a query, built once; what differs is bound."""
+
+    def __init__(self, found: Select[Any], *, order: Sequence[ColumnElement[Any]]) -> None:
+        some = found.with_only_columns(literal(1)).limit(COUNT_UP_TO).subquery()
+        self._count = select(func.count()).select_from(some)
+        self._page = found.order_by(*order).offset(_place("page_offset")).limit(_place("page_rows"))
+
+    async def turn(self, unit: Unit, bound: Mapping[str, Any], *, offset: int, limit: int) -> Turned:
+        """One page. Raises `InvalidInput` for a page that nobody turns to."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidInput(f"A page has 1 to {MAX_PAGE} entries.")
+        if not 0 <= offset <= MAX_OFFSET:
+            raise InvalidInput(f"A page begins at entry 0 to {MAX_OFFSET}.")
+        rows = await unit.all(self._page, {**bound, "page_offset": offset, "page_rows": limit + 1})
+        more = len(rows) > limit
+        seen_the_end = not more and (rows or not offset)
+        total = offset + len(rows) if seen_the_end else int(await unit.scalar(self._count, bound))
+        return Turned(rows[:limit], str(offset + limit) if more else None, min(total, COUNT_UP_TO))
 
 
-async def _count(unit: Unit, found: Select[Any]) -> int:
-    some = found.with_only_columns(literal(1)).limit(COUNT_UP_TO).subquery()
-    return int(await unit.scalar(select(func.count()).select_from(some)))
+def _place(name: str) -> Any:
+    return bindparam(name, type_=Integer)
