@@ -98,7 +98,11 @@ def build_public(
         demo=read_demo() if settings.demo else None,
         dev=settings.dev,
     )
+    storefront = Storefront(
+        database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock
+    )
     doors: Sequence[Door] = [
+        storefront,
         SelfService(
             database=ground.database,
             pipeline=pipeline,
@@ -115,13 +119,18 @@ def build_public(
             max_body=settings.http.max_body,
         ),
         OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
-        Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
         pages,
     ]
     graphql = _graphql(ground, people, shop, visitors, registrar=registrar, pictures=pages.picture_url)
-    routes = [*(route for door in doors for route in door.routes()), *schema_routes(people.schemas)]
+    # The router tries them in this order, so what shops ask most stands first.
+    routes = [
+        Route("/graphql", graphql, methods=["GET", "POST"]),
+        *(route for door in doors for route in door.routes()),
+        *schema_routes(people.schemas),
+        *health.public_routes(),
+    ]
     return public_app(
-        [*routes, Route("/graphql", graphql, methods=["GET", "POST"]), *health.public_routes()],
+        routes,
         hot={"/sessions/whoami": WhoAmI(sessions=people.sessions, cookies=cookies, clock=ground.clock)},
         cors=_cors(settings),
         metrics=metrics,

@@ -3,6 +3,8 @@
 The required port is small: carts, and handing a guest's cart to a customer. Catalogue, orders and customers are further
 protocols that an engine may also satisfy. Money is always an integer in the currency's minor unit. The refusals that
 the docstrings name are in `refusals.py` and in the house's `errors.py`.
+
+Values that a page makes by the dozen are structs of msgspec, which are made several times as fast as dataclasses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +13,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from shopkeeper.storage.database import Unit
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(msgspec.Struct, frozen=True):
     """An amount in minor units (cents, pence) of an ISO 4217 currency."""
 
     amount: int
@@ -92,8 +95,7 @@ class Category:
     picture: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(msgspec.Struct, frozen=True):
     """What is put into a cart: a product in one size, colour or the like."""
 
     id: str
@@ -105,8 +107,7 @@ class Variant:
     stock: int
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(msgspec.Struct, frozen=True):
     """A product with its variants, priced in one currency. `picture` is a URL, or the name of one of the shop's own."""
 
     id: str
@@ -177,8 +178,7 @@ class Catalogue(Protocol):
 # -- carts -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """So many of one variant. The unit price is today's, until the order is placed."""
 
     id: str

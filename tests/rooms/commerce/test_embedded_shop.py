@@ -4,6 +4,7 @@ import dataclasses
 import re
 from datetime import timedelta
 
+import msgspec
 import pytest
 from sqlalchemy import delete, select, update
 
@@ -149,15 +150,15 @@ class TestQueries:
         for limit, text in ((1, None), (50, None), (50, "many")):
             with Statements(shop.database) as seen:
                 await shop.catalogue.find_products(guest(), text=text, limit=limit)
-            assert len(seen) == 4, seen
+            assert len(seen) == 3, seen
 
     async def test_of_products_and_variants_by_name(self, shop: Stand):
         with Statements(shop.database) as seen:
             await shop.catalogue.products(guest(), [f"p{n}" for n in range(60)])
-        assert len(seen) == 3, seen
+        assert len(seen) == 2, seen
         with Statements(shop.database) as seen:
             await shop.catalogue.variants(guest(), [f"P-{n}-A" for n in range(60)])
-        assert len(seen) == 3, seen
+        assert len(seen) == 2, seen
 
     async def test_of_a_cart(self, shop: Stand):
         for number in range(20):
@@ -366,7 +367,7 @@ class TestHandOvers:
         assert await shop.count(hand_overs) == 0
         assert await shop.events("cart.handed_over") == []
         assert await shop.add(guest(), PLENTY) == dataclasses.replace(
-            mine, version=2, lines=(dataclasses.replace(mine.lines[0], quantity=3),)
+            mine, version=2, lines=(msgspec.structs.replace(mine.lines[0], quantity=3),)
         )
 
     async def test_leave_no_line_behind(self, shop: Stand):

@@ -18,6 +18,8 @@ from shopkeeper.errors import InvalidInput
 from shopkeeper.storage.database import Unit
 
 MAX_IDS = 500
+BETWEEN_SHELVES = "\x1f"
+"""A character that no id has."""
 
 _STORE = bindparam("of_store", type_=products.c.store.type)
 _CURRENCY = bindparam("of_currency", type_=prices.c.currency.type)
@@ -101,9 +103,17 @@ def _sold() -> Select[Any]:
         products.c.picture,
         products.c.picture_alt,
         products.c.attributes,
+        _shelves().label("shelves"),
     )
     priced = exists().select_from(variants.join(prices, _priced())).where(_of_product())
     return select(*shown).where(products.c.store == _STORE, priced)
+
+
+def _shelves() -> ColumnElement[str]:
+    """The ids of a product's categories, in one text."""
+    shelf = product_categories.c
+    ids = select(func.aggregate_strings(shelf.category_id, BETWEEN_SHELVES))
+    return ids.where(shelf.store == products.c.store, shelf.product_id == products.c.id).scalar_subquery()
 
 
 def _cheapest() -> ColumnElement[int]:
@@ -163,11 +173,6 @@ _PRODUCTS_WITH = _sold().where(
     )
 )
 _CATEGORIES = select(categories).where(categories.c.store == _STORE).order_by(categories.c.position, categories.c.id)
-_SHELVES = (
-    select(product_categories.c.product_id, product_categories.c.category_id)
-    .where(product_categories.c.store == _STORE, product_categories.c.product_id.in_(_any_of("ids")))
-    .order_by(product_categories.c.category_id)
-)
 _VARIANTS = (
     select(variants, prices.c.amount, prices.c.list_amount)
     .select_from(variants.join(prices, _priced()))
@@ -180,19 +185,17 @@ _VARIANTS = (
 
 
 async def _with_variants(unit: Unit, shopper: Shopper, rows: Sequence[Row[Any]]) -> tuple[Product, ...]:
-    """Two queries for any number of products."""
+    """One more query for any number of products."""
     if not rows:
         return ()
-    ids = [row.id for row in rows]
-    shelves = await _shelves(unit, shopper, ids)
-    sorts = await _variants(unit, shopper, ids)
+    sorts = await _variants(unit, shopper, [row.id for row in rows])
     return tuple(
         Product(
             id=row.id,
             slug=row.slug,
             name=row.name,
             description=row.description,
-            category_ids=tuple(shelves[row.id]),
+            category_ids=tuple(sorted(row.shelves.split(BETWEEN_SHELVES))) if row.shelves else (),
             picture=row.picture,
             picture_alt=row.picture_alt,
             attributes=row.attributes,
@@ -200,13 +203,6 @@ async def _with_variants(unit: Unit, shopper: Shopper, rows: Sequence[Row[Any]])
         )
         for row in rows
     )
-
-
-async def _shelves(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[str]]:
-    shelves: dict[str, list[str]] = defaultdict(list)
-    for row in await unit.all(_SHELVES, {"of_store": shopper.store, "ids": ids}):
-        shelves[row.product_id].append(row.category_id)
-    return shelves
 
 
 async def _variants(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[Variant]]:

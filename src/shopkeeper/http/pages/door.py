@@ -1,6 +1,7 @@
 """All pages in one place: what each needs, and the routes."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -91,7 +92,7 @@ class Pages:
 
     def picture_url(self, name: str) -> str:
         """Where one of the demo shop's own pictures is: whole, because other hosts' pages show them too."""
-        return f"{self._place.base_url}/shop/pictures/{quote(name)}.svg?v={self._assets.pictures_version}"
+        return f"{self._place.base_url}/shop/pictures/{_quoted(name)}.svg?v={self._assets.pictures_version}"
 
     async def _first(self, request: Request) -> Response:
         caller, _ = await self._frame.caller(request)
@@ -133,3 +134,6 @@ def _always(
         "demo": demo,
         "dev": dev,
     }
+
+
+_quoted = lru_cache(maxsize=4096)(quote)
