@@ -58,7 +58,8 @@ class Identities:
         clock: tells the time.
         audit: where every change is recorded, if anywhere.
         listeners: told of each change.
-        on_void: told where what was proven before counts no more: another password, an account that is switched off.
+        on_void: told where what was proven before counts no more: another password or none, an account that is
+            switched off.
         ids: makes ids.
     """
 
@@ -201,7 +202,8 @@ class Identities:
         actor: str = "system",
         client_ip: str | None = None,
     ) -> None:
-        """Takes a credential away. Raises `NotFound`, and `BadRequest` for the last way to sign in."""
+        """Takes a credential away, and what was proven with it. Raises `NotFound`, and `BadRequest` for the last way to
+        sign in."""
         before = await self.hold(unit, identity_id)
         credential = before.credentials.get(type)
         if credential is None:
@@ -212,6 +214,7 @@ class Identities:
         await self._changed(
             unit, "identity.credential_deleted", identity_id, actor=actor, client_ip=client_ip, details={"type": type}
         )
+        await self._tell_void(unit, before, after)
 
     async def set_credential_config(
         self,
@@ -259,9 +262,12 @@ class Identities:
             await store.update_identity(unit, before, after)
         details = {"changed": _differences(before, after)}
         await self._changed(unit, "identity.updated", after.id, actor=actor, client_ip=client_ip, details=details)
+        await self._tell_void(unit, before, after)
+        return after
+
+    async def _tell_void(self, unit: Unit, before: Identity, after: Identity) -> None:
         for listener in self._on_void if _void(before, after) else ():
             await listener(unit, after.id)
-        return after
 
     def _drafted(self, new: NewIdentity, *, before: Identity | None) -> Identity:
         schema = self.schemas.require(new.schema_id or (before.schema_id if before else None))

@@ -683,6 +683,17 @@ class TestDeleteCredential:
         with pytest.raises(BadRequest, match="by itself"):
             await self._delete(database, identities, identity.id, "code")
 
+    @pytest.mark.parametrize("type_", ["password", "totp"])
+    async def test_a_thief_is_signed_out_with_the_password_that_is_taken_away(
+        self, database: Database, schemas: Schemas, clock: StoppedClock, type_: str
+    ) -> None:
+        void = Told()
+        identities = Identities(schemas, clock=clock, on_void=[void])
+        given = [Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})]
+        identity = await made(database, identities, person(credentials=given))
+        await self._delete(database, identities, identity.id, type_)
+        assert void.ids == [identity.id]
+
     async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
         with pytest.raises(NotFound):
             await self._delete(database, identities, uuid4(), "password")
