@@ -104,11 +104,6 @@ def schema_command() -> None:
     sys.stdout.write(print_schema())
 
 
-def main() -> None:
-    """The command's entry point."""
-    cli()
-
-
 # -- what the commands share -------------------------------------------------------------------------------------------
 
 

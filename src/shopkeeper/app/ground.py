@@ -11,7 +11,6 @@ from shopkeeper.settings import Settings
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
-from shopkeeper.storage.cache.redis import RedisCache
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Outbox
 
@@ -32,12 +31,11 @@ class Foundation:
 
 
 def build_foundation(settings: Settings, clock: Clock) -> Foundation:
-    url = settings.cache.url.get_secret_value()
     return Foundation(
         settings=settings,
         clock=clock,
         database=open_database(settings),
-        cache=MemoryCache(clock) if settings.cache.in_process else RedisCache(url),
+        cache=_cache(settings, clock),
         outbox=Outbox(clock),
         audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit")),
         outgoing=Outgoing(
@@ -47,6 +45,14 @@ def build_foundation(settings: Settings, clock: Clock) -> Foundation:
         registry=CollectorRegistry(),
         base_url=settings.serve.public.base_url.rstrip("/"),
     )
+
+
+def _cache(settings: Settings, clock: Clock) -> Cache:
+    if settings.cache.in_process:
+        return MemoryCache(clock)
+    from shopkeeper.storage.cache.redis import RedisCache  # noqa: PLC0415 - a large driver, where it is not wanted
+
+    return RedisCache(settings.cache.url.get_secret_value())
 
 
 def open_database(settings: Settings) -> Database:

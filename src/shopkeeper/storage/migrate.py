@@ -1,4 +1,7 @@
-"""Bringing a database to the form this program expects: Alembic, driven from here, with no file to configure it.
+"""Bringing a database to the form this program expects.
+
+Revisions are numbered and follow each other in one line: `versions/0001_….py`, `versions/0002_….py`. Alembic applies
+them; whether there is anything to apply is seen without it.
 
 Any number of processes may start at once on one database: on PostgreSQL they queue at an advisory lock, on SQLite at
 the one writer's lock. Each migration happens in one transaction, whole or not at all.
@@ -17,12 +20,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import shopkeeper
@@ -44,12 +42,12 @@ async def migrate(database: Database, *, scripts: Path = SCRIPTS) -> None:
     Raises:
         StorageUnavailable: the database cannot be reached or written, or is newer than this program.
     """
+    waiting = await pending(database, scripts=scripts)
     with explained(database.url):
         async with _no_half_made_file(database):
             await _try_file(database, "BEGIN IMMEDIATE")
-            async with database.transaction() as connection:
-                await _alone(connection)
-                await connection.run_sync(_upgrade, scripts)
+            if waiting:
+                await _upgrade(database, scripts)
 
 
 async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
@@ -57,7 +55,6 @@ async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
 
     Nothing is created or changed. Raises `StorageUnavailable` as `migrate` does.
     """
-    known = _script_directory(scripts)
     file = _file(database)
     if file is not None and not file.exists():
         with explained(database.url):
@@ -67,12 +64,12 @@ async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
         await _try_file(database, "PRAGMA schema_version")
         async with database.unit() as unit:
             current = await _current(unit)
-    return _missing(known, current)
+    return _after(current, revisions(scripts))
 
 
 def revisions(scripts: Path = SCRIPTS) -> list[str]:
-    """Every revision there is, oldest first."""
-    return _missing(_script_directory(scripts), None)
+    """The number of every revision there is, oldest first."""
+    return sorted(file.name.partition("_")[0] for file in (scripts / "versions").glob("[0-9]*_*.py"))
 
 
 def load_tables() -> MetaData:
@@ -89,48 +86,37 @@ def load_tables() -> MetaData:
 
 async def write_revision(message: str, *, scripts: Path = SCRIPTS) -> None:
     """Writes the revision file that leads from the last revision to the tables as the rooms have them now."""
+    from shopkeeper.storage.migrations.steps import write  # noqa: PLC0415 - as in `_upgrade`
+
     load_tables()
+    number = f"{len(revisions(scripts)) + 1:04d}"
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite+aiosqlite:///{folder}/migrated.db")
         try:
             await migrate(database, scripts=scripts)
             async with database.transaction() as connection:
-                await connection.run_sync(_compare_and_write, scripts, message)
+                await connection.run_sync(write, scripts, message, number=number)
         finally:
             await database.close()
 
 
-def _upgrade(connection: Connection, scripts: Path) -> None:
-    try:
-        command.upgrade(_config(scripts, connection), "head")
-    except CommandError as failed:
-        raise _newer() if "locate revision" in str(failed) else failed from failed
+async def _upgrade(database: Database, scripts: Path) -> None:
+    from shopkeeper.storage.migrations.steps import upgrade  # noqa: PLC0415 - rarely needed, and large
+
+    async with database.transaction() as connection:
+        await _alone(connection)
+        await connection.run_sync(upgrade, scripts)
 
 
-def _compare_and_write(connection: Connection, scripts: Path, message: str) -> None:
-    number = f"{len(revisions(scripts)) + 1:04d}"
-    command.revision(_config(scripts, connection), message, autogenerate=True, rev_id=number)
-
-
-def _config(scripts: Path, connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    config.set_main_option("path_separator", "newline")
-    config.attributes["connection"] = connection
-    config.attributes["metadata"] = metadata
-    return config
-
-
-def _script_directory(scripts: Path) -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(scripts))
-
-
-def _missing(known: ScriptDirectory, current: str | None) -> list[str]:
-    try:
-        steps = [script.revision for script in known.iterate_revisions("heads", current or "base")]
-    except (CommandError, RevisionError) as failed:
-        raise _newer() from failed
-    return steps[::-1]
+def _after(current: str | None, known: list[str]) -> list[str]:
+    if current is None:
+        return known
+    if current not in known:
+        raise StorageUnavailable(
+            "The database was migrated by a newer version of Shopkeeper than this one: start that version, or restore"
+            " the backup that was made before the upgrade."
+        )
+    return known[known.index(current) + 1 :]
 
 
 async def _current(unit: Unit) -> str | None:
@@ -138,13 +124,6 @@ async def _current(unit: Unit) -> str | None:
         return None
     version: str | None = await unit.scalar(text("SELECT version_num FROM alembic_version"))
     return version
-
-
-def _newer() -> StorageUnavailable:
-    return StorageUnavailable(
-        "The database was migrated by a newer version of Shopkeeper than this one: start that version, or restore the"
-        " backup that was made before the upgrade."
-    )
 
 
 async def _alone(connection: AsyncConnection) -> None:

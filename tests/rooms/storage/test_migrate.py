@@ -49,7 +49,7 @@ async def empty(empty_dsn: str) -> AsyncIterator[Database]:
 
 def write(scripts: Path, revision: str, *, table: str, after: str | None = None, then: str = "") -> None:
     source = REVISION.format(revision=revision, after=after, table=table, then=then)
-    (scripts / "versions" / f"{revision}.py").write_text(source)
+    (scripts / "versions" / f"{revision}_{table}.py").write_text(source)
 
 
 async def tables(database: Database) -> set[str]:
