@@ -1,10 +1,11 @@
 """Sessions kept in process, so that asking who a token belongs to costs no query, and let go the moment they change.
 
 Whoever changes a session announces its id, or its identity's, after the commit; every process hears it and lets go what
-it keeps under that id. What is kept here is never older than the last announcement, for three reasons:
+it keeps under that id. What is kept here is never older than the last announcement, for four reasons:
 
 - a process that may miss announcements keeps nothing: losing the line empties it, and it stays empty until it is back;
 - a session that was being read while its id was announced is not kept: the reading may have come before the change;
+- a process that cannot make itself heard says it again until it is (`announcing.py`);
 - and whatever else goes wrong, nothing is kept for longer than a minute.
 """
 
@@ -16,17 +17,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
-import structlog
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
+from shopkeeper.sessions.announcing import CHANNEL, EVERYTHING, Announcement, Announcer
 from shopkeeper.sessions.values import Session
-from shopkeeper.storage.cache.port import Cache, CacheDown
+from shopkeeper.storage.cache.port import Cache
 
-CHANNEL = "sessions"
 STALE_AFTER = timedelta(seconds=60)
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +43,6 @@ class Resolved:
     def valid_at(self, now: datetime) -> bool:
         """Whether the token may still be used."""
         return now < self.until and self.session.valid_at(now)
-
-
-class Announcement(msgspec.Struct, frozen=True):
-    """What processes tell each other: the ids of sessions and identities that have changed."""
-
-    origin: UUID
-    ids: list[UUID]
 
 
 @dataclass(eq=False, slots=True)
@@ -77,6 +68,7 @@ class SessionCache:
             raise ValueError("a session cache holds at least one entry")
         self._cache, self._clock, self._most = cache, clock, entries
         self._origin = new_id()
+        self._announcer = Announcer(cache, clock=clock, origin=self._origin, worth_telling=STALE_AFTER)
         self._hearing = False
         self._leave: Callable[[], Awaitable[None]] | None = None
         self._entries: OrderedDict[bytes, Resolved] = OrderedDict()
@@ -88,11 +80,12 @@ class SessionCache:
         self._leave = await self._cache.subscribe(CHANNEL, on_message=self._hear, on_state=self._set_hearing)
 
     async def close(self) -> None:
-        """Stops listening, and so keeping."""
+        """Stops listening, and so keeping; what is still to be told is told."""
         if self._leave is not None:
             await self._leave()
             self._leave = None
         self._set_hearing(False)
+        await self._announcer.close()
 
     def get(self, key: bytes) -> Resolved | None:
         """What is kept under the hash of a token."""
@@ -124,7 +117,7 @@ class SessionCache:
         """Lets go what changed, here at once and then everywhere. To be called after the commit, never before."""
         changed = list(ids)
         self._let_go(changed)
-        await self._publish(changed)
+        await self._announcer.tell(changed)
 
     async def announce_and_keep(self, key: bytes, resolved: Resolved, reading: Reading) -> None:
         """Announces a session that changed, and keeps what we made of it ourselves."""
@@ -132,14 +125,7 @@ class SessionCache:
         self._let_go([resolved.session.id])
         if may_keep:
             self._insert(key, resolved)
-        await self._publish([resolved.session.id])
-
-    async def _publish(self, changed: list[UUID]) -> None:
-        try:
-            await self._cache.publish(CHANNEL, msgspec.json.encode(Announcement(self._origin, changed)))
-        except CacheDown as down:
-            # The change is safe in the database. Others have lost the line as well and keep nothing until it is back.
-            log.warning("sessions.announcement_lost", changed=len(changed), reason=str(down))
+        await self._announcer.tell([resolved.session.id])
 
     def _hear(self, message: bytes) -> None:
         try:
@@ -147,7 +133,11 @@ class SessionCache:
         except msgspec.MsgspecError:
             self._let_go_everything()
             return
-        if heard.origin != self._origin:
+        if heard.origin == self._origin:
+            return
+        if EVERYTHING in heard.ids:
+            self._let_go_everything()
+        else:
             self._let_go(heard.ids)
 
     def _set_hearing(self, hearing: bool) -> None:

@@ -11,7 +11,8 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import digest, new_id
 from shopkeeper.identity.values import Identity
-from shopkeeper.sessions.cache import CHANNEL, STALE_AFTER, Announcement, Resolved, SessionCache
+from shopkeeper.sessions.announcing import CHANNEL, EVERYTHING, Announcement, Announcer
+from shopkeeper.sessions.cache import STALE_AFTER, Resolved, SessionCache
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -236,6 +237,78 @@ class TestALostLine:
         assert await change(database, one.sessions.revoke, started.session.id, by="admin")
         for each in (one, other):
             assert await answers(each.sessions, [started.token]) == [False]
+
+
+class TestALostAnnouncement:
+    """This process's command times out, while everybody's line stands: nobody else knows that they miss something."""
+
+    async def test_keeps_a_revoked_session_alive_nowhere(
+        self, database: Database, cache: Line, clock: StoppedClock, ada: Identity, one: Process
+    ) -> None:
+        other = process(database, cache, clock)
+        await other.sessions.listen()
+        started = await sign_in(database, one.sessions, ada)
+        assert await answers(other.sessions, [started.token]) == [True]
+        cache.up = False
+        await change(database, one.sessions.revoke, started.session.id, by="admin")
+        assert await answers(one.sessions, [started.token]) == [False]
+        cache.up = True
+        assert await eventually(lambda: _is_refused(other, started.token))
+
+    async def test_is_made_up_for_when_the_process_ends(self, cache: Line, clock: StoppedClock) -> None:
+        here, there = [await listening(cache, clock) for _ in range(2)]
+        what = resolved()
+        keep(there, b"a", what)
+        cache.up = False
+        await here.announce([what.session.id])
+        cache.up = True
+        await here.close()
+        await asyncio.sleep(0)
+        assert there.get(b"a") is None
+
+    async def test_is_forgotten_once_nobody_can_keep_what_it_is_about(self, cache: Line, clock: StoppedClock) -> None:
+        heard: list[bytes] = []
+        await cache.subscribe(CHANNEL, on_message=heard.append, on_state=lambda _: None)
+        announcer = Announcer(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, pauses=[0])
+        cache.up = False
+        await announcer.tell([new_id()])
+        clock.advance(seconds=STALE_AFTER.total_seconds())
+        await _caught_up(announcer)
+        cache.up = True
+        await announcer.close()
+        await asyncio.sleep(0)
+        assert heard == []
+
+    async def test_among_very_many_lets_everything_go(self, cache: Line, clock: StoppedClock) -> None:
+        kept = await listening(cache, clock)
+        announcer = Announcer(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, most_unsaid=2)
+        keep(kept, b"a", resolved())
+        cache.up = False
+        for _ in range(3):
+            await announcer.tell([new_id()])
+        assert list(announcer._unsaid) == [EVERYTHING]
+        cache.up = True
+        await announcer.close()
+        await asyncio.sleep(0)
+        assert kept.get(b"a") is None
+
+
+async def _is_refused(process: Process, token: str) -> bool:
+    return await answers(process.sessions, [token]) == [False]
+
+
+async def _caught_up(announcer: Announcer) -> None:
+    assert announcer._catching_up is not None
+    await asyncio.wait_for(announcer._catching_up, timeout=10)
+
+
+async def eventually(true: Callable[[], Awaitable[bool]]) -> bool:
+    """Whether it becomes true within ten seconds; it is far less by far."""
+    for _ in range(1000):
+        if await true():
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 class Waiting:

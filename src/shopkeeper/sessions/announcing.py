@@ -1,0 +1,123 @@
+"""Telling the other processes which sessions have changed, and telling it again where it could not be told at once.
+
+A command may time out here while everybody else's line stands: they go on keeping what has changed. So what could not
+be told is told again, until it is said or nobody can be keeping it any more.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import chain, repeat
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from shopkeeper.clock import Clock
+from shopkeeper.storage.cache.port import Cache, CacheDown
+
+CHANNEL: Final = "sessions"
+EVERYTHING: Final = UUID(int=0)
+"""Among the ids of an announcement: let go of all that is kept."""
+MOST_UNSAID: Final = 10_000
+"""How many ids are remembered to be told later. Where there are more, everything is let go instead."""
+PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between the attempts to catch up; the last one is repeated."""
+
+log = structlog.get_logger(__name__)
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What processes tell each other: the ids of sessions and identities that have changed."""
+
+    origin: UUID
+    ids: list[UUID]
+
+
+class Announcer:
+    """The voice of one process.
+
+    Args:
+        origin: who speaks, so that nobody listens to themselves.
+        worth_telling: how long after a change somebody may still keep what was there before it.
+        pauses: seconds between the attempts to catch up.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        clock: Clock,
+        origin: UUID,
+        worth_telling: timedelta,
+        pauses: Sequence[float] = PAUSES,
+        most_unsaid: int = MOST_UNSAID,
+    ) -> None:
+        self._cache, self._clock, self._origin = cache, clock, origin
+        self._worth_telling, self._pauses, self._most = worth_telling, pauses, most_unsaid
+        self._unsaid: dict[UUID, datetime] = {}
+        self._catching_up: asyncio.Task[None] | None = None
+
+    async def tell(self, ids: Sequence[UUID]) -> None:
+        """Tells everybody now, or else as soon as it can be told. Never fails: the change itself is safe already."""
+        try:
+            await self._publish(ids)
+        except CacheDown as down:
+            log.warning("sessions.announcement_delayed", changed=len(ids), reason=str(down))
+            self._remember(dict.fromkeys(ids, self._clock.now() + self._worth_telling))
+            self._catch_up()
+
+    async def close(self) -> None:
+        """Ends trying, after a last attempt."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._catching_up
+        await self._try_again()
+
+    def _catch_up(self) -> None:
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.create_task(self._keep_trying(), name="catch up with announcements")
+
+    async def _keep_trying(self) -> None:
+        for pause in chain(self._pauses, repeat(self._pauses[-1])):
+            await asyncio.sleep(pause)
+            if await self._try_again():
+                return
+
+    async def _try_again(self) -> bool:
+        """Whether there is nothing left to say."""
+        self._forget_what_is_over()
+        unsaid, self._unsaid = self._unsaid, {}
+        if not unsaid:
+            return True
+        try:
+            await self._publish(list(unsaid))
+        except CacheDown:
+            self._remember(unsaid)
+            return False
+        except asyncio.CancelledError:  # the last attempt is still to come
+            self._remember(unsaid)
+            raise
+        log.info("sessions.announcement_made_up", changed=len(unsaid))
+        return not self._unsaid
+
+    def _remember(self, unsaid: dict[UUID, datetime]) -> None:
+        """The later of two moments for the same id. More than fits is one thing to say: let go of everything."""
+        for each, until in unsaid.items():
+            self._unsaid[each] = max(until, self._unsaid.get(each, until))
+        if len(self._unsaid) > self._most:
+            self._unsaid = {EVERYTHING: max(self._unsaid.values())}
+
+    def _forget_what_is_over(self) -> None:
+        now = self._clock.now()
+        over = [each for each, until in self._unsaid.items() if until <= now]
+        for each in over:
+            del self._unsaid[each]
+        if over:
+            log.warning("sessions.announcement_lost", changed=len(over))
+
+    async def _publish(self, ids: Sequence[UUID]) -> None:
+        await self._cache.publish(CHANNEL, msgspec.json.encode(Announcement(self._origin, list(ids))))
