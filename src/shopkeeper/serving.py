@@ -24,6 +24,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from shopkeeper.app import opened
+from shopkeeper.http.observing import merge_request
 from shopkeeper.settings import Settings
 from shopkeeper.settings.serving import AdminServer, PublicServer
 
@@ -210,7 +211,7 @@ def configure_log(settings: Settings) -> None:
     as_json = settings.log.format == "json"
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            merge_request,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_JSON if as_json else [_for_people()]),

@@ -1,5 +1,6 @@
 """The line of a request: as JSON it goes straight out, and must look as every other line of the log."""
 
+import asyncio
 import io
 import json
 import logging
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.http.labels import PathLabels
-from shopkeeper.http.observing import Metrics, Observing
+from shopkeeper.http.observing import LATE, Metrics, Observing, merge_request, note
 
 FACTS = {"app": "public", "method": "GET", "path": "/here", "status": 200, "event": "request", "level": "info"}
 
@@ -32,7 +33,7 @@ def log() -> Iterator[io.BytesIO]:
 def _configure(written: io.BytesIO, *, level: int) -> None:
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            merge_request,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(serializer=lambda event, default: msgspec.json.encode(event)),
@@ -43,7 +44,7 @@ def _configure(written: io.BytesIO, *, level: int) -> None:
 
 
 async def here(scope: Scope, receive: Receive, send: Send) -> None:
-    structlog.contextvars.bind_contextvars(principal="somebody")
+    note(principal="somebody")
     structlog.get_logger().info("within")
     await Response("here")(scope, receive, send)
 
@@ -62,6 +63,7 @@ async def lines_of(app: ASGIApp, log: io.BytesIO) -> list[dict[str, object]]:
     )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(observing), base_url="http://shop") as client:
         await client.get("/here", headers={"x-request-id": "request-0001"})
+    await asyncio.sleep(5 * LATE)
     return [json.loads(line) for line in log.getvalue().splitlines()]
 
 
@@ -90,3 +92,36 @@ async def test_for_people_it_goes_through_the_log(capsys: pytest.CaptureFixture[
     with structlog.testing.capture_logs() as captured:
         await lines_of(refusing, io.BytesIO())
     assert [line["event"] for line in captured] == ["request"]
+
+
+async def test_lines_of_many_requests_are_all_there_and_in_order(log: io.BytesIO) -> None:
+    observing = Observing(
+        refusing,
+        name="public",
+        labels=PathLabels([], further=["/here"]),
+        metrics=Metrics(CollectorRegistry()),
+        log=structlog.get_logger(),
+    )
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(observing), base_url="http://shop") as client:
+        for number in range(700):
+            await client.get("/here", headers={"x-request-id": f"request-{number:04d}"})
+    await asyncio.sleep(5 * LATE)
+    told = [json.loads(line)["request_id"] for line in log.getvalue().splitlines()]
+    assert told == [f"request-{number:04d}" for number in range(700)]
+
+
+def test_metrics_look_as_prometheus_reads_them() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for seconds in (0.0005, 0.001, 0.003, 60):
+        metrics.observe("public", "GET", "/here", 200, seconds)
+    labels = {"app": "public", "method": "GET", "path": "/here"}
+    name = "shopkeeper_http_request_seconds"
+    assert registry.get_sample_value("shopkeeper_http_requests_total", {**labels, "status": "200"}) == 4
+    assert [registry.get_sample_value(f"{name}_bucket", {**labels, "le": le}) for le in ("0.001", "0.005", "+Inf")] == [
+        2,
+        3,
+        4,
+    ]
+    assert registry.get_sample_value(f"{name}_count", labels) == 4
+    assert registry.get_sample_value(f"{name}_sum", labels) == pytest.approx(60.0045)

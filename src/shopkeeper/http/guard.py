@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 
-import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,6 +10,7 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.errors import AdminKeyRequired
 from shopkeeper.http.answering import refusal_answer
+from shopkeeper.http.observing import note
 from shopkeeper.sessions.principal import bearer_of
 
 OPEN_TO_ALL = frozenset({"/health/alive", "/health/ready", "/version"})
@@ -43,7 +43,7 @@ class AdminGuard:
             answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, send)
             return
-        structlog.contextvars.bind_contextvars(principal=f"admin:{admin}")
+        note(principal=f"admin:{admin}")
         scope["admin"] = admin
         await self._app(scope, receive, send)
 

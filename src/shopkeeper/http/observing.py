@@ -3,21 +3,27 @@
 A plain ASGI middleware, because it stands before the hot paths as well.
 """
 
+import asyncio
+import atexit
 import logging
 import re
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 import uuid_utils
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.errors import Broken
-from shopkeeper.http.answering import ERROR_HEADER, encode, error_object
+from shopkeeper.http.answering import ERROR_HEADER, NO_STORE, encode, error_object
 from shopkeeper.http.labels import PathLabels, method_label
 from shopkeeper.http.reading import JSON
 
@@ -25,37 +31,88 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _BROKEN = encode({"error": error_object(Broken())})
 _ERROR_HEADER = ERROR_HEADER.lower().encode()
+_USUAL = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
+_USUAL_OF_GET = (*_USUAL, (b"cache-control", NO_STORE.encode()))
+"""What every answer has, unless it says otherwise: not sniffed, no referrer, and not stored where it was only read."""
+LATE = 0.02
+"""Seconds that the line of a request may wait for others, to be written with them."""
+MOST_LINES = 500
+
+_about: ContextVar[dict[str, str] | None] = ContextVar("about_request", default=None)
+
+
+def note(**facts: str) -> None:
+    """Notes something about the request that is being answered: it then stands in every line of the log about it."""
+    about = _about.get()
+    if about is not None:
+        about.update(facts)
+
+
+def merge_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog: puts what was noted of the request into a line of the log."""
+    about = _about.get()
+    return {**event, **about} if about else event
+
+
+@dataclass(slots=True)
+class _Durations:
+    """How long answers took: so many in each bucket, and all together."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
+    total: float = 0.0
 
 
 class Metrics:
-    """What is counted: requests by door, verb and status, and how long they took."""
+    """What is counted: requests by door, verb and status, and how long they took.
+
+    Plain figures that are made into metrics when somebody asks for them: the library's counters lock for each request,
+    and nothing else counts here but the one thread that answers.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        labels = ["app", "method", "path", "status"]
-        self.requests = Counter("shopkeeper_http_requests", "HTTP requests answered.", labels, registry=registry)
-        self.seconds = Histogram(
-            "shopkeeper_http_request_seconds",
-            "Seconds from a request's first byte to its answer's.",
-            labels[:3],
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._children: dict[tuple[str, str, str, int], tuple[Any, Any]] = {}
+        self._answers: dict[tuple[str, str, str, int], int] = {}
+        self._durations: dict[tuple[str, str, str], _Durations] = {}
+        registry.register(self)
 
     def observe(self, app: str, method: str, path: str, status: int, seconds: float) -> None:
         """Counts one answer."""
         key = (app, method, path, status)
-        children = self._children.get(key)
-        if children is None:
-            children = (self.requests.labels(app, method, path, str(status)), self.seconds.labels(app, method, path))
-            self._children[key] = children
-        children[0].inc()
-        children[1].observe(seconds)
+        self._answers[key] = self._answers.get(key, 0) + 1
+        durations = self._durations.get(key[:3])
+        if durations is None:
+            durations = self._durations[key[:3]] = _Durations()
+        durations.counts[bisect_left(_BUCKETS, seconds)] += 1
+        durations.total += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures, as the registry wants them."""
+        labels = ("app", "method", "path", "status")
+        requests = CounterMetricFamily("shopkeeper_http_requests", "HTTP requests answered.", labels=labels)
+        for (app, method, path, status), count in self._answers.items():
+            requests.add_metric((app, method, path, str(status)), count)
+        yield requests
+        told = "Seconds from a request's first byte to its answer's."
+        seconds = HistogramMetricFamily("shopkeeper_http_request_seconds", told, labels=labels[:3])
+        for where, durations in self._durations.items():
+            seconds.add_metric(where, _cumulative(durations.counts), durations.total)
+        yield seconds
+
+
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: each holds all that took no longer."""
+    so_far, buckets = 0, []
+    for bound, count in zip((*map(str, map(float, _BUCKETS)), "+Inf"), counts, strict=True):
+        so_far += count
+        buckets.append((bound, float(so_far)))
+    return buckets
 
 
 class Observing:
-    """The outermost layer of an app. `quiet` paths, such as probes, are counted but not logged."""
+    """The outermost layer of an app, which sees to it that every answer has the usual headers.
+
+    `quiet` paths, such as probes, are counted but not logged.
+    """
 
     def __init__(
         self,
@@ -80,9 +137,10 @@ class Observing:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        seen = _Seen(send, request_id.encode())
+        about = {"request_id": request_id}
+        _about.set(about)
+        usual = _USUAL_OF_GET if scope["method"] == "GET" else _USUAL
+        seen = _Seen(send, (*usual, (b"x-request-id", request_id.encode())))
         begun = time.perf_counter()
         try:
             await self._app(scope, receive, seen.send)
@@ -92,9 +150,9 @@ class Observing:
             if not seen.begun:
                 await Response(_BROKEN, 500, {ERROR_HEADER: Broken.code}, JSON)(scope, receive, seen.send)
         finally:
-            self._tell(scope, seen, time.perf_counter() - begun)
+            self._tell(scope, seen, time.perf_counter() - begun, about)
 
-    def _tell(self, scope: Scope, seen: "_Seen", seconds: float) -> None:
+    def _tell(self, scope: Scope, seen: "_Seen", seconds: float, about: Mapping[str, str]) -> None:
         path, method = self._labels.of(scope["path"]), method_label(scope["method"])
         self._metrics.observe(self._name, method, path, seen.status, seconds)
         if path in self._quiet:
@@ -105,6 +163,7 @@ class Observing:
             "path": path,
             "status": seen.status,
             "milliseconds": round(seconds * 1000, 2),
+            **about,
         }
         self._write({**facts, "error": seen.error} if seen.error else facts)
 
@@ -119,23 +178,39 @@ def line_writer(log: Any) -> Callable[[dict[str, Any]], None]:
         return lambda facts: log.info("request", **facts)
     if not log.is_enabled_for(logging.INFO):
         return lambda facts: None
-    out = factory()
+    return _Lines(factory().info).add
 
-    def write(facts: dict[str, Any]) -> None:
-        context = structlog.contextvars.get_contextvars()
-        out.info(encode({**facts, "event": "request", **context, "level": "info", "timestamp": datetime.now(UTC)}))
 
-    return write
+class _Lines:
+    """Lines of the log, written some at a time: under load, writing each by itself takes longer than the answer."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._waiting: list[bytes] = []
+        atexit.register(self._flush)
+
+    def add(self, facts: dict[str, Any]) -> None:
+        line = encode({**facts, "event": "request", "level": "info", "timestamp": datetime.now(UTC)})
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(LATE, self._flush)
+        self._waiting.append(line)
+        if len(self._waiting) >= MOST_LINES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            lines, self._waiting = self._waiting, []
+            self._write(b"\n".join(lines))
 
 
 class _Seen:
-    """Watches an answer go by: its status, its error code; and puts the request's id on it."""
+    """Watches an answer go by: its status, its error code; and puts the headers on it that every answer has."""
 
-    __slots__ = ("_request_id", "_send", "begun", "error", "status")
+    __slots__ = ("_send", "_usual", "begun", "error", "status")
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, usual: Sequence[tuple[bytes, bytes]]) -> None:
         self._send = send
-        self._request_id = request_id
+        self._usual = usual
         self.begun = False
         self.status = 500
         self.error = ""
@@ -143,9 +218,11 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun, self.status = True, message["status"]
+            headers = message["headers"]
             if self.status >= 400:
-                self.error = next((v.decode() for k, v in message["headers"] if k == _ERROR_HEADER), "")
-            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
+                self.error = next((v.decode() for k, v in headers if k == _ERROR_HEADER), "")
+            given = {name for name, _ in headers}
+            message["headers"] = [*headers, *(pair for pair in self._usual if pair[0] not in given)]
         await self._send(message)
 
 

@@ -3,7 +3,6 @@
 Whoami is a hot path: a plain ASGI callable ahead of the router, answering bytes that were encoded once per session.
 """
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, Unauthenticated
 from shopkeeper.http.answering import empty_answer, json_answer, refusal_answer
+from shopkeeper.http.observing import note
 from shopkeeper.http.reading import require_uuid
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.visitors import Visitors
@@ -39,7 +39,7 @@ class WhoAmI:
             await self._refusal(scope, receive, send)
             return
         identity = str(resolved.session.identity.id)
-        structlog.contextvars.bind_contextvars(principal=identity)
+        note(principal=identity)
         headers = [
             (b"content-type", b"application/json; charset=utf-8"),
             (b"content-length", b"%d" % len(resolved.whoami)),

@@ -1,10 +1,10 @@
 """Who is at the door: the store, the client, the session and the principal of a request, read alike for all."""
 
-import structlog
 from starlette.requests import HTTPConnection
 
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import Forbidden
+from shopkeeper.http.observing import note
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.reading import JSON, client_of
 from shopkeeper.identity.values import Client
@@ -76,7 +76,7 @@ class Visitors:
         resolved = await self._resolver.session(self.carriers_of(request))
         if resolved is None:
             return None
-        structlog.contextvars.bind_contextvars(principal=str(resolved.session.identity.id))
+        note(principal=str(resolved.session.identity.id))
         return resolved.session
 
     def guest_of(self, request: HTTPConnection, *, store: Store) -> str | None:
@@ -97,7 +97,7 @@ class Visitors:
         )
         if principal.by_cookie:
             self._require_own_page(request)
-        structlog.contextvars.bind_contextvars(principal=principal.subject)
+        note(principal=principal.subject)
         return principal
 
     def same_origin(self, request: HTTPConnection) -> bool:

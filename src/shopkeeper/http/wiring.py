@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Refusal, TooSlow
-from shopkeeper.http.answering import NO_STORE, refusal_answer
+from shopkeeper.http.answering import refusal_answer
 from shopkeeper.http.labels import PathLabels, trim
 from shopkeeper.http.observing import Metrics, Observing
 
@@ -41,46 +41,27 @@ class HotPaths:
 
     def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp]) -> None:
         self._app = app
-        self._hot = hot
+        self._hot = {**hot, **{f"{path}/": answer for path, answer in hot.items()}}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._hot.get(scope.get("path", ""), self._app)(scope, receive, send)
 
 
-class AnswerHeaders:
-    """The headers of every answer: not cached, not sniffed, no referrer; `Vary: Origin` where CORS is on.
+class VaryOrigin:
+    """Says of every answer, where CORS is on, that it depends on `Origin`: also where there was none (Fetch, 3.2.5)."""
 
-    It works on the pairs that are sent, because it stands before the hot paths; names are in small letters there.
-    """
-
-    def __init__(self, app: ASGIApp, *, vary_origin: bool) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._vary_origin = vary_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        usual = _HEADERS_OF_GET if scope["method"] == "GET" else _HEADERS
-
-        async def with_headers(message: Message) -> None:
+        async def with_vary(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add(message, usual)
+                headers = MutableHeaders(scope=message)
+                if "origin" not in headers.get("vary", "").lower():
+                    headers.add_vary_header("Origin")
             await send(message)
 
-        await self._app(scope, receive, with_headers)
-
-    def _add(self, message: Message, usual: Sequence[tuple[bytes, bytes]]) -> None:
-        given = {name for name, _ in message["headers"]}
-        message["headers"] = [*message["headers"], *(pair for pair in usual if pair[0] not in given)]
-        if self._vary_origin:
-            headers = MutableHeaders(scope=message)
-            if "origin" not in headers.get("vary", "").lower():
-                headers.add_vary_header("Origin")
-
-
-_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
-_HEADERS_OF_GET = (*_HEADERS, (b"cache-control", NO_STORE.encode()))
+        await self._app(scope, receive, with_vary)
 
 
 class TrimSlash:
@@ -133,16 +114,16 @@ def public_app(
     router.router.redirect_slashes = False  # slashes are trimmed already, and the redirect would be built from `Host`
     answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot)
     if cors:
-        answering = CORSMiddleware(answering, **cors)
-    app, labels = AnswerHeaders(answering, vary_origin=cors is not None), PathLabels(routes, further=hot)
-    return Observing(app, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES)
+        answering = VaryOrigin(CORSMiddleware(answering, **cors))
+    labels = PathLabels(routes, further=hot)
+    return Observing(answering, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
 def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
     """The admin app: every path works with and without `/admin` before it; `guard` asks for the key."""
     router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
     router.router.redirect_slashes = False
-    app = AnswerHeaders(TrimSlash(BodyDeadline(router), prefix="/admin"), vary_origin=False)
+    app = TrimSlash(BodyDeadline(router), prefix="/admin")
     labels = PathLabels(routes, prefix="/admin")
     return Observing(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
