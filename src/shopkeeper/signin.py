@@ -1,7 +1,7 @@
 """The story of a visit: anonymous -> signed in, with the cart -> refreshed -> signed out and anonymous again.
 
-Every token that is given out here is new; the one it replaces is dead, or dies after the replay window. What the
-hand-over of a cart means is said in `commerce/port.py`; when it happens is said here.
+Every token that is given out here is new; the one it replaces is dead, or dies after the replay window. What happens
+at a sign-in besides is the same for every door, and said in `flows/signing_in.py`.
 """
 
 from collections.abc import Mapping
@@ -9,31 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-
-from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile
-from shopkeeper.commerce.stores import Store, Stores
-from shopkeeper.errors import Forbidden, NotYours, TokenInvalid
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.commerce.port import HandOver
+from shopkeeper.commerce.stores import Store
+from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.flows.handing_over import AuthHint
+from shopkeeper.flows.signing_in import SigningIn
+from shopkeeper.identity.values import Client
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.upstream.own import OwnProvider
-
-log = structlog.get_logger("shopkeeper.visit")
-
-
-@dataclass(frozen=True, slots=True)
-class AuthHint:
-    """What the client wants done with the guest's cart at sign-in.
-
-    No `old_cart_id`: the guest's cart is ignored. `merge` true: merged into the customer's latest cart; false: it
-    replaces that cart.
-    """
-
-    old_cart_id: str | None = None
-    merge: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +38,14 @@ class Visit:
     def __init__(
         self,
         *,
-        stores: Stores,
         providers: Mapping[str, OwnProvider],
-        engines: Mapping[str, Engine],
+        signing_in: SigningIn,
         sessions: Sessions,
         sealed: SealedTokens,
         refresh_enabled: bool,
     ) -> None:
-        self._stores = stores
         self._providers = providers
-        self._engines = engines
+        self._signing_in = signing_in
         self._sessions = sessions
         self._sealed = sealed
         self._refresh_enabled = refresh_enabled
@@ -90,35 +74,17 @@ class Visit:
         proof = await self._providers[store.provider].authenticate(
             unit, username=username, password=password, client=client
         )
-        await self._ensure_customer(unit, store, proof.identity)
-        report = await self._hand_over(unit, store, proof.identity, hint=hint, guest=_guest_of(visitor))
-        started = await self._sessions.start(
+        begun = await self._signing_in(
             unit,
-            proof.identity,
-            method=proof.method,
-            aal=proof.aal,
-            client=client,
+            proof,
+            kind="login",
             store=store.id,
+            client=client,
             replacing=visitor.session,
+            guest=_guest_of(visitor),
+            hint=hint,
         )
-        return Access(started.token, started.session.expires_at, started.session, report)
-
-    async def signed_in(self, unit: Unit, *, session: Session, guest: str | None) -> HandOver | None:
-        """The same hand-over for somebody who signed in or registered through a self-service flow: merged, always.
-
-        A cart must not stand between a customer and their account: one that cannot be handed over is left alone.
-        """
-        if session.store is None:
-            return None
-        store = self._stores.require(session.store)
-        await self._ensure_customer(unit, store, session.identity)
-        cart = await self._engine(store).carts.current(unit, store.guest(guest)) if guest else None
-        hint = AuthHint(old_cart_id=cart.id if cart else None)
-        try:
-            return await self._hand_over(unit, store, session.identity, hint=hint, guest=guest)
-        except (TokenInvalid, NotYours) as refused:
-            log.warning("visit.cart_left_alone", code=refused.code, session_id=str(session.id))
-            return None
+        return Access(begun.token, begun.session.expires_at, begun.session, begun.hand_over)
 
     async def sign_out(self, unit: Unit, *, store: Store, tenant: str | None, visitor: Principal) -> Access:
         """Ends the customer's session and begins a new anonymous visit."""
@@ -140,33 +106,6 @@ class Visit:
             return Access(renewed.text, renewed.visit.expires_at)
         refreshed = await self._sessions.refresh(token, store=store.id)
         return Access(refreshed.token, refreshed.session.expires_at, refreshed.session)
-
-    async def _hand_over(
-        self, unit: Unit, store: Store, identity: Identity, *, hint: AuthHint, guest: str | None
-    ) -> HandOver:
-        if hint.old_cart_id is None or guest is None:
-            return HandOver(Outcome.NOTHING, None)
-        return await self._engine(store).carts.hand_over(
-            unit,
-            guest=store.guest(guest),
-            customer=store.customer(str(identity.id)),
-            cart_id=hint.old_cart_id,
-            mode=MergeMode.MERGE if hint.merge else MergeMode.REPLACE,
-        )
-
-    async def _ensure_customer(self, unit: Unit, store: Store, identity: Identity) -> None:
-        shopper = store.customer(str(identity.id))
-        await self._engine(store).customers.ensure(unit, shopper, profile_of(identity))
-
-    def _engine(self, store: Store) -> Engine:
-        return self._engines[store.engine]
-
-
-def profile_of(identity: Identity) -> Profile:
-    """What an engine learns of an identity."""
-    name = identity.traits.get("name")
-    first, last = (name.get("first"), name.get("last")) if isinstance(name, Mapping) else (None, None)
-    return Profile(str(identity.id), identity.email, first, last)
 
 
 def _guest_of(visitor: Principal) -> str | None:

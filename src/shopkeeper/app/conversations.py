@@ -1,17 +1,15 @@
 """The self-service flows: their list, and what is configured for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
 from shopkeeper.credentials.password import Password
-from shopkeeper.flows.hooks import AfterSignIn, RevokeActiveSessions
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.pipeline import Kind, Pipeline
 from shopkeeper.flows.registration import Registrar, Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
-from shopkeeper.flows.signing_in import SigningIn
 from shopkeeper.settings import Settings
 from shopkeeper.settings.selfservice import After, LoginHook, RegistrationHook
 
@@ -62,12 +60,12 @@ def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar:
             schemas=people.schemas,
         ),
     ]
-    signing_in = SigningIn(
-        sessions=people.sessions,
-        visit=shop.visit,
-        hooks={("login", "password"): _login_hooks(flows.login.after, people, method="password")},
+    return Pipeline(
+        kinds,
+        signing_in=shop.signing_in,
+        clock=ground.clock,
+        return_addresses=build_return_addresses(ground),
     )
-    return Pipeline(kinds, signing_in=signing_in, clock=ground.clock, return_addresses=build_return_addresses(ground))
 
 
 def _registration_settings(settings: Settings) -> RegistrationSettings:
@@ -92,8 +90,3 @@ def _after(after: After[LoginHook] | After[RegistrationHook]) -> AfterFlow:
     return AfterFlow(
         by_method={method: url for method, url in own.items() if url}, default=after.default_browser_return_url
     )
-
-
-def _login_hooks(after: After[LoginHook], people: People, *, method: str) -> Sequence[AfterSignIn]:
-    known: Mapping[str, AfterSignIn] = {"revoke_active_sessions": RevokeActiveSessions(people.sessions)}
-    return [known[hook.hook] for hook in after.hooks_of(method) if hook.hook in known]

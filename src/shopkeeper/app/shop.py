@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shopkeeper.app.ground import Foundation
+from shopkeeper.app.hooks import sign_in_hooks
 from shopkeeper.app.people import People
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Store, Stores
+from shopkeeper.flows.handing_over import HandingOver
+from shopkeeper.flows.signing_in import SigningIn
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.templates import MailTemplates
@@ -26,6 +29,7 @@ class Shop:
     stores: Stores
     engines: Mapping[str, Engine]
     chores: Sequence[Chore]
+    signing_in: SigningIn
     visit: Visit
     courier: Courier
 
@@ -35,10 +39,14 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     embedded = EmbeddedEngine(ground.clock, events=ground.outbox)
     engines: Mapping[str, Engine] = {"embedded": embedded}
     password = ground.settings.selfservice.methods.password
+    signing_in = SigningIn(
+        sessions=people.sessions,
+        handing_over=HandingOver(stores=stores, engines=engines),
+        hooks=sign_in_hooks(ground, people),
+    )
     visit = Visit(
-        stores=stores,
         providers={"own": OwnProvider(people.password if password.enabled else None)},
-        engines=engines,
+        signing_in=signing_in,
         sessions=people.sessions,
         sealed=people.sealed,
         refresh_enabled=ground.settings.tokens.refresh.enabled,
@@ -60,7 +68,7 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         Chore("order drafts", timedelta(days=30), embedded.orders.forget_drafts),
         Chore("mails", timedelta(days=30), courier.purge),
     ]
-    return Shop(stores=stores, engines=engines, chores=chores, visit=visit, courier=courier)
+    return Shop(stores=stores, engines=engines, chores=chores, signing_in=signing_in, visit=visit, courier=courier)
 
 
 def _stores(settings: Settings) -> Stores:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
-from shopkeeper.credentials.method import FieldError, Rejected
+from shopkeeper.credentials.method import FieldError, Proof, Rejected
 from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
@@ -194,12 +194,12 @@ class Pipeline:
         if outcome.signs_in:
             signed_in = await self._signing_in(
                 unit,
-                outcome.identity,
+                Proof(outcome.identity, outcome.method, outcome.aal),
                 kind=kind.name,
-                method=outcome.method,
-                aal=outcome.aal,
                 store=flow.store,
-                caller=caller,
+                client=caller.client,
+                replacing=caller.session,
+                guest=caller.guest,
             )
         return Done(
             flow=flow,

@@ -1,22 +1,19 @@
-"""Signing in, by whichever flow: the session, the hooks that are configured, and the guest's cart handed over."""
+"""Signing in, through whichever door: the session, the hooks that are configured, and the guest's cart handed over.
+
+There is no other way to a session, so that no door can forget one of the three.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from shopkeeper.commerce.port import HandOver
-from shopkeeper.flows.flow import Caller
+from shopkeeper.credentials.method import Proof
+from shopkeeper.flows.handing_over import AuthHint, HandingOver
 from shopkeeper.flows.hooks import AfterSignIn
-from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.identity.values import Client
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
-
-
-class HandsOver(Protocol):
-    """The visit's part, which stands above the flows: the cart of the guest that the customer was until now."""
-
-    async def signed_in(self, unit: Unit, *, session: Session, guest: str | None) -> HandOver | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +26,40 @@ class SignedIn:
 
 
 class SigningIn:
-    """Starts sessions for flows. `hooks` are the configured ones, by kind of flow and method."""
+    """Starts sessions. `hooks` are the configured ones, by kind of flow and method."""
 
     def __init__(
-        self, *, sessions: Sessions, visit: HandsOver, hooks: Mapping[tuple[str, str], Sequence[AfterSignIn]]
+        self,
+        *,
+        sessions: Sessions,
+        handing_over: HandingOver,
+        hooks: Mapping[tuple[str, str], Sequence[AfterSignIn]],
     ) -> None:
         self._sessions = sessions
-        self._visit = visit
+        self._handing_over = handing_over
         self._hooks = hooks
 
     async def __call__(
-        self, unit: Unit, identity: Identity, *, kind: str, method: str, aal: Aal, store: str, caller: Caller
+        self,
+        unit: Unit,
+        proof: Proof,
+        *,
+        kind: str,
+        store: str,
+        client: Client,
+        replacing: Session | None,
+        guest: str | None,
+        hint: AuthHint | None = None,
     ) -> SignedIn:
-        """A fresh session; the one that the caller had, if any, ends."""
+        """A fresh session for whoever has proven who they are; the one they had until now, `replacing`, ends.
+
+        `guest` is the visitor they were, and `hint` what they wish done with that one's cart. Raises
+        `IdentityDisabled`, and `NotYours` or `TokenInvalid` for a wish that cannot be granted.
+        """
         started = await self._sessions.start(
-            unit, identity, method=method, aal=aal, client=caller.client, store=store, replacing=caller.session
+            unit, proof.identity, method=proof.method, aal=proof.aal, client=client, store=store, replacing=replacing
         )
-        for hook in self._hooks.get((kind, method), ()):
-            await hook(unit, session=started.session, client=caller.client)
-        report = await self._visit.signed_in(unit, session=started.session, guest=caller.guest)
+        for hook in self._hooks.get((kind, proof.method), ()):
+            await hook(unit, session=started.session, client=client)
+        report = await self._handing_over(unit, started.session, guest=guest, hint=hint)
         return SignedIn(started.session, started.token, report)
