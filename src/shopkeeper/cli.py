@@ -15,7 +15,7 @@ from rich.table import Table
 from shopkeeper import __version__
 from shopkeeper.app import Misconfigured, open_database, rehearse
 from shopkeeper.graphql.schema import print_schema
-from shopkeeper.serving import PortTaken, configure_log, serve, work
+from shopkeeper.serving import PortTaken, ServerEnded, configure_log, serve, work
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.migrate import migrate, pending
 from shopkeeper.storage.unavailable import StorageUnavailable
@@ -43,7 +43,7 @@ Dev = Annotated[bool, typer.Option("--dev", help="For development: relaxes what 
 Demo = Annotated[bool, typer.Option("--demo", help="Fills the embedded shop with a sample catalogue.")]
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
 # What ends a command in one sentence: the configuration, the database or a port is not as it has to be.
-_FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken)
+_FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken, ServerEnded)
 T = TypeVar("T")
 
 

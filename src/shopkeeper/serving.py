@@ -13,6 +13,7 @@ import multiprocessing.connection
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 
@@ -32,6 +33,8 @@ log = structlog.get_logger("shopkeeper.serving")
 
 GRACE = 10.0
 """Seconds that requests under way have to finish when the server is told to stop."""
+PAUSE = 0.5
+"""Seconds before a process that ended is replaced."""
 COLLECT_AFTER = (20_000, 20, 50)
 """How many more objects were made than let go before the collector of cycles looks at the youngest; and how often it
 does that before it looks at older ones."""
@@ -40,6 +43,10 @@ LoadSettings = Callable[[], Settings]
 
 class PortTaken(Exception):
     """A port that we should listen on cannot be had; the sentence says which, and what to do."""
+
+
+class ServerEnded(Exception):
+    """A server stopped by itself."""
 
 
 def require_ports(settings: Settings) -> None:
@@ -83,9 +90,12 @@ async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
         _spare_the_collector()
         ready()
         await asyncio.wait([asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED)
+        broken = [task for task in running if task.done()]
         for server in servers:
             server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server carries no types here
         await asyncio.wait(running, timeout=GRACE)
+        for task in broken:
+            raise ServerEnded("A port was closed although nobody asked for it; start again.") from task.exception()
 
 
 def _spare_the_collector() -> None:
@@ -182,6 +192,7 @@ class _Family:
 
     def _again(self, ended: BaseProcess) -> BaseProcess:
         log.error("worker ended, starting another", pid=ended.pid, exit_code=ended.exitcode)
+        time.sleep(PAUSE)  # one that ends at once would be started for ever, and nothing else be done
         return self._start()
 
     def _stop(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import CursorResult, Executable, Row, Select, text
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import IntegrityError
@@ -29,9 +30,19 @@ from shopkeeper.storage.lanes import (
     begin_immediately,
     prepare_sqlite,
 )
+from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseAway, is_away
+
+log = structlog.get_logger("shopkeeper.database")
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a PostgreSQL server that swallows packets; the driver would wait a minute."""
+
+_PATIENCE_OF_POSTGRESQL = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""How long a request may keep others waiting; migrations and bulk loading may take as long as they like."""
 
 AfterCommit = Callable[[], Awaitable[None]]
 
@@ -108,7 +119,10 @@ class Unit:
             await self._roll_back()
             raise
         for action in self._after_commit:
-            await action()
+            try:
+                await action()
+            except Exception:  # the change is safe, and everybody else who is to hear of it must hear of it
+                log.exception("database.after_commit_failed")
 
     async def _commit(self) -> None:
         for statement in self._always:
@@ -154,6 +168,7 @@ class Database:
         arguments = dict(connect_args or {})
         if self.kind == "postgresql":
             arguments.setdefault("timeout", CONNECT_TIMEOUT)
+            arguments["server_settings"] = {**_PATIENCE_OF_POSTGRESQL, **arguments.get("server_settings", {})}
         # A unit ends what it begins, so the pool has nothing to undo when a connection comes back. Parameters are
         # hashes, addresses and names; an error that ends in the log must not bring them there.
         options: dict[str, Any] = {
@@ -190,23 +205,31 @@ class Database:
     async def unit(self) -> AsyncIterator[Unit]:
         """Opens a unit of work: commits on return, rolls back on any exception.
 
+        Raises `DatabaseAway` where the database cannot be reached, or does not answer in time.
+
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)
         """
         unit = Unit(self.kind, self._reads, self._writes)
         try:
-            yield unit
-        except BaseException:
-            await unit._roll_back()
-            raise
-        if not unit._is_idle:
-            # What is committed must be told, even if whoever asked for it has gone meanwhile.
-            await to_the_end(unit._finish())
+            async with _or_rolled_back(unit):
+                yield unit
+            if not unit._is_idle:
+                # What is committed must be told, even if whoever asked for it has gone meanwhile.
+                await to_the_end(unit._finish())
+        except DATABASE_ERRORS as failed:
+            if not is_away(failed):
+                raise
+            log.warning("database.away", error=type(failed).__name__)
+            raise DatabaseAway(retry_after=1) from failed
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A bare transaction, for migrations and bulk loading."""
         async with self._pool.connection() as connection, connection.begin():
+            if self.kind == "postgresql":
+                for setting in ("statement_timeout", "lock_timeout"):
+                    await connection.execute(text(f"SET LOCAL {setting} = 0"))
             yield connection
 
     async def ping(self) -> None:
@@ -228,6 +251,15 @@ def broken_constraint(error: IntegrityError) -> str:
     original: Any = getattr(error.orig, "__cause__", None) or error.orig
     named = getattr(original, "constraint_name", None)
     return str(named or error.orig)
+
+
+@asynccontextmanager
+async def _or_rolled_back(unit: Unit) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await unit._roll_back()
+        raise
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -29,6 +29,8 @@ PATIENCE_IN_PLACE = 5
 """The same where it would stop everybody else in this process; the rest of the waiting is done asleep."""
 TRIES_IN_PLACE = 500
 PAUSE_IN_PLACE = 0.02
+LONGEST_WAIT = 20.0
+"""Seconds to wait for one of so many connections; then the database is as good as away."""
 CHECKPOINT_EVERY = 250
 """Transactions after which what they wrote is moved from the write-ahead log into the database's file."""
 WAL_TRIES = 100
@@ -89,7 +91,8 @@ class Pooled:
         return self._engine.sync_engine
 
     async def take(self) -> AsyncConnection:
-        await self._turns.acquire()
+        async with asyncio.timeout(LONGEST_WAIT):
+            await self._turns.acquire()
         try:
             return await self._engine.connect()
         except BaseException:
@@ -172,7 +175,8 @@ class WriteInPlace(InPlace):
         self._checkpointing: asyncio.Task[None] | None = None
 
     async def take(self) -> "TransactionInPlace":
-        await self._turn.acquire()
+        async with asyncio.timeout(LONGEST_WAIT):
+            await self._turn.acquire()
         try:
             return TransactionInPlace(self.connection)
         except BaseException:

@@ -12,7 +12,16 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError)
+from shopkeeper.errors import Busy
+
+
+class DatabaseAway(Busy):
+    """The database cannot be reached, or does not answer in time: a request may be sent again."""
+
+    message = "The database does not answer just now."
+
+
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError, DatabaseAway)
 """Everything that can be raised because of a database's state rather than a mistake of ours. SQLAlchemy wraps what a
 driver raises for a statement, but not all of what it raises while connecting."""
 
@@ -38,6 +47,27 @@ def explained(url: URL) -> Iterator[None]:
         if sentence is None:
             raise
         raise StorageUnavailable(sentence) from failed
+
+
+def is_away(failed: BaseException) -> bool:
+    """Whether the database cannot be reached, or cannot answer, just now: what may go away by itself.
+
+    >>> is_away(ConnectionRefusedError()), is_away(KeyError())
+    (True, False)
+    """
+    return any(_says_away(error) for error in _causes(failed))
+
+
+def _says_away(error: BaseException) -> bool:
+    if isinstance(error, ConnectionError | socket.gaierror | TimeoutError | PoolTimeout):
+        return True
+    if getattr(error, "connection_invalidated", False):
+        return True
+    return str(getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", "")).startswith(_AWAY)
+
+
+_AWAY: Final = ("08", "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
+"""Connections (08), resources (53), a lock that nobody let go of (55P03), shutting down or out of time (57)."""
 
 
 def _sentence(failed: BaseException, url: URL) -> str | None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.storage.database import Database
+from shopkeeper.storage.lanes import CHECKPOINT_EVERY
 from shopkeeper.storage.outbox import Outbox, outbox
+from shopkeeper.storage.unavailable import DatabaseAway
 from tests.services.databases import sqlalchemy_url
+from tests.services.server import free_port
 
 
 class TestReadingInPlace:
@@ -84,3 +87,101 @@ class TestACallerWhoGoes:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert told == ["all others"]
+
+
+class TestAway:
+    async def test_a_server_that_is_gone_is_told_as_something_that_passes(self) -> None:
+        database = Database(f"postgresql+asyncpg://ada:secret@127.0.0.1:{free_port()}/shop")
+        for ask in (lambda unit: unit.scalar(text("SELECT 1")), lambda unit: unit.begin()):
+            with pytest.raises(DatabaseAway) as away:
+                async with database.unit() as unit:
+                    await ask(unit)
+            assert (away.value.status, away.value.retry_after) == (503, 1)
+            assert "secret" not in str(away.value)
+        await database.close()
+
+    async def test_a_connection_that_is_cut_is_too_and_the_next_one_works(self, postgres_dsn: str) -> None:
+        database = Database(sqlalchemy_url(postgres_dsn))
+
+        async def cut() -> None:
+            async with database.unit() as unit:
+                await unit.begin()
+                await unit.scalar(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        with pytest.raises(DatabaseAway):
+            await cut()
+        async with database.unit() as unit:
+            await unit.begin()
+            assert await unit.scalar(text("SELECT 1")) == 1
+        await database.close()
+
+    async def test_a_mistake_of_ours_is_not(self, database: Database) -> None:
+        with pytest.raises(DBAPIError):
+            async with database.unit() as unit:
+                await unit.scalar(text("SELECT nothing FROM nowhere"))
+
+
+class TestAfterTheCommit:
+    async def test_everybody_is_told_although_somebody_fails(self, database: Database, clock: StoppedClock) -> None:
+        told: list[str] = []
+
+        async def fail() -> None:
+            raise LookupError
+
+        async def tell() -> None:
+            told.append("the others")
+
+        async with database.unit() as unit:
+            await Outbox(clock).add(unit, "topic", key="key", payload={})
+            unit.after_commit(fail)
+            unit.after_commit(tell)
+        assert told == ["the others"]
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+class TestWritingInPlace:
+    async def test_the_log_is_moved_into_the_file_beside_the_work(self, sqlite_dsn: str, clock: StoppedClock) -> None:
+        database, file = Database(sqlalchemy_url(sqlite_dsn)), Path(sqlite_dsn.removeprefix("sqlite://"))
+        for number in range(3 * CHECKPOINT_EVERY):
+            async with database.unit() as unit:
+                await Outbox(clock).add(unit, "topic", key=str(number), payload={"filler": "x" * 1000})
+        async with database.unit() as unit:
+            assert await unit.scalar(select(func.count()).select_from(outbox)) == 3 * CHECKPOINT_EVERY
+        await database.close()
+        assert [each.name for each in _files(file.parent)] == [file.name], "nothing of the log is left"
+
+    async def test_transactions_wait_for_each_other(self, sqlite_dsn: str, clock: StoppedClock) -> None:
+        database = Database(sqlalchemy_url(sqlite_dsn))
+        order: list[str] = []
+
+        async def write(name: str) -> None:
+            async with database.unit() as unit:
+                await unit.begin()
+                order.append(f"{name} begins")
+                await asyncio.sleep(0.01)
+                await Outbox(clock).add(unit, "topic", key=name, payload={})
+                order.append(f"{name} ends")
+
+        await asyncio.gather(*(write(name) for name in "abc"))
+        assert order == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+        await database.close()
+
+    async def test_another_process_lets_go_of_the_lock_in_time(self, sqlite_dsn: str, clock: StoppedClock) -> None:
+        database, file = Database(sqlalchemy_url(sqlite_dsn)), Path(sqlite_dsn.removeprefix("sqlite://"))
+        holder = sqlite3.connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+
+        async def write() -> None:
+            async with database.unit() as unit:
+                await Outbox(clock).add(unit, "topic", key="key", payload={})
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.05)
+        assert not writing.done()
+        holder.execute("COMMIT")
+        holder.close()
+        await writing
+        await database.close()
