@@ -56,7 +56,9 @@ class SessionRefresh:
         self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
 
     async def refresh(self, token: str, *, store: str) -> Started:
-        """The successor of a token. A unit of work of its own, because a family that ends must end although we refuse.
+        """The successor of a token, or the family's newest token where it was replaced before.
+
+        A unit of work of its own, because a family that ends must end although we refuse.
 
         Raises `TokenInvalid`.
         """
@@ -102,7 +104,7 @@ class SessionRefresh:
         session = await self._reader.get(unit, again.family)
         if session is None or not self._may_go_on(session, store):
             return None
-        return Started(session, again.successor)
+        return Started(session, await self._tokens.newest(unit, again))
 
     async def _end(self, unit: Unit, family: UUID) -> None:
         now = self._clock.now()

@@ -1,7 +1,8 @@
 """Refresh by rotation: families of tokens in which each has one successor (RFC 9700 section 4.14.2).
 
-A token that is replaced still answers for a short while, always with its one successor, because two tabs, a lost answer
-or a retry are no thieves. Whoever presents it after that holds a copy of what its owner has given up: the family ends.
+A token that is replaced still answers for a short while, because two tabs, a lost answer or a retry are no thieves: it
+leads to its one successor, and where that was replaced as well, on to the one that is good now. Whoever presents it
+after that while holds a copy of what its owner has given up: the family ends.
 
 The successor is kept for that while, sealed under a key derived from the token it replaced; so whoever reads the
 database finds no token in it.
@@ -17,10 +18,13 @@ from shopkeeper.storage.database import Unit
 from shopkeeper.tokens import store
 from shopkeeper.tokens.store import Replaced
 
+MOST_HOPS = 50
+"""How many successors are followed. Nobody refreshes that often within one window but a client that has gone astray."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replaced token, presented again while it still answers."""
+    """A replaced token, presented again while it still answers. `until` is when it stops."""
 
     family: UUID
     successor: str
@@ -72,6 +76,19 @@ class RefreshTokens:
         if until <= self._clock.now():
             return Reuse(found.family)
         return Replay(found.family, _ring(token).open(found.successor, context=found.family.bytes).decode(), until)
+
+    async def newest(self, unit: Unit, replay: Replay) -> str:
+        """The token at the end of the chain: a successor that was replaced as well would soon be taken for a thief's.
+
+        Each was replaced after the one before it, so while the first of them answers, all of them do.
+        """
+        token = replay.successor
+        for _ in range(MOST_HOPS):
+            further = await self.recall(unit, token)
+            if not isinstance(further, Replay):
+                return token
+            token = further.successor
+        return token
 
 
 def _ring(token: str) -> KeyRing:

@@ -17,6 +17,7 @@ from shopkeeper.sessions.refresh import Started
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
+from shopkeeper.tokens.refresh import MOST_HOPS
 from shopkeeper.tokens.store import replaced_tokens
 from tests.conftest import NOW
 from tests.rooms.sessions.conftest import (
@@ -99,9 +100,31 @@ class TestASuccessor:
         first = await sign_in(database, one.sessions, ada)
         second = await one.sessions.refresh(first.token, store="fruit")
         clock.advance(seconds=5)
+        again = [await one.sessions.refresh(first.token, store="fruit") for _ in range(2)]
+        assert [started.token for started in again] == [second.token, second.token]
+
+    async def test_a_second_tab_that_is_late_is_not_given_a_token_that_was_replaced_itself(
+        self, database: Database, one: Process, ada: Identity, clock: StoppedClock
+    ) -> None:
+        """It got the dead successor, came back with it when its window was over, and ended everybody's session."""
+        first = await sign_in(database, one.sessions, ada)
+        second = await one.sessions.refresh(first.token, store="fruit")
+        clock.advance(seconds=3)
         third = await one.sessions.refresh(second.token, store="fruit")
-        again = [await one.sessions.refresh(token, store="fruit") for token in (first.token, second.token)]
-        assert [started.token for started in again] == [second.token, third.token]
+        clock.advance(seconds=2)
+        late = await one.sessions.refresh(first.token, store="fruit")
+        assert late.token == third.token
+        clock.advance(seconds=3600)
+        assert await refreshed(one, late.token) is not None
+
+    async def test_is_looked_for_in_a_chain_of_bounded_length(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
+        first = await sign_in(database, one.sessions, ada)
+        tokens = [first.token]
+        for _ in range(MOST_HOPS + 5):
+            tokens.append((await one.sessions.refresh(tokens[-1], store="fruit")).token)
+        assert (await one.sessions.refresh(first.token, store="fruit")).token == tokens[MOST_HOPS + 1]
 
     async def test_is_given_for_a_token_whose_time_is_over_but_not_for_long(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
@@ -340,7 +363,7 @@ class Refreshing(RuleBasedStateMachine):
             self.replaced_at.append(self.clock.now())
             last = self.session.issued_at + FAMILY
             self.expires_at = max(self.expires_at, min(self.clock.now() + LIFESPAN, last))
-        assert started.token == self.tokens[number + 1]
+        assert started.token == self.tokens[-1]
 
     @rule(seconds=st.sampled_from([1, 4, 5, 10, 61, 3600, 23 * 3600, 8 * 24 * 3600]))
     def time_passes(self, seconds: int) -> None:
