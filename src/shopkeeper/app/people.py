@@ -7,6 +7,7 @@ from uuid import UUID
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
+from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
@@ -63,9 +64,8 @@ async def build_people(ground: Foundation) -> People:
         workers=pool.workers or os.cpu_count() or 1,
         queue=pool.queue,
     )
-    password = Password(
-        identities, hasher=hasher, policy=_policy(ground), throttle=throttles["login"], audit=ground.audit
-    )
+    guesses = Guesses(identities, throttle=throttles["login"], audit=ground.audit)
+    password = Password(identities, hasher=hasher, policy=_policy(ground), guesses=guesses)
     return People(
         schemas=schemas,
         identities=identities,

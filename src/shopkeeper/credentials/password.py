@@ -8,16 +8,14 @@ the same answer. All reading comes first; no transaction is open while a passwor
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from shopkeeper.credentials.guessing import Guess, Guesses
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import Attempt, Draft, FieldError, LoginView, NewCredential, Proof, Rejected
 from shopkeeper.credentials.policy import PasswordPolicy
-from shopkeeper.errors import Busy, IdentityDisabled, InvalidCredentials, NotFound
-from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.errors import Busy, InvalidCredentials
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
-from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
-from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node, submit_node
 
@@ -32,20 +30,16 @@ class Password:
         identities: finds accounts by identifier and keeps their credentials.
         hasher: hashes and verifies, within its limits.
         policy: judges new passwords.
-        throttle: counts failures by account and by address.
-        audit: remembers failures.
+        guesses: counts attempts, and judges them.
     """
 
     name = PASSWORD
 
-    def __init__(
-        self, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, throttle: Throttle, audit: Audit
-    ) -> None:
+    def __init__(self, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guesses: Guesses) -> None:
         self._identities = identities
         self._hasher = hasher
         self._policy = policy
-        self._throttle = throttle
-        self._audit = audit
+        self._guesses = guesses
 
     def login_nodes(self, view: LoginView) -> Sequence[Node]:
         return _nodes("current-password", 1010001 if view.refresh else 1010022)
@@ -78,32 +72,14 @@ class Password:
         account that is switched off.
         """
         found = await self._identities.find_by_identifier(unit, type=PASSWORD, identifier=identifier)
-        # All identifiers of an account share one budget; a name without an account has its own, and looks the same.
-        account = str(found.id) if found is not None else normalise_identifier(identifier[:LONGEST])
-        attempt = await self._throttle.check(account, ip=client.ip)
-        try:
-            right = await self._matches(password, _hashed(found, expected))
-        except BaseException:  # too busy, or the caller has gone: an attempt without a verdict is given back
-            await self._throttle.release(attempt)
-            raise
-        if not right:
-            await self._throttle.failed(account, ip=client.ip)
-            await self._remember(unit, found, client, "wrong_credentials")
-            raise InvalidCredentials
-        await self._throttle.succeeded(account, ip=client.ip)
-        assert found is not None  # noqa: S101 - a password matched, so there is an account
-        renewed = await self._renewed(found, password)
-        present = await self._still(unit, found)
-        if not present.active:
-            await self._remember(unit, found, client, "identity_disabled")
-            raise IdentityDisabled(
-                "The account is switched off; whoever runs the shop can switch it on again.",
-                details={"identity_id": str(found.id)},
-            )
+        guess, hashed = Guess(PASSWORD, found, name=identifier, client=client), _hashed(found, expected)
+        right = await self._guesses.judge(unit, guess, lambda: self._matches(password, hashed))
+        renewed = await self._renewed(right.identity, password)
+        proof = await self._guesses.proof(unit, right, aal=Aal.AAL1, secret=_hash_of)
         if renewed is not None:
-            config = {**present.credentials[PASSWORD].config, HASHED: renewed}
-            await self._identities.set_credential_config(unit, found.id, PASSWORD, config)
-        return Proof(present, PASSWORD, Aal.AAL1)
+            config = {**proof.identity.credentials[PASSWORD].config, HASHED: renewed}
+            await self._identities.set_credential_config(unit, proof.identity.id, PASSWORD, config)
+        return proof
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
         """See `RegistrationMethod`."""
@@ -131,19 +107,6 @@ class Password:
             return False
         return await self._hasher.verify(password, hashed)
 
-    async def _remember(self, unit: Unit, found: Identity | None, client: Client, reason: str) -> None:
-        """Whatever becomes of the unit: the refusal that follows undoes everything else."""
-        await self._audit.record(
-            unit,
-            "sign_in.failed",
-            outcome="refused",
-            actor="anonymous",
-            subject=str(found.id) if found is not None else None,
-            client_ip=client.ip,
-            details={"method": PASSWORD, "reason": reason},
-            always=True,
-        )
-
     async def _renewed(self, identity: Identity, password: str) -> str | None:
         """A new hash, where the old one was made otherwise. A busy moment leaves it to the next sign-in."""
         verified = _hash_of(identity)
@@ -153,16 +116,6 @@ class Password:
             return await self._hasher.hash(password)
         except Busy:
             return None
-
-    async def _still(self, unit: Unit, found: Identity) -> Identity:
-        """The identity as it is now, held. Whoever changed the password while it was verified has made it wrong."""
-        try:
-            present = await self._identities.hold(unit, found.id)
-        except NotFound as gone:
-            raise InvalidCredentials from gone
-        if _hash_of(present) != _hash_of(found):
-            raise InvalidCredentials
-        return present
 
 
 def _hashed(found: Identity | None, expected: Identity | None) -> str | None:

@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.breached import CommonPasswords
+from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.method import Attempt, NewCredential, Proof
 from shopkeeper.credentials.password import Password
@@ -63,7 +64,11 @@ class World:
     @property
     def password(self) -> Password:
         policy = PasswordPolicy(breached=[CommonPasswords()])
-        return Password(self.identities, hasher=self.hasher, policy=policy, throttle=self.throttle, audit=self.audit)
+        return Password(self.identities, hasher=self.hasher, policy=policy, guesses=self.guesses)
+
+    @property
+    def guesses(self) -> Guesses:
+        return Guesses(self.identities, throttle=self.throttle, audit=self.audit)
 
     def with_hasher(self, hasher: Hasher) -> "World":
         return replace(self, hasher=hasher)
