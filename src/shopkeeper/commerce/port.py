@@ -297,7 +297,11 @@ class Carts(Protocol):
         ...
 
     async def create(self, unit: Unit, shopper: Shopper) -> Cart:
-        """A new cart in the shopper's currency, which stays its currency. Raises `TokenInvalid` as `add` does."""
+        """An empty cart in the shopper's currency, which stays its currency. It is the current one from now on.
+
+        An empty one that the shopper has already is taken, so that asking again costs nothing. Raises `TooManyCarts`,
+        and `TokenInvalid` as `add` does.
+        """
         ...
 
     async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:

@@ -8,6 +8,7 @@ Conflict                  409
 ├── CurrencyMismatch      not sold in the currency of this cart
 ├── CartEmpty             nothing to order
 ├── CartFull              more different things than a cart holds
+├── TooManyCarts          more open carts than a shopper has at once
 ├── CartClosed            ordered already
 └── CartChanged           not what was drafted any more
 """
@@ -77,6 +78,14 @@ class CartFull(Conflict):
     code = "cart_full"
     graphql_code = "CART_FULL"
     message = "The cart is full: order what is in it, or take something out."
+
+
+class TooManyCarts(Conflict):
+    """More open carts than one shopper may have at once."""
+
+    code = "too_many_carts"
+    graphql_code = "TOO_MANY_CARTS"
+    message = "There are too many open carts: go on with one of them, empty one, or order one."
 
 
 class CartClosed(Conflict):

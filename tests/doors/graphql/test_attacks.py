@@ -26,6 +26,14 @@ from tests.doors.graphql.shop import (
 from tests.doors.graphql.test_story import some
 
 
+class TestFillingTheDatabase:
+    async def test_thirty_aliases_of_a_free_token_begin_one_cart(self, stand: Stand) -> None:
+        visitor = await stand.visitor()
+        begun = " ".join(f"c{n}: createCart(createCartInput: {{}}) {{ cart {{ id }} }}" for n in range(30))
+        answer = await visitor.data(f"mutation {{ {begun} }}")
+        assert len({each["cart"]["id"] for each in answer.values()}) == 1
+
+
 class TestOtherPeoplesThings:
     """Row 91: what belongs to somebody else is refused in the same words as what does not exist."""
 

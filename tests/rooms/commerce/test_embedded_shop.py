@@ -29,7 +29,14 @@ from shopkeeper.commerce.embedded.store import (
     variants,
 )
 from shopkeeper.commerce.port import Engine, MergeMode, Money, Outcome, Sort
-from shopkeeper.commerce.refusals import CartChanged, CartFull, CurrencyMismatch, OutOfStock, QuantityInvalid
+from shopkeeper.commerce.refusals import (
+    CartChanged,
+    CartFull,
+    CurrencyMismatch,
+    OutOfStock,
+    QuantityInvalid,
+    TooManyCarts,
+)
 from shopkeeper.errors import Broken, InvalidInput, NotYours, Refusal
 from shopkeeper.storage.database import Database
 from tests.rooms.commerce.stand import (
@@ -238,6 +245,25 @@ class TestCarts:
         with pytest.raises(QuantityInvalid, match="1 to 3"):
             await small.add(guest(), cart_id=None, variant_id=PLENTY, quantity=2)
         assert contents(cart) == {PLENTY: 2, PLENTY_TOO: 1}
+
+    async def test_cannot_be_begun_without_end(self, shop: Stand, clock: StoppedClock):
+        small = InUnits(shop.database, EmbeddedCarts(clock, max_carts=2))
+        for article in (PLENTY, FEW):
+            cart = await small.create(guest())
+            await small.add(guest(), cart_id=cart.id, variant_id=article, quantity=1)
+        with pytest.raises(TooManyCarts, match="go on with one of them"):
+            await small.create(guest())
+        emptied = await small.current(guest())
+        await small.remove(guest(), cart_id=emptied.id, line_id=emptied.lines[0].id)
+        assert (await small.create(guest())).id == emptied.id
+        assert await shop.count(carts) == 2
+
+    async def test_of_somebody_else_leave_room_for_ones_own(self, shop: Stand, clock: StoppedClock):
+        small = InUnits(shop.database, EmbeddedCarts(clock, max_carts=1))
+        for shopper in (guest("ann"), guest("bob"), guest("ann", store="south"), customer()):
+            await small.add(shopper, cart_id=None, variant_id=PLENTY, quantity=1)
+        with pytest.raises(TooManyCarts):
+            await small.create(guest("ann"))
 
     @pytest.mark.parametrize("currency", ["", "eur", "EURO", "ÄÄÄ", "\x00\x00\x00"])
     async def test_begin_in_a_real_currency_only(self, shop: Stand, currency: str):

@@ -168,8 +168,18 @@ class TestACart:
                 await stand.carts.remove(guest("ann"), cart_id=mine.id, line_id=line_id)
         assert await stand.carts.current(guest("bob")) == other
 
+    async def test_that_is_empty_is_given_again_instead_of_a_new_one(self, stand: Stand, clock):
+        empty = await stand.carts.create(guest())
+        clock.advance(minutes=1)
+        full = await stand.add(guest("ann"), cart_id=(await stand.carts.create(guest(currency="USD"))).id)
+        clock.advance(minutes=1)
+        again = await stand.carts.create(guest())
+        assert again.id == empty.id != full.id
+        assert (await stand.carts.current(guest())).id == empty.id
+        assert (await stand.carts.create(guest("bob"))).id != empty.id
+
     async def test_of_two_the_one_that_changed_last_is_current(self, stand: Stand, clock):
-        one = await stand.carts.create(guest())
+        one = await stand.add(guest())
         clock.advance(minutes=1)
         two = await stand.carts.create(guest())
         assert (await stand.carts.current(guest())).id == two.id

@@ -41,6 +41,11 @@ class TestCartsAtOnce:
         assert contents(await shop.carts.current(guest())) == {PLENTY: 20}
         assert await shop.count(carts) == 1
 
+    async def test_empty_carts_are_begun_once(self, shop: Stand):
+        begun = await at_once(*(shop.carts.create(guest()) for _ in range(10)))
+        assert len({cart.id for cart in begun}) == 1
+        assert await shop.count(carts) == 1
+
     async def test_adds_stop_at_the_stock(self, shop: Stand):
         answers = await at_once(*(shop.add(guest(), FEW) for _ in range(12)))
         assert kinds(answers)[OutOfStock] == 12 - FEW_LEFT

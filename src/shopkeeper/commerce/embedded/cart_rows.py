@@ -9,7 +9,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from shopkeeper.commerce.embedded.store import CartState, cart_lines, carts, prices, products, variants
 from shopkeeper.commerce.port import Cart, Line, Money, Shopper, ShopperKind
@@ -22,6 +36,7 @@ _CART = bindparam("of_cart", type_=carts.c.id.type)
 _STORE = bindparam("of_store", type_=carts.c.store.type)
 _CURRENCY = bindparam("of_currency", type_=carts.c.currency.type)
 _VARIANT = bindparam("of_variant", type_=variants.c.id.type)
+_MOST = bindparam("at_most", type_=Integer)
 _MINE = and_(
     carts.c.store == _STORE, carts.c.owner_kind == bindparam("of_kind"), carts.c.owner_id == bindparam("of_owner")
 )
@@ -50,6 +65,12 @@ def _current() -> Select[Any]:
         .order_by(carts.c.updated_at.desc(), carts.c.id.desc())
         .limit(1)
     )
+
+
+def _open() -> Select[Any]:
+    """The active carts, the current one first, and whether there is anything in each."""
+    filled = exists().where(cart_lines.c.cart_id == carts.c.id)
+    return _current().with_only_columns(carts.c.id, carts.c.currency, filled.label("filled")).limit(_MOST)
 
 
 def _resolved() -> Select[Any]:
@@ -137,6 +158,7 @@ def _product_of_variant() -> ColumnElement[bool]:
 
 
 _CURRENT_ID = _current()
+_OPEN = _open()
 _RESOLVED_ID = _resolved()
 _VIEW_CURRENT = _view(_CURRENT_ID.scalar_subquery())
 _VIEW_RESOLVED = _view(_RESOLVED_ID.scalar_subquery())
@@ -176,6 +198,11 @@ async def current_id(unit: Unit, shopper: Shopper) -> UUID | None:
     """The id of the active cart that changed last."""
     found: UUID | None = await unit.scalar(_CURRENT_ID, _whose(shopper))
     return found
+
+
+async def open_carts(unit: Unit, shopper: Shopper, *, at_most: int) -> Sequence[Row[Any]]:
+    """The shopper's active carts, the current one first: `id`, `currency`, and whether it is `filled`."""
+    return await unit.all(_OPEN, {**_whose(shopper), "at_most": at_most})
 
 
 async def resolved_id(unit: Unit, shopper: Shopper, cart_id: UUID) -> UUID | None:

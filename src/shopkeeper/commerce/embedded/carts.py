@@ -23,12 +23,14 @@ from shopkeeper.commerce.refusals import (
     OutOfStock,
     QuantityInvalid,
     Shortage,
+    TooManyCarts,
 )
 from shopkeeper.errors import InvalidInput, NotFound, NotYours, TokenInvalid
 from shopkeeper.storage.database import Unit
 
 MAX_QUANTITY = 99
 MAX_LINES = 200
+MAX_CARTS = 10
 
 
 _OF_GUESTS = carts.c.owner_kind == ShopperKind.GUEST.value
@@ -49,6 +51,7 @@ class EmbeddedCarts:
         events: where a hand-over is told; nowhere if left out.
         max_quantity: the most of one variant that a cart takes.
         max_lines: the most different variants that a cart takes; a merge may take it up to the sum of two carts.
+        max_carts: the most carts that a shopper has open at once.
     """
 
     def __init__(
@@ -58,10 +61,11 @@ class EmbeddedCarts:
         events: Events | None = None,
         max_quantity: int = MAX_QUANTITY,
         max_lines: int = MAX_LINES,
+        max_carts: int = MAX_CARTS,
     ) -> None:
         self._clock = clock
         self._hand_overs = HandOvers(clock, events=events)
-        self._max_quantity, self._max_lines = max_quantity, max_lines
+        self._max_quantity, self._max_lines, self._max_carts = max_quantity, max_lines, max_carts
 
     async def current(self, unit: Unit, shopper: Shopper) -> Cart | None:
         return await cart_rows.current(unit, shopper)
@@ -77,7 +81,7 @@ class EmbeddedCarts:
         _check_currency(shopper)
         await lock_owner(unit, shopper)
         await _refuse_spent(unit, shopper)
-        return await cart_rows.written(unit, await cart_rows.insert_cart(unit, shopper, now=self._clock.now()))
+        return await cart_rows.written(unit, await self._empty_cart(unit, shopper))
 
     async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
         self._check_quantity(quantity, at_least=1)
@@ -133,6 +137,20 @@ class EmbeddedCarts:
     async def forget_hand_overs(self, unit: Unit, before: datetime, batch: int = 500) -> int:
         """Deletes the reports of hand-overs older than any guest's token can be; says how many."""
         return await self._hand_overs.forget(unit, before, batch)
+
+    async def _empty_cart(self, unit: Unit, shopper: Shopper) -> UUID:
+        """One that is there, made the current one, or a new one: tokens are free, so what each may write is counted."""
+        now = self._clock.now()
+        open_ = await cart_rows.open_carts(unit, shopper, at_most=self._max_carts)
+        empty: UUID | None = next(
+            (cart.id for cart in open_ if not cart.filled and cart.currency == shopper.currency), None
+        )
+        if empty is not None:
+            await cart_rows.touch(unit, empty, now=now)
+            return empty
+        if len(open_) >= self._max_carts:
+            raise TooManyCarts
+        return await cart_rows.insert_cart(unit, shopper, now=now)
 
     async def _open(self, unit: Unit, shopper: Shopper, cart_id: str | None) -> Row[Any] | None:
         """The cart to write to, locked; none where the shopper is to get a new one."""
