@@ -56,6 +56,17 @@ class TestHeaders:
         assert f"form-action 'self' {ADDRESS} https://shop.example.org https://*.example.net:8443;" in policy
 
 
+class TestNowhere:
+    async def test_people_are_told_on_a_page_and_programs_in_json(self, shop: Visited) -> None:
+        browser = shop.browser()
+        page = await browser.get("/nowhere", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert read(page.text).one("h1").text == "There is nothing here"
+        for accept in ("*/*", "application/json"):
+            answer = await browser.get("/nowhere", headers={"accept": accept})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404)
+
+
 class TestShape:
     @pytest.mark.parametrize("path", PATHS)
     async def test_a_page_can_be_found_the_way_in(self, shop: Visited, path: str) -> None:

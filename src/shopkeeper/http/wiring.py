@@ -4,7 +4,7 @@ A request enters at the top of `public_app` or `admin_app`; the lists below are 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -23,11 +23,15 @@ from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Re
 from shopkeeper.http.answering import refusal_answer
 from shopkeeper.http.labels import PathLabels, trim
 from shopkeeper.http.observing import Metrics, Observing
+from shopkeeper.http.reading import prefers_json, wishes
 
 log = structlog.get_logger("shopkeeper.http")
 
 BODY_WITHIN = 30.0
 PROBES = frozenset({"/health/alive", "/health/ready", "/metrics"})
+
+
+RefusalPage = Callable[[Request, Refusal], Response]
 
 
 class Door(Protocol):
@@ -108,9 +112,16 @@ def public_app(
     cors: Mapping[str, Any] | None,
     metrics: Metrics,
     clock: Clock,
+    page: RefusalPage | None = None,
 ) -> ASGIApp:
-    """The public app. `cors` are the arguments of Starlette's `CORSMiddleware`; none switches CORS off."""
-    router = Starlette(routes=list(routes), exception_handlers=_refusals(clock))
+    """The public app.
+
+    Args:
+        hot: what is answered ahead of the router.
+        cors: the arguments of Starlette's `CORSMiddleware`; none switches CORS off.
+        page: tells people in a browser that there is nothing here; programs are told in JSON.
+    """
+    router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
     router.router.redirect_slashes = False  # slashes are trimmed already, and the redirect would be built from `Host`
     answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot)
     if cors:
@@ -128,17 +139,26 @@ def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metric
     return Observing(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
+def _reads_pages(request: Request) -> bool:
+    """Whether it is a browser that goes to a page, and says so; whoever takes anything is a program."""
+    accepted = dict(wishes(request.headers.get("accept", "")))
+    return request.method == "GET" and "text/html" in accepted and not prefers_json(request.headers)
+
+
 _BY_STATUS: Mapping[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}
 
 
-def _refusals(clock: Clock) -> dict[Any, Any]:
+def _refusals(clock: Clock, *, page: RefusalPage | None = None) -> dict[Any, Any]:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)  # noqa: S101 - Starlette calls this handler for its own class only
         return refusal_answer(error, clock=clock)
 
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
-        answer = refusal_answer(_BY_STATUS.get(error.status_code, BadRequest)(), clock=clock)
+        refusal = _BY_STATUS.get(error.status_code, BadRequest)()
+        if page is not None and _reads_pages(request):
+            return page(request, refusal)
+        answer = refusal_answer(refusal, clock=clock)
         answer.headers.update(dict(error.headers or {}))
         return answer
 

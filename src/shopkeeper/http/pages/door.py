@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import NotFound
+from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import errors
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.callers import Callers
@@ -93,6 +93,12 @@ class Pages:
     def picture_url(self, name: str) -> str:
         """Where one of the demo shop's own pictures is: whole, because other hosts' pages show them too."""
         return f"{self._place.base_url}/shop/pictures/{_quoted(name)}.svg?v={self._assets.pictures_version}"
+
+    def refused(self, request: Request, refusal: Refusal) -> Response:
+        """A page for somebody who came to an address that is none of ours."""
+        if isinstance(refusal, NotFound):
+            return self._frame.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
+        return self._frame.refused(request, refusal)
 
     async def _first(self, request: Request) -> Response:
         caller, _ = await self._frame.caller(request)
