@@ -271,6 +271,8 @@ class Outcome(StrEnum):
     """There was no guest cart to hand over."""
     ALREADY_DONE = "already_done"
     """This hand-over was done before; this is its report again."""
+    REFUSED = "refused"
+    """Whoever signed in may not have that cart, and it was left alone. Engines raise instead of answering this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,8 +392,11 @@ class Orders(Protocol):
         """
         ...
 
-    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str) -> Order:
+    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str, profile: Profile | None) -> Order:
         """Places a draft: takes the stock of all lines or of none, closes the cart. Placing twice changes nothing.
+
+        `profile` is who orders, as they are today: they may have another address since they signed in. Without one the
+        engine's own record of them serves.
 
         Raises `NotYours`; `CartChanged` where cart or prices are not what was drafted; `OutOfStock`, which names every
         line that is short.
@@ -416,6 +421,13 @@ class Customers(Protocol):
 
     async def customer(self, unit: Unit, shopper: Shopper) -> Customer | None:
         """The customer who is shopping."""
+        ...
+
+    async def forget(self, unit: Unit, identity_id: str) -> None:
+        """Deletes what is known of an identity that is gone, in every store, and what it never ordered.
+
+        Its orders stay, for the books: they name the identity's id and nothing else of it.
+        """
         ...
 
 

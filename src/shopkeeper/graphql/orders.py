@@ -8,8 +8,9 @@ import strawberry
 from strawberry import UNSET
 
 from shopkeeper.commerce.port import Order as EngineOrder
-from shopkeeper.commerce.port import OrderLine, OrderState
+from shopkeeper.commerce.port import OrderLine, OrderState, Profile
 from shopkeeper.errors import InvalidInput
+from shopkeeper.flows.handing_over import profile_of
 from shopkeeper.graphql.carts import CartHint, Discount
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.fields import resolved
@@ -241,10 +242,16 @@ class OrderMutations:
     ) -> OrderMutationResponse | None:
         context = info.context
         async with context.change() as unit:
-            order = await context.engine.orders.place(unit, context.shopper, order_id=id)
+            order = await context.engine.orders.place(unit, context.shopper, order_id=id, profile=_profile(context))
             if order_number and order_number != order.number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
         return await _answer(order, context, "Thank you for your order.")
+
+
+def _profile(context: Context) -> Profile | None:
+    """Who orders, as they are today; nobody knows of a customer whose token was issued elsewhere."""
+    session = context.principal.session
+    return profile_of(session.identity) if session is not None else None
 
 
 async def _order(context: Context, id_: str) -> Order:

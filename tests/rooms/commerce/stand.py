@@ -12,7 +12,7 @@ from shopkeeper.commerce.embedded.demo import Catalogue, DemoCategory, DemoProdu
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.embedded.load import load
 from shopkeeper.commerce.embedded.store import variants
-from shopkeeper.commerce.port import Engine, Shopper, ShopperKind
+from shopkeeper.commerce.port import Engine, Profile, Shopper, ShopperKind
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Outbox, outbox
 
@@ -93,6 +93,9 @@ class Stand:
         self, shopper: Shopper, variant_id: str = PLENTY, quantity: int = 1, cart_id: str | None = None
     ) -> Any:
         return await self.carts.add(shopper, cart_id=cart_id, variant_id=variant_id, quantity=quantity)
+
+    async def place(self, shopper: Shopper, order_id: str, profile: Profile | None = None) -> Any:
+        return await self.orders.place(shopper, order_id=order_id, profile=profile)
 
     async def set_stock(self, variant_id: str, stock: int) -> None:
         async with self.database.unit() as unit:

@@ -191,7 +191,7 @@ class TestQueries:
             with Statements(shop.database) as drafting:
                 draft = await shop.orders.check_out(customer(name), cart_id=current.id)
             with Statements(shop.database) as placing:
-                await shop.orders.place(customer(name), order_id=draft.id)
+                await shop.place(customer(name), order_id=draft.id)
             with Statements(shop.database) as listing:
                 await shop.orders.orders(customer(name))
             counts.add((len(handing), len(drafting), len(placing), len(listing)))
@@ -231,7 +231,7 @@ class TestRows:
         await shop.set_stock(FEW, 1)
         async with shop.database.unit() as unit:
             with pytest.raises(OutOfStock):
-                await shop.engine.orders.place(unit, customer(), order_id=draft.id)
+                await shop.engine.orders.place(unit, customer(), order_id=draft.id, profile=None)
         assert [await shop.stock(PLENTY), await shop.stock(FEW)] == [1000, 1]
 
 
@@ -363,7 +363,7 @@ class TestExpiry:
             await shop.orders.check_out(customer(name), cart_id=cart.id)
         bought = await shop.add(customer("d"))
         order = await shop.orders.check_out(customer("d"), cart_id=bought.id)
-        await shop.orders.place(customer("d"), order_id=order.id)
+        await shop.place(customer("d"), order_id=order.id)
         clock.advance(days=30)
         young = await shop.add(customer("e"))
         draft = await shop.orders.check_out(customer("e"), cart_id=young.id)
@@ -409,14 +409,14 @@ class TestHandOvers:
         mine = await shop.add(guest(), PLENTY, 1)
         await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.REPLACE)
         with pytest.raises(CartChanged):
-            await shop.orders.place(customer(), order_id=draft.id)
+            await shop.place(customer(), order_id=draft.id)
 
     async def test_work_without_anybody_to_tell(self, shop: Stand, clock: StoppedClock):
         quiet = Stand(shop.database, EmbeddedEngine(clock))
         mine = await quiet.add(guest(), PLENTY)
         done = await quiet.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         draft = await quiet.orders.check_out(customer(), cart_id=done.cart_id)
-        await quiet.orders.place(customer(), order_id=draft.id)
+        await quiet.place(customer(), order_id=draft.id)
         assert await shop.events("order.placed") == []
 
 
@@ -426,14 +426,14 @@ class TestOrders:
         draft = await shop.orders.check_out(customer(), cart_id=cart.id)
         await restock(shop, product("tea", variant(PLENTY, price={"EUR": 900})))
         with pytest.raises(CartChanged):
-            await shop.orders.place(customer(), order_id=draft.id)
+            await shop.place(customer(), order_id=draft.id)
         new = await shop.orders.check_out(customer(), cart_id=cart.id)
-        assert (await shop.orders.place(customer(), order_id=new.id)).total == Money(1800, "EUR")
+        assert (await shop.place(customer(), order_id=new.id)).total == Money(1800, "EUR")
 
     async def test_keep_what_was_ordered_when_the_catalogue_changes(self, shop: Stand):
         cart = await shop.add(customer(), PLENTY, 2)
         draft = await shop.orders.check_out(customer(), cart_id=cart.id)
-        placed = await shop.orders.place(customer(), order_id=draft.id)
+        placed = await shop.place(customer(), order_id=draft.id)
         await restock(shop, product("tea", variant(PLENTY, price={"EUR": 900}), name="Something else"))
         assert await shop.orders.require_order(customer(), placed.id) == placed
 

@@ -466,7 +466,7 @@ class TestAHandOver:
 async def ordered(stand: Stand, shopper, variant_id: str, quantity: int) -> Order:
     cart: Cart = await stand.add(shopper, variant_id, quantity)
     draft = await stand.orders.check_out(shopper, cart_id=cart.id)
-    return await stand.orders.place(shopper, order_id=draft.id)
+    return await stand.place(shopper, order_id=draft.id)
 
 
 class TestAnOrder:
@@ -480,7 +480,7 @@ class TestAnOrder:
             (FEW, "Honey", 3, Money(750, "EUR")),
         ]
         assert draft.total == Money(1250, "EUR") == cart.total
-        order = await stand.orders.place(customer(), order_id=draft.id)
+        order = await stand.place(customer(), order_id=draft.id)
         assert order == dataclasses.replace(draft, state=OrderState.PLACED, placed_at=order.placed_at)
         assert order.placed_at is not None
 
@@ -488,7 +488,7 @@ class TestAnOrder:
         cart = await stand.add(customer(), FEW, 3)
         draft = await stand.orders.check_out(customer(), cart_id=cart.id)
         assert await stand.stock(FEW) == FEW_LEFT
-        await stand.orders.place(customer(), order_id=draft.id)
+        await stand.place(customer(), order_id=draft.id)
         assert await stand.stock(FEW) == FEW_LEFT - 3
         assert await stand.stock(FEW, store="south") == FEW_LEFT
 
@@ -507,7 +507,7 @@ class TestAnOrder:
 
     async def test_placed_twice_is_placed_once(self, stand: Stand):
         order = await ordered(stand, customer(), FEW, 2)
-        assert await stand.orders.place(customer(), order_id=order.id) == order
+        assert await stand.place(customer(), order_id=order.id) == order
         assert await stand.stock(FEW) == FEW_LEFT - 2
         assert len(await stand.events("order.placed")) == 1
 
@@ -517,11 +517,11 @@ class TestAnOrder:
         assert await stand.orders.check_out(customer(), cart_id=cart.id) == draft
         await stand.add(customer(), FEW, 1)
         with pytest.raises(CartChanged):
-            await stand.orders.place(customer(), order_id=draft.id)
+            await stand.place(customer(), order_id=draft.id)
         new = await stand.orders.check_out(customer(), cart_id=cart.id)
         assert new.total == Money(750, "EUR")
         with pytest.raises(NotYours):
-            await stand.orders.place(customer(), order_id=draft.id)
+            await stand.place(customer(), order_id=draft.id)
 
     async def test_short_of_stock_takes_nothing_and_names_every_short_line(self, stand: Stand):
         await stand.add(customer(), PLENTY, 1)
@@ -531,7 +531,7 @@ class TestAnOrder:
         await stand.set_stock(PLENTY_TOO, 0)
         await stand.set_stock(FEW, 2)
         with pytest.raises(OutOfStock) as refused:
-            await stand.orders.place(customer(), order_id=draft.id)
+            await stand.place(customer(), order_id=draft.id)
         assert {line["variant_id"]: (line["wanted"], line["left"]) for line in refused.value.details["lines"]} == {
             PLENTY_TOO: (4, 0),
             FEW: (5, 2),
@@ -552,7 +552,7 @@ class TestAnOrder:
         cart = await stand.add(guest())
         for ask in (
             stand.orders.check_out(guest(), cart_id=cart.id),
-            stand.orders.place(guest(), order_id=str(uuid4())),
+            stand.place(guest(), order_id=str(uuid4())),
             stand.orders.orders(guest()),
             stand.orders.require_order(guest(), str(uuid4())),
         ):
@@ -565,7 +565,7 @@ class TestAnOrder:
             with pytest.raises(NotYours):
                 await stand.orders.require_order(customer("cleo"), order_id)
             with pytest.raises(NotYours):
-                await stand.orders.place(customer("cleo"), order_id=order_id)
+                await stand.place(customer("cleo"), order_id=order_id)
         with pytest.raises(NotYours):
             await stand.orders.require_order(customer("dan", store="south"), theirs.id)
         assert (await stand.orders.orders(customer("cleo"))).items == ()
@@ -611,8 +611,42 @@ class TestAnOrder:
             "last_name": "Quist",
         }
 
+    async def test_is_told_to_the_address_of_today_not_of_the_last_sign_in(self, stand: Stand):
+        await stand.customers.ensure(customer(), Profile(customer().id, "old@example.org", "Cleo"))
+        cart = await stand.add(customer())
+        draft = await stand.orders.check_out(customer(), cart_id=cart.id)
+        await stand.place(customer(), order_id=draft.id, profile=Profile(customer().id, "new@example.org", "Cléo"))
+        [event] = await stand.events("order.placed")
+        told = event.payload["customer"]
+        assert (told["email"], told["first_name"], told["last_name"]) == ("new@example.org", "Cléo", None)
+        assert (await stand.customers.customer(customer())).email == "new@example.org"
+
 
 class TestACustomer:
+    async def test_who_is_forgotten_leaves_orders_and_nothing_else(self, stand: Stand):
+        for store in ("north", "south"):
+            shopper = customer(store=store)
+            await stand.customers.ensure(shopper, Profile(shopper.id, "cleo@example.org", "Cleo"))
+            await ordered(stand, shopper, PLENTY, 1)
+            open_cart = await stand.add(shopper)
+            await stand.orders.check_out(shopper, cart_id=open_cart.id)
+        neighbour = await stand.customers.ensure(customer("dora"), Profile(customer("dora").id, "dora@example.org"))
+        await stand.customers.forget(customer().id)
+        for shopper in (customer(), customer(store="south")):
+            assert await stand.customers.customer(shopper) is None
+            assert await stand.carts.current(shopper) is None
+            assert (await stand.orders.orders(shopper)).total == 1
+        assert await stand.customers.customer(customer("dora")) == neighbour
+
+    async def test_who_was_handed_carts_is_forgotten_with_them(self, stand: Stand):
+        await stand.customers.ensure(customer(), Profile(customer().id, "cleo@example.org"))
+        for name in ("ann", "bob"):
+            mine = await stand.add(guest(name))
+            mode = MergeMode.MERGE if name == "ann" else MergeMode.REPLACE
+            await stand.carts.hand_over(guest=guest(name), customer=customer(), cart_id=mine.id, mode=mode)
+        await stand.customers.forget(customer().id)
+        assert await stand.carts.current(customer()) is None
+
     async def test_is_made_once_and_kept_up_to_date(self, stand: Stand):
         assert await stand.customers.customer(customer()) is None
         first = await stand.customers.ensure(customer(), Profile(customer().id, "cleo@example.org", "Cleo"))

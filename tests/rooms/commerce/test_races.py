@@ -69,7 +69,7 @@ class TestOrdersAtOnce:
             cart = await shop.add(shopper, FEW)
             drafts.append(await shop.orders.check_out(shopper, cart_id=cart.id))
         answers = await at_once(
-            *(shop.orders.place(shopper, order_id=draft.id) for shopper, draft in zip(shoppers, drafts, strict=True))
+            *(shop.place(shopper, order_id=draft.id) for shopper, draft in zip(shoppers, drafts, strict=True))
         )
         assert kinds(answers)[OutOfStock] == 20 - FEW_LEFT
         placed = [answer for answer in answers if not isinstance(answer, Refusal)]
@@ -85,14 +85,14 @@ class TestOrdersAtOnce:
             for article in (PLENTY, PLENTY_TOO)[:: 1 if number % 2 else -1]:
                 cart = await shop.add(shopper, article)
             drafts.append((shopper, await shop.orders.check_out(shopper, cart_id=cart.id)))
-        answers = await at_once(*(shop.orders.place(shopper, order_id=draft.id) for shopper, draft in drafts))
+        answers = await at_once(*(shop.place(shopper, order_id=draft.id) for shopper, draft in drafts))
         assert not any(isinstance(answer, Refusal) for answer in answers)
         assert [await shop.stock(PLENTY), await shop.stock(PLENTY_TOO)] == [988, 988]
 
     async def test_one_draft_placed_many_times_is_one_order(self, shop: Stand):
         cart = await shop.add(customer(), FEW, 2)
         draft = await shop.orders.check_out(customer(), cart_id=cart.id)
-        answers = await at_once(*(shop.orders.place(customer(), order_id=draft.id) for _ in range(8)))
+        answers = await at_once(*(shop.place(customer(), order_id=draft.id) for _ in range(8)))
         assert len({answer.number for answer in answers}) == 1
         assert await shop.stock(FEW) == FEW_LEFT - 2
         assert len(await shop.events("order.placed")) == 1
@@ -108,7 +108,7 @@ class TestOrdersAtOnce:
         await at_once(
             *(shop.add(customer(), PLENTY, cart_id=cart.id) for _ in range(4)),
             *(shop.orders.check_out(customer(), cart_id=cart.id) for _ in range(4)),
-            *(shop.orders.place(customer(), order_id=draft.id) for _ in range(4)),
+            *(shop.place(customer(), order_id=draft.id) for _ in range(4)),
         )
         for order in (await shop.orders.orders(customer())).items:
             assert order == dataclasses.replace(draft, state=OrderState.PLACED, placed_at=order.placed_at)

@@ -309,6 +309,11 @@ async def delete_old(unit: Unit, which: ColumnElement[bool], *, before: datetime
     return len(ids)
 
 
+async def delete_unordered(unit: Unit, shopper: Shopper) -> None:
+    """Deletes every cart of a shopper that was not ordered, and those that lead to one."""
+    await unit.write(delete(carts).where(_MINE, carts.c.state != CartState.ORDERED), [_whose(shopper)])
+
+
 async def delete_line(unit: Unit, line_id: UUID) -> None:
     """Takes a line out of its cart."""
     await unit.write(delete(cart_lines).where(cart_lines.c.id == line_id))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, delete, select
 
 from shopkeeper.clock import Clock
+from shopkeeper.commerce.embedded import cart_rows, order_rows
 from shopkeeper.commerce.embedded.store import customers, insert_or
 from shopkeeper.commerce.port import Customer, Profile, Shopper, ShopperKind
 from shopkeeper.crypto import new_id
@@ -31,6 +32,13 @@ class EmbeddedCustomers:
             return None
         row = await _find(unit, shopper.store, shopper.id)
         return _customer(row) if row is not None else None
+
+    async def forget(self, unit: Unit, identity_id: str) -> None:
+        gone = delete(customers).where(customers.c.identity_id == identity_id).returning(customers.c.store)
+        for row in (await unit.write(gone)).all():
+            shopper = Shopper(ShopperKind.CUSTOMER, identity_id, row.store)
+            await cart_rows.delete_unordered(unit, shopper)
+            await order_rows.delete_drafts_of(unit, shopper)
 
     async def _upsert(self, unit: Unit, store: str, profile: Profile) -> None:
         """Two sign-ins at once write the same row: the second brings it up to date."""

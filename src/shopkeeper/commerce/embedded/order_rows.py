@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Row, and_, bindparam, delete, insert, or_, select, update
 
 from shopkeeper.commerce.embedded.paging import Pages
 from shopkeeper.commerce.embedded.store import carts, insert_or, order_lines, orders, storable, variants
@@ -74,6 +74,12 @@ async def delete_drafts(unit: Unit, *, before: datetime, batch: int) -> int:
     if ids:
         await unit.write(delete(orders).where(orders.c.id.in_(ids)))
     return len(ids)
+
+
+async def delete_drafts_of(unit: Unit, shopper: Shopper) -> None:
+    """Deletes every draft of a shopper whose carts are gone."""
+    mine = and_(orders.c.store == shopper.store, orders.c.customer_id == shopper.id)
+    await unit.write(delete(orders).where(mine, orders.c.state == OrderState.DRAFT))
 
 
 async def lock_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> Mapping[str, int]:

@@ -17,7 +17,7 @@ from shopkeeper.commerce.embedded import cart_rows, order_rows
 from shopkeeper.commerce.embedded.cart_rows import title
 from shopkeeper.commerce.embedded.customers import EmbeddedCustomers
 from shopkeeper.commerce.embedded.store import CartState, orders
-from shopkeeper.commerce.port import Customer, Events, Order, OrderState, Page, Shopper, ShopperKind
+from shopkeeper.commerce.port import Customer, Events, Order, OrderState, Page, Profile, Shopper, ShopperKind
 from shopkeeper.commerce.refusals import CartChanged, CartClosed, CartEmpty, OutOfStock, Shortage
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import Broken, NotYours, Unauthenticated
@@ -69,9 +69,10 @@ class EmbeddedOrders:
             await order_rows.delete_order(unit, draft.id)
         return await self._draft(unit, shopper, cart, lines)
 
-    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str) -> Order:
+    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str, profile: Profile | None) -> Order:
         _require_customer(shopper)
         await unit.begin()
+        customer = await self._customer(unit, shopper, profile)
         order = await self.require_order(unit, shopper, order_id)
         cart = await _locked_cart(unit, shopper, cart_rows.id_of(order.cart_id))
         # Whoever writes an order holds its cart, so what is read from here on stays true.
@@ -79,7 +80,7 @@ class EmbeddedOrders:
         if draft is None:
             raise NotYours
         if draft.state != OrderState.PLACED:
-            await self._place(unit, shopper, draft, cart)
+            await self._place(unit, shopper, draft, cart, customer)
         return await self.require_order(unit, shopper, order.id)
 
     async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
@@ -116,7 +117,14 @@ class EmbeddedOrders:
                 return await self.require_order(unit, shopper, str(draft["id"]))
         raise Broken
 
-    async def _place(self, unit: Unit, shopper: Shopper, draft: Row[Any], cart: Row[Any]) -> None:
+    async def _customer(self, unit: Unit, shopper: Shopper, profile: Profile | None) -> Customer | None:
+        if profile is None:
+            return await self._customers.customer(unit, shopper)
+        return await self._customers.ensure(unit, shopper, profile)
+
+    async def _place(
+        self, unit: Unit, shopper: Shopper, draft: Row[Any], cart: Row[Any], customer: Customer | None
+    ) -> None:
         order = (await order_rows.with_lines(unit, [draft]))[0]
         if cart.id != draft.cart_id or not _unchanged(draft, order, cart, await _contents(unit, cart)):
             raise CartChanged
@@ -125,7 +133,6 @@ class EmbeddedOrders:
         await unit.write(update(orders).where(orders.c.id == draft.id).values(state=OrderState.PLACED, placed_at=now))
         await cart_rows.touch(unit, cart.id, now=now, state=CartState.ORDERED)
         if self._events is not None:
-            customer = await self._customers.customer(unit, shopper)
             await self._events.add(unit, TOPIC, key=shopper.id, payload=_told(order, customer, locale=shopper.locale))
 
 

@@ -2,7 +2,8 @@
 
 Everything belongs to a store, and the catalogue's keys hold it, so that two stores may sell the same demo catalogue.
 Money is an integer in minor units. What is moved by requests at the same time is locked in this order everywhere, so
-that nobody waits in a circle: guest, customer (`lock_owner`), guest's cart, customer's cart, variants by id.
+that nobody waits in a circle: the customer's row, guest, customer (`lock_owner`), guest's cart, customer's cart,
+variants by id.
 """
 
 from enum import StrEnum
@@ -178,7 +179,7 @@ customers = Table(
     Column("first_name", String),
     Column("last_name", String),
     Column("created_at", Moment, nullable=False),
-    UniqueConstraint("store", "identity_id"),
+    UniqueConstraint("identity_id", "store"),
 )
 
 orders = Table(

@@ -113,7 +113,7 @@ def upgrade() -> None:
         sa.Column("last_name", sa.String(), nullable=True),
         sa.Column("created_at", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customers")),
-        sa.UniqueConstraint("store", "identity_id", name=op.f("uq_customers_store_identity_id")),
+        sa.UniqueConstraint("identity_id", "store", name=op.f("uq_customers_identity_id_store")),
     )
     op.create_table(
         "flow_errors",
