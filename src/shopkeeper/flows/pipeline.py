@@ -2,7 +2,7 @@
 
 Opening:    allowed to open? -> return address on the list? -> form -> kept
 Fetching:   there? -> not run out? -> by the browser that opened it?
-Submitting: there? -> not run out? -> not forged? -> readable? -> allowed to go on? -> the kind's own part
+Submitting: there? -> not run out? -> allowed to go on? -> not forged? -> readable? -> the kind's own part
             -> finished, once -> session, hooks, cart -> done; or the next form
 
 Raising undoes everything but what must stay: the form with its messages, the counted failure, its audit.
@@ -123,9 +123,10 @@ class Pipeline:
         """The kind of flow of a name."""
         return self._kinds[name]
 
-    def landing(self, name: str) -> str:
-        """Where somebody is sent who has nothing to do in this kind of flow."""
-        return self._return.after(self._kinds[name].settings.after, method=None, return_to=None)
+    def landing(self, name: str, *, return_to: str | None = None) -> str:
+        """Where somebody is sent who has nothing to do in this kind of flow. Raises `ReturnToForbidden`."""
+        wanted = self._return.check(return_to)
+        return self._return.after(self._kinds[name].settings.after, method=None, return_to=wanted)
 
     async def open(self, unit: Unit, name: str, opening: Opening, caller: Caller) -> Flow:
         """A new flow. Raises `SessionAlreadyAvailable`, `FlowDisabled`, `ReturnToForbidden` and the like."""
@@ -138,7 +139,7 @@ class Pipeline:
 
     async def fetch(self, unit: Unit, name: str, flow_id: str | None, caller: Caller) -> Flow:
         """A flow as it stands. Raises `NotFound`, `FlowExpired`, or `CsrfViolation` for another browser's."""
-        flow = await self._require(unit, name, _uuid(flow_id))
+        flow = await self._require(unit, name, flow_id)
         if flow.expires_at <= self._clock.now():
             raise FlowExpired(_OVER, expired_at=flow.expires_at, flow_type=flow.type, return_to=flow.return_to or "")
         if flow.type is FlowType.BROWSER and not _opened_by(flow, caller):
@@ -148,12 +149,23 @@ class Pipeline:
             )
         return flow
 
-    async def tell(self, unit: Unit, name: str, flow_id: str | None, caller: Caller, *, reason: str) -> Flow:
-        """Puts a sentence above a form that could not be served just now. Raises as `fetch` does."""
+    async def get(self, unit: Unit, name: str, flow_id: str | None) -> Flow | None:
+        """A flow, whoever asks: for doors, which answer each type of flow in its own way. It is not to be shown."""
+        known = _uuid(flow_id)
+        return await store.get(unit, known, kind=name) if known else None
+
+    async def tell(
+        self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller, *, reason: str
+    ) -> Flow:
+        """Puts a sentence above a form that could not be served just now, and keeps what was written in it.
+
+        Raises as `fetch` does, and what `submit` raises for a forged form.
+        """
         flow = await self.fetch(unit, name, flow_id, caller)
-        told = replace(flow, messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
-        await unit.write(store.keeping(told))
-        return told
+        _refuse_forged(flow, submission, caller)
+        typed = {} if _has_giants(flow, submission) else submission.fields
+        told = replace(filled(flow, typed), messages=(message(4000001, reason=reason),))
+        return await self._keep(unit, told)
 
     async def submit(
         self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller
@@ -162,7 +174,7 @@ class Pipeline:
         kind = self._kinds[name]
         if not flow_id:
             raise InvalidInput("The flow is missing: send its id as the query parameter 'flow'.")
-        flow = await self._require(unit, name, _uuid(flow_id))
+        flow = await self._require(unit, name, flow_id)
         await self._refuse_expired(unit, kind, flow, caller)
         try:
             return await self._go_on(unit, kind, flow, submission, caller)
@@ -174,17 +186,24 @@ class Pipeline:
     async def _go_on(
         self, unit: Unit, kind: Kind, flow: Flow, submission: Submission, caller: Caller
     ) -> Done | NextForm:
+        # Asked before whether the form is forged: signing in in another tab makes every form that is open look so. That
+        # is safe, because a caller who may not go on is told just that, and nothing that was sent has been looked at.
+        await kind.may_go_on(unit, flow, caller)
         _refuse_forged(flow, submission, caller)
         if submission.broken:
             raise Rejected(message(4000001, reason=submission.broken))
         _refuse_giants(flow, submission)
-        await kind.may_go_on(unit, flow, caller)
         outcome = await kind.advance(unit, flow, submission, caller)
         if isinstance(outcome, NextForm):
-            shown = replace(outcome.flow, updated_at=self._clock.now())
-            await unit.write(store.keeping(shown))
-            return replace(outcome, flow=shown)
+            return replace(outcome, flow=await self._keep(unit, outcome.flow))
         return await self._finish(unit, kind, flow, outcome, caller)
+
+    async def _keep(self, unit: Unit, flow: Flow) -> Flow:
+        """The flow with its next form, kept, unless it was finished meanwhile: no form of it leads anywhere then."""
+        shown = replace(flow, updated_at=self._clock.now())
+        if (await unit.write(store.keeping(shown))).rowcount != 1:
+            raise finished(flow)
+        return shown
 
     async def _finish(self, unit: Unit, kind: Kind, flow: Flow, outcome: Finished, caller: Caller) -> Done:
         """Ends the flow, once and for all, before anything is given for it."""
@@ -250,8 +269,8 @@ class Pipeline:
         now = self._clock.now()
         return replace(flow, nodes=tuple(nodes), messages=rejected.general, transient_payload=None, updated_at=now)
 
-    async def _require(self, unit: Unit, name: str, flow_id: UUID | None) -> Flow:
-        flow = await store.get(unit, flow_id, kind=name) if flow_id else None
+    async def _require(self, unit: Unit, name: str, flow_id: str | None) -> Flow:
+        flow = await self.get(unit, name, flow_id)
         if flow is None:
             raise NotFound
         return flow
@@ -278,11 +297,15 @@ MOST_KEPT = 10_000
 
 def _refuse_giants(flow: Flow, submission: Submission) -> None:
     """Refuses what is too long to be shown again, rather than keeping megabytes of a stranger's, or losing them."""
-    values = flatten(submission.fields)
-    kept = [node.name for node in flow.nodes if node.type == "input" and node.attributes["type"] not in _NEVER_FILLED]
-    if any(len(str(_shown(values[name]))) > MOST_KEPT for name in kept if name in values):
+    if _has_giants(flow, submission):
         reason = f"A field of the form has more than {MOST_KEPT} characters."
         raise Rejected(message(4000001, reason=reason), filled=False)
+
+
+def _has_giants(flow: Flow, submission: Submission) -> bool:
+    values = flatten(submission.fields)
+    kept = [node.name for node in flow.nodes if node.type == "input" and node.attributes["type"] not in _NEVER_FILLED]
+    return any(len(str(_shown(values[name]))) > MOST_KEPT for name in kept if name in values)
 
 
 _OVER = "This form has run out; open a new one and try again."

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from shopkeeper.errors import ReturnToForbidden
 
 # Browsers fold these into "/" or drop them, so that a checked address is not the one that is visited.
 _MISREAD = re.compile(r"[\x00-\x20\x7f\\]|%5c|%0[0-9a-f]", re.IGNORECASE)
+# What may stand in an address as it is (RFC 3986 section 2), and the sign of what is encoded already.
+_AS_IT_IS = "%:/?#[]@!$&'()*+,;="
 _HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[0-9a-f:.]+")
 
 
@@ -34,7 +36,7 @@ class ReturnAddresses:
         self._allowed = [urlsplit(url) for url in (*allowed, default, base_url)]
 
     def check(self, wanted: str | None) -> str | None:
-        """The address if it may be used, made absolute; raises `ReturnToForbidden`."""
+        """The address if it may be used, absolute and fit for a header; raises `ReturnToForbidden`."""
         if not wanted:
             return None
         if _MISREAD.search(wanted):
@@ -45,7 +47,7 @@ class ReturnAddresses:
                 f"The return address must begin with an allowed address; {target.hostname} is not among them. "
                 "Add it to selfservice.allowed_return_urls."
             )
-        return absolute
+        return percent_encoded(absolute)
 
     def after(self, after: AfterFlow, *, method: str | None, return_to: str | None) -> str:
         """Where to go now: what the flow asked for, else the method's, the flow's, or the general address."""
@@ -63,6 +65,15 @@ class ReturnAddresses:
         return absolute, target
 
 
+def percent_encoded(url: str) -> str:
+    """An address in ASCII, as browsers send it: what people write in their own letters is encoded, once.
+
+    >>> percent_encoded("https://shop.example/größe?x=%20")
+    'https://shop.example/gr%C3%B6%C3%9Fe?x=%20'
+    """
+    return quote(url, safe=_AS_IT_IS)
+
+
 def _plain(host: str | None) -> bool:
     """Whether a host is written as every program reads it. `a%23.shop.org` ends like ours, and is `a` to some."""
     return host is not None and _HOST.fullmatch(host) is not None
@@ -71,7 +82,12 @@ def _plain(host: str | None) -> bool:
 def _covers(allowed: SplitResult, target: SplitResult) -> bool:
     same_host = _host_matches(allowed.hostname or "", target.hostname or "")
     same_port = _port(allowed) == _port(target)
-    return allowed.scheme == target.scheme and same_host and same_port and _below(allowed.path, target.path)
+    return allowed.scheme == target.scheme and same_host and same_port and _path_covers(allowed, target)
+
+
+def _path_covers(allowed: SplitResult, target: SplitResult) -> bool:
+    """However the two are written: in letters or percent-encoded."""
+    return _below(percent_encoded(allowed.path), percent_encoded(target.path))
 
 
 def _host_matches(pattern: str, host: str) -> bool:

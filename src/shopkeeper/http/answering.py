@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import Busy, FlowExpired, Refusal, TooManyRequests
+from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.shapes import moment
 
 NO_STORE = "private, no-cache, no-store, must-revalidate"
@@ -33,10 +34,10 @@ def empty_answer(status: int = 204, headers: Mapping[str, str] | None = None) ->
 
 def redirect(location: str, status: int = 303, *, body: bool = False) -> Response:
     """A redirect; GET requests get a small body as well, for people whose client does not follow."""
-    answer = Response(status_code=status, headers={"Location": location})
+    headers = {"Location": percent_encoded(location)}  # configured addresses may have letters that no header can hold
     if body:
-        answer = Response("See other.\n", status, {"Location": location}, "text/html")
-    return answer
+        return Response("See other.\n", status, headers, "text/html")
+    return Response(status_code=status, headers=headers)
 
 
 def refusal_answer(refusal: Refusal, *, clock: Clock) -> Response:

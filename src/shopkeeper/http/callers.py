@@ -35,7 +35,7 @@ class Callers:
             client=self._visitors.client_of(request),
             store=store.id,
             csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
-            from_browser="origin" in request.headers or any(not name.startswith(_PROXY_COOKIES) for name in cookies),
+            from_browser=_sent_by_browser(request),
             session=await self._visitors.session_of(request),
             guest=self._visitors.guest_of(request, store=store),
         )
@@ -66,3 +66,9 @@ class Callers:
         answer = refusal_answer(refusal, clock=self._clock)
         answer.headers.update(dict(headers or {}))
         return answer
+
+
+def _sent_by_browser(request: Request) -> bool:
+    """Whether there is an `Origin` or any cookie, readable or not, but those of a proxy: apps never send either."""
+    pairs = (pair.strip() for line in request.headers.getlist("cookie") for pair in line.split(";"))
+    return "origin" in request.headers or any(pair and not pair.startswith(_PROXY_COOKIES) for pair in pairs)

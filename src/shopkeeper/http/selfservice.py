@@ -6,6 +6,8 @@ and nowhere else: HTML is redirected, JSON is answered, native apps get a sessio
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from urllib.parse import urlencode
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -137,10 +139,10 @@ class SelfService:
         except SessionAlreadyAvailable:
             if prefers_json(request.headers):
                 raise
-            return redirect(self._pipeline.landing(kind), body=True)
+            return redirect(self._pipeline.landing(kind, return_to=request.query_params.get("return_to")), body=True)
         if prefers_json(request.headers):
             return json_answer(self._flow_for(flow, caller))
-        return redirect(self._ui(flow), body=True)
+        return redirect(self._ui(flow.kind, flow.id), body=True)
 
     async def _open(self, kind: str, opening: Opening, caller: Caller) -> Flow:
         async with self._database.unit() as unit:
@@ -195,14 +197,10 @@ class SelfService:
                 outcome = await self._pipeline.submit(unit, kind, request.query_params.get("flow"), submission, caller)
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
-        except (TooManyRequests, Busy) as later:
+        except Refusal as refusal:
             if as_json:
                 raise
-            return await self._ask_to_wait(request, caller, kind, later)
-        except FlowExpired as over:
-            if as_json or not over.use_flow_id:
-                raise
-            return redirect(f"{self._presentations[kind].ui_url}?flow={over.use_flow_id}")
+            return await self._lead_on(request, kind, submission, caller, refusal)
         if isinstance(outcome, NextForm):
             return self._show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)
         return self._finish(outcome, as_json=as_json)
@@ -216,21 +214,51 @@ class SelfService:
         token = fields.get("csrf_token")
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
 
-    async def _ask_to_wait(
-        self, request: Request, caller: Caller, kind: str, later: TooManyRequests | Busy
+    async def _lead_on(
+        self, request: Request, kind: str, submission: Submission, caller: Caller, refusal: Refusal
     ) -> Response:
-        """People in front of a form are told there, and can try again there."""
+        """People in front of a form are led to where they can go on; raises the refusal where there is no such place.
+
+        Apps are answered in JSON, as the contract has it for their flows, whatever their headers say they prefer.
+        """
         async with self._database.unit() as unit:
-            flow = await self._pipeline.tell(
-                unit, kind, request.query_params.get("flow"), caller, reason=later.sentence
-            )
-        return redirect(self._ui(flow), status=self._presentations[kind].invalid_status)
+            flow = await self._pipeline.get(unit, kind, request.query_params.get("flow"))
+        if flow is None:
+            raise refusal
+        if flow.type is FlowType.API:
+            return self._callers.refuse(refusal)
+        match refusal:
+            case TooManyRequests() | Busy():
+                return await self._ask_to_wait(flow, submission, caller, refusal)
+            case FlowExpired(use_flow_id=str(fresh)):
+                return redirect(self._ui(flow.kind, fresh))
+            case FlowExpired() | SessionAlreadyAvailable():
+                return self._begin_again(flow)
+            case _:
+                raise refusal
+
+    async def _ask_to_wait(
+        self, flow: Flow, submission: Submission, caller: Caller, later: TooManyRequests | Busy
+    ) -> Response:
+        """They are told in the form, which keeps what they wrote, and can try again there."""
+        async with self._database.unit() as unit:
+            await self._pipeline.tell(unit, flow.kind, str(flow.id), submission, caller, reason=later.sentence)
+        return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
+
+    def _begin_again(self, flow: Flow) -> Response:
+        """The second of two clicks, or of two tabs: the flow has done its work, or a session has come in another way.
+
+        A browser that is signed in is sent on from here to where the flow was to end, and any other gets a new form.
+        Which of them it is shows in its next request: the session's cookie may still have been under way to it.
+        """
+        url = f"{self._shapes.base_url}/self-service/{flow.kind}/browser"
+        return redirect(f"{url}?{urlencode({'return_to': flow.return_to})}" if flow.return_to else url)
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:
             headers = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else None
             return json_answer(self._flow_for(flow, caller), status, headers)
-        return redirect(self._ui(flow), status=self._presentations[flow.kind].invalid_status)
+        return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
 
     def _finish(self, done: Done, *, as_json: bool) -> Response:
         if done.flow.type is FlowType.API:
@@ -329,8 +357,8 @@ class SelfService:
         answer.headers["X-Error-Code"] = refusal.code
         return answer
 
-    def _ui(self, flow: Flow) -> str:
-        return f"{self._presentations[flow.kind].ui_url}?flow={flow.id}"
+    def _ui(self, kind: str, flow_id: UUID | str) -> str:
+        return f"{self._presentations[kind].ui_url}?flow={flow_id}"
 
 
 def _opens_browser(request: Request) -> bool:
