@@ -30,7 +30,8 @@ def _schema_url(url: str) -> str:
 class IdentitySchema(Section):
     """A JSON Schema for the traits of a kind of identity."""
 
-    id: str = Field(min_length=1, max_length=255, description="The schema's name, stored with each identity")
+    # As long as the column of flows that keeps it.
+    id: str = Field(min_length=1, max_length=128, description="The schema's name, stored with each identity")
     url: Annotated[str, AfterValidator(_schema_url)] = Field(
         description="Where the schema is: `file://`, `base64://`, `https://`, or `builtin://customer` for ours"
     )
