@@ -114,9 +114,11 @@ class Sessions:
         session = self._fresh(identity, AuthenticationMethod(method, aal, self._clock.now()), client, store)
         token = new_token(self._prefix)
         await rows.add(unit, session, token_hash=digest(token))
-        await self._note(unit, "session.started", session.id, by=str(identity.id), client=client, method=method)
+        who = str(identity.id)
+        told = {"session": str(session.id), "method": method}
+        await self._note(unit, "session.started", identity.id, by=who, client=client, **told)
         if replacing is not None:
-            await self.revoke(unit, replacing.id, by=str(identity.id), client=client)
+            await self._end_one(unit, replacing.id, replacing.identity.id, by=who, client=client)
         return Started(session, token)
 
     def is_ours(self, token: str) -> bool:
@@ -174,7 +176,7 @@ class Sessions:
         """Everybody's sessions, newest first."""
         return await self._reader.list_all(unit, active=active, size=page_size, after=after)
 
-    async def extend(self, unit: Unit, session_id: UUID, *, by: str = "admin") -> Session:
+    async def extend(self, unit: Unit, session_id: UUID, *, by: str = "admin", client: Client | None = None) -> Session:
         """Gives a session its whole lifespan again, if it is time for that; one that has ended stays as it is.
 
         Raises `NotFound`.
@@ -184,16 +186,16 @@ class Sessions:
             return session
         expires_at = now + self._lifespan
         await rows.set_expiry(unit, session_id, expires_at)
-        await self._note(unit, "session.extended", session_id, by=by)
+        await self._note(unit, "session.extended", session.identity.id, by=by, client=client, session=str(session_id))
         self._announce(unit, session_id)
         return replace(session, expires_at=expires_at)
 
     async def revoke(self, unit: Unit, session_id: UUID, *, by: str, client: Client | None = None) -> bool:
         """Ends a session; once more changes nothing. Says whether there is such a session."""
-        if not await self._end(unit, rows.with_id(session_id) & rows.NOT_REVOKED):
-            return await rows.exists(unit, session_id)
-        await self._note(unit, "session.revoked", session_id, by=by, client=client)
-        self._announce(unit, session_id)
+        owner = await rows.owner_of(unit, session_id)
+        if owner is None:
+            return False
+        await self._end_one(unit, session_id, owner, by=by, client=client)
         return True
 
     async def revoke_own(self, unit: Unit, current: Session, session_id: UUID, *, client: Client | None = None) -> None:
@@ -203,15 +205,16 @@ class Sessions:
         """
         if session_id == current.id:
             raise SessionIsCurrent
-        own = rows.of_identity(current.identity.id) & rows.with_id(session_id) & rows.NOT_REVOKED
-        if await self._end(unit, own):
-            await self._note(unit, "session.revoked", session_id, by=str(current.identity.id), client=client)
-            self._announce(unit, session_id)
+        await self._end_one(unit, session_id, current.identity.id, by=str(current.identity.id), client=client)
 
     async def revoke_token(self, unit: Unit, token: str, *, client: Client | None = None) -> bool:
         """Ends the session of a token. Says whether the token is or was one of ours."""
         session_id = await rows.id_of_token(unit, digest(token))
-        return session_id is not None and await self.revoke(unit, session_id, by="self", client=client)
+        owner = await rows.owner_of(unit, session_id) if session_id else None
+        if session_id is None or owner is None:
+            return False
+        await self._end_one(unit, session_id, owner, by=str(owner), client=client)
+        return True
 
     async def revoke_others(self, unit: Unit, current: Session, *, client: Client | None = None) -> int:
         """Ends all sessions of an identity but one. Counts as Kratos does: those that had ended before are in it."""
@@ -222,12 +225,14 @@ class Sessions:
         """Ends all sessions of an identity; counts like `revoke_others`."""
         return await self._end_all(unit, rows.of_identity(identity_id), identity_id, by=by, client=client)
 
-    async def delete_for(self, unit: Unit, identity_id: UUID, *, by: str = "admin") -> int:
+    async def delete_for(
+        self, unit: Unit, identity_id: UUID, *, by: str = "admin", client: Client | None = None
+    ) -> int:
         """Deletes the sessions of an identity. Raises `NotFound` where there are none."""
         removed = await rows.remove(unit, identity_id)
         if not removed:
             raise NotFound(message="This identity has no sessions.")
-        await self._note(unit, "session.revoked", identity_id, by=by, deleted=removed)
+        await self._note(unit, "session.revoked", identity_id, by=by, client=client, deleted=removed)
         self._announce(unit, identity_id)
         return removed
 
@@ -268,6 +273,12 @@ class Sessions:
     def _due(self, session: Session, now: datetime) -> bool:
         return self._earliest_extend is None or session.expires_at - self._earliest_extend < now
 
+    async def _end_one(self, unit: Unit, session_id: UUID, owner: UUID, *, by: str, client: Client | None) -> None:
+        """Ends a session of this owner; one that is somebody else's, or has ended, is left alone."""
+        if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id) & rows.NOT_REVOKED):
+            await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
+            self._announce(unit, session_id)
+
     async def _end(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
         return await rows.revoke(unit, chosen, at=self._clock.now())
 
@@ -284,14 +295,15 @@ class Sessions:
         unit.after_commit(lambda: self._cache.announce(ids))
 
     async def _note(
-        self, unit: Unit, action: str, subject: UUID, *, by: str, client: Client | None = None, **details: str | int
+        self, unit: Unit, action: str, owner: UUID, *, by: str, client: Client | None, **details: str | int
     ) -> None:
+        """The subject is always whose session it is; which one stands in the details."""
         await self._audit.record(
             unit,
             action,
             outcome="success",
             actor=by,
-            subject=str(subject),
+            subject=str(owner),
             client_ip=client.ip if client else None,
             details=details,
         )

@@ -116,9 +116,10 @@ async def by_id(unit: Unit, session_id: UUID) -> Record | None:
     return _one(await unit.all(_BY_ID, {"id": session_id}))
 
 
-async def exists(unit: Unit, session_id: UUID) -> bool:
-    """Whether there is a session of an id, ended or not."""
-    return await unit.scalar(select(sessions.c.id).where(with_id(session_id))) is not None
+async def owner_of(unit: Unit, session_id: UUID) -> UUID | None:
+    """Whose session it is, ended or not; nothing where there is none."""
+    owner: UUID | None = await unit.scalar(select(sessions.c.identity_id).where(with_id(session_id)))
+    return owner
 
 
 async def id_of_token(unit: Unit, token_hash: bytes) -> UUID | None:

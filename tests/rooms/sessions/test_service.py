@@ -1,5 +1,6 @@
 """Sessions start, are found by their token, are listed, extended, ended and forgotten."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from shopkeeper.sessions.store import replaced_tokens, session_devices, sessions
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
-from shopkeeper.storage.database import Database
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.tables import metadata
 from tests.rooms.sessions.conftest import (
     AUDIT_KEY,
@@ -431,15 +432,34 @@ class TestAudit:
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         started = await sign_in(database, one.sessions, ada)
-        await change(database, one.sessions.extend, started.session.id, by="key:7")
-        await change(database, one.sessions.revoke, started.session.id, by="key:7", client=CLIENT)
-        told = [(e.action, e.outcome, e.actor, e.subject, e.client) for e in await audited(database, clock)]
-        session, place = str(started.session.id), Audit(clock, key=AUDIT_KEY).client(CLIENT.ip)
-        assert told == [
-            ("session.started", "success", str(ada.id), session, place),
-            ("session.extended", "success", "key:7", session, None),
-            ("session.revoked", "success", "key:7", session, place),
+        for act in (one.sessions.extend, one.sessions.revoke):
+            await change(database, act, started.session.id, by="key:7", client=CLIENT)
+        told = await audited(database, clock)
+        who, place = str(ada.id), Audit(clock, key=AUDIT_KEY).client(CLIENT.ip)
+        assert [(e.action, e.outcome, e.actor, e.subject, e.client) for e in told] == [
+            ("session.started", "success", who, who, place),
+            ("session.extended", "success", "key:7", who, place),
+            ("session.revoked", "success", "key:7", who, place),
         ]
+        assert {event.details["session"] for event in told} == {str(started.session.id)}
+
+    @pytest.mark.parametrize("how", ["token", "own", "others", "all", "deleted"])
+    async def test_the_subject_of_a_revocation_is_always_the_identity(
+        self, database: Database, one: Process, ada: Identity, clock: StoppedClock, how: str
+    ) -> None:
+        mine, other = [await sign_in(database, one.sessions, ada) for _ in range(2)]
+        acts: dict[str, Callable[[Unit], Awaitable[object]]] = {
+            "token": lambda unit: one.sessions.revoke_token(unit, mine.token, client=CLIENT),
+            "own": lambda unit: one.sessions.revoke_own(unit, mine.session, other.session.id, client=CLIENT),
+            "others": lambda unit: one.sessions.revoke_others(unit, mine.session, client=CLIENT),
+            "all": lambda unit: one.sessions.revoke_all(unit, ada.id, by=str(ada.id), client=CLIENT),
+            "deleted": lambda unit: one.sessions.delete_for(unit, ada.id, by=str(ada.id), client=CLIENT),
+        }
+        await change(database, acts[how])
+        [event] = await audited(database, clock, action="session.revoked")
+        who = str(ada.id)
+        assert (event.actor, event.subject) == (who, who)
+        assert event.client == Audit(clock, key=AUDIT_KEY).client(CLIENT.ip)
 
     async def test_tells_no_token(self, database: Database, one: Process, ada: Identity, clock: StoppedClock) -> None:
         started = await sign_in(database, one.sessions, ada)
