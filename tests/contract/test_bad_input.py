@@ -241,6 +241,8 @@ REFUSED_IDENTITIES = {
     "a list for a password": lambda: identity(**password({"password": ["secret"]})),
     "a hash of no kind": lambda: identity(**password({"hashed_password": "not-a-hash"})),
     "a hash that would take hours": lambda: identity(**password({"hashed_password": "$2a$31$" + "a" * 53})),
+    "a hash that a hook would have to verify": lambda: identity(**password({"use_password_migration_hook": True})),
+    "a recovery address beside the traits": lambda: identity(recovery_addresses=[{"value": "a@x.org", "via": "email"}]),
     "a credential of no kind": lambda: identity(credentials={"teapot": {}}),
     "an address of no kind": lambda: identity(verifiable_addresses=[{"value": "a@example.org", "via": "pigeon"}]),
     "a day that is none": lambda: identity(**verified_at("yesterday")),
@@ -345,7 +347,9 @@ def test_a_session_token_of_bad_values_is_refused(shop: Shop, value: Any) -> Non
 
 UNKNOWN_IN_ADMIN = {
     "identity": ("create", identity(shoe=42), "unknown_field"),
-    "credential": ("create", identity(credentials={"password": {"shoe": 42}}), "invalid_input"),
+    "credential": ("create", identity(credentials={"password": {"config": {}, "shoe": 42}}), "unknown_field"),
+    "configuration of a credential": ("create", identity(**password({"password": "x", "shoe": 42})), "unknown_field"),
+    "recovery address": ("create", identity(recovery_addresses=[{"value": "a@x.org", "shoe": 42}]), "unknown_field"),
     "address": ("create", identity(verifiable_addresses=[{"value": "a@example.org", "shoe": 42}]), "unknown_field"),
     "batch": ("batch", {"people": []}, "unknown_field"),
     "entry of a batch": ("batch", {"identities": [{"create": identity(), "shoe": 42}]}, "unknown_field"),

@@ -1,12 +1,15 @@
-"""The admin door: what an import says of an address is kept."""
+"""The admin door: what it takes, what it refuses, and what is written down of it."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import new_address, opened
+from tests.attacks.scene import HERE, Scene, new_address, opened, sign_in, sign_up
 
 
 async def imported(dsn: str, folder: Path, clock: StoppedClock, **said: Any) -> tuple[int, dict[str, Any]]:
@@ -35,3 +38,156 @@ class TestVerifiedAt:
         said = {"verified": False, "status": "pending", "verified_at": "2025-01-02T03:04:05Z"}
         status, identity = await imported(sqlite_dsn, tmp_path, clock, **said)
         assert (status, "verified_at" in identity["verifiable_addresses"][0]) == (201, False)
+
+
+@pytest.fixture
+async def scene(dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[Scene]:
+    """A house on either database."""
+    async with opened(dsn, tmp_path, clock, settings={}) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def admin(scene: Scene) -> httpx2.AsyncClient:
+    return await scene.admin()
+
+
+def person(**more: Any) -> dict[str, Any]:
+    return {"schema_id": "default", "traits": {"email": new_address()}, **more}
+
+
+async def batch(admin: httpx2.AsyncClient, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answer = await admin.patch("/admin/identities", json={"identities": [{"create": entry} for entry in entries]})
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["identities"])
+
+
+class TestIdentitiesByIds:
+    async def test_come_all_at_once_without_a_page_after_them(self, admin: httpx2.AsyncClient) -> None:
+        """They came 250 at a time, and the link to the next page led to everybody."""
+        made = [entry["identity"] for entry in await batch(admin, [person() for _ in range(260)])]
+        answer = await admin.get("/admin/identities", params={"ids": made[:255], "page_size": 10})
+        assert {identity["id"] for identity in answer.json()} == set(made[:255])
+        assert "link" not in answer.headers
+
+    async def test_must_be_uuids(self, admin: httpx2.AsyncClient) -> None:
+        """One that is none was a 404, as if the list itself were not there."""
+        answer = await admin.get("/admin/identities", params={"ids": [str(uuid4()), "ada"]})
+        assert (answer.status_code, answer.headers["x-error-code"]) == (400, "bad_request")
+
+
+class TestFilters:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "organization_id=6f1c1d0e-0000-4000-8000-000000000000",
+            "preview_credentials_identifier_similar=ada",
+            "credential_identifier=ada",
+            "page=2",
+            "per_page=1001",
+            "include_credential=teapot",
+        ],
+    )
+    async def test_that_are_not_served_do_not_give_everybody(self, admin: httpx2.AsyncClient, query: str) -> None:
+        assert (await admin.get(f"/admin/identities?{query}")).status_code == 400
+
+    @pytest.mark.parametrize(
+        "query", ["page=0&per_page=1000", "consistency=strong", "organization_id=", "credentials_identifier=ada"]
+    )
+    async def test_that_are_served_are_taken(self, admin: httpx2.AsyncClient, query: str) -> None:
+        assert (await admin.get(f"/admin/identities?{query}")).status_code == 200
+
+    @pytest.mark.parametrize("query", ["active=perhaps", "identity=ada"])
+    async def test_of_sessions_that_are_not_served_do_not_give_all(self, admin: httpx2.AsyncClient, query: str) -> None:
+        assert (await admin.get(f"/admin/sessions?{query}")).status_code == 400
+
+    async def test_show_the_credentials_that_are_asked_for_on_every_page(self, admin: httpx2.AsyncClient) -> None:
+        given = {"password": {"config": {"password": "a kettle on the plum shelf"}}}
+        await batch(admin, [person(credentials=given) for _ in range(2)])
+        page = await admin.get("/admin/identities?page_size=1&include_credential=password")
+        for _ in range(2):
+            [identity] = page.json()
+            assert identity["credentials"]["password"]["config"]["hashed_password"].startswith("$argon2id$")
+            page = await admin.get(page.links.get("next", page.links["first"])["url"])
+
+
+class TestBatch:
+    async def test_takes_a_thousand_ordinary_people(self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+        """Twenty-one values each were more than a body was allowed to have."""
+
+        def ordinary() -> dict[str, Any]:
+            email = new_address()
+            address = {"value": email, "via": "email", "verified": True, "status": "completed"}
+            name = {"first": "Ada", "last": "Lovelace"}
+            return {
+                "schema_id": "default",
+                "traits": {"email": email, "name": name},
+                "metadata_public": {"customer_number": 4711, "tags": ["gold", "old shop", "newsletter"]},
+                "metadata_admin": {"imported_from": "old shop", "row": 4711},
+                "verifiable_addresses": [address],
+                "recovery_addresses": [{"value": email, "via": "email"}],
+            }
+
+        async with opened(sqlite_dsn, tmp_path, clock, settings={}) as scene:
+            made = await batch(await scene.admin(), [ordinary() for _ in range(1_000)])
+            assert {entry["action"] for entry in made} == {"create"}
+
+
+class TestRecoveryAddresses:
+    async def test_of_the_traits_are_taken_however_they_are_spelt(self, admin: httpx2.AsyncClient) -> None:
+        body = person()
+        email = body["traits"]["email"]
+        answer = await admin.post("/admin/identities", json={**body, "recovery_addresses": [{"value": email.upper()}]})
+        assert answer.status_code == 201
+        assert [address["value"] for address in answer.json()["recovery_addresses"]] == [email]
+
+    async def test_beside_the_traits_are_refused_rather_than_lost(self, admin: httpx2.AsyncClient) -> None:
+        answer = await admin.post("/admin/identities", json=person(recovery_addresses=[{"value": "eve@example.org"}]))
+        assert answer.status_code == 400
+        assert "recovery_addresses" in answer.json()["error"]["reason"]
+
+
+class TestAudit:
+    async def test_tells_from_where_an_admin_acted(self, scene: Scene, admin: httpx2.AsyncClient) -> None:
+        app, email = await scene.native(), new_address()
+        account = await sign_up(app, email)
+        one = f"/admin/identities/{account['identity']['id']}"
+        patch = [{"op": "add", "path": "/metadata_public", "value": {"a": 1}}]
+        new = {"schema_id": "default", "state": "active", "traits": {"email": email}}
+        assert (await admin.post("/admin/identities", json=person())).status_code == 201
+        assert (await admin.patch(one, json=patch)).status_code == 200
+        assert (await admin.put(one, json=new)).status_code == 200
+        assert (await admin.patch(f"/admin/sessions/{account['session']['id']}/extend")).status_code == 200
+        assert (await admin.delete(f"/admin/sessions/{account['session']['id']}")).status_code == 204
+        assert (await admin.delete(f"{one}/sessions")).status_code == 204
+        assert (await admin.delete(one)).status_code == 204
+        told = [row for row in await scene.rows("audit_events") if row["actor"].startswith("admin:")]
+        assert len(told) == 7
+        assert {row["client"] for row in told} == {scene.house.foundation.audit.client(HERE)}
+
+    async def test_tells_whose_session_a_native_sign_out_ended(self, scene: Scene) -> None:
+        app = await scene.native()
+        account = await sign_up(app, new_address())
+        await app.request("DELETE", "/self-service/logout/api", json={"session_token": account["session_token"]})
+        [event] = [row for row in await scene.rows("audit_events") if row["action"] == "session.revoked"]
+        who = account["identity"]["id"]
+        assert {str(event["actor"]), str(event["subject"])} == {who}
+        assert account["session"]["id"] in str(event["details"])
+
+
+class TestOwnSessions:
+    async def test_are_given_in_pages_and_counted_whole(self, scene: Scene) -> None:
+        """Pages were ignored, and the count was that of the page."""
+        app, email = await scene.native(), new_address()
+        token = (await sign_up(app, email))["session_token"]
+        others = {(await sign_in(app, email)).json()["session"]["id"] for _ in range(5)}
+        app.headers["x-session-token"] = token
+        seen: list[str] = []
+        page = await app.get("/sessions?page_size=2")
+        for _ in range(3):
+            assert page.headers["x-total-count"] == "5"
+            seen += [session["id"] for session in page.json()]
+            if "next" in page.links:
+                page = await app.get(page.links["next"]["url"])
+        assert (len(seen), set(seen)) == (5, others)
+        assert {"first", "prev"} == set(page.links)

@@ -20,7 +20,7 @@ from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.graphql.door import GraphQLDoor
 from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.signing_up import SigningUp
-from shopkeeper.http.admin import AdminIdentities, AdminSessions
+from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.guard import AdminGuard
 from shopkeeper.http.health import Health
@@ -194,13 +194,17 @@ def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health:
             database=ground.database,
             identities=people.identities,
             imports=Imports(people.hasher),
+    operators = Operators(trusted_proxies=settings.throttle.trusted_proxies)
             shapes=shapes,
             pages=pages,
             admin_url=settings.serve.admin.base_url,
             max_body=settings.http.max_body,
         ),
-        AdminSessions(database=ground.database, sessions=people.sessions, shapes=shapes, pages=pages),
+        AdminSessions(
+            database=ground.database, sessions=people.sessions, shapes=shapes, pages=pages, operators=operators
+        ),
     ]
+            operators=operators,
     guard = Middleware(
         AdminGuard,
         keys={key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys},

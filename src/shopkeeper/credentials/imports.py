@@ -1,13 +1,31 @@
 """Credentials that an admin gives with an identity: a password in clear, which is hashed, or a hash from elsewhere."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from shopkeeper.credentials.hashes import Hasher, known_format
 from shopkeeper.credentials.method import NewCredential
-from shopkeeper.errors import InvalidInput
+from shopkeeper.errors import InvalidInput, UnknownField
 
-Importer = Callable[[Mapping[str, Any]], Awaitable[NewCredential]]
+Importer = Callable[[Any], Awaitable[NewCredential]]
+
+_T = TypeVar("_T")
+
+
+class PasswordConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A password, or its hash."""
+
+    password: str | None = None
+    hashed_password: str | None = None
+    use_password_migration_hook: bool = False
+
+
+class GivenPassword(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A password credential as an admin gives it."""
+
+    config: PasswordConfig
 
 
 class Imports:
@@ -18,24 +36,37 @@ class Imports:
         self._importers: Mapping[str, Importer] = {"password": self._password}
 
     async def read(self, credentials: Mapping[str, Any]) -> list[NewCredential]:
-        """What is to be stored. Raises `InvalidInput` for types and formats that cannot be imported."""
+        """What is to be stored. Raises `InvalidInput` for types and formats that cannot be imported, and `UnknownField`
+        for what would be passed over."""
         return [await self._one(type_, given) for type_, given in credentials.items()]
 
     async def _one(self, type_: str, given: Any) -> NewCredential:
         importer = self._importers.get(type_)
         if importer is None:
             raise InvalidInput(f"Credentials of type '{type_[:32]}' cannot be imported; 'password' can.")
-        config = given.get("config") if isinstance(given, Mapping) else None
-        if not isinstance(config, Mapping):
-            raise InvalidInput(f"The credential '{type_}' needs an object 'config'.")
-        return await importer(config)
+        return await importer(given)
 
-    async def _password(self, config: Mapping[str, Any]) -> NewCredential:
-        clear, hashed = config.get("password"), config.get("hashed_password")
-        if isinstance(hashed, str) and hashed and clear is None:
+    async def _password(self, given: Any) -> NewCredential:
+        config = _read(given, GivenPassword, name="password").config
+        if config.use_password_migration_hook:
+            raise InvalidInput("There is no password migration hook here: give 'password' or 'hashed_password'.")
+        clear, hashed = config.password, config.hashed_password
+        if hashed and clear is None:
             if not known_format(hashed):
                 raise InvalidInput("The hashed password is in no format that is known here: give argon2id or bcrypt.")
             return NewCredential("password", {"hashed_password": hashed})
-        if isinstance(clear, str) and clear and hashed is None:
+        if clear and hashed is None:
             return NewCredential("password", {"hashed_password": await self._hasher.hash(clear)})
         raise InvalidInput("A password credential needs one of 'password' and 'hashed_password' in its 'config'.")
+
+
+def _read(given: Any, type_: type[_T], *, name: str) -> _T:
+    try:
+        return msgspec.convert(given, type_)
+    except msgspec.ValidationError as invalid:
+        sentence = str(invalid)
+        if "unknown field" in sentence:
+            raise UnknownField(
+                message=f"The credential '{name}' has a field that is not known here: {sentence}"
+            ) from None
+        raise InvalidInput(f"The credential '{name}' is not what is expected: {sentence}") from None

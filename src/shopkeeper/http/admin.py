@@ -1,78 +1,59 @@
-"""The admin door: identities and sessions (contract page section 1.2). Unknown fields are refused here."""
+"""The admin door: identities and sessions (contract page section 1.2). Unknown fields and filters are refused here."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.credentials.imports import Imports
-from shopkeeper.errors import BadRequest, Conflict, InvalidInput, MalformedBody, NotFound, Refusal, UnknownField
+from shopkeeper.errors import Conflict, InvalidInput, MalformedBody, NotFound, Refusal
+from shopkeeper.http.admin_input import (
+    MOST_IN_A_BATCH,
+    BatchBody,
+    BatchEntry,
+    IdentityBody,
+    ReplacedIdentityBody,
+    active_or_not,
+    body_of,
+    document_of,
+    identity_query,
+    refuse_unserved,
+    shown_credentials,
+)
 from shopkeeper.http.answering import empty_answer, error_object, json_answer
-from shopkeeper.http.paging import PageTokens, link, page_size
-from shopkeeper.http.reading import parse_json, read_body, require_uuid
+from shopkeeper.http.paging import PageTokens, numbered_page, page_size
+from shopkeeper.http.reading import client_of, require_uuid
 from shopkeeper.http.shapes import Shapes
-from shopkeeper.identity.draft import AddressInput, NewIdentity
+from shopkeeper.identity.draft import NewIdentity
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import AddressStatus, Identity, State, Via
+from shopkeeper.identity.values import Client, Identity
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
 
-MOST_IN_A_BATCH = 1_000
-BODY_TYPES = frozenset({"application/json", "application/json-patch+json"})
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who acts at the admin port, and from where: for the audit."""
+
+    name: str
+    client: Client
 
 
-class AddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An address as an admin gives it."""
+class Operators:
+    """Reads who acts, as far as our own proxies are believed."""
 
-    value: str
-    via: Via = Via.EMAIL
-    verified: bool = False
-    status: AddressStatus = AddressStatus.PENDING
-    verified_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    id: str | None = None
-    created_at: str | None = None
-    updated_at: str | None = None
+    def __init__(self, *, trusted_proxies: int) -> None:
+        self._trusted_proxies = trusted_proxies
 
-
-class IdentityBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An identity as an admin gives it."""
-
-    traits: dict[str, Any]
-    schema_id: str | None = None
-    state: State | None = None
-    metadata_public: Any = None
-    metadata_admin: Any = None
-    external_id: str | None = None
-    credentials: dict[str, Any] | None = None
-    verifiable_addresses: list[AddressBody] = msgspec.field(default_factory=list)
-    recovery_addresses: list[AddressBody] = msgspec.field(default_factory=list)
-    organization_id: None = None
-
-
-class ReplacedIdentityBody(IdentityBody, forbid_unknown_fields=True, kw_only=True):
-    """The same for replacing: schema and state must be said."""
-
-    schema_id: str
-    state: State
-
-
-class BatchEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One identity of a batch."""
-
-    create: IdentityBody
-    patch_id: str | None = None
-
-
-class BatchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Several identities at once."""
-
-    identities: list[BatchEntry]
+    def of(self, request: Request) -> Operator:
+        """The id of the admin's key, and where the request comes from."""
+        client = client_of(request.scope, trusted_proxies=self._trusted_proxies)
+        return Operator(f"admin:{request.scope['admin']}", client)
 
 
 class AdminIdentities:
@@ -86,6 +67,7 @@ class AdminIdentities:
         imports: Imports,
         shapes: Shapes,
         pages: PageTokens,
+        operators: Operators,
         admin_url: str,
         max_body: int,
     ) -> None:
@@ -94,6 +76,7 @@ class AdminIdentities:
         self._imports = imports
         self._shapes = shapes
         self._pages = pages
+        self._operators = operators
         self._admin_url = admin_url.rstrip("/")
         self._max_body = max_body
 
@@ -113,39 +96,39 @@ class AdminIdentities:
         ]
 
     async def _list(self, request: Request) -> Response:
-        query = request.query_params
-        size = page_size(query.get("page_size"))
-        ids = [require_id(text) for text in query.getlist("ids")] if "ids" in query else None
-        identifier = query.get("credentials_identifier")
+        wanted = identity_query(request.query_params)
         async with self._database.unit() as unit:
             found, next_after = await self._identities.list_(
                 unit,
-                page_size=size,
-                after=self._pages.open(query.get("page_token"), of="identities"),
-                ids=ids,
-                credentials_identifier=identifier,
+                page_size=wanted.size,
+                after=self._pages.open(wanted.page_token, of="identities"),
+                ids=wanted.ids,
+                credentials_identifier=wanted.identifier,
             )
-        kept = {"page_size": str(size), **({"credentials_identifier": identifier} if identifier else {})}
-        links = self._pages.links("/admin/identities", kept, of="identities", next_after=next_after)
-        shown = [self._shapes.identity_for_admin(identity, listed=True) for identity in found]
+        shown = [self._shapes.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
+        if wanted.ids is not None:  # all of them at once: there are no other pages to lead to
+            return json_answer(shown)
+        links = self._pages.links("/admin/identities", wanted.again(), of="identities", next_after=next_after)
         return json_answer(shown, headers={"Link": links})
 
     async def _create(self, request: Request) -> Response:
-        identity = await self._make(await self._body(request, IdentityBody), actor=actor_of(request))
+        body = await body_of(request, IdentityBody, limit=self._max_body)
+        identity = await self._make(body, by=self._operators.of(request))
         location = f"{self._admin_url}/identities/{identity.id}"
         return json_answer(self._shapes.identity_for_admin(identity), 201, headers={"Location": location})
 
     async def _batch(self, request: Request) -> Response:
         """Each on its own: what can be made is made, the others say why not."""
-        batch = await self._body(request, BatchBody)
+        batch = await body_of(request, BatchBody, limit=self._max_body)
         if len(batch.identities) > MOST_IN_A_BATCH:
             raise InvalidInput(f"A batch takes {MOST_IN_A_BATCH} identities at most.")
-        return json_answer({"identities": [await self._entry(entry, actor_of(request)) for entry in batch.identities]})
+        by = self._operators.of(request)
+        return json_answer({"identities": [await self._entry(entry, by=by) for entry in batch.identities]})
 
-    async def _entry(self, entry: BatchEntry, actor: str) -> dict[str, Any]:
+    async def _entry(self, entry: BatchEntry, *, by: Operator) -> dict[str, Any]:
         patch_id = {"patch_id": entry.patch_id} if entry.patch_id else {}
         try:
-            identity = await self._make(entry.create, actor=actor)
+            identity = await self._make(entry.create, by=by)
         except Conflict:
             return {"action": "error", **patch_id, "error": error_object(Conflict())}
         except Refusal as refusal:
@@ -153,52 +136,57 @@ class AdminIdentities:
         return {"action": "create", "identity": str(identity.id), **patch_id}
 
     async def _read(self, request: Request) -> Response:
+        configs = shown_credentials(request.query_params)
         async with self._database.unit() as unit:
             identity = await self._identities.require(unit, require_id(request.path_params["id"]), credentials=True)
-        return json_answer(self._shapes.identity_for_admin(identity, configs=_shown(request)))
+        return json_answer(self._shapes.identity_for_admin(identity, configs=configs))
 
     async def _read_external(self, request: Request) -> Response:
+        configs = shown_credentials(request.query_params)
         async with self._database.unit() as unit:
             identity = await self._identities.find_by_external_id(
                 unit, request.path_params["external_id"], credentials=True
             )
         if identity is None:
             raise NotFound
-        return json_answer(self._shapes.identity_for_admin(identity, configs=_shown(request)))
+        return json_answer(self._shapes.identity_for_admin(identity, configs=configs))
 
     async def _replace(self, request: Request) -> Response:
-        identity_id = require_id(request.path_params["id"])
-        body = await self._body(request, ReplacedIdentityBody)
-        new = await self._new(body)
+        identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
+        new = await self._new(await body_of(request, ReplacedIdentityBody, limit=self._max_body))
         async with self._database.unit() as unit:
-            identity = await self._identities.replace(unit, identity_id, new, actor=actor_of(request))
+            identity = await self._identities.replace(unit, identity_id, new, actor=by.name, client_ip=by.client.ip)
         return json_answer(self._shapes.identity_for_admin(identity))
 
     async def _patch(self, request: Request) -> Response:
-        identity_id = require_id(request.path_params["id"])
-        operations = await self._document(request)
+        identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
+        operations = await document_of(request, limit=self._max_body)
         if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
             raise MalformedBody(message="A JSON Patch is a list of operations (RFC 6902).")
         async with self._database.unit() as unit:
-            identity = await self._identities.patch(unit, identity_id, operations, actor=actor_of(request))
+            identity = await self._identities.patch(
+                unit, identity_id, operations, actor=by.name, client_ip=by.client.ip
+            )
         return json_answer(self._shapes.identity_for_admin(identity))
 
     async def _delete(self, request: Request) -> Response:
+        identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
-            await self._identities.delete(unit, require_id(request.path_params["id"]), actor=actor_of(request))
+            await self._identities.delete(unit, identity_id, actor=by.name, client_ip=by.client.ip)
         return empty_answer()
 
     async def _delete_credential(self, request: Request) -> Response:
+        identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             await self._identities.delete_credential(
-                unit, require_id(request.path_params["id"]), request.path_params["type"], actor=actor_of(request)
+                unit, identity_id, request.path_params["type"], actor=by.name, client_ip=by.client.ip
             )
         return empty_answer()
 
-    async def _make(self, body: IdentityBody, *, actor: str) -> Identity:
+    async def _make(self, body: IdentityBody, *, by: Operator) -> Identity:
         new = await self._new(body)
         async with self._database.unit() as unit:
-            return await self._identities.create(unit, new, actor=actor)
+            return await self._identities.create(unit, new, actor=by.name, client_ip=by.client.ip)
 
     async def _new(self, body: IdentityBody) -> NewIdentity:
         return NewIdentity(
@@ -209,34 +197,22 @@ class AdminIdentities:
             metadata_admin=body.metadata_admin,
             external_id=body.external_id,
             credentials=await self._imports.read(body.credentials or {}),
-            verifiable_addresses=[
-                AddressInput(value=a.value, via=a.via, verified=a.verified, status=a.status, verified_at=a.verified_at)
-                for a in body.verifiable_addresses
-            ],
+            verifiable_addresses=[address.read() for address in body.verifiable_addresses],
+            recovery_addresses=[address.read() for address in body.recovery_addresses],
         )
-
-    async def _document(self, request: Request) -> Any:
-        """The body. Other sites' pages cannot send these types without asking first, and are not answered."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in BODY_TYPES:
-            raise MalformedBody(message="Send the body as application/json, a patch as application/json-patch+json.")
-        return parse_json(await read_body(request, limit=self._max_body))
-
-    async def _body(self, request: Request, type_: type[Any]) -> Any:
-        document = await self._document(request)
-        try:
-            return msgspec.convert(document, type_)
-        except msgspec.ValidationError as invalid:
-            raise refused_body(invalid) from invalid
 
 
 class AdminSessions:
     """`/sessions`, and the sessions of an identity, on the admin port."""
 
-    def __init__(self, *, database: Database, sessions: Sessions, shapes: Shapes, pages: PageTokens) -> None:
+    def __init__(
+        self, *, database: Database, sessions: Sessions, shapes: Shapes, pages: PageTokens, operators: Operators
+    ) -> None:
         self._database = database
         self._sessions = sessions
         self._shapes = shapes
         self._pages = pages
+        self._operators = operators
 
     def routes(self) -> list[Route]:
         """Every route of this door."""
@@ -251,96 +227,63 @@ class AdminSessions:
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
-        size, active = page_size(query.get("page_size")), _active(query.get("active"))
+        refuse_unserved(query, served=("active", "expand", "page_size", "page_token"))
+        size, active = page_size(query.get("page_size")), active_or_not(query.get("active"))
         async with self._database.unit() as unit:
             after = self._pages.open(query.get("page_token"), of="sessions")
             page = await self._sessions.list_all(unit, page_size=size, after=after, active=active)
-        kept = {"page_size": str(size), **({"active": query["active"]} if active is not None else {})}
-        links = self._pages.links("/admin/sessions", kept, of="sessions", next_after=page.next_after)
-        shown = _expanded(query.getlist("expand"))
-        return json_answer([shown(self._shapes, session) for session in page.items], headers={"Link": links})
+        chosen = {name: query.getlist(name) for name in ("active", "expand") if name in query}
+        again = {"page_size": str(size), **chosen}
+        links = self._pages.links("/admin/sessions", again, of="sessions", next_after=page.next_after)
+        shown = self._expanded(query.getlist("expand"), page.items)
+        return json_answer(shown, headers={"Link": links})
 
     async def _list_of(self, request: Request) -> Response:
         identity_id, query = require_id(request.path_params["id"]), request.query_params
-        size, active = page_size(query.get("page_size") or query.get("per_page")), _active(query.get("active"))
+        refuse_unserved(query, served=("active", "page", "page_size", "page_token", "per_page"))
+        page, active = numbered_page(query), active_or_not(query.get("active"))
         async with self._database.unit() as unit:
             count = await self._sessions.count_for(unit, identity_id, active=active)
-            page = await self._sessions.list_for(
-                unit, identity_id, active=active, page_size=size, skip=_page_number(query.get("page")) * size
-            )
+            found = await self._sessions.list_for(unit, identity_id, active=active, page_size=page.size, skip=page.skip)
+        # The contract links a next and a previous page of this list always.
+        links = page.links(f"/admin/identities/{identity_id}/sessions", "first", "next", "prev")
         return json_answer(
-            [self._shapes.session_in_list(session) for session in page.items],
-            headers={
-                "X-Total-Count": str(count),
-                "Link": _numbered_links(request.path_params["id"], _page_number(query.get("page")), size),
-            },
+            [self._shapes.session_in_list(session) for session in found.items],
+            headers={"X-Total-Count": str(count), "Link": links},
         )
 
     async def _delete_of(self, request: Request) -> Response:
+        identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
-            await self._sessions.delete_for(unit, require_id(request.path_params["id"]), by=actor_of(request))
+            await self._sessions.delete_for(unit, identity_id, by=by.name, client=by.client)
         return empty_answer()
 
     async def _read(self, request: Request) -> Response:
         async with self._database.unit() as unit:
             session = await self._sessions.require(unit, require_id(request.path_params["id"]))
-        return json_answer(_expanded(request.query_params.getlist("expand"))(self._shapes, session))
+        [shown] = self._expanded(request.query_params.getlist("expand"), [session])
+        return json_answer(shown)
 
     async def _revoke(self, request: Request) -> Response:
+        session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
-            if not await self._sessions.revoke(unit, require_id(request.path_params["id"]), by=actor_of(request)):
+            if not await self._sessions.revoke(unit, session_id, by=by.name, client=by.client):
                 raise NotFound
         return empty_answer()
 
     async def _extend(self, request: Request) -> Response:
+        session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
-            session = await self._sessions.extend(unit, require_id(request.path_params["id"]), by=actor_of(request))
+            session = await self._sessions.extend(unit, session_id, by=by.name, client=by.client)
         return json_answer(self._shapes.session(session))
 
-
-def actor_of(request: Request) -> str:
-    """Who does it, for the audit: the id of the admin's key."""
-    return f"admin:{request.scope['admin']}"
+    def _expanded(self, wanted: Sequence[str], sessions: Sequence[Session]) -> list[Mapping[str, Any]]:
+        """Sessions as an admin sees them: identity and devices only where asked for."""
+        bare = sessions if "devices" in wanted else [replace(session, devices=()) for session in sessions]
+        shown = self._shapes.session if "identity" in wanted else self._shapes.session_alone
+        return [shown(session) for session in bare]
 
 
 def require_id(text: str) -> UUID:
     """The id of a path; raises `NotFound` for what is none."""
     return require_uuid(text, otherwise=NotFound())
-
-
-def refused_body(invalid: msgspec.ValidationError) -> BadRequest:
-    """The refusal of a body that is JSON but not what is asked for; for an unknown field the message says it."""
-    sentence = str(invalid)
-    if "unknown field" in sentence:
-        return UnknownField(message=f"The body has a field that is not known here: {sentence}")
-    return InvalidInput(f"The body is not what is expected: {sentence}")
-
-
-def _shown(request: Request) -> frozenset[str]:
-    return frozenset(request.query_params.getlist("include_credential"))
-
-
-def _active(text: str | None) -> bool | None:
-    return {"true": True, "false": False}.get((text or "").lower())
-
-
-def _page_number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) < 7 else 0
-
-
-def _numbered_links(identity_id: str, number: int, size: int) -> str:
-    """The contract links pages of this list by number, a next and a previous one always."""
-    path = f"/admin/identities/{identity_id}/sessions"
-    pages = [("first", 0), ("next", number + 1), ("prev", number - 1)]
-    sizes = {"page_size": str(size), "per_page": str(size)}
-    return ",".join(link(path, {**sizes, "page": str(n), "page_token": str(n)}, rel) for rel, n in pages)
-
-
-def _expanded(wanted: list[str]) -> Any:
-    """How much of a session an admin sees: identity and devices only where asked for."""
-
-    def shown(shapes: Shapes, session: Any) -> Mapping[str, Any]:
-        bare = session if "devices" in wanted else replace(session, devices=())
-        return shapes.session(bare) if "identity" in wanted else shapes.session_alone(bare)
-
-    return shown

@@ -1,13 +1,22 @@
-"""Page tokens and `Link` headers (RFC 8288). A token is sealed and bound to its list: nobody can make one up."""
+"""Page tokens and `Link` headers (RFC 8288). A token is sealed and bound to its list: nobody can make one up.
 
-from collections.abc import Mapping
+The sessions of one identity are few, and the contract numbers their pages: there the number is the token.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
+
+from starlette.datastructures import QueryParams
 
 from shopkeeper.crypto import KeyRing, Unsealable
 from shopkeeper.errors import BadRequest, InvalidCursor
 
 FIRST = UUID(int=0)
+_LONGEST_NUMBER = 6
+
+Query = Mapping[str, str | Sequence[str]]
 
 
 class PageTokens:
@@ -30,15 +39,44 @@ class PageTokens:
             raise InvalidCursor("The page token is not one of ours; begin with the first page.") from broken
         return None if after == FIRST else after
 
-    def links(self, path: str, query: Mapping[str, str], *, of: str, next_after: UUID | None) -> str:
+    def links(self, path: str, query: Query, *, of: str, next_after: UUID | None) -> str:
         """The `Link` header of a page: where the first one is, and the next if there is one."""
         pages = [("first", FIRST), *([("next", next_after)] if next_after else [])]
         return ",".join(link(path, {**query, "page_token": self.seal(after, of=of)}, rel) for rel, after in pages)
 
 
-def link(path: str, query: Mapping[str, str], rel: str) -> str:
+@dataclass(frozen=True, slots=True)
+class NumberedPage:
+    """A page by its number, from 0."""
+
+    number: int
+    size: int
+
+    @property
+    def skip(self) -> int:
+        """How many come before it."""
+        return self.number * self.size
+
+    def links(self, path: str, *rels: str) -> str:
+        """The `Link` header: the pages that are named, of `first`, `next` and `prev`."""
+        numbers = {"first": 0, "next": self.number + 1, "prev": self.number - 1}
+        return ",".join(link(path, self._query(numbers[rel]), rel) for rel in rels)
+
+    def _query(self, number: int) -> Query:
+        sizes = {"page_size": str(self.size), "per_page": str(self.size)}
+        return {**sizes, "page": str(number), "page_token": str(number)}
+
+
+def numbered_page(query: QueryParams) -> NumberedPage:
+    """The page that is asked for, under the contract's newer or older names. Raises `BadRequest` for an odd size."""
+    asked = query.get("page_token") or query.get("page") or ""
+    number = int(asked) if asked.isdecimal() and len(asked) <= _LONGEST_NUMBER else 0
+    return NumberedPage(number, page_size(query.get("page_size") or query.get("per_page")))
+
+
+def link(path: str, query: Query, rel: str) -> str:
     """One link, its parameters in alphabetical order."""
-    return f'<{path}?{urlencode(sorted(query.items()))}>; rel="{rel}"'
+    return f'<{path}?{urlencode(sorted(query.items()), doseq=True)}>; rel="{rel}"'
 
 
 def page_size(text: str | None, *, default: int = 250, most: int = 500) -> int:

@@ -16,6 +16,7 @@ from shopkeeper.identity.values import Client
 
 MAX_DEPTH = 32
 MAX_FIELDS = 2_000
+MAX_VALUES = 20_000
 MAX_USER_AGENT = 512
 MOST_WISHES = 20
 FORM = "application/x-www-form-urlencoded"
@@ -101,13 +102,13 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     return bytes(body)
 
 
-def parse_json(body: bytes) -> Any:
-    """A JSON document of bounded depth and size; raises `MalformedBody`."""
+def parse_json(body: bytes, *, most_values: int = MAX_VALUES) -> Any:
+    """A JSON document of bounded depth and number of values; raises `MalformedBody`."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
         raise MalformedBody(message=f"The body is not readable JSON: {broken}") from broken
-    _require_bounded(document)
+    _require_bounded(document, most_values=most_values)
     return document
 
 
@@ -140,11 +141,11 @@ def _parse_form(body: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-def _require_bounded(document: Any) -> None:
+def _require_bounded(document: Any, *, most_values: int) -> None:
     level, depth, seen = [document], 0, 0
     while level:
         depth, seen = depth + 1, seen + len(level)
-        if depth > MAX_DEPTH or seen > MAX_FIELDS * 10:
+        if depth > MAX_DEPTH or seen > most_values:
             raise MalformedBody(message="The body nests too deep or has too many fields.")
         level = [child for parent in level for child in _children(parent)]
 

@@ -3,6 +3,8 @@
 Whoami is a hot path: a plain ASGI callable ahead of the router, answering bytes that were encoded once per session.
 """
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +14,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, Unauthenticated
 from shopkeeper.http.answering import empty_answer, json_answer, refusal_answer
 from shopkeeper.http.observing import note
+from shopkeeper.http.paging import numbered_page
 from shopkeeper.http.reading import require_uuid
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.visitors import Visitors
@@ -90,12 +93,18 @@ class OwnSessions:
 
     async def _list(self, request: Request) -> Response:
         current = await self._require(request)
+        page, identity_id = numbered_page(request.query_params), current.identity.id
         async with self._database.unit() as unit:
-            page = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
-        count = len(page.items)
+            count = await self._sessions.count_for(unit, identity_id, active=True, exclude=current.id)
+            found = await self._sessions.list_for(
+                unit, identity_id, active=True, exclude=current.id, page_size=page.size, skip=page.skip
+            )
+        rels = ["first", *(["next"] if found.next_after else []), *(["prev"] if page.number else [])]
+        # The contract's links name the number of what there is, where that is less than a page.
+        shown = replace(page, size=min(page.size, count))
         return json_answer(
-            [self._shapes.session_in_list(session) for session in page.items],
-            headers={"X-Total-Count": str(count), "Link": _link(count)},
+            [self._shapes.session_in_list(session) for session in found.items],
+            headers={"X-Total-Count": str(count), "Link": shown.links("/sessions", *rels)},
         )
 
     async def _revoke_others(self, request: Request) -> Response:
@@ -121,7 +130,3 @@ class OwnSessions:
         if session is None:
             raise Unauthenticated("There is no valid session with this request.")
         return session
-
-
-def _link(count: int) -> str:
-    return f'</sessions?page=0&page_size={count}&page_token=first&per_page={count}>; rel="first"'

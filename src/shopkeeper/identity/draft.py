@@ -64,7 +64,7 @@ class NewIdentity:
     """All that can be said about an identity by those who make or replace one.
 
     `schema_id` and `state` may be left out: the default schema and an active account for a new identity, no change for
-    one that exists. Recovery addresses come from the traits alone.
+    one that exists. Recovery addresses come from the traits alone; those given must be among them.
     """
 
     traits: Mapping[str, Any]
@@ -75,6 +75,7 @@ class NewIdentity:
     external_id: str | None = None
     credentials: Sequence[CredentialInput] = ()
     verifiable_addresses: Sequence[AddressInput] = ()
+    recovery_addresses: Sequence[AddressInput] = ()
     id: UUID | None = None
 
 
@@ -112,6 +113,7 @@ class Drafting:
         """The identity as it shall be. Raises `InvalidInput` for values that cannot be kept."""
         _refuse_unstorable("metadata_public", new.metadata_public)
         _refuse_unstorable("metadata_admin", new.metadata_admin)
+        _refuse_foreign(new.recovery_addresses, extracted.recovery)
         before = self.before
         state = new.state or (before.state if before else State.ACTIVE)
         return Identity(
@@ -232,6 +234,12 @@ def _external_id(given: str | None) -> str | None:
     if given is not None and (len(given) > LONGEST_EXTERNAL_ID or unstorable(given)):
         raise InvalidInput(f"'external_id' has {LONGEST_EXTERNAL_ID} plain characters at most.")
     return given or None
+
+
+def _refuse_foreign(given: Iterable[AddressInput], known: Sequence[Address]) -> None:
+    """An address beside the traits would be gone with their next change, and a way into the account until then."""
+    if not {(address.via, normalise_identifier(address.value)) for address in given} <= {*known}:
+        raise InvalidInput("'recovery_addresses' has an address that is none of the traits marked for recovery.")
 
 
 def _refuse_unstorable(name: str, value: Any) -> None:

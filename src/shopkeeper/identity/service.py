@@ -143,7 +143,8 @@ class Identities:
     ) -> tuple[Sequence[Identity], UUID | None]:
         """A page of identities with their credentials, and what to pass as `after` for the next, if there is one.
 
-        A page has at most `MOST_ON_A_PAGE`. Raises `BadRequest` for two filters at once or too many ids.
+        A page has at most `MOST_ON_A_PAGE`; those of `ids` come all at once. Raises `BadRequest` for two filters at
+        once or too many ids.
         """
         if ids is not None and credentials_identifier is not None:
             raise BadRequest("Only one filter can be used at a time: 'ids' or 'credentials_identifier'.")
@@ -151,7 +152,9 @@ class Identities:
             raise BadRequest(f"'ids' takes {MOST_ON_A_PAGE} ids at most.")
         size = min(max(page_size, 1), MOST_ON_A_PAGE)
         known = None if credentials_identifier is None else _key(credentials_identifier)
-        found = await store.page_of_ids(unit, size=size + 1, after=after, ids=ids, identifier=known)
+        found = await store.page_of_ids(unit, size=size + 1, after=after, identifier=known)
+        if ids is not None:
+            return (await store.load(unit, store.by_ids(ids), with_credentials=True) if ids else []), None
         page = found[:size]
         loaded = await store.load(unit, store.by_ids(page), with_credentials=True) if page else []
         return loaded, page[-1] if len(found) > size else None

@@ -150,15 +150,11 @@ def by_external_id(external_id: str) -> Which:
     return lambda column: column == owner.scalar_subquery()
 
 
-async def page_of_ids(
-    unit: Unit, *, size: int, after: UUID | None, ids: Collection[UUID] | None, identifier: str | None
-) -> Sequence[UUID]:
+async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: str | None) -> Sequence[UUID]:
     """The next ids in order."""
     query = select(identities.c.id).order_by(identities.c.id).limit(size)
     if after is not None:
         query = query.where(identities.c.id > after)
-    if ids is not None:
-        query = query.where(identities.c.id.in_(ids))
     if identifier is not None:
         table = credential_identifiers.c
         query = query.where(identities.c.id.in_(select(table.identity_id).where(table.identifier == identifier)))

@@ -1,0 +1,226 @@
+"""What admins send: bodies and questions, in the contract's shape (contract page section 1.2).
+
+A field or a filter that is not known here is refused by its name: a slip in it would otherwise be lost in silence, and
+a lost filter gives everybody away.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+
+from shopkeeper.errors import BadRequest, InvalidInput, MalformedBody, UnknownField
+from shopkeeper.http.paging import page_size
+from shopkeeper.http.reading import parse_json, read_body, require_uuid
+from shopkeeper.identity.draft import AddressInput
+from shopkeeper.identity.values import AddressStatus, State, Via
+
+MOST_IN_A_BATCH: Final = 1_000
+MOST_VALUES: Final = 300_000
+"""Values in a body: enough for a whole batch of people with three hundred each."""
+LARGEST_LEGACY_PAGE: Final = 1_000
+BODY_TYPES: Final = frozenset({"application/json", "application/json-patch+json"})
+CREDENTIAL_TYPES: Final = frozenset(
+    {
+        "code",
+        "code_recovery",
+        "link_recovery",
+        "lookup_secret",
+        "oidc",
+        "passkey",
+        "password",
+        "profile",
+        "saml",
+        "totp",
+        "webauthn",
+    }
+)
+
+_T = TypeVar("_T")
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------------
+
+
+class RecoveryAddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An address to recover an account by, as an admin gives it."""
+
+    value: str
+    via: Via = Via.EMAIL
+    id: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+    def read(self) -> AddressInput:
+        return AddressInput(value=self.value, via=self.via)
+
+
+class AddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An address to verify, as an admin gives it."""
+
+    value: str
+    via: Via = Via.EMAIL
+    verified: bool = False
+    status: AddressStatus = AddressStatus.PENDING
+    verified_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    id: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+    def read(self) -> AddressInput:
+        return AddressInput(
+            value=self.value, via=self.via, verified=self.verified, status=self.status, verified_at=self.verified_at
+        )
+
+
+class IdentityBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An identity as an admin gives it."""
+
+    traits: dict[str, Any]
+    schema_id: str | None = None
+    state: State | None = None
+    metadata_public: Any = None
+    metadata_admin: Any = None
+    external_id: str | None = None
+    credentials: dict[str, Any] | None = None
+    verifiable_addresses: list[AddressBody] = msgspec.field(default_factory=list)
+    recovery_addresses: list[RecoveryAddressBody] = msgspec.field(default_factory=list)
+    organization_id: None = None
+
+
+class ReplacedIdentityBody(IdentityBody, forbid_unknown_fields=True, kw_only=True):
+    """The same for replacing: schema and state must be said."""
+
+    schema_id: str
+    state: State
+
+
+class BatchEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One identity of a batch."""
+
+    create: IdentityBody
+    patch_id: str | None = None
+
+
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Several identities at once."""
+
+    identities: list[BatchEntry]
+
+
+async def document_of(request: Request, *, limit: int) -> Any:
+    """The body. Other sites' pages cannot send these types without asking first, and are not answered."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in BODY_TYPES:
+        raise MalformedBody(message="Send the body as application/json, a patch as application/json-patch+json.")
+    return parse_json(await read_body(request, limit=limit), most_values=MOST_VALUES)
+
+
+async def body_of(request: Request, type_: type[_T], *, limit: int) -> _T:
+    """The body, read as what it has to be. Raises `UnknownField`, `InvalidInput` and `MalformedBody`."""
+    document = await document_of(request, limit=limit)
+    try:
+        return msgspec.convert(document, type_)
+    except msgspec.ValidationError as invalid:
+        raise _refused(invalid) from invalid
+
+
+def _refused(invalid: msgspec.ValidationError) -> BadRequest:
+    """The refusal of a body that is JSON but not what is asked for; for an unknown field the message says it."""
+    sentence = str(invalid)
+    if "unknown field" in sentence:
+        return UnknownField(message=f"The body has a field that is not known here: {sentence}")
+    return InvalidInput(f"The body is not what is expected: {sentence}")
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityQuery:
+    """Which identities an admin wants to see, and how much of them."""
+
+    size: int
+    page_token: str | None
+    ids: Sequence[UUID] | None
+    identifier: str | None
+    configs: frozenset[str]
+
+    def again(self) -> Mapping[str, str | Sequence[str]]:
+        """What the links to other pages must say once more."""
+        said = {
+            "page_size": str(self.size),
+            "credentials_identifier": self.identifier or "",
+            "include_credential": sorted(self.configs),
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+def identity_query(query: QueryParams) -> IdentityQuery:
+    """The question for identities. Raises `BadRequest`, which names what is not served."""
+    refuse_unserved(query, served=_IDENTITY_FILTERS)
+    return IdentityQuery(
+        size=_identity_page(query),
+        page_token=query.get("page_token"),
+        ids=[_id(text) for text in query.getlist("ids")] if "ids" in query else None,
+        identifier=query.get("credentials_identifier"),
+        configs=shown_credentials(query),
+    )
+
+
+# Everything is read from the one database, so that every answer is consistent as `strong` asks for.
+_IDENTITY_FILTERS: Final = (
+    "consistency",
+    "credentials_identifier",
+    "ids",
+    "include_credential",
+    "page",
+    "page_size",
+    "page_token",
+    "per_page",
+)
+
+
+def refuse_unserved(query: QueryParams, *, served: Collection[str]) -> None:
+    """Raises `BadRequest` for the first parameter that would not be heeded; one that is left empty asks for nothing."""
+    for name, value in query.multi_items():
+        if value and name not in served:
+            raise BadRequest(f"'{name[:64]}' is not served here; what is: {', '.join(served)}.")
+
+
+def shown_credentials(query: QueryParams) -> frozenset[str]:
+    """The types of credentials whose configuration is to be shown. Raises `BadRequest` for a type that is none."""
+    wanted = frozenset(query.getlist("include_credential"))
+    if not wanted <= CREDENTIAL_TYPES:
+        raise BadRequest(f"'include_credential' is one of: {', '.join(sorted(CREDENTIAL_TYPES))}.")
+    return wanted
+
+
+def active_or_not(text: str | None) -> bool | None:
+    """Whether active sessions are wanted, or ended ones; all where it is left out. Raises `BadRequest`."""
+    if not text:
+        return None
+    if text.lower() not in _TRUTH:
+        raise BadRequest("'active' is 'true' or 'false'.")
+    return _TRUTH[text.lower()]
+
+
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _identity_page(query: QueryParams) -> int:
+    """The size of a page; `per_page` is the older name for it. Numbers of pages are refused: ours have none."""
+    if query.get("page", "0") not in {"", "0"}:
+        raise BadRequest("Pages of identities have no numbers here: follow the 'Link' header, it has a page_token.")
+    legacy = query.get("per_page")
+    if legacy and legacy.isdecimal() and (len(legacy) > 4 or int(legacy) > LARGEST_LEGACY_PAGE):
+        raise BadRequest(f"'per_page' is {LARGEST_LEGACY_PAGE} at most.")
+    return page_size(query.get("page_size") or legacy)
+
+
+def _id(text: str) -> UUID:
+    return require_uuid(text, otherwise=BadRequest("'ids' has an id that is not a UUID."))
