@@ -1,17 +1,19 @@
 """The self-service flows: their list, and what is configured for each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from shopkeeper.app.ground import Foundation
+from shopkeeper.app.methods import Methods
 from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
-from shopkeeper.credentials.password import Password
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.pipeline import Kind, Pipeline
 from shopkeeper.flows.registration import Registrar, Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.settings import Settings
-from shopkeeper.settings.selfservice import After, LoginHook, RegistrationHook
+from shopkeeper.settings.later import REGISTER_LATER
+from shopkeeper.settings.selfservice import After
 
 
 def build_return_addresses(ground: Foundation) -> ReturnAddresses:
@@ -25,8 +27,8 @@ def build_return_addresses(ground: Foundation) -> ReturnAddresses:
 
 def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar:
     return Registrar(
-        settings=_registration_settings(ground.settings),
-        methods=_methods(ground, people),
+        settings=_registration_settings(ground.settings, people.methods),
+        methods=people.methods.for_registration,
         schemas=people.schemas,
         identities=people.identities,
         throttle=people.throttles["registration"],
@@ -35,27 +37,22 @@ def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar
     )
 
 
-def _methods(ground: Foundation, people: People) -> Sequence[Password]:
-    """The methods that are switched on."""
-    return [people.password] if ground.settings.selfservice.methods.password.enabled else []
-
-
 def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar: Registrar) -> Pipeline:
     flows = ground.settings.selfservice.flows
     kinds: Sequence[Kind] = [
         Login(
             settings=LoginSettings(
                 lifespan=flows.login.lifespan,
-                after=_after(flows.login.after),
+                after=_after(flows.login.after, people.methods),
                 identifier_first=flows.login.style == "identifier_first",
                 mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
             ),
-            methods=_methods(ground, people),
+            methods=people.methods.for_login,
             schemas=people.schemas,
             identities=people.identities,
         ),
         Registration(
-            settings=_registration_settings(ground.settings),
+            settings=_registration_settings(ground.settings, people.methods),
             registrar=registrar,
             schemas=people.schemas,
         ),
@@ -68,25 +65,30 @@ def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar:
     )
 
 
-def _registration_settings(settings: Settings) -> RegistrationSettings:
+def _registration_settings(settings: Settings, methods: Methods) -> RegistrationSettings:
     flow = settings.selfservice.flows.registration
     return RegistrationSettings(
         lifespan=flow.lifespan,
-        after=_after(flow.after),
+        after=_after(flow.after, methods),
         enabled=flow.enabled,
         two_steps=not flow.one_step,
-        one_group=not any(finding.path.startswith(_FURTHER_METHODS) for finding in settings.not_in_effect()),
+        one_group=len(methods.for_registration) == 1 and not _further_methods_wait(settings),
         mitigate_enumeration=settings.security.account_enumeration.mitigate,
-        signs_in={"password": any(hook.hook == "session" for hook in flow.after.hooks_of("password"))},
+        signs_in={
+            method.name: any(hook.hook == "session" for hook in flow.after.hooks_of(method.name))
+            for method in methods.for_registration
+        },
     )
 
 
-# Other ways to register that are configured but not in effect yet: their groups decide the order of the form already.
-_FURTHER_METHODS = tuple(f"selfservice.methods.{name}" for name in ("code", "oidc", "passkey", "webauthn"))
+def _further_methods_wait(settings: Settings) -> bool:
+    """Whether other ways to register are configured, though not in effect yet: the form has their order already."""
+    waiting = tuple(f"selfservice.methods.{name}" for name in REGISTER_LATER)
+    return any(finding.path.startswith(waiting) for finding in settings.not_in_effect())
 
 
-def _after(after: After[LoginHook] | After[RegistrationHook]) -> AfterFlow:
-    own = {"password": after.password.default_browser_return_url}
+def _after(after: After[Any], methods: Methods) -> AfterFlow:
+    urls = {name: after.of(name).default_browser_return_url for name in methods.names}
     return AfterFlow(
-        by_method={method: url for method, url in own.items() if url}, default=after.default_browser_return_url
+        by_method={name: url for name, url in urls.items() if url}, default=after.default_browser_return_url
     )

@@ -1,6 +1,7 @@
 """The doors: their lists, for the public and for the admin port, and what each is given."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -10,6 +11,7 @@ from shopkeeper import __version__
 from shopkeeper.app.background import Background
 from shopkeeper.app.conversations import build_pipeline, build_registrar, build_return_addresses
 from shopkeeper.app.ground import Foundation
+from shopkeeper.app.methods import Methods
 from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
 from shopkeeper.credentials.imports import Imports
@@ -39,6 +41,7 @@ from shopkeeper.http.wiring import Door, admin_app, public_app
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.settings import Settings
+from shopkeeper.settings.selfservice import After
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
@@ -94,7 +97,7 @@ def build_public(
         stores=shop.stores,
         courier=shop.courier,
         base_url=ground.base_url,
-        form_targets=_return_urls(settings),
+        form_targets=_return_urls(settings, people.methods),
         demo=read_demo() if settings.demo else None,
         dev=settings.dev,
     )
@@ -135,13 +138,15 @@ def build_public(
         cors=_cors(settings),
         metrics=metrics,
         clock=ground.clock,
+        page=pages.refused,
     )
 
 
-def _return_urls(settings: Settings) -> list[str]:
+def _return_urls(settings: Settings, methods: Methods) -> list[str]:
     """Every address that a browser may be sent to when a form has done its work."""
     selfservice, flows = settings.selfservice, settings.selfservice.flows
-    ways = [after for flow in (flows.login, flows.registration) for after in (flow.after, flow.after.password)]
+    afters: Sequence[After[Any]] = [flows.login.after, flows.registration.after]
+    ways = [way for after in afters for way in (after, *(after.of(name) for name in methods.names))]
     configured = [selfservice.default_browser_return_url, *(after.default_browser_return_url for after in ways)]
     return [*selfservice.allowed_return_urls, *(url for url in configured if url)]
 
@@ -189,14 +194,15 @@ def _cors(settings: Settings) -> Mapping[str, object] | None:
 def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health: Health) -> ASGIApp:
     settings, shapes = ground.settings, Shapes(base_url=ground.base_url)
     pages = PageTokens(KeyRing(settings.secrets.for_pages(), purpose="page tokens"))
+    operators = Operators(trusted_proxies=settings.throttle.trusted_proxies)
     doors: Sequence[Door] = [
         AdminIdentities(
             database=ground.database,
             identities=people.identities,
             imports=Imports(people.hasher),
-    operators = Operators(trusted_proxies=settings.throttle.trusted_proxies)
             shapes=shapes,
             pages=pages,
+            operators=operators,
             admin_url=settings.serve.admin.base_url,
             max_body=settings.http.max_body,
         ),
@@ -204,7 +210,6 @@ def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health:
             database=ground.database, sessions=people.sessions, shapes=shapes, pages=pages, operators=operators
         ),
     ]
-            operators=operators,
     guard = Middleware(
         AdminGuard,
         keys={key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys},

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
 from shopkeeper.flows.hooks import AfterSignIn, RevokeActiveSessions
-from shopkeeper.settings.selfservice import After, LoginHook
+from shopkeeper.settings.selfservice import LoginHook
 
 
 def sign_in_hooks(ground: Foundation, people: People) -> Mapping[tuple[str, str], Sequence[AfterSignIn]]:
     """The hooks by kind of flow and method, for every door that signs in."""
     known: Mapping[str, AfterSignIn] = {"revoke_active_sessions": RevokeActiveSessions(people.sessions)}
-    login = ground.settings.selfservice.flows.login.after
-    return {("login", "password"): _chosen(login, known, method="password")}
+    after = ground.settings.selfservice.flows.login.after
+    return {("login", method): _chosen(after.hooks_of(method), known) for method in people.methods.names}
 
 
-def _chosen(after: After[LoginHook], known: Mapping[str, AfterSignIn], *, method: str) -> Sequence[AfterSignIn]:
-    return [known[hook.hook] for hook in after.hooks_of(method) if hook.hook in known]
+def _chosen(hooks: Sequence[LoginHook], known: Mapping[str, AfterSignIn]) -> Sequence[AfterSignIn]:
+    return [known[hook.hook] for hook in hooks if hook.hook in known]

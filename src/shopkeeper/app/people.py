@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shopkeeper.app.ground import Foundation
-from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
+from shopkeeper.app.methods import Methods, build_methods
 from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
-from shopkeeper.credentials.password import Password
-from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.http.answering import encode
@@ -25,8 +23,6 @@ from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.refresh import RefreshTokens
 from shopkeeper.tokens.sealed import SealedTokens
 
-SHORTEST_CONTEXT_WORD = 5
-
 
 @dataclass(frozen=True, slots=True)
 class People:
@@ -35,7 +31,7 @@ class People:
     schemas: Schemas
     identities: Identities
     hasher: Hasher
-    password: Password
+    methods: Methods
     sessions: Sessions
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
@@ -65,12 +61,11 @@ async def build_people(ground: Foundation) -> People:
         queue=pool.queue,
     )
     guesses = Guesses(identities, throttle=throttles["login"], audit=ground.audit)
-    password = Password(identities, hasher=hasher, policy=_policy(ground), guesses=guesses)
     return People(
         schemas=schemas,
         identities=identities,
         hasher=hasher,
-        password=password,
+        methods=build_methods(ground, identities, hasher=hasher, guesses=guesses),
         sessions=sessions,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
@@ -113,40 +108,6 @@ def _sessions(ground: Foundation, identities: Identities) -> Sessions:
         if refresh.enabled
         else None,
     )
-
-
-def _policy(ground: Foundation) -> PasswordPolicy:
-    config = ground.settings.selfservice.methods.password.config
-    breached: list[BreachedPasswords] = [CommonPasswords()]
-    if config.breached_file:
-        breached.append(open_list(config.breached_file, max_breaches=config.max_breaches))
-    if config.haveibeenpwned_enabled:
-        breached.append(
-            BreachedRange(
-                ground.outgoing,
-                ground.clock,
-                host=config.haveibeenpwned_host,
-                max_breaches=config.max_breaches,
-                ignore_network_errors=config.ignore_network_errors,
-            )
-        )
-    return PasswordPolicy(
-        min_length=config.min_password_length,
-        max_length=config.max_password_length,
-        similarity=config.identifier_similarity_check_enabled,
-        breached=breached,
-        context_words=_context_words(ground),
-    )
-
-
-def _context_words(ground: Foundation) -> list[str]:
-    """What everybody connects with this shop; too short words would forbid too much."""
-    words = [
-        "shopkeeper",
-        *(store.id for store in ground.settings.stores),
-        ground.settings.courier.smtp.from_name or "",
-    ]
-    return [word for word in words if len(word) >= SHORTEST_CONTEXT_WORD]
 
 
 def _throttle(ground: Foundation, name: str, *, per_ip: str) -> Throttle:

@@ -38,14 +38,13 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     stores = _stores(ground.settings)
     embedded = EmbeddedEngine(ground.clock, events=ground.outbox)
     engines: Mapping[str, Engine] = {"embedded": embedded}
-    password = ground.settings.selfservice.methods.password
     signing_in = SigningIn(
         sessions=people.sessions,
         handing_over=HandingOver(stores=stores, engines=engines),
         hooks=sign_in_hooks(ground, people),
     )
     visit = Visit(
-        providers={"own": OwnProvider(people.password if password.enabled else None)},
+        providers={"own": OwnProvider(people.methods.password)},
         signing_in=signing_in,
         sessions=people.sessions,
         sealed=people.sealed,

@@ -6,7 +6,7 @@ that a method is small and cannot forget one of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.storage.database import Unit
@@ -82,11 +82,15 @@ class Rejected(Exception):
 
 
 class Method(Protocol):
-    """What every method has: a name, which is also its UI group and credential type."""
+    """What every method has: a name, which is also its UI group, its credential type and its key in the settings.
+
+    What it can do, it says by implementing the ports below: each kind of flow takes the methods that have its port.
+    """
 
     name: str
 
 
+@runtime_checkable
 class LoginMethod(Method, Protocol):
     """A method that signs in."""
 
@@ -99,6 +103,7 @@ class LoginMethod(Method, Protocol):
         ...
 
 
+@runtime_checkable
 class RegistrationMethod(Method, Protocol):
     """A method that a new identity can be made with."""
 

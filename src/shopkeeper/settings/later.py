@@ -197,6 +197,12 @@ LATER: Final = (
     ),
 )
 
+_AFTER_REGISTRATION: Final = "selfservice.flows.registration.after."
+REGISTER_LATER: Final = tuple(
+    later.where.removeprefix(_AFTER_REGISTRATION) for later in LATER if later.where.startswith(_AFTER_REGISTRATION)
+)
+"""The methods that one will be able to register with."""
+
 # Hooks that a configuration may name and that nothing runs yet.
 HOOKS_LATER: Final[Mapping[str, str]] = {
     "web_hook": _UNTIL_WEB_HOOK,

@@ -8,21 +8,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from shopkeeper.settings import development
+from shopkeeper.settings.catalogue import known_keys
 from shopkeeper.settings.environment import find_variables, over, slips
 from shopkeeper.settings.files import Tree, merge, read_files
 from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
 from shopkeeper.settings.root import Remarks, Settings
 from shopkeeper.settings.sorting import hooks_not_in_effect, not_in_effect, sort
 
-# Our own pages, where no others are named.
-PAGES: Final = {
-    ("selfservice", "flows", "login", "ui_url"): "login",
-    ("selfservice", "flows", "registration", "ui_url"): "registration",
-    ("selfservice", "flows", "settings", "ui_url"): "account",
-    ("selfservice", "flows", "error", "ui_url"): "error",
-    ("selfservice", "flows", "logout", "after", "default_browser_return_url"): "signed-out",
-    ("selfservice", "default_browser_return_url"): "account",
-}
 # What --dev sets where nobody did. Wide budgets: a test suite signs up and in from one address.
 DEVELOPMENT: Final[Tree] = {
     "serve": {"public": {"host": "127.0.0.1"}, "admin": {"host": "127.0.0.1"}},
@@ -88,9 +80,11 @@ def _first_store(stores: Any) -> Tree:
 
 
 def _pages(base_url: str) -> Tree:
+    """Our own pages, where no others are named: the addresses that are a path by default, below the public address."""
     tree: Tree = {}
-    for path, page in PAGES.items():
-        tree = merge(tree, _nested(path, base_url + page))
+    for key in known_keys():
+        if key.path.startswith("selfservice.") and key.default.startswith("/"):
+            tree = merge(tree, _nested(key.path.split("."), base_url + key.default.removeprefix("/")))
     return tree
 
 

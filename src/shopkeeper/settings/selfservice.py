@@ -53,20 +53,28 @@ class AfterMethod(Section, Generic[AnyHook]):
 
 
 class After(AfterMethod[AnyHook], Generic[AnyHook]):
-    """After success with any method, and with each."""
+    """After success with any method; the fields of each kind of flow's own are for one method each, under its name."""
 
-    password: AfterMethod[AnyHook] = AfterMethod()
+    def of(self, method: str) -> AfterMethod[AnyHook]:
+        """What is said for one method: nothing, where there is no field of its name."""
+        own = getattr(self, method, None)
+        return own if isinstance(own, AfterMethod) else AfterMethod()
 
     def hooks_of(self, method: str) -> tuple[AnyHook, ...]:
         """The hooks of a method, or else those of the flow."""
-        return self._of(method).hooks or self.hooks
+        return self.of(method).hooks or self.hooks
 
-    def return_url_of(self, method: str) -> str | None:
-        """Where a method sends a browser, or else the flow, if either says."""
-        return self._of(method).default_browser_return_url or self.default_browser_return_url
 
-    def _of(self, method: str) -> AfterMethod[AnyHook]:
-        return {"password": self.password}.get(method, self)
+class AfterLogin(After[LoginHook]):
+    """After signing in."""
+
+    password: AfterMethod[LoginHook] = AfterMethod[LoginHook]()
+
+
+class AfterRegistration(After[RegistrationHook]):
+    """After signing up."""
+
+    password: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
 
 
 class LoginFlow(Section):
@@ -77,7 +85,7 @@ class LoginFlow(Section):
     style: Literal["unified", "identifier_first"] = Field(
         default="unified", description="One form, or first only the identifier"
     )
-    after: After[LoginHook] = After[LoginHook]()
+    after: AfterLogin = AfterLogin()
 
 
 class RegistrationFlow(Section):
@@ -92,7 +100,7 @@ class RegistrationFlow(Section):
         default="profile_first", description="One form, or first the profile and then the credential"
     )
     enable_legacy_one_step: bool = Field(default=False, description="Kratos' older word for `style: unified`")
-    after: After[RegistrationHook] = After[RegistrationHook]()
+    after: AfterRegistration = AfterRegistration()
 
     @property
     def one_step(self) -> bool:

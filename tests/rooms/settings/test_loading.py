@@ -273,16 +273,26 @@ class TestValues:
         assert [len(entry.hash) for entry in settings.admin.api_keys] == [64, 64]
         assert (settings.admin.api_keys[1].id, settings.admin.api_keys[1].hash) == ("ci", digest)
 
-    def test_hooks_and_return_urls_of_a_method_go_before_those_of_the_flow(self, write: Write) -> None:
+    def test_hooks_of_a_method_go_before_those_of_the_flow(self, write: Write) -> None:
         file = write(
-            "selfservice: {flows: {registration: {after: {default_browser_return_url: 'https://a.example/', "
+            "selfservice: {flows: {registration: {after: {"
             "hooks: [{hook: web_hook}], password: {hooks: [{hook: session}]}}}, "
             "login: {after: {hooks: [{hook: revoke_active_sessions}]}}}}"
         )
         flows = read(file).selfservice.flows
         assert [hook.hook for hook in flows.registration.after.hooks_of("password")] == ["session"]
         assert [hook.hook for hook in flows.login.after.hooks_of("password")] == ["revoke_active_sessions"]
-        assert flows.registration.after.return_url_of("password") == "https://a.example/"
+
+    def test_what_is_said_for_a_method_is_found_by_its_name(self, write: Write) -> None:
+        file = write(
+            "selfservice: {flows: {login: {after: {default_browser_return_url: 'https://a.example/', "
+            "hooks: [{hook: web_hook}], password: {default_browser_return_url: 'https://b.example/'}}}}}"
+        )
+        after = read(file).selfservice.flows.login.after
+        assert after.of("password").default_browser_return_url == "https://b.example/"
+        for other in ("totp", "hooks", "of", "default_browser_return_url"):
+            assert after.of(other).default_browser_return_url is None
+            assert [hook.hook for hook in after.hooks_of(other)] == ["web_hook"]
 
     def test_the_session_cookie_hears_everything_that_overrides_something(self, write: Write) -> None:
         file = write(

@@ -1,0 +1,85 @@
+"""The credential methods: their list, what each is built of, and which are switched on.
+
+Whatever else depends on the methods reads it here: the forms of login and registration, the hooks and the return
+addresses of each, the provider of our own identities.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shopkeeper.app.ground import Foundation
+from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
+from shopkeeper.credentials.guessing import Guesses
+from shopkeeper.credentials.hashes import Hasher
+from shopkeeper.credentials.method import LoginMethod, Method, RegistrationMethod
+from shopkeeper.credentials.password import Password
+from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.identity.service import Identities
+
+SHORTEST_CONTEXT_WORD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """The methods that are switched on, in the order of the forms."""
+
+    every: Sequence[Method]
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [method.name for method in self.every]
+
+    @property
+    def for_login(self) -> Sequence[LoginMethod]:
+        return [method for method in self.every if isinstance(method, LoginMethod)]
+
+    @property
+    def for_registration(self) -> Sequence[RegistrationMethod]:
+        return [method for method in self.every if isinstance(method, RegistrationMethod)]
+
+    @property
+    def password(self) -> Password | None:
+        """For those who ask for name and password without a form."""
+        return next((method for method in self.every if isinstance(method, Password)), None)
+
+
+def build_methods(ground: Foundation, identities: Identities, *, hasher: Hasher, guesses: Guesses) -> Methods:
+    configured = ground.settings.selfservice.methods
+    every: Sequence[tuple[bool, Method]] = [
+        (configured.password.enabled, Password(identities, hasher=hasher, policy=_policy(ground), guesses=guesses)),
+    ]
+    return Methods([method for enabled, method in every if enabled])
+
+
+def _policy(ground: Foundation) -> PasswordPolicy:
+    config = ground.settings.selfservice.methods.password.config
+    breached: list[BreachedPasswords] = [CommonPasswords()]
+    if config.breached_file:
+        breached.append(open_list(config.breached_file, max_breaches=config.max_breaches))
+    if config.haveibeenpwned_enabled:
+        breached.append(
+            BreachedRange(
+                ground.outgoing,
+                ground.clock,
+                host=config.haveibeenpwned_host,
+                max_breaches=config.max_breaches,
+                ignore_network_errors=config.ignore_network_errors,
+            )
+        )
+    return PasswordPolicy(
+        min_length=config.min_password_length,
+        max_length=config.max_password_length,
+        similarity=config.identifier_similarity_check_enabled,
+        breached=breached,
+        context_words=_context_words(ground),
+    )
+
+
+def _context_words(ground: Foundation) -> list[str]:
+    """What everybody connects with this shop; too short words would forbid too much."""
+    words = [
+        "shopkeeper",
+        *(store.id for store in ground.settings.stores),
+        ground.settings.courier.smtp.from_name or "",
+    ]
+    return [word for word in words if len(word) >= SHORTEST_CONTEXT_WORD]
