@@ -23,7 +23,7 @@ from shopkeeper.http.observing import Metrics
 from shopkeeper.settings import Settings
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.migrate import migrate
-from shopkeeper.storage.outbox import Event, Handler, OutboxWorker
+from shopkeeper.storage.outbox import Event, OutboxWorker, Subscriber
 from shopkeeper.storage.upkeep import Chore, Upkeep
 
 log = structlog.get_logger("shopkeeper.app")
@@ -77,19 +77,22 @@ async def _build(settings: Settings, *, clock: Clock) -> House:
 
 
 def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
-    handlers: Mapping[str, Handler] = {
-        "mail": shop.courier.deliver,
-        "order.placed": shop.courier.on_order_placed,
+    settings, courier = ground.settings, shop.courier
+    subscribers: Mapping[str, Subscriber] = {
+        "mail": Subscriber(
+            courier.deliver, give_up=courier.give_up, least_attempts=settings.courier.message_retries + 1
+        ),
+        "order.placed": Subscriber(courier.on_order_placed),
         # Nobody outside hears of hand-overs yet; undelivered, they would hold up the customer's orders behind them.
-        "cart.handed_over": _note,
+        "cart.handed_over": Subscriber(_note),
     }
     worker = OutboxWorker(
         ground.database,
-        handlers,
+        subscribers,
         clock=ground.clock,
         random=random.SystemRandom().random,
-        poll=ground.settings.outbox.poll,
-        max_attempts=ground.settings.outbox.max_attempts,
+        poll=settings.outbox.poll,
+        give_up_after=settings.outbox.give_up_after,
     )
     ground.outbox.wakes(worker.wake)
     return worker

@@ -58,7 +58,6 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         clock=ground.clock,
         base_url=ground.base_url,
         shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
-        max_attempts=ground.settings.courier.message_retries + 1,
     )
     chores = [
         Chore("guests' carts", ground.settings.tokens.anonymous.lifespan, embedded.carts.expire),

@@ -3,6 +3,9 @@
 A mail is rendered and stored in the caller's transaction, with an outbox event beside it. The outbox brings the event
 back until `deliver` returns; the order of mails to one recipient is kept. Delivery is at least once: whoever is killed
 between sending and writing it down sends again, under the same Message-ID.
+
+A mail is abandoned when the server finally refuses it, or when the outbox gives its event up. The latter is a dead
+letter, and replaying that takes the mail up again.
 """
 
 from collections.abc import Mapping
@@ -37,7 +40,6 @@ class Courier:
     Args:
         base_url: where the links of mails lead; never taken from a request, whose Host anybody may choose.
         shop_name: who writes.
-        max_attempts: how often a mail is tried before it is abandoned. The outbox should allow at least as many.
 
     >>> async with database.unit() as unit:  # doctest: +SKIP
     ...     await courier.queue(unit, template="welcome", recipient="ana@example.com", context={"first_name": "Ana"})
@@ -53,12 +55,9 @@ class Courier:
         clock: Clock,
         base_url: str,
         shop_name: str,
-        max_attempts: int = 6,
     ) -> None:
-        if max_attempts < 1:
-            raise ValueError("a mail needs at least one attempt")
         self._templates, self._outbox, self._channel, self._database = templates, outbox, channel, database
-        self._clock, self._max_attempts = clock, max_attempts
+        self._clock = clock
         self._always = {"base_url": _link(base_url), "shop_name": shop_name}
 
     # -- queueing ------------------------------------------------------------------------------------------------------
@@ -103,6 +102,16 @@ class Courier:
         await self._outbox.add(unit, TOPIC, key=to, payload={"message_id": str(message.id)})
         return message.id
 
+    async def pretend(self, unit: Unit, *, template: str, context: Mapping[str, Any], locale: str = SOURCE) -> None:
+        """What `queue` does, statement by statement, without a mail: so that time does not tell whether there was one.
+
+        The event that it leaves behind leads to no message, and is done when it is delivered.
+        """
+        self._templates.render(template, {**context, **self._always}, locale=self._templates.language(locale))
+        nothing = new_id()
+        await store.remove(unit, nothing)
+        await self._outbox.add(unit, TOPIC, key=str(nothing), payload={"message_id": str(nothing)})
+
     async def on_order_placed(self, event: Event) -> None:
         """The outbox handler for `order.placed`: one confirmation for each event, however often the event comes."""
         customer = event.payload["customer"]
@@ -141,23 +150,26 @@ class Courier:
         try:
             await self._channel.send(message)
         except ChannelFailed as failure:
-            if await self._is_worth_another_try(message, failure):
+            await self._settle_failure(message, failure)
+            if not failure.permanent:
                 raise
         else:
             await self._settle(message, Status.SENT)
             log.info("mail.sent", message_id=str(message.id), template=message.template_type)
 
-    async def _is_worth_another_try(self, message: CourierMessage, failure: ChannelFailed) -> bool:
-        hopeless = failure.permanent or message.send_count >= self._max_attempts
-        await self._settle(message, Status.ABANDONED if hopeless else Status.QUEUED, error=failure.detail)
-        log.warning(
-            "mail.abandoned" if hopeless else "mail.delayed",
-            message_id=str(message.id),
-            template=message.template_type,
-            attempts=message.send_count,
-            reason=str(failure),
-        )
-        return not hopeless
+    async def give_up(self, unit: Unit, event: Event) -> None:
+        """What the outbox does, beside `deliver`, for an event of `mail` that it will not try again."""
+        message = await store.get(unit, UUID(event.payload["message_id"]))
+        if message is None:
+            return
+        now = self._clock.now()
+        await store.settle(unit, message.id, status=Status.ABANDONED, error=message.last_error, now=now)
+        _warn("mail.abandoned", message, reason="it could not be handed over in all the time it had")
+
+    async def _settle_failure(self, message: CourierMessage, failure: ChannelFailed) -> None:
+        status = Status.ABANDONED if failure.permanent else Status.QUEUED
+        await self._settle(message, status, error=failure.detail)
+        _warn("mail.abandoned" if failure.permanent else "mail.delayed", message, reason=str(failure))
 
     async def _settle(self, message: CourierMessage, status: Status, *, error: str | None = None) -> None:
         async with self._database.unit() as unit:
@@ -187,6 +199,11 @@ class Courier:
         if found is None:
             raise NotFound("There is no such message.")
         return found
+
+
+def _warn(what: str, message: CourierMessage, *, reason: str) -> None:
+    attempts = message.send_count
+    log.warning(what, message_id=str(message.id), template=message.template_type, attempts=attempts, reason=reason)
 
 
 def _order(event: Event) -> Mapping[str, Any]:

@@ -78,10 +78,10 @@ async def page(
 
 
 async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessage | None:
-    """Takes an unfinished message for one more attempt, and counts it."""
+    """Takes a message that was not sent for one more attempt, and counts it. One that was abandoned is replayed."""
     taken = (
         update(courier_messages)
-        .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
+        .where(courier_messages.c.id == message_id, courier_messages.c.status != Status.SENT)
         .values(status=Status.PROCESSING, send_count=courier_messages.c.send_count + 1, updated_at=now)
         .returning(*courier_messages.c)
     )
@@ -96,6 +96,11 @@ async def settle(unit: Unit, message_id: UUID, *, status: Status, error: str | N
         .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
         .values(status=status, last_error=error, updated_at=now)
     )
+
+
+async def remove(unit: Unit, message_id: UUID) -> None:
+    """Deletes a message, if there is one."""
+    await unit.write(delete(courier_messages).where(courier_messages.c.id == message_id))
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:

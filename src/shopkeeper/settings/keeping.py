@@ -208,7 +208,12 @@ class Courier(Section):
     """Mails."""
 
     smtp: Smtp = Smtp()
-    message_retries: int = Field(default=5, ge=0, le=100, description="Further tries to deliver a message")
+    message_retries: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description="Further tries that a mail has at least, also where `outbox.give_up_after` is over before",
+    )
 
 
 class Enumeration(Section):

@@ -235,7 +235,10 @@ class Outbox(Section):
         default="in_process", description="`in_process`, or `separate` when `shopkeeper work` runs on its own"
     )
     poll: Lifespan = Field(default=parse_duration("1s"), description="How often to look for work that nobody announced")
-    max_attempts: int = Field(default=8, ge=1, le=100, description="Tries before an entry is set aside as dead")
+    give_up_after: Lifespan = Field(
+        default=parse_duration("24h"),
+        description="How long an entry that fails is tried again, at least six times, before it is set aside as dead",
+    )
 
 
 class Metrics(Section):

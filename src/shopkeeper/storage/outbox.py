@@ -6,17 +6,19 @@ The promises:
 - it is delivered at least once, to the handler of its topic, by any number of workers on any number of hosts. A handler
   gets the event's id as idempotency key, because after a crash it may see an event again;
 - events of one key are delivered in the order in which their units committed, one at a time. Keys do not wait for
-  each other, so a key is whatever needs an order: a customer, a mailbox, a subscription;
-- a handler that raises is called again later, with growing pauses, and holds up its key meanwhile. After
-  `max_attempts` its event is a dead letter: kept, listed and replayable. A dead letter does not hold up its key, for
-  one mail that can never be sent must not stop every other; replayed, it goes to the end of its key's queue.
+  each other, so a key is whatever needs an order: a customer, a mailbox, a subscription. So many events of a topic are
+  under way at once, and each that ends makes room for the next: a server that hangs holds up its own topic at most;
+- a handler that raises is called again later, with growing pauses, and holds up its key meanwhile. Only when its event
+  was tried for a day, and often enough, it is a dead letter: kept, listed and replayable. A dead letter does not hold
+  up its key, for one mail that can never be sent must not stop every other; replayed, it goes to the end of its key's
+  queue.
 
 Handlers run outside any transaction; that an event was delivered is written in a short unit of its own.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -33,10 +35,12 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     exists,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -71,7 +75,14 @@ outbox = Table(
 # Moments rather than a column of states: "is null" needs no parameter, so that a partial index serves every plan.
 _waiting: Final = and_(outbox.c.delivered_at.is_(None), outbox.c.died_at.is_(None))
 _dead: Final = outbox.c.died_at.is_not(None)
-Index("ix_outbox_waiting", outbox.c.sequence, postgresql_where=_waiting, sqlite_where=_waiting)
+Index(
+    "ix_outbox_due",
+    outbox.c.topic,
+    outbox.c.available_at,
+    outbox.c.sequence,
+    postgresql_where=_waiting,
+    sqlite_where=_waiting,
+)
 Index("ix_outbox_waiting_key", outbox.c.key, outbox.c.sequence, postgresql_where=_waiting, sqlite_where=_waiting)
 Index("ix_outbox_dead", outbox.c.sequence, postgresql_where=_dead, sqlite_where=_dead)
 Index(
@@ -81,7 +92,31 @@ Index(
     sqlite_where=outbox.c.delivered_at.is_not(None),
 )
 
+_earlier: Final = outbox.alias("earlier")
+# The offset of nothing keeps PostgreSQL from making a join of it, which would compare every two events of a key; and
+# the order, from reading the whole table for a key that it knows to be frequent.
+_held_up: Final = exists(
+    select(literal(1))
+    .where(_earlier.c.key == outbox.c.key, _earlier.c.sequence < outbox.c.sequence)
+    .where(_earlier.c.delivered_at.is_(None), _earlier.c.died_at.is_(None))
+    .correlate(outbox)
+    .order_by(_earlier.c.sequence)
+    .offset(0)
+)
+_DUE: Final = (
+    select(outbox)
+    .where(_waiting, outbox.c.topic == bindparam("topic"), outbox.c.available_at <= bindparam("now"))
+    .where(or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= bindparam("now")))
+    .where(~_held_up)
+    .order_by(outbox.c.available_at, outbox.c.sequence)
+    .limit(bindparam("room", type_=Integer))
+)
+_DUE_AND_FREE: Final = _DUE.with_for_update(skip_locked=True)
+
 LONGEST_ERROR: Final = 500
+LOST: Final = "its worker ended without saying how it went"
+LEAST_ATTEMPTS: Final = 6
+GIVE_UP_AFTER: Final = timedelta(days=1)
 SHARE_OF_LEASE: Final = 0.9
 """How much of the lease a handler may use; the rest is for writing how it went before another worker takes over."""
 
@@ -108,6 +143,24 @@ class DeadLetter:
 
 
 Handler = Callable[[Event], Awaitable[None]]
+GiveUp = Callable[[Unit, Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """Who delivers the events of a topic.
+
+    `give_up` writes down that an event will not be tried again, in the unit in which it becomes a dead letter: also
+    where its handler never came to say anything. `least_attempts` is how often it is tried before that may happen.
+    """
+
+    deliver: Handler
+    give_up: GiveUp | None = None
+    least_attempts: int = LEAST_ATTEMPTS
+
+    def __post_init__(self) -> None:
+        if self.least_attempts < 1:
+            raise ValueError("an event needs at least one attempt")
 
 
 class Outbox:
@@ -176,39 +229,42 @@ class OutboxWorker:
     """Delivers events. Run as many as you like, in one process or on many hosts.
 
     Args:
-        handlers: who delivers which topic. Topics without a handler here are left to other workers.
+        subscribers: who delivers which topic. Topics without a subscriber here are left to other workers.
         random: gives numbers from 0 to 1, for jitter.
         poll: how often to look when nobody wakes it; events of other processes are found this way.
-        batch: how many events, each of another key, are delivered at once.
+        at_once: how many events of a topic, each of another key, are under way at once.
         lease: how long a handler may take. One that takes longer is cancelled and has failed; the events of a worker
             that died are taken over after this time. The clocks of all hosts must agree to within a fraction of it.
-        max_attempts: how often a handler is called before its event is a dead letter.
+        give_up_after: how old an event must be to be given up; and it must have had its subscriber's `least_attempts`,
+            so that one which waited long for its turn, or for any worker, has a fair chance.
         pause: the pause after the first failure; it doubles with each one, up to `longest_pause`.
     """
 
     def __init__(
         self,
         database: Database,
-        handlers: Mapping[str, Handler],
+        subscribers: Mapping[str, Subscriber],
         *,
         clock: Clock,
         random: Callable[[], float],
         poll: timedelta = timedelta(seconds=1),
-        batch: int = 20,
+        at_once: int = 20,
         lease: timedelta = timedelta(minutes=1),
-        max_attempts: int = 12,
+        give_up_after: timedelta = GIVE_UP_AFTER,
         pause: timedelta = timedelta(seconds=5),
         longest_pause: timedelta = timedelta(hours=1),
         log: FilteringBoundLogger | None = None,
     ) -> None:
-        if batch < 1 or max_attempts < 1 or lease <= timedelta(0):
-            raise ValueError("a worker needs room for an event, an attempt and a time for it")
-        self._database, self._handlers = database, dict(handlers)
+        if at_once < 1 or lease <= timedelta(0):
+            raise ValueError("a worker needs room for an event and a time for it")
+        self._database, self._subscribers = database, dict(subscribers)
         self._clock, self._random = clock, random
-        self._poll, self._batch, self._lease, self._max_attempts = poll, batch, lease, max_attempts
+        self._poll, self._at_once, self._lease, self._give_up_after = poll, at_once, lease, give_up_after
         self._pause, self._longest_pause = pause, longest_pause
         self._log: FilteringBoundLogger = log or structlog.get_logger("shopkeeper.outbox")
+        self._id = uuid4()
         self._woken = asyncio.Event()
+        self._under_way: dict[asyncio.Task[None], str] = {}
 
     def wake(self) -> None:
         """Says that there is something to deliver."""
@@ -216,127 +272,162 @@ class OutboxWorker:
 
     async def run(self) -> None:
         """Delivers until cancelled. What it has begun then is given back, for others to deliver at once."""
-        while True:
-            self._woken.clear()
-            try:
-                idle = await self.run_once() == 0
-            except DATABASE_ERRORS as failed:
-                self._log.warning("outbox.database_unavailable", error=type(failed).__name__)
-                await asyncio.sleep(self._poll.total_seconds())
-                continue
-            if idle:
+        try:
+            while True:
+                self._woken.clear()
+                await self._look()
                 await self._wait()
+        finally:
+            await to_the_end(self._let_go())
 
     async def run_once(self) -> int:
-        """Takes one batch of events and sees each through to its outcome; says how many there were."""
-        lease = uuid4()
-        events = await self._claim(lease)
+        """Takes what there is room for and sees each event through to its outcome; says how many there were."""
         try:
-            outcomes = await asyncio.gather(*(self._deliver(event, lease) for event in events), return_exceptions=True)
-        except asyncio.CancelledError:
-            await to_the_end(self._give_back(lease))
+            begun = await self._begin()
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+                self._put_away()
+        except BaseException:
+            await to_the_end(self._let_go())
             raise
-        for unwritten in (outcome for outcome in outcomes if isinstance(outcome, Exception)):
-            raise unwritten  # the database is gone; the events come back when their lease ends
-        return len(events)
+        return begun
+
+    async def _look(self) -> None:
+        try:
+            self._put_away()
+            await self._begin()
+        except DATABASE_ERRORS as failed:
+            self._log.warning("outbox.database_unavailable", error=type(failed).__name__)
 
     async def _wait(self) -> None:
+        """Until there is news: an event was added, a delivery has ended, or others may have written something."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll.total_seconds()):
                 await self._woken.wait()
 
-    async def _claim(self, lease: UUID) -> list[Event]:
+    def _put_away(self) -> None:
+        """Makes room. An outcome that could not be written is raised; its event comes back when its lease ends."""
+        over = [task for task in self._under_way if task.done()]
+        for task in over:
+            del self._under_way[task]
+        for unwritten in [task.exception() for task in over if not task.cancelled()]:
+            if unwritten is not None:
+                raise unwritten
+
+    async def _begin(self) -> int:
+        """Fills the room of each topic; says how many events it began with."""
+        begun = 0
+        for topic in self._subscribers:
+            room = self._at_once - list(self._under_way.values()).count(topic)
+            for event in await self._claim(topic, room=room) if room else ():
+                self._start(event)
+                begun += 1
+        return begun
+
+    def _start(self, event: Event) -> None:
+        task = asyncio.create_task(self._deliver(event))
+        self._under_way[task] = event.topic
+        task.add_done_callback(lambda _: self.wake())
+
+    async def _claim(self, topic: str, *, room: int) -> list[Event]:
         """Takes the first waiting event of each key, unless somebody has it or it is to wait.
+
+        Looks before it begins a transaction: most of the time there is nothing, and SQLite has one writer.
 
         Two workers cannot take events of one key at once: the second event is not the key's first until the first one's
         outcome is written. A row that another worker is just taking is skipped; one it has just taken is looked at
         again by PostgreSQL once its lock is gone, and does not fit any more.
         """
         now = self._clock.now()
+        asked = {"topic": topic, "now": now, "room": room}
         async with self._database.unit() as unit:
+            if await unit.first(_DUE, asked) is None:
+                return []
             await unit.begin()
-            rows = await unit.all(self._takeable(now))
-            worn_out = [row.sequence for row in rows if row.attempts >= self._max_attempts]
-            await self._bury(unit, worn_out, at=now)
-            taken = [row for row in rows if row.attempts < self._max_attempts]
+            rows = await unit.all(_DUE_AND_FREE, asked)
+            for row in (row for row in rows if row.locked_by is not None):
+                await self._fail(unit, _event(row), error="WorkerLost", said=LOST, holder=row.locked_by)
+            taken = [row for row in rows if row.locked_by is None]
             if taken:
                 await unit.write(
                     update(outbox)
                     .where(outbox.c.sequence.in_([row.sequence for row in taken]))
-                    .values(locked_by=lease, locked_until=now + self._lease, attempts=outbox.c.attempts + 1)
+                    .values(locked_by=self._id, locked_until=now + self._lease, attempts=outbox.c.attempts + 1)
                 )
         return [_event(row, attempt=row.attempts + 1) for row in taken]
 
-    def _takeable(self, now: datetime) -> Any:
-        earlier = outbox.alias("earlier")
-        held_up = exists().where(
-            earlier.c.key == outbox.c.key,
-            earlier.c.sequence < outbox.c.sequence,
-            earlier.c.delivered_at.is_(None),
-            earlier.c.died_at.is_(None),
-        )
-        return (
-            select(outbox)
-            .where(_waiting, ~held_up, outbox.c.topic.in_(self._handlers), outbox.c.available_at <= now)
-            .where(or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= now))
-            .order_by(outbox.c.sequence)
-            .limit(self._batch)
-            .with_for_update(skip_locked=True)
-        )
-
-    async def _bury(self, unit: Unit, sequences: Sequence[int], *, at: datetime) -> None:
-        """The last attempt of these killed its worker; a further one might kill the next."""
-        if sequences:
-            await unit.write(
-                update(outbox)
-                .where(outbox.c.sequence.in_(sequences))
-                .values(died_at=at, last_error="its worker ended without saying how it went", **_UNLOCKED)
-            )
-            self._log.error("outbox.dead_letters", events=len(sequences), error="worker lost")
-
-    async def _deliver(self, event: Event, lease: UUID) -> None:
+    async def _deliver(self, event: Event) -> None:
         try:
             async with asyncio.timeout(self._lease.total_seconds() * SHARE_OF_LEASE):
-                await self._handlers[event.topic](event)
+                await self._subscribers[event.topic].deliver(event)
         except Exception as failed:  # whatever a handler raises, the event must be kept and tried again
-            await to_the_end(self._write(event, lease, self._failure(event, failed)))
+            await to_the_end(self._write_failure(event, failed))
         else:
-            await to_the_end(self._write(event, lease, {"delivered_at": self._clock.now(), "last_error": None}))
+            await to_the_end(self._write_delivery(event))
 
-    def _failure(self, event: Event, failed: Exception) -> dict[str, Any]:
-        dead = event.attempt >= self._max_attempts
-        tell = self._log.error if dead else self._log.warning
-        tell(
-            "outbox.dead_letter" if dead else "outbox.failed",
-            event_id=str(event.id),
-            topic=event.topic,
-            attempt=event.attempt,
-            error=type(failed).__name__,
-        )
-        said = {"last_error": f"{type(failed).__name__}: {failed}"[:LONGEST_ERROR]}
-        now = self._clock.now()
-        return {**said, "died_at": now} if dead else {**said, "available_at": now + self._back_off(event.attempt)}
+    async def _write_delivery(self, event: Event) -> None:
+        async with self._database.unit() as unit:
+            await self._write(unit, event, {"delivered_at": self._clock.now(), "last_error": None}, holder=self._id)
+
+    async def _write_failure(self, event: Event, failed: Exception) -> None:
+        error = type(failed).__name__
+        async with self._database.unit() as unit:
+            await self._fail(unit, event, error=error, said=f"{error}: {failed}", holder=self._id)
+
+    async def _fail(self, unit: Unit, event: Event, *, error: str, said: str, holder: UUID) -> None:
+        """Writes down that an attempt failed, and what becomes of the event: another attempt later, or none."""
+        now, subscriber = self._clock.now(), self._subscribers[event.topic]
+        over = event.attempt >= subscriber.least_attempts and now - event.created_at >= self._give_up_after
+        later = now + self._back_off(event.attempt)
+        fate = {"died_at": now} if over else {"available_at": later}
+        if not await self._write(unit, event, {**fate, "last_error": said[:LONGEST_ERROR]}, holder=holder):
+            return
+        if not over:
+            await self._hold_up(unit, event.key, until=later)
+        elif subscriber.give_up is not None:
+            await subscriber.give_up(unit, event)
+        self._tell(event, over=over, error=error)
+
+    async def _write(self, unit: Unit, event: Event, outcome: Mapping[str, Any], *, holder: UUID) -> bool:
+        """Unless the lease has passed to another worker: then the outcome is that one's to write."""
+        mine = outbox.c.id == event.id, outbox.c.locked_by == holder, outbox.c.attempts == event.attempt
+        return (await unit.write(update(outbox).where(*mine).values(**outcome, **_UNLOCKED))).rowcount == 1
+
+    async def _hold_up(self, unit: Unit, key: str, *, until: datetime) -> None:
+        """What waits behind a failure cannot be taken before it, so that nobody needs to look at it until then."""
+        behind = outbox.c.key == key, _waiting, outbox.c.available_at < until
+        await unit.write(update(outbox).where(*behind).values(available_at=until))
 
     def _back_off(self, attempt: int) -> timedelta:
         """Doubling, with jitter down to a half, so that what failed together is not tried together again."""
         doubled = self._pause * (1 << min(attempt - 1, 30))
         return min(doubled, self._longest_pause) * (0.5 + self._random() / 2)
 
-    async def _write(self, event: Event, lease: UUID, outcome: Mapping[str, Any]) -> None:
-        """Unless the lease has passed to another worker: then the outcome is that one's to write."""
-        async with self._database.unit() as unit:
-            await unit.write(
-                update(outbox)
-                .where(outbox.c.id == event.id, outbox.c.locked_by == lease)
-                .values(**outcome, **_UNLOCKED)
-            )
+    def _tell(self, event: Event, *, over: bool, error: str) -> None:
+        tell = self._log.error if over else self._log.warning
+        tell(
+            "outbox.dead_letter" if over else "outbox.failed",
+            event_id=str(event.id),
+            topic=event.topic,
+            attempt=event.attempt,
+            error=error,
+        )
 
-    async def _give_back(self, lease: UUID) -> None:
-        """Stopping is not the event's fault, so the attempt does not count."""
-        async with self._database.unit() as unit:
-            await unit.write(
-                update(outbox).where(outbox.c.locked_by == lease).values(attempts=outbox.c.attempts - 1, **_UNLOCKED)
-            )
+    async def _let_go(self) -> None:
+        """Ends what is under way and gives it back. Stopping is not its fault, so the attempt does not count."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._under_way.clear()
+        try:
+            async with self._database.unit() as unit:
+                await unit.write(
+                    update(outbox)
+                    .where(outbox.c.locked_by == self._id, _waiting)
+                    .values(attempts=outbox.c.attempts - 1, **_UNLOCKED)
+                )
+        except DATABASE_ERRORS as failed:  # they come back when their lease ends
+            self._log.warning("outbox.database_unavailable", error=type(failed).__name__)
 
 
 _UNLOCKED: Final[Mapping[str, None]] = {"locked_by": None, "locked_until": None}

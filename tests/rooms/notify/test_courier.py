@@ -19,9 +19,10 @@ from shopkeeper.notify.courier import TOPIC, Courier
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import CourierMessage, Status
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.outbox import Event, Outbox, OutboxWorker
+from shopkeeper.storage.outbox import Event, Outbox, OutboxWorker, Subscriber
 from tests.rooms.notify.mail_server import Postbox, mail_server
 from tests.rooms.notify.test_addresses import TWO_FACED
+from tests.services.server import free_port
 
 Make = Callable[..., Courier]
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
@@ -65,6 +66,11 @@ def smtp(postbox: Postbox) -> SmtpChannel:
     return SmtpChannel(uri, from_address="no-reply@shop.example")
 
 
+def nowhere() -> SmtpChannel:
+    """A mail server that is down."""
+    return SmtpChannel(f"smtp://127.0.0.1:{free_port()}/", from_address="no-reply@shop.example")
+
+
 def mail_event(message_id: UUID) -> Event:
     payload = {"message_id": str(message_id)}
     return Event(id=uuid4(), topic=TOPIC, key="ana@shop.example", payload=payload, attempt=1, created_at=NOW)
@@ -93,12 +99,18 @@ async def everything(courier: Courier, database: Database) -> tuple[CourierMessa
 
 async def deliver_all(courier: Courier, database: Database) -> int:
     """Lets a worker of the outbox do all there is to do now; says how many events that were."""
-    handlers = {TOPIC: courier.deliver, "order.placed": courier.on_order_placed}
-    worker = OutboxWorker(database, handlers, clock=StoppedClock(NOW), random=lambda: 1.0)
+    subscribers = {TOPIC: Subscriber(courier.deliver), "order.placed": Subscriber(courier.on_order_placed)}
+    worker = OutboxWorker(database, subscribers, clock=StoppedClock(NOW), random=lambda: 1.0)
     delivered = 0
     while count := await worker.run_once():
         delivered += count
     return delivered
+
+
+async def deliver_due(courier: Courier, database: Database, clock: StoppedClock) -> None:
+    """One look of a worker, as the house makes it."""
+    subscriber = Subscriber(courier.deliver, give_up=courier.give_up)
+    await OutboxWorker(database, {TOPIC: subscriber}, clock=clock, random=lambda: 1.0).run_once()
 
 
 @contextmanager
@@ -219,8 +231,7 @@ class TestDelivery:
             courier = make(smtp(postbox))
             message_id = await queue(courier, database)
             with capture_logs() as logs:
-                await courier.deliver(mail_event(message_id))
-                await courier.deliver(mail_event(message_id))
+                assert await deliver_all(courier, database) == 1
         message = await read(courier, database, message_id)
         assert (message.status, message.send_count) == (Status.ABANDONED, 1)
         assert message.last_error == "550 no such user ana@shop.example"
@@ -228,15 +239,54 @@ class TestDelivery:
         assert (warning["event"], warning["message_id"]) == ("mail.abandoned", str(message_id))
         assert "ana" not in repr(logs)
 
-    async def test_attempts_come_to_an_end(self, make: Make, database: Database) -> None:
-        async with mail_server(Postbox(data_answer="452 disk full")) as postbox:
-            courier = make(smtp(postbox), max_attempts=2)
-            message_id = await queue(courier, database)
-            with pytest.raises(ChannelFailed):
-                await courier.deliver(mail_event(message_id))
-            await courier.deliver(mail_event(message_id))
-        message = await read(courier, database, message_id)
-        assert (message.status, message.send_count) == (Status.ABANDONED, 2)
+    async def test_an_outage_of_hours_abandons_nothing(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        """Mails used to be abandoned after two minutes of it."""
+        async with mail_server(Postbox()) as postbox:
+            away, back = make(nowhere()), make(smtp(postbox))
+            message_id = await queue(away, database)
+            for _ in range(20):
+                await deliver_due(away, database, clock)
+                clock.advance(hours=1)
+            waiting = await read(away, database, message_id)
+            await deliver_due(back, database, clock)
+        sent = await read(back, database, message_id)
+        assert waiting.status is Status.QUEUED
+        assert (sent.status, sent.send_count, len(postbox.mails)) == (Status.SENT, 21, 1)
+
+    async def test_a_mail_that_is_given_up_is_abandoned_and_can_be_replayed(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        """The outbox used to give it up without a word, and the mail was `queued` for ever."""
+        async with mail_server(Postbox()) as postbox:
+            away, back, outbox = make(nowhere()), make(smtp(postbox)), Outbox(clock)
+            message_id = await queue(away, database)
+            for _ in range(30):
+                await deliver_due(away, database, clock)
+                clock.advance(hours=1)
+            abandoned = await read(away, database, message_id)
+            async with database.unit() as unit:
+                (letter,) = await outbox.dead(unit)
+                await outbox.replay(unit, letter.event.id)
+            await deliver_due(back, database, clock)
+        sent = await read(back, database, message_id)
+        assert (abandoned.status, abandoned.send_count) == (Status.ABANDONED, 25)
+        assert "ConnectError" in (abandoned.last_error or "")
+        assert (sent.status, sent.send_count, len(postbox.mails)) == (Status.SENT, 26, 1)
+
+    async def test_a_mail_whose_worker_was_killed_at_the_last_attempt_is_abandoned(
+        self, make: Make, database: Database
+    ) -> None:
+        dying = make(LastAct(InboxChannel()))
+        message_id = await queue(dying, database)
+        event = mail_event(message_id)
+        with pytest.raises(Killed):
+            await dying.deliver(event)
+        async with database.unit() as unit:
+            await dying.give_up(unit, event)
+            await dying.give_up(unit, mail_event(uuid4()))
+        assert (await read(dying, database, message_id)).status is Status.ABANDONED
 
     async def test_killed_between_sending_and_writing_it_down_sends_again(self, make: Make, database: Database) -> None:
         async with mail_server(Postbox()) as postbox:
@@ -266,10 +316,6 @@ class TestDelivery:
         courier = make()
         await courier.deliver(mail_event(uuid4()))
         assert await everything(courier, database) == ()
-
-    async def test_a_courier_tries_at_least_once(self, make: Make) -> None:
-        with pytest.raises(ValueError, match="at least one attempt"):
-            make(max_attempts=0)
 
 
 class _Interrupted:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shopkeeper.clock import SystemClock
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.outbox import Event, OutboxWorker
+from shopkeeper.storage.outbox import Event, OutboxWorker, Subscriber
 
 
 async def hang(event: Event) -> None:
@@ -17,7 +17,11 @@ async def hang(event: Event) -> None:
 
 async def main(url: str) -> None:
     worker = OutboxWorker(
-        Database(url), {"mail": hang}, clock=SystemClock(), random=random.random, lease=timedelta(minutes=1), batch=1
+        Database(url),
+        {"mail": Subscriber(hang)},
+        clock=SystemClock(),
+        random=random.random,
+        lease=timedelta(minutes=1),
     )
     await worker.run()
 

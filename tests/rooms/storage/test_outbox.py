@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from shopkeeper.clock import StoppedClock, SystemClock
 from shopkeeper.errors import NotFound
-from shopkeeper.storage.database import Database
-from shopkeeper.storage.outbox import Event, Handler, Outbox, OutboxWorker
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.outbox import Event, GiveUp, Handler, Outbox, OutboxWorker, Subscriber
+from shopkeeper.storage.outbox import outbox as table
 from tests.services.databases import sqlalchemy_url
 
 LEASE = timedelta(minutes=1)
@@ -49,6 +51,16 @@ class Post:
         return [event.payload["number"] for event in self.events]
 
 
+class GivenUp:
+    """Remembers what was given up, and until then whether the rest of the unit was."""
+
+    def __init__(self) -> None:
+        self.ids: list[UUID] = []
+
+    async def __call__(self, unit: Unit, event: Event) -> None:
+        self.ids.append(event.id)
+
+
 @pytest.fixture
 def outbox(clock: StoppedClock) -> Outbox:
     return Outbox(clock)
@@ -56,10 +68,22 @@ def outbox(clock: StoppedClock) -> Outbox:
 
 @pytest.fixture
 def work(database: Database, clock: StoppedClock) -> Work:
-    def make(handlers: Mapping[str, Handler] | Handler, **options: object) -> OutboxWorker:
+    """Makes a worker on this test's database. It gives an event up after three attempts, however young that is."""
+
+    def make(
+        handlers: Mapping[str, Handler] | Handler,
+        *,
+        least_attempts: int = 3,
+        give_up: GiveUp | None = None,
+        **options: Any,
+    ) -> OutboxWorker:
         table = handlers if isinstance(handlers, Mapping) else {"mail": handlers}
-        options = {"clock": clock, "random": lambda: 1.0, "lease": LEASE, "pause": PAUSE, "max_attempts": 3, **options}
-        return OutboxWorker(database, table, **options)  # type: ignore[arg-type]
+        subscribers = {
+            topic: Subscriber(handler, give_up=give_up, least_attempts=least_attempts)
+            for topic, handler in table.items()
+        }
+        options = {"lease": LEASE, "pause": PAUSE, "give_up_after": timedelta(0), **options}
+        return OutboxWorker(database, subscribers, **{"clock": clock, "random": lambda: 1.0, **options})
 
     return make
 
@@ -142,6 +166,44 @@ class TestOrder:
         assert await work(post).run_once() == 2
         assert post.numbers == [10]
 
+    async def test_a_key_that_hangs_holds_up_no_other_key(self, database: Database, outbox: Outbox, work: Work) -> None:
+        """A worker used to wait for all that it had begun before it took more: one server that hung held up all."""
+        await put(database, outbox, 0, key="hanging")
+        begun, delivered = asyncio.Event(), asyncio.Queue[int]()
+
+        async def deliver(event: Event) -> None:
+            if event.key == "hanging":
+                begun.set()
+                await asyncio.Event().wait()
+            delivered.put_nowait(event.payload["number"])
+
+        worker = work(deliver, at_once=2, poll=timedelta(milliseconds=5))
+        async with _running(worker):
+            await begun.wait()
+            for number in range(1, 6):
+                await put(database, outbox, number, key=f"key {number % 2}")
+            assert [await delivered.get() for _ in range(5)] == [1, 2, 3, 4, 5]
+
+    async def test_a_topic_that_hangs_holds_up_no_other_topic(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        for number in range(5):
+            await put(database, outbox, number, key=f"address {number}")
+        under_way: list[int] = []
+        pushed = asyncio.Event()
+
+        async def hang(event: Event) -> None:
+            under_way.append(event.payload["number"])
+            await asyncio.Event().wait()
+
+        async def push(event: Event) -> None:
+            pushed.set()
+
+        async with _running(work({"mail": hang, "push": push}, at_once=2, poll=timedelta(milliseconds=5))):
+            await put(database, outbox, 5, key="subscription", topic="push")
+            await pushed.wait()
+        assert under_way == [0, 1]
+
     async def test_a_failure_holds_up_its_key_until_it_is_tried_again(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
@@ -170,7 +232,7 @@ class TestFailing:
     ) -> None:
         await put(database, outbox, 1)
         post = Post(failures=4)
-        worker = work(post, random=lambda: 0.0, max_attempts=10)
+        worker = work(post, random=lambda: 0.0, least_attempts=10)
         for seconds in (4, 8, 16, 32):  # random gives nothing, so half of 8, 16, 32 and 64
             assert await worker.run_once() == 1
             clock.advance(seconds=seconds - 0.001)
@@ -184,10 +246,65 @@ class TestFailing:
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         await put(database, outbox, 1)
-        worker = work(Post(failures=100), max_attempts=100, longest_pause=timedelta(minutes=1))
+        worker = work(Post(failures=100), least_attempts=100, longest_pause=timedelta(minutes=1))
         for _ in range(50):
             assert await worker.run_once() == 1
             clock.advance(minutes=1)
+
+    async def test_an_outage_of_hours_loses_nothing(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        """It used to, after so many attempts: ten minutes."""
+        await put(database, outbox, 1)
+        post = Post(failures=1000)
+        worker = work(post, give_up_after=timedelta(days=1), random=random.Random(7).random)
+        for _ in range(23):
+            await drain(worker)
+            clock.advance(hours=1)
+        post.failures = 0
+        await drain(worker)
+        assert post.numbers == [1]
+
+    async def test_what_fails_for_longer_than_that_is_a_dead_letter(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1)
+        worker = work(Post(failures=1000), give_up_after=timedelta(days=1))
+        for _ in range(26):
+            await drain(worker)
+            clock.advance(hours=1)
+        async with database.unit() as unit:
+            (letter,) = await outbox.dead(unit)
+        assert letter.died_at - letter.event.created_at == timedelta(days=1)
+
+    async def test_what_waited_long_for_its_turn_has_its_attempts_all_the_same(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1)
+        clock.advance(days=7)
+        post = Post(failures=2)
+        worker = work(post, give_up_after=timedelta(days=1), least_attempts=3)
+        for _ in range(3):
+            await worker.run_once()
+            clock.advance(hours=1)
+        assert post.numbers == [1]
+
+    async def test_whoever_subscribed_writes_in_the_unit_in_which_it_is_given_up(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, 1)
+
+        async def fail_to_write(unit: Unit, event: Event) -> None:
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await work(Post(failures=1), least_attempts=1, give_up=fail_to_write).run_once()
+        async with database.unit() as unit:
+            assert await outbox.dead(unit) == []
+        await put(database, outbox, 2, key="grace")
+        post = Post()
+        await drain(work(post))
+        assert post.numbers == [1, 2]
 
     async def test_after_the_last_attempt_it_is_a_dead_letter_and_its_key_goes_on(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
@@ -210,7 +327,7 @@ class TestFailing:
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         (first, *_) = await put(database, outbox, 1)
-        await work(Post(failures=1), max_attempts=1).run_once()
+        await work(Post(failures=1), least_attempts=1).run_once()
         await put(database, outbox, 2)
         async with database.unit() as unit:
             await outbox.replay(unit, first)
@@ -241,7 +358,7 @@ class TestFailing:
                 cancelled.append(True)
                 raise
 
-        assert await work(hang, lease=timedelta(milliseconds=20), max_attempts=1).run_once() == 1
+        assert await work(hang, lease=timedelta(milliseconds=20), least_attempts=1).run_once() == 1
         assert cancelled == [True]
         async with database.unit() as unit:
             assert [letter.last_error for letter in await outbox.dead(unit)] == ["TimeoutError: "]
@@ -252,7 +369,7 @@ class TestFailing:
         async def complain(event: Event) -> None:
             raise ValueError("x" * 10_000)
 
-        await work(complain, max_attempts=1).run_once()
+        await work(complain, least_attempts=1).run_once()
         async with database.unit() as unit:
             assert [len(letter.last_error) for letter in await outbox.dead(unit)] == [500]
 
@@ -302,10 +419,12 @@ class TestLeases:
             await finish.wait()
             raise ConnectionError
 
-        late = asyncio.create_task(work(slow, max_attempts=1).run_once())
+        late = asyncio.create_task(work(slow, least_attempts=1).run_once())
         await begun.wait()
         clock.advance(seconds=60)
         post = Post()
+        assert await work(post).run_once() == 0
+        clock.advance(seconds=8)
         assert await work(post).run_once() == 1
         finish.set()
         await late
@@ -318,26 +437,29 @@ class TestLeases:
         ids = await put(database, outbox, 1, 2)
         await _claim_and_be_killed(dsn)
         post = Post()
-        worker = OutboxWorker(database, {"mail": post}, clock=clock, random=random.random, lease=LEASE)
+        worker = OutboxWorker(database, {"mail": Subscriber(post)}, clock=clock, random=random.random, lease=LEASE)
         assert await worker.run_once() == 0
         clock.advance(minutes=2)
+        assert await worker.run_once() == 0  # it has failed, and waits as others do
+        clock.advance(seconds=5)
         await drain(worker)
         assert [event.id for event in post.events] == ids
         assert [event.attempt for event in post.events] == [2, 1]
 
     async def test_an_event_that_kills_its_worker_each_time_is_a_dead_letter_at_last(
-        self, dsn: str, database: Database, clock: StoppedClock
+        self, dsn: str, database: Database, work: Work, clock: StoppedClock
     ) -> None:
         outbox = Outbox(clock)
         (event_id,) = await put(database, outbox, 1)
         await _claim_and_be_killed(dsn)
         clock.advance(days=3650)
-        post = Post()
-        worker = OutboxWorker(database, {"mail": post}, clock=clock, random=random.random, max_attempts=1)
-        await drain(worker)
+        post, given_up = Post(), GivenUp()
+        await drain(work(post, least_attempts=1, give_up=given_up))
         async with database.unit() as unit:
             (letter,) = await outbox.dead(unit)
         assert (letter.event.id, post.events) == (event_id, [])
+        assert given_up.ids == [event_id]
+        assert "without saying" in letter.last_error
 
 
 async def _claim_and_be_killed(dsn: str) -> None:
@@ -352,6 +474,43 @@ async def _claim_and_be_killed(dsn: str) -> None:
     await process.communicate()
 
 
+class TestLooking:
+    """What does not cost anything, because it is done every second and after each delivery."""
+
+    async def test_nobody_waits_for_a_worker_that_has_nothing_to_take(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        """It used to begin a transaction first, and SQLite has one writer."""
+        await put(database, outbox, 1, 2)
+        worker = work(Post(failures=1))
+        await worker.run_once()
+        async with database.unit() as unit:
+            await unit.begin()
+            assert await worker.run_once() == 0
+
+    async def test_what_waits_behind_a_failure_is_due_when_that_is(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        """It used to be looked at by every worker each time."""
+        await put(database, outbox, 1, 2, 3)
+        await put(database, outbox, 4, key="grace")
+        await work(Post(failures=1)).run_once()
+        async with database.unit() as unit:
+            rows = await unit.all(select(table.c.available_at).where(table.c.delivered_at.is_(None)))
+        assert {row.available_at for row in rows} == {clock.now() + PAUSE}
+
+    async def test_many_that_wait_hide_nothing_behind_them(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, 1, key="failing")
+        await work(Post(failures=1)).run_once()
+        await put(database, outbox, *range(2, 30), key="failing")
+        await put(database, outbox, 1000, key="grace")
+        post = Post()
+        assert await work(post, at_once=1).run_once() == 1
+        assert post.numbers == [1000]
+
+
 class TestPurging:
     async def test_only_old_delivered_events_go_and_no_more_than_a_batch(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
@@ -362,7 +521,7 @@ class TestPurging:
         await put(database, outbox, 5, key="new")
         await drain(work(Post()))
         await put(database, outbox, 6, key="dead")
-        await work(Post(failures=1), max_attempts=1).run_once()
+        await work(Post(failures=1), least_attempts=1).run_once()
         await put(database, outbox, 7, key="waiting")
         purged = []
         for _ in range(3):
@@ -410,7 +569,7 @@ class TestRunning:
             delivered.put_nowait(event.payload["number"])
 
         worker = OutboxWorker(
-            database, {"mail": deliver}, clock=clock, random=random.random, poll=timedelta(milliseconds=5)
+            database, {"mail": Subscriber(deliver)}, clock=clock, random=random.random, poll=timedelta(milliseconds=5)
         )
         async with _running(worker):
             await put(other, outbox, 1)
@@ -464,7 +623,9 @@ class TestManyWorkers:
                 done.set()
 
         workers = [
-            OutboxWorker(other, {"mail": deliver}, clock=clock, random=dice.random, poll=timedelta(milliseconds=5))
+            OutboxWorker(
+                other, {"mail": Subscriber(deliver)}, clock=clock, random=dice.random, poll=timedelta(milliseconds=5)
+            )
             for other in others
         ]
         async with _running(*workers):
@@ -485,7 +646,7 @@ class TestConcurrentUnits:
         self, postgres_dsn: str, clock: StoppedClock
     ) -> None:
         database, outbox, post = Database(sqlalchemy_url(postgres_dsn)), Outbox(clock), Post()
-        worker = OutboxWorker(database, {"mail": post}, clock=clock, random=random.random)
+        worker = OutboxWorker(database, {"mail": Subscriber(post)}, clock=clock, random=random.random)
         async with database.unit() as first:
             await outbox.add(first, "mail", key="ada", payload={"number": 1})
             second = asyncio.create_task(put(database, outbox, 2))
@@ -507,6 +668,11 @@ async def _until_somebody_waits(database: Database) -> None:
 
 
 def test_a_worker_without_room_is_refused(clock: StoppedClock) -> None:
-    for nonsense in ({"batch": 0}, {"max_attempts": 0}, {"lease": timedelta(0)}):
+    for nonsense in ({"at_once": 0}, {"lease": timedelta(0)}):
         with pytest.raises(ValueError, match="room"):
             OutboxWorker(Database("sqlite+aiosqlite:///unused.db"), {}, clock=clock, random=random.random, **nonsense)  # type: ignore[arg-type]
+
+
+def test_a_subscriber_gets_an_attempt_at_least() -> None:
+    with pytest.raises(ValueError, match="at least one attempt"):
+        Subscriber(Post(), least_attempts=0)

@@ -228,8 +228,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("delivered_at IS NOT NULL"),
         )
         batch_op.create_index(
-            "ix_outbox_waiting",
-            ["sequence"],
+            "ix_outbox_due",
+            ["topic", "available_at", "sequence"],
             unique=False,
             postgresql_where=sa.text("delivered_at IS NULL AND died_at IS NULL"),
             sqlite_where=sa.text("delivered_at IS NULL AND died_at IS NULL"),
