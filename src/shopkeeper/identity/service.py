@@ -60,6 +60,7 @@ class Identities:
         listeners: told of each change.
         on_void: told where what was proven before counts no more: another password or none, an account that is
             switched off.
+        on_deleted: told where an identity is gone: for whoever keeps something about it elsewhere.
         ids: makes ids.
     """
 
@@ -71,6 +72,7 @@ class Identities:
         audit: AuditTrail | None = None,
         listeners: Sequence[Listener] = (),
         on_void: Sequence[Listener] = (),
+        on_deleted: Sequence[Listener] = (),
         ids: Callable[[], UUID] = new_id,
     ) -> None:
         self.schemas = schemas
@@ -78,6 +80,7 @@ class Identities:
         self._audit = audit
         self._listeners = listeners
         self._on_void = on_void
+        self._on_deleted = on_deleted
         self._ids = ids
 
     async def create(
@@ -199,6 +202,8 @@ class Identities:
     async def delete_credential(
         self,
         unit: Unit,
+        for listener in self._on_deleted:
+            await listener(unit, identity_id)
         identity_id: UUID,
         type: str,  # noqa: A002 - the contract's word
         *,
