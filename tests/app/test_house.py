@@ -2,16 +2,26 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 import pytest
 import yaml
+from sqlalchemy import delete, select, update
 from structlog.testing import capture_logs
 
 from shopkeeper.app import House, Misconfigured, opened, rehearse
+from shopkeeper.app.house import stock_the_shop
+from shopkeeper.app.shop import ENGINES
+from shopkeeper.commerce.embedded.store import customers, prices, products, variants
+from shopkeeper.commerce.port import Profile, Shopper, ShopperKind
+from shopkeeper.identity.draft import NewIdentity
 from shopkeeper.settings import Settings, load
+from shopkeeper.settings.shop import Store as StoreSettings
+from tests.rooms.commerce.stand import CartsOnly
 
 CONFIGURATION: Mapping[str, Any] = {
     "secrets": {"default": ["b8f2c7d91e04a36f"], "cipher": ["0f9e8d7c6b5a49382716051423324150"]},
@@ -22,11 +32,15 @@ CONFIGURATION: Mapping[str, Any] = {
 def settings(folder: Path, dsn: str, **sections: Any) -> Settings:
     file = folder / "shopkeeper.yml"
     file.write_text(yaml.safe_dump({**CONFIGURATION, "dsn": dsn, **sections}))
-    return load([file], {}, dev=True, demo=False)
+    return load([file], {}, dev=True, demo=bool(sections.get("demo")))
+
+
+def admin_of(house: House) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=house.admin), base_url="http://admin")
 
 
 async def ask_admin(house: House, path: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=house.admin), base_url="http://admin") as operator:
+    async with admin_of(house) as operator:
         return await operator.get(path)
 
 
@@ -55,14 +69,57 @@ class TestBackground:
         assert await house.background.check() is None
 
 
-class TestMetrics:
-    @pytest.mark.parametrize("path", ["/metrics", "/metrics/prometheus"])
-    @pytest.mark.parametrize(("enabled", "status"), [(True, 200), (False, 404)], ids=["on", "off"])
-    async def test_are_served_unless_they_are_switched_off(
-        self, tmp_path: Path, sqlite_dsn: str, path: str, enabled: bool, status: int
+class TestTheDemo:
+    async def test_leaves_what_is_on_the_shelves_alone_at_the_next_start(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        async with opened(settings(tmp_path, sqlite_dsn, demo=True)) as house, house.foundation.database.unit() as unit:
+            await unit.write(update(products).values(name="Renamed"))
+            await unit.write(update(variants).values(stock=3))
+            await unit.write(delete(prices).where(prices.c.currency == "GBP"))
+        async with opened(settings(tmp_path, sqlite_dsn, demo=True)) as house, house.foundation.database.unit() as unit:
+            assert {row.name for row in await unit.all(select(products.c.name))} == {"Renamed"}
+            assert {row.stock for row in await unit.all(select(variants.c.stock))} == {3}
+            assert "GBP" not in {row.currency for row in await unit.all(select(prices.c.currency))}
+
+    async def test_fills_the_shelves_of_a_store_that_was_added(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        for stores in ([{"id": "one"}], [{"id": "one"}, {"id": "two"}]):
+            shop = opened(settings(tmp_path, sqlite_dsn, demo=True, stores=stores))
+            async with shop as house, house.foundation.database.unit() as unit:
+                filled = {row.store for row in await unit.all(select(products.c.store))}
+            assert filled == {store["id"] for store in stores}
+
+    async def test_is_shown_by_engines_that_have_one_only(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        async with opened(settings(tmp_path, sqlite_dsn)) as house:
+            bare = CartsOnly(house.shop.engines["embedded"].carts)
+            await stock_the_shop(replace(house, shop=replace(house.shop, engines={"embedded": bare})))
+            async with house.foundation.database.unit() as unit:
+                assert await unit.first(select(products)) is None
+
+
+class TestEngines:
+    def test_are_those_that_a_store_may_name(self) -> None:
+        assert set(get_args(StoreSettings.model_fields["engine"].annotation)) == set(ENGINES)
+
+    async def test_forget_an_identity_that_an_admin_deletes(self, tmp_path: Path, dsn: str) -> None:
+        async with opened(settings(tmp_path, dsn)) as house:
+            people, engine = house.people, house.shop.engines["embedded"]
+            async with house.foundation.database.unit() as unit:
+                ada = await people.identities.create(unit, NewIdentity(traits={"email": "ada@example.org"}))
+                shopper = Shopper(ShopperKind.CUSTOMER, str(ada.id), "default")
+                await engine.customers.ensure(unit, shopper, Profile(str(ada.id), "ada@example.org", "Ada"))
+            async with admin_of(house) as operator:
+                assert (await operator.delete(f"/admin/identities/{ada.id}")).status_code == 204
+            async with house.foundation.database.unit() as unit:
+                assert await unit.first(select(customers)) is None
+
+    async def test_keep_a_guests_cart_and_its_hand_over_while_a_renewed_token_lasts(
+        self, tmp_path: Path, sqlite_dsn: str
     ) -> None:
-        async with opened(settings(tmp_path, sqlite_dsn, metrics={"enabled": enabled})) as house:
-            assert (await ask_admin(house, path)).status_code == status
+        for days in (30, 600):
+            tokens = {"anonymous": {"lifespan": f"{days * 24}h"}}
+            async with opened(settings(tmp_path, sqlite_dsn, tokens=tokens)) as house:
+                after = {chore.name: chore.after for chore in house.shop.chores}
+            assert after["guests' carts"] >= timedelta(days=2 * days)
+            assert after["hand-overs"] >= max(timedelta(days=400), after["guests' carts"])
 
 
 class TestMisconfigured:

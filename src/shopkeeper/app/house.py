@@ -15,8 +15,7 @@ from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
 from shopkeeper.clock import Clock, SystemClock
-from shopkeeper.commerce.embedded import demo
-from shopkeeper.commerce.embedded.load import load as load_catalogue
+from shopkeeper.commerce.port import ShowsADemo
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
 from shopkeeper.http.observing import Metrics
@@ -159,8 +158,12 @@ async def _built(settings: Settings) -> AsyncIterator[House]:
 
 
 async def stock_the_shop(house: House) -> None:
-    """Loads the demo catalogue into every embedded store that has none yet."""
-    catalogue = demo.read_catalogue()
+    """Loads the demo catalogue into every store whose shelves are empty, where its engine has one.
+
+    What is on a shelf stays as it is: prices that were changed and pieces that were sold do not come back at a start.
+    """
     for store in house.foundation.settings.stores:
-        async with house.foundation.database.unit() as unit:
-            await load_catalogue(unit, store=store.id, catalogue=catalogue)
+        engine = house.shop.engines[store.engine]
+        if isinstance(engine, ShowsADemo):
+            async with house.foundation.database.unit() as unit:
+                await engine.stock_demo(unit, store.id)

@@ -1,9 +1,8 @@
 """Who somebody is, how it is proven, and what they get for it: identities, methods, sessions, tokens, limits."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import UUID
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.methods import Methods, build_methods
@@ -14,11 +13,10 @@ from shopkeeper.errors import UpstreamFailed
 from shopkeeper.http.answering import encode
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.identity.schema import Schemas
-from shopkeeper.identity.service import Identities
+from shopkeeper.identity.service import Identities, Listener
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
-from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.refresh import RefreshTokens
 from shopkeeper.tokens.sealed import SealedTokens
@@ -35,14 +33,19 @@ class People:
     sessions: Sessions
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
+    on_deleted: list[Listener]
+    """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
 
 async def build_people(ground: Foundation) -> People:
     settings, clock = ground.settings, ground.clock
     schemas = await _schemas(ground)
-    listeners: list[_Listener] = []
-    on_void: list[_Listener] = []
-    identities = Identities(schemas, clock=clock, audit=ground.audit, listeners=listeners, on_void=on_void)
+    listeners: list[Listener] = []
+    on_void: list[Listener] = []
+    on_deleted: list[Listener] = []
+    identities = Identities(
+        schemas, clock=clock, audit=ground.audit, listeners=listeners, on_void=on_void, on_deleted=on_deleted
+    )
     sessions = _sessions(ground, identities)
     listeners.append(sessions.invalidate_identity)
     on_void.append(sessions.end_for)
@@ -69,10 +72,8 @@ async def build_people(ground: Foundation) -> People:
         sessions=sessions,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
+        on_deleted=on_deleted,
     )
-
-
-_Listener = Callable[[Unit, UUID], Awaitable[None]]
 
 
 async def _schemas(ground: Foundation) -> Schemas:

@@ -1,25 +1,36 @@
 """What is sold, where carts live, the story of a visit, and the mails: stores, engines, providers, channels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.hooks import sign_in_hooks
 from shopkeeper.app.people import People
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
-from shopkeeper.commerce.port import Engine
+from shopkeeper.commerce.port import Engine, TidiesUp
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.flows.handing_over import HandingOver
 from shopkeeper.flows.signing_in import SigningIn
+from shopkeeper.identity.service import Listener
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 from shopkeeper.signin import Visit
+from shopkeeper.storage.database import Unit
 from shopkeeper.storage.upkeep import Chore
 from shopkeeper.upstream.own import OwnProvider
+
+
+def _embedded(ground: Foundation) -> Engine:
+    return EmbeddedEngine(ground.clock, events=ground.outbox)
+
+
+ENGINES: Mapping[str, Callable[[Foundation], Engine]] = {"embedded": _embedded}
+"""Every engine there is, by the name that a store gives (`stores[].engine`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +47,8 @@ class Shop:
 
 def build_shop(ground: Foundation, people: People) -> Shop:
     stores = _stores(ground.settings)
-    embedded = EmbeddedEngine(ground.clock, events=ground.outbox)
-    engines: Mapping[str, Engine] = {"embedded": embedded}
+    engines = _engines(ground)
+    people.on_deleted.append(_forgetting(engines))
     signing_in = SigningIn(
         sessions=people.sessions,
         handing_over=HandingOver(stores=stores, engines=engines),
@@ -60,16 +71,34 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
     )
     chores = [
-        Chore("guests' carts", ground.settings.tokens.anonymous.lifespan, embedded.carts.expire),
-        Chore("hand-overs", timedelta(days=400), embedded.carts.forget_hand_overs),
-        Chore("former carts", timedelta(days=400), embedded.carts.forget_former),
-        Chore("order drafts", timedelta(days=30), embedded.orders.forget_drafts),
+    guest_lifespan = ground.settings.tokens.anonymous.lifespan
+        *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
         Chore("mails", timedelta(days=30), courier.purge),
     ]
     return Shop(stores=stores, engines=engines, chores=chores, signing_in=signing_in, visit=visit, courier=courier)
 
 
 def _stores(settings: Settings) -> Stores:
+def _engines(ground: Foundation) -> Mapping[str, Engine]:
+    """The engines that stores live in."""
+    return {name: ENGINES[name](ground) for name in {store.engine for store in ground.settings.stores}}
+
+
+def _tidy(engines: Mapping[str, Engine]) -> Sequence[TidiesUp]:
+    return [engine for engine in engines.values() if isinstance(engine, TidiesUp)]
+
+
+def _forgetting(engines: Mapping[str, Engine]) -> Listener:
+    """Has every engine forget an identity that is gone."""
+
+    async def forget(unit: Unit, identity_id: UUID) -> None:
+        for engine in engines.values():
+            if engine.customers is not None:
+                await engine.customers.forget(unit, str(identity_id))
+
+    return forget
+
+
     return Stores([Store(**store.model_dump()) for store in settings.stores], default=settings.default_store)
 
 

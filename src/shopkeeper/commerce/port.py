@@ -1,21 +1,23 @@
 """The engine port: what a commerce engine does for a shopper, in values of our own.
 
 The required port is small: carts, and handing a guest's cart to a customer. Catalogue, orders and customers are further
-protocols that an engine may also satisfy. Money is always an integer in the currency's minor unit. The refusals that
-the docstrings name are in `refusals.py` and in the house's `errors.py`.
+parts that an engine may also have, and `parts.py` says so where it has not. What it can do beside shopping (`TidiesUp`,
+`ShowsADemo`) it is asked for with `isinstance`. Money is always an integer in the currency's minor unit. The refusals
+that the docstrings name are in `refusals.py` and in the house's `errors.py`.
 
 Values that a page makes by the dozen are structs of msgspec, which are made several times as fast as dataclasses.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.upkeep import Chore
 
 T = TypeVar("T")
 
@@ -444,19 +446,37 @@ class Events(Protocol):
 
 
 class Engine(Protocol):
-    """A commerce engine."""
+    """A commerce engine: carts, and each further part or none in its place."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def catalogue(self) -> Catalogue: ...
-
-    @property
     def carts(self) -> Carts: ...
 
     @property
-    def orders(self) -> Orders: ...
+    def catalogue(self) -> Catalogue | None: ...
 
     @property
-    def customers(self) -> Customers: ...
+    def orders(self) -> Orders | None: ...
+
+    @property
+    def customers(self) -> Customers | None: ...
+
+
+@runtime_checkable
+class TidiesUp(Protocol):
+    """An engine that keeps things here which are over one day."""
+
+    def chores(self, *, guest_lifespan: timedelta) -> Sequence[Chore]:
+        """What is to be deleted, and when. A guest's token lasts for `guest_lifespan`, and is renewed until then."""
+        ...
+
+
+@runtime_checkable
+class ShowsADemo(Protocol):
+    """An engine that has a sample catalogue."""
+
+    async def stock_demo(self, unit: Unit, store: str) -> bool:
+        """Fills a store's shelves with it where they are empty, and says whether they were."""
+        ...

@@ -11,12 +11,13 @@ Conflict                  409
 ├── TooManyCarts          more open carts than a shopper has at once
 ├── CartClosed            ordered already
 └── CartChanged           not what was drafted any more
+Unsupported               501 the engine has no such part
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from shopkeeper.errors import Conflict, InvalidInput
+from shopkeeper.errors import Conflict, InvalidInput, Refusal
 
 
 class QuantityInvalid(InvalidInput):
@@ -102,3 +103,11 @@ class CartChanged(Conflict):
     code = "cart_changed"
     graphql_code = "CART_CHANGED"
     message = "The cart or a price has changed since; check out again."
+
+
+class Unsupported(Refusal):
+    """The shop's engine cannot do this; another one could."""
+
+    code, status, named_in_kratos = "unsupported", 501, False
+    graphql_code = "UNSUPPORTED"
+    message = "This shop's engine cannot do this."

@@ -179,7 +179,7 @@ class GraphQLDoor:
             principal=principal,
             shopper=shopper,
             engine=engine,
-            loaders=Loaders(engine.catalogue, unit, shopper),
+            loaders=Loaders(engine, unit, shopper),
             signing_up=self._signing_up,
             pictures=self._pictures,
             locale=language_of(request.headers.get("accept-language"), default=store.locale),

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from strawberry.dataloader import DataLoader
 
-from shopkeeper.commerce.port import Catalogue, Category, Product, Shopper, Variant
+from shopkeeper.commerce.parts import require_catalogue
+from shopkeeper.commerce.port import Category, Engine, Product, Shopper, Variant
 from shopkeeper.storage.database import Unit
 
 Sold = tuple[Product, Variant]
@@ -18,8 +19,8 @@ class Loaders:
     A cart keeps its own currency, so variants are asked for by currency.
     """
 
-    def __init__(self, catalogue: Catalogue, unit: Unit, shopper: Shopper) -> None:
-        self._catalogue, self._unit, self._shopper = catalogue, unit, shopper
+    def __init__(self, engine: Engine, unit: Unit, shopper: Shopper) -> None:
+        self._engine, self._unit, self._shopper = engine, unit, shopper
         self._variants: dict[str, DataLoader[str, Sold | None]] = {}
         self._products = DataLoader(self._load_products, max_batch_size=MOST_AT_ONCE)
         self._categories = DataLoader(self._load_categories)
@@ -29,7 +30,12 @@ class Loaders:
         return self._products.load(id_)
 
     async def variants(self, ids: Iterable[str], *, currency: str) -> Mapping[str, Sold]:
-        """Variants by id with their products, priced in a currency; those that are not sold in it are left out."""
+        """Variants by id with their products, priced in a currency; those that are not sold in it are left out.
+
+        An engine without a catalogue has none: a line that was written to must not be refused when it is shown.
+        """
+        if self._engine.catalogue is None:
+            return {}
         wanted = list(dict.fromkeys(ids))
         found = await self._in(currency).load_many(wanted)
         return {id_: sold for id_, sold in zip(wanted, found, strict=True) if sold is not None}
@@ -49,16 +55,17 @@ class Loaders:
             shopper = replace(self._shopper, currency=currency)
 
             async def load(ids: list[str]) -> Sequence[Sold | None]:
-                found = await self._catalogue.variants(self._unit, shopper, ids)
+                found = await require_catalogue(self._engine).variants(self._unit, shopper, ids)
                 return [found.get(id_) for id_ in ids]
 
             self._variants[currency] = DataLoader(load, max_batch_size=MOST_AT_ONCE)
         return self._variants[currency]
 
     async def _load_products(self, ids: list[str]) -> Sequence[Product | None]:
-        found = await self._catalogue.products(self._unit, self._shopper, ids)
+        found = await require_catalogue(self._engine).products(self._unit, self._shopper, ids)
         return [found.get(id_) for id_ in ids]
 
     async def _load_categories(self, shelves: list[None]) -> Sequence[Mapping[str, Category]]:
-        found = {category.id: category for category in await self._catalogue.categories(self._unit, self._shopper)}
+        catalogue = require_catalogue(self._engine)
+        found = {category.id: category for category in await catalogue.categories(self._unit, self._shopper)}
         return [found for _ in shelves]

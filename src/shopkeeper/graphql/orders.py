@@ -7,6 +7,7 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
+from shopkeeper.commerce.parts import require_orders
 from shopkeeper.commerce.port import Order as EngineOrder
 from shopkeeper.commerce.port import OrderLine, OrderState, Profile
 from shopkeeper.errors import InvalidInput
@@ -191,7 +192,7 @@ class OrderQueries:
         if " ".join((sort_fields or "").lower().split()) not in SORTS:
             raise InvalidInput("Orders are sorted by: creationDate desc.")
         context, (start, most) = info.context, window(offset, limit)
-        page = await context.engine.orders.orders(context.unit, context.shopper, offset=start, limit=most)
+        page = await require_orders(context.engine).orders(context.unit, context.shopper, offset=start, limit=most)
         orders = await _orders_of(page.items, context)
         total = page.total if page.total is not None else start + len(orders)
         return OrdersPageResult(offset=start, limit=most, count=len(orders), total=total, orders=orders)
@@ -227,7 +228,7 @@ class OrderMutations:
     ) -> OrderMutationResponse | None:
         context = info.context
         async with context.change() as unit:
-            order = await context.engine.orders.check_out(unit, context.shopper, cart_id=cart_id)
+            order = await require_orders(context.engine).check_out(unit, context.shopper, cart_id=cart_id)
         return await _answer(order, context, "This is what would be ordered.")
 
     @resolved("Orders what a draft shows: all of it or nothing. Ordering twice changes nothing.")
@@ -240,9 +241,9 @@ class OrderMutations:
             str | None, strawberry.argument(description="The draft's number, to be checked; the shop numbers orders.")
         ] = UNSET,
     ) -> OrderMutationResponse | None:
-        context = info.context
+        context, orders = info.context, require_orders(info.context.engine)
         async with context.change() as unit:
-            order = await context.engine.orders.place(unit, context.shopper, order_id=id, profile=_profile(context))
+            order = await orders.place(unit, context.shopper, order_id=id, profile=_profile(context))
             if order_number and order_number != order.number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
         return await _answer(order, context, "Thank you for your order.")
@@ -255,7 +256,7 @@ def _profile(context: Context) -> Profile | None:
 
 
 async def _order(context: Context, id_: str) -> Order:
-    order = await context.engine.orders.require_order(context.unit, context.shopper, id_)
+    order = await require_orders(context.engine).require_order(context.unit, context.shopper, id_)
     return (await _orders_of((order,), context))[0]
 
 

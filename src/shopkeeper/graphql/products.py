@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
+from shopkeeper.commerce.parts import require_catalogue
 from shopkeeper.commerce.port import Category as Shelf
 from shopkeeper.commerce.port import Sort
 from shopkeeper.errors import InvalidInput
@@ -93,7 +94,7 @@ class CatalogueQueries:
     ) -> ItemsPageResult | None:
         refuse_cursor(query_hint)
         wanted = [reference(id_) for id_ in ids]
-        found = await info.context.engine.catalogue.products(info.context.unit, info.context.shopper, wanted)
+        found = await require_catalogue(info.context.engine).products(info.context.unit, info.context.shopper, wanted)
         products = list({found[id_].id: found[id_] for id_ in wanted if id_ in found}.values())
         start, most = window(offset, limit)
         items = await items_of(products[start : start + most], info.context)
@@ -143,7 +144,7 @@ async def _page(
     sort_fields: str | None,
 ) -> ItemsPageResult:
     start, most = window(offset, limit)
-    page = await context.engine.catalogue.find_products(
+    page = await require_catalogue(context.engine).find_products(
         context.unit,
         context.shopper,
         text=text,

@@ -12,7 +12,7 @@ from shopkeeper.commerce.embedded.demo import Catalogue, DemoCategory, DemoProdu
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.embedded.load import load
 from shopkeeper.commerce.embedded.store import variants
-from shopkeeper.commerce.port import Engine, Profile, Shopper, ShopperKind
+from shopkeeper.commerce.port import Carts, Engine, Profile, Shopper, ShopperKind
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Outbox, outbox
 
@@ -60,6 +60,17 @@ ARTICLES = catalogue(
     product("jam", variant(SOLD_OUT, stock=0)),
     product("stove", variant(EUROS_ONLY, price={"EUR": 99_900}), category="kitchen"),
 )
+
+
+@dataclass(frozen=True)
+class CartsOnly:
+    """The smallest engine there can be: it has carts, and the catalogue and the orders are somebody else's."""
+
+    carts: Carts
+    name: str = "carts-only"
+    catalogue: None = None
+    orders: None = None
+    customers: None = None
 
 
 class InUnits:

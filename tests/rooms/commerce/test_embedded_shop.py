@@ -376,6 +376,17 @@ class TestExpiry:
         assert await shop.orders.check_out(customer("c"), cart_id=cart.id), "its cart can still be ordered"
 
 
+@pytest.mark.parametrize("dsn", ["sqlite"], indirect=True)
+async def test_looking_for_former_carts_reads_no_further_than_those(database: Database, clock: StoppedClock):
+    with Statements(database) as seen:
+        async with database.unit() as unit:
+            await EmbeddedCarts(clock).forget_former(unit, clock.now(), 10)
+    async with database.transaction() as connection:
+        [asked] = seen
+        plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ("",) * asked.count("?"))
+        assert "ix_carts_state_updated_at" in str(plan.all())
+
+
 class TestHandOvers:
     async def test_that_fail_later_leave_no_trace(self, shop: Stand):
         """The sign-in around a hand-over may still be refused: then the cart is the guest's, as before."""

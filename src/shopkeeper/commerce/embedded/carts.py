@@ -35,9 +35,8 @@ MAX_CARTS = 10
 
 _OF_GUESTS = carts.c.owner_kind == ShopperKind.GUEST.value
 _LEADING_HERE = carts.alias("leading_here")
-# Those first to which no other cart leads.
+# Customers have such carts and nobody else. Those first to which no other cart leads.
 _FORMER = and_(
-    carts.c.owner_kind == ShopperKind.CUSTOMER.value,
     carts.c.state.in_((CartState.MERGED, CartState.REPLACED)),
     ~exists().where(_LEADING_HERE.c.merged_into == carts.c.id),
 )

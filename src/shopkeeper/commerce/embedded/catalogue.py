@@ -68,6 +68,10 @@ class EmbeddedCatalogue:
         rows = await unit.all(_CATEGORIES, {"of_store": shopper.store})
         return _parents_first([_category(row) for row in rows])
 
+    async def is_stocked(self, unit: Unit, store: str) -> bool:
+        """Whether there is any product on a store's shelves, priced or not."""
+        return await unit.first(_ANY_PRODUCT, {"of_store": store}) is not None
+
 
 def _where(shopper: Shopper) -> dict[str, str]:
     return {"of_store": shopper.store, "of_currency": shopper.currency}
@@ -172,6 +176,7 @@ _PRODUCTS_WITH = _sold().where(
         )
     )
 )
+_ANY_PRODUCT = select(products.c.id).where(products.c.store == _STORE).limit(1)
 _CATEGORIES = select(categories).where(categories.c.store == _STORE).order_by(categories.c.position, categories.c.id)
 _VARIANTS = (
     select(variants, prices.c.amount, prices.c.list_amount)

@@ -135,6 +135,7 @@ carts = Table(
     Column("updated_at", Moment, nullable=False),
     Index(None, "store", "owner_kind", "owner_id", "state", "updated_at"),
     Index(None, "owner_kind", "updated_at"),
+    Index(None, "state", "updated_at"),
     Index(None, "merged_into"),
 )
 

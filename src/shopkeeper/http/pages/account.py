@@ -95,7 +95,8 @@ class AccountPages:
     async def _orders(self, unit: Unit, request: Request, session: Session, start: int) -> Page[Order]:
         store = self._store(request, session)
         shopper = store.customer(str(session.identity.id))
-        return await self._engines[store.engine].orders.orders(unit, shopper, offset=start, limit=ORDERS)
+        orders = self._engines[store.engine].orders
+        return await orders.orders(unit, shopper, offset=start, limit=ORDERS) if orders is not None else Page(())
 
     def _store(self, request: Request, session: Session) -> Store:
         return self._stores.require(session.store) if session.store else self._visitors.store_of(request)

@@ -71,6 +71,7 @@ def upgrade() -> None:
     with op.batch_alter_table("carts", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_carts_merged_into"), ["merged_into"], unique=False)
         batch_op.create_index(batch_op.f("ix_carts_owner_kind_updated_at"), ["owner_kind", "updated_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_carts_state_updated_at"), ["state", "updated_at"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_carts_store_owner_kind_owner_id_state_updated_at"),
             ["store", "owner_kind", "owner_id", "state", "updated_at"],
