@@ -66,10 +66,10 @@ class Visit:
         visitor: Principal,
         client: Client,
     ) -> Access:
-        """Signs a customer in and hands the guest's cart over, all or nothing.
+        """Signs a customer in and hands the guest's cart over. A cart that is not the visitor's is left alone.
 
         Somebody who is signed in already starts afresh: the old session ends and its cart stays with its customer.
-        Raises `InvalidCredentials`, `NotYours` for a cart that is not the visitor's, `TooManyRequests`, `Busy`.
+        Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`, `Busy`.
         """
         proof = await self._providers[store.provider].authenticate(
             unit, username=username, password=password, client=client

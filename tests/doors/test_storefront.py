@@ -1,8 +1,34 @@
 """The storefront's door: `/signin` and `/signout`."""
 
+import base64
+import json
+from typing import Any, NoReturn
+
+import pytest
+
+from shopkeeper.errors import UpstreamFailed
+from shopkeeper.flows.signing_in import SigningIn
+from shopkeeper.identity.values import Client
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.doors.conftest import Opening
 
+CLIENT = Client(ip="203.0.113.7")
+OWN_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "email": {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}},
+                "name": {"type": "object"},
+            },
+        }
+    },
+}
+NAMES_AS_LISTS = {
+    "schemas": [{"id": "own", "url": f"base64://{base64.b64encode(json.dumps(OWN_SCHEMA).encode()).decode()}"}],
+    "default_schema_id": "own",
+}
 ENDS_OTHERS = {"flows": {"login": {"after": {"password": {"hooks": [{"hook": "revoke_active_sessions"}]}}}}}
 
 
@@ -21,6 +47,50 @@ class TestSigningIn:
             former = (await sign_up(app, email))["session_token"]
             fresh = (await visit(app, username=email, password=PASSWORD))["authorization"]
             assert await _statuses(scene, former, fresh) == [200, 200]
+
+    async def test_a_name_that_is_no_text_stands_in_nobodys_way(self, opening: Opening, dsn: str) -> None:
+        """A schema of the shop's own may keep names as it likes; the engine was given them as they came, for a text."""
+        async with opening(dsn, identity=NAMES_AS_LISTS) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email, name={"first": ["Ada", "Augusta"], "last": 7})
+            told = await visit(app, username=email, password=PASSWORD)
+            assert (told["customer"]["firstName"], told["customer"]["lastName"]) == (None, None)
+
+    async def test_a_null_flag_is_the_same_as_none(self, opening: Opening, sqlite_dsn: str) -> None:
+        """It was a 400, although nothing was asked for."""
+        async with opening(sqlite_dsn) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email)
+            hint = {"oldCartId": None, "mergeWithExistingCustomerCart": None}
+            assert (await visit(app, username=email, password=PASSWORD, authHint=hint))["cart"]["outcome"] == "nothing"
+
+    async def test_what_is_refused_after_the_proof_is_remembered(self, opening: Opening, dsn: str) -> None:
+        """A right password, and then a refusal: all was undone, and whoever tried passwords out left no trace."""
+        async with opening(dsn) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email)
+            house = scene.house
+            async with house.foundation.database.unit() as unit:
+                proof = await house.people.password.authenticate(
+                    unit, identifier=email, password=PASSWORD, client=CLIENT
+                )
+            signing_in = SigningIn(
+                sessions=house.people.sessions, handing_over=_closed, hooks={}, audit=house.foundation.audit
+            )
+            with pytest.raises(UpstreamFailed):
+                async with house.foundation.database.unit() as unit:
+                    await signing_in(
+                        unit, proof, kind="login", store="default", client=CLIENT, replacing=None, guest=None
+                    )
+            async with house.foundation.database.unit() as unit:
+                [event] = await house.foundation.audit.events(unit, action="sign_in.failed")
+            assert (event.subject, event.details["reason"]) == (str(proof.identity.id), "upstream_failed")
+            assert len(await scene.rows("sessions")) == 1
+
+
+async def _closed(*args: Any, **kwargs: Any) -> NoReturn:
+    """An engine that is away."""
+    raise UpstreamFailed
 
 
 async def _statuses(scene: Scene, *tokens: str) -> list[int]:

@@ -52,6 +52,7 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     signing_in = SigningIn(
         sessions=people.sessions,
         handing_over=HandingOver(stores=stores, engines=engines),
+        audit=ground.audit,
         hooks=sign_in_hooks(ground, people),
     )
     visit = Visit(

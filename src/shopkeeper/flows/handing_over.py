@@ -4,16 +4,20 @@ What a hand-over does is said in `commerce/port.py`; who asks for which is said 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile
+from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import NotYours, TokenInvalid
+from shopkeeper.identity.names import names_of
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
+
+_NOBODY = ""
+"""The id of no guest: who comes without a visit has no cart."""
 
 log = structlog.get_logger("shopkeeper.visit")
 
@@ -42,42 +46,41 @@ class HandingOver:
     ) -> HandOver | None:
         """What became of the guest's cart. Without a hint it is merged, whichever it is.
 
-        Raises `NotYours` or `TokenInvalid` for a cart that a hint names and that is not this guest's.
+        A cart must not stand between customers and their account: one that cannot be handed over is left alone, and the
+        report says that it was refused, but not why. A name that a client has kept is often a stale one, or a former
+        visitor's; and whoever guesses at names must not learn which of them exist.
         """
         if session.store is None:
             return None
         store = self._stores.require(session.store)
-        shopper = store.customer(str(session.identity.id))
-        await self._engine(store).customers.ensure(unit, shopper, profile_of(session.identity))
-        if hint is not None:
-            return await self._as_wished(unit, store, session.identity, guest=guest, hint=hint)
-        return await self._whichever_it_is(unit, store, session, guest=guest)
-
-    async def _whichever_it_is(
-        self, unit: Unit, store: Store, session: Session, *, guest: str | None
-    ) -> HandOver | None:
-        """A cart that nobody named must not stand between customers and their account: if it cannot be handed over, it
-        is left alone."""
-        cart = await self._engine(store).carts.current(unit, store.guest(guest)) if guest else None
-        hint = AuthHint(old_cart_id=cart.id if cart else None)
+        customer = store.customer(str(session.identity.id))
+        await self._engine(store).customers.ensure(unit, customer, profile_of(session.identity))
+        wish = hint or await self._current(unit, store, guest)
         try:
-            return await self._as_wished(unit, store, session.identity, guest=guest, hint=hint)
+            return await self._as_wished(unit, store, customer, guest=guest, wish=wish)
         except (TokenInvalid, NotYours) as refused:
             log.warning("visit.cart_left_alone", code=refused.code, session_id=str(session.id))
-            return None
+            return await self._refused(unit, store, customer)
+
+    async def _current(self, unit: Unit, store: Store, guest: str | None) -> AuthHint:
+        cart = await self._engine(store).carts.current(unit, store.guest(guest)) if guest else None
+        return AuthHint(old_cart_id=cart.id if cart else None)
 
     async def _as_wished(
-        self, unit: Unit, store: Store, identity: Identity, *, guest: str | None, hint: AuthHint
+        self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, wish: AuthHint
     ) -> HandOver:
-        if hint.old_cart_id is None or guest is None:
-            return HandOver(Outcome.NOTHING, None)
+        """Without a guest there is no cart of theirs, whatever is named."""
         return await self._engine(store).carts.hand_over(
             unit,
-            guest=store.guest(guest),
-            customer=store.customer(str(identity.id)),
-            cart_id=hint.old_cart_id,
-            mode=MergeMode.MERGE if hint.merge else MergeMode.REPLACE,
+            guest=store.guest(guest or _NOBODY),
+            customer=customer,
+            cart_id=wish.old_cart_id if guest else None,
+            mode=MergeMode.MERGE if wish.merge else MergeMode.REPLACE,
         )
+
+    async def _refused(self, unit: Unit, store: Store, customer: Shopper) -> HandOver:
+        nothing = await self._as_wished(unit, store, customer, guest=None, wish=AuthHint())
+        return replace(nothing, outcome=Outcome.REFUSED)
 
     def _engine(self, store: Store) -> Engine:
         return self._engines[store.engine]
@@ -85,6 +88,5 @@ class HandingOver:
 
 def profile_of(identity: Identity) -> Profile:
     """What an engine learns of an identity."""
-    name = identity.traits.get("name")
-    first, last = (name.get("first"), name.get("last")) if isinstance(name, Mapping) else (None, None)
-    return Profile(str(identity.id), identity.email, first, last)
+    names = names_of(identity)
+    return Profile(str(identity.id), identity.email, names.first, names.last)

@@ -17,6 +17,7 @@ from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
 from shopkeeper.flows.login import SIGNED_IN
 from shopkeeper.flows.pipeline import Finished, KindSettings, NextForm, filled
 from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.names import names_of
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Client, Identity
@@ -254,6 +255,4 @@ def trait_errors(violations: Sequence[Violation]) -> list[FieldError]:
 
 
 def _names(identity: Identity) -> dict[str, Any]:
-    name = identity.traits.get("name")
-    first = name.get("first") if isinstance(name, Mapping) else None
-    return {"first_name": first if isinstance(first, str) else None}
+    return {"first_name": names_of(identity).first}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from shopkeeper.credentials.method import Rejected
+from shopkeeper.identity.names import text_at
 from shopkeeper.identity.values import Client, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
@@ -98,10 +99,7 @@ def trait(traits: Mapping[str, Any], field: str) -> str | None:
     >>> trait({"name": {"first": "Ada"}}, "firstName")
     'Ada'
     """
-    value: Any = traits
-    for step in TRAITS[field]:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value if isinstance(value, str) else None
+    return text_at(traits, *TRAITS[field])
 
 
 def traits_of(fields: Mapping[str, str]) -> dict[str, Any]:

@@ -144,19 +144,20 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _hint(hint: Any) -> AuthHint:
-    """The hint as the client sends it: flags may be texts; an absent flag is true."""
+    """The hint as the client sends it: flags may be texts; one that is absent, or null, is true."""
     if hint is None:
         return AuthHint()
     if not isinstance(hint, dict):
         raise InvalidInput("The field 'authHint' must be an object.")
     if hint.get("token"):
         raise InvalidInput("Signing in with another provider's token is not available for this store.")
-    cart_id, merge = hint.get("oldCartId"), hint.get("mergeWithExistingCustomerCart", True)
+    cart_id, merge = hint.get("oldCartId"), hint.get("mergeWithExistingCustomerCart")
+    flag = "true" if merge is None else str(merge).lower()
     if cart_id is not None and not isinstance(cart_id, str):
         raise InvalidInput("The field 'authHint.oldCartId' must be a text.")
-    if str(merge).lower() not in _FLAGS:
+    if flag not in _FLAGS:
         raise InvalidInput("The field 'authHint.mergeWithExistingCustomerCart' must be true or false.")
-    return AuthHint(old_cart_id=cart_id or None, merge=_FLAGS[str(merge).lower()])
+    return AuthHint(old_cart_id=cart_id or None, merge=_FLAGS[flag])
 
 
 _FLAGS = {"true": True, "false": False}
