@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
+from structlog.testing import capture_logs
 
-from shopkeeper.http.reading import client_of
+from shopkeeper.http.reading import _tell_unreadable_proxy, client_of
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import ADDRESS, EVIL, HERE, KEY, PASSWORD, THERE, Scene, new_address, sign_in, sign_up
 from tests.attacks.wire import request, send
@@ -43,7 +44,10 @@ class TestClientAddress:
             pytest.param(1, ["1.2.3.4, "], HERE, id="empty"),
             pytest.param(1, ["unknown"], HERE, id="unknown"),
             pytest.param(1, ["_hidden"], HERE, id="obfuscated"),
-            pytest.param(1, ["5.6.7.8:4711"], HERE, id="with a port"),
+            pytest.param(1, ["5.6.7.8:4711"], "5.6.7.8", id="with a port"),
+            pytest.param(1, ["5.6.7.8:nonsense"], HERE, id="with a port that is none"),
+            pytest.param(1, ["[2001:db8::1]:4711"], "2001:db8::1", id="IPv6 with a port"),
+            pytest.param(1, ["[2001:db8::1]nonsense"], HERE, id="IPv6 with nonsense behind it"),
             pytest.param(1, ["2001:db8::1"], "2001:db8::1", id="IPv6"),
             pytest.param(1, ["[2001:db8::1]"], "2001:db8::1", id="IPv6 in brackets"),
             pytest.param(1, ["2001:0DB8:0:0::1"], "2001:db8::1", id="IPv6 at length"),
@@ -61,6 +65,15 @@ class TestClientAddress:
         lies = [(b"x-real-ip", b"1.1.1.1"), (b"forwarded", b"for=1.1.1.1"), (b"x-client-ip", b"1.1.1.1")]
         scope = {"type": "http", "headers": [*headers, *lies], "client": (HERE, 1)}
         assert client_of(scope, trusted_proxies=proxies).ip == believed
+
+    def test_a_proxy_that_cannot_be_read_is_told_once(self) -> None:
+        """Everybody shares its budget then, and nobody would know why."""
+        _tell_unreadable_proxy.cache_clear()
+        scope = {"type": "http", "headers": [(b"x-forwarded-for", b"unknown")], "client": (HERE, 1)}
+        with capture_logs() as told:
+            for _ in range(3):
+                client_of(scope, trusted_proxies=1)
+        assert [line["event"] for line in told] == ["client.address_unreadable"]
 
     async def test_row_043_another_address_in_a_header_gives_no_further_guesses(self, scene: Scene) -> None:
         email = new_address()

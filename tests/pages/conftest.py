@@ -79,10 +79,10 @@ class Visited:
     house: House
     clock: StoppedClock
 
-    def browser(self, *, host: str = ADDRESS, **headers: str) -> Browser:
+    def browser(self, *, host: str = ADDRESS, ip: str = "127.0.0.1", **headers: str) -> Browser:
         html = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Accept-Language": "en"}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        transport = httpx2.ASGITransport(app=self.house.public)
+        transport = httpx2.ASGITransport(app=self.house.public, client=(ip, 40_000))
         return Browser(transport=transport, base_url=host, headers={**html, **named})
 
 

@@ -61,6 +61,15 @@ class TestDevices:
         await browser.sign_in(ANA)
         assert devices(await browser.see("/account")) == ["Firefox · Linux this one", "Safari · iPhone"]
 
+    @pytest.mark.parametrize("ip", ["203.0.113.7", "2001:db8::1:5"])
+    async def test_come_from_whole_addresses(self, shop: Visited, ip: str) -> None:
+        """A port behind an IPv6 address looked like a part of it, and was cut off where there was none."""
+        browser = shop.browser(ip=ip)
+        await browser.register(ANA)
+        page = await browser.see("/account")
+        [device] = page.one("section", aria_labelledby="devices").all("li")
+        assert device.one("p", class_="small").text.endswith(f" · {ip}")
+
     async def test_alone_there_is_nothing_to_sign_out(self, shop: Visited) -> None:
         assert (await shop.browser().register(ANA)).all("form") == []
 

@@ -105,6 +105,9 @@ def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:
     async def flows(unit: Unit, before: datetime, batch: int) -> int:
         return await flow_store.purge(unit, before=before, batch=batch)
 
+    async def flow_errors(unit: Unit, before: datetime, batch: int) -> int:
+        return await flow_store.purge_errors(unit, before=before, batch=batch)
+
     async def audited(unit: Unit, before: datetime, batch: int) -> int:
         return await ground.audit.purge(unit, before=before, batch=batch)
 
@@ -113,6 +116,7 @@ def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:
 
     chores = [
         Chore("flows", timedelta(days=1), flows),
+        Chore("flow errors", timedelta(days=1), flow_errors),
         Chore("sessions", timedelta(days=7), people.sessions.purge_expired),
         Chore("audit", timedelta(days=400), audited),
         Chore("outbox", timedelta(days=7), delivered),

@@ -100,12 +100,15 @@ async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
-    """Deletes a bounded number of flows and errors that ended before a moment; gives how many flows went."""
+    """Deletes a bounded number of flows that ended before a moment; says how many went."""
     old = select(flows.c.id).where(flows.c.expires_at < before).limit(batch)
-    gone = await unit.write(delete(flows).where(flows.c.id.in_(old)))
-    stale = select(flow_errors.c.id).where(flow_errors.c.created_at < before).limit(batch)
-    await unit.write(delete(flow_errors).where(flow_errors.c.id.in_(stale)))
-    return gone.rowcount
+    return (await unit.write(delete(flows).where(flows.c.id.in_(old)))).rowcount
+
+
+async def purge_errors(unit: Unit, *, before: datetime, batch: int) -> int:
+    """Deletes a bounded number of errors that were kept before a moment; says how many went."""
+    old = select(flow_errors.c.id).where(flow_errors.c.created_at < before).limit(batch)
+    return (await unit.write(delete(flow_errors).where(flow_errors.c.id.in_(old)))).rowcount
 
 
 async def add_error(unit: Unit, *, error_id: UUID, error: Mapping[str, Any], at: datetime) -> None:

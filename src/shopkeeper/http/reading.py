@@ -2,17 +2,19 @@
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
+import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
 from shopkeeper.errors import MalformedBody, Refusal, TooLarge
-from shopkeeper.identity.values import Client
+from shopkeeper.identity.values import Client, without_port
 
 MAX_DEPTH = 32
 MAX_FIELDS = 2_000
@@ -21,6 +23,8 @@ MAX_USER_AGENT = 512
 MOST_WISHES = 20
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+
+log = structlog.get_logger(__name__)
 
 
 def client_of(scope: Scope, *, trusted_proxies: int) -> Client:
@@ -37,12 +41,20 @@ def client_of(scope: Scope, *, trusted_proxies: int) -> Client:
         believed = _address(forwarded[-trusted_proxies])
         if believed is not None:
             return Client(ip=believed, user_agent=agent)
+        _tell_unreadable_proxy()
     return Client(ip=_address(host) or "0.0.0.0", port=port, user_agent=agent)  # noqa: S104 - no address, not a bind
 
 
+@cache
+def _tell_unreadable_proxy() -> None:
+    """Once: each request would be a line more. Nothing of the header, which may be anybody's address."""
+    log.warning("client.address_unreadable", consequence="all who come through this proxy share one budget")
+
+
 def _address(text: str) -> str | None:
+    """One spelling, without the port that some proxies write and without the zone, which anybody invents."""
     try:
-        return str(ipaddress.ip_address(text.strip("[]").partition("%")[0]))  # without the zone, which anybody invents
+        return str(ipaddress.ip_address(without_port(text).partition("%")[0]))
     except ValueError:
         return None
 

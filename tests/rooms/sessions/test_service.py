@@ -11,7 +11,7 @@ from sqlalchemy import select
 from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import digest, new_id
 from shopkeeper.errors import IdentityDisabled, NotFound
-from shopkeeper.identity.values import Aal, Client, Identity, State
+from shopkeeper.identity.values import Aal, Client, Identity, State, without_port
 from shopkeeper.sessions.refusals import SessionIsCurrent
 from shopkeeper.sessions.store import replaced_tokens, session_devices, sessions
 from shopkeeper.storage.audit import Audit
@@ -89,6 +89,16 @@ class TestStarting:
         assert resolved is not None
         assert resolved.session.devices == started.session.devices
         assert len(started.session.devices[0].user_agent) == 512
+
+    @pytest.mark.parametrize(("ip", "shown"), [("203.0.113.7", "203.0.113.7:5"), ("2001:db8::1", "[2001:db8::1]:5")])
+    async def test_remembers_addresses_that_can_be_told_from_their_ports(
+        self, database: Database, one: Process, ada: Identity, ip: str, shown: str
+    ) -> None:
+        client = Client(ip=ip, port=5)
+        async with database.unit() as unit:
+            started = await one.sessions.start(unit, ada, method="code", aal=Aal.AAL1, client=client, store=None)
+        [device] = started.session.devices
+        assert (device.ip_address, without_port(device.ip_address)) == (shown, ip)
 
     async def test_row_038_ends_the_session_that_was_presented(
         self, database: Database, one: Process, ada: Identity

@@ -19,6 +19,7 @@ from shopkeeper.http.pages.devices import device_name
 from shopkeeper.http.pages.frame import Frame, Place
 from shopkeeper.http.reading import FORM, parse_fields, read_body, require_uuid
 from shopkeeper.http.visitors import Visitors
+from shopkeeper.identity.values import without_port
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
@@ -139,7 +140,7 @@ def _device(session: Session, *, current: bool) -> Device:
     return Device(
         id=str(session.id),
         name=device_name(latest.user_agent if latest else ""),
-        address=latest.ip_address.rpartition(":")[0] or latest.ip_address if latest else "",
+        address=without_port(latest.ip_address) if latest else "",
         since=session.authenticated_at,
         until=session.expires_at,
         current=current,
