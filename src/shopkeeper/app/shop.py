@@ -71,15 +71,14 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         base_url=ground.base_url,
         shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
     )
-    chores = [
     guest_lifespan = ground.settings.tokens.anonymous.lifespan
+    chores = [
         *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
         Chore("mails", timedelta(days=30), courier.purge),
     ]
     return Shop(stores=stores, engines=engines, chores=chores, signing_in=signing_in, visit=visit, courier=courier)
 
 
-def _stores(settings: Settings) -> Stores:
 def _engines(ground: Foundation) -> Mapping[str, Engine]:
     """The engines that stores live in."""
     return {name: ENGINES[name](ground) for name in {store.engine for store in ground.settings.stores}}
@@ -100,6 +99,7 @@ def _forgetting(engines: Mapping[str, Engine]) -> Listener:
     return forget
 
 
+def _stores(settings: Settings) -> Stores:
     return Stores([Store(**store.model_dump()) for store in settings.stores], default=settings.default_store)
 
 

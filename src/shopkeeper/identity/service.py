@@ -153,11 +153,11 @@ class Identities:
             raise BadRequest("Only one filter can be used at a time: 'ids' or 'credentials_identifier'.")
         if ids is not None and len(ids) > MOST_ON_A_PAGE:
             raise BadRequest(f"'ids' takes {MOST_ON_A_PAGE} ids at most.")
+        if ids is not None:
+            return (await store.load(unit, store.by_ids(ids), with_credentials=True) if ids else []), None
         size = min(max(page_size, 1), MOST_ON_A_PAGE)
         known = None if credentials_identifier is None else _key(credentials_identifier)
         found = await store.page_of_ids(unit, size=size + 1, after=after, identifier=known)
-        if ids is not None:
-            return (await store.load(unit, store.by_ids(ids), with_credentials=True) if ids else []), None
         page = found[:size]
         loaded = await store.load(unit, store.by_ids(page), with_credentials=True) if page else []
         return loaded, page[-1] if len(found) > size else None
@@ -198,12 +198,12 @@ class Identities:
         if not await store.delete_identity(unit, identity_id):
             raise NotFound(message=_NO_IDENTITY)
         await self._changed(unit, "identity.deleted", identity_id, actor=actor, client_ip=client_ip, details={})
+        for listener in self._on_deleted:
+            await listener(unit, identity_id)
 
     async def delete_credential(
         self,
         unit: Unit,
-        for listener in self._on_deleted:
-            await listener(unit, identity_id)
         identity_id: UUID,
         type: str,  # noqa: A002 - the contract's word
         *,
