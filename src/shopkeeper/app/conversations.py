@@ -1,6 +1,7 @@
 """The self-service flows: their list, and what is configured for each."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from shopkeeper.app.ground import Foundation
@@ -11,6 +12,8 @@ from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.pipeline import Kind, Pipeline
 from shopkeeper.flows.registration import Registrar, Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
+from shopkeeper.http import presentations
+from shopkeeper.http.presentations import Presentation
 from shopkeeper.settings import Settings
 from shopkeeper.settings.later import REGISTER_LATER
 from shopkeeper.settings.selfservice import After
@@ -37,31 +40,62 @@ def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar
     )
 
 
-def build_pipeline(ground: Foundation, people: People, shop: Shop, *, registrar: Registrar) -> Pipeline:
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One kind of flow: what it does, and how the doors show it."""
+
+    kind: Kind
+    shown: Presentation
+
+
+def build_conversations(ground: Foundation, people: People, *, registrar: Registrar) -> Sequence[Conversation]:
+    """Every kind of flow. The pipeline, the routes, the pages and the addresses to return to follow from this list."""
     flows = ground.settings.selfservice.flows
-    kinds: Sequence[Kind] = [
-        Login(
-            settings=LoginSettings(
-                lifespan=flows.login.lifespan,
-                after=_after(flows.login.after, people.methods),
-                identifier_first=flows.login.style == "identifier_first",
-                mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
+    return [
+        Conversation(
+            Login(
+                settings=_login_settings(ground.settings, people.methods),
+                methods=people.methods.for_login,
+                schemas=people.schemas,
+                identities=people.identities,
             ),
-            methods=people.methods.for_login,
-            schemas=people.schemas,
-            identities=people.identities,
+            presentations.login(ui_url=flows.login.ui_url),
         ),
-        Registration(
-            settings=_registration_settings(ground.settings, people.methods),
-            registrar=registrar,
-            schemas=people.schemas,
+        Conversation(
+            Registration(
+                settings=_registration_settings(ground.settings, people.methods),
+                registrar=registrar,
+                schemas=people.schemas,
+            ),
+            presentations.registration(ui_url=flows.registration.ui_url),
         ),
     ]
+
+
+def build_pipeline(ground: Foundation, shop: Shop, conversations: Sequence[Conversation]) -> Pipeline:
     return Pipeline(
-        kinds,
+        [conversation.kind for conversation in conversations],
         signing_in=shop.signing_in,
         clock=ground.clock,
         return_addresses=build_return_addresses(ground),
+    )
+
+
+def return_urls(settings: Settings, conversations: Sequence[Conversation]) -> Sequence[str]:
+    """Every address that a browser may be sent to when a form has done its work."""
+    selfservice = settings.selfservice
+    afters = [conversation.kind.settings.after for conversation in conversations]
+    configured = [url for after in afters for url in (after.default, *after.by_method.values()) if url]
+    return [*selfservice.allowed_return_urls, selfservice.default_browser_return_url, *configured]
+
+
+def _login_settings(settings: Settings, methods: Methods) -> LoginSettings:
+    flow = settings.selfservice.flows.login
+    return LoginSettings(
+        lifespan=flow.lifespan,
+        after=_after(flow.after, methods),
+        identifier_first=flow.style == "identifier_first",
+        mitigate_enumeration=settings.security.account_enumeration.mitigate,
     )
 
 

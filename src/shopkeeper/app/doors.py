@@ -1,7 +1,6 @@
 """The doors: their lists, for the public and for the admin port, and what each is given."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -9,14 +8,21 @@ from starlette.types import ASGIApp
 
 from shopkeeper import __version__
 from shopkeeper.app.background import Background
-from shopkeeper.app.conversations import build_pipeline, build_registrar, build_return_addresses
+from shopkeeper.app.conversations import (
+    Conversation,
+    build_conversations,
+    build_pipeline,
+    build_registrar,
+    build_return_addresses,
+    return_urls,
+)
 from shopkeeper.app.ground import Foundation
-from shopkeeper.app.methods import Methods
 from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
+from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registration import Registrar
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.graphql.door import GraphQLDoor
@@ -32,7 +38,7 @@ from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.door import Pages
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.schemas import schema_routes
-from shopkeeper.http.selfservice import Presentation, SelfService, login_success, registration_success
+from shopkeeper.http.selfservice import SelfService
 from shopkeeper.http.sessions import OwnSessions, WhoAmI
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.storefront import Storefront
@@ -41,7 +47,6 @@ from shopkeeper.http.wiring import Door, admin_app, public_app
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.settings import Settings
-from shopkeeper.settings.selfservice import After
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
@@ -77,50 +82,15 @@ def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
 def build_public(
     ground: Foundation, people: People, shop: Shop, visitors: Visitors, *, metrics: Metrics, health: Health
 ) -> ASGIApp:
-    cookies, shapes = build_cookie_policy(ground), Shapes(base_url=ground.base_url)
-    settings, flows = ground.settings, ground.settings.selfservice.flows
     registrar = build_registrar(ground, people, shop)
-    pipeline = build_pipeline(ground, people, shop, registrar=registrar)
+    conversations = build_conversations(ground, people, registrar=registrar)
+    pipeline = build_pipeline(ground, shop, conversations)
+    cookies, shapes = build_cookie_policy(ground), Shapes(base_url=ground.base_url)
     callers = Callers(visitors=visitors, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
-    logout = Logout(
-        sessions=people.sessions,
-        return_addresses=build_return_addresses(ground),
-        after=AfterFlow(default=flows.logout.after.default_browser_return_url),
-    )
-    pages = Pages(
-        database=ground.database,
-        pipeline=pipeline,
-        callers=callers,
-        visitors=visitors,
-        sessions=people.sessions,
-        engines=shop.engines,
-        stores=shop.stores,
-        courier=shop.courier,
-        base_url=ground.base_url,
-        form_targets=_return_urls(settings, people.methods),
-        demo=read_demo() if settings.demo else None,
-        dev=settings.dev,
-    )
-    storefront = Storefront(
-        database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock
-    )
+    pages = _pages(ground, people, shop, conversations, visitors=visitors, callers=callers, pipeline=pipeline)
     doors: Sequence[Door] = [
-        storefront,
-        SelfService(
-            database=ground.database,
-            pipeline=pipeline,
-            logout=logout,
-            callers=callers,
-            cookies=cookies,
-            shapes=shapes,
-            clock=ground.clock,
-            presentations={
-                "login": Presentation(flows.login.ui_url, login_success),
-                "registration": Presentation(flows.registration.ui_url, registration_success, invalid_status=302),
-            },
-            error_url=flows.error.ui_url,
-            max_body=settings.http.max_body,
-        ),
+        Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
+        _self_service(ground, people, conversations, callers=callers, pipeline=pipeline, shapes=shapes),
         OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
         pages,
     ]
@@ -135,20 +105,68 @@ def build_public(
     return public_app(
         routes,
         hot={"/sessions/whoami": WhoAmI(sessions=people.sessions, cookies=cookies, clock=ground.clock)},
-        cors=_cors(settings),
+        cors=_cors(ground.settings),
         metrics=metrics,
         clock=ground.clock,
         page=pages.refused,
     )
 
 
-def _return_urls(settings: Settings, methods: Methods) -> list[str]:
-    """Every address that a browser may be sent to when a form has done its work."""
-    selfservice, flows = settings.selfservice, settings.selfservice.flows
-    afters: Sequence[After[Any]] = [flows.login.after, flows.registration.after]
-    ways = [way for after in afters for way in (after, *(after.of(name) for name in methods.names))]
-    configured = [selfservice.default_browser_return_url, *(after.default_browser_return_url for after in ways)]
-    return [*selfservice.allowed_return_urls, *(url for url in configured if url)]
+def _self_service(
+    ground: Foundation,
+    people: People,
+    conversations: Sequence[Conversation],
+    *,
+    callers: Callers,
+    pipeline: Pipeline,
+    shapes: Shapes,
+) -> SelfService:
+    flows = ground.settings.selfservice.flows
+    logout = Logout(
+        sessions=people.sessions,
+        return_addresses=build_return_addresses(ground),
+        after=AfterFlow(default=flows.logout.after.default_browser_return_url),
+    )
+    return SelfService(
+        database=ground.database,
+        pipeline=pipeline,
+        logout=logout,
+        callers=callers,
+        cookies=build_cookie_policy(ground),
+        shapes=shapes,
+        clock=ground.clock,
+        presentations={conversation.kind.name: conversation.shown for conversation in conversations},
+        error_url=flows.error.ui_url,
+        max_body=ground.settings.http.max_body,
+    )
+
+
+def _pages(
+    ground: Foundation,
+    people: People,
+    shop: Shop,
+    conversations: Sequence[Conversation],
+    *,
+    visitors: Visitors,
+    callers: Callers,
+    pipeline: Pipeline,
+) -> Pages:
+    settings = ground.settings
+    return Pages(
+        database=ground.database,
+        pipeline=pipeline,
+        kinds=[conversation.kind.name for conversation in conversations],
+        callers=callers,
+        visitors=visitors,
+        sessions=people.sessions,
+        engines=shop.engines,
+        stores=shop.stores,
+        courier=shop.courier,
+        base_url=ground.base_url,
+        form_targets=return_urls(settings, conversations),
+        demo=read_demo() if settings.demo else None,
+        dev=settings.dev,
+    )
 
 
 def _graphql(

@@ -4,8 +4,7 @@ Paths, statuses and headers are Kratos' (contract page sections 1.1, 2.1, 2.5). 
 and nowhere else: HTML is redirected, JSON is answered, native apps get a session token.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -31,6 +30,7 @@ from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Done, FlowInvalid, NextForm, Pipeline
 from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.callers import Callers
+from shopkeeper.http.presentations import Presentation
 from shopkeeper.http.reading import parse_fields, prefers_json, read_body, uuid_or_none
 from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
@@ -39,30 +39,6 @@ from shopkeeper.storage.database import Database
 Answer = Callable[[Request, Caller], Awaitable[Response]]
 LONGEST_URL = 8_192
 """Characters: every flow that is opened keeps the address it was asked for with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Presentation:
-    """How one kind of flow is shown: where its page is, and what its success says beside the session.
-
-    `invalid_status` is the redirect's status after a mistake: the contract has 302 for registration and 303 for login.
-    """
-
-    ui_url: str
-    success: Callable[[Shapes, Done], dict[str, object]]
-    invalid_status: int = 303
-
-
-def login_success(shapes: Shapes, done: Done) -> dict[str, object]:
-    """Nothing more than the session."""
-    return {"continue_with": None}
-
-
-def registration_success(shapes: Shapes, done: Done) -> dict[str, object]:
-    """The new identity, and for a native app its token once more, as the contract has it."""
-    token = done.signed_in.token if done.signed_in else None
-    further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None
-    return {"identity": shapes.identity(done.identity), "continue_with": further}
 
 
 class SelfService:
@@ -78,7 +54,7 @@ class SelfService:
         cookies: CookiePolicy,
         shapes: Shapes,
         clock: Clock,
-        presentations: dict[str, Presentation],
+        presentations: Mapping[str, Presentation],
         error_url: str,
         max_body: int,
     ) -> None:
@@ -131,7 +107,7 @@ class SelfService:
     async def _open_native(self, request: Request, kind: str) -> Response:
         caller = await self._callers.of(request)
         flow = await self._open(kind, self._opening(request, FlowType.API), caller)
-        return json_answer(self._shapes.flow(flow))
+        return json_answer(self._flow_for(flow, caller))
 
     async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
         try:
@@ -185,7 +161,7 @@ class SelfService:
 
     def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
         token = crypto.mask(caller.csrf) if flow.type is FlowType.BROWSER and caller.csrf else ""
-        return self._shapes.flow(flow, csrf_token=token)
+        return self._shapes.flow(flow, own=self._presentations[flow.kind].own(flow), csrf_token=token)
 
     # -- submitting ----------------------------------------------------------------------------------------------------
 

@@ -93,8 +93,8 @@ class Shapes:
         identity = {k: v for k, v in self.identity(session.identity).items() if k not in left_out}
         return {**self.session_alone(session), "identity": {**identity, "schema_url": ""}}
 
-    def flow(self, flow: Flow, *, csrf_token: str = "") -> Wire:
-        """A flow; the anti-CSRF token is put into its field on the way out and is never stored."""
+    def flow(self, flow: Flow, *, own: Wire, csrf_token: str = "") -> Wire:
+        """A flow with what is `own` to its kind; the anti-CSRF token is put in on the way out and is never stored."""
         shown = flow.change_node("csrf_token", csrf_node(csrf_token))
         return {
             "id": str(flow.id),
@@ -111,24 +111,8 @@ class Shapes:
                 **({"messages": [m.to_wire() for m in flow.messages]} if flow.messages else {}),
             },
             "state": flow.state,
-            **_OWN[flow.kind](flow),
+            **own,
         }
-
-
-def _login(flow: Flow) -> Wire:
-    return {
-        "created_at": moment(flow.created_at),
-        "updated_at": moment(flow.updated_at),
-        "refresh": flow.refresh,
-        "requested_aal": flow.requested_aal,
-    }
-
-
-def _registration(flow: Flow) -> Wire:
-    return {}
-
-
-_OWN = {"login": _login, "registration": _registration}
 
 
 def _verifiable(address: VerifiableAddress) -> Wire:

@@ -31,6 +31,7 @@ class Pages:
     """Every page.
 
     Args:
+        kinds: the names of the kinds of flow that have a page.
         base_url: our public address, with a path where an ingress puts us below one.
         form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
         demo: the demo shop's face; without it, the first page says what this is.
@@ -43,6 +44,7 @@ class Pages:
         *,
         database: Database,
         pipeline: Pipeline,
+        kinds: Iterable[str],
         callers: Callers,
         visitors: Visitors,
         sessions: Sessions,
@@ -66,7 +68,7 @@ class Pages:
         self._first_page = "shop" if demo else "welcome"
         self._place = place
         self._assets = assets
-        self._flows = FlowPages(database=database, pipeline=pipeline, frame=frame, place=place)
+        self._flows = FlowPages(kinds=kinds, database=database, pipeline=pipeline, frame=frame, place=place)
         self._account = AccountPages(
             database=database,
             sessions=sessions,

@@ -1,8 +1,9 @@
-"""The pages of flows: `/login` and `/registration`. They show a form; it is sent to the door of the flows.
+"""The pages of flows: `/login`, `/registration`. They show a form; it is sent to the door of the flows.
 
 Whoever comes without a flow, or with one that is over or not theirs, is given a fresh one.
 """
 
+from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -18,16 +19,18 @@ from shopkeeper.http.pages.frame import Frame, Place, masked
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Database
 
-KINDS = ("login", "registration")
 _PASSED_ON = ("return_to", "refresh", "aal", "identity_schema")
 # Asked once of a browser that brings no cookie, so that one that keeps none is told so instead of going round for ever.
 _COOKIE_CHECK = "cookies"
 
 
 class FlowPages:
-    """The pages of login and registration."""
+    """A page for every kind of flow, at the kind's name and drawn with the template of that name."""
 
-    def __init__(self, *, database: Database, pipeline: Pipeline, frame: Frame, place: Place) -> None:
+    def __init__(
+        self, *, kinds: Iterable[str], database: Database, pipeline: Pipeline, frame: Frame, place: Place
+    ) -> None:
+        self._kinds = tuple(kinds)
         self._database = database
         self._pipeline = pipeline
         self._frame = frame
@@ -35,7 +38,7 @@ class FlowPages:
 
     def routes(self) -> list[Route]:
         """Every route of these pages."""
-        return [self._route(kind) for kind in KINDS]
+        return [self._route(kind) for kind in self._kinds]
 
     def _route(self, kind: str) -> Route:
         async def show(request: Request) -> Response:
@@ -79,13 +82,12 @@ class FlowPages:
             csrf_token=masked(caller),
         )
         context = {
-            "kind": flow.kind,
             "form": form,
             "refresh": flow.refresh,
             "guest": caller.guest is not None,
             "query": _query({"return_to": flow.return_to or ""}),
         }
-        return self._frame.answer(request, "flow", context, caller=caller)
+        return self._frame.answer(request, flow.kind, context, caller=caller)
 
     def _afresh(self, kind: str, query: dict[str, str]) -> Response:
         return self._frame.go(f"/self-service/{kind}/browser{_query(query)}")

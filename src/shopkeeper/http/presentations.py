@@ -1,0 +1,58 @@
+"""How each kind of flow is shown by the doors: what is its own in JSON, and what differs in its answers.
+
+The shapes and statuses are Kratos' (contract page sections 2.2 and 2.5). The page of a kind is the template of its name
+in `web/pages`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shopkeeper.flows.flow import Flow
+from shopkeeper.flows.pipeline import Done
+from shopkeeper.http.shapes import Shapes, Wire, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How one kind of flow is shown.
+
+    `ui_url` is where its page is; `own` is what its JSON has beside what every flow has; `success` is what its end says
+    beside the session; `invalid_status` is the status of the redirect after a mistake.
+    """
+
+    ui_url: str
+    own: Callable[[Flow], Wire]
+    success: Callable[[Shapes, Done], Wire]
+    invalid_status: int = 303
+
+
+def login(*, ui_url: str) -> Presentation:
+    return Presentation(ui_url, own=_login_fields, success=_nothing_more)
+
+
+def registration(*, ui_url: str) -> Presentation:
+    return Presentation(ui_url, own=_no_fields, success=_new_identity, invalid_status=302)
+
+
+def _login_fields(flow: Flow) -> Wire:
+    return {
+        "created_at": moment(flow.created_at),
+        "updated_at": moment(flow.updated_at),
+        "refresh": flow.refresh,
+        "requested_aal": flow.requested_aal,
+    }
+
+
+def _no_fields(flow: Flow) -> Wire:
+    return {}
+
+
+def _nothing_more(shapes: Shapes, done: Done) -> Wire:
+    return {"continue_with": None}
+
+
+def _new_identity(shapes: Shapes, done: Done) -> Wire:
+    """The new identity, and for a native app its token once more, as the contract has it."""
+    token = done.signed_in.token if done.signed_in else None
+    further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None
+    return {"identity": shapes.identity(done.identity), "continue_with": further}
