@@ -4,9 +4,11 @@ import asyncio
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -14,11 +16,15 @@ from rich.table import Table
 
 from shopkeeper import __version__
 from shopkeeper.app import Misconfigured, open_database, rehearse
+from shopkeeper.clock import SystemClock
+from shopkeeper.errors import NotFound
 from shopkeeper.graphql.schema import print_schema
 from shopkeeper.serving import PortTaken, ServerEnded, configure_log, serve, work
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
+from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
-from shopkeeper.storage.unavailable import StorageUnavailable
+from shopkeeper.storage.outbox import DeadLetter, Outbox
+from shopkeeper.storage.unavailable import StorageUnavailable, explained
 
 cli = typer.Typer(
     help="Shopkeeper: the customer account and access server for headless shops.",
@@ -29,6 +35,10 @@ cli = typer.Typer(
 )
 graphql = typer.Typer(help="The GraphQL API.", no_args_is_help=True)
 cli.add_typer(graphql, name="graphql")
+outbox = typer.Typer(
+    help="Deliveries that were given up: what they are, and another chance for them.", no_args_is_help=True
+)
+cli.add_typer(outbox, name="outbox")
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
@@ -42,8 +52,10 @@ Files = Annotated[
 Dev = Annotated[bool, typer.Option("--dev", help="For development: relaxes what is unsafe elsewhere.")]
 Demo = Annotated[bool, typer.Option("--demo", help="Fills the embedded shop with a sample catalogue.")]
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
-# What ends a command in one sentence: the configuration, the database or a port is not as it has to be.
-_FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken, ServerEnded)
+# What ends a command in one sentence: the configuration, the database, a port or an id is not as it has to be.
+_FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken, ServerEnded, NotFound)
+LISTED = 100
+"""How many dead letters are listed at most."""
 T = TypeVar("T")
 
 
@@ -102,6 +114,31 @@ def version_command() -> None:
 def schema_command() -> None:
     """Print the GraphQL schema, for code generators."""
     sys.stdout.write(print_schema())
+
+
+@outbox.command("list")
+def outbox_list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
+    """List the deliveries that were given up, oldest first, and what went wrong last."""
+    settings = _load(config, dev=dev)
+    letters = _ready(lambda: asyncio.run(_list_dead_letters(settings)))
+    if not letters:
+        out.print("Nothing was given up.")
+        return
+    _print_dead_letters(letters[:LISTED])
+    if len(letters) > LISTED:
+        out.print(f"These are the oldest {LISTED}; there are more.")
+
+
+@outbox.command("replay")
+def outbox_replay_command(
+    event_id: Annotated[UUID, typer.Argument(metavar="ID", help="As `shopkeeper outbox list` tells it.")],
+    config: Files = [],  # noqa: B006 - typer's way to say "none"
+    dev: Dev = False,
+) -> None:
+    """Give one of them another chance. It is delivered by the server that runs, or by `shopkeeper work`."""
+    settings = _load(config, dev=dev)
+    _ready(lambda: asyncio.run(_replay(settings, event_id)))
+    out.print(f"{event_id} waits for its delivery again.")
 
 
 # -- what the commands share -------------------------------------------------------------------------------------------
@@ -183,6 +220,40 @@ async def _look_at_database(settings: Settings) -> None:
         await database.close()
     if waiting:
         out.print(f"The database needs {_migrations(waiting)}; the start applies them, or: shopkeeper migrate")
+
+
+async def _list_dead_letters(settings: Settings) -> list[DeadLetter]:
+    async with _migrated(settings) as database, database.unit() as unit:
+        return await Outbox(SystemClock()).dead(unit, limit=LISTED + 1)
+
+
+async def _replay(settings: Settings, event_id: UUID) -> None:
+    async with _migrated(settings) as database, database.unit() as unit:
+        await Outbox(SystemClock()).replay(unit, event_id)
+
+
+@asynccontextmanager
+async def _migrated(settings: Settings) -> AsyncIterator[Database]:
+    """The database, if it is as this version knows it. Ends the command otherwise."""
+    database = open_database(settings)
+    try:
+        if waiting := await pending(database):
+            _fail(f"The database needs {_migrations(waiting)} first: shopkeeper migrate")
+        with explained(database.url):
+            yield database
+    finally:
+        await database.close()
+
+
+def _print_dead_letters(letters: list[DeadLetter]) -> None:
+    """Two lines each: a table of ids and sentences fits no terminal."""
+    for letter in letters:
+        event = letter.event
+        out.print(
+            f"{event.id}  {event.topic}, given up {letter.died_at:%Y-%m-%d %H:%M} UTC, tries: {event.attempt}",
+            markup=False,
+        )
+        out.print(f"  {letter.last_error}", markup=False)
 
 
 def _migrations(waiting: list[str]) -> str:

@@ -1,0 +1,69 @@
+"""The operator's way with deliveries that were given up: see them, mend the cause, have them delivered."""
+
+import re
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.services.server import free_port, wait_until
+from tests.services.shopkeeper_server import ready
+from tests.stories.commands import Ran, end, run_shopkeeper, running
+from tests.stories.mails import mails_to
+from tests.stories.places import Ledger
+from tests.stories.production import PRODUCTION, SECRETS, flat
+from tests.stories.visitor import Guests
+
+GIVE_UP_AT_ONCE = {"COURIER_MESSAGE_RETRIES": "0", "OUTBOX_GIVE_UP_AFTER": "1ms"}
+LISTED = re.compile(r"^([0-9a-f-]{36})  mail, given up \d{4}-\d\d-\d\d \d\d:\d\d UTC, tries: 1$", re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "here"
+    made.mkdir()
+    return made
+
+
+def statuses(ledger: Ledger, address: str) -> list[str]:
+    return [mail["status"] for mail in mails_to(ledger, address)]
+
+
+class TestDeliveriesThatWereGivenUp:
+    def test_are_listed_and_delivered_all_the_same(self, dsn: str, folder: Path) -> None:
+        """They could not be listed or replayed but by SQL."""
+        ledger, port = Ledger(dsn), free_port()
+        url = f"http://127.0.0.1:{port}"
+        environ = {**SECRETS, "DSN": dsn, "SERVE_PUBLIC_PORT": str(port)}
+        closed = {"COURIER_SMTP_CONNECTION_URI": f"smtp://127.0.0.1:{free_port()}/", **GIVE_UP_AT_ONCE}
+        with running("serve", "--dev", "--demo", folder=folder, environ={**environ, **closed}) as server:
+            wait_until(lambda: ready(url), "the start")
+            guests = Guests(url)
+            _, email = guests.customer()
+            wait_until(lambda: statuses(ledger, email) == ["abandoned"], "giving up")
+            guests.go()
+            assert end(server) == 0
+        listed = self.outbox("list", folder=folder, dsn=dsn)
+        [event_id] = LISTED.findall(listed.stdout)
+        assert "could not be reached" in listed.stdout
+
+        replayed = self.outbox("replay", event_id, folder=folder, dsn=dsn)
+        assert (replayed.returncode, replayed.stdout) == (0, f"{event_id} waits for its delivery again.\n")
+        assert self.outbox("list", folder=folder, dsn=dsn).stdout == "Nothing was given up.\n"
+        with running("work", "--dev", folder=folder, environ=environ) as worker:
+            wait_until(lambda: statuses(ledger, email) == ["sent"], "the delivery")
+            assert end(worker) == 0
+
+    def test_one_that_is_not_there_ends_in_a_sentence(self, sqlite_dsn: str, folder: Path) -> None:
+        ran = self.outbox("replay", str(uuid4()), folder=folder, dsn=sqlite_dsn)
+        assert (ran.returncode, ran.errors) == (1, ["There is no dead letter with this id."])
+
+    def test_a_database_without_tables_is_told(self, tmp_path: Path, folder: Path) -> None:
+        ran = self.outbox("list", folder=folder, dsn=f"sqlite://{tmp_path / 'new.db'}")
+        assert (ran.returncode, len(ran.errors)) == (1, 1)
+        assert "shopkeeper migrate" in ran.errors[0]
+        assert not (tmp_path / "new.db").exists()
+
+    @staticmethod
+    def outbox(*arguments: str, folder: Path, dsn: str) -> Ran:
+        return run_shopkeeper("outbox", *arguments, folder=folder, environ={**flat(PRODUCTION), "DSN": dsn})
