@@ -116,6 +116,14 @@ def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
+def written_schema(folder: Path, traits: Mapping[str, Any]) -> str:
+    """The address of an identity schema with these traits."""
+    file = folder / "schema.json"
+    document = {"type": "object", "properties": {"traits": {"type": "object", "properties": dict(traits)}}}
+    file.write_text(json.dumps(document))
+    return file.as_uri()
+
+
 def new_address(name: str = "ada") -> str:
     return f"{name}-{uuid4().hex[:12]}@example.org"
 

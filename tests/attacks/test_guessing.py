@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -23,6 +25,7 @@ from tests.attacks.scene import (
     sign_up,
     submit,
     visit,
+    written_schema,
 )
 
 WRONG = "a wrong guess, once again"
@@ -191,6 +194,46 @@ class TestEnumeration:
             assert costs[0] == costs[1]
             assert costs[0]["hashes"] == 1
 
+    async def test_row_072_a_second_sign_up_within_the_hour_costs_the_same(self, opening: Opening, dsn: str) -> None:
+        """The owner of a taken address is written to once in an hour; the later attempts were cheaper by a mail."""
+        async with opening(dsn, selfservice=QUIET) as scene:
+            app, taken = await scene.native(), new_address("taken")
+            for name in (taken, taken):
+                assert (await _sign_up_by_form(app, name)).status_code == 200
+            costs = [await _cost(scene, app, _sign_up_by_form, name) for name in (taken, new_address("fresh"))]
+            assert costs[0] == costs[1]
+
+    async def test_row_072_a_taken_address_beside_a_free_name_costs_the_same(
+        self, opening: Opening, dsn: str, tmp_path: Path
+    ) -> None:
+        """Only identifiers were looked up; an address that somebody is reached at, but does not sign in with, told."""
+        async with opening(dsn, selfservice=QUIET, identity=_names_sign_in(tmp_path)) as scene:
+            app, taken, fresh = await scene.native(), new_address("taken"), new_address("fresh")
+            assert (await _sign_up_with_a_name(app, taken)).status_code == 200
+            costs = [await _cost(scene, app, _sign_up_with_a_name, email) for email in (taken, fresh)]
+            assert costs[0] == costs[1]
+
+    async def test_row_074_a_taken_address_beside_a_free_name_is_kept_secret(
+        self, opening: Opening, dsn: str, tmp_path: Path
+    ) -> None:
+        async with opening(dsn, selfservice=QUIET, identity=_names_sign_in(tmp_path)) as scene:
+            app, taken, fresh = await scene.native(), new_address("taken"), new_address("fresh")
+            assert (await _sign_up_with_a_name(app, taken)).status_code == 200
+            told = [_nameless(await _sign_up_with_a_name(app, email), email) for email in (taken, fresh)]
+            assert told[0] == told[1]
+            mails = sorted((mail.recipient, mail.template_type) for mail in await scene.mails())
+            assert mails == sorted([(taken, "welcome"), (taken, "sign_up_attempt"), (fresh, "welcome")])
+
+    async def test_row_074_graphql_never_signs_in_and_so_keeps_the_secret_whatever_the_forms_do(
+        self, scene: Scene
+    ) -> None:
+        """It told a taken address wherever the forms sign in, though it does not itself."""
+        app, taken, fresh = await scene.native(), new_address("taken"), new_address("fresh")
+        await sign_up(app, taken)
+        told = [_plain(await _sign_up_by_graphql(app, name), name) for name in (taken, fresh)]
+        assert told[0] == told[1]
+        assert "DONE" in told[0][2] or '"problems": []' in told[0][2]
+
     @pytest.mark.parametrize("attempt", ["wrong", "blocked"])
     async def test_row_074_no_door_tells_known_from_unknown(self, scene: Scene, attempt: str) -> None:
         app, known = await scene.native(), new_address("known")
@@ -311,6 +354,26 @@ async def _sign_up_by_graphql(app: httpx2.AsyncClient, name: str) -> httpx2.Resp
     token = (await visit(app))["authorization"]
     body = {"query": SIGN_UP, "variables": {"i": {"email": name, "password": PASSWORD}}}
     return await app.post("/graphql", json=body, headers={"authorization": f"Bearer {token}"})
+
+
+async def _sign_up_with_a_name(app: httpx2.AsyncClient, email: str) -> httpx2.Response:
+    traits = {"username": f"ada{uuid4().hex[:12]}", "email": email}
+    return await submit(app, "registration", {"method": "password", "password": PASSWORD, "traits": traits})
+
+
+def _nameless(answer: httpx2.Response, email: str) -> tuple[int, list[str], str]:
+    status, headers, text = _plain(answer, email)
+    return status, headers, re.sub(r"ada[0-9a-f]{12}", "<username>", text)
+
+
+def _names_sign_in(folder: Path) -> dict[str, Any]:
+    """Settings in which a user name signs in, and the e-mail address is only to be verified and to recover by."""
+    reached = {"verification": {"via": "email"}, "recovery": {"via": "email"}}
+    traits = {
+        "username": {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}},
+        "email": {"type": "string", "format": "email", "ory.sh/kratos": reached},
+    }
+    return {"schemas": [{"id": "default", "url": written_schema(folder, traits)}]}
 
 
 def _sign_up_in_a_browser(scene: Scene) -> Any:

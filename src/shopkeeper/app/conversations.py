@@ -10,7 +10,8 @@ from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.pipeline import Kind, Pipeline
-from shopkeeper.flows.registration import Registrar, Registration, RegistrationSettings
+from shopkeeper.flows.registrar import Registrar
+from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.http import presentations
 from shopkeeper.http.presentations import Presentation
@@ -30,7 +31,8 @@ def build_return_addresses(ground: Foundation) -> ReturnAddresses:
 
 def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar:
     return Registrar(
-        settings=_registration_settings(ground.settings, people.methods),
+        enabled=ground.settings.selfservice.flows.registration.enabled,
+        mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
         methods=people.methods.for_registration,
         schemas=people.schemas,
         identities=people.identities,
@@ -107,7 +109,6 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
         enabled=flow.enabled,
         two_steps=not flow.one_step,
         one_group=len(methods.for_registration) == 1 and not _further_methods_wait(settings),
-        mitigate_enumeration=settings.security.account_enumeration.mitigate,
         signs_in={
             method.name: any(hook.hook == "session" for hook in flow.after.hooks_of(method.name))
             for method in methods.for_registration

@@ -23,12 +23,13 @@ from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.registration import Registrar
+from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.graphql.door import GraphQLDoor
 from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
+from shopkeeper.http.answering import encode
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.guard import AdminGuard
 from shopkeeper.http.health import Health
@@ -44,6 +45,7 @@ from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.http.wiring import Door, admin_app, public_app
+from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.settings import Settings
@@ -77,6 +79,12 @@ def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
     )
+
+
+def session_body(ground: Foundation) -> Render:
+    """How whoami answers a session: encoded once, and kept with it."""
+    shapes = Shapes(base_url=ground.base_url)
+    return lambda session: encode(shapes.session(session))
 
 
 def build_public(

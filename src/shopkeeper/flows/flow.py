@@ -89,11 +89,13 @@ class Caller:
     """Who takes part in a flow, as plain facts that the door has read from the request.
 
     `csrf` is the token in the anti-CSRF cookie; `from_browser` says that the request carries cookies or an `Origin`,
-    which native apps never send; `guest` is the id of the anonymous visitor whose cart may be handed over.
+    which native apps never send; `guest` is the id of the anonymous visitor whose cart may be handed over; `locale` is
+    what the store writes mails in.
     """
 
     client: Client
     store: str
+    locale: str = "en"
     csrf: bytes | None = None
     from_browser: bool = False
     session: Session | None = None

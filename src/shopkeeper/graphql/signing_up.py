@@ -39,6 +39,8 @@ class Registering(Protocol):
         traits: Mapping[str, Any],
         submitted: Mapping[str, Any],
         client: Client,
+        locale: str,
+        signs_in: bool,
     ) -> tuple[Identity, str]: ...
 
 
@@ -71,7 +73,9 @@ class SigningUp:
         self._registrar = registrar
         self._kept = frozenset(kept)
 
-    async def __call__(self, unit: Unit, fields: Mapping[str, str], *, password: str, client: Client) -> Identity:
+    async def __call__(
+        self, unit: Unit, fields: Mapping[str, str], *, password: str, client: Client, locale: str
+    ) -> Identity:
         """Raises `SignUpRejected`, `TooManyRequests`, `Busy` or `FlowDisabled`."""
         self._refuse_lost(fields)
         try:
@@ -81,6 +85,8 @@ class SigningUp:
                 traits=traits_of(fields),
                 submitted={"method": "password", "password": password},
                 client=client,
+                locale=locale,
+                signs_in=False,
             )
         except Rejected as rejected:
             raise SignUpRejected(*_problems(rejected)) from rejected

@@ -34,6 +34,7 @@ class Callers:
         return Caller(
             client=self._visitors.client_of(request),
             store=store.id,
+            locale=store.locale,
             csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
             from_browser=_sent_by_browser(request),
             session=await self._visitors.session_of(request),

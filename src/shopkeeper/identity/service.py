@@ -18,7 +18,7 @@ from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.storable import unstorable
 from shopkeeper.identity.traits import IDENTIFYING
-from shopkeeper.identity.values import AddressStatus, Credential, Identity
+from shopkeeper.identity.values import AddressStatus, Credential, Identity, Via
 from shopkeeper.storage.database import Unit
 
 DEFAULT_PAGE = 250
@@ -130,6 +130,10 @@ class Identities:
     async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the contract's word
         """Who signs in with this identifier, however it is spelt, with credentials. Takes as long for nobody."""
         return await self._one(unit, store.by_identifier(type, _key(identifier)), credentials=True)
+
+    async def find_by_address(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
+        """Who has this address, normalised as the schema has it, without credentials. Takes as long for nobody."""
+        return await self._one(unit, store.by_address(via, _queryable(value)), credentials=False)
 
     async def find_by_external_id(self, unit: Unit, external_id: str, *, credentials: bool = False) -> Identity | None:
         """The identity that the caller's own system knows under this id."""

@@ -48,7 +48,7 @@ from shopkeeper.identity.rows import (
     to_recovery_address,
     to_verifiable_address,
 )
-from shopkeeper.identity.values import AddressStatus, Credential, Identity, RecoveryAddress, VerifiableAddress
+from shopkeeper.identity.values import AddressStatus, Credential, Identity, RecoveryAddress, VerifiableAddress, Via
 from shopkeeper.storage.database import Unit, broken_constraint
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
@@ -143,6 +143,13 @@ def by_identifier(type_: str, identifier: str) -> Which:
     table = credential_identifiers.c
     owner = select(table.identity_id).where(table.identifier == identifier, table.type == type_)
     return lambda column: column == owner.scalar_subquery()
+
+
+def by_address(via: Via, value: str) -> Which:
+    """Whose address this is, to be verified or to recover an account by. The address is normalised already."""
+    tables = (verifiable_addresses.c, recovery_addresses.c)
+    owners = union_all(*(select(table.identity_id).where(table.via == via, table.value == value) for table in tables))
+    return lambda column: column.in_(owners)
 
 
 def by_external_id(external_id: str) -> Which:
