@@ -45,9 +45,9 @@ from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.http.wiring import Door, admin_app, public_app
-from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
+from shopkeeper.sessions.reading import Render
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending

@@ -10,7 +10,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from shopkeeper.app.background import Background
-from shopkeeper.app.doors import build_admin, build_health, build_public, build_visitors
+from shopkeeper.app.doors import build_admin, build_health, build_public, build_visitors, session_body
 from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
@@ -57,7 +57,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> House:
 
 async def _build(settings: Settings, *, clock: Clock) -> House:
     ground = build_foundation(settings, clock)
-    people = await build_people(ground)
+    people = await build_people(ground, render=session_body(ground))
     shop = build_shop(ground, people)
     visitors = build_visitors(ground, people, shop)
     metrics = Metrics(ground.registry)

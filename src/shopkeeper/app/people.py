@@ -10,10 +10,9 @@ from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.crypto import derive
 from shopkeeper.errors import UpstreamFailed
-from shopkeeper.http.answering import encode
-from shopkeeper.http.shapes import Shapes
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities, Listener
+from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -37,7 +36,8 @@ class People:
     """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
 
-async def build_people(ground: Foundation) -> People:
+async def build_people(ground: Foundation, *, render: Render) -> People:
+    """`render` makes what the door answers for a session, which is kept with it."""
     settings, clock = ground.settings, ground.clock
     schemas = await _schemas(ground)
     listeners: list[Listener] = []
@@ -46,7 +46,7 @@ async def build_people(ground: Foundation) -> People:
     identities = Identities(
         schemas, clock=clock, audit=ground.audit, listeners=listeners, on_void=on_void, on_deleted=on_deleted
     )
-    sessions = _sessions(ground, identities)
+    sessions = _sessions(ground, identities, render=render)
     listeners.append(sessions.invalidate_identity)
     on_void.append(sessions.end_for)
     budgets = {"login": settings.throttle.login.per_ip, "registration": settings.throttle.registration.per_ip}
@@ -88,8 +88,8 @@ async def _schemas(ground: Foundation) -> Schemas:
     return await Schemas.load(sources, configured.default_schema_id, fetch=fetch)
 
 
-def _sessions(ground: Foundation, identities: Identities) -> Sessions:
-    settings, shapes = ground.settings, Shapes(base_url=ground.base_url)
+def _sessions(ground: Foundation, identities: Identities, *, render: Render) -> Sessions:
+    settings = ground.settings
     refresh = settings.tokens.refresh
     return Sessions(
         identities,
@@ -99,7 +99,7 @@ def _sessions(ground: Foundation, identities: Identities) -> Sessions:
         lifespan=settings.session.lifespan,
         earliest_extend=settings.session.earliest_possible_extend,
         audit=ground.audit,
-        render=lambda session: encode(shapes.session(session)),
+        render=render,
         logout_secrets=settings.secrets.for_cookies(),
         refresh=RefreshTokens(
             clock=ground.clock,

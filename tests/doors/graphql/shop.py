@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from shopkeeper.app.conversations import build_registrar
-from shopkeeper.app.doors import build_cookie_policy, build_visitors
+from shopkeeper.app.doors import build_cookie_policy, build_visitors, session_body
 from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
@@ -119,7 +119,7 @@ async def opened(
     file = folder / "shop.yml"
     file.write_text(yaml.safe_dump({**CONFIGURATION, **(settings or {}), "dsn": dsn}))
     ground = build_foundation(load([file], {}, dev=True, demo=False), clock)
-    people = await build_people(ground)
+    people = await build_people(ground, render=session_body(ground))
     shop = build_shop(ground, people)
     visitors = build_visitors(ground, people, shop)
     signing_up = SigningUp(
