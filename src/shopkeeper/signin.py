@@ -19,7 +19,7 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.tokens.sealed import SealedTokens
-from shopkeeper.upstream.own import OwnProvider
+from shopkeeper.upstream.port import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Visit:
     def __init__(
         self,
         *,
-        providers: Mapping[str, OwnProvider],
+        providers: Mapping[str, Provider],
         signing_in: SigningIn,
         sessions: Sessions,
         sealed: SealedTokens,

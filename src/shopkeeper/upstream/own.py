@@ -23,10 +23,7 @@ class OwnProvider:
         self._password = password
 
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
-        """Whose name and password these are.
-
-        Raises `InvalidCredentials`, `TooManyRequests`, `IdentityDisabled` or `Busy`.
-        """
+        """See `Provider`. Raises `FlowDisabled` as well."""
         if self._password is None:
             raise FlowDisabled("Signing in with a password is switched off here.")
         return await self._password.authenticate(unit, identifier=username, password=password, client=client)
