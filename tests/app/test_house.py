@@ -122,6 +122,25 @@ class TestEngines:
             assert after["hand-overs"] >= max(timedelta(days=400), after["guests' carts"])
 
 
+class TestOtherOrigins:
+    async def test_may_name_the_store_in_a_header_that_was_renamed(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        cors = {"enabled": True, "allowed_origins": ["https://shop.example"]}
+        sections = {"serve": {"public": {"cors": cors}}, "store_header": "X-Shop", "tenant_header": "X-Brand"}
+        async with opened(settings(tmp_path, sqlite_dsn, **sections)) as house:
+            transport = httpx2.ASGITransport(app=house.public)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://shop") as browser:
+                preflight = await browser.options(
+                    "/graphql",
+                    headers={
+                        "origin": "https://shop.example",
+                        "access-control-request-method": "POST",
+                        "access-control-request-headers": "authorization,x-brand,x-shop",
+                    },
+                )
+        assert preflight.status_code == 200
+        assert {"x-shop", "x-brand"} <= set(preflight.headers["access-control-allow-headers"].lower().split(", "))
+
+
 class TestMisconfigured:
     """What the settings allow and a room refuses."""
 

@@ -210,7 +210,8 @@ def _cors(settings: Settings) -> Mapping[str, object] | None:
         "allow_origins": origins.exact,
         "allow_origin_regex": origins.pattern,
         "allow_methods": cors.allowed_methods,
-        "allow_headers": cors.allowed_headers,
+        # Without these two no shop on another origin could say which store it is, whatever they were renamed to.
+        "allow_headers": (*cors.allowed_headers, settings.store_header, settings.tenant_header),
         "expose_headers": (*cors.exposed_headers, "X-Request-Id", "X-Error-Code", "Retry-After"),
         "allow_credentials": cors.allow_credentials,
         "max_age": cors.max_age,

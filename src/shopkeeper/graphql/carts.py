@@ -155,7 +155,11 @@ class CartHintInput:
 @strawberry.input(description="What a new cart is to be.")
 class CreateCartInput:
     currency: str | None = strawberry.field(default=UNSET, description="An ISO 4217 code; the store's if left out.")
-    country: str | None = strawberry.field(default=UNSET, description="An ISO 3166 code; the store's if left out.")
+    country: str | None = strawberry.field(
+        default=UNSET,
+        description="An ISO 3166 code, for engines that price by country; the embedded shop does not, and passes it"
+        " over. The store's if left out.",
+    )
     customer_email: str | None = strawberry.field(
         default=UNSET, description="Has no effect: a cart's address is that of the customer who orders it."
     )

@@ -20,7 +20,9 @@ _MEMORY_NAMES: Final = frozenset({":memory:", "/:memory:", "file::memory:"})
 
 # What Kratos files say to its own SQLite driver; ours always opens read-write with foreign keys on.
 _SQLITE_OPTIONS: Final = frozenset({"_fk", "_foreign_keys", "cache", "mode", "_journal_mode", "_busy_timeout"})
-_POOL_OPTIONS: Final = frozenset({"max_conns", "max_idle_conns", "max_conn_lifetime", "max_conn_idle_time"})
+# Kratos' further wishes for its pool; ours keeps its connections.
+_POOL_OPTIONS_WITHOUT_EFFECT: Final = ("max_idle_conns", "max_conn_lifetime", "max_conn_idle_time")
+_POOL_OPTIONS: Final = frozenset({"max_conns", *_POOL_OPTIONS_WITHOUT_EFFECT})
 _TLS_OPTIONS: Final = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey"})
 _TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # libpq's own: a Unix socket's folder, and what is shown in pg_stat_activity.
@@ -39,6 +41,11 @@ class Dsn:
     def pool_size(self) -> int:
         """How many connections to hold: Kratos' `max_conns`, or 10."""
         return int(self.options.get("max_conns", "10"))
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The options that are known and change nothing here."""
+        return tuple(name for name in _POOL_OPTIONS_WITHOUT_EFFECT if name in self.options)
 
     @property
     def file(self) -> Path | None:

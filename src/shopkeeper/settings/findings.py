@@ -152,6 +152,12 @@ def _kept_nowhere(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "dsn", sentence)
 
 
+def _pool_options(settings: Settings) -> Iterator[Finding]:
+    for option in settings.dsn.without_effect:
+        sentence = f"dsn has {option}, which is not in effect here: connections are kept; max_conns says how many."
+        yield Finding("notice", "dsn", sentence)
+
+
 def _mails_nowhere(settings: Settings) -> Iterator[Finding]:
     if settings.courier.smtp.connection_uri is None:
         path = "courier.smtp.connection_uri"
@@ -198,6 +204,7 @@ CHECKS: Final[Iterable[Check]] = (
     _unsafe_cookies,
     _several_workers,
     _kept_nowhere,
+    _pool_options,
     _mails_nowhere,
     _weak_hashes,
     _enumeration,

@@ -41,7 +41,9 @@ class Cors(Section):
     allowed_methods: tuple[HttpMethod, ...] = Field(
         default=("POST", "GET", "PUT", "PATCH", "DELETE"), description="Methods they may use"
     )
-    allowed_headers: tuple[str, ...] = Field(default=ALLOWED_HEADERS, description="Request headers they may send")
+    allowed_headers: tuple[str, ...] = Field(
+        default=ALLOWED_HEADERS, description="Request headers they may send; `store_header` and `tenant_header` always"
+    )
     exposed_headers: tuple[str, ...] = Field(
         default=("Content-Type",), description="Answer headers their scripts may read"
     )

@@ -1,20 +1,33 @@
 """The shop itself: `stores` and the visitors' `tokens`."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
 
 StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+
+
+def _host(host: str) -> str:
+    """A request's host is compared without its port, so that one written with more would never be met."""
+    name = host.lower()
+    if not _HOST.fullmatch(name):
+        raise ValueError("must be a bare host such as shop.example.org: no https://, no port, no path, no [::1]")
+    return name
+
+
+HostName = Annotated[str, AfterValidator(_host)]
 
 
 class Store(Section):
     """One shop front."""
 
     id: StoreName = Field(description="The store's name, as clients send it in the store header")
-    hosts: tuple[str, ...] = Field(default=(), description="Hosts that mean this store when no header says")
+    hosts: tuple[HostName, ...] = Field(default=(), description="Hosts that mean this store when no header says")
     tenants: tuple[StoreName, ...] = Field(
         default=(), description="Names the tenant header may carry; none means any request without"
     )

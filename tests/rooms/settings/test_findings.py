@@ -50,6 +50,8 @@ def test_a_sound_configuration_has_none(write: Write) -> None:
         ("serve: {admin: {base_url: 'http://10.0.0.7:4434/'}}", "warning", "serve.admin.base_url"),
         ("cache: {url: memory}\nhttp: {workers: 2}", "error", "cache.url"),
         ("dsn: memory", "error", "dsn"),
+        ("dsn: 'postgres://u:p@h/d?max_conns=20&max_idle_conns=4'", "notice", "dsn"),
+        ("dsn: 'postgres://u:p@h/d?max_conn_lifetime=5m'", "notice", "dsn"),
         ("hashers: {argon2: {memory: 1MiB}}", "warning", "hashers.argon2"),
         ("security: {account_enumeration: {mitigate: false}}", "warning", "security.account_enumeration.mitigate"),
         ("clients: {http: {disallow_private_ip_ranges: false}}", "warning", "clients.http.disallow_private_ip_ranges"),

@@ -138,6 +138,11 @@ class TestShared:
         await one.close()
         await two.close()
 
+    async def test_valkeys_own_name_for_its_address_will_do(self, valkey_url: str) -> None:
+        cache = patient(valkey_url.replace("redis://", "valkey://"))
+        await cache.ping()
+        await cache.close()
+
     async def test_a_counter_never_lives_for_ever(self, valkey_url: str) -> None:
         cache = patient(valkey_url)
         for _ in range(3):

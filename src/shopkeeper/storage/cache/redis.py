@@ -27,12 +27,15 @@ ASK_AFTER = 1.0
 TRY_AGAIN_AFTER = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to listen again; the last one is repeated."""
 
+_REDIS_NAMES = {"valkey": "redis", "valkeys": "rediss"}
+
 
 class RedisCache:
     """Keeps values in Valkey or Redis.
 
     Args:
-        url: `redis://[user:password@]host:port/number`, `rediss://…` for TLS, `unix://…` for a socket.
+        url: `redis://[user:password@]host:port/number`, `rediss://…` for TLS, `unix://…` for a socket; `valkey://…` and
+            `valkeys://…` mean the first two.
         max_connections: how many commands may be under way at once; further ones wait, `answer_within` at most.
         connect_within: seconds for a connection to stand.
         answer_within: seconds for an answer.
@@ -168,7 +171,7 @@ class _Listener:
 def _connect(url: str, *, connections: int, retries: int, within: tuple[float, float]) -> Redis:
     connect_within, answer_within = within
     pool = BlockingConnectionPool.from_url(
-        url,
+        _as_redis(url),
         max_connections=connections,
         timeout=answer_within,
         socket_connect_timeout=connect_within,
@@ -177,6 +180,16 @@ def _connect(url: str, *, connections: int, retries: int, within: tuple[float, f
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return Redis.from_pool(pool)
+
+
+def _as_redis(url: str) -> str:
+    """The address as the driver writes it, which knows Redis' name only; the protocol is the same.
+
+    >>> _as_redis("valkeys://cache.example.org/0")
+    'rediss://cache.example.org/0'
+    """
+    scheme, mark, rest = url.partition("://")
+    return f"{_REDIS_NAMES.get(scheme.lower(), scheme)}{mark}{rest}"
 
 
 @asynccontextmanager
