@@ -150,11 +150,17 @@ def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:
 
 
 async def work(settings: Settings) -> None:
-    """Delivers the outbox and tidies up until told to stop, without any door."""
+    """Delivers the outbox and tidies up until told to stop, without any door.
+
+    Raises `ServerEnded` when it cannot go on: whoever started it would wait for its work in vain.
+    """
     stop = _stop_signal()
     separate = settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"worker": "in_process"})})
-    async with opened(separate):
+    async with opened(separate) as house:
+        house.background.on_failure(stop.set)
         await stop.wait()
+        if await house.background.check() is not None:
+            raise ServerEnded("Deliveries or the upkeep ended by an error, which the log tells; start again.")
 
 
 # -- several processes -------------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ GIVE_UP_AT_ONCE = {"COURIER_MESSAGE_RETRIES": "0", "OUTBOX_GIVE_UP_AFTER": "1ms"
 LISTED = re.compile(r"^([0-9a-f-]{36})  mail, given up \d{4}-\d\d-\d\d \d\d:\d\d UTC, tries: 1$", re.MULTILINE)
 
 
+LONG_AGO = "2026-01-01 00:00:00.000000"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "here"
@@ -67,3 +70,16 @@ class TestDeliveriesThatWereGivenUp:
     @staticmethod
     def outbox(*arguments: str, folder: Path, dsn: str) -> Ran:
         return run_shopkeeper("outbox", *arguments, folder=folder, environ={**flat(PRODUCTION), "DSN": dsn})
+
+
+class TestWork:
+    def test_ends_with_a_sentence_when_it_cannot_go_on(self, sqlite_dsn: str, folder: Path) -> None:
+        """It used to stay, and deliver nothing any more."""
+        Ledger(sqlite_dsn).execute(
+            "INSERT INTO outbox (id, topic, key, payload, created_at, available_at, attempts)"
+            f" VALUES ('{uuid4().hex}', 'mail', 'ada', '{{ mistyped by hand', '{LONG_AGO}', '{LONG_AGO}', 0)"
+        )
+        ran = run_shopkeeper("work", "--dev", folder=folder, environ={**SECRETS, "DSN": sqlite_dsn})
+        assert (ran.returncode, len(ran.errors)) == (1, 1)
+        assert "ended by an error" in ran.errors[0]
+        assert "background.failed" in ran.stderr

@@ -1,7 +1,7 @@
 """What goes on in the house by itself, and whether all of it still does."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -15,12 +15,19 @@ class Background:
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: list[str] = []
+        self._tell: list[Callable[[], None]] = []
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Begins a task."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
+
+    def on_failure(self, tell: Callable[[], None]) -> None:
+        """Names who is told, besides the log, that a task has failed; at once if one has."""
+        self._tell.append(tell)
+        if self._failed:
+            tell()
 
     async def check(self) -> str | None:
         """What does not go on any more, as a sentence."""
@@ -39,3 +46,5 @@ class Background:
         if failed is not None:
             self._failed.append(task.get_name())
             log.error("background.failed", task=task.get_name(), exc_info=failed)
+            for tell in self._tell:
+                tell()

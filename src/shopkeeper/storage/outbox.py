@@ -385,8 +385,16 @@ class OutboxWorker:
         if not over:
             await self._hold_up(unit, event.key, until=later)
         elif subscriber.give_up is not None:
-            await subscriber.give_up(unit, event)
+            await self._give_up(unit, event, subscriber.give_up)
         self._tell(event, over=over, error=error)
+
+    async def _give_up(self, unit: Unit, event: Event, give_up: GiveUp) -> None:
+        try:
+            await give_up(unit, event)
+        except DATABASE_ERRORS:
+            raise
+        except Exception:  # an event that nobody can even give up would end every worker, one after the other
+            self._log.exception("outbox.give_up_failed", event_id=str(event.id), topic=event.topic)
 
     async def _write(self, unit: Unit, event: Event, outcome: Mapping[str, Any], *, holder: UUID) -> bool:
         """Unless the lease has passed to another worker: then the outcome is that one's to write."""

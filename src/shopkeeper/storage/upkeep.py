@@ -39,17 +39,23 @@ class Upkeep:
         self._every = every
 
     async def run(self) -> None:
-        """Goes on until cancelled. A database that does not answer is asked again the next time."""
+        """Goes on until cancelled. A chore that fails is tried again the next time."""
         while True:
             await asyncio.sleep(self._every.total_seconds())
-            try:
-                await self.run_once()
-            except DATABASE_ERRORS as failed:
-                log.warning("upkeep.failed", error=type(failed).__name__)
+            await self.run_once()
 
     async def run_once(self) -> dict[str, int]:
         """Does every chore, a bounded number of batches of each, and says how much of each went."""
-        return {chore.name: await self._do(chore) for chore in self._chores}
+        return {chore.name: await self._try(chore) for chore in self._chores}
+
+    async def _try(self, chore: Chore) -> int:
+        try:
+            return await self._do(chore)
+        except DATABASE_ERRORS as failed:
+            log.warning("upkeep.failed", chore=chore.name, error=type(failed).__name__)
+        except Exception:  # a mistake in one chore must not let everything else pile up
+            log.exception("upkeep.failed", chore=chore.name)
+        return 0
 
     async def _do(self, chore: Chore) -> int:
         before, gone = self._clock.now() - chore.after, 0

@@ -21,6 +21,7 @@ from shopkeeper.errors import NotFound
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.outbox import Event, GiveUp, Handler, Outbox, OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import outbox as table
+from shopkeeper.storage.unavailable import DatabaseAway
 from tests.services.databases import sqlalchemy_url
 
 LEASE = timedelta(minutes=1)
@@ -295,16 +296,24 @@ class TestFailing:
         await put(database, outbox, 1)
 
         async def fail_to_write(unit: Unit, event: Event) -> None:
-            raise LookupError
+            raise ConnectionError
 
-        with pytest.raises(LookupError):
+        with pytest.raises(DatabaseAway):
             await work(Post(failures=1), least_attempts=1, give_up=fail_to_write).run_once()
         async with database.unit() as unit:
             assert await outbox.dead(unit) == []
-        await put(database, outbox, 2, key="grace")
-        post = Post()
-        await drain(work(post))
-        assert post.numbers == [1, 2]
+
+    async def test_a_mistake_of_whoever_subscribed_does_not_end_the_worker(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        (event_id,) = await put(database, outbox, 1)
+
+        async def stumble(unit: Unit, event: Event) -> None:
+            raise KeyError("message_id")
+
+        await work(Post(failures=1), least_attempts=1, give_up=stumble).run_once()
+        async with database.unit() as unit:
+            assert [letter.event.id for letter in await outbox.dead(unit)] == [event_id]
 
     async def test_after_the_last_attempt_it_is_a_dead_letter_and_its_key_goes_on(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock

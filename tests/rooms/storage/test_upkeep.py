@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from asyncpg import PostgresError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.storage.database import Database, Unit
@@ -40,3 +41,22 @@ class TestUpkeep:
         running.cancel()
         await asyncio.gather(running, over, return_exceptions=True)
         await database.close()
+
+    async def test_a_chore_that_fails_keeps_nobody_from_the_others(
+        self, database: Database, clock: StoppedClock
+    ) -> None:
+        """The first that failed used to end the round, and a mistake of ours the upkeep until the next start."""
+
+        async def fail(unit: Unit, before: datetime, batch: int) -> int:
+            raise LookupError("something nobody foresaw")
+
+        async def sweep(unit: Unit, before: datetime, batch: int) -> int:
+            return 3
+
+        chores = [Chore("dust", timedelta(days=1), fail), Chore("leaves", timedelta(days=1), sweep)]
+        with capture_logs() as logs:
+            gone = await Upkeep(database, chores, clock=clock, every=timedelta(minutes=1)).run_once()
+        assert gone == {"dust": 0, "leaves": 3}
+        assert [(line["event"], line["chore"], line["log_level"]) for line in logs] == [
+            ("upkeep.failed", "dust", "error")
+        ]
