@@ -8,6 +8,7 @@ A mail is abandoned when the server finally refuses it, or when the outbox gives
 letter, and replaying that takes the mail up again.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -25,7 +26,7 @@ from shopkeeper.notify.addresses import AddressRefused, require_address
 from shopkeeper.notify.channels import Channel, ChannelFailed
 from shopkeeper.notify.templates import SOURCE, MailTemplates
 from shopkeeper.notify.values import CourierMessage, MessagePage, Status
-from shopkeeper.storage.database import Database, Unit, broken_constraint
+from shopkeeper.storage.database import Database, Unit, broken_constraint, to_the_end
 from shopkeeper.storage.outbox import Event, Outbox
 
 TOPIC: Final = "mail"
@@ -141,7 +142,8 @@ class Courier:
     # -- delivering ----------------------------------------------------------------------------------------------------
 
     async def deliver(self, event: Event) -> None:
-        """The outbox handler for `mail`. Raises `ChannelFailed` where the message is to be tried again later."""
+        """The outbox handler for `mail`. Raises `ChannelFailed` where the message is to be tried again later, and what
+        else the channel raises."""
         async with self._database.unit() as unit:
             message = await store.claim(unit, UUID(event.payload["message_id"]), now=self._clock.now())
         if message is None:
@@ -153,6 +155,11 @@ class Courier:
             await self._settle_failure(message, failure)
             if not failure.permanent:
                 raise
+        except (Exception, asyncio.CancelledError) as unforeseen:
+            # A channel of somebody's own, or the end of the lease. The outbox tries again; until then the mail waits,
+            # and says so. What kills the process is another matter: there `processing` is the truth.
+            await to_the_end(self._settle(message, Status.QUEUED, error=type(unforeseen).__name__))
+            raise
         else:
             await self._settle(message, Status.SENT)
             log.info("mail.sent", message_id=str(message.id), template=message.template_type)

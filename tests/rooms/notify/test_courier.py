@@ -302,6 +302,25 @@ class TestDelivery:
         assert len(postbox.mails) == 2
         assert len({str(mail["Message-ID"]) for mail in postbox.mails}) == 1
 
+    async def test_what_nobody_foresaw_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
+        async def break_down() -> None:
+            raise LookupError("a channel of somebody's own")
+
+        courier = make(_Interrupted(break_down))
+        message_id = await queue(courier, database)
+        with pytest.raises(LookupError):
+            await courier.deliver(mail_event(message_id))
+        message = await read(courier, database, message_id)
+        assert (message.status, message.last_error) == (Status.QUEUED, "LookupError")
+
+    async def test_the_end_of_the_lease_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
+        courier = make(_Interrupted(lambda: asyncio.sleep(3600)))
+        message_id = await queue(courier, database)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await courier.deliver(mail_event(message_id))
+        assert (await read(courier, database, message_id)).status is Status.QUEUED
+
     async def test_a_late_failure_does_not_take_back_what_another_worker_sent(
         self, make: Make, database: Database
     ) -> None:
