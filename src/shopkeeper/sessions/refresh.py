@@ -13,6 +13,7 @@ import structlog
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import TokenInvalid
+from shopkeeper.identity.values import Client
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import Reading, Resolved, SessionCache
 from shopkeeper.sessions.reading import SessionReader
@@ -55,7 +56,7 @@ class SessionRefresh:
         self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
         self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
 
-    async def refresh(self, token: str, *, store: str) -> Started:
+    async def refresh(self, token: str, *, store: str, client: Client | None = None) -> Started:
         """The successor of a token, or the family's newest token where it was replaced before.
 
         A unit of work of its own, because a family that ends must end although we refuse.
@@ -64,7 +65,9 @@ class SessionRefresh:
         """
         with self._cache.reading() as reading:
             async with self._database.unit() as unit:
-                started = await self._rotate(unit, token, store, reading)
+                started = await self._rotate(unit, token, store, reading) or await self._presented_again(
+                    unit, token, store, client=client
+                )
         if started is None:
             raise TokenInvalid
         return started
@@ -72,10 +75,8 @@ class SessionRefresh:
     async def _rotate(self, unit: Unit, token: str, store: str, reading: Reading) -> Started | None:
         known = await self._reader.lookup(token)
         if known is not None and self._may_go_on(known.session, store):
-            started = await self._replace(unit, token, known, reading)
-            if started is not None:
-                return started
-        return await self._presented_again(unit, token, store)
+            return await self._replace(unit, token, known, reading)
+        return None
 
     def _may_go_on(self, session: Session, store: str) -> bool:
         ends_at = self._tokens.last_moment(begun_at=session.issued_at, expires_at=session.expires_at)
@@ -95,10 +96,10 @@ class SessionRefresh:
         last = session.issued_at + self._tokens.lifespan
         return replace(session, expires_at=max(session.expires_at, min(self._clock.now() + self._lifespan, last)))
 
-    async def _presented_again(self, unit: Unit, token: str, store: str) -> Started | None:
+    async def _presented_again(self, unit: Unit, token: str, store: str, *, client: Client | None) -> Started | None:
         again = await self._tokens.recall(unit, token)
         if isinstance(again, Reuse):
-            await self._end(unit, again.family)
+            await self._end(unit, again.family, client=client)
         if not isinstance(again, Replay):
             return None
         session = await self._reader.get(unit, again.family)
@@ -106,9 +107,9 @@ class SessionRefresh:
             return None
         return Started(session, await self._tokens.newest(unit, again))
 
-    async def _end(self, unit: Unit, family: UUID) -> None:
-        now = self._clock.now()
-        if not await rows.revoke(unit, rows.with_id(family) & rows.NOT_REVOKED, at=now):
+    async def _end(self, unit: Unit, family: UUID, *, client: Client | None) -> None:
+        owner = await rows.owner_of(unit, family)
+        if not await rows.revoke(unit, rows.with_id(family) & rows.NOT_REVOKED, at=self._clock.now()):
             return
         log.warning("session.token_reused", session=str(family))
         await self._audit.record(
@@ -116,8 +117,8 @@ class SessionRefresh:
             "session.revoked",
             outcome="success",
             actor="system",
-            subject=str(family),
-            client_ip=None,
-            details={"reason": "a replaced token was presented again"},
+            subject=str(owner),
+            client_ip=client.ip if client else None,
+            details={"session": str(family), "reason": "a replaced token was presented again"},
         )
         unit.after_commit(lambda: self._cache.announce([family]))

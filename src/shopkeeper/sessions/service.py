@@ -130,12 +130,12 @@ class Sessions:
         resolved = await self._reader.lookup(token) if self.is_ours(token) else None
         return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None
 
-    async def refresh(self, token: str, *, store: str) -> Started:
+    async def refresh(self, token: str, *, store: str, client: Client | None = None) -> Started:
         """The successor of a token, for the same session. A unit of work of its own: never call it inside one that has
         written. Raises `TokenInvalid`, also where refreshing is switched off."""
         if self._refresh is None or not self.is_ours(token):
             raise TokenInvalid
-        return await self._refresh.refresh(token, store=store)
+        return await self._refresh.refresh(token, store=store, client=client)
 
     async def get(self, unit: Unit, session_id: UUID) -> Session | None:
         """The session of an id."""

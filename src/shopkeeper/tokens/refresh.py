@@ -1,8 +1,12 @@
 """Refresh by rotation: families of tokens in which each has one successor (RFC 9700 section 4.14.2).
 
 A token that is replaced still answers for a short while, because two tabs, a lost answer or a retry are no thieves: it
-leads to its one successor, and where that was replaced as well, on to the one that is good now. Whoever presents it
-after that while holds a copy of what its owner has given up: the family ends.
+leads to its one successor, and where that was replaced as well, on to the one that is good now. Whoever asks for a
+successor of it after that while holds a copy of what its owner has given up: the family ends.
+
+Only asking for a successor counts. Whoever shows such a token for anything else is refused and nothing more: a cookie
+that another tab has outlived and a page that slept show it too, and would sign their owner out everywhere, while a
+thief gets nothing by it.
 
 The successor is kept for that while, sealed under a key derived from the token it replaced; so whoever reads the
 database finds no token in it.

@@ -188,7 +188,8 @@ class TestReuse:
         for _ in range(2):
             assert await refreshed(one, first.token) is None
         told = await audited(database, clock, action="session.revoked")
-        assert [(event.actor, event.subject) for event in told] == [("system", str(first.session.id))]
+        assert [(event.actor, event.subject) for event in told] == [("system", str(ada.id))]
+        assert told[0].details["session"] == str(first.session.id)
 
     async def test_of_a_token_for_access_only_is_refused_and_ends_nothing(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
