@@ -16,8 +16,6 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Literal
 
-from shopkeeper.crypto import same, unmask
-
 SESSION = "ory_kratos_session"
 VISIT = "shopkeeper_visit"
 CSRF_BYTES = 32
@@ -136,12 +134,6 @@ def csrf_token_in(cookie: str | None) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return token if len(token) == CSRF_BYTES and _encode(token) == cookie else None
-
-
-def csrf_matches(cookie: str | None, masked: str | None) -> bool:
-    """Whether a form's `csrf_token` belongs to the browser's anti-CSRF cookie."""
-    token = csrf_token_in(cookie)
-    return token is not None and same(token, unmask(masked or ""))
 
 
 @lru_cache(maxsize=32)

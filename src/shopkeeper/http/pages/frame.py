@@ -17,7 +17,6 @@ from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.sessions.service import Sessions
 
 PageEndpoint = Callable[[Request], Awaitable[Response]]
-REVALIDATE = "private, no-cache"
 
 
 @dataclass(frozen=True, slots=True)
