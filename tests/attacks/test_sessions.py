@@ -68,6 +68,28 @@ class TestFixation:
         assert set(browser.cookies) == set(before)
         assert all(browser.cookies[name] != value for name, value in before.items())
 
+    async def test_row_038_the_storefront_gives_a_new_anti_csrf_value_too(self, scene: Scene) -> None:
+        """`/signin` and `/signout` of our own pages left the value of before, and an attacker may have planted that."""
+        browser, email = await scene.browser(), new_address()
+        await sign_up(await scene.native(), email)
+        await browser.open_flow("login")
+        values = [_csrf_value(browser)]
+        for path, body in (("/signin", {"username": email, "password": PASSWORD}), ("/signout", {})):
+            answer = await browser.post(path, json=body, headers=OWN_PAGE)
+            assert {"csrf_token", "ory_kratos_session", "shopkeeper_visit"} <= set_cookies(answer).keys()
+            values.append(_csrf_value(browser))
+        assert len(set(values)) == 3
+
+    async def test_row_038_a_refreshed_token_leaves_the_forms_of_other_tabs_good(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        async with opening(sqlite_dsn, tokens={"refresh": {"enabled": True}}) as scene:
+            browser = await scene.browser()
+            await browser.sign_up(new_address())
+            answer = await browser.post("/signin", json={"type": "refresh"}, headers=OWN_PAGE)
+            assert answer.status_code == 200
+            assert "csrf_token" not in set_cookies(answer)
+
     async def test_row_038_the_token_before_signing_in_anew_is_dead(self, scene: Scene) -> None:
         browser, app, email = await scene.browser(), await scene.native(), new_address()
         await browser.sign_up(email)
@@ -127,6 +149,17 @@ class TestSharedBrowser:
         stale = await browser.open_flow("login")
         await browser.sign_up(email)
         await _sign_out(browser)
+        answer = await browser.send_flow(stale, {"identifier": email, "password": PASSWORD})
+        assert (answer.status_code, answer.json()["error"]["id"]) == (403, "security_csrf_violation")
+
+    async def test_row_039_a_form_from_before_signing_out_at_the_storefront_is_worth_nothing(
+        self, scene: Scene
+    ) -> None:
+        browser, email = await scene.browser(), new_address()
+        await sign_up(await scene.native(), email)
+        stale = await browser.open_flow("login")
+        await browser.post("/signin", json={"username": email, "password": PASSWORD}, headers=OWN_PAGE)
+        await browser.post("/signout", json={}, headers=OWN_PAGE)
         answer = await browser.send_flow(stale, {"identifier": email, "password": PASSWORD})
         assert (answer.status_code, answer.json()["error"]["id"]) == (403, "security_csrf_violation")
 
@@ -422,3 +455,8 @@ async def _dead_everywhere(scene: Scene, token: str) -> None:
     assert (page.status_code, page.headers["location"].partition("?")[0]) == (303, "/self-service/login/browser")
     signing_in = await app.post("/signin", json={}, headers={"authorization": f"Bearer {token}"})
     assert signing_in.status_code == 401
+
+
+def _csrf_value(browser: Browser) -> str:
+    [value] = [value for name, value in browser.cookies.items() if name.startswith("csrf_token_")]
+    return str(value)

@@ -18,7 +18,7 @@ from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_a
 from shopkeeper.http.reading import JSON, parse_object, read_body
 from shopkeeper.http.shapes import hand_over_shape, moment
 from shopkeeper.http.visitors import Visitors
-from shopkeeper.sessions.cookies import CookiePolicy
+from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.signin import Access, Visit
 from shopkeeper.storage.database import Database
@@ -48,12 +48,10 @@ class Storefront:
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
         if fields.get("username") is not None:
-            access = await self._with_credentials(request, fields)
-        elif fields.get("type") == "refresh":
-            access = await self._refresh(request)
-        else:
-            access = await self._anonymous(request)
-        return self._answer(request, access)
+            return self._answer(request, await self._with_credentials(request, fields), somebody_else=True)
+        if fields.get("type") == "refresh":
+            return self._answer(request, await self._refresh(request))
+        return self._answer(request, await self._anonymous(request))
 
     async def _refresh(self, request: Request) -> Access:
         return await self._visit.refresh(
@@ -90,23 +88,28 @@ class Storefront:
         visitor = await self._visitors.principal_of(request)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(unit, store=store, tenant=tenant, visitor=visitor)
-        return self._answer(request, access, clear=True)
+        return self._answer(request, access, somebody_else=True)
 
-    def _answer(self, request: Request, access: Access, *, clear: bool = False) -> Response:
+    def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:
         """The tokens as JSON; for our own pages also as cookies, which scripts cannot read."""
         answer = json_answer(_access_shape(access), headers={"Cache-Control": "no-store"})
         if self._visitors.same_origin(request):
-            for cookie in self._new_cookies(access, clear=clear):
+            for cookie in self._new_cookies(access, somebody_else=somebody_else):
                 answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def _new_cookies(self, access: Access, *, clear: bool) -> list[str]:
+    def _new_cookies(self, access: Access, *, somebody_else: bool) -> list[str]:
+        """Where somebody else goes on, forms from before are worth nothing: a new anti-CSRF value sees to that.
+
+        A token that was only refreshed changes nobody, and the forms in the visitor's other tabs stay good.
+        """
+        anew = [self._cookies.csrf_line(new_csrf_token())] if somebody_else else []
         now = self._clock.now()
         if access.session is not None:
             session = self._cookies.session_line(access.token, expires_at=access.expires_at, now=now)
-            return [session, self._cookies.visit_cleared()]
+            return [session, self._cookies.visit_cleared(), *anew]
         visit = self._cookies.visit_line(access.token, expires_at=access.expires_at, now=now)
-        return [self._cookies.session_cleared(), visit] if clear else [visit]
+        return [self._cookies.session_cleared(), visit, *anew] if somebody_else else [visit]
 
 
 def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
