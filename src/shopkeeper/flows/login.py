@@ -5,7 +5,6 @@ What a method does is the method's; this file decides who may open such a flow, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from shopkeeper.credentials.method import Attempt, FieldError, LoginMethod, LoginView, Proof, Rejected
 from shopkeeper.errors import FirstFactorRequired, InvalidInput, SessionAlreadyAvailable
@@ -96,7 +95,7 @@ class Login:
         return (csrf_node(), identifier_node(self._schemas, flow), *self._method_nodes(flow))
 
     def _refresh_form(self, flow: Flow, identity: Identity) -> Sequence[Node]:
-        known = input_node("identifier", "hidden", group="default", value=_identifier_of(identity))
+        known = input_node("identifier", "hidden", group="default", value=self._identifier_of(identity))
         return (csrf_node(), known, *self._method_nodes(flow))
 
     async def _second_form(self, unit: Unit, flow: Flow, submission: Submission) -> Flow:
@@ -117,8 +116,18 @@ class Login:
         return identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST, autocomplete="username webauthn")
 
     async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
-        found = await self._identities.find_by_identifier(unit, type="password", identifier=identifier)
-        return found is not None or self.settings.mitigate_enumeration
+        """Every method is asked, whatever the first one says: it takes as long for nobody."""
+        found = [
+            await self._identities.find_by_identifier(unit, type=method, identifier=identifier)
+            for method in self._methods
+        ]
+        return any(identity is not None for identity in found) or self.settings.mitigate_enumeration
+
+    def _identifier_of(self, identity: Identity) -> str:
+        """What they sign in with, by the first method that knows a name of theirs."""
+        known = [identity.credentials[method] for method in self._methods if method in identity.credentials]
+        names = [name for credential in known for name in credential.identifiers]
+        return names[0] if names else identity.email or ""
 
     def _method_nodes(self, flow: Flow) -> list[Node]:
         view = LoginView(refresh=flow.refresh, requested_aal=flow.requested_aal)
@@ -131,9 +140,3 @@ def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", aut
     return input_node(
         "identifier", "text", group=group, value="", required=True, autocomplete=autocomplete, label=label
     )
-
-
-def _identifier_of(identity: Identity) -> str:
-    credential: Any = identity.credentials.get("password")
-    identifiers = credential.identifiers if credential else ()
-    return str(identifiers[0] if identifiers else identity.email or "")

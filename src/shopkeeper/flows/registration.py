@@ -109,7 +109,7 @@ class Registration:
         own = [node for method in self._registrar.methods.values() for node in method.registration_nodes()]
         if not (self.settings.one_group and own):
             return [*before, *own]
-        names = {field.name for field in schema.fields() if "password" in field.identifies}
+        names = {field.name for field in schema.fields() if field.identifies & self._registrar.methods.keys()}
         first = next((i for i, node in enumerate(before) if node.name in names), 0)
         return [*before[: first + 1], own[0], *before[first + 1 :], *own[1:]]
 
