@@ -8,22 +8,26 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    CompoundSelect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     Row,
+    Select,
     String,
     Table,
     UniqueConstraint,
     and_,
+    bindparam,
     delete,
     insert,
     literal,
@@ -126,35 +130,65 @@ recovery_addresses = Table(
     Index(None, "identity_id"),
 )
 
-Which = Callable[[ColumnElement[UUID]], ColumnElement[bool]]
-"""Which identities are wanted, as a condition on the column that holds their ids."""
+Condition = Callable[[ColumnElement[UUID]], ColumnElement[bool]]
+
+
+class Which(NamedTuple):
+    """Which identities are wanted: a condition on the column that holds their ids, and the values of its places.
+
+    There are a handful of conditions, so the statements with each are built once.
+    """
+
+    condition: Condition
+    bound: Mapping[str, Any]
 
 
 def by_id(identity_id: UUID) -> Which:
-    return lambda column: column == identity_id
+    return Which(_has_id, {"wanted": identity_id})
 
 
 def by_ids(ids: Collection[UUID]) -> Which:
-    return lambda column: column.in_(ids)
+    return Which(_has_one_of_the_ids, {"wanted": list(ids)})
 
 
 def by_identifier(type_: str, identifier: str) -> Which:
     """Whose identifier this is, for one type of credential. The identifier is normalised already."""
-    table = credential_identifiers.c
-    owner = select(table.identity_id).where(table.identifier == identifier, table.type == type_)
-    return lambda column: column == owner.scalar_subquery()
+    return Which(_has_identifier, {"wanted": identifier, "wanted_type": type_})
 
 
 def by_address(via: Via, value: str) -> Which:
     """Whose address this is, to be verified or to recover an account by. The address is normalised already."""
-    tables = (verifiable_addresses.c, recovery_addresses.c)
-    owners = union_all(*(select(table.identity_id).where(table.via == via, table.value == value) for table in tables))
-    return lambda column: column.in_(owners)
+    return Which(_has_address, {"wanted": value, "wanted_via": via.value})
 
 
 def by_external_id(external_id: str) -> Which:
-    owner = select(identities.c.id).where(identities.c.external_id == external_id)
-    return lambda column: column == owner.scalar_subquery()
+    return Which(_has_external_id, {"wanted": external_id})
+
+
+def _has_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    return column == bindparam("wanted", type_=Id)
+
+
+def _has_one_of_the_ids(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    return column.in_(bindparam("wanted", type_=Id, expanding=True))
+
+
+def _has_identifier(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    table = credential_identifiers.c
+    named = and_(table.identifier == bindparam("wanted"), table.type == bindparam("wanted_type"))
+    return column == select(table.identity_id).where(named).scalar_subquery()
+
+
+def _has_address(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    wanted, via = bindparam("wanted", type_=String), bindparam("wanted_via", type_=String)
+    tables = (verifiable_addresses.c, recovery_addresses.c)
+    owners = (select(table.identity_id).where(table.via == via, table.value == wanted) for table in tables)
+    return column.in_(union_all(*owners))
+
+
+def _has_external_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    owner = select(identities.c.id).where(identities.c.external_id == bindparam("wanted"))
+    return column == owner.scalar_subquery()
 
 
 async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: str | None) -> Sequence[UUID]:
@@ -173,8 +207,7 @@ async def load(unit: Unit, which: Which, *, with_credentials: bool, lock: bool =
 
     `lock` keeps others from changing them until the unit ends.
     """
-    query = select(identities).where(which(identities.c.id)).order_by(identities.c.id)
-    rows = await unit.all(query.with_for_update() if lock else query)
+    rows = await unit.all(_rows_of(which.condition, lock=lock), which.bound)
     verifiable, recovery = await _addresses(unit, which)
     proofs = await _credentials(unit, which) if with_credentials else {}
     return [
@@ -260,22 +293,47 @@ async def _addresses(
     unit: Unit, which: Which
 ) -> tuple[Mapping[UUID, Sequence[VerifiableAddress]], Mapping[UUID, Sequence[RecoveryAddress]]]:
     """Both kinds in one query."""
-    verifiable, recovery = verifiable_addresses.c, recovery_addresses.c
-    unproven = (null().label("verified"), null().label("status"), null().label("verified_at"))
-    both = union_all(
-        select(*_common(verifiable_addresses), verifiable.verified, verifiable.status, verifiable.verified_at).where(
-            which(verifiable.identity_id)
-        ),
-        select(*_common(recovery_addresses), *unproven).where(which(recovery.identity_id)),
-    ).order_by("position")
     to_verify: dict[UUID, list[VerifiableAddress]] = defaultdict(list)
     to_recover: dict[UUID, list[RecoveryAddress]] = defaultdict(list)
-    for row in await unit.all(both):
+    for row in await unit.all(_addresses_of(which.condition), which.bound):
         if row.status is None:
             to_recover[row.identity_id].append(to_recovery_address(row))
         else:
             to_verify[row.identity_id].append(to_verifiable_address(row))
     return to_verify, to_recover
+
+
+@cache
+def _rows_of(condition: Condition, *, lock: bool) -> Select[Any]:
+    found = select(identities).where(condition(identities.c.id)).order_by(identities.c.id)
+    return found.with_for_update() if lock else found
+
+
+@cache
+def _addresses_of(condition: Condition) -> CompoundSelect[Any]:
+    verifiable, recovery = verifiable_addresses.c, recovery_addresses.c
+    unproven = (null().label("verified"), null().label("status"), null().label("verified_at"))
+    return union_all(
+        select(*_common(verifiable_addresses), verifiable.verified, verifiable.status, verifiable.verified_at).where(
+            condition(verifiable.identity_id)
+        ),
+        select(*_common(recovery_addresses), *unproven).where(condition(recovery.identity_id)),
+    ).order_by("position")
+
+
+@cache
+def _credentials_of(condition: Condition) -> Select[Any]:
+    named = credential_identifiers.c
+    joined = credentials.outerjoin(
+        credential_identifiers,
+        and_(named.identity_id == credentials.c.identity_id, named.type == credentials.c.type),
+    )
+    return (
+        select(credentials, named.identifier)
+        .select_from(joined)
+        .where(condition(credentials.c.identity_id))
+        .order_by(credentials.c.type, named.position)
+    )
 
 
 def _common(table: Table) -> tuple[Column[Any], ...]:
@@ -284,19 +342,8 @@ def _common(table: Table) -> tuple[Column[Any], ...]:
 
 
 async def _credentials(unit: Unit, which: Which) -> Mapping[UUID, dict[str, Credential]]:
-    named = credential_identifiers.c
-    joined = credentials.outerjoin(
-        credential_identifiers,
-        and_(named.identity_id == credentials.c.identity_id, named.type == credentials.c.type),
-    )
-    query = (
-        select(credentials, named.identifier)
-        .select_from(joined)
-        .where(which(credentials.c.identity_id))
-        .order_by(credentials.c.type, named.position)
-    )
     rows: dict[tuple[UUID, str], list[Row[Any]]] = defaultdict(list)
-    for row in await unit.all(query):
+    for row in await unit.all(_credentials_of(which.condition), which.bound):
         rows[row.identity_id, row.type].append(row)
     result: dict[UUID, dict[str, Credential]] = defaultdict(dict)
     for (owner, type_), group in rows.items():

@@ -49,6 +49,9 @@ class AuditEvent:
     details: Mapping[str, Any]
 
 
+_ADD = insert(audit_events)
+
+
 class Audit:
     """Writes and reads audit events.
 
@@ -84,20 +87,20 @@ class Audit:
         Args:
             always: keep it even if the unit is rolled back: for refused attempts.
         """
-        statement = insert(audit_events).values(
-            id=new_id(),
-            at=self._clock.now(),
-            action=action,
-            outcome=outcome,
-            actor=actor,
-            subject=subject,
-            client=None if client_ip is None else self.client(client_ip),
-            details=dict(details or {}),
-        )
+        row = {
+            "id": new_id(),
+            "at": self._clock.now(),
+            "action": action,
+            "outcome": outcome,
+            "actor": actor,
+            "subject": subject,
+            "client": None if client_ip is None else self.client(client_ip),
+            "details": dict(details or {}),
+        }
         if always:
-            unit.always(statement)
+            unit.always(_ADD, row)
         else:
-            await unit.write(statement)
+            await unit.write(_ADD, row)
 
     def client(self, ip: str) -> str:
         """What is kept of an address: however it is written, the same for the same address."""

@@ -60,7 +60,7 @@ class Unit:
         self._reads, self._writes = reads, writes
         self._open: Transacting | None = None
         self._after_commit: list[AfterCommit] = []
-        self._always: list[Executable] = []
+        self._always: list[tuple[Executable, Parameters]] = []
 
     async def all(self, query: Executable, parameters: Parameters = None) -> Sequence[Row[Any]]:
         """Every row of a query."""
@@ -98,9 +98,9 @@ class Unit:
         """Does something once the change is safe: publish an invalidation, wake the outbox. Not done on rollback."""
         self._after_commit.append(action)
 
-    def always(self, statement: Executable) -> None:
+    def always(self, statement: Executable, parameters: Parameters = None) -> None:
         """Writes at the end whether the unit commits or rolls back: the audit of a refused attempt."""
-        self._always.append(statement)
+        self._always.append((statement, parameters))
 
     async def _read(self, query: Executable, parameters: Parameters) -> CursorResult[Any]:
         if self._open is not None:
@@ -125,8 +125,8 @@ class Unit:
                 log.exception("database.after_commit_failed")
 
     async def _commit(self) -> None:
-        for statement in self._always:
-            await self.write(statement)
+        for statement, parameters in self._always:
+            await self.write(statement, parameters)
         if self._open is not None:
             await self._open.commit()
             await self._close()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, bindparam, delete, select
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows, order_rows
@@ -51,7 +51,12 @@ class EmbeddedCustomers:
 
 
 async def _find(unit: Unit, store: str, identity_id: str) -> Row[Any] | None:
-    return await unit.first(select(customers).where(customers.c.store == store, customers.c.identity_id == identity_id))
+    return await unit.first(_FOUND, {"of_store": store, "of_identity": identity_id})
+
+
+_FOUND = select(customers).where(
+    customers.c.store == bindparam("of_store"), customers.c.identity_id == bindparam("of_identity")
+)
 
 
 def _profile(row: Row[Any]) -> Profile:
