@@ -86,19 +86,21 @@ class CatalogueQueries:
         return await _page(info.context, category_id=category_id, offset=offset, limit=limit, sort_fields=sort_fields)
 
     @resolved(
-        "Items by their ids, in the order of the ids; those that are not sold are left out.",
-        directives=[PAGE],
+        "Items by their ids, in the order of the ids. A page is cut from the ids, and those on it that are not sold are"
+        " left out of it and of the total.",
+        directives=[ListSize(assumed_size=DEFAULT_LIMIT, slicing_arguments=["ids"], sized_fields=["items"])],
     )
     async def find_items_by_ids(
         self, info: Info, *, ids: Ids, offset: Offset = 0, limit: Limit = DEFAULT_LIMIT, query_hint: Hint = UNSET
     ) -> ItemsPageResult | None:
         refuse_cursor(query_hint)
-        wanted = [reference(id_) for id_ in ids]
-        found = await require_catalogue(info.context.engine).products(info.context.unit, info.context.shopper, wanted)
-        products = list({found[id_].id: found[id_] for id_ in wanted if id_ in found}.values())
-        start, most = window(offset, limit)
-        items = await items_of(products[start : start + most], info.context)
-        return ItemsPageResult(offset=start, limit=most, count=len(items), total=len(products), items=items)
+        context, (start, most) = info.context, window(offset, limit)
+        wanted = list(dict.fromkeys(reference(id_) for id_ in ids))
+        page = wanted[start : start + most]
+        found = await require_catalogue(context.engine).products(context.unit, context.shopper, page)
+        items = await items_of(list({each.id: each for each in found.values()}.values()), context)
+        total = len(wanted) - len(page) + len(items)
+        return ItemsPageResult(offset=start, limit=most, count=len(items), total=total, items=items)
 
     @resolved("One item, or null where it is not sold.")
     async def find_item_by_id(self, info: Info, *, id: Id, query_hint: Hint = UNSET) -> Item | None:  # noqa: A002 - the client's word

@@ -90,7 +90,7 @@ class TestSize:
 class TestCost:
     def test_a_page_costs_its_length_times_what_is_on_it(self) -> None:
         text = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total items { slug displayName } } }'
-        assert cost(text, n=100) - cost(text, n=99) == 2
+        assert cost(text, n=100) - cost(text, n=99) == 1 + 2
         assert cost(text) == cost(text, n=20), "no variable: the default of the page"
 
     def test_a_literal_and_a_default_count_like_a_variable(self) -> None:
@@ -100,9 +100,21 @@ class TestCost:
         variable = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) ' + field
         assert cost(literal) == cost(default) == cost(variable, n=50)
 
+    def test_what_is_asked_for_by_id_costs_as_much_as_there_are_ids(self) -> None:
+        field = "{ total items { slug } } }"
+        variable = "query($ids: [String!]!) { findItemsByIds(ids: $ids, limit: 1) " + field
+        literal = 'query { findItemsByIds(ids: ["a", "b", "c"]) ' + field
+        assert cost(variable, ids=["any"] * 500) - cost(variable, ids=["any"]) == 499 * 2
+        default = 'query($ids: [String!]! = ["a", "b", "c"]) { findItemsByIds(ids: $ids) ' + field
+        assert cost(literal) == cost(default) == cost(variable, ids=["a", "b", "c"])
+
+    def test_a_page_that_only_its_total_is_wanted_of_is_fetched_and_costs_all_the_same(self) -> None:
+        text = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total } }'
+        assert cost(text, n=100) - cost(text, n=1) == 99
+
     def test_lists_within_a_page_multiply(self) -> None:
-        flat = "query($n: Int) { findItemsByIds(ids: [], limit: $n) { items { slug } } }"
-        deep = "query($n: Int) { findItemsByIds(ids: [], limit: $n) { items { slug variants { master } } } }"
+        flat = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { items { slug } } }'
+        deep = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { items { slug variants { master } } } }'
         assert cost(deep, n=100) - cost(flat, n=100) == 100 * (1 + 3)
 
     def test_of_an_interface_the_dearest_type_counts(self) -> None:

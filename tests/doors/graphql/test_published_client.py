@@ -37,6 +37,18 @@ class TestThePublishedClient:
         assert [each["itemId"]["id"] for each in by_ids["items"]] == ids[::-1]
         assert by_ids["total"] == len(ids)
 
+    async def test_turns_the_pages_of_many_ids(self, small_stand: Stand) -> None:
+        visitor = await small_stand.visitor()
+        everything = (await visitor.data(client_of.BY_KEYWORD, query="", limit=7))["findItemsByKeyword"]["items"]
+        ids = [each["itemId"]["id"] for each in everything]
+        wanted = [*ids, "nothing", *(f"unknown-{n}" for n in range(80))]
+        pages = [
+            (await visitor.data(client_of.BY_IDS, ids=wanted, offset=offset, limit=5))["findItemsByIds"]
+            for offset in (0, 5, 85)
+        ]
+        assert [each["itemId"]["id"] for page in pages for each in page["items"]] == ids
+        assert [page["total"] for page in pages] == [88, 85, 85]
+
     async def test_walks_along_the_shelves(self, small_stand: Stand) -> None:
         visitor = await small_stand.visitor()
         shelves = (await visitor.data(client_of.CATEGORIES))["findCategories"]
