@@ -179,7 +179,7 @@ def check_orders(ledger: Ledger, buying: Sequence[Story]) -> None:
     for story in buying:
         [order] = ledger.column(f"SELECT state FROM orders WHERE {_id(ledger, 'id', story.order)}")
         [cart] = ledger.column(f"SELECT state FROM carts WHERE {_id(ledger, 'id', story.cart)}")
-        told = ledger.count("outbox", f"topic = 'order.placed' AND {_told(ledger, story.order)}")
+        told = ledger.count("outbox", f"topic = 'order.placed/mail' AND {_told(ledger, story.order)}")
         placed, draft = ("placed", "ordered", 1), ("draft", "active", 0)
         assert (order, cart, told) == placed if story.answered else (order, cart, told) in (placed, draft)
 

@@ -1,5 +1,6 @@
 """The ground floor: what everything stands on, from storage to the guarded way out."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -30,13 +31,13 @@ class Foundation:
     base_url: str
 
 
-def build_foundation(settings: Settings, clock: Clock) -> Foundation:
+def build_foundation(settings: Settings, clock: Clock, *, listeners: Mapping[str, Collection[str]]) -> Foundation:
     return Foundation(
         settings=settings,
         clock=clock,
         database=open_database(settings),
         cache=_cache(settings, clock),
-        outbox=Outbox(clock),
+        outbox=Outbox(clock, listeners=listeners),
         audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit")),
         outgoing=Outgoing(
             private_allowed=not settings.clients.http.disallow_private_ip_ranges,

@@ -1,12 +1,11 @@
 """The house as a whole: all floors put together, what goes on in it by itself, and how it opens and closes."""
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
 from starlette.types import ASGIApp
 
 from shopkeeper.app.background import Background
@@ -22,10 +21,15 @@ from shopkeeper.http.observing import Metrics
 from shopkeeper.settings import Settings
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.migrate import migrate
-from shopkeeper.storage.outbox import Event, OutboxWorker, Subscriber
+from shopkeeper.storage.outbox import Handler, OutboxWorker, Subscriber, topic_for
 from shopkeeper.storage.upkeep import Chore, Upkeep
 
-log = structlog.get_logger("shopkeeper.app")
+LISTENERS: Mapping[str, Mapping[str, Callable[[Shop], Handler]]] = {
+    "order.placed": {"mail": lambda shop: shop.courier.on_order_placed},
+    "cart.handed_over": {},
+}
+"""Who hears of what happened in the house, by topic and name. Each has deliveries of its own; a topic that nobody hears
+is not written down."""
 
 
 class Misconfigured(Exception):
@@ -56,7 +60,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> House:
 
 
 async def _build(settings: Settings, *, clock: Clock) -> House:
-    ground = build_foundation(settings, clock)
+    ground = build_foundation(settings, clock, listeners=LISTENERS)
     people = await build_people(ground, render=session_body(ground))
     shop = build_shop(ground, people)
     visitors = build_visitors(ground, people, shop)
@@ -77,17 +81,10 @@ async def _build(settings: Settings, *, clock: Clock) -> House:
 
 def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
     settings, courier = ground.settings, shop.courier
-    subscribers: Mapping[str, Subscriber] = {
-        "mail": Subscriber(
-            courier.deliver, give_up=courier.give_up, least_attempts=settings.courier.message_retries + 1
-        ),
-        "order.placed": Subscriber(courier.on_order_placed),
-        # Nobody outside hears of hand-overs yet; undelivered, they would hold up the customer's orders behind them.
-        "cart.handed_over": Subscriber(_note),
-    }
+    mails = Subscriber(courier.deliver, give_up=courier.give_up, least_attempts=settings.courier.message_retries + 1)
     worker = OutboxWorker(
         ground.database,
-        subscribers,
+        {"mail": mails, **_listening(shop)},
         clock=ground.clock,
         random=random.SystemRandom().random,
         poll=settings.outbox.poll,
@@ -97,8 +94,12 @@ def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
     return worker
 
 
-async def _note(event: Event) -> None:
-    log.info(event.topic, event_id=str(event.id), outcome=event.payload["outcome"])
+def _listening(shop: Shop) -> Mapping[str, Subscriber]:
+    return {
+        topic_for(name, topic): Subscriber(handler(shop))
+        for topic, listeners in LISTENERS.items()
+        for name, handler in listeners.items()
+    }
 
 
 def _upkeep(ground: Foundation, people: People, shop: Shop) -> Upkeep:

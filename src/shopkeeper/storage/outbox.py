@@ -18,7 +18,7 @@ Handlers run outside any transaction; that an event was delivered is written in 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -163,28 +163,53 @@ class Subscriber:
             raise ValueError("an event needs at least one attempt")
 
 
+def topic_for(listener: str, topic: str) -> str:
+    """The topic under which a listener gets its events.
+
+    >>> topic_for("mail", "order.placed")
+    'order.placed/mail'
+    """
+    return f"{topic}/{listener}"
+
+
 class Outbox:
     """Where rooms put what must leave the house.
 
     >>> async def change(unit):
     ...     await outbox.add(unit, "mail", key="ada@example.org", payload={"template": "welcome"})
+
+    Args:
+        clock: tells the time.
+        listeners: who hears of what happened, by topic: each gets an event of its own, so that one who fails holds up
+            nobody else. What nobody hears is not written. A topic that is not listed has one recipient: a mail, say.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, listeners: Mapping[str, Collection[str]] | None = None) -> None:
         self._clock = clock
+        self._listeners = dict(listeners or {})
         self._wake: Callable[[], None] | None = None
 
     def wakes(self, wake: Callable[[], None]) -> None:
         """Names who is told that something was committed, so that a worker in this process need not poll for it."""
         self._wake = wake
 
-    async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> UUID:
-        """Writes an event in the caller's unit, and gives its id.
+    async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> list[UUID]:
+        """Writes an event in the caller's unit for everybody who hears of the topic, and gives the ids.
 
         On PostgreSQL units that add to one key wait for each other from here to their commit; that is what keeps the
-        order. So write the rows first and add the event last, always in this order, or two units may wait in a circle.
+        order. So write first what others may wait for, and add then, always in this order, or two units may wait in a
+        circle.
         """
-        return await self._put(unit, {"id": new_id(), "topic": topic, "key": key, "payload": dict(payload)})
+        return [
+            await self._put(unit, {"id": new_id(), "topic": own, "key": own_key, "payload": dict(payload)})
+            for own, own_key in self._addressed(topic, key)
+        ]
+
+    def _addressed(self, topic: str, key: str) -> list[tuple[str, str]]:
+        """Topic and key of each event; listeners in one order, because keys are locked in it."""
+        if topic not in self._listeners:
+            return [(topic, key)]
+        return [(topic_for(name, topic), f"{name}/{key}") for name in sorted(self._listeners[topic])]
 
     async def dead(self, unit: Unit, *, limit: int = 100) -> list[DeadLetter]:
         """The dead letters, oldest first."""

@@ -90,10 +90,10 @@ def work(database: Database, clock: StoppedClock) -> Work:
 
 
 async def put(database: Database, outbox: Outbox, *numbers: int, key: str = "ada", topic: str = "mail") -> list[UUID]:
-    ids = []
+    ids: list[UUID] = []
     for number in numbers:
         async with database.unit() as unit:
-            ids.append(await outbox.add(unit, topic, key=key, payload={"number": number}))
+            ids += await outbox.add(unit, topic, key=key, payload={"number": number})
     return ids
 
 
@@ -108,7 +108,7 @@ class TestWriting:
     ) -> None:
         payload = {"text": "žluťoučký", "list": [1, None, True, {"deep": 1.5}]}
         async with database.unit() as unit:
-            event_id = await outbox.add(unit, "mail", key="ada", payload=payload)
+            (event_id,) = await outbox.add(unit, "mail", key="ada", payload=payload)
         post = Post()
         assert await work(post).run_once() == 1
         assert post.events == [Event(event_id, "mail", "ada", payload, 1, clock.now())]
@@ -225,6 +225,46 @@ class TestOrder:
         push = Post()
         assert await work({"push": push}).run_once() == 1
         assert push.numbers == [1]
+
+
+class TestListeners:
+    @pytest.fixture
+    def outbox(self, clock: StoppedClock) -> Outbox:
+        return Outbox(clock, listeners={"order.placed": ("push", "mail"), "cart.handed_over": ()})
+
+    async def test_each_hears_of_it_once_and_one_who_fails_holds_up_no_other(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        ids = await put(database, outbox, 1, 2, topic="order.placed")
+        push, mail = Post(failures=1), Post()
+        await drain(work({"order.placed/push": push, "order.placed/mail": mail}))
+        assert (push.numbers, mail.numbers) == ([], [1, 2])
+        assert len(set(ids)) == 4
+
+    async def test_each_has_them_in_order(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1, 2, topic="order.placed")
+        push, mail = Post(failures=1), Post()
+        worker = work({"order.placed/push": push, "order.placed/mail": mail})
+        await drain(worker)
+        clock.advance(seconds=8)
+        await drain(worker)
+        assert (push.numbers, mail.numbers) == ([1, 2], [1, 2])
+
+    async def test_what_nobody_hears_is_not_written(self, database: Database, outbox: Outbox) -> None:
+        """It used to wait for a handler that did nothing."""
+        assert await put(database, outbox, 1, topic="cart.handed_over") == []
+        async with database.unit() as unit:
+            assert await unit.all(select(table)) == []
+
+    async def test_a_topic_that_is_not_listed_has_one_recipient(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        await put(database, outbox, 1)
+        post = Post()
+        await drain(work(post))
+        assert post.numbers == [1]
 
 
 class TestFailing:
