@@ -323,7 +323,9 @@ def _filled(node: Node, values: Mapping[str, Any]) -> Node:
 
 def _shown(value: Any) -> Any:
     """A value as a form shows it: plain values as they are, anything else as the JSON text that was sent."""
-    return value if isinstance(value, str | int | float | bool) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str):
+        return str(value)  # of one that was sent more than once, the last
+    return value if isinstance(value, int | float | bool) else json.dumps(value, separators=(",", ":"))
 
 
 def _told(node: Node, errors: Sequence[FieldError]) -> Node:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from shopkeeper.errors import MalformedBody, Refusal, TooLarge
+from shopkeeper.identity.coercion import repeated
 from shopkeeper.identity.values import Client, without_port
 
 MAX_DEPTH = 32
@@ -150,7 +151,7 @@ def _parse_form(body: bytes) -> dict[str, str]:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except (ValueError, UnicodeDecodeError) as broken:
         raise MalformedBody(message="The form cannot be read, or has too many fields.") from broken
-    return dict(pairs)
+    return {**dict(pairs), **repeated(pairs)}
 
 
 def _require_bounded(document: Any, *, most_values: int) -> None:

@@ -2,7 +2,7 @@
 says number; what does not fit is left as it is, for validation to say what is wrong with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shopkeeper.errors import MalformedBody
@@ -17,12 +17,37 @@ _LONGEST_INDEX = 4
 _BOOLEANS: Mapping[str, bool] = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 
+class Repeated(str):
+    """The last value of a field that a form sent more than once: the one that counts, as in Kratos, so that whoever
+    wants one value has it. `every` has all of them, for traits that are lists.
+
+    >>> Repeated(["a", "b"]), Repeated(["a", "b"]).every
+    ('b', ('a', 'b'))
+    """
+
+    every: tuple[str, ...]
+
+    def __new__(cls, every: Sequence[str]) -> "Repeated":
+        self = super().__new__(cls, every[-1])
+        self.every = tuple(every)
+        return self
+
+
+def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, Repeated]:
+    """The traits that a form sent more than once, with all their values."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name.startswith(PREFIX):
+            found.setdefault(name, []).append(value)
+    return {name: Repeated(values) for name, values in found.items() if len(values) > 1}
+
+
 def coerce(trait: Trait, flat: Mapping[str, Any]) -> dict[str, Any]:
     """The traits in a flat form; fields that are not traits are passed over, empty ones count as not filled in.
 
     Raises `MalformedBody` for too many fields, too deep a name, or a name that is a field and a group at once.
     """
-    named = {name: value for name, value in flat.items() if name.startswith(PREFIX) and value != ""}
+    named = {name: value for name, value in flat.items() if name.startswith(PREFIX) and _filled_in(value)}
     if len(named) > MOST_FIELDS:
         raise MalformedBody(f"A form has {MOST_FIELDS} traits at most.")
     tree: dict[str, Any] = {}
@@ -30,6 +55,10 @@ def coerce(trait: Trait, flat: Mapping[str, Any]) -> dict[str, Any]:
         _put(tree, name.removeprefix(PREFIX).split("."), value)
     typed = _typed(trait, tree)
     return typed if isinstance(typed, dict) else {}
+
+
+def _filled_in(value: Any) -> bool:
+    return any(value.every) if isinstance(value, Repeated) else value != ""
 
 
 def _put(tree: dict[str, Any], steps: list[str], value: Any) -> None:
@@ -47,23 +76,26 @@ def _put(tree: dict[str, Any], steps: list[str], value: Any) -> None:
 
 
 def _typed(trait: Trait | None, value: Any) -> Any:
-    if trait is None:
-        return value
-    if trait.kind == "array":
+    if trait is not None and trait.kind == "array":
         return [_typed(trait.items, item) for item in _items(value)]
     if isinstance(value, dict):
-        return {name: _typed(trait.child(name), below) for name, below in value.items()}
-    return _scalar(trait, value) if isinstance(value, str) else value
+        typed = {name: _typed(trait.child(name) if trait else None, below) for name, below in value.items()}
+        return {name: below for name, below in typed.items() if below != ""}  # the last of many, where one counts
+    return _scalar(trait, str(value)) if isinstance(value, str) else value
 
 
 def _items(value: Any) -> list[Any]:
-    """`traits.emails.0=…`, `traits.emails=…`, or a list from JSON."""
+    """`traits.emails.0=…`, `traits.emails=…` once or more often, or a list from JSON."""
+    if isinstance(value, Repeated):
+        return [each for each in value.every if each]
     if isinstance(value, dict) and all(name.isdecimal() and len(name) <= _LONGEST_INDEX for name in value):
         return [value[name] for name in sorted(value, key=int)]
     return value if isinstance(value, list) else [value]
 
 
-def _scalar(trait: Trait, text: str) -> Any:
+def _scalar(trait: Trait | None, text: str) -> Any:
+    if trait is None:
+        return text
     if trait.kind == "boolean":
         return _BOOLEANS.get(text.lower(), text)
     return _number(text, whole=trait.kind == "integer") if trait.numeric else text

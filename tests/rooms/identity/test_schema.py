@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shopkeeper.errors import InvalidInput, MalformedBody, NotFound
+from shopkeeper.identity.coercion import Repeated
 from shopkeeper.identity.schema import InvalidTraits, Schema, Schemas
 from shopkeeper.identity.sources import LARGEST, SchemaBroken
 from shopkeeper.identity.values import Via
@@ -337,6 +338,11 @@ class TestCoercion:
             ({"traits.emails.1": "b", "traits.emails.0": "a"}, {"emails": ["a", "b"]}),
             ({"traits.emails": "a"}, {"emails": ["a"]}),
             ({"traits.sizes": ["4", "5"]}, {"sizes": [4, 5]}),
+            ({"traits.emails": Repeated(["a", "b", ""])}, {"emails": ["a", "b"]}),
+            ({"traits.sizes": Repeated(["4", "5"])}, {"sizes": [4, 5]}),
+            # Where there is one value, the last one counts: a box that is ticked follows a hidden field.
+            ({"traits.newsletter": Repeated(["false", "true"])}, {"newsletter": True}),
+            ({"traits.name.first": Repeated(["Ada", ""])}, {"name": {}}),
             ({"traits.emails.x": "a"}, {"emails": [{"x": "a"}]}),
             # Not filled in is not there.
             ({"traits.name.first": "", "traits.age": ""}, {}),
