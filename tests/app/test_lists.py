@@ -1,0 +1,91 @@
+"""The lists of methods and of kinds of flow: what is in them, and what follows from them."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from shopkeeper.app import House, opened
+from shopkeeper.app.methods import Methods
+from shopkeeper.credentials.method import Attempt, LoginView, Proof
+from shopkeeper.settings import load
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.nodes import Node
+
+PASSWORD = {"haveibeenpwned_enabled": False}
+
+
+@asynccontextmanager
+async def house(folder: Path, dsn: str, *, password: bool, flows: Mapping[str, Any]) -> AsyncIterator[House]:
+    file = folder / "shopkeeper.yml"
+    methods = {"password": {"enabled": password, "config": PASSWORD}}
+    file.write_text(yaml.safe_dump({"dsn": dsn, "selfservice": {"methods": methods, "flows": dict(flows)}}))
+    async with opened(load([file], {}, dev=True, demo=False)) as built:
+        yield built
+
+
+async def ask(built: House, method: str, path: str, **more: Any) -> httpx2.Response:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=built.public), base_url="http://shop") as visitor:
+        return await visitor.request(method, path, **more)
+
+
+class Knock:
+    """A method that signs in and that nobody can register with."""
+
+    name = "knock"
+
+    def login_nodes(self, view: LoginView) -> Sequence[Node]:
+        return ()
+
+    async def prove(self, unit: Unit, attempt: Attempt) -> Proof:
+        raise NotImplementedError
+
+
+class TestMethods:
+    async def test_one_that_is_on_is_for_everything_it_can_do(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        async with house(tmp_path, sqlite_dsn, password=True, flows={}) as built:
+            methods = built.people.methods
+            assert methods.names == ["password"]
+            assert [m.name for m in (*methods.for_login, *methods.for_registration)] == ["password", "password"]
+            assert methods.password is methods.for_login[0]
+
+    def test_and_for_nothing_else(self) -> None:
+        methods = Methods([Knock()])
+        assert [method.name for method in methods.for_login] == ["knock"]
+        assert methods.for_registration == []
+        assert methods.password is None
+
+    async def test_one_that_is_off_is_in_no_form_and_lets_nobody_in(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        async with house(tmp_path, sqlite_dsn, password=False, flows={}) as built:
+            assert built.people.methods.every == []
+            for kind in ("login", "registration"):
+                form = (await ask(built, "GET", f"/self-service/{kind}/api")).json()
+                assert "password" not in {node["group"] for node in form["ui"]["nodes"]}
+            refused = await ask(built, "POST", "/signin", json={"username": "ada", "password": "Plum-Tart-93"})
+            assert "switched off" in refused.text
+
+
+class TestKindsOfFlow:
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_a_form_may_lead_wherever_its_flow_or_its_method_does(
+        self, tmp_path: Path, sqlite_dsn: str, kind: str
+    ) -> None:
+        after = {
+            "default_browser_return_url": "https://flow.example/",
+            "password": {"default_browser_return_url": "https://method.example/"},
+        }
+        async with house(tmp_path, sqlite_dsn, password=True, flows={kind: {"after": after}}) as built:
+            policy = (await ask(built, "GET", "/")).headers["content-security-policy"]
+        allowed = next(part for part in policy.split("; ") if part.startswith("form-action"))
+        assert allowed.endswith("https://flow.example https://method.example")
+
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_each_has_its_routes_and_a_page_of_its_name(self, tmp_path: Path, sqlite_dsn: str, kind: str) -> None:
+        async with house(tmp_path, sqlite_dsn, password=True, flows={}) as built:
+            opened_at = await ask(built, "GET", f"/self-service/{kind}/browser", headers={"Accept": "text/html"})
+            assert opened_at.headers["location"].startswith(f"http://127.0.0.1:4433/{kind}?flow=")
+            assert (await ask(built, "GET", f"/{kind}")).headers["location"] == f"/self-service/{kind}/browser"
