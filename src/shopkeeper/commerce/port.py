@@ -331,7 +331,7 @@ class Carts(Protocol):
 
         - no `cart_id`: the guest's cart is ignored (`NOTHING`, or `KEPT` where that was asked for);
         - the customer has no active cart: the guest's becomes theirs under its own id (`ADOPTED`);
-        - done before, for this guest, customer and cart: the same lines again (`ALREADY_DONE`);
+        - done before, for this guest, customer and cart: the same lines again (`ALREADY_DONE`), and today's cart;
         - the cart is the customer's own already: `NOTHING`.
 
         Raises `NotYours` where the cart is neither's, and `TokenInvalid` where this guest was handed over to another

@@ -54,6 +54,7 @@ from tests.rooms.commerce.stand import (
     customer,
     guest,
     product,
+    report,
     variant,
 )
 
@@ -406,6 +407,18 @@ class TestHandOvers:
         assert await shop.add(guest(), PLENTY) == dataclasses.replace(
             mine, version=2, lines=(msgspec.structs.replace(mine.lines[0], quantity=3),)
         )
+
+    async def test_that_can_replace_nothing_merge_at_the_prices_of_the_cart_that_stays(self, shop: Stand):
+        mine = await shop.add(guest(currency="USD"), PLENTY, 2)
+        theirs = await shop.add(customer(), FEW)
+        await restock(shop, product("tea", variant(PLENTY, price={"EUR": 240})))
+        done = await shop.carts.hand_over(
+            guest=guest(currency="USD"), customer=customer(), cart_id=mine.id, mode=MergeMode.REPLACE
+        )
+        assert (done.outcome, done.cart_id) == (Outcome.MERGED, theirs.id)
+        assert report(done) == {PLENTY: (0, 2, 2, "added")}
+        cart = await shop.carts.current(customer())
+        assert (contents(cart), cart.total) == ({FEW: 1, PLENTY: 2}, Money(250 + 2 * 240, "EUR"))
 
     async def test_leave_no_line_behind(self, shop: Stand):
         await shop.add(customer(), PLENTY, 2)

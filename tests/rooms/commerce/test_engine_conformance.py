@@ -365,6 +365,29 @@ class TestAHandOver:
         assert again == dataclasses.replace(first, outcome=Outcome.ALREADY_DONE)
         assert await stand.carts.current(customer()) == before
 
+    async def test_done_again_after_an_order_names_no_closed_cart(self, stand: Stand):
+        mine = await stand.add(guest())
+        done = {"guest": guest(), "customer": customer(), "cart_id": mine.id, "mode": MergeMode.MERGE}
+        assert (await stand.carts.hand_over(**done)).cart_id == mine.id
+        draft = await stand.orders.check_out(customer(), cart_id=mine.id)
+        await stand.place(customer(), order_id=draft.id)
+        own = {**done, "guest": guest("bob")}
+        for repeated, outcome in ((done, Outcome.ALREADY_DONE), (own, Outcome.NOTHING)):
+            again = await stand.carts.hand_over(**repeated)
+            assert (again.outcome, again.cart_id) == (outcome, None)
+        new = await stand.add(customer())
+        for repeated in (done, own):
+            assert (await stand.carts.hand_over(**repeated)).cart_id == new.id
+
+    async def test_done_again_after_another_names_the_cart_that_took_its_place(self, stand: Stand):
+        first = {"guest": guest("ann"), "customer": customer(), "mode": MergeMode.REPLACE}
+        one = await stand.add(guest("ann"))
+        await stand.carts.hand_over(**first, cart_id=one.id)
+        two = await stand.add(guest("bob"), FEW)
+        await stand.carts.hand_over(**{**first, "guest": guest("bob")}, cart_id=two.id)
+        again = await stand.carts.hand_over(**first, cart_id=one.id)
+        assert (again.outcome, again.cart_id) == (Outcome.ALREADY_DONE, two.id)
+
     async def test_makes_the_old_id_lead_to_the_new_cart_for_its_owner_alone(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)

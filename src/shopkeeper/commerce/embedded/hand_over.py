@@ -134,9 +134,13 @@ def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:
 
 
 async def _nothing(unit: Unit, customer: Shopper, mode: MergeMode) -> HandOver:
-    current = await cart_rows.current_id(unit, customer)
     outcome = Outcome.KEPT if mode is MergeMode.KEEP else Outcome.NOTHING
-    return HandOver(outcome, str(current) if current else None)
+    return HandOver(outcome, await _current(unit, customer))
+
+
+async def _current(unit: Unit, customer: Shopper) -> str | None:
+    id_ = await cart_rows.current_id(unit, customer)
+    return str(id_) if id_ else None
 
 
 async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: UUID) -> HandOver | None:
@@ -150,35 +154,47 @@ async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: U
     )
     if done is None:
         return None
-    return HandOver(Outcome.ALREADY_DONE, str(done.cart_id), tuple(_line_report(line) for line in done.lines))
+    # The cart that it made may have been ordered since, or given way to another one.
+    current = await _current(unit, customer)
+    return HandOver(Outcome.ALREADY_DONE, current, tuple(_line_report(line) for line in done.lines))
 
 
 async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> HandOver:
     """The cart is not the guest's: it may be the customer's own, and then there is nothing to do."""
-    own = await cart_rows.resolved_id(unit, customer, cart_id)
-    if own is None:
+    if await cart_rows.resolved_id(unit, customer, cart_id) is None:
         raise NotYours
-    return HandOver(Outcome.NOTHING, str(own))
+    return HandOver(Outcome.NOTHING, await _current(unit, customer))
 
 
 async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode) -> _Deed:
     """Reads both carts and applies the rules; nothing is written yet."""
     asked = mode if customer is not None or mode is MergeMode.KEEP else MergeMode.MERGE
-    into = customer if customer is not None and asked is MergeMode.MERGE else guest
-    ids = [cart.id for cart in (guest, customer) if cart is not None]
-    lines = await cart_rows.lines(unit, store=guest.store, currency=into.currency, cart_ids=ids)
-    plan = RULES[asked](
-        _quantities(lines, guest),
-        _quantities(lines, customer),
-        stock={line.variant_id: line.stock or 0 for line in lines},
-        priced={line.variant_id for line in lines if line.price is not None},
-    )
+    plan, lines = await _planned(unit, guest, customer, asked)
+    if plan.mode is not asked:
+        # Nothing can be had in the currency of the guest's cart; into the customer's it goes at the prices of that one.
+        plan, lines = await _planned(unit, guest, customer, plan.mode)
     if customer is None or plan.mode is MergeMode.KEEP:
         outcome = Outcome.ADOPTED if customer is None and plan.mode is not MergeMode.KEEP else Outcome.KEPT
         return _Deed(outcome, plan, guest, customer, result=guest, former=None, lines=lines)
     if plan.mode is MergeMode.REPLACE:
         return _Deed(Outcome.REPLACED, plan, guest, customer, result=guest, former=customer, lines=lines)
     return _Deed(Outcome.MERGED, plan, guest, customer, result=customer, former=guest, lines=lines)
+
+
+async def _planned(
+    unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode
+) -> tuple[MergePlan, Sequence[Row[Any]]]:
+    """What the rules say, at prices in the currency of the cart that stays; and the lines of both carts."""
+    into = customer if customer is not None and mode is MergeMode.MERGE else guest
+    ids = [cart.id for cart in (guest, customer) if cart is not None]
+    lines = await cart_rows.lines(unit, store=guest.store, currency=into.currency, cart_ids=ids)
+    plan = RULES[mode](
+        _quantities(lines, guest),
+        _quantities(lines, customer),
+        stock={line.variant_id: line.stock or 0 for line in lines},
+        priced={line.variant_id for line in lines if line.price is not None},
+    )
+    return plan, lines
 
 
 async def _settle_lines(unit: Unit, deed: _Deed) -> None:
