@@ -66,6 +66,16 @@ def test_tokens_say_whose_they_are(shop: Shop) -> None:
     assert link["logout_token"].startswith("shk_lo_")
 
 
+def test_whoami_sets_no_cookie_for_a_session_that_was_extended(shop: Shop) -> None:
+    _, answer = sign_in(shop, make_account(shop), open_sign_in(shop))
+    extend = urllib.request.Request(f"{shop.admin}/sessions/{answer['session']['id']}/extend", method="PATCH")
+    with urllib.request.urlopen(extend, timeout=30) as extended:
+        ends_at = json.load(extended)["expires_at"]
+    cookie = {"cookie": f"ory_kratos_session={answer['session_token']}"}
+    _, headers, whoami = call(f"{shop.public}/sessions/whoami", headers=cookie)
+    assert (whoami["expires_at"], "set-cookie" in {name.lower() for name in headers}) == (ends_at, False)
+
+
 def test_page_tokens_are_sealed(shop: Shop) -> None:
     for _ in range(2):
         make_account(shop)

@@ -159,6 +159,7 @@ async def _built(settings: Settings) -> AsyncIterator[House]:
         closing.push_async_callback(house.foundation.cache.close)
         closing.push_async_callback(house.foundation.outgoing.close)
         closing.callback(house.people.hasher.close)
+        closing.callback(house.people.policy.close)
         yield house
 
 

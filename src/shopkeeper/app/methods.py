@@ -43,15 +43,17 @@ class Methods:
         return next((method for method in self.every if isinstance(method, Password)), None)
 
 
-def build_methods(ground: Foundation, identities: Identities, *, hasher: Hasher, guesses: Guesses) -> Methods:
+def build_methods(
+    ground: Foundation, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guesses: Guesses
+) -> Methods:
     configured = ground.settings.selfservice.methods
     every: Sequence[tuple[bool, Method]] = [
-        (configured.password.enabled, Password(identities, hasher=hasher, policy=_policy(ground), guesses=guesses)),
+        (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guesses=guesses)),
     ]
     return Methods([method for enabled, method in every if enabled])
 
 
-def _policy(ground: Foundation) -> PasswordPolicy:
+def build_policy(ground: Foundation) -> PasswordPolicy:
     config = ground.settings.selfservice.methods.password.config
     breached: list[BreachedPasswords] = [CommonPasswords()]
     if config.breached_file:

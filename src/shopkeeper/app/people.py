@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shopkeeper.app.ground import Foundation
-from shopkeeper.app.methods import Methods, build_methods
+from shopkeeper.app.methods import Methods, build_methods, build_policy
 from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
+from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.identity.schema import Schemas
@@ -28,6 +29,7 @@ class People:
     schemas: Schemas
     identities: Identities
     hasher: Hasher
+    policy: PasswordPolicy
     methods: Methods
     sessions: Sessions
     sealed: SealedTokens
@@ -60,20 +62,27 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
             salt_length=argon2.salt_length,
             key_length=argon2.key_length,
         ),
-        workers=pool.workers or os.cpu_count() or 1,
+        workers=pool.workers or usable_cores(),
         queue=pool.queue,
     )
+    policy = build_policy(ground)
     guesses = Guesses(identities, throttle=throttles["login"], audit=ground.audit)
     return People(
         schemas=schemas,
         identities=identities,
         hasher=hasher,
-        methods=build_methods(ground, identities, hasher=hasher, guesses=guesses),
+        policy=policy,
+        methods=build_methods(ground, identities, hasher=hasher, policy=policy, guesses=guesses),
         sessions=sessions,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
         on_deleted=on_deleted,
     )
+
+
+def usable_cores() -> int:
+    """Those that this process may run on: in a container they are often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 async def _schemas(ground: Foundation) -> Schemas:

@@ -41,6 +41,10 @@ class BreachedPasswords(Protocol):
         """How often the password was seen in breaches; 0 where it was not, or not often enough to matter."""
         ...
 
+    def close(self) -> None:
+        """Gives back what is open."""
+        ...
+
 
 class CommonPasswords:
     """The list that comes with us, whatever the case of the letters: for every shop, with or without a network."""
@@ -51,6 +55,9 @@ class CommonPasswords:
 
     async def breaches(self, password: str) -> int:
         return int(password.lower() in self._known)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class BreachedRange:
@@ -95,6 +102,9 @@ class BreachedRange:
             return 0
         seen = _count_in(listed, digits[PREFIX:])
         return seen if seen > self._max_breaches else 0
+
+    def close(self) -> None:
+        """Nothing is open: the client is the house's."""
 
     async def _range(self, prefix: str) -> bytes:
         kept = self._kept.get(prefix)

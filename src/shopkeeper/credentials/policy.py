@@ -55,6 +55,11 @@ class PasswordPolicy:
         broken = self._length(password) or self._likeness(password, identifiers) or await self._known(password)
         return [broken] if broken else []
 
+    def close(self) -> None:
+        """Gives back what the sources have open."""
+        for source in self._breached:
+            source.close()
+
     def _length(self, password: str) -> Message | None:
         length = len(password)
         if length < self._min_length:
