@@ -139,8 +139,14 @@ def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metric
     return Observing(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
+_FOR_PROGRAMS = ("/self-service/", "/sessions", "/schemas", "/health", "/.well-known/")
+"""Where the contract answers in JSON whatever is accepted: also what it has and we do not have yet."""
+
+
 def _reads_pages(request: Request) -> bool:
     """Whether it is a browser that goes to a page, and says so; whoever takes anything is a program."""
+    if request.scope["path"].startswith(_FOR_PROGRAMS):
+        return False
     accepted = dict(wishes(request.headers.get("accept", "")))
     return request.method == "GET" and "text/html" in accepted and not prefers_json(request.headers)
 
