@@ -20,8 +20,9 @@ from shopkeeper.flows import store as flow_store
 from shopkeeper.http.observing import Metrics
 from shopkeeper.settings import Settings
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.delivering import Handler, OutboxWorker, Subscriber
 from shopkeeper.storage.migrate import migrate
-from shopkeeper.storage.outbox import Handler, OutboxWorker, Subscriber, topic_for
+from shopkeeper.storage.outbox import topic_for
 from shopkeeper.storage.upkeep import Chore, Upkeep
 
 LISTENERS: Mapping[str, Mapping[str, Callable[[Shop], Handler]]] = {

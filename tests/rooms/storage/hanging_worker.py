@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from shopkeeper.clock import SystemClock
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.outbox import Event, OutboxWorker, Subscriber
+from shopkeeper.storage.delivering import OutboxWorker, Subscriber
+from shopkeeper.storage.outbox import Event
 
 
 async def hang(event: Event) -> None:

@@ -19,7 +19,8 @@ from sqlalchemy import select, text
 from shopkeeper.clock import StoppedClock, SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.outbox import Event, GiveUp, Handler, Outbox, OutboxWorker, Subscriber
+from shopkeeper.storage.delivering import GiveUp, Handler, OutboxWorker, Subscriber
+from shopkeeper.storage.outbox import Event, Outbox
 from shopkeeper.storage.outbox import outbox as table
 from shopkeeper.storage.unavailable import DatabaseAway
 from tests.services.databases import sqlalchemy_url
