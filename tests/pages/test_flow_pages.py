@@ -73,6 +73,8 @@ class TestComing:
         flow = urlsplit(page.one("form")["action"]).query
         await browser.sign_in_by_script("ana@example.com")
         answer = await browser.get(f"/login?{flow}")
+        assert answer.status_code == 303
+        answer = await browser.get(answer.headers["location"])
         assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/signed-out")
 
 

@@ -60,8 +60,18 @@ class FlowPages:
         except NotFound:
             return self._afresh(kind, query)
         except CsrfViolation:
-            return self._check_cookies(kind, query, cookie) if cookie else self._afresh(kind, query)
+            if cookie:
+                return self._check_cookies(kind, query, cookie)
+            return self._afresh(kind, {"return_to": await self._target(kind, flow_id, caller), **query})
         return self._show_flow(request, flow, caller)
+
+    async def _target(self, kind: str, flow_id: str, caller: Caller) -> str:
+        """Where a form was to lead whose visitor has signed in in another tab meanwhile: they are sent on to there."""
+        if caller.session is None:
+            return ""
+        async with self._database.unit() as unit:
+            flow = await self._pipeline.get(unit, kind, flow_id)
+        return (flow and flow.return_to) or ""
 
     def _without_flow(
         self, request: Request, kind: str, caller: Caller, cookie: str | None, query: dict[str, str]
