@@ -171,6 +171,13 @@ class Throttle:
         with suppress(self._down):
             await self._take_back(attempt.counters, attempt.key)
 
+    async def is_first_refusal(self, *, ip: str) -> bool:
+        """Whether this is the first refusal of an address for a while: for whoever writes refusals down. Once is news;
+        a thousand a second must not become as many writes."""
+        _, address = self._names("", ip)
+        key, ttl = f"{address}:refused:{int(self._now / self._period)}", timedelta(seconds=2 * self._period)
+        return await self._counting(lambda counters: counters.increment(key, ttl=ttl)) == 1
+
     async def _counting(self, act: Callable[[Counters], Awaitable[T]]) -> T:
         """Counts in the cache, or with the spare counters while the cache is down."""
         if self._ask_again_at is None or self._clock.now() >= self._ask_again_at:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import HERE, Scene, new_address, opened, sign_in, sign_up
+from tests.attacks.scene import HERE, PASSWORD, Scene, new_address, opened, sign_in, sign_up, submit
 
 
 async def imported(dsn: str, folder: Path, clock: StoppedClock, **said: Any) -> tuple[int, dict[str, Any]]:
@@ -173,6 +173,23 @@ class TestAudit:
         who = account["identity"]["id"]
         assert {str(event["actor"]), str(event["subject"])} == {who}
         assert account["session"]["id"] in str(event["details"])
+
+    @pytest.mark.parametrize("signs_in", [True, False])
+    async def test_tells_of_registrations_and_whose_address_was_wanted_again(
+        self, dsn: str, tmp_path: Path, clock: StoppedClock, signs_in: bool
+    ) -> None:
+        """Both answers to a taken address are kept: the refusal that undoes its unit, and the pretence."""
+        hooks = [{"hook": "session"}] if signs_in else []
+        flows = {"registration": {"after": {"password": {"hooks": hooks}}}}
+        async with opened(dsn, tmp_path, clock, settings={"selfservice": {"flows": flows}}) as scene:
+            app = await scene.native()
+            form = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}}
+            for _ in range(2):
+                await submit(app, "registration", form)
+            told = [row for row in await scene.rows("audit_events") if row["action"].startswith(("identity", "regis"))]
+            assert {row["action"] for row in told} == {"identity.created", "registration.refused"}
+            assert len({str(row["subject"]) for row in told}) == 1
+            assert {row["client"] for row in told} == {scene.house.foundation.audit.client(HERE)}
 
 
 class TestOwnSessions:

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shopkeeper.credentials.method import Proof
-from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound
+from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound, TooManyRequests
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
-from shopkeeper.throttle import Throttle
+from shopkeeper.throttle import Attempt, Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Guesses:
 
         Raises `TooManyRequests` before anything is looked at, and `InvalidCredentials`.
         """
-        attempt = await self._throttle.check(guess.account, ip=guess.client.ip)
+        attempt = await self._counted(unit, guess)
         try:
             right = await look()
         except BaseException:  # too busy, or the caller has gone
@@ -81,6 +81,14 @@ class Guesses:
             raise InvalidCredentials
         await self._throttle.succeeded(guess.account, ip=guess.client.ip)
         return RightGuess(guess, guess.identity)
+
+    async def _counted(self, unit: Unit, guess: Guess) -> Attempt:
+        try:
+            return await self._throttle.check(guess.account, ip=guess.client.ip)
+        except TooManyRequests:
+            if await self._throttle.is_first_refusal(ip=guess.client.ip):
+                await self._remember(unit, guess, "too_many_attempts")
+            raise
 
     async def proof(self, unit: Unit, right: RightGuess, *, aal: Aal, secret: Callable[[Identity], object]) -> Proof:
         """What a right guess proves: the identity as it is now, held. From here on a transaction is open.

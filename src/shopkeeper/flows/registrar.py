@@ -106,7 +106,8 @@ class Registrar:
             told = await self._was_told(owner)
         new = NewIdentity(schema_id=schema.id, traits=traits, credentials=(credential,))
         if owner is None:
-            return await self._create(unit, new, locale=locale), method.name
+            return await self._create(unit, new, client=client, locale=locale), method.name
+        await self._identities.remember_claim(unit, owner.id, client_ip=client.ip)
         if signs_in or not self._mitigate:
             raise Taken
         return await self._pretend(unit, new, owner, locale=locale, told=told), method.name
@@ -132,9 +133,9 @@ class Registrar:
         found += [await self._identities.find_by_address(unit, via=via, value=value) for via, value in reached]
         return next((owner for owner in found if owner is not None), None)
 
-    async def _create(self, unit: Unit, new: NewIdentity, *, locale: str) -> Identity:
+    async def _create(self, unit: Unit, new: NewIdentity, *, client: Client, locale: str) -> Identity:
         try:
-            identity = await self._identities.create(unit, new, actor="self")
+            identity = await self._identities.create(unit, new, actor="self", client_ip=client.ip)
         except Conflict as taken:  # meanwhile
             raise Taken from taken
         names = {"first_name": names_of(identity).first}

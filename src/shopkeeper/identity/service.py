@@ -44,6 +44,7 @@ class AuditTrail(Protocol):
         subject: str | None,
         client_ip: str | None,
         details: Mapping[str, Any] = ...,
+        always: bool = ...,
     ) -> None: ...
 
 
@@ -111,6 +112,20 @@ class Identities:
         await store.insert_identity(unit, incognito(identity))
         await store.delete_identity(unit, identity.id)
         return identity
+
+    async def remember_claim(self, unit: Unit, owner: UUID, *, client_ip: str | None) -> None:
+        """Writes down that somebody wanted to register what is this identity's, whatever becomes of the unit."""
+        if self._audit is not None:
+            await self._audit.record(
+                unit,
+                "registration.refused",
+                outcome="refused",
+                actor="anonymous",
+                subject=str(owner),
+                client_ip=client_ip,
+                details={"reason": "taken"},
+                always=True,
+            )
 
     async def get(self, unit: Unit, identity_id: UUID, *, credentials: bool = False) -> Identity | None:
         """The identity, if there is one; its credentials only when asked for."""

@@ -78,6 +78,17 @@ class TestBudget:
         with pytest.raises(TooManyRequests):
             await right(world, at(ada))
 
+    async def test_the_throttles_refusals_are_remembered_once_in_a_while(self, world: World) -> None:
+        """Nothing told that somebody went on; and one write for each would be a gift to whoever floods."""
+        ada = await world.customer(ADA)
+        for _ in range(FAILURES):
+            await wrong(world, at(ada))
+        for _ in range(3):
+            with pytest.raises(TooManyRequests):
+                await right(world, at(ada))
+        reasons = [event.details["reason"] for event in await world.failures()]
+        assert reasons == ["too_many_attempts", *["wrong_credentials"] * FAILURES]
+
     async def test_methods_spend_the_same_budget(self, world: World) -> None:
         ada = await world.customer(ADA)
         for number in range(FAILURES):

@@ -98,6 +98,7 @@ class Trail:
         subject: str | None,
         client_ip: str | None,
         details: Mapping[str, Any] = {},
+        always: bool = False,
     ) -> None:
         assert outcome == "success"
         self.entries.append((action, actor, subject, details))
