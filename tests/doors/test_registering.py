@@ -1,27 +1,21 @@
 """Registering, through the forms and through GraphQL."""
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shopkeeper.app.conversations import build_registrar
-from shopkeeper.app.ground import Foundation, build_foundation
-from shopkeeper.app.people import build_people
-from shopkeeper.app.shop import Shop, build_shop
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.identity.values import Client
-from shopkeeper.settings import load
 from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Throttle
 from tests.attacks.scene import (
     PASSWORD,
-    SETTINGS,
     SIGN_UP,
     Scene,
     ask,
@@ -109,48 +103,60 @@ class GivenUp(Exception):
 
 
 class TestTheCache:
-    async def test_is_never_waited_for_by_the_writer(self, dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+    async def test_is_never_waited_for_by_the_writer(self, opening: Opening, dsn: str) -> None:
         """SQLite has one writer: whoever asks another server while writing makes everybody wait for both."""
-        async with self._registering(dsn, tmp_path, clock) as (ground, _, registrar, cache):
+        async with opening(dsn) as scene:
+            database, (registrar, cache) = scene.house.foundation.database, _watched(scene)
             for email in (new_address(), *[new_address("taken")] * 3):
-                async with ground.database.unit() as unit:
+                async with database.unit() as unit:
                     cache.unit, before = unit, cache.asked
                     await _register(registrar, unit, email)
                     assert unit._open is not None
                 assert cache.asked > before
 
-    async def test_remembers_nobody_as_told_who_was_not(self, dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+    async def test_remembers_nobody_as_told_who_was_not(self, opening: Opening, dsn: str) -> None:
         """The mail was undone with its unit, and the next hour's attempts went untold as well."""
-        async with self._registering(dsn, tmp_path, clock) as (ground, shop, registrar, _):
-            email = new_address("taken")
-            async with ground.database.unit() as unit:
+        async with opening(dsn) as scene:
+            database, (registrar, _), email = scene.house.foundation.database, _watched(scene), new_address("taken")
+            async with database.unit() as unit:
                 await _register(registrar, unit, email)
             with suppress(GivenUp):
-                async with ground.database.unit() as unit:
+                async with database.unit() as unit:
                     await _register(registrar, unit, email)
                     raise GivenUp
             for _ in range(2):
-                async with ground.database.unit() as unit:
+                async with database.unit() as unit:
                     await _register(registrar, unit, email)
-            async with ground.database.unit() as unit:
-                mails = [mail.template_type for mail in (await shop.courier.messages(unit)).items]
+            mails = [mail.template_type for mail in await scene.mails()]
             assert mails == ["sign_up_attempt", "welcome"]
 
-    @asynccontextmanager
-    async def _registering(
-        self, dsn: str, folder: Path, clock: StoppedClock
-    ) -> AsyncIterator[tuple[Foundation, Shop, Registrar, Watched]]:
-        file, cache = folder / "shop.yml", Watched(clock)
-        file.write_text(json.dumps({**SETTINGS, "dsn": dsn}))
-        ground = replace(build_foundation(load([file], {}, dev=False, demo=False), clock), cache=cache)
-        people = await build_people(ground)
-        shop = build_shop(ground, people)
-        try:
-            yield ground, shop, build_registrar(ground, people, shop), cache
-        finally:
-            await ground.outgoing.close()
-            await ground.database.close()
-            people.hasher.close()
+
+def _watched(scene: Scene) -> tuple[Registrar, Watched]:
+    """The house's registrar, but for its cache."""
+    house, cache = scene.house, Watched(scene.clock)
+    throttle = Throttle(
+        cache,
+        spare=MemoryCache(scene.clock),
+        down=CacheDown,
+        clock=scene.clock,
+        key=bytes(32),
+        name="registration",
+        failures=5,
+        block=timedelta(minutes=1),
+        block_max=timedelta(hours=1),
+        per_ip="100/minute",
+    )
+    registrar = Registrar(
+        enabled=True,
+        mitigate_enumeration=True,
+        methods=house.people.methods.for_registration,
+        schemas=house.people.schemas,
+        identities=house.people.identities,
+        throttle=throttle,
+        courier=house.shop.courier,
+        cache=cache,
+    )
+    return registrar, cache
 
 
 async def _register(registrar: Registrar, unit: Unit, email: str) -> None:

@@ -69,11 +69,10 @@ class TestSigningIn:
         async with opening(dsn) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email)
-            house = scene.house
+            house, methods = scene.house, scene.house.people.methods
+            assert methods.password is not None
             async with house.foundation.database.unit() as unit:
-                proof = await house.people.password.authenticate(
-                    unit, identifier=email, password=PASSWORD, client=CLIENT
-                )
+                proof = await methods.password.authenticate(unit, identifier=email, password=PASSWORD, client=CLIENT)
             signing_in = SigningIn(
                 sessions=house.people.sessions, handing_over=_closed, hooks={}, audit=house.foundation.audit
             )
