@@ -14,7 +14,6 @@ from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from shopkeeper.graphql.documents import Documents
-from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.schema import core_schema
 from shopkeeper.http.reading import read_body
 from shopkeeper.http.wiring import BodyDeadline
@@ -31,6 +30,7 @@ from tests.attacks.scene import (
     visit,
 )
 from tests.attacks.wire import request, send
+from tests.doors.graphql.shop import LIMITS
 from tests.services.shopkeeper_server import Shop
 
 SECRET = "a-very-SECRET-plum-4711"
@@ -484,13 +484,13 @@ class TestGiants:
     )
     def test_row_093_a_query_that_repeats_itself_is_not_validated(self, text: str) -> None:
         """Validating compares fields of one name pair by pair: four seconds for eleven kilobytes, before this limit."""
-        [error] = Documents(core_schema(), limits=Limits(), introspection=False).prepare(text).errors
+        [error] = Documents(core_schema(), limits=LIMITS, introspection=False).prepare(text).errors
         assert error["extensions"]["code"] == "QUERY_TOO_REPETITIVE"
 
     def test_row_093_the_mistakes_of_a_query_are_told_up_to_a_number(self) -> None:
         fields = " ".join(f"f{i}: 1" for i in range(600))
         text = f"mutation {{ createCart(createCartInput: {{{fields}}}) {{ code }} }}"
-        assert len(Documents(core_schema(), limits=Limits(), introspection=False).prepare(text).errors) <= 21
+        assert len(Documents(core_schema(), limits=LIMITS, introspection=False).prepare(text).errors) <= 21
 
     async def test_row_093_a_body_that_does_not_end_is_given_up(self) -> None:
         async def endpoint(request_: Request) -> Response:

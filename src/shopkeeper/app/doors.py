@@ -49,6 +49,7 @@ from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.reading import Render
 from shopkeeper.settings import Settings
+from shopkeeper.settings.serving import GraphQL
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
@@ -186,7 +187,7 @@ def _graphql(
     registrar: Registrar,
     pictures: Callable[[str], str],
 ) -> GraphQLDoor:
-    limits = ground.settings.graphql
+    settings = ground.settings.graphql
     kept = {field.name for field in people.schemas.default.fields()}
     return GraphQLDoor(
         database=ground.database,
@@ -195,10 +196,15 @@ def _graphql(
         engines=shop.engines,
         signing_up=SigningUp(registrar=registrar, kept=kept),
         pictures=pictures,
-        limits=Limits(body=limits.max_bytes, depth=limits.depth, aliases=limits.aliases, complexity=limits.complexity),
-        introspection=limits.introspection,
-        playground=limits.playground,
+        limits=build_limits(settings),
+        introspection=settings.introspection,
+        playground=settings.playground,
     )
+
+
+def build_limits(graphql: GraphQL) -> Limits:
+    """How much one GraphQL request may ask for."""
+    return Limits(body=graphql.max_bytes, depth=graphql.depth, aliases=graphql.aliases, complexity=graphql.complexity)
 
 
 def _cors(settings: Settings) -> Mapping[str, object] | None:

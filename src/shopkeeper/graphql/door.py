@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, TooLarge, Unauthenticated
+from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, Unauthenticated
 from shopkeeper.graphql.context import Context
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
@@ -29,6 +29,7 @@ from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.schema import core_schema, print_schema
 from shopkeeper.graphql.signing_up import SigningUp
+from shopkeeper.incoming import gather, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.storage.database import Database, Unit
 
@@ -83,7 +84,7 @@ class GraphQLDoor:
         engines: Mapping[str, Engine],
         signing_up: SigningUp,
         pictures: Callable[[str], str],
-        limits: Limits | None = None,
+        limits: Limits,
         introspection: bool = False,
         playground: bool = False,
     ) -> None:
@@ -93,7 +94,7 @@ class GraphQLDoor:
         self._engines = engines
         self._signing_up = signing_up
         self._pictures = pictures
-        self._limits = limits or Limits()
+        self._limits = limits
         self._suggest = introspection
         self._page = playground_page(print_schema()) if playground else None
         self._schema = core_schema()
@@ -119,15 +120,14 @@ class GraphQLDoor:
         """The body, and nothing that a form on another site could send."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise MalformedBody(f"Send the operation as {JSON}.")
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._limits.body:
-                raise TooLarge(f"The body may have {self._limits.body} bytes at most.")
+        declared = request.headers.get("content-length")
+        body = await gather(request.stream(), declared=declared, limit=self._limits.body)
         try:
-            return _ASKED.decode(body)
+            asked = _ASKED.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
             raise MalformedBody(f"The body is not one GraphQL request in JSON: {broken}") from broken
+        require_bounded([asked.variables, asked.extensions])
+        return asked
 
     async def _outcome(self, asked: Asked, request: Request) -> Mapping[str, Any]:
         """What comes of a request: data, or errors, or both."""

@@ -68,12 +68,12 @@ class QueryTooComplex(BadRequest):
 class Limits:
     """The most that one request may have. The published client's largest has 329 tokens, depth 10 and cost 28,838."""
 
-    body: int = 100_000
+    body: int
+    depth: int
+    aliases: int
+    complexity: int
     tokens: int = 2_000
     repeats: int = 5_000
-    depth: int = 12
-    aliases: int = 30
-    complexity: int = 30_000
 
 
 @strawberry.schema_directive(

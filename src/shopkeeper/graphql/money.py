@@ -3,7 +3,6 @@
 Nothing in this file is ever added or multiplied: totals come from the engine.
 """
 
-from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import NewType
@@ -14,6 +13,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from shopkeeper.commerce.port import Money
 from shopkeeper.graphql.fields import resolved
+from shopkeeper.incoming import wishes
 from shopkeeper.money import decimal_of, printed
 
 MOST_PRINTED = 8192
@@ -81,7 +81,7 @@ def amount_of(money: Money) -> Decimal:
 def language_of(header: str | None, *, default: str) -> str:
     """The language to print in: the first of an `Accept-Language` header that we know, else the store's.
 
-    >>> language_of("tlh, de-CH;q=0.9", default="en")
+    >>> language_of("tlh, de-CH; q=0.9", default="en")
     'de_CH'
     """
     return _language(header[:LONGEST_HEADER] if header else "", default)
@@ -89,21 +89,9 @@ def language_of(header: str | None, *, default: str) -> str:
 
 @lru_cache(MOST_LANGUAGES)
 def _language(header: str, default: str) -> str:
-    asked = sorted(_weighed(header), key=lambda pair: -pair[0])
-    known = (_known(tag) for _, tag in asked)
+    asked = sorted(((tag, weight) for tag, weight in wishes(header) if weight), key=lambda wish: -wish[1])
+    known = (_known(tag) for tag, _ in asked)
     return next((locale for locale in known if locale), _known(default) or "en")
-
-
-def _weighed(header: str) -> Sequence[tuple[float, str]]:
-    parts = (part.strip().partition(";q=") for part in header.split(","))
-    return [(_weight(quality), tag.strip()) for tag, _, quality in parts if tag]
-
-
-def _weight(quality: str) -> float:
-    try:
-        return float(quality or 1)
-    except ValueError:
-        return 0.0
 
 
 def _known(tag: str) -> str | None:

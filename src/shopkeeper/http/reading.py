@@ -1,27 +1,38 @@
 """Reading requests: who sends them, what they carry, what they say. Everything from outside is bounded here."""
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-import msgspec
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
-from shopkeeper.errors import MalformedBody, Refusal, TooLarge
+from shopkeeper.errors import MalformedBody, Refusal
 from shopkeeper.identity.coercion import repeated
 from shopkeeper.identity.values import Client, without_port
+from shopkeeper.incoming import gather, parse_json, uuid_or_none, wishes
 
-MAX_DEPTH = 32
+__all__ = [
+    "FORM",
+    "JSON",
+    "client_of",
+    "parse_fields",
+    "parse_json",
+    "parse_object",
+    "prefers_json",
+    "read_body",
+    "require_uuid",
+    "uuid_or_none",
+    "wishes",
+]
+
 MAX_FIELDS = 2_000
-MAX_VALUES = 20_000
 MAX_USER_AGENT = 512
-MOST_WISHES = 20
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
@@ -68,32 +79,6 @@ def prefers_json(headers: Headers) -> bool:
     return accepted.get(JSON, 0.0) > accepted.get("text/html", 0.0)
 
 
-def wishes(header: str) -> Sequence[tuple[str, float]]:
-    """What a header such as `Accept` or `Accept-Language` lists, with its weights (RFC 9110 section 12.4.2).
-
-    >>> wishes("de-AT, en;q=0.5")
-    [('de-at', 1.0), ('en', 0.5)]
-    """
-    parts = (part.strip().lower().partition(";") for part in header.split(",")[:MOST_WISHES])
-    return [(wish.strip(), _weight(parameters)) for wish, _, parameters in parts]
-
-
-def _weight(parameters: str) -> float:
-    name, _, value = parameters.strip().partition("=")
-    try:
-        return float(value) if name.strip() == "q" else 1.0
-    except ValueError:
-        return 0.0
-
-
-def uuid_or_none(text: str) -> UUID | None:
-    """The UUID that a text spells."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def require_uuid(text: str, *, otherwise: Refusal) -> UUID:
     """The UUID that a text spells; raises the refusal where it spells none."""
     found = uuid_or_none(text)
@@ -104,25 +89,7 @@ def require_uuid(text: str, *, otherwise: Refusal) -> UUID:
 
 async def read_body(request: Request, *, limit: int) -> bytes:
     """The body, if it is not larger than the limit; raises `TooLarge` before reading further."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"The body may have {limit} bytes at most.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"The body may have {limit} bytes at most.")
-    return bytes(body)
-
-
-def parse_json(body: bytes, *, most_values: int = MAX_VALUES) -> Any:
-    """A JSON document of bounded depth and number of values; raises `MalformedBody`."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
-        raise MalformedBody(message=f"The body is not readable JSON: {broken}") from broken
-    _require_bounded(document, most_values=most_values)
-    return document
+    return await gather(request.stream(), declared=request.headers.get("content-length"), limit=limit)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -152,18 +119,3 @@ def _parse_form(body: bytes) -> dict[str, str]:
     except (ValueError, UnicodeDecodeError) as broken:
         raise MalformedBody(message="The form cannot be read, or has too many fields.") from broken
     return {**dict(pairs), **repeated(pairs)}
-
-
-def _require_bounded(document: Any, *, most_values: int) -> None:
-    level, depth, seen = [document], 0, 0
-    while level:
-        depth, seen = depth + 1, seen + len(level)
-        if depth > MAX_DEPTH or seen > most_values:
-            raise MalformedBody(message="The body nests too deep or has too many fields.")
-        level = [child for parent in level for child in _children(parent)]
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []

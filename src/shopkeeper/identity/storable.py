@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shopkeeper.storage.storable import storable
+
 DEEPEST = 32
 _LARGEST = 2**63
 
@@ -40,8 +42,7 @@ def _first(items: Any, path: Path) -> tuple[Path, str] | None:
 
 def _reason(value: Any) -> str | None:
     if isinstance(value, str):
-        broken = "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value)
-        return "This has a character that cannot be kept." if broken else None
+        return None if storable(value) else "This has a character that cannot be kept."
     if isinstance(value, int):
         return "This number is too large." if abs(value) >= _LARGEST else None
     if isinstance(value, float):

@@ -14,8 +14,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from shopkeeper.app.conversations import build_registrar
-from shopkeeper.app.doors import build_cookie_policy, build_visitors, session_body
+from shopkeeper.app.doors import build_cookie_policy, build_limits, build_visitors, session_body
 from shopkeeper.app.ground import Foundation, build_foundation
+from shopkeeper.app.house import LISTENERS
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
 from shopkeeper.clock import Clock
@@ -25,6 +26,7 @@ from shopkeeper.graphql.door import GraphQLDoor
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.settings import load
+from shopkeeper.settings.serving import GraphQL
 
 BASE_URL = "http://shop.example"
 PASSWORD = "a-long-walk-to-the-orchard"
@@ -38,6 +40,10 @@ CONFIGURATION: dict[str, Any] = {
         {"id": "pence", "currency": "GBP", "locale": "en-GB"},
     ],
 }
+
+
+LIMITS = build_limits(GraphQL())
+"""How much one request may ask for, where nobody has set anything else."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ async def opened(
     """Opens a shop, its first store filled with the demo's shelves; `door` goes to the door's constructor."""
     file = folder / "shop.yml"
     file.write_text(yaml.safe_dump({**CONFIGURATION, **(settings or {}), "dsn": dsn}))
-    ground = build_foundation(load([file], {}, dev=True, demo=False), clock)
+    ground = build_foundation(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
     people = await build_people(ground, render=session_body(ground))
     shop = build_shop(ground, people)
     visitors = build_visitors(ground, people, shop)
@@ -132,6 +138,7 @@ async def opened(
         "stores": shop.stores,
         "engines": shop.engines,
         "signing_up": signing_up,
+        "limits": LIMITS,
         "pictures": lambda name: f"{BASE_URL}/shop/pictures/{name}.svg",
     }
     graphql = GraphQLDoor(**{**given, **door})

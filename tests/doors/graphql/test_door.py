@@ -88,6 +88,19 @@ class TestRequests:
         assert (answer.status_code, code(answer)) == (413, "BODY_TOO_LARGE")
         assert answer.headers["x-error-code"] == "body_too_large"
 
+    @pytest.mark.parametrize(
+        "value",
+        [b"[" * 40 + b"]" * 40, b'{"a":' * 40 + b"1" + b"}" * 40, b"[" + b"1," * 25_000 + b"1]"],
+        ids=["deep lists", "deep objects", "many values"],
+    )
+    @pytest.mark.parametrize("part", [b"variables", b"extensions"])
+    async def test_variables_are_bounded_like_every_other_body(
+        self, visitor: Client, part: bytes, value: bytes
+    ) -> None:
+        content = b'{"query": "{ getCart { id } }", "' + part + b'": {"any": ' + value + b"}}"
+        answer = await send(visitor, content, content_type=JSON)
+        assert (answer.status_code, code(answer)) == (400, "MALFORMED_BODY")
+
     async def test_a_persisted_query_is_asked_for_in_full(self, visitor: Client) -> None:
         """Apollo's clients send the text when they see this code."""
         answer = await send(visitor, b'{"extensions": {"persistedQuery": {"version": 1}}}', content_type=JSON)

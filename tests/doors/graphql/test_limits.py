@@ -1,16 +1,19 @@
 """How much one request may ask for."""
 
+from dataclasses import replace
+
 import pytest
 from graphql import get_introspection_query
 
 from shopkeeper.graphql.documents import MOST_CHARACTERS, Documents, Prepared
-from shopkeeper.graphql.limits import Limits, QueryTooComplex, check_cost
+from shopkeeper.graphql.limits import QueryTooComplex, check_cost
 from shopkeeper.graphql.schema import core_schema
 from tests.doors.graphql import published
+from tests.doors.graphql.shop import LIMITS
 
 
 def documents(*, introspection: bool = False, **limits: int) -> Documents:
-    return Documents(core_schema(), limits=Limits(**limits), introspection=introspection)
+    return Documents(core_schema(), limits=replace(LIMITS, **limits), introspection=introspection)
 
 
 def code(prepared: Prepared) -> str:
@@ -35,7 +38,7 @@ class TestThePublishedClient:
     def test_stays_within_the_limits(self, name: str, text: str) -> None:
         prepared = documents().prepare(text)
         assert prepared.errors == ()
-        check_cost(prepared.cost(None), {}, Limits())
+        check_cost(prepared.cost(None), {}, LIMITS)
 
 
 class TestDepth:
@@ -134,9 +137,9 @@ class TestCost:
 
     def test_too_much_is_refused_with_the_numbers(self) -> None:
         prepared = documents().prepare(published.BY_KEYWORD)
-        check_cost(prepared.cost("Items"), {"limit": 100}, Limits())
+        check_cost(prepared.cost("Items"), {"limit": 100}, LIMITS)
         with pytest.raises(QueryTooComplex, match="30000 are given at most"):
-            check_cost(prepared.cost("Items"), {"limit": 1_000_000}, Limits())
+            check_cost(prepared.cost("Items"), {"limit": 1_000_000}, LIMITS)
 
     def test_each_operation_has_its_own(self) -> None:
         prepared = documents().prepare("query A { getCart { id } } query B { getCart { id state } }")
@@ -150,7 +153,7 @@ class TestMemory:
         assert several.prepare("{ getCart { id } }") is several.prepare("{ getCart { id } }")
 
     def test_the_oldest_unused_is_forgotten_first(self) -> None:
-        several = Documents(core_schema(), limits=Limits(), introspection=False, most_kept=2)
+        several = Documents(core_schema(), limits=LIMITS, introspection=False, most_kept=2)
         first, second = several.prepare("{ getCart { id } }"), several.prepare("{ getCart { state } }")
         assert several.prepare("{ getCart { id } }") is first
         several.prepare("{ getCart { active } }")

@@ -52,7 +52,9 @@ class TestLanguage:
             ("en;q=0.1, es;q=0.8", "es"),
             ("tlh, xx-YY;q=0.9, fr;q=0.2", "fr"),
             ("../../etc/passwd", "en_GB"),
-            ("de;q=nonsense", "de"),
+            ("de; q=0.9, es; q=0.95", "es"),
+            ("de;q=0, es;q=0.1", "es"),
+            ("de;q=nonsense", "en_GB"),
             ("de" * 5_000, "en_GB"),
         ],
     )

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from shopkeeper.commerce.embedded.store import CartState, cart_lines, carts, prices, products, variants
 from shopkeeper.commerce.port import Cart, Line, Money, Shopper, ShopperKind
 from shopkeeper.crypto import new_id
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Unit
 
 HOPS = 3
@@ -44,14 +45,6 @@ _MINE = and_(
 
 def _whose(shopper: Shopper) -> Mapping[str, str]:
     return {"of_store": shopper.store, "of_kind": shopper.kind.value, "of_owner": shopper.id}
-
-
-def id_of(id_: str) -> UUID | None:
-    """The id of a cart or a line as the database holds it; text that is none names nothing."""
-    try:
-        return UUID(id_)
-    except ValueError:
-        return None
 
 
 # -- the statements ----------------------------------------------------------------------------------------------------
@@ -250,7 +243,7 @@ async def lines(unit: Unit, *, store: str, currency: str, cart_ids: Sequence[UUI
 
 async def find_line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any] | None:
     """A line of a cart by its id."""
-    return await unit.first(_LINE, {"of_line": id_of(line_id), "of_cart": cart_id})
+    return await unit.first(_LINE, {"of_line": uuid_or_none(line_id), "of_cart": cart_id})
 
 
 async def count_lines(unit: Unit, cart_id: UUID) -> int:

@@ -12,9 +12,9 @@ from sqlalchemy import Row, and_, exists
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows
-from shopkeeper.commerce.embedded.cart_rows import id_of, title
+from shopkeeper.commerce.embedded.cart_rows import title
 from shopkeeper.commerce.embedded.hand_over import HandOvers, was_handed_over
-from shopkeeper.commerce.embedded.store import CartState, carts, lock_owner, storable
+from shopkeeper.commerce.embedded.store import CartState, carts, lock_owner
 from shopkeeper.commerce.port import Cart, Events, HandOver, MergeMode, Shopper, ShopperKind
 from shopkeeper.commerce.refusals import (
     CartClosed,
@@ -26,7 +26,9 @@ from shopkeeper.commerce.refusals import (
     TooManyCarts,
 )
 from shopkeeper.errors import InvalidInput, NotFound, NotYours, TokenInvalid
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.storable import storable
 
 MAX_QUANTITY = 99
 MAX_LINES = 200
@@ -210,7 +212,7 @@ async def _line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any]:
 
 
 def _parsed(cart_id: str) -> UUID:
-    id_ = id_of(cart_id)
+    id_ = uuid_or_none(cart_id)
     if id_ is None:
         raise NotYours
     return id_

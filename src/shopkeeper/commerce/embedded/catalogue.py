@@ -12,10 +12,11 @@ from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func
 
 from shopkeeper.commerce.embedded.paging import Pages
 from shopkeeper.commerce.embedded.search import matches, phrase_of, rank
-from shopkeeper.commerce.embedded.store import categories, prices, product_categories, products, storable, variants
+from shopkeeper.commerce.embedded.store import categories, prices, product_categories, products, variants
 from shopkeeper.commerce.port import Category, Money, Page, Product, Shopper, Sort, Variant
 from shopkeeper.errors import InvalidInput
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.storable import storable
 
 MAX_IDS = 500
 BETWEEN_SHELVES = "\x1f"

@@ -20,6 +20,7 @@ from shopkeeper.commerce.merge import RULES, MergePlan
 from shopkeeper.commerce.port import Change, Events, HandOver, LineReport, MergeMode, Outcome, Shopper, ShopperKind
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import NotYours, TokenInvalid
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Unit
 
 TOPIC = "cart.handed_over"
@@ -40,7 +41,7 @@ class HandOvers:
             return await _nothing(unit, customer, mode)
         await lock_owner(unit, guest)
         await lock_owner(unit, customer)
-        id_ = cart_rows.id_of(cart_id)
+        id_ = uuid_or_none(cart_id)
         if id_ is None:
             raise NotYours
         done = await _done_before(unit, guest, customer, id_)

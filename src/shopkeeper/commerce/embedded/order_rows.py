@@ -9,9 +9,11 @@ from uuid import UUID
 from sqlalchemy import Row, and_, bindparam, delete, insert, or_, select, update
 
 from shopkeeper.commerce.embedded.paging import Pages
-from shopkeeper.commerce.embedded.store import carts, insert_or, order_lines, orders, storable, variants
+from shopkeeper.commerce.embedded.store import carts, insert_or, order_lines, orders, variants
 from shopkeeper.commerce.port import Money, Order, OrderLine, OrderState, Shopper
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.storable import storable
 
 _MINE = select(orders).where(
     orders.c.store == bindparam("of_store", type_=orders.c.store.type),
@@ -35,7 +37,7 @@ def whose(shopper: Shopper) -> Mapping[str, Any]:
 async def named(unit: Unit, shopper: Shopper, order_id: str) -> Row[Any] | None:
     """One of the shopper's orders, draft or placed, by id or number."""
     number = order_id if storable(order_id) else ""
-    return await unit.first(_NAMED, {**whose(shopper), "of_order": _uuid(order_id), "of_number": number})
+    return await unit.first(_NAMED, {**whose(shopper), "of_order": uuid_or_none(order_id), "of_number": number})
 
 
 async def draft_of(unit: Unit, cart_id: UUID) -> Row[Any] | None:
@@ -141,10 +143,3 @@ def _line(row: Row[Any], currency: str) -> OrderLine:
         quantity=row.quantity,
         price=Money(row.amount, currency),
     )
-
-
-def _uuid(order_id: str) -> UUID | None:
-    try:
-        return UUID(order_id)
-    except ValueError:
-        return None

@@ -21,6 +21,7 @@ from shopkeeper.commerce.port import Customer, Events, Order, OrderState, Page, 
 from shopkeeper.commerce.refusals import CartChanged, CartClosed, CartEmpty, OutOfStock, Shortage
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import Broken, NotYours, Unauthenticated
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Unit
 
 TOPIC = "order.placed"
@@ -58,7 +59,7 @@ class EmbeddedOrders:
     async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
         _require_customer(shopper)
         await unit.begin()
-        cart = await _locked_cart(unit, shopper, cart_rows.id_of(cart_id))
+        cart = await _locked_cart(unit, shopper, uuid_or_none(cart_id))
         lines = await _contents(unit, cart)
         _check_sold(lines)
         draft = await order_rows.draft_of(unit, cart.id)
@@ -74,7 +75,7 @@ class EmbeddedOrders:
         await unit.begin()
         customer = await self._customer(unit, shopper, profile)
         order = await self.require_order(unit, shopper, order_id)
-        cart = await _locked_cart(unit, shopper, cart_rows.id_of(order.cart_id))
+        cart = await _locked_cart(unit, shopper, uuid_or_none(order.cart_id))
         # Whoever writes an order holds its cart, so what is read from here on stays true.
         draft = await order_rows.named(unit, shopper, order.id)
         if draft is None:

@@ -237,12 +237,3 @@ async def lock_owner(unit: Unit, shopper: Shopper) -> bool:
         await unit.scalar(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
         return True
     return False
-
-
-def storable(text: str) -> bool:
-    """Whether both databases can hold a text; one that they cannot hold names nothing that is in them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text

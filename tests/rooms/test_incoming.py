@@ -1,0 +1,53 @@
+"""What comes in: headers that list wishes, ids, bodies."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shopkeeper.errors import MalformedBody, TooLarge
+from shopkeeper.incoming import gather, parse_json, wishes
+
+
+@pytest.mark.parametrize(
+    ("header", "wished"),
+    [
+        ("de-AT, en;q=0.5", [("de-at", 1.0), ("en", 0.5)]),
+        ("de; q=0.9,en ; q = 0.8", [("de", 0.9), ("en", 0.8)]),
+        # Parameters of a media type stand before the weight.
+        ("text/html;level=1;q=0.4", [("text/html", 0.4)]),
+        ("de;q=1.5, en;q=-1, fr;q=nan, es;q=much", [("de", 0.0), ("en", 0.0), ("fr", 0.0), ("es", 0.0)]),
+        ("", [("", 1.0)]),
+    ],
+)
+def test_wishes_have_weights(header: str, wished: list[tuple[str, float]]) -> None:
+    assert list(wishes(header)) == wished
+
+
+def test_endless_wishes_are_not_read_to_the_end() -> None:
+    assert len(wishes("de," * 10_000)) == 20
+
+
+@pytest.mark.parametrize("body", [b"[" * 33 + b"]" * 33, b"[" + b"1," * 20_000 + b"1]", b"{", b"\xff"])
+def test_a_document_that_is_too_much_or_none_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        parse_json(body)
+
+
+@pytest.mark.parametrize("declared", [None, "0", "5", "none"])
+async def test_a_body_ends_at_its_limit_whatever_it_declares(declared: str | None) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"12345"
+        yield b"6"
+
+    assert await gather(stream(), declared=declared, limit=6) == b"123456"
+    with pytest.raises(TooLarge):
+        await gather(stream(), declared=declared, limit=5)
+
+
+async def test_a_body_that_declares_too_much_is_not_read() -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        raise AssertionError("read all the same")
+        yield b""
+
+    with pytest.raises(TooLarge):
+        await gather(stream(), declared="7", limit=6)
