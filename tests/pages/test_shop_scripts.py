@@ -100,5 +100,10 @@ def test_no_script_writes_html_or_keeps_anything(forbidden: str) -> None:
     assert forbidden not in SCRIPT
 
 
+def test_every_amount_that_is_shown_was_printed_by_the_server() -> None:
+    assert "NumberFormat" not in SCRIPT
+    assert not re.search(r"centAmount\s*[-+*/]|[-+*/]\s*\w+(\.\w+)*\.centAmount", SCRIPT)
+
+
 def test_no_token_passes_through_a_script() -> None:
     assert not re.search(r"authorization|Bearer|X-Session-Token", SCRIPT, re.IGNORECASE)

@@ -1,7 +1,7 @@
 // The cart: change how many, take out, and on to ordering. Totals are the server's.
 
 import { ask, explain } from "./api.js";
-import { picture } from "./catalogue.js";
+import { picture, was } from "./catalogue.js";
 import { act, announce, fill, list, once, say, tell } from "./page.js";
 import { REMOVE, UPDATE } from "./queries.js";
 import { refresh, setCart, visitor } from "./visitor.js";
@@ -27,14 +27,13 @@ export async function showCart() {
 function cartPage() {
   const { cart, customer } = visitor;
   if (!cart?.entries.length) return fill("t-empty", { title: say("cart_empty"), sentence: say("cart_empty_why") });
-  const [total] = cart.totalPurchasePrice.moneyAmounts;
-  const saved = cart.totalListPrice.moneyAmounts[0].centAmount - total.centAmount;
+  const before = was({ purchasePrice: cart.totalPurchasePrice, listPrice: cart.totalListPrice });
   const piece = fill("t-cart", {
-    total: total.displayValue,
-    saved: saved > 0 ? money(saved, total.currency) : "",
+    total: cart.totalPurchasePrice.moneyAmounts[0].displayValue,
+    before,
     note: customer ? say("no_charge") : say("sign_in_to_order"),
   });
-  piece.querySelector(".saved").hidden = saved <= 0;
+  piece.querySelector(".before").hidden = !before;
   list(piece, "entries").append(...cart.entries.map(entryRow));
   act(piece, "check-out", () => { location.hash = "#/checkout"; });
   return piece;
@@ -114,10 +113,4 @@ function told(entryId, name) {
   const total = visitor.cart?.totalPurchasePrice.moneyAmounts[0].displayValue ?? "";
   const what = entry ? say("changed", { name, count: entry.quantity }) : say("removed", { name });
   announce(`${what}. ${say("cart_total", { total })}`);
-}
-
-/** An amount in minor units, for the few that the server does not print. */
-function money(amount, currency) {
-  const format = new Intl.NumberFormat(navigator.language, { style: "currency", currency });
-  return format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
 }

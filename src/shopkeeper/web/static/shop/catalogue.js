@@ -107,7 +107,8 @@ export function picture(image) {
   return image?.link.href ?? `${base}/shop/mark.svg`;
 }
 
-function was({ purchasePrice, listPrice }) {
+/** The price without reductions as the server prints it, where it is another one. */
+export function was({ purchasePrice, listPrice }) {
   const [now] = purchasePrice.moneyAmounts;
   const [before] = listPrice.moneyAmounts;
   return before.centAmount > now.centAmount ? before.displayValue : "";

@@ -6,7 +6,7 @@ const ITEM = `itemId { id } slug displayName ${PICTURE} ${PRICES} salePriceRange
 const ITEMS = `offset count total items { ${ITEM} }`;
 const CART = `id totalQuantity active
   totalPurchasePrice { moneyAmounts { centAmount currency displayValue } }
-  totalListPrice { moneyAmounts { centAmount } }
+  totalListPrice { moneyAmounts { centAmount displayValue } }
   entries {
     id quantity
     purchasePrice { moneyAmounts { displayValue } }
