@@ -54,7 +54,9 @@ class HandingOver:
             return None
         store = self._stores.require(session.store)
         customer = store.customer(str(session.identity.id))
-        await self._engine(store).customers.ensure(unit, customer, profile_of(session.identity))
+        customers = self._engine(store).customers
+        if customers is not None:
+            await customers.ensure(unit, customer, profile_of(session.identity))
         wish = hint or await self._current(unit, store, guest)
         try:
             return await self._as_wished(unit, store, customer, guest=guest, wish=wish)
