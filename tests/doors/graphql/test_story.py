@@ -1,5 +1,10 @@
 """The story of a visit over GraphQL: anonymous, a cart, an account, the cart kept, an order; on both databases."""
 
+from uuid import UUID
+
+from sqlalchemy import select
+
+from shopkeeper.storage.outbox import outbox
 from tests.doors.graphql.shop import (
     ADD,
     CHECK_OUT,
@@ -85,6 +90,23 @@ class TestAVisit:
         await customer.http.post("/signout", json={}, headers=customer.headers)
 
         assert (await customer.refusal(ME))["extensions"]["code"] == "TOKEN_INVALID"
+
+
+class TestAnAddressThatChanged:
+    async def test_since_the_sign_in_gets_the_confirmation_of_the_order(self, stand: Stand) -> None:
+        customer = await stand.customer("old@example.org")
+        item, *_ = await some(customer)
+        cart = (await customer.data(ADD, input={"itemId": item}))["addToCart"]["cart"]
+        draft = (await customer.data(CHECK_OUT, cart=cart["id"]))["checkOut"]["order"]
+        ada = UUID((await customer.data(ME))["getCurrentCustomer"]["id"])
+        moved = [{"op": "replace", "path": "/traits/email", "value": "new@example.org"}]
+        async with stand.ground.database.unit() as unit:
+            await stand.people.identities.patch(unit, ada, moved)
+        assert (await customer.data(PLACE, order=draft["id"]))["placeOrder"]["order"]["email"] == "new@example.org"
+        async with stand.ground.database.unit() as unit:
+            event = await unit.first(select(outbox.c.payload).where(outbox.c.topic.startswith("order.placed")))
+        assert event is not None
+        assert event.payload["customer"]["email"] == "new@example.org"
 
 
 class TestCarts:
