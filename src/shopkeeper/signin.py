@@ -50,9 +50,9 @@ class Visit:
         self._sealed = sealed
         self._refresh_enabled = refresh_enabled
 
-    def anonymous(self, store: Store, *, tenant: str | None = None, guest: str | None = None) -> Access:
+    def anonymous(self, store: Store, *, guest: str | None = None) -> Access:
         """An anonymous visit, or the same one with a fresh token. Writes nothing anywhere."""
-        issued = self._sealed.issue(store=store.id, tenant=tenant, guest=UUID(guest) if guest else None)
+        issued = self._sealed.issue(store=store.id, guest=UUID(guest) if guest else None)
         return Access(token=issued.text, expires_at=issued.visit.expires_at)
 
     async def sign_in(
@@ -86,23 +86,28 @@ class Visit:
         )
         return Access(begun.token, begun.session.expires_at, begun.session, begun.hand_over)
 
-    async def sign_out(self, unit: Unit, *, store: Store, tenant: str | None, visitor: Principal) -> Access:
+    async def sign_out(self, unit: Unit, *, store: Store, visitor: Principal) -> Access:
         """Ends the customer's session and begins a new anonymous visit."""
         if visitor.session is not None:
             await self._sessions.revoke(unit, visitor.session.id, by=visitor.subject, client=visitor.client)
-        return self.anonymous(store, tenant=tenant)
+        return self.anonymous(store)
 
-    async def refresh(self, *, store: Store, tenant: str | None, token: str | None) -> Access:
+    async def refresh(self, *, store: Store, token: str | None) -> Access:
         """A successor for a token; an anonymous one goes on as the same guest. A unit of work of its own.
 
-        Raises `Forbidden` while refreshing is switched off, `TokenInvalid` for a token that cannot be refreshed.
+        Raises `Forbidden` while refreshing is switched off, and for a token that cannot be refreshed: the published
+        client begins anew for this refusal, and for no other.
         """
         if not self._refresh_enabled:
             raise Forbidden("Refreshing tokens is switched off here (tokens.refresh.enabled); sign in again.")
-        if not token:
-            raise TokenInvalid
+        try:
+            return await self._successor(token or "", store)
+        except TokenInvalid as invalid:
+            raise Forbidden("This token cannot be refreshed any more: begin anew, without it.") from invalid
+
+    async def _successor(self, token: str, store: Store) -> Access:
         if not self._sessions.is_ours(token):
-            renewed = self._sealed.renew(token, store=store.id, tenant=tenant)
+            renewed = self._sealed.renew(token, store=store.id)
             return Access(renewed.text, renewed.visit.expires_at)
         refreshed = await self._sessions.refresh(token, store=store.id)
         return Access(refreshed.token, refreshed.session.expires_at, refreshed.session)

@@ -101,8 +101,8 @@ async def opened(
         await house.people.sessions.listen()
         closing.push_async_callback(house.people.sessions.close)
         async with house.foundation.database.unit() as unit:
-            store = house.foundation.settings.default_store
-            await load_catalogue(unit, store=store, catalogue=demo.read_catalogue())
+            for store in house.shop.stores.fronts:
+                await load_catalogue(unit, store=store.id, catalogue=demo.read_catalogue())
         yield Scene(house, clock, await closing.enter_async_context(AsyncExitStack()))
 
 

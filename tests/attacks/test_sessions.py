@@ -324,7 +324,7 @@ class TestDeadTokens:
                 again = await app.post(
                     "/signin", json={"type": "refresh"}, headers={"authorization": f"Bearer {token}"}
                 )
-                assert again.status_code == 401
+                assert again.status_code == 403
 
     async def test_row_040_time_ends_it(self, scene: Scene) -> None:
         app = await scene.native()

@@ -95,7 +95,7 @@ class TestTwoServers:
         assert visitor.ask(CUSTOMER)["email"] == email
         other.take(other.post("/signout", {}))
         wait_until(lambda: "errors" in visitor.asked(CUSTOMER), "the news of the sign-out")
-        assert visitor.refusal(CUSTOMER)["code"] == "TOKEN_INVALID"
+        assert visitor.refusal(CUSTOMER)["code"] == "UNAUTHENTICATED"
         guests.go()
         elsewhere.go()
 

@@ -76,7 +76,7 @@ class TestAWholeVisit:
         assert visitor.put(SALT, 1)["goods"] == {SALT: 1}
 
         visitor.token = session_token
-        assert visitor.refusal(CART)["code"] == "TOKEN_INVALID"
+        assert visitor.refusal(CART)["code"] == "UNAUTHENTICATED"
 
     def test_a_hand_over_does_not_hold_up_the_mail_about_the_order(self, place: Place, guests: Guests) -> None:
         """Both are events of one customer, and those keep their order; nobody used to take the first of them."""

@@ -18,7 +18,7 @@ from shopkeeper.app.conversations import (
 )
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
-from shopkeeper.app.shop import Shop
+from shopkeeper.app.shop import Shop, build_stores
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
@@ -65,6 +65,7 @@ def build_cookie_policy(ground: Foundation) -> CookiePolicy:
         secure=session.secure,
         persistent=session.persistent,
         session_name=session.name,
+        default_store=build_stores(ground.settings).default.id,
     )
 
 
@@ -77,6 +78,7 @@ def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
         cookies=build_cookie_policy(ground),
         trusted_proxies=settings.throttle.trusted_proxies,
         trusted_origins=Origins({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
+        own_origin=own,
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
     )

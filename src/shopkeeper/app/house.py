@@ -169,7 +169,7 @@ async def stock_the_shop(house: House) -> None:
 
     What is on a shelf stays as it is: prices that were changed and pieces that were sold do not come back at a start.
     """
-    for store in house.foundation.settings.stores:
+    for store in house.shop.stores.fronts:
         engine = house.shop.engines[store.engine]
         if isinstance(engine, ShowsADemo):
             async with house.foundation.database.unit() as unit:

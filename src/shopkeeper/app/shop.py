@@ -46,7 +46,7 @@ class Shop:
 
 
 def build_shop(ground: Foundation, people: People) -> Shop:
-    stores = _stores(ground.settings)
+    stores = build_stores(ground.settings)
     engines = _engines(ground)
     people.on_deleted.append(_forgetting(engines))
     signing_in = SigningIn(
@@ -99,7 +99,7 @@ def _forgetting(engines: Mapping[str, Engine]) -> Listener:
     return forget
 
 
-def _stores(settings: Settings) -> Stores:
+def build_stores(settings: Settings) -> Stores:
     return Stores([Store(**store.model_dump()) for store in settings.stores], default=settings.default_store)
 
 

@@ -1,7 +1,7 @@
 """Stores: the shop fronts this server serves, and which of them a request is for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from shopkeeper.commerce.port import Shopper, ShopperKind
 from shopkeeper.errors import StoreUnknown
@@ -9,7 +9,11 @@ from shopkeeper.errors import StoreUnknown
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One shop front: its names to the outside, where its identities and carts live, and its money."""
+    """One shop front: where its identities and carts live, and its money.
+
+    Everything that belongs to a front is kept under its `id`: the store's name, and where the store has tenants, the
+    tenant's name as well (`quince@eu`). So tenants share nothing, and nobody has to think of them.
+    """
 
     id: str
     hosts: tuple[str, ...] = ()
@@ -19,6 +23,18 @@ class Store:
     currency: str = "EUR"
     country: str | None = None
     locale: str = "en"
+
+    def fronts(self) -> "Mapping[str, Store]":
+        """The store's fronts by tenant, the first of which is the one where none is named.
+
+        >>> [front.id for front in Store("quince", tenants=("eu", "us")).fronts().values()]
+        ['quince@eu', 'quince@us']
+        >>> [front.id for front in Store("kettle").fronts().values()]
+        ['kettle']
+        """
+        if not self.tenants:
+            return {"": self}
+        return {tenant: replace(self, id=f"{self.id}@{tenant}", tenants=()) for tenant in self.tenants}
 
     def guest(self, guest_id: str) -> Shopper:
         """An anonymous shopper of this store."""
@@ -30,26 +46,54 @@ class Store:
 
 
 class Stores:
-    """Chooses the store: by name, else by host, else the default. A name that nobody configured is refused."""
+    """Chooses the front: by name, else by host, else the default. A name that nobody configured is refused."""
 
     def __init__(self, stores: Sequence[Store], *, default: str) -> None:
-        self._by_id = {store.id: store for store in stores}
-        self._by_host = {host.lower(): store for store in stores for host in store.hosts}
-        self._default = self._by_id[default]
+        self._fronts = {store.id: store.fronts() for store in stores}
+        self._by_id = {front.id: front for fronts in self._fronts.values() for front in fronts.values()}
+        self._by_host = {host.lower(): store.id for store in stores for host in store.hosts}
+        self._default = default
 
-    def require(self, store_id: str) -> Store:
-        """A store by its id; raises `StoreUnknown`."""
-        store = self._by_id.get(store_id)
-        if store is None:
-            raise StoreUnknown(f"There is no store called '{store_id[:64]}' here.")
-        return store
+    @property
+    def fronts(self) -> Sequence[Store]:
+        """Every front there is."""
+        return tuple(self._by_id.values())
+
+    @property
+    def default(self) -> Store:
+        """The front of requests that name none."""
+        return self.choose(name=None, tenant=None, host=None)
+
+    def require(self, front_id: str) -> Store:
+        """A front by its id; raises `StoreUnknown`."""
+        front = self._by_id.get(front_id)
+        if front is None:
+            raise StoreUnknown(f"There is no store called '{front_id[:64]}' here.")
+        return front
+
+    def named(self, *, name: str | None, tenant: str | None, host: str | None) -> Store | None:
+        """The front that a request names, by whichever of the three; none where it leaves that to us."""
+        if not (name or tenant or self._hosted(host)):
+            return None
+        return self.choose(name=name, tenant=tenant, host=host)
 
     def choose(self, *, name: str | None, tenant: str | None, host: str | None) -> Store:
-        """The store that a request is for. Empty names count as absent, as the published client sends them."""
-        hosted = self._by_host.get((host or "").partition(":")[0].lower())
-        store = self.require(name) if name else hosted or self._default
-        if tenant and store.tenants and tenant not in store.tenants:
-            raise StoreUnknown(f"The store '{store.id}' has no tenant called '{tenant[:64]}'.")
-        if tenant and not store.tenants:
-            raise StoreUnknown(f"The store '{store.id}' has no tenants; leave the tenant's header out.")
-        return store
+        """The front that a request is for; raises `StoreUnknown`.
+
+        Empty names count as absent, and without a tenant it is the store's first: the published client leaves the
+        tenant's name empty when it begins anew after a refresh that failed, and must not end up with nothing.
+        """
+        store = name or self._hosted(host) or self._default
+        fronts = self._fronts.get(store)
+        if fronts is None:
+            raise StoreUnknown(f"There is no store called '{store[:64]}' here.")
+        if not tenant:
+            return next(iter(fronts.values()))
+        if "" in fronts:
+            raise StoreUnknown(f"The store '{store}' has no tenants; leave the tenant's header out.")
+        if tenant not in fronts:
+            raise StoreUnknown(f"The store '{store}' has no tenant called '{tenant[:64]}'.")
+        return fronts[tenant]
+
+    def _hosted(self, host: str | None) -> str | None:
+        return self._by_host.get((host or "").partition(":")[0].lower())

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
 from shopkeeper.identity.values import Aal, Client
 from shopkeeper.sessions.values import Session
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
+
+STORE, TENANT = "store", "tenant"
+"""What names a store in a query: a browser that goes to a page sends no header of a shop's choice."""
 
 
 class FlowType(StrEnum):
@@ -67,6 +71,17 @@ class Flow:
         """The flow with one node in the place of all of its name."""
         return replace(self, nodes=tuple(node if old.name == name else old for old in self.nodes))
 
+    @property
+    def store_query(self) -> dict[str, str]:
+        """What named the store where this flow was opened, for links to another one."""
+        query = parse_qs(urlsplit(self.request_url).query)
+        return {name: query[name][0] for name in (STORE, TENANT) if name in query}
+
+    @property
+    def submit_query(self) -> str:
+        """What the flow's form is sent with: which flow it is, and its store."""
+        return urlencode({"flow": str(self.id), **self.store_query})
+
     def node(self, name: str) -> Node | None:
         """The first node of a name."""
         return next((node for node in self.nodes if node.name == name), None)
@@ -89,8 +104,8 @@ class Caller:
     """Who takes part in a flow, as plain facts that the door has read from the request.
 
     `csrf` is the token in the anti-CSRF cookie; `from_browser` says that the request carries cookies or an `Origin`,
-    which native apps never send; `guest` is the id of the anonymous visitor whose cart may be handed over; `locale` is
-    what the store writes mails in.
+    which native apps never send; `guests` are the anonymous visitors whose carts may be handed over, by their stores;
+    `locale` is what the store writes mails in.
     """
 
     client: Client
@@ -99,7 +114,17 @@ class Caller:
     csrf: bytes | None = None
     from_browser: bool = False
     session: Session | None = None
-    guest: str | None = None
+    guests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def guest(self) -> str | None:
+        """The anonymous visitor of this store."""
+        return self.guests.get(self.store)
+
+    def within(self, store: str) -> "Caller":
+        """The same caller as a store knows them: somebody with a session elsewhere is nobody here."""
+        at_home = self.session is not None and self.session.at_home_in(store)
+        return replace(self, store=store, session=self.session if at_home else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class Pipeline:
 
     async def open(self, unit: Unit, name: str, opening: Opening, caller: Caller) -> Flow:
         """A new flow. Raises `SessionAlreadyAvailable`, `FlowDisabled`, `ReturnToForbidden` and the like."""
-        kind = self._kinds[name]
+        kind, caller = self._kinds[name], caller.within(caller.store)
         return_to = self._return.check(opening.return_to)
         await kind.may_open(unit, opening, caller)
         flow = await kind.form(unit, self._blank(kind, replace(opening, return_to=return_to), caller), caller)
@@ -175,6 +175,8 @@ class Pipeline:
         if not flow_id:
             raise InvalidInput("The flow is missing: send its id as the query parameter 'flow'.")
         flow = await self._require(unit, name, flow_id)
+        # A form is sent without the names that it was opened with: whose it is, the flow remembers.
+        caller = caller.within(flow.store)
         await self._refuse_expired(unit, kind, flow, caller)
         try:
             return await self._go_on(unit, kind, flow, submission, caller)

@@ -36,7 +36,7 @@ flows = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("kind", String(16), nullable=False),
-    Column("store", String(64), nullable=False),
+    Column("store", String(128), nullable=False),
     Column("type", String(8), nullable=False),
     Column("request_url", Text, nullable=False),
     Column("issued_at", Moment, nullable=False),

@@ -38,7 +38,7 @@ class Callers:
             csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
             from_browser=_sent_by_browser(request),
             session=await self._visitors.session_of(request),
-            guest=self._visitors.guest_of(request, store=store),
+            guests=self._visitors.guests_of(request),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:

@@ -228,7 +228,8 @@ class SelfService:
         Which of them it is shows in its next request: the session's cookie may still have been under way to it.
         """
         url = f"{self._shapes.base_url}/self-service/{flow.kind}/browser"
-        return redirect(f"{url}?{urlencode({'return_to': flow.return_to})}" if flow.return_to else url)
+        query = {**({"return_to": flow.return_to} if flow.return_to else {}), **flow.store_query}
+        return redirect(f"{url}?{urlencode(query)}" if query else url)
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:
@@ -267,7 +268,7 @@ class SelfService:
         if done.signed_in:
             expires_at, now = done.signed_in.session.expires_at, self._clock.now()
             cookies.append(self._cookies.session_line(done.signed_in.token, expires_at=expires_at, now=now))
-            cookies.extend([self._cookies.visit_cleared()] if done.guest else [])
+            cookies.extend([self._cookies.visit_cleared(store=done.flow.store)] if done.guest else [])
         return cookies
 
     # -- logout and errors ---------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ class Shapes:
             "request_url": flow.request_url,
             **_present(return_to=flow.return_to, active=flow.active, transient_payload=flow.transient_payload),
             "ui": {
-                "action": f"{self.base_url}/self-service/{flow.kind}?flow={flow.id}",
+                "action": f"{self.base_url}/self-service/{flow.kind}?{flow.submit_query}",
                 "method": "POST",
                 "nodes": [node.to_wire() for node in shown.nodes] or None,
                 **({"messages": [m.to_wire() for m in flow.messages]} if flow.messages else {}),

@@ -54,23 +54,17 @@ class Storefront:
         return self._answer(request, await self._anonymous(request))
 
     async def _refresh(self, request: Request) -> Access:
-        return await self._visit.refresh(
-            store=self._visitors.store_of(request),
-            tenant=self._visitors.tenant_of(request),
-            token=self._visitors.token_of(request),
-        )
+        return await self._visit.refresh(store=self._visitors.store_of(request), token=self._visitors.token_of(request))
 
     async def _anonymous(self, request: Request) -> Access:
         """A new visit, or the same guest's, if the request carries one's token."""
-        visitor = await self._visitors.principal_of(request)
+        visitor = await self._visitors.newcomer_of(request)
         guest = visitor.subject if visitor.kind is PrincipalKind.ANONYMOUS else None
-        return self._visit.anonymous(
-            self._visitors.store_of(request), tenant=self._visitors.tenant_of(request), guest=guest
-        )
+        return self._visit.anonymous(self._visitors.store_of(request), guest=guest)
 
     async def _with_credentials(self, request: Request, fields: Mapping[str, Any]) -> Access:
         hint = _hint(fields.get("authHint"))
-        visitor = await self._visitors.principal_of(request)
+        visitor = await self._visitors.newcomer_of(request)
         async with self._database.unit() as unit:
             return await self._visit.sign_in(
                 unit,
@@ -84,21 +78,21 @@ class Storefront:
 
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)
-        store, tenant = self._visitors.store_of(request), self._visitors.tenant_of(request)
-        visitor = await self._visitors.principal_of(request)
+        store, visitor = self._visitors.store_of(request), await self._visitors.newcomer_of(request)
         async with self._database.unit() as unit:
-            access = await self._visit.sign_out(unit, store=store, tenant=tenant, visitor=visitor)
+            access = await self._visit.sign_out(unit, store=store, visitor=visitor)
         return self._answer(request, access, somebody_else=True)
 
     def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:
-        """The tokens as JSON; for our own pages also as cookies, which scripts cannot read."""
+        """The tokens as JSON; also as cookies, which scripts cannot read, for our own pages and who relied on such."""
         answer = json_answer(_access_shape(access), headers={"Cache-Control": "no-store"})
-        if self._visitors.same_origin(request):
-            for cookie in self._new_cookies(access, somebody_else=somebody_else):
+        if self._visitors.may_have_cookies(request):
+            store = self._visitors.store_of(request).id
+            for cookie in self._new_cookies(access, store=store, somebody_else=somebody_else):
                 answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def _new_cookies(self, access: Access, *, somebody_else: bool) -> list[str]:
+    def _new_cookies(self, access: Access, *, store: str, somebody_else: bool) -> list[str]:
         """Where somebody else goes on, forms from before are worth nothing: a new anti-CSRF value sees to that.
 
         A token that was only refreshed changes nobody, and the forms in the visitor's other tabs stay good.
@@ -107,8 +101,8 @@ class Storefront:
         now = self._clock.now()
         if access.session is not None:
             session = self._cookies.session_line(access.token, expires_at=access.expires_at, now=now)
-            return [session, self._cookies.visit_cleared(), *anew]
-        visit = self._cookies.visit_line(access.token, expires_at=access.expires_at, now=now)
+            return [session, self._cookies.visit_cleared(store=store), *anew]
+        visit = self._cookies.visit_line(access.token, store=store, expires_at=access.expires_at, now=now)
         return [self._cookies.session_cleared(), visit, *anew] if somebody_else else [visit]
 
 

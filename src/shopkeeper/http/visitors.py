@@ -1,22 +1,26 @@
 """Who is at the door: the store, the client, the session and the principal of a request, read alike for all."""
 
+from collections.abc import Mapping
+
 from starlette.requests import HTTPConnection
 
 from shopkeeper.commerce.stores import Store, Stores
-from shopkeeper.errors import Forbidden
+from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.flows.flow import STORE, TENANT
 from shopkeeper.http.observing import note
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.reading import JSON, client_of
 from shopkeeper.identity.values import Client
-from shopkeeper.sessions.cookies import VISIT, CookiePolicy, cookies_in
+from shopkeeper.sessions.cookies import CookiePolicy, cookies_in, visits_in
 from shopkeeper.sessions.principal import Carriers, PrincipalResolver, bearer_of
+from shopkeeper.sessions.refusals import SessionEnded
 from shopkeeper.sessions.values import Principal, Session
 
 
 class Visitors:
     """Reads what every door needs to know of a visitor.
 
-    `trusted_origins` are the origins whose pages may act with our cookies.
+    `trusted_origins` are the origins whose pages may act with our cookies, `own_origin` is that of our own pages.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class Visitors:
         cookies: CookiePolicy,
         trusted_proxies: int,
         trusted_origins: Origins,
+        own_origin: str,
         store_header: str,
         tenant_header: str,
     ) -> None:
@@ -35,6 +40,7 @@ class Visitors:
         self._cookies = cookies
         self._trusted_proxies = trusted_proxies
         self._trusted_origins = trusted_origins
+        self._own_origin = own_origin
         self._store_header = store_header
         self._tenant_header = tenant_header
 
@@ -42,86 +48,116 @@ class Visitors:
         """Where the request comes from."""
         return client_of(request.scope, trusted_proxies=self._trusted_proxies)
 
-    def tenant_of(self, request: HTTPConnection) -> str | None:
-        """The tenant that the request names."""
-        return request.headers.get(self._tenant_header) or None
-
     def store_of(self, request: HTTPConnection) -> Store:
         """The store the request is for; raises `StoreUnknown`."""
-        return self._stores.choose(
-            name=request.headers.get(self._store_header),
-            tenant=self.tenant_of(request),
-            host=request.headers.get("host"),
-        )
+        return self._stores.choose(**self._names_of(request))
 
-    def carriers_of(self, request: HTTPConnection) -> Carriers:
+    def carriers_of(self, request: HTTPConnection, *, store: Store) -> Carriers:
         """Every token the request carries, by where it stands."""
-        cookies = cookies_in(request.headers.getlist("cookie"))
+        cookies = self._cookies_of(request)
         return Carriers(
             session_token=request.headers.get("x-session-token"),
             session_cookie=cookies.get(self._cookies.session_name),
             bearer=bearer_of(request.headers.get("authorization")),
-            visit_cookie=cookies.get(VISIT),
+            visit_cookie=cookies.get(self._cookies.visit_name(store.id)),
         )
 
     def token_of(self, request: HTTPConnection) -> str | None:
         """The one token that a request relies on, be it good or not: what is to be refreshed."""
-        carriers = self.carriers_of(request)
+        carriers = self.carriers_of(request, store=self.store_of(request))
         if not carriers.bearer and not carriers.session_token:
             self._require_own_page(request)
         return carriers.session_token or carriers.bearer or carriers.session_cookie or carriers.visit_cookie
 
     async def session_of(self, request: HTTPConnection) -> Session | None:
-        """The session of a request, wherever its token stands; none if there is none that is valid."""
-        resolved = await self._resolver.session(self.carriers_of(request))
-        if resolved is None:
+        """The session of a request, wherever its token stands; none if there is none that is valid.
+
+        Where the request names a store, a session that is not at home there is none either. Where it names none, the
+        session decides: signing out and looking at one's account work whichever store that is.
+        """
+        store = self._stores.named(**self._names_of(request))
+        resolved = await self._resolver.session(self.carriers_of(request, store=store or self._stores.default))
+        if resolved is None or (store is not None and not resolved.session.at_home_in(store.id)):
             return None
         note(principal=str(resolved.session.identity.id))
         return resolved.session
 
-    def guest_of(self, request: HTTPConnection, *, store: Store) -> str | None:
-        """The anonymous visitor that a request carries, as bearer or in a browser's cookie."""
-        found = self.carriers_of(request)
-        return self._resolver.guest(found.bearer, found.visit_cookie, store=store.id, tenant=self.tenant_of(request))
+    def guests_of(self, request: HTTPConnection) -> Mapping[str, str]:
+        """The anonymous visitors that a request carries, as bearer or in a browser's cookies, by their stores."""
+        bearer = bearer_of(request.headers.get("authorization"))
+        return self._resolver.guests([bearer, *visits_in(self._cookies_of(request))])
 
     async def principal_of(self, request: HTTPConnection) -> Principal:
-        """Who is asking. Raises `TokenInvalid` for a bad token, and `Forbidden` for another site's page.
+        """Who is asking. Raises `TokenInvalid` or `SessionEnded` for a bad token; `Forbidden` for another site's page.
 
         A request that is believed for its cookies must have been made by one of our own pages: JSON, and not foreign.
         """
+        store = self.store_of(request)
         principal = await self._resolver.resolve(
-            self.carriers_of(request),
-            store=self.store_of(request).id,
-            client=self.client_of(request),
-            tenant=self.tenant_of(request),
+            self.carriers_of(request, store=store), store=store.id, client=self.client_of(request)
         )
         if principal.by_cookie:
             self._require_own_page(request)
         note(principal=principal.subject)
         return principal
 
-    def same_origin(self, request: HTTPConnection) -> bool:
-        """Whether a browser says that one of our own pages makes this request. Pages cannot set this header."""
-        return request.headers.get("sec-fetch-site") == "same-origin"
+    async def newcomer_of(self, request: HTTPConnection) -> Principal:
+        """The same for who comes to sign in or out. Any bad token is `TokenInvalid` there: the published client then
+        asks once more without it, and would give up at anything else."""
+        try:
+            return await self.principal_of(request)
+        except SessionEnded as ended:
+            raise TokenInvalid from ended
+
+    def may_have_cookies(self, request: HTTPConnection) -> bool:
+        """Whether the answer may change the browser's cookies: one of our own pages asks, or whoever was believed for
+        the cookies that they have, and would otherwise be left with a token that was replaced."""
+        if self._from_own_page(request):
+            return True
+        carriers = self.carriers_of(request, store=self.store_of(request))
+        by_cookie = not carriers.session_token and not carriers.bearer
+        has_cookies = bool(carriers.session_cookie or carriers.visit_cookie)
+        return by_cookie and has_cookies and self._from_trusted_page(request)
 
     def refuse_foreign_page(self, request: HTTPConnection) -> None:
         """Raises `Forbidden` where a browser says that another site's page makes this request with our cookies.
 
         What carries a token on purpose, in a header that no page can make a browser send, needs no such proof.
         """
-        carriers = self.carriers_of(request)
-        if not carriers.session_token and not carriers.bearer:
-            self._require_own_origin(request)
+        if not request.headers.get("x-session-token") and not bearer_of(request.headers.get("authorization")):
+            self._require_trusted_page(request)
+
+    def _names_of(self, request: HTTPConnection) -> dict[str, str | None]:
+        """What a request says of its store: in headers, or in an address that a browser goes to; and its host."""
+        headers, query = request.headers, request.query_params
+        name, tenant = headers.get(self._store_header), headers.get(self._tenant_header)
+        if not name and not tenant:
+            name, tenant = query.get(STORE), query.get(TENANT)
+        return {"name": name, "tenant": tenant, "host": headers.get("host")}
+
+    def _cookies_of(self, request: HTTPConnection) -> Mapping[str, str]:
+        return cookies_in(request.headers.getlist("cookie"))
 
     def _require_own_page(self, request: HTTPConnection) -> None:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.scope["method"] != "GET" and content_type != JSON:
             raise Forbidden(f"A request that relies on cookies must be sent as {JSON}.")
-        self._require_own_origin(request)
+        self._require_trusted_page(request)
 
-    def _require_own_origin(self, request: HTTPConnection) -> None:
-        origin = request.headers.get("origin")
-        if self.same_origin(request) or (origin is None and "sec-fetch-site" not in request.headers):
-            return
-        if origin not in self._trusted_origins:
+    def _require_trusted_page(self, request: HTTPConnection) -> None:
+        if not self._from_trusted_page(request):
             raise Forbidden("The request comes from a page of another site.")
+
+    def _from_own_page(self, request: HTTPConnection) -> bool:
+        """Whether a browser says that one of our own pages makes this request. No page can set these headers.
+
+        Over plain http browsers leave `Sec-Fetch-Site` out, but for this machine; what they POST has an `Origin`.
+        """
+        site = request.headers.get("sec-fetch-site")
+        return site == "same-origin" or (site is None and request.headers.get("origin") == self._own_origin)
+
+    def _from_trusted_page(self, request: HTTPConnection) -> bool:
+        """Whether this is one of our own pages, a page of an origin that is let in, or no browser at all."""
+        origin = request.headers.get("origin")
+        no_browser = origin is None and "sec-fetch-site" not in request.headers
+        return no_browser or self._from_own_page(request) or origin in self._trusted_origins

@@ -39,6 +39,7 @@ class CookiePolicy:
         domain: the domain to share cookies with; the exact host when unset.
         secure: unset only where the public address is plain http, for development.
         persistent: whether the session's cookie outlives the browser window.
+        default_store: the store whose visits have the plain name; those of others are named after them.
     """
 
     base_url: str
@@ -48,6 +49,7 @@ class CookiePolicy:
     secure: bool = True
     persistent: bool = True
     session_name: str = SESSION
+    default_store: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.session_name):
@@ -82,13 +84,18 @@ class CookiePolicy:
         """Gives the browser an anti-CSRF value."""
         return self._line(self.csrf_name, _encode(token), f"Max-Age={YEAR}")
 
-    def visit_line(self, token: str, *, expires_at: datetime, now: datetime) -> str:
-        """Gives the browser an anonymous visit."""
-        return self._line(VISIT, token, f"Max-Age={max(0, int((expires_at - now).total_seconds()))}", same_site="Lax")
+    def visit_name(self, store: str) -> str:
+        """The name of a store's visit: on one host, a visit to one store must not end that to another."""
+        return VISIT if store == self.default_store else f"{VISIT}_{store.replace('@', '~')}"
 
-    def visit_cleared(self) -> str:
-        """Takes the anonymous visit from the browser."""
-        return self._line(VISIT, "", *_CLEARED, same_site="Lax")
+    def visit_line(self, token: str, *, store: str, expires_at: datetime, now: datetime) -> str:
+        """Gives the browser an anonymous visit to a store."""
+        lifetime = f"Max-Age={max(0, int((expires_at - now).total_seconds()))}"
+        return self._line(self.visit_name(store), token, lifetime, same_site="Lax")
+
+    def visit_cleared(self, *, store: str) -> str:
+        """Takes the anonymous visit to a store from the browser."""
+        return self._line(self.visit_name(store), "", *_CLEARED, same_site="Lax")
 
     def _line(self, name: str, value: str, *lifetime: str, same_site: SameSite | None = None) -> str:
         if not _VALUE.fullmatch(value):
@@ -120,6 +127,11 @@ def cookies_in(headers: Iterable[str]) -> Mapping[str, str]:
         if found.setdefault(name, value) != value:
             doubtful.add(name)
     return {name: value for name, value in found.items() if name not in doubtful}
+
+
+def visits_in(cookies: Mapping[str, str]) -> Iterable[str]:
+    """The anonymous visits among a request's cookies, to whichever store."""
+    return [value for name, value in cookies.items() if name == VISIT or name.startswith(f"{VISIT}_")]
 
 
 def new_csrf_token() -> bytes:

@@ -1,22 +1,25 @@
 """Who is asking: decided once for each request, from what it carries.
 
     X-Session-Token   a session, or the request is refused
-    session cookie    a session, or as if it were not there: browsers keep cookies longer than sessions live
     Bearer            a session or an anonymous visit, or the request is refused
+    session cookie    a session, or as if it were not there: browsers keep cookies longer than sessions live
     visit cookie      an anonymous visit, or as if it were not there
     nothing           nobody
 
-The first that is there decides, in this order, which is Kratos'.
+The first that is there decides, in this order: what a client sends on purpose, before what a browser sends by itself.
+So the published client, which always sends its bearer, acts as whom it says, whatever cookies its page's host has.
+Kratos' own paths (`tokens_of`) look at the session cookie before the bearer, as Kratos does.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Client
 from shopkeeper.sessions.cache import Resolved
+from shopkeeper.sessions.refusals import SessionEnded
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
@@ -60,7 +63,6 @@ def tokens_of(carriers: Carriers) -> Sequence[str]:
 @dataclass(frozen=True, slots=True)
 class _Place:
     store: str
-    tenant: str | None
     client: Client
 
 
@@ -78,37 +80,48 @@ class PrincipalResolver:
                 return resolved
         return None
 
-    def guest(self, *tokens: str | None, store: str, tenant: str | None = None) -> str | None:
-        """The guest of the first token that is a valid anonymous one."""
+    def guests(self, tokens: Iterable[str | None]) -> Mapping[str, str]:
+        """The guests that anonymous tokens stand for, by the store they count in; of two in one store, the first."""
+        found: dict[str, str] = {}
         for token in tokens:
             if token and not self._sessions.is_ours(token):
                 with suppress(TokenInvalid):
-                    return str(self._sealed.verify(token, store=store, tenant=tenant).guest)
-        return None
+                    visit = self._sealed.read(token)
+                    found.setdefault(visit.store, str(visit.guest))
+        return found
 
-    async def resolve(self, carriers: Carriers, *, store: str, client: Client, tenant: str | None = None) -> Principal:
-        """Who is asking. Raises `TokenInvalid` where a token was presented on purpose and is not good here."""
-        place = _Place(store, tenant, client)
+    async def resolve(self, carriers: Carriers, *, store: str, client: Client) -> Principal:
+        """Who is asking. Raises `TokenInvalid` where a token was presented on purpose and is not good here, and
+        `SessionEnded` where it was a session's."""
+        place = _Place(store, client)
         if carriers.session_token:
-            return await self._customer(carriers.session_token, place) or _refuse()
+            return await self._by_session(carriers.session_token, place)
+        if carriers.bearer:
+            return await self._by_bearer(carriers.bearer, place)
         if carriers.session_cookie:
             customer = await self._customer(carriers.session_cookie, place, by_cookie=True)
             if customer is not None:
                 return customer
-        if carriers.bearer:
-            return await self._by_bearer(carriers.bearer, place)
         if carriers.visit_cookie:
             return self._by_visit_cookie(carriers.visit_cookie, place)
         return _nobody(place)
 
+    async def _by_session(self, token: str, place: _Place) -> Principal:
+        customer = await self._customer(token, place)
+        if customer is not None:
+            return customer
+        if self._sessions.is_ours(token) and await self._sessions.resolve(token) is None:
+            raise SessionEnded
+        raise TokenInvalid
+
     async def _by_bearer(self, token: str, place: _Place) -> Principal:
         if self._sessions.is_ours(token):
-            return await self._customer(token, place) or _refuse()
-        return _guest(self._sealed.verify(token, store=place.store, tenant=place.tenant), place)
+            return await self._by_session(token, place)
+        return _guest(self._sealed.verify(token, store=place.store), place)
 
     def _by_visit_cookie(self, token: str, place: _Place) -> Principal:
         try:
-            return _guest(self._sealed.verify(token, store=place.store, tenant=place.tenant), place, by_cookie=True)
+            return _guest(self._sealed.verify(token, store=place.store), place, by_cookie=True)
         except TokenInvalid:
             return _nobody(place)
 
@@ -138,7 +151,3 @@ def _guest(visit: AnonymousVisit, place: _Place, *, by_cookie: bool = False) -> 
 
 def _nobody(place: _Place) -> Principal:
     return Principal(kind=PrincipalKind.NOBODY, subject="", store=place.store, client=place.client)
-
-
-def _refuse() -> Principal:
-    raise TokenInvalid

@@ -45,7 +45,7 @@ sessions = Table(
     Column("id", Id, primary_key=True),
     Column("token_hash", LargeBinary(32), nullable=False, unique=True),
     Column("identity_id", Id, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
-    Column("store", String(64)),
+    Column("store", String(128)),
     Column("active", Boolean, nullable=False),
     Column("aal", String(8), nullable=False),
     Column("authentication_methods", Json, nullable=False),

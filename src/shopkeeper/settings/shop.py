@@ -9,6 +9,8 @@ from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
 
 StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# A front's id is both names with a sign between them, and the database keeps 128 characters of it.
+TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
@@ -28,8 +30,9 @@ class Store(Section):
 
     id: StoreName = Field(description="The store's name, as clients send it in the store header")
     hosts: tuple[HostName, ...] = Field(default=(), description="Hosts that mean this store when no header says")
-    tenants: tuple[StoreName, ...] = Field(
-        default=(), description="Names the tenant header may carry; none means any request without"
+    tenants: tuple[TenantName, ...] = Field(
+        default=(),
+        description="Names the tenant header may carry; tenants share nothing, and the first is for requests without",
     )
     provider: Literal["own"] = Field(default="own", description="Where its customers' identities live")
     engine: Literal["embedded"] = Field(default="embedded", description="Where its carts and orders live")

@@ -36,7 +36,6 @@ class AnonymousVisit:
 
     guest: UUID
     store: str
-    tenant: str | None
     issued_at: datetime
     expires_at: datetime
 
@@ -49,12 +48,11 @@ class AnonymousToken:
     visit: AnonymousVisit
 
 
-class _Claims(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Claims(msgspec.Struct, frozen=True):
     sub: str
     store: str
     iat: int
     exp: int
-    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +90,31 @@ class SealedTokens:
         self._sealing: _Key
         self._opening: dict[str, _Key] = {}
 
-    def issue(self, *, store: str, tenant: str | None = None, guest: UUID | None = None) -> AnonymousToken:
+    def issue(self, *, store: str, guest: UUID | None = None) -> AnonymousToken:
         """A token for a new guest, or a fresh one for a guest that has one."""
         now = int(self._clock.now().timestamp())
         self._turn_keys(now)
         guest = guest or new_id()
-        claims = _Claims(sub=str(guest), store=store, tenant=tenant, iat=now, exp=now + self._lifespan)
+        claims = _Claims(sub=str(guest), store=store, iat=now, exp=now + self._lifespan)
         return AnonymousToken(_seal(self._sealing, msgspec.json.encode(claims)), _visit(claims, guest))
 
-    def renew(self, token: str, *, store: str, tenant: str | None = None) -> AnonymousToken:
+    def renew(self, token: str, *, store: str) -> AnonymousToken:
         """A fresh token for the same guest. Raises `TokenInvalid`."""
-        return self.issue(store=store, tenant=tenant, guest=self.verify(token, store=store, tenant=tenant).guest)
+        return self.issue(store=store, guest=self.verify(token, store=store).guest)
 
-    def verify(self, token: str, *, store: str, tenant: str | None = None) -> AnonymousVisit:
+    def verify(self, token: str, *, store: str) -> AnonymousVisit:
         """The visit that a token stands for. Raises `TokenInvalid`, also where it was issued for another shop front."""
+        visit = self.read(token)
+        if visit.store != store:
+            raise TokenInvalid
+        return visit
+
+    def read(self, token: str) -> AnonymousVisit:
+        """The visit that a token stands for, at whichever shop front. Raises `TokenInvalid`."""
         now = int(self._clock.now().timestamp())
         self._turn_keys(now)
         claims = self._open(token)
-        if claims.exp <= now or (claims.store, claims.tenant) != (store, tenant):
+        if claims.exp <= now:
             raise TokenInvalid
         return _visit(claims, UUID(claims.sub))
 
@@ -185,7 +190,6 @@ def _visit(claims: _Claims, guest: UUID) -> AnonymousVisit:
     return AnonymousVisit(
         guest=guest,
         store=claims.store,
-        tenant=claims.tenant,
         issued_at=datetime.fromtimestamp(claims.iat, UTC),
         expires_at=datetime.fromtimestamp(claims.exp, UTC),
     )

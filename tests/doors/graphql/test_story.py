@@ -89,7 +89,9 @@ class TestAVisit:
         customer = await stand.customer("ada@example.org")
         await customer.http.post("/signout", json={}, headers=customer.headers)
 
-        assert (await customer.refusal(ME))["extensions"]["code"] == "TOKEN_INVALID"
+        refused = await customer.refusal(ME)
+        assert refused["extensions"]["code"] == "UNAUTHENTICATED"
+        assert "authentication" in refused["message"]
 
 
 class TestAnAddressThatChanged:

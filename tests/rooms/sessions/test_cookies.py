@@ -19,6 +19,7 @@ from shopkeeper.sessions.cookies import (
     cookies_in,
     csrf_token_in,
     new_csrf_token,
+    visits_in,
 )
 from tests.conftest import NOW
 
@@ -52,11 +53,19 @@ class TestLines:
         assert PLAIN.csrf_name == CSRF
 
     def test_the_visit_is_lax_whatever_the_others_are(self) -> None:
-        policy = CookiePolicy(base_url=BASE, same_site="None")
-        line = policy.visit_line("e30..a.b.c", expires_at=NOW + timedelta(minutes=1), now=NOW)
+        policy = CookiePolicy(base_url=BASE, same_site="None", default_store="fruit")
+        line = policy.visit_line("e30..a.b.c", store="fruit", expires_at=NOW + timedelta(minutes=1), now=NOW)
         assert line == "shopkeeper_visit=e30..a.b.c; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
-        assert policy.visit_cleared().endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
+        assert policy.visit_cleared(store="fruit").endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
         assert policy.session_cleared().endswith("SameSite=None")
+
+    def test_visits_to_two_stores_on_one_host_have_two_names(self) -> None:
+        """They had one, so that looking into the second shop lost the cart in the first."""
+        policy = CookiePolicy(base_url=BASE, default_store="fruit")
+        names = [policy.visit_name(store) for store in ("fruit", "shoes", "shoes@eu")]
+        assert names == ["shopkeeper_visit", "shopkeeper_visit_shoes", "shopkeeper_visit_shoes~eu"]
+        cookies = {name: name for name in (*names, "shopkeeper_visitor", "ory_kratos_session")}
+        assert list(visits_in(cookies)) == names
 
     def test_domain_path_and_name_are_configurable(self) -> None:
         policy = CookiePolicy(base_url=BASE, domain="shop.example", path="/id", same_site="Strict", session_name="who")
@@ -76,7 +85,7 @@ def test_row_042_a_cookie_is_cleared_where_it_was_set(domain: str | None, path: 
     policy = CookiePolicy(base_url=BASE, domain=domain, path=path)
     for line, cleared in (
         (policy.session_line(TOKEN, expires_at=NOW, now=NOW), policy.session_cleared()),
-        (policy.visit_line("e30..a.b.c", expires_at=NOW, now=NOW), policy.visit_cleared()),
+        (policy.visit_line("e30..a.b.c", store="fruit", expires_at=NOW, now=NOW), policy.visit_cleared(store="fruit")),
     ):
         assert place_of(line) == place_of(cleared)
         assert "Max-Age=0" in cleared.split("; ")

@@ -8,6 +8,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.principal import Carriers, PrincipalResolver, bearer_of
+from shopkeeper.sessions.refusals import SessionEnded
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
@@ -47,13 +48,20 @@ class TestCustomers:
     async def test_row_039_are_told_apart_by_the_order_of_carriers(
         self, database: Database, one: Process, resolver: PrincipalResolver, clock: StoppedClock
     ) -> None:
-        """Two people, one browser: what a header says on purpose is never mixed with what a cookie says."""
+        """Two people, one browser: what is sent on purpose comes before what a browser sends by itself.
+
+        A guest's bearer once acted on the cart of whoever had a session cookie.
+        """
         people = [await enrol(database, clock) for _ in range(3)]
         header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in people]
         everything = Carriers(session_token=header, session_cookie=cookie, bearer=bearer)
         without = Carriers(session_cookie=cookie, bearer=bearer)
         found = [await resolver.resolve(each, store="fruit", client=CLIENT) for each in (everything, without)]
-        assert [principal.subject for principal in found] == [str(people[0].id), str(people[1].id)]
+        assert [principal.subject for principal in found] == [str(people[0].id), str(people[2].id)]
+        assert not found[1].by_cookie
+        kratos = await resolver.session(without)
+        assert kratos is not None
+        assert kratos.session.identity.id == people[1].id
 
     async def test_are_nobody_at_another_store(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
@@ -91,22 +99,29 @@ class TestVisitors:
     async def test_are_anonymous_by_their_sealed_token(
         self, resolver: PrincipalResolver, sealed: SealedTokens, carrier: str
     ) -> None:
-        token = sealed.issue(store="fruit", tenant="acme")
+        token = sealed.issue(store="fruit@acme")
         carriers = Carriers(**{carrier: token.text})
-        principal = await resolver.resolve(carriers, store="fruit", client=CLIENT, tenant="acme")
+        principal = await resolver.resolve(carriers, store="fruit@acme", client=CLIENT)
         assert (principal.kind, principal.subject) == (PrincipalKind.ANONYMOUS, str(token.visit.guest))
         assert principal.by_cookie is (carrier == "visit_cookie")
         assert not principal.signed_in
 
-    @pytest.mark.parametrize(("store", "tenant"), [("shoes", None), ("fruit", "acme")])
+    @pytest.mark.parametrize("store", ["shoes", "fruit@acme"])
     async def test_are_strangers_at_another_shop_front(
-        self, resolver: PrincipalResolver, sealed: SealedTokens, store: str, tenant: str | None
+        self, resolver: PrincipalResolver, sealed: SealedTokens, store: str
     ) -> None:
         token = sealed.issue(store="fruit").text
         with pytest.raises(TokenInvalid):
-            await resolver.resolve(Carriers(bearer=token), store=store, client=CLIENT, tenant=tenant)
-        by_cookie = await resolver.resolve(Carriers(visit_cookie=token), store=store, client=CLIENT, tenant=tenant)
+            await resolver.resolve(Carriers(bearer=token), store=store, client=CLIENT)
+        by_cookie = await resolver.resolve(Carriers(visit_cookie=token), store=store, client=CLIENT)
         assert by_cookie.kind is PrincipalKind.NOBODY
+
+    async def test_are_known_by_the_store_that_each_of_their_tokens_counts_in(
+        self, resolver: PrincipalResolver, sealed: SealedTokens
+    ) -> None:
+        fruit, shoes, other = [sealed.issue(store=store) for store in ("fruit", "shoes", "fruit")]
+        found = resolver.guests([None, "rubbish", DEAD, fruit.text, shoes.text, other.text])
+        assert found == {"fruit": str(fruit.visit.guest), "shoes": str(shoes.visit.guest)}
 
     async def test_cost_no_query(self, one: Process, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         await one.sessions.close()
@@ -145,6 +160,18 @@ class TestNobody:
     async def test_carries_nothing_or_old_cookies(self, resolver: PrincipalResolver, carriers: Carriers) -> None:
         principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
         assert (principal.kind, principal.subject, principal.session) == (PrincipalKind.NOBODY, "", None)
+
+    async def test_is_told_of_a_session_that_ended_in_another_way_than_of_a_token_that_is_none(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        """Clients refresh the one and throw the other away."""
+        token = (await sign_in(database, one.sessions, ada, store="fruit")).token
+        with pytest.raises(TokenInvalid) as elsewhere:
+            await resolver.resolve(Carriers(bearer=token), store="shoes", client=CLIENT)
+        assert elsewhere.type is TokenInvalid
+        for carriers in (Carriers(bearer=DEAD), Carriers(session_token=DEAD)):
+            with pytest.raises(SessionEnded):
+                await resolver.resolve(carriers, store="fruit", client=CLIENT)
 
     @pytest.mark.parametrize("token", [DEAD, "rubbish", "undefined", "null", "eyJhbGciOiJub25lIn0.e30."])
     async def test_presents_a_token_on_purpose(self, resolver: PrincipalResolver, token: str) -> None:

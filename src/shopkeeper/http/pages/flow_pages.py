@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.errors import CsrfViolation, FlowExpired, NotFound
-from shopkeeper.flows.flow import Caller, Flow, FlowType
+from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.answering import redirect
 from shopkeeper.http.pages.forms import form_of
@@ -19,7 +19,7 @@ from shopkeeper.http.pages.frame import Frame, Place, masked
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Database
 
-_PASSED_ON = ("return_to", "refresh", "aal", "identity_schema")
+_PASSED_ON = ("return_to", "refresh", "aal", "identity_schema", STORE, TENANT)
 # Asked once of a browser that brings no cookie, so that one that keeps none is told so instead of going round for ever.
 _COOKIE_CHECK = "cookies"
 
@@ -81,21 +81,22 @@ class FlowPages:
         return self._afresh(kind, query)
 
     def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
+        caller, further = caller.within(flow.store), {"return_to": flow.return_to or "", **flow.store_query}
         if flow.type is FlowType.API or flow.finished_at is not None:
-            return self._afresh(flow.kind, {"return_to": flow.return_to or ""})
+            return self._afresh(flow.kind, further)
         if caller.session is not None and not flow.refresh and flow.requested_aal is Aal.AAL1:
             return redirect(flow.return_to or self._pipeline.landing(flow.kind))
         form = form_of(
             flow.nodes,
             flow.messages,
-            action=f"{self._place.prefix}/self-service/{flow.kind}?flow={flow.id}",
+            action=f"{self._place.prefix}/self-service/{flow.kind}?{flow.submit_query}",
             csrf_token=masked(caller),
         )
         context = {
             "form": form,
             "refresh": flow.refresh,
             "guest": caller.guest is not None,
-            "query": _query({"return_to": flow.return_to or ""}),
+            "query": _query(further),
         }
         return self._frame.answer(request, flow.kind, context, caller=caller)
 
