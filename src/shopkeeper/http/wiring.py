@@ -45,7 +45,7 @@ class HotPaths:
 
     def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp]) -> None:
         self._app = app
-        self._hot = {**hot, **{f"{path}/": answer for path, answer in hot.items()}}
+        self._hot = hot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._hot.get(scope.get("path", ""), self._app)(scope, receive, send)
