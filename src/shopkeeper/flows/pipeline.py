@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
-from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
@@ -24,6 +23,7 @@ from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.signing_in import SignedIn, SigningIn
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node
@@ -151,7 +151,7 @@ class Pipeline:
 
     async def get(self, unit: Unit, name: str, flow_id: str | None) -> Flow | None:
         """A flow, whoever asks: for doors, which answer each type of flow in its own way. It is not to be shown."""
-        known = _uuid(flow_id)
+        known = uuid_or_none(flow_id or "")
         return await store.get(unit, known, kind=name) if known else None
 
     async def tell(
@@ -382,10 +382,3 @@ def _csrf_digest(caller: Caller) -> bytes | None:
 def finished(flow: Flow) -> FlowExpired:
     """The refusal of a flow that has done its work."""
     return FlowExpired("This form has done its work already; open a new one.", expired_at=flow.expires_at)
-
-
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text or "")
-    except ValueError:
-        return None
