@@ -172,6 +172,24 @@ class TestOwnSessions:
         assert statuses == [200, 401, 401, 200, 200]
 
 
+class TestWhoAmI:
+    """A gateway in front of one store let in whoever was signed in at another."""
+
+    async def test_knows_a_session_where_it_is_at_home(self, shops: Scene) -> None:
+        token = (await sign_up(await shops.native(**EU), new_address()))["session_token"]
+        asked: list[dict[str, str]] = [{}, EU, {"connector": "quince", "br-acct-env": ""}, {"host": "quince.test"}]
+        for named in asked:
+            answer = await (await shops.native(**named)).get("/sessions/whoami", headers={"x-session-token": token})
+            assert (answer.status_code, answer.headers["x-shopkeeper-store"]) == (200, "quince@eu")
+
+    async def test_knows_none_where_it_is_not(self, shops: Scene) -> None:
+        token = (await sign_up(await shops.native(**EU), new_address()))["session_token"]
+        elsewhere: list[dict[str, str]] = [US, {"connector": "kettle"}, {"connector": "nowhere"}, {"br-acct-env": "eu"}]
+        for named in elsewhere:
+            answer = await (await shops.native(**named)).get("/sessions/whoami", headers={"x-session-token": token})
+            assert (answer.status_code, "x-shopkeeper-store" in answer.headers) == (401, False)
+
+
 class TestVisitCookies:
     async def test_a_visit_to_one_store_leaves_that_to_another(self, shops: Scene) -> None:
         """They had one name on one host, so that the second shop's guest took the first one's place."""

@@ -115,11 +115,22 @@ def build_public(
     ]
     return public_app(
         routes,
-        hot={"/sessions/whoami": WhoAmI(sessions=people.sessions, cookies=cookies, clock=ground.clock)},
+        hot={"/sessions/whoami": _whoami(ground, people, shop, cookies=cookies)},
         cors=_cors(ground.settings),
         metrics=metrics,
         clock=ground.clock,
         page=pages.refused,
+    )
+
+
+def _whoami(ground: Foundation, people: People, shop: Shop, *, cookies: CookiePolicy) -> WhoAmI:
+    return WhoAmI(
+        sessions=people.sessions,
+        cookies=cookies,
+        clock=ground.clock,
+        stores=shop.stores,
+        store_header=ground.settings.store_header,
+        tenant_header=ground.settings.tenant_header,
     )
 
 

@@ -3,6 +3,7 @@
 Whoami is a hot path: a plain ASGI callable ahead of the router, answering bytes that were encoded once per session.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -11,7 +12,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import BadRequest, Unauthenticated
+from shopkeeper.commerce.stores import Stores
+from shopkeeper.errors import BadRequest, StoreUnknown, Unauthenticated
 from shopkeeper.http.answering import empty_answer, json_answer, refusal_answer
 from shopkeeper.http.observing import note
 from shopkeeper.http.paging import numbered_page
@@ -25,15 +27,31 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
 
-_TOKEN_HEADERS = frozenset({b"x-session-token", b"authorization"})
+_TOKEN_HEADERS = (b"x-session-token", b"authorization")
 
 
 class WhoAmI:
-    """`/sessions/whoami`, for every HTTP method, so that gateways can ask it with the method they were asked."""
+    """`/sessions/whoami`, for every HTTP method, so that gateways can ask it with the method they were asked.
 
-    def __init__(self, *, sessions: Sessions, cookies: CookiePolicy, clock: Clock) -> None:
+    A request that names a store by header is answered for that store: a session of another one is none there. Whoever
+    names none reads in the header `X-Shopkeeper-Store` where the session is at home.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        cookies: CookiePolicy,
+        clock: Clock,
+        stores: Stores,
+        store_header: str,
+        tenant_header: str,
+    ) -> None:
         self._sessions = sessions
         self._cookies = cookies
+        self._stores = stores
+        self._naming = {"name": store_header.lower().encode(), "tenant": tenant_header.lower().encode()}
+        self._wanted = frozenset({*_TOKEN_HEADERS, *self._naming.values(), b"host"})
         self._refusal = refusal_answer(Unauthenticated("There is no valid session with this request."), clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,30 +66,43 @@ class WhoAmI:
             (b"content-length", b"%d" % len(resolved.whoami)),
             (b"x-kratos-authenticated-identity-id", identity.encode()),
         ]
+        if resolved.session.store is not None:
+            headers.append((b"x-shopkeeper-store", resolved.session.store.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else resolved.whoami})
 
     async def _resolved(self, scope: Scope) -> Resolved | None:
-        for token in tokens_of(self._carriers(scope)):
+        carriers, headers = self._read(scope)
+        for token in tokens_of(carriers):
             resolved = await self._sessions.resolve(token)
             if resolved is not None:
-                return resolved
+                return resolved if self._at_home(resolved.session, headers) else None
         return None
 
-    def _carriers(self, scope: Scope) -> Carriers:
-        """What `Visitors.carriers_of` reads, in one pass over the headers."""
+    def _at_home(self, session: Session, headers: Mapping[bytes, str]) -> bool:
+        named = {argument: headers.get(header) for argument, header in self._naming.items()}
+        if not any(named.values()):
+            return True
+        try:
+            return session.at_home_in(self._stores.choose(**named, host=headers.get(b"host")).id)
+        except StoreUnknown:
+            return False
+
+    def _read(self, scope: Scope) -> tuple[Carriers, Mapping[bytes, str]]:
+        """What `Visitors.carriers_of` reads, and the headers that tell of a store, in one pass."""
         cookies: list[str] = []
         first: dict[bytes, str] = {}
         for name, value in scope["headers"]:
             if name == b"cookie":
                 cookies.append(value.decode("latin-1"))
-            elif name in _TOKEN_HEADERS:
+            elif name in self._wanted:
                 first.setdefault(name, value.decode("latin-1"))
-        return Carriers(
+        carriers = Carriers(
             session_token=first.get(b"x-session-token"),
             session_cookie=cookies_in(cookies).get(self._cookies.session_name) if cookies else None,
             bearer=bearer_of(first.get(b"authorization")),
         )
+        return carriers, first
 
 
 class OwnSessions:
