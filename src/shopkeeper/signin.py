@@ -64,11 +64,12 @@ class Visit:
         password: str,
         hint: AuthHint,
         visitor: Principal,
+        former: Session | None,
         client: Client,
     ) -> Access:
         """Signs a customer in and hands the guest's cart over. A cart that is not the visitor's is left alone.
 
-        Somebody who is signed in already starts afresh: the old session ends and its cart stays with its customer.
+        Somebody who is signed in starts afresh: their `former` session ends, and its cart stays with its customer.
         Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`, `Busy`.
         """
         proof = await self._providers[store.provider].authenticate(
@@ -80,16 +81,16 @@ class Visit:
             kind="login",
             store=store.id,
             client=client,
-            replacing=visitor.session,
+            replacing=former,
             guest=_guest_of(visitor),
             hint=hint,
         )
         return Access(begun.token, begun.session.expires_at, begun.session, begun.hand_over)
 
-    async def sign_out(self, unit: Unit, *, store: Store, visitor: Principal) -> Access:
+    async def sign_out(self, unit: Unit, *, store: Store, former: Session | None, client: Client) -> Access:
         """Ends the customer's session and begins a new anonymous visit."""
-        if visitor.session is not None:
-            await self._sessions.revoke(unit, visitor.session.id, by=visitor.subject, client=visitor.client)
+        if former is not None:
+            await self._sessions.revoke(unit, former.id, by=str(former.identity.id), client=client)
         return self.anonymous(store)
 
     async def refresh(self, *, store: Store, token: str | None) -> Access:

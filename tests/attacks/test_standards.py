@@ -39,7 +39,7 @@ class TestCookies:
         assert [sorted(each) for each in lines] == [
             ["shopkeeper_visit"],
             ["csrf_token"],
-            ["ory_kratos_session", "shopkeeper_visit"],
+            ["csrf_token", "ory_kratos_session", "shopkeeper_visit"],
         ]
         for line in (line for each in lines for line in each.values()):
             attributes = [part.strip().lower() for part in line.split(";")[1:]]

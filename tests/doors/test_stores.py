@@ -258,3 +258,18 @@ class TestBearers:
             headers = {**OTHER_PAGE, "authorization": f"Bearer {guest}"}
             told = (await browser.post("/graphql", json={"query": ME}, headers=headers)).json()
             assert told == {"data": {"getCurrentCustomer": None}}
+
+    @pytest.mark.parametrize("path", ["/signin", "/signout"])
+    async def test_a_session_whose_cookie_is_replaced_behind_a_bearer_ends(
+        self, opening: Opening, dsn: str, path: str
+    ) -> None:
+        async with opening(dsn) as scene:
+            browser, email = await scene.browser(), new_address()
+            await browser.sign_up(email)
+            former = browser.session_cookie or ""
+            guest = (await visit(await scene.native()))["authorization"]
+            body = {"username": email, "password": PASSWORD} if path == "/signin" else {}
+            answer = await browser.post(path, json=body, headers={**OWN_PAGE, "authorization": f"Bearer {guest}"})
+            assert answer.status_code == 200
+            asked = await (await scene.native()).get("/sessions/whoami", headers={"x-session-token": former})
+            assert asked.status_code == 401

@@ -65,6 +65,7 @@ class Storefront:
     async def _with_credentials(self, request: Request, fields: Mapping[str, Any]) -> Access:
         hint = _hint(fields.get("authHint"))
         visitor = await self._visitors.newcomer_of(request)
+        former = await self._visitors.former_session_of(request, visitor)
         async with self._database.unit() as unit:
             return await self._visit.sign_in(
                 unit,
@@ -73,14 +74,16 @@ class Storefront:
                 password=_text(fields, "password"),
                 hint=hint,
                 visitor=visitor,
+                former=former,
                 client=visitor.client,
             )
 
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)
         store, visitor = self._visitors.store_of(request), await self._visitors.newcomer_of(request)
+        former = await self._visitors.former_session_of(request, visitor)
         async with self._database.unit() as unit:
-            access = await self._visit.sign_out(unit, store=store, visitor=visitor)
+            access = await self._visit.sign_out(unit, store=store, former=former, client=visitor.client)
         return self._answer(request, access, somebody_else=True)
 
     def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:

@@ -109,6 +109,17 @@ class Visitors:
         except SessionEnded as ended:
             raise TokenInvalid from ended
 
+    async def former_session_of(self, request: HTTPConnection, visitor: Principal) -> Session | None:
+        """The session that ends where this visitor signs in or out: theirs, or the one whose cookie is replaced.
+
+        A guest's bearer hides that cookie, and its session would go on with nobody left who could end it.
+        """
+        if visitor.session is not None or not self.may_have_cookies(request):
+            return visitor.session
+        cookie = self._cookies_of(request).get(self._cookies.session_name)
+        resolved = await self._resolver.session(Carriers(session_cookie=cookie))
+        return resolved.session if resolved is not None and resolved.session.at_home_in(visitor.store) else None
+
     def may_have_cookies(self, request: HTTPConnection) -> bool:
         """Whether the answer may change the browser's cookies: one of our own pages asks, or whoever was believed for
         the cookies that they have, and would otherwise be left with a token that was replaced."""
