@@ -93,7 +93,7 @@ class Visit:
             await self._sessions.revoke(unit, former.id, by=str(former.identity.id), client=client)
         return self.anonymous(store)
 
-    async def refresh(self, *, store: Store, token: str | None) -> Access:
+    async def refresh(self, *, store: Store, token: str | None, client: Client) -> Access:
         """A successor for a token; an anonymous one goes on as the same guest. A unit of work of its own.
 
         Raises `Forbidden` while refreshing is switched off, and for a token that cannot be refreshed: the published
@@ -102,15 +102,15 @@ class Visit:
         if not self._refresh_enabled:
             raise Forbidden("Refreshing tokens is switched off here (tokens.refresh.enabled); sign in again.")
         try:
-            return await self._successor(token or "", store)
+            return await self._successor(token or "", store, client)
         except TokenInvalid as invalid:
             raise Forbidden("This token cannot be refreshed any more: begin anew, without it.") from invalid
 
-    async def _successor(self, token: str, store: Store) -> Access:
+    async def _successor(self, token: str, store: Store, client: Client) -> Access:
         if not self._sessions.is_ours(token):
             renewed = self._sealed.renew(token, store=store.id)
             return Access(renewed.text, renewed.visit.expires_at)
-        refreshed = await self._sessions.refresh(token, store=store.id)
+        refreshed = await self._sessions.refresh(token, store=store.id, client=client)
         return Access(refreshed.token, refreshed.session.expires_at, refreshed.session)
 
 

@@ -15,6 +15,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.http.guard import AdminGuard
 from shopkeeper.http.observing import Metrics
 from shopkeeper.http.wiring import admin_app, public_app
+from shopkeeper.storage.unavailable import DatabaseAway
 
 Build = Callable[[StoppedClock], ASGIApp]
 
@@ -47,3 +48,13 @@ async def test_an_error_that_nobody_foresaw_is_told_in_the_contracts_shape(build
     assert answer.json()["error"]["code"] == 500
     assert "12345" not in answer.text
     assert answer.headers["x-request-id"]
+
+
+async def test_a_hot_path_tells_that_the_database_is_away_as_all_others_do(clock: StoppedClock) -> None:
+    async def whoami(scope: object, receive: object, send: object) -> None:
+        raise DatabaseAway(retry_after=1)
+
+    app = public_app([], hot={"/": whoami}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://shop") as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.headers["x-error-code"], answer.headers["retry-after"]) == (503, "busy", "1")

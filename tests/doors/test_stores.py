@@ -161,6 +161,23 @@ class TestBrowserFlows:
         link = await browser.get("/self-service/logout/browser", headers=JSON)
         assert link.status_code == 200
 
+    async def test_a_session_of_another_store_ends_where_its_cookie_is_replaced(self, shops: Scene) -> None:
+        browser, email = await shops.browser(), new_address()
+        await browser.sign_up(email)
+        former = browser.session_cookie or ""
+        await go_through(browser, "login", "?store=quince", {"identifier": email, "password": PASSWORD})
+        asked = await (await shops.native()).get("/sessions/whoami", headers={"x-session-token": former})
+        assert asked.status_code == 401
+
+    async def test_a_form_that_has_run_out_leads_to_one_of_the_same_store(self, shops: Scene) -> None:
+        browser = await shops.browser()
+        flow = await browser.open_flow("login", "?store=quince&tenant=us")
+        shops.clock.advance(hours=2)
+        told = await browser.get(f"/self-service/login/flows?id={flow['id']}", headers=JSON)
+        assert told.json()["error"]["details"]["redirect_to"].endswith("/login/browser?store=quince&tenant=us")
+        page = await browser.get(f"/login?flow={flow['id']}", headers={"accept": "text/html"})
+        assert page.headers["location"].endswith("/self-service/login/browser?store=quince&tenant=us")
+
 
 class TestOwnSessions:
     async def test_are_not_shown_at_another_store(self, shops: Scene) -> None:

@@ -18,7 +18,7 @@ from shopkeeper.app.conversations import (
 )
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
-from shopkeeper.app.shop import Shop, build_stores
+from shopkeeper.app.shop import Shop
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
@@ -55,7 +55,7 @@ from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
 
 
-def build_cookie_policy(ground: Foundation) -> CookiePolicy:
+def build_cookie_policy(ground: Foundation, shop: Shop) -> CookiePolicy:
     session = ground.settings.session_cookie()
     return CookiePolicy(
         base_url=ground.settings.serve.public.base_url,
@@ -65,7 +65,7 @@ def build_cookie_policy(ground: Foundation) -> CookiePolicy:
         secure=session.secure,
         persistent=session.persistent,
         session_name=session.name,
-        default_store=build_stores(ground.settings).default.id,
+        default_store=shop.stores.default.id,
     )
 
 
@@ -75,7 +75,7 @@ def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
     return Visitors(
         stores=shop.stores,
         resolver=PrincipalResolver(people.sessions, people.sealed),
-        cookies=build_cookie_policy(ground),
+        cookies=build_cookie_policy(ground, shop),
         trusted_proxies=settings.throttle.trusted_proxies,
         trusted_origins=Origins({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
         own_origin=own,
@@ -96,12 +96,14 @@ def build_public(
     registrar = build_registrar(ground, people, shop)
     conversations = build_conversations(ground, people, registrar=registrar)
     pipeline = build_pipeline(ground, shop, conversations)
-    cookies, shapes = build_cookie_policy(ground), Shapes(base_url=ground.base_url)
+    cookies, shapes = build_cookie_policy(ground, shop), Shapes(base_url=ground.base_url)
     callers = Callers(visitors=visitors, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
     pages = _pages(ground, people, shop, conversations, visitors=visitors, callers=callers, pipeline=pipeline)
     doors: Sequence[Door] = [
         Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
-        _self_service(ground, people, conversations, callers=callers, pipeline=pipeline, shapes=shapes),
+        _self_service(
+            ground, people, conversations, callers=callers, cookies=cookies, pipeline=pipeline, shapes=shapes
+        ),
         OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
         pages,
     ]
@@ -140,6 +142,7 @@ def _self_service(
     conversations: Sequence[Conversation],
     *,
     callers: Callers,
+    cookies: CookiePolicy,
     pipeline: Pipeline,
     shapes: Shapes,
 ) -> SelfService:
@@ -154,7 +157,7 @@ def _self_service(
         pipeline=pipeline,
         logout=logout,
         callers=callers,
-        cookies=build_cookie_policy(ground),
+        cookies=cookies,
         shapes=shapes,
         clock=ground.clock,
         presentations={conversation.kind.name: conversation.shown for conversation in conversations},

@@ -96,7 +96,7 @@ class Guesses:
         `secret` is what was guessed, as the identity has it: whoever changed it in the meantime made the guess wrong.
         Raises `InvalidCredentials`, or `IdentityDisabled` where the account is switched off.
         """
-        present = await self._still(unit, right.identity, secret=secret)
+        present = await self._still(unit, right, secret=secret)
         if not present.active:
             await self._remember(unit, right.guess, "identity_disabled")
             raise IdentityDisabled(
@@ -105,12 +105,14 @@ class Guesses:
             )
         return Proof(present, right.guess.method, aal)
 
-    async def _still(self, unit: Unit, found: Identity, *, secret: Callable[[Identity], object]) -> Identity:
+    async def _still(self, unit: Unit, right: RightGuess, *, secret: Callable[[Identity], object]) -> Identity:
         try:
-            present = await self._identities.hold(unit, found.id)
+            present = await self._identities.hold(unit, right.identity.id)
         except NotFound as gone:
+            await self._remember(unit, right.guess, "wrong_credentials")
             raise InvalidCredentials from gone
-        if secret(present) != secret(found):
+        if secret(present) != secret(right.identity):
+            await self._remember(unit, right.guess, "wrong_credentials")
             raise InvalidCredentials
         return present
 

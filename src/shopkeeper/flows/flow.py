@@ -78,6 +78,17 @@ class Flow:
         return {name: query[name][0] for name in (STORE, TENANT) if name in query}
 
     @property
+    def opened_with(self) -> dict[str, str]:
+        """What it takes to open another one like this: where it is to end, its store, and what was asked for."""
+        asked = {
+            "return_to": self.return_to,
+            "refresh": "true" if self.refresh else None,
+            "aal": self.requested_aal.value if self.requested_aal is not Aal.AAL1 else None,
+            "identity_schema": self.schema_id,
+        }
+        return {**{name: value for name, value in asked.items() if value}, **self.store_query}
+
+    @property
     def submit_query(self) -> str:
         """What the flow's form is sent with: which flow it is, and its store."""
         return urlencode({"flow": str(self.id), **self.store_query})
@@ -105,7 +116,8 @@ class Caller:
 
     `csrf` is the token in the anti-CSRF cookie; `from_browser` says that the request carries cookies or an `Origin`,
     which native apps never send; `guests` are the anonymous visitors whose carts may be handed over, by their stores;
-    `locale` is what the store writes mails in.
+    `locale` is what the store writes mails in; `former` is the session whose token the caller presented, wherever it is
+    at home: it ends where another takes its place.
     """
 
     client: Client
@@ -114,6 +126,7 @@ class Caller:
     csrf: bytes | None = None
     from_browser: bool = False
     session: Session | None = None
+    former: Session | None = None
     guests: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -124,7 +137,8 @@ class Caller:
     def within(self, store: str) -> "Caller":
         """The same caller as a store knows them: somebody with a session elsewhere is nobody here."""
         at_home = self.session is not None and self.session.at_home_in(store)
-        return replace(self, store=store, session=self.session if at_home else None)
+        former = self.session or self.former
+        return replace(self, store=store, session=self.session if at_home else None, former=former)
 
 
 @dataclass(frozen=True, slots=True)

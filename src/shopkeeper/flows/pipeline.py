@@ -141,7 +141,7 @@ class Pipeline:
         """A flow as it stands. Raises `NotFound`, `FlowExpired`, or `CsrfViolation` for another browser's."""
         flow = await self._require(unit, name, flow_id)
         if flow.expires_at <= self._clock.now():
-            raise FlowExpired(_OVER, expired_at=flow.expires_at, flow_type=flow.type, return_to=flow.return_to or "")
+            raise FlowExpired(_OVER, expired_at=flow.expires_at, flow_type=flow.type, opened_with=flow.opened_with)
         if flow.type is FlowType.BROWSER and not _opened_by(flow, caller):
             raise CsrfViolation(
                 "This form was opened by another browser, or its anti-CSRF cookie is missing. Open a new one.",
@@ -219,7 +219,7 @@ class Pipeline:
                 kind=kind.name,
                 store=flow.store,
                 client=caller.client,
-                replacing=caller.session,
+                replacing=caller.session or caller.former,
                 guest=caller.guest,
             )
         return Done(
@@ -235,7 +235,12 @@ class Pipeline:
         if flow.expires_at > now:
             return
         opening = Opening(
-            type=flow.type, request_url=flow.request_url, return_to=flow.return_to, schema_id=flow.schema_id
+            type=flow.type,
+            request_url=flow.request_url,
+            return_to=flow.return_to,
+            refresh=flow.refresh,
+            aal=flow.requested_aal.value,
+            schema_id=flow.schema_id,
         )
         fresh = await kind.form(unit, self._blank(kind, opening, caller), caller)
         told = message(

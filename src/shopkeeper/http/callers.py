@@ -38,6 +38,7 @@ class Callers:
             csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
             from_browser=_sent_by_browser(request),
             session=await self._visitors.session_of(request),
+            former=await self._visitors.any_session_of(request),
             guests=self._visitors.guests_of(request),
         )
 

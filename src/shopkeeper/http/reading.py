@@ -17,20 +17,6 @@ from shopkeeper.identity.coercion import repeated
 from shopkeeper.identity.values import Client, without_port
 from shopkeeper.incoming import gather, parse_json, uuid_or_none, wishes
 
-__all__ = [
-    "FORM",
-    "JSON",
-    "client_of",
-    "parse_fields",
-    "parse_json",
-    "parse_object",
-    "prefers_json",
-    "read_body",
-    "require_uuid",
-    "uuid_or_none",
-    "wishes",
-]
-
 MAX_FIELDS = 2_000
 MAX_USER_AGENT = 512
 FORM = "application/x-www-form-urlencoded"

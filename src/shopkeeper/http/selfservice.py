@@ -25,14 +25,15 @@ from shopkeeper.errors import (
     TooManyRequests,
 )
 from shopkeeper.flows import errors
-from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Done, FlowInvalid, NextForm, Pipeline
 from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.presentations import Presentation
-from shopkeeper.http.reading import parse_fields, prefers_json, read_body, uuid_or_none
+from shopkeeper.http.reading import parse_fields, prefers_json, read_body
 from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.storage.database import Database
 
@@ -152,11 +153,11 @@ class SelfService:
     def _told_where(self, over: FlowExpired, kind: str) -> FlowExpired:
         base = f"{self._shapes.base_url}/self-service/{kind}"
         native = over.details.get("flow_type") == FlowType.API
-        over.details = (
-            {"api": f"{base}/api"}
-            if native
-            else {"redirect_to": f"{base}/browser", "return_to": over.details.get("return_to", "")}
-        )
+        opened_with = over.details.get("opened_with", {})
+        store = urlencode({name: opened_with[name] for name in (STORE, TENANT) if name in opened_with})
+        again = f"{base}/browser?{store}" if store else f"{base}/browser"
+        told = {"redirect_to": again, "return_to": opened_with.get("return_to", "")}
+        over.details = {"api": f"{base}/api"} if native else told
         return over
 
     def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
@@ -228,8 +229,8 @@ class SelfService:
         Which of them it is shows in its next request: the session's cookie may still have been under way to it.
         """
         url = f"{self._shapes.base_url}/self-service/{flow.kind}/browser"
-        query = {**({"return_to": flow.return_to} if flow.return_to else {}), **flow.store_query}
-        return redirect(f"{url}?{urlencode(query)}" if query else url)
+        query = urlencode(flow.opened_with)
+        return redirect(f"{url}?{query}" if query else url)
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:

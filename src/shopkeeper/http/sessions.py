@@ -33,8 +33,8 @@ _TOKEN_HEADERS = (b"x-session-token", b"authorization")
 class WhoAmI:
     """`/sessions/whoami`, for every HTTP method, so that gateways can ask it with the method they were asked.
 
-    A request that names a store by header is answered for that store: a session of another one is none there. Whoever
-    names none reads in the header `X-Shopkeeper-Store` where the session is at home.
+    A request that names a store, by header or host, is answered for that store: a session of another one is none there.
+    Whoever names none reads in the header `X-Shopkeeper-Store` where the session is at home.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class WhoAmI:
         self._sessions = sessions
         self._cookies = cookies
         self._stores = stores
-        self._naming = {"name": store_header.lower().encode(), "tenant": tenant_header.lower().encode()}
-        self._wanted = frozenset({*_TOKEN_HEADERS, *self._naming.values(), b"host"})
+        self._store_header, self._tenant_header = store_header.lower().encode(), tenant_header.lower().encode()
+        self._wanted = frozenset({*_TOKEN_HEADERS, self._store_header, self._tenant_header, b"host"})
         self._refusal = refusal_answer(Unauthenticated("There is no valid session with this request."), clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,18 +75,20 @@ class WhoAmI:
         carriers, headers = self._read(scope)
         for token in tokens_of(carriers):
             resolved = await self._sessions.resolve(token)
-            if resolved is not None:
-                return resolved if self._at_home(resolved.session, headers) else None
+            if resolved is not None and self._at_home(resolved.session, headers):
+                return resolved
         return None
 
     def _at_home(self, session: Session, headers: Mapping[bytes, str]) -> bool:
-        named = {argument: headers.get(header) for argument, header in self._naming.items()}
-        if not any(named.values()):
-            return True
         try:
-            return session.at_home_in(self._stores.choose(**named, host=headers.get(b"host")).id)
+            named = self._stores.named(
+                name=headers.get(self._store_header),
+                tenant=headers.get(self._tenant_header),
+                host=headers.get(b"host"),
+            )
         except StoreUnknown:
             return False
+        return named is None or session.at_home_in(named.id)
 
     def _read(self, scope: Scope) -> tuple[Carriers, Mapping[bytes, str]]:
         """What `Visitors.carriers_of` reads, and the headers that tell of a store, in one pass."""

@@ -54,7 +54,11 @@ class Storefront:
         return self._answer(request, await self._anonymous(request))
 
     async def _refresh(self, request: Request) -> Access:
-        return await self._visit.refresh(store=self._visitors.store_of(request), token=self._visitors.token_of(request))
+        return await self._visit.refresh(
+            store=self._visitors.store_of(request),
+            token=self._visitors.token_of(request),
+            client=self._visitors.client_of(request),
+        )
 
     async def _anonymous(self, request: Request) -> Access:
         """A new visit, or the same guest's, if the request carries one's token."""

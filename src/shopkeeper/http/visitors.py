@@ -76,11 +76,18 @@ class Visitors:
         session decides: signing out and looking at one's account work whichever store that is.
         """
         store = self._stores.named(**self._names_of(request))
-        resolved = await self._resolver.session(self.carriers_of(request, store=store or self._stores.default))
-        if resolved is None or (store is not None and not resolved.session.at_home_in(store.id)):
+        carriers = self.carriers_of(request, store=store or self._stores.default)
+        resolved = await self._resolver.session(carriers, store=store.id if store else None)
+        if resolved is None:
             return None
         note(principal=str(resolved.session.identity.id))
         return resolved.session
+
+    async def any_session_of(self, request: HTTPConnection) -> Session | None:
+        """The session whose token comes first, wherever it is at home: the one that ends where another takes its
+        place."""
+        resolved = await self._resolver.session(self.carriers_of(request, store=self._stores.default))
+        return resolved.session if resolved else None
 
     def guests_of(self, request: HTTPConnection) -> Mapping[str, str]:
         """The anonymous visitors that a request carries, as bearer or in a browser's cookies, by their stores."""
@@ -112,13 +119,14 @@ class Visitors:
     async def former_session_of(self, request: HTTPConnection, visitor: Principal) -> Session | None:
         """The session that ends where this visitor signs in or out: theirs, or the one whose cookie is replaced.
 
-        A guest's bearer hides that cookie, and its session would go on with nobody left who could end it.
+        A guest's bearer hides that cookie, or it is of another store of this host; its session would go on with nobody
+        left who could end it.
         """
         if visitor.session is not None or not self.may_have_cookies(request):
             return visitor.session
         cookie = self._cookies_of(request).get(self._cookies.session_name)
         resolved = await self._resolver.session(Carriers(session_cookie=cookie))
-        return resolved.session if resolved is not None and resolved.session.at_home_in(visitor.store) else None
+        return resolved.session if resolved is not None else None
 
     def may_have_cookies(self, request: HTTPConnection) -> bool:
         """Whether the answer may change the browser's cookies: one of our own pages asks, or whoever was believed for

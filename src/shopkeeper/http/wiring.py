@@ -1,4 +1,4 @@
-"""The layers of an app, from outside to inside: seeing, headers, CORS, hot paths, the router, and refusals.
+"""The layers of an app, from outside to inside: observing, CORS, hot paths, the router, and refusals.
 
 A request enters at the top of `public_app` or `admin_app`; the lists below are the whole of what it passes.
 """
@@ -23,7 +23,8 @@ from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Re
 from shopkeeper.http.answering import refusal_answer
 from shopkeeper.http.labels import PathLabels, trim
 from shopkeeper.http.observing import Metrics, Observing
-from shopkeeper.http.reading import prefers_json, wishes
+from shopkeeper.http.reading import prefers_json
+from shopkeeper.incoming import wishes
 
 log = structlog.get_logger("shopkeeper.http")
 
@@ -41,14 +42,22 @@ class Door(Protocol):
 
 
 class HotPaths:
-    """Answers a few exact paths ahead of the router."""
+    """Answers a few exact paths ahead of the router, and what they refuse as the router does."""
 
-    def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp], clock: Clock) -> None:
         self._app = app
         self._hot = hot
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._hot.get(scope.get("path", ""), self._app)(scope, receive, send)
+        answer = self._hot.get(scope.get("path", ""))
+        if answer is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await answer(scope, receive, send)
+        except Refusal as refusal:
+            await refusal_answer(refusal, clock=self._clock)(scope, receive, send)
 
 
 class VaryOrigin:
@@ -123,7 +132,7 @@ def public_app(
     """
     router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
     router.router.redirect_slashes = False  # slashes are trimmed already, and the redirect would be built from `Host`
-    answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot)
+    answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot, clock=clock)
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
     labels = PathLabels(routes, further=hot)

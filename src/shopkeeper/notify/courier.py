@@ -225,7 +225,7 @@ def _order(event: Event) -> Mapping[str, Any]:
         "number": order["number"],
         "lines": [{**line, "total": money(line["total"])} for line in order["lines"]],
         "total": money(order["total"]),
-        "placed_at": event.created_at,
+        "placed_at": datetime.fromisoformat(order["placed_at"]),
     }
 
 

@@ -66,8 +66,16 @@ class Announcer:
             await self._publish(ids)
         except CacheDown as down:
             log.warning("sessions.announcement_delayed", changed=len(ids), reason=str(down))
-            self._remember(dict.fromkeys(ids, self._clock.now() + self._worth_telling))
-            self._catch_up()
+            self._tell_later(ids)
+        except (
+            asyncio.CancelledError
+        ):  # whoever caused the change has gone; everybody else must hear of it all the same
+            self._tell_later(ids)
+            raise
+
+    def _tell_later(self, ids: Sequence[UUID]) -> None:
+        self._remember(dict.fromkeys(ids, self._clock.now() + self._worth_telling))
+        self._catch_up()
 
     async def close(self) -> None:
         """Ends trying, after a last attempt."""

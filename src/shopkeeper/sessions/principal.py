@@ -72,11 +72,11 @@ class PrincipalResolver:
     def __init__(self, sessions: Sessions, sealed: SealedTokens) -> None:
         self._sessions, self._sealed = sessions, sealed
 
-    async def session(self, carriers: Carriers) -> Resolved | None:
-        """The session that a request carries, wherever it was started: for whoami and the self-service flows."""
+    async def session(self, carriers: Carriers, *, store: str | None = None) -> Resolved | None:
+        """The session that a request carries: the first that is good, and at home in a store where one is named."""
         for token in tokens_of(carriers):
             resolved = await self._sessions.resolve(token)
-            if resolved is not None:
+            if resolved is not None and (store is None or resolved.session.at_home_in(store)):
                 return resolved
         return None
 

@@ -81,18 +81,29 @@ class Unit:
         """
         await self.begin()
         assert self._open is not None  # noqa: S101 - `begin` has just opened it; this tells the type checker
-        return await self._open.execute(statement, parameters)
+        try:
+            return await self._open.execute(statement, parameters)
+        except DATABASE_ERRORS as failed:
+            _refuse_if_away(failed)
+            raise
 
     async def begin(self) -> None:
         """Opens the transaction now: what is read from here on stays true until the end, given row locks."""
         if self._open is None:
-            connection = await self._writes.take()
             try:
-                await connection.begin()
-            except BaseException:
-                await self._writes.give_back(connection)
+                self._open = await self._begun()
+            except DATABASE_ERRORS as failed:
+                _refuse_if_away(failed)
                 raise
-            self._open = connection
+
+    async def _begun(self) -> Transacting:
+        connection = await self._writes.take()
+        try:
+            await connection.begin()
+        except BaseException:
+            await self._writes.give_back(connection)
+            raise
+        return connection
 
     def after_commit(self, action: AfterCommit) -> None:
         """Does something once the change is safe: publish an invalidation, wake the outbox. Not done on rollback."""
@@ -103,9 +114,13 @@ class Unit:
         self._always.append((statement, parameters))
 
     async def _read(self, query: Executable, parameters: Parameters) -> CursorResult[Any]:
-        if self._open is not None:
-            return await self._open.execute(query, parameters)
-        return await self._reads.read(query, parameters)
+        try:
+            if self._open is not None:
+                return await self._open.execute(query, parameters)
+            return await self._reads.read(query, parameters)
+        except DATABASE_ERRORS as failed:
+            _refuse_if_away(failed)
+            raise
 
     @property
     def _is_idle(self) -> bool:
@@ -128,7 +143,11 @@ class Unit:
         for statement, parameters in self._always:
             await self.write(statement, parameters)
         if self._open is not None:
-            await self._open.commit()
+            try:
+                await self._open.commit()
+            except DATABASE_ERRORS as failed:
+                _refuse_if_away(failed)
+                raise
             await self._close()
 
     async def _roll_back(self) -> None:
@@ -212,16 +231,13 @@ class Database:
         """
         unit = Unit(self.kind, self._reads, self._writes)
         try:
-            async with _or_rolled_back(unit):
-                yield unit
-            if not unit._is_idle:
-                # What is committed must be told, even if whoever asked for it has gone meanwhile.
-                await to_the_end(unit._finish())
-        except DATABASE_ERRORS as failed:
-            if not is_away(failed):
-                raise
-            log.warning("database.away", error=type(failed).__name__)
-            raise DatabaseAway(retry_after=1) from failed
+            yield unit
+        except BaseException:
+            await unit._roll_back()
+            raise
+        if not unit._is_idle:
+            # What is committed must be told, even if whoever asked for it has gone meanwhile.
+            await to_the_end(unit._finish())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -243,6 +259,13 @@ class Database:
         await self._pool.close()
 
 
+def _refuse_if_away(failed: BaseException) -> None:
+    """Raises `DatabaseAway` where that is what an error of the driver means."""
+    if is_away(failed):
+        log.warning("database.away", error=type(failed).__name__)
+        raise DatabaseAway(retry_after=1) from failed
+
+
 def broken_constraint(error: IntegrityError) -> str:
     """Names what an `IntegrityError` broke: the constraint on PostgreSQL, `table.column` on SQLite.
 
@@ -253,23 +276,19 @@ def broken_constraint(error: IntegrityError) -> str:
     return str(named or error.orig)
 
 
-@asynccontextmanager
-async def _or_rolled_back(unit: Unit) -> AsyncIterator[None]:
-    try:
-        yield
-    except BaseException:
-        await unit._roll_back()
-        raise
-
-
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Finishes what it does even when cancelled meanwhile, and is cancelled then."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    task, cancelled = asyncio.create_task(work), None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as gone:
+            cancelled = gone
+        except Exception:  # the task's own, which is raised below
+            break
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _to_json(document: Any) -> str:

@@ -19,6 +19,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool, StaticPool
 
+from shopkeeper.storage.unavailable import DATABASE_ERRORS
+
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """The values of a statement's named places, or those of many executions of it."""
 Result = TypeVar("Result")
@@ -188,18 +190,25 @@ class WriteInPlace(InPlace):
         self._since_checkpoint += 1
         if self._since_checkpoint >= CHECKPOINT_EVERY and (self._checkpointing is None or self._checkpointing.done()):
             self._since_checkpoint = 0
-            self._checkpointing = asyncio.create_task(asyncio.to_thread(self._checkpoint))
+            self._checkpointing = asyncio.create_task(self._move_the_log())
 
     async def close(self) -> None:
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
         await super().close()
 
-    def _checkpoint(self) -> None:
+    async def _move_the_log(self) -> None:
+        """Most of it while the writer goes on, and the little that came meanwhile while nobody writes: SQLite begins
+        the log anew only where all of it was moved, and under load that moment would never come by itself."""
+        await asyncio.to_thread(self._checkpoint, "PASSIVE")
+        async with self._turn:
+            await asyncio.to_thread(self._checkpoint, "RESTART")
+
+    def _checkpoint(self, mode: str) -> None:
         try:
             with self._beside.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-        except (OperationalError, sqlite3.Error) as failed:  # the log grows meanwhile, and nothing is lost
+                connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
+        except DATABASE_ERRORS as failed:  # the log grows meanwhile, and nothing is lost
             log.warning("database.checkpoint_failed", error=type(failed).__name__)
 
 
@@ -220,6 +229,9 @@ class TransactionInPlace:
 
     async def rollback(self) -> None:
         self._connection.rollback()
+        driver: Any = self._connection.connection.driver_connection
+        if driver.in_transaction:  # a commit that failed has ended it for SQLAlchemy, and not for SQLite
+            driver.rollback()
 
 
 async def _patiently(do: Callable[[], Result]) -> Result:

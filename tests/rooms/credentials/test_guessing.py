@@ -151,6 +151,7 @@ class TestProof:
         await world.store(ada, "another")
         with pytest.raises(InvalidCredentials):
             await proof(world, guess)
+        assert [event.details["reason"] for event in await world.failures()] == ["wrong_credentials"]
 
     async def test_whoever_is_gone_in_the_meantime_proves_nothing(self, world: World) -> None:
         ada = await world.customer(ADA)
@@ -159,6 +160,7 @@ class TestProof:
             await world.identities.delete(unit, ada.id, actor="admin")
         with pytest.raises(InvalidCredentials):
             await proof(world, guess)
+        assert [event.details["reason"] for event in await world.failures()] == ["wrong_credentials"]
 
     async def test_an_account_that_is_switched_off_is_refused_whatever_the_method(self, world: World) -> None:
         ada = await world.customer(ADA, state=State.INACTIVE)

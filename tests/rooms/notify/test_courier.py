@@ -29,6 +29,7 @@ Make = Callable[..., Courier]
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 ORDER: Mapping[str, Any] = {
     "number": "SK-1001",
+    "placed_at": NOW.isoformat(),
     "currency": "EUR",
     "total": 2598,
     "lines": [{"sku": "MUG-BLUE", "name": "Enamel mug", "quantity": 2, "price": 1299, "total": 2598}],

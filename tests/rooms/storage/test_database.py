@@ -89,6 +89,31 @@ class TestACallerWhoGoes:
         assert told == ["all others"]
 
 
+class TestACallerWhoGoesTwice:
+    async def test_hears_nothing_but_all_others_do(self, database: Database, clock: StoppedClock) -> None:
+        telling, go_on, told = asyncio.Event(), asyncio.Event(), []
+
+        async def tell() -> None:
+            telling.set()
+            await go_on.wait()
+            told.append("all others")
+
+        async def request() -> None:
+            async with database.unit() as unit:
+                await Outbox(clock).add(unit, "topic", key="key", payload={})
+                unit.after_commit(tell)
+
+        task = asyncio.create_task(request())
+        await telling.wait()
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert told == ["all others"]
+
+
 class TestAway:
     async def test_a_server_that_is_gone_is_told_as_something_that_passes(self) -> None:
         database = Database(f"postgresql+asyncpg://ada:secret@127.0.0.1:{free_port()}/shop")
@@ -138,6 +163,10 @@ class TestAfterTheCommit:
         assert told == ["the others"]
 
 
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
 def _files(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
@@ -150,8 +179,33 @@ class TestWritingInPlace:
                 await Outbox(clock).add(unit, "topic", key=str(number), payload={"filler": "x" * 1000})
         async with database.unit() as unit:
             assert await unit.scalar(select(func.count()).select_from(outbox)) == 3 * CHECKPOINT_EVERY
+        before = _size(Path(f"{file}-wal"))
+        for number in range(6 * CHECKPOINT_EVERY):
+            async with database.unit() as unit:
+                await Outbox(clock).add(unit, "topic", key=str(number), payload={"filler": "x" * 1000})
+        assert _size(Path(f"{file}-wal")) < 2 * before, "the log begins anew although somebody writes all the time"
         await database.close()
         assert [each.name for each in _files(file.parent)] == [file.name], "nothing of the log is left"
+
+    async def test_a_commit_that_fails_leaves_nothing_open(self, sqlite_dsn: str, clock: StoppedClock) -> None:
+        """A constraint that is looked at when the transaction ends: the next one must not meet its remains."""
+        database = Database(sqlalchemy_url(sqlite_dsn))
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"))
+            reference = "REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED"
+            await connection.execute(text(f"CREATE TABLE children (parent INTEGER {reference})"))
+
+        async def orphan() -> None:
+            async with database.unit() as unit:
+                await unit.write(text("INSERT INTO children VALUES (7)"))
+
+        with pytest.raises(DBAPIError):
+            await orphan()
+        async with database.unit() as unit:
+            await Outbox(clock).add(unit, "topic", key="key", payload={})
+        async with database.unit() as unit:
+            assert await unit.scalar(text("SELECT count(*) FROM children")) == 0
+        await database.close()
 
     async def test_transactions_wait_for_each_other(self, sqlite_dsn: str, clock: StoppedClock) -> None:
         database = Database(sqlalchemy_url(sqlite_dsn))

@@ -134,7 +134,9 @@ class EmbeddedOrders:
         await unit.write(update(orders).where(orders.c.id == draft.id).values(state=OrderState.PLACED, placed_at=now))
         await cart_rows.touch(unit, cart.id, now=now, state=CartState.ORDERED)
         if self._events is not None:
-            await self._events.add(unit, TOPIC, key=shopper.id, payload=_told(order, customer, locale=shopper.locale))
+            await self._events.add(
+                unit, TOPIC, key=shopper.id, payload=_told(order, customer, placed_at=now, locale=shopper.locale)
+            )
 
 
 def _require_customer(shopper: Shopper) -> None:
@@ -213,10 +215,11 @@ async def _take_stock(unit: Unit, order: Order) -> None:
     await order_rows.take_stock(unit, order.store, wanted)
 
 
-def _told(order: Order, customer: Customer | None, *, locale: str) -> dict[str, Any]:
+def _told(order: Order, customer: Customer | None, *, placed_at: datetime, locale: str) -> dict[str, Any]:
     """What the mail about an order needs."""
     return {
         "order_id": order.id,
+        "placed_at": placed_at.isoformat(),
         "number": order.number,
         "store": order.store,
         "locale": locale,

@@ -20,8 +20,8 @@ from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.frame import Frame, Place, Problem
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.templates import PageTemplates
-from shopkeeper.http.reading import uuid_or_none
 from shopkeeper.http.visitors import Visitors
+from shopkeeper.incoming import uuid_or_none
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.database import Database

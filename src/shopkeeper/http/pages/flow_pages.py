@@ -56,22 +56,24 @@ class FlowPages:
             async with self._database.unit() as unit:
                 flow = await self._pipeline.fetch(unit, kind, flow_id, caller)
         except FlowExpired as over:
-            return self._afresh(kind, {"return_to": str(over.details.get("return_to") or ""), **query})
+            return self._afresh(kind, {**over.details.get("opened_with", {}), **query})
         except NotFound:
             return self._afresh(kind, query)
         except CsrfViolation:
             if cookie:
                 return self._check_cookies(kind, query, cookie)
-            return self._afresh(kind, {"return_to": await self._target(kind, flow_id, caller), **query})
+            return self._afresh(kind, {**await self._asked(kind, flow_id, caller), **query})
         return self._show_flow(request, flow, caller)
 
-    async def _target(self, kind: str, flow_id: str, caller: Caller) -> str:
-        """Where a form was to lead whose visitor has signed in in another tab meanwhile: they are sent on to there."""
-        if caller.session is None:
-            return ""
+    async def _asked(self, kind: str, flow_id: str, caller: Caller) -> dict[str, str]:
+        """What a form of another browser was opened with, as far as it concerns this one: its store; and where it was
+        to lead, for a visitor who has signed in in another tab meanwhile and is sent on to there."""
         async with self._database.unit() as unit:
             flow = await self._pipeline.get(unit, kind, flow_id)
-        return (flow and flow.return_to) or ""
+        if flow is None:
+            return {}
+        target = {"return_to": flow.return_to} if flow.return_to and caller.session is not None else {}
+        return {**target, **flow.store_query}
 
     def _without_flow(
         self, request: Request, kind: str, caller: Caller, cookie: str | None, query: dict[str, str]

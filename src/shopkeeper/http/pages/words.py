@@ -13,7 +13,7 @@ from typing import Any, Final
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from shopkeeper.http.reading import wishes
+from shopkeeper.incoming import wishes
 from shopkeeper.ui.messages import CATALOGUE, Message
 
 SOURCE: Final = "en"
