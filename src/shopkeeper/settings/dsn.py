@@ -1,5 +1,6 @@
 """Where the data is kept: Kratos' data source names, read once and made ready for SQLAlchemy."""
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ _POOL_OPTIONS_WITHOUT_EFFECT: Final = ("max_idle_conns", "max_conn_lifetime", "m
 _POOL_OPTIONS: Final = frozenset({"max_conns", *_POOL_OPTIONS_WITHOUT_EFFECT})
 _TLS_OPTIONS: Final = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey"})
 _TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_HOST: Final = re.compile(r"[\w.-]*|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
 # libpq's own: a Unix socket's folder, and what is shown in pg_stat_activity.
 _DRIVER_OPTIONS: Final = frozenset({"host", "port"})
 
@@ -107,10 +110,13 @@ def _sqlite(rest: str) -> Dsn:
 
 
 def _postgres(rest: str) -> Dsn:
+    _refuse_raw_password(rest)
     try:
         url = make_url("postgresql+asyncpg://" + rest)
     except (ArgumentError, ValueError) as broken:
         raise ValueError(f"cannot be read; write {_POSTGRES_FORM}") from broken
+    if not _HOST.fullmatch(url.host or "") or "@" in (url.database or ""):
+        raise ValueError(f"has a host that cannot be one; {_ENCODE}")
     query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
     _refuse_unknown(query, _POOL_OPTIONS | _TLS_OPTIONS | _DRIVER_OPTIONS)
     if not url.database:
@@ -119,6 +125,14 @@ def _postgres(rest: str) -> Dsn:
     _check_postgres(options)
     url = url.set(query={name: value for name, value in query.items() if name in _DRIVER_OPTIONS})
     return Dsn(kind="postgres", sqlalchemy_url=url.render_as_string(hide_password=False), options=options)
+
+
+def _refuse_raw_password(rest: str) -> None:
+    """A password with an `@` of its own would be cut there, and its rest shown as a host, a database or an option."""
+    if rest.count("@") > 1:
+        raise ValueError(f"has more than one @; {_ENCODE}")
+    if _BROKEN_ESCAPE.search(rest):
+        raise ValueError("has a % that no two hexadecimal digits follow; write a % of the password as %25")
 
 
 def _check_postgres(options: Mapping[str, str]) -> None:
@@ -155,6 +169,7 @@ def _tls_context(mode: str, root: str | None, certificate: str | None, key: str 
 
 
 _POSTGRES_FORM: Final = "postgres://user:password@host:5432/database?sslmode=verify-full"
+_ENCODE: Final = "write the password percent-encoded: @ as %40, / as %2F, : as %3A, % as %25"
 _KNOWN_FORMS: Final = f"must be memory, sqlite:///folder/file.db or {_POSTGRES_FORM}"
 _READERS: Final[Mapping[str, Callable[[str], Dsn]]] = {
     "sqlite": _sqlite,

@@ -26,12 +26,39 @@ _RANDOM: Final = "openssl rand -hex"
 
 
 def findings(settings: Settings) -> list[Finding]:
-    """Everything to tell: errors first. With `--dev` nothing is worse than a notice."""
+    """Everything to tell: errors first. With `--dev` nothing is worse than a notice, but what cannot work at all."""
     found = [finding for check in CHECKS for finding in check(settings)]
     found += [*settings.remarks.others, *settings.not_in_effect()]
     if settings.dev:
         found = [replace(finding, level="notice") for finding in found]
+    found += [finding for check in CHECKS_EVEN_IN_DEVELOPMENT for finding in check(settings)]
     return sorted(found, key=lambda finding: ("error", "warning", "notice").index(finding.level))
+
+
+def _one_port_for_both(settings: Settings) -> Iterator[Finding]:
+    """Two servers of ours can listen on one port: the system then deals visitors out between them at random."""
+    public, admin = settings.serve.public, settings.serve.admin
+    if public.port == admin.port and _overlap(public.host, admin.host):
+        sentence = (
+            f"serve.admin.port is {admin.port}, the port of the public API as well; give each its own"
+            " (SERVE_PUBLIC_PORT, SERVE_ADMIN_PORT)."
+        )
+        yield Finding("error", "serve.admin.port", sentence)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether listening on one host also catches connections to the other."""
+    here, there = _listening_at(one), _listening_at(other)
+    return here == there or "" in (here, there)
+
+
+def _listening_at(host: str) -> str:
+    """One spelling of a host to listen on; every address at once is the empty one."""
+    try:
+        address = ip_address("127.0.0.1" if host.lower() == "localhost" else host)
+    except ValueError:
+        return host.lower()
+    return "" if address.is_unspecified else str(address)
 
 
 def _missing_secrets(settings: Settings) -> Iterator[Finding]:
@@ -192,6 +219,7 @@ def _private_addresses(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", path, sentence)
 
 
+CHECKS_EVEN_IN_DEVELOPMENT: Final[Iterable[Check]] = (_one_port_for_both,)
 CHECKS: Final[Iterable[Check]] = (
     _missing_secrets,
     _weak_secrets,

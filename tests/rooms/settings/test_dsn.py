@@ -52,6 +52,29 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(text: str, sentence: str
     assert "u:p" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("postgres://u:hun@ter/s3cret:rd@db/x", "more than one @.* percent-encoded"),
+        ("postgres://u:hunter@s3cret@db/x", "more than one @"),
+        ("postgres://u:p@hunter?s3cret=hunter@db/x", "more than one @"),
+        ("postgres://u/hunter:s3cret@db/x", "percent-encoded"),
+        ("postgres://u:p@hunter#s3cret/x", "percent-encoded"),
+        ("postgres://u:s3cret%zzhunter@db/x", "%25"),
+        ("postgres://u:s3cret%@db/x", "%25"),
+    ],
+)
+def test_a_password_with_raw_signs_leaked_its_rest_as_a_host(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        parse_dsn(text)
+    assert not any(part in str(refusal.value) for part in ("hun", "ter", "s3cret"))
+
+
+@pytest.mark.parametrize("host", ["db-1.example.org", "my_db", "[fe80::1]:5432", "10.0.0.7:5432", "münchen.example"])
+def test_hosts_that_are_hosts_stay(host: str) -> None:
+    assert parse_dsn(f"postgres://u:p%40%2F@{host}/d").kind == "postgres"
+
+
 def test_a_password_is_never_shown() -> None:
     dsn = parse_dsn("postgres://shop:hunter2@db.example.org/shop?sslmode=require")
     assert "hunter2" not in f"{dsn} {dsn!r} {[dsn]}"

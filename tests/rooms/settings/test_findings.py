@@ -83,6 +83,31 @@ def test_several_workers_with_a_database_in_memory_are_refused(write: Write) -> 
     assert [finding.path for finding in told if finding.level == "error"] == ["dsn", "dsn"]
 
 
+@pytest.mark.parametrize("dev", [False, True])
+@pytest.mark.parametrize(
+    ("public", "admin"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("::", "0.0.0.0"),
+        ("::", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("0:0::1", "::1"),
+    ],
+)
+def test_one_port_for_both_doors_answered_at_random(write: Write, public: str, admin: str, dev: bool) -> None:
+    doors = f"serve: {{public: {{port: 4533, host: '{public}'}}, admin: {{port: 4533, host: '{admin}'}}}}"
+    [error] = [one for one in found(write(SOUND), write(doors, name="over.yml"), dev=dev) if one.level == "error"]
+    assert error.path == "serve.admin.port"
+    assert "4533" in error.sentence
+
+
+def test_one_port_on_two_addresses_is_no_fault(write: Write) -> None:
+    doors = "serve: {public: {port: 4533, host: 10.0.0.7}, admin: {port: 4533, host: 127.0.0.1}}"
+    assert found(write(SOUND), write(doors, name="over.yml")) == []
+
+
 def test_dev_tells_of_an_open_admin_api(write: Write) -> None:
     told = found(write("serve: {admin: {host: 0.0.0.0}}"), dev=True)
     assert any(finding.path == "serve.admin.host" for finding in told)
