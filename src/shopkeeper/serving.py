@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 
 import msgspec
 import structlog
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from starlette.types import ASGIApp
@@ -33,6 +33,9 @@ log = structlog.get_logger("shopkeeper.serving")
 
 GRACE = 10.0
 """Seconds that requests under way have to finish when the server is told to stop."""
+BACKLOG = 1024
+MOST_CONNECTIONS = 4096
+"""Open at once, on each port: browsers keep theirs for a while, and idle ones must not keep others out."""
 PAUSE = 0.5
 """Seconds before a process that ended is replaced."""
 COLLECT_AFTER = (20_000, 20, 50)
@@ -145,7 +148,11 @@ def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:
         interface=Interfaces.ASGINL,
         websockets=False,
         log_enabled=False,
+        # With HTTP/2 offered as well, a connection on which nothing is said would never be closed.
+        http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=30_000),
+        backlog=BACKLOG,
+        backpressure=MOST_CONNECTIONS,
     )
 
 

@@ -102,6 +102,20 @@ class TestBudgets:
         statuses = [(await sign_in(app, name, WRONG)).status_code for name in (email, spelled(email)) * 3]
         assert statuses == [400] * 5 + [429]
 
+    @pytest.mark.parametrize("door", ["form", "storefront"])
+    async def test_row_077_a_name_that_is_too_long_tells_nothing_of_its_beginning(
+        self, scene: Scene, door: str
+    ) -> None:
+        """Cut to a name that nobody has, it once spent that one's budget, and no budget of a name that somebody has."""
+        app, known = await scene.native(), new_address("known")
+        await sign_up(app, known)
+        try_ = {"form": _by_form, "storefront": _by_storefront}[door]
+        told = []
+        for name in (known, new_address("nobody")):
+            tries = [name + " " * 600, name + "\u200b" * 400, *[name] * 4, name + " " * 600]
+            told.append([(await try_(app, each)).status_code for each in tries])
+        assert told[0] == told[1]
+
     async def test_row_078_every_door_spends_one_budget(self, scene: Scene) -> None:
         app, browser, email = await scene.native(), await scene.browser(), new_address()
         await sign_up(app, email)

@@ -4,7 +4,10 @@ import asyncio
 import gzip
 import json
 import re
+import socket
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.requests import Request
@@ -491,6 +494,28 @@ class TestGiants:
         fields = " ".join(f"f{i}: 1" for i in range(600))
         text = f"mutation {{ createCart(createCartInput: {{{fields}}}) {{ code }} }}"
         assert len(Documents(core_schema(), limits=LIMITS, introspection=False).prepare(text).errors) <= 21
+
+    @pytest.mark.parametrize("length", ["100", "100.0", "null", "-1", "9" * 4301], ids=lambda length: length[:5])
+    async def test_row_093_a_length_is_charged_however_it_is_written(self, scene: Scene, length: str) -> None:
+        """`100.0` was answered as 100 and charged as whatever the document said was the default."""
+        app = await scene.native()
+        token = (await visit(app))["authorization"]
+        shelves = " ".join(f'a{i}: findItemsByKeyword(text: "", limit: $n) {{ items {{ ...V }} }}' for i in range(30))
+        variants = "variants { itemId { id code } displayName description slug listPrice { moneyAmounts { amount } } }"
+        query = f"query ($n: Int = 1) {{ {shelves} }} fragment V on Item {{ {variants} {variants} }}"
+        sent = json.dumps({"query": query, "variables": {"n": "N"}}).replace('"N"', length)
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        answer = await app.post("/graphql", content=sent, headers=headers)
+        assert answer.status_code in {200, 400}
+        assert "data" not in answer.json() or not any(answer.json()["data"] or [])
+
+    def test_row_093_who_says_nothing_keeps_nobody_out(self, server: Shop) -> None:
+        """A hundred and twenty-eight lines on which nothing was said once closed the shop."""
+        address = urlsplit(server.public)
+        with ExitStack() as lines:
+            for _ in range(300):
+                lines.enter_context(socket.create_connection((address.hostname, address.port), timeout=20))
+            assert send(server.public, request("/health/alive")).status == 200
 
     async def test_row_093_a_body_that_does_not_end_is_given_up(self) -> None:
         async def endpoint(request_: Request) -> Response:

@@ -169,6 +169,20 @@ class TestBrowserFlows:
         asked = await (await shops.native()).get("/sessions/whoami", headers={"x-session-token": former})
         assert asked.status_code == 401
 
+    @pytest.mark.parametrize("named", ["store=quince", "store=kettle", "store=quince&tenant=us"])
+    async def test_row_047_no_link_signs_out_without_the_sessions_token(self, shops: Scene, named: str) -> None:
+        """One that named another store took the cookie away, and left the session to whoever had its token."""
+        browser, email = await shops.browser(), new_address()
+        await browser.sign_up(email)
+        token = browser.session_cookie or ""
+        page = {"accept": "text/html", "sec-fetch-site": "cross-site"}
+        await browser.get(f"/self-service/logout?{named}", headers=page)
+        assert browser.session_cookie == token
+        link = (await browser.get("/self-service/logout/browser", headers=JSON)).json()["logout_url"]
+        assert (await browser.get(f"{link}&{named}", headers=JSON)).status_code == 204
+        asked = await (await shops.native()).get("/sessions/whoami", headers={"x-session-token": token})
+        assert asked.status_code == 401
+
     async def test_a_form_that_has_run_out_leads_to_one_of_the_same_store(self, shops: Scene) -> None:
         browser = await shops.browser()
         flow = await browser.open_flow("login", "?store=quince&tenant=us")

@@ -96,4 +96,4 @@ class Stores:
         return fronts[tenant]
 
     def _hosted(self, host: str | None) -> str | None:
-        return self._by_host.get((host or "").partition(":")[0].lower())
+        return self._by_host.get((host or "").partition(":")[0].rstrip(".").lower())

@@ -21,6 +21,7 @@ import structlog
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.outgoing import Outgoing, OutgoingFailed
 
 log = structlog.get_logger(__name__)
@@ -47,14 +48,16 @@ class BreachedPasswords(Protocol):
 
 
 class CommonPasswords:
-    """The list that comes with us, whatever the case of the letters: for every shop, with or without a network."""
+    """The list that comes with us, whatever the case and the form of the letters: for every shop, with or without a
+    network. One character over and over is on it, and so is nothing that can be seen."""
 
     def __init__(self) -> None:
         text = resources.files("shopkeeper.credentials").joinpath("common_passwords.txt").read_text("ascii")
         self._known = frozenset(text.split())
 
     async def breaches(self, password: str) -> int:
-        return int(password.lower() in self._known)
+        plain = normalise_identifier(password)
+        return int(bool(password) and (len(set(plain)) < 2 or plain in self._known))
 
     def close(self) -> None:
         """Nothing is open."""

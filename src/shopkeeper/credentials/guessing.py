@@ -32,8 +32,14 @@ class Guess:
 
     @property
     def account(self) -> str:
-        """What the budget goes by: all names of an account share one, and a name without an account has its own."""
-        return str(self.identity.id) if self.identity is not None else normalise_identifier(self.name[:LONGEST])
+        """What the budget goes by: all names of an account share one, and a name without an account has its own.
+
+        So has one that is too long to be anybody's, whatever it begins with: it must not spend the budget of the name
+        that is left when it is cut, for that would tell whether that one is somebody's.
+        """
+        if self.identity is not None:
+            return str(self.identity.id)
+        return normalise_identifier(self.name) if len(self.name) <= LONGEST else self.name
 
 
 @dataclass(frozen=True, slots=True)

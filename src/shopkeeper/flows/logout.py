@@ -35,9 +35,10 @@ class Logout:
     def token(self, caller: Caller, *, return_to: str | None) -> str:
         """The token that makes a logout link work for this very session. Raises `SessionInactive`."""
         self._return.check(return_to)
-        if caller.session is None:
+        session = caller.session or caller.former
+        if session is None:
             raise SessionInactive("There is no session to sign out of.")
-        return self._sessions.logout_token(caller.session)
+        return self._sessions.logout_token(session)
 
     async def by_link(self, unit: Unit, caller: Caller, *, token: str, return_to: str | None) -> str:
         """Ends the browser's session and tells where to go. Without a session there is nothing left to do.
@@ -45,13 +46,15 @@ class Logout:
         Raises `Forbidden` where the token belongs to another session: nobody is signed out by another site's link.
         """
         target = self._return.after(self._after, method=None, return_to=self._return.check(return_to))
-        if caller.session is None:
+        # Whichever store the address names: the cookie that is taken away is the same for all of them.
+        session = caller.session or caller.former
+        if session is None:
             return target
-        if not self._sessions.check_logout_token(caller.session, token):
+        if not self._sessions.check_logout_token(session, token):
             raise Forbidden(
                 "The logout link belongs to another session; get a new one from /self-service/logout/browser."
             )
-        await self._sessions.revoke(unit, caller.session.id, by=str(caller.session.identity.id), client=caller.client)
+        await self._sessions.revoke(unit, session.id, by=str(session.identity.id), client=caller.client)
         return target
 
     async def native(self, unit: Unit, caller: Caller, *, session_token: str) -> None:

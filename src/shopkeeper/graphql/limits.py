@@ -88,18 +88,31 @@ class ListSize:
     sized_fields: list[str] | None = strawberry.directive_field(name="sizedFields", default=UNSET)
 
 
+MOST = 2**31 - 1
+"""The greatest `Int` of GraphQL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How often something is answered: a number, or the variable that says."""
+    """How often something is answered: a number, or the variable that says.
+
+    `at_null` is what is answered where the variable is there and is null; `assumed`, where it is not there.
+    """
 
     assumed: int
     variable: str | None = None
+    at_null: int = 0
 
     def given(self, variables: Mapping[str, Any]) -> int:
-        value = variables.get(self.variable) if self.variable else None
+        """The number, read as GraphQL reads an `Int`: `100.0` is 100. What is none is refused later, unanswered."""
+        if self.variable is None or self.variable not in variables:
+            return self.assumed
+        value = variables[self.variable]
         if isinstance(value, list):
             return len(value)
-        return max(0, value) if isinstance(value, int) else self.assumed
+        if isinstance(value, int | float) and 0 <= value <= MOST:
+            return int(value)
+        return max(self.assumed, self.at_null)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +290,7 @@ class _Measuring:
         for value in values:
             if isinstance(value, VariableNode):
                 name = value.name.value
-                return Length(self._defaults.get(name, size.assumed_size), name)
+                return Length(self._defaults.get(name, size.assumed_size), name, at_null=size.assumed_size)
             length = _written(value)
             if length is not None:
                 return Length(length)

@@ -287,7 +287,7 @@ class SelfService:
                 unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
             )
         answer = empty_answer() if prefers_json(request.headers) else redirect(target, body=True)
-        if caller.session is not None or self._callers.carries_session_cookie(request):
+        if self._callers.carries_session_cookie(request):
             answer.headers.append("Set-Cookie", self._cookies.session_cleared())
             answer.headers.append("Set-Cookie", self._cookies.csrf_line(new_csrf_token()))
         return answer
@@ -315,13 +315,14 @@ class SelfService:
         """Reads the caller; lends browsers an anti-CSRF cookie; sends HTML clients to the error page on a refusal."""
 
         async def endpoint(request: Request) -> Response:
-            caller, cookie = self._callers.with_csrf(await self._callers.of(request), when=_opens_browser(request))
-            headers = {"Set-Cookie": cookie} if cookie else {}
+            cookie = None
             try:
+                caller, cookie = self._callers.with_csrf(await self._callers.of(request), when=_opens_browser(request))
                 response = await answer(request, caller)
             except Refusal as refusal:
                 response = await self._refused(request, refusal)
-            response.headers.raw.extend((k.lower().encode(), v.encode()) for k, v in headers.items())
+            if cookie:
+                response.headers.append("Set-Cookie", cookie)
             return response
 
         return endpoint

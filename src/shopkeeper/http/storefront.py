@@ -47,6 +47,8 @@ class Storefront:
 
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
+        if fields.get("type") not in {None, "refresh"}:
+            raise InvalidInput("The field 'type' is 'refresh', or is left out.")
         if fields.get("username") is not None:
             return self._answer(request, await self._with_credentials(request, fields), somebody_else=True)
         if fields.get("type") == "refresh":

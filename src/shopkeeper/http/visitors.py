@@ -11,7 +11,7 @@ from shopkeeper.http.observing import note
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.reading import JSON, client_of
 from shopkeeper.identity.values import Client
-from shopkeeper.sessions.cookies import CookiePolicy, cookies_in, visits_in
+from shopkeeper.sessions.cookies import CookiePolicy, cookies_in
 from shopkeeper.sessions.principal import Carriers, PrincipalResolver, bearer_of
 from shopkeeper.sessions.refusals import SessionEnded
 from shopkeeper.sessions.values import Principal, Session
@@ -91,8 +91,9 @@ class Visitors:
 
     def guests_of(self, request: HTTPConnection) -> Mapping[str, str]:
         """The anonymous visitors that a request carries, as bearer or in a browser's cookies, by their stores."""
-        bearer = bearer_of(request.headers.get("authorization"))
-        return self._resolver.guests([bearer, *visits_in(self._cookies_of(request))])
+        cookies = self._cookies_of(request)
+        visits = {store.id: cookies.get(self._cookies.visit_name(store.id)) for store in self._stores.fronts}
+        return self._resolver.guests(bearer_of(request.headers.get("authorization")), visits)
 
     async def principal_of(self, request: HTTPConnection) -> Principal:
         """Who is asking. Raises `TokenInvalid` or `SessionEnded` for a bad token; `Forbidden` for another site's page.

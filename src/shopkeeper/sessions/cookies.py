@@ -129,11 +129,6 @@ def cookies_in(headers: Iterable[str]) -> Mapping[str, str]:
     return {name: value for name, value in found.items() if name not in doubtful}
 
 
-def visits_in(cookies: Mapping[str, str]) -> Iterable[str]:
-    """The anonymous visits among a request's cookies, to whichever store."""
-    return [value for name, value in cookies.items() if name == VISIT or name.startswith(f"{VISIT}_")]
-
-
 def new_csrf_token() -> bytes:
     """A fresh value for the anti-CSRF cookie."""
     return secrets.token_bytes(CSRF_BYTES)

@@ -12,7 +12,7 @@ Kratos' own paths (`tokens_of`) look at the session cookie before the bearer, as
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -80,14 +80,16 @@ class PrincipalResolver:
                 return resolved
         return None
 
-    def guests(self, tokens: Iterable[str | None]) -> Mapping[str, str]:
-        """The guests that anonymous tokens stand for, by the store they count in; of two in one store, the first."""
+    def guests(self, bearer: str | None, visits: Mapping[str, str | None]) -> Mapping[str, str]:
+        """The guests of a request, by the store they count in: those of each store's cookie, and the bearer's, which
+        goes before. A visit counts under the cookie of its own store only: any other was planted."""
         found: dict[str, str] = {}
-        for token in tokens:
+        for store, token in (*visits.items(), (None, bearer)):
             if token and not self._sessions.is_ours(token):
                 with suppress(TokenInvalid):
                     visit = self._sealed.read(token)
-                    found.setdefault(visit.store, str(visit.guest))
+                    if store in {None, visit.store}:
+                        found[visit.store] = str(visit.guest)
         return found
 
     async def resolve(self, carriers: Carriers, *, store: str, client: Client) -> Principal:

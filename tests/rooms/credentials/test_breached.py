@@ -37,7 +37,13 @@ class TestCommonPasswords:
     async def test_the_most_frequent_are_known_whatever_their_case(self, password: str) -> None:
         assert await CommonPasswords().breaches(password) > 0
 
-    @pytest.mark.parametrize("password", ["Plum-Tart-93-window", "", "correct horse battery", "password "])
+    @pytest.mark.parametrize(
+        "password", ["a" * 8, " " * 8, "\u200b" * 8, "\x00" * 9, "ｐａｓｓｗｏｒｄ", "pass\u200bword"]
+    )
+    async def test_nor_does_another_form_or_one_character_over_and_over_hide_them(self, password: str) -> None:
+        assert await CommonPasswords().breaches(password) == 1
+
+    @pytest.mark.parametrize("password", ["Plum-Tart-93-window", "", "correct horse battery", "password horse"])
     async def test_others_are_not(self, password: str) -> None:
         assert await CommonPasswords().breaches(password) == 0
 

@@ -120,8 +120,18 @@ class TestVisitors:
         self, resolver: PrincipalResolver, sealed: SealedTokens
     ) -> None:
         fruit, shoes, other = [sealed.issue(store=store) for store in ("fruit", "shoes", "fruit")]
-        found = resolver.guests([None, "rubbish", DEAD, fruit.text, shoes.text, other.text])
+        found = resolver.guests(None, {"fruit": fruit.text, "shoes": shoes.text, "hats": None, "bags": "rubbish"})
         assert found == {"fruit": str(fruit.visit.guest), "shoes": str(shoes.visit.guest)}
+        assert resolver.guests(other.text, {"fruit": fruit.text}) == {"fruit": str(other.visit.guest)}
+        assert resolver.guests(DEAD, {}) == {}
+
+    async def test_row_038_count_under_the_cookie_of_their_own_store_only(
+        self, resolver: PrincipalResolver, sealed: SealedTokens
+    ) -> None:
+        """One planted under another store's name took the place of the visitor's own."""
+        planted, own = sealed.issue(store="fruit"), sealed.issue(store="fruit")
+        found = resolver.guests(None, {"shoes": planted.text, "fruit": own.text})
+        assert found == {"fruit": str(own.visit.guest)}
 
     async def test_cost_no_query(self, one: Process, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         await one.sessions.close()
