@@ -6,7 +6,7 @@ python -m bench.bare PORT SIZE
 import asyncio
 import sys
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -29,7 +29,8 @@ def app(size: int) -> Starlette:
 def main() -> None:
     """Serves until told to stop."""
     port, size = int(sys.argv[1]), int(sys.argv[2])
-    server = Server(app(size), port=port, interface=Interfaces.ASGINL, websockets=False, log_enabled=False)
+    options = {"http": HTTPModes.http1, "websockets": False, "log_enabled": False}
+    server = Server(app(size), port=port, interface=Interfaces.ASGINL, **options)
     asyncio.run(server.serve())
 
 

@@ -175,7 +175,7 @@ class TokenInvalid(Unauthenticated):
 
     code, named_in_kratos = "token_invalid", True
     graphql_code = "TOKEN_INVALID"
-    message = "The access token is not valid any more: ask for a new one at /signin."
+    message = "The access token is not valid any more: POST /signin without it gives a new one."
 
 
 class Forbidden(Refusal):
