@@ -9,6 +9,7 @@ from tests.pages.reading import read
 
 KINDS = pytest.mark.parametrize("kind", ["login", "registration"])
 BELOW_A_PATH = {"public": {"base_url": "https://example.org/shop/"}}
+ADD = 'mutation { addToCart(addToCartInput: {itemId: "QK-SALT-125"}) { success } }'
 NOBODYS = "01890000-0000-7000-8000-000000000000"
 
 
@@ -137,8 +138,16 @@ class TestTheWayThrough:
     async def test_a_guest_is_told_that_the_cart_stays(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.sign_in_by_script()
-        page = await browser.see("/self-service/login/browser")
-        assert page.one("p", class_="hint").text == "What you have put in your cart stays in it."
+        await browser.ask(ADD)
+        for kind in ("login", "registration"):
+            page = await browser.see(f"/self-service/{kind}/browser")
+            assert page.one("p", class_="hint").text == "What you have put in your cart stays in it."
+
+    async def test_nothing_is_said_of_a_cart_that_is_empty(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.sign_in_by_script()
+        page = await browser.see("/self-service/registration/browser")
+        assert not page.all("p", class_="hint")
 
 
 class TestBelowAPath:

@@ -62,6 +62,7 @@ class TestNowhere:
         page = await browser.get("/nowhere", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
         assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
         assert read(page.text).one("h1").text == "There is nothing here"
+        assert "There is no such page here, or what it showed is gone by now." in page.text
         for accept in ("*/*", "application/json"):
             answer = await browser.get("/nowhere", headers={"accept": accept})
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404)

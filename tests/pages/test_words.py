@@ -91,3 +91,25 @@ async def test_messages_are_translated_by_their_number(shop: Visited) -> None:
     page = await browser.submit(form, {"traits.email": "nonsense"})
     field = page.one("input", name="traits.email")
     assert page.one("p", id=field["aria-describedby"]).text == "Esto no es una dirección de correo: nonsense"
+
+
+@pytest.mark.parametrize(
+    ("language", "email", "first", "last"),
+    [
+        ("en", "E-mail", "First name", "Last name"),
+        ("de", "E-Mail", "Vorname", "Nachname"),
+        ("es", "Correo electrónico", "Nombre de pila", "Apellidos"),
+    ],
+)
+async def test_the_labels_of_our_own_schema_are_translated(
+    shop: Visited, language: str, email: str, first: str, last: str
+) -> None:
+    page = await shop.browser(Accept_Language=language).see("/self-service/registration/browser")
+    labels = {label["for"]: label.text for label in page.all("label")}
+    for name, title in (("traits.email", email), ("traits.name.first", first), ("traits.name.last", last)):
+        assert labels[page.one("input", name=name)["id"]].startswith(title)
+
+
+def test_a_title_of_another_schema_is_told_as_it_is() -> None:
+    assert Words("de").message(message(1070002, title="Shoe size")) == "Shoe size"
+    assert Words("de").message(message(1070002, title="")) == ""

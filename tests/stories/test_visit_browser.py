@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from re import compile as pattern
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from tests.stories.mails import wait_for_mails
 from tests.stories.places import Place
@@ -187,6 +187,91 @@ class TestAWholeVisit:
         expect(dialog.get_by_role("alert")).to_contain_text("password is not right")
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
+
+
+@SQLITE
+class TestTheCart:
+    def quantity(self, page: Page) -> Locator:
+        return page.get_by_label("How many of Sea salt")
+
+    @pytest.mark.parametrize("slip", ["", "-1", "1.9", "100"])
+    def test_a_slip_in_the_number_takes_nothing_out(self, screens: Screens, customer: str, slip: str) -> None:
+        page = screens.open(size=PHONE).go("/")
+        sign_in(page, customer)
+        open_cart(page, items=1)
+        self.quantity(page).fill(slip)
+        self.quantity(page).press("Tab")
+        expect(page.get_by_role("alert").filter(has_text="0 to 99")).to_be_visible()
+        expect(self.quantity(page)).to_have_value("1")
+        check(page)
+
+    @pytest.mark.parametrize("how", ["typed", "pressed"])
+    def test_what_is_taken_out_is_told_to_eyes_too(self, screens: Screens, customer: str, how: str) -> None:
+        page = screens.open(size=PHONE).go("/")
+        sign_in(page, customer)
+        open_cart(page, items=1)
+        if how == "typed":
+            self.quantity(page).fill("0")
+            self.quantity(page).press("Tab")
+        else:
+            page.get_by_role("button", name="Remove").click()
+        expect(page.locator("#toast")).to_contain_text("Removed: Sea salt")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your cart is empty")
+
+    def test_where_it_went_is_told_when_the_session_ended_in_another_tab(self, screens: Screens, customer: str) -> None:
+        screen = screens.open(size=PHONE)
+        page = screen.go("/")
+        sign_in(page, customer)
+        open_cart(page, items=1)
+        other = screen.context.new_page()
+        other.goto(screen.url)
+        sign_out(other)
+        page.get_by_role("button", name="One more of Sea salt").click()
+        told = page.get_by_role("alert").filter(has_text="Your session has ended.")
+        expect(told).to_be_visible()
+        check(page)
+        told.get_by_role("button", name="Sign in").click()
+        dialog = page.get_by_role("dialog", name="Sign in")
+        dialog.get_by_label("E-mail").fill(customer)
+        dialog.get_by_label("Password").fill(PASSWORD)
+        dialog.get_by_role("button", name="Sign in", exact=True).click()
+        expect(self.quantity(page)).to_have_value("1")
+        expect(told).to_have_count(0)
+
+    def test_what_is_added_after_the_session_ended_elsewhere_says_so_too(self, screens: Screens, customer: str) -> None:
+        screen = screens.open()
+        page = screen.go("/")
+        sign_in(page, customer)
+        other = screen.context.new_page()
+        other.goto(screen.url)
+        sign_out(other)
+        put_into_cart(page, "Breakfast mug")
+        expect(page.get_by_role("alert").filter(has_text="Your session has ended.")).to_be_visible()
+        expect(page.get_by_role("button", name="Sign in", exact=True).first).to_be_visible()
+
+    def test_whoever_signs_out_here_is_not_told_that_it_ended(self, screens: Screens, customer: str) -> None:
+        page = screens.open().go("/")
+        sign_in(page, customer)
+        sign_out(page)
+        expect(page.locator("#toast")).to_contain_text("You are signed out.")
+        expect(page.get_by_text("Your session has ended.")).to_have_count(0)
+
+    def test_nobody_is_thanked_for_an_order_that_was_never_placed(self, screens: Screens, customer: str) -> None:
+        screen = screens.open()
+        page = screen.go("/")
+        sign_in(page, customer)
+        screen.go("/#/thanks/anything")
+        expect(page.get_by_role("heading", level=1)).to_have_text("No orders yet")
+        assert page.url.endswith("#/orders")
+
+    def test_the_search_box_is_empty_where_nothing_is_searched_for(self, screens: Screens) -> None:
+        page = screens.open().go("/#/search/soap")
+        box = page.get_by_role("searchbox")
+        expect(box).to_have_value("soap")
+        page.get_by_role("link", name="Olive oil soap").first.click()
+        expect(box).to_have_value("")
+        page.go_back()
+        expect(box).to_have_value("soap")
 
 
 def read_the_mail(screen: Screen, email: str, number: str) -> None:

@@ -68,7 +68,15 @@ class Pages:
         self._first_page = "shop" if demo else "welcome"
         self._place = place
         self._assets = assets
-        self._flows = FlowPages(kinds=kinds, database=database, pipeline=pipeline, frame=frame, place=place)
+        self._flows = FlowPages(
+            kinds=kinds,
+            database=database,
+            pipeline=pipeline,
+            engines=engines,
+            stores=stores,
+            frame=frame,
+            place=place,
+        )
         self._account = AccountPages(
             database=database,
             sessions=sessions,

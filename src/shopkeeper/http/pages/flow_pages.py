@@ -3,14 +3,16 @@
 Whoever comes without a flow, or with one that is over or not theirs, is given a fresh one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.errors import CsrfViolation, FlowExpired, NotFound
+from shopkeeper.commerce.port import Engine
+from shopkeeper.commerce.stores import Stores
+from shopkeeper.errors import CsrfViolation, FlowExpired, NotFound, Refusal
 from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.answering import redirect
@@ -28,11 +30,21 @@ class FlowPages:
     """A page for every kind of flow, at the kind's name and drawn with the template of that name."""
 
     def __init__(
-        self, *, kinds: Iterable[str], database: Database, pipeline: Pipeline, frame: Frame, place: Place
+        self,
+        *,
+        kinds: Iterable[str],
+        database: Database,
+        pipeline: Pipeline,
+        engines: Mapping[str, Engine],
+        stores: Stores,
+        frame: Frame,
+        place: Place,
     ) -> None:
         self._kinds = tuple(kinds)
         self._database = database
         self._pipeline = pipeline
+        self._engines = engines
+        self._stores = stores
         self._frame = frame
         self._place = place
 
@@ -63,7 +75,7 @@ class FlowPages:
             if cookie:
                 return self._check_cookies(kind, query, cookie)
             return self._afresh(kind, {**await self._asked(kind, flow_id, caller), **query})
-        return self._show_flow(request, flow, caller)
+        return await self._show_flow(request, flow, caller)
 
     async def _asked(self, kind: str, flow_id: str, caller: Caller) -> dict[str, str]:
         """What a form of another browser was opened with, as far as it concerns this one: its store; and where it was
@@ -82,7 +94,7 @@ class FlowPages:
             return self._frame.answer(request, "no_cookies", {"kind": kind}, caller=caller)
         return self._afresh(kind, query)
 
-    def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
+    async def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
         caller, further = caller.within(flow.store), {"return_to": flow.return_to or "", **flow.store_query}
         if flow.type is FlowType.API or flow.finished_at is not None:
             return self._afresh(flow.kind, further)
@@ -97,10 +109,22 @@ class FlowPages:
         context = {
             "form": form,
             "refresh": flow.refresh,
-            "guest": caller.guest is not None,
+            "cart_stays": await self._has_cart(caller),
             "query": _query(further),
         }
         return self._frame.answer(request, flow.kind, context, caller=caller)
+
+    async def _has_cart(self, caller: Caller) -> bool:
+        """Whether a guest has put something into a cart. An engine that refuses to tell keeps nobody from the form."""
+        if caller.guest is None:
+            return False
+        try:
+            store = self._stores.require(caller.store)
+            async with self._database.unit() as unit:
+                cart = await self._engines[store.engine].carts.current(unit, store.guest(caller.guest))
+        except Refusal:
+            return False
+        return cart is not None and cart.quantity > 0
 
     def _afresh(self, kind: str, query: dict[str, str]) -> Response:
         return self._frame.go(f"/self-service/{kind}/browser{_query(query)}")

@@ -17,6 +17,8 @@ from shopkeeper.incoming import wishes
 from shopkeeper.ui.messages import CATALOGUE, Message
 
 SOURCE: Final = "en"
+# The label of a field is its title in the schema. Those of our own schema are in the catalogues.
+_TITLE: Final = 1070002
 
 
 def choose_language(accept_language: str, offered: Sequence[str]) -> str:
@@ -42,6 +44,8 @@ class Words:
 
     def message(self, message: Message) -> str:
         """A numbered message. One whose number has no translation is told as it was written."""
+        if message.id == _TITLE:
+            return self.translations.gettext(message.text) if message.text else ""
         sentence = CATALOGUE[message.id][1] if message.id in CATALOGUE else message.text
         translated = self.translations.gettext(sentence)
         return message.text if translated == sentence else translated.format_map(_Printable(message.context))

@@ -3,16 +3,17 @@
 import { explain } from "./shop/api.js";
 import { showCart } from "./shop/cart.js";
 import { categories, showAll, showCategory, showHome, showProduct, showSearch } from "./shop/catalogue.js";
-import { goodbye, openSignIn, openSignUp, start } from "./shop/dialogs.js";
+import { goodbye, openSignIn, openSignUp, requireCustomer, start } from "./shop/dialogs.js";
 import { showCheckout, showOrders, showThanks } from "./shop/orders.js";
 import { act, announce, fill, hush, say, shopName, toast } from "./shop/page.js";
-import { onChange, refresh, visitor } from "./shop/visitor.js";
+import { onChange, onEnd, refreshQuietly, visitor } from "./shop/visitor.js";
 
+const SEARCH = /^\/search\/(.+)$/;
 const ROUTES = [
   [/^\/?$/, showHome],
   [/^\/all$/, showAll],
   [/^\/category\/([^/]+)$/, showCategory],
-  [/^\/search\/(.+)$/, showSearch],
+  [SEARCH, showSearch],
   [/^\/product\/([^/]+)$/, showProduct],
   [/^\/cart$/, showCart],
   [/^\/checkout$/, showCheckout],
@@ -100,6 +101,29 @@ function header() {
   const count = document.getElementById("count");
   count.textContent = cart?.totalQuantity ?? "";
   count.hidden = !cart?.totalQuantity;
+  if (customer) document.getElementById("ended")?.remove();
+}
+
+/** Stays until somebody is signed in again or has read it: what was in the cart has gone from sight with the session. */
+function ended() {
+  const piece = fill("t-ended", { sentence: say("session_ended") });
+  act(piece, "sign-in", goOn);
+  act(piece, "dismiss", () => {
+    document.getElementById("ended").remove();
+    document.getElementById("main").focus();
+  });
+  document.getElementById("news").replaceChildren(piece);
+}
+
+async function goOn() {
+  const { signedIn } = await requireCustomer(say("session_ended"));
+  if (signedIn) await show();
+}
+
+/** The search box holds what is searched for, and nothing on any other page. */
+function searched() {
+  const words = SEARCH.exec(location.hash.slice(1))?.[1] ?? "";
+  document.getElementById("words").value = decode(words);
 }
 
 async function shelves() {
@@ -116,19 +140,22 @@ function shelfLink({ slug, displayName }) {
   return piece;
 }
 
-async function refreshQuietly() {
+function lookAgain() {
   known = Date.now();
-  try {
-    await refresh();
-  } catch {
-    header(); // whatever the page needs next will meet the same trouble and tell it
-  }
+  return refreshQuietly();
+}
+
+/** Somebody may have signed in or out in another tab meanwhile. */
+async function comeBack() {
+  const { customer } = visitor;
+  await lookAgain();
+  if (customer && !visitor.customer && location.hash === "#/cart") await show();
 }
 
 /** First who is shopping, so that a stranger is greeted once and not once for each question; then everything else. */
 async function begin({ first }) {
   view.replaceChildren(fill("t-loading"));
-  await refreshQuietly();
+  await lookAgain();
   await Promise.allSettled([shelves(), show({ first })]);
 }
 
@@ -152,21 +179,23 @@ function wire() {
     }
   });
   onChange(header);
+  onEnd(ended);
   start();
   search.hidden = false;
   account.hidden = false;
   header();
+  searched();
 }
 
 window.addEventListener("hashchange", () => {
   // The skip link's "#main" is a place on the page, not a page.
   if (location.hash && !location.hash.startsWith("#/")) return;
   hush();
+  searched();
   show();
 });
 document.addEventListener("visibilitychange", () => {
-  // Somebody may have signed in or out in another tab meanwhile.
-  if (document.visibilityState === "visible" && Date.now() - known > FRESH_FOR) refreshQuietly();
+  if (document.visibilityState === "visible" && Date.now() - known > FRESH_FOR) comeBack();
 });
 // What nobody else has told is told here: a click is never answered with silence.
 window.addEventListener("unhandledrejection", ({ reason }) => toast(explain(reason).sentence));

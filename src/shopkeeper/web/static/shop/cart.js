@@ -2,10 +2,11 @@
 
 import { ask, explain } from "./api.js";
 import { picture, was } from "./catalogue.js";
-import { act, announce, fill, list, once, say, tell } from "./page.js";
+import { act, announce, fill, list, once, say, tell, toast } from "./page.js";
 import { REMOVE, UPDATE } from "./queries.js";
 import { refresh, setCart, visitor } from "./visitor.js";
 
+const HOW_MANY = /^\d{1,2}$/;
 const STALE = new Set(["FORBIDDEN", "NOT_FOUND", "CART_CLOSED", "TOKEN_INVALID"]);
 
 let news = null;
@@ -58,10 +59,17 @@ function entryRow(entry) {
   act(piece, "less", () => change(entry.quantity - 1, "less"));
   act(piece, "more", () => change(entry.quantity + 1, "more"));
   act(piece, "remove", () => alter(row, name, "remove", () => remove(entry.id)));
-  const field = act(piece, "set", () => change(Math.max(0, Math.trunc(Number(field.value)) || 0), "set"), "change");
+  const field = act(piece, "set", () => typed(field, row, entry, change), "change");
   field.value = entry.quantity;
   field.setAttribute("aria-label", say("how_many", { name }));
   return piece;
+}
+
+/** What is no number of things changes nothing: nobody loses a line for a slip. */
+function typed(field, row, entry, change) {
+  if (HOW_MANY.test(field.value.trim())) return change(Number(field.value), "set");
+  field.value = entry.quantity;
+  return tell(row.querySelector(".message"), say("how_many_fit"));
 }
 
 async function set(entryId, quantity) {
@@ -88,13 +96,16 @@ function alter(row, name, key, what) {
 }
 
 async function refused(row, key, error) {
+  const { customer } = visitor;
   if (STALE.has(error.code)) {
     await refresh();
   }
   redraw(row.dataset.entry, key);
+  if (customer && !visitor.customer) return; // that the session has ended is told, and says why
   const line = document.querySelector(`[data-entry="${row.dataset.entry}"] .message`);
   const place = line ?? document.getElementById("cart-problem");
   if (place) tell(place, explain(error).sentence);
+  else toast(explain(error).sentence);
 }
 
 function redraw(entryId, key) {
@@ -112,5 +123,6 @@ function told(entryId, name) {
   const entry = visitor.cart?.entries.find((each) => each.id === entryId);
   const total = visitor.cart?.totalPurchasePrice.moneyAmounts[0].displayValue ?? "";
   const what = entry ? say("changed", { name, count: entry.quantity }) : say("removed", { name });
+  if (!entry) toast(what);
   announce(`${what}. ${say("cart_total", { total })}`);
 }

@@ -36,14 +36,15 @@ function settle(result) {
 
 export function openSignIn(why) {
   signUp.close();
-  signIn.querySelector('[data-slot="why"]').textContent = why ?? defaultWhy;
+  tell(signIn.querySelector('[data-slot="why"]'), why ?? aboutTheCart());
   open(signIn);
 }
 
-const defaultWhy = signIn.querySelector('[data-slot="why"]').textContent;
+const aboutTheCart = () => (visitor.cart?.totalQuantity ? say("cart_stays") : null);
 
 export function openSignUp() {
   signIn.close("on");
+  tell(signUp.querySelector('[data-slot="why"]'), aboutTheCart());
   open(signUp);
 }
 

@@ -4,10 +4,11 @@ import { explain } from "./api.js";
 import { tellInCart } from "./cart.js";
 import { askAsCustomer, requireCustomer } from "./dialogs.js";
 import { act, fill, language, list, once, say, tell } from "./page.js";
-import { CHECK_OUT, ORDERS, PLACE } from "./queries.js";
+import { CHECK_OUT, ORDER_BY_NUMBER, ORDERS, PLACE } from "./queries.js";
 import { refresh, setCart, visitor } from "./visitor.js";
 
 const PAGE = 10;
+const NOT_ONES_OWN = new Set(["FORBIDDEN", "NOT_FOUND", "UNAUTHENTICATED"]);
 const CHANGED = new Set(["CART_CHANGED"]);
 // What is wrong with the cart is mended in the cart.
 const FOR_THE_CART = new Set(["OUT_OF_STOCK", "CART_EMPTY", "CART_CLOSED", "CURRENCY_MISMATCH", "FORBIDDEN"]);
@@ -63,9 +64,24 @@ async function notPlaced(error) {
   tell(document.getElementById("order-problem"), sentence);
 }
 
+/** Nobody is thanked for an order that was never placed: an address says nothing, the shop knows. */
 export async function showThanks(number) {
+  const order = await placed(number);
+  if (!order) return { instead: "#/orders" };
   const email = visitor.customer?.email;
-  return { title: number, piece: fill("t-thanks", { number, mail: email ? say("mail_sent", { email }) : "" }) };
+  const mail = email ? say("mail_sent", { email }) : "";
+  return { title: order.orderNumber, piece: fill("t-thanks", { number: order.orderNumber, mail }) };
+}
+
+async function placed(number) {
+  if (!visitor.customer) return null;
+  try {
+    const { order } = await askAsCustomer(ORDER_BY_NUMBER, { number });
+    return order?.draft ? null : order;
+  } catch (error) {
+    if (!NOT_ONES_OWN.has(error.code)) throw error;
+    return null;
+  }
 }
 
 export async function showOrders() {

@@ -48,4 +48,5 @@ export const SIGN_UP = `mutation SignUp($input: CustomerSignUpInput!) {
 
 export const CHECK_OUT = `mutation CheckOut($cartId: String!) { checkOut(cartId: $cartId) { order { ${ORDER} } } }`;
 export const PLACE = `mutation Place($id: String!) { placeOrder(id: $id) { order { ${ORDER} } } }`;
+export const ORDER_BY_NUMBER = `query OrderByNumber($number: String!) { order: getOrderByOrderNumber(orderNumber: $number) { ${ORDER} } }`;
 export const ORDERS = `query Orders($offset: Int, $limit: Int) { findOrders(offset: $offset, limit: $limit) { total orders { ${ORDER} } } }`;

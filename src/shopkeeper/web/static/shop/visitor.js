@@ -7,6 +7,11 @@ export const visitor = { customer: null, cart: null };
 
 const changes = new EventTarget();
 
+/** Calls back whenever whoever was signed in here is not any more, and did not sign out here. */
+export function onEnd(what) {
+  changes.addEventListener("end", what);
+}
+
 /** Calls back whenever somebody else is shopping, or the cart has changed. */
 export function onChange(what) {
   changes.addEventListener("change", what);
@@ -17,12 +22,28 @@ function set(known) {
   changes.dispatchEvent(new Event("change"));
 }
 
-export const setCart = (cart) => set({ cart: cart?.active === false ? null : cart });
+/** Takes the cart as a change has left it. Another one than before may be another visitor's: then we ask who we are. */
+export function setCart(cart) {
+  const another = visitor.customer && cart && cart.id !== visitor.cart?.id;
+  set({ cart: cart?.active === false ? null : cart });
+  if (another) refreshQuietly();
+}
+
+/** Asks who we are, and leaves trouble to be told by whatever is asked next. */
+export async function refreshQuietly() {
+  try {
+    await refresh();
+  } catch {
+    set({});
+  }
+}
 
 /** Asks the server who we are and what is in the cart. */
 export async function refresh() {
   const { getCurrentCustomer, getCart } = await ask(VISITOR);
+  const ended = visitor.customer && !getCurrentCustomer;
   set({ customer: getCurrentCustomer, cart: getCart?.active === false ? null : getCart });
+  if (ended) changes.dispatchEvent(new Event("end"));
 }
 
 /** Signs in, with the cart. Answers what could not be taken over, line by line, and whether there was a cart. */
@@ -58,5 +79,6 @@ export async function register(fields) {
 
 export async function leave() {
   await signOut();
+  set({ customer: null, cart: null });
   await refresh();
 }
