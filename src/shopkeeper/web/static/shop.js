@@ -112,7 +112,9 @@ function ended() {
     document.getElementById("ended").remove();
     document.getElementById("main").focus();
   });
-  document.getElementById("news").replaceChildren(piece);
+  const news = document.getElementById("news");
+  news.replaceChildren(piece);
+  news.scrollIntoView({ block: "nearest" });
 }
 
 async function goOn() {
