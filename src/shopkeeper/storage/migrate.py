@@ -134,15 +134,19 @@ async def _alone(connection: AsyncConnection) -> None:
 
 @asynccontextmanager
 async def _no_half_made_file(database: Database) -> AsyncIterator[None]:
-    """Makes the last folder on the way to a new SQLite file, and takes both away if the file is not finished."""
+    """Makes a new SQLite file and the last folder on its way, and takes both away if the file is not finished.
+
+    Only their owner may read them: customers stand in there. What SQLite lays beside the file takes over its mode.
+    """
     file = _file(database)
     if file is None or file.exists():
         yield
         return
     new_folder = not file.parent.exists()
     if new_folder:
-        file.parent.mkdir(exist_ok=True)  # another process may be making it at this moment
+        file.parent.mkdir(mode=0o700, exist_ok=True)  # another process may be making it at this moment
     try:
+        file.touch(mode=0o600)
         yield
     except BaseException:
         await database.close()

@@ -112,7 +112,16 @@ def _not_allowed(url: URL) -> str:
     )
 
 
+def _hung_up(url: URL) -> str:
+    return (
+        f"{_server(url)} closed the connection, or speaks no TLS: check that it is PostgreSQL, and that sslmode in the"
+        " DSN fits."
+    )
+
+
 _BY_CODE: Final[Mapping[str, _Tell]] = {
+    "08003": _hung_up,
+    "08P01": _hung_up,
     "28P01": _refused,
     "28000": _refused,
     "3D000": lambda url: (
@@ -154,9 +163,13 @@ _ON_A_SERVER: Final[tuple[tuple[Callable[[BaseException], bool], _Tell], ...]] =
         lambda url: f"The database host {url.host!r} cannot be found: check its name in the DSN.",
     ),
     (
-        # asyncpg says so with a bare ConnectionError when the server speaks no TLS at all
-        lambda error: isinstance(error, ssl.SSLError) or type(error) is ConnectionError,
+        _is(ssl.SSLError),
         lambda url: f"No trusted TLS connection to {_server(url)}: check sslmode and sslrootcert in the DSN.",
+    ),
+    (
+        # asyncpg's bare ConnectionError: the server speaks no TLS at all, or hung up before it said anything
+        lambda error: type(error) is ConnectionError or isinstance(error, ConnectionResetError),
+        _hung_up,
     ),
     (
         _is(OSError),

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,19 @@ class TestMigrating:
         await migrate(database, scripts=scripts)
         assert await tables(database) == {"alembic_version", "one"}
         await database.close()
+
+    async def test_everybody_on_the_host_could_read_a_new_file(self, tmp_path: Path, scripts: Path) -> None:
+        file = tmp_path / "var" / "shopkeeper.db"
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        write(scripts, "0001", table="one")
+        await migrate(database, scripts=scripts)
+        async with database.unit() as unit:
+            await unit.write(text("INSERT INTO one VALUES (1)"))
+            modes = {made.name: stat.S_IMODE(made.stat().st_mode) for made in (file.parent, *file.parent.iterdir())}
+        await database.close()
+        assert {"var", "shopkeeper.db", "shopkeeper.db-wal", "shopkeeper.db-shm"} <= modes.keys()
+        assert modes.pop("var") == 0o700
+        assert set(modes.values()) == {0o600}
 
     async def test_a_file_that_was_there_is_never_taken_away(self, tmp_path: Path, scripts: Path) -> None:
         file = tmp_path / "shopkeeper.db"

@@ -1,5 +1,6 @@
 """One readable sentence for each thing that can be wrong with a database, from the real failure."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,19 @@ class TestServer:
 
     async def test_a_server_without_tls_where_tls_is_asked_for(self, postgres_dsn: str) -> None:
         said = await sentence(sqlalchemy_url(postgres_dsn), connect_args={"ssl": "require"})
-        assert "check sslmode" in said
+        assert "speaks no TLS" in said
+        assert "sslmode in the DSN fits" in said
+
+    @pytest.mark.parametrize("ssl", ["disable", "prefer", "require"])
+    async def test_a_closed_connection_was_called_a_fault_of_tls(self, ssl: str) -> None:
+        async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", port := free_port()):
+            said = await sentence(
+                f"postgresql+asyncpg://ada:{PASSWORD}@127.0.0.1:{port}/shop", connect_args={"ssl": ssl}
+            )
+        assert said.startswith(f"127.0.0.1:{port} closed the connection, or speaks no TLS: check that it is PostgreSQL")
 
     async def test_a_user_who_may_not_make_tables(self, guest: tuple[Database, URL]) -> None:
         owner, url = guest
