@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 from uuid import UUID
 
+import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +21,8 @@ from shopkeeper.app import Misconfigured, open_database, rehearse
 from shopkeeper.clock import SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.graphql.schema import print_schema
-from shopkeeper.serving import PortTaken, ServerEnded, configure_log, serve, work
+from shopkeeper.incoming import uuid_or_none
+from shopkeeper.serving import PortTaken, ServerEnded, configure_log, require_ports, serve, work
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
@@ -59,14 +62,33 @@ LISTED = 100
 T = TypeVar("T")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def before_each_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Shopkeeper: the customer account and access server for headless shops."""
+    # Until `configure_log` says how, only mistakes are logged: what a command finds it tells in a sentence of its own.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
 @cli.command("serve")
 def serve_command(config: Files = [], dev: Dev = False, demo: Demo = False) -> None:  # noqa: B006 - typer's way to say "none"
     """Start the server: the public API and the pages on one port, the admin API on another."""
     settings = _checked(config, dev=dev, demo=demo)
+    _ready(lambda: require_ports(settings))
     _ready(lambda: asyncio.run(_migrate(settings)))
     configure_log(settings)
     again = functools.partial(_reload, config, dev=dev, demo=demo)
     _ready(lambda: serve(again, announce=_announce))
+    out.print("Stopped.")
 
 
 @cli.command("migrate")
@@ -92,7 +114,7 @@ def doctor_command(
     show: Annotated[bool, typer.Option("--show", help="Also print every setting that is in effect.")] = False,
 ) -> None:
     """Say what is wrong with a configuration and how to mend it. Exits with 1 if the server would not start."""
-    settings = _load(config, dev=dev)
+    settings = _look(config, dev=dev)
     if show:
         _print_settings(settings)
     found = findings(settings)
@@ -119,7 +141,7 @@ def schema_command() -> None:
 @outbox.command("list")
 def outbox_list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """List the deliveries that were given up, oldest first, and what went wrong last."""
-    settings = _load(config, dev=dev)
+    settings = _look(config, dev=dev)
     letters = _ready(lambda: asyncio.run(_list_dead_letters(settings)))
     if not letters:
         out.print("Nothing was given up.")
@@ -129,14 +151,21 @@ def outbox_list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: 
         out.print(f"These are the oldest {LISTED}; there are more.")
 
 
+def _id(text: str) -> UUID:
+    found = uuid_or_none(text)
+    if found is None:
+        raise typer.BadParameter("give an id as `shopkeeper outbox list` shows it.")
+    return found
+
+
 @outbox.command("replay")
 def outbox_replay_command(
-    event_id: Annotated[UUID, typer.Argument(metavar="ID", help="As `shopkeeper outbox list` tells it.")],
+    event_id: Annotated[UUID, typer.Argument(parser=_id, metavar="ID", help="As `shopkeeper outbox list` tells it.")],
     config: Files = [],  # noqa: B006 - typer's way to say "none"
     dev: Dev = False,
 ) -> None:
     """Give one of them another chance. It is delivered by the server that runs, or by `shopkeeper work`."""
-    settings = _load(config, dev=dev)
+    settings = _look(config, dev=dev)
     _ready(lambda: asyncio.run(_replay(settings, event_id)))
     out.print(f"{event_id} waits for its delivery again.")
 
@@ -146,6 +175,11 @@ def outbox_replay_command(
 
 def _load(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
     return _ready(lambda: load(files, os.environ, dev=dev, demo=demo))
+
+
+def _look(files: list[Path], *, dev: bool) -> Settings:
+    """The same for commands that look at a house, and leave no file of their own in it."""
+    return _ready(lambda: load(files, os.environ, dev=dev, demo=False, keep_secrets=False))
 
 
 def _reload(files: list[Path], *, dev: bool, demo: bool) -> Settings:

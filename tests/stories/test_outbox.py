@@ -61,6 +61,12 @@ class TestDeliveriesThatWereGivenUp:
         ran = self.outbox("replay", str(uuid4()), folder=folder, dsn=sqlite_dsn)
         assert (ran.returncode, ran.errors) == (1, ["There is no dead letter with this id."])
 
+    def test_what_is_no_id_was_told_in_words_for_programmers(self, sqlite_dsn: str, folder: Path) -> None:
+        ran = self.outbox("replay", "nope", folder=folder, dsn=sqlite_dsn)
+        assert ran.returncode == 2
+        assert "give an id as `shopkeeper outbox list` shows it" in ran.said
+        assert "UUID" not in ran.said
+
     def test_a_database_without_tables_is_told(self, tmp_path: Path, folder: Path) -> None:
         ran = self.outbox("list", folder=folder, dsn=f"sqlite://{tmp_path / 'new.db'}")
         assert (ran.returncode, len(ran.errors)) == (1, 1)

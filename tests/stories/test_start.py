@@ -165,8 +165,40 @@ class TestBadGround:
         assert f"127.0.0.1:{port} cannot be used" in sentence
         assert f"SERVE_{door}_PORT" in sentence
 
+    @pytest.mark.parametrize("door", ["PUBLIC", "ADMIN"])
+    def test_a_start_with_a_taken_port_made_a_database_all_the_same(self, folder: Path, door: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            here = {f"SERVE_{door}_PORT": str(taken.getsockname()[1]), f"SERVE_{door}_HOST": "127.0.0.1"}
+            [sentence] = refused(folder=folder, environ={"DSN": f"sqlite://{folder / 'shop.db'}", **here}).errors
+        assert "cannot be used" in sentence
+
+    @pytest.mark.parametrize("options", ["", "--dev"])
+    def test_two_doors_on_one_port_were_opened(self, folder: Path, options: str) -> None:
+        port = str(free_port())
+        environ = {"DSN": f"sqlite://{folder / 'shop.db'}", "SERVE_PUBLIC_PORT": port, "SERVE_ADMIN_PORT": port}
+        for command in ("serve", "doctor"):
+            ran = run_shopkeeper(command, *options.split(), folder=folder, environ={**GOOD, **environ})
+            assert ran.returncode == 1
+            assert ran.errors[0].startswith("serve.admin.port")
+
+    @pytest.mark.parametrize("command", ["serve", "migrate", "doctor"])
+    def test_a_line_of_the_log_stood_before_the_sentence(self, folder: Path, command: str) -> None:
+        dsn = f"postgres://shop:{PASSWORD}@127.0.0.1:{free_port()}/shop"
+        ran = run_shopkeeper(command, folder=folder, environ={**GOOD, "DSN": dsn})
+        assert len(ran.errors) == 1
+        assert "database.away" not in ran.said
+
 
 class TestTheCommand:
+    def test_the_option_version_was_not_known(self, folder: Path) -> None:
+        asked = run_shopkeeper("--version", folder=folder)
+        assert (asked.returncode, asked.stdout) == (0, run_shopkeeper("version", folder=folder).stdout)
+
+    def test_a_check_left_files_behind_in_development(self, folder: Path) -> None:
+        assert run_shopkeeper("doctor", "--dev", folder=folder).returncode == 0
+        run_shopkeeper("outbox", "list", "--dev", folder=folder)
+        assert list(folder.iterdir()) == []
+
     @pytest.mark.parametrize("arguments", [["--help"], []])
     def test_says_what_it_can_do(self, folder: Path, arguments: list[str]) -> None:
         ran = run_shopkeeper(*arguments, folder=folder)
@@ -218,6 +250,7 @@ class TestItsLife:
             again.sign_in(email)
             assert again.goods() == {"QK-MUG-BLU": 2}
             assert end(server, signal.SIGINT) == 0
+        assert (folder / "log").read_text().splitlines().count("Stopped.") == 2
         shutil.rmtree(folder)
 
     def test_mails_wait_for_the_worker_that_was_asked_for(self, sqlite_dsn: str, folder: Path) -> None:

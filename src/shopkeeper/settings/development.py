@@ -17,14 +17,18 @@ _FOLDER: Final = Path("var")
 _MADE: Final = ("default", "cookie", "cipher")
 
 
-def fill_in(configured: Mapping[str, Any], *, dsn: Dsn) -> tuple[dict[str, Any], list[Finding]]:
-    """The secrets with generated ones for those that are missing, and what to tell about it."""
+def fill_in(configured: Mapping[str, Any], *, dsn: Dsn, keep: bool = True) -> tuple[dict[str, Any], list[Finding]]:
+    """The secrets with generated ones for those that are missing, and what to tell about it.
+
+    Without `keep` they are used if they are there, and nothing is written.
+    """
     missing = [
         name for name in _MADE if not configured.get(name) and not (name == "cookie" and configured.get("default"))
     ]
     if not missing:
         return dict(configured), []
-    made, how = _keep(_file(dsn))
+    file = _file(dsn)
+    made, how = _keep(file) if keep or file is None or file.exists() else _forget(file)
     sentence = (
         f"secrets.{', secrets.'.join(missing)} are not set: --dev made them up, {how}. Set your own outside --dev."
     )
@@ -39,8 +43,16 @@ def _file(dsn: Dsn) -> Path | None:
     return (database.parent if database else _FOLDER) / FILE_NAME
 
 
+def _forget(file: Path) -> tuple[dict[str, str], str]:
+    return _made_up(), f"for this command only; the server keeps its own in {file}"
+
+
+def _made_up() -> dict[str, str]:
+    return {name: secrets.token_hex(16) for name in _MADE}
+
+
 def _keep(file: Path | None) -> tuple[dict[str, str], str]:
-    made = {name: secrets.token_hex(16) for name in _MADE}
+    made = _made_up()
     if file is None:
         return made, "for this process only, so sessions end with it"
     try:
@@ -55,7 +67,7 @@ def _write_first(file: Path, text: str) -> None:
     """Writes a file that only we can read, whole or not at all; raises `FileExistsError` if another was first."""
     if file.exists():
         raise FileExistsError
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as draft:

@@ -29,7 +29,9 @@ DEMONSTRATION: Final[Tree] = {
 }
 
 
-def load(files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: bool) -> Settings:
+def load(
+    files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: bool, keep_secrets: bool = True
+) -> Settings:
     """Reads the settings. Raises `SettingsError` with everything that is wrong, one sentence each.
 
     Args:
@@ -37,6 +39,7 @@ def load(files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: 
         environ: the environment, over the files.
         dev: the `--dev` switch; a file may also say `dev: true`, the environment may not.
         demo: the `--demo` switch; likewise.
+        keep_secrets: whether secrets that `--dev` makes up are written down; who only looks writes nothing.
     """
     variables = find_variables(environ)
     tree, unreadable = read_files(files)
@@ -50,7 +53,7 @@ def load(files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: 
     waiting = (*not_in_effect(sorted_.later), *hooks_not_in_effect(tree))
     others = list(slips(environ))
     if bare.dev:
-        tree["secrets"], made = development.fill_in(tree.get("secrets", {}), dsn=bare.dsn)
+        tree["secrets"], made = development.fill_in(tree.get("secrets", {}), dsn=bare.dsn, keep=keep_secrets)
         others += made
     return _validated(tree, problems=(), origins=origins, remarks=Remarks(not_in_effect=waiting, others=tuple(others)))
 

@@ -27,6 +27,19 @@ def test_they_are_not_all_the_same() -> None:
     assert len({secrets.for_all_else(), secrets.for_cookies(), secrets.for_sealing()}) == 3
 
 
+def test_a_check_left_a_file_of_secrets_behind(folder: Path) -> None:
+    looked = load([], {"DSN": "sqlite://./var/shop.db"}, dev=True, demo=False, keep_secrets=False)
+    assert len(looked.secrets.for_sealing()[0]) == 32
+    assert "for this command only" in looked.remarks.others[0].sentence
+    assert list(folder.iterdir()) == []
+
+
+def test_a_check_uses_the_secrets_that_are_there() -> None:
+    kept = start()
+    looked = load([], {"DSN": "sqlite://./var/shop.db"}, dev=True, demo=False, keep_secrets=False)
+    assert looked.secrets.for_sealing() == kept.secrets.for_sealing()
+
+
 def test_with_a_database_in_memory_nothing_is_written(folder: Path) -> None:
     assert start("memory").secrets.for_sealing() != start("memory").secrets.for_sealing()
     assert list(folder.iterdir()) == []
