@@ -14,6 +14,9 @@ from shopkeeper.settings.problems import Finding, KeyPath, Problem, dotted
 
 _REFERENCE: Final = "docs/reference/settings.md"
 _DROP: Final = object()
+# How alike names must be to be a slip of the hand, and to be worth a guess.
+_SLIP: Final = 0.8
+_GUESS: Final = 0.6
 
 
 @dataclass(slots=True)
@@ -78,24 +81,32 @@ def unknown(value: Any, path: KeyPath) -> Iterator[Problem]:
 
 
 def nearest(path: KeyPath) -> str | None:
-    """The known path that was most likely meant: step by step, or the same last name elsewhere, or what looks alike."""
-    steps = ["[]" if isinstance(step, int) else step for step in path]
+    """The known path that was most likely meant: a slip in its steps, or the same last name elsewhere, or a guess."""
+    place = ".".join("[]" if isinstance(step, int) else step for step in path)
+    return _step_by_step(path, _SLIP) or _same_name(place) or _step_by_step(path, _GUESS) or _alike(place, by_path())
+
+
+def _step_by_step(path: KeyPath, likeness: float) -> str | None:
     corrected: list[str] = []
-    for step in steps:
-        like = difflib.get_close_matches(step, _below().get(".".join(corrected), ()), n=1, cutoff=0.6)
+    for step in path:
+        name = "[]" if isinstance(step, int) else step
+        like = difflib.get_close_matches(name, _below().get(".".join(corrected), ()), n=1, cutoff=likeness)
         if not like:
-            return _elsewhere(".".join(steps))
+            return None
         corrected += like
     return dotted(
         tuple(given if isinstance(given, int) else right for given, right in zip(path, corrected, strict=True))
     )
 
 
-def _elsewhere(place: str) -> str | None:
+def _same_name(place: str) -> str | None:
     last = place.rpartition(".")[2]
-    same_name = [key.path for key in known_keys() if key.later is None and key.path.rpartition(".")[2] == last]
-    like = difflib.get_close_matches(place, same_name or by_path(), n=1, cutoff=0.0 if same_name else 0.6)
-    return like[0] if like else None
+    same = [key.path for key in known_keys() if key.later is None and key.path.rpartition(".")[2] == last]
+    return _alike(place, same, likeness=0.0)
+
+
+def _alike(place: str, paths: Iterable[str], *, likeness: float = _GUESS) -> str | None:
+    return next(iter(difflib.get_close_matches(place, list(paths), n=1, cutoff=likeness)), None)
 
 
 @cache
