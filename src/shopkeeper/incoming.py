@@ -56,13 +56,18 @@ async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: i
     `declared` is what `Content-Length` says.
     """
     if declared and declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"The body may have {limit} bytes at most.")
+        raise _too_large(limit)
     body = bytearray()
     async for chunk in stream:
         body += chunk
         if len(body) > limit:
-            raise TooLarge(f"The body may have {limit} bytes at most.")
+            raise _too_large(limit)
     return bytes(body)
+
+
+def _too_large(limit: int) -> TooLarge:
+    """A limit of the settings prints itself with a unit, so the plain number is asked for."""
+    return TooLarge(f"The body may have {int(limit)} bytes at most.")
 
 
 def parse_json(body: bytes, *, most_values: int = MAX_VALUES) -> Any:

@@ -6,6 +6,7 @@ import pytest
 
 from shopkeeper.errors import MalformedBody, TooLarge
 from shopkeeper.incoming import gather, parse_json, wishes
+from shopkeeper.settings.values import parse_size
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,15 @@ async def test_a_body_ends_at_its_limit_whatever_it_declares(declared: str | Non
     assert await gather(stream(), declared=declared, limit=6) == b"123456"
     with pytest.raises(TooLarge):
         await gather(stream(), declared=declared, limit=5)
+
+
+async def test_a_limit_was_told_in_two_units() -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"1" * 2049
+
+    for declared in (None, "2049"):
+        with pytest.raises(TooLarge, match="may have 2048 bytes at most"):
+            await gather(stream(), declared=declared, limit=parse_size("2kB"))
 
 
 async def test_a_body_that_declares_too_much_is_not_read() -> None:
