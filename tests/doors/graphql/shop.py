@@ -143,7 +143,11 @@ async def opened(
     }
     graphql = GraphQLDoor(**{**given, **door})
     signin = Storefront(
-        database=ground.database, visit=shop.visit, visitors=visitors, cookies=build_cookie_policy(ground), clock=clock
+        database=ground.database,
+        visit=shop.visit,
+        visitors=visitors,
+        cookies=build_cookie_policy(ground, shop),
+        clock=clock,
     )
     app = Starlette(routes=[Route("/graphql", endpoint=graphql), *signin.routes()])
     try:

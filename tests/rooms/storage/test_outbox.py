@@ -337,7 +337,7 @@ class TestFailing:
         await put(database, outbox, 1)
 
         async def fail_to_write(unit: Unit, event: Event) -> None:
-            raise ConnectionError
+            raise DatabaseAway(retry_after=1)
 
         with pytest.raises(DatabaseAway):
             await work(Post(failures=1), least_attempts=1, give_up=fail_to_write).run_once()
