@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 import pytest
 
 from shopkeeper.errors import UpstreamFailed
-from shopkeeper.flows.signing_in import SigningIn
 from shopkeeper.identity.values import Client
+from shopkeeper.signin.completion import SignInCompletion
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.doors.conftest import Opening
 
@@ -73,7 +73,7 @@ class TestSigningIn:
             assert methods.password is not None
             async with house.foundation.database.unit() as unit:
                 proof = await methods.password.authenticate(unit, identifier=email, password=PASSWORD, client=CLIENT)
-            signing_in = SigningIn(
+            signing_in = SignInCompletion(
                 sessions=house.people.sessions, handing_over=_closed, hooks={}, audit=house.foundation.audit
             )
             with pytest.raises(UpstreamFailed):

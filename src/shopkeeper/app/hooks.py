@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
-from shopkeeper.flows.hooks import AfterSignIn, RevokeActiveSessions
 from shopkeeper.settings.selfservice import LoginHook
+from shopkeeper.signin.hooks import AfterSignIn, RevokeActiveSessions
 
 
 def sign_in_hooks(ground: Foundation, people: People) -> Mapping[tuple[str, str], Sequence[AfterSignIn]]:

@@ -12,14 +12,14 @@ from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, TidiesUp
 from shopkeeper.commerce.stores import Store, Stores
-from shopkeeper.flows.handing_over import HandingOver
-from shopkeeper.flows.signing_in import SigningIn
 from shopkeeper.identity.service import Listener
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
-from shopkeeper.signin import Visit
+from shopkeeper.signin.cart_merge import CartMerger
+from shopkeeper.signin.completion import SignInCompletion
+from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.upkeep import Chore
 from shopkeeper.upstream.own import OwnProvider
@@ -40,7 +40,7 @@ class Shop:
     stores: Stores
     engines: Mapping[str, Engine]
     chores: Sequence[Chore]
-    signing_in: SigningIn
+    signing_in: SignInCompletion
     visit: Visit
     courier: Courier
 
@@ -49,9 +49,9 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     stores = build_stores(ground.settings)
     engines = _engines(ground)
     people.on_deleted.append(_forgetting(engines))
-    signing_in = SigningIn(
+    signing_in = SignInCompletion(
         sessions=people.sessions,
-        handing_over=HandingOver(stores=stores, engines=engines),
+        handing_over=CartMerger(stores=stores, engines=engines),
         audit=ground.audit,
         hooks=sign_in_hooks(ground, people),
     )

@@ -21,9 +21,9 @@ from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
-from shopkeeper.flows.signing_in import SignedIn, SigningIn
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.incoming import uuid_or_none
+from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node
@@ -112,7 +112,7 @@ class Pipeline:
     """Opens, fetches and submits flows of every kind in its list."""
 
     def __init__(
-        self, kinds: Sequence[Kind], *, signing_in: SigningIn, clock: Clock, return_addresses: ReturnAddresses
+        self, kinds: Sequence[Kind], *, signing_in: SignInCompletion, clock: Clock, return_addresses: ReturnAddresses
     ) -> None:
         self._kinds = {kind.name: kind for kind in kinds}
         self._signing_in = signing_in

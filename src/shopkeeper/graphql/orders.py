@@ -11,7 +11,6 @@ from shopkeeper.commerce.parts import require_orders
 from shopkeeper.commerce.port import Order as EngineOrder
 from shopkeeper.commerce.port import OrderLine, OrderState, Profile
 from shopkeeper.errors import InvalidInput
-from shopkeeper.flows.handing_over import profile_of
 from shopkeeper.graphql.carts import CartHint, Discount
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.fields import resolved
@@ -31,6 +30,7 @@ from shopkeeper.graphql.pages import (
     refuse_cursor,
     window,
 )
+from shopkeeper.signin.cart_merge import profile_of
 
 SORTS = frozenset({"", "creationdate desc"})
 

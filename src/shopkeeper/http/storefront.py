@@ -13,14 +13,14 @@ from starlette.routing import Route
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
-from shopkeeper.flows.handing_over import AuthHint, profile_of
 from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_after
 from shopkeeper.http.reading import JSON, parse_object, read_body
 from shopkeeper.http.shapes import hand_over_shape, moment
 from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.sessions.values import PrincipalKind
-from shopkeeper.signin import Access, Visit
+from shopkeeper.signin.cart_merge import AuthHint, profile_of
+from shopkeeper.signin.visit import Access, Visit
 from shopkeeper.storage.database import Database
 
 MAX_BODY = 100_000

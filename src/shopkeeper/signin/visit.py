@@ -12,11 +12,11 @@ from uuid import UUID
 from shopkeeper.commerce.port import HandOver
 from shopkeeper.commerce.stores import Store
 from shopkeeper.errors import Forbidden, TokenInvalid
-from shopkeeper.flows.handing_over import AuthHint
-from shopkeeper.flows.signing_in import SigningIn
 from shopkeeper.identity.values import Client
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
+from shopkeeper.signin.cart_merge import AuthHint
+from shopkeeper.signin.completion import SignInCompletion
 from shopkeeper.storage.database import Unit
 from shopkeeper.tokens.sealed import SealedTokens
 from shopkeeper.upstream.port import Provider
@@ -39,7 +39,7 @@ class Visit:
         self,
         *,
         providers: Mapping[str, Provider],
-        signing_in: SigningIn,
+        signing_in: SignInCompletion,
         sessions: Sessions,
         sealed: SealedTokens,
         refresh_enabled: bool,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from shopkeeper.commerce.port import HandOver
 from shopkeeper.credentials.method import Proof
 from shopkeeper.errors import Refusal
-from shopkeeper.flows.handing_over import AuthHint, HandingOver
-from shopkeeper.flows.hooks import AfterSignIn
 from shopkeeper.identity.values import Client
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
+from shopkeeper.signin.cart_merge import AuthHint, CartMerger
+from shopkeeper.signin.hooks import AfterSignIn
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
 
@@ -28,14 +28,14 @@ class SignedIn:
     hand_over: HandOver | None = None
 
 
-class SigningIn:
+class SignInCompletion:
     """Starts sessions. `hooks` are the configured ones, by kind of flow and method."""
 
     def __init__(
         self,
         *,
         sessions: Sessions,
-        handing_over: HandingOver,
+        handing_over: CartMerger,
         hooks: Mapping[tuple[str, str], Sequence[AfterSignIn]],
         audit: Audit,
     ) -> None:

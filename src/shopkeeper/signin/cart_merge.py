@@ -34,7 +34,7 @@ class AuthHint:
     merge: bool = True
 
 
-class HandingOver:
+class CartMerger:
     """Makes customers of those who have signed in, in whichever store."""
 
     def __init__(self, *, stores: Stores, engines: Mapping[str, Engine]) -> None:

@@ -1,0 +1,1 @@
+"""Completing a sign-in: the session, the configured hooks, and the guest's cart merged into the customer's."""
