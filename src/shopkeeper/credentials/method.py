@@ -1,120 +1,166 @@
-"""The port of a credential method: its fields as UI nodes, and what it proves.
+"""The port of a credential method: its fields as UI nodes, and the step that follows a submission.
 
-A method never sees a flow, a request or a session. The pipeline owns expiry, CSRF, transactions, hooks and sessions, so
-that a method is small and cannot forget one of them.
+A method never sees a flow, a request or a response. The pipeline owns expiry, CSRF, transactions, hooks and sessions,
+so that a method is small and cannot forget one of them. What a method can do, it says by implementing the protocols
+below; each flow takes the methods that have its protocol.
+
+Methods only read with the unit they are given; what they want written is the `effect` of their step.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
 
+from shopkeeper.credentials.steps import (
+    AnyStep,
+    Ask,
+    CredentialChange,
+    Enrolment,
+    FieldError,
+    Form,
+    Redirect,
+    StartOver,
+    Step,
+)
+from shopkeeper.identity.extraction import Extracted
+from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.storage.database import Unit
-from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)
-class LoginView:
-    """What a method needs to know to show its part of a login form."""
+class Callback:
+    """Where another server sends the browser back to, and the `state` to give it (RFC 6749, section 4.1.1)."""
 
-    refresh: bool
-    requested_aal: Aal
+    url: str
+    state: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try to prove an identity: what was submitted, from where, and for whom if that is known already."""
-
-    submitted: Mapping[str, Any]
-    client: Client
-    identity: Identity | None = None
+async def _uncounted(most: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """Whose identity was proven, and by what."""
+class MethodView:
+    """What a method needs to know to describe its part of a form.
 
-    identity: Identity
-    method: str
-    aal: Aal
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An identity that is about to be made: its schema, valid traits and the identifiers taken from them by type."""
-
-    schema_id: str
-    traits: Mapping[str, Any]
-    identifiers: Mapping[str, Sequence[str]]
-    client: Client
-
-
-@dataclass(frozen=True, slots=True)
-class NewCredential:
-    """A credential to be stored with a new identity."""
-
-    type: str
-    config: Mapping[str, Any]
-    identifiers: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """A message that belongs to one node of the form."""
-
-    name: str
-    message: Message
-
-
-class Rejected(Exception):
-    """What was submitted does not do; the form is shown again with these messages.
-
-    `general` stand above the form, `fields` at their nodes. `filled` says whether the form shows what was typed.
-    Raising it rolls the unit of work back.
+    Args:
+        context: what the method remembered in this flow.
+        identity: the identity of the session, where the flow is for one (refresh, AAL2, settings).
+        locale: the language of mails.
     """
 
-    def __init__(self, *general: Message, fields: Sequence[FieldError] = (), filled: bool = True) -> None:
-        super().__init__(", ".join(str(m.id) for m in (*general, *(f.message for f in fields))))
-        self.general = general
-        self.fields = tuple(fields)
-        self.filled = filled
+    client: Client
+    context: Mapping[str, Any] = field(default_factory=dict)
+    state: str = "choose_method"
+    refresh: bool = False
+    requested_aal: Aal = Aal.AAL1
+    identity: Identity | None = None
+    session_id: UUID | None = None
+    locale: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodInput(MethodView):
+    """A submission to a method: what `MethodView` has, and what was sent.
+
+    Args:
+        submitted: the fields of the body; not validated.
+        shown: the nodes that the flow shows now.
+        traits: for registration: the traits, which are valid by their schema, and what was extracted from them.
+        count_attempt: raises the flow's counter of guesses and returns False where it has reached `most`. Call it
+            before a guess is judged. It commits at once, so that parallel guesses are counted too.
+        callback: for `Redirect`; where the browser comes back to.
+        query: in `callback`: the parameters that the other server sent the browser back with.
+    """
+
+    submitted: Mapping[str, Any] = field(default_factory=dict)
+    shown: Sequence[Node] = ()
+    traits: "Traits | None" = None
+    count_attempt: Callable[[int], Awaitable[bool]] = _uncounted
+    callback: Callback | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, name: str) -> str | None:
+        """A submitted field, if it is a text."""
+        value = self.submitted.get(name)
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The traits of a registration: valid, with the identifiers and addresses that the schema finds in them."""
+
+    schema_id: str
+    values: Mapping[str, Any]
+    extracted: Extracted
 
 
 class Method(Protocol):
-    """What every method has: a name, which is also its UI group, its credential type and its key in the settings.
-
-    What it can do, it says by implementing the ports below: each kind of flow takes the methods that have its port.
-    """
+    """What every method has: a name, which is also its UI group, its credential type and its key in the settings."""
 
     name: str
+    facts: CredentialFacts
 
 
 @runtime_checkable
 class LoginMethod(Method, Protocol):
-    """A method that signs in."""
+    """A method that signs in.
 
-    def login_nodes(self, view: LoginView) -> Sequence[Node]:
-        """The method's own part of the form; the identifier and the CSRF token are the pipeline's."""
+    `aals` are the levels that it can give: AAL1, AAL2 or both.
+    """
+
+    aals: frozenset[Aal]
+
+    async def login_form(self, unit: Unit, view: MethodView) -> Form:
+        """The method's own nodes of the login form. Identifier and CSRF token are the handler's."""
         ...
 
-    async def prove(self, unit: Unit, attempt: Attempt) -> Proof:
-        """Whose identity was proven. Raises `Rejected`, `TooManyRequests`, `IdentityDisabled` or `Busy`."""
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Step:  # noqa: A002 - the protocol's word
+        """The step that follows. Raises `SubmissionRejected`, `TooManyRequests`, `InvalidCredentials` or `Busy`."""
         ...
 
 
 @runtime_checkable
 class RegistrationMethod(Method, Protocol):
-    """A method that a new identity can be made with."""
+    """A method that a new identity can be created with."""
 
-    def registration_nodes(self) -> Sequence[Node]:
-        """The method's own part of the form; the traits and the CSRF token are the pipeline's."""
+    async def registration_form(self, unit: Unit, view: MethodView) -> Form:
+        """The method's own nodes of the registration form. Traits and CSRF token are the handler's."""
         ...
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
-        """What the method's own part of the form lacks, to be told together with mistakes in the traits."""
+        """The fields of the method's own part that are missing, shown together with mistakes in the traits."""
         ...
 
-    async def enrol(self, draft: Draft, submitted: Mapping[str, Any]) -> NewCredential:
-        """The credential for a new identity. Raises `Rejected` or `Busy`. Writes nothing."""
+    async def submit_registration(
+        self,
+        unit: Unit,
+        input: MethodInput,  # noqa: A002 - the protocol's word
+    ) -> Ask | Redirect | StartOver | Enrolment:
+        """The step that follows; `input.traits` is set. Raises `SubmissionRejected` or `Busy`."""
+        ...
+
+
+@runtime_checkable
+class SettingsMethod(Method, Protocol):
+    """A method that the signed-in identity adds, changes or removes."""
+
+    async def settings_form(self, unit: Unit, view: MethodView) -> Form:
+        """The method's own nodes of the settings form; `view.identity` is set."""
+        ...
+
+    async def submit_settings(self, unit: Unit, input: MethodInput) -> Step | CredentialChange:  # noqa: A002
+        """The step that follows; `input.identity` is set. Raises `SubmissionRejected` or `Busy`."""
+        ...
+
+
+@runtime_checkable
+class CallbackMethod(Method, Protocol):
+    """A method that leaves for another server, which sends the browser back with `input.query`."""
+
+    async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:  # noqa: A002 - the protocol's word
+        """The step that follows, in the flow that left. Raises `SubmissionRejected` or a refusal."""
         ...

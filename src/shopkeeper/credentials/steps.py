@@ -1,0 +1,169 @@
+"""Steps: what a method or a flow handler answers to a submission, as values. `flows/pipeline.py` decides what follows.
+
+    Ask               show another form; what was written stays
+    Redirect          send the browser to another server, which sends it back to a callback
+    StartOver         the flow is dead; a replacement is opened
+    Proof             an identity was proven: sign in, or elevate the session
+    Enrolment         a new identity with its credentials
+    CredentialChange  credentials of the identity that is signed in
+
+`SubmissionRejected` is an exception instead: it rolls back and shows the same form with messages.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import Message
+from shopkeeper.ui.nodes import Node
+
+Effect: TypeAlias = Callable[[Unit], Awaitable[None]]
+"""Local writes of a method, such as a new hash or a queued mail. Runs inside the transaction of the submission."""
+
+FormScope: TypeAlias = Literal["form", "group"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A method's nodes, and what the method must remember until the next submission of this flow.
+
+    Args:
+        nodes: the nodes, in the order in which they are shown.
+        context: kept with the flow and handed to the method's next call; it never leaves the server. JSON values only.
+            Seal what can be used as it is; hash what only has to be compared.
+        scope: "form" replaces the whole form, "group" the nodes of the method's own group.
+    """
+
+    nodes: Sequence[Node]
+    context: Mapping[str, Any] = field(default_factory=dict)
+    scope: FormScope = "group"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Show another form of the same flow. Commits `effect` and the form; the contract answers most of these with 400.
+
+    Args:
+        state: the flow's new state, such as "sent_email"; unchanged if None.
+        active: the flow's active method; the method that asks if None.
+        transient_payload: what the answer shows under this key; None leaves the key out.
+    """
+
+    form: Form
+    state: str | None = None
+    active: str | None = None
+    messages: Sequence[Message] = ()
+    status: int = 400
+    transient_payload: Mapping[str, Any] | None = None
+    effect: Effect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send the browser to another server: 303 for HTML, 422 `browser_location_change_required` for JSON.
+
+    The URL carries the `state` of `MethodInput.callback`, by which the pipeline finds the flow when the browser comes
+    back. `context` replaces what the method remembered.
+    """
+
+    url: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StartOver:
+    """The flow leads nowhere any more. The pipeline opens its replacement, which shows the messages."""
+
+    messages: Sequence[Message] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An identity was proven by a method.
+
+    Args:
+        still_valid: asked with the identity as it is under the lock; False where what was checked has changed since.
+        amr: the name that the session shows for this proof, the method's own if None (such as "code_recovery").
+        provider: the identity provider that vouched, for social sign-in.
+        verified: addresses that the proof has shown to belong to the identity.
+    """
+
+    identity_id: UUID
+    method: str
+    aal: Aal
+    still_valid: Callable[[Identity], bool]
+    amr: str | None = None
+    provider: str | None = None
+    verified: Sequence[tuple[Via, str]] = ()
+    effect: Effect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """A credential to be stored. Identifiers count only for types whose identifiers are not traits."""
+
+    type: str
+    config: Mapping[str, Any]
+    identifiers: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A new identity: its traits and credentials. Writes nothing yet.
+
+    Args:
+        credentials: stored with the identity; may be empty where the traits are credential enough (one-time codes).
+        verified: addresses that were shown to belong to the new identity.
+        context: what the method must remember if the registration asks for more traits first.
+        amr, provider: as in `Proof`, for the session that registering may start.
+    """
+
+    traits: Mapping[str, Any]
+    credentials: Sequence[NewCredential]
+    method: str
+    verified: Sequence[tuple[Via, str]] = ()
+    context: Mapping[str, Any] = field(default_factory=dict)
+    amr: str | None = None
+    provider: str | None = None
+    effect: Effect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialChange:
+    """Credentials of the signed-in identity: each is stored in place of the one of its type; None removes it.
+
+    Args:
+        proof: given where enrolling a factor also proves it; the session is elevated by it.
+    """
+
+    changes: Mapping[str, NewCredential | None]
+    proof: Proof | None = None
+    effect: Effect | None = None
+
+
+Step: TypeAlias = Proof | Ask | Redirect | StartOver
+AnyStep: TypeAlias = Step | Enrolment | CredentialChange
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """A message that belongs to one node of the form."""
+
+    name: str
+    message: Message
+
+
+class SubmissionRejected(Exception):
+    """The submission is not acceptable: the form is shown again with these messages, and everything else rolls back.
+
+    `general` stand above the form, `fields` at their nodes. `filled` says whether the form shows what was typed.
+    """
+
+    def __init__(self, *general: Message, fields: Sequence[FieldError] = (), filled: bool = True) -> None:
+        super().__init__(", ".join(str(m.id) for m in (*general, *(f.message for f in fields))))
+        self.general = general
+        self.fields = tuple(fields)
+        self.filled = filled
