@@ -23,7 +23,7 @@ from shopkeeper.flows.dispatch import Dispatcher, Superseded, blank_flow, csrf_d
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
-from shopkeeper.flows.outcomes import FlowOutcome, FlowRefused, Updated, finished
+from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.incoming import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
@@ -240,6 +240,8 @@ def _refusals_with(flow: Flow) -> Iterator[None]:
     """Hand the flow on with a refusal, so that the route need not read it again."""
     try:
         yield
+    except FlowInvalid:
+        raise
     except Refusal as refusal:
         raise FlowRefused(flow, refusal) from refusal
 
