@@ -19,6 +19,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.storage.database import Database, Unit, to_the_end
 from shopkeeper.storage.outbox import Event, event_of, outbox, waiting
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
+from shopkeeper.transaction_guard import outside_transactions
 
 _earlier: Final = outbox.alias("earlier")
 # The offset of nothing keeps PostgreSQL from making a join of it, which would compare every two events of a key; and
@@ -170,7 +171,7 @@ class OutboxWorker:
         return begun
 
     def _start(self, event: Event) -> None:
-        task = asyncio.create_task(self._deliver(event))
+        task = asyncio.create_task(self._deliver(event), context=outside_transactions())
         self._under_way[task] = event.topic
         task.add_done_callback(lambda _: self.wake())
 
