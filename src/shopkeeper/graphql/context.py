@@ -6,7 +6,7 @@ and `Context.event` returns a context with a fresh one.
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -46,9 +46,12 @@ class Operations:
         session = self.engine.bind(engine_unit(self.engine, unit), self.shopper, self.grant)
         return Operation(unit, session, Loaders(session))
 
-    def change(self, shopper: Shopper | None = None) -> AbstractAsyncContextManager[EngineSession]:
+    @asynccontextmanager
+    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
         """Opens a session to write with: in a unit of its own, or in none where the engine is on another server."""
-        return engine_session(self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant)
+        opened = engine_session(self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant)
+        async with opened as session:
+            yield session
 
 
 @dataclass(frozen=True, slots=True)
