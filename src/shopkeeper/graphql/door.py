@@ -19,12 +19,11 @@ from starlette.types import Receive, Scope, Send
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, Unauthenticated
-from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import PlainFirst
 from shopkeeper.graphql.limits import Limits, check_cost
-from shopkeeper.graphql.loaders import Loaders
 from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.schema import core_schema, print_schema
@@ -172,14 +171,11 @@ class GraphQLDoor:
     def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
         store = self._stores.require(principal.store)
         shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
-        engine = self._engines[store.engine]
+        operations = Operations(open_unit=self._database.unit, engine=self._engines[store.engine], shopper=shopper)
         return Context(
-            unit=unit,
-            work=self._database.unit,
+            operations=operations,
+            operation=operations.within(unit),
             principal=principal,
-            shopper=shopper,
-            engine=engine,
-            loaders=Loaders(engine, unit, shopper),
             signing_up=self._signing_up,
             pictures=self._pictures,
             locale=language_of(request.headers.get("accept-language"), default=store.locale),

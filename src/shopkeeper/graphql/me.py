@@ -172,7 +172,7 @@ def _of_session(context: Context) -> Customer | None:
 async def _of_engine(context: Context) -> Customer | None:
     """For a customer whose token was issued elsewhere: what the engine knows of them."""
     customers = context.engine.customers
-    known = await customers.customer(context.unit, context.shopper) if customers is not None else None
+    known = await customers.customer() if customers is not None else None
     if known is None:
         return None
     name = {"first": known.first_name, "last": known.last_name}
