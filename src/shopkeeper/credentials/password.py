@@ -13,6 +13,7 @@ from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import Attempt, Draft, FieldError, LoginView, NewCredential, Proof, Rejected
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.errors import Busy, InvalidCredentials
+from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.storage.database import Unit
@@ -34,6 +35,7 @@ class Password:
     """
 
     name = PASSWORD
+    facts = CredentialFacts(PASSWORD, first_factor=True, removable=True, from_traits=True)
 
     def __init__(self, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guesses: Guesses) -> None:
         self._identities = identities
