@@ -85,6 +85,7 @@ def _identity(number: int) -> dict[str, Any]:
         "metadata_public": None,
         "metadata_admin": None,
         "external_id": None,
+        "factors": ["password"],
         **_times(number),
     }
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
+from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema
 from shopkeeper.settings import findings, load
 from tests.docs.pages import Block, all_blocks
@@ -34,7 +36,7 @@ def test_a_whole_configuration_has_no_fault_but_its_secrets(block: Block, tmp_pa
 
 @pytest.mark.parametrize("block", [block for block in all_blocks("json") if block.info == "json schema"], ids=str)
 def test_an_identity_schema_that_is_shown_is_one(block: Block) -> None:
-    schema = Schema("shown", json.loads(block.text))
+    schema = Schema("shown", json.loads(block.text), from_traits=types_from_traits(CREDENTIAL_FACTS))
     assert any("password" in field.identifies for field in schema.fields())
 
 

@@ -28,6 +28,8 @@ from shopkeeper.storage.upkeep import Chore, Upkeep
 LISTENERS: Mapping[str, Mapping[str, Callable[[Shop], Handler]]] = {
     "order.placed": {"mail": lambda shop: shop.courier.on_order_placed},
     "cart.handed_over": {},
+    "identity.changed": {},
+    "identity.deleted": {},
 }
 """Who hears of what happened in the house, by topic and name. Each has deliveries of its own; a topic that nobody hears
 is not written down."""

@@ -4,15 +4,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.methods import Methods, build_methods, build_policy
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.policy import PasswordPolicy
-from shopkeeper.crypto import derive
+from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.identity.changes import AccessListener, Listener
+from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schemas
-from shopkeeper.identity.service import Identities, Listener
+from shopkeeper.identity.sealing import PURPOSE
+from shopkeeper.identity.service import Identities
 from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -43,10 +47,18 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
     settings, clock = ground.settings, ground.clock
     schemas = await _schemas(ground)
     listeners: list[Listener] = []
-    on_void: list[Listener] = []
+    on_void: list[AccessListener] = []
     on_deleted: list[Listener] = []
     identities = Identities(
-        schemas, clock=clock, audit=ground.audit, listeners=listeners, on_void=on_void, on_deleted=on_deleted
+        schemas,
+        facts=CREDENTIAL_FACTS,
+        keys=KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE),
+        clock=clock,
+        audit=ground.audit,
+        events=ground.outbox,
+        listeners=listeners,
+        on_void=on_void,
+        on_deleted=on_deleted,
     )
     sessions = _sessions(ground, identities, render=render)
     listeners.append(sessions.invalidate_identity)
@@ -94,7 +106,9 @@ async def _schemas(ground: Foundation) -> Schemas:
 
     configured = ground.settings.identity
     sources = [(schema.id, schema.location) for schema in configured.schemas]
-    return await Schemas.load(sources, configured.default_schema_id, fetch=fetch)
+    return await Schemas.load(
+        sources, configured.default_schema_id, from_traits=types_from_traits(CREDENTIAL_FACTS), fetch=fetch
+    )
 
 
 def _sessions(ground: Foundation, identities: Identities, *, render: Render) -> Sessions:

@@ -12,7 +12,7 @@ from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
-from shopkeeper.identity.service import Listener
+from shopkeeper.identity.changes import Listener
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.templates import MailTemplates

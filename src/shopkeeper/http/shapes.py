@@ -142,7 +142,7 @@ def _credential(credential: Credential, *, with_config: bool) -> Wire:
     return {
         "type": credential.type,
         "identifiers": list(credential.identifiers),
-        **({"config": credential.config} if with_config else {}),
+        **({"config": dict(credential.config)} if with_config else {}),
         "version": credential.version,
         "created_at": moment(credential.created_at),
         "updated_at": moment(credential.updated_at),

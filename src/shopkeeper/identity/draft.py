@@ -4,16 +4,17 @@ Pure functions over values: nothing is read or written here.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from shopkeeper.errors import InvalidInput
 from shopkeeper.identity.extraction import Address, Extracted
+from shopkeeper.identity.facts import CredentialFacts, FactsByType, facts_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.storable import unstorable
-from shopkeeper.identity.traits import IDENTIFYING
 from shopkeeper.identity.values import (
     AddressStatus,
     Credential,
@@ -26,13 +27,6 @@ from shopkeeper.identity.values import (
 
 LONGEST_EXTERNAL_ID = 255
 LONGEST_TYPE = 32
-
-WRITTEN_VERSIONS: Mapping[str, int] = {"code": 1}
-"""The version a credential is made with; 0 for all others, as in Kratos' answers."""
-
-READ_VERSIONS: Mapping[str, int] = {"webauthn": 1}
-"""The version at least that a stored credential is shown with. Kratos answers 0 for a new `webauthn` credential and 1
-ever after, because it upgrades the stored form when it reads; clients have seen both, so both are kept."""
 
 
 class CredentialInput(Protocol):
@@ -79,6 +73,15 @@ class NewIdentity:
     id: UUID | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """A credential with nothing in it."""
+
+    type: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    identifiers: Sequence[str] = ()
+
+
 def incognito(identity: Identity) -> Identity:
     """The same identity without identifiers, and with addresses that nobody has. What writing the identifiers would
     cost is spent on taking it away again."""
@@ -99,11 +102,13 @@ def incognito(identity: Identity) -> Identity:
 class Drafting:
     """Makes one identity at one moment; `before` is what it was until now.
 
-    >>> Drafting(now=now, new_id=new_id).identity(new, schema_id="default", extracted=extracted)  # doctest: +SKIP
+    >>> drafting = Drafting(now=now, new_id=new_id, facts=facts)  # doctest: +SKIP
+    >>> drafting.identity(new, schema_id="default", extracted=extracted)  # doctest: +SKIP
     """
 
     now: datetime
     new_id: Callable[[], UUID]
+    facts: FactsByType
     before: Identity | None = None
 
     def identity(self, new: NewIdentity, *, schema_id: str, extracted: Extracted) -> Identity:
@@ -128,6 +133,21 @@ class Drafting:
             updated_at=self.now,
             credentials=self._credentials(extracted, {given.type: given for given in new.credentials}),
         )
+
+    def changed(self, changes: Mapping[str, CredentialInput | None], *, extracted: Extracted) -> Identity:
+        """`before` with other credentials: each replaces the one of its type, None removes it.
+
+        A removed credential whose identifiers are traits is kept without its config: the identifier stays reserved, so
+        that another identity cannot take it over. Raises `InvalidInput`.
+        """
+        if self.before is None:
+            raise ValueError("there is no identity to change")
+        credentials = dict(self.before.credentials)
+        for type_, given in changes.items():
+            kept = credentials.pop(type_, None)
+            after = self._credential(type_, extracted, _Removed(type_) if given is None else given, kept)
+            credentials.update({type_: after} if after else {})
+        return replace(self.before, credentials=credentials)
 
     def _verifiable(self, wanted: Iterable[Address], given: Iterable[AddressInput]) -> tuple[VerifiableAddress, ...]:
         before = self.before.verifiable_addresses if self.before else ()
@@ -179,15 +199,17 @@ class Drafting:
     def _credential(
         self, type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
     ) -> Credential | None:
-        identifiers = _identifiers(type_, extracted, given, kept)
-        config = _config(type_, extracted, given, kept)
-        if not identifiers and not config:
+        facts = facts_of(self.facts, type_)
+        identifiers = _identifiers(facts, extracted, given, kept)
+        config = _config(facts, extracted, given, kept)
+        if not identifiers and not holds_something(config):
             return None
         if kept is None:
             _refuse_odd_type(type_)
-            return Credential(type_, identifiers, config, WRITTEN_VERSIONS.get(type_, 0), self.now, self.now)
-        same = (kept.identifiers, dict(kept.config)) == (identifiers, dict(config))
-        return kept if same else replace(kept, identifiers=identifiers, config=config, updated_at=self.now)
+            return Credential(type_, identifiers, config, facts.written_version, self.now, self.now)
+        if kept.identifiers == identifiers and kept.config == config:
+            return kept
+        return replace(kept, identifiers=identifiers, config=config, updated_at=self.now)
 
 
 def _in_utc(at: datetime | None) -> datetime | None:
@@ -198,11 +220,12 @@ def _in_utc(at: datetime | None) -> datetime | None:
 
 
 def _identifiers(
-    type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
+    facts: CredentialFacts, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
 ) -> tuple[str, ...]:
-    """Of the traits, where the schema decides; else the credential's own: nobody claims a name by importing it."""
-    if type_ in IDENTIFYING:
-        return tuple(extracted.identifiers.get(type_, ()))
+    """Those of the traits, where the schema decides; else the credential's own. So an identifier that is a trait of
+    another identity cannot be claimed by importing a credential with it."""
+    if facts.from_traits:
+        return tuple(extracted.identifiers.get(facts.type, ()))
     if given is None:
         return kept.identifiers if kept else ()
     if any(not 0 < len(identifier) <= LONGEST or unstorable(identifier) for identifier in given.identifiers):
@@ -211,11 +234,10 @@ def _identifiers(
 
 
 def _config(
-    type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
+    facts: CredentialFacts, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
 ) -> Mapping[str, Any]:
-    if type_ == "code":
-        addresses = [{"channel": via.value, "address": value} for via, value in extracted.code]
-        return {"addresses": addresses} if addresses else {}
+    if facts.config_from_traits is not None:
+        return facts.config_from_traits(extracted)
     if given is not None:
         _refuse_unstorable("credentials", given.config)
         return given.config

@@ -1,11 +1,11 @@
 """What a person's traits mean to us: the identifiers they sign in with and the addresses they are reached at."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shopkeeper.identity.normalise import normalise_email, normalise_identifier, normalise_phone
-from shopkeeper.identity.traits import IDENTIFYING, Extension, Trait
+from shopkeeper.identity.traits import Extension, Trait
 from shopkeeper.identity.values import Via
 
 Address = tuple[Via, str]
@@ -17,27 +17,29 @@ _NORMALISE = {Via.EMAIL: normalise_email, Via.SMS: normalise_phone}
 class Extracted:
     """Identifiers by credential type, and addresses: normalised, none twice, in the order of the schema.
 
-    `code` tells where sign-in codes go.
+    `addresses` has the identifiers of the types that send something to them, with the way they are reached.
     """
 
     identifiers: Mapping[str, tuple[str, ...]]
     verifiable: tuple[Address, ...] = ()
     recovery: tuple[Address, ...] = ()
-    code: tuple[Address, ...] = ()
+    addresses: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
 
 
 def extract(trait: Trait, traits: Any) -> Extracted:
     """Everything the extension makes of these traits. What is empty once normalised does not count."""
     found = [(extension, text) for _, extension, text in marked(trait, traits)]
+    types = sorted({type_ for extension, _ in found for type_ in extension.identifies})
     identifiers = {
-        kind: _once(normalise_identifier(text) for extension, text in found if kind in extension.identifies)
-        for kind in IDENTIFYING
+        type_: _once(normalise_identifier(text) for extension, text in found if type_ in extension.identifies)
+        for type_ in types
     }
+    reached = {type_: _addresses((extension.reached.get(type_), text) for extension, text in found) for type_ in types}
     return Extracted(
-        identifiers={kind: values for kind, values in identifiers.items() if values},
+        identifiers={type_: values for type_, values in identifiers.items() if values},
         verifiable=_addresses((extension.verification, text) for extension, text in found),
         recovery=_addresses((extension.recovery, text) for extension, text in found),
-        code=_addresses((extension.code_via, text) for extension, text in found),
+        addresses={type_: values for type_, values in reached.items() if values},
     )
 
 

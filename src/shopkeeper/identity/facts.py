@@ -1,9 +1,11 @@
 """Facts about a credential type, said by the method that owns it and handed in by `app/`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from shopkeeper.identity.values import Credential
+from shopkeeper.identity.extraction import Extracted
+from shopkeeper.identity.values import Credential, Via
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,10 @@ class CredentialFacts:
         second_factor: whether it can raise a session to AAL2.
         removable: whether an operator may remove it from an identity.
         from_traits: whether its identifiers are traits that the schema marks with its name.
+        reached_by: how its identifiers are reached where the schema gives no `via`; None if they are no addresses.
+        config_from_traits: makes the whole config from the traits; a config that is given for the type is ignored.
+            None for a config of the type's own.
+        sealed: whether the config is stored sealed, because it can be used as it is: TOTP secrets, upstream tokens.
         written_version: the version that a new credential is stored with.
         read_version: the least version that a stored credential is shown with.
         usable: whether a stored credential can be used as it is, that is, holds a secret.
@@ -26,6 +32,27 @@ class CredentialFacts:
     second_factor: bool = False
     removable: bool = False
     from_traits: bool = False
+    reached_by: Via | None = None
+    config_from_traits: Callable[[Extracted], Mapping[str, Any]] | None = None
+    sealed: bool = False
     written_version: int = 0
     read_version: int = 0
     usable: Callable[[Credential], bool] = lambda credential: bool(credential.config)
+
+
+FactsByType = Mapping[str, CredentialFacts]
+
+
+def facts_of(facts: FactsByType, type_: str) -> CredentialFacts:
+    """The facts about a type. A type that is not listed is stored and shown, and counts for nothing else."""
+    return facts.get(type_) or CredentialFacts(type_)
+
+
+def factors_of(facts: FactsByType, credentials: Mapping[str, Credential]) -> frozenset[str]:
+    """The types whose credential can be used. The only computation of `Identity.factors`."""
+    return frozenset(type_ for type_, credential in credentials.items() if facts_of(facts, type_).usable(credential))
+
+
+def types_from_traits(facts: FactsByType) -> Mapping[str, Via | None]:
+    """The types whose identifiers are traits, with how these are reached by default; for `Schemas.load`."""
+    return {type_: known.reached_by for type_, known in facts.items() if known.from_traits}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shopkeeper.identity.traits import IDENTIFYING, Trait
+from shopkeeper.identity.traits import Trait
 from shopkeeper.ui.messages import Message, message
 from shopkeeper.ui.nodes import Node, input_node
 
@@ -57,9 +57,13 @@ def fields_of(traits: Trait) -> tuple[Field, ...]:
     return tuple(_field(trait) for trait in traits.leaves() if trait.path)
 
 
-def identifier_label(fields: Collection[Field], types: Collection[str] = IDENTIFYING) -> Message:
-    """What the login form calls the identifier: by its title where there is only one, else in general."""
-    candidates = [field.label for field in fields if field.identifies & set(types)]
+def identifier_label(fields: Collection[Field], types: Collection[str] | None = None) -> Message:
+    """What the login form calls the identifier: by its title where there is only one, else in general.
+
+    `types` are the credential types to identify for; any if None.
+    """
+    identifying = [field for field in fields if field.identifies]
+    candidates = [field.label for field in identifying if types is None or field.identifies & set(types)]
     only = candidates[0] if len(candidates) == 1 else None
     return only or message(1070004)
 

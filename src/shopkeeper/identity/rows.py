@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from shopkeeper.identity.draft import READ_VERSIONS
 from shopkeeper.identity.values import (
     AddressStatus,
     Credential,
@@ -31,16 +30,18 @@ def identity_row(identity: Identity) -> dict[str, Any]:
         "metadata_public": identity.metadata_public,
         "metadata_admin": identity.metadata_admin,
         "external_id": identity.external_id,
+        "factors": sorted(identity.factors),
         "created_at": identity.created_at,
         "updated_at": identity.updated_at,
     }
 
 
-def credential_row(owner: UUID, credential: Credential) -> dict[str, Any]:
+def credential_row(owner: UUID, credential: Credential, *, config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` is the credential's config as it is stored: sealed where its type is."""
     return {
         "identity_id": owner,
         "type": credential.type,
-        "config": dict(credential.config),
+        "config": config,
         "version": credential.version,
         "created_at": credential.created_at,
         "updated_at": credential.updated_at,
@@ -81,6 +82,7 @@ def to_identity(
         created_at=row.created_at,
         updated_at=row.updated_at,
         credentials=proofs,
+        factors=frozenset(row.factors),
     )
 
 
@@ -103,13 +105,18 @@ def to_recovery_address(row: Row[Any]) -> RecoveryAddress:
     )
 
 
-def to_credential(rows: Sequence[Row[Any]]) -> Credential:
+def to_credential(rows: Sequence[Row[Any]], *, config: Mapping[str, Any], read_version: int) -> Credential:
+    """The credential of its rows, one for each identifier. `config` is that of the rows, opened where it is sealed.
+
+    `read_version` is the least version to show. Kratos answers 0 for a new `webauthn` credential and 1 ever after,
+    because it upgrades the stored form when it reads; clients have seen both, so both are kept.
+    """
     first = rows[0]
     return Credential(
         type=first.type,
         identifiers=tuple(row.identifier for row in rows if row.identifier is not None),
-        config=first.config,
-        version=max(first.version, READ_VERSIONS.get(first.type, 0)),
+        config=config,
+        version=max(first.version, read_version),
         created_at=first.created_at,
         updated_at=first.updated_at,
     )

@@ -20,7 +20,7 @@ from shopkeeper.identity.formats import FORMATS, UNCHECKED_EMAIL
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.sources import Fetch, SchemaBroken, load_document
 from shopkeeper.identity.storable import unstorable
-from shopkeeper.identity.traits import IDENTIFYING, KEYWORD, Unreadable, read_traits
+from shopkeeper.identity.traits import KEYWORD, FromTraits, Unreadable, read_traits
 from shopkeeper.identity.values import Via
 from shopkeeper.identity.violations import Violation, generic, too_long, violations
 from shopkeeper.ui.messages import Message
@@ -39,17 +39,20 @@ class InvalidTraits(InvalidInput):
 class Schema:
     """One identity schema, ready for use. Raises `SchemaBroken` where the document is none.
 
-    >>> schema = Schema("default", document)  # doctest: +SKIP
+    `from_traits` names the credential types whose identifiers are traits (`facts.types_from_traits`); what the document
+    says about other types is passed over.
+
+    >>> schema = Schema("default", document, from_traits={"password": None})  # doctest: +SKIP
     >>> [violation.message_id for violation in schema.validate({"email": "x"})]  # doctest: +SKIP
     [4000040, 4000003]
     """
 
-    def __init__(self, schema_id: str, document: Mapping[str, Any]) -> None:
+    def __init__(self, schema_id: str, document: Mapping[str, Any], *, from_traits: FromTraits) -> None:
         self.id = schema_id
         self.document = document
         try:
             self._validator = _compiled(document)
-            self._traits = read_traits(document)
+            self._traits = read_traits(document, from_traits=from_traits)
         except jsonschema_rs.ValidationError as broken:
             place = "/".join(str(step) for step in broken.instance_path)
             raise SchemaBroken(schema_id, f"{broken.message} (at #/{place})") from broken
@@ -82,8 +85,8 @@ class Schema:
         """The traits as fields of a form, in the order of the schema."""
         return self._fields
 
-    def identifier_label(self, types: Collection[str] = IDENTIFYING) -> Message:
-        """What a login form for these credential types calls the identifier."""
+    def identifier_label(self, types: Collection[str] | None = None) -> Message:
+        """What a login form for these credential types calls the identifier; for any type if None."""
         return identifier_label(self._fields, types)
 
     def coerce(self, flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,10 +112,18 @@ class Schemas:
 
     @classmethod
     async def load(
-        cls, sources: Sequence[tuple[str, str]], default_id: str, *, fetch: Fetch | None = None
+        cls,
+        sources: Sequence[tuple[str, str]],
+        default_id: str,
+        *,
+        from_traits: FromTraits,
+        fetch: Fetch | None = None,
     ) -> "Schemas":
         """Reads every schema from its URL. Raises `SchemaBroken` for the first that cannot be used."""
-        schemas = [Schema(schema_id, await load_document(schema_id, url, fetch=fetch)) for schema_id, url in sources]
+        schemas = [
+            Schema(schema_id, await load_document(schema_id, url, fetch=fetch), from_traits=from_traits)
+            for schema_id, url in sources
+        ]
         return cls(schemas, default_id)
 
     @property

@@ -1,12 +1,12 @@
 """The tables of identities and every query on them.
 
 An identity is read in two queries, with credentials in three, however many there are. Uniqueness of identifiers and
-addresses is the database's decision; `uniqueness` puts the constraint that broke into words.
+addresses is the database's decision; `constraints.py` puts the constraint that broke into words.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -27,19 +27,18 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     and_,
-    bindparam,
     delete,
     insert,
-    literal,
     null,
     select,
+    text,
     union_all,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
-from shopkeeper.errors import Conflict
+from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.draft import LONGEST_EXTERNAL_ID, LONGEST_TYPE
+from shopkeeper.identity.facts import FactsByType, factors_of, facts_of
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.rows import (
     Addresses,
@@ -52,8 +51,9 @@ from shopkeeper.identity.rows import (
     to_recovery_address,
     to_verifiable_address,
 )
-from shopkeeper.identity.values import AddressStatus, Credential, Identity, RecoveryAddress, VerifiableAddress, Via
-from shopkeeper.storage.database import Unit, broken_constraint
+from shopkeeper.identity.sealing import ConfigSealer
+from shopkeeper.identity.values import AddressStatus, Credential, Identity, RecoveryAddress, VerifiableAddress
+from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
 
@@ -76,6 +76,8 @@ identities = Table(
     Column("metadata_public", Json),
     Column("metadata_admin", Json),
     Column("external_id", String(LONGEST_EXTERNAL_ID), unique=True),
+    # The types with a usable secret: what a session may ask for is known without reading credentials.
+    Column("factors", Json, nullable=False, server_default=text("'[]'")),
     *_times(),
 )
 
@@ -133,62 +135,14 @@ recovery_addresses = Table(
 Condition = Callable[[ColumnElement[UUID]], ColumnElement[bool]]
 
 
-class Which(NamedTuple):
-    """Which identities are wanted: a condition on the column that holds their ids, and the values of its places.
+class Selector(NamedTuple):
+    """The identities to read: a condition on the column that holds their ids, and the values of its places.
 
-    There are a handful of conditions, so the statements with each are built once.
+    There are a handful of conditions (`selectors.py`), so the statements with each are built once.
     """
 
     condition: Condition
     bound: Mapping[str, Any]
-
-
-def by_id(identity_id: UUID) -> Which:
-    return Which(_has_id, {"wanted": identity_id})
-
-
-def by_ids(ids: Collection[UUID]) -> Which:
-    return Which(_has_one_of_the_ids, {"wanted": list(ids)})
-
-
-def by_identifier(type_: str, identifier: str) -> Which:
-    """Whose identifier this is, for one type of credential. The identifier is normalised already."""
-    return Which(_has_identifier, {"wanted": identifier, "wanted_type": type_})
-
-
-def by_address(via: Via, value: str) -> Which:
-    """Whose address this is, to be verified or to recover an account by. The address is normalised already."""
-    return Which(_has_address, {"wanted": value, "wanted_via": via.value})
-
-
-def by_external_id(external_id: str) -> Which:
-    return Which(_has_external_id, {"wanted": external_id})
-
-
-def _has_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:
-    return column == bindparam("wanted", type_=Id)
-
-
-def _has_one_of_the_ids(column: ColumnElement[UUID]) -> ColumnElement[bool]:
-    return column.in_(bindparam("wanted", type_=Id, expanding=True))
-
-
-def _has_identifier(column: ColumnElement[UUID]) -> ColumnElement[bool]:
-    table = credential_identifiers.c
-    named = and_(table.identifier == bindparam("wanted"), table.type == bindparam("wanted_type"))
-    return column == select(table.identity_id).where(named).scalar_subquery()
-
-
-def _has_address(column: ColumnElement[UUID]) -> ColumnElement[bool]:
-    wanted, via = bindparam("wanted", type_=String), bindparam("wanted_via", type_=String)
-    tables = (verifiable_addresses.c, recovery_addresses.c)
-    owners = (select(table.identity_id).where(table.via == via, table.value == wanted) for table in tables)
-    return column.in_(union_all(*owners))
-
-
-def _has_external_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:
-    owner = select(identities.c.id).where(identities.c.external_id == bindparam("wanted"))
-    return column == owner.scalar_subquery()
 
 
 async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: str | None) -> Sequence[UUID]:
@@ -202,55 +156,102 @@ async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: 
     return [row.id for row in await unit.all(query)]
 
 
-async def load(unit: Unit, which: Which, *, with_credentials: bool, lock: bool = False) -> list[Identity]:
-    """The identities, by id. The same queries run whether there are any or not, so that time does not tell.
+class IdentityStore:
+    """Reads and writes identities with all that belongs to them.
 
-    `lock` keeps others from changing them until the unit ends.
+    Whatever writes credentials computes `Identity.factors` here and stores them with the identity.
+
+    Args:
+        facts: the facts about each credential type.
+        keys: seals the credentials of the types that are stored sealed. Raises `ValueError` where it is None and there
+            are such types.
     """
-    rows = await unit.all(_rows_of(which.condition, lock=lock), which.bound)
-    verifiable, recovery = await _addresses(unit, which)
-    proofs = await _credentials(unit, which) if with_credentials else {}
-    return [
-        to_identity(row, verifiable.get(row.id, ()), recovery.get(row.id, ()), proofs.get(row.id, {})) for row in rows
-    ]
 
+    def __init__(self, facts: FactsByType, *, keys: KeyRing | None) -> None:
+        self._facts = facts
+        self._sealer = ConfigSealer([known.type for known in facts.values() if known.sealed], keys=keys)
 
-async def insert_identity(unit: Unit, identity: Identity) -> None:
-    """Writes a new identity with all that belongs to it."""
-    await unit.write(insert(identities).values(identity_row(identity)))
-    await _insert(unit, credentials, [credential_row(identity.id, one) for one in identity.credentials.values()])
-    await _insert(unit, credential_identifiers, identifier_rows(identity.id, identity.credentials.values()))
-    await _insert(unit, verifiable_addresses, address_rows(identity.id, identity.verifiable_addresses))
-    await _insert(unit, recovery_addresses, address_rows(identity.id, identity.recovery_addresses))
+    async def load(
+        self, unit: Unit, selector: Selector, *, with_credentials: bool, lock: bool = False
+    ) -> list[Identity]:
+        """The identities, by id. The same queries run whether there are any or not, so that time does not tell.
 
+        `lock` keeps others from changing them until the unit ends.
+        """
+        rows = await unit.all(_rows_of(selector.condition, lock=lock), selector.bound)
+        verifiable, recovery = await _addresses(unit, selector)
+        proofs = await self._credentials(unit, selector) if with_credentials else {}
+        return [
+            to_identity(row, verifiable.get(row.id, ()), recovery.get(row.id, ()), proofs.get(row.id, {}))
+            for row in rows
+        ]
 
-async def update_identity(unit: Unit, before: Identity, after: Identity) -> None:
-    """Writes what has changed."""
-    row = identity_row(after)
-    await unit.write(update(identities).where(identities.c.id == row.pop("id")).values(row))
-    await _update_credentials(unit, before, after)
-    await _update_addresses(
-        unit, verifiable_addresses, before.id, before.verifiable_addresses, after.verifiable_addresses
-    )
-    await _update_addresses(unit, recovery_addresses, before.id, before.recovery_addresses, after.recovery_addresses)
+    async def insert(self, unit: Unit, identity: Identity) -> Identity:
+        """Writes a new identity with all that belongs to it. Returns it as it is stored."""
+        stored = self._with_factors(identity)
+        proofs = stored.credentials.values()
+        await unit.write(insert(identities).values(identity_row(stored)))
+        await _insert(unit, credentials, [self._row(stored.id, credential) for credential in proofs])
+        await _insert(unit, credential_identifiers, identifier_rows(stored.id, proofs))
+        await _insert(unit, verifiable_addresses, address_rows(stored.id, stored.verifiable_addresses))
+        await _insert(unit, recovery_addresses, address_rows(stored.id, stored.recovery_addresses))
+        return stored
+
+    async def update(self, unit: Unit, before: Identity, after: Identity) -> Identity:
+        """Writes what has changed. Both must have been read with credentials. Returns `after` as it is stored."""
+        stored = self._with_factors(after)
+        row = identity_row(stored)
+        if row != identity_row(before):
+            await unit.write(update(identities).where(identities.c.id == row.pop("id")).values(row))
+        await self._update_credentials(unit, before, stored)
+        for table, old, new in (
+            (verifiable_addresses, before.verifiable_addresses, stored.verifiable_addresses),
+            (recovery_addresses, before.recovery_addresses, stored.recovery_addresses),
+        ):
+            await _update_addresses(unit, table, before.id, old, new)
+        return stored
+
+    def _with_factors(self, identity: Identity) -> Identity:
+        return replace(identity, factors=factors_of(self._facts, identity.credentials))
+
+    def _row(self, owner: UUID, credential: Credential) -> dict[str, Any]:
+        return credential_row(owner, credential, config=self._sealer.to_row(owner, credential))
+
+    async def _credentials(self, unit: Unit, selector: Selector) -> Mapping[UUID, dict[str, Credential]]:
+        rows: dict[tuple[UUID, str], list[Row[Any]]] = defaultdict(list)
+        for row in await unit.all(_credentials_of(selector.condition), selector.bound):
+            rows[row.identity_id, row.type].append(row)
+        result: dict[UUID, dict[str, Credential]] = defaultdict(dict)
+        for (owner, type_), group in rows.items():
+            config = self._sealer.from_row(owner, type_, group[0].config)
+            version = facts_of(self._facts, type_).read_version
+            result[owner][type_] = to_credential(group, config=config, read_version=version)
+        return result
+
+    async def _update_credentials(self, unit: Unit, before: Identity, after: Identity) -> None:
+        """Credentials that stay the same keep their rows as they are: one that cannot be opened is not touched."""
+        gone = [type_ for type_ in before.credentials if type_ not in after.credentials]
+        if gone:
+            await unit.write(delete(credentials).where(_of(before.id), credentials.c.type.in_(gone)))
+        for type_, credential in after.credentials.items():
+            known = before.credentials.get(type_)
+            if known is None:
+                await _insert(unit, credentials, [self._row(after.id, credential)])
+            elif credential != known:
+                await self._update_credential(unit, after.id, credential)
+            if credential.identifiers != (known.identifiers if known else ()):
+                await _replace_identifiers(unit, after.id, credential)
+
+    async def _update_credential(self, unit: Unit, owner: UUID, credential: Credential) -> None:
+        row = self._row(owner, credential)
+        mine = and_(credentials.c.identity_id == owner, credentials.c.type == credential.type)
+        changed = {"config": row["config"], "updated_at": credential.updated_at}
+        await unit.write(update(credentials).where(mine).values(changed))
 
 
 async def delete_identity(unit: Unit, identity_id: UUID) -> bool:
-    """Removes an identity and all that refers to it; whether there was one."""
+    """Removes an identity and all that refers to it. Returns whether there was one."""
     return (await unit.write(delete(identities).where(identities.c.id == identity_id))).rowcount > 0
-
-
-async def put_credential(unit: Unit, identity_id: UUID, credential: Credential) -> bool:
-    """Sets the config of a credential and makes it where there is none; whether there is such an identity."""
-    table = credentials.c
-    mine = and_(table.identity_id == identity_id, table.type == credential.type)
-    changed = {"config": dict(credential.config), "updated_at": credential.updated_at}
-    if (await unit.write(update(credentials).where(mine).values(changed))).rowcount > 0:
-        return True
-    row = credential_row(identity_id, credential)
-    values = select(*(literal(value, table[name].type) for name, value in row.items()))
-    made = insert(credentials).from_select(list(row), values.where(identities.c.id == identity_id))
-    return (await unit.write(made)).rowcount > 0
 
 
 async def mark_address(
@@ -265,37 +266,13 @@ async def mark_address(
     return row.identity_id if row else None
 
 
-@contextmanager
-def uniqueness() -> Iterator[None]:
-    """Turns a broken unique constraint into `Conflict`; anything else that breaks is our own mistake and passes."""
-    try:
-        yield
-    except IntegrityError as error:
-        broken = broken_constraint(error)
-        for part, sentence in _TAKEN:
-            if part in broken:
-                raise Conflict(sentence) from error
-        raise
-
-
-_TAKEN = (
-    ("credential_identifiers", "Another account signs in with this identifier already."),
-    ("verifiable_addresses", "Another account has this address already."),
-    ("recovery_addresses", "Another account has this recovery address already."),
-    ("external_id", "Another account has this external id already."),
-    ("pk_identities", "There is an account of this id already."),
-    ("identities.id", "There is an account of this id already."),
-)
-"""What stands in the name of a constraint, and what it means. The first that fits."""
-
-
 async def _addresses(
-    unit: Unit, which: Which
+    unit: Unit, selector: Selector
 ) -> tuple[Mapping[UUID, Sequence[VerifiableAddress]], Mapping[UUID, Sequence[RecoveryAddress]]]:
     """Both kinds in one query."""
     to_verify: dict[UUID, list[VerifiableAddress]] = defaultdict(list)
     to_recover: dict[UUID, list[RecoveryAddress]] = defaultdict(list)
-    for row in await unit.all(_addresses_of(which.condition), which.bound):
+    for row in await unit.all(_addresses_of(selector.condition), selector.bound):
         if row.status is None:
             to_recover[row.identity_id].append(to_recovery_address(row))
         else:
@@ -339,28 +316,6 @@ def _credentials_of(condition: Condition) -> Select[Any]:
 def _common(table: Table) -> tuple[Column[Any], ...]:
     c = table.c
     return c.id, c.identity_id, c.via, c.value, c.position, c.created_at, c.updated_at
-
-
-async def _credentials(unit: Unit, which: Which) -> Mapping[UUID, dict[str, Credential]]:
-    rows: dict[tuple[UUID, str], list[Row[Any]]] = defaultdict(list)
-    for row in await unit.all(_credentials_of(which.condition), which.bound):
-        rows[row.identity_id, row.type].append(row)
-    result: dict[UUID, dict[str, Credential]] = defaultdict(dict)
-    for (owner, type_), group in rows.items():
-        result[owner][type_] = to_credential(group)
-    return result
-
-
-async def _update_credentials(unit: Unit, before: Identity, after: Identity) -> None:
-    gone = [type_ for type_ in before.credentials if type_ not in after.credentials]
-    if gone:
-        await unit.write(delete(credentials).where(_of(before.id), credentials.c.type.in_(gone)))
-    for type_, credential in after.credentials.items():
-        known = before.credentials.get(type_)
-        if credential != known:
-            await put_credential(unit, after.id, credential)
-        if credential.identifiers != (known.identifiers if known else ()):
-            await _replace_identifiers(unit, after.id, credential)
 
 
 def _of(identity_id: UUID) -> Any:

@@ -12,8 +12,10 @@ from urllib.parse import unquote
 from shopkeeper.identity.values import Via
 
 KEYWORD = "ory.sh/kratos"
-IDENTIFYING = ("code", "password", "webauthn")
-"""The credential types whose identifiers are traits."""
+
+FromTraits = Mapping[str, Via | None]
+"""The credential types whose identifiers are traits, and how these are reached where the schema gives no `via`; None
+for identifiers that are no addresses."""
 
 _NUMBERS = frozenset({"integer", "number"})
 _ROUNDS = 2
@@ -25,17 +27,15 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What the schema says about a trait beyond its form: what it identifies, and what it is an address for."""
+    """What the schema says about a trait beyond its form: what it identifies, and what it is an address for.
+
+    `reached` has the credential types that send something to this identifier, and how.
+    """
 
     identifies: frozenset[str] = frozenset()
-    code_via: Via | None = None
+    reached: Mapping[str, Via] = field(default_factory=dict)
     verification: Via | None = None
     recovery: Via | None = None
-
-    @property
-    def via(self) -> Via | None:
-        """How somebody is reached at this trait, if at all."""
-        return self.verification or self.recovery or self.code_via
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class Trait:
             yield from child.leaves()
 
 
-def read_traits(document: Mapping[str, Any]) -> Trait:
+def read_traits(document: Mapping[str, Any], *, from_traits: FromTraits) -> Trait:
     """The tree of `properties.traits`. Raises `Unreadable`."""
-    root = _Reader(document)
+    root = _Reader(document, from_traits)
     properties = root.merged(document, ())[0].get("properties")
     if not isinstance(properties, Mapping) or not isinstance(properties.get("traits"), Mapping):
         raise Unreadable("it must be an object with 'properties', and 'traits' among them")
@@ -82,8 +82,9 @@ def read_traits(document: Mapping[str, Any]) -> Trait:
 
 
 class _Reader:
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], from_traits: FromTraits) -> None:
         self._document = document
+        self._from_traits = from_traits
 
     def trait(self, path: tuple[str, ...], node: Any, *, required: bool, followed: tuple[str, ...]) -> Trait:
         schema, followed = self.merged(node, followed)
@@ -95,7 +96,8 @@ class _Reader:
         )
         items = schema.get("items")
         inside = self.trait((*path, "*"), items, required=False, followed=followed) if isinstance(items, dict) else None
-        return Trait(path, schema, required, _extension(path, schema.get(KEYWORD)), children, inside)
+        extension = _extension(path, schema.get(KEYWORD), from_traits=self._from_traits)
+        return Trait(path, schema, required, extension, children, inside)
 
     def merged(self, node: Any, followed: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """A schema with its reference and its `allOf` merged in, and the references that led there."""
@@ -132,16 +134,21 @@ def _merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, **other, **{name: value for name, value in joined.items() if value}}
 
 
-def _extension(path: tuple[str, ...], declared: Any) -> Extension:
+def _extension(path: tuple[str, ...], declared: Any, *, from_traits: FromTraits) -> Extension:
     if declared is None:
         return Extension()
     if not isinstance(declared, Mapping):
         raise Unreadable(f"'{KEYWORD}' of the trait {'.'.join(path)!r} must be an object")
     credentials = _object(path, declared, "credentials")
-    identifies = {name for name in IDENTIFYING if _object(path, credentials, name).get("identifier") is True}
+    identifies = {name for name in from_traits if _object(path, credentials, name).get("identifier") is True}
+    reached = {
+        name: _via(path, _object(path, credentials, name), default=default)
+        for name, default in from_traits.items()
+        if name in identifies and default is not None
+    }
     return Extension(
         identifies=frozenset(identifies),
-        code_via=_via(path, _object(path, credentials, "code"), default=Via.EMAIL) if "code" in identifies else None,
+        reached={name: via for name, via in reached.items() if via is not None},
         verification=_via(path, _object(path, declared, "verification")),
         recovery=_via(path, _object(path, declared, "recovery")),
     )

@@ -121,6 +121,8 @@ class Identity:
     created_at: datetime
     updated_at: datetime
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    factors: frozenset[str] = frozenset()
+    """The credential types with a usable secret, as they are stored with the identity: known without credentials."""
 
     @property
     def active(self) -> bool:

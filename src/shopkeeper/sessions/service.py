@@ -240,9 +240,9 @@ class Sessions:
         """Deletes sessions that ended before a moment and cannot be refreshed any more, a bounded number at a time."""
         return await rows.remove_expired(unit, before=before - self._kept_longer, limit=batch)
 
-    async def end_for(self, unit: Unit, identity_id: UUID) -> None:
-        """To be called where what an identity has proven counts no more: its sessions end."""
-        await self.revoke_all(unit, identity_id, by="system")
+    async def end_for(self, unit: Unit, identity_id: UUID, spare: UUID | None = None) -> None:
+        """End the sessions of an identity whose earlier proofs count no more, except the session `spare`."""
+        await self._end_all(unit, rows.of_identity(identity_id, but=spare), identity_id, by="system", client=None)
 
     async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
         """To be called by whoever changes an identity: its sessions are read anew everywhere after the commit."""

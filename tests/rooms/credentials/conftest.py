@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.breached import CommonPasswords
 from shopkeeper.credentials.guessing import Guesses
@@ -14,7 +15,9 @@ from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.method import Attempt, NewCredential, Proof
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Client, Identity, State
@@ -119,7 +122,9 @@ class World:
 
 @pytest.fixture
 def world(database: Database, clock: StoppedClock, hasher: Hasher) -> World:
-    identities = Identities(Schemas([Schema("default", SCHEMA)], "default"), clock=clock)
+    schema = Schema("default", SCHEMA, from_traits=types_from_traits(CREDENTIAL_FACTS))
+    keys = KeyRing(["a cipher secret of 32 characters"], purpose="credentials")
+    identities = Identities(Schemas([schema], "default"), facts=CREDENTIAL_FACTS, keys=keys, clock=clock)
     throttle = Throttle(
         MemoryCache(clock),
         spare=MemoryCache(clock),

@@ -7,8 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.clock import StoppedClock
+from shopkeeper.crypto import KeyRing
+from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
+from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
 from shopkeeper.storage.database import Database, Unit
 from tests.services.databases import sqlalchemy_url
@@ -82,6 +86,24 @@ SELLER = {
 }
 
 
+FROM_TRAITS = types_from_traits(CREDENTIAL_FACTS)
+SECRETS = ["a cipher secret of 32 characters", "the one before it, 32 characters"]
+
+
+def read_schema(schema_id: str, document: Mapping[str, Any]) -> Schema:
+    """A schema, read with the credential types of the server."""
+    return Schema(schema_id, document, from_traits=FROM_TRAITS)
+
+
+def identities_of(schemas: Schemas, clock: StoppedClock, *secrets: str, **options: Any) -> Identities:
+    """The service with the facts of the server, and these secrets to seal with."""
+    return Identities(schemas, facts=CREDENTIAL_FACTS, keys=key_ring(*secrets), clock=clock, **options)
+
+
+def key_ring(*secrets: str) -> KeyRing:
+    return KeyRing(secrets or SECRETS, purpose=PURPOSE)
+
+
 @dataclass
 class Trail:
     """An audit trail that can be read."""
@@ -118,9 +140,19 @@ class Told:
         self.ids.append(identity_id)
 
 
+@dataclass
+class Revoked:
+    """A listener that remembers whose earlier proofs count no more, and which session was spared."""
+
+    calls: list[tuple[UUID, UUID | None]] = field(default_factory=list)
+
+    async def __call__(self, unit: Unit, identity_id: UUID, spare: UUID | None) -> None:
+        self.calls.append((identity_id, spare))
+
+
 @pytest.fixture(scope="session")
 def schemas() -> Schemas:
-    return Schemas([Schema("default", SIMPLE), Schema("seller", SELLER)], "default")
+    return Schemas([read_schema("default", SIMPLE), read_schema("seller", SELLER)], "default")
 
 
 @pytest.fixture
@@ -135,7 +167,7 @@ def told() -> Told:
 
 @pytest.fixture
 def identities(schemas: Schemas, clock: StoppedClock, trail: Trail, told: Told) -> Identities:
-    return Identities(schemas, clock=clock, audit=trail, listeners=[told])
+    return identities_of(schemas, clock, audit=trail, listeners=[told])
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shopkeeper.identity.schema import Schema
+from tests.rooms.identity.conftest import read_schema
 
 MASKED_ADDRESS = re.compile(r"<(\w+-\d+)@>")
 CONVERSATIONS = ("native_registration", "native_login", "settings")
@@ -25,7 +26,7 @@ def recorded(shared: Path) -> Path:
 def schema(recorded: Path) -> Schema:
     settings = yaml.safe_load((recorded / "base.yml").read_text())
     [source] = settings["identity"]["schemas"]
-    return Schema(source["id"], json.loads(base64.b64decode(source["url"].removeprefix("base64://"))))
+    return read_schema(source["id"], json.loads(base64.b64decode(source["url"].removeprefix("base64://"))))
 
 
 def exchanges(recorded: Path) -> Iterator[dict[str, Any]]:

@@ -15,12 +15,12 @@ from shopkeeper.identity.coercion import Repeated
 from shopkeeper.identity.schema import InvalidTraits, Schema, Schemas
 from shopkeeper.identity.sources import LARGEST, SchemaBroken
 from shopkeeper.identity.values import Via
-from tests.rooms.identity.conftest import SIMPLE
+from tests.rooms.identity.conftest import FROM_TRAITS, SIMPLE, read_schema
 
 
 def schema_of(properties: dict[str, Any], **more: Any) -> Schema:
     traits = {"type": "object", "properties": properties, **more}
-    return Schema(
+    return read_schema(
         "test",
         {
             "$schema": "http://json-schema.org/draft-07/schema#",
@@ -97,13 +97,13 @@ class TestViolations:
         ]
 
     def test_the_format_is_told_before_the_length(self) -> None:
-        assert [number for _, number, _ in found(Schema("default", SIMPLE), {"email": "x"})] == [4000040, 4000003]
+        assert [number for _, number, _ in found(read_schema("default", SIMPLE), {"email": "x"})] == [4000040, 4000003]
 
     def test_a_format_is_not_asked_of_what_is_no_text(self) -> None:
         assert [number for _, number, _ in found(schema_of({"email": ADDRESS}), {"email": 7})] == [4000026]
 
     def test_an_unknown_trait_is_told_at_the_traits_themselves(self) -> None:
-        [(name, number, context)] = found(Schema("default", SIMPLE), {"email": "ada@example.org", "shoe": 42})
+        [(name, number, context)] = found(read_schema("default", SIMPLE), {"email": "ada@example.org", "shoe": 42})
         assert (name, number) == ("traits", 4000001)
         assert "shoe" in context["reason"]
 
@@ -112,7 +112,7 @@ class TestViolations:
         assert violation.path == ("emails", "1")
 
     def test_every_violation_makes_a_message(self) -> None:
-        [violation] = Schema("default", SIMPLE).validate({})
+        [violation] = read_schema("default", SIMPLE).validate({})
         assert "email" in violation.message.text
 
     def test_there_is_an_end_to_them(self) -> None:
@@ -121,7 +121,7 @@ class TestViolations:
 
     @pytest.mark.parametrize("traits", [None, "x", 7, [], [{"email": "ada@example.org"}]])
     def test_traits_are_an_object(self, traits: Any) -> None:
-        assert [name for name, _, _ in found(Schema("default", SIMPLE), traits)] == ["traits"]
+        assert [name for name, _, _ in found(read_schema("default", SIMPLE), traits)] == ["traits"]
 
     @pytest.mark.parametrize("value", ["a\x00b", "\ud800", float("nan"), float("inf"), 10**40, {"a\x00": 1}], ids=ascii)
     def test_what_a_database_cannot_keep_is_refused(self, value: Any) -> None:
@@ -136,7 +136,7 @@ class TestViolations:
 
     @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=8))
     def test_any_json_gets_an_answer(self, value: Any) -> None:
-        schema = Schema("default", SIMPLE)
+        schema = read_schema("default", SIMPLE)
         for traits in (value, {"email": value}, {"email": "ada@example.org", "name": value}):
             for violation in schema.validate(traits):
                 assert violation.message.id == violation.message_id
@@ -197,7 +197,8 @@ class TestExtraction:
         extracted = schemas.default.extract({"email": "Ada@Example.org"})
         address = (Via.EMAIL, "ada@example.org")
         assert extracted.identifiers == dict.fromkeys(("code", "password", "webauthn"), ("ada@example.org",))
-        assert (extracted.verifiable, extracted.recovery, extracted.code) == ((address,), (address,), (address,))
+        assert (extracted.verifiable, extracted.recovery) == ((address,), (address,))
+        assert extracted.addresses == {"code": (address,)}
 
     def test_lists_and_references_are_followed_and_nothing_comes_twice(self, schemas: Schemas) -> None:
         traits = {
@@ -231,7 +232,7 @@ class TestExtraction:
         document = copy.deepcopy(SIMPLE)
         document["definitions"] = {"person": {"properties": {"friend": {"$ref": "#/definitions/person"}}}}
         document["properties"]["traits"]["properties"]["friend"] = {"$ref": "#/definitions/person"}  # type: ignore[index]
-        names = [field.name for field in Schema("default", document).fields()]
+        names = [field.name for field in read_schema("default", document).fields()]
         assert names == [
             "traits.email",
             "traits.name.first",
@@ -407,7 +408,7 @@ class TestBrokenSchema:
     )
     def test_is_refused_with_a_sentence(self, document: dict[str, Any], says: str) -> None:
         with pytest.raises(SchemaBroken) as refusal:
-            Schema("shop", document)
+            read_schema("shop", document)
         assert refusal.value.schema_id == "shop"
         assert says in str(refusal.value)
         assert "\n" not in str(refusal.value)
@@ -428,7 +429,7 @@ class TestLoading:
             ("base64", "base64://" + base64.b64encode(raw).decode()),
             ("web", "https://example.org/schema.json"),
         ]
-        schemas = await Schemas.load(sources, "file", fetch=fetch)
+        schemas = await Schemas.load(sources, "file", from_traits=FROM_TRAITS, fetch=fetch)
         assert [schema.id for schema in schemas.all()] == ["file", "base64", "web"]
         assert all(schema.document == SIMPLE for schema in schemas.all())
         assert schemas.default.id == "file"
@@ -451,16 +452,16 @@ class TestLoading:
     )
     async def test_what_cannot_be_loaded_is_told(self, url: str, says: str) -> None:
         with pytest.raises(SchemaBroken, match=says):
-            await Schemas.load([("shop", url)], "shop")
+            await Schemas.load([("shop", url)], "shop", from_traits=FROM_TRAITS)
 
     async def test_a_file_that_is_too_large_is_not_read_whole(self, tmp_path: Path) -> None:
         (tmp_path / "large.json").write_bytes(b" " * (LARGEST + 1))
         with pytest.raises(SchemaBroken, match="larger"):
-            await Schemas.load([("shop", f"file://{tmp_path}/large.json")], "shop")
+            await Schemas.load([("shop", f"file://{tmp_path}/large.json")], "shop", from_traits=FROM_TRAITS)
 
     def test_the_default_has_to_be_there(self) -> None:
         with pytest.raises(SchemaBroken, match="default schema"):
-            Schemas([Schema("shop", SIMPLE)], "default")
+            Schemas([read_schema("shop", SIMPLE)], "default")
 
 
 class TestLookup:

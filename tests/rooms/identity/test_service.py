@@ -14,12 +14,13 @@ from sqlalchemy import event
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
 from shopkeeper.identity.draft import AddressInput, NewIdentity
+from shopkeeper.identity.reader import MOST_ON_A_PAGE
 from shopkeeper.identity.schema import InvalidTraits, Schemas
-from shopkeeper.identity.service import MOST_ON_A_PAGE, Identities
+from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import AddressStatus, Identity, State, Via
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database
-from tests.rooms.identity.conftest import Told, Trail
+from tests.rooms.identity.conftest import Revoked, Told, Trail, identities_of
 
 ADA = "ada@example.org"
 BOB = "bob@example.org"
@@ -687,12 +688,12 @@ class TestDeleteCredential:
     async def test_a_thief_is_signed_out_with_the_password_that_is_taken_away(
         self, database: Database, schemas: Schemas, clock: StoppedClock, type_: str
     ) -> None:
-        void = Told()
-        identities = Identities(schemas, clock=clock, on_void=[void])
+        void = Revoked()
+        identities = identities_of(schemas, clock, on_void=[void])
         given = [Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})]
         identity = await made(database, identities, person(credentials=given))
         await self._delete(database, identities, identity.id, type_)
-        assert void.ids == [identity.id]
+        assert void.calls == [(identity.id, None)]
 
     async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
         with pytest.raises(NotFound):
@@ -751,7 +752,7 @@ class TestMarkAddress:
 
 
 async def test_works_without_anybody_listening(database: Database, schemas: Schemas, clock: StoppedClock) -> None:
-    identities = Identities(schemas, clock=clock)
+    identities = identities_of(schemas, clock)
     identity = await made(database, identities, person())
     async with database.unit() as unit:
         await identities.delete(unit, identity.id)
@@ -761,7 +762,7 @@ async def test_the_audit_is_written_with_the_change_and_undone_with_it(
     database: Database, schemas: Schemas, clock: StoppedClock
 ) -> None:
     audit = Audit(clock, key=bytes(32))
-    identities = Identities(schemas, clock=clock, audit=audit)
+    identities = identities_of(schemas, clock, audit=audit)
     async with database.unit() as unit:
         identity = await identities.create(unit, person(), actor="admin:7", client_ip="192.0.2.7")
     with pytest.raises(ZeroDivisionError):

@@ -11,9 +11,9 @@ import pytest
 
 from shopkeeper.clock import Clock, StoppedClock
 from shopkeeper.crypto import new_id
-from shopkeeper.identity import store as identity_store
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.store import IdentityStore
 from shopkeeper.identity.values import (
     Aal,
     AddressStatus,
@@ -40,6 +40,7 @@ IDLE = timedelta(days=7)
 SECRETS = ["a secret of the shop", "the one before it"]
 AUDIT_KEY = b"a key for addresses, of 32 bytes"
 CLIENT = Client(ip="203.0.113.7", user_agent="Browser/1.0", port=50123)
+TRAITS = {"type": "object", "properties": {"traits": {"type": "object"}}}
 
 _numbers = itertools.count(1)
 
@@ -71,8 +72,7 @@ async def enrol(database: Database, clock: Clock, **changes: Any) -> Identity:
     """An account that is in the database."""
     identity = person(clock.now(), **changes)
     async with database.unit() as unit:
-        await identity_store.insert_identity(unit, identity)
-    return identity
+        return await IdentityStore({}, keys=None).insert(unit, identity)
 
 
 def rendered(session: Session) -> bytes:
@@ -110,7 +110,8 @@ def process(
 ) -> Process:
     listeners: list[Callable[..., Awaitable[None]]] = []
     identities = CountingIdentities(
-        Schemas([Schema("default", {"type": "object", "properties": {"traits": {"type": "object"}}})], "default"),
+        Schemas([Schema("default", TRAITS, from_traits={})], "default"),
+        facts={},
         clock=clock,
         listeners=listeners,
     )

@@ -1,0 +1,176 @@
+"""What follows a change of an identity, inside the transaction that makes it.
+
+    audit trail      who changed what, and from where
+    listeners        drop what is cached about the identity, after the commit
+    on_void          end the sessions whose proof counts no more
+    on_deleted       forget what is kept about the identity in the same database
+    events           the outbox, for what does not share the transaction: remote engines, webhooks
+
+`Change` names no value of an identity: what goes to the outbox and to the audit trail has no personal data.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from shopkeeper.clock import Clock
+from shopkeeper.identity.values import Identity
+from shopkeeper.storage.database import Unit
+
+CHANGED: Final = "identity.changed"
+DELETED: Final = "identity.deleted"
+"""Topics of the outbox. The key is the id of the identity; the payload has `identity_id`, `changed` and `at`."""
+
+Listener = Callable[[Unit, UUID], Awaitable[None]]
+"""Called with the id of an identity inside the unit that changes it."""
+
+AccessListener = Callable[[Unit, UUID, UUID | None], Awaitable[None]]
+"""Called with the id of an identity whose earlier proofs count no more, and the session to spare, if any."""
+
+
+class AuditTrail(Protocol):
+    """Where changes are recorded. `storage.audit.Audit` is one."""
+
+    async def record(
+        self,
+        unit: Unit,
+        action: str,
+        *,
+        outcome: str,
+        actor: str,
+        subject: str | None,
+        client_ip: str | None,
+        details: Mapping[str, Any] = ...,
+        always: bool = ...,
+    ) -> None: ...
+
+
+class Events(Protocol):
+    """Where events are queued, in the transaction of the change. `storage.outbox.Outbox` is one."""
+
+    async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> object:
+        """Queue one event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of an identity, as it is recorded and published: names, no values.
+
+    Args:
+        action: the action in the audit trail.
+        changed: the names of what has changed, for the event; nothing is published where it is empty.
+        details: the details in the audit trail.
+    """
+
+    action: str
+    identity_id: UUID
+    actor: str
+    client_ip: str | None
+    changed: Sequence[str] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ChangePublisher:
+    """Records changes and tells listeners; see the module for who they are. Each part may be missing."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        audit: AuditTrail | None,
+        events: Events | None,
+        listeners: Sequence[Listener],
+        on_void: Sequence[AccessListener],
+        on_deleted: Sequence[Listener],
+    ) -> None:
+        self._clock = clock
+        self._audit = audit
+        self._events = events
+        self._listeners = listeners
+        self._on_void = on_void
+        self._on_deleted = on_deleted
+
+    async def created(self, unit: Unit, change: Change) -> None:
+        """Record and publish a new identity. Nothing is cached about it yet."""
+        await self.record(unit, change)
+        await self._publish(unit, CHANGED, change)
+
+    async def changed(
+        self, unit: Unit, change: Change, before: Identity, after: Identity, *, spare: UUID | None = None
+    ) -> None:
+        """Record and publish a change. Where earlier proofs count no more, sessions end, except `spare`."""
+        await self.record(unit, change)
+        await self.invalidate(unit, change.identity_id)
+        for revoked in self._on_void if _access_revoked(before, after) else ():
+            await revoked(unit, change.identity_id, spare)
+        # Events come last: adding one may wait for other units with the same key.
+        await self._publish(unit, CHANGED, change)
+
+    async def changed_aside(self, unit: Unit, change: Change) -> None:
+        """Record and publish a change that leaves every proof as good as it was, such as a verified address."""
+        await self.record(unit, change)
+        await self.invalidate(unit, change.identity_id)
+        await self._publish(unit, CHANGED, change)
+
+    async def deleted(self, unit: Unit, change: Change) -> None:
+        """Record and publish that an identity is gone."""
+        await self.record(unit, change)
+        await self.invalidate(unit, change.identity_id)
+        for forget in self._on_deleted:
+            await forget(unit, change.identity_id)
+        await self._publish(unit, DELETED, change)
+
+    async def invalidate(self, unit: Unit, identity_id: UUID) -> None:
+        """Have what is cached about an identity dropped after the commit."""
+        for listener in self._listeners:
+            await listener(unit, identity_id)
+
+    async def record(self, unit: Unit, change: Change, *, outcome: str = "success", always: bool = False) -> None:
+        """Write to the audit trail. `always` keeps the record even if the unit rolls back."""
+        if self._audit is not None:
+            await self._audit.record(
+                unit,
+                change.action,
+                outcome=outcome,
+                actor=change.actor,
+                subject=str(change.identity_id),
+                client_ip=change.client_ip,
+                details=change.details,
+                always=always,
+            )
+
+    async def _publish(self, unit: Unit, topic: str, change: Change) -> None:
+        if self._events is None or not change.changed:
+            return
+        subject = str(change.identity_id)
+        at = self._clock.now().isoformat()
+        payload = {"identity_id": subject, "changed": list(change.changed), "at": at}
+        await self._events.add(unit, topic, key=subject, payload=payload)
+
+
+def differences(before: Identity, after: Identity) -> list[str]:
+    """The names of what differs, without the values."""
+    return [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
+
+
+_COMPARED: Final = (
+    "schema_id",
+    "state",
+    "traits",
+    "metadata_public",
+    "metadata_admin",
+    "external_id",
+    "credentials",
+    "verifiable_addresses",
+)
+
+
+def _access_revoked(before: Identity, after: Identity) -> bool:
+    """Whether a session that was opened before the change could perhaps not be opened after it."""
+    replaced = any(
+        type_ not in after.credentials or after.credentials[type_].config != credential.config
+        for type_, credential in before.credentials.items()
+    )
+    return replaced or (before.active and not after.active)

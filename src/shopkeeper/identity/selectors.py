@@ -1,0 +1,67 @@
+"""Which identities a query is about: by id, identifier, address or external id.
+
+Each is a condition with places for its values, so that `store.py` builds the statements once for each condition.
+"""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, String, and_, bindparam, select, union_all
+
+from shopkeeper.identity.store import (
+    Selector,
+    credential_identifiers,
+    identities,
+    recovery_addresses,
+    verifiable_addresses,
+)
+from shopkeeper.identity.values import Via
+from shopkeeper.storage.tables import Id
+
+
+def by_id(identity_id: UUID) -> Selector:
+    return Selector(_has_id, {"wanted": identity_id})
+
+
+def by_ids(ids: Collection[UUID]) -> Selector:
+    return Selector(_has_one_of_the_ids, {"wanted": list(ids)})
+
+
+def by_identifier(type_: str, identifier: str) -> Selector:
+    """Whose identifier this is, for one type of credential. The identifier is normalised already."""
+    return Selector(_has_identifier, {"wanted": identifier, "wanted_type": type_})
+
+
+def by_address(via: Via, value: str) -> Selector:
+    """Whose address this is, to be verified or to recover an account by. The address is normalised already."""
+    return Selector(_has_address, {"wanted": value, "wanted_via": via.value})
+
+
+def by_external_id(external_id: str) -> Selector:
+    return Selector(_has_external_id, {"wanted": external_id})
+
+
+def _has_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    return column == bindparam("wanted", type_=Id)
+
+
+def _has_one_of_the_ids(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    return column.in_(bindparam("wanted", type_=Id, expanding=True))
+
+
+def _has_identifier(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    table = credential_identifiers.c
+    named = and_(table.identifier == bindparam("wanted"), table.type == bindparam("wanted_type"))
+    return column == select(table.identity_id).where(named).scalar_subquery()
+
+
+def _has_address(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    wanted, via = bindparam("wanted", type_=String), bindparam("wanted_via", type_=String)
+    tables = (verifiable_addresses.c, recovery_addresses.c)
+    owners = (select(table.identity_id).where(table.via == via, table.value == wanted) for table in tables)
+    return column.in_(union_all(*owners))
+
+
+def _has_external_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    owner = select(identities.c.id).where(identities.c.external_id == bindparam("wanted"))
+    return column == owner.scalar_subquery()

@@ -1,0 +1,40 @@
+"""factors of an identity: the credential types with a usable secret"""
+
+# ruff: noqa: I001 - imports one by one, as Alembic writes them
+
+import sqlalchemy as sa
+from alembic import op
+from shopkeeper.storage.tables import Json
+
+revision = "0003"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_FILL = {
+    "sqlite": """
+        UPDATE identities SET factors = (
+            SELECT json_group_array(type) FROM (
+                SELECT type FROM credentials
+                WHERE credentials.identity_id = identities.id AND credentials.config <> '{}' ORDER BY type
+            )
+        )
+    """,
+    "postgresql": """
+        UPDATE identities SET factors = found.types
+        FROM (
+            SELECT identity_id, jsonb_agg(type ORDER BY type) AS types
+            FROM credentials WHERE config <> '{}'::jsonb GROUP BY identity_id
+        ) AS found
+        WHERE found.identity_id = identities.id
+    """,
+}
+
+
+def upgrade() -> None:
+    # The default is the database's, so that SQLite adds the column in place. Making the table anew would delete the
+    # rows that refer to it.
+    op.add_column("identities", sa.Column("factors", Json, nullable=False, server_default=sa.text("'[]'")))
+    # A config with anything in it counts as usable. No method has stored one yet that is not; the next write of the
+    # identity's credentials computes it from the facts of the methods.
+    op.execute(sa.text(_FILL[op.get_bind().dialect.name]))
