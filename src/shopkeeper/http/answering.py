@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import Busy, FlowExpired, Refusal, TooManyRequests
+from shopkeeper.errors import Busy, FlowExpired, Refusal, SecondFactorRequired, TooManyRequests
 from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.shapes import moment
 
@@ -42,9 +42,13 @@ def redirect(location: str, status: int = 303, *, body: bool = False) -> Respons
 
 def refusal_answer(refusal: Refusal, *, clock: Clock) -> Response:
     """A refusal as Kratos' error object. Its code is in a header always, in the body where the contract has one."""
-    document = {"error": error_object(refusal), **_beside(refusal, clock)}
     headers = {ERROR_HEADER: refusal.code, **retry_after(refusal)}
-    return Response(encode(document), refusal.status, headers, "application/json")
+    return Response(refusal_body(refusal, clock=clock), refusal.status, headers, "application/json")
+
+
+def refusal_body(refusal: Refusal, *, clock: Clock) -> bytes:
+    """Kratos' error object, encoded."""
+    return encode({"error": error_object(refusal), **_beside(refusal, clock)})
 
 
 def error_object(refusal: Refusal) -> dict[str, Any]:
@@ -65,7 +69,9 @@ def retry_after(refusal: Refusal) -> dict[str, str]:
 
 
 def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
-    """What stands beside the error: for a submit to a flow that is over, when it ended and what replaces it."""
+    """What stands beside the error: where a browser can go on, or when a flow ended and what replaces it."""
+    if isinstance(refusal, SecondFactorRequired):
+        return {"redirect_browser_to": refusal.details["redirect_browser_to"]}
     if not isinstance(refusal, FlowExpired) or refusal.details:
         return {}
     since = clock.now() - refusal.expired_at
