@@ -19,6 +19,7 @@
     │   └── TokenInvalid             a token that is not ours, ended, or used up
     ├── Forbidden                403
     │   ├── CsrfViolation            the request was not made by our own page
+    │   ├── SecondFactorRequired     the session has one factor, its identity has two
     │   └── NotYours                 it belongs to somebody else
     ├── NotFound                 404
     ├── MethodNotAllowed         405
@@ -193,6 +194,16 @@ class CsrfViolation(Forbidden):
 
     code, named_in_kratos = "security_csrf_violation", True
     message = "The request could not be told from one made by another site."
+
+
+class SecondFactorRequired(Forbidden):
+    """The session was authenticated with one factor, and its identity has a second one. Says where to give it."""
+
+    code, named_in_kratos = "session_aal2_required", True
+    message = "This session needs a second factor: sign in with it, then try again."
+
+    def __init__(self, reason: str | None = None, *, redirect_browser_to: str) -> None:
+        super().__init__(reason, details={"redirect_browser_to": redirect_browser_to})
 
 
 class NotYours(Forbidden):

@@ -12,9 +12,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.http.guard import AdminGuard
+from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.observing import Metrics
 from shopkeeper.http.wiring import admin_app, public_app
+from shopkeeper.sessions.token_sources import ServiceKeys
 from shopkeeper.storage.unavailable import DatabaseAway
 
 Build = Callable[[StoppedClock], ASGIApp]
@@ -29,7 +30,7 @@ def public(clock: StoppedClock) -> ASGIApp:
 
 
 def admin(clock: StoppedClock) -> ASGIApp:
-    guard = Middleware(AdminGuard, keys={}, open_without_key=True, clock=clock)
+    guard = Middleware(AdminAuthentication, keys=ServiceKeys({}), open_without_key=True, clock=clock)
     return admin_app([Route("/", broken)], guard=guard, metrics=Metrics(CollectorRegistry()), clock=clock)
 
 

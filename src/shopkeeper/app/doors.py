@@ -1,6 +1,7 @@
 """The doors: their lists, for the public and for the admin port, and what each is given."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -18,7 +19,7 @@ from shopkeeper.app.conversations import (
 )
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
-from shopkeeper.app.shop import Shop
+from shopkeeper.app.shop import Shop, build_stores
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
@@ -29,9 +30,9 @@ from shopkeeper.graphql.door import GraphQLDoor
 from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
-from shopkeeper.http.answering import encode
-from shopkeeper.http.callers import Callers
-from shopkeeper.http.guard import AdminGuard
+from shopkeeper.http.admin_auth import AdminAuthentication
+from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.health import Health
 from shopkeeper.http.observing import Metrics
 from shopkeeper.http.origins import Origins
@@ -40,14 +41,16 @@ from shopkeeper.http.pages.door import Pages
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import SelfService
-from shopkeeper.http.sessions import OwnSessions, WhoAmI
+from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.storefront import Storefront
-from shopkeeper.http.visitors import Visitors
+from shopkeeper.http.whoami import WhoAmI, WhoamiRenderer
 from shopkeeper.http.wiring import Door, admin_app, public_app
+from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.reading import Render
+from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens
 from shopkeeper.settings import Settings
 from shopkeeper.settings.serving import GraphQL
 from shopkeeper.storage.cache.port import CacheDown
@@ -69,12 +72,15 @@ def build_cookie_policy(ground: Foundation, shop: Shop) -> CookiePolicy:
     )
 
 
-def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
+def build_authenticator(ground: Foundation, people: People, shop: Shop) -> RequestAuthenticator:
+    """Who is asking. The storefront and GraphQL accept bearers of sessions and of visits; whoami, self-service and the
+    other routes of sessions accept sessions only."""
     settings, public = ground.settings, ground.settings.serve.public
     own = "/".join(ground.base_url.split("/")[:3])
-    return Visitors(
+    sessions, visits = SessionTokens(people.sessions), VisitTokens(people.sealed)
+    return RequestAuthenticator(
         stores=shop.stores,
-        resolver=PrincipalResolver(people.sessions, people.sealed),
+        resolver=PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits)),
         cookies=build_cookie_policy(ground, shop),
         trusted_proxies=settings.throttle.trusted_proxies,
         trusted_origins=Origins({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
@@ -84,30 +90,47 @@ def build_visitors(ground: Foundation, people: People, shop: Shop) -> Visitors:
     )
 
 
-def session_body(ground: Foundation) -> Render:
+def session_body(ground: Foundation) -> Callable[[AssurancePolicy], Render]:
     """How whoami answers a session: encoded once, and kept with it."""
-    shapes = Shapes(base_url=ground.base_url)
-    return lambda session: encode(shapes.session(session))
+    return partial(
+        WhoamiRenderer,
+        shapes=Shapes(base_url=ground.base_url),
+        required=ground.settings.session.whoami.required_aal,
+        stores=build_stores(ground.settings),
+        clock=ground.clock,
+    )
 
 
 def build_public(
-    ground: Foundation, people: People, shop: Shop, visitors: Visitors, *, metrics: Metrics, health: Health
+    ground: Foundation,
+    people: People,
+    shop: Shop,
+    authenticator: RequestAuthenticator,
+    *,
+    metrics: Metrics,
+    health: Health,
 ) -> ASGIApp:
     registrar = build_registrar(ground, people, shop)
     conversations = build_conversations(ground, people, registrar=registrar)
     pipeline = build_pipeline(ground, people, shop, conversations, registrar=registrar)
     cookies, shapes = build_cookie_policy(ground, shop), Shapes(base_url=ground.base_url)
-    callers = Callers(visitors=visitors, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
-    pages = _pages(ground, people, shop, conversations, visitors=visitors, callers=callers, pipeline=pipeline)
+    callers = CallerReader(authenticator=authenticator, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
+    pages = _pages(ground, people, shop, conversations, authenticator=authenticator, callers=callers, pipeline=pipeline)
     doors: Sequence[Door] = [
-        Storefront(database=ground.database, visit=shop.visit, visitors=visitors, cookies=cookies, clock=ground.clock),
+        Storefront(
+            database=ground.database,
+            visit=shop.visit,
+            authenticator=authenticator,
+            cookies=cookies,
+            clock=ground.clock,
+        ),
         _self_service(
             ground, people, conversations, callers=callers, cookies=cookies, pipeline=pipeline, shapes=shapes
         ),
-        OwnSessions(database=ground.database, sessions=people.sessions, visitors=visitors, shapes=shapes),
+        OwnSessions(database=ground.database, sessions=people.sessions, authenticator=authenticator, shapes=shapes),
         pages,
     ]
-    graphql = _graphql(ground, people, shop, visitors, registrar=registrar, pictures=pages.picture_url)
+    graphql = _graphql(ground, people, shop, authenticator, registrar=registrar, pictures=pages.picture_url)
     # The router tries them in this order, so what shops ask most stands first.
     routes = [
         Route("/graphql", graphql, methods=["GET", "POST"]),
@@ -117,22 +140,11 @@ def build_public(
     ]
     return public_app(
         routes,
-        hot={"/sessions/whoami": _whoami(ground, people, shop, cookies=cookies)},
+        hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=ground.clock)},
         cors=_cors(ground.settings),
         metrics=metrics,
         clock=ground.clock,
         page=pages.refused,
-    )
-
-
-def _whoami(ground: Foundation, people: People, shop: Shop, *, cookies: CookiePolicy) -> WhoAmI:
-    return WhoAmI(
-        sessions=people.sessions,
-        cookies=cookies,
-        clock=ground.clock,
-        stores=shop.stores,
-        store_header=ground.settings.store_header,
-        tenant_header=ground.settings.tenant_header,
     )
 
 
@@ -141,7 +153,7 @@ def _self_service(
     people: People,
     conversations: Sequence[Conversation],
     *,
-    callers: Callers,
+    callers: CallerReader,
     cookies: CookiePolicy,
     pipeline: Pipeline,
     shapes: Shapes,
@@ -172,8 +184,8 @@ def _pages(
     shop: Shop,
     conversations: Sequence[Conversation],
     *,
-    visitors: Visitors,
-    callers: Callers,
+    authenticator: RequestAuthenticator,
+    callers: CallerReader,
     pipeline: Pipeline,
 ) -> Pages:
     settings = ground.settings
@@ -182,7 +194,7 @@ def _pages(
         pipeline=pipeline,
         kinds=[conversation.handler.name for conversation in conversations],
         callers=callers,
-        visitors=visitors,
+        authenticator=authenticator,
         sessions=people.sessions,
         engines=shop.engines,
         stores=shop.stores,
@@ -198,7 +210,7 @@ def _graphql(
     ground: Foundation,
     people: People,
     shop: Shop,
-    visitors: Visitors,
+    authenticator: RequestAuthenticator,
     *,
     registrar: Registrar,
     pictures: Callable[[str], str],
@@ -207,7 +219,7 @@ def _graphql(
     kept = {field.name for field in people.schemas.default.fields()}
     return GraphQLDoor(
         database=ground.database,
-        identify=visitors.principal_of,
+        identify=authenticator.principal_of,
         stores=shop.stores,
         engines=shop.engines,
         signing_up=SigningUp(registrar=registrar, kept=kept),
@@ -260,8 +272,8 @@ def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health:
         ),
     ]
     guard = Middleware(
-        AdminGuard,
-        keys={key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys},
+        AdminAuthentication,
+        keys=ServiceKeys({key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys}),
         open_without_key=settings.dev,
         clock=ground.clock,
     )

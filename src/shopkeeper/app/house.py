@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from starlette.types import ASGIApp
 
 from shopkeeper.app.background import Background
-from shopkeeper.app.doors import build_admin, build_health, build_public, build_visitors, session_body
+from shopkeeper.app.doors import build_admin, build_authenticator, build_health, build_public, session_body
 from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
@@ -66,12 +66,12 @@ async def _build(settings: Settings, *, clock: Clock) -> House:
     ground = build_foundation(settings, clock, listeners=LISTENERS)
     people = await build_people(ground, render=session_body(ground))
     shop = build_shop(ground, people)
-    visitors = build_visitors(ground, people, shop)
+    authenticator = build_authenticator(ground, people, shop)
     metrics = Metrics(ground.registry)
     background = Background()
     health = build_health(ground, background)
     return House(
-        public=build_public(ground, people, shop, visitors, metrics=metrics, health=health),
+        public=build_public(ground, people, shop, authenticator, metrics=metrics, health=health),
         admin=build_admin(ground, people, metrics=metrics, health=health),
         worker=_worker(ground, shop),
         upkeep=_upkeep(ground, people, shop),

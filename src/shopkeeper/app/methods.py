@@ -14,6 +14,7 @@ from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import LoginMethod, Method, RegistrationMethod
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 
 SHORTEST_CONTEXT_WORD = 5
@@ -36,6 +37,12 @@ class Methods:
     @property
     def for_registration(self) -> Sequence[RegistrationMethod]:
         return [method for method in self.every if isinstance(method, RegistrationMethod)]
+
+    @property
+    def second_factors(self) -> frozenset[str]:
+        """The credential types that raise a session to AAL2."""
+        facts: list[CredentialFacts | None] = [getattr(method, "facts", None) for method in self.every]
+        return frozenset(fact.type for fact in facts if fact is not None and fact.second_factor)
 
     @property
     def password(self) -> Password | None:

@@ -1,7 +1,7 @@
 """Who somebody is, how it is proven, and what they get for it: identities, methods, sessions, tokens, limits."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
@@ -17,6 +17,7 @@ from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
+from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -36,14 +37,15 @@ class People:
     policy: PasswordPolicy
     methods: Methods
     sessions: Sessions
+    assurance: AssurancePolicy
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
     on_deleted: list[Listener]
     """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
 
-async def build_people(ground: Foundation, *, render: Render) -> People:
-    """`render` makes what the door answers for a session, which is kept with it."""
+async def build_people(ground: Foundation, *, render: Callable[[AssurancePolicy], Render]) -> People:
+    """`render` gives what renders the answer to whoami for a session, which is kept with it."""
     settings, clock = ground.settings, ground.clock
     schemas = await _schemas(ground)
     listeners: list[Listener] = []
@@ -60,9 +62,6 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
         on_void=on_void,
         on_deleted=on_deleted,
     )
-    sessions = _sessions(ground, identities, render=render)
-    listeners.append(sessions.invalidate_identity)
-    on_void.append(sessions.end_for)
     budgets = {"login": settings.throttle.login.per_ip, "registration": settings.throttle.registration.per_ip}
     throttles = {name: _throttle(ground, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool
@@ -79,13 +78,19 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
     )
     policy = build_policy(ground)
     guard = AttemptGuard(throttle=throttles["login"], audit=ground.audit)
+    methods = build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard)
+    assurance = AssurancePolicy(methods.second_factors)
+    sessions = _sessions(ground, identities, render=render(assurance))
+    listeners.append(sessions.invalidate_identity)
+    on_void.append(sessions.end_for)
     return People(
         schemas=schemas,
         identities=identities,
         hasher=hasher,
         policy=policy,
-        methods=build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard),
+        methods=methods,
         sessions=sessions,
+        assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
         on_deleted=on_deleted,

@@ -64,6 +64,18 @@ class Stores:
         """The front of requests that name none."""
         return self.choose(name=None, tenant=None, host=None)
 
+    def names_of(self, front_id: str) -> tuple[str, str]:
+        """The store and the tenant that a request names to reach a front; both empty where it need not name them.
+
+        >>> stores = Stores([Store("quince", tenants=("eu", "us")), Store("kettle")], default="kettle")
+        >>> [stores.names_of(front) for front in ("quince@us", "kettle")]
+        [('quince', 'us'), ('', '')]
+        """
+        if front_id == self.default.id:
+            return "", ""
+        name, _, tenant = front_id.partition("@")
+        return name, tenant
+
     def require(self, front_id: str) -> Store:
         """A front by its id; raises `StoreUnknown`."""
         front = self._by_id.get(front_id)

@@ -14,6 +14,7 @@ from shopkeeper.errors import (
     FlowExpired,
     FlowReplaced,
     Refusal,
+    SecondFactorRequired,
     TooManyRequests,
 )
 from shopkeeper.flows.return_to import percent_encoded
@@ -49,9 +50,13 @@ def redirect(location: str, status: int = 303, *, body: bool = False) -> Respons
 
 def refusal_answer(refusal: Refusal, *, clock: Clock) -> Response:
     """A refusal as Kratos' error object. Its code is in a header always, in the body where the contract has one."""
-    document = {"error": error_object(refusal), **_beside(refusal, clock)}
     headers = {ERROR_HEADER: refusal.code, **retry_after(refusal)}
-    return Response(encode(document), refusal.status, headers, "application/json")
+    return Response(refusal_body(refusal, clock=clock), refusal.status, headers, "application/json")
+
+
+def refusal_body(refusal: Refusal, *, clock: Clock) -> bytes:
+    """Kratos' error object, encoded."""
+    return encode({"error": error_object(refusal), **_beside(refusal, clock)})
 
 
 def error_object(refusal: Refusal) -> dict[str, Any]:
@@ -72,9 +77,11 @@ def retry_after(refusal: Refusal) -> dict[str, str]:
 
 
 def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
-    """What stands beside the error: where the browser must go, or when a flow ended and what replaces it."""
+    """What stands beside the error: where the browser must or can go, or when a flow ended and what replaces it."""
     if isinstance(refusal, BrowserLocationChangeRequired):
         return {"redirect_browser_to": refusal.redirect_browser_to}
+    if isinstance(refusal, SecondFactorRequired):
+        return {"redirect_browser_to": refusal.details["redirect_browser_to"]}
     if isinstance(refusal, FlowReplaced):
         return {"use_flow_id": refusal.use_flow_id}
     if not isinstance(refusal, FlowExpired) or refusal.details:

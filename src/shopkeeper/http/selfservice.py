@@ -41,7 +41,7 @@ from shopkeeper.flows.outcomes import (
 )
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
-from shopkeeper.http.callers import Callers
+from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.presentations import Presentation
 from shopkeeper.http.reading import parse_fields, prefers_json, read_body
 from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
@@ -65,7 +65,7 @@ class SelfService:
         database: Database,
         pipeline: Pipeline,
         logout: Logout,
-        callers: Callers,
+        callers: CallerReader,
         cookies: CookiePolicy,
         shapes: Shapes,
         clock: Clock,

@@ -10,7 +10,7 @@ from typing import Any
 from shopkeeper.commerce.port import HandOver
 from shopkeeper.flows.flow import Flow
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
-from shopkeeper.sessions.values import Session
+from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.ui.nodes import csrf_node
 
 Wire = dict[str, Any]
@@ -76,10 +76,7 @@ class Shapes:
             "expires_at": moment(session.expires_at),
             "authenticated_at": moment(session.authenticated_at),
             "authenticator_assurance_level": session.aal,
-            "authentication_methods": [
-                {"method": m.method, "aal": m.aal, "completed_at": moment(m.completed_at)}
-                for m in session.authentication_methods
-            ],
+            "authentication_methods": [_proof(method) for method in session.authentication_methods],
             "issued_at": moment(session.issued_at),
             "devices": [
                 {"id": str(d.id), "ip_address": d.ip_address, "user_agent": d.user_agent, "location": d.location}
@@ -113,6 +110,15 @@ class Shapes:
             "state": flow.state,
             **own,
         }
+
+
+def _proof(method: AuthenticationMethod) -> Wire:
+    return {
+        "method": method.method,
+        "aal": method.aal,
+        "completed_at": moment(method.completed_at),
+        **_present(provider=method.provider),
+    }
 
 
 def _verifiable(address: VerifiableAddress) -> Wire:

@@ -14,9 +14,9 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
 from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_after
+from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.reading import JSON, parse_object, read_body
 from shopkeeper.http.shapes import hand_over_shape, moment
-from shopkeeper.http.visitors import Visitors
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.signin.cart_merge import AuthHint, profile_of
@@ -30,11 +30,17 @@ class Storefront:
     """Signing in and out for storefronts."""
 
     def __init__(
-        self, *, database: Database, visit: Visit, visitors: Visitors, cookies: CookiePolicy, clock: Clock
+        self,
+        *,
+        database: Database,
+        visit: Visit,
+        authenticator: RequestAuthenticator,
+        cookies: CookiePolicy,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._visit = visit
-        self._visitors = visitors
+        self._authenticator = authenticator
         self._cookies = cookies
         self._clock = clock
 
@@ -57,23 +63,23 @@ class Storefront:
 
     async def _refresh(self, request: Request) -> Access:
         return await self._visit.refresh(
-            store=self._visitors.store_of(request),
-            token=self._visitors.token_of(request),
-            client=self._visitors.client_of(request),
+            store=self._authenticator.store_of(request),
+            token=self._authenticator.token_to_refresh(request),
+            client=self._authenticator.client_of(request),
         )
 
     async def _anonymous(self, request: Request) -> Access:
         """A new visit, or the same guest's, if the request carries one's token."""
-        visitor = await self._visitors.newcomer_of(request)
+        visitor = await self._authenticator.principal_signing_in(request)
         guest = visitor.subject if visitor.kind is PrincipalKind.ANONYMOUS else None
-        return self._visit.anonymous(self._visitors.store_of(request), guest=guest)
+        return self._visit.anonymous(self._authenticator.store_of(request), guest=guest)
 
     async def _with_credentials(self, request: Request, fields: Mapping[str, Any]) -> Access:
         hint = _hint(fields.get("authHint"))
-        visitor = await self._visitors.newcomer_of(request)
-        former = await self._visitors.former_session_of(request, visitor)
+        visitor = await self._authenticator.principal_signing_in(request)
+        former = await self._authenticator.session_to_end(request, visitor)
         return await self._visit.sign_in(
-            store=self._visitors.store_of(request),
+            store=self._authenticator.store_of(request),
             username=_text(fields, "username"),
             password=_text(fields, "password"),
             hint=hint,
@@ -84,8 +90,8 @@ class Storefront:
 
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)
-        store, visitor = self._visitors.store_of(request), await self._visitors.newcomer_of(request)
-        former = await self._visitors.former_session_of(request, visitor)
+        store, visitor = self._authenticator.store_of(request), await self._authenticator.principal_signing_in(request)
+        former = await self._authenticator.session_to_end(request, visitor)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(unit, store=store, former=former, client=visitor.client)
         return self._answer(request, access, somebody_else=True)
@@ -93,8 +99,8 @@ class Storefront:
     def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:
         """The tokens as JSON; also as cookies, which scripts cannot read, for our own pages and who relied on such."""
         answer = json_answer(_access_shape(access), headers={"Cache-Control": "no-store"})
-        if self._visitors.may_have_cookies(request):
-            store = self._visitors.store_of(request).id
+        if self._authenticator.may_have_cookies(request):
+            store = self._authenticator.store_of(request).id
             for cookie in self._new_cookies(access, store=store, somebody_else=somebody_else):
                 answer.headers.append("Set-Cookie", cookie)
         return answer

@@ -10,10 +10,11 @@ it keeps under that id. What is kept here is never older than the last announcem
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,28 +22,38 @@ import msgspec
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
 from shopkeeper.sessions.announcing import CHANNEL, EVERYTHING, Announcement, Announcer
-from shopkeeper.sessions.values import Session
+from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.cache.port import Cache
 
 STALE_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
-    """Whose token it is, and the answer to whoami as bytes, rendered once.
+class CachedSession:
+    """The session that a token leads to, and the answer to whoami, rendered once.
 
     `until` is when the token stops standing for the session: at the session's end, or earlier for a replaced token.
     `read_at` is when this was read, or what it was made from.
     """
 
     session: Session
-    whoami: bytes
+    whoami: WhoamiAnswer
     until: datetime
     read_at: datetime
 
     def valid_at(self, now: datetime) -> bool:
         """Whether the token may still be used."""
         return now < self.until and self.session.valid_at(now)
+
+
+class Observer(Protocol):
+    """What the cache passes on of the announcements that it makes and hears. No method may wait for anything."""
+
+    def changed(self, ids: Iterable[UUID]) -> None: ...
+
+    def all_changed(self) -> None: ...
+
+    def set_hearing(self, hearing: bool) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -61,17 +72,19 @@ class SessionCache:
         cache: carries the announcements.
         clock: the time.
         entries: how many sessions to keep.
+        observer: is called with what changed, before anything else can ask for it.
     """
 
-    def __init__(self, cache: Cache, *, clock: Clock, entries: int) -> None:
+    def __init__(self, cache: Cache, *, clock: Clock, entries: int, observer: Observer | None = None) -> None:
         if entries < 1:
             raise ValueError("a session cache holds at least one entry")
         self._cache, self._clock, self._most = cache, clock, entries
         self._origin = new_id()
         self._announcer = Announcer(cache, clock=clock, origin=self._origin, worth_telling=STALE_AFTER)
+        self._observer = observer
         self._hearing = False
         self._leave: Callable[[], Awaitable[None]] | None = None
-        self._entries: OrderedDict[bytes, Resolved] = OrderedDict()
+        self._entries: OrderedDict[bytes, CachedSession] = OrderedDict()
         self._known_by: dict[UUID, set[bytes]] = {}
         self._readings: set[Reading] = set()
 
@@ -87,7 +100,7 @@ class SessionCache:
         self._set_hearing(False)
         await self._announcer.close()
 
-    def get(self, key: bytes) -> Resolved | None:
+    def get(self, key: bytes) -> CachedSession | None:
         """What is kept under the hash of a token."""
         resolved = self._entries.get(key)
         if resolved is None:
@@ -108,7 +121,7 @@ class SessionCache:
         finally:
             self._readings.discard(reading)
 
-    def keep(self, key: bytes, resolved: Resolved, reading: Reading) -> None:
+    def keep(self, key: bytes, resolved: CachedSession, reading: Reading) -> None:
         """Keeps what was read, unless it may have changed since."""
         if self._may_keep(resolved, reading):
             self._insert(key, resolved)
@@ -119,7 +132,7 @@ class SessionCache:
         self._let_go(changed)
         await self._announcer.tell(changed)
 
-    async def announce_and_keep(self, key: bytes, resolved: Resolved, reading: Reading) -> None:
+    async def announce_and_keep(self, key: bytes, resolved: CachedSession, reading: Reading) -> None:
         """Announces a session that changed, and keeps what we made of it ourselves."""
         may_keep = self._may_keep(resolved, reading)
         self._let_go([resolved.session.id])
@@ -143,11 +156,13 @@ class SessionCache:
     def _set_hearing(self, hearing: bool) -> None:
         self._hearing = hearing
         self._let_go_everything()
+        if self._observer is not None:
+            self._observer.set_hearing(hearing)
 
-    def _may_keep(self, resolved: Resolved, reading: Reading) -> bool:
+    def _may_keep(self, resolved: CachedSession, reading: Reading) -> bool:
         return self._hearing and not reading.in_vain and reading.announced.isdisjoint(_ids(resolved))
 
-    def _insert(self, key: bytes, resolved: Resolved) -> None:
+    def _insert(self, key: bytes, resolved: CachedSession) -> None:
         self._drop(key)
         self._entries[key] = resolved
         for each in _ids(resolved):
@@ -155,18 +170,22 @@ class SessionCache:
         if len(self._entries) > self._most:
             self._drop(next(iter(self._entries)))
 
-    def _let_go(self, ids: Iterable[UUID]) -> None:
+    def _let_go(self, ids: Sequence[UUID]) -> None:
         for each in ids:
             for reading in self._readings:
                 reading.announced.add(each)
             for key in list(self._known_by.get(each, ())):
                 self._drop(key)
+        if self._observer is not None:
+            self._observer.changed(ids)
 
     def _let_go_everything(self) -> None:
         for reading in self._readings:
             reading.in_vain = True
         self._entries.clear()
         self._known_by.clear()
+        if self._observer is not None:
+            self._observer.all_changed()
 
     def _drop(self, key: bytes) -> None:
         resolved = self._entries.pop(key, None)
@@ -179,7 +198,7 @@ class SessionCache:
                 del self._known_by[each]
 
 
-def _ids(resolved: Resolved) -> tuple[UUID, UUID]:
+def _ids(resolved: CachedSession) -> tuple[UUID, UUID]:
     return resolved.session.id, resolved.session.identity.id
 
 

@@ -1,63 +1,60 @@
-"""Who is asking: decided once for each request, from what it carries.
+"""Who is asking: decided once for each request, from the tokens it presents.
 
     X-Session-Token   a session, or the request is refused
     Bearer            a session or an anonymous visit, or the request is refused
     session cookie    a session, or as if it were not there: browsers keep cookies longer than sessions live
     visit cookie      an anonymous visit, or as if it were not there
-    nothing           nobody
+    nothing           an unknown caller
 
 The first that is there decides, in this order: what a client sends on purpose, before what a browser sends by itself.
 So the published client, which always sends its bearer, acts as whom it says, whatever cookies its page's host has.
 Kratos' own paths (`tokens_of`) look at the session cookie before the bearer, as Kratos does.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Client
-from shopkeeper.sessions.cache import Resolved
+from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.refusals import SessionEnded
-from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.token_sources import TokenSource, source_of
 from shopkeeper.sessions.values import Principal, PrincipalKind
-from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
+from shopkeeper.tokens.sealed import AnonymousVisit
 
-_BEARER = re.compile(r"Bearer +(?:Bearer +)?([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
-
-
-def bearer_of(header: str | None) -> str | None:
-    """The token of an `Authorization` header (RFC 6750 section 2.1); nothing for other schemes and for nonsense.
-
-    The scheme may stand there twice: the published shop client sends it so when it refreshes.
-
-    >>> bearer_of("Bearer Bearer abc"), bearer_of("Basic abc"), bearer_of("Bearer a b")
-    ('abc', None, None)
-    """
-    found = _BEARER.fullmatch(header.strip(" ")) if header else None
-    return found[1] if found else None
+KnownSessions = dict[str, CachedSession | None]
+"""What session tokens of one request led to, so that each is resolved once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Carriers:
-    """What a request carries to say who is asking. The door takes it out of headers; an empty text is nothing."""
+class PresentedTokens:
+    """The tokens of a request, by where they stand; an empty text counts as `None`."""
 
     session_token: str | None = None
     session_cookie: str | None = None
     bearer: str | None = None
     visit_cookie: str | None = None
 
+    @property
+    def on_purpose(self) -> str | None:
+        """The token in a header, which no page can make a browser send by itself."""
+        return self.session_token or self.bearer or None
 
-def tokens_of(carriers: Carriers) -> Sequence[str]:
-    """What may be a session's token, in the order to try: one that was sent on purpose stands alone.
+    @property
+    def by_cookie(self) -> str | None:
+        """The token in a cookie, which a browser sends by itself."""
+        return self.session_cookie or self.visit_cookie or None
 
-    >>> tokens_of(Carriers(session_token="", session_cookie="c", bearer="b"))
+
+def tokens_of(presented: PresentedTokens) -> Sequence[str]:
+    """What may be a session's token, in the order to try: one in `X-Session-Token` stands alone.
+
+    >>> tokens_of(PresentedTokens(session_token="", session_cookie="c", bearer="b"))
     ('c', 'b')
     """
-    if carriers.session_token:
-        return (carriers.session_token,)
-    return tuple(token for token in (carriers.session_cookie, carriers.bearer) if token)
+    if presented.session_token:
+        return (presented.session_token,)
+    return tuple(token for token in (presented.session_cookie, presented.bearer) if token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,78 +64,110 @@ class _Place:
 
 
 class PrincipalResolver:
-    """Turns what a request carries into a principal."""
+    """Turns the tokens of a request into a principal.
 
-    def __init__(self, sessions: Sessions, sealed: SealedTokens) -> None:
-        self._sessions, self._sealed = sessions, sealed
+    Args:
+        sessions: session tokens: what `X-Session-Token` and the session cookie may hold.
+        visits: anonymous visits: what the visit cookies may hold.
+        bearers: what a bearer may be; the first that recognises it decides.
 
-    async def session(self, carriers: Carriers, *, store: str | None = None) -> Resolved | None:
-        """The session that a request carries: the first that is good, and at home in a store where one is named."""
-        for token in tokens_of(carriers):
-            resolved = await self._sessions.resolve(token)
-            if resolved is not None and (store is None or resolved.session.at_home_in(store)):
-                return resolved
+    What was resolved for a request is kept in `known`, for further questions about the same request.
+    """
+
+    def __init__(self, *, sessions: TokenSource, visits: TokenSource, bearers: Sequence[TokenSource]) -> None:
+        self._sessions, self._visits, self._bearers = sessions, visits, tuple(bearers)
+
+    async def session(
+        self, presented: PresentedTokens, *, store: str | None = None, known: KnownSessions | None = None
+    ) -> CachedSession | None:
+        """The session that a request presents: the first that is good, and at home in a store where one is named."""
+        for token in tokens_of(presented):
+            cached = await self._resolved(token, known)
+            if cached is not None and (store is None or cached.session.at_home_in(store)):
+                return cached
         return None
 
-    def guests(self, bearer: str | None, visits: Mapping[str, str | None]) -> Mapping[str, str]:
+    async def guests(self, bearer: str | None, visits: Mapping[str, str | None]) -> Mapping[str, str]:
         """The guests of a request, by the store they count in: those of each store's cookie, and the bearer's, which
         goes before. A visit counts under the cookie of its own store only: any other was planted."""
         found: dict[str, str] = {}
         for store, token in (*visits.items(), (None, bearer)):
-            if token and not self._sessions.is_ours(token):
-                with suppress(TokenInvalid):
-                    visit = self._sealed.read(token)
-                    if store in {None, visit.store}:
-                        found[visit.store] = str(visit.guest)
+            visit = await self._visit(token, store) if token else None
+            if visit is not None:
+                found[visit.store] = str(visit.guest)
         return found
 
-    async def resolve(self, carriers: Carriers, *, store: str, client: Client) -> Principal:
+    async def resolve(
+        self, presented: PresentedTokens, *, store: str, client: Client, known: KnownSessions | None = None
+    ) -> Principal:
         """Who is asking. Raises `TokenInvalid` where a token was presented on purpose and is not good here, and
         `SessionEnded` where it was a session's."""
         place = _Place(store, client)
-        if carriers.session_token:
-            return await self._by_session(carriers.session_token, place)
-        if carriers.bearer:
-            return await self._by_bearer(carriers.bearer, place)
-        if carriers.session_cookie:
-            customer = await self._customer(carriers.session_cookie, place, by_cookie=True)
-            if customer is not None:
-                return customer
-        if carriers.visit_cookie:
-            return self._by_visit_cookie(carriers.visit_cookie, place)
-        return _nobody(place)
+        if presented.session_token:
+            return await self._by_session(presented.session_token, place, known)
+        if presented.bearer:
+            return await self._by_bearer(presented.bearer, place, known)
+        if presented.session_cookie:
+            cached = await self._resolved(presented.session_cookie, known)
+            if cached is not None and cached.session.at_home_in(store):
+                return _customer(cached, place, by_cookie=True)
+        visit = await self._visit(presented.visit_cookie, store) if presented.visit_cookie else None
+        if visit is not None:
+            return _guest(visit, place, by_cookie=True)
+        return Principal(kind=PrincipalKind.NOBODY, subject="", store=store, client=client)
 
-    async def _by_session(self, token: str, place: _Place) -> Principal:
-        customer = await self._customer(token, place)
-        if customer is not None:
-            return customer
-        if self._sessions.is_ours(token) and await self._sessions.resolve(token) is None:
-            raise SessionEnded
-        raise TokenInvalid
+    async def _by_session(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
+        cached = await self._resolved(token, known)
+        if cached is None:
+            raise SessionEnded if self._sessions.recognises(token) else TokenInvalid
+        if not cached.session.at_home_in(place.store):
+            raise TokenInvalid
+        return _customer(cached, place)
 
-    async def _by_bearer(self, token: str, place: _Place) -> Principal:
-        if self._sessions.is_ours(token):
-            return await self._by_session(token, place)
-        return _guest(self._sealed.verify(token, store=place.store), place)
+    async def _by_bearer(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
+        source = source_of(self._bearers, token)
+        if source is self._sessions:
+            return await self._by_session(token, place, known)
+        verified = await source.verify(token, place.store)
+        if not isinstance(verified, AnonymousVisit):
+            raise TokenInvalid
+        return _guest(verified, place)
 
-    def _by_visit_cookie(self, token: str, place: _Place) -> Principal:
-        try:
-            return _guest(self._sealed.verify(token, store=place.store), place, by_cookie=True)
-        except TokenInvalid:
-            return _nobody(place)
-
-    async def _customer(self, token: str, place: _Place, *, by_cookie: bool = False) -> Principal | None:
-        resolved = await self._sessions.resolve(token)
-        if resolved is None or not resolved.session.at_home_in(place.store):
+    async def _visit(self, token: str, store: str | None) -> AnonymousVisit | None:
+        if not self._visits.recognises(token):
             return None
-        return Principal(
-            kind=PrincipalKind.CUSTOMER,
-            subject=str(resolved.session.identity.id),
-            store=place.store,
-            client=place.client,
-            session=resolved.session,
-            by_cookie=by_cookie,
-        )
+        try:
+            verified = await self._visits.verify(token, store)
+        except TokenInvalid:
+            return None
+        return verified if isinstance(verified, AnonymousVisit) else None
+
+    async def _resolved(self, token: str, known: KnownSessions | None) -> CachedSession | None:
+        """The session of a token, wherever it is at home; `None` for every token that is not a good session's."""
+        if known is not None and token in known:
+            return known[token]
+        cached = await self._session(token) if self._sessions.recognises(token) else None
+        if known is not None:
+            known[token] = cached
+        return cached
+
+    async def _session(self, token: str) -> CachedSession | None:
+        try:
+            verified = await self._sessions.verify(token, None)
+        except TokenInvalid:
+            return None
+        return verified if isinstance(verified, CachedSession) else None
+
+
+def _customer(cached: CachedSession, place: _Place, *, by_cookie: bool = False) -> Principal:
+    return Principal(
+        kind=PrincipalKind.CUSTOMER,
+        subject=str(cached.session.identity.id),
+        store=place.store,
+        client=place.client,
+        session=cached.session,
+        by_cookie=by_cookie,
+    )
 
 
 def _guest(visit: AnonymousVisit, place: _Place, *, by_cookie: bool = False) -> Principal:
@@ -149,7 +178,3 @@ def _guest(visit: AnonymousVisit, place: _Place, *, by_cookie: bool = False) -> 
         client=place.client,
         by_cookie=by_cookie,
     )
-
-
-def _nobody(place: _Place) -> Principal:
-    return Principal(kind=PrincipalKind.NOBODY, subject="", store=place.store, client=place.client)

@@ -11,13 +11,13 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest
 from shopkeeper.identity.service import Identities
 from shopkeeper.sessions import store as rows
-from shopkeeper.sessions.cache import Resolved, SessionCache
+from shopkeeper.sessions.cache import CachedSession, SessionCache
 from shopkeeper.sessions.store import Record
-from shopkeeper.sessions.values import Session
+from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tokens.refresh import RefreshTokens, Replay
 
-Render = Callable[[Session], bytes]
+Render = Callable[[Session], WhoamiAnswer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class SessionReader:
         self._identities, self._database = identities, database
         self._cache, self._clock, self._render, self._refresh = cache, clock, render, refresh
 
-    async def lookup(self, token: str) -> Resolved | None:
+    async def lookup(self, token: str) -> CachedSession | None:
         """Whose token it is, be it still good or not."""
         key = digest(token)
         return self._cache.get(key) or await self._look_up(key, token)
@@ -84,7 +84,7 @@ class SessionReader:
         """Somebody's sessions that are as asked for."""
         return whose if active is None else whose & rows.that_are(active, self._clock.now())
 
-    async def _look_up(self, key: bytes, token: str) -> Resolved | None:
+    async def _look_up(self, key: bytes, token: str) -> CachedSession | None:
         with self._cache.reading() as reading:
             async with self._database.unit() as unit:
                 found = await self._find(unit, key, token)
@@ -95,10 +95,10 @@ class SessionReader:
             self._cache.keep(key, resolved, reading)
             return resolved
 
-    def rendered(self, session: Session, *, until: datetime | None, read_at: datetime) -> Resolved:
+    def rendered(self, session: Session, *, until: datetime | None, read_at: datetime) -> CachedSession:
         """A session with its answer to whoami."""
         ends_at = session.expires_at if until is None else until
-        return Resolved(session=session, whoami=self._render(session), until=ends_at, read_at=read_at)
+        return CachedSession(session=session, whoami=self._render(session), until=ends_at, read_at=read_at)
 
     async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[Record, datetime | None] | None:
         record = await rows.by_token(unit, key)

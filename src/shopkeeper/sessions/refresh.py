@@ -15,7 +15,7 @@ from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Client
 from shopkeeper.sessions import store as rows
-from shopkeeper.sessions.cache import Reading, Resolved, SessionCache
+from shopkeeper.sessions.cache import CachedSession, Reading, SessionCache
 from shopkeeper.sessions.reading import SessionReader
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.audit import Audit
@@ -82,7 +82,7 @@ class SessionRefresh:
         ends_at = self._tokens.last_moment(begun_at=session.issued_at, expires_at=session.expires_at)
         return session.active and session.identity.active and session.at_home_in(store) and self._clock.now() < ends_at
 
-    async def _replace(self, unit: Unit, token: str, known: Resolved, reading: Reading) -> Started | None:
+    async def _replace(self, unit: Unit, token: str, known: CachedSession, reading: Reading) -> Started | None:
         """Nothing where somebody else was first, or the session was ended a moment ago."""
         successor, session = new_token(self._prefix), self._prolonged(known.session)
         if not await rows.replace_token(unit, digest(token), digest(successor), expires_at=session.expires_at):

@@ -4,7 +4,7 @@ A token is opaque and only its hash is kept. Whatever changes a session is annou
 process lets go what it knows of it; `cache.py` says how.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,7 +17,9 @@ from shopkeeper.errors import IdentityDisabled, NotFound, TokenInvalid
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.sessions import store as rows
-from shopkeeper.sessions.cache import Resolved, SessionCache
+from shopkeeper.sessions.cache import CachedSession, SessionCache
+from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
+from shopkeeper.sessions.end_watch import EndCallback, EndWatch
 from shopkeeper.sessions.logout import LogoutTokens
 from shopkeeper.sessions.reading import Render, SessionPage, SessionReader
 from shopkeeper.sessions.refresh import SessionRefresh, Started
@@ -69,9 +71,13 @@ class Sessions:
         self._audit, self._prefix = audit, token_prefix
         self._logout = LogoutTokens(logout_secrets)
         self._kept_longer = refresh.idle if refresh else timedelta()
-        self._cache = SessionCache(cache, clock=clock, entries=entries)
+        self._end_watch = EndWatch(database, clock=clock)
+        self._cache = SessionCache(cache, clock=clock, entries=entries, observer=self._end_watch)
         self._reader = SessionReader(
             identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh
+        )
+        self._elevation = SessionElevation(
+            reader=self._reader, cache=self._cache, clock=clock, tokens=refresh, token_prefix=token_prefix
         )
         self._refresh: SessionRefresh | None = None
         if refresh is not None:
@@ -91,8 +97,22 @@ class Sessions:
         await self._cache.listen()
 
     async def close(self) -> None:
-        """Lets go of what is kept."""
+        """Lets go of what is kept, and stops watching for ended sessions."""
+        await self._end_watch.close()
         await self._cache.close()
+
+    def on_ended(self, session_id: UUID, callback: EndCallback) -> Callable[[], None]:
+        """Calls back once, soon after this process can know that a session has ended: for live connections.
+
+        Revoked, expired, its identity switched off, by this process or another; also where it had ended before. With
+        `EndReason.UNKNOWN` announcements may have been missed: the connection must be authenticated again and watch its
+        session again. The callback runs in the event loop and must not block; its errors are logged.
+
+        Returns a function that cancels it; call it when the connection closes. Raises `Busy` at 100,000 callbacks.
+
+        >>> cancel = sessions.on_ended(session.id, lambda reason: closing.set())  # doctest: +SKIP
+        """
+        return self._end_watch.add(session_id, callback)
 
     async def start(
         self,
@@ -104,14 +124,22 @@ class Sessions:
         client: Client,
         store: str | None,
         replacing: Session | None = None,
+        amr: str | None = None,
+        provider: str | None = None,
     ) -> Started:
-        """A session for somebody who has just proven who they are, always with a fresh token.
+        """Start a session for an identity that was just proven, with a new token.
 
-        `replacing` is the session that the caller presented, if any: it ends. Raises `IdentityDisabled`.
+        Args:
+            amr: what clients read as the method, such as `code_recovery`; `method` where it is `None`.
+            provider: the identity provider that proved the identity.
+            replacing: the session that the caller presented, if any: it ends.
+
+        Raises `IdentityDisabled`.
         """
         if not identity.active:
             raise IdentityDisabled
-        session = self._fresh(identity, AuthenticationMethod(method, aal, self._clock.now()), client, store)
+        proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
+        session = self._fresh(identity, proof, client, store)
         token = new_token(self._prefix)
         await rows.add(unit, session, token_hash=digest(token))
         who = str(identity.id)
@@ -121,11 +149,43 @@ class Sessions:
             await self._end_one(unit, replacing.id, replacing.identity.id, by=who, client=client)
         return Started(session, token)
 
+    async def elevate(
+        self,
+        unit: Unit,
+        session: Session,
+        *,
+        method: str,
+        aal: Aal,
+        amr: str | None = None,
+        provider: str | None = None,
+        client: Client,
+        new_token: bool,
+    ) -> ElevatedSession:
+        """Add a proof to a session whose id stays the same; also where an identity proves itself once more.
+
+        The level is the higher one of both, and `authenticated_at` is now. A proof of the same method, level and
+        provider replaces its earlier one. The session ends when it would have ended before.
+
+        Args:
+            amr, provider: as in `start`.
+            new_token: for browsers: issues a new token, and the old one is refused from the commit on. Without it, for
+                native apps, the token stays valid and none is returned.
+
+        Raises `SessionInactive` where the session has ended meanwhile, and `IdentityDisabled`. The caller has checked
+        that the proof is of the session's identity.
+        """
+        proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
+        elevated = await self._elevation.elevate(unit, session.id, proof, new_token=new_token)
+        owner = session.identity.id
+        details = {"session": str(session.id), "method": method, "aal": elevated.session.aal.value}
+        await self._note(unit, "session.elevated", owner, by=str(owner), client=client, **details)
+        return elevated
+
     def is_ours(self, token: str) -> bool:
         """Whether a token is made like those of sessions; nothing is looked up."""
         return token.startswith(self._prefix)
 
-    async def resolve(self, token: str) -> Resolved | None:
+    async def resolve(self, token: str) -> CachedSession | None:
         """Whose token it is, if it may be used now."""
         resolved = await self._reader.lookup(token) if self.is_ours(token) else None
         return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None

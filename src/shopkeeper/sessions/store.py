@@ -100,6 +100,15 @@ class Record:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """What decides whether a session may still be used. `active`: neither it nor its identity was switched off."""
+
+    identity_id: UUID
+    active: bool
+    expires_at: datetime
+
+
 async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
     """Keeps a new session and its devices."""
     await unit.write(_ADD, [{"token_hash": token_hash, **_to_row(session)}])
@@ -199,6 +208,34 @@ async def replace_token(unit: Unit, old: bytes, new: bytes, *, expires_at: datet
     return (await unit.write(_REPLACE_TOKEN, [values])).rowcount == 1
 
 
+async def lock(unit: Unit, session_id: UUID) -> bool:
+    """Holds the row of a session until the transaction ends. Returns False where there is no such session."""
+    await unit.begin()
+    return await unit.scalar(select(sessions.c.id).where(with_id(session_id)).with_for_update()) is not None
+
+
+async def save_proofs(unit: Unit, session: Session, *, token_hash: bytes | None) -> None:
+    """Writes the authentication methods and the level of a session, and its new token where one is given."""
+    row = _to_row(session)
+    values = {name: row[name] for name in ("aal", "authentication_methods", "authenticated_at")}
+    if token_hash is not None:
+        values["token_hash"] = token_hash
+    await unit.write(update(sessions).where(with_id(session.id)).values(values))
+
+
+async def validity_of(unit: Unit, session_ids: Sequence[UUID]) -> dict[UUID, Validity]:
+    """What decides whether sessions may still be used, by their ids; those that are gone are left out."""
+    found = await unit.all(
+        select(sessions.c.id, sessions.c.identity_id, sessions.c.active, identities.c.state, sessions.c.expires_at)
+        .join(identities, identities.c.id == sessions.c.identity_id)
+        .where(sessions.c.id.in_(session_ids))
+    )
+    return {
+        row.id: Validity(row.identity_id, row.active and row.state == State.ACTIVE.value, row.expires_at)
+        for row in found
+    }
+
+
 def _with_devices(chosen: Select[Any]) -> Select[Any]:
     page = chosen.subquery()
     devices = session_devices.c
@@ -258,8 +295,16 @@ def _record(rows: Sequence[Row[Any]]) -> Record:
 
 def _method(stored: dict[str, str]) -> AuthenticationMethod:
     return AuthenticationMethod(
-        method=stored["method"], aal=Aal(stored["aal"]), completed_at=datetime.fromisoformat(stored["completed_at"])
+        method=stored["method"],
+        aal=Aal(stored["aal"]),
+        completed_at=datetime.fromisoformat(stored["completed_at"]),
+        provider=stored.get("provider"),
     )
+
+
+def _stored(proof: AuthenticationMethod) -> dict[str, str]:
+    stored = {"method": proof.method, "aal": proof.aal.value, "completed_at": proof.completed_at.isoformat()}
+    return {**stored, "provider": proof.provider} if proof.provider is not None else stored
 
 
 def _to_row(session: Session) -> dict[str, Any]:
@@ -269,10 +314,7 @@ def _to_row(session: Session) -> dict[str, Any]:
         "store": session.store,
         "active": session.active,
         "aal": session.aal.value,
-        "authentication_methods": [
-            {"method": proof.method, "aal": proof.aal.value, "completed_at": proof.completed_at.isoformat()}
-            for proof in session.authentication_methods
-        ],
+        "authentication_methods": [_stored(proof) for proof in session.authentication_methods],
         "authenticated_at": session.authenticated_at,
         "issued_at": session.issued_at,
         "expires_at": session.expires_at,

@@ -1,8 +1,9 @@
-"""A session, a device and a principal as the rest of the house sees them: frozen values, no rows."""
+"""Sessions, devices and principals as the rest of the server sees them: frozen values, no rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from shopkeeper.identity.values import Aal, Client, Identity
@@ -10,11 +11,20 @@ from shopkeeper.identity.values import Aal, Client, Identity
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationMethod:
-    """One proof that was given for a session."""
+    """One proof that was given for a session.
+
+    `method` is what clients read: a credential type such as `password`, or `code_recovery`. `provider` names the
+    identity provider that proved the identity, such as the one of an `oidc` sign-in.
+    """
 
     method: str
     aal: Aal
     completed_at: datetime
+    provider: str | None = None
+
+    def renews(self, earlier: "AuthenticationMethod") -> bool:
+        """Whether this proof is `earlier` given again: the same method, level and provider."""
+        return (self.method, self.aal, self.provider) == (earlier.method, earlier.aal, earlier.provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,16 @@ class Session:
     devices: tuple[Device, ...]
     store: str | None = None
 
+    def with_proof(self, proof: AuthenticationMethod) -> "Session":
+        """The session after a further proof. A proof given again replaces its earlier one, so the list stays short."""
+        others = tuple(method for method in self.authentication_methods if not proof.renews(method))
+        return replace(
+            self,
+            aal=max(self.aal, proof.aal),
+            authentication_methods=(*others, proof),
+            authenticated_at=proof.completed_at,
+        )
+
     def valid_at(self, now: datetime) -> bool:
         """Whether the session may still be used."""
         return self.active and self.identity.active and now < self.expires_at
@@ -49,6 +69,13 @@ class Session:
     def at_home_in(self, store: str) -> bool:
         """Whether the session counts in a store: the one it was started in, or all where it was started in none."""
         return self.store is None or self.store == store
+
+
+class WhoamiAnswer(NamedTuple):
+    """The answer to `/sessions/whoami` for one session: its HTTP status and its body, encoded once."""
+
+    status: int
+    body: bytes
 
 
 class PrincipalKind(StrEnum):

@@ -71,6 +71,14 @@ class RefreshTokens:
         sealed = _ring(token).seal(successor.encode(), context=family.bytes)
         await store.add(unit, digest(token), Replaced(family, self._clock.now(), sealed))
 
+    async def withdraw(self, unit: Unit, family: UUID) -> None:
+        """Ends the replay window of every replaced token of a family: none of them answers any more.
+
+        Reuse is still recognised once the window would have been over; until then such a token is refused and ends
+        nothing, because a second tab that still holds it is no thief.
+        """
+        await store.withdraw_successors(unit, family)
+
     async def recall(self, unit: Unit, token: str) -> Replay | Reuse | None:
         """What presenting this token means, if it was replaced at some time."""
         found = await store.get(unit, digest(token))
@@ -79,6 +87,8 @@ class RefreshTokens:
         until = found.replaced_at + self.replay_window
         if until <= self._clock.now():
             return Reuse(found.family)
+        if not found.successor:
+            return None
         return Replay(found.family, _ring(token).open(found.successor, context=found.family.bytes).decode(), until)
 
     async def newest(self, unit: Unit, replay: Replay) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, insert, select
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, insert, select, update
 
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Moment, metadata
@@ -23,7 +23,10 @@ replaced_tokens = Table(
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A token that has a successor, which is sealed under a key that only the token itself gives."""
+    """A token that has a successor, which is sealed under a key that only the token itself gives.
+
+    `successor` is empty where it was withdrawn.
+    """
 
     family: UUID
     replaced_at: datetime
@@ -48,6 +51,11 @@ async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
         select(columns.family, columns.replaced_at, columns.successor).where(columns.token_hash == token_hash)
     )
     return Replaced(row.family, row.replaced_at, row.successor) if row else None
+
+
+async def withdraw_successors(unit: Unit, family: UUID) -> None:
+    """Removes the successors that replaced tokens of a family lead to; that they were replaced stays known."""
+    await unit.write(update(replaced_tokens).where(replaced_tokens.c.family == family).values(successor=b""))
 
 
 _ADD = insert(replaced_tokens)

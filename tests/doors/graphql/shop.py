@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from shopkeeper.app.conversations import build_registrar
-from shopkeeper.app.doors import build_cookie_policy, build_limits, build_visitors, session_body
+from shopkeeper.app.doors import build_authenticator, build_cookie_policy, build_limits, session_body
 from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.house import LISTENERS
 from shopkeeper.app.people import People, build_people
@@ -127,14 +127,14 @@ async def opened(
     ground = build_foundation(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
     people = await build_people(ground, render=session_body(ground))
     shop = build_shop(ground, people)
-    visitors = build_visitors(ground, people, shop)
+    authenticator = build_authenticator(ground, people, shop)
     signing_up = SigningUp(
         registrar=build_registrar(ground, people, shop),
         kept=[each.name for each in people.schemas.default.fields()],
     )
     given: dict[str, Any] = {
         "database": ground.database,
-        "identify": visitors.principal_of,
+        "identify": authenticator.principal_of,
         "stores": shop.stores,
         "engines": shop.engines,
         "signing_up": signing_up,
@@ -145,7 +145,7 @@ async def opened(
     signin = Storefront(
         database=ground.database,
         visit=shop.visit,
-        visitors=visitors,
+        authenticator=authenticator,
         cookies=build_cookie_policy(ground, shop),
         clock=clock,
     )

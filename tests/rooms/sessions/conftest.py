@@ -27,7 +27,7 @@ from shopkeeper.identity.values import (
 )
 from shopkeeper.sessions.refresh import Started
 from shopkeeper.sessions.service import Sessions
-from shopkeeper.sessions.values import Session
+from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
@@ -75,9 +75,10 @@ async def enrol(database: Database, clock: Clock, **changes: Any) -> Identity:
         return await IdentityStore({}, keys=None).insert(unit, identity)
 
 
-def rendered(session: Session) -> bytes:
+def rendered(session: Session) -> WhoamiAnswer:
     """An answer to whoami, as far as these tests look at it."""
-    return msgspec.json.encode({"id": session.id, "expires_at": session.expires_at, "traits": session.identity.traits})
+    shown = {"id": session.id, "expires_at": session.expires_at, "traits": session.identity.traits}
+    return WhoamiAnswer(200, msgspec.json.encode(shown))
 
 
 class CountingIdentities(Identities):

@@ -12,8 +12,8 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import digest, new_id
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.announcing import CHANNEL, EVERYTHING, Announcement, Announcer
-from shopkeeper.sessions.cache import STALE_AFTER, Resolved, SessionCache
-from shopkeeper.sessions.values import Session
+from shopkeeper.sessions.cache import STALE_AFTER, CachedSession, SessionCache
+from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Database
@@ -56,7 +56,7 @@ def cache(clock: StoppedClock) -> Line:
     return Line(clock)
 
 
-def resolved(identity: Identity | None = None) -> Resolved:
+def resolved(identity: Identity | None = None) -> CachedSession:
     session = Session(
         id=new_id(),
         identity=identity or person(NOW),
@@ -68,7 +68,7 @@ def resolved(identity: Identity | None = None) -> Resolved:
         expires_at=NOW + timedelta(hours=24),
         devices=(),
     )
-    return Resolved(session=session, whoami=b"{}", until=session.expires_at, read_at=NOW)
+    return CachedSession(session=session, whoami=WhoamiAnswer(200, b"{}"), until=session.expires_at, read_at=NOW)
 
 
 async def listening(cache: Line, clock: StoppedClock, *, entries: int = 3) -> SessionCache:
@@ -77,7 +77,7 @@ async def listening(cache: Line, clock: StoppedClock, *, entries: int = 3) -> Se
     return kept
 
 
-def keep(kept: SessionCache, key: bytes, what: Resolved) -> None:
+def keep(kept: SessionCache, key: bytes, what: CachedSession) -> None:
     with kept.reading() as reading:
         kept.keep(key, what, reading)
 

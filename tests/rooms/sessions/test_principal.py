@@ -7,8 +7,9 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
-from shopkeeper.sessions.principal import Carriers, PrincipalResolver, bearer_of
+from shopkeeper.sessions.principal import PresentedTokens, PrincipalResolver
 from shopkeeper.sessions.refusals import SessionEnded
+from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens, bearer_of
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
@@ -31,7 +32,8 @@ def sealed(clock: StoppedClock) -> SealedTokens:
 
 @pytest.fixture
 def resolver(one: Process, sealed: SealedTokens) -> PrincipalResolver:
-    return PrincipalResolver(one.sessions, sealed)
+    sessions, visits = SessionTokens(one.sessions), VisitTokens(sealed)
+    return PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits))
 
 
 class TestCustomers:
@@ -40,7 +42,7 @@ class TestCustomers:
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity, carrier: str
     ) -> None:
         started = await sign_in(database, one.sessions, ada)
-        principal = await resolver.resolve(Carriers(**{carrier: started.token}), store="fruit", client=CLIENT)
+        principal = await resolver.resolve(PresentedTokens(**{carrier: started.token}), store="fruit", client=CLIENT)
         assert (principal.kind, principal.subject, principal.store) == (PrincipalKind.CUSTOMER, str(ada.id), "fruit")
         assert (principal.session, principal.client) == (started.session, CLIENT)
         assert principal.by_cookie is (carrier == "session_cookie")
@@ -54,8 +56,8 @@ class TestCustomers:
         """
         people = [await enrol(database, clock) for _ in range(3)]
         header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in people]
-        everything = Carriers(session_token=header, session_cookie=cookie, bearer=bearer)
-        without = Carriers(session_cookie=cookie, bearer=bearer)
+        everything = PresentedTokens(session_token=header, session_cookie=cookie, bearer=bearer)
+        without = PresentedTokens(session_cookie=cookie, bearer=bearer)
         found = [await resolver.resolve(each, store="fruit", client=CLIENT) for each in (everything, without)]
         assert [principal.subject for principal in found] == [str(people[0].id), str(people[2].id)]
         assert not found[1].by_cookie
@@ -67,17 +69,17 @@ class TestCustomers:
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
         token = (await sign_in(database, one.sessions, ada, store="fruit")).token
-        for carriers in (Carriers(session_token=token), Carriers(bearer=token)):
+        for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
             with pytest.raises(TokenInvalid):
                 await resolver.resolve(carriers, store="shoes", client=CLIENT)
-        by_cookie = await resolver.resolve(Carriers(session_cookie=token), store="shoes", client=CLIENT)
+        by_cookie = await resolver.resolve(PresentedTokens(session_cookie=token), store="shoes", client=CLIENT)
         assert by_cookie.kind is PrincipalKind.NOBODY
 
     async def test_that_signed_in_at_no_store_count_at_all(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
         token = (await sign_in(database, one.sessions, ada, store=None)).token
-        principal = await resolver.resolve(Carriers(bearer=token), store="shoes", client=CLIENT)
+        principal = await resolver.resolve(PresentedTokens(bearer=token), store="shoes", client=CLIENT)
         assert (principal.kind, principal.store) == (PrincipalKind.CUSTOMER, "shoes")
 
     async def test_row_040_are_nobody_after_signing_out_whatever_they_carry(
@@ -87,10 +89,10 @@ class TestCustomers:
         successor = await one.sessions.refresh(started.token, store="fruit")
         await change(database, one.sessions.revoke, started.session.id, by="self")
         for token in (started.token, successor.token):
-            for carriers in (Carriers(session_token=token), Carriers(bearer=token)):
+            for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
                 with pytest.raises(TokenInvalid):
                     await resolver.resolve(carriers, store="fruit", client=CLIENT)
-            principal = await resolver.resolve(Carriers(session_cookie=token), store="fruit", client=CLIENT)
+            principal = await resolver.resolve(PresentedTokens(session_cookie=token), store="fruit", client=CLIENT)
             assert principal.kind is PrincipalKind.NOBODY
 
 
@@ -100,7 +102,7 @@ class TestVisitors:
         self, resolver: PrincipalResolver, sealed: SealedTokens, carrier: str
     ) -> None:
         token = sealed.issue(store="fruit@acme")
-        carriers = Carriers(**{carrier: token.text})
+        carriers = PresentedTokens(**{carrier: token.text})
         principal = await resolver.resolve(carriers, store="fruit@acme", client=CLIENT)
         assert (principal.kind, principal.subject) == (PrincipalKind.ANONYMOUS, str(token.visit.guest))
         assert principal.by_cookie is (carrier == "visit_cookie")
@@ -112,38 +114,38 @@ class TestVisitors:
     ) -> None:
         token = sealed.issue(store="fruit").text
         with pytest.raises(TokenInvalid):
-            await resolver.resolve(Carriers(bearer=token), store=store, client=CLIENT)
-        by_cookie = await resolver.resolve(Carriers(visit_cookie=token), store=store, client=CLIENT)
+            await resolver.resolve(PresentedTokens(bearer=token), store=store, client=CLIENT)
+        by_cookie = await resolver.resolve(PresentedTokens(visit_cookie=token), store=store, client=CLIENT)
         assert by_cookie.kind is PrincipalKind.NOBODY
 
     async def test_are_known_by_the_store_that_each_of_their_tokens_counts_in(
         self, resolver: PrincipalResolver, sealed: SealedTokens
     ) -> None:
         fruit, shoes, other = [sealed.issue(store=store) for store in ("fruit", "shoes", "fruit")]
-        found = resolver.guests(None, {"fruit": fruit.text, "shoes": shoes.text, "hats": None, "bags": "rubbish"})
+        found = await resolver.guests(None, {"fruit": fruit.text, "shoes": shoes.text, "hats": None, "bags": "rubbish"})
         assert found == {"fruit": str(fruit.visit.guest), "shoes": str(shoes.visit.guest)}
-        assert resolver.guests(other.text, {"fruit": fruit.text}) == {"fruit": str(other.visit.guest)}
-        assert resolver.guests(DEAD, {}) == {}
+        assert await resolver.guests(other.text, {"fruit": fruit.text}) == {"fruit": str(other.visit.guest)}
+        assert await resolver.guests(DEAD, {}) == {}
 
     async def test_row_038_count_under_the_cookie_of_their_own_store_only(
         self, resolver: PrincipalResolver, sealed: SealedTokens
     ) -> None:
         """One planted under another store's name took the place of the visitor's own."""
         planted, own = sealed.issue(store="fruit"), sealed.issue(store="fruit")
-        found = resolver.guests(None, {"shoes": planted.text, "fruit": own.text})
+        found = await resolver.guests(None, {"shoes": planted.text, "fruit": own.text})
         assert found == {"fruit": str(own.visit.guest)}
 
     async def test_cost_no_query(self, one: Process, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         await one.sessions.close()
         token = sealed.issue(store="fruit").text
-        await resolver.resolve(Carriers(bearer=token), store="fruit", client=CLIENT)
+        await resolver.resolve(PresentedTokens(bearer=token), store="fruit", client=CLIENT)
         assert one.identities.reads == 0
 
     async def test_may_not_carry_a_visit_as_a_session(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         token = sealed.issue(store="fruit").text
         with pytest.raises(TokenInvalid):
-            await resolver.resolve(Carriers(session_token=token), store="fruit", client=CLIENT)
-        principal = await resolver.resolve(Carriers(session_cookie=token), store="fruit", client=CLIENT)
+            await resolver.resolve(PresentedTokens(session_token=token), store="fruit", client=CLIENT)
+        principal = await resolver.resolve(PresentedTokens(session_cookie=token), store="fruit", client=CLIENT)
         assert principal.kind is PrincipalKind.NOBODY
 
     async def test_a_stale_session_cookie_does_not_hide_the_visit(
@@ -151,8 +153,8 @@ class TestVisitors:
     ) -> None:
         visit = sealed.issue(store="fruit")
         for carriers in (
-            Carriers(session_cookie=DEAD, bearer=visit.text),
-            Carriers(session_cookie=DEAD, visit_cookie=visit.text),
+            PresentedTokens(session_cookie=DEAD, bearer=visit.text),
+            PresentedTokens(session_cookie=DEAD, visit_cookie=visit.text),
         ):
             principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
             assert principal.subject == str(visit.visit.guest)
@@ -162,12 +164,12 @@ class TestNobody:
     @pytest.mark.parametrize(
         "carriers",
         [
-            Carriers(),
-            Carriers(session_token="", session_cookie="", bearer="", visit_cookie=""),
-            Carriers(session_cookie=DEAD, visit_cookie="rubbish"),
+            PresentedTokens(),
+            PresentedTokens(session_token="", session_cookie="", bearer="", visit_cookie=""),
+            PresentedTokens(session_cookie=DEAD, visit_cookie="rubbish"),
         ],
     )
-    async def test_carries_nothing_or_old_cookies(self, resolver: PrincipalResolver, carriers: Carriers) -> None:
+    async def test_carries_nothing_or_old_cookies(self, resolver: PrincipalResolver, carriers: PresentedTokens) -> None:
         principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
         assert (principal.kind, principal.subject, principal.session) == (PrincipalKind.NOBODY, "", None)
 
@@ -177,15 +179,15 @@ class TestNobody:
         """Clients refresh the one and throw the other away."""
         token = (await sign_in(database, one.sessions, ada, store="fruit")).token
         with pytest.raises(TokenInvalid) as elsewhere:
-            await resolver.resolve(Carriers(bearer=token), store="shoes", client=CLIENT)
+            await resolver.resolve(PresentedTokens(bearer=token), store="shoes", client=CLIENT)
         assert elsewhere.type is TokenInvalid
-        for carriers in (Carriers(bearer=DEAD), Carriers(session_token=DEAD)):
+        for carriers in (PresentedTokens(bearer=DEAD), PresentedTokens(session_token=DEAD)):
             with pytest.raises(SessionEnded):
                 await resolver.resolve(carriers, store="fruit", client=CLIENT)
 
     @pytest.mark.parametrize("token", [DEAD, "rubbish", "undefined", "null", "eyJhbGciOiJub25lIn0.e30."])
     async def test_presents_a_token_on_purpose(self, resolver: PrincipalResolver, token: str) -> None:
-        for carriers in (Carriers(session_token=token), Carriers(bearer=token)):
+        for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
             with pytest.raises(TokenInvalid):
                 await resolver.resolve(carriers, store="fruit", client=CLIENT)
 
@@ -195,7 +197,7 @@ class TestNobody:
         token = (await sign_in(database, one.sessions, ada)).token
         with pytest.raises(TokenInvalid):
             await resolver.resolve(
-                Carriers(session_token=DEAD, session_cookie=token, bearer=token), store="fruit", client=CLIENT
+                PresentedTokens(session_token=DEAD, session_cookie=token, bearer=token), store="fruit", client=CLIENT
             )
 
 
@@ -205,10 +207,10 @@ class TestWhoami:
     ) -> None:
         started = await sign_in(database, one.sessions, ada, store="shoes")
         for carriers in (
-            Carriers(session_token=started.token),
-            Carriers(session_cookie=started.token),
-            Carriers(bearer=started.token),
-            Carriers(session_cookie=DEAD, bearer=started.token),
+            PresentedTokens(session_token=started.token),
+            PresentedTokens(session_cookie=started.token),
+            PresentedTokens(bearer=started.token),
+            PresentedTokens(session_cookie=DEAD, bearer=started.token),
         ):
             resolved = await resolver.session(carriers)
             assert resolved is not None
@@ -217,10 +219,10 @@ class TestWhoami:
     async def test_has_no_answer_without_one(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         visit = sealed.issue(store="fruit").text
         for carriers in (
-            Carriers(),
-            Carriers(session_token=DEAD),
-            Carriers(bearer=visit),
-            Carriers(session_cookie=DEAD, bearer="x", visit_cookie=visit),
+            PresentedTokens(),
+            PresentedTokens(session_token=DEAD),
+            PresentedTokens(bearer=visit),
+            PresentedTokens(session_cookie=DEAD, bearer="x", visit_cookie=visit),
         ):
             assert await resolver.session(carriers) is None
 

@@ -185,7 +185,7 @@ class TestTokens:
         await change(database, one.identities.patch, ada.id, renamed)
         resolved = await one.sessions.resolve(token)
         assert resolved is not None
-        assert b'"name":"Ada"' in resolved.whoami
+        assert b'"name":"Ada"' in resolved.whoami.body
 
 
 class TestEnding:

@@ -16,10 +16,10 @@ from shopkeeper.commerce.port import Engine, Order, Page
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import CsrfViolation, NotFound
 from shopkeeper.flows.flow import Caller
+from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.pages.devices import device_name
 from shopkeeper.http.pages.frame import Frame, Place
 from shopkeeper.http.reading import FORM, parse_fields, read_body, require_uuid
-from shopkeeper.http.visitors import Visitors
 from shopkeeper.identity.values import without_port
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
@@ -52,7 +52,7 @@ class AccountPages:
         sessions: Sessions,
         engines: Mapping[str, Engine],
         stores: Stores,
-        visitors: Visitors,
+        authenticator: RequestAuthenticator,
         frame: Frame,
         place: Place,
     ) -> None:
@@ -60,7 +60,7 @@ class AccountPages:
         self._sessions = sessions
         self._engines = engines
         self._stores = stores
-        self._visitors = visitors
+        self._authenticator = authenticator
         self._frame = frame
         self._place = place
 
@@ -101,7 +101,7 @@ class AccountPages:
             return await bound.orders.orders(offset=start, limit=ORDERS) if bound.orders is not None else Page(())
 
     def _store(self, request: Request, session: Session) -> Store:
-        return self._stores.require(session.store) if session.store else self._visitors.store_of(request)
+        return self._stores.require(session.store) if session.store else self._authenticator.store_of(request)
 
     async def _revoke(self, request: Request) -> Response:
         caller, fields = await self._own_form(request)

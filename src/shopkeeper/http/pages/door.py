@@ -13,14 +13,14 @@ from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.http.callers import Callers
+from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.account import AccountPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.frame import Frame, Place, Problem
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.templates import PageTemplates
-from shopkeeper.http.visitors import Visitors
 from shopkeeper.incoming import uuid_or_none
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.service import Sessions
@@ -45,8 +45,8 @@ class Pages:
         database: Database,
         pipeline: Pipeline,
         kinds: Iterable[str],
-        callers: Callers,
-        visitors: Visitors,
+        callers: CallerReader,
+        authenticator: RequestAuthenticator,
         sessions: Sessions,
         engines: Mapping[str, Engine],
         stores: Stores,
@@ -82,7 +82,7 @@ class Pages:
             sessions=sessions,
             engines=engines,
             stores=stores,
-            visitors=visitors,
+            authenticator=authenticator,
             frame=frame,
             place=place,
         )

@@ -12,7 +12,7 @@ from shopkeeper import crypto
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.answering import ERROR_HEADER, NO_STORE, redirect, retry_after
-from shopkeeper.http.callers import Callers
+from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.sessions.service import Sessions
 
@@ -54,7 +54,7 @@ class Frame:
         self,
         *,
         templates: PageTemplates,
-        callers: Callers,
+        callers: CallerReader,
         sessions: Sessions,
         place: Place,
         form_targets: Iterable[str],

@@ -1,6 +1,6 @@
-"""Who takes part in a flow: a request read into a `Caller`, once, for every self-service door."""
+"""Reading the caller of a flow: a request as a `Caller`, for all self-service routes and pages."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -11,40 +11,45 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.answering import refusal_answer
-from shopkeeper.http.visitors import Visitors
-from shopkeeper.sessions.cookies import CookiePolicy, cookies_in, csrf_token_in, new_csrf_token
+from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.sessions.cookies import CookiePolicy, csrf_token_in, new_csrf_token
 
 # Cookies that a proxy in front of us adds to every request; they say nothing about who sends it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
 
 
-class Callers:
-    """Reads requests of self-service flows. `visitors` reads what all doors share: client, session, guest, store."""
+class CallerReader:
+    """Reads requests of self-service flows. `authenticator` reads client, session, guests and store."""
 
-    def __init__(self, *, visitors: Visitors, cookies: CookiePolicy, clock: Clock, base_url: str) -> None:
-        self._visitors = visitors
+    def __init__(
+        self, *, authenticator: RequestAuthenticator, cookies: CookiePolicy, clock: Clock, base_url: str
+    ) -> None:
+        self._authenticator = authenticator
         self._cookies = cookies
         self._clock = clock
         self._base_url = base_url.rstrip("/")
 
     async def of(self, request: Request) -> Caller:
-        """The caller, as plain facts. A token that is not valid is no session; it is not refused here."""
-        cookies = cookies_in(request.headers.getlist("cookie"))
-        store = self._visitors.store_of(request)
+        """The caller, as plain facts. A token that is not valid is no session; it is not refused here.
+
+        Raises `StoreUnknown`.
+        """
+        authenticator = self._authenticator
+        store = authenticator.store_of(request)
         return Caller(
-            client=self._visitors.client_of(request),
+            client=authenticator.client_of(request),
             store=store.id,
             locale=store.locale,
-            csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
-            from_browser=_sent_by_browser(request),
-            session=await self._visitors.session_of(request),
-            former=await self._visitors.any_session_of(request),
-            guests=self._visitors.guests_of(request),
+            csrf=csrf_token_in(authenticator.cookies_of(request).get(self._cookies.csrf_name)),
+            from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
+            session=await authenticator.session_of(request),
+            former=await authenticator.any_session_of(request),
+            guests=await authenticator.guests_of(request),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:
         """Whether there is a session cookie with the request, good or not: one to take away at signing out."""
-        return self._cookies.session_name in cookies_in(request.headers.getlist("cookie"))
+        return self._cookies.session_name in self._authenticator.cookies_of(request)
 
     def with_csrf(self, caller: Caller, *, when: bool = True) -> tuple[Caller, str | None]:
         """The caller with an anti-CSRF token, and the cookie to set where there was none."""
@@ -70,7 +75,7 @@ class Callers:
         return answer
 
 
-def _sent_by_browser(request: Request) -> bool:
-    """Whether there is an `Origin` or any cookie, readable or not, but those of a proxy: apps never send either."""
-    pairs = (pair.strip() for line in request.headers.getlist("cookie") for pair in line.split(";"))
-    return "origin" in request.headers or any(pair and not pair.startswith(_PROXY_COOKIES) for pair in pairs)
+def _has_cookies(lines: Iterable[str]) -> bool:
+    """Whether there is any cookie, readable or not, but those of a proxy: apps never send one."""
+    pairs = (pair.strip() for line in lines for pair in line.split(";"))
+    return any(pair and not pair.startswith(_PROXY_COOKIES) for pair in pairs)

@@ -1,0 +1,58 @@
+"""Authenticating requests to the admin port: one of several keys, so that they can be rotated."""
+
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shopkeeper.clock import Clock
+from shopkeeper.errors import AdminKeyRequired, TokenInvalid
+from shopkeeper.http.answering import refusal_answer
+from shopkeeper.http.observing import note
+from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, bearer_of, verify
+
+OPEN_TO_ALL: Final = frozenset({"/health/alive", "/health/ready", "/version"})
+DEVELOPMENT_KEY: Final = ServiceKey("dev")
+
+
+class AdminAuthentication:
+    """Lets a request in that presents one of the keys, and notes its id in `scope["admin"]`.
+
+    Args:
+        keys: the keys, as hashes.
+        open_without_key: for development: where no key is configured, every request is let in.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: ServiceKeys, open_without_key: bool, clock: Clock) -> None:
+        self._app = app
+        self._sources = (keys,)
+        self._open = open_without_key and not len(keys)
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_TO_ALL):
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there is nothing of another kind here, and if there were, it would need a key
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        key = DEVELOPMENT_KEY if self._open else await self._presented_key(scope)
+        if key is None:
+            answer = refusal_answer(AdminKeyRequired(), clock=self._clock)
+            answer.headers["WWW-Authenticate"] = "Bearer"
+            await answer(scope, receive, send)
+            return
+        note(principal=f"admin:{key.id}")
+        scope["admin"] = key.id
+        await self._app(scope, receive, send)
+
+    async def _presented_key(self, scope: Scope) -> ServiceKey | None:
+        """The key of the request; `None` where it has none, or one that is unknown."""
+        token = bearer_of(Headers(scope=scope).get("authorization"))
+        if token is None:
+            return None
+        try:
+            verified = await verify(self._sources, token, None)
+        except TokenInvalid:
+            return None
+        return verified if isinstance(verified, ServiceKey) else None

@@ -1,0 +1,94 @@
+"""`/sessions/whoami` (contract page sections 1.1 and 3).
+
+A hot path: a plain ASGI callable ahead of the router. What it answers is rendered once for each session that is kept
+in the process, and kept with it as bytes.
+"""
+
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from starlette.types import Receive, Scope, Send
+
+from shopkeeper.clock import Clock
+from shopkeeper.commerce.stores import Stores
+from shopkeeper.errors import SecondFactorRequired, StoreUnknown, Unauthenticated
+from shopkeeper.flows.flow import STORE, TENANT
+from shopkeeper.http.answering import ERROR_HEADER, encode, refusal_answer, refusal_body
+from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.observing import note
+from shopkeeper.http.shapes import Shapes
+from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
+from shopkeeper.sessions.values import Session, WhoamiAnswer
+
+
+class WhoamiRenderer:
+    """Renders the answer for a session: 200 with the session, or 403 where it lacks a second factor.
+
+    Args:
+        assurance: what counts as a second factor.
+        required: the level that whoami asks for (`session.whoami.required_aal`).
+        stores: for the address to go to: a session counts in its own store only.
+    """
+
+    def __init__(
+        self, assurance: AssurancePolicy, *, shapes: Shapes, required: RequiredAal, stores: Stores, clock: Clock
+    ) -> None:
+        self._shapes = shapes
+        self._assurance = assurance
+        self._required = required
+        self._stores = stores
+        self._clock = clock
+
+    def __call__(self, session: Session) -> WhoamiAnswer:
+        if self._assurance.satisfied_by(session, required=self._required):
+            return WhoamiAnswer(HTTPStatus.OK, encode(self._shapes.session(session)))
+        refusal = SecondFactorRequired(redirect_browser_to=self._second_factor_url(session))
+        return WhoamiAnswer(refusal.status, refusal_body(refusal, clock=self._clock))
+
+    def _second_factor_url(self, session: Session) -> str:
+        name, tenant = self._stores.names_of(session.store) if session.store else ("", "")
+        query = {"aal": "aal2", STORE: name, TENANT: tenant}
+        return f"{self._shapes.base_url}/self-service/login/browser?{urlencode({k: v for k, v in query.items() if v})}"
+
+
+class WhoAmI:
+    """`/sessions/whoami`, for every HTTP method, so that gateways can ask it with the method they were asked.
+
+    A request that names a store, by header, address or host, is answered for that store: a session of another one does
+    not count there. Where it names none, the header `X-Shopkeeper-Store` says where the session is at home.
+    """
+
+    def __init__(self, *, authenticator: RequestAuthenticator, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._refusal = refusal_answer(Unauthenticated("There is no valid session with this request."), clock=clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            cached = await self._authenticator.session_in(scope)
+        except StoreUnknown:
+            cached = None
+        if cached is None:
+            await self._refusal(scope, receive, send)
+            return
+        note(principal=str(cached.session.identity.id))
+        status, body = cached.whoami
+        headers = _headers_of(cached.session) if status == HTTPStatus.OK else [*_REFUSED]
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+_REFUSED = (
+    (b"content-type", b"application/json"),
+    (ERROR_HEADER.lower().encode(), SecondFactorRequired.code.encode()),
+)
+
+
+def _headers_of(session: Session) -> list[tuple[bytes, bytes]]:
+    headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"x-kratos-authenticated-identity-id", str(session.identity.id).encode()),
+    ]
+    if session.store is not None:
+        headers.append((b"x-shopkeeper-store", session.store.encode()))
+    return headers

@@ -1,0 +1,72 @@
+"""Elevating a session: a further proof is added to it, and its id stays the same.
+
+A browser gets a new token, because what was worth one factor must not become worth two (session fixation, OWASP ASVS
+7.2.4); the old one is refused from the commit on. A native app keeps its token: the contract's answers carry none.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.errors import IdentityDisabled, SessionInactive
+from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.cache import SessionCache
+from shopkeeper.sessions.reading import SessionReader
+from shopkeeper.sessions.values import AuthenticationMethod, Session
+from shopkeeper.storage.database import Unit
+from shopkeeper.tokens.refresh import RefreshTokens
+
+
+@dataclass(frozen=True, slots=True)
+class ElevatedSession:
+    """A session with a further proof. `token` is its new token, or `None` where the old one stays valid."""
+
+    session: Session
+    token: str | None
+
+
+class SessionElevation:
+    """Adds proofs to sessions.
+
+    Args:
+        tokens: families of replaced tokens, where refreshing is switched on.
+        token_prefix: what session tokens begin with.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: SessionReader,
+        cache: SessionCache,
+        clock: Clock,
+        tokens: RefreshTokens | None,
+        token_prefix: str,
+    ) -> None:
+        self._reader, self._cache, self._clock = reader, cache, clock
+        self._tokens, self._prefix = tokens, token_prefix
+
+    async def elevate(
+        self, unit: Unit, session_id: UUID, proof: AuthenticationMethod, *, new_token: bool
+    ) -> ElevatedSession:
+        """Adds the proof under a lock, so that of two proofs at once neither is lost.
+
+        Raises `SessionInactive` where the session has ended meanwhile, and `IdentityDisabled`.
+        """
+        session = (await self._locked(unit, session_id)).with_proof(proof)
+        token = crypto.new_token(self._prefix) if new_token else None
+        await rows.save_proofs(unit, session, token_hash=crypto.digest(token) if token else None)
+        if token is not None and self._tokens is not None:
+            await self._tokens.withdraw(unit, session_id)
+        unit.after_commit(lambda: self._cache.announce([session_id]))
+        return ElevatedSession(session, token)
+
+    async def _locked(self, unit: Unit, session_id: UUID) -> Session:
+        session = await self._reader.get(unit, session_id) if await rows.lock(unit, session_id) else None
+        if session is None:
+            raise SessionInactive
+        if not session.identity.active:
+            raise IdentityDisabled
+        if not session.valid_at(self._clock.now()):
+            raise SessionInactive
+        return session

@@ -1,0 +1,138 @@
+"""Token sources: what tokens are accepted, each kind behind the same two functions.
+
+Each group of routes has a list of sources. The first source that recognises a token by its form decides about it; no
+other is asked, so that a token which one source refuses cannot be good for another.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from shopkeeper.crypto import digest, same
+from shopkeeper.errors import TokenInvalid
+from shopkeeper.sessions.cache import CachedSession
+from shopkeeper.sessions.refusals import SessionEnded
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
+
+_BEARER = re.compile(r"Bearer +(?:Bearer +)?([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+
+
+def bearer_of(header: str | None) -> str | None:
+    """The token of an `Authorization` header (RFC 6750 section 2.1); `None` for other schemes and malformed ones.
+
+    The scheme may stand there twice: the published shop client sends it so when it refreshes.
+
+    >>> bearer_of("Bearer Bearer abc"), bearer_of("Basic abc"), bearer_of("Bearer a b")
+    ('abc', None, None)
+    """
+    found = _BEARER.fullmatch(header.strip(" ")) if header else None
+    return found[1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """A key of the admin API, by its id."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A subject of another issuer, whose token was verified. It maps to a local identity by (issuer, subject) only."""
+
+    issuer: str
+    subject: str
+    claims: Mapping[str, Any]
+    expires_at: datetime
+
+
+Verified = CachedSession | AnonymousVisit | ServiceKey | External
+
+
+class TokenSource(Protocol):
+    """One kind of token."""
+
+    def recognises(self, token: str) -> bool:
+        """Whether a token has the form of this kind, or an unverified issuer of this kind. No I/O."""
+        ...
+
+    async def verify(self, token: str, store: str | None) -> Verified:
+        """What the token stands for in a store, or in any store where it is `None`. Raises `TokenInvalid`."""
+        ...
+
+
+def source_of(sources: Sequence[TokenSource], token: str) -> TokenSource:
+    """The first source that recognises a token. Raises `TokenInvalid` where there is none."""
+    for source in sources:
+        if source.recognises(token):
+            return source
+    raise TokenInvalid
+
+
+async def verify(sources: Sequence[TokenSource], token: str, store: str | None) -> Verified:
+    """What a token stands for, by the first source that recognises it. Raises `TokenInvalid`."""
+    return await source_of(sources, token).verify(token, store)
+
+
+class SessionTokens:
+    """Tokens of sessions: opaque, with a prefix of ours."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def recognises(self, token: str) -> bool:
+        return self._sessions.is_ours(token)
+
+    async def verify(self, token: str, store: str | None) -> CachedSession:
+        """Raises `SessionEnded` where there is no session that may be used, `TokenInvalid` where it is another
+        store's."""
+        cached = await self._sessions.resolve(token)
+        if cached is None:
+            raise SessionEnded
+        if store is not None and not cached.session.at_home_in(store):
+            raise TokenInvalid
+        return cached
+
+
+class VisitTokens:
+    """Sealed tokens of anonymous visits."""
+
+    def __init__(self, sealed: SealedTokens) -> None:
+        self._sealed = sealed
+
+    def recognises(self, token: str) -> bool:
+        return self._sealed.is_ours(token)
+
+    async def verify(self, token: str, store: str | None) -> AnonymousVisit:
+        return self._sealed.read(token) if store is None else self._sealed.verify(token, store=store)
+
+
+_KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+class ServiceKeys:
+    """Keys of the admin API: several at once for rotation, kept as hashes, compared in constant time.
+
+    `digests` are the SHA-256 of each key, by the key's id.
+    """
+
+    def __init__(self, digests: Mapping[str, bytes]) -> None:
+        self._digests = dict(digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def recognises(self, token: str) -> bool:
+        """Keys have no prefix: whatever an `Authorization` header can carry may be one."""
+        return _KEY.fullmatch(token) is not None
+
+    async def verify(self, token: str, store: str | None) -> ServiceKey:
+        """Compares with every key, so that the time shows neither which one matches nor whether one does."""
+        given = digest(token)
+        matching = [name for name, known in self._digests.items() if same(given, known)]
+        if not matching:
+            raise TokenInvalid
+        return ServiceKey(matching[0])
