@@ -25,7 +25,9 @@
     ├── Conflict                 409
     ├── TooSlow                  408 the body does not arrive in time
     ├── FlowExpired              410 carries when, and the flow that replaces it
+    ├── FlowReplaced             410 carries the flow that replaces it
     ├── TooLarge                 413
+    ├── BrowserLocationChangeRequired  422 carries where the browser must go
     ├── TooManyRequests          429 carries when to come back
     ├── Broken                   500 our fault
     ├── UpstreamFailed           502 somebody else's fault (`outgoing.py` has two: it failed, or we would not call it)
@@ -231,6 +233,28 @@ class FlowExpired(Refusal):
         super().__init__(reason, details=details)
         self.expired_at = expired_at
         self.use_flow_id = use_flow_id
+
+
+class FlowReplaced(Refusal):
+    """The flow leads nowhere any more; another one has taken its place."""
+
+    code, status = "self_service_flow_replaced", 410
+    message = "This conversation was replaced by a new one; go on with that."
+
+    def __init__(self, *, use_flow_id: str) -> None:
+        super().__init__("Too many attempts, or the form was used already: go on with the flow named in 'use_flow_id'.")
+        self.use_flow_id = use_flow_id
+
+
+class BrowserLocationChangeRequired(Refusal):
+    """A JSON client must send the browser to another address: another server's sign-in, or a page that comes next."""
+
+    code, status = "browser_location_change_required", 422
+    message = "The browser has to go to another address to continue."
+
+    def __init__(self, *, redirect_browser_to: str) -> None:
+        super().__init__("Send the browser to the address in 'redirect_browser_to'.")
+        self.redirect_browser_to = redirect_browser_to
 
 
 class TooSlow(Refusal):

@@ -8,13 +8,16 @@ from shopkeeper.app.ground import Foundation
 from shopkeeper.app.methods import Methods
 from shopkeeper.app.people import People
 from shopkeeper.app.shop import Shop
+from shopkeeper.flows.dispatch import Dispatcher
+from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.login import Login, LoginSettings
-from shopkeeper.flows.pipeline import Kind, Pipeline
+from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.http import presentations
 from shopkeeper.http.presentations import Presentation
+from shopkeeper.http.selfservice import CALLBACKS
 from shopkeeper.settings import Settings
 from shopkeeper.settings.later import REGISTER_LATER
 from shopkeeper.settings.selfservice import After
@@ -34,11 +37,13 @@ def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar
         enabled=ground.settings.selfservice.flows.registration.enabled,
         mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
         methods=people.methods.for_registration,
+        database=ground.database,
         schemas=people.schemas,
         identities=people.identities,
         throttle=people.throttles["registration"],
         courier=shop.courier,
         cache=ground.cache,
+        before=shop.completion.before,
     )
 
 
@@ -46,7 +51,7 @@ def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar
 class Conversation:
     """One kind of flow: what it does, and how the doors show it."""
 
-    kind: Kind
+    handler: FlowHandler
     shown: Presentation
 
 
@@ -74,19 +79,32 @@ def build_conversations(ground: Foundation, people: People, *, registrar: Regist
     ]
 
 
-def build_pipeline(ground: Foundation, shop: Shop, conversations: Sequence[Conversation]) -> Pipeline:
-    return Pipeline(
-        [conversation.kind for conversation in conversations],
-        signing_in=shop.signing_in,
+def build_pipeline(
+    ground: Foundation, people: People, shop: Shop, conversations: Sequence[Conversation], *, registrar: Registrar
+) -> Pipeline:
+    return_addresses = build_return_addresses(ground)
+    dispatcher = Dispatcher(
+        database=ground.database,
+        completion=shop.completion,
+        registrar=registrar,
+        identities=people.identities,
         clock=ground.clock,
-        return_addresses=build_return_addresses(ground),
+        return_addresses=return_addresses,
+    )
+    return Pipeline(
+        [conversation.handler for conversation in conversations],
+        database=ground.database,
+        dispatcher=dispatcher,
+        clock=ground.clock,
+        return_addresses=return_addresses,
+        callback_url=f"{ground.base_url}{CALLBACKS}",
     )
 
 
 def return_urls(settings: Settings, conversations: Sequence[Conversation]) -> Sequence[str]:
     """Every address that a browser may be sent to when a form has done its work."""
     selfservice = settings.selfservice
-    afters = [conversation.kind.settings.after for conversation in conversations]
+    afters = [conversation.handler.settings.after for conversation in conversations]
     configured = [url for after in afters for url in (after.default, *after.by_method.values()) if url]
     return [*selfservice.allowed_return_urls, selfservice.default_browser_return_url, *configured]
 

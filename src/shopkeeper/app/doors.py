@@ -95,7 +95,7 @@ def build_public(
 ) -> ASGIApp:
     registrar = build_registrar(ground, people, shop)
     conversations = build_conversations(ground, people, registrar=registrar)
-    pipeline = build_pipeline(ground, shop, conversations)
+    pipeline = build_pipeline(ground, people, shop, conversations, registrar=registrar)
     cookies, shapes = build_cookie_policy(ground, shop), Shapes(base_url=ground.base_url)
     callers = Callers(visitors=visitors, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
     pages = _pages(ground, people, shop, conversations, visitors=visitors, callers=callers, pipeline=pipeline)
@@ -160,7 +160,7 @@ def _self_service(
         cookies=cookies,
         shapes=shapes,
         clock=ground.clock,
-        presentations={conversation.kind.name: conversation.shown for conversation in conversations},
+        presentations={conversation.handler.name: conversation.shown for conversation in conversations},
         error_url=flows.error.ui_url,
         max_body=ground.settings.http.max_body,
     )
@@ -180,7 +180,7 @@ def _pages(
     return Pages(
         database=ground.database,
         pipeline=pipeline,
-        kinds=[conversation.kind.name for conversation in conversations],
+        kinds=[conversation.handler.name for conversation in conversations],
         callers=callers,
         visitors=visitors,
         sessions=people.sessions,

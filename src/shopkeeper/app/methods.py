@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shopkeeper.app.ground import Foundation
+from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
-from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import LoginMethod, Method, RegistrationMethod
 from shopkeeper.credentials.password import Password
@@ -44,11 +44,11 @@ class Methods:
 
 
 def build_methods(
-    ground: Foundation, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guesses: Guesses
+    ground: Foundation, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guard: AttemptGuard
 ) -> Methods:
     configured = ground.settings.selfservice.methods
     every: Sequence[tuple[bool, Method]] = [
-        (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guesses=guesses)),
+        (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guard=guard)),
     ]
     return Methods([method for enabled, method in every if enabled])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.methods import Methods, build_methods, build_policy
-from shopkeeper.credentials.guessing import Guesses
+from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
@@ -66,13 +66,13 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
         queue=pool.queue,
     )
     policy = build_policy(ground)
-    guesses = Guesses(identities, throttle=throttles["login"], audit=ground.audit)
+    guard = AttemptGuard(throttle=throttles["login"], audit=ground.audit)
     return People(
         schemas=schemas,
         identities=identities,
         hasher=hasher,
         policy=policy,
-        methods=build_methods(ground, identities, hasher=hasher, policy=policy, guesses=guesses),
+        methods=build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard),
         sessions=sessions,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,

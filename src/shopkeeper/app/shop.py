@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from shopkeeper.app.ground import Foundation
-from shopkeeper.app.hooks import sign_in_hooks
+from shopkeeper.app.hooks import build_hooks
 from shopkeeper.app.people import People
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
@@ -40,7 +40,7 @@ class Shop:
     stores: Stores
     engines: Mapping[str, Engine]
     chores: Sequence[Chore]
-    signing_in: SignInCompletion
+    completion: SignInCompletion
     visit: Visit
     courier: Courier
 
@@ -49,15 +49,18 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     stores = build_stores(ground.settings)
     engines = _engines(ground)
     people.on_deleted.append(_forgetting(engines))
-    signing_in = SignInCompletion(
+    completion = SignInCompletion(
+        database=ground.database,
+        identities=people.identities,
         sessions=people.sessions,
-        handing_over=CartMerger(stores=stores, engines=engines),
+        cart_merger=CartMerger(stores=stores, engines=engines),
+        hooks=build_hooks(ground, people),
         audit=ground.audit,
-        hooks=sign_in_hooks(ground, people),
     )
     visit = Visit(
+        database=ground.database,
         providers={"own": OwnProvider(people.methods.password)},
-        signing_in=signing_in,
+        completion=completion,
         sessions=people.sessions,
         sealed=people.sealed,
         refresh_enabled=ground.settings.tokens.refresh.enabled,
@@ -76,7 +79,7 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
         Chore("mails", timedelta(days=30), courier.purge),
     ]
-    return Shop(stores=stores, engines=engines, chores=chores, signing_in=signing_in, visit=visit, courier=courier)
+    return Shop(stores=stores, engines=engines, chores=chores, completion=completion, visit=visit, courier=courier)
 
 
 def _engines(ground: Foundation) -> Mapping[str, Engine]:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shopkeeper.credentials.hashes import Hasher, known_format
-from shopkeeper.credentials.method import NewCredential
+from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.errors import InvalidInput, UnknownField
 
 Importer = Callable[[Any], Awaitable[NewCredential]]

@@ -100,6 +100,13 @@ class Traits:
     extracted: Extracted
 
 
+def require_traits(input: MethodInput) -> Traits:  # noqa: A002 - the protocol's word
+    """The traits of a registration's submission."""
+    if input.traits is None:
+        raise TypeError("a registration is submitted without traits")
+    return input.traits
+
+
 class Method(Protocol):
     """What every method has: a name, which is also its UI group, its credential type and its key in the settings."""
 

@@ -1,18 +1,28 @@
-"""Signing in and up with a password.
+"""Signing in and registering with a password.
 
-One place for every door: the self-service flows come through `prove`, all others through `authenticate`, and both spend
-the same budget of failures. An account that does not exist, or has no password, costs as much as one that does and gets
-the same answer. All reading comes first; no transaction is open while a password is hashed.
+`authenticate` is the one place where a password is checked: the login flow comes through `submit_login`, the storefront
+through the provider `own`, and both spend the same budget of failures. An account that does not exist, or has no
+password, costs as much as one that does and gets the same answer. No transaction is open while a password is hashed.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from shopkeeper.credentials.guessing import Guess, Guesses
+from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.hashes import Hasher
-from shopkeeper.credentials.method import Attempt, Draft, FieldError, LoginView, NewCredential, Proof, Rejected
+from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.credentials.steps import (
+    Effect,
+    Enrolment,
+    FieldError,
+    Form,
+    NewCredential,
+    Proof,
+    SubmissionRejected,
+)
 from shopkeeper.errors import Busy, InvalidCredentials
+from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.storage.database import Unit
@@ -27,59 +37,63 @@ class Password:
     """The password method.
 
     Args:
-        identities: finds accounts by identifier and keeps their credentials.
+        identities: finds accounts by identifier and stores their credentials.
         hasher: hashes and verifies, within its limits.
-        policy: judges new passwords.
-        guesses: counts attempts, and judges them.
+        policy: checks new passwords.
+        guard: counts attempts and judges them.
     """
 
     name = PASSWORD
+    facts = CredentialFacts(PASSWORD, first_factor=True, removable=True, from_traits=True)
+    aals = frozenset({Aal.AAL1})
 
-    def __init__(self, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guesses: Guesses) -> None:
+    def __init__(self, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guard: AttemptGuard) -> None:
         self._identities = identities
         self._hasher = hasher
         self._policy = policy
-        self._guesses = guesses
+        self._guard = guard
 
-    def login_nodes(self, view: LoginView) -> Sequence[Node]:
-        return _nodes("current-password", 1010001 if view.refresh else 1010022)
+    async def login_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `LoginMethod`."""
+        return Form(_nodes("current-password", 1010001 if view.refresh else 1010022))
 
-    def registration_nodes(self) -> Sequence[Node]:
-        return _nodes("new-password", 1040001)
-
-    async def prove(self, unit: Unit, attempt: Attempt) -> Proof:
-        """See `LoginMethod`; wrong credentials are a message on the form."""
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Proof:  # noqa: A002 - the protocol's word
+        """See `LoginMethod`. Wrong credentials are a message on the form."""
         fields = ("identifier", PASSWORD)
-        missing = [name for name in fields if attempt.submitted.get(name) in (None, "")]
+        missing = [name for name in fields if input.submitted.get(name) in (None, "")]
         if missing:
-            raise Rejected(fields=[FieldError(name, message(4000002, property=name)) for name in missing])
-        identifier, password = (attempt.submitted[name] for name in fields)
-        if not isinstance(identifier, str) or not isinstance(password, str):
-            raise Rejected(message(4000006))
+            raise SubmissionRejected(fields=[FieldError(name, message(4000002, property=name)) for name in missing])
+        identifier, password = (input.text(name) for name in fields)
+        if identifier is None or password is None:
+            raise SubmissionRejected(message(4000006))
         try:
             return await self.authenticate(
-                unit, identifier=identifier, password=password, client=attempt.client, expected=attempt.identity
+                unit, identifier=identifier, password=password, client=input.client, expected=input.identity
             )
         except InvalidCredentials as wrong:
-            raise Rejected(message(4000006)) from wrong
+            raise SubmissionRejected(message(4000006)) from wrong
 
     async def authenticate(
         self, unit: Unit, *, identifier: str, password: str, client: Client, expected: Identity | None = None
     ) -> Proof:
-        """Whose identifier and password these are; `expected` is who it has to be, where that is known already.
+        """Prove the account of an identifier by its password; `expected` is the only account that counts, if given.
 
-        Raises `InvalidCredentials`, `TooManyRequests`, `Busy`, or `IdentityDisabled` for the right password of an
-        account that is switched off.
+        Raises `InvalidCredentials`, `TooManyRequests` or `Busy`.
         """
         found = await self._identities.find_by_identifier(unit, type=PASSWORD, identifier=identifier)
-        guess, hashed = Guess(PASSWORD, found, name=identifier, client=client), _hashed(found, expected)
-        right = await self._guesses.judge(unit, guess, lambda: self._matches(password, hashed))
-        renewed = await self._renewed(right.identity, password)
-        proof = await self._guesses.proof(unit, right, aal=Aal.AAL1, secret=_hash_of)
-        if renewed is not None:
-            config = {**proof.identity.credentials[PASSWORD].config, HASHED: renewed}
-            await self._identities.set_credential_config(unit, proof.identity.id, PASSWORD, config)
-        return proof
+        attempt, hashed = CredentialAttempt(PASSWORD, found, name=identifier, client=client), _hashed(found, expected)
+        verified = await self._guard.judge(unit, attempt, lambda: self._matches(password, hashed))
+        return Proof(
+            verified.identity.id,
+            PASSWORD,
+            Aal.AAL1,
+            still_valid=lambda identity: _hash_of(identity) == hashed,
+            effect=await self._rehash(verified.identity, password),
+        )
+
+    async def registration_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `RegistrationMethod`."""
+        return Form(_nodes("new-password", 1040001))
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
         """See `RegistrationMethod`."""
@@ -87,18 +101,21 @@ class Password:
         given = isinstance(password, str) and password != ""
         return () if given else (FieldError(PASSWORD, message(4000002, property=PASSWORD)),)
 
-    async def enrol(self, draft: Draft, submitted: Mapping[str, Any]) -> NewCredential:
-        """See `RegistrationMethod`. Raises `UpstreamFailed` where the policy must ask a service that is silent."""
-        missing = self.missing(submitted)
-        if missing:
-            raise Rejected(fields=missing)
-        identifiers = draft.identifiers.get(PASSWORD, ())
+    async def submit_registration(self, unit: Unit, input: MethodInput) -> Enrolment:  # noqa: A002
+        """See `RegistrationMethod`. Raises `UpstreamFailed` where the breach list cannot be asked."""
+        traits = require_traits(input)
+        if missing := self.missing(input.submitted):
+            raise SubmissionRejected(fields=missing)
+        identifiers = traits.extracted.identifiers.get(PASSWORD, ())
         if not identifiers:
-            raise Rejected(message(4000009))
-        password = submitted[PASSWORD]
+            raise SubmissionRejected(message(4000009))
+        credential = await self._new(input.submitted[PASSWORD], identifiers=identifiers)
+        return Enrolment(traits.values, (credential,), method=PASSWORD)
+
+    async def _new(self, password: str, *, identifiers: Sequence[str]) -> NewCredential:
         broken = await self._policy.check(password, identifiers=identifiers)
         if broken:
-            raise Rejected(fields=[FieldError(PASSWORD, rule) for rule in broken])
+            raise SubmissionRejected(fields=[FieldError(PASSWORD, rule) for rule in broken])
         return NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)}, tuple(identifiers))
 
     async def _matches(self, password: str, hashed: str | None) -> bool:
@@ -107,10 +124,22 @@ class Password:
             return False
         return await self._hasher.verify(password, hashed)
 
+    async def _rehash(self, identity: Identity, password: str) -> Effect | None:
+        """Store the hash anew where its parameters are not today's; hashed here, before any transaction is open."""
+        renewed = await self._renewed(identity, password)
+        if renewed is None:
+            return None
+        config = {**identity.credentials[PASSWORD].config, HASHED: renewed}
+
+        async def store(unit: Unit) -> None:
+            await self._identities.set_credential_config(unit, identity.id, PASSWORD, config)
+
+        return store
+
     async def _renewed(self, identity: Identity, password: str) -> str | None:
-        """A new hash, where the old one was made otherwise. A busy moment leaves it to the next sign-in."""
-        verified = _hash_of(identity)
-        if verified is None or not self._hasher.outdated(verified):
+        """Return a new hash where the stored one is outdated; while the pool is busy, the next sign-in does it."""
+        stored = _hash_of(identity)
+        if stored is None or not self._hasher.outdated(stored):
             return None
         try:
             return await self._hasher.hash(password)
@@ -119,7 +148,7 @@ class Password:
 
 
 def _hashed(found: Identity | None, expected: Identity | None) -> str | None:
-    """The hash to verify against: none for nobody, and none for somebody else than expected."""
+    """The hash to verify against; None for an unknown account, and for another one than expected."""
     if found is None or (expected is not None and found.id != expected.id):
         return None
     return _hash_of(found)

@@ -28,17 +28,27 @@ class FlowType(StrEnum):
 
 
 class FlowState(StrEnum):
-    """How far a flow has come."""
+    """How far a flow has come (contract page 2.2)."""
 
     CHOOSE_METHOD = "choose_method"
+    SENT_EMAIL = "sent_email"
+    PASSED_CHALLENGE = "passed_challenge"
+    SHOW_FORM = "show_form"
+    SUCCESS = "success"
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """One conversation.
 
-    `csrf` is the digest of the anti-CSRF cookie of the browser that opened it; only that browser may go on with it.
-    `steps` is what the kind of flow remembers between requests; it never leaves the house.
+    Args:
+        csrf: digest of the anti-CSRF cookie of the browser that opened the flow; only that browser may go on with it.
+        context: what each method remembers between requests, by its name; it never leaves the server.
+        version: raised by every write of the flow, so that of two submissions at once only one is kept.
+        identity_id, session_id: the owner, for flows that belong to a session.
+        callback_method: the method whose callback is awaited.
+        callback_state: digest of the `state` that another server was given; None while no callback is awaited.
+        callback_binding: digest of the cookie of the browser that left for another server.
     """
 
     id: UUID
@@ -60,8 +70,24 @@ class Flow:
     requested_aal: Aal = Aal.AAL1
     schema_id: str | None = None
     transient_payload: Mapping[str, Any] | None = None
-    steps: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
     finished_at: datetime | None = None
+    version: int = 0
+    identity_id: UUID | None = None
+    session_id: UUID | None = None
+    callback_method: str | None = None
+    callback_state: bytes | None = None
+    callback_binding: bytes | None = None
+
+    def remembered(self, method: str) -> Mapping[str, Any]:
+        """What a method remembers in this flow."""
+        known = self.context.get(method, {})
+        return known if isinstance(known, Mapping) else {}
+
+    def remembering(self, method: str, context: Mapping[str, Any]) -> "Flow":
+        """The flow with another context of one method; an empty one is forgotten."""
+        others = {name: known for name, known in self.context.items() if name != method}
+        return replace(self, context={**others, method: dict(context)} if context else others)
 
     def showing(self, nodes: Iterable[Node], *messages: Message) -> "Flow":
         """The flow with another form."""
@@ -128,6 +154,7 @@ class Caller:
     session: Session | None = None
     former: Session | None = None
     guests: Mapping[str, str] = field(default_factory=dict)
+    callback_cookie: str | None = None
 
     @property
     def guest(self) -> str | None:

@@ -1,15 +1,17 @@
-"""The login flow: unified (identifier and methods on one form) or identifier-first (two forms), and refresh.
+"""The login flow: unified (identifier and methods on one form) or identifier-first (two forms), refresh, and AAL2.
 
-What a method does is the method's; this file decides who may open such a flow, and shows the form.
+What a method does is the method's; this file decides who may open such a flow, and places the nodes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shopkeeper.credentials.method import Attempt, FieldError, LoginMethod, LoginView, Proof, Rejected
+from shopkeeper.credentials.method import CallbackMethod, LoginMethod
+from shopkeeper.credentials.steps import AnyStep, FieldError, Form, SubmissionRejected
 from shopkeeper.errors import FirstFactorRequired, InvalidInput, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
-from shopkeeper.flows.pipeline import Finished, KindSettings, NextForm, filled, finished
+from shopkeeper.flows.flow import Caller, Flow, Opening
+from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
+from shopkeeper.flows.outcomes import finished
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
@@ -22,15 +24,15 @@ SIGNED_IN = "There is a session already: sign out first, or ask for refresh=true
 
 
 @dataclass(frozen=True, slots=True)
-class LoginSettings(KindSettings):
-    """What is configured for login beside what every kind of flow has."""
+class LoginSettings(FlowSettings):
+    """What is configured for login beside what every flow has."""
 
     identifier_first: bool = False
     mitigate_enumeration: bool = True
 
 
 class Login:
-    """The kind of flow that signs in."""
+    """The flow that signs in."""
 
     name = "login"
     expired_message = 4010001
@@ -59,64 +61,81 @@ class Login:
         self._schemas.require(opening.schema_id)
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
+        identity = self._expected(flow, caller)
+        if flow.requested_aal is Aal.AAL1 and identity is None and self.settings.identifier_first:
+            return flow.showing(self._identifier_form(flow))
+        flow, own = await self._with_methods(unit, flow, caller, identity)
         if flow.requested_aal is Aal.AAL2:
-            return flow.showing((), message(1010004))
-        refreshed = caller.session.identity if flow.refresh and caller.session else None
-        if refreshed is not None:
-            return flow.showing(self._refresh_form(flow, refreshed), message(1010003))
-        return flow.showing(self._first_form(flow))
+            return flow.showing((csrf_node(), *own) if own else (), message(1010004))
+        if identity is not None:
+            return flow.showing((csrf_node(), self._known_identifier(identity), *own), message(1010003))
+        return flow.showing((csrf_node(), identifier_node(self._schemas, flow), *own))
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if flow.finished_at is not None:
             raise finished(flow)
         if caller.session is not None and not flow.refresh and flow.requested_aal is Aal.AAL1:
             raise SessionAlreadyAvailable(SIGNED_IN)
+        if caller.session is None and flow.requested_aal is Aal.AAL2:
+            raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")
 
-    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Finished | NextForm:
-        if self.settings.identifier_first and submission.method == IDENTIFIER_FIRST:
-            return NextForm(await self._second_form(unit, flow, submission))
-        proof = await self._prove(unit, flow, submission, caller)
-        return Finished(identity=proof.identity, method=proof.method, aal=proof.aal)
+    def starts_session(self, method: str) -> bool:
+        """A login that turns into a registration (an unknown social subject) ends as a login does."""
+        return True
 
-    async def _prove(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Proof:
-        method = self._methods.get(submission.method)
-        if method is None or flow.requested_aal is Aal.AAL2:
-            raise Rejected(message(4010002))
-        known = caller.session.identity if flow.refresh and caller.session else None
-        return await method.prove(unit, Attempt(submitted=submission.fields, client=caller.client, identity=known))
+    async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
+        if self.settings.identifier_first and turn.method == IDENTIFIER_FIRST:
+            return await self._second_form(unit, turn)
+        method = self._require_method(turn)
+        return await method.submit_login(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
 
-    def _first_form(self, flow: Flow) -> Sequence[Node]:
-        if self.settings.identifier_first:
-            return (
-                self._identifier_alone(flow),
-                submit_node(IDENTIFIER_FIRST, label=message(1070009)),
-                csrf_node(),
-            )
-        return (csrf_node(), identifier_node(self._schemas, flow), *self._method_nodes(flow))
+    async def callback(self, unit: Unit, turn: Turn) -> AnyStep:
+        method = self._require_method(turn)
+        if not isinstance(method, CallbackMethod):
+            raise SubmissionRejected(message(4010002))
+        return await method.callback(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
 
-    def _refresh_form(self, flow: Flow, identity: Identity) -> Sequence[Node]:
-        known = input_node("identifier", "hidden", group="default", value=self._identifier_of(identity))
-        return (csrf_node(), known, *self._method_nodes(flow))
+    def place(self, turn: Turn, form: Form) -> Sequence[Node]:
+        """A method that asks again takes the whole form: who signs in is decided by then."""
+        if form.scope == "form":
+            return form.nodes
+        others = [node for node in turn.flow.nodes if node.group != turn.method]
+        return (*others, *form.nodes)
 
-    async def _second_form(self, unit: Unit, flow: Flow, submission: Submission) -> Flow:
+    def _require_method(self, turn: Turn) -> LoginMethod:
+        method = self._methods.get(turn.method)
+        if method is None or turn.flow.requested_aal not in method.aals:
+            raise SubmissionRejected(message(4010002))
+        return method
+
+    def _expected(self, flow: Flow, caller: Caller) -> Identity | None:
+        """The only identity that counts: the session's, where the flow confirms or raises it."""
+        confirms = flow.refresh or flow.requested_aal is Aal.AAL2
+        return caller.session.identity if confirms and caller.session else None
+
+    def _identifier_form(self, flow: Flow) -> Sequence[Node]:
+        button = submit_node(IDENTIFIER_FIRST, label=message(1070009))
+        return (self._identifier_alone(flow), button, csrf_node())
+
+    def _known_identifier(self, identity: Identity) -> Node:
+        return input_node("identifier", "hidden", group="default", value=self._identifier_of(identity))
+
+    async def _second_form(self, unit: Unit, turn: Turn) -> NextForm:
         """The methods, once an identifier is given. Whether it is known shows only without mitigation."""
-        identifier = (submission.text("identifier") or "").strip()
+        identifier = (turn.submission.text("identifier") or "").strip()
         if not identifier or not await self._may_be_known(unit, identifier):
-            raise Rejected(fields=[FieldError("identifier", message(4000037))])
-        asked = filled(flow, {"identifier": identifier})
+            raise SubmissionRejected(fields=[FieldError("identifier", message(4000037))])
+        flow, own = await self._with_methods(unit, turn.flow, turn.caller, None)
         hidden = self._identifier_alone(flow).with_value(identifier).with_type("hidden")
-        return replace(
-            asked.showing((hidden, csrf_node(), *self._method_nodes(flow))),
-            active=IDENTIFIER_FIRST,
-            transient_payload=asked.transient_payload or {},
-        )
+        shown = flow.showing((hidden, csrf_node(), *own))
+        return NextForm(replace(shown, active=IDENTIFIER_FIRST, transient_payload={}))
 
     def _identifier_alone(self, flow: Flow) -> Node:
         """The field of the first of two forms; the contract has it offer passkeys whatever methods come after it."""
         return identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST, autocomplete="username webauthn")
 
     async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
-        """Every method is asked, whatever the first one says: it takes as long for nobody."""
+        """Every method is asked, whatever the first one says, so that the time taken tells nothing."""
         found = [
             await self._identities.find_by_identifier(unit, type=method, identifier=identifier)
             for method in self._methods
@@ -124,18 +143,26 @@ class Login:
         return any(identity is not None for identity in found) or self.settings.mitigate_enumeration
 
     def _identifier_of(self, identity: Identity) -> str:
-        """What they sign in with, by the first method that knows a name of theirs."""
+        """What the identity signs in with, by the first method that knows an identifier of it."""
         known = [identity.credentials[method] for method in self._methods if method in identity.credentials]
         names = [name for credential in known for name in credential.identifiers]
         return names[0] if names else identity.email or ""
 
-    def _method_nodes(self, flow: Flow) -> list[Node]:
-        view = LoginView(refresh=flow.refresh, requested_aal=flow.requested_aal)
-        return [node for method in self._methods.values() for node in method.login_nodes(view)]
+    async def _with_methods(
+        self, unit: Unit, flow: Flow, caller: Caller, identity: Identity | None
+    ) -> tuple[Flow, Sequence[Node]]:
+        """The nodes of every method that can give the requested level, and the flow with what each must remember."""
+        nodes: list[Node] = []
+        for name, method in self._methods.items():
+            if flow.requested_aal in method.aals:
+                form = await method.login_form(unit, method_view(flow, caller, method=name, identity=identity))
+                flow = flow.remembering(name, form.context)
+                nodes += form.nodes
+        return flow, nodes
 
 
 def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", autocomplete: str | None = None) -> Node:
-    """The field for the login name, labelled by the schema where it has just one."""
+    """The field for the identifier, labelled by the schema where it has just one."""
     label = schemas.require(flow.schema_id).identifier_label()
     return input_node(
         "identifier", "text", group=group, value="", required=True, autocomplete=autocomplete, label=label

@@ -1,359 +1,255 @@
-"""The pipeline: the steps that every self-service flow shares, so that no kind of flow and no method can forget one.
+"""The pipeline: the steps that every self-service flow shares, so that no handler and no method can forget one.
 
-Opening:    allowed to open? -> return address on the list? -> form -> kept
-Fetching:   there? -> not run out? -> by the browser that opened it?
-Submitting: there? -> not run out? -> allowed to go on? -> not forged? -> readable? -> the kind's own part
-            -> finished, once -> session, hooks, cart -> done; or the next form
+    opening     allowed to open? -> return address allowed? -> form -> stored
+    fetching    exists? -> not expired? -> by the browser that opened it?
+    submitting  exists? -> not expired? -> allowed to go on? -> not forged? -> readable? -> the handler's step
+    callback    state known? -> not expired? -> by the browser that left? -> allowed to go on? -> the handler's step
 
-Raising undoes everything but what must stay: the form with its messages, the counted failure, its audit.
+Everything up to the step only reads; what the step means is done in one transaction (`dispatch.py`). A submission that
+is rejected rolls back all but what must stay: the form with its messages, the counted attempt, its audit event.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
-from shopkeeper.credentials.method import FieldError, Proof, Rejected
+from shopkeeper.credentials.method import Callback
+from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
 from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal
 from shopkeeper.flows import store
+from shopkeeper.flows.dispatch import Dispatcher, Superseded, blank_flow, csrf_digest, rejections_shown
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
-from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
-from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
+from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
+from shopkeeper.flows.outcomes import FlowOutcome, FlowRefused, Updated, finished
+from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.incoming import uuid_or_none
-from shopkeeper.signin.completion import SignedIn, SignInCompletion
-from shopkeeper.storage.database import Unit
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
-from shopkeeper.ui.nodes import Node, input_node
 
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A flow that has done its work: who, their session if they have one now, and where to go.
-
-    `guest` is the anonymous visitor that the customer was until now; `hand_over` says what became of the guest's cart.
-    """
-
-    flow: Flow
-    identity: Identity
-    return_to: str
-    signed_in: SignedIn | None = None
-    guest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A kind of flow has done its part; the pipeline finishes the flow, and signs in if it is to."""
-
-    identity: Identity
-    method: str
-    aal: Aal = Aal.AAL1
-    signs_in: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class NextForm:
-    """The flow goes on with another form: what was written stays. The contract answers a next step with 400, mostly."""
-
-    flow: Flow
-    status: int = 400
-
-
-class FlowInvalid(Refusal):
-    """The form is to be shown again, with what was wrong; nothing else of the submission stays."""
-
-    code, status = "flow_invalid", 400
-    message = "The form is not complete yet."
-
-    def __init__(self, flow: Flow) -> None:
-        super().__init__()
-        self.flow = flow
-
-
-@dataclass(frozen=True, slots=True)
-class KindSettings:
-    """What is configured for one kind of flow."""
-
-    lifespan: timedelta = timedelta(hours=1)
-    after: AfterFlow = field(default_factory=AfterFlow)
-
-
-class Kind(Protocol):
-    """One kind of flow: what is its own, and nothing of what is shared."""
-
-    name: str
-
-    @property
-    def settings(self) -> KindSettings: ...
-
-    expired_message: int
-    """The number of the message that says such a flow has run out."""
-
-    async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
-        """Raises the refusal, if this caller may not open such a flow now."""
-        ...
-
-    async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
-        """The flow with its first form."""
-        ...
-
-    async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
-        """Raises the refusal, if this caller may not submit now."""
-        ...
-
-    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Finished | NextForm:
-        """Does the work. Raises `Rejected` with messages, or a refusal."""
-        ...
+Prove = Callable[[Unit, Turn], Awaitable[AnyStep | NextForm]]
 
 
 class Pipeline:
-    """Opens, fetches and submits flows of every kind in its list."""
+    """Opens, fetches and submits the flows of every handler in its list.
+
+    Args:
+        callback_url: the address that other servers send the browser back to; the method's name is appended.
+    """
 
     def __init__(
-        self, kinds: Sequence[Kind], *, signing_in: SignInCompletion, clock: Clock, return_addresses: ReturnAddresses
+        self,
+        handlers: Sequence[FlowHandler],
+        *,
+        database: Database,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        return_addresses: ReturnAddresses,
+        callback_url: str,
     ) -> None:
-        self._kinds = {kind.name: kind for kind in kinds}
-        self._signing_in = signing_in
+        self._handlers = {handler.name: handler for handler in handlers}
+        self._database = database
+        self._dispatcher = dispatcher
         self._clock = clock
         self._return = return_addresses
+        self._callback_url = callback_url
 
-    def kind(self, name: str) -> Kind:
-        """The kind of flow of a name."""
-        return self._kinds[name]
+    def handler(self, name: str) -> FlowHandler:
+        """The handler of a flow's name."""
+        return self._handlers[name]
 
     def landing(self, name: str, *, return_to: str | None = None) -> str:
-        """Where somebody is sent who has nothing to do in this kind of flow. Raises `ReturnToForbidden`."""
+        """Where a browser goes that has nothing to do in this flow. Raises `ReturnToForbidden`."""
         wanted = self._return.check(return_to)
-        return self._return.after(self._kinds[name].settings.after, method=None, return_to=wanted)
+        return self._return.after(self._handlers[name].settings.after, method=None, return_to=wanted)
 
-    async def open(self, unit: Unit, name: str, opening: Opening, caller: Caller) -> Flow:
-        """A new flow. Raises `SessionAlreadyAvailable`, `FlowDisabled`, `ReturnToForbidden` and the like."""
-        kind, caller = self._kinds[name], caller.within(caller.store)
-        return_to = self._return.check(opening.return_to)
-        await kind.may_open(unit, opening, caller)
-        flow = await kind.form(unit, self._blank(kind, replace(opening, return_to=return_to), caller), caller)
-        await store.add(unit, flow)
+    async def open(self, name: str, opening: Opening, caller: Caller) -> Flow:
+        """Open a flow. Raises `SessionAlreadyAvailable`, `FlowDisabled`, `ReturnToForbidden` and the like."""
+        handler, caller = self._handlers[name], caller.within(caller.store)
+        wanted = replace(opening, return_to=self._return.check(opening.return_to))
+        async with self._database.unit() as unit:
+            await handler.may_open(unit, wanted, caller)
+            flow = await handler.form(unit, blank_flow(handler, wanted, caller, now=self._clock.now()), caller)
+            await store.add(unit, flow)
         return flow
 
-    async def fetch(self, unit: Unit, name: str, flow_id: str | None, caller: Caller) -> Flow:
-        """A flow as it stands. Raises `NotFound`, `FlowExpired`, or `CsrfViolation` for another browser's."""
-        flow = await self._require(unit, name, flow_id)
-        if flow.expires_at <= self._clock.now():
-            raise FlowExpired(_OVER, expired_at=flow.expires_at, flow_type=flow.type, opened_with=flow.opened_with)
-        if flow.type is FlowType.BROWSER and not _opened_by(flow, caller):
-            raise CsrfViolation(
-                "This form was opened by another browser, or its anti-CSRF cookie is missing. Open a new one.",
-                details={"reject_reason": "the anti-CSRF cookie does not belong to this flow"},
-            )
+    async def fetch(self, name: str, flow_id: str | None, caller: Caller) -> Flow:
+        """The flow as it stands. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with `CsrfViolation` for
+        another browser's."""
+        async with self._database.reading() as unit:
+            flow = await self._require(unit, name, flow_id)
+        with _refusals_with(flow):
+            if flow.expires_at <= self._clock.now():
+                raise FlowExpired(
+                    _EXPIRED, expired_at=flow.expires_at, flow_type=flow.type, opened_with=flow.opened_with
+                )
+            if flow.type is FlowType.BROWSER and not _opened_by(flow, caller):
+                raise CsrfViolation(
+                    "This form was opened by another browser, or its anti-CSRF cookie is missing. Open a new one.",
+                    details={"reject_reason": "the anti-CSRF cookie does not belong to this flow"},
+                )
         return flow
 
-    async def get(self, unit: Unit, name: str, flow_id: str | None) -> Flow | None:
-        """A flow, whoever asks: for doors, which answer each type of flow in its own way. It is not to be shown."""
-        known = uuid_or_none(flow_id or "")
-        return await store.get(unit, known, kind=name) if known else None
-
-    async def tell(
-        self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller, *, reason: str
-    ) -> Flow:
-        """Puts a sentence above a form that could not be served just now, and keeps what was written in it.
-
-        Raises as `fetch` does, and what `submit` raises for a forged form.
-        """
-        flow = await self.fetch(unit, name, flow_id, caller)
-        _refuse_forged(flow, submission, caller)
-        typed = {} if _has_giants(flow, submission) else submission.fields
-        told = replace(filled(flow, typed), messages=(message(4000001, reason=reason),))
-        return await self._keep(unit, told)
-
-    async def submit(
-        self, unit: Unit, name: str, flow_id: str | None, submission: Submission, caller: Caller
-    ) -> Done | NextForm:
-        """Takes a flow on. Raises `FlowInvalid` with the form to show again, `FlowExpired`, or a refusal."""
-        kind = self._kinds[name]
-        if not flow_id:
-            raise InvalidInput("The flow is missing: send its id as the query parameter 'flow'.")
-        flow = await self._require(unit, name, flow_id)
-        # A form is sent without the names that it was opened with: whose it is, the flow remembers.
-        caller = caller.within(flow.store)
-        await self._refuse_expired(unit, kind, flow, caller)
-        try:
-            return await self._go_on(unit, kind, flow, submission, caller)
-        except Rejected as rejected:
-            shown = self._with_mistakes(filled(flow, submission.fields if rejected.filled else {}), rejected)
-            unit.always(store.keeping(shown))
-            raise FlowInvalid(shown) from rejected
-
-    async def _go_on(
-        self, unit: Unit, kind: Kind, flow: Flow, submission: Submission, caller: Caller
-    ) -> Done | NextForm:
-        # Asked before whether the form is forged: signing in in another tab makes every form that is open look so. That
-        # is safe, because a caller who may not go on is told just that, and nothing that was sent has been looked at.
-        await kind.may_go_on(unit, flow, caller)
-        _refuse_forged(flow, submission, caller)
-        if submission.broken:
-            raise Rejected(message(4000001, reason=submission.broken))
-        _refuse_giants(flow, submission)
-        outcome = await kind.advance(unit, flow, submission, caller)
-        if isinstance(outcome, NextForm):
-            return replace(outcome, flow=await self._keep(unit, outcome.flow))
-        return await self._finish(unit, kind, flow, outcome, caller)
-
-    async def _keep(self, unit: Unit, flow: Flow) -> Flow:
-        """The flow with its next form, kept, unless it was finished meanwhile: no form of it leads anywhere then."""
-        shown = replace(flow, updated_at=self._clock.now())
-        if (await unit.write(store.keeping(shown))).rowcount != 1:
-            raise finished(flow)
+    async def show_reason(self, flow: Flow, submission: Submission, *, reason: str) -> Flow:
+        """Put a sentence above the form of a refused submission, and keep what was typed into it."""
+        typed = {} if has_long_values(flow, submission.fields) else submission.fields
+        shown = replace(filled(flow, typed), messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
+        async with self._database.unit() as unit:
+            if (await unit.write(store.keeping(shown))).rowcount != 1:
+                raise finished(flow)
         return shown
 
-    async def _finish(self, unit: Unit, kind: Kind, flow: Flow, outcome: Finished, caller: Caller) -> Done:
-        """Ends the flow, once and for all, before anything is given for it."""
-        if not await store.finish(unit, flow.id, self._clock.now()):
-            raise finished(flow)
-        signed_in = None
-        if outcome.signs_in:
-            signed_in = await self._signing_in(
-                unit,
-                Proof(outcome.identity, outcome.method, outcome.aal),
-                kind=kind.name,
-                store=flow.store,
-                client=caller.client,
-                replacing=caller.session or caller.former,
-                guest=caller.guest,
-            )
-        return Done(
-            flow=flow,
-            identity=outcome.identity,
-            signed_in=signed_in,
-            guest=caller.guest,
-            return_to=self._return.after(kind.settings.after, method=outcome.method, return_to=flow.return_to),
+    async def submit(self, name: str, flow_id: str | None, submission: Submission, caller: Caller) -> FlowOutcome:
+        """Take a flow on. Raises `FlowInvalid` with the form to show again, or `FlowRefused`; before the flow is read,
+        a refusal as it is. Never call it while a transaction is open."""
+        handler = self._handlers[name]
+
+        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
+            # Asked before forgery: a sign-in in another tab makes every open form look forged. A caller who may not go
+            # on learns only that, and nothing that was sent has been looked at.
+            await handler.may_go_on(unit, turn.flow, turn.caller)
+            refuse_forged(turn.flow, submission, turn.caller)
+            if submission.broken:
+                raise SubmissionRejected(message(4000001, reason=submission.broken))
+            refuse_long_values(turn.flow, submission.fields)
+            return await handler.submit(unit, turn)
+
+        return await self._take_on(handler, flow_id, submission, caller, prove)
+
+    async def follow_link(self, name: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
+        """Take a flow on by a mailed link. Raises as `submit` does; `NotFound` where this flow has no links."""
+        handler = self._handlers[name]
+        if not isinstance(handler, LinkHandler):
+            raise NotFound
+        follow: Prove = handler.follow_link
+        return await self._take_on(handler, query.get("flow"), Submission(), caller, follow, query=query)
+
+    async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
+        """Take a flow on when another server sends the browser back; the flow is found by `state`, which works once.
+
+        Raises as `submit` does; `CsrfViolation` for an unknown state and for another browser.
+        """
+        state = query.get("state", "")
+        async with self._database.reading() as unit:
+            flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
+        if flow is None or flow.callback_method != method:
+            raise CsrfViolation("The answer belongs to no sign-in that is waiting for one. Please begin again.")
+        if not _left_from(flow, caller):
+            raise CsrfViolation("The answer belongs to a sign-in of another browser. Please begin again.")
+        return await self._return_from(flow, method, query, caller)
+
+    async def _return_from(self, flow: Flow, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
+        handler, returned = (
+            self._handlers[flow.kind],
+            replace(flow, callback_method=None, callback_state=None, callback_binding=None),
         )
 
-    async def _refuse_expired(self, unit: Unit, kind: Kind, flow: Flow, caller: Caller) -> None:
-        now = self._clock.now()
-        if flow.expires_at > now:
-            return
-        opening = Opening(
-            type=flow.type,
-            request_url=flow.request_url,
-            return_to=flow.return_to,
-            refresh=flow.refresh,
-            aal=flow.requested_aal.value,
-            schema_id=flow.schema_id,
+        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
+            await handler.may_go_on(unit, turn.flow, turn.caller)
+            return await handler.callback(unit, turn)
+
+        return await self._take_on(handler, returned, Submission(fields={"method": method}), caller, prove, query=query)
+
+    async def _take_on(
+        self,
+        handler: FlowHandler,
+        which: str | Flow | None,
+        submission: Submission,
+        caller: Caller,
+        prove: Prove,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> FlowOutcome:
+        """Prove while only reading, then dispatch in one transaction."""
+        async with self._database.reading() as unit:
+            flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
+            turn = self._turn(flow, submission, caller, query or {})
+            with _refusals_with(flow):
+                await self._refuse_expired(unit, handler, turn)
+                with rejections_shown(unit, turn, now=self._clock.now()):
+                    step = await prove(unit, turn)
+        try:
+            with _refusals_with(flow):
+                return await self._dispatcher.dispatch(handler, turn, step)
+        except Superseded:
+            return await self._as_it_stands(flow)
+
+    def _turn(self, flow: Flow, submission: Submission, caller: Caller, query: Mapping[str, str]) -> Turn:
+        method = submission.method
+
+        async def count_attempt(most: int) -> bool:
+            async with self._database.unit() as unit:
+                return await store.count_attempt(unit, flow.id, most=most)
+
+        return Turn(
+            flow=flow,
+            submission=submission,
+            # A form is sent without the names that its flow was opened with; the flow remembers its store.
+            caller=caller.within(flow.store),
+            method=method,
+            count_attempt=count_attempt,
+            callback=Callback(url=f"{self._callback_url}/{method}/callback", state=crypto.new_token("")),
+            query=query,
         )
-        fresh = await kind.form(unit, self._blank(kind, opening, caller), caller)
+
+    async def _as_it_stands(self, flow: Flow) -> FlowOutcome:
+        """The form that another submission of the same flow has stored meanwhile."""
+        async with self._database.reading() as unit:
+            current = await store.get(unit, flow.id, kind=flow.kind)
+        if current is None or current.finished_at is not None:
+            raise FlowRefused(flow, finished(flow))
+        return Updated(current)
+
+    async def _refuse_expired(self, unit: Unit, handler: FlowHandler, turn: Turn) -> None:
+        flow = turn.flow
+        if flow.expires_at > self._clock.now():
+            return
         told = message(
-            kind.expired_message,
+            handler.expired_message,
             expired_at=flow.expires_at.isoformat(),
             expired_at_unix=int(flow.expires_at.timestamp()),
         )
-        fresh = replace(fresh, messages=(told, *fresh.messages), csrf=flow.csrf)
+        fresh = await self._dispatcher.replacement(unit, handler, turn, (told,))
         unit.always(store.adding(fresh))
-        raise FlowExpired(_OVER, expired_at=flow.expires_at, use_flow_id=str(fresh.id))
+        raise FlowExpired(_EXPIRED, expired_at=flow.expires_at, use_flow_id=str(fresh.id))
 
-    def _blank(self, kind: Kind, opening: Opening, caller: Caller) -> Flow:
-        now = self._clock.now()
-        return Flow(
-            id=crypto.new_id(),
-            kind=kind.name,
-            store=caller.store,
-            type=opening.type,
-            request_url=opening.request_url,
-            return_to=opening.return_to,
-            issued_at=now,
-            expires_at=now + kind.settings.lifespan,
-            created_at=now,
-            updated_at=now,
-            csrf=_csrf_digest(caller) if opening.type is FlowType.BROWSER else None,
-            refresh=opening.refresh,
-            requested_aal=Aal(opening.aal or Aal.AAL1),
-            schema_id=opening.schema_id,
-        )
-
-    def _with_mistakes(self, flow: Flow, rejected: Rejected) -> Flow:
-        nodes = [_told(node, rejected.fields) for node in _with_places(flow.nodes, rejected.fields)]
-        now = self._clock.now()
-        return replace(flow, nodes=tuple(nodes), messages=rejected.general, transient_payload=None, updated_at=now)
+    async def _required_for_submit(self, unit: Unit, name: str, flow_id: str | None) -> Flow:
+        if not flow_id:
+            raise InvalidInput("The flow is missing: send its id as the query parameter 'flow'.")
+        return await self._require(unit, name, flow_id)
 
     async def _require(self, unit: Unit, name: str, flow_id: str | None) -> Flow:
-        flow = await self.get(unit, name, flow_id)
+        known = uuid_or_none(flow_id or "")
+        flow = await store.get(unit, known, kind=name) if known else None
         if flow is None:
             raise NotFound
         return flow
 
 
-def filled(flow: Flow, fields: Mapping[str, Any]) -> Flow:
-    """The flow with what was typed, but never passwords, tokens or buttons; messages of the last time are gone."""
-    values = flatten(fields)
-    return replace(flow, nodes=tuple(_filled(node.without_messages(), values) for node in flow.nodes), messages=())
+_EXPIRED = "This form has run out; open a new one and try again."
+_NOT_FOR_BROWSERS = (
+    "This flow is for native apps, and the request carries cookies or an Origin header as browsers send them. "
+    "Open a browser flow instead."
+)
 
 
-def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names: `{"traits": {"email": "a"}}` is `{"traits.email": "a"}`."""
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
-    return flat
+@contextmanager
+def _refusals_with(flow: Flow) -> Iterator[None]:
+    """Hand the flow on with a refusal, so that the route need not read it again."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise FlowRefused(flow, refusal) from refusal
 
 
-MOST_KEPT = 10_000
-"""Characters of one field: what was typed is kept with the flow, before anybody has said who they are."""
-
-
-def _refuse_giants(flow: Flow, submission: Submission) -> None:
-    """Refuses what is too long to be shown again, rather than keeping megabytes of a stranger's, or losing them."""
-    if _has_giants(flow, submission):
-        reason = f"A field of the form has more than {MOST_KEPT} characters."
-        raise Rejected(message(4000001, reason=reason), filled=False)
-
-
-def _has_giants(flow: Flow, submission: Submission) -> bool:
-    values = flatten(submission.fields)
-    kept = [node.name for node in flow.nodes if node.type == "input" and node.attributes["type"] not in _NEVER_FILLED]
-    return any(len(str(_shown(values[name]))) > MOST_KEPT for name in kept if name in values)
-
-
-_OVER = "This form has run out; open a new one and try again."
-_NEVER_FILLED = {"password", "submit", "button"}
-# The login name is shown as it was sent the last time, also when it was not sent.
-_EMPTIED = {"identifier"}
-
-
-def _filled(node: Node, values: Mapping[str, Any]) -> Node:
-    kept = node.type != "input" or node.attributes["type"] in _NEVER_FILLED or node.name in {"csrf_token", "method"}
-    if kept or values.get(node.name) is None:
-        return node.with_value("") if node.name in _EMPTIED else node
-    return node.with_value(_shown(values[node.name]))
-
-
-def _shown(value: Any) -> Any:
-    """A value as a form shows it: plain values as they are, anything else as the JSON text that was sent."""
-    if isinstance(value, str):
-        return str(value)  # of one that was sent more than once, the last
-    return value if isinstance(value, int | float | bool) else json.dumps(value, separators=(",", ":"))
-
-
-def _told(node: Node, errors: Sequence[FieldError]) -> Node:
-    return node.with_messages(*(error.message for error in errors if error.name == node.name))
-
-
-def _with_places(nodes: Sequence[Node], errors: Sequence[FieldError]) -> list[Node]:
-    """The nodes, and further ones behind the default group for messages that have no node of their own."""
-    places = list(nodes)
-    known = {node.name for node in nodes}
-    for name in dict.fromkeys(error.name for error in errors if error.name not in known):
-        last = max((i for i, node in enumerate(places) if node.group == "default"), default=-1)
-        places.insert(last + 1, input_node(name, "text", group="default"))
-    return places
-
-
-def _refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
-    """CSRF: a browser proves by cookie and field that its own page submits; a native app sends neither."""
+def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
+    """Refuse a forged submission (CSRF): a browser proves by cookie and field that the page which showed the form sends
+    it; a native app sends neither. Raises `CsrfViolation`, `SubmissionRejected` for API flows."""
     if flow.type is FlowType.API:
         if caller.from_browser:
-            raise Rejected(message(4000001, reason=_NOT_FOR_BROWSERS))
+            raise SubmissionRejected(message(4000001, reason=_NOT_FOR_BROWSERS))
         return
     if not _opened_by(flow, caller) or not crypto.same(crypto.unmask(submission.csrf_token), caller.csrf or b"-"):
         raise CsrfViolation(
@@ -363,12 +259,6 @@ def _refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
         )
 
 
-_NOT_FOR_BROWSERS = (
-    "This flow is for native apps, and the request carries cookies or an Origin header as browsers send them. "
-    "Open a browser flow instead."
-)
-
-
 def _why_forged(submission: Submission, caller: Caller) -> str:
     if caller.csrf is None:
         return "the anti-CSRF cookie is missing"
@@ -376,14 +266,13 @@ def _why_forged(submission: Submission, caller: Caller) -> str:
 
 
 def _opened_by(flow: Flow, caller: Caller) -> bool:
-    digest = _csrf_digest(caller)
+    digest = csrf_digest(caller)
     return digest is not None and flow.csrf is not None and crypto.same(digest, flow.csrf)
 
 
-def _csrf_digest(caller: Caller) -> bytes | None:
-    return crypto.digest(caller.csrf.hex()) if caller.csrf else None
-
-
-def finished(flow: Flow) -> FlowExpired:
-    """The refusal of a flow that has done its work."""
-    return FlowExpired("This form has done its work already; open a new one.", expired_at=flow.expires_at)
+def _left_from(flow: Flow, caller: Caller) -> bool:
+    """Whether the callback comes from the browser that left. The cookie is one of its own, not the anti-CSRF cookie: a
+    cross-site POST (Apple's form_post) brings no Lax cookies."""
+    if flow.callback_binding is None or not caller.callback_cookie:
+        return False
+    return crypto.same(crypto.digest(caller.callback_cookie), flow.callback_binding)

@@ -1,21 +1,26 @@
-"""Registering somebody, whichever door they came through: a form, or GraphQL.
+"""Registering an identity, whether a form or GraphQL asks for it.
 
-Registering is one transaction: the identity with its credential, and the mail that welcomes them. Whether an address is
-taken is told only where the answer gives it away anyhow: where registering signs in. Everywhere else a taken one gets
-the answer of a free one after the same work, and its owner a mail.
+    prove     valid traits? -> counted -> the method's step              reads only
+    admit     blocking hooks -> does anyone have these identifiers?      no transaction is open
+    create    inside the transaction: identity, credentials, mail
+
+Whether an identifier is taken is told only where the answer gives it away anyhow: where registering signs in. In every
+other case a taken one gets the answer of a free one after the same work, and its owner a mail.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from shopkeeper import crypto
-from shopkeeper.credentials.method import Draft, FieldError, RegistrationMethod, Rejected
+from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
+from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.draft import AddressInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.schema import Schema, Schemas
@@ -24,31 +29,47 @@ from shopkeeper.identity.values import Client, Identity
 from shopkeeper.identity.violations import Violation
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
+from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.cache.port import Cache, CacheDown
-from shopkeeper.storage.database import Unit
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
 
-TOLD_FOR = timedelta(hours=1)
-"""How long the owner of an address is not told again: strangers must not be able to fill somebody's inbox."""
+NOTIFIED_FOR = timedelta(hours=1)
+"""How long the owner of an address gets no second mail: strangers must not be able to fill an inbox."""
 
 log = structlog.get_logger("shopkeeper.registration")
 
+BlockingHooks = Callable[[HookSubject], Awaitable[Mapping[str, Any] | None]]
+"""Runs the blocking hooks and returns the traits that one has changed. Raises their refusals."""
 
-class Taken(Rejected):
-    """Somebody has registered with this identifier before."""
+
+class Taken(SubmissionRejected):
+    """Another account has one of these identifiers."""
 
     def __init__(self) -> None:
         super().__init__(message(4000007), filled=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A registration whose hooks have run. `owner` has one of its identifiers already; `notified` says that the owner
+    had a mail about it lately."""
+
+    enrolment: Enrolment
+    new: NewIdentity
+    owner: Identity | None
+    notified: bool
+
+
 class Registrar:
-    """Registers somebody.
+    """Registers identities.
 
     Args:
-        enabled: whether anybody may register.
-        mitigate_enumeration: whether a taken address is kept secret where it can be.
-        cache: remembers whose owners were told lately.
+        enabled: whether registration is switched on.
+        mitigate_enumeration: whether a taken identifier is kept secret where it can be.
+        before: runs the blocking hooks.
+        cache: remembers which owners had a mail lately.
     """
 
     def __init__(
@@ -57,102 +78,162 @@ class Registrar:
         enabled: bool,
         mitigate_enumeration: bool,
         methods: Sequence[RegistrationMethod],
+        database: Database,
         schemas: Schemas,
         identities: Identities,
         throttle: Throttle,
         courier: Courier,
         cache: Cache,
+        before: BlockingHooks,
     ) -> None:
         self._enabled = enabled
         self._mitigate = mitigate_enumeration
         self.methods = {method.name: method for method in methods}
+        self._database = database
         self._schemas = schemas
         self._identities = identities
         self._throttle = throttle
         self._courier = courier
         self._cache = cache
+        self._before = before
+
+    def may_simulate(self, *, signs_in: bool) -> bool:
+        """Whether a taken identifier gets the answer of a free one."""
+        return self._mitigate and not signs_in
 
     async def register(
         self,
-        unit: Unit,
         *,
         schema_id: str | None,
         traits: Mapping[str, Any],
         submitted: Mapping[str, Any],
         client: Client,
         locale: str,
-        signs_in: bool,
     ) -> tuple[Identity, str]:
-        """A new identity, and the method it was made with. Raises `Rejected`, `TooManyRequests` or `Busy`.
+        """Register with a method that asks nothing back, without a flow and without signing in; return the identity and
+        the method's name. Never call it while a transaction is open.
 
-        `signs_in` says that the caller starts a session for it, and `locale` which language it is written to in.
+        A taken identifier gives an identity that does not exist, where enumeration is mitigated. Raises
+        `SubmissionRejected`, `TooManyRequests`, `FlowDisabled` or `Busy`.
+        """
+        asked = MethodInput(client=client, submitted=submitted, locale=locale)
+        async with self._database.reading() as unit:
+            step = await self.prove(unit, str(submitted.get("method")), asked, schema_id=schema_id, traits=traits)
+        if not isinstance(step, Enrolment):
+            raise SubmissionRejected(message(4010003))
+        admission = await self.admit(step, schema_id=schema_id, flow="registration", client=client)
+        try:
+            identity = await self._create_alone(admission, client=client, locale=locale)
+        except Taken:
+            if not self.may_simulate(signs_in=False):
+                raise
+            identity = await self._create_alone(await self.owned(admission), client=client, locale=locale)
+        return identity, step.method
 
-        Where enumeration is mitigated and registering does not sign in, a taken address gives the same answer as a free
-        one, with an identity that exists nowhere; the owner of the address is told by mail.
+    async def prove(
+        self, unit: Unit, method_name: str, asked: MethodInput, *, schema_id: str | None, traits: Mapping[str, Any]
+    ) -> Ask | Redirect | StartOver | Enrolment:
+        """Validate the traits, count the attempt, and return the method's step. Only reads.
+
+        Raises `SubmissionRejected` with all mistakes at once, `TooManyRequests` or `Busy`.
         """
         if not self._enabled:
             raise FlowDisabled("Registration is switched off here.")
-        schema = self._schemas.require(schema_id)
-        method = self.methods.get(str(submitted.get("method")))
-        _require_whole(schema, traits, method, submitted)
+        schema, method = self._schemas.require(schema_id), self.methods.get(method_name)
+        _require_whole(schema, traits, method, asked.submitted)
         if method is None:
-            raise Rejected(message(4010003))
-        extracted = schema.extract(traits)
-        draft = Draft(schema.id, traits, extracted.identifiers, client)
-        # Whatever waits for others comes first, because SQLite has one writer, and others wait for that.
-        async with self._counted(draft):
-            credential = await method.enrol(draft, submitted)
+            raise SubmissionRejected(message(4010003))
+        known = Traits(schema.id, traits, schema.extract(traits))
+        async with self._counted(known.extracted, asked.client) as verdict:
+            step = await method.submit_registration(unit, replace(asked, traits=known))
+            verdict.reached = isinstance(step, Enrolment)
+        return step
+
+    async def admit(self, enrolment: Enrolment, *, schema_id: str | None, flow: str, client: Client) -> Admission:
+        """Run the blocking hooks and look up who has these identifiers.
+
+        Hooks run for a taken identifier too: leaving them out would show in the time that the answer takes.
+        """
+        identity_id = crypto.new_id()
+        changed = await self._before(HookSubject(flow, enrolment.method, identity_id, client, enrolment.traits))
+        new = NewIdentity(
+            id=identity_id,
+            schema_id=self._schemas.require(schema_id).id,
+            traits=enrolment.traits if changed is None else changed,
+            credentials=enrolment.credentials,
+            verifiable_addresses=[AddressInput(value, via, verified=True) for via, value in enrolment.verified],
+        )
+        return await self.owned(Admission(enrolment, new, owner=None, notified=False))
+
+    async def owned(self, admission: Admission) -> Admission:
+        """The admission with the account that has one of its identifiers, as it is now."""
+        extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
+        async with self._database.reading() as unit:
             owner = await self._owner(unit, extracted)
-            told = await self._was_told(owner)
-        new = NewIdentity(schema_id=schema.id, traits=traits, credentials=(credential,))
-        if owner is None:
-            return await self._create(unit, new, client=client, locale=locale), method.name
-        await self._identities.remember_claim(unit, owner.id, client_ip=client.ip)
-        if signs_in or not self._mitigate:
-            raise Taken
-        return await self._pretend(unit, new, owner, locale=locale, told=told), method.name
+        return replace(admission, owner=owner, notified=await self._was_notified(owner))
+
+    async def create(
+        self, unit: Unit, admission: Admission, *, client: Client, locale: str, signs_in: bool
+    ) -> Identity:
+        """Create the identity in the caller's transaction, or simulate it where an identifier is taken and that is kept
+        secret. Raises `Taken`."""
+        enrolment, owner = admission.enrolment, admission.owner
+        if owner is not None:
+            await self._identities.remember_claim(unit, owner.id, client_ip=client.ip)
+            if not self.may_simulate(signs_in=signs_in):
+                raise Taken
+            return await self._simulate(unit, admission.new, owner, locale=locale, notified=admission.notified)
+        if enrolment.effect is not None:
+            await enrolment.effect(unit)
+        try:
+            identity = await self._identities.create(unit, admission.new, actor="self", client_ip=client.ip)
+        except Conflict as taken:  # meanwhile
+            raise Taken from taken
+        names = {"first_name": names_of(identity).first}
+        await self._mail(unit, "welcome", to=identity.email, context=names, locale=locale)
+        return identity
+
+    async def _create_alone(self, admission: Admission, *, client: Client, locale: str) -> Identity:
+        async with self._database.unit() as unit:
+            return await self.create(unit, admission, client=client, locale=locale, signs_in=False)
 
     @asynccontextmanager
-    async def _counted(self, draft: Draft) -> AsyncIterator[None]:
-        """Counts the attempt: for the address always; for the identifier where it comes to a verdict, whatever that is,
-        because nobody registers twice, and the same count for both tells nothing."""
-        subject = next((identifier for known in draft.identifiers.values() for identifier in known), "")
-        attempt = await self._throttle.check(subject, ip=draft.client.ip)
+    async def _counted(self, extracted: Extracted, client: Client) -> AsyncIterator["_Verdict"]:
+        """Count the attempt: for the client's address always; for the identifier where it reaches a verdict, whatever
+        that is. Nobody registers twice, and the same count for free and taken identifiers tells nothing."""
+        subject = next((identifier for known in extracted.identifiers.values() for identifier in known), "")
+        slot, verdict = await self._throttle.check(subject, ip=client.ip), _Verdict()
         try:
-            yield
+            yield verdict
         except BaseException:  # a mistake in the form, or too busy: no verdict, so the attempt is given back
-            await self._throttle.release(attempt)
+            await self._throttle.release(slot)
             raise
-        await self._throttle.failed(subject, ip=draft.client.ip)
+        if verdict.reached:
+            await self._throttle.failed(subject, ip=client.ip)
+        else:
+            await self._throttle.release(slot)
 
     async def _owner(self, unit: Unit, wanted: Extracted) -> Identity | None:
-        """Who has one of these identifiers or addresses already. All are looked up, so that time tells nothing."""
+        """The account with one of these identifiers or addresses. All are looked up, so that time tells nothing."""
         named = [(type_, name) for type_, names in wanted.identifiers.items() for name in names]
         reached = dict.fromkeys((*wanted.verifiable, *wanted.recovery))
         found = [await self._identities.find_by_identifier(unit, type=type_, identifier=name) for type_, name in named]
         found += [await self._identities.find_by_address(unit, via=via, value=value) for via, value in reached]
         return next((owner for owner in found if owner is not None), None)
 
-    async def _create(self, unit: Unit, new: NewIdentity, *, client: Client, locale: str) -> Identity:
-        try:
-            identity = await self._identities.create(unit, new, actor="self", client_ip=client.ip)
-        except Conflict as taken:  # meanwhile
-            raise Taken from taken
-        names = {"first_name": names_of(identity).first}
-        await self._write(unit, "welcome", to=identity.email, context=names, locale=locale)
-        return identity
-
-    async def _pretend(self, unit: Unit, new: NewIdentity, owner: Identity, *, locale: str, told: bool) -> Identity:
-        pretended = await self._identities.pretend(unit, new)
-        await self._write(unit, "sign_up_attempt", to=None if told else owner.email, context={}, locale=locale)
+    async def _simulate(
+        self, unit: Unit, new: NewIdentity, owner: Identity, *, locale: str, notified: bool
+    ) -> Identity:
+        simulated = await self._identities.pretend(unit, new)
+        await self._mail(unit, "sign_up_attempt", to=None if notified else owner.email, context={}, locale=locale)
         # Remembered once it is true. Two at the same moment may both write to the owner; the throttle bounds them.
-        unit.after_commit(lambda: self._remember_told(owner))
-        return pretended
+        unit.after_commit(lambda: self._remember_notified(owner))
+        return simulated
 
-    async def _write(
+    async def _mail(
         self, unit: Unit, template: str, *, to: str | None, context: Mapping[str, Any], locale: str
     ) -> None:
-        """A mail, if there is a mailbox: an account without one is an account all the same, and costs the same work."""
+        """Queue a mail, or do the same work without one: an account may have no mailbox."""
         try:
             if to:
                 await self._courier.queue(unit, template=template, recipient=to, context=context, locale=locale)
@@ -161,16 +242,23 @@ class Registrar:
             log.warning("mail.address_refused", template=template)
         await self._courier.pretend(unit, template=template, context=context, locale=locale)
 
-    async def _was_told(self, owner: Identity | None) -> bool:
-        """Asked for nobody as well, so that time tells nothing."""
+    async def _was_notified(self, owner: Identity | None) -> bool:
+        """Asked for an unknown owner as well, so that time tells nothing."""
         try:
-            return await self._cache.get(_told_key(owner)) is not None
+            return await self._cache.get(_notified_key(owner)) is not None
         except CacheDown:
             return False
 
-    async def _remember_told(self, owner: Identity) -> None:
+    async def _remember_notified(self, owner: Identity) -> None:
         with suppress(CacheDown):
-            await self._cache.add(_told_key(owner), b"1", ttl=TOLD_FOR)
+            await self._cache.add(_notified_key(owner), b"1", ttl=NOTIFIED_FOR)
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """Whether an attempt to register has come to an end, good or bad, rather than to another form."""
+
+    reached: bool = False
 
 
 def trait_errors(violations: Sequence[Violation]) -> list[FieldError]:
@@ -183,8 +271,8 @@ def _require_whole(
 ) -> None:
     wrong = trait_errors(schema.validate(traits))
     if wrong:
-        raise Rejected(fields=[*wrong, *(method.missing(submitted) if method else ())])
+        raise SubmissionRejected(fields=[*wrong, *(method.missing(submitted) if method else ())])
 
 
-def _told_key(owner: Identity | None) -> str:
+def _notified_key(owner: Identity | None) -> str:
     return f"sign-up-told:{crypto.digest((owner and owner.email) or '').hex()}"

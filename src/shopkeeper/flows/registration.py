@@ -1,14 +1,16 @@
-"""The registration flow, in one step or in two. Registering itself is `flows/registrar.py`, for other doors as well."""
+"""The registration flow, in one step or in two. Registering itself is `flows/registrar.py`, for GraphQL as well."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shopkeeper.credentials.method import Rejected
+from shopkeeper.credentials.method import CallbackMethod
+from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected
 from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
+from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.form_filling import filled
+from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.login import SIGNED_IN
-from shopkeeper.flows.pipeline import Finished, KindSettings, NextForm, filled
 from shopkeeper.flows.registrar import Registrar, trait_errors
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.storage.database import Unit
@@ -16,14 +18,18 @@ from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 
 PROFILE = "profile"
+PREVIOUS, CREDENTIALS = "previous", "credential-selection"
+"""Where the buttons named `screen` lead: back to the traits, or back to the choice of a method."""
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrationSettings(KindSettings):
-    """What is configured for registration beside what every kind of flow has.
+class RegistrationSettings(FlowSettings):
+    """What is configured for registration beside what every flow has.
 
-    `signs_in` says for each method whether registering starts a session (the hook `session`). `one_group` is true where
-    a single method is offered: its field then stands right behind the identifier, as the contract has it.
+    Args:
+        signs_in: for each method whether registering starts a session (the hook `session`).
+        one_group: whether a single method is offered: its field then stands right behind the identifier, as the
+            contract has it.
     """
 
     enabled: bool = True
@@ -31,12 +37,9 @@ class RegistrationSettings(KindSettings):
     one_group: bool = True
     signs_in: Mapping[str, bool] | None = None
 
-    def starts_session(self, method: str) -> bool:
-        return bool((self.signs_in or {}).get(method))
-
 
 class Registration:
-    """The kind of flow that registers."""
+    """The flow that registers."""
 
     name = "registration"
     expired_message = 4040001
@@ -60,56 +63,76 @@ class Registration:
         self._schemas.require(opening.schema_id)
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
-        return flow.showing(self._profile_form(flow) if self.settings.two_steps else self._whole_form(flow))
+        if self.settings.two_steps:
+            return flow.showing(self._profile_form(flow))
+        return await self._with_methods(unit, flow, caller, [csrf_node(), *self._trait_nodes(flow)])
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if caller.session is not None:
             raise SessionAlreadyAvailable(SIGNED_IN)
 
-    async def advance(self, unit: Unit, flow: Flow, submission: Submission, caller: Caller) -> Finished | NextForm:
-        schema = self._schema(flow)
-        traits = submitted_traits(schema, submission.fields)
-        back = submission.text("screen") == "previous"
-        if self.settings.two_steps and (submission.method == PROFILE or back):
-            return NextForm(self._turn(flow, schema, traits, submission))
-        identity, method = await self._registrar.register(
-            unit,
-            schema_id=schema.id,
-            traits=traits,
-            submitted=submission.fields,
-            client=caller.client,
-            locale=caller.locale,
-            signs_in=self.settings.starts_session(submission.method),
-        )
-        return Finished(identity=identity, method=method, signs_in=self.settings.starts_session(method))
+    def starts_session(self, method: str) -> bool:
+        return bool((self.settings.signs_in or {}).get(method))
 
-    def _turn(self, flow: Flow, schema: Schema, traits: Mapping[str, Any], submission: Submission) -> Flow:
-        """Forward to the choice of a method, or back to the profile."""
-        typed = filled(flow.showing(self._profile_form(flow)), submission.fields)
-        if submission.text("screen") == "previous":
-            return replace(typed, transient_payload=None)
+    async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
+        schema, screen = self._schema(turn.flow), turn.submission.text("screen")
+        traits = submitted_traits(schema, turn.submission.fields)
+        if self.settings.two_steps and screen == PREVIOUS:
+            return self._profile_again(turn)
+        if self.settings.two_steps and (turn.method == PROFILE or screen == CREDENTIALS):
+            return await self._choose_credential(unit, turn, schema, traits)
+        return await self._registrar.prove(unit, turn.method, turn.method_input(), schema_id=schema.id, traits=traits)
+
+    async def callback(self, unit: Unit, turn: Turn) -> AnyStep:
+        method: object = self._registrar.methods.get(turn.method)
+        if not isinstance(method, CallbackMethod):
+            raise SubmissionRejected(message(4010003))
+        return await method.callback(unit, turn.method_input())
+
+    def place(self, turn: Turn, form: Form) -> Sequence[Node]:
+        """The method's form behind the traits, which are hidden: they are sent again with its answer."""
+        back = input_node("screen", "submit", group=PROFILE, value=CREDENTIALS, label=message(1040008))
+        return (*self._hidden_traits(turn), *form.nodes, *([back] if self.settings.two_steps else ()))
+
+    def _profile_again(self, turn: Turn) -> NextForm:
+        typed = filled(turn.flow.showing(self._profile_form(turn.flow)), turn.submission.fields)
+        return NextForm(replace(typed, state=FlowState.CHOOSE_METHOD, active=None, transient_payload=None))
+
+    async def _choose_credential(self, unit: Unit, turn: Turn, schema: Schema, traits: Mapping[str, Any]) -> NextForm:
+        """The second of two steps: the traits, hidden, and the fields of every method."""
         wrong = trait_errors(schema.validate(traits))
         if wrong:
-            raise Rejected(fields=wrong)
-        hidden = [node if node.name == "csrf_token" else node.with_type("hidden") for node in typed.nodes[:-1]]
-        back = input_node("screen", "submit", group=PROFILE, value="previous", label=message(1040008))
-        whole = self._arranged(hidden, schema)
-        return replace(typed.showing((*whole, back), message(1040009)), transient_payload={})
+            raise SubmissionRejected(fields=wrong)
+        back = input_node("screen", "submit", group=PROFILE, value=PREVIOUS, label=message(1040008))
+        whole = await self._with_methods(unit, turn.flow, turn.caller, self._hidden_traits(turn))
+        shown = whole.showing((*whole.nodes, back), message(1040009))
+        return NextForm(replace(shown, state=FlowState.CHOOSE_METHOD, active=None, transient_payload={}))
 
-    def _whole_form(self, flow: Flow) -> Sequence[Node]:
-        schema = self._schema(flow)
-        return self._arranged([csrf_node(), *(field.node() for field in schema.fields())], schema)
+    def _hidden_traits(self, turn: Turn) -> Sequence[Node]:
+        typed = filled(turn.flow.showing(self._trait_nodes(turn.flow)), turn.submission.fields)
+        return [csrf_node(), *(node.with_type("hidden") for node in typed.nodes)]
 
     def _profile_form(self, flow: Flow) -> Sequence[Node]:
-        button = submit_node(PROFILE, label=message(1040001))
-        return (csrf_node(), *(field.node() for field in self._schema(flow).fields()), button)
+        return (csrf_node(), *self._trait_nodes(flow), submit_node(PROFILE, label=message(1040001)))
 
-    def _arranged(self, before: Sequence[Node], schema: Schema) -> Sequence[Node]:
-        """The traits and then the methods; a single method's field stands behind the first identifier."""
-        own = [node for method in self._registrar.methods.values() for node in method.registration_nodes()]
-        if not (self.settings.one_group and own):
+    def _trait_nodes(self, flow: Flow) -> Sequence[Node]:
+        return [field.node() for field in self._schema(flow).fields()]
+
+    async def _with_methods(self, unit: Unit, flow: Flow, caller: Caller, before: Sequence[Node]) -> Flow:
+        """The flow with every method's nodes behind the traits, and with what each method must remember."""
+        own: list[Node] = []
+        for name, method in self._registrar.methods.items():
+            form = await method.registration_form(unit, method_view(flow, caller, method=name))
+            flow = flow.remembering(name, form.context)
+            own += form.nodes
+        return flow.showing(self._arranged(flow, before, own))
+
+    def _arranged(self, flow: Flow, before: Sequence[Node], own: Sequence[Node]) -> Sequence[Node]:
+        """A single method's field stands behind the first identifier; the fields of several behind all traits."""
+        if not (self.settings.one_group and own) or own[0].attributes["type"] == "submit":
             return [*before, *own]
-        names = {field.name for field in schema.fields() if field.identifies & self._registrar.methods.keys()}
+        fields = self._schema(flow).fields()
+        names = {field.name for field in fields if field.identifies & self._registrar.methods.keys()}
         first = next((i for i, node in enumerate(before) if node.name in names), 0)
         return [*before[: first + 1], own[0], *before[first + 1 :], *own[1:]]
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Index,
     Insert,
+    Integer,
     LargeBinary,
     Row,
     String,
@@ -54,8 +55,16 @@ flows = Table(
     Column("requested_aal", String(8), nullable=False),
     Column("schema_id", String(128)),
     Column("transient_payload", Json),
-    Column("steps", Json, nullable=False),
+    Column("context", Json, nullable=False),
     Column("finished_at", Moment),
+    Column("version", Integer, nullable=False, server_default="0"),
+    # Raised by statements of its own, never with the row: parallel guesses must not overwrite each other's count.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("identity_id", Id),
+    Column("session_id", Id),
+    Column("callback_method", String(32)),
+    Column("callback_state", LargeBinary(32), unique=True),
+    Column("callback_binding", LargeBinary(32)),
     Index("ix_flows_expires_at", "expires_at"),
 )
 
@@ -86,11 +95,26 @@ def adding(flow: Flow) -> Insert:
     return insert(flows).values(**_to_row(flow))
 
 
+async def by_callback_state(unit: Unit, state: bytes) -> Flow | None:
+    """The flow that awaits a callback with this state, by the state's digest."""
+    row = await unit.first(select(flows).where(flows.c.callback_state == state))
+    return _from_row(row) if row else None
+
+
 def keeping(flow: Flow) -> Update:
-    """The statement that keeps a changed flow, for a unit that may roll back. One that has ended stays as it was: what
-    came too late must not open it again."""
-    row = _to_row(flow)
-    return update(flows).where(flows.c.id == row.pop("id"), flows.c.finished_at.is_(None)).values(**row)
+    """The statement that stores a changed flow in place of the version it was read as, for a unit that may roll back.
+
+    It changes nothing where the flow has ended or was changed meanwhile: what comes late must not undo what was first.
+    """
+    row = {**_to_row(flow), "version": flow.version + 1}
+    as_read = flows.c.version == flow.version, flows.c.finished_at.is_(None)
+    return update(flows).where(flows.c.id == row.pop("id"), *as_read).values(**row)
+
+
+async def count_attempt(unit: Unit, flow_id: UUID, *, most: int) -> bool:
+    """Raise the counter of guesses by one; False where it has reached `most`. One statement, so that none is lost."""
+    left = flows.c.id == flow_id, flows.c.attempts < most
+    return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1))).rowcount == 1
 
 
 async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
@@ -121,14 +145,14 @@ async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:
     return await unit.first(select(flow_errors).where(flow_errors.c.id == error_id))
 
 
-_PLAIN = [f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "steps", "transient_payload"}]
+_PLAIN = [f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "context", "transient_payload"}]
 
 
 def _to_row(flow: Flow) -> dict[str, Any]:
     return {name: getattr(flow, name) for name in _PLAIN} | {
         "nodes": json.dumps([node.to_wire() for node in flow.nodes]),
         "messages": json.dumps([message.to_wire() for message in flow.messages]),
-        "steps": dict(flow.steps),
+        "context": dict(flow.context),
         "transient_payload": flow.transient_payload,
     }
 
@@ -143,6 +167,6 @@ def _from_row(row: Row[Any]) -> Flow:
         **plain,
         nodes=tuple(Node.from_wire(wire) for wire in json.loads(row.nodes)),
         messages=tuple(Message.from_wire(wire) for wire in json.loads(row.messages)),
-        steps=row.steps,
+        context=row.context,
         transient_payload=row.transient_payload,
     )

@@ -137,8 +137,7 @@ class CustomerMutations:
 
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
     entered, client, locale = _entered(asked), context.principal.client, context.shopper.locale
-    async with context.change() as unit:
-        identity = await context.signing_up(unit, entered, password=asked.password, client=client, locale=locale)
+    identity = await context.signing_up(entered, password=asked.password, client=client, locale=locale)
     # What was typed is answered, not what was stored, so that a taken address looks like a free one to the letter.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
 

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shopkeeper.credentials.method import Rejected
+from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.identity.names import text_at
 from shopkeeper.identity.values import Client, Identity
-from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
 
 TRAITS: Mapping[str, tuple[str, ...]] = {
@@ -33,14 +32,12 @@ class Registering(Protocol):
 
     async def register(
         self,
-        unit: Unit,
         *,
         schema_id: str | None,
         traits: Mapping[str, Any],
         submitted: Mapping[str, Any],
         client: Client,
         locale: str,
-        signs_in: bool,
     ) -> tuple[Identity, str]: ...
 
 
@@ -73,22 +70,18 @@ class SigningUp:
         self._registrar = registrar
         self._kept = frozenset(kept)
 
-    async def __call__(
-        self, unit: Unit, fields: Mapping[str, str], *, password: str, client: Client, locale: str
-    ) -> Identity:
+    async def __call__(self, fields: Mapping[str, str], *, password: str, client: Client, locale: str) -> Identity:
         """Raises `SignUpRejected`, `TooManyRequests`, `Busy` or `FlowDisabled`."""
         self._refuse_lost(fields)
         try:
             identity, _ = await self._registrar.register(
-                unit,
                 schema_id=None,
                 traits=traits_of(fields),
                 submitted={"method": "password", "password": password},
                 client=client,
                 locale=locale,
-                signs_in=False,
             )
-        except Rejected as rejected:
+        except SubmissionRejected as rejected:
             raise SignUpRejected(*_problems(rejected)) from rejected
         return identity
 
@@ -128,7 +121,7 @@ def _dotted(field: str) -> str:
     return ".".join(("traits", *TRAITS[field]))
 
 
-def _problems(rejected: Rejected) -> list[Problem]:
+def _problems(rejected: SubmissionRejected) -> list[Problem]:
     general = [_problem(None, message) for message in rejected.general]
     return [*general, *(_problem(_FIELDS.get(error.name, error.name), error.message) for error in rejected.fields)]
 

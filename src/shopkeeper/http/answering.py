@@ -8,7 +8,14 @@ import msgspec
 from starlette.responses import Response
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import Busy, FlowExpired, Refusal, TooManyRequests
+from shopkeeper.errors import (
+    BrowserLocationChangeRequired,
+    Busy,
+    FlowExpired,
+    FlowReplaced,
+    Refusal,
+    TooManyRequests,
+)
 from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.shapes import moment
 
@@ -65,7 +72,11 @@ def retry_after(refusal: Refusal) -> dict[str, str]:
 
 
 def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
-    """What stands beside the error: for a submit to a flow that is over, when it ended and what replaces it."""
+    """What stands beside the error: where the browser must go, or when a flow ended and what replaces it."""
+    if isinstance(refusal, BrowserLocationChangeRequired):
+        return {"redirect_browser_to": refusal.redirect_browser_to}
+    if isinstance(refusal, FlowReplaced):
+        return {"use_flow_id": refusal.use_flow_id}
     if not isinstance(refusal, FlowExpired) or refusal.details:
         return {}
     since = clock.now() - refusal.expired_at

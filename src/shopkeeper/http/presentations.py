@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shopkeeper.flows.flow import Flow
-from shopkeeper.flows.pipeline import Done
+from shopkeeper.flows.outcomes import Completed
 from shopkeeper.http.shapes import Shapes, Wire, moment
 
 
@@ -22,7 +22,7 @@ class Presentation:
 
     ui_url: str
     own: Callable[[Flow], Wire]
-    success: Callable[[Shapes, Done], Wire]
+    success: Callable[[Shapes, Completed], Wire]
     invalid_status: int = 303
 
 
@@ -47,11 +47,11 @@ def _no_fields(flow: Flow) -> Wire:
     return {}
 
 
-def _nothing_more(shapes: Shapes, done: Done) -> Wire:
+def _nothing_more(shapes: Shapes, done: Completed) -> Wire:
     return {"continue_with": None}
 
 
-def _new_identity(shapes: Shapes, done: Done) -> Wire:
+def _new_identity(shapes: Shapes, done: Completed) -> Wire:
     """The new identity, and for a native app its token once more, as the contract has it."""
     token = done.signed_in.token if done.signed_in else None
     further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None

@@ -16,18 +16,30 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Outcome
 from shopkeeper.errors import (
+    BrowserLocationChangeRequired,
     Busy,
     FlowExpired,
+    FlowReplaced,
     InvalidInput,
     MalformedBody,
     Refusal,
     SessionAlreadyAvailable,
     TooManyRequests,
 )
-from shopkeeper.flows import errors
+from shopkeeper.flows import stored_errors
 from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.handler import LinkHandler
 from shopkeeper.flows.logout import Logout
-from shopkeeper.flows.pipeline import Done, FlowInvalid, NextForm, Pipeline
+from shopkeeper.flows.outcomes import (
+    Completed,
+    FlowInvalid,
+    FlowOutcome,
+    FlowRefused,
+    RedirectedAway,
+    Replaced,
+    Updated,
+)
+from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.presentations import Presentation
@@ -35,9 +47,11 @@ from shopkeeper.http.reading import parse_fields, prefers_json, read_body
 from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
 from shopkeeper.incoming import uuid_or_none
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
+from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database
 
 Answer = Callable[[Request, Caller], Awaitable[Response]]
+CALLBACKS = "/self-service/methods"
 LONGEST_URL = 8_192
 """Characters: every flow that is opened keeps the address it was asked for with."""
 
@@ -75,6 +89,12 @@ class SelfService:
         flows = [route for kind in self._presentations for route in self._flow_routes(kind)]
         return [
             *flows,
+            Route(f"{CALLBACKS}/{{method}}/callback", self._html_safe(self._callback), methods=["GET", "POST"]),
+            Route(
+                f"{CALLBACKS}/{{method}}/callback/{{provider}}",
+                self._html_safe(self._callback),
+                methods=["GET", "POST"],
+            ),
             Route("/self-service/logout/browser", self._html_safe(self._logout_link), methods=["GET"]),
             Route("/self-service/logout/api", self._logout_native, methods=["DELETE"]),
             Route("/self-service/logout", self._html_safe(self._logout_by_link), methods=["GET"]),
@@ -96,23 +116,28 @@ class SelfService:
         async def submit(request: Request, caller: Caller) -> Response:
             return await self._submit(request, caller, kind)
 
+        async def follow_link(request: Request, caller: Caller) -> Response:
+            return await self._follow_link(request, caller, kind)
+
+        linked = isinstance(self._pipeline.handler(kind), LinkHandler)
         return [
             Route(f"{path}/api", open_native, methods=["GET"]),
             Route(f"{path}/browser", self._html_safe(open_browser), methods=["GET"]),
             Route(f"{path}/flows", fetch, methods=["GET"]),
             Route(path, self._html_safe(submit), methods=["POST"]),
+            *([Route(path, self._html_safe(follow_link), methods=["GET"])] if linked else ()),
         ]
 
     # -- opening and fetching ------------------------------------------------------------------------------------------
 
     async def _open_native(self, request: Request, kind: str) -> Response:
         caller = await self._callers.of(request)
-        flow = await self._open(kind, self._opening(request, FlowType.API), caller)
+        flow = await self._pipeline.open(kind, self._opening(request, FlowType.API), caller)
         return json_answer(self._flow_for(flow, caller))
 
     async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
         try:
-            flow = await self._open(kind, self._opening(request, FlowType.BROWSER), caller)
+            flow = await self._pipeline.open(kind, self._opening(request, FlowType.BROWSER), caller)
         except SessionAlreadyAvailable:
             if prefers_json(request.headers):
                 raise
@@ -120,10 +145,6 @@ class SelfService:
         if prefers_json(request.headers):
             return json_answer(self._flow_for(flow, caller))
         return redirect(self._ui(flow.kind, flow.id), body=True)
-
-    async def _open(self, kind: str, opening: Opening, caller: Caller) -> Flow:
-        async with self._database.unit() as unit:
-            return await self._pipeline.open(unit, kind, opening, caller)
 
     def _opening(self, request: Request, type_: FlowType) -> Opening:
         query, url = request.query_params, self._callers.public_url(request)
@@ -142,23 +163,25 @@ class SelfService:
         caller, cookie = self._callers.with_csrf(await self._callers.of(request))
         headers = {"Set-Cookie": cookie} if cookie else {}
         try:
-            async with self._database.unit() as unit:
-                flow = await self._pipeline.fetch(unit, kind, request.query_params.get("id"), caller)
-        except FlowExpired as over:
-            return self._callers.refuse(self._told_where(over, kind), headers=headers)
+            flow = await self._pipeline.fetch(kind, request.query_params.get("id"), caller)
+        except FlowRefused as refused:
+            return self._callers.refuse(self._with_next_address(refused.refusal, kind), headers=headers)
         except Refusal as refusal:
             return self._callers.refuse(refusal, headers=headers)
         return json_answer(self._flow_for(flow, caller), headers=headers)
 
-    def _told_where(self, over: FlowExpired, kind: str) -> FlowExpired:
+    def _with_next_address(self, refusal: Refusal, kind: str) -> Refusal:
+        """An expired flow's refusal says where to open another one, as the contract has it for fetching."""
+        if not isinstance(refusal, FlowExpired):
+            return refusal
         base = f"{self._shapes.base_url}/self-service/{kind}"
-        native = over.details.get("flow_type") == FlowType.API
-        opened_with = over.details.get("opened_with", {})
+        native = refusal.details.get("flow_type") == FlowType.API
+        opened_with = refusal.details.get("opened_with", {})
         store = urlencode({name: opened_with[name] for name in (STORE, TENANT) if name in opened_with})
         again = f"{base}/browser?{store}" if store else f"{base}/browser"
-        told = {"redirect_to": again, "return_to": opened_with.get("return_to", "")}
-        over.details = {"api": f"{base}/api"} if native else told
-        return over
+        browser = {"redirect_to": again, "return_to": opened_with.get("return_to", "")}
+        refusal.details = {"api": f"{base}/api"} if native else browser
+        return refusal
 
     def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
         token = crypto.mask(caller.csrf) if flow.type is FlowType.BROWSER and caller.csrf else ""
@@ -170,17 +193,51 @@ class SelfService:
         submission = await self._submission(request)
         as_json = prefers_json(request.headers)
         try:
-            async with self._database.unit() as unit:
-                outcome = await self._pipeline.submit(unit, kind, request.query_params.get("flow"), submission, caller)
+            outcome = await self._pipeline.submit(kind, request.query_params.get("flow"), submission, caller)
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
-        except Refusal as refusal:
-            if as_json:
-                raise
-            return await self._lead_on(request, kind, submission, caller, refusal)
-        if isinstance(outcome, NextForm):
-            return self._show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)
-        return self._finish(outcome, as_json=as_json)
+        except FlowRefused as refused:
+            return await self._refused_in(refused, submission, as_json=as_json)
+        return self._answer(outcome, caller, as_json=as_json)
+
+    async def _follow_link(self, request: Request, caller: Caller, kind: str) -> Response:
+        as_json = prefers_json(request.headers)
+        try:
+            outcome = await self._pipeline.follow_link(kind, dict(request.query_params), caller)
+        except FlowInvalid as invalid:
+            return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
+        except FlowRefused as refused:
+            return await self._refused_in(refused, Submission(), as_json=as_json)
+        return self._answer(outcome, caller, as_json=as_json)
+
+    async def _callback(self, request: Request, caller: Caller) -> Response:
+        """Another server sends the browser back: by GET, or by a form that is POSTed (OAuth 2.0 Form Post Response)."""
+        method = request.path_params["method"]
+        try:
+            outcome = await self._pipeline.callback(method, await self._callback_fields(request), caller)
+        except FlowInvalid as invalid:
+            return self._show_again(invalid.flow, caller, as_json=False, status=FlowInvalid.status)
+        except FlowRefused as refused:
+            return await self._refused_in(refused, Submission(), as_json=False)
+        return self._answer(outcome, caller, as_json=False)
+
+    async def _callback_fields(self, request: Request) -> Mapping[str, str]:
+        if request.method == "GET":
+            return dict(request.query_params)
+        fields = parse_fields(await read_body(request, limit=self._max_body), request.headers.get("content-type", ""))
+        return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+    def _answer(self, outcome: FlowOutcome, caller: Caller, *, as_json: bool) -> Response:
+        """What came of a submission, for this kind of client."""
+        match outcome:
+            case Updated():
+                return self._updated(outcome, caller, as_json=as_json)
+            case RedirectedAway():
+                return self._redirected_away(outcome, as_json=as_json)
+            case Replaced():
+                return self._replaced(outcome, as_json=as_json)
+            case Completed():
+                return self._finish(outcome, as_json=as_json)
 
     async def _submission(self, request: Request) -> Submission:
         body = await read_body(request, limit=self._max_body)
@@ -191,22 +248,19 @@ class SelfService:
         token = fields.get("csrf_token")
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
 
-    async def _lead_on(
-        self, request: Request, kind: str, submission: Submission, caller: Caller, refusal: Refusal
-    ) -> Response:
-        """People in front of a form are led to where they can go on; raises the refusal where there is no such place.
+    async def _refused_in(self, refused: FlowRefused, submission: Submission, *, as_json: bool) -> Response:
+        """A browser in front of a form is led to where it can go on; raises the refusal where there is no such place.
 
-        Apps are answered in JSON, as the contract has it for their flows, whatever their headers say they prefer.
+        Native apps are answered in JSON, as the contract has it for their flows, whatever their headers prefer.
         """
-        async with self._database.unit() as unit:
-            flow = await self._pipeline.get(unit, kind, request.query_params.get("flow"))
-        if flow is None:
+        flow, refusal = refused.flow, refused.refusal
+        if as_json:
             raise refusal
         if flow.type is FlowType.API:
             return self._callers.refuse(refusal)
         match refusal:
             case TooManyRequests() | Busy():
-                return await self._ask_to_wait(flow, submission, caller, refusal)
+                return await self._ask_to_wait(flow, submission, refusal)
             case FlowExpired(use_flow_id=str(fresh)):
                 return redirect(self._ui(flow.kind, fresh))
             case FlowExpired() | SessionAlreadyAvailable():
@@ -214,19 +268,16 @@ class SelfService:
             case _:
                 raise refusal
 
-    async def _ask_to_wait(
-        self, flow: Flow, submission: Submission, caller: Caller, later: TooManyRequests | Busy
-    ) -> Response:
-        """They are told in the form, which keeps what they wrote, and can try again there."""
-        async with self._database.unit() as unit:
-            await self._pipeline.tell(unit, flow.kind, str(flow.id), submission, caller, reason=later.sentence)
+    async def _ask_to_wait(self, flow: Flow, submission: Submission, later: TooManyRequests | Busy) -> Response:
+        """The form says so, keeps what was typed, and can be sent again."""
+        await self._pipeline.show_reason(flow, submission, reason=later.sentence)
         return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
 
     def _begin_again(self, flow: Flow) -> Response:
-        """The second of two clicks, or of two tabs: the flow has done its work, or a session has come in another way.
+        """The second of two clicks, or of two tabs: the flow has ended, or a session has started in another way.
 
-        A browser that is signed in is sent on from here to where the flow was to end, and any other gets a new form.
-        Which of them it is shows in its next request: the session's cookie may still have been under way to it.
+        A signed-in browser is sent on from here to where the flow was to end, and any other gets a new form. Which of
+        them it is shows in its next request: the session's cookie may still have been under way to it.
         """
         url = f"{self._shapes.base_url}/self-service/{flow.kind}/browser"
         query = urlencode(flow.opened_with)
@@ -238,24 +289,47 @@ class SelfService:
             return json_answer(self._flow_for(flow, caller), status, headers)
         return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
 
-    def _finish(self, done: Done, *, as_json: bool) -> Response:
+    def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
+        answer = self._show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)
+        for cookie in self._session_cookies(outcome.signed_in):
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    def _redirected_away(self, outcome: RedirectedAway, *, as_json: bool) -> Response:
+        """303 for HTML; JSON clients cannot be redirected to another origin, and are told where to send the browser."""
+        if as_json or outcome.flow.type is FlowType.API:
+            answer = self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=outcome.url))
+        else:
+            answer = redirect(outcome.url)
+        answer.headers.append("Set-Cookie", self._cookies.callback_line(outcome.cookie))
+        return answer
+
+    def _replaced(self, outcome: Replaced, *, as_json: bool) -> Response:
+        if as_json or outcome.flow.type is FlowType.API:
+            return self._callers.refuse(FlowReplaced(use_flow_id=str(outcome.fresh.id)))
+        return redirect(self._ui(outcome.fresh.kind, outcome.fresh.id))
+
+    def _finish(self, done: Completed, *, as_json: bool) -> Response:
         if done.flow.type is FlowType.API:
             return json_answer(self._native_success(done))
-        answer = json_answer(self._spa_success(done)) if as_json else redirect(done.return_to)
+        answer = json_answer(self._spa_success(done)) if as_json else redirect(self._next(done))
         for cookie in self._new_cookies(done):
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def _native_success(self, done: Done) -> dict[str, object]:
-        session = {"session_token": done.signed_in.token, **self._session_of(done)} if done.signed_in else {}
-        return {**session, **self._presentations[done.flow.kind].success(self._shapes, done)}
+    def _next(self, done: Completed) -> str:
+        return done.next if isinstance(done.next, str) else self._ui(done.next.kind, done.next.id)
 
-    def _spa_success(self, done: Done) -> dict[str, object]:
-        further = [{"action": "redirect_browser_to", "redirect_browser_to": done.return_to}]
+    def _native_success(self, done: Completed) -> dict[str, object]:
+        token = {"session_token": done.signed_in.token} if done.signed_in and done.signed_in.token else {}
+        return {**token, **self._session_of(done), **self._presentations[done.flow.kind].success(self._shapes, done)}
+
+    def _spa_success(self, done: Completed) -> dict[str, object]:
+        further = [{"action": "redirect_browser_to", "redirect_browser_to": self._next(done)}]
         own = self._presentations[done.flow.kind].success(self._shapes, done)
         return {**self._session_of(done), **own, "continue_with": further}
 
-    def _session_of(self, done: Done) -> dict[str, object]:
+    def _session_of(self, done: Completed) -> dict[str, object]:
         """The new session, and what became of the guest's cart, where there was one."""
         if done.signed_in is None:
             return {}
@@ -263,14 +337,18 @@ class SelfService:
         told = {"cart": hand_over_shape(report)} if report and report.outcome is not Outcome.NOTHING else {}
         return {"session": self._shapes.session(done.signed_in.session), **told}
 
-    def _new_cookies(self, done: Done) -> list[str]:
-        """A new anti-CSRF token at every change of privilege, and the session, and no more anonymous visit."""
-        cookies = [self._cookies.csrf_line(new_csrf_token())]
-        if done.signed_in:
-            expires_at, now = done.signed_in.session.expires_at, self._clock.now()
-            cookies.append(self._cookies.session_line(done.signed_in.token, expires_at=expires_at, now=now))
-            cookies.extend([self._cookies.visit_cleared(store=done.flow.store)] if done.guest else [])
+    def _new_cookies(self, done: Completed) -> list[str]:
+        """A new anti-CSRF token at every change of privilege, the session, and no more anonymous visit."""
+        cookies = [self._cookies.csrf_line(new_csrf_token()), *self._session_cookies(done.signed_in)]
+        if done.signed_in and done.guest:
+            cookies.append(self._cookies.visit_cleared(store=done.flow.store))
         return cookies
+
+    def _session_cookies(self, signed_in: SignedIn | None) -> list[str]:
+        if signed_in is None or signed_in.token is None:
+            return []
+        expires_at, now = signed_in.session.expires_at, self._clock.now()
+        return [self._cookies.session_line(signed_in.token, expires_at=expires_at, now=now)]
 
     # -- logout and errors ---------------------------------------------------------------------------------------------
 
@@ -305,7 +383,7 @@ class SelfService:
         if wanted == "stub:500":
             return json_answer(_sample(self._clock))
         async with self._database.unit() as unit:
-            kept = await errors.require(unit, uuid_or_none(wanted))
+            kept = await stored_errors.require(unit, uuid_or_none(wanted))
         document = {"id": str(kept.id), "error": kept.error}
         return json_answer({**document, "created_at": moment(kept.created_at), "updated_at": moment(kept.updated_at)})
 
@@ -331,7 +409,7 @@ class SelfService:
         if prefers_json(request.headers):
             return self._callers.refuse(refusal)
         async with self._database.unit() as unit:
-            kept = await errors.keep(unit, error_object(refusal), clock=self._clock)
+            kept = await stored_errors.keep(unit, error_object(refusal), clock=self._clock)
         answer = redirect(f"{self._error_url}?id={kept.id}", body=request.method == "GET")
         answer.headers["X-Error-Code"] = refusal.code
         return answer

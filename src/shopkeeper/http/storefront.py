@@ -72,17 +72,15 @@ class Storefront:
         hint = _hint(fields.get("authHint"))
         visitor = await self._visitors.newcomer_of(request)
         former = await self._visitors.former_session_of(request, visitor)
-        async with self._database.unit() as unit:
-            return await self._visit.sign_in(
-                unit,
-                store=self._visitors.store_of(request),
-                username=_text(fields, "username"),
-                password=_text(fields, "password"),
-                hint=hint,
-                visitor=visitor,
-                former=former,
-                client=visitor.client,
-            )
+        return await self._visit.sign_in(
+            store=self._visitors.store_of(request),
+            username=_text(fields, "username"),
+            password=_text(fields, "password"),
+            hint=hint,
+            visitor=visitor,
+            former=former,
+            client=visitor.client,
+        )
 
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)

@@ -18,6 +18,8 @@ from typing import Literal
 
 SESSION = "ory_kratos_session"
 VISIT = "shopkeeper_visit"
+CALLBACK = "shopkeeper_callback"
+CALLBACK_SECONDS = 3_600
 CSRF_BYTES = 32
 YEAR = 31_536_000
 
@@ -83,6 +85,15 @@ class CookiePolicy:
     def csrf_line(self, token: bytes) -> str:
         """Gives the browser an anti-CSRF value."""
         return self._line(self.csrf_name, _encode(token), f"Max-Age={YEAR}")
+
+    def callback_line(self, token: str) -> str:
+        """Binds the browser to a flow that has left for another server.
+
+        `SameSite=None`, because that server may send the browser back by a cross-site POST, which brings no other
+        cookies. Over plain http, where browsers refuse that, it is Lax.
+        """
+        same_site: SameSite = "None" if self.secure else "Lax"
+        return self._line(CALLBACK, token, f"Max-Age={CALLBACK_SECONDS}", same_site=same_site)
 
     def visit_name(self, store: str) -> str:
         """The name of a store's visit: on one host, a visit to one store must not end that to another."""

@@ -1,96 +1,221 @@
-"""Signing in, through whichever door: the session, the hooks that are configured, and the guest's cart handed over.
+"""Completing a sign-in: the session, the configured hooks, and the guest's cart merged into the customer's.
 
-There is no other way to a session, so that no door can forget one of the three.
+Every session starts here, whether a flow or the storefront has proven the identity, so that no caller can forget one of
+the three. The phases (structure of a submission, `docs/architecture.md`):
+
+    before      blocking hooks; no transaction is open
+    complete    inside the transaction: lock the identity, ask `still_valid`, effects, session, hooks, cart
+    settle      after the commit: what goes to other servers
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from shopkeeper.commerce.port import HandOver
-from shopkeeper.credentials.method import Proof
-from shopkeeper.errors import Refusal
-from shopkeeper.identity.values import Client
+from shopkeeper.credentials.steps import Proof
+from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound, Refusal
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger
-from shopkeeper.signin.hooks import AfterSignIn
+from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook, commit_refusal
 from shopkeeper.storage.audit import Audit
-from shopkeeper.storage.database import Unit
+from shopkeeper.storage.database import Database, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """What a sign-in is for, beside the proof.
+
+    Args:
+        flow: the name of the flow, which chooses the hooks.
+        store: where the session counts.
+        replacing: the session that the caller presented; it ends.
+        guest: the anonymous visitor that the caller was until now.
+        hint: what the client wants done with the guest's cart; None merges it.
+    """
+
+    flow: str
+    store: str
+    client: Client
+    replacing: Session | None = None
+    guest: str | None = None
+    hint: AuthHint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session that has just begun, its token, and what became of the guest's cart."""
+    """A session, its token, and the report of the cart merge. `token` is None where the session kept the one it had."""
 
     session: Session
-    token: str
+    token: str | None
     hand_over: HandOver | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The configured hooks, by flow and method."""
+
+    blocking: Mapping[tuple[str, str], Sequence[BlockingHook]]
+    after: Mapping[tuple[str, str], Sequence[SignInHook]]
+
+
 class SignInCompletion:
-    """Starts sessions. `hooks` are the configured ones, by kind of flow and method."""
+    """Starts and elevates sessions."""
 
     def __init__(
         self,
         *,
+        database: Database,
+        identities: Identities,
         sessions: Sessions,
-        handing_over: CartMerger,
-        hooks: Mapping[tuple[str, str], Sequence[AfterSignIn]],
+        cart_merger: CartMerger,
+        hooks: Hooks,
         audit: Audit,
     ) -> None:
+        self._database = database
+        self._identities = identities
         self._sessions = sessions
-        self._handing_over = handing_over
+        self._cart_merger = cart_merger
         self._hooks = hooks
         self._audit = audit
 
-    async def __call__(
-        self,
-        unit: Unit,
-        proof: Proof,
-        *,
-        kind: str,
-        store: str,
-        client: Client,
-        replacing: Session | None,
-        guest: str | None,
-        hint: AuthHint | None = None,
-    ) -> SignedIn:
-        """A fresh session for whoever has proven who they are; the one they had until now, `replacing`, ends.
+    async def sign_in(self, proof: Proof, request: SignInRequest) -> SignedIn:
+        """Every phase after the proof. Never call it while a transaction is open.
 
-        `guest` is the visitor they were, and `hint` what they wish done with that one's cart. Raises
-        `IdentityDisabled`, or what an engine refuses. Then nobody is signed in, but it is remembered all the same:
-        otherwise credentials could be tried out without a trace.
+        Raises `InvalidCredentials` where the proof is no longer valid, `IdentityDisabled`, or a hook's refusal.
         """
-        async with self._remembered(unit, proof, client):
-            started = await self._sessions.start(
+        await self.before(HookSubject(request.flow, proof.method, proof.identity_id, request.client))
+        async with self.transaction() as unit:
+            signed_in = await self.complete(unit, proof, request)
+        return await self.settle(signed_in)
+
+    async def before(self, subject: HookSubject) -> Mapping[str, Any] | None:
+        """Run the blocking hooks; return the traits as the last one changed them, or None. Raises their refusals."""
+        changed: Mapping[str, Any] | None = None
+        for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
+            answer = await hook(subject)
+            if isinstance(answer, Refuse):
+                await commit_refusal(self._database, answer)
+                raise answer.error
+            changed = answer if answer is not None else changed
+        return changed
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Unit]:
+        """A unit in which a hook may refuse: all rolls back then, and the effect of the refusal commits alone."""
+        try:
+            async with self._database.unit() as unit:
+                yield unit
+        except HookRefused as refused:
+            await commit_refusal(self._database, refused.refuse)
+            raise refused.refuse.error from refused
+
+    async def complete(self, unit: Unit, proof: Proof, request: SignInRequest) -> SignedIn:
+        """Start a session for a proof, with a new token; the session that the caller had ends."""
+        async with self._refusals_recorded(unit, proof, request.client):
+            identity = await self._confirmed(unit, proof)
+            return await self.start(unit, identity, request, method=proof.method, aal=proof.aal, **_shown(proof))
+
+    async def elevate(self, unit: Unit, proof: Proof, *, session: Session, client: Client, new_token: bool) -> SignedIn:
+        """Add a proof to a session, which keeps its id. `new_token` gives it another token: browsers get a new cookie,
+        native apps go on with the token they have. Raises as `complete` does."""
+        async with self._refusals_recorded(unit, proof, client):
+            identity = await self._confirmed(unit, proof)
+            if identity.id != session.identity.id:
+                raise InvalidCredentials
+            elevated = await self._sessions.elevate(
                 unit,
-                proof.identity,
+                session,
                 method=proof.method,
                 aal=proof.aal,
                 client=client,
-                store=store,
-                replacing=replacing,
+                new_token=new_token,
+                **_shown(proof),
             )
-            for hook in self._hooks.get((kind, proof.method), ()):
-                await hook(unit, session=started.session, client=client)
-            report = await self._handing_over(unit, started.session, guest=guest, hint=hint)
-            return SignedIn(started.session, started.token, report)
+            return SignedIn(elevated.session, elevated.token)
+
+    async def start(
+        self,
+        unit: Unit,
+        identity: Identity,
+        request: SignInRequest,
+        *,
+        method: str,
+        aal: Aal = Aal.AAL1,
+        amr: str | None = None,
+        provider: str | None = None,
+    ) -> SignedIn:
+        """Start a session for an identity that this unit has locked or created."""
+        started = await self._sessions.start(
+            unit,
+            identity,
+            method=method,
+            aal=aal,
+            amr=amr,
+            provider=provider,
+            client=request.client,
+            store=request.store,
+            replacing=request.replacing,
+        )
+        for hook in self._hooks.after.get((request.flow, method), ()):
+            refused = await hook(unit, session=started.session, client=request.client)
+            if refused is not None:
+                raise HookRefused(refused)
+        report = await self._cart_merger(unit, started.session, guest=request.guest, hint=request.hint)
+        return SignedIn(started.session, started.token, report)
+
+    async def settle(self, signed_in: SignedIn) -> SignedIn:
+        """After the commit: have other servers do what the sign-in means to them, within their deadline."""
+        return signed_in
+
+    async def _confirmed(self, unit: Unit, proof: Proof) -> Identity:
+        """Lock the identity, ask whether the proof is still valid, and write what the proof implies."""
+        try:
+            identity = await self._identities.lock(unit, proof.identity_id)
+        except NotFound as gone:
+            raise InvalidCredentials from gone
+        if not proof.still_valid(identity):
+            raise InvalidCredentials
+        if not identity.active:
+            raise IdentityDisabled(
+                "The account is switched off; the shop's operator can switch it on again.",
+                details={"identity_id": str(identity.id)},
+            )
+        if proof.effect is not None:
+            await proof.effect(unit)
+        if proof.verified:
+            identity = await self._identities.mark_verified(unit, identity, proof.verified)
+        return identity
 
     @asynccontextmanager
-    async def _remembered(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
-        """Writes a refusal down, which undoes everything else."""
+    async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
+        """Record a refusal in the audit trail, although it rolls everything else back: otherwise credentials could be
+        tried out without a trace."""
         try:
             yield
-        except Refusal as refused:
+        except (Refusal, HookRefused) as refused:
+            refusal = refused.refuse.error if isinstance(refused, HookRefused) else refused
             await self._audit.record(
                 unit,
                 "sign_in.failed",
                 outcome="refused",
-                actor=str(proof.identity.id),
-                subject=str(proof.identity.id),
+                actor="anonymous",
+                subject=str(proof.identity_id),
                 client_ip=client.ip,
-                details={"method": proof.method, "reason": refused.code},
+                details={"method": proof.method, "reason": _reason(refusal)},
                 always=True,
             )
             raise
+
+
+def _reason(refusal: Refusal) -> str:
+    return "wrong_credentials" if isinstance(refusal, InvalidCredentials) else refusal.code
+
+
+def _shown(proof: Proof) -> dict[str, str | None]:
+    """What the session shows of a proof beside method and level."""
+    return {"amr": proof.amr, "provider": proof.provider}

@@ -16,10 +16,10 @@ from shopkeeper.identity.values import Client
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import AuthHint
-from shopkeeper.signin.completion import SignInCompletion
-from shopkeeper.storage.database import Unit
+from shopkeeper.signin.completion import SignInCompletion, SignInRequest
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tokens.sealed import SealedTokens
-from shopkeeper.upstream.port import Provider
+from shopkeeper.upstream.port import PasswordProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,27 @@ class Visit:
     def __init__(
         self,
         *,
-        providers: Mapping[str, Provider],
-        signing_in: SignInCompletion,
+        database: Database,
+        providers: Mapping[str, PasswordProvider],
+        completion: SignInCompletion,
         sessions: Sessions,
         sealed: SealedTokens,
         refresh_enabled: bool,
     ) -> None:
+        self._database = database
         self._providers = providers
-        self._signing_in = signing_in
+        self._completion = completion
         self._sessions = sessions
         self._sealed = sealed
         self._refresh_enabled = refresh_enabled
 
     def anonymous(self, store: Store, *, guest: str | None = None) -> Access:
-        """An anonymous visit, or the same one with a fresh token. Writes nothing anywhere."""
+        """An anonymous visit, or the same one with a fresh token. Writes nothing."""
         issued = self._sealed.issue(store=store.id, guest=UUID(guest) if guest else None)
         return Access(token=issued.text, expires_at=issued.visit.expires_at)
 
     async def sign_in(
         self,
-        unit: Unit,
         *,
         store: Store,
         username: str,
@@ -67,25 +68,20 @@ class Visit:
         former: Session | None,
         client: Client,
     ) -> Access:
-        """Signs a customer in and hands the guest's cart over. A cart that is not the visitor's is left alone.
+        """Sign a customer in and merge the guest's cart. A cart that is not the visitor's is left alone.
 
-        Somebody who is signed in starts afresh: their `former` session ends, and its cart stays with its customer.
-        Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`, `Busy`.
+        The caller's `former` session ends, and its cart stays with its customer. Never call it while a transaction is
+        open. Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`, `Busy`.
         """
-        proof = await self._providers[store.provider].authenticate(
-            unit, username=username, password=password, client=client
+        async with self._database.reading() as unit:
+            proof = await self._providers[store.provider].authenticate(
+                unit, username=username, password=password, client=client
+            )
+        request = SignInRequest(
+            flow="login", store=store.id, client=client, replacing=former, guest=_guest_of(visitor), hint=hint
         )
-        begun = await self._signing_in(
-            unit,
-            proof,
-            kind="login",
-            store=store.id,
-            client=client,
-            replacing=former,
-            guest=_guest_of(visitor),
-            hint=hint,
-        )
-        return Access(begun.token, begun.session.expires_at, begun.session, begun.hand_over)
+        signed_in = await self._completion.sign_in(proof, request)
+        return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.hand_over)
 
     async def sign_out(self, unit: Unit, *, store: Store, former: Session | None, client: Client) -> Access:
         """Ends the customer's session and begins a new anonymous visit."""

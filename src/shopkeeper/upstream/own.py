@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from shopkeeper.credentials.method import Proof
+from shopkeeper.credentials.steps import Proof
 from shopkeeper.errors import FlowDisabled
 from shopkeeper.identity.values import Client
 from shopkeeper.storage.database import Unit
@@ -15,7 +15,7 @@ class PasswordCheck(Protocol):
 
 
 class OwnProvider:
-    """Proves an identity of our own store; `password` is left out where the method is switched off."""
+    """Satisfies `PasswordProvider`; `password` is None where the method is switched off."""
 
     name = "own"
 
@@ -23,7 +23,7 @@ class OwnProvider:
         self._password = password
 
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
-        """See `Provider`. Raises `FlowDisabled` as well."""
+        """See `PasswordProvider`. Raises `FlowDisabled` where passwords are switched off."""
         if self._password is None:
             raise FlowDisabled("Signing in with a password is switched off here.")
         return await self._password.authenticate(unit, identifier=username, password=password, client=client)

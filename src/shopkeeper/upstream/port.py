@@ -1,20 +1,24 @@
-"""The port of a provider: somewhere that identities are proven by name and password, for doors that ask for both."""
+"""The ports of a provider: where identities are proven. A provider implements what it can do.
+
+`PasswordProvider` takes name and password, for routes that ask for both. Providers that redirect come with the first
+OpenID provider; tokens that others issued are a `TokenSource`.
+"""
 
 from typing import Protocol
 
-from shopkeeper.credentials.method import Proof
+from shopkeeper.credentials.steps import Proof
 from shopkeeper.identity.values import Client
 from shopkeeper.storage.database import Unit
 
 
-class Provider(Protocol):
-    """What a store names as its `provider`."""
+class PasswordProvider(Protocol):
+    """A provider that proves an identity by name and password; a store names it as its `provider`."""
 
     name: str
 
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
-        """Whose name and password these are.
+        """Prove whose name and password these are. Only reads with the unit.
 
-        Raises `InvalidCredentials`, `TooManyRequests`, `IdentityDisabled` or `Busy`.
+        Raises `InvalidCredentials`, `TooManyRequests`, `Busy`, or `UpstreamFailed` where the provider does not answer.
         """
         ...

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import NotFound, Refusal
-from shopkeeper.flows import errors
+from shopkeeper.flows import stored_errors
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.callers import Callers
 from shopkeeper.http.pages.account import AccountPages
@@ -126,7 +126,7 @@ class Pages:
 
     async def _kept_problem(self, error_id: str) -> Problem:
         async with self._database.unit() as unit:
-            kept = await errors.get(unit, uuid_or_none(error_id))
+            kept = await stored_errors.get(unit, uuid_or_none(error_id))
         return _told(kept.error) if kept else _UNKNOWN
 
 

@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import CsrfViolation, FlowExpired, NotFound, Refusal
+from shopkeeper.errors import FlowExpired, NotFound, Refusal
 from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType
+from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.answering import redirect
 from shopkeeper.http.pages.forms import form_of
@@ -65,25 +66,25 @@ class FlowPages:
         if not flow_id:
             return self._without_flow(request, kind, caller, cookie, query)
         try:
-            async with self._database.unit() as unit:
-                flow = await self._pipeline.fetch(unit, kind, flow_id, caller)
-        except FlowExpired as over:
-            return self._afresh(kind, {**over.details.get("opened_with", {}), **query})
+            flow = await self._pipeline.fetch(kind, flow_id, caller)
         except NotFound:
             return self._afresh(kind, query)
-        except CsrfViolation:
-            if cookie:
-                return self._check_cookies(kind, query, cookie)
-            return self._afresh(kind, {**await self._asked(kind, flow_id, caller), **query})
+        except FlowRefused as refused:
+            return self._refused(refused, kind, caller, cookie, query)
         return await self._show_flow(request, flow, caller)
 
-    async def _asked(self, kind: str, flow_id: str, caller: Caller) -> dict[str, str]:
-        """What a form of another browser was opened with, as far as it concerns this one: its store; and where it was
-        to lead, for a visitor who has signed in in another tab meanwhile and is sent on to there."""
-        async with self._database.unit() as unit:
-            flow = await self._pipeline.get(unit, kind, flow_id)
-        if flow is None:
-            return {}
+    def _refused(
+        self, refused: FlowRefused, kind: str, caller: Caller, cookie: str | None, query: dict[str, str]
+    ) -> Response:
+        if isinstance(refused.refusal, FlowExpired):
+            return self._afresh(kind, {**refused.flow.opened_with, **query})
+        if cookie:
+            return self._check_cookies(kind, query, cookie)
+        return self._afresh(kind, {**self._asked(refused.flow, caller), **query})
+
+    def _asked(self, flow: Flow, caller: Caller) -> dict[str, str]:
+        """What a form of another browser was opened with, as far as it concerns this one: its store; and its return
+        address, for a visitor who has signed in in another tab meanwhile and is sent there."""
         target = {"return_to": flow.return_to} if flow.return_to and caller.session is not None else {}
         return {**target, **flow.store_query}
 

@@ -14,7 +14,7 @@ from shopkeeper.storage.database import Unit
 
 
 @dataclass(frozen=True, slots=True)
-class KeptError:
+class StoredError:
     """A refusal in the contract's shape, and since when it is kept."""
 
     id: UUID
@@ -23,21 +23,21 @@ class KeptError:
     updated_at: datetime
 
 
-async def keep(unit: Unit, error: Mapping[str, Any], *, clock: Clock) -> KeptError:
+async def keep(unit: Unit, error: Mapping[str, Any], *, clock: Clock) -> StoredError:
     """Keeps an error until it is tidied away."""
     now = clock.now()
-    kept = KeptError(id=new_id(), error=error, created_at=now, updated_at=now)
+    kept = StoredError(id=new_id(), error=error, created_at=now, updated_at=now)
     await store.add_error(unit, error_id=kept.id, error=kept.error, at=now)
     return kept
 
 
-async def get(unit: Unit, error_id: UUID | None) -> KeptError | None:
+async def get(unit: Unit, error_id: UUID | None) -> StoredError | None:
     """An error that was kept."""
     row = await store.get_error(unit, error_id) if error_id else None
-    return KeptError(row.id, row.error, row.created_at, row.updated_at) if row else None
+    return StoredError(row.id, row.error, row.created_at, row.updated_at) if row else None
 
 
-async def require(unit: Unit, error_id: UUID | None) -> KeptError:
+async def require(unit: Unit, error_id: UUID | None) -> StoredError:
     """An error that was kept. Raises `NotFound`."""
     kept = await get(unit, error_id)
     if kept is None:

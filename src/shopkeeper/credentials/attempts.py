@@ -1,0 +1,111 @@
+"""Judging attempts: the steps that all methods with a secret share, so that no method can forget one.
+
+A method names the account that is tried and checks the secret. The throttle counts the attempt *before* the check, a
+failure is recorded in the audit trail, and an unknown account fails after the same work as a known one. Whether the
+account is active is asked later, under the lock (`signin/completion.py`).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from shopkeeper.errors import InvalidCredentials, TooManyRequests
+from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.identity.values import Client, Identity
+from shopkeeper.storage.audit import Audit
+from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Attempt as ThrottleSlot
+from shopkeeper.throttle import Throttle
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialAttempt:
+    """One attempt to prove an identity: with which method, at which account, from where.
+
+    `identity` is the account that `name` leads to, None where it is unknown; the check still runs then, and fails.
+    """
+
+    method: str
+    identity: Identity | None
+    name: str
+    client: Client
+
+    @property
+    def account(self) -> str:
+        """The account whose budget is spent: the identity's id, or the normalised name where it is unknown.
+
+        A name longer than any identifier is not normalised: cut to a shorter one, it would spend that name's budget and
+        so tell whether that name is known.
+        """
+        if self.identity is not None:
+            return str(self.identity.id)
+        return normalise_identifier(self.name) if len(self.name) <= LONGEST else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedAttempt:
+    """An attempt whose secret was right, with the identity as it was read before the check."""
+
+    attempt: CredentialAttempt
+    identity: Identity
+
+
+class AttemptGuard:
+    """Judges attempts.
+
+    >>> async def submit(unit, found, name, code, client):  # doctest: +SKIP
+    ...     attempt = CredentialAttempt("totp", found, name=name, client=client)
+    ...     verified = await guard.judge(unit, attempt, lambda: matches(found, code))
+    ...     return Proof(verified.identity.id, "totp", Aal.AAL2, still_valid=lambda now: secret(now) == secret(found))
+
+    Args:
+        throttle: counts failures by account and by client address.
+        audit: records failures.
+    """
+
+    def __init__(self, *, throttle: Throttle, audit: Audit) -> None:
+        self._throttle = throttle
+        self._audit = audit
+
+    async def judge(
+        self, unit: Unit, attempt: CredentialAttempt, check: Callable[[], Awaitable[bool]]
+    ) -> VerifiedAttempt:
+        """Count the attempt, run `check`, and return the verified attempt.
+
+        `check` says whether the secret is right; it must cost the same for an unknown account. Where it raises, there
+        is no verdict and the attempt is given back. Raises `TooManyRequests` before the check, and
+        `InvalidCredentials`.
+        """
+        slot = await self._counted(unit, attempt)
+        try:
+            right = await check()
+        except BaseException:  # too busy, or the client disconnected
+            await self._throttle.release(slot)
+            raise
+        if not right or attempt.identity is None:
+            await self._throttle.failed(attempt.account, ip=attempt.client.ip)
+            await _record_failure(self._audit, unit, attempt, "wrong_credentials")
+            raise InvalidCredentials
+        await self._throttle.succeeded(attempt.account, ip=attempt.client.ip)
+        return VerifiedAttempt(attempt, attempt.identity)
+
+    async def _counted(self, unit: Unit, attempt: CredentialAttempt) -> ThrottleSlot:
+        try:
+            return await self._throttle.check(attempt.account, ip=attempt.client.ip)
+        except TooManyRequests:
+            if await self._throttle.is_first_refusal(ip=attempt.client.ip):
+                await _record_failure(self._audit, unit, attempt, "too_many_attempts")
+            raise
+
+
+async def _record_failure(audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str) -> None:
+    """Record a failed attempt, also where the unit rolls back."""
+    await audit.record(
+        unit,
+        "sign_in.failed",
+        outcome="refused",
+        actor="anonymous",
+        subject=str(attempt.identity.id) if attempt.identity is not None else None,
+        client_ip=attempt.client.ip,
+        details={"method": attempt.method, "reason": reason},
+        always=True,
+    )

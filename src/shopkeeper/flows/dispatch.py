@@ -1,0 +1,313 @@
+"""What follows each step of a submission: one transaction, then what goes to other servers.
+
+A step is a value (`credentials/steps.py`). `Dispatcher.dispatch` is the only place that acts on one: it stores forms,
+finishes flows, starts and elevates sessions, creates identities and opens replacements.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.steps import (
+    AnyStep,
+    Ask,
+    CredentialChange,
+    Enrolment,
+    Proof,
+    Redirect,
+    StartOver,
+    SubmissionRejected,
+)
+from shopkeeper.errors import InvalidCredentials, SessionInactive
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening
+from shopkeeper.flows.form_filling import filled, with_mistakes
+from shopkeeper.flows.handler import FlowHandler, NextForm, Turn
+from shopkeeper.flows.outcomes import (
+    Completed,
+    FlowInvalid,
+    FlowOutcome,
+    RedirectedAway,
+    Replaced,
+    Updated,
+    finished,
+)
+from shopkeeper.flows.registrar import Admission, Registrar, Taken
+from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.signin.completion import SignedIn, SignInCompletion, SignInRequest
+from shopkeeper.signin.hooks import HookSubject
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.nodes import csrf_node
+
+
+class Superseded(Exception):
+    """Another submission of the same flow was stored first; this one rolls back."""
+
+
+class Dispatcher:
+    """Acts on steps."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        completion: SignInCompletion,
+        registrar: Registrar,
+        identities: Identities,
+        clock: Clock,
+        return_addresses: ReturnAddresses,
+    ) -> None:
+        self._database = database
+        self._completion = completion
+        self._registrar = registrar
+        self._identities = identities
+        self._clock = clock
+        self._return = return_addresses
+
+    async def dispatch(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
+        """Act on a step. Never call it while a transaction is open.
+
+        Raises `FlowInvalid` where the step is rejected after all, `Superseded`, or a refusal.
+        """
+        outcome: FlowOutcome
+        match step:
+            case NextForm():
+                outcome = await self._show(step)
+            case Ask():
+                outcome = await self._ask(handler, turn, step)
+            case Redirect():
+                outcome = await self._redirect(turn, step)
+            case StartOver():
+                outcome = await self._start_over(handler, turn, step)
+            case Proof():
+                outcome = await self._prove(handler, turn, step)
+            case Enrolment():
+                outcome = await self._enrol(handler, turn, step)
+            case CredentialChange():
+                outcome = await self._change(handler, turn, step)
+        return outcome
+
+    async def replacement(self, unit: Unit, handler: FlowHandler, turn: Turn, messages: Sequence[Message]) -> Flow:
+        """A flow that takes the place of one that leads nowhere, opened as that was; the caller stores it."""
+        flow = turn.flow
+        opening = Opening(
+            type=flow.type,
+            request_url=flow.request_url,
+            return_to=flow.return_to,
+            refresh=flow.refresh,
+            aal=flow.requested_aal.value,
+            schema_id=flow.schema_id,
+        )
+        blank = blank_flow(handler, opening, turn.caller, now=self._clock.now())
+        fresh = await handler.form(unit, blank, turn.caller)
+        return replace(fresh, messages=(*messages, *fresh.messages), csrf=flow.csrf)
+
+    # -- the flow goes on ----------------------------------------------------------------------------------------------
+
+    async def _show(self, step: NextForm) -> Updated:
+        async with self._database.unit() as unit:
+            stored = await self._store(unit, step.flow)
+        return Updated(stored, status=step.status)
+
+    async def _ask(self, handler: FlowHandler, turn: Turn, ask: Ask) -> Updated:
+        nodes = list(handler.place(turn, ask.form))
+        if turn.flow.type is FlowType.BROWSER and not any(node.name == "csrf_token" for node in nodes):
+            nodes.append(csrf_node())
+        shown = replace(
+            turn.flow.remembering(turn.method, ask.form.context),
+            nodes=tuple(nodes),
+            messages=tuple(ask.messages),
+            state=FlowState(ask.state) if ask.state else turn.flow.state,
+            active=ask.active or turn.method,
+            transient_payload=ask.transient_payload,
+        )
+        async with self._database.unit() as unit:
+            stored = await self._store(unit, shown)
+            if ask.effect is not None:
+                await ask.effect(unit)
+        return Updated(stored, status=ask.status)
+
+    async def _redirect(self, turn: Turn, step: Redirect) -> RedirectedAway:
+        cookie = turn.caller.callback_cookie or crypto.new_token("")
+        left = replace(
+            turn.flow.remembering(turn.method, step.context),
+            callback_method=turn.method,
+            callback_state=crypto.digest(turn.callback.state),
+            callback_binding=crypto.digest(cookie),
+        )
+        async with self._database.unit() as unit:
+            stored = await self._store(unit, left)
+        return RedirectedAway(stored, step.url, cookie)
+
+    async def _start_over(self, handler: FlowHandler, turn: Turn, step: StartOver) -> Replaced:
+        async with self._database.unit() as unit:
+            await self._finish(unit, turn.flow)
+            fresh = await self.replacement(unit, handler, turn, step.messages)
+            await store.add(unit, fresh)
+        return Replaced(turn.flow, fresh)
+
+    # -- the flow ends -------------------------------------------------------------------------------------------------
+
+    async def _prove(self, handler: FlowHandler, turn: Turn, proof: Proof) -> Completed:
+        await self._completion.before(HookSubject(turn.flow.kind, proof.method, proof.identity_id, turn.caller.client))
+        async with self._completion.transaction() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                await self._finish(unit, turn.flow)
+                signed_in = await self._signed_in(unit, turn, proof)
+        return await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
+
+    async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
+        """A second factor elevates the session that is there; everything else starts a session."""
+        session, client = turn.caller.session, turn.caller.client
+        if turn.flow.requested_aal is Aal.AAL2 and session is not None:
+            browser = turn.flow.type is FlowType.BROWSER
+            return await self._completion.elevate(unit, proof, session=session, client=client, new_token=browser)
+        return await self._completion.complete(unit, proof, _request(turn))
+
+    async def _enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
+        """Create the identity, and sign it in where the flow does that. Whether an identifier is taken is told only
+        where the missing session would tell it anyhow."""
+        signs_in = handler.starts_session(enrolment.method)
+        admission = await self._registrar.admit(
+            enrolment, schema_id=turn.flow.schema_id, flow=turn.flow.kind, client=turn.caller.client
+        )
+        try:
+            return await self._registered(handler, turn, admission, signs_in=signs_in)
+        except Taken:
+            if not self._registrar.may_simulate(signs_in=signs_in):
+                raise
+        admission = await self._registrar.owned(admission)
+        return await self._registered(handler, turn, admission, signs_in=False)
+
+    async def _registered(self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool) -> Completed:
+        enrolment, signed_in = admission.enrolment, None
+        async with self._completion.transaction() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                await self._finish(unit, turn.flow)
+                identity = await self._registrar.create(
+                    unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
+                )
+                if signs_in:
+                    signed_in = await self._completion.start(
+                        unit,
+                        identity,
+                        _request(turn),
+                        method=enrolment.method,
+                        amr=enrolment.amr,
+                        provider=enrolment.provider,
+                    )
+        return await self._completed(handler, turn, enrolment.method, identity, signed_in)
+
+    async def _completed(
+        self, handler: FlowHandler, turn: Turn, method: str, identity: Identity, signed_in: SignedIn | None
+    ) -> Completed:
+        """After the commit."""
+        settled = await self._completion.settle(signed_in) if signed_in is not None else None
+        return Completed(
+            flow=turn.flow,
+            identity=identity,
+            next=self._return.after(handler.settings.after, method=method, return_to=turn.flow.return_to),
+            signed_in=settled,
+            guest=turn.caller.guest,
+        )
+
+    # -- the flow does something and stays open ------------------------------------------------------------------------
+
+    async def _change(self, handler: FlowHandler, turn: Turn, change: CredentialChange) -> Updated:
+        session, signed_in = turn.caller.session, None
+        if session is None:
+            raise SessionInactive("Credentials are changed in a session: sign in first.")
+        client = turn.caller.client
+        async with self._completion.transaction() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                if change.proof is not None:
+                    browser = turn.flow.type is FlowType.BROWSER
+                    signed_in = await self._completion.elevate(
+                        unit, change.proof, session=session, client=client, new_token=browser
+                    )
+                identity = await self._identities.lock(unit, session.identity.id)
+                if change.effect is not None:
+                    await change.effect(unit)
+                await self._identities.change_credentials(
+                    unit,
+                    identity,
+                    change.changes,
+                    actor=str(identity.id),
+                    client_ip=client.ip,
+                    spare_session=session.id,
+                )
+                done = replace(turn.flow.remembering(turn.method, {}), state=FlowState.SUCCESS, active=None)
+                stored = await self._store(unit, await handler.form(unit, done, turn.caller))
+        return Updated(stored, status=200, signed_in=signed_in)
+
+    # -- shared --------------------------------------------------------------------------------------------------------
+
+    async def _store(self, unit: Unit, flow: Flow) -> Flow:
+        """Store the flow in place of the version that was read. Raises `Superseded`."""
+        shown = replace(flow, updated_at=self._clock.now())
+        if (await unit.write(store.keeping(shown))).rowcount != 1:
+            raise Superseded
+        return replace(shown, version=flow.version + 1)
+
+    async def _finish(self, unit: Unit, flow: Flow) -> None:
+        """End the flow before anything is given for it; only one submission can. Raises `FlowExpired`."""
+        if not await store.finish(unit, flow.id, self._clock.now()):
+            raise finished(flow)
+
+
+@contextmanager
+def rejections_shown(unit: Unit, turn: Turn, *, now: datetime) -> Iterator[None]:
+    """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
+
+    Raises `FlowInvalid` with that form.
+    """
+    try:
+        yield
+    except (SubmissionRejected, InvalidCredentials) as refused:
+        rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
+        typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
+        shown = replace(with_mistakes(typed, rejected), updated_at=now)
+        unit.always(store.keeping(shown))
+        raise FlowInvalid(shown) from refused
+
+
+def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, now: datetime) -> Flow:
+    """A new flow without a form."""
+    return Flow(
+        id=crypto.new_id(),
+        kind=handler.name,
+        store=caller.store,
+        type=opening.type,
+        request_url=opening.request_url,
+        return_to=opening.return_to,
+        issued_at=now,
+        expires_at=now + handler.settings.lifespan,
+        created_at=now,
+        updated_at=now,
+        csrf=csrf_digest(caller) if opening.type is FlowType.BROWSER else None,
+        refresh=opening.refresh,
+        requested_aal=Aal(opening.aal or Aal.AAL1),
+        schema_id=opening.schema_id,
+    )
+
+
+def csrf_digest(caller: Caller) -> bytes | None:
+    """What is stored of a browser's anti-CSRF cookie."""
+    return crypto.digest(caller.csrf.hex()) if caller.csrf else None
+
+
+def _request(turn: Turn) -> SignInRequest:
+    caller = turn.caller
+    return SignInRequest(
+        flow=turn.flow.kind,
+        store=turn.flow.store,
+        client=caller.client,
+        replacing=caller.session or caller.former,
+        guest=caller.guest,
+    )

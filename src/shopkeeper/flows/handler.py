@@ -1,0 +1,137 @@
+"""The port of a flow: what is its own. What all flows share is the pipeline's and the dispatcher's.
+
+A handler chooses the method of a submission and places the nodes; it never commits, redirects or starts a session.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol, runtime_checkable
+
+from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
+from shopkeeper.credentials.steps import AnyStep, Form
+from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
+from shopkeeper.flows.return_to import AfterFlow
+from shopkeeper.identity.values import Identity
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.nodes import Node
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSettings:
+    """What is configured for one flow."""
+
+    lifespan: timedelta = timedelta(hours=1)
+    after: AfterFlow = field(default_factory=AfterFlow)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One submission of a flow, with all that handler and method need of it.
+
+    Args:
+        flow: as it was read, once.
+        method: the name of the method that was chosen.
+        count_attempt: see `MethodInput`.
+        callback: where another server sends the browser back to.
+        query: the parameters of a callback or a mailed link.
+    """
+
+    flow: Flow
+    submission: Submission
+    caller: Caller
+    method: str
+    count_attempt: Callable[[int], Awaitable[bool]]
+    callback: Callback
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    def method_input(self, *, identity: Identity | None = None, traits: Traits | None = None) -> MethodInput:
+        """The submission as a method sees it."""
+        flow, session = self.flow, self.caller.session
+        return MethodInput(
+            client=self.caller.client,
+            context=flow.remembered(self.method),
+            state=flow.state.value,
+            refresh=flow.refresh,
+            requested_aal=flow.requested_aal,
+            identity=identity,
+            session_id=session.id if session else None,
+            locale=self.caller.locale,
+            submitted=self.submission.fields,
+            shown=flow.nodes,
+            traits=traits,
+            count_attempt=self.count_attempt,
+            callback=self.callback,
+            query=self.query,
+        )
+
+
+def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity | None = None) -> MethodView:
+    """What a method needs to know to describe its part of a form."""
+    return MethodView(
+        client=caller.client,
+        context=flow.remembered(method),
+        state=flow.state.value,
+        refresh=flow.refresh,
+        requested_aal=flow.requested_aal,
+        identity=identity,
+        session_id=caller.session.id if caller.session else None,
+        locale=caller.locale,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NextForm:
+    """A handler's own step: the flow with its next form, such as the second of two. Methods answer `Ask` instead."""
+
+    flow: Flow
+    status: int = 400
+
+
+class FlowHandler(Protocol):
+    """One flow."""
+
+    name: str
+
+    @property
+    def settings(self) -> FlowSettings: ...
+
+    expired_message: int
+    """The number of the message that says such a flow has expired."""
+
+    async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
+        """Raise the refusal, if this caller may not open such a flow now."""
+        ...
+
+    async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
+        """The flow with its first form."""
+        ...
+
+    async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
+        """Raise the refusal, if this caller may not submit now."""
+        ...
+
+    async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
+        """The step that follows a submission. Only reads. Raises `SubmissionRejected`, or a refusal."""
+        ...
+
+    async def callback(self, unit: Unit, turn: Turn) -> AnyStep:
+        """The step that follows when another server sends the browser back. Only reads. Raises as `submit` does."""
+        ...
+
+    def place(self, turn: Turn, form: Form) -> Sequence[Node]:
+        """The nodes of the whole form, with those that a method asks with in their place."""
+        ...
+
+    def starts_session(self, method: str) -> bool:
+        """Whether this flow ends with a session where it creates an identity by this method."""
+        ...
+
+
+@runtime_checkable
+class LinkHandler(FlowHandler, Protocol):
+    """A flow that a mailed link goes on with: GET of the address that its form is sent to."""
+
+    async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep:
+        """The step that follows; `turn.query` has the link's parameters. Links carry no anti-CSRF token."""
+        ...

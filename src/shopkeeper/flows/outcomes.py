@@ -1,0 +1,87 @@
+"""What came of a submission, for the routes, which answer each kind of client in its own way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from shopkeeper.errors import FlowExpired, Refusal
+from shopkeeper.flows.flow import Flow
+from shopkeeper.identity.values import Identity
+from shopkeeper.signin.completion import SignedIn
+
+ContinueWith: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The flow has ended.
+
+    Args:
+        next: where the browser goes on: a URL, or a flow that follows, whose page is shown.
+        signed_in: the session that started or was elevated, if any.
+        guest: the anonymous visitor that the caller was until now.
+        shown: the flow as the answer shows it, for flows that answer with themselves at their end.
+    """
+
+    flow: Flow
+    identity: Identity
+    next: str | Flow
+    signed_in: SignedIn | None = None
+    guest: str | None = None
+    continue_with: ContinueWith = ()
+    shown: Flow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The flow stays open and shows this form. `signed_in` is set where a session was elevated on the way."""
+
+    flow: Flow
+    status: int = 400
+    continue_with: ContinueWith = ()
+    signed_in: SignedIn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectedAway:
+    """The browser goes to another server. `cookie` binds it to the flow for the time when it comes back."""
+
+    flow: Flow
+    url: str
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The flow led nowhere any more; `fresh` takes its place."""
+
+    flow: Flow
+    fresh: Flow
+
+
+FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced
+
+
+class FlowInvalid(Refusal):
+    """The form is shown again with messages; nothing else of the submission is stored."""
+
+    code, status = "flow_invalid", 400
+    message = "The form is not complete yet."
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+
+class FlowRefused(Exception):
+    """A refusal of a submission, with the flow that was read for it, so that the route need not read it again."""
+
+    def __init__(self, flow: Flow, refusal: Refusal) -> None:
+        super().__init__(refusal.code)
+        self.flow = flow
+        self.refusal = refusal
+
+
+def finished(flow: Flow) -> FlowExpired:
+    """The refusal of a flow that has ended."""
+    return FlowExpired("This form has done its work already; open a new one.", expired_at=flow.expires_at)
