@@ -66,9 +66,10 @@ class Code:
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
         """See `LoginMethod`. A browser that confirms its session is offered the addresses of the account."""
         if view.identity is None or not view.refresh or view.native:
-            return Form((nodes.send_button(1010015),))
+            return Form((nodes.send_button(1010015),), identifier="text")
         identity = await self._identities.get(unit, view.identity.id, credentials=True)
-        return Form([nodes.address_button(via, address) for via, address in _mailable(_addresses(identity))])
+        buttons = [nodes.address_button(via, address) for via, address in _mailable(_addresses(identity))]
+        return Form(buttons, identifier="none")
 
     async def submit_login(self, unit: Unit, input: MethodInput) -> Proof | Ask | StartOver:  # noqa: A002 - the protocol's word
         """See `LoginMethod`. Sends a code, or checks the one that was sent."""
@@ -161,7 +162,7 @@ class Code:
             return StartOver((message(4040003),))
         proven = [(code.via, code.address) for code in sent if self._codes.matches(code, typed)]
         if not proven:
-            form = Form(nodes.registration_wrong(input), input.context, "form")
+            form = Form(nodes.registration_wrong(native=input.native), input.context, "form")
             return Ask(form, state=SENT, messages=(message(4040003),))
         return Enrolment(traits.values, (), method=CODE, verified=proven)
 
@@ -175,7 +176,7 @@ class Code:
             await self._registration_mail(unit, address, extracted, locale=submission.locale) for address in addresses
         ]
         return Ask(
-            Form(nodes.registration_sent(submission), _context(*(sent for sent, _ in mails)), "form"),
+            Form(nodes.registration_sent(native=submission.native), _context(*(sent for sent, _ in mails)), "form"),
             state=SENT,
             messages=(message(1040005),),
             transient_payload={},

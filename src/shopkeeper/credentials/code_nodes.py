@@ -5,17 +5,15 @@ was sent, the login form has no anti-CSRF node of the method's: the handler puts
 apps.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from shopkeeper.credentials.method import MethodInput, require_traits
+from shopkeeper.credentials.method import MethodInput
 from shopkeeper.identity.values import Via
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 
 GROUP: Final = "code"
-PROFILE: Final = "profile"
 
 
 def send_button(label: int) -> Node:
@@ -44,14 +42,14 @@ def login_wrong(submission: MethodInput, address: str) -> Sequence[Node]:
     return (csrf_node(), identifier, *_addresses(submission, address), *_wrong(1070013, native=submission.native))
 
 
-def registration_sent(submission: MethodInput) -> Sequence[Node]:
-    """The form that asks for the code which was sent to the addresses of the traits."""
-    return (csrf_node(), *_traits(submission), *_sent(1070012, native=submission.native), *_back(submission))
+def registration_sent(*, native: bool) -> Sequence[Node]:
+    """The form that asks for the code which was sent to the addresses of the traits. The traits are the handler's."""
+    return _sent(1070012, native=native)
 
 
-def registration_wrong(submission: MethodInput) -> Sequence[Node]:
+def registration_wrong(*, native: bool) -> Sequence[Node]:
     """The form after a wrong code."""
-    return (csrf_node(), *_traits(submission), *_wrong(1070012, native=submission.native), *_back(submission))
+    return _wrong(1070012, native=native)
 
 
 def _sent(label: int, *, native: bool) -> Sequence[Node]:
@@ -91,26 +89,3 @@ def _addresses(submission: MethodInput, address: str) -> Sequence[Node]:
     """One hidden node for each address that was offered, all with the chosen one as their value."""
     offered = [node for node in submission.shown if node.group == GROUP and node.name in {"address", "identifier"}]
     return [input_node("identifier", "hidden", group=GROUP, value=address, label=node.label) for node in offered]
-
-
-def _traits(submission: MethodInput) -> Sequence[Node]:
-    """The fields of the traits, hidden and filled with what was submitted: clients send them again with the code."""
-    values = require_traits(submission).values
-    fields = [node.without_messages() for node in submission.shown if node.name.startswith("traits.")]
-    return [node.with_type("hidden").with_value(_value_at(values, node.name.split(".")[1:])) for node in fields]
-
-
-def _value_at(traits: Any, path: Sequence[str]) -> Any:
-    """The value of a trait as a field shows it; None where the traits have none there."""
-    value = traits
-    for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, separators=(",", ":"))
-
-
-def _back(submission: MethodInput) -> Sequence[Node]:
-    """In two-step registration, the button that leads back to the choice of a credential."""
-    if not any(node.group == PROFILE for node in submission.shown):
-        return ()
-    label = message(1040008)
-    return (input_node("screen", "submit", group=PROFILE, value="credential-selection", label=label),)
