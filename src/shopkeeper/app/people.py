@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shopkeeper.app.ground import Foundation
-from shopkeeper.app.methods import Methods, build_methods, build_policy
+from shopkeeper.app.mail import build_courier
+from shopkeeper.app.methods import Methods, build_code, build_methods, build_policy
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.policy import PasswordPolicy
@@ -13,6 +14,7 @@ from shopkeeper.crypto import derive
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities, Listener
+from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -34,6 +36,7 @@ class People:
     sessions: Sessions
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
+    courier: Courier
     on_deleted: list[Listener]
     """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
@@ -51,7 +54,12 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
     sessions = _sessions(ground, identities, render=render)
     listeners.append(sessions.invalidate_identity)
     on_void.append(sessions.end_for)
-    budgets = {"login": settings.throttle.login.per_ip, "registration": settings.throttle.registration.per_ip}
+    budgets = {
+        "login": settings.throttle.login.per_ip,
+        "registration": settings.throttle.registration.per_ip,
+        "code": settings.throttle.code.per_ip,
+        "code_recipient": settings.throttle.code.per_recipient,
+    }
     throttles = {name: _throttle(ground, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool
     hasher = Hasher(
@@ -67,15 +75,18 @@ async def build_people(ground: Foundation, *, render: Render) -> People:
     )
     policy = build_policy(ground)
     guard = AttemptGuard(throttle=throttles["login"], audit=ground.audit)
+    courier = build_courier(ground)
+    code = build_code(ground, identities, courier=courier, throttles=throttles, guard=guard)
     return People(
         schemas=schemas,
         identities=identities,
         hasher=hasher,
         policy=policy,
-        methods=build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard),
+        methods=build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard, code=code),
         sessions=sessions,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
+        courier=courier,
         on_deleted=on_deleted,
     )
 
