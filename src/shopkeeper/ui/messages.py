@@ -33,7 +33,7 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
     1010001: ("info", "Sign in"),
     1010003: ("info", "Please confirm that it is you."),
     1010004: ("info", "Please give your second proof."),
-    1010014: ("info", "If this address has an account, we have sent it a mail with a code. Please enter the code here."),
+    1010014: ("info", "If this address has an account, a mail with a code is on its way. Please enter the code here."),
     1010015: ("info", "Send sign-in code"),
     1010022: ("info", "Sign in with password"),
     1010023: ("info", "Send code to {address}"),
