@@ -155,6 +155,17 @@ class Throttle:
             raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
         return outcome
 
+    async def spend(self, source: str) -> None:
+        """Spend one of the budget that `per_ip` gives to a source, where no verdict follows.
+
+        The source is a client's address, or whatever else the budget is meant for, such as the recipient of mails.
+        Raises `TooManyRequests` with the seconds to wait.
+        """
+        _, address = self._names("", source)
+        wait = await self._counting(lambda counters: self._spend(counters, address))
+        if wait is not None:
+            raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
+
     async def failed(self, subject: str, *, ip: str) -> None:
         """The attempt was a wrong guess."""
         pair, _ = self._names(subject, ip)

@@ -5,6 +5,7 @@ compared whole: the nodes and their order, attributes, the ids and contexts of m
 """
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ SCHEMAS = Path(__file__).with_name("golden_schemas")
 BASE_URL = "http://127.0.0.1:4433"
 OWNER = {"email": "dev@ory.dev", "password": "Plum-Tart-93-window"}
 JSON = {"Accept": "application/json"}
+SIGNS_IN = {"hooks": [{"hook": "session"}]}
 # What is another one in every answer.
 LEFT_OUT = ("id", "expires_at", "issued_at", "created_at", "updated_at", "request_url")
 
@@ -32,13 +34,14 @@ Body = Mapping[str, Any]
 class Case:
     """A sample answer, and what has to be configured, opened and submitted to get ours.
 
-    `known`: the account exists; `signed_in`: its owner opens the flow, as a refresh.
+    `known`: the account exists; `signed_in`: its owner opens the flow, as a refresh. `code`: one-time codes are on.
     """
 
     golden: str
     steps: tuple[Body, ...] = ()
     stepwise: bool = False
     password: bool = True
+    code: bool = False
     schema: str = "customer"
     known: bool = False
     signed_in: bool = False
@@ -54,6 +57,16 @@ STRANGER: Body = {"method": "identifier_first", "identifier": "wrong-email@examp
 IDENTIFIER: Body = {"method": "identifier_first", "identifier": OWNER["email"]}
 PROFILE: Body = {"method": "profile", "traits": {"email": OWNER["email"]}}
 
+SEND: Body = {"method": "code", "identifier": OWNER["email"]}
+WRONG_CODE: Body = {**SEND, "code": "wrong"}
+NO_ADDRESS: Body = {"method": "code"}
+
+
+def by_code(golden: str, *steps: Body, password: bool = False, **more: bool) -> Case:
+    """A case with one-time codes, and nothing else unless with passwords."""
+    return Case(golden, steps, code=True, password=password, **more)
+
+
 UNIFIED = [
     Case("login/1fa/unified/password/initial-form"),
     Case(
@@ -68,6 +81,25 @@ UNIFIED = [
     Case("registration/one-step/password/initial-form"),
     Case("registration/one-step/password/missing-fields", ({"method": "password", "traits": {}},)),
     Case("registration/one-step/none/initial-form", password=False),
+    by_code("login/1fa/refresh/code/without-password/initial-form", signed_in=True),
+    # The button that carries the address names no method.
+    by_code("login/1fa/refresh/code/without-password/code-sent", {"address": OWNER["email"]}, signed_in=True),
+    by_code(
+        "login/1fa/refresh/code/with-password/missing-identifier",
+        {**NO_ADDRESS, "identifier": ""},
+        password=True,
+        signed_in=True,
+    ),
+    by_code(
+        "login/1fa/refresh/code/with-password/wrong-code",
+        {"method": "code", "address": OWNER["email"]},
+        WRONG_CODE,
+        password=True,
+        signed_in=True,
+    ),
+    by_code("login/1fa/unified/refresh/code/missing-code", NO_ADDRESS, signed_in=True),
+    by_code("registration/one-step/code/initial-form"),
+    by_code("registration/one-step/code/missing-fields", {"method": "code", "traits": {}}),
 ]
 STEPWISE = [
     Case("login/1fa/identifier_first/password/initial-form"),
@@ -80,12 +112,29 @@ STEPWISE = [
     ),
     Case("login/1fa/identifier_first/refresh/password/initial-form", signed_in=True),
     Case("login/1fa/identifier_first/refresh/password/wrong-password", (WRONG,), signed_in=True),
-    # The first step is the same, whatever methods come after it.
-    Case("login/1fa/identifier_first/code/initial-form"),
-    Case(
+    by_code("login/1fa/identifier_first/code/initial-form"),
+    by_code(
         "login/1fa/identifier_first/code/invalid-account",
-        ({"method": "identifier_first", "identifier": "some-email@example.org"},),
+        {"method": "identifier_first", "identifier": "some-email@example.org"},
     ),
+    by_code("login/1fa/identifier_first/code/show-send", IDENTIFIER, SEND, known=True),
+    by_code("login/1fa/identifier_first/code/invalid-code", IDENTIFIER, SEND, WRONG_CODE, known=True),
+    by_code("login/1fa/identifier_first/refresh/code/initial-form", signed_in=True),
+    by_code("login/1fa/identifier_first/refresh/code/missing-code", NO_ADDRESS, signed_in=True),
+    # The published samples of the unified form show its identifier as the form in two steps does.
+    by_code("login/1fa/unified/code/initial-form"),
+    by_code("login/1fa/unified/code/invalid-account", {**SEND, "identifier": "some-email@example.org"}),
+    by_code("login/1fa/unified/code/code-input", SEND, known=True),
+    by_code("login/1fa/unified/code/wrong-credentials", SEND, WRONG_CODE, known=True),
+    by_code("registration/two-step/code/show-code-input", PROFILE, {**PROFILE, "method": "code"}),
+    by_code(
+        "registration/two-step/code/wrong-code",
+        PROFILE,
+        {**PROFILE, "method": "code"},
+        {**PROFILE, "method": "code", "code": "wrong"},
+    ),
+    by_code("registration/two-step/all-methods/code-sent", PROFILE, {**PROFILE, "method": "code"}, password=True),
+    # The first step is the same, whatever methods come after it.
     Case("login/1fa/identifier_first/webauthn/initial-form"),
     Case("login/1fa/identifier_first/webauthn/missing-email", ({"method": "identifier_first", "identifier": ""},)),
     Case("registration/two-step/code/initial-form"),
@@ -119,7 +168,7 @@ def _golden(case: Case, kratos: Path) -> Any:
 async def _ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
     async with _visiting(_config(case, stepwise=stepwise), folder) as browser:
         if case.known or case.signed_in:
-            token = await _register(browser)
+            token = await _register(browser, password=case.password)
         if case.signed_in:
             browser.headers["X-Session-Token"] = token
         query = "?refresh=true" if case.signed_in else ""
@@ -147,27 +196,36 @@ def _config(case: Case, *, stepwise: bool) -> Mapping[str, Any]:
         "login": {"style": "identifier_first" if stepwise else "unified"},
         "registration": {
             "style": "profile_first" if stepwise else "unified",
-            "after": {"password": {"hooks": [{"hook": "session"}]}},
+            "after": {"password": SIGNS_IN, "code": SIGNS_IN},
         },
     }
     schema = {"id": case.schema, "url": f"file://{SCHEMAS / case.schema}.schema.json"}
     return {
         "dsn": "memory",
         "serve": {"public": {"base_url": f"{BASE_URL}/"}},
-        "selfservice": {"methods": {"password": password}, "flows": flows},
+        "selfservice": {"methods": {"password": password, "code": {"passwordless_enabled": case.code}}, "flows": flows},
         "identity": {"default_schema_id": case.schema, "schemas": [schema]},
         "security": {"account_enumeration": {"mitigate": False}},
     }
 
 
-async def _register(browser: httpx2.AsyncClient) -> str:
+async def _register(browser: httpx2.AsyncClient, *, password: bool) -> str:
+    """Register the owner with a password, or else with the code that the development inbox shows."""
     flow = await _call(browser, "GET", "/self-service/registration/api")
-    traits = {"email": OWNER["email"]}
-    body = {"method": "password", "traits": traits, "password": OWNER["password"]}
-    if "password" not in _names(flow):
-        flow = await _call(browser, "POST", flow["ui"]["action"], {**body, "method": "profile"}, status=400)
-    done = await _call(browser, "POST", flow["ui"]["action"], body)
+    action, traits = flow["ui"]["action"], {"email": OWNER["email"]}
+    own = {"method": "password", "password": OWNER["password"]} if password else {"method": "code"}
+    if "profile" in {node["group"] for node in flow["ui"]["nodes"]}:
+        await _call(browser, "POST", action, {"method": "profile", "traits": traits}, status=400)
+    if not password:
+        await _call(browser, "POST", action, {**own, "traits": traits}, status=400)
+        own["code"] = await _mailed_code(browser)
+    done = await _call(browser, "POST", action, {**own, "traits": traits})
     return str(done["session_token"])
+
+
+async def _mailed_code(browser: httpx2.AsyncClient) -> str:
+    inbox = await browser.get("/inbox", headers={"Accept": "text/html"})
+    return re.findall(r"\b\d{6}\b", inbox.text)[0]
 
 
 async def _call(

@@ -4,18 +4,24 @@ Whatever else depends on the methods reads it here: the forms of login and regis
 addresses of each, the provider of our own identities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
+from shopkeeper.credentials.code import Code
+from shopkeeper.credentials.code_mails import CodeMails
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import LoginMethod, Method, RegistrationMethod
+from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.crypto import derive
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
+from shopkeeper.notify.courier import Courier
+from shopkeeper.throttle import Throttle
 
 SHORTEST_CONTEXT_WORD = 5
 
@@ -51,13 +57,39 @@ class Methods:
 
 
 def build_methods(
-    ground: Foundation, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guard: AttemptGuard
+    ground: Foundation,
+    identities: Identities,
+    *,
+    hasher: Hasher,
+    policy: PasswordPolicy,
+    guard: AttemptGuard,
+    code: Code,
 ) -> Methods:
     configured = ground.settings.selfservice.methods
     every: Sequence[tuple[bool, Method]] = [
+        (configured.code.signs_in, code),
         (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guard=guard)),
     ]
     return Methods([method for enabled, method in every if enabled])
+
+
+def build_code(
+    ground: Foundation,
+    identities: Identities,
+    *,
+    courier: Courier,
+    throttles: Mapping[str, Throttle],
+    guard: AttemptGuard,
+) -> Code:
+    config, secret = ground.settings.selfservice.methods.code.config, ground.settings.secrets.for_all_else()[0]
+    return Code(
+        identities,
+        codes=OneTimeCodes(key=derive(secret, purpose="codes"), clock=ground.clock, lifespan=config.lifespan),
+        mails=CodeMails(courier, per_client=throttles["code"], per_recipient=throttles["code_recipient"]),
+        guard=guard,
+        max_submissions=config.max_submissions,
+        mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
+    )
 
 
 def build_policy(ground: Foundation) -> PasswordPolicy:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.ground import Foundation
-from shopkeeper.app.methods import Methods, build_methods, build_policy
+from shopkeeper.app.mail import build_courier
+from shopkeeper.app.methods import Methods, build_code, build_methods, build_policy
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.policy import PasswordPolicy
@@ -17,6 +18,7 @@ from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
+from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.reading import Render
 from shopkeeper.sessions.service import Sessions
@@ -40,6 +42,7 @@ class People:
     assurance: AssurancePolicy
     sealed: SealedTokens
     throttles: Mapping[str, Throttle]
+    courier: Courier
     on_deleted: list[Listener]
     """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
@@ -62,7 +65,12 @@ async def build_people(ground: Foundation, *, render: Callable[[AssurancePolicy]
         on_void=on_void,
         on_deleted=on_deleted,
     )
-    budgets = {"login": settings.throttle.login.per_ip, "registration": settings.throttle.registration.per_ip}
+    budgets = {
+        "login": settings.throttle.login.per_ip,
+        "registration": settings.throttle.registration.per_ip,
+        "code": settings.throttle.code.per_ip,
+        "code_recipient": settings.throttle.code.per_recipient,
+    }
     throttles = {name: _throttle(ground, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool
     hasher = Hasher(
@@ -78,7 +86,9 @@ async def build_people(ground: Foundation, *, render: Callable[[AssurancePolicy]
     )
     policy = build_policy(ground)
     guard = AttemptGuard(throttle=throttles["login"], audit=ground.audit)
-    methods = build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard)
+    courier = build_courier(ground)
+    code = build_code(ground, identities, courier=courier, throttles=throttles, guard=guard)
+    methods = build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard, code=code)
     assurance = AssurancePolicy(methods.second_factors)
     sessions = _sessions(ground, identities, render=render(assurance))
     listeners.append(sessions.invalidate_identity)
@@ -93,6 +103,7 @@ async def build_people(ground: Foundation, *, render: Callable[[AssurancePolicy]
         assurance=assurance,
         sealed=SealedTokens(settings.secrets.for_sealing(), clock=clock, lifespan=settings.tokens.anonymous.lifespan),
         throttles=throttles,
+        courier=courier,
         on_deleted=on_deleted,
     )
 

@@ -8,14 +8,11 @@ from uuid import UUID
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.hooks import build_hooks
 from shopkeeper.app.people import People
-from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.identity.changes import Listener
-from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
-from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import SignInCompletion
@@ -65,21 +62,14 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         sealed=people.sealed,
         refresh_enabled=ground.settings.tokens.refresh.enabled,
     )
-    courier = Courier(
-        MailTemplates(),
-        ground.outbox,
-        _channel(ground.settings),
-        ground.database,
-        clock=ground.clock,
-        base_url=ground.base_url,
-        shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
-    )
     guest_lifespan = ground.settings.tokens.anonymous.lifespan
     chores = [
         *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
-        Chore("mails", timedelta(days=30), courier.purge),
+        Chore("mails", timedelta(days=30), people.courier.purge),
     ]
-    return Shop(stores=stores, engines=engines, chores=chores, completion=completion, visit=visit, courier=courier)
+    return Shop(
+        stores=stores, engines=engines, chores=chores, completion=completion, visit=visit, courier=people.courier
+    )
 
 
 def _engines(ground: Foundation) -> Mapping[str, Engine]:
@@ -107,22 +97,3 @@ def _forgetting(engines: Mapping[str, Engine]) -> Listener:
 
 def build_stores(settings: Settings) -> Stores:
     return Stores([Store(**store.model_dump()) for store in settings.stores], default=settings.default_store)
-
-
-def _shop_name(settings: Settings) -> str:
-    return demo.read_catalogue().shop.name if settings.demo else settings.default_store
-
-
-def _channel(settings: Settings) -> Channel:
-    smtp = settings.courier.smtp
-    if smtp.connection_uri is None:
-        return InboxChannel()
-    return SmtpChannel(
-        smtp.connection_uri.get_secret_value(),
-        from_address=smtp.from_address,
-        from_name=smtp.from_name,
-        headers=smtp.headers,
-        local_name=smtp.local_name,
-        client_cert_path=smtp.client_cert_path,
-        client_key_path=smtp.client_key_path,
-    )

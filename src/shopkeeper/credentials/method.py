@@ -50,6 +50,7 @@ class MethodView:
         context: what the method remembered in this flow.
         identity: the identity of the session, where the flow is for one (refresh, AAL2, settings).
         locale: the language of mails.
+        native: whether a native app asks, not a browser: it has no use for hints such as `autocomplete`.
     """
 
     client: Client
@@ -60,6 +61,7 @@ class MethodView:
     identity: Identity | None = None
     session_id: UUID | None = None
     locale: str = "en"
+    native: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ Effect: TypeAlias = Callable[[Unit], Awaitable[None]]
 """Local writes of a method, such as a new hash or a queued mail. Runs inside the transaction of the submission."""
 
 FormScope: TypeAlias = Literal["form", "group"]
+IdentifierField: TypeAlias = Literal["none", "hidden", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,14 @@ class Form:
         context: kept with the flow and handed to the method's next call; it never leaves the server. JSON values only.
             Seal what can be used as it is; hash what only has to be compared.
         scope: "form" replaces the whole form, "group" the nodes of the method's own group.
+        identifier: how the form that confirms a session shows the identifier for this method. Of several methods the
+            one that needs most decides.
     """
 
     nodes: Sequence[Node]
     context: Mapping[str, Any] = field(default_factory=dict)
     scope: FormScope = "group"
+    identifier: IdentifierField = "hidden"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
 from shopkeeper.credentials.steps import AnyStep, Form
-from shopkeeper.flows.flow import Caller, Flow, Opening, Submission
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.identity.values import Identity
 from shopkeeper.storage.database import Unit
@@ -57,6 +57,7 @@ class Turn:
             identity=identity,
             session_id=session.id if session else None,
             locale=self.caller.locale,
+            native=flow.type is FlowType.API,
             submitted=self.submission.fields,
             shown=flow.nodes,
             traits=traits,
@@ -77,6 +78,7 @@ def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity |
         identity=identity,
         session_id=caller.session.id if caller.session else None,
         locale=caller.locale,
+        native=flow.type is FlowType.API,
     )
 
 

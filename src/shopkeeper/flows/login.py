@@ -64,11 +64,12 @@ class Login:
         identity = self._expected(flow, caller)
         if flow.requested_aal is Aal.AAL1 and identity is None and self.settings.identifier_first:
             return flow.showing(self._identifier_form(flow))
-        flow, own = await self._with_methods(unit, flow, caller, identity)
+        flow, forms = await self._with_methods(unit, flow, caller, identity)
+        own = _nodes(forms)
         if flow.requested_aal is Aal.AAL2:
             return flow.showing((csrf_node(), *own) if own else (), message(1010004))
         if identity is not None:
-            return flow.showing((csrf_node(), self._known_identifier(identity), *own), message(1010003))
+            return flow.showing((csrf_node(), *self._known_identifier(flow, identity, forms), *own), message(1010003))
         return flow.showing((csrf_node(), identifier_node(self._schemas, flow), *own))
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
@@ -117,17 +118,23 @@ class Login:
         button = submit_node(IDENTIFIER_FIRST, label=message(1070009))
         return (self._identifier_alone(flow), button, csrf_node())
 
-    def _known_identifier(self, identity: Identity) -> Node:
-        return input_node("identifier", "hidden", group="default", value=self._identifier_of(identity))
+    def _known_identifier(self, flow: Flow, identity: Identity, forms: Sequence[Form]) -> Sequence[Node]:
+        """The identifier of an account that is known, as the method shows it that needs most of it."""
+        needed = {form.identifier for form in forms}
+        if "text" in needed:
+            return (identifier_node(self._schemas, flow),)
+        if "hidden" in needed or not needed:
+            return (input_node("identifier", "hidden", group="default", value=self._identifier_of(identity)),)
+        return ()
 
     async def _second_form(self, unit: Unit, turn: Turn) -> NextForm:
         """The methods, once an identifier is given. Whether it is known shows only without mitigation."""
         identifier = (turn.submission.text("identifier") or "").strip()
         if not identifier or not await self._may_be_known(unit, identifier):
             raise SubmissionRejected(fields=[FieldError("identifier", message(4000037))])
-        flow, own = await self._with_methods(unit, turn.flow, turn.caller, None)
+        flow, forms = await self._with_methods(unit, turn.flow, turn.caller, None)
         hidden = self._identifier_alone(flow).with_value(identifier).with_type("hidden")
-        shown = flow.showing((hidden, csrf_node(), *own))
+        shown = flow.showing((hidden, csrf_node(), *_nodes(forms)))
         return NextForm(replace(shown, active=IDENTIFIER_FIRST, transient_payload={}))
 
     def _identifier_alone(self, flow: Flow) -> Node:
@@ -150,15 +157,19 @@ class Login:
 
     async def _with_methods(
         self, unit: Unit, flow: Flow, caller: Caller, identity: Identity | None
-    ) -> tuple[Flow, Sequence[Node]]:
-        """The nodes of every method that can give the requested level, and the flow with what each must remember."""
-        nodes: list[Node] = []
+    ) -> tuple[Flow, Sequence[Form]]:
+        """The form of every method that can give the requested level, and the flow with what each must remember."""
+        forms: list[Form] = []
         for name, method in self._methods.items():
             if flow.requested_aal in method.aals:
                 form = await method.login_form(unit, method_view(flow, caller, method=name, identity=identity))
                 flow = flow.remembering(name, form.context)
-                nodes += form.nodes
-        return flow, nodes
+                forms.append(form)
+        return flow, forms
+
+
+def _nodes(forms: Sequence[Form]) -> Sequence[Node]:
+    return [node for form in forms for node in form.nodes]
 
 
 def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", autocomplete: str | None = None) -> Node:

@@ -177,7 +177,7 @@ class Pipeline:
             return await self._as_it_stands(flow)
 
     def _turn(self, flow: Flow, submission: Submission, caller: Caller, query: Mapping[str, str]) -> Turn:
-        method = submission.method
+        method = submission.method or _pressed(flow, submission)
 
         async def count_attempt(most: int) -> bool:
             async with self._database.unit() as unit:
@@ -233,6 +233,12 @@ _NOT_FOR_BROWSERS = (
     "This flow is for native apps, and the request carries cookies or an Origin header as browsers send them. "
     "Open a browser flow instead."
 )
+
+
+def _pressed(flow: Flow, submission: Submission) -> str:
+    """The method whose button was pressed, where a form names none: some buttons carry an address or a provider."""
+    buttons = (node for node in flow.nodes if node.attributes.get("type") == "submit" and node.name != "method")
+    return next((node.group for node in buttons if node.value and submission.text(node.name) == node.value), "")
 
 
 @contextmanager

@@ -29,6 +29,8 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "welcome": frozenset({"first_name"}),
     "order_placed": frozenset({"first_name", "number", "lines", "total", "placed_at"}),
     "sign_up_attempt": frozenset(),
+    "login_code": frozenset({"first_name", "code", "minutes"}),
+    "registration_code": frozenset({"code", "minutes"}),
 }
 """Every mail, and what its template needs to know beside the shop's name and address."""
 

@@ -53,7 +53,6 @@ _FLAGS: Final = """
 _BY_MAIL: Final = """
     enabled ui_url lifespan use notify_unknown_recipients before.hooks after.hooks after.default_browser_return_url
 """
-_UNTIL_CODE: Final = "signing in and up with a code sent by mail or text"
 _UNTIL_SOCIAL: Final = "social sign-in"
 _UNTIL_SECOND: Final = "the second factor"
 _UNTIL_WEBAUTHN: Final = "security keys"
@@ -87,7 +86,6 @@ LATER: Final = (
     Later("sqa-opt-out", "telemetry, which Shopkeeper does not have", same=(True, False)),
     Later("selfservice.flows.login.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
     Later("selfservice.flows.login.after.oidc", _UNTIL_SOCIAL, _AFTER),
-    Later("selfservice.flows.login.after.code", _UNTIL_CODE, _AFTER),
     Later("selfservice.flows.login.after.totp", _UNTIL_SECOND, _AFTER),
     Later("selfservice.flows.login.after.lookup_secret", _UNTIL_SECOND, _AFTER),
     Later("selfservice.flows.login.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
@@ -99,7 +97,6 @@ LATER: Final = (
         same=(False,),
     ),
     Later("selfservice.flows.registration.after.oidc", _UNTIL_SOCIAL, _AFTER),
-    Later("selfservice.flows.registration.after.code", _UNTIL_CODE, _AFTER),
     Later("selfservice.flows.registration.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
     Later("selfservice.flows.registration.after.passkey", _UNTIL_PASSKEY, _AFTER),
     Later(
@@ -132,9 +129,8 @@ LATER: Final = (
     Later("selfservice.methods.password.config.password_profile_registration_node_group", "grouping profile fields"),
     Later(
         "selfservice.methods.code",
-        _UNTIL_CODE,
-        "enabled passwordless_enabled passwordless_login_fallback_enabled mfa_enabled config.lifespan "
-        "config.max_submissions config.missing_credential_fallback_enabled",
+        "one-time codes as a second factor, and for accounts without a code credential",
+        "passwordless_login_fallback_enabled mfa_enabled config.missing_credential_fallback_enabled",
         same=(False,),
     ),
     Later("selfservice.methods.link", "links by mail", "enabled config.lifespan config.base_url", switch="enabled"),

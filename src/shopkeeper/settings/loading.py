@@ -19,13 +19,21 @@ from shopkeeper.settings.sorting import hooks_not_in_effect, not_in_effect, sort
 DEVELOPMENT: Final[Tree] = {
     "serve": {"public": {"host": "127.0.0.1"}, "admin": {"host": "127.0.0.1"}},
     "log": {"format": "text"},
-    "throttle": {"login": {"per_ip": "600/minute"}, "registration": {"per_ip": "600/minute"}},
+    "throttle": {
+        "login": {"per_ip": "600/minute"},
+        "registration": {"per_ip": "600/minute"},
+        "code": {"per_ip": "600/minute", "per_recipient": "600/hour"},
+    },
     "graphql": {"introspection": True, "playground": True},
 }
 
-# What --demo sets where nobody did: whoever registers in the demo shop is signed in.
+# What --demo sets where the configuration does not: registering signs in, and one-time codes are on.
+_SIGNS_IN: Final[Tree] = {"hooks": [{"hook": "session"}]}
 DEMONSTRATION: Final[Tree] = {
-    "selfservice": {"flows": {"registration": {"after": {"password": {"hooks": [{"hook": "session"}]}}}}}
+    "selfservice": {
+        "methods": {"code": {"passwordless_enabled": True}},
+        "flows": {"registration": {"after": {"password": _SIGNS_IN, "code": _SIGNS_IN}}},
+    }
 }
 
 

@@ -69,12 +69,14 @@ class AfterLogin(After[LoginHook]):
     """After signing in."""
 
     password: AfterMethod[LoginHook] = AfterMethod[LoginHook]()
+    code: AfterMethod[LoginHook] = AfterMethod[LoginHook]()
 
 
 class AfterRegistration(After[RegistrationHook]):
     """After signing up."""
 
     password: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
+    code: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
 
 
 class LoginFlow(Section):
@@ -182,10 +184,33 @@ class PasswordMethod(Section):
     config: PasswordPolicy = PasswordPolicy()
 
 
+class CodeConfig(Section):
+    """Limits of one-time codes."""
+
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a code can be used")
+    max_submissions: int = Field(default=5, ge=1, le=100, description="How many codes may be tried in one flow")
+
+
+class CodeMethod(Section):
+    """One-time codes by e-mail."""
+
+    enabled: bool = Field(default=True, description="Whether one-time codes may be used at all")
+    passwordless_enabled: bool = Field(
+        default=False, description="Whether a mailed code signs in and registers; on with `--demo`"
+    )
+    config: CodeConfig = CodeConfig()
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether the method takes part in login and registration."""
+        return self.enabled and self.passwordless_enabled
+
+
 class Methods(Section):
     """Ways of proving who one is."""
 
     password: PasswordMethod = PasswordMethod()
+    code: CodeMethod = CodeMethod()
 
 
 class SelfService(Section):

@@ -220,11 +220,24 @@ class RegistrationThrottle(Section):
     )
 
 
+class CodeThrottle(Section):
+    """Limits on asking for one-time codes."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("10/minute"), description="Codes asked for from one address; 600/minute with `--dev`"
+    )
+    per_recipient: RateText = Field(
+        default=parse_rate("10/hour"),
+        description="Codes for one recipient, whatever addresses ask for them; 600/hour with `--dev`",
+    )
+
+
 class Throttle(Section):
     """Brakes."""
 
     login: LoginThrottle = LoginThrottle()
     registration: RegistrationThrottle = RegistrationThrottle()
+    code: CodeThrottle = CodeThrottle()
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"
     )

@@ -24,7 +24,7 @@ def test_nothing_set_nothing_told() -> None:
     ("text", "path"),
     [
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
-        ("selfservice: {methods: {code: {passwordless_enabled: true}}}", "selfservice.methods.code"),
+        ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code"),
         ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
         ("selfservice: {flows: {recovery: {enabled: true}}}", "selfservice.flows.recovery"),
         ("selfservice: {flows: {settings: {required_aal: aal1}}}", "selfservice.flows.settings"),

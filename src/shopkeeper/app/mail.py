@@ -1,0 +1,39 @@
+"""The courier, and the channel that it sends mails by."""
+
+from shopkeeper.app.ground import Foundation
+from shopkeeper.commerce.embedded import demo
+from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
+from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.templates import MailTemplates
+from shopkeeper.settings import Settings
+
+
+def build_courier(ground: Foundation) -> Courier:
+    return Courier(
+        MailTemplates(),
+        ground.outbox,
+        _channel(ground.settings),
+        ground.database,
+        clock=ground.clock,
+        base_url=ground.base_url,
+        shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
+    )
+
+
+def _shop_name(settings: Settings) -> str:
+    return demo.read_catalogue().shop.name if settings.demo else settings.default_store
+
+
+def _channel(settings: Settings) -> Channel:
+    smtp = settings.courier.smtp
+    if smtp.connection_uri is None:
+        return InboxChannel()
+    return SmtpChannel(
+        smtp.connection_uri.get_secret_value(),
+        from_address=smtp.from_address,
+        from_name=smtp.from_name,
+        headers=smtp.headers,
+        local_name=smtp.local_name,
+        client_cert_path=smtp.client_cert_path,
+        client_key_path=smtp.client_key_path,
+    )

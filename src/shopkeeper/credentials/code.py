@@ -1,0 +1,271 @@
+"""Signing in and registering with a one-time code that is mailed (`code`, Kratos' passwordless strategy).
+
+A submission without a code sends one; the next one brings it. The flow remembers where codes went and their HMACs
+(`one_time_codes.py`). With mitigation of account enumeration, an unknown or taken address gets the answer of any other
+one, after the same work; nobody but the owner of the mailbox learns more.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from shopkeeper.credentials import code_nodes as nodes
+from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
+from shopkeeper.credentials.code_mails import CodeMails
+from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
+from shopkeeper.credentials.one_time_codes import IssuedCode, OneTimeCodes, SentCode
+from shopkeeper.credentials.steps import Ask, Effect, Enrolment, FieldError, Form, Proof, StartOver, SubmissionRejected
+from shopkeeper.errors import InvalidCredentials
+from shopkeeper.identity.extraction import Address, Extracted
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.names import names_of
+from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import Message, message
+
+CODE: Final = "code"
+SENT: Final = "sent_email"
+
+
+class Code:
+    """The method of one-time codes.
+
+    Args:
+        identities: finds accounts by address.
+        codes: issues and checks codes.
+        mails: queues mails, within budgets.
+        guard: counts attempts and judges them.
+        max_submissions: how many codes may be tried in one flow.
+        mitigate_enumeration: whether answers hide which addresses have an account.
+    """
+
+    name = CODE
+    facts = CredentialFacts(CODE, first_factor=True, from_traits=True, written_version=1)
+    aals = frozenset({Aal.AAL1})
+
+    def __init__(
+        self,
+        identities: Identities,
+        *,
+        codes: OneTimeCodes,
+        mails: CodeMails,
+        guard: AttemptGuard,
+        max_submissions: int,
+        mitigate_enumeration: bool,
+    ) -> None:
+        self._identities = identities
+        self._codes = codes
+        self._mails = mails
+        self._guard = guard
+        self._max_submissions = max_submissions
+        self._mitigate = mitigate_enumeration
+
+    # -- signing in ----------------------------------------------------------------------------------------------------
+
+    async def login_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `LoginMethod`. A browser that confirms its session is offered the addresses of the account."""
+        if view.identity is None or not view.refresh or view.native:
+            return Form((nodes.send_button(1010015),), identifier="text")
+        identity = await self._identities.get(unit, view.identity.id, credentials=True)
+        buttons = [nodes.address_button(via, address) for via, address in _mailable(_addresses(identity))]
+        return Form(buttons, identifier="none")
+
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Proof | Ask | StartOver:  # noqa: A002 - the protocol's word
+        """See `LoginMethod`. Sends a code, or checks the one that was sent."""
+        typed, sent = _typed(input), [SentCode.from_context(stored) for stored in input.context.get("sent", ())]
+        if typed is None or not sent:
+            return await self._send_login_code(unit, input)
+        _require_filled(typed)
+        if not await input.count_attempt(self._max_submissions):
+            return StartOver((message(4010008),))
+        try:
+            return await self._prove(unit, input, sent[0], typed)
+        except InvalidCredentials:
+            form = Form(nodes.login_wrong(input, sent[0].address), input.context, "form")
+            return Ask(form, state=SENT, messages=(message(4010008),))
+
+    async def _send_login_code(self, unit: Unit, submission: MethodInput) -> Ask:
+        address = _require_address(submission)
+        await self._mails.spend(address, client=submission.client)
+        found = await self._identities.find_by_identifier(unit, type=CODE, identifier=address)
+        identity = found if _may_prove(found, (Via.EMAIL, address), submission) else None
+        if identity is None and not self._mitigate:
+            raise SubmissionRejected(message(4000035))
+        issued = (
+            self._codes.issue(via=Via.EMAIL, address=address, identity_id=identity.id)
+            if identity is not None
+            else self._codes.issue_unusable(via=Via.EMAIL, address=address)
+        )
+        return Ask(
+            Form(nodes.login_sent(submission, address), _context(issued.sent), "form"),
+            state=SENT,
+            messages=(message(1010025 if submission.refresh else 1010014),),
+            transient_payload={},
+            effect=self._mail_login_code(identity, issued, locale=submission.locale),
+        )
+
+    def _mail_login_code(self, identity: Identity | None, issued: IssuedCode, *, locale: str) -> Effect:
+        first_name = names_of(identity).first if identity is not None else None
+        context = {"first_name": first_name, "code": issued.code, "minutes": self._codes.minutes}
+        to = issued.sent.address if identity is not None else None
+        return self._mails.mail("login_code", to=to, context=context, locale=locale)
+
+    async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
+        """The proof that a right code gives. Raises `InvalidCredentials` or `TooManyRequests`.
+
+        The account must be the one that the code was sent for, must still have the address, and must be the one that
+        the flow is for; the identifier, if it is sent again, must be the one that the code went to.
+        """
+        address = (sent.via, sent.address)
+        found = await self._identities.find_by_identifier(unit, type=CODE, identifier=sent.address)
+        same = found is not None and found.id == sent.identity_id and _may_prove(found, address, submission)
+        identity = found if same and _named(submission, sent.address) else None
+
+        async def check() -> bool:
+            return self._codes.matches(sent, typed)
+
+        attempt = CredentialAttempt(CODE, identity, name=sent.address, client=submission.client)
+        verified = await self._guard.judge(unit, attempt, check)
+        return Proof(
+            verified.identity.id,
+            CODE,
+            Aal.AAL1,
+            still_valid=lambda now: address in _addresses(now),
+            verified=(address,),
+        )
+
+    # -- registering ---------------------------------------------------------------------------------------------------
+
+    async def registration_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `RegistrationMethod`."""
+        return Form((nodes.send_button(1040006),))
+
+    def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
+        """See `RegistrationMethod`. The code is not missing: it has to be sent first."""
+        return ()
+
+    async def submit_registration(self, unit: Unit, input: MethodInput) -> Ask | StartOver | Enrolment:  # noqa: A002
+        """See `RegistrationMethod`. Sends codes to the addresses of the traits, or checks one of them.
+
+        The addresses are those that codes were sent to: other ones in the traits of the second submission are refused
+        (4000036). Only the address whose code was given counts as verified.
+        """
+        traits = require_traits(input)
+        typed, sent = _typed(input), [SentCode.from_context(stored) for stored in input.context.get("sent", ())]
+        if typed is None or not sent:
+            return await self._send_registration_codes(unit, input, traits.extracted)
+        if {*_mailable(traits.extracted.code)} != {(code.via, code.address) for code in sent}:
+            raise SubmissionRejected(message(4000036))
+        _require_filled(typed)
+        if not await input.count_attempt(self._max_submissions):
+            return StartOver((message(4040003),))
+        proven = [(code.via, code.address) for code in sent if self._codes.matches(code, typed)]
+        if not proven:
+            form = Form(nodes.registration_wrong(native=input.native), input.context, "form")
+            return Ask(form, state=SENT, messages=(message(4040003),))
+        return Enrolment(traits.values, (), method=CODE, verified=proven)
+
+    async def _send_registration_codes(self, unit: Unit, submission: MethodInput, extracted: Extracted) -> Ask:
+        addresses = _mailable(extracted.code)
+        if not addresses:
+            raise SubmissionRejected(message(4000009))
+        for _, address in addresses:
+            await self._mails.spend(address, client=submission.client)
+        mails = [
+            await self._registration_mail(unit, address, extracted, locale=submission.locale) for address in addresses
+        ]
+        return Ask(
+            Form(nodes.registration_sent(native=submission.native), _context(*(sent for sent, _ in mails)), "form"),
+            state=SENT,
+            messages=(message(1040005),),
+            transient_payload={},
+            effect=_all_of([effect for _, effect in mails]),
+        )
+
+    async def _registration_mail(
+        self, unit: Unit, address: Address, extracted: Extracted, *, locale: str
+    ) -> tuple[SentCode, Effect]:
+        """The code for an address. The owner of a taken one gets a mail that somebody wanted to register with it."""
+        via, value = address
+        if await self._is_taken(unit, address, extracted):
+            unusable = self._codes.issue_unusable(via=via, address=value)
+            return unusable.sent, self._mails.mail("sign_up_attempt", to=value, context={}, locale=locale)
+        issued = self._codes.issue(via=via, address=value)
+        context = {"code": issued.code, "minutes": self._codes.minutes}
+        return issued.sent, self._mails.mail("registration_code", to=value, context=context, locale=locale)
+
+    async def _is_taken(self, unit: Unit, address: Address, extracted: Extracted) -> bool:
+        """Whether the address is an account's, where that is to be hidden. The work does not depend on the answer.
+
+        Without mitigation the code is sent all the same, as in Kratos: creating the identity finds the conflict.
+        """
+        via, value = address
+        types = [type_ for type_, names in extracted.identifiers.items() if value in names]
+        found = [await self._identities.find_by_identifier(unit, type=type_, identifier=value) for type_ in types]
+        found.append(await self._identities.find_by_address(unit, via=via, value=value))
+        return self._mitigate and any(owner is not None for owner in found)
+
+
+def _typed(submission: MethodInput) -> str | None:
+    """The submitted code; None where a code is asked for: no field, or the button that sends another one."""
+    typed = submission.submitted.get(CODE)
+    return None if typed is None or submission.submitted.get("resend") else str(typed)
+
+
+def _require_filled(typed: str) -> None:
+    if not typed.strip():
+        raise SubmissionRejected(fields=[FieldError(CODE, message(4000002, property=CODE))])
+
+
+def _require_address(submission: MethodInput) -> str:
+    """The address to send a code to, normalised: the pressed button's, the field's, or that of the last code."""
+    last = [stored["address"] for stored in submission.context.get("sent", ())]
+    texts = (submission.text("address"), submission.text("identifier"), *last)
+    given = next((text for text in texts if text and text.strip()), "")
+    if len(given) > LONGEST:
+        raise _at_identifier(message(4000017, max_length=LONGEST, actual_length=len(given)))
+    address = normalise_identifier(given)
+    if not address:
+        raise _at_identifier(message(4000002, property="identifier"))
+    return address
+
+
+def _at_identifier(wrong: Message) -> SubmissionRejected:
+    return SubmissionRejected(fields=[FieldError("identifier", wrong)])
+
+
+def _named(submission: MethodInput, address: str) -> bool:
+    """Whether the identifier that came with a code is the address that the code went to; it may be left out."""
+    given = submission.text("identifier")
+    return not given or (len(given) <= LONGEST and normalise_identifier(given) == address)
+
+
+def _may_prove(found: Identity | None, address: Address, submission: MethodInput) -> bool:
+    """Whether a code at this address proves the account; where the flow is for one account, only that one."""
+    expected = submission.identity is None or (found is not None and found.id == submission.identity.id)
+    return found is not None and expected and address in _addresses(found)
+
+
+def _addresses(identity: Identity | None) -> Sequence[Address]:
+    """The addresses in the code credential of an identity, which follow its traits."""
+    credential = identity.credentials.get(CODE) if identity is not None else None
+    stored = credential.config.get("addresses", ()) if credential is not None else ()
+    return [(Via(entry["channel"]), entry["address"]) for entry in stored]
+
+
+def _mailable(addresses: Iterable[Address]) -> Sequence[Address]:
+    """The addresses that we can send to: mailboxes. There is no channel for text messages yet."""
+    return [(via, value) for via, value in addresses if via is Via.EMAIL]
+
+
+def _context(*sent: SentCode) -> Mapping[str, Any]:
+    return {"sent": [code.to_context() for code in sent]}
+
+
+def _all_of(effects: Sequence[Effect]) -> Effect:
+    async def run(unit: Unit) -> None:
+        for effect in effects:
+            await effect(unit)
+
+    return run

@@ -1,0 +1,53 @@
+"""Mails with one-time codes, within budgets: strangers must not be able to fill an inbox, or have us fill many."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from shopkeeper.credentials.steps import Effect
+from shopkeeper.identity.values import Client
+from shopkeeper.notify.addresses import AddressRefused
+from shopkeeper.notify.courier import Courier
+from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Throttle
+
+log = structlog.get_logger("shopkeeper.codes")
+
+
+class CodeMails:
+    """Queues mails with codes.
+
+    Args:
+        courier: queues mails.
+        per_client: the budget of a client's address.
+        per_recipient: the budget of a recipient, whatever addresses ask for it.
+    """
+
+    def __init__(self, courier: Courier, *, per_client: Throttle, per_recipient: Throttle) -> None:
+        self._courier = courier
+        self._per_client = per_client
+        self._per_recipient = per_recipient
+
+    async def spend(self, recipient: str, *, client: Client) -> None:
+        """Count a request for a code; `recipient` is normalised. Raises `TooManyRequests`.
+
+        To be called before the account is looked up, so that unknown addresses count like known ones. A client without
+        budget does not spend the recipient's.
+        """
+        await self._per_client.spend(client.ip)
+        await self._per_recipient.spend(recipient)
+
+    def mail(self, template: str, *, to: str | None, context: Mapping[str, Any], locale: str) -> Effect:
+        """Queue a mail inside the transaction of the form. The same work is done where `to` is None."""
+
+        async def queue(unit: Unit) -> None:
+            try:
+                if to:
+                    await self._courier.queue(unit, template=template, recipient=to, context=context, locale=locale)
+                    return
+            except AddressRefused:
+                log.warning("mail.address_refused", template=template)
+            await self._courier.pretend(unit, template=template, context=context, locale=locale)
+
+        return queue

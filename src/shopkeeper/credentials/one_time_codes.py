@@ -1,0 +1,119 @@
+"""One-time codes that are sent to an address (out-of-band codes, OWASP ASVS 5.0 sections 6.5 and 6.6).
+
+A code has six random digits, which is as much as people copy without slips. What makes it safe is around it: it counts
+for one flow and one address, for a limited time and number of attempts, and a new one replaces it. The flow keeps an
+HMAC of it, never the code; the key is not in the database, so a copy of the database does not give codes away.
+"""
+
+import hmac
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.identity.values import Via
+
+DIGITS: Final = 6
+LONGEST_TYPED: Final = 64
+"""Characters of a submitted code that are looked at; a longer one is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentCode:
+    """A code as the flow remembers it: where it went, for which identity, until when it counts, and its HMAC.
+
+    `identity_id` is None where the code is bound to no account: in a registration, and for an unknown account.
+    """
+
+    via: Via
+    address: str
+    digest: str
+    expires_at: datetime
+    identity_id: UUID | None = None
+
+    def to_context(self) -> dict[str, Any]:
+        """The value as JSON, for the method's context."""
+        return {
+            "via": self.via.value,
+            "address": self.address,
+            "digest": self.digest,
+            "expires_at": self.expires_at.isoformat(),
+            "identity_id": str(self.identity_id) if self.identity_id else None,
+        }
+
+    @classmethod
+    def from_context(cls, stored: Mapping[str, Any]) -> "SentCode":
+        """The value that `to_context` wrote."""
+        identity_id = stored["identity_id"]
+        return cls(
+            via=Via(stored["via"]),
+            address=stored["address"],
+            digest=stored["digest"],
+            expires_at=datetime.fromisoformat(stored["expires_at"]),
+            identity_id=UUID(identity_id) if identity_id else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCode:
+    """A new code: the digits, which go into a mail and nowhere else, and what the flow remembers."""
+
+    code: str
+    sent: SentCode
+
+
+class OneTimeCodes:
+    """Issues and checks one-time codes.
+
+    Args:
+        key: keys the HMACs; at least 16 bytes, derived for this purpose.
+        clock: tells when a code has expired.
+        lifespan: how long a code counts.
+
+    >>> from datetime import UTC
+    >>> from shopkeeper.clock import StoppedClock
+    >>> clock = StoppedClock(datetime(2026, 3, 14, tzinfo=UTC))
+    >>> codes = OneTimeCodes(key=b"k" * 32, clock=clock, lifespan=timedelta(hours=1))
+    >>> issued = codes.issue(via=Via.EMAIL, address="ada@example.org")
+    >>> codes.matches(issued.sent, issued.code), codes.matches(issued.sent, "no code")
+    (True, False)
+    """
+
+    def __init__(self, *, key: bytes, clock: Clock, lifespan: timedelta) -> None:
+        if len(key) < 16:
+            raise ValueError("one-time codes need a key of 16 bytes at least")
+        self._key, self._clock, self._lifespan = key, clock, lifespan
+
+    @property
+    def minutes(self) -> int:
+        """How long a code counts, in whole minutes and at least one: what mails say."""
+        return max(1, math.floor(self._lifespan.total_seconds() / 60))
+
+    def issue(self, *, via: Via, address: str, identity_id: UUID | None = None) -> IssuedCode:
+        """A new code for an address."""
+        code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}"
+        return IssuedCode(code, self._sent(code, via=via, address=address, identity_id=identity_id))
+
+    def issue_unusable(self, *, via: Via, address: str) -> IssuedCode:
+        """Like `issue`, with the same work, but no digits match: for an address that no code is sent to."""
+        nothing = secrets.token_hex(LONGEST_TYPED)
+        return IssuedCode("0" * DIGITS, self._sent(nothing, via=via, address=address, identity_id=None))
+
+    def matches(self, sent: SentCode, typed: str) -> bool:
+        """Whether the submitted text is this code, and the code has not expired. White space in it does not count."""
+        code = "".join(typed.split()) if len(typed) <= LONGEST_TYPED else ""
+        same = crypto.same(sent.digest, self._digest(code, via=sent.via, address=sent.address))
+        return same and self._clock.now() < sent.expires_at
+
+    def _sent(self, code: str, *, via: Via, address: str, identity_id: UUID | None) -> SentCode:
+        digest = self._digest(code, via=via, address=address)
+        return SentCode(via, address, digest, self._clock.now() + self._lifespan, identity_id)
+
+    def _digest(self, code: str, *, via: Via, address: str) -> str:
+        text = "\0".join(f"{len(part)}:{part}" for part in (via.value, address, code))
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
