@@ -5,32 +5,16 @@ whose method is not built yet stand in `NOT_BUILT`, because they exist in the da
 entry goes when the method comes.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
+from shopkeeper.credentials.code import Code
 from shopkeeper.credentials.password import Password
-from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.facts import CredentialFacts, FactsByType
-from shopkeeper.identity.values import Via
 
-
-def _code_config(extracted: Extracted) -> Mapping[str, Any]:
-    """Where one-time codes are sent: the addresses in the traits, in the form of the contract."""
-    addresses = [{"channel": via.value, "address": value} for via, value in extracted.addresses.get("code", ())]
-    return {"addresses": addresses} if addresses else {}
-
-
-BUILT: Final[Sequence[CredentialFacts]] = (Password.facts,)
+BUILT: Final[Sequence[CredentialFacts]] = (Code.facts, Password.facts)
 
 NOT_BUILT: Final[Sequence[CredentialFacts]] = (
-    CredentialFacts(
-        "code",
-        first_factor=True,
-        from_traits=True,
-        reached_by=Via.EMAIL,
-        config_from_traits=_code_config,
-        written_version=1,
-    ),
     CredentialFacts("lookup_secret", second_factor=True, removable=True, sealed=True),
     CredentialFacts("oidc", first_factor=True, removable=True, sealed=True),
     CredentialFacts("passkey", first_factor=True, removable=True),

@@ -41,7 +41,14 @@ class Code:
     """
 
     name = CODE
-    facts = CredentialFacts(CODE, first_factor=True, from_traits=True, written_version=1)
+    facts = CredentialFacts(
+        CODE,
+        first_factor=True,
+        from_traits=True,
+        reached_by=Via.EMAIL,
+        config_from_traits=lambda extracted: _config(_code_addresses(extracted)),
+        written_version=1,
+    )
     aals = frozenset({Aal.AAL1})
 
     def __init__(
@@ -155,7 +162,7 @@ class Code:
         typed, sent = _typed(input), [SentCode.from_context(stored) for stored in input.context.get("sent", ())]
         if typed is None or not sent:
             return await self._send_registration_codes(unit, input, traits.extracted)
-        if {*_mailable(traits.extracted.code)} != {(code.via, code.address) for code in sent}:
+        if {*_mailable(_code_addresses(traits.extracted))} != {(code.via, code.address) for code in sent}:
             raise SubmissionRejected(message(4000036))
         _require_filled(typed)
         if not await input.count_attempt(self._max_submissions):
@@ -167,7 +174,7 @@ class Code:
         return Enrolment(traits.values, (), method=CODE, verified=proven)
 
     async def _send_registration_codes(self, unit: Unit, submission: MethodInput, extracted: Extracted) -> Ask:
-        addresses = _mailable(extracted.code)
+        addresses = _mailable(_code_addresses(extracted))
         if not addresses:
             raise SubmissionRejected(message(4000009))
         for _, address in addresses:
@@ -252,6 +259,17 @@ def _addresses(identity: Identity | None) -> Sequence[Address]:
     credential = identity.credentials.get(CODE) if identity is not None else None
     stored = credential.config.get("addresses", ()) if credential is not None else ()
     return [(Via(entry["channel"]), entry["address"]) for entry in stored]
+
+
+def _code_addresses(extracted: Extracted) -> Sequence[Address]:
+    """The traits that the schema marks as where codes are sent."""
+    return extracted.addresses.get(CODE, ())
+
+
+def _config(addresses: Sequence[Address]) -> Mapping[str, Any]:
+    """The stored config of the credential, in the form of the contract (contract page 4.2)."""
+    entries = [{"channel": via.value, "address": value} for via, value in addresses]
+    return {"addresses": entries} if entries else {}
 
 
 def _mailable(addresses: Iterable[Address]) -> Sequence[Address]:

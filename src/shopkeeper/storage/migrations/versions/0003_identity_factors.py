@@ -7,7 +7,7 @@ from alembic import op
 from shopkeeper.storage.tables import Json
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
