@@ -12,7 +12,7 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.answering import refusal_answer
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.sessions.cookies import CookiePolicy, csrf_token_in, new_csrf_token
+from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
 
 # Cookies that a proxy in front of us adds to every request; they say nothing about who sends it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
@@ -35,16 +35,17 @@ class CallerReader:
         Raises `StoreUnknown`.
         """
         authenticator = self._authenticator
-        store = authenticator.store_of(request)
+        store, cookies = authenticator.store_of(request), authenticator.cookies_of(request)
         return Caller(
             client=authenticator.client_of(request),
             store=store.id,
             locale=store.locale,
-            csrf=csrf_token_in(authenticator.cookies_of(request).get(self._cookies.csrf_name)),
+            csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
+            callback_cookie=cookies.get(CALLBACK),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:
