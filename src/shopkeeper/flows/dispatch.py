@@ -187,8 +187,10 @@ class Dispatcher:
 
     async def _registered(self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool) -> Completed:
         enrolment, signed_in = admission.enrolment, None
+        # Taken meanwhile, and kept secret: the caller tries once more, and no form may tell.
+        secret = (Taken,) if self._registrar.may_simulate(signs_in=signs_in) else ()
         async with self._completion.transaction() as unit:
-            with rejections_shown(unit, turn, now=self._clock.now()):
+            with rejections_shown(unit, turn, now=self._clock.now(), but=secret):
                 await self._finish(unit, turn.flow)
                 identity = await self._registrar.create(
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
@@ -262,13 +264,17 @@ class Dispatcher:
 
 
 @contextmanager
-def rejections_shown(unit: Unit, turn: Turn, *, now: datetime) -> Iterator[None]:
+def rejections_shown(
+    unit: Unit, turn: Turn, *, now: datetime, but: tuple[type[SubmissionRejected], ...] = ()
+) -> Iterator[None]:
     """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
 
-    Raises `FlowInvalid` with that form.
+    Raises `FlowInvalid` with that form; rejections of the types in `but` pass as they are.
     """
     try:
         yield
+    except but:
+        raise
     except (SubmissionRejected, InvalidCredentials) as refused:
         rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
         typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
