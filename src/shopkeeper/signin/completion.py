@@ -10,7 +10,7 @@ the three. The phases (structure of a submission, `docs/architecture.md`):
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -97,14 +97,18 @@ class SignInCompletion:
         return await self.settle(signed_in)
 
     async def before(self, subject: HookSubject) -> Mapping[str, Any] | None:
-        """Run the blocking hooks; return the traits as the last one changed them, or None. Raises their refusals."""
+        """Run the blocking hooks, each with the traits as the one before has changed them.
+
+        Returns the traits as they were changed in the end, or None. Raises the refusals of the hooks.
+        """
         changed: Mapping[str, Any] | None = None
         for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
             answer = await hook(subject)
             if isinstance(answer, Refuse):
                 await commit_refusal(self._database, answer)
                 raise answer.error
-            changed = answer if answer is not None else changed
+            if answer is not None:
+                changed, subject = answer, replace(subject, traits=answer)
         return changed
 
     @asynccontextmanager
