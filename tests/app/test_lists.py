@@ -1,6 +1,6 @@
 """The lists of methods and of kinds of flow: what is in them, and what follows from them."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import yaml
 
 from shopkeeper.app import House, opened
 from shopkeeper.app.methods import Methods
-from shopkeeper.credentials.method import Attempt, LoginView, Proof
+from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.steps import Form, Proof
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.values import Aal
 from shopkeeper.settings import load
 from shopkeeper.storage.database import Unit
-from shopkeeper.ui.nodes import Node
 
 PASSWORD = {"haveibeenpwned_enabled": False}
 
@@ -37,11 +39,13 @@ class Knock:
     """A method that signs in and that nobody can register with."""
 
     name = "knock"
+    facts = CredentialFacts("knock", first_factor=True)
+    aals = frozenset({Aal.AAL1})
 
-    def login_nodes(self, view: LoginView) -> Sequence[Node]:
-        return ()
+    async def login_form(self, unit: Unit, view: MethodView) -> Form:
+        return Form(())
 
-    async def prove(self, unit: Unit, attempt: Attempt) -> Proof:
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Proof:  # noqa: A002 - the protocol's word
         raise NotImplementedError
 
 
@@ -53,7 +57,7 @@ class TestMethods:
             assert [m.name for m in (*methods.for_login, *methods.for_registration)] == ["password", "password"]
             assert methods.password is methods.for_login[0]
 
-    def test_and_for_nothing_else(self) -> None:
+    def test_a_method_is_offered_only_by_the_flows_whose_protocol_it_has(self) -> None:
         methods = Methods([Knock()])
         assert [method.name for method in methods.for_login] == ["knock"]
         assert methods.for_registration == []

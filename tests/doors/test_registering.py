@@ -1,6 +1,5 @@
 """Registering, through the forms and through GraphQL."""
 
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.identity.values import Client
+from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
+from shopkeeper.transaction_guard import refuse_inside_transaction
 from tests.attacks.scene import (
     PASSWORD,
     SIGN_UP,
@@ -74,12 +75,11 @@ class Watched(MemoryCache):
 
     def __init__(self, clock: StoppedClock) -> None:
         super().__init__(clock)
-        self.unit: Unit | None = None
         self.asked = 0
 
     def _note(self) -> None:
         self.asked += 1
-        assert self.unit is None or self.unit._open is None, "others wait for the writer, and it waits for the cache"
+        refuse_inside_transaction("The cache")
 
     async def get(self, key: str) -> bytes | None:
         self._note()
@@ -102,38 +102,52 @@ class GivenUp(Exception):
     """Something went wrong after registering, before the unit ended."""
 
 
+class Fickle:
+    """The app's courier, which fails after it has queued a mail when it is told to."""
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+        self.fails = False
+
+    async def queue(self, unit: Unit, **mail: Any) -> None:
+        await self._courier.queue(unit, **mail)
+        if self.fails:
+            raise GivenUp
+
+    async def pretend(self, unit: Unit, **mail: Any) -> None:
+        await self._courier.pretend(unit, **mail)
+
+
 class TestTheCache:
     async def test_is_never_waited_for_by_the_writer(self, opening: Opening, dsn: str) -> None:
-        """SQLite has one writer: whoever asks another server while writing makes everybody wait for both."""
+        """SQLite has one writer: a unit that waits for another server while writing makes all others wait."""
         async with opening(dsn) as scene:
-            database, (registrar, cache) = scene.house.foundation.database, _watched(scene)
+            cache = Watched(scene.clock)
+            registrar = _registrar(scene, cache, Fickle(scene.house.people.courier))
             for email in (new_address(), *[new_address("taken")] * 3):
-                async with database.unit() as unit:
-                    cache.unit, before = unit, cache.asked
-                    await _register(registrar, unit, email)
-                    assert unit._open is not None
+                before = cache.asked
+                await _register(registrar, email)
                 assert cache.asked > before
 
-    async def test_remembers_nobody_as_told_who_was_not(self, opening: Opening, dsn: str) -> None:
-        """The mail was undone with its unit, and the next hour's attempts went untold as well."""
+    async def test_remembers_no_owner_as_notified_whose_mail_was_rolled_back(self, opening: Opening, dsn: str) -> None:
+        """The mail was undone with its unit, and the next hour's attempts went unnoticed as well."""
         async with opening(dsn) as scene:
-            database, (registrar, _), email = scene.house.foundation.database, _watched(scene), new_address("taken")
-            async with database.unit() as unit:
-                await _register(registrar, unit, email)
-            with suppress(GivenUp):
-                async with database.unit() as unit:
-                    await _register(registrar, unit, email)
-                    raise GivenUp
+            courier, email = Fickle(scene.house.people.courier), new_address("taken")
+            registrar = _registrar(scene, Watched(scene.clock), courier)
+            await _register(registrar, email)
+            courier.fails = True
+            with pytest.raises(GivenUp):
+                await _register(registrar, email)
+            courier.fails = False
             for _ in range(2):
-                async with database.unit() as unit:
-                    await _register(registrar, unit, email)
+                await _register(registrar, email)
             mails = [mail.template_type for mail in await scene.mails()]
             assert mails == ["sign_up_attempt", "welcome"]
 
 
-def _watched(scene: Scene) -> tuple[Registrar, Watched]:
-    """The house's registrar, but for its cache."""
-    house, cache = scene.house, Watched(scene.clock)
+def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
+    """The app's registrar, but for its cache and its courier."""
+    house = scene.house
     throttle = Throttle(
         cache,
         spare=MemoryCache(scene.clock),
@@ -146,26 +160,25 @@ def _watched(scene: Scene) -> tuple[Registrar, Watched]:
         block_max=timedelta(hours=1),
         per_ip="100/minute",
     )
-    registrar = Registrar(
+    return Registrar(
         enabled=True,
         mitigate_enumeration=True,
         methods=house.people.methods.for_registration,
+        database=house.foundation.database,
         schemas=house.people.schemas,
         identities=house.people.identities,
         throttle=throttle,
-        courier=house.shop.courier,
+        courier=courier,
         cache=cache,
+        before=house.shop.completion.before,
     )
-    return registrar, cache
 
 
-async def _register(registrar: Registrar, unit: Unit, email: str) -> None:
+async def _register(registrar: Registrar, email: str) -> None:
     await registrar.register(
-        unit,
         schema_id=None,
         traits={"email": email},
         submitted={"method": "password", "password": PASSWORD},
         client=Client(ip="203.0.113.7"),
         locale="en",
-        signs_in=False,
     )

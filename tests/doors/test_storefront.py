@@ -8,7 +8,7 @@ import pytest
 
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.identity.values import Client
-from shopkeeper.signin.completion import SignInCompletion
+from shopkeeper.signin.completion import Hooks, SignInCompletion, SignInRequest
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.doors.conftest import Opening
 
@@ -71,24 +71,27 @@ class TestSigningIn:
             await sign_up(app, email)
             house, methods = scene.house, scene.house.people.methods
             assert methods.password is not None
-            async with house.foundation.database.unit() as unit:
+            database = house.foundation.database
+            async with database.reading() as unit:
                 proof = await methods.password.authenticate(unit, identifier=email, password=PASSWORD, client=CLIENT)
-            signing_in = SignInCompletion(
-                sessions=house.people.sessions, handing_over=_closed, hooks={}, audit=house.foundation.audit
+            completion = SignInCompletion(
+                database=database,
+                identities=house.people.identities,
+                sessions=house.people.sessions,
+                cart_merger=house.shop.cart_merger,
+                hooks=Hooks(blocking={}, after={("login", "password"): [_unavailable]}),
+                audit=house.foundation.audit,
             )
             with pytest.raises(UpstreamFailed):
-                async with house.foundation.database.unit() as unit:
-                    await signing_in(
-                        unit, proof, kind="login", store="default", client=CLIENT, replacing=None, guest=None
-                    )
+                await completion.sign_in(proof, SignInRequest(flow="login", store="default", client=CLIENT))
             async with house.foundation.database.unit() as unit:
                 [event] = await house.foundation.audit.events(unit, action="sign_in.failed")
-            assert (event.subject, event.details["reason"]) == (str(proof.identity.id), "upstream_failed")
+            assert (event.subject, event.details["reason"]) == (str(proof.identity_id), "upstream_failed")
             assert len(await scene.rows("sessions")) == 1
 
 
-async def _closed(*args: Any, **kwargs: Any) -> NoReturn:
-    """An engine that is away."""
+async def _unavailable(*args: Any, **kwargs: Any) -> NoReturn:
+    """A hook that fails."""
     raise UpstreamFailed
 
 

@@ -37,6 +37,7 @@ class Shop:
     stores: Stores
     engines: Mapping[str, Engine]
     chores: Sequence[Chore]
+    cart_merger: CartMerger
     completion: SignInCompletion
     visit: Visit
     courier: Courier
@@ -46,11 +47,12 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     stores = build_stores(ground.settings)
     engines = _engines(ground)
     people.on_deleted.append(_forgetting(engines))
+    cart_merger = CartMerger(stores=stores, engines=engines)
     completion = SignInCompletion(
         database=ground.database,
         identities=people.identities,
         sessions=people.sessions,
-        cart_merger=CartMerger(stores=stores, engines=engines),
+        cart_merger=cart_merger,
         hooks=build_hooks(ground, people),
         audit=ground.audit,
     )
@@ -68,7 +70,13 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         Chore("mails", timedelta(days=30), people.courier.purge),
     ]
     return Shop(
-        stores=stores, engines=engines, chores=chores, completion=completion, visit=visit, courier=people.courier
+        stores=stores,
+        engines=engines,
+        chores=chores,
+        cart_merger=cart_merger,
+        completion=completion,
+        visit=visit,
+        courier=people.courier,
     )
 
 

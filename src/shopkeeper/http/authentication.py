@@ -4,7 +4,7 @@ What a request says of its caller is read once, in one pass over its headers, an
 (`RequestCredentials`); a token that several functions ask about is resolved once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
@@ -25,10 +25,8 @@ from shopkeeper.sessions.token_sources import bearer_of
 from shopkeeper.sessions.values import Principal, Session
 
 _KEPT_AS = "shopkeeper.credentials"
-_COOKIE = b"cookie"
-_READ = frozenset(
-    {_COOKIE, b"x-session-token", b"authorization", b"host", b"origin", b"sec-fetch-site", b"content-type"}
-)
+_COOKIE, _SESSION_TOKEN = b"cookie", b"x-session-token"
+_READ = frozenset({_COOKIE, _SESSION_TOKEN, b"authorization", b"host", b"origin", b"sec-fetch-site", b"content-type"})
 
 
 class RequestCredentials:
@@ -39,56 +37,55 @@ class RequestCredentials:
         read: the names of the headers to read, in lower case.
     """
 
-    __slots__ = ("_client", "_cookies", "_first", "_scope", "_store", "bearer", "cookie_lines", "known_sessions")
+    __slots__ = ("bearer", "cookie_lines", "header", "scope")
 
     def __init__(self, scope: Scope, *, read: frozenset[bytes]) -> None:
-        self._scope = scope
-        self._first: dict[bytes, str] = {}
-        self._cookies: Mapping[str, str] | None = None
-        self._store: Store | None = None
-        self._client: Client | None = None
-        self.known_sessions: KnownSessions | None = None
-        self.cookie_lines: list[str] = []
+        first: dict[bytes, str] = {}
+        cookie_lines: list[str] = []
         for name, value in scope["headers"]:
             if name in read:
                 if name == _COOKIE:
-                    self.cookie_lines.append(value.decode("latin-1"))
+                    cookie_lines.append(value.decode("latin-1"))
                 else:
-                    self._first.setdefault(name, value.decode("latin-1"))
-        self.bearer = bearer_of(self._first.get(b"authorization"))
-
-    def header(self, name: bytes) -> str | None:
-        """The first header of a name that was read."""
-        return self._first.get(name)
-
-    @property
-    def session_token(self) -> str | None:
-        """What stands in `X-Session-Token`."""
-        return self._first.get(b"x-session-token")
+                    first.setdefault(name, value.decode("latin-1"))
+        self.scope = scope
+        self.header = first.get
+        self.cookie_lines = cookie_lines
+        self.bearer = bearer_of(first.get(b"authorization"))
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """The cookies, parsed at the first call."""
+        """The cookies, by name."""
+        return cookies_in(self.cookie_lines) if self.cookie_lines else {}
+
+    def named_store(self, store_header: bytes, tenant_header: bytes) -> tuple[str | None, str | None]:
+        """The names of a store and a tenant: in headers, or in an address that a browser goes to."""
+        name, tenant = self.header(store_header), self.header(tenant_header)
+        query = self.scope["query_string"]
+        if name or tenant or not query:
+            return name, tenant
+        parameters = QueryParams(query)
+        return parameters.get(STORE), parameters.get(TENANT)
+
+
+class KeptCredentials(RequestCredentials):
+    """The same, kept with a request that several functions ask about: what was found out is not found out again."""
+
+    __slots__ = ("_cookies", "client", "known_sessions", "store")
+
+    def __init__(self, scope: Scope, *, read: frozenset[bytes]) -> None:
+        super().__init__(scope, read=read)
+        self._cookies: Mapping[str, str] | None = None
+        self.store: Store | None = None
+        self.client: Client | None = None
+        self.known_sessions: KnownSessions = {}
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies, by name; parsed at the first call."""
         if self._cookies is None:
-            self._cookies = cookies_in(self.cookie_lines) if self.cookie_lines else {}
+            self._cookies = super().cookies
         return self._cookies
-
-    def client(self, *, trusted_proxies: int) -> Client:
-        """Where the request comes from."""
-        if self._client is None:
-            self._client = client_of(self._scope, trusted_proxies=trusted_proxies)
-        return self._client
-
-    def store(self, stores: Stores, *, name: str | None, tenant: str | None) -> Store:
-        """The store that the request is for; raises `StoreUnknown`."""
-        if self._store is None:
-            self._store = stores.choose(name=name, tenant=tenant, host=self.header(b"host"))
-        return self._store
-
-    def query(self) -> QueryParams | None:
-        """The parameters of the address; `None` where there are none."""
-        query = self._scope["query_string"]
-        return QueryParams(query) if query else None
 
 
 class RequestAuthenticator:
@@ -121,13 +118,18 @@ class RequestAuthenticator:
 
     def client_of(self, request: HTTPConnection) -> Client:
         """Where the request comes from."""
-        return self._credentials(request).client(trusted_proxies=self._trusted_proxies)
+        kept = self._credentials(request)
+        if kept.client is None:
+            kept.client = client_of(request.scope, trusted_proxies=self._trusted_proxies)
+        return kept.client
 
     def store_of(self, request: HTTPConnection) -> Store:
         """The store the request is for; raises `StoreUnknown`."""
-        credentials = self._credentials(request)
-        name, tenant = self._names_in(credentials)
-        return credentials.store(self._stores, name=name, tenant=tenant)
+        kept = self._credentials(request)
+        if kept.store is None:
+            name, tenant = kept.named_store(self._store_header, self._tenant_header)
+            kept.store = self._stores.choose(name=name, tenant=tenant, host=kept.header(b"host"))
+        return kept.store
 
     def cookies_of(self, request: HTTPConnection) -> Mapping[str, str]:
         """The cookies of the request."""
@@ -137,11 +139,10 @@ class RequestAuthenticator:
         """The `Cookie` headers of the request, as they were sent."""
         return self._credentials(request).cookie_lines
 
-    async def session_in(self, scope: Scope) -> CachedSession | None:
+    def session_in(self, scope: Scope) -> Awaitable[CachedSession | None]:
         """The session of a request, as `session_of`, with its encoded answer: for hot paths, which ask once and keep
         nothing in the scope."""
-        credentials = RequestCredentials(scope, read=self._read)
-        return await self._session(credentials)
+        return self._session(RequestCredentials(scope, read=self._read))
 
     async def session_of(self, request: HTTPConnection) -> Session | None:
         """The session of a request, wherever its token stands; `None` if there is none that is valid.
@@ -149,7 +150,8 @@ class RequestAuthenticator:
         Where the request names a store, a session that is not at home there does not count; raises `StoreUnknown`.
         Where it names none, the session decides: signing out and looking at one's account work for every store.
         """
-        cached = await self._session(self._credentials(request))
+        kept = self._credentials(request)
+        cached = await self._session(kept, known=kept.known_sessions)
         if cached is None:
             return None
         note(principal=str(cached.session.identity.id))
@@ -230,41 +232,33 @@ class RequestAuthenticator:
         What carries a token on purpose, in a header that no page can make a browser send, needs no such proof.
         """
         credentials = self._credentials(request)
-        if not credentials.session_token and not credentials.bearer:
+        if not credentials.header(_SESSION_TOKEN) and not credentials.bearer:
             self._require_trusted_page(credentials)
 
-    def _credentials(self, request: HTTPConnection) -> RequestCredentials:
+    def _credentials(self, request: HTTPConnection) -> KeptCredentials:
         """What the request says of its caller: read at the first call, and kept with the request."""
-        kept: RequestCredentials | None = request.scope.get(_KEPT_AS)
+        kept: KeptCredentials | None = request.scope.get(_KEPT_AS)
         if kept is None:
-            kept = request.scope[_KEPT_AS] = RequestCredentials(request.scope, read=self._read)
-            kept.known_sessions = {}
+            kept = request.scope[_KEPT_AS] = KeptCredentials(request.scope, read=self._read)
         return kept
 
     def _presented(self, credentials: RequestCredentials, *, store: Store | None = None) -> PresentedTokens:
         """The tokens of a request; a visit's only where it is said for which store."""
         cookies = credentials.cookies
         return PresentedTokens(
-            session_token=credentials.session_token,
+            session_token=credentials.header(_SESSION_TOKEN),
             session_cookie=cookies.get(self._cookies.session_name),
             bearer=credentials.bearer,
             visit_cookie=cookies.get(self._cookies.visit_name(store.id)) if store else None,
         )
 
-    async def _session(self, credentials: RequestCredentials) -> CachedSession | None:
-        name, tenant = self._names_in(credentials)
+    async def _session(
+        self, credentials: RequestCredentials, *, known: KnownSessions | None = None
+    ) -> CachedSession | None:
+        name, tenant = credentials.named_store(self._store_header, self._tenant_header)
         store = self._stores.named(name=name, tenant=tenant, host=credentials.header(b"host"))
-        return await self._resolver.session(
-            self._presented(credentials), store=store.id if store else None, known=credentials.known_sessions
-        )
-
-    def _names_in(self, credentials: RequestCredentials) -> tuple[str | None, str | None]:
-        """What a request says of its store, beside its host: in headers, or in an address that a browser goes to."""
-        name, tenant = credentials.header(self._store_header), credentials.header(self._tenant_header)
-        if name or tenant:
-            return name, tenant
-        query = credentials.query()
-        return (query.get(STORE), query.get(TENANT)) if query is not None else (None, None)
+        presented = self._presented(credentials)
+        return await self._resolver.session(presented, store=store.id if store else None, known=known)
 
     def _require_own_page(self, request: HTTPConnection) -> None:
         credentials = self._credentials(request)

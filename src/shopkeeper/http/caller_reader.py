@@ -12,7 +12,7 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.answering import refusal_answer
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.sessions.cookies import CookiePolicy, csrf_token_in, new_csrf_token
+from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
 
 # Cookies that a proxy in front of us adds to every request; they say nothing about who sends it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
@@ -45,6 +45,7 @@ class CallerReader:
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
+            callback_cookie=authenticator.cookies_of(request).get(CALLBACK),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:

@@ -4,7 +4,8 @@ A hot path: a plain ASGI callable ahead of the router. What it answers is render
 in the process, and kept with it as bytes.
 """
 
-from http import HTTPStatus
+from collections.abc import Sequence
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.types import Receive, Scope, Send
@@ -19,6 +20,8 @@ from shopkeeper.http.observing import note
 from shopkeeper.http.shapes import Shapes
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.values import Session, WhoamiAnswer
+
+OK: Final = 200
 
 
 class WhoamiRenderer:
@@ -41,7 +44,7 @@ class WhoamiRenderer:
 
     def __call__(self, session: Session) -> WhoamiAnswer:
         if self._assurance.satisfied_by(session, required=self._required):
-            return WhoamiAnswer(HTTPStatus.OK, encode(self._shapes.session(session)))
+            return WhoamiAnswer(OK, encode(self._shapes.session(session)))
         refusal = SecondFactorRequired(redirect_browser_to=self._second_factor_url(session))
         return WhoamiAnswer(refusal.status, refusal_body(refusal, clock=self._clock))
 
@@ -70,10 +73,11 @@ class WhoAmI:
         if cached is None:
             await self._refusal(scope, receive, send)
             return
-        note(principal=str(cached.session.identity.id))
+        identity = str(cached.session.identity.id)
+        note(principal=identity)
         status, body = cached.whoami
-        headers = _headers_of(cached.session) if status == HTTPStatus.OK else [*_REFUSED]
-        headers.append((b"content-length", b"%d" % len(body)))
+        headers = [(b"content-length", b"%d" % len(body))]
+        headers += _headers_of(cached.session, identity) if status == OK else _REFUSED
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
@@ -84,11 +88,9 @@ _REFUSED = (
 )
 
 
-def _headers_of(session: Session) -> list[tuple[bytes, bytes]]:
-    headers = [
+def _headers_of(session: Session, identity: str) -> Sequence[tuple[bytes, bytes]]:
+    usual = (
         (b"content-type", b"application/json; charset=utf-8"),
-        (b"x-kratos-authenticated-identity-id", str(session.identity.id).encode()),
-    ]
-    if session.store is not None:
-        headers.append((b"x-shopkeeper-store", session.store.encode()))
-    return headers
+        (b"x-kratos-authenticated-identity-id", identity.encode()),
+    )
+    return usual if session.store is None else (*usual, (b"x-shopkeeper-store", session.store.encode()))

@@ -13,6 +13,7 @@ Kratos' own paths (`tokens_of`) look at the session cookie before the bearer, as
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Client
@@ -26,8 +27,7 @@ KnownSessions = dict[str, CachedSession | None]
 """What session tokens of one request led to, so that each is resolved once."""
 
 
-@dataclass(frozen=True, slots=True)
-class PresentedTokens:
+class PresentedTokens(NamedTuple):
     """The tokens of a request, by where they stand; an empty text counts as `None`."""
 
     session_token: str | None = None
@@ -146,17 +146,16 @@ class PrincipalResolver:
         """The session of a token, wherever it is at home; `None` for every token that is not a good session's."""
         if known is not None and token in known:
             return known[token]
-        cached = await self._session(token) if self._sessions.recognises(token) else None
+        cached = None
+        if self._sessions.recognises(token):
+            try:
+                verified = await self._sessions.verify(token, None)
+                cached = verified if isinstance(verified, CachedSession) else None
+            except TokenInvalid:
+                pass
         if known is not None:
             known[token] = cached
         return cached
-
-    async def _session(self, token: str) -> CachedSession | None:
-        try:
-            verified = await self._sessions.verify(token, None)
-        except TokenInvalid:
-            return None
-        return verified if isinstance(verified, CachedSession) else None
 
 
 def _customer(cached: CachedSession, place: _Place, *, by_cookie: bool = False) -> Principal:

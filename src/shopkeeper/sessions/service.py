@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement
 
 from shopkeeper.clock import Clock
-from shopkeeper.crypto import digest, new_id, new_token
+from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import IdentityDisabled, NotFound, TokenInvalid
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
@@ -21,10 +21,11 @@ from shopkeeper.sessions.cache import CachedSession, SessionCache
 from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
 from shopkeeper.sessions.end_watch import EndCallback, EndWatch
 from shopkeeper.sessions.logout import LogoutTokens
+from shopkeeper.sessions.new_session import new_session
 from shopkeeper.sessions.reading import Render, SessionPage, SessionReader
 from shopkeeper.sessions.refresh import SessionRefresh, Started
 from shopkeeper.sessions.refusals import SessionIsCurrent
-from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
+from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
@@ -139,7 +140,7 @@ class Sessions:
         if not identity.active:
             raise IdentityDisabled
         proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
-        session = self._fresh(identity, proof, client, store)
+        session = new_session(identity, proof, client=client, store=store, lifespan=self._lifespan)
         token = new_token(self._prefix)
         await rows.add(unit, session, token_hash=digest(token))
         who = str(identity.id)
@@ -316,20 +317,6 @@ class Sessions:
         """Whether a logout link is this session's."""
         return self._logout.verify(session.id, token)
 
-    def _fresh(self, identity: Identity, proof: AuthenticationMethod, client: Client, store: str | None) -> Session:
-        return Session(
-            id=new_id(),
-            identity=replace(identity, credentials={}),
-            active=True,
-            aal=proof.aal,
-            authentication_methods=(proof,),
-            authenticated_at=proof.completed_at,
-            issued_at=proof.completed_at,
-            expires_at=proof.completed_at + self._lifespan,
-            devices=(_device(client),),
-            store=store,
-        )
-
     def _due(self, session: Session, now: datetime) -> bool:
         return self._earliest_extend is None or session.expires_at - self._earliest_extend < now
 
@@ -367,12 +354,3 @@ class Sessions:
             client_ip=client.ip if client else None,
             details=details,
         )
-
-
-def _device(client: Client) -> Device:
-    return Device(
-        id=new_id(),
-        ip_address=client.address[: rows.LONGEST_ADDRESS],
-        user_agent=client.user_agent[: rows.LONGEST_USER_AGENT],
-        location="",
-    )

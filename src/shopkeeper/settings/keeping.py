@@ -154,7 +154,7 @@ class Whoami(Section):
 
     required_aal: Literal["aal1", "highest_available"] = Field(
         default="highest_available",
-        description="The assurance level it asks for; while nobody has a second factor both mean `aal1`",
+        description="The level whoami asks of a session: `aal1`, or the highest that its identity has a factor for",
     )
 
 

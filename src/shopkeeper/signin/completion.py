@@ -117,14 +117,14 @@ class SignInCompletion:
     async def complete(self, unit: Unit, proof: Proof, request: SignInRequest) -> SignedIn:
         """Start a session for a proof, with a new token; the session that the caller had ends."""
         async with self._refusals_recorded(unit, proof, request.client):
-            identity = await self._confirmed(unit, proof)
+            identity = await confirm_proof(unit, self._identities, proof)
             return await self.start(unit, identity, request, method=proof.method, aal=proof.aal, **_shown(proof))
 
     async def elevate(self, unit: Unit, proof: Proof, *, session: Session, client: Client, new_token: bool) -> SignedIn:
         """Add a proof to a session, which keeps its id. `new_token` gives it another token: browsers get a new cookie,
         native apps go on with the token they have. Raises as `complete` does."""
         async with self._refusals_recorded(unit, proof, client):
-            identity = await self._confirmed(unit, proof)
+            identity = await confirm_proof(unit, self._identities, proof)
             if identity.id != session.identity.id:
                 raise InvalidCredentials
             elevated = await self._sessions.elevate(
@@ -172,25 +172,6 @@ class SignInCompletion:
         """After the commit: have other servers do what the sign-in means to them, within their deadline."""
         return signed_in
 
-    async def _confirmed(self, unit: Unit, proof: Proof) -> Identity:
-        """Lock the identity, ask whether the proof is still valid, and write what the proof implies."""
-        try:
-            identity = await self._identities.lock(unit, proof.identity_id)
-        except NotFound as gone:
-            raise InvalidCredentials from gone
-        if not proof.still_valid(identity):
-            raise InvalidCredentials
-        if not identity.active:
-            raise IdentityDisabled(
-                "The account is switched off; the shop's operator can switch it on again.",
-                details={"identity_id": str(identity.id)},
-            )
-        if proof.effect is not None:
-            await proof.effect(unit)
-        if proof.verified:
-            identity = await self._identities.mark_verified(unit, identity, proof.verified)
-        return identity
-
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
         """Record a refusal in the audit trail, although it rolls everything else back: otherwise credentials could be
@@ -210,6 +191,28 @@ class SignInCompletion:
                 always=True,
             )
             raise
+
+
+async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Identity:
+    """Lock the identity, ask whether the proof is still valid, and write what the proof implies.
+
+    Raises `InvalidCredentials` where what was proven has changed since, `IdentityDisabled` where the account is
+    switched off.
+    """
+    try:
+        identity = await identities.lock(unit, proof.identity_id)
+    except NotFound as gone:
+        raise InvalidCredentials from gone
+    if not proof.still_valid(identity):
+        raise InvalidCredentials
+    if not identity.active:
+        raise IdentityDisabled(
+            "The account is switched off; the shop's operator can switch it on again.",
+            details={"identity_id": str(identity.id)},
+        )
+    if proof.effect is not None:
+        await proof.effect(unit)
+    return await identities.mark_verified(unit, identity, proof.verified) if proof.verified else identity
 
 
 def _reason(refusal: Refusal) -> str:

@@ -9,18 +9,20 @@ import pytest
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import CommonPasswords
-from shopkeeper.credentials.guessing import Guesses
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
-from shopkeeper.credentials.method import Attempt, NewCredential, Proof
+from shopkeeper.credentials.method import MethodInput
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.credentials.steps import NewCredential, Proof
 from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.draft import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Client, Identity, State
+from shopkeeper.signin.completion import confirm_proof
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -55,6 +57,14 @@ def hasher() -> Iterator[Hasher]:
 
 
 @dataclass(frozen=True)
+class Proven:
+    """A proof, and the identity as it is under the lock."""
+
+    identity: Identity
+    proof: Proof
+
+
+@dataclass(frozen=True)
 class World:
     """The password method with everything it needs, all of it real, and a few verbs to tell stories with."""
 
@@ -67,11 +77,11 @@ class World:
     @property
     def password(self) -> Password:
         policy = PasswordPolicy(breached=[CommonPasswords()])
-        return Password(self.identities, hasher=self.hasher, policy=policy, guesses=self.guesses)
+        return Password(self.identities, hasher=self.hasher, policy=policy, guard=self.guard)
 
     @property
-    def guesses(self) -> Guesses:
-        return Guesses(self.identities, throttle=self.throttle, audit=self.audit)
+    def guard(self) -> AttemptGuard:
+        return AttemptGuard(throttle=self.throttle, audit=self.audit)
 
     def with_hasher(self, hasher: Hasher) -> "World":
         return replace(self, hasher=hasher)
@@ -95,13 +105,22 @@ class World:
         async with self.database.unit() as unit:
             return await self.identities.create(unit, NewIdentity(traits=traits, state=state, credentials=credentials))
 
-    async def prove(self, *, identity: Identity | None = None, **submitted: Any) -> Proof:
-        async with self.database.unit() as unit:
-            return await self.password.prove(unit, Attempt(submitted, CLIENT, identity))
+    async def prove(self, *, identity: Identity | None = None, **submitted: Any) -> "Proven":
+        """A submission of the login form, up to the proof and its confirmation under the lock."""
+        async with self.database.reading() as unit:
+            submission = MethodInput(client=CLIENT, identity=identity, submitted=submitted)
+            proof = await self.password.submit_login(unit, submission)
+        return await self._confirmed(proof)
 
-    async def authenticate(self, identifier: str, password: str) -> Proof:
+    async def authenticate(self, identifier: str, password: str) -> "Proven":
+        """The same without a form."""
+        async with self.database.reading() as unit:
+            proof = await self.password.authenticate(unit, identifier=identifier, password=password, client=CLIENT)
+        return await self._confirmed(proof)
+
+    async def _confirmed(self, proof: Proof) -> "Proven":
         async with self.database.unit() as unit:
-            return await self.password.authenticate(unit, identifier=identifier, password=password, client=CLIENT)
+            return Proven(await confirm_proof(unit, self.identities, proof), proof)
 
     async def stored(self, identifier: str) -> str:
         """The hash in the row."""

@@ -13,8 +13,10 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.hashes import Hasher
-from shopkeeper.credentials.method import Draft, LoginMethod, LoginView, RegistrationMethod, Rejected
+from shopkeeper.credentials.method import LoginMethod, MethodInput, MethodView, RegistrationMethod, Traits
+from shopkeeper.credentials.steps import NewCredential, SubmissionRejected
 from shopkeeper.errors import Busy, IdentityDisabled, InvalidCredentials, TooManyRequests
+from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.values import Aal, State
 from shopkeeper.ui.nodes import Node
 from tests.rooms.credentials.conftest import CHEAP, CLIENT, FAILURES, RIGHT, World
@@ -26,7 +28,7 @@ WRONG = "Pear-Tart-93-window"
 on_sqlite = pytest.mark.parametrize("dsn", ["sqlite"], indirect=True)
 
 
-def told(rejected: Rejected) -> tuple[list[int], list[tuple[str, int, Mapping[str, Any]]]]:
+def told(rejected: SubmissionRejected) -> tuple[list[int], list[tuple[str, int, Mapping[str, Any]]]]:
     """The messages above the form, and those at its fields."""
     return [m.id for m in rejected.general], [(f.name, f.message.id, f.message.context) for f in rejected.fields]
 
@@ -43,15 +45,18 @@ class TestForms:
     async def test_the_nodes_match_what_kratos_shows(self, world: World, shared: Path) -> None:
         recorded = shared / "contracts/kratos/conversations/recorded/base"
         method = world.password
-        view = LoginView(refresh=False, requested_aal=Aal.AAL1)
-        assert wire(method.login_nodes(view)) == shown(recorded / "native_login.json", "login")
-        assert wire(method.registration_nodes()) == shown(recorded / "native_registration.json", "registration")
+        async with world.database.reading() as unit:
+            login = await method.login_form(unit, MethodView(CLIENT))
+            registration = await method.registration_form(unit, MethodView(CLIENT))
+        assert wire(login.nodes) == shown(recorded / "native_login.json", "login")
+        assert wire(registration.nodes) == shown(recorded / "native_registration.json", "registration")
 
     async def test_confirming_who_one_is_has_the_plain_label(self, world: World, shared: Path) -> None:
         golden = shared / "contracts/kratos/golden/login/1fa/refresh/password/initial-form.json"
         nodes = [node for node in json.loads(golden.read_text())["ui"]["nodes"] if node["group"] == "password"]
-        view = LoginView(refresh=True, requested_aal=Aal.AAL1)
-        assert wire(world.password.login_nodes(view)) == wordless(nodes)
+        async with world.database.reading() as unit:
+            form = await world.password.login_form(unit, MethodView(CLIENT, refresh=True))
+        assert wire(form.nodes) == wordless(nodes)
 
     async def test_it_fits_both_ports(self, world: World) -> None:
         login: LoginMethod = world.password
@@ -82,7 +87,7 @@ class TestSignIn:
     async def test_the_right_password_proves_the_identity(self, world: World) -> None:
         ada = await world.customer(ADA)
         proof = await world.prove(identifier=ADA, password=RIGHT)
-        assert (proof.identity.id, proof.method, proof.aal) == (ada.id, "password", Aal.AAL1)
+        assert (proof.identity.id, proof.proof.method, proof.proof.aal) == (ada.id, "password", Aal.AAL1)
 
     async def test_however_the_identifier_is_spelled(self, world: World) -> None:
         ada = await world.customer(ADA)
@@ -105,7 +110,7 @@ class TestSignIn:
     )
     async def test_wrong_or_unknown_is_one_answer(self, world: World, identifier: str, password: str) -> None:
         await world.customer(ADA)
-        with pytest.raises(Rejected) as rejected:
+        with pytest.raises(SubmissionRejected) as rejected:
             await world.prove(identifier=identifier, password=password)
         assert told(rejected.value) == ([4000006], [])
 
@@ -123,7 +128,7 @@ class TestSignIn:
     async def test_what_is_missing_is_told_at_its_field(
         self, world: World, submitted: Mapping[str, Any], missing: list[str]
     ) -> None:
-        with pytest.raises(Rejected) as rejected:
+        with pytest.raises(SubmissionRejected) as rejected:
             await world.prove(**submitted)
         assert told(rejected.value) == ([], [(name, 4000002, {"property": name}) for name in missing])
         assert world.hasher.computed == 0
@@ -143,7 +148,7 @@ class TestSignIn:
         self, world: World, submitted: Mapping[str, Any]
     ) -> None:
         await world.customer(ADA)
-        with pytest.raises(Rejected) as rejected:
+        with pytest.raises(SubmissionRejected) as rejected:
             await world.prove(**submitted)
         assert told(rejected.value) == ([4000006], [])
 
@@ -155,7 +160,7 @@ class TestSignIn:
 
     async def test_an_account_that_is_switched_off_says_so_to_the_right_password_only(self, world: World) -> None:
         ada = await world.customer(ADA, state=State.INACTIVE)
-        with pytest.raises(Rejected):
+        with pytest.raises(SubmissionRejected):
             await world.prove(identifier=ADA, password=WRONG)
         with pytest.raises(IdentityDisabled) as disabled:
             await world.prove(identifier=ADA, password=RIGHT)
@@ -164,7 +169,7 @@ class TestSignIn:
     async def test_a_failure_is_remembered_although_the_unit_is_undone(self, world: World) -> None:
         ada = await world.customer(ADA)
         for identifier in (ADA, BEA):
-            with pytest.raises(Rejected):
+            with pytest.raises(SubmissionRejected):
                 await world.prove(identifier=identifier, password=WRONG)
         events = await world.failures()
         assert [(event.subject, event.details) for event in events] == [
@@ -200,7 +205,7 @@ class TestKnownIdentity:
     async def test_row_058_another_accounts_right_password_confirms_nothing(self, world: World) -> None:
         ada, _ = await world.customer(ADA), await world.customer(BEA, password="Bea-has-19-cats")
         before = world.hasher.computed
-        with pytest.raises(Rejected) as rejected:
+        with pytest.raises(SubmissionRejected) as rejected:
             await world.prove(identifier=BEA, password="Bea-has-19-cats", identity=ada)
         assert told(rejected.value) == ([4000006], [])
         assert world.hasher.computed == before + 1
@@ -208,7 +213,7 @@ class TestKnownIdentity:
     async def test_and_guessing_there_spends_the_other_accounts_budget(self, world: World) -> None:
         ada, _ = await world.customer(ADA), await world.customer(BEA)
         for _ in range(FAILURES):
-            with pytest.raises(Rejected):
+            with pytest.raises(SubmissionRejected):
                 await world.prove(identifier=BEA, password=WRONG, identity=ada)
         with pytest.raises(TooManyRequests):
             await world.prove(identifier=BEA, password=RIGHT)
@@ -222,7 +227,7 @@ class TestEqualWork:
         await world.customer("carl@example.org", hashed="$1$not$known")
         for identifier in (ADA, BEA, "carl@example.org", "nobody@example.org", "x" * 1000):
             before = world.hasher.computed
-            with pytest.raises(Rejected):
+            with pytest.raises(SubmissionRejected):
                 await world.prove(identifier=identifier, password=WRONG)
             assert world.hasher.computed == before + 1, identifier
 
@@ -298,7 +303,7 @@ class TestBudget:
         for _ in range(FAILURES - 1):
             with pytest.raises(InvalidCredentials):
                 await world.authenticate(ADA, WRONG)
-        with pytest.raises(Rejected):
+        with pytest.raises(SubmissionRejected):
             await world.prove(identifier=ADA, password=WRONG)
         with pytest.raises(TooManyRequests):
             await world.prove(identifier=ADA, password=RIGHT)
@@ -414,15 +419,15 @@ class TestRenewal:
 @on_sqlite
 class TestSignUp:
     async def test_a_good_password_becomes_a_credential(self, world: World) -> None:
-        credential = await world.password.enrol(draft(ADA), {"password": RIGHT})
+        credential = await enrol(world, {"password": RIGHT}, identifiers=(ADA,))
         assert (credential.type, credential.identifiers) == ("password", (ADA,))
         assert set(credential.config) == {"hashed_password"}
         assert await world.hasher.verify(RIGHT, credential.config["hashed_password"])
 
     @pytest.mark.parametrize("submitted", [{}, {"password": ""}, {"password": None}, {"password": {"$ne": 1}}])
     async def test_one_that_is_missing_is_asked_for(self, world: World, submitted: Mapping[str, Any]) -> None:
-        with pytest.raises(Rejected) as rejected:
-            await world.password.enrol(draft(ADA), submitted)
+        with pytest.raises(SubmissionRejected) as rejected:
+            await enrol(world, submitted, identifiers=(ADA,))
         assert told(rejected.value) == ([], [("password", 4000002, {"property": "password"})])
         assert [error.name for error in world.password.missing(submitted)] == ["password"]
 
@@ -440,24 +445,30 @@ class TestSignUp:
     async def test_one_that_breaks_a_rule_is_told_at_its_field(
         self, world: World, password: str, message: tuple[int, Mapping[str, Any]]
     ) -> None:
-        with pytest.raises(Rejected) as rejected:
-            await world.password.enrol(draft(ADA), {"password": password})
+        with pytest.raises(SubmissionRejected) as rejected:
+            await enrol(world, {"password": password}, identifiers=(ADA,))
         assert told(rejected.value) == ([], [("password", *message)])
         assert world.hasher.computed == 0
 
     async def test_nobody_signs_up_without_anything_to_sign_in_with(self, world: World) -> None:
-        with pytest.raises(Rejected) as rejected:
-            await world.password.enrol(draft(), {"password": RIGHT})
+        with pytest.raises(SubmissionRejected) as rejected:
+            await enrol(world, {"password": RIGHT}, identifiers=())
         assert told(rejected.value) == ([4000009], [])
 
     async def test_row_6_2_8_what_is_enrolled_signs_in_exactly_as_typed(self, world: World) -> None:
         typed = "  Pa\u0308ssw\u00f6rd \u200d with edges \U0001f511 "
-        credential = await world.password.enrol(draft(ADA), {"password": typed})
+        credential = await enrol(world, {"password": typed}, identifiers=(ADA,))
         await world.customer(ADA, hashed=credential.config["hashed_password"])
         assert await world.authenticate(ADA, typed)
         with pytest.raises(InvalidCredentials):
             await world.authenticate(ADA, typed.strip())
 
 
-def draft(*identifiers: str) -> Draft:
-    return Draft("default", {}, {"password": identifiers} if identifiers else {}, CLIENT)
+async def enrol(world: World, submitted: Mapping[str, Any], *, identifiers: tuple[str, ...]) -> NewCredential:
+    """The credential of a new identity with these identifiers."""
+    extracted = Extracted({"password": identifiers} if identifiers else {})
+    submission = MethodInput(CLIENT, submitted=submitted, traits=Traits("default", {}, extracted))
+    async with world.database.reading() as unit:
+        enrolment = await world.password.submit_registration(unit, submission)
+    (credential,) = enrolment.credentials
+    return credential

@@ -1,24 +1,20 @@
-"""What every guess goes through, whichever method looks at it."""
+"""What every attempt goes through, whichever method checks it."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from shopkeeper.credentials.guessing import Guess, RightGuess
-from shopkeeper.credentials.method import Proof
-from shopkeeper.errors import Busy, IdentityDisabled, InvalidCredentials, TooManyRequests
-from shopkeeper.identity.values import Aal, Identity, State
-from shopkeeper.storage.database import Unit
+from shopkeeper.credentials.attempts import CredentialAttempt, VerifiedAttempt
+from shopkeeper.errors import Busy, InvalidCredentials, TooManyRequests
+from shopkeeper.identity.values import Identity
 from tests.rooms.credentials.conftest import CLIENT, FAILURES, World
 
 ADA = "ada@example.org"
 
 
-def at(identity: Identity | None, *, name: str = ADA) -> Guess:
-    return Guess("tea leaves", identity, name=name, client=CLIENT)
+def at(identity: Identity | None, *, name: str = ADA) -> CredentialAttempt:
+    return CredentialAttempt("tea leaves", identity, name=name, client=CLIENT)
 
 
 async def yes() -> bool:
@@ -29,24 +25,15 @@ async def no() -> bool:
     return False
 
 
-async def right(world: World, guess: Guess) -> RightGuess:
+async def right(world: World, guess: CredentialAttempt) -> VerifiedAttempt:
     async with world.database.unit() as unit:
-        return await world.guesses.judge(unit, guess, yes)
+        return await world.guard.judge(unit, guess, yes)
 
 
-async def wrong(world: World, guess: Guess) -> None:
+async def wrong(world: World, guess: CredentialAttempt) -> None:
     with pytest.raises(InvalidCredentials):
         async with world.database.unit() as unit:
-            await world.guesses.judge(unit, guess, no)
-
-
-def secret(identity: Identity) -> Mapping[str, Any]:
-    return identity.credentials["password"].config
-
-
-async def proof(world: World, guess: RightGuess) -> Proof:
-    async with world.database.unit() as unit:
-        return await world.guesses.proof(unit, guess, aal=Aal.AAL2, secret=secret)
+            await world.guard.judge(unit, guess, no)
 
 
 class TestVerdict:
@@ -107,7 +94,7 @@ class TestBudget:
 
         async def one() -> None:
             async with world.database.unit() as unit:
-                await world.guesses.judge(unit, at(ada), look)
+                await world.guard.judge(unit, at(ada), look)
 
         together = [asyncio.ensure_future(one()) for _ in range(5 * FAILURES)]
         await asyncio.wait(together[FAILURES:])
@@ -126,50 +113,6 @@ class TestBudget:
         async with world.database.unit() as unit:
             for _ in range(FAILURES + 1):
                 with pytest.raises(type(instead)):
-                    await world.guesses.judge(unit, at(ada), look)
+                    await world.guard.judge(unit, at(ada), look)
         assert await right(world, at(ada))
         assert await world.failures() == []
-
-
-class TestProof:
-    async def test_it_is_the_identity_held_with_the_method_and_what_it_is_worth(self, world: World) -> None:
-        ada = await world.customer(ADA)
-        proven = await proof(world, await right(world, at(ada)))
-        assert (proven.identity.id, proven.method, proven.aal) == (ada.id, "tea leaves", Aal.AAL2)
-
-    async def test_nothing_is_open_before_it(self, world: World) -> None:
-        ada = await world.customer(ADA)
-        async with world.database.unit() as unit:
-            guess = await world.guesses.judge(unit, at(ada), yes)
-            assert is_open(unit) is False
-            await world.guesses.proof(unit, guess, aal=Aal.AAL1, secret=secret)
-            assert is_open(unit) is True
-
-    async def test_whoever_changed_the_secret_in_the_meantime_has_made_the_guess_wrong(self, world: World) -> None:
-        ada = await world.customer(ADA)
-        guess = await right(world, at(ada))
-        await world.store(ada, "another")
-        with pytest.raises(InvalidCredentials):
-            await proof(world, guess)
-        assert [event.details["reason"] for event in await world.failures()] == ["wrong_credentials"]
-
-    async def test_whoever_is_gone_in_the_meantime_proves_nothing(self, world: World) -> None:
-        ada = await world.customer(ADA)
-        guess = await right(world, at(ada))
-        async with world.database.unit() as unit:
-            await world.identities.delete(unit, ada.id, actor="admin")
-        with pytest.raises(InvalidCredentials):
-            await proof(world, guess)
-        assert [event.details["reason"] for event in await world.failures()] == ["wrong_credentials"]
-
-    async def test_an_account_that_is_switched_off_is_refused_whatever_the_method(self, world: World) -> None:
-        ada = await world.customer(ADA, state=State.INACTIVE)
-        guess = await right(world, at(ada))
-        with pytest.raises(IdentityDisabled):
-            await proof(world, guess)
-        (event,) = await world.failures()
-        assert event.details == {"method": "tea leaves", "reason": "identity_disabled"}
-
-
-def is_open(unit: Unit) -> bool:
-    return unit._open is not None

@@ -1,0 +1,37 @@
+"""A new session, as a value: what it begins with."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from shopkeeper.crypto import new_id
+from shopkeeper.identity.values import Client, Identity
+from shopkeeper.sessions.store import LONGEST_ADDRESS, LONGEST_USER_AGENT
+from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
+
+
+def new_session(
+    identity: Identity, proof: AuthenticationMethod, *, client: Client, store: str | None, lifespan: timedelta
+) -> Session:
+    """A session that begins with a proof, on the device of a client. Credentials stay out of it."""
+    return Session(
+        id=new_id(),
+        identity=replace(identity, credentials={}),
+        active=True,
+        aal=proof.aal,
+        authentication_methods=(proof,),
+        authenticated_at=proof.completed_at,
+        issued_at=proof.completed_at,
+        expires_at=proof.completed_at + lifespan,
+        devices=(_device(client),),
+        store=store,
+    )
+
+
+def _device(client: Client) -> Device:
+    """What is said of a client, cut to what the database keeps."""
+    return Device(
+        id=new_id(),
+        ip_address=client.address[:LONGEST_ADDRESS],
+        user_agent=client.user_agent[:LONGEST_USER_AGENT],
+        location="",
+    )
