@@ -1,11 +1,13 @@
 """The engine port: what a commerce engine does for a shopper, in values of our own.
 
-The required port is small: carts, and handing a guest's cart to a customer. Catalogue, orders and customers are further
-parts that an engine may also have, and `parts.py` says so where it has not. What it can do beside shopping (`TidiesUp`,
-`ShowsADemo`) it is asked for with `isinstance`. Money is always an integer in the currency's minor unit. The refusals
-that the docstrings name are in `refusals.py` and in the house's `errors.py`.
+An engine is bound to one shopper and, where it shares our transaction, to one unit of work: `Engine.bind` returns an
+`EngineSession`. The required port is small: carts, and merging a guest's cart into a customer's. Catalogue, orders and
+customers are optional parts, `None` where the engine has none; `require_catalogue` and `require_orders` refuse then.
+Further abilities that concern no shopper (`HasRetention`, `HasSampleData`) are asked for with `isinstance`.
 
-Values that a page makes by the dozen are structs of msgspec, which are made several times as fast as dataclasses.
+Money is always an integer in the currency's minor unit. The errors that the docstrings name are in `refusals.py` and in
+`shopkeeper/errors.py`. Values that a page creates by the dozen are msgspec structs, which are created several times as
+fast as dataclasses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
+from shopkeeper.commerce.refusals import Unsupported
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.upkeep import Chore
 
@@ -58,6 +61,17 @@ class Shopper:
     currency: str = "EUR"
     country: str | None = None
     locale: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an engine on another server issued for one shopper and expects with each call: opaque here, and secret.
+
+    `expires_at` is `None` where the engine names no end.
+    """
+
+    token: str = field(repr=False)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +159,13 @@ class Sort(StrEnum):
 
 
 class Catalogue(Protocol):
-    """Products and categories, each in one store and one currency. A product without a price in it is not shown."""
+    """Products and categories of the shopper's store, priced in the shopper's currency.
+
+    A product without a price in that currency is not listed.
+    """
 
     async def find_products(
         self,
-        unit: Unit,
-        shopper: Shopper,
         *,
         text: str | None = None,
         category_id: str | None = None,
@@ -158,22 +173,25 @@ class Catalogue(Protocol):
         offset: int = 0,
         limit: int = 20,
     ) -> Page[Product]:
-        """Products that hold every word of the text, in a category (by id or slug) and those below it.
+        """Returns products that contain every word of the text, in a category (by id or slug) and those below it.
 
-        Text and category may be left out. Raises `InvalidInput` where `offset` or `limit` is out of bounds.
+        Text and category are optional. Raises `InvalidInput` where `offset` or `limit` is out of bounds.
         """
         ...
 
-    async def products(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, Product]:
-        """Products by id or slug, in one query; unknown ones are left out."""
+    async def products(self, ids: Sequence[str]) -> Mapping[str, Product]:
+        """Returns products by id or slug, in one query or call; unknown ones are left out."""
         ...
 
-    async def variants(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, tuple[Product, Variant]]:
-        """Variants by id or SKU with their products, in one query; unknown ones are left out."""
+    async def variants(self, ids: Sequence[str], currency: str | None = None) -> Mapping[str, tuple[Product, Variant]]:
+        """Returns variants by id or SKU with their products, in one query or call; unknown ones are left out.
+
+        `currency` replaces the shopper's: a cart or an order keeps the currency it began with.
+        """
         ...
 
-    async def categories(self, unit: Unit, shopper: Shopper) -> Sequence[Category]:
-        """Every category, parents before children."""
+    async def categories(self) -> Sequence[Category]:
+        """Returns every category, parents before children."""
         ...
 
 
@@ -287,56 +305,42 @@ class HandOver:
 
 
 class Carts(Protocol):
-    """The carts of guests and customers. A cart of somebody else is refused with `NotYours`, whether it exists or not.
+    """The carts of one guest or customer.
 
-    A cart that was merged into another keeps resolving to that other one, for its owner.
+    Raises `NotYours` for the cart of another shopper and for one that does not exist alike. The id of a cart that was
+    merged into another cart leads its owner to that other cart.
     """
 
-    async def current(self, unit: Unit, shopper: Shopper) -> Cart | None:
-        """The shopper's active cart that changed last."""
+    async def current(self) -> Cart | None:
+        """Returns the shopper's active cart that changed last, or `None`."""
         ...
 
-    async def require(self, unit: Unit, shopper: Shopper, cart_id: str) -> Cart:
-        """A cart of the shopper's by id, active or ordered. Raises `NotYours`."""
+    async def require(self, cart_id: str) -> Cart:
+        """Returns one of the shopper's carts by id, active or ordered. Raises `NotYours`."""
         ...
 
-    async def create(self, unit: Unit, shopper: Shopper) -> Cart:
-        """An empty cart in the shopper's currency, which stays its currency. It is the current one from now on.
+    async def create(self) -> Cart:
+        """Creates an empty cart in the shopper's currency, which it keeps, and makes it the current one.
 
-        An empty one that the shopper has already is taken, so that asking again costs nothing. Raises `TooManyCarts`,
-        and `TokenInvalid` as `add` does.
+        Returns an empty cart that the shopper has already where there is one, so that repeated calls create no rows.
+        Raises `TooManyCarts`, and `TokenInvalid` as `add` does.
         """
         ...
 
-    async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
-        """Adds a variant (by id or SKU) to a cart: the current one, or a new one, where none is named.
+    async def add(self, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
+        """Adds a variant (by id or SKU) to a cart; without `cart_id` to the current one, or to a new one.
 
         Raises `NotYours`, `NotFound`, `QuantityInvalid`, `OutOfStock`, `CurrencyMismatch`, `CartFull`, `CartClosed`;
-        and `TokenInvalid` for a guest whose cart was handed over: that token has done its work.
+        and `TokenInvalid` for a guest whose cart was merged into a customer's, because that token is used up.
         """
         ...
 
-    async def change(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str, quantity: int) -> Cart:
-        """Sets a line's quantity; 0 removes it. Raises as `add` does."""
+    async def change(self, *, cart_id: str, line_id: str, quantity: int) -> Cart:
+        """Sets a line's quantity; 0 removes the line. Raises as `add` does."""
         ...
 
-    async def remove(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str) -> Cart:
-        """Takes a line out. Raises `NotYours`, `NotFound`, `CartClosed`, `TokenInvalid`."""
-        ...
-
-    async def hand_over(
-        self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
-    ) -> HandOver:
-        """Makes the guest's cart the customer's, as `merge.py` decides and in one transaction.
-
-        - no `cart_id`: the guest's cart is ignored (`NOTHING`, or `KEPT` where that was asked for);
-        - the customer has no active cart: the guest's becomes theirs under its own id (`ADOPTED`);
-        - done before, for this guest, customer and cart: the same lines again (`ALREADY_DONE`), and today's cart;
-        - the cart is the customer's own already: `NOTHING`.
-
-        Raises `NotYours` where the cart is neither's, and `TokenInvalid` where this guest was handed over to another
-        customer before.
-        """
+    async def remove(self, *, cart_id: str, line_id: str) -> Cart:
+        """Removes a line. Raises `NotYours`, `NotFound`, `CartClosed`, `TokenInvalid`."""
         ...
 
 
@@ -383,73 +387,58 @@ class Order:
 
 
 class Orders(Protocol):
-    """Orders of signed-in customers; a guest is refused with `Unauthenticated`."""
+    """The orders of a signed-in customer. Every method raises `Unauthenticated` for a guest."""
 
-    async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
-        """A draft order of a cart at today's prices; while cart and prices stay the same, so does the draft.
+    async def check_out(self, *, cart_id: str) -> Order:
+        """Returns a draft order of a cart at today's prices; the same draft while cart and prices stay the same.
 
-        A new draft takes the place of the cart's former one.
-
-        Raises `NotYours`, `CartEmpty`, `CartClosed`, `OutOfStock`.
+        A new draft replaces the cart's former one. Raises `NotYours`, `CartEmpty`, `CartClosed`, `OutOfStock`.
         """
         ...
 
-    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str, profile: Profile | None) -> Order:
-        """Places a draft: takes the stock of all lines or of none, closes the cart. Placing twice changes nothing.
+    async def place(self, *, order_id: str, profile: Profile | None) -> Order:
+        """Places a draft: takes the stock of all lines or of none, and closes the cart. Placing twice changes nothing.
 
-        `profile` is who orders, as they are today: they may have another address since they signed in. Without one the
-        engine's own record of them serves.
+        `profile` is the customer's of today, whose address may have changed since the sign-in. Where it is `None` the
+        engine uses its own record of the customer.
 
-        Raises `NotYours`; `CartChanged` where cart or prices are not what was drafted; `OutOfStock`, which names every
+        Raises `NotYours`; `CartChanged` where cart or prices differ from the draft; `OutOfStock`, which names every
         line that is short.
         """
         ...
 
-    async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
-        """The orders the shopper has placed, newest first."""
+    async def orders(self, *, offset: int = 0, limit: int = 20) -> Page[Order]:
+        """Returns the orders that the customer has placed, newest first."""
         ...
 
-    async def require_order(self, unit: Unit, shopper: Shopper, order_id: str) -> Order:
-        """One of the shopper's orders, draft or placed, by id or number. Raises `NotYours`."""
+    async def require_order(self, order_id: str) -> Order:
+        """Returns one of the customer's orders, draft or placed, by id or number. Raises `NotYours`."""
         ...
 
 
 class Customers(Protocol):
-    """The engine's customers."""
+    """The engine's own record of the shopper."""
 
-    async def ensure(self, unit: Unit, shopper: Shopper, profile: Profile) -> Customer:
-        """The customer of an identity, made or brought up to date."""
+    async def ensure(self, profile: Profile) -> Customer:
+        """Creates the customer of an identity in the shopper's store, or brings the record up to date."""
         ...
 
-    async def customer(self, unit: Unit, shopper: Shopper) -> Customer | None:
-        """The customer who is shopping."""
-        ...
-
-    async def forget(self, unit: Unit, identity_id: str) -> None:
-        """Deletes what is known of an identity that is gone, in every store, and what it never ordered.
-
-        Its orders stay, for the books: they name the identity's id and nothing else of it.
-        """
+    async def customer(self) -> Customer | None:
+        """Returns the shopper's record, or `None` for a guest and for a customer the engine does not know."""
         ...
 
 
-class Events(Protocol):
-    """Where an engine tells what happened, in the transaction in which it happened: the outbox.
+# -- the engine --------------------------------------------------------------------------------------------------------
 
-    Topics are `order.placed` and `cart.handed_over`; the key is the customer's id, so that one customer's events keep
-    their order.
+
+class EngineSession(Protocol):
+    """An engine bound to one shopper, and to the caller's unit of work where it shares our transaction.
+
+    It lasts as long as that unit, and serves one caller at a time.
     """
 
-    async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> object:
-        """Queues one event."""
-        ...
-
-
-class Engine(Protocol):
-    """A commerce engine: carts, and each further part or none in its place."""
-
     @property
-    def name(self) -> str: ...
+    def shopper(self) -> Shopper: ...
 
     @property
     def carts(self) -> Carts: ...
@@ -464,19 +453,102 @@ class Engine(Protocol):
     def customers(self) -> Customers | None: ...
 
 
-@runtime_checkable
-class TidiesUp(Protocol):
-    """An engine that keeps things here which are over one day."""
+class Engine(Protocol):
+    """A commerce engine: creates sessions for shoppers, and does what concerns no shopper or two.
 
-    def chores(self, *, guest_lifespan: timedelta) -> Sequence[Chore]:
-        """What is to be deleted, and when. A guest's token lasts for `guest_lifespan`, and is renewed until then."""
+    `shares_transaction` says whether its writes are part of our unit of work, and commit and roll back with it. Where
+    it does not, every call leaves for another server: `unit` is `None` everywhere, and no method may be called while a
+    transaction of ours is open.
+
+    >>> cart = await engine.bind(unit, shopper).carts.current()  # doctest: +SKIP
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shares_transaction(self) -> bool: ...
+
+    def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> EngineSession:
+        """Binds the engine to a shopper. It does no I/O and costs next to nothing.
+
+        `grant` is what the engine issued for this shopper, `None` where it issues none. Raises `ValueError` where an
+        engine that shares our transaction is bound without a unit.
+        """
+        ...
+
+    async def merge_guest_cart(
+        self,
+        unit: Unit | None,
+        *,
+        guest: Shopper,
+        customer: Shopper,
+        cart_id: str | None,
+        mode: MergeMode,
+        idempotency_key: str | None = None,
+    ) -> HandOver:
+        """Merges a guest's cart into a customer's, as `merge.py` decides, wholly or not at all.
+
+        - `cart_id` is `None`: the guest's cart is ignored (`NOTHING`, or `KEPT` where `mode` is `KEEP`);
+        - the customer has no active cart: the guest's becomes theirs under its own id (`ADOPTED`);
+        - done before for this guest, customer and cart: the same lines again (`ALREADY_DONE`), and today's cart;
+        - the cart is the customer's own already: `NOTHING`.
+
+        `idempotency_key` is the same for every attempt at one merge: an engine on another server that received the key
+        before answers as it did then. Raises `NotYours` where the cart is neither the guest's nor the customer's, and
+        `TokenInvalid` where a cart of this guest was merged into another customer's before.
+        """
+        ...
+
+    async def forget(self, unit: Unit | None, identity_id: str) -> None:
+        """Deletes what the engine keeps about a deleted identity, in every store, and what it never ordered.
+
+        Orders stay, for accounting: they name the identity's id and no other data of it. An unknown id is no error.
+        """
+        ...
+
+
+def require_catalogue(session: EngineSession) -> Catalogue:
+    """Returns the engine's catalogue. Raises `Unsupported` where it has none."""
+    return _required(session.catalogue, what="catalogue")
+
+
+def require_orders(session: EngineSession) -> Orders:
+    """Returns the engine's orders. Raises `Unsupported` where it has none."""
+    return _required(session.orders, what="orders")
+
+
+def _required(part: T | None, *, what: str) -> T:
+    if part is None:
+        raise Unsupported(f"This shop's engine has no {what} of its own.")
+    return part
+
+
+class Events(Protocol):
+    """Where an engine that shares our transaction records what happened, in the same transaction: the outbox.
+
+    Topics are `order.placed` and `cart.handed_over`; the key is the customer's id, which keeps the events of one
+    customer in order.
+    """
+
+    async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> object:
+        """Queues one event."""
         ...
 
 
 @runtime_checkable
-class ShowsADemo(Protocol):
-    """An engine that has a sample catalogue."""
+class HasRetention(Protocol):
+    """An engine that keeps rows in our database which expire."""
 
-    async def stock_demo(self, unit: Unit, store: str) -> bool:
-        """Fills a store's shelves with it where they are empty, and says whether they were."""
+    def chores(self, *, guest_lifespan: timedelta) -> Sequence[Chore]:
+        """Returns what is to be deleted, and when. A guest's token lasts for `guest_lifespan`, and may be renewed."""
+        ...
+
+
+@runtime_checkable
+class HasSampleData(Protocol):
+    """An engine that comes with a sample catalogue."""
+
+    async def load_sample_data(self, unit: Unit, store: str) -> bool:
+        """Loads the sample catalogue into a store that has no products; returns whether it did."""
         ...
