@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from shopkeeper.app import House, Misconfigured, opened, rehearse
 from shopkeeper.app.house import stock_the_shop
 from shopkeeper.app.shop import ENGINES
+from shopkeeper.clock import SystemClock
 from shopkeeper.commerce.embedded.store import customers, prices, products, variants
 from shopkeeper.commerce.port import Profile, Shopper, ShopperKind
 from shopkeeper.identity.draft import NewIdentity
@@ -89,7 +90,7 @@ class TestTheDemo:
 
     async def test_is_shown_by_engines_that_have_one_only(self, tmp_path: Path, sqlite_dsn: str) -> None:
         async with opened(settings(tmp_path, sqlite_dsn)) as house:
-            bare = CartsOnly(house.shop.engines["embedded"].carts)
+            bare = CartsOnly(SystemClock())
             await stock_the_shop(replace(house, shop=replace(house.shop, engines={"embedded": bare})))
             async with house.foundation.database.unit() as unit:
                 assert await unit.first(select(products)) is None
@@ -105,7 +106,7 @@ class TestEngines:
             async with house.foundation.database.unit() as unit:
                 ada = await people.identities.create(unit, NewIdentity(traits={"email": "ada@example.org"}))
                 shopper = Shopper(ShopperKind.CUSTOMER, str(ada.id), "default")
-                await engine.customers.ensure(unit, shopper, Profile(str(ada.id), "ada@example.org", "Ada"))
+                await engine.bind(unit, shopper).customers.ensure(Profile(str(ada.id), "ada@example.org", "Ada"))
             async with admin_of(house) as operator:
                 assert (await operator.delete(f"/admin/identities/{ada.id}")).status_code == 204
             async with house.foundation.database.unit() as unit:

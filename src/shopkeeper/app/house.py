@@ -14,7 +14,7 @@ from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
 from shopkeeper.clock import Clock, SystemClock
-from shopkeeper.commerce.port import ShowsADemo
+from shopkeeper.commerce.port import HasSampleData
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
 from shopkeeper.http.observing import Metrics
@@ -171,6 +171,6 @@ async def stock_the_shop(house: House) -> None:
     """
     for store in house.shop.stores.fronts:
         engine = house.shop.engines[store.engine]
-        if isinstance(engine, ShowsADemo):
+        if isinstance(engine, HasSampleData):
             async with house.foundation.database.unit() as unit:
-                await engine.stock_demo(unit, store.id)
+                await engine.load_sample_data(unit, store.id)

@@ -10,7 +10,7 @@ from shopkeeper.app.hooks import sign_in_hooks
 from shopkeeper.app.people import People
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
-from shopkeeper.commerce.port import Engine, TidiesUp
+from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.identity.service import Listener
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
@@ -84,17 +84,20 @@ def _engines(ground: Foundation) -> Mapping[str, Engine]:
     return {name: ENGINES[name](ground) for name in {store.engine for store in ground.settings.stores}}
 
 
-def _tidy(engines: Mapping[str, Engine]) -> Sequence[TidiesUp]:
-    return [engine for engine in engines.values() if isinstance(engine, TidiesUp)]
+def _tidy(engines: Mapping[str, Engine]) -> Sequence[HasRetention]:
+    return [engine for engine in engines.values() if isinstance(engine, HasRetention)]
 
 
 def _forgetting(engines: Mapping[str, Engine]) -> Listener:
-    """Has every engine forget an identity that is gone."""
+    """Deletes what the engines keep about a deleted identity, in the transaction that deletes it.
+
+    Only engines that share the transaction are called: no other server may be called while it is open.
+    """
+    local = [engine for engine in engines.values() if engine.shares_transaction]
 
     async def forget(unit: Unit, identity_id: UUID) -> None:
-        for engine in engines.values():
-            if engine.customers is not None:
-                await engine.customers.forget(unit, str(identity_id))
+        for engine in local:
+            await engine.forget(unit, str(identity_id))
 
     return forget
 

@@ -220,8 +220,8 @@ class CartQueries:
     ) -> Cart | None:
         context = info.context
         if id:
-            return await cart_of(await context.engine.carts.require(context.unit, context.shopper, id), context)
-        current = await context.engine.carts.current(context.unit, context.shopper)
+            return await cart_of(await context.engine.carts.require(id), context)
+        current = await context.engine.carts.current()
         return await cart_of(current, context) if current is not None else None
 
 
@@ -236,8 +236,8 @@ class CartMutations:
         cart_hint: CartHint = UNSET,
     ) -> CartMutationResponse | None:
         context = info.context
-        async with context.change() as unit:
-            cart = await context.engine.carts.create(unit, _shopper(context.shopper, create_cart_input))
+        async with context.change(_shopper(context.shopper, create_cart_input)) as engine:
+            cart = await engine.carts.create()
         return await _answer(cart, context, "The cart was begun.")
 
     @resolved("Puts something into a cart; more of it, where it is in there already.")
@@ -250,10 +250,8 @@ class CartMutations:
     ) -> CartMutationResponse | None:
         context, asked = info.context, add_to_cart_input
         _refuse_lost("customAttrs", asked.custom_attrs)
-        async with context.change() as unit:
-            cart = await context.engine.carts.add(
-                unit,
-                context.shopper,
+        async with context.change() as engine:
+            cart = await engine.carts.add(
                 cart_id=asked.cart_id or None,
                 variant_id=reference(asked.item_id),
                 quantity=1 if asked.quantity is None else asked.quantity,
@@ -273,10 +271,8 @@ class CartMutations:
         _refuse_lost("discountCodes", asked.discount_codes)
         if not asked.entry_id or asked.quantity in {None, UNSET}:
             raise InvalidInput("Say what to change: 'entryId' and 'quantity' are both needed.")
-        async with context.change() as unit:
-            cart = await context.engine.carts.change(
-                unit, context.shopper, cart_id=asked.cart_id, line_id=asked.entry_id, quantity=asked.quantity
-            )
+        async with context.change() as engine:
+            cart = await engine.carts.change(cart_id=asked.cart_id, line_id=asked.entry_id, quantity=asked.quantity)
         return await _answer(cart, context, "The cart was changed.")
 
     @resolved("Takes something out of a cart.")
@@ -291,10 +287,8 @@ class CartMutations:
         _refuse_lost("discountCodes", asked.discount_codes)
         if not asked.entry_id:
             raise InvalidInput("Say what to take out: 'entryId' is needed.")
-        async with context.change() as unit:
-            cart = await context.engine.carts.remove(
-                unit, context.shopper, cart_id=asked.cart_id, line_id=asked.entry_id
-            )
+        async with context.change() as engine:
+            cart = await engine.carts.remove(cart_id=asked.cart_id, line_id=asked.entry_id)
         return await _answer(cart, context, "It was taken out of the cart.")
 
 

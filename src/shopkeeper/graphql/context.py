@@ -1,49 +1,119 @@
-"""What every resolver may use: one frozen value for each request."""
+"""What every resolver may use: one frozen value for each operation, and for each event of a subscription.
+
+graphql-core hands the same context to every event of a subscription, which may last for hours. So what is read with is
+kept apart from what is known of the request: an `Operation` has the unit of work, the engine session and the loaders,
+and `Context.event` returns a context with a fresh one.
+"""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import strawberry
 
-from shopkeeper.commerce.port import Engine, Shopper
+from shopkeeper.commerce.binding import OpenUnit, engine_session, engine_unit
+from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper
 from shopkeeper.graphql.loaders import Loaders
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.sessions.values import Principal
 from shopkeeper.storage.database import Unit
 
-Work = Callable[[], AbstractAsyncContextManager[Unit]]
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one operation reads with; `unit` is never written with, so it never opens a transaction.
+
+    `engine` is bound to the shopper; to `unit` as well, where the engine shares our transaction.
+    """
+
+    unit: Unit
+    engine: EngineSession
+    loaders: Loaders
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Opens operations and units of work for one shopper: what lasts for a request, or as long as a connection."""
+
+    open_unit: OpenUnit
+    engine: Engine
+    shopper: Shopper
+    grant: Grant | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Operation]:
+        """Opens what one operation, or one event, reads with."""
+        async with self.open_unit() as unit:
+            session = self.engine.bind(engine_unit(self.engine, unit), self.shopper, self.grant)
+            yield Operation(unit, session, Loaders(session))
+
+    @asynccontextmanager
+    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
+        """Opens a session to write with: in a unit of its own, or in none where the engine is on another server."""
+        opened = engine_session(self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant)
+        async with opened as session:
+            yield session
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request.
+    """One operation of a request.
 
-    Queries share `unit`, which they only read with. Each mutation is a unit of work of its own (`change`): what it did
-    stays done when a later one of the same request is refused, and what it answers is already safe.
+    Queries share `operation`. Each mutation has a unit of work of its own (`change`): what it did is committed before
+    it is answered, and stays when a later mutation of the same request fails.
 
     `asked` are the names of all fields in the request, so that a resolver can fetch at once what is asked for below it,
-    and nothing that is not.
+    and nothing else.
     """
 
-    unit: Unit
-    work: Work
+    operations: Operations
+    operation: Operation
     principal: Principal
-    shopper: Shopper
-    engine: Engine
-    loaders: Loaders
     signing_up: SigningUp
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()
 
+    @property
+    def shopper(self) -> Shopper:
+        return self.operations.shopper
+
+    @property
+    def engine(self) -> EngineSession:
+        """The engine session of queries."""
+        return self.operation.engine
+
+    @property
+    def loaders(self) -> Loaders:
+        return self.operation.loaders
+
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[Unit]:
-        """The unit of work of one mutation; what was read before it is read anew after it."""
-        async with self.work() as unit:
-            yield unit
-        self.loaders.forget()
+    async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
+        """Opens the engine session of one mutation; what was read before it is read again after it.
+
+        `shopper` replaces the caller, who may ask for another currency.
+        """
+        try:
+            async with self.operations.change(shopper) as session:
+                yield session
+        finally:
+            # An engine on another server may have changed something even where its answer did not arrive.
+            self.loaders.forget()
+
+    @asynccontextmanager
+    async def event(self) -> AsyncIterator["Context"]:
+        """Opens a context for one event of a subscription, with a unit, a session and loaders of its own.
+
+        Pass it to the executor of the event, which graphql-core creates for each event and gives this context:
+
+        >>> async def execute_event(executor):
+        ...     async with executor.context_value.event() as context:
+        ...         executor.context_value = context
+        ...         return await execute_subscription_event(executor)
+        """
+        async with self.operations.open() as operation:
+            yield replace(self, operation=operation)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -19,19 +19,18 @@ from starlette.types import Receive, Scope, Send
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, Unauthenticated
-from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.context import Context, Operation, Operations
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import PlainFirst
 from shopkeeper.graphql.limits import Limits, check_cost
-from shopkeeper.graphql.loaders import Loaders
 from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.schema import core_schema, print_schema
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.incoming import gather, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
-from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.database import Database
 
 JSON = "application/json"
 SHOPPERS = frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.CUSTOMER})
@@ -155,11 +154,12 @@ class GraphQLDoor:
         if principal.kind not in SHOPPERS and not prepared.about_schema:
             raise Unauthenticated("This needs authentication: POST /signin gives every visitor a token.")
         check_cost(prepared.cost(asked.operation_name), variables, self._limits)
-        async with self._database.unit() as unit:
+        operations = self._operations(principal)
+        async with operations.open() as operation:
             executor = PlainFirst.build(
                 self._schema,
                 prepared.document,
-                context_value=self._context(prepared, principal, request, unit),
+                context_value=self._context(prepared, principal, request, operations, operation),
                 raw_variable_values=variables,
                 operation_name=asked.operation_name or None,
                 hide_suggestions=not self._suggest,
@@ -169,20 +169,21 @@ class GraphQLDoor:
                 return {"errors": [formatted(error) for error in executor]}
             return _answered(await _executed(executor))
 
-    def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
+    def _operations(self, principal: Principal) -> Operations:
         store = self._stores.require(principal.store)
         shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
-        engine = self._engines[store.engine]
+        return Operations(open_unit=self._database.unit, engine=self._engines[store.engine], shopper=shopper)
+
+    def _context(
+        self, prepared: Prepared, principal: Principal, request: Request, operations: Operations, operation: Operation
+    ) -> Context:
         return Context(
-            unit=unit,
-            work=self._database.unit,
+            operations=operations,
+            operation=operation,
             principal=principal,
-            shopper=shopper,
-            engine=engine,
-            loaders=Loaders(engine, unit, shopper),
             signing_up=self._signing_up,
             pictures=self._pictures,
-            locale=language_of(request.headers.get("accept-language"), default=store.locale),
+            locale=language_of(request.headers.get("accept-language"), default=operations.shopper.locale),
             asked=prepared.asked,
         )
 

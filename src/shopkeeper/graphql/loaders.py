@@ -1,26 +1,23 @@
-"""Fetches for one request, gathered so that however many things ask for a variant, one query answers them all."""
+"""Batched reads for one operation: one query answers every field that asks for a variant, a product or a category."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from strawberry.dataloader import DataLoader
 
-from shopkeeper.commerce.parts import require_catalogue
-from shopkeeper.commerce.port import Category, Engine, Product, Shopper, Variant
-from shopkeeper.storage.database import Unit
+from shopkeeper.commerce.port import Category, EngineSession, Product, Variant, require_catalogue
 
 Sold = tuple[Product, Variant]
 MOST_AT_ONCE = 200
 
 
 class Loaders:
-    """What the catalogue says, each thing fetched once in a request.
+    """Reads each thing of the catalogue once in an operation.
 
-    A cart keeps its own currency, so variants are asked for by currency.
+    A cart keeps its own currency, so variants are read by currency.
     """
 
-    def __init__(self, engine: Engine, unit: Unit, shopper: Shopper) -> None:
-        self._engine, self._unit, self._shopper = engine, unit, shopper
+    def __init__(self, session: EngineSession) -> None:
+        self._session = session
         self._variants: dict[str, DataLoader[str, Sold | None]] = {}
         self._products = DataLoader(self._load_products, max_batch_size=MOST_AT_ONCE)
         self._categories = DataLoader(self._load_categories)
@@ -34,7 +31,7 @@ class Loaders:
 
         An engine without a catalogue has none: a line that was written to must not be refused when it is shown.
         """
-        if self._engine.catalogue is None:
+        if self._session.catalogue is None:
             return {}
         wanted = list(dict.fromkeys(ids))
         found = await self._in(currency).load_many(wanted)
@@ -52,20 +49,19 @@ class Loaders:
 
     def _in(self, currency: str) -> DataLoader[str, Sold | None]:
         if currency not in self._variants:
-            shopper = replace(self._shopper, currency=currency)
 
             async def load(ids: list[str]) -> Sequence[Sold | None]:
-                found = await require_catalogue(self._engine).variants(self._unit, shopper, ids)
+                found = await require_catalogue(self._session).variants(ids, currency)
                 return [found.get(id_) for id_ in ids]
 
             self._variants[currency] = DataLoader(load, max_batch_size=MOST_AT_ONCE)
         return self._variants[currency]
 
     async def _load_products(self, ids: list[str]) -> Sequence[Product | None]:
-        found = await require_catalogue(self._engine).products(self._unit, self._shopper, ids)
+        found = await require_catalogue(self._session).products(ids)
         return [found.get(id_) for id_ in ids]
 
     async def _load_categories(self, shelves: list[None]) -> Sequence[Mapping[str, Category]]:
-        catalogue = require_catalogue(self._engine)
-        found = {category.id: category for category in await catalogue.categories(self._unit, self._shopper)}
+        catalogue = require_catalogue(self._session)
+        found = {category.id: category for category in await catalogue.categories()}
         return [found for _ in shelves]

@@ -137,7 +137,7 @@ class CustomerMutations:
 
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
     entered, client, locale = _entered(asked), context.principal.client, context.shopper.locale
-    async with context.change() as unit:
+    async with context.operations.open_unit() as unit:
         identity = await context.signing_up(unit, entered, password=asked.password, client=client, locale=locale)
     # What was typed is answered, not what was stored, so that a taken address looks like a free one to the letter.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
@@ -173,7 +173,7 @@ def _of_session(context: Context) -> Customer | None:
 async def _of_engine(context: Context) -> Customer | None:
     """For a customer whose token was issued elsewhere: what the engine knows of them."""
     customers = context.engine.customers
-    known = await customers.customer(context.unit, context.shopper) if customers is not None else None
+    known = await customers.customer() if customers is not None else None
     if known is None:
         return None
     name = {"first": known.first_name, "last": known.last_name}

@@ -7,9 +7,8 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
-from shopkeeper.commerce.parts import require_orders
 from shopkeeper.commerce.port import Order as EngineOrder
-from shopkeeper.commerce.port import OrderLine, OrderState, Profile
+from shopkeeper.commerce.port import OrderLine, OrderState, Profile, require_orders
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.carts import CartHint, Discount
 from shopkeeper.graphql.context import Context, Info
@@ -192,7 +191,7 @@ class OrderQueries:
         if " ".join((sort_fields or "").lower().split()) not in SORTS:
             raise InvalidInput("Orders are sorted by: creationDate desc.")
         context, (start, most) = info.context, window(offset, limit)
-        page = await require_orders(context.engine).orders(context.unit, context.shopper, offset=start, limit=most)
+        page = await require_orders(context.engine).orders(offset=start, limit=most)
         orders = await _orders_of(page.items, context)
         total = page.total if page.total is not None else start + len(orders)
         return OrdersPageResult(offset=start, limit=most, count=len(orders), total=total, orders=orders)
@@ -227,8 +226,8 @@ class OrderMutations:
         cart_hint: CartHint = UNSET,
     ) -> OrderMutationResponse | None:
         context = info.context
-        async with context.change() as unit:
-            order = await require_orders(context.engine).check_out(unit, context.shopper, cart_id=cart_id)
+        async with context.change() as engine:
+            order = await require_orders(engine).check_out(cart_id=cart_id)
         return await _answer(order, context, "This is what would be ordered.")
 
     @resolved("Orders what a draft shows: all of it or nothing. Ordering twice changes nothing.")
@@ -241,11 +240,13 @@ class OrderMutations:
             str | None, strawberry.argument(description="The draft's number, to be checked; the shop numbers orders.")
         ] = UNSET,
     ) -> OrderMutationResponse | None:
-        context, orders = info.context, require_orders(info.context.engine)
-        async with context.change() as unit:
-            order = await orders.place(unit, context.shopper, order_id=id, profile=_profile(context))
-            if order_number and order_number != order.number:
+        context = info.context
+        async with context.change() as engine:
+            orders = require_orders(engine)
+            # Before it is placed: an engine on another server rolls nothing back.
+            if order_number and order_number != (await orders.require_order(id)).number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
+            order = await orders.place(order_id=id, profile=_profile(context))
         return await _answer(order, context, "Thank you for your order.")
 
 
@@ -256,7 +257,7 @@ def _profile(context: Context) -> Profile | None:
 
 
 async def _order(context: Context, id_: str) -> Order:
-    order = await require_orders(context.engine).require_order(context.unit, context.shopper, id_)
+    order = await require_orders(context.engine).require_order(id_)
     return (await _orders_of((order,), context))[0]
 
 

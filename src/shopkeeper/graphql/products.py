@@ -6,9 +6,8 @@ from typing import Annotated
 import strawberry
 from strawberry import UNSET
 
-from shopkeeper.commerce.parts import require_catalogue
 from shopkeeper.commerce.port import Category as Shelf
-from shopkeeper.commerce.port import Sort
+from shopkeeper.commerce.port import Sort, require_catalogue
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.fields import resolved
@@ -97,7 +96,7 @@ class CatalogueQueries:
         context, (start, most) = info.context, window(offset, limit)
         wanted = list(dict.fromkeys(reference(id_) for id_ in ids))
         page = wanted[start : start + most]
-        found = await require_catalogue(context.engine).products(context.unit, context.shopper, page)
+        found = await require_catalogue(context.engine).products(page)
         items = await items_of(list({each.id: each for each in found.values()}.values()), context)
         total = len(wanted) - len(page) + len(items)
         return ItemsPageResult(offset=start, limit=most, count=len(items), total=total, items=items)
@@ -147,8 +146,6 @@ async def _page(
 ) -> ItemsPageResult:
     start, most = window(offset, limit)
     page = await require_catalogue(context.engine).find_products(
-        context.unit,
-        context.shopper,
         text=text,
         category_id=category_id,
         sort=_sort(sort_fields),

@@ -1,6 +1,6 @@
 """What a sign-in means to the engine: who signed in is its customer, and the cart of the guest they were is theirs.
 
-What a hand-over does is said in `commerce/port.py`; who asks for which is said here.
+What a merge does is said in `commerce/port.py`; who asks for which is said here.
 """
 
 from collections.abc import Mapping
@@ -54,9 +54,9 @@ class CartMerger:
             return None
         store = self._stores.require(session.store)
         customer = store.customer(str(session.identity.id))
-        customers = self._engine(store).customers
+        customers = self._engine(store).bind(unit, customer).customers
         if customers is not None:
-            await customers.ensure(unit, customer, profile_of(session.identity))
+            await customers.ensure(profile_of(session.identity))
         wish = hint or await self._current(unit, store, guest)
         try:
             return await self._as_wished(unit, store, customer, guest=guest, wish=wish)
@@ -65,14 +65,14 @@ class CartMerger:
             return await self._refused(unit, store, customer)
 
     async def _current(self, unit: Unit, store: Store, guest: str | None) -> AuthHint:
-        cart = await self._engine(store).carts.current(unit, store.guest(guest)) if guest else None
+        cart = await self._engine(store).bind(unit, store.guest(guest)).carts.current() if guest else None
         return AuthHint(old_cart_id=cart.id if cart else None)
 
     async def _as_wished(
         self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, wish: AuthHint
     ) -> HandOver:
         """Without a guest there is no cart of theirs, whatever is named."""
-        return await self._engine(store).carts.hand_over(
+        return await self._engine(store).merge_guest_cart(
             unit,
             guest=store.guest(guest or _NOBODY),
             customer=customer,

@@ -132,7 +132,7 @@ class TestSigningUp:
         await visitor.sign_in(username="ada@example.org", password=PASSWORD)
         shopper = stand.shop.stores.require("kettle").customer(account)
         async with stand.ground.database.unit() as unit:
-            known = await stand.shop.engines["embedded"].customers.customer(unit, shopper)
+            known = await stand.shop.engines["embedded"].bind(unit, shopper).customers.customer()
         assert known is not None
         assert (known.email, known.first_name) == ("ada@example.org", "Ada")
 

@@ -1,6 +1,6 @@
 """The HTTP side: what is a request, who may make it, and how it is answered."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.commerce.embedded.carts import EmbeddedCarts
 from shopkeeper.commerce.port import Profile
 from shopkeeper.identity.values import Client as Caller
 from shopkeeper.sessions.values import Principal, PrincipalKind
@@ -174,7 +175,7 @@ class TestWhoAsks:
             shopper = stand.shop.stores.require("kettle").customer("ada")
             async with stand.ground.database.unit() as unit:
                 profile = Profile("ada", "ada@example.org", "Ada", "Lovelace")
-                await stand.shop.engines["embedded"].customers.ensure(unit, shopper, profile)
+                await stand.shop.engines["embedded"].bind(unit, shopper).customers.ensure(profile)
             known = await stand.client(**{"x-subject": "ada"}).data(ME)
             unknown = await stand.client(**{"x-subject": "eve"}).data(ME)
         assert known["getCurrentCustomer"] == {"id": "ada", "email": "ada@example.org", "firstName": "Ada"}
@@ -290,9 +291,12 @@ class TestDevelopment:
 
 class TestFailures:
     async def test_what_nobody_foresaw_is_masked_and_logged(
-        self, small_stand: Stand, visitor: Client, breaking: Callable[[Stand], None]
+        self, visitor: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        breaking(small_stand)
+        async def fail(*_: Any) -> None:
+            raise LookupError("a secret detail")
+
+        monkeypatch.setattr(EmbeddedCarts, "current", fail)
         with capture_logs() as logged:
             answer = await visitor.ask('{ getCart { id } findItemById(id: "breakfast-tea") { slug } }')
         assert answer["data"] == {"getCart": None, "findItemById": {"slug": "breakfast-tea"}}
@@ -310,16 +314,3 @@ class TestFailures:
 
     async def test_me_is_null_for_a_visitor_and_no_error(self, visitor: Client) -> None:
         assert await visitor.ask(ME) == {"data": {"getCurrentCustomer": None}}
-
-
-@pytest.fixture
-def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stand], None]:
-    """Makes the carts of a shop fail as no code of ours foresees."""
-
-    async def fail(*_: Any, **__: Any) -> None:
-        raise LookupError("a secret detail")
-
-    def break_(stand: Stand) -> None:
-        monkeypatch.setattr(stand.shop.engines["embedded"].carts, "current", fail)
-
-    return break_

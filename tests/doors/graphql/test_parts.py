@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.commerce.embedded.carts import EmbeddedCarts
 from tests.doors.graphql.shop import ADD, CHECK_OUT, GET_CART, ME, ORDERS, Client, opened
 from tests.rooms.commerce.stand import CartsOnly
 
@@ -19,7 +18,7 @@ async def bare(
 ) -> AsyncIterator[tuple[Client, Client]]:
     """A visitor and a customer."""
     monkeypatch.chdir(tmp_path)
-    async with opened(sqlite_dsn, tmp_path, clock, engines={"embedded": CartsOnly(EmbeddedCarts(clock))}) as stand:
+    async with opened(sqlite_dsn, tmp_path, clock, engines={"embedded": CartsOnly(clock)}) as stand:
         yield await stand.visitor(), await stand.customer("ada@example.org")
 
 
@@ -44,7 +43,7 @@ async def test_a_catalogue_that_is_not_there_is_refused(bare: tuple[Client, Clie
     visitor, _ = bare
     refused = await visitor.refusal(query)
     assert refused["extensions"]["code"] == "UNSUPPORTED"
-    assert refused["message"] == "This shop's engine, carts-only, has no catalogue of its own."
+    assert refused["message"] == "This shop's engine has no catalogue of its own."
 
 
 async def test_orders_that_are_not_there_are_refused(bare: tuple[Client, Client]) -> None:

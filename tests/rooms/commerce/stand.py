@@ -1,6 +1,7 @@
 """A shop to test with: an engine on a real database, and a handful of articles whose stock and prices are known."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,13 @@ from sqlalchemy import Executable, Row, event, func, select, update
 from sqlalchemy.sql.schema import Table
 
 from shopkeeper.clock import Clock
+from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.embedded.demo import Catalogue, DemoCategory, DemoProduct, DemoShop, DemoVariant
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.embedded.load import load
 from shopkeeper.commerce.embedded.store import variants
-from shopkeeper.commerce.port import Carts, Engine, Profile, Shopper, ShopperKind
-from shopkeeper.storage.database import Database
+from shopkeeper.commerce.port import Carts, Engine, EngineSession, Grant, HandOver, Profile, Shopper, ShopperKind
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.outbox import Outbox, outbox
 
 STORES = ("north", "south")
@@ -63,26 +65,45 @@ ARTICLES = catalogue(
 
 
 @dataclass(frozen=True)
-class CartsOnly:
-    """The smallest engine there can be: it has carts, and the catalogue and the orders are somebody else's."""
+class CartsOnlySession:
+    """A session of an engine that has no part beside its carts."""
 
+    shopper: Shopper
     carts: Carts
-    name: str = "carts-only"
     catalogue: None = None
     orders: None = None
     customers: None = None
 
 
-class InUnits:
-    """A part of an engine whose every call is a unit of work of its own, as doors make it."""
+class CartsOnly:
+    """The smallest engine there can be: the embedded one without its catalogue, orders and customers."""
 
-    def __init__(self, database: Database, part: Any) -> None:
-        self._database, self._part = database, part
+    name = "carts-only"
+    shares_transaction = True
+
+    def __init__(self, clock: Clock) -> None:
+        self._engine = EmbeddedEngine(clock)
+
+    def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> CartsOnlySession:
+        return CartsOnlySession(shopper, self._engine.bind(unit, shopper).carts)
+
+    async def merge_guest_cart(self, unit: Unit | None, **named: Any) -> HandOver:
+        return await self._engine.merge_guest_cart(unit, **named)
+
+    async def forget(self, unit: Unit | None, identity_id: str) -> None:
+        """It keeps nothing that a customer's record would lead to."""
+
+
+class Bound:
+    """A part of an engine whose every call is a session of its own, bound to the shopper who is its first argument."""
+
+    def __init__(self, database: Database, engine: Engine, part: str) -> None:
+        self._database, self._engine, self._part = database, engine, part
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def call(*arguments: Any, **named: Any) -> Any:
-            async with self._database.unit() as unit:
-                return await getattr(self._part, name)(unit, *arguments, **named)
+        async def call(shopper: Shopper, *arguments: Any, **named: Any) -> Any:
+            async with engine_session(self._engine, shopper, open_unit=self._database.unit) as session:
+                return await getattr(getattr(session, self._part), name)(*arguments, **named)
 
         return call
 
@@ -95,10 +116,31 @@ class Stand:
     engine: Engine
 
     def __post_init__(self) -> None:
-        self.carts = InUnits(self.database, self.engine.carts)
-        self.catalogue = InUnits(self.database, self.engine.catalogue)
-        self.orders = InUnits(self.database, self.engine.orders)
-        self.customers = InUnits(self.database, self.engine.customers)
+        self.carts = Bound(self.database, self.engine, "carts")
+        self.catalogue = Bound(self.database, self.engine, "catalogue")
+        self.orders = Bound(self.database, self.engine, "orders")
+        self.customers = Bound(self.database, self.engine, "customers")
+
+    def session(self, shopper: Shopper) -> AbstractAsyncContextManager[EngineSession]:
+        """A session for several calls."""
+        return engine_session(self.engine, shopper, open_unit=self.database.unit)
+
+    async def merge_guest_cart(self, **named: Any) -> HandOver:
+        """Merges in a unit of its own, where the engine shares it."""
+        async with self._unit() as unit:
+            return await self.engine.merge_guest_cart(unit, **named)
+
+    async def forget(self, identity_id: str) -> None:
+        async with self._unit() as unit:
+            await self.engine.forget(unit, identity_id)
+
+    @asynccontextmanager
+    async def _unit(self) -> AsyncIterator[Unit | None]:
+        if not self.engine.shares_transaction:
+            yield None
+            return
+        async with self.database.unit() as unit:
+            yield unit
 
     async def add(
         self, shopper: Shopper, variant_id: str = PLENTY, quantity: int = 1, cart_id: str | None = None

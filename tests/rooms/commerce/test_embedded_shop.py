@@ -2,19 +2,19 @@
 
 import dataclasses
 import re
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 from sqlalchemy import delete, select, update
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.commerce.embedded.carts import EmbeddedCarts
-from shopkeeper.commerce.embedded.customers import EmbeddedCustomers
 from shopkeeper.commerce.embedded.demo import read_catalogue
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.embedded.load import load
-from shopkeeper.commerce.embedded.orders import EmbeddedOrders, order_number
+from shopkeeper.commerce.embedded.orders import order_number
+from shopkeeper.commerce.embedded.retention import delete_former_carts
 from shopkeeper.commerce.embedded.search import fold
 from shopkeeper.commerce.embedded.store import (
     cart_lines,
@@ -46,7 +46,6 @@ from tests.rooms.commerce.stand import (
     PLENTY,
     PLENTY_TOO,
     SOLD_OUT,
-    InUnits,
     Stand,
     Statements,
     catalogue,
@@ -66,9 +65,19 @@ async def restock(shop: Stand, *products_, store: str = "north") -> None:
         await load(unit, store=store, catalogue=catalogue(*products_))
 
 
-def test_it_is_an_engine(clock: StoppedClock):
+def test_it_is_an_engine_that_shares_our_transaction(clock: StoppedClock):
     engine: Engine = EmbeddedEngine(clock)
-    assert engine.name == "embedded"
+    assert (engine.name, engine.shares_transaction) == ("embedded", True)
+
+
+async def test_it_is_not_bound_without_a_unit_of_work(clock: StoppedClock):
+    engine: Engine = EmbeddedEngine(clock)
+    merge = engine.merge_guest_cart(None, guest=guest(), customer=customer(), cart_id=None, mode=MergeMode.MERGE)
+    with pytest.raises(ValueError, match="unit of work"):
+        engine.bind(None, guest())
+    for call in (merge, engine.forget(None, customer().id)):
+        with pytest.raises(ValueError, match="unit of work"):
+            await call
 
 
 class TestSearching:
@@ -185,7 +194,7 @@ class TestQueries:
                 cart = await shop.add(guest(name), f"P-{number}-A")
                 await shop.add(customer(name), f"P-{number}-B")
             with Statements(shop.database) as handing:
-                await shop.carts.hand_over(
+                await shop.merge_guest_cart(
                     guest=guest(name), customer=customer(name), cart_id=cart.id, mode=MergeMode.MERGE
                 )
             current = await shop.carts.current(customer(name))
@@ -206,7 +215,7 @@ class TestQueries:
 class TestRows:
     async def test_appear_with_the_first_thing_in_the_cart_and_not_before(self, shop: Stand):
         await shop.carts.current(guest())
-        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=None, mode=MergeMode.MERGE)
+        await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=None, mode=MergeMode.MERGE)
         assert await shop.count(carts, cart_lines, hand_overs) == 0
         await shop.add(guest())
         assert await shop.count(carts, cart_lines) == 2
@@ -220,8 +229,8 @@ class TestRows:
     ):
         async with shop.database.unit() as unit:
             with pytest.raises(Refusal):
-                await shop.engine.carts.add(
-                    unit, guest(currency=currency), cart_id=None, variant_id=article, quantity=quantity
+                await shop.engine.bind(unit, guest(currency=currency)).carts.add(
+                    cart_id=None, variant_id=article, quantity=quantity
                 )
         assert await shop.count(carts, cart_lines) == 0
 
@@ -232,13 +241,13 @@ class TestRows:
         await shop.set_stock(FEW, 1)
         async with shop.database.unit() as unit:
             with pytest.raises(OutOfStock):
-                await shop.engine.orders.place(unit, customer(), order_id=draft.id, profile=None)
+                await shop.engine.bind(unit, customer()).orders.place(order_id=draft.id, profile=None)
         assert [await shop.stock(PLENTY), await shop.stock(FEW)] == [1000, 1]
 
 
 class TestCarts:
     async def test_take_a_limited_number_of_different_things(self, shop: Stand, clock: StoppedClock):
-        small = InUnits(shop.database, EmbeddedCarts(clock, max_lines=2, max_quantity=3))
+        small = Stand(shop.database, EmbeddedEngine(clock, max_lines=2, max_quantity=3)).carts
         for article in (PLENTY, PLENTY_TOO, PLENTY):
             cart = await small.add(guest(), cart_id=None, variant_id=article, quantity=1)
         with pytest.raises(CartFull):
@@ -248,7 +257,7 @@ class TestCarts:
         assert contents(cart) == {PLENTY: 2, PLENTY_TOO: 1}
 
     async def test_cannot_be_begun_without_end(self, shop: Stand, clock: StoppedClock):
-        small = InUnits(shop.database, EmbeddedCarts(clock, max_carts=2))
+        small = Stand(shop.database, EmbeddedEngine(clock, max_carts=2)).carts
         for article in (PLENTY, FEW):
             cart = await small.create(guest())
             await small.add(guest(), cart_id=cart.id, variant_id=article, quantity=1)
@@ -260,7 +269,7 @@ class TestCarts:
         assert await shop.count(carts) == 2
 
     async def test_of_somebody_else_leave_room_for_ones_own(self, shop: Stand, clock: StoppedClock):
-        small = InUnits(shop.database, EmbeddedCarts(clock, max_carts=1))
+        small = Stand(shop.database, EmbeddedEngine(clock, max_carts=1)).carts
         for shopper in (guest("ann"), guest("bob"), guest("ann", store="south"), customer()):
             await small.add(shopper, cart_id=None, variant_id=PLENTY, quantity=1)
         with pytest.raises(TooManyCarts):
@@ -304,6 +313,18 @@ class TestCarts:
         assert found == {int}
 
 
+def chore(shop: Stand, name: str) -> Callable[..., Awaitable[int]]:
+    """What the engine deletes after a time, in a unit of its own, as cleanup calls it."""
+    chores = shop.engine.chores(guest_lifespan=timedelta(days=30))
+    [delete] = [chore.delete for chore in chores if chore.name == name]
+
+    async def call(before: datetime, batch: int = 500) -> int:
+        async with shop.database.unit() as unit:
+            return await delete(unit, before, batch)
+
+    return call
+
+
 class TestExpiry:
     async def test_takes_old_carts_of_guests_in_batches_and_nothing_else(self, shop: Stand, clock: StoppedClock):
         for number in range(5):
@@ -311,7 +332,7 @@ class TestExpiry:
         theirs = await shop.add(customer())
         clock.advance(days=30)
         young = await shop.add(guest("young"))
-        expire = InUnits(shop.database, shop.engine.carts).expire
+        expire = chore(shop, "guests' carts")
         before = clock.now() - timedelta(days=1)
         assert [await expire(before, 3), await expire(before, 3), await expire(before, 3)] == [3, 2, 0]
         assert await shop.count(carts) == 2
@@ -321,31 +342,31 @@ class TestExpiry:
 
     async def test_leaves_a_cart_alone_that_was_handed_over(self, shop: Stand, clock: StoppedClock):
         mine = await shop.add(guest())
-        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         clock.advance(days=400)
-        assert await InUnits(shop.database, shop.engine.carts).expire(clock.now()) == 0
+        assert await chore(shop, "guests' carts")(clock.now()) == 0
         assert contents(await shop.carts.current(customer())) == {PLENTY: 1}
 
     async def test_forgets_old_hand_overs_but_not_where_their_carts_lead(self, shop: Stand, clock: StoppedClock):
         theirs = await shop.add(customer(), FEW)
         mine = await shop.add(guest())
-        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
-        forget = InUnits(shop.database, shop.engine.carts).forget_hand_overs
+        await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        forget = chore(shop, "hand-overs")
         assert await forget(clock.now()) == 0
         clock.advance(days=400)
         assert await forget(clock.now()) == 1
         assert (await shop.carts.require(customer(), mine.id)).id == theirs.id
-        again = await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        again = await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         assert (again.outcome, again.cart_id) == (Outcome.NOTHING, theirs.id)
 
     async def test_forgets_former_carts_last_links_first(self, shop: Stand, clock: StoppedClock):
         theirs = await shop.add(customer(), FEW)
         for name, mode in (("one", MergeMode.MERGE), ("two", MergeMode.REPLACE)):
             mine = await shop.add(guest(name))
-            await shop.carts.hand_over(guest=guest(name), customer=customer(), cart_id=mine.id, mode=mode)
+            await shop.merge_guest_cart(guest=guest(name), customer=customer(), cart_id=mine.id, mode=mode)
         clock.advance(days=400)
         await shop.add(customer("cora"))
-        forget = InUnits(shop.database, shop.engine.carts).forget_former
+        forget = chore(shop, "former carts")
         before = clock.now() - timedelta(days=399)
         assert [await forget(before), await forget(before), await forget(before)] == [1, 1, 0]
         assert (await shop.carts.current(customer())).id == mine.id
@@ -355,8 +376,8 @@ class TestExpiry:
     async def test_forgets_former_carts_only_when_they_are_old(self, shop: Stand, clock: StoppedClock):
         await shop.add(customer(), FEW)
         mine = await shop.add(guest())
-        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
-        assert await InUnits(shop.database, shop.engine.carts).forget_former(clock.now()) == 0
+        await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        assert await chore(shop, "former carts")(clock.now()) == 0
 
     async def test_forgets_old_drafts_and_no_order(self, shop: Stand, clock: StoppedClock):
         for name in ("a", "b", "c"):
@@ -368,7 +389,7 @@ class TestExpiry:
         clock.advance(days=30)
         young = await shop.add(customer("e"))
         draft = await shop.orders.check_out(customer("e"), cart_id=young.id)
-        forget = InUnits(shop.database, shop.engine.orders).forget_drafts
+        forget = chore(shop, "order drafts")
         before = clock.now() - timedelta(days=1)
         assert [await forget(before, 2), await forget(before, 2), await forget(before, 2)] == [2, 1, 0]
         assert await shop.count(orders) == 2
@@ -381,7 +402,7 @@ class TestExpiry:
 async def test_looking_for_former_carts_reads_no_further_than_those(database: Database, clock: StoppedClock):
     with Statements(database) as seen:
         async with database.unit() as unit:
-            await EmbeddedCarts(clock).forget_former(unit, clock.now(), 10)
+            await delete_former_carts(unit, clock.now(), 10)
     async with database.transaction() as connection:
         [asked] = seen
         plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ("",) * asked.count("?"))
@@ -395,7 +416,7 @@ class TestHandOvers:
 
         async def sign_in_that_is_refused_at_last() -> None:
             async with shop.database.unit() as unit:
-                await shop.engine.carts.hand_over(
+                await shop.engine.merge_guest_cart(
                     unit, guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE
                 )
                 raise NotYours
@@ -412,7 +433,7 @@ class TestHandOvers:
         mine = await shop.add(guest(currency="USD"), PLENTY, 2)
         theirs = await shop.add(customer(), FEW)
         await restock(shop, product("tea", variant(PLENTY, price={"EUR": 240})))
-        done = await shop.carts.hand_over(
+        done = await shop.merge_guest_cart(
             guest=guest(currency="USD"), customer=customer(), cart_id=mine.id, mode=MergeMode.REPLACE
         )
         assert (done.outcome, done.cart_id) == (Outcome.MERGED, theirs.id)
@@ -424,21 +445,21 @@ class TestHandOvers:
         await shop.add(customer(), PLENTY, 2)
         await shop.add(guest(), PLENTY, 5)
         mine = await shop.add(guest(), FEW, 1)
-        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         assert await shop.count(cart_lines) == 2
 
     async def test_end_a_draft_of_the_cart_they_replace(self, shop: Stand):
         theirs = await shop.add(customer(), FEW, 2)
         draft = await shop.orders.check_out(customer(), cart_id=theirs.id)
         mine = await shop.add(guest(), PLENTY, 1)
-        await shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.REPLACE)
+        await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.REPLACE)
         with pytest.raises(CartChanged):
             await shop.place(customer(), order_id=draft.id)
 
     async def test_work_without_anybody_to_tell(self, shop: Stand, clock: StoppedClock):
         quiet = Stand(shop.database, EmbeddedEngine(clock))
         mine = await quiet.add(guest(), PLENTY)
-        done = await quiet.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
+        done = await quiet.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         draft = await quiet.orders.check_out(customer(), cart_id=done.cart_id)
         await quiet.place(customer(), order_id=draft.id)
         assert await shop.events("order.placed") == []
@@ -468,19 +489,19 @@ class TestOrders:
 
     async def test_try_another_number_when_one_is_taken(self, shop: Stand, clock: StoppedClock):
         numbers = iter(["S-1", "S-1", "S-1", "S-2"])
-        numbered = EmbeddedOrders(clock, customers=EmbeddedCustomers(clock), number=lambda: next(numbers))
+        numbered = Stand(shop.database, EmbeddedEngine(clock, number=lambda: next(numbers)))
         drafts = []
         for shopper in (customer("cleo"), customer("dan")):
             cart = await shop.add(shopper)
-            drafts.append(await InUnits(shop.database, numbered).check_out(shopper, cart_id=cart.id))
+            drafts.append(await numbered.orders.check_out(shopper, cart_id=cart.id))
         assert [draft.number for draft in drafts] == ["S-1", "S-2"]
 
     async def test_give_up_where_every_number_is_taken(self, shop: Stand, clock: StoppedClock):
-        numbered = EmbeddedOrders(clock, customers=EmbeddedCustomers(clock), number=lambda: "S-1")
+        numbered = Stand(shop.database, EmbeddedEngine(clock, number=lambda: "S-1"))
         one, two = await shop.add(customer("cleo")), await shop.add(customer("dan"))
-        await InUnits(shop.database, numbered).check_out(customer("cleo"), cart_id=one.id)
+        await numbered.orders.check_out(customer("cleo"), cart_id=one.id)
         with pytest.raises(Broken):
-            await InUnits(shop.database, numbered).check_out(customer("dan"), cart_id=two.id)
+            await numbered.orders.check_out(customer("dan"), cart_id=two.id)
 
 
 class TestLoading:

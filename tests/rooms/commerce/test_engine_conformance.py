@@ -33,6 +33,28 @@ from tests.rooms.commerce.stand import (
 NOT_IDS = ["", "no-cart", "\x00", "\ud800", "0" * 5000, str(uuid4())]
 
 
+class TestASession:
+    async def test_knows_its_shopper(self, stand: Stand):
+        async with stand.session(guest("bob", currency="USD")) as session:
+            assert session.shopper == guest("bob", currency="USD")
+
+    async def test_reads_what_it_has_written(self, stand: Stand):
+        async with stand.session(customer()) as session:
+            assert await session.carts.current() is None
+            begun = await session.carts.add(cart_id=None, variant_id=PLENTY, quantity=1)
+            cart = await session.carts.change(cart_id=begun.id, line_id=begun.lines[0].id, quantity=3)
+            assert await session.carts.current() == cart
+            order = await session.orders.check_out(cart_id=cart.id)
+            assert await session.orders.require_order(order.id) == order
+        assert contents(await stand.carts.current(customer())) == {PLENTY: 3}
+
+    async def test_of_one_shopper_says_nothing_of_another(self, stand: Stand):
+        async with stand.session(guest("ann")) as ann, stand.session(guest("bob", store="south")) as bob:
+            cart = await ann.carts.add(cart_id=None, variant_id=PLENTY, quantity=1)
+            assert await bob.carts.current() is None
+            assert await ann.carts.current() == cart
+
+
 class TestACatalogue:
     async def test_gives_products_with_their_variants_in_the_shoppers_currency(self, stand: Stand):
         tea = (await stand.catalogue.products(guest(currency="USD"), ["tea"]))["tea"]
@@ -47,6 +69,12 @@ class TestACatalogue:
         assert await stand.catalogue.variants(guest(currency="USD"), [EUROS_ONLY]) == {}
         found = await stand.catalogue.find_products(guest(currency="USD"))
         assert "stove" not in {product.id for product in found.items}
+
+    async def test_prices_variants_in_the_currency_that_is_asked_for(self, stand: Stand):
+        found = await stand.catalogue.variants(guest(currency="EUR"), [PLENTY, EUROS_ONLY], currency="USD")
+        assert {sku: variant.price for sku, (_, variant) in found.items()} == {PLENTY: Money(300, "USD")}
+        tea, _ = found[PLENTY]
+        assert {variant.price.currency for variant in tea.variants} == {"USD"}
 
     async def test_leaves_unknown_names_out(self, stand: Stand):
         found = await stand.catalogue.products(guest(), ["tea", *NOT_IDS])
@@ -239,7 +267,7 @@ class TestSomebodyElsesCart:
         for mode in MergeMode:
             for cart_id in (guests.id, customers.id, *NOT_IDS):
                 with pytest.raises(NotYours):
-                    await stand.carts.hand_over(
+                    await stand.merge_guest_cart(
                         guest=guest("ann"), customer=customer("dan"), cart_id=cart_id, mode=mode
                     )
         assert await stand.carts.require(guest("bob"), guests.id) == guests
@@ -247,7 +275,7 @@ class TestSomebodyElsesCart:
 
 
 async def hand_over(stand: Stand, cart_id: str | None, mode: MergeMode = MergeMode.MERGE, to: str = "cleo"):
-    return await stand.carts.hand_over(guest=guest(), customer=customer(to), cart_id=cart_id, mode=mode)
+    return await stand.merge_guest_cart(guest=guest(), customer=customer(to), cart_id=cart_id, mode=mode)
 
 
 class TestAHandOver:
@@ -368,24 +396,24 @@ class TestAHandOver:
     async def test_done_again_after_an_order_names_no_closed_cart(self, stand: Stand):
         mine = await stand.add(guest())
         done = {"guest": guest(), "customer": customer(), "cart_id": mine.id, "mode": MergeMode.MERGE}
-        assert (await stand.carts.hand_over(**done)).cart_id == mine.id
+        assert (await stand.merge_guest_cart(**done)).cart_id == mine.id
         draft = await stand.orders.check_out(customer(), cart_id=mine.id)
         await stand.place(customer(), order_id=draft.id)
         own = {**done, "guest": guest("bob")}
         for repeated, outcome in ((done, Outcome.ALREADY_DONE), (own, Outcome.NOTHING)):
-            again = await stand.carts.hand_over(**repeated)
+            again = await stand.merge_guest_cart(**repeated)
             assert (again.outcome, again.cart_id) == (outcome, None)
         new = await stand.add(customer())
         for repeated in (done, own):
-            assert (await stand.carts.hand_over(**repeated)).cart_id == new.id
+            assert (await stand.merge_guest_cart(**repeated)).cart_id == new.id
 
     async def test_done_again_after_another_names_the_cart_that_took_its_place(self, stand: Stand):
         first = {"guest": guest("ann"), "customer": customer(), "mode": MergeMode.REPLACE}
         one = await stand.add(guest("ann"))
-        await stand.carts.hand_over(**first, cart_id=one.id)
+        await stand.merge_guest_cart(**first, cart_id=one.id)
         two = await stand.add(guest("bob"), FEW)
-        await stand.carts.hand_over(**{**first, "guest": guest("bob")}, cart_id=two.id)
-        again = await stand.carts.hand_over(**first, cart_id=one.id)
+        await stand.merge_guest_cart(**{**first, "guest": guest("bob")}, cart_id=two.id)
+        again = await stand.merge_guest_cart(**first, cart_id=one.id)
         assert (again.outcome, again.cart_id) == (Outcome.ALREADY_DONE, two.id)
 
     async def test_makes_the_old_id_lead_to_the_new_cart_for_its_owner_alone(self, stand: Stand):
@@ -408,7 +436,7 @@ class TestAHandOver:
             ("d", MergeMode.REPLACE),
         ):
             cart = await stand.add(guest(name), PLENTY, 1)
-            await stand.carts.hand_over(guest=guest(name), customer=customer(), cart_id=cart.id, mode=mode)
+            await stand.merge_guest_cart(guest=guest(name), customer=customer(), cart_id=cart.id, mode=mode)
             ids.append(cart.id)
         current = await stand.carts.current(customer())
         assert current.id == ids[-1]
@@ -465,7 +493,7 @@ class TestAHandOver:
         ]
         for giver, taker, cart_id in pairs:
             with pytest.raises(NotYours):
-                await stand.carts.hand_over(guest=giver, customer=taker, cart_id=cart_id, mode=MergeMode.MERGE)
+                await stand.merge_guest_cart(guest=giver, customer=taker, cart_id=cart_id, mode=MergeMode.MERGE)
         assert await stand.carts.require(customer("dan"), theirs.id) == theirs
         assert await stand.carts.require(guest(), mine.id) == mine
 
@@ -654,7 +682,7 @@ class TestACustomer:
             open_cart = await stand.add(shopper)
             await stand.orders.check_out(shopper, cart_id=open_cart.id)
         neighbour = await stand.customers.ensure(customer("dora"), Profile(customer("dora").id, "dora@example.org"))
-        await stand.customers.forget(customer().id)
+        await stand.forget(customer().id)
         for shopper in (customer(), customer(store="south")):
             assert await stand.customers.customer(shopper) is None
             assert await stand.carts.current(shopper) is None
@@ -666,8 +694,8 @@ class TestACustomer:
         for name in ("ann", "bob"):
             mine = await stand.add(guest(name))
             mode = MergeMode.MERGE if name == "ann" else MergeMode.REPLACE
-            await stand.carts.hand_over(guest=guest(name), customer=customer(), cart_id=mine.id, mode=mode)
-        await stand.customers.forget(customer().id)
+            await stand.merge_guest_cart(guest=guest(name), customer=customer(), cart_id=mine.id, mode=mode)
+        await stand.forget(customer().id)
         assert await stand.carts.current(customer()) is None
 
     async def test_is_made_once_and_kept_up_to_date(self, stand: Stand):

@@ -120,7 +120,7 @@ class TestHandOversAtOnce:
         await shop.add(customer(), PLENTY_TOO, 1)
         mine = await shop.add(guest(), PLENTY, 2)
         answers = await at_once(
-            *(shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=mode) for _ in range(8))
+            *(shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=mode) for _ in range(8))
         )
         outcomes = Counter(answer.outcome for answer in answers)
         assert outcomes[Outcome.ALREADY_DONE] == 7
@@ -133,7 +133,7 @@ class TestHandOversAtOnce:
         takers = [customer(f"c{number}") for number in range(8)]
         answers = await at_once(
             *(
-                shop.carts.hand_over(guest=guest(), customer=taker, cart_id=mine.id, mode=MergeMode.MERGE)
+                shop.merge_guest_cart(guest=guest(), customer=taker, cart_id=mine.id, mode=MergeMode.MERGE)
                 for taker in takers
             )
         )
@@ -147,7 +147,7 @@ class TestHandOversAtOnce:
         handed = [await shop.add(each, PLENTY, number + 1) for number, each in enumerate(guests)]
         await at_once(
             *(
-                shop.carts.hand_over(guest=each, customer=customer(), cart_id=cart.id, mode=MergeMode.MERGE)
+                shop.merge_guest_cart(guest=each, customer=customer(), cart_id=cart.id, mode=MergeMode.MERGE)
                 for each, cart in zip(guests, handed, strict=True)
             )
         )
@@ -160,7 +160,7 @@ class TestHandOversAtOnce:
         mine = await shop.carts.create(guest())
         answers = await at_once(
             *(shop.add(guest(), PLENTY) for _ in range(6)),
-            shop.carts.hand_over(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE),
+            shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE),
             *(shop.add(guest(), PLENTY) for _ in range(6)),
         )
         refused = kinds(answers)[TokenInvalid]
@@ -176,7 +176,7 @@ class TestHandOversAtOnce:
         answers = await at_once(
             *(shop.add(customer(), PLENTY, cart_id=theirs.id) for _ in range(5)),
             *(
-                shop.carts.hand_over(guest=each, customer=customer(), cart_id=cart.id, mode=mode)
+                shop.merge_guest_cart(guest=each, customer=customer(), cart_id=cart.id, mode=mode)
                 for each, cart, mode in zip(guests, handed, modes, strict=True)
             ),
             *(shop.add(customer(), PLENTY, cart_id=theirs.id) for _ in range(5)),

@@ -1,21 +1,21 @@
-"""The rules of carts in the embedded shop: whose they are, how much goes in, what happens to a guest's at sign-in.
+"""The rules of carts in the embedded shop: which shopper may use a cart, and how much it takes.
 
-A cart's row appears with its first write. Each writing verb opens the transaction first and locks the cart's row, so
-that changes at the same time follow one another and none is lost.
+A cart's row appears with its first write. Each writing method opens the transaction first and locks the cart's row, so
+that concurrent changes follow one another and none is lost.
 """
 
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, and_, exists
+from sqlalchemy import Row
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows
 from shopkeeper.commerce.embedded.cart_rows import title
-from shopkeeper.commerce.embedded.hand_over import HandOvers, was_handed_over
-from shopkeeper.commerce.embedded.store import CartState, carts, lock_owner
-from shopkeeper.commerce.port import Cart, Events, HandOver, MergeMode, Shopper, ShopperKind
+from shopkeeper.commerce.embedded.hand_over import was_handed_over
+from shopkeeper.commerce.embedded.store import CartState, lock_owner
+from shopkeeper.commerce.port import Cart, Shopper, ShopperKind
 from shopkeeper.commerce.refusals import (
     CartClosed,
     CartFull,
@@ -35,168 +35,151 @@ MAX_LINES = 200
 MAX_CARTS = 10
 
 
-_OF_GUESTS = carts.c.owner_kind == ShopperKind.GUEST.value
-_LEADING_HERE = carts.alias("leading_here")
-# Customers have such carts and nobody else. Those first to which no other cart leads.
-_FORMER = and_(
-    carts.c.state.in_((CartState.MERGED, CartState.REPLACED)),
-    ~exists().where(_LEADING_HERE.c.merged_into == carts.c.id),
-)
+@dataclass(frozen=True, slots=True)
+class CartRules:
+    """What the carts of every shopper have in common.
 
-
-class EmbeddedCarts:
-    """Satisfies `Carts`.
-
-    Args:
-        clock: tells when a cart was changed.
-        events: where a hand-over is told; nowhere if left out.
+    Attributes:
+        clock: the time of a change.
         max_quantity: the most of one variant that a cart takes.
-        max_lines: the most different variants that a cart takes; a merge may take it up to the sum of two carts.
+        max_lines: the most different variants that a cart takes; a merge may exceed it, up to the sum of two carts.
         max_carts: the most carts that a shopper has open at once.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        events: Events | None = None,
-        max_quantity: int = MAX_QUANTITY,
-        max_lines: int = MAX_LINES,
-        max_carts: int = MAX_CARTS,
-    ) -> None:
-        self._clock = clock
-        self._hand_overs = HandOvers(clock, events=events)
-        self._max_quantity, self._max_lines, self._max_carts = max_quantity, max_lines, max_carts
+    clock: Clock
+    max_quantity: int = MAX_QUANTITY
+    max_lines: int = MAX_LINES
+    max_carts: int = MAX_CARTS
 
-    async def current(self, unit: Unit, shopper: Shopper) -> Cart | None:
-        return await cart_rows.current(unit, shopper)
+    def check_quantity(self, quantity: int, *, at_least: int) -> None:
+        """Raises `QuantityInvalid` outside of `at_least` to `max_quantity`."""
+        if not at_least <= quantity <= self.max_quantity:
+            raise QuantityInvalid(f"A cart takes {at_least} to {self.max_quantity} of one thing.")
 
-    async def require(self, unit: Unit, shopper: Shopper, cart_id: str) -> Cart:
-        id_ = _parsed(cart_id)
-        cart = await cart_rows.named(unit, shopper, id_)
+
+class EmbeddedCarts:
+    """Satisfies `Carts` for one shopper in one unit of work."""
+
+    __slots__ = ("_rules", "_shopper", "_unit")
+
+    def __init__(self, unit: Unit, shopper: Shopper, rules: CartRules) -> None:
+        self._unit, self._shopper, self._rules = unit, shopper, rules
+
+    async def current(self) -> Cart | None:
+        return await cart_rows.current(self._unit, self._shopper)
+
+    async def require(self, cart_id: str) -> Cart:
+        cart = await cart_rows.named(self._unit, self._shopper, _parsed(cart_id))
         if cart is None:
             raise NotYours
         return cart
 
-    async def create(self, unit: Unit, shopper: Shopper) -> Cart:
-        _check_currency(shopper)
-        await lock_owner(unit, shopper)
-        await _refuse_spent(unit, shopper)
-        return await cart_rows.written(unit, await self._empty_cart(unit, shopper))
+    async def create(self) -> Cart:
+        _check_currency(self._shopper)
+        await lock_owner(self._unit, self._shopper)
+        await _refuse_spent(self._unit, self._shopper)
+        return await self._written(await self._empty_cart())
 
-    async def add(self, unit: Unit, shopper: Shopper, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
-        self._check_quantity(quantity, at_least=1)
-        cart = await self._open(unit, shopper, cart_id)
-        currency = cart.currency if cart else _check_currency(shopper)
-        offer = await _offer(unit, shopper, variant_id=variant_id, currency=currency, cart=cart)
+    async def add(self, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
+        self._rules.check_quantity(quantity, at_least=1)
+        cart = await self._open(cart_id)
+        currency = cart.currency if cart else _check_currency(self._shopper)
+        offer = await self._offer(variant_id, currency=currency, cart=cart)
         wanted = (offer.quantity or 0) + quantity
-        self._check_quantity(wanted, at_least=1)
+        self._rules.check_quantity(wanted, at_least=1)
         _check_stock(offer, wanted)
-        if cart and not offer.line_id and await cart_rows.count_lines(unit, cart.id) >= self._max_lines:
-            raise CartFull
-        now = self._clock.now()
-        id_ = cart.id if cart else await cart_rows.insert_cart(unit, shopper, now=now)
-        await cart_rows.put_line(unit, id_, offer, wanted)
+        if cart and not offer.line_id:
+            await self._check_room(cart)
+        id_ = cart.id if cart else await cart_rows.insert_cart(self._unit, self._shopper, now=self._rules.clock.now())
+        await cart_rows.put_line(self._unit, id_, offer, wanted)
         if cart:
-            await cart_rows.touch(unit, id_, now=now)
-        return await cart_rows.written(unit, id_)
+            await self._touch(id_)
+        return await self._written(id_)
 
-    async def change(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str, quantity: int) -> Cart:
-        self._check_quantity(quantity, at_least=0)
+    async def change(self, *, cart_id: str, line_id: str, quantity: int) -> Cart:
+        self._rules.check_quantity(quantity, at_least=0)
         if not quantity:
-            return await self.remove(unit, shopper, cart_id=cart_id, line_id=line_id)
-        cart = await self._open_named(unit, shopper, cart_id)
-        line = await _line(unit, cart.id, line_id)
+            return await self.remove(cart_id=cart_id, line_id=line_id)
+        cart = await self._open_named(cart_id)
+        line = await _line(self._unit, cart.id, line_id)
         if quantity != line.quantity:
-            offer = await _offer(unit, shopper, variant_id=line.variant_id, currency=cart.currency, cart=cart)
+            offer = await self._offer(line.variant_id, currency=cart.currency, cart=cart)
             _check_stock(offer, quantity)
-            await cart_rows.put_line(unit, cart.id, offer, quantity)
-            await cart_rows.touch(unit, cart.id, now=self._clock.now())
-        return await cart_rows.written(unit, cart.id)
+            await cart_rows.put_line(self._unit, cart.id, offer, quantity)
+            await self._touch(cart.id)
+        return await self._written(cart.id)
 
-    async def remove(self, unit: Unit, shopper: Shopper, *, cart_id: str, line_id: str) -> Cart:
-        cart = await self._open_named(unit, shopper, cart_id)
-        line = await _line(unit, cart.id, line_id)
-        await cart_rows.delete_line(unit, line.id)
-        await cart_rows.touch(unit, cart.id, now=self._clock.now())
-        return await cart_rows.written(unit, cart.id)
+    async def remove(self, *, cart_id: str, line_id: str) -> Cart:
+        cart = await self._open_named(cart_id)
+        line = await _line(self._unit, cart.id, line_id)
+        await cart_rows.delete_line(self._unit, line.id)
+        await self._touch(cart.id)
+        return await self._written(cart.id)
 
-    async def hand_over(
-        self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
-    ) -> HandOver:
-        return await self._hand_overs.perform(unit, guest=guest, customer=customer, cart_id=cart_id, mode=mode)
-
-    async def expire(self, unit: Unit, before: datetime, batch: int = 500) -> int:
-        """Deletes guests' carts that nobody has touched since, at most so many at once; says how many."""
-        return await cart_rows.delete_old(unit, _OF_GUESTS, before=before, batch=batch)
-
-    async def forget_former(self, unit: Unit, before: datetime, batch: int = 500) -> int:
-        """Deletes customers' carts in whose place another one came before a moment; says how many. Whoever still asks
-        for one by its id is not led to the other any more."""
-        return await cart_rows.delete_old(unit, _FORMER, before=before, batch=batch)
-
-    async def forget_hand_overs(self, unit: Unit, before: datetime, batch: int = 500) -> int:
-        """Deletes the reports of hand-overs older than any guest's token can be; says how many."""
-        return await self._hand_overs.forget(unit, before, batch)
-
-    async def _empty_cart(self, unit: Unit, shopper: Shopper) -> UUID:
-        """One that is there, made the current one, or a new one: tokens are free, so what each may write is counted."""
-        now = self._clock.now()
-        open_ = await cart_rows.open_carts(unit, shopper, at_most=self._max_carts)
+    async def _empty_cart(self) -> UUID:
+        """Makes an empty cart the current one, or creates one; guests' tokens are free, so their carts are limited."""
+        open_ = await cart_rows.open_carts(self._unit, self._shopper, at_most=self._rules.max_carts)
         empty: UUID | None = next(
-            (cart.id for cart in open_ if not cart.filled and cart.currency == shopper.currency), None
+            (cart.id for cart in open_ if not cart.filled and cart.currency == self._shopper.currency), None
         )
         if empty is not None:
-            await cart_rows.touch(unit, empty, now=now)
+            await self._touch(empty)
             return empty
-        if len(open_) >= self._max_carts:
+        if len(open_) >= self._rules.max_carts:
             raise TooManyCarts
-        return await cart_rows.insert_cart(unit, shopper, now=now)
+        return await cart_rows.insert_cart(self._unit, self._shopper, now=self._rules.clock.now())
 
-    async def _open(self, unit: Unit, shopper: Shopper, cart_id: str | None) -> Row[Any] | None:
-        """The cart to write to, locked; none where the shopper is to get a new one."""
+    async def _open(self, cart_id: str | None) -> Row[Any] | None:
+        """The cart to write to, locked; `None` where the shopper is to get a new one."""
         if cart_id is not None:
-            return await self._open_named(unit, shopper, cart_id)
-        await unit.begin()
-        cart = await cart_rows.lock_current(unit, shopper)
-        if cart is None and await lock_owner(unit, shopper):
+            return await self._open_named(cart_id)
+        await self._unit.begin()
+        cart = await cart_rows.lock_current(self._unit, self._shopper)
+        if cart is None and await lock_owner(self._unit, self._shopper):
             # Two first writes at once: the second finds here what the first has begun.
-            cart = await cart_rows.lock_current(unit, shopper)
-        await _refuse_spent(unit, shopper)
+            cart = await cart_rows.lock_current(self._unit, self._shopper)
+        await _refuse_spent(self._unit, self._shopper)
         return cart
 
-    async def _open_named(self, unit: Unit, shopper: Shopper, cart_id: str) -> Row[Any]:
-        await unit.begin()
-        cart = await cart_rows.lock(unit, shopper, _parsed(cart_id))
-        await _refuse_spent(unit, shopper)
+    async def _open_named(self, cart_id: str) -> Row[Any]:
+        await self._unit.begin()
+        cart = await cart_rows.lock(self._unit, self._shopper, _parsed(cart_id))
+        await _refuse_spent(self._unit, self._shopper)
         if cart is None:
             raise NotYours
         if cart.state != CartState.ACTIVE:
             raise CartClosed
         return cart
 
-    def _check_quantity(self, quantity: int, *, at_least: int) -> None:
-        if not at_least <= quantity <= self._max_quantity:
-            raise QuantityInvalid(f"A cart takes {at_least} to {self._max_quantity} of one thing.")
+    async def _offer(self, variant_id: str, *, currency: str, cart: Row[Any] | None) -> Row[Any]:
+        """What the catalogue says of a variant. Raises where it cannot be bought in this currency."""
+        offer = None
+        if storable(variant_id):
+            cart_id = cart.id if cart else None
+            offer = await cart_rows.offer(
+                self._unit, self._shopper, variant_id=variant_id, currency=currency, cart_id=cart_id
+            )
+        if offer is None:
+            raise NotFound("There is no such article in this shop.")
+        if offer.amount is None:
+            raise CurrencyMismatch(f"{title(offer.product, offer.name)} has no price in {currency}.")
+        return offer
+
+    async def _check_room(self, cart: Row[Any]) -> None:
+        if await cart_rows.count_lines(self._unit, cart.id) >= self._rules.max_lines:
+            raise CartFull
+
+    async def _touch(self, cart_id: UUID) -> None:
+        await cart_rows.touch(self._unit, cart_id, now=self._rules.clock.now())
+
+    async def _written(self, cart_id: UUID) -> Cart:
+        return await cart_rows.written(self._unit, cart_id)
 
 
 async def _refuse_spent(unit: Unit, shopper: Shopper) -> None:
-    """A guest whose cart became a customer's is a guest no more: their old token must not write on."""
+    """Raises `TokenInvalid` for a guest whose cart became a customer's: that token must not write any more."""
     if shopper.kind is ShopperKind.GUEST and await was_handed_over(unit, shopper):
         raise TokenInvalid
-
-
-async def _offer(unit: Unit, shopper: Shopper, *, variant_id: str, currency: str, cart: Row[Any] | None) -> Row[Any]:
-    """What the catalogue says of a variant that can be bought in this currency."""
-    offer = None
-    if storable(variant_id):
-        cart_id = cart.id if cart else None
-        offer = await cart_rows.offer(unit, shopper, variant_id=variant_id, currency=currency, cart_id=cart_id)
-    if offer is None:
-        raise NotFound("There is no such article in this shop.")
-    if offer.amount is None:
-        raise CurrencyMismatch(f"{title(offer.product, offer.name)} has no price in {currency}.")
-    return offer
 
 
 def _check_stock(offer: Row[Any], wanted: int) -> None:

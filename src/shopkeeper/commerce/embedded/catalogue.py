@@ -22,18 +22,25 @@ MAX_IDS = 500
 BETWEEN_SHELVES = "\x1f"
 """A character that no id has."""
 
+Bound = Mapping[str, str]
+"""The shopper's store and currency, as the statements below name them."""
+
 _STORE = bindparam("of_store", type_=products.c.store.type)
 _CURRENCY = bindparam("of_currency", type_=prices.c.currency.type)
 _CATEGORY = bindparam("of_category", type_=categories.c.id.type)
 
 
 class EmbeddedCatalogue:
-    """Satisfies `Catalogue`."""
+    """Satisfies `Catalogue` for one shopper in one unit of work."""
+
+    __slots__ = ("_bound", "_unit")
+
+    def __init__(self, unit: Unit, shopper: Shopper) -> None:
+        self._unit = unit
+        self._bound = {"of_store": shopper.store, "of_currency": shopper.currency}
 
     async def find_products(
         self,
-        unit: Unit,
-        shopper: Shopper,
         *,
         text: str | None = None,
         category_id: str | None = None,
@@ -43,39 +50,38 @@ class EmbeddedCatalogue:
     ) -> Page[Product]:
         phrase = phrase_of(text)
         pages = _found(sort, words=len(phrase.words), on_a_shelf=category_id is not None)
-        bound = {**_where(shopper), **phrase.bound}
+        bound = {**self._bound, **phrase.bound}
         if category_id is not None:
             bound["of_category"] = category_id if storable(category_id) else ""
-        page = await pages.turn(unit, bound, offset=offset, limit=limit)
-        return Page(await _with_variants(unit, shopper, page.rows), cursor=page.cursor, total=page.total)
+        page = await pages.turn(self._unit, bound, offset=offset, limit=limit)
+        return Page(await _with_variants(self._unit, self._bound, page.rows), cursor=page.cursor, total=page.total)
 
-    async def products(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, Product]:
+    async def products(self, ids: Sequence[str]) -> Mapping[str, Product]:
         wanted = _wanted(ids)
-        rows = await unit.all(_PRODUCTS_NAMED, {**_where(shopper), "names": wanted})
-        found = await _with_variants(unit, shopper, rows)
+        rows = await self._unit.all(_PRODUCTS_NAMED, {**self._bound, "names": wanted})
+        found = await _with_variants(self._unit, self._bound, rows)
         named = {product.slug: product for product in found} | {product.id: product for product in found}
         return {name: named[name] for name in wanted if name in named}
 
-    async def variants(self, unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, tuple[Product, Variant]]:
-        wanted = _wanted(ids)
-        rows = await unit.all(_PRODUCTS_WITH, {**_where(shopper), "names": wanted})
+    async def variants(self, ids: Sequence[str], currency: str | None = None) -> Mapping[str, tuple[Product, Variant]]:
+        wanted, bound = _wanted(ids), self._bound if currency is None else {**self._bound, "of_currency": currency}
+        rows = await self._unit.all(_PRODUCTS_WITH, {**bound, "names": wanted})
         found = [
-            (product, variant) for product in await _with_variants(unit, shopper, rows) for variant in product.variants
+            (product, variant)
+            for product in await _with_variants(self._unit, bound, rows)
+            for variant in product.variants
         ]
         named = {pair[1].sku: pair for pair in found} | {pair[1].id: pair for pair in found}
         return {name: named[name] for name in wanted if name in named}
 
-    async def categories(self, unit: Unit, shopper: Shopper) -> Sequence[Category]:
-        rows = await unit.all(_CATEGORIES, {"of_store": shopper.store})
+    async def categories(self) -> Sequence[Category]:
+        rows = await self._unit.all(_CATEGORIES, {"of_store": self._bound["of_store"]})
         return _parents_first([_category(row) for row in rows])
 
-    async def is_stocked(self, unit: Unit, store: str) -> bool:
-        """Whether there is any product on a store's shelves, priced or not."""
-        return await unit.first(_ANY_PRODUCT, {"of_store": store}) is not None
 
-
-def _where(shopper: Shopper) -> dict[str, str]:
-    return {"of_store": shopper.store, "of_currency": shopper.currency}
+async def is_stocked(unit: Unit, store: str) -> bool:
+    """Returns whether a store has any product, priced or not."""
+    return await unit.first(_ANY_PRODUCT, {"of_store": store}) is not None
 
 
 def _wanted(ids: Sequence[str]) -> list[str]:
@@ -190,11 +196,11 @@ _VARIANTS = (
 # -- rows into values --------------------------------------------------------------------------------------------------
 
 
-async def _with_variants(unit: Unit, shopper: Shopper, rows: Sequence[Row[Any]]) -> tuple[Product, ...]:
-    """One more query for any number of products."""
+async def _with_variants(unit: Unit, bound: Bound, rows: Sequence[Row[Any]]) -> tuple[Product, ...]:
+    """Returns products with their variants: one more query for any number of products."""
     if not rows:
         return ()
-    sorts = await _variants(unit, shopper, [row.id for row in rows])
+    sorts = await _variants(unit, bound, [row.id for row in rows])
     return tuple(
         Product(
             id=row.id,
@@ -211,10 +217,10 @@ async def _with_variants(unit: Unit, shopper: Shopper, rows: Sequence[Row[Any]])
     )
 
 
-async def _variants(unit: Unit, shopper: Shopper, ids: Sequence[str]) -> Mapping[str, list[Variant]]:
+async def _variants(unit: Unit, bound: Bound, ids: Sequence[str]) -> Mapping[str, list[Variant]]:
     sorts: dict[str, list[Variant]] = defaultdict(list)
-    for row in await unit.all(_VARIANTS, {**_where(shopper), "ids": ids}):
-        sorts[row.product_id].append(_variant(row, shopper.currency))
+    for row in await unit.all(_VARIANTS, {**bound, "ids": ids}):
+        sorts[row.product_id].append(_variant(row, bound["of_currency"]))
     return sorts
 
 

@@ -13,41 +13,46 @@ from shopkeeper.storage.database import Unit
 
 
 class EmbeddedCustomers:
-    """Satisfies `Customers`."""
+    """Satisfies `Customers` for one shopper in one unit of work."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    __slots__ = ("_clock", "_shopper", "_unit")
 
-    async def ensure(self, unit: Unit, shopper: Shopper, profile: Profile) -> Customer:
-        known = await _find(unit, shopper.store, profile.identity_id)
+    def __init__(self, unit: Unit, shopper: Shopper, clock: Clock) -> None:
+        self._unit, self._shopper, self._clock = unit, shopper, clock
+
+    async def ensure(self, profile: Profile) -> Customer:
+        known = await _find(self._unit, self._shopper.store, profile.identity_id)
         if known is not None and _profile(known) == profile:
             return _customer(known)
-        await self._upsert(unit, shopper.store, profile)
-        row = await _find(unit, shopper.store, profile.identity_id)
+        await self._upsert(profile)
+        row = await _find(self._unit, self._shopper.store, profile.identity_id)
         assert row is not None  # noqa: S101 - this transaction has just written it; this tells the type checker
         return _customer(row)
 
-    async def customer(self, unit: Unit, shopper: Shopper) -> Customer | None:
-        if shopper.kind is not ShopperKind.CUSTOMER:
+    async def customer(self) -> Customer | None:
+        if self._shopper.kind is not ShopperKind.CUSTOMER:
             return None
-        row = await _find(unit, shopper.store, shopper.id)
+        row = await _find(self._unit, self._shopper.store, self._shopper.id)
         return _customer(row) if row is not None else None
 
-    async def forget(self, unit: Unit, identity_id: str) -> None:
-        gone = delete(customers).where(customers.c.identity_id == identity_id).returning(customers.c.store)
-        for row in (await unit.write(gone)).all():
-            shopper = Shopper(ShopperKind.CUSTOMER, identity_id, row.store)
-            await cart_rows.delete_unordered(unit, shopper)
-            await order_rows.delete_drafts_of(unit, shopper)
-
-    async def _upsert(self, unit: Unit, store: str, profile: Profile) -> None:
-        """Two sign-ins at once write the same row: the second brings it up to date."""
+    async def _upsert(self, profile: Profile) -> None:
+        """Two concurrent sign-ins write the same row: the second brings it up to date."""
+        key = {"store": self._shopper.store, "identity_id": profile.identity_id}
         fresh = {"email": profile.email, "first_name": profile.first_name, "last_name": profile.last_name}
-        await unit.write(
-            insert_or(unit, customers)
-            .values(id=new_id(), store=store, identity_id=profile.identity_id, created_at=self._clock.now(), **fresh)
+        await self._unit.write(
+            insert_or(self._unit, customers)
+            .values(id=new_id(), created_at=self._clock.now(), **key, **fresh)
             .on_conflict_do_update(index_elements=["store", "identity_id"], set_=fresh)
         )
+
+
+async def forget_customer(unit: Unit, identity_id: str) -> None:
+    """Deletes an identity's customers in every store, with their unordered carts and drafts."""
+    gone = delete(customers).where(customers.c.identity_id == identity_id).returning(customers.c.store)
+    for row in (await unit.write(gone)).all():
+        shopper = Shopper(ShopperKind.CUSTOMER, identity_id, row.store)
+        await cart_rows.delete_unordered(unit, shopper)
+        await order_rows.delete_drafts_of(unit, shopper)
 
 
 async def _find(unit: Unit, store: str, identity_id: str) -> Row[Any] | None:

@@ -1,36 +1,40 @@
-"""The embedded shop as an engine: the parts, put together."""
+"""The embedded shop as an engine: it lives in our database, and shares our transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.embedded import demo
-from shopkeeper.commerce.embedded.carts import MAX_LINES, MAX_QUANTITY, EmbeddedCarts
-from shopkeeper.commerce.embedded.catalogue import EmbeddedCatalogue
-from shopkeeper.commerce.embedded.customers import EmbeddedCustomers
+from shopkeeper.commerce.embedded import demo, retention
+from shopkeeper.commerce.embedded.carts import MAX_CARTS, MAX_LINES, MAX_QUANTITY, CartRules
+from shopkeeper.commerce.embedded.catalogue import is_stocked
+from shopkeeper.commerce.embedded.customers import forget_customer
+from shopkeeper.commerce.embedded.hand_over import HandOvers
 from shopkeeper.commerce.embedded.load import load
-from shopkeeper.commerce.embedded.orders import EmbeddedOrders
-from shopkeeper.commerce.port import Events
+from shopkeeper.commerce.embedded.orders import OrderRules, order_number
+from shopkeeper.commerce.embedded.session import EmbeddedSession, Rules
+from shopkeeper.commerce.port import Events, Grant, HandOver, MergeMode, Shopper
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.upkeep import Chore
 
-A_LONG_TIME = timedelta(days=400)
-
 
 class EmbeddedEngine:
-    """Satisfies `Engine`, `TidiesUp` and `ShowsADemo`; one for any number of stores.
+    """Satisfies `Engine`, `HasRetention` and `HasSampleData`; one for any number of stores.
 
     >>> engine = EmbeddedEngine(clock, events=outbox)  # doctest: +SKIP
-    >>> cart = await engine.carts.create(unit, guest)  # doctest: +SKIP
+    >>> cart = await engine.bind(unit, guest).carts.create()  # doctest: +SKIP
 
     Args:
-        clock: tells the time.
-        events: where placed orders and hand-overs are told, in the same transaction: the outbox. Nowhere if left out.
+        clock: the time of every change.
+        events: where placed orders and merged carts are recorded, in the same transaction: the outbox. `None` records
+            nothing.
         max_quantity: the most of one variant that a cart takes.
         max_lines: the most different variants that a cart takes.
+        max_carts: the most carts that a shopper has open at once.
+        number: creates order numbers.
     """
 
     name = "embedded"
+    shares_transaction = True
 
     def __init__(
         self,
@@ -39,26 +43,46 @@ class EmbeddedEngine:
         events: Events | None = None,
         max_quantity: int = MAX_QUANTITY,
         max_lines: int = MAX_LINES,
+        max_carts: int = MAX_CARTS,
+        number: Callable[[], str] = order_number,
     ) -> None:
-        self.catalogue = EmbeddedCatalogue()
-        self.customers = EmbeddedCustomers(clock)
-        self.carts = EmbeddedCarts(clock, events=events, max_quantity=max_quantity, max_lines=max_lines)
-        self.orders = EmbeddedOrders(clock, customers=self.customers, events=events)
+        carts = CartRules(clock, max_quantity=max_quantity, max_lines=max_lines, max_carts=max_carts)
+        self._rules = Rules(carts=carts, orders=OrderRules(clock, events=events, number=number))
+        self._hand_overs = HandOvers(clock, events=events)
+
+    def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> EmbeddedSession:
+        return EmbeddedSession(_required(unit), shopper, self._rules)
+
+    async def merge_guest_cart(
+        self,
+        unit: Unit | None,
+        *,
+        guest: Shopper,
+        customer: Shopper,
+        cart_id: str | None,
+        mode: MergeMode,
+        idempotency_key: str | None = None,
+    ) -> HandOver:
+        # A merge is known by guest, customer and cart, and committed with its report: it needs no key to be done once.
+        return await self._hand_overs.perform(
+            _required(unit), guest=guest, customer=customer, cart_id=cart_id, mode=mode
+        )
+
+    async def forget(self, unit: Unit | None, identity_id: str) -> None:
+        await forget_customer(_required(unit), identity_id)
 
     def chores(self, *, guest_lifespan: timedelta) -> Sequence[Chore]:
-        # A token that was renewed just before it ended lasts for twice its lifespan. A cart is kept as long, and so is
-        # what says that a guest is one no more.
-        renewed = 2 * guest_lifespan
-        return [
-            Chore("guests' carts", renewed, self.carts.expire),
-            Chore("hand-overs", max(A_LONG_TIME, renewed), self.carts.forget_hand_overs),
-            Chore("former carts", A_LONG_TIME, self.carts.forget_former),
-            Chore("order drafts", timedelta(days=30), self.orders.forget_drafts),
-        ]
+        return retention.chores(guest_lifespan=guest_lifespan)
 
-    async def stock_demo(self, unit: Unit, store: str) -> bool:
+    async def load_sample_data(self, unit: Unit, store: str) -> bool:
         await unit.begin()
-        if await self.catalogue.is_stocked(unit, store):
+        if await is_stocked(unit, store):
             return False
         await load(unit, store=store, catalogue=demo.read_catalogue())
         return True
+
+
+def _required(unit: Unit | None) -> Unit:
+    if unit is None:
+        raise ValueError("The embedded engine shares our transaction: it needs the unit of work.")
+    return unit

@@ -35,7 +35,7 @@ class HandOvers:
     async def perform(
         self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
     ) -> HandOver:
-        """See `Carts.hand_over`."""
+        """See `Engine.merge_guest_cart`."""
         _refuse_wrong_kinds(guest, customer)
         if cart_id is None:
             return await _nothing(unit, customer, mode)
@@ -53,15 +53,6 @@ class HandOvers:
         if await _went_to_others(unit, guest, customer):
             raise TokenInvalid
         return await self._hand_over(unit, guest, customer, cart, mode)
-
-    async def forget(self, unit: Unit, before: datetime, batch: int) -> int:
-        """Deletes old reports, at most so many at once; says how many."""
-        old = select(hand_overs.c.id).where(hand_overs.c.created_at < before).order_by(hand_overs.c.created_at)
-        await unit.begin()
-        ids = [row.id for row in await unit.all(old.limit(batch).with_for_update(skip_locked=True))]
-        if ids:
-            await unit.write(delete(hand_overs).where(hand_overs.c.id.in_(ids)))
-        return len(ids)
 
     async def _hand_over(
         self, unit: Unit, guest: Shopper, customer: Shopper, cart: Row[Any], mode: MergeMode
@@ -88,6 +79,16 @@ class HandOvers:
             "lines": _as_json(deed.plan.lines),
         }
         await self._events.add(unit, TOPIC, key=customer.id, payload=payload)
+
+
+async def delete_hand_overs(unit: Unit, before: datetime, batch: int = 500) -> int:
+    """Deletes reports of merges that were made before a moment, at most `batch`; returns how many."""
+    old = select(hand_overs.c.id).where(hand_overs.c.created_at < before).order_by(hand_overs.c.created_at)
+    await unit.begin()
+    ids = [row.id for row in await unit.all(old.limit(batch).with_for_update(skip_locked=True))]
+    if ids:
+        await unit.write(delete(hand_overs).where(hand_overs.c.id.in_(ids)))
+    return len(ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """Orders of the embedded shop: a draft shows what would be ordered, placing it takes the stock.
 
-A draft copies names and prices. It is placed only while cart and prices are what was copied, so that nobody orders what
-they have not seen.
+A draft copies names and prices. It is placed only while cart and prices equal the copies, so that a customer never
+orders what was not shown.
 """
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Row, update
 
@@ -36,119 +36,115 @@ def order_number() -> str:
     return f"S-{letters[:4]}-{letters[4:8]}-{letters[8:]}"
 
 
-class EmbeddedOrders:
-    """Satisfies `Orders`.
+@dataclass(frozen=True, slots=True)
+class OrderRules:
+    """What the orders of every shopper have in common.
 
-    Args:
-        clock: tells when an order was drafted and placed.
-        customers: who is told of.
-        events: where `order.placed` is told; nowhere if left out.
-        number: makes order numbers.
+    Attributes:
+        clock: the time of drafting and placing.
+        events: where `order.placed` is recorded, `None` for nowhere.
+        number: creates order numbers.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        customers: EmbeddedCustomers,
-        events: Events | None = None,
-        number: Callable[[], str] = order_number,
-    ) -> None:
-        self._clock, self._customers, self._events, self._number = clock, customers, events, number
+    clock: Clock
+    events: Events | None = None
+    number: Callable[[], str] = order_number
 
-    async def check_out(self, unit: Unit, shopper: Shopper, *, cart_id: str) -> Order:
-        _require_customer(shopper)
-        await unit.begin()
-        cart = await _locked_cart(unit, shopper, uuid_or_none(cart_id))
-        lines = await _contents(unit, cart)
+
+class EmbeddedOrders:
+    """Satisfies `Orders` for one shopper in one unit of work."""
+
+    __slots__ = ("_rules", "_shopper", "_unit")
+
+    def __init__(self, unit: Unit, shopper: Shopper, rules: OrderRules) -> None:
+        self._unit, self._shopper, self._rules = unit, shopper, rules
+
+    async def check_out(self, *, cart_id: str) -> Order:
+        _require_customer(self._shopper)
+        await self._unit.begin()
+        cart = await self._locked_cart(cart_id)
+        lines = await _contents(self._unit, cart)
         _check_sold(lines)
-        draft = await order_rows.draft_of(unit, cart.id)
+        draft = await order_rows.draft_of(self._unit, cart.id)
         if draft is not None:
-            order = (await order_rows.with_lines(unit, [draft]))[0]
+            order = (await order_rows.with_lines(self._unit, [draft]))[0]
             if _unchanged(draft, order, cart, lines):
                 return order
-            await order_rows.delete_order(unit, draft.id)
-        return await self._draft(unit, shopper, cart, lines)
+            await order_rows.delete_order(self._unit, draft.id)
+        return await self._draft(cart, lines)
 
-    async def place(self, unit: Unit, shopper: Shopper, *, order_id: str, profile: Profile | None) -> Order:
-        _require_customer(shopper)
-        await unit.begin()
-        customer = await self._customer(unit, shopper, profile)
-        order = await self.require_order(unit, shopper, order_id)
-        cart = await _locked_cart(unit, shopper, uuid_or_none(order.cart_id))
-        # Whoever writes an order holds its cart, so what is read from here on stays true.
-        draft = await order_rows.named(unit, shopper, order.id)
+    async def place(self, *, order_id: str, profile: Profile | None) -> Order:
+        _require_customer(self._shopper)
+        await self._unit.begin()
+        customer = await self._customer(profile)
+        order = await self.require_order(order_id)
+        cart = await self._locked_cart(order.cart_id)
+        # Every write to an order locks its cart first, so what is read from here on stays true.
+        draft = await order_rows.named(self._unit, self._shopper, order.id)
         if draft is None:
             raise NotYours
         if draft.state != OrderState.PLACED:
-            await self._place(unit, shopper, draft, cart, customer)
-        return await self.require_order(unit, shopper, order.id)
+            await self._place(draft, cart, customer)
+        return await self.require_order(order.id)
 
-    async def orders(self, unit: Unit, shopper: Shopper, *, offset: int = 0, limit: int = 20) -> Page[Order]:
-        _require_customer(shopper)
-        page = await order_rows.PLACED.turn(unit, order_rows.whose(shopper), offset=offset, limit=limit)
-        return Page(await order_rows.with_lines(unit, page.rows), cursor=page.cursor, total=page.total)
+    async def orders(self, *, offset: int = 0, limit: int = 20) -> Page[Order]:
+        _require_customer(self._shopper)
+        page = await order_rows.PLACED.turn(self._unit, order_rows.whose(self._shopper), offset=offset, limit=limit)
+        return Page(await order_rows.with_lines(self._unit, page.rows), cursor=page.cursor, total=page.total)
 
-    async def require_order(self, unit: Unit, shopper: Shopper, order_id: str) -> Order:
-        _require_customer(shopper)
-        row = await order_rows.named(unit, shopper, order_id)
+    async def require_order(self, order_id: str) -> Order:
+        _require_customer(self._shopper)
+        row = await order_rows.named(self._unit, self._shopper, order_id)
         if row is None:
             raise NotYours
-        return (await order_rows.with_lines(unit, [row]))[0]
+        return (await order_rows.with_lines(self._unit, [row]))[0]
 
-    async def forget_drafts(self, unit: Unit, before: datetime, batch: int = 500) -> int:
-        """Deletes drafts made before a moment and never placed, at most so many at once; says how many."""
-        return await order_rows.delete_drafts(unit, before=before, batch=batch)
-
-    async def _draft(self, unit: Unit, shopper: Shopper, cart: Row[Any], lines: Sequence[Row[Any]]) -> Order:
+    async def _draft(self, cart: Row[Any], lines: Sequence[Row[Any]]) -> Order:
         draft = {
             "id": new_id(),
-            "store": shopper.store,
-            "customer_id": shopper.id,
+            "store": self._shopper.store,
+            "customer_id": self._shopper.id,
             "state": OrderState.DRAFT,
             "currency": cart.currency,
             "total": sum(line.price * line.quantity for line in lines),
             "cart_id": cart.id,
             "cart_version": cart.version,
-            "created_at": self._clock.now(),
+            "created_at": self._rules.clock.now(),
         }
         copies = [_copy(draft["id"], position, line) for position, line in enumerate(lines)]
         for _ in range(NUMBER_TRIES):
-            if await order_rows.insert_draft(unit, draft | {"number": self._number()}, copies):
-                return await self.require_order(unit, shopper, str(draft["id"]))
+            if await order_rows.insert_draft(self._unit, draft | {"number": self._rules.number()}, copies):
+                return await self.require_order(str(draft["id"]))
         raise Broken
 
-    async def _customer(self, unit: Unit, shopper: Shopper, profile: Profile | None) -> Customer | None:
-        if profile is None:
-            return await self._customers.customer(unit, shopper)
-        return await self._customers.ensure(unit, shopper, profile)
+    async def _customer(self, profile: Profile | None) -> Customer | None:
+        customers = EmbeddedCustomers(self._unit, self._shopper, self._rules.clock)
+        return await customers.customer() if profile is None else await customers.ensure(profile)
 
-    async def _place(
-        self, unit: Unit, shopper: Shopper, draft: Row[Any], cart: Row[Any], customer: Customer | None
-    ) -> None:
-        order = (await order_rows.with_lines(unit, [draft]))[0]
-        if cart.id != draft.cart_id or not _unchanged(draft, order, cart, await _contents(unit, cart)):
+    async def _place(self, draft: Row[Any], cart: Row[Any], customer: Customer | None) -> None:
+        order = (await order_rows.with_lines(self._unit, [draft]))[0]
+        if cart.id != draft.cart_id or not _unchanged(draft, order, cart, await _contents(self._unit, cart)):
             raise CartChanged
-        await _take_stock(unit, order)
-        now = self._clock.now()
-        await unit.write(update(orders).where(orders.c.id == draft.id).values(state=OrderState.PLACED, placed_at=now))
-        await cart_rows.touch(unit, cart.id, now=now, state=CartState.ORDERED)
-        if self._events is not None:
-            await self._events.add(
-                unit, TOPIC, key=shopper.id, payload=_told(order, customer, placed_at=now, locale=shopper.locale)
-            )
+        await _take_stock(self._unit, order)
+        now = self._rules.clock.now()
+        placed = update(orders).where(orders.c.id == draft.id).values(state=OrderState.PLACED, placed_at=now)
+        await self._unit.write(placed)
+        await cart_rows.touch(self._unit, cart.id, now=now, state=CartState.ORDERED)
+        if self._rules.events is not None:
+            payload = _told(order, customer, placed_at=now, locale=self._shopper.locale)
+            await self._rules.events.add(self._unit, TOPIC, key=self._shopper.id, payload=payload)
+
+    async def _locked_cart(self, cart_id: str) -> Row[Any]:
+        id_ = uuid_or_none(cart_id)
+        cart = await cart_rows.lock(self._unit, self._shopper, id_) if id_ is not None else None
+        if cart is None:
+            raise NotYours
+        return cart
 
 
 def _require_customer(shopper: Shopper) -> None:
     if shopper.kind is not ShopperKind.CUSTOMER:
         raise Unauthenticated("Ordering needs authentication: sign in first, the cart comes along.")
-
-
-async def _locked_cart(unit: Unit, shopper: Shopper, cart_id: UUID | None) -> Row[Any]:
-    cart = await cart_rows.lock(unit, shopper, cart_id) if cart_id is not None else None
-    if cart is None:
-        raise NotYours
-    return cart
 
 
 async def _contents(unit: Unit, cart: Row[Any]) -> Sequence[Row[Any]]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper import crypto
+from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Engine, Order, Page
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import CsrfViolation, NotFound
@@ -79,7 +80,7 @@ class AccountPages:
         start = _number(request.query_params.get("orders"))
         async with self._database.unit() as unit:
             devices = await self._devices(unit, caller.session)
-            orders = await self._orders(unit, request, caller.session, start)
+        orders = await self._orders(request, caller.session, start)
         context = {
             "devices": devices,
             "orders": orders.items,
@@ -93,11 +94,11 @@ class AccountPages:
         others = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
         return [_device(current, current=True), *(_device(session, current=False) for session in others.items)]
 
-    async def _orders(self, unit: Unit, request: Request, session: Session, start: int) -> Page[Order]:
+    async def _orders(self, request: Request, session: Session, start: int) -> Page[Order]:
         store = self._store(request, session)
-        shopper = store.customer(str(session.identity.id))
-        orders = self._engines[store.engine].orders
-        return await orders.orders(unit, shopper, offset=start, limit=ORDERS) if orders is not None else Page(())
+        engine, shopper = self._engines[store.engine], store.customer(str(session.identity.id))
+        async with engine_session(engine, shopper, open_unit=self._database.unit) as bound:
+            return await bound.orders.orders(offset=start, limit=ORDERS) if bound.orders is not None else Page(())
 
     def _store(self, request: Request, session: Session) -> Store:
         return self._stores.require(session.store) if session.store else self._visitors.store_of(request)

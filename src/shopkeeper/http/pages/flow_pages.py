@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import CsrfViolation, FlowExpired, NotFound, Refusal
@@ -120,8 +121,9 @@ class FlowPages:
             return False
         try:
             store = self._stores.require(caller.store)
-            async with self._database.unit() as unit:
-                cart = await self._engines[store.engine].carts.current(unit, store.guest(caller.guest))
+            engine, guest = self._engines[store.engine], store.guest(caller.guest)
+            async with engine_session(engine, guest, open_unit=self._database.unit) as bound:
+                cart = await bound.carts.current()
         except Refusal:
             return False
         return cart is not None and cart.quantity > 0

@@ -1,0 +1,36 @@
+"""Binding an engine where it is used: with a unit of work for an engine that shares our transaction, without one else.
+
+An engine on another server must never be called while a transaction of ours is open, because that would hold locks and
+a connection for as long as the other server takes.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper
+from shopkeeper.storage.database import Unit
+
+OpenUnit: TypeAlias = Callable[[], AbstractAsyncContextManager[Unit]]
+"""Opens a unit of work: `Database.unit`."""
+
+
+@asynccontextmanager
+async def engine_session(
+    engine: Engine, shopper: Shopper, *, open_unit: OpenUnit, grant: Grant | None = None
+) -> AsyncIterator[EngineSession]:
+    """Opens a session with a unit of work of its own, where the engine shares our transaction.
+
+    >>> async with engine_session(engine, shopper, open_unit=database.unit) as session:  # doctest: +SKIP
+    ...     cart = await session.carts.current()
+    """
+    if not engine.shares_transaction:
+        yield engine.bind(None, shopper, grant)
+        return
+    async with open_unit() as unit:
+        yield engine.bind(unit, shopper, grant)
+
+
+def engine_unit(engine: Engine, unit: Unit) -> Unit | None:
+    """Returns the unit for an engine that shares our transaction, and `None` for any other."""
+    return unit if engine.shares_transaction else None

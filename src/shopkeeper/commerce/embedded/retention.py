@@ -1,0 +1,55 @@
+"""What the embedded shop deletes after a time: guests' carts, merged carts, reports of merges, and drafts."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, exists
+
+from shopkeeper.commerce.embedded import cart_rows, order_rows
+from shopkeeper.commerce.embedded.hand_over import delete_hand_overs
+from shopkeeper.commerce.embedded.store import CartState, carts
+from shopkeeper.commerce.port import ShopperKind
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.upkeep import Chore
+
+A_LONG_TIME = timedelta(days=400)
+DRAFTS = timedelta(days=30)
+
+_OF_GUESTS = carts.c.owner_kind == ShopperKind.GUEST.value
+_LEADING_HERE = carts.alias("leading_here")
+# Only customers have such carts. A cart that another one leads to is deleted after that other one.
+_FORMER = and_(
+    carts.c.state.in_((CartState.MERGED, CartState.REPLACED)),
+    ~exists().where(_LEADING_HERE.c.merged_into == carts.c.id),
+)
+
+
+def chores(*, guest_lifespan: timedelta) -> Sequence[Chore]:
+    """Returns what is deleted and when; a guest's token lasts for `guest_lifespan`, and may be renewed once it runs."""
+    # A token that was renewed just before it ended lasts for twice its lifespan. A guest's cart is kept as long, and so
+    # is the report of its merge, which is what refuses the guest's token afterwards.
+    renewed = 2 * guest_lifespan
+    return [
+        Chore("guests' carts", renewed, expire_guest_carts),
+        Chore("hand-overs", max(A_LONG_TIME, renewed), delete_hand_overs),
+        Chore("former carts", A_LONG_TIME, delete_former_carts),
+        Chore("order drafts", DRAFTS, delete_drafts),
+    ]
+
+
+async def expire_guest_carts(unit: Unit, before: datetime, batch: int = 500) -> int:
+    """Deletes guests' carts that have not changed since `before`, at most `batch`; returns how many."""
+    return await cart_rows.delete_old(unit, _OF_GUESTS, before=before, batch=batch)
+
+
+async def delete_former_carts(unit: Unit, before: datetime, batch: int = 500) -> int:
+    """Deletes customers' carts that another cart replaced before a moment, at most `batch`; returns how many.
+
+    From then on their ids no longer lead to the other cart.
+    """
+    return await cart_rows.delete_old(unit, _FORMER, before=before, batch=batch)
+
+
+async def delete_drafts(unit: Unit, before: datetime, batch: int = 500) -> int:
+    """Deletes drafts that were created before a moment and never placed, at most `batch`; returns how many."""
+    return await order_rows.delete_drafts(unit, before=before, batch=batch)
