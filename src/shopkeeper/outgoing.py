@@ -20,6 +20,7 @@ import httpcore2
 import httpx2
 
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.transaction_guard import refuse_inside_transaction
 
 TIMEOUT: Final = 5.0
 MAX_BYTES: Final = 1024 * 1024
@@ -116,8 +117,9 @@ class Outgoing:
         """Sends one request and reads the whole answer, whatever its status.
 
         Raises `OutgoingRefused` or `OutgoingFailed`; their sentences name the host and never the path, which may hold
-        a secret.
+        a secret. Raises `CalledInsideTransaction` while a transaction of the caller is open.
         """
+        refuse_inside_transaction("Another server")
         host = _host(url)
         seconds = timeout if timeout is not None else self._timeout
         try:

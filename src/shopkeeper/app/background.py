@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 
+from shopkeeper.transaction_guard import outside_transactions
+
 log = structlog.get_logger("shopkeeper.app")
 
 
@@ -19,7 +21,7 @@ class Background:
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Begins a task."""
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(work, name=name, context=outside_transactions())
         task.add_done_callback(self._ended)
         self._tasks.append(task)
 

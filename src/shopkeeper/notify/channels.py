@@ -12,6 +12,7 @@ from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused
 from shopkeeper.notify.addresses import on_the_wire
 from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
 from shopkeeper.notify.values import CourierMessage
+from shopkeeper.transaction_guard import refuse_inside_transaction
 
 # With 7-bit bodies the mail is the same bytes to every server, whatever it can do.
 POLICY: Final = MAIL_POLICY.clone(cte_type="7bit")
@@ -86,7 +87,8 @@ class SmtpChannel:
         self._local_name, self._timeout = local_name, timeout
 
     async def send(self, message: CourierMessage) -> None:
-        """Connects, hands one message over, and leaves."""
+        """Connects, hands one message over, and leaves. Raises `CalledInsideTransaction` while one is open."""
+        refuse_inside_transaction("The mail server")
         recipient = on_the_wire(message.recipient)
         mail = self._compose(message, recipient=recipient)
         try:

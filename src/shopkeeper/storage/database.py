@@ -1,36 +1,38 @@
-"""The database and the unit of work: one transaction per request, opened by the door, by its first write.
+"""The database and the unit of work, which holds at most one transaction.
 
 Until a unit writes, each of its reads runs alone on a connection that goes straight back to the pool; so nothing is
 held while a password is hashed or another server is asked. The first write (or `begin`) opens the transaction, and all
 that follows runs inside it. Returning commits, raising rolls back.
+
+A request that must wait for something, such as another server, takes a unit for each phase: `reading()` for what comes
+before the transaction, `unit()` for the transaction. While one is open, clients of other servers refuse to call
+(`transaction_guard.py`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import CursorResult, Executable, Row, Select, text
+from sqlalchemy import Select, text
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shopkeeper.storage.lanes import (
     PATIENCE,
-    Parameters,
     Pooled,
     ReadInPlace,
     Reads,
-    Transacting,
     WriteInPlace,
     Writes,
     begin_immediately,
     prepare_sqlite,
 )
-from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseAway, is_away
+from shopkeeper.storage.unit import Unit
 
 log = structlog.get_logger("shopkeeper.database")
 
@@ -44,132 +46,28 @@ _PATIENCE_OF_POSTGRESQL = {
 }
 """How long a request may keep others waiting; migrations and bulk loading may take as long as they like."""
 
-AfterCommit = Callable[[], Awaitable[None]]
 
+class _Lifetime:
+    """A unit of work from its opening to its end. No generator, which would take half of the time of an empty unit."""
 
-class Unit:
-    """One unit of work. Rooms read and write through it; only the door that opened it ends it.
+    __slots__ = ("_unit",)
 
-    A statement that is asked often is built once, with named places for what differs, and gets its `parameters` beside:
-    building one, or filling its places beforehand, takes longer than SQLite takes to answer it.
-    """
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
 
-    def __init__(self, dialect: str, reads: Reads, writes: Writes) -> None:
-        self.dialect = dialect
-        """`sqlite` or `postgresql`."""
-        self._reads, self._writes = reads, writes
-        self._open: Transacting | None = None
-        self._after_commit: list[AfterCommit] = []
-        self._always: list[tuple[Executable, Parameters]] = []
+    async def __aenter__(self) -> Unit:
+        self._unit._scope.enter()
+        return self._unit
 
-    async def all(self, query: Executable, parameters: Parameters = None) -> Sequence[Row[Any]]:
-        """Every row of a query."""
-        return (await self._read(query, parameters)).all()
-
-    async def first(self, query: Executable, parameters: Parameters = None) -> Row[Any] | None:
-        """The first row of a query, or none."""
-        return (await self._read(query, parameters)).first()
-
-    async def scalar(self, query: Executable, parameters: Parameters = None) -> Any:
-        """The first column of the first row, or none."""
-        return (await self._read(query, parameters)).scalar()
-
-    async def write(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
-        """Executes a statement inside the transaction, which it opens if need be; once for each of many rows.
-
-        Raises SQLAlchemy's `IntegrityError` where a constraint breaks; `broken_constraint` tells which.
-        """
-        await self.begin()
-        assert self._open is not None  # noqa: S101 - `begin` has just opened it; this tells the type checker
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
-            return await self._open.execute(statement, parameters)
-        except DATABASE_ERRORS as failed:
-            _refuse_if_away(failed)
-            raise
-
-    async def begin(self) -> None:
-        """Opens the transaction now: what is read from here on stays true until the end, given row locks."""
-        if self._open is None:
-            try:
-                self._open = await self._begun()
-            except DATABASE_ERRORS as failed:
-                _refuse_if_away(failed)
-                raise
-
-    async def _begun(self) -> Transacting:
-        connection = await self._writes.take()
-        try:
-            await connection.begin()
-        except BaseException:
-            await self._writes.give_back(connection)
-            raise
-        return connection
-
-    def after_commit(self, action: AfterCommit) -> None:
-        """Does something once the change is safe: publish an invalidation, wake the outbox. Not done on rollback."""
-        self._after_commit.append(action)
-
-    def always(self, statement: Executable, parameters: Parameters = None) -> None:
-        """Writes at the end whether the unit commits or rolls back: the audit of a refused attempt."""
-        self._always.append((statement, parameters))
-
-    async def _read(self, query: Executable, parameters: Parameters) -> CursorResult[Any]:
-        try:
-            if self._open is not None:
-                return await self._open.execute(query, parameters)
-            return await self._reads.read(query, parameters)
-        except DATABASE_ERRORS as failed:
-            _refuse_if_away(failed)
-            raise
-
-    @property
-    def _is_idle(self) -> bool:
-        """Whether nothing was written, and nothing is to be told."""
-        return self._open is None and not self._always and not self._after_commit
-
-    async def _finish(self) -> None:
-        try:
-            await self._commit()
-        except BaseException:
-            await self._roll_back()
-            raise
-        for action in self._after_commit:
-            try:
-                await action()
-            except Exception:  # the change is safe, and everybody else who is to hear of it must hear of it
-                log.exception("database.after_commit_failed")
-
-    async def _commit(self) -> None:
-        for statement, parameters in self._always:
-            await self.write(statement, parameters)
-        if self._open is not None:
-            try:
-                await self._open.commit()
-            except DATABASE_ERRORS as failed:
-                _refuse_if_away(failed)
-                raise
-            await self._close()
-
-    async def _roll_back(self) -> None:
-        await self._undo()
-        if self._always:
-            try:
-                await self._commit()
-            except BaseException:
-                await self._undo()
-                raise
-
-    async def _undo(self) -> None:
-        if self._open is not None:
-            try:
-                await self._open.rollback()
-            finally:
-                await self._close()
-
-    async def _close(self) -> None:
-        connection, self._open = self._open, None
-        if connection is not None:
-            await self._writes.give_back(connection)
+            if error is not None:
+                await self._unit._roll_back()
+            elif not self._unit._is_idle:
+                # What is committed must be told, even if the caller has gone meanwhile.
+                await to_the_end(self._unit._finish())
+        finally:
+            self._unit._scope.leave()
 
 
 class Database:
@@ -220,8 +118,7 @@ class Database:
         """For reading and for writing: for whoever listens to what is sent to them."""
         return self._reads.for_events, self._writes.for_events
 
-    @asynccontextmanager
-    async def unit(self) -> AsyncIterator[Unit]:
+    def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Opens a unit of work: commits on return, rolls back on any exception.
 
         Raises `DatabaseAway` where the database cannot be reached, or does not answer in time.
@@ -229,15 +126,18 @@ class Database:
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)
         """
-        unit = Unit(self.kind, self._reads, self._writes)
-        try:
-            yield unit
-        except BaseException:
-            await unit._roll_back()
-            raise
-        if not unit._is_idle:
-            # What is committed must be told, even if whoever asked for it has gone meanwhile.
-            await to_the_end(unit._finish())
+        return _Lifetime(Unit(self.kind, self._reads, self._writes))
+
+    def reading(self) -> AbstractAsyncContextManager[Unit]:
+        """Opens a unit of work that never holds a transaction while it is in use, so that its user may wait for others.
+
+        `write`, `begin` and `collect` raise `RuntimeError`. What is to be written `always` is written at the end, in
+        one transaction, whether the body returns or raises.
+
+        >>> async with database.reading() as unit:  # doctest: +SKIP
+        ...     proof = await method.submit_login(unit, submitted)
+        """
+        return _Lifetime(Unit(self.kind, self._reads, self._writes, reads_only=True))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -257,13 +157,6 @@ class Database:
         await self._reads.close()
         await self._writes.close()
         await self._pool.close()
-
-
-def _refuse_if_away(failed: BaseException) -> None:
-    """Raises `DatabaseAway` where that is what an error of the driver means."""
-    if is_away(failed):
-        log.warning("database.away", error=type(failed).__name__)
-        raise DatabaseAway(retry_after=1) from failed
 
 
 def broken_constraint(error: IntegrityError) -> str:

@@ -12,42 +12,29 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import Integer, bindparam, exists, literal, or_, select, update
+from sqlalchemy import Integer, bindparam, or_, select, update
 from structlog.typing import FilteringBoundLogger
 
 from shopkeeper.clock import Clock
 from shopkeeper.storage.database import Database, Unit, to_the_end
-from shopkeeper.storage.outbox import Event, event_of, outbox, waiting
+from shopkeeper.storage.outbox import SHARE_OF_LEASE, UNLOCKED, Event, event_of, held_up, outbox, waiting
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
+from shopkeeper.transaction_guard import outside_transactions
 
-_earlier: Final = outbox.alias("earlier")
-# The offset of nothing keeps PostgreSQL from making a join of it, which would compare every two events of a key; and
-# the order, from reading the whole table for a key that it knows to be frequent.
-_held_up: Final = exists(
-    select(literal(1))
-    .where(_earlier.c.key == outbox.c.key, _earlier.c.sequence < outbox.c.sequence)
-    .where(_earlier.c.delivered_at.is_(None), _earlier.c.died_at.is_(None))
-    .correlate(outbox)
-    .order_by(_earlier.c.sequence)
-    .offset(0)
-)
 _DUE: Final = (
     select(outbox)
     .where(waiting, outbox.c.topic == bindparam("topic"), outbox.c.available_at <= bindparam("now"))
     .where(or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= bindparam("now")))
-    .where(~_held_up)
+    .where(~held_up)
     .order_by(outbox.c.available_at, outbox.c.sequence)
     .limit(bindparam("room", type_=Integer))
 )
 _DUE_AND_FREE: Final = _DUE.with_for_update(skip_locked=True)
-_UNLOCKED: Final[Mapping[str, None]] = {"locked_by": None, "locked_until": None}
 
 LONGEST_ERROR: Final = 500
-LOST: Final = "its worker ended without saying how it went"
+LOST: Final = "the lease ended without an outcome: a worker or a request that held it was killed, or too slow"
 LEAST_ATTEMPTS: Final = 6
 GIVE_UP_AFTER: Final = timedelta(days=1)
-SHARE_OF_LEASE: Final = 0.9
-"""How much of the lease a handler may use; the rest is for writing how it went before another worker takes over."""
 
 Handler = Callable[[Event], Awaitable[None]]
 GiveUp = Callable[[Unit, Event], Awaitable[None]]
@@ -170,7 +157,7 @@ class OutboxWorker:
         return begun
 
     def _start(self, event: Event) -> None:
-        task = asyncio.create_task(self._deliver(event))
+        task = asyncio.create_task(self._deliver(event), context=outside_transactions())
         self._under_way[task] = event.topic
         task.add_done_callback(lambda _: self.wake())
 
@@ -244,7 +231,7 @@ class OutboxWorker:
     async def _write(self, unit: Unit, event: Event, outcome: Mapping[str, Any], *, holder: UUID) -> bool:
         """Unless the lease has passed to another worker: then the outcome is that one's to write."""
         mine = outbox.c.id == event.id, outbox.c.locked_by == holder, outbox.c.attempts == event.attempt
-        return (await unit.write(update(outbox).where(*mine).values(**outcome, **_UNLOCKED))).rowcount == 1
+        return (await unit.write(update(outbox).where(*mine).values(**outcome, **UNLOCKED))).rowcount == 1
 
     async def _hold_up(self, unit: Unit, key: str, *, until: datetime) -> None:
         """What waits behind a failure cannot be taken before it, so that nobody needs to look at it until then."""
@@ -277,7 +264,7 @@ class OutboxWorker:
                 await unit.write(
                     update(outbox)
                     .where(outbox.c.locked_by == self._id, waiting)
-                    .values(attempts=outbox.c.attempts - 1, **_UNLOCKED)
+                    .values(attempts=outbox.c.attempts - 1, **UNLOCKED)
                 )
         except DATABASE_ERRORS as failed:  # they come back when their lease ends
             self._log.warning("outbox.database_unavailable", error=type(failed).__name__)

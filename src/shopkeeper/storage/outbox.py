@@ -2,7 +2,9 @@
 
 The promises:
 
-- an event is written in the caller's unit of work: it exists if and only if the change does;
+- an event is written in the caller's unit of work, as the last thing before the commit: it exists if and only if the
+  change does. Keys are locked in one order by all units, so a unit may add early, and in any order, and no two units
+  wait for each other in a circle;
 - it is delivered at least once, to the handler of its topic, by any number of workers on any number of hosts. A handler
   gets the event's id as idempotency key, because after a crash it may see an event again;
 - events of one key are delivered in the order in which their units committed, one at a time. Keys do not wait for
@@ -11,17 +13,20 @@ The promises:
 - a handler that raises is called again later, with growing pauses, and holds up its key meanwhile. Only when its event
   was tried for a day, and often enough, it is a dead letter: kept, listed and replayable. A dead letter does not hold
   up its key, for one mail that can never be sent must not stop every other; replayed, it goes to the end of its key's
-  queue.
+  queue;
+- an event may be leased to the request that writes it (`add_leased`), which delivers it itself after the commit. Until
+  the lease is settled, released or over, no worker takes it, nor what comes after it under its key.
 
 `delivering.py` keeps most of them.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -32,10 +37,14 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
+    exists,
     func,
     insert,
+    literal,
     select,
+    update,
 )
 
 from shopkeeper.clock import Clock
@@ -82,6 +91,30 @@ Index(
     sqlite_where=outbox.c.delivered_at.is_not(None),
 )
 
+_earlier: Final = outbox.alias("earlier")
+# The offset of nothing keeps PostgreSQL from making a join of it, which would compare every two events of a key; and
+# the order, from reading the whole table for a key that it knows to be frequent.
+held_up: Final = exists(
+    select(literal(1))
+    .where(_earlier.c.key == outbox.c.key, _earlier.c.sequence < outbox.c.sequence)
+    .where(_earlier.c.delivered_at.is_(None), _earlier.c.died_at.is_(None))
+    .correlate(outbox)
+    .order_by(_earlier.c.sequence)
+    .offset(0)
+)
+"""Whether an earlier event of the same key waits."""
+
+UNLOCKED: Final[Mapping[str, None]] = {"locked_by": None, "locked_until": None}
+SHARE_OF_LEASE: Final = 0.9
+"""How much of a lease a delivery may use; the rest is for writing how it went before another worker takes over."""
+
+_LOCK_KEY: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key"), 0)))
+_ADD: Final = insert(outbox)
+_LEASED: Final = and_(outbox.c.id == bindparam("event"), outbox.c.locked_by == bindparam("holder"), waiting)
+_FIRST: Final = select(literal(1)).where(_LEASED, outbox.c.locked_until > bindparam("now"), ~held_up)
+_END_LEASE: Final = update(outbox).where(_LEASED).values(**UNLOCKED)
+_SETTLE: Final = _END_LEASE.values(delivered_at=bindparam("at"), last_error=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -93,6 +126,18 @@ class Event:
     payload: Mapping[str, Any]
     attempt: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedEvent:
+    """An event that only the request which wrote it may deliver until a moment.
+
+    `event` is what a handler of its topic would get. `holder` names this lease, and no other.
+    """
+
+    event: Event
+    holder: UUID
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +180,86 @@ class Outbox:
         self._wake = wake
 
     async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> list[UUID]:
-        """Writes an event in the caller's unit for everybody who hears of the topic, and gives the ids.
+        """Adds an event for each listener of the topic to the caller's unit, and returns their ids.
 
-        On PostgreSQL units that add to one key wait for each other from here to their commit; that is what keeps the
-        order. So write first what others may wait for, and add then, always in this order, or two units may wait in a
-        circle.
+        They are written right before the unit commits. On PostgreSQL, units that write to one key wait for each other
+        from there to the end of the commit; that is what keeps the order.
+
+        Raises `TypeError` where the payload cannot be written as JSON, and `RuntimeError` in a unit that only reads.
         """
-        return [
-            await self._put(unit, {"id": new_id(), "topic": own, "key": own_key, "payload": dict(payload)})
-            for own, own_key in self._addressed(topic, key)
-        ]
+        addressed = self._addressed(topic, key)
+        return [self._put(unit, new_id(), own, own_key, payload) for own, own_key in addressed]
+
+    async def add_leased(
+        self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any], lease: timedelta
+    ) -> LeasedEvent:
+        """Adds an event that this request delivers itself after the commit, in place of a worker.
+
+        The lease begins now. If the process dies, a worker takes the event over when the lease ends: it counts as a
+        failed attempt, and the topic's subscriber delivers it after a pause. To deliver it:
+
+        1. after the commit, ask `is_first`. If it is not, `release` it: an earlier event of the key must go first;
+        2. deliver `leased.event` within `time_left`, outside any unit of work, with its id as idempotency key;
+        3. in a unit of its own, `settle` it, and write there what came of the delivery where that returns `True`; or
+           `release` it where the delivery failed. A cancelled request releases it too, with `to_the_end`.
+
+        Raises what `add` raises, and `ValueError` where the lease has no length or the topic has no or several
+        listeners.
+
+        >>> async def merge(database):
+        ...     async with database.unit() as unit:
+        ...         leased = await outbox.add_leased(
+        ...             unit, "cart.merge", key="ada", payload={"cart": "7"}, lease=timedelta(seconds=10)
+        ...         )
+        ...     async with database.reading() as unit:
+        ...         first = await outbox.is_first(unit, leased)
+        """
+        addressed = self._addressed(topic, key)
+        if lease <= timedelta(0) or len(addressed) != 1:
+            raise ValueError("a leased event needs a lease and exactly one recipient")
+        ((own, own_key),) = addressed
+        holder, until = uuid4(), self._clock.now() + lease
+        leased = {"attempts": 1, "locked_by": holder, "locked_until": until}
+        return LeasedEvent(self._collect(unit, new_id(), own, own_key, payload, **leased), holder, until)
+
+    async def is_first(self, unit: Unit, leased: LeasedEvent) -> bool:
+        """Whether the request may deliver its event: it has the lease still, and no earlier event of the key waits.
+
+        To be asked after the commit of the unit that added it; before, the event is not there to be first. Once `True`
+        it stays so until the lease ends, because units that write to one key commit one after the other: no event of
+        theirs can come before one that is committed.
+        """
+        bound = {"event": leased.event.id, "holder": leased.holder, "now": self._clock.now()}
+        return await unit.first(_FIRST, bound) is not None
+
+    def time_left(self, leased: LeasedEvent) -> timedelta:
+        """How long the request may take to deliver its event from now; zero where the time is over.
+
+        Some of the lease is kept back for `settle`, so that no worker delivers it at the same time.
+        """
+        lease = leased.until - leased.event.created_at
+        return max(leased.event.created_at + lease * SHARE_OF_LEASE - self._clock.now(), timedelta(0))
+
+    async def settle(self, unit: Unit, leased: LeasedEvent) -> bool:
+        """Marks a leased event as delivered. Returns `False`, and changes nothing, where a worker has taken it over."""
+        bound = {"event": leased.event.id, "holder": leased.holder, "at": self._clock.now()}
+        return self._ended((await unit.write(_SETTLE, bound)).rowcount == 1, unit)
+
+    async def release(self, unit: Unit, leased: LeasedEvent) -> None:
+        """Gives up the lease: any worker may take the event at once, in its turn. Its attempt counts.
+
+        Changes nothing where a worker has taken it over, or it was settled.
+        """
+        bound = {"event": leased.event.id, "holder": leased.holder}
+        self._ended((await unit.write(_END_LEASE, bound)).rowcount == 1, unit)
+
+    def _ended(self, ended: bool, unit: Unit) -> bool:
+        if ended:  # this event, or the next one of its key, can be taken now
+            self._wake_after(unit)
+        return ended
 
     def _addressed(self, topic: str, key: str) -> list[tuple[str, str]]:
-        """Topic and key of each event; listeners in one order, because keys are locked in it."""
+        """Topic and key of each event, one for each listener of the topic."""
         if topic not in self._listeners:
             return [(topic, key)]
         return [(topic_for(name, topic), f"{name}/{key}") for name in sorted(self._listeners[topic])]
@@ -168,27 +280,46 @@ class Outbox:
         if row is None:
             raise NotFound("There is no dead letter with this id.")
         await unit.write(delete(outbox).where(*letter))
-        await self._put(unit, {"id": row.id, "topic": row.topic, "key": row.key, "payload": row.payload})
+        self._put(unit, row.id, row.topic, row.key, row.payload)
 
     async def purge(self, unit: Unit, *, before: datetime, batch: int = 1000) -> int:
         """Forgets what was delivered before a moment, `batch` events at most; says how many that were."""
         old = select(outbox.c.sequence).where(outbox.c.delivered_at < before).limit(batch)
         return (await unit.write(delete(outbox).where(outbox.c.sequence.in_(old)))).rowcount
 
-    async def _put(self, unit: Unit, event: dict[str, Any]) -> UUID:
-        await unit.begin()
-        if unit.dialect == "postgresql":
-            await unit.scalar(select(func.pg_advisory_xact_lock(func.hashtextextended(event["key"], 0))))
-        now = self._clock.now()
-        await unit.write(insert(outbox).values(**event, created_at=now, available_at=now))
+    def _put(self, unit: Unit, event_id: UUID, topic: str, key: str, payload: Mapping[str, Any]) -> UUID:
+        self._collect(unit, event_id, topic, key, payload, attempts=0, **UNLOCKED)
+        self._wake_after(unit)
+        return event_id
+
+    def _collect(
+        self, unit: Unit, event_id: UUID, topic: str, key: str, payload: Mapping[str, Any], **lock: Any
+    ) -> Event:
+        """The event as its handler will get it; what the caller changes in its payload from here on does not count."""
+        stored, now = msgspec.json.decode(msgspec.json.encode(dict(payload))), self._clock.now()
+        own = {"id": event_id, "topic": topic, "key": key, "payload": stored}
+        unit.collect({**own, "created_at": now, "available_at": now, **lock}, write=_write_all)
+        return Event(event_id, topic, key, stored, lock["attempts"], now)
+
+    def _wake_after(self, unit: Unit) -> None:
         if self._wake is not None:
             unit.after_commit(self._tell)
-        event_id: UUID = event["id"]
-        return event_id
 
     async def _tell(self) -> None:
         if self._wake is not None:
             self._wake()
+
+
+async def _write_all(unit: Unit, events: Sequence[dict[str, Any]]) -> None:
+    """Locks the keys of a unit's events in sorted order, and writes the events in the order of adding.
+
+    All units lock in the same order, so that no two wait for each other in a circle. SQLite has one writer, and needs
+    no locks.
+    """
+    if unit.dialect == "postgresql":
+        for key in sorted({event["key"] for event in events}):
+            await unit.scalar(_LOCK_KEY, {"key": key})
+    await unit.write(_ADD, events)
 
 
 def event_of(row: Row[Any], *, attempt: int | None = None) -> Event:

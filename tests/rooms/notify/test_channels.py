@@ -11,6 +11,8 @@ import pytest
 
 from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
 from shopkeeper.notify.values import CourierMessage, Status
+from shopkeeper.storage.database import Database
+from shopkeeper.transaction_guard import CalledInsideTransaction
 from tests.rooms.notify.mail_server import Postbox, certificate_for, mail_server
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
@@ -71,6 +73,13 @@ class TestMail:
         assert text.replace("\r\n", "\n") == MESSAGE.body
         assert html.strip() == MESSAGE.html
         assert postbox.greetings == ["shop.example"]
+
+    async def test_none_is_sent_while_a_transaction_is_open(self, database: Database) -> None:
+        async with mail_server(Postbox()) as postbox, database.unit() as unit:
+            await unit.begin()
+            with pytest.raises(CalledInsideTransaction):
+                await plain(postbox.port).send(MESSAGE)
+        assert postbox.greetings == []
 
     async def test_any_server_can_read_it(self) -> None:
         async with mail_server(Postbox()) as postbox:

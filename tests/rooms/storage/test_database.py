@@ -1,20 +1,44 @@
-"""The unit of work when others are in the way: somebody else's lock, and a caller who goes before the end."""
+"""The unit of work: its phases, locks that others hold, and a caller who goes before the end."""
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import TextClause, func, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from shopkeeper.clock import StoppedClock
-from shopkeeper.storage.database import Database
+from shopkeeper.clock import StoppedClock, SystemClock
+from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.lanes import CHECKPOINT_EVERY
 from shopkeeper.storage.outbox import Outbox, outbox
 from shopkeeper.storage.unavailable import DatabaseAway
+from shopkeeper.storage.unit import WriteCollected
 from tests.services.databases import sqlalchemy_url
 from tests.services.server import free_port
+
+
+class Notes:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @staticmethod
+    def insert(number: int) -> TextClause:
+        return text(f"INSERT INTO notes VALUES ({number})")
+
+    async def all(self) -> list[int]:
+        async with self._database.unit() as unit:
+            return [row.number for row in await unit.all(text("SELECT number FROM notes ORDER BY number"))]
+
+
+@pytest.fixture
+async def notes(database: Database) -> Notes:
+    """A table of numbers that are there once at most."""
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TABLE notes (number INTEGER PRIMARY KEY)"))
+    return Notes(database)
 
 
 class TestReadingInPlace:
@@ -92,6 +116,113 @@ class TestACallerWhoGoes:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert told == ["all others"]
+
+
+class TestReading:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda unit: unit.begin(),
+            lambda unit: unit.write(Notes.insert(1)),
+            lambda unit: Outbox(SystemClock()).add(unit, "topic", key="key", payload={}),
+        ],
+        ids=["begin", "write", "an event"],
+    )
+    async def test_it_refuses_to_begin_a_transaction(
+        self, database: Database, notes: Notes, change: Callable[[Unit], Awaitable[object]]
+    ) -> None:
+        async with database.reading() as unit:
+            with pytest.raises(RuntimeError, match=r"only reads.*Database\.unit"):
+                await change(unit)
+            assert await unit.scalar(select(func.count()).select_from(outbox)) == 0
+        assert await notes.all() == []
+        async with database.unit() as unit:
+            assert await unit.scalar(select(func.count()).select_from(outbox)) == 0
+
+    @pytest.mark.parametrize("error", [None, LookupError, asyncio.CancelledError])
+    async def test_it_writes_at_its_end_what_is_written_always(
+        self, database: Database, notes: Notes, error: type[BaseException] | None
+    ) -> None:
+        with suppress(LookupError, asyncio.CancelledError):
+            async with database.reading() as unit:
+                unit.always(notes.insert(1))
+                unit.always(notes.insert(2))
+                async with database.unit() as another:  # SQLite has one writer: this waits for any other
+                    assert await another.all(text("SELECT number FROM notes")) == []
+                    await another.write(notes.insert(3))
+                if error is not None:
+                    raise error
+        assert await notes.all() == [1, 2, 3]
+
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_it_writes_all_of_that_or_nothing(self, database: Database, notes: Notes, fails: bool) -> None:
+        with pytest.raises((IntegrityError, LookupError)):
+            await _read_and_note(database, notes, 1, 2, 1, fails=fails)
+        assert await notes.all() == []
+
+    async def test_it_does_at_its_end_what_is_done_after_the_commit(self, database: Database) -> None:
+        told: list[str] = []
+
+        async def tell() -> None:
+            told.append("all others")
+
+        async with database.reading() as unit:
+            unit.after_commit(tell)
+        assert told == ["all others"]
+
+
+async def _read_and_note(database: Database, notes: Notes, *numbers: int, fails: bool) -> None:
+    async with database.reading() as unit:
+        for number in numbers:
+            unit.always(notes.insert(number))
+        if fails:
+            raise LookupError
+
+
+class TestCollecting:
+    async def test_it_is_written_once_after_all_else_and_in_order(self, database: Database, notes: Notes) -> None:
+        written: list[Sequence[int]] = []
+
+        async def write(unit: Unit, numbers: Sequence[int]) -> None:
+            assert [row.number for row in await unit.all(text("SELECT number FROM notes ORDER BY number"))] == [7, 8]
+            written.append(numbers)
+            for number in numbers:
+                await unit.write(notes.insert(number))
+
+        async with database.unit() as unit:
+            unit.always(notes.insert(8))
+            for number in (3, 1, 2):
+                unit.collect(number, write=write)
+            await unit.write(notes.insert(7))
+            assert written == []
+        assert written == [[3, 1, 2]]
+        assert await notes.all() == [1, 2, 3, 7, 8]
+
+    async def test_it_is_dropped_where_the_unit_rolls_back(self, database: Database, notes: Notes) -> None:
+        async def write(unit: Unit, numbers: Sequence[int]) -> None:
+            raise AssertionError("nothing is left to be written")
+
+        with suppress(LookupError):
+            async with database.unit() as unit:
+                unit.collect(1, write=write)
+                unit.always(notes.insert(2))
+                raise LookupError
+        assert await notes.all() == [2]
+
+    async def test_a_failure_to_write_it_rolls_back_the_unit(self, database: Database, notes: Notes) -> None:
+        async def write(unit: Unit, numbers: Sequence[int]) -> None:
+            await unit.write(notes.insert(1))
+
+        with pytest.raises(IntegrityError):
+            await _note_and_collect(database, notes, write)
+        assert await notes.all() == [2]
+
+
+async def _note_and_collect(database: Database, notes: Notes, write: WriteCollected[int]) -> None:
+    async with database.unit() as unit:
+        await unit.write(notes.insert(1))
+        unit.always(notes.insert(2))
+        unit.collect(1, write=write)
 
 
 class TestAway:

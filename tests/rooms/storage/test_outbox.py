@@ -6,11 +6,10 @@ import random
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,38 +18,17 @@ from sqlalchemy import select, text
 from shopkeeper.clock import StoppedClock, SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.delivering import GiveUp, Handler, OutboxWorker, Subscriber
+from shopkeeper.storage.delivering import OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Event, Outbox
 from shopkeeper.storage.outbox import outbox as table
 from shopkeeper.storage.unavailable import DatabaseAway
+from tests.rooms.storage.post import LEASE, PAUSE, Post, Work, drain, put
 from tests.services.databases import sqlalchemy_url
 
-LEASE = timedelta(minutes=1)
-PAUSE = timedelta(seconds=8)
 DROP_THE_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-
-Work = Callable[..., OutboxWorker]
-
-
-class Post:
-    """A handler that remembers what it delivered, and fails as often as it is told to."""
-
-    def __init__(self, *, failures: int = 0) -> None:
-        self.events: list[Event] = []
-        self.failures = failures
-
-    async def __call__(self, event: Event) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("the post office is closed")
-        self.events.append(event)
-
-    @property
-    def numbers(self) -> list[int]:
-        return [event.payload["number"] for event in self.events]
 
 
 class GivenUp:
@@ -61,46 +39,6 @@ class GivenUp:
 
     async def __call__(self, unit: Unit, event: Event) -> None:
         self.ids.append(event.id)
-
-
-@pytest.fixture
-def outbox(clock: StoppedClock) -> Outbox:
-    return Outbox(clock)
-
-
-@pytest.fixture
-def work(database: Database, clock: StoppedClock) -> Work:
-    """Makes a worker on this test's database. It gives an event up after three attempts, however young that is."""
-
-    def make(
-        handlers: Mapping[str, Handler] | Handler,
-        *,
-        least_attempts: int = 3,
-        give_up: GiveUp | None = None,
-        **options: Any,
-    ) -> OutboxWorker:
-        table = handlers if isinstance(handlers, Mapping) else {"mail": handlers}
-        subscribers = {
-            topic: Subscriber(handler, give_up=give_up, least_attempts=least_attempts)
-            for topic, handler in table.items()
-        }
-        options = {"lease": LEASE, "pause": PAUSE, "give_up_after": timedelta(0), **options}
-        return OutboxWorker(database, subscribers, **{"clock": clock, "random": lambda: 1.0, **options})
-
-    return make
-
-
-async def put(database: Database, outbox: Outbox, *numbers: int, key: str = "ada", topic: str = "mail") -> list[UUID]:
-    ids: list[UUID] = []
-    for number in numbers:
-        async with database.unit() as unit:
-            ids += await outbox.add(unit, topic, key=key, payload={"number": number})
-    return ids
-
-
-async def drain(worker: OutboxWorker) -> None:
-    while await worker.run_once():
-        pass
 
 
 class TestWriting:
@@ -148,6 +86,35 @@ class TestWriting:
             assert not woken
         assert woken == [True]
 
+    async def test_the_payload_is_what_it_was_when_it_was_added(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        payload = {"lines": [1, 2]}
+        async with database.unit() as unit:
+            await outbox.add(unit, "mail", key="ada", payload=payload)
+            payload["lines"].clear()
+        post = Post()
+        await work(post).run_once()
+        assert [event.payload for event in post.events] == [{"lines": [1, 2]}]
+
+    async def test_a_payload_that_cannot_be_written_is_refused_where_it_is_added(
+        self, database: Database, outbox: Outbox
+    ) -> None:
+        async with database.unit() as unit:
+            with pytest.raises(TypeError):
+                await outbox.add(unit, "mail", key="ada", payload={"what": object()})
+
+    async def test_adding_locks_nothing_until_the_unit_commits(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        """On SQLite it used to take the only writer."""
+        post = Post()
+        async with database.unit() as unit:
+            await outbox.add(unit, "mail", key="ada", payload={"number": 1})
+            await put(database, outbox, 2)
+        await drain(work(post))
+        assert post.numbers == [2, 1]
+
 
 class TestOrder:
     async def test_events_of_a_key_come_in_order_one_at_a_time(
@@ -160,6 +127,17 @@ class TestOrder:
             batches.append(taken)
         assert post.numbers == [0, 1, 2, 3, 4]
         assert batches == [1, 1, 1, 1, 1]
+
+    async def test_events_of_one_unit_come_in_the_order_of_adding(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        async with database.unit() as unit:
+            for number, key in enumerate(("grace", "ada", "grace", "ada", "ada")):
+                await outbox.add(unit, "mail", key=key, payload={"number": number})
+        post = Post()
+        await drain(work(post))
+        of = {key: [event.payload["number"] for event in post.events if event.key == key] for key in ("ada", "grace")}
+        assert of == {"ada": [1, 3, 4], "grace": [0, 2]}
 
     async def test_keys_do_not_wait_for_each_other(self, database: Database, outbox: Outbox, work: Work) -> None:
         await put(database, outbox, 1, 2, key="ada")
@@ -509,7 +487,7 @@ class TestLeases:
             (letter,) = await outbox.dead(unit)
         assert (letter.event.id, post.events) == (event_id, [])
         assert given_up.ids == [event_id]
-        assert "without saying" in letter.last_error
+        assert "the lease ended without an outcome" in letter.last_error
 
 
 async def _claim_and_be_killed(dsn: str) -> None:
@@ -625,6 +603,7 @@ class TestRunning:
             await put(other, outbox, 1)
             assert await delivered.get() == 1
             async with other.unit() as unit:
+                await unit.begin()
                 await outbox.add(unit, "mail", key="ada", payload={"number": 2})
                 await unit.all(text(DROP_THE_OTHERS))
             clock.advance(minutes=2)
@@ -692,28 +671,77 @@ class TestManyWorkers:
 class TestConcurrentUnits:
     """Only PostgreSQL has units that write at the same time."""
 
-    async def test_a_unit_that_adds_to_a_key_waits_for_the_one_that_did_before(
-        self, postgres_dsn: str, clock: StoppedClock
-    ) -> None:
-        database, outbox, post = Database(sqlalchemy_url(postgres_dsn)), Outbox(clock), Post()
-        worker = OutboxWorker(database, {"mail": Subscriber(post)}, clock=clock, random=random.random)
-        async with database.unit() as first:
-            await outbox.add(first, "mail", key="ada", payload={"number": 1})
-            second = asyncio.create_task(put(database, outbox, 2))
-            await _until_somebody_waits(database)
-            await put(database, outbox, 3, key="grace")
-            await drain(worker)
-            assert post.numbers == [3]
-        await second
-        await drain(worker)
-        assert post.numbers == [3, 1, 2]
+    @pytest.fixture
+    async def database(self, postgres_dsn: str) -> AsyncIterator[Database]:
+        database = Database(sqlalchemy_url(postgres_dsn))
+        yield database
         await database.close()
 
+    async def test_a_unit_that_commits_to_a_key_waits_for_the_one_that_began_to_before(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        go_on, post = asyncio.Event(), Post()
 
-async def _until_somebody_waits(database: Database) -> None:
-    waiting = text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        async def hold(unit: Unit, items: Sequence[None]) -> None:
+            """After the events of its unit were written, and before they are committed."""
+            await go_on.wait()
+
+        async def put_slowly() -> None:
+            async with database.unit() as unit:
+                await outbox.add(unit, "mail", key="ada", payload={"number": 1})
+                unit.collect(None, write=hold)
+
+        first = asyncio.create_task(put_slowly())
+        await _until(database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        second = asyncio.create_task(put(database, outbox, 2))
+        await _until(database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        await put(database, outbox, 3, key="grace")
+        await drain(work(post))
+        assert post.numbers == [3]
+        go_on.set()
+        await asyncio.gather(first, second)
+        await drain(work(post))
+        assert post.numbers == [3, 1, 2]
+
+    @pytest.mark.parametrize("listeners", [{}, {"mail": ("push", "web")}], ids=["one recipient", "two listeners"])
+    async def test_units_that_add_to_two_keys_in_opposite_order_do_not_wait_in_a_circle(
+        self, database: Database, clock: StoppedClock, listeners: Mapping[str, Collection[str]]
+    ) -> None:
+        """They used to lock each key where they added to it, and PostgreSQL ended one of them."""
+        outbox, both_added = Outbox(clock, listeners=listeners), asyncio.Barrier(2)
+
+        async def add(*keys: str) -> None:
+            async with database.unit() as unit:
+                await unit.begin()
+                await outbox.add(unit, "mail", key=keys[0], payload={})
+                await both_added.wait()
+                await outbox.add(unit, "mail", key=keys[1], payload={})
+
+        await asyncio.gather(add("ada", "grace"), add("grace", "ada"))
+        async with database.unit() as unit:
+            assert len(await unit.all(select(table.c.id))) == 4 * len(listeners.get("mail", ["the only one"]))
+
+    async def test_many_units_that_add_to_many_keys_in_any_order_all_commit(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        dice, keys = random.Random(7), [f"key {number}" for number in range(6)]
+
+        async def add(number: int) -> None:
+            async with database.unit() as unit:
+                await unit.begin()
+                for key in dice.sample(keys, k=4):
+                    await outbox.add(unit, "mail", key=key, payload={"number": number})
+
+        await asyncio.gather(*(add(number) for number in range(40)))
+        post = Post()
+        await drain(work(post))
+        assert sorted(post.numbers) == sorted(list(range(40)) * 4)
+
+
+async def _until(database: Database, query: str) -> None:
+    """Waits until a query finds something."""
     async with database.unit() as unit, asyncio.timeout(20):
-        while await unit.first(waiting) is None:  # noqa: ASYNC110 - another connection of the server waits, no task of ours
+        while await unit.first(text(query)) is None:  # noqa: ASYNC110 - a connection of the server is waited for
             await asyncio.sleep(0.005)
 
 
