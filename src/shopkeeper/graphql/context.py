@@ -34,19 +34,17 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Opens operations and units of work for one shopper: what lasts for a request, or as long as a connection."""
+    """Creates operations for one shopper, and opens units of work: what lasts as long as a request or a connection."""
 
     open_unit: OpenUnit
     engine: Engine
     shopper: Shopper
     grant: Grant | None = None
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Operation]:
-        """Opens what one operation, or one event, reads with."""
-        async with self.open_unit() as unit:
-            session = self.engine.bind(engine_unit(self.engine, unit), self.shopper, self.grant)
-            yield Operation(unit, session, Loaders(session))
+    def within(self, unit: Unit) -> Operation:
+        """Creates what one operation, or one event, reads with. It lasts as long as the unit."""
+        session = self.engine.bind(engine_unit(self.engine, unit), self.shopper, self.grant)
+        return Operation(unit, session, Loaders(session))
 
     @asynccontextmanager
     async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
@@ -112,8 +110,8 @@ class Context:
         ...         executor.context_value = context
         ...         return await execute_subscription_event(executor)
         """
-        async with self.operations.open() as operation:
-            yield replace(self, operation=operation)
+        async with self.operations.open_unit() as unit:
+            yield replace(self, operation=self.operations.within(unit))
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, Unauthenticated
-from shopkeeper.graphql.context import Context, Operation, Operations
+from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import PlainFirst
@@ -30,7 +30,7 @@ from shopkeeper.graphql.schema import core_schema, print_schema
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.incoming import gather, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
-from shopkeeper.storage.database import Database
+from shopkeeper.storage.database import Database, Unit
 
 JSON = "application/json"
 SHOPPERS = frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.CUSTOMER})
@@ -154,12 +154,11 @@ class GraphQLDoor:
         if principal.kind not in SHOPPERS and not prepared.about_schema:
             raise Unauthenticated("This needs authentication: POST /signin gives every visitor a token.")
         check_cost(prepared.cost(asked.operation_name), variables, self._limits)
-        operations = self._operations(principal)
-        async with operations.open() as operation:
+        async with self._database.unit() as unit:
             executor = PlainFirst.build(
                 self._schema,
                 prepared.document,
-                context_value=self._context(prepared, principal, request, operations, operation),
+                context_value=self._context(prepared, principal, request, unit),
                 raw_variable_values=variables,
                 operation_name=asked.operation_name or None,
                 hide_suggestions=not self._suggest,
@@ -169,21 +168,17 @@ class GraphQLDoor:
                 return {"errors": [formatted(error) for error in executor]}
             return _answered(await _executed(executor))
 
-    def _operations(self, principal: Principal) -> Operations:
+    def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
         store = self._stores.require(principal.store)
         shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
-        return Operations(open_unit=self._database.unit, engine=self._engines[store.engine], shopper=shopper)
-
-    def _context(
-        self, prepared: Prepared, principal: Principal, request: Request, operations: Operations, operation: Operation
-    ) -> Context:
+        operations = Operations(open_unit=self._database.unit, engine=self._engines[store.engine], shopper=shopper)
         return Context(
             operations=operations,
-            operation=operation,
+            operation=operations.within(unit),
             principal=principal,
             signing_up=self._signing_up,
             pictures=self._pictures,
-            locale=language_of(request.headers.get("accept-language"), default=operations.shopper.locale),
+            locale=language_of(request.headers.get("accept-language"), default=store.locale),
             asked=prepared.asked,
         )
 
