@@ -19,6 +19,7 @@ from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import SignInCompletion
+from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.upkeep import Chore
@@ -32,6 +33,10 @@ def _embedded(ground: Foundation) -> Engine:
 ENGINES: Mapping[str, Callable[[Foundation], Engine]] = {"embedded": _embedded}
 """Every engine there is, by the name that a store gives (`stores[].engine`)."""
 
+MERGES_KEPT = timedelta(days=400)
+"""How long a cart merge is kept at least. A guest's token that was renewed just before its end lasts for twice its
+lifespan, and as long the guest must stay closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shop:
@@ -41,6 +46,7 @@ class Shop:
     engines: Mapping[str, Engine]
     chores: Sequence[Chore]
     signing_in: SignInCompletion
+    merges: DeferredMerges
     visit: Visit
     courier: Courier
 
@@ -48,10 +54,11 @@ class Shop:
 def build_shop(ground: Foundation, people: People) -> Shop:
     stores = build_stores(ground.settings)
     engines = _engines(ground)
-    people.on_deleted.append(_forgetting(engines))
+    merges = _deferred_merges(ground, people, stores, engines)
+    people.on_deleted.extend([_forgetting(engines), merges.forget])
     signing_in = SignInCompletion(
         sessions=people.sessions,
-        handing_over=CartMerger(stores=stores, engines=engines),
+        handing_over=CartMerger(stores=stores, engines=engines, deferred=merges),
         audit=ground.audit,
         hooks=sign_in_hooks(ground, people),
     )
@@ -75,8 +82,30 @@ def build_shop(ground: Foundation, people: People) -> Shop:
     chores = [
         *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
         Chore("mails", timedelta(days=30), courier.purge),
+        Chore("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
-    return Shop(stores=stores, engines=engines, chores=chores, signing_in=signing_in, visit=visit, courier=courier)
+    return Shop(
+        stores=stores,
+        engines=engines,
+        chores=chores,
+        signing_in=signing_in,
+        merges=merges,
+        visit=visit,
+        courier=courier,
+    )
+
+
+def _deferred_merges(
+    ground: Foundation, people: People, stores: Stores, engines: Mapping[str, Engine]
+) -> DeferredMerges:
+    return DeferredMerges(
+        stores=stores,
+        engines=engines,
+        identities=people.identities,
+        database=ground.database,
+        outbox=ground.outbox,
+        clock=ground.clock,
+    )
 
 
 def _engines(ground: Foundation) -> Mapping[str, Engine]:

@@ -125,6 +125,11 @@ async def exists(unit: Unit, *, store: str, guest: str) -> bool:
     return await unit.first(_CLAIMED, {"of_store": store, "of_guest": guest}) is not None
 
 
+async def name_cart(unit: Unit, merge_id: UUID, cart_id: str) -> None:
+    """Keep the cart that a merge found to be the guest's current one, for its further attempts."""
+    await unit.write(update(cart_merges).where(cart_merges.c.id == merge_id).values(cart_id=cart_id))
+
+
 async def finish(unit: Unit, merge_id: UUID, state: MergeState, report: HandOver | None, *, now: datetime) -> bool:
     """Write a merge's outcome, unless it is done already; return whether it was written."""
     open_ = cart_merges.c.id == merge_id, cart_merges.c.state != MergeState.DONE.value
