@@ -1,4 +1,4 @@
-"""Identities: created, changed and removed. Whoever asks, traits are checked against their schema here, and identifiers
+"""Identities: created, changed and removed. Every caller's traits are checked against their schema here, and identifiers
 and addresses follow the traits.
 """
 
