@@ -307,7 +307,7 @@ class TestValues:
         (schema,) = read().identity.schemas
         assert schema.url == "builtin://customer"
         traits = json.loads(Path(schema.location.removeprefix("file://")).read_text())["properties"]["traits"]
-        assert traits["properties"]["email"]["ory.sh/kratos"]["credentials"] == {"password": {"identifier": True}}
+        assert traits["properties"]["email"]["ory.sh/kratos"]["credentials"].keys() == {"password", "code"}
 
     def test_cookie_secrets_fall_back_on_the_default_ones(self) -> None:
         settings = read(environ={"SECRETS_DEFAULT": "0123456789abcdef0123456789abcdef"})
