@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx2
 
-from shopkeeper.app import House, build
+from shopkeeper.app import Extensions, House, build
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.load import load as load_catalogue
@@ -87,12 +87,18 @@ class Scene:
 
 @asynccontextmanager
 async def opened(
-    dsn: str, folder: Path, clock: StoppedClock, *, settings: Mapping[str, Any], dev: bool = False
+    dsn: str,
+    folder: Path,
+    clock: StoppedClock,
+    *,
+    settings: Mapping[str, Any],
+    dev: bool = False,
+    extensions: Extensions | None = None,
 ) -> AsyncIterator[Scene]:
     """Opens a house with a stocked shop."""
     file = folder / "shop.json"
     file.write_text(json.dumps(_merged({**SETTINGS, "dsn": dsn}, settings)))
-    house = await build(load([file], {}, dev=dev, demo=False), clock=clock)
+    house = await build(load([file], {}, dev=dev, demo=False), clock=clock, extensions=extensions)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(house.foundation.database.close)
         closing.push_async_callback(house.foundation.cache.close)

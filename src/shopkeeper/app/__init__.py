@@ -5,7 +5,8 @@ Only this package knows the settings and everyone's address. It is built from th
 one line in the list of its floor.
 """
 
+from shopkeeper.app.extensions import Extensions
 from shopkeeper.app.ground import open_database
 from shopkeeper.app.house import House, Misconfigured, build, opened, rehearse
 
-__all__ = ["House", "Misconfigured", "build", "open_database", "opened", "rehearse"]
+__all__ = ["Extensions", "House", "Misconfigured", "build", "open_database", "opened", "rehearse"]

@@ -110,9 +110,10 @@ def build_public(
     *,
     metrics: Metrics,
     health: Health,
+    further_flows: Callable[[Foundation, People], Sequence[Conversation]] = lambda ground, people: (),
 ) -> ASGIApp:
     registrar = build_registrar(ground, people, shop)
-    conversations = build_conversations(ground, people, registrar=registrar)
+    conversations = [*build_conversations(ground, people, registrar=registrar), *further_flows(ground, people)]
     pipeline = build_pipeline(ground, people, shop, conversations, registrar=registrar)
     cookies, shapes = build_cookie_policy(ground, shop), Shapes(base_url=ground.base_url)
     callers = CallerReader(authenticator=authenticator, cookies=cookies, clock=ground.clock, base_url=ground.base_url)

@@ -1,6 +1,6 @@
 """The configured hooks: the list of those there are, and what each is built of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from shopkeeper.app.ground import Foundation
 from shopkeeper.app.people import People
@@ -9,13 +9,22 @@ from shopkeeper.signin.completion import Hooks
 from shopkeeper.signin.hooks import RevokeActiveSessions, SignInHook
 
 
-def build_hooks(ground: Foundation, people: People) -> Hooks:
-    """The hooks by flow and method, whichever route signs in. Blocking hooks come with web hooks."""
+def no_hooks(ground: Foundation, people: People) -> Hooks:
+    """No hooks."""
+    return Hooks(blocking={}, after={})
+
+
+def build_hooks(ground: Foundation, people: People, further: Callable[[Foundation, People], Hooks] = no_hooks) -> Hooks:
+    """The hooks by flow and method, whichever route signs in, with those of `Extensions` behind. Blocking hooks come
+    with web hooks."""
     known: Mapping[str, SignInHook] = {"revoke_active_sessions": RevokeActiveSessions(people.sessions)}
     after = ground.settings.selfservice.flows.login.after
+    configured = {("login", method): _chosen(after.hooks_of(method), known) for method in people.methods.names}
+    added = further(ground, people)
+    keys = {*configured, *added.after}
     return Hooks(
-        blocking={},
-        after={("login", method): _chosen(after.hooks_of(method), known) for method in people.methods.names},
+        blocking=added.blocking,
+        after={key: (*configured.get(key, ()), *added.after.get(key, ())) for key in keys},
     )
 
 

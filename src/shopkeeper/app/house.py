@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from shopkeeper.app.background import Background
 from shopkeeper.app.doors import build_admin, build_authenticator, build_health, build_public, session_body
+from shopkeeper.app.extensions import Extensions
 from shopkeeper.app.ground import Foundation, build_foundation
 from shopkeeper.app.people import People, build_people
 from shopkeeper.app.shop import Shop, build_shop
@@ -53,25 +54,38 @@ class House:
     shop: Shop
 
 
-async def build(settings: Settings, *, clock: Clock | None = None) -> House:
+async def build(settings: Settings, *, clock: Clock | None = None, extensions: Extensions | None = None) -> House:
     """Builds the house; nothing is started yet. Raises `Misconfigured` where a room refuses its settings."""
     try:
-        return await _build(settings, clock=clock or SystemClock())
+        return await _build(settings, clock=clock or SystemClock(), extensions=extensions or Extensions())
     except (ValueError, UpstreamFailed) as refused:
         sentence = str(refused).rstrip(".")
         raise Misconfigured(f"The server cannot work with this configuration: {sentence}.") from refused
 
 
-async def _build(settings: Settings, *, clock: Clock) -> House:
+async def _build(settings: Settings, *, clock: Clock, extensions: Extensions) -> House:
     ground = build_foundation(settings, clock, listeners=LISTENERS)
-    people = await build_people(ground, render=session_body(ground))
-    shop = build_shop(ground, people)
+    people = await build_people(
+        ground,
+        render=session_body(ground),
+        further_facts=extensions.facts,
+        further_methods=extensions.methods,
+    )
+    shop = build_shop(ground, people, further_hooks=extensions.hooks)
     authenticator = build_authenticator(ground, people, shop)
     metrics = Metrics(ground.registry)
     background = Background()
     health = build_health(ground, background)
     return House(
-        public=build_public(ground, people, shop, authenticator, metrics=metrics, health=health),
+        public=build_public(
+            ground,
+            people,
+            shop,
+            authenticator,
+            metrics=metrics,
+            health=health,
+            further_flows=extensions.flows,
+        ),
         admin=build_admin(ground, people, metrics=metrics, health=health),
         worker=_worker(ground, shop),
         upkeep=_upkeep(ground, people, shop),

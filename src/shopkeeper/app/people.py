@@ -1,7 +1,7 @@
 """Who somebody is, how it is proven, and what they get for it: identities, methods, sessions, tokens, limits."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
@@ -10,11 +10,12 @@ from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_code, build_methods, build_policy
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
+from shopkeeper.credentials.method import Method
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.identity.changes import AccessListener, Listener
-from shopkeeper.identity.facts import types_from_traits
+from shopkeeper.identity.facts import CredentialFacts, FactsByType, types_from_traits
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
@@ -47,16 +48,24 @@ class People:
     """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
 
-async def build_people(ground: Foundation, *, render: Callable[[AssurancePolicy], Render]) -> People:
-    """`render` gives what renders the answer to whoami for a session, which is kept with it."""
+async def build_people(
+    ground: Foundation,
+    *,
+    render: Callable[[AssurancePolicy], Render],
+    further_facts: Sequence[CredentialFacts] = (),
+    further_methods: Callable[[Foundation, Identities], Sequence[Method]] = lambda ground, identities: (),
+) -> People:
+    """`render` gives what renders the answer to whoami for a session, which is kept with it; the further facts and
+    methods are those of `Extensions`."""
     settings, clock = ground.settings, ground.clock
-    schemas = await _schemas(ground)
+    facts = {**CREDENTIAL_FACTS, **{known.type: known for known in further_facts}}
+    schemas = await _schemas(ground, facts)
     listeners: list[Listener] = []
     on_void: list[AccessListener] = []
     on_deleted: list[Listener] = []
     identities = Identities(
         schemas,
-        facts=CREDENTIAL_FACTS,
+        facts=facts,
         keys=KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE),
         clock=clock,
         audit=ground.audit,
@@ -89,6 +98,7 @@ async def build_people(ground: Foundation, *, render: Callable[[AssurancePolicy]
     courier = build_courier(ground)
     code = build_code(ground, identities, courier=courier, throttles=throttles, guard=guard)
     methods = build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard, code=code)
+    methods = Methods([*methods.every, *further_methods(ground, identities)])
     assurance = AssurancePolicy(methods.second_factors)
     sessions = _sessions(ground, identities, render=render(assurance))
     listeners.append(sessions.invalidate_identity)
@@ -113,7 +123,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-async def _schemas(ground: Foundation) -> Schemas:
+async def _schemas(ground: Foundation, facts: FactsByType) -> Schemas:
     async def fetch(url: str) -> bytes:
         reply = await ground.outgoing.request("GET", url)
         if not reply.ok:
@@ -122,9 +132,7 @@ async def _schemas(ground: Foundation) -> Schemas:
 
     configured = ground.settings.identity
     sources = [(schema.id, schema.location) for schema in configured.schemas]
-    return await Schemas.load(
-        sources, configured.default_schema_id, from_traits=types_from_traits(CREDENTIAL_FACTS), fetch=fetch
-    )
+    return await Schemas.load(sources, configured.default_schema_id, from_traits=types_from_traits(facts), fetch=fetch)
 
 
 def _sessions(ground: Foundation, identities: Identities, *, render: Render) -> Sessions:

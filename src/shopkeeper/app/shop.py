@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from shopkeeper.app.ground import Foundation
-from shopkeeper.app.hooks import build_hooks
+from shopkeeper.app.hooks import build_hooks, no_hooks
 from shopkeeper.app.people import People
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
@@ -15,7 +15,7 @@ from shopkeeper.identity.changes import Listener
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
 from shopkeeper.signin.cart_merge import CartMerger
-from shopkeeper.signin.completion import SignInCompletion
+from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.database import Unit
@@ -49,7 +49,9 @@ class Shop:
     courier: Courier
 
 
-def build_shop(ground: Foundation, people: People) -> Shop:
+def build_shop(
+    ground: Foundation, people: People, *, further_hooks: Callable[[Foundation, People], Hooks] = no_hooks
+) -> Shop:
     stores = build_stores(ground.settings)
     engines = _engines(ground)
     merges = _deferred_merges(ground, people, stores, engines)
@@ -60,7 +62,7 @@ def build_shop(ground: Foundation, people: People) -> Shop:
         identities=people.identities,
         sessions=people.sessions,
         cart_merger=cart_merger,
-        hooks=build_hooks(ground, people),
+        hooks=build_hooks(ground, people, further_hooks),
         audit=ground.audit,
     )
     visit = Visit(

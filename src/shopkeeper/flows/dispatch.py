@@ -4,7 +4,7 @@ A step is a value (`credentials/steps.py`). `Dispatcher.dispatch` is the only pl
 finishes flows, starts and elevates sessions, creates identities and opens replacements.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -155,7 +155,8 @@ class Dispatcher:
     # -- the flow ends -------------------------------------------------------------------------------------------------
 
     async def _prove(self, handler: FlowHandler, turn: Turn, proof: Proof) -> Completed:
-        await self._completion.before(HookSubject(turn.flow.kind, proof.method, proof.identity_id, turn.caller.client))
+        hooked = _hooks_for(turn, proof)
+        await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 await self._finish(unit, turn.flow)
@@ -168,14 +169,14 @@ class Dispatcher:
         if turn.flow.requested_aal is Aal.AAL2 and session is not None:
             browser = turn.flow.type is FlowType.BROWSER
             return await self._completion.elevate(unit, proof, session=session, client=client, new_token=browser)
-        return await self._completion.complete(unit, proof, _request(turn))
+        return await self._completion.complete(unit, proof, _request(turn, proof))
 
     async def _enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
         """Create the identity, and sign it in where the flow does that. Whether an identifier is taken is told only
         where the missing session would tell it anyhow."""
         signs_in = handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
-            enrolment, schema_id=turn.flow.schema_id, flow=turn.flow.kind, client=turn.caller.client
+            enrolment, schema_id=turn.flow.schema_id, flow=_hooks_for(turn, enrolment), client=turn.caller.client
         )
         try:
             return await self._registered(handler, turn, admission, signs_in=signs_in)
@@ -187,8 +188,10 @@ class Dispatcher:
 
     async def _registered(self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool) -> Completed:
         enrolment, signed_in = admission.enrolment, None
+        # Taken meanwhile, and kept secret: the caller tries once more, and no form may tell.
+        secret = (Taken,) if self._registrar.may_simulate(signs_in=signs_in) else ()
         async with self._completion.transaction() as unit:
-            with rejections_shown(unit, turn, now=self._clock.now()):
+            with rejections_shown(unit, turn, now=self._clock.now(), but=secret):
                 await self._finish(unit, turn.flow)
                 identity = await self._registrar.create(
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
@@ -197,7 +200,7 @@ class Dispatcher:
                     signed_in = await self._completion.start(
                         unit,
                         identity,
-                        _request(turn),
+                        _request(turn, enrolment),
                         method=enrolment.method,
                         amr=enrolment.amr,
                         provider=enrolment.provider,
@@ -262,13 +265,17 @@ class Dispatcher:
 
 
 @contextmanager
-def rejections_shown(unit: Unit, turn: Turn, *, now: datetime) -> Iterator[None]:
+def rejections_shown(
+    unit: Unit, turn: Turn, *, now: datetime, but: tuple[type[SubmissionRejected], ...] = ()
+) -> Iterator[None]:
     """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
 
-    Raises `FlowInvalid` with that form.
+    Raises `FlowInvalid` with that form; rejections of the types in `but` pass as they are.
     """
     try:
         yield
+    except but:
+        raise
     except (SubmissionRejected, InvalidCredentials) as refused:
         rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
         typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
@@ -302,10 +309,22 @@ def csrf_digest(caller: Caller) -> bytes | None:
     return crypto.digest(caller.csrf.hex()) if caller.csrf else None
 
 
-def _request(turn: Turn) -> SignInRequest:
+_TURNS_INTO: Mapping[type[Proof | Enrolment], Mapping[str, str]] = {
+    Proof: {"registration": "login"},
+    Enrolment: {"login": "registration"},
+}
+
+
+def _hooks_for(turn: Turn, step: Proof | Enrolment) -> str:
+    """The flow whose hooks run: the step decides, not where it began. Otherwise a registration form that signs in to an
+    existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
+    return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)
+
+
+def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
     caller = turn.caller
     return SignInRequest(
-        flow=turn.flow.kind,
+        flow=_hooks_for(turn, step),
         store=turn.flow.store,
         client=caller.client,
         replacing=caller.session or caller.former,

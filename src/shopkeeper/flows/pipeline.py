@@ -135,15 +135,18 @@ class Pipeline:
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is None or flow.callback_method != method:
-            raise CsrfViolation("The answer belongs to no sign-in that is waiting for one. Please begin again.")
+            raise CsrfViolation(_NOT_AWAITED)
         if not _left_from(flow, caller):
             raise CsrfViolation("The answer belongs to a sign-in of another browser. Please begin again.")
+        async with self._database.unit() as unit:
+            if not await store.take_callback(unit, flow):
+                raise CsrfViolation(_NOT_AWAITED)
         return await self._return_from(flow, method, query, caller)
 
     async def _return_from(self, flow: Flow, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
-        handler, returned = (
-            self._handlers[flow.kind],
-            replace(flow, callback_method=None, callback_state=None, callback_binding=None),
+        handler = self._handlers[flow.kind]
+        returned = replace(
+            flow, callback_method=None, callback_state=None, callback_binding=None, version=flow.version + 1
         )
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
@@ -229,6 +232,7 @@ class Pipeline:
 
 
 _EXPIRED = "This form has run out; open a new one and try again."
+_NOT_AWAITED = "The answer belongs to no sign-in that is waiting for one. Please begin again."
 _NOT_FOR_BROWSERS = (
     "This flow is for native apps, and the request carries cookies or an Origin header as browsers send them. "
     "Open a browser flow instead."

@@ -137,8 +137,7 @@ class Registrar:
 
         Raises `SubmissionRejected` with all mistakes at once, `TooManyRequests` or `Busy`.
         """
-        if not self._enabled:
-            raise FlowDisabled("Registration is switched off here.")
+        self._require_enabled()
         schema, method = self._schemas.require(schema_id), self.methods.get(method_name)
         _require_whole(schema, traits, method, asked.submitted)
         if method is None:
@@ -153,7 +152,9 @@ class Registrar:
         """Run the blocking hooks and look up who has these identifiers.
 
         Hooks run for a taken identifier too: leaving them out would show in the time that the answer takes.
+        Raises `FlowDisabled`: an unknown subject of a provider registers in a login flow too.
         """
+        self._require_enabled()
         identity_id = crypto.new_id()
         changed = await self._before(HookSubject(flow, enrolment.method, identity_id, client, enrolment.traits))
         new = NewIdentity(
@@ -196,6 +197,10 @@ class Registrar:
     async def _create_alone(self, admission: Admission, *, client: Client, locale: str) -> Identity:
         async with self._database.unit() as unit:
             return await self.create(unit, admission, client=client, locale=locale, signs_in=False)
+
+    def _require_enabled(self) -> None:
+        if not self._enabled:
+            raise FlowDisabled("Registration is switched off here.")
 
     @asynccontextmanager
     async def _counted(self, extracted: Extracted, client: Client) -> AsyncIterator["_Verdict"]:

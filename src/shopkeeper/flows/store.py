@@ -117,6 +117,19 @@ async def count_attempt(unit: Unit, flow_id: UUID, *, most: int) -> bool:
     return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1))).rowcount == 1
 
 
+async def take_callback(unit: Unit, flow: Flow) -> bool:
+    """Stop waiting for a callback; False where the flow was changed since it was read, such as by another callback.
+
+    The database decides, so that a `state` works once. The version is raised: who read the flow before cannot bring the
+    state back by storing it.
+    """
+    taken = update(flows).where(
+        flows.c.id == flow.id, flows.c.version == flow.version, flows.c.callback_state == flow.callback_state
+    )
+    nothing_awaited = {"callback_method": None, "callback_state": None, "callback_binding": None}
+    return (await unit.write(taken.values(**nothing_awaited, version=flow.version + 1))).rowcount == 1
+
+
 async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
     """Ends a flow; false if it was ended before. The database decides, so that a flow is used once."""
     ended = update(flows).where(flows.c.id == flow_id, flows.c.finished_at.is_(None)).values(finished_at=at)

@@ -35,12 +35,12 @@ class CallerReader:
         Raises `StoreUnknown`.
         """
         authenticator = self._authenticator
-        store = authenticator.store_of(request)
+        store, cookies = authenticator.store_of(request), authenticator.cookies_of(request)
         return Caller(
             client=authenticator.client_of(request),
             store=store.id,
             locale=store.locale,
-            csrf=csrf_token_in(authenticator.cookies_of(request).get(self._cookies.csrf_name)),
+            csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),

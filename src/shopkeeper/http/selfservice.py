@@ -89,12 +89,8 @@ class SelfService:
         flows = [route for kind in self._presentations for route in self._flow_routes(kind)]
         return [
             *flows,
-            Route(f"{CALLBACKS}/{{method}}/callback", self._html_safe(self._callback), methods=["GET", "POST"]),
-            Route(
-                f"{CALLBACKS}/{{method}}/callback/{{provider}}",
-                self._html_safe(self._callback),
-                methods=["GET", "POST"],
-            ),
+            *self._callback_routes(f"{CALLBACKS}/{{method}}/callback"),
+            *self._callback_routes(f"{CALLBACKS}/{{method}}/callback/{{provider}}"),
             Route("/self-service/logout/browser", self._html_safe(self._logout_link), methods=["GET"]),
             Route("/self-service/logout/api", self._logout_native, methods=["DELETE"]),
             Route("/self-service/logout", self._html_safe(self._logout_by_link), methods=["GET"]),
@@ -126,6 +122,12 @@ class SelfService:
             Route(f"{path}/flows", fetch, methods=["GET"]),
             Route(path, self._html_safe(submit), methods=["POST"]),
             *([Route(path, self._html_safe(follow_link), methods=["GET"])] if linked else ()),
+        ]
+
+    def _callback_routes(self, path: str) -> list[Route]:
+        return [
+            Route(path, self._html_safe(self._callback), methods=["GET"]),
+            Route(path, self._html_safe(self._callback_by_form), methods=["POST"]),
         ]
 
     # -- opening and fetching ------------------------------------------------------------------------------------------
@@ -211,21 +213,25 @@ class SelfService:
         return self._answer(outcome, caller, as_json=as_json)
 
     async def _callback(self, request: Request, caller: Caller) -> Response:
-        """Another server sends the browser back: by GET, or by a form that is POSTed (OAuth 2.0 Form Post Response)."""
+        """Another server sends the browser back."""
         method = request.path_params["method"]
         try:
-            outcome = await self._pipeline.callback(method, await self._callback_fields(request), caller)
+            outcome = await self._pipeline.callback(method, dict(request.query_params), caller)
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=False, status=FlowInvalid.status)
         except FlowRefused as refused:
             return await self._refused_in(refused, Submission(), as_json=False)
         return self._answer(outcome, caller, as_json=False)
 
-    async def _callback_fields(self, request: Request) -> Mapping[str, str]:
-        if request.method == "GET":
-            return dict(request.query_params)
+    async def _callback_by_form(self, request: Request, caller: Caller) -> Response:
+        """Another server sends the browser back with a form (OAuth 2.0 Form Post Response Mode): it is sent on to the
+        same address by GET. A cross-site POST brings no Lax cookies, neither the session nor the guest's visit."""
         fields = parse_fields(await read_body(request, limit=self._max_body), request.headers.get("content-type", ""))
-        return {name: value for name, value in fields.items() if isinstance(value, str)}
+        address = self._callers.public_url(request).partition("?")[0]
+        url = f"{address}?{urlencode({name: value for name, value in fields.items() if isinstance(value, str)})}"
+        if len(url) > LONGEST_URL:
+            raise InvalidInput(f"The address with its query has more than {LONGEST_URL} characters.")
+        return redirect(url)
 
     def _answer(self, outcome: FlowOutcome, caller: Caller, *, as_json: bool) -> Response:
         """What came of a submission, for this kind of client."""

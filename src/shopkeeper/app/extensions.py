@@ -1,0 +1,45 @@
+"""What a caller of `build` adds to the lists of this package: methods, flows and hooks that are not built in."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shopkeeper.app.conversations import Conversation
+from shopkeeper.app.ground import Foundation
+from shopkeeper.app.hooks import no_hooks
+from shopkeeper.app.people import People
+from shopkeeper.credentials.method import Method
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.service import Identities
+from shopkeeper.signin.completion import Hooks
+
+BuildMethods = Callable[[Foundation, Identities], Sequence[Method]]
+BuildFlows = Callable[[Foundation, People], Sequence[Conversation]]
+BuildHooks = Callable[[Foundation, People], Hooks]
+
+
+def _no_methods(ground: Foundation, identities: Identities) -> Sequence[Method]:
+    return ()
+
+
+def _no_flows(ground: Foundation, people: People) -> Sequence[Conversation]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """Further entries of the lists, each behind those that are built in.
+
+    >>> build(settings, extensions=Extensions(facts=[Badge.facts], methods=lambda ground, known: [Badge(known)]))
+    ... # doctest: +SKIP
+
+    Args:
+        facts: the facts about the credential types of `methods`; needed before the methods can be built.
+        methods: builds the methods, given what they find identities with.
+        flows: builds the flows.
+        hooks: builds the hooks, by flow and method.
+    """
+
+    facts: Sequence[CredentialFacts] = ()
+    methods: BuildMethods = _no_methods
+    flows: BuildFlows = _no_flows
+    hooks: BuildHooks = no_hooks
