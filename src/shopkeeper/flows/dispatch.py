@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
@@ -174,6 +175,8 @@ class Dispatcher:
     async def _enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
         """Create the identity, and sign it in where the flow does that. Whether an identifier is taken is told only
         where the missing session would tell it anyhow."""
+        if _confirmed_identity(turn) is not None:
+            await self._reject(turn, SubmissionRejected(message(4000006)))
         signs_in = handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
             enrolment, schema_id=turn.flow.schema_id, flow=_hooks_for(turn, enrolment), client=turn.caller.client
@@ -250,6 +253,12 @@ class Dispatcher:
         return Updated(stored, status=200, signed_in=signed_in)
 
     # -- shared --------------------------------------------------------------------------------------------------------
+
+    async def _reject(self, turn: Turn, rejected: SubmissionRejected) -> None:
+        """Show the form with these messages. Raises `FlowInvalid`."""
+        async with self._database.reading() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                raise rejected
 
     async def _store(self, unit: Unit, flow: Flow) -> Flow:
         """Store the flow in place of the version that was read. Raises `Superseded`."""
@@ -329,4 +338,12 @@ def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
         client=caller.client,
         replacing=caller.session or caller.former,
         guest=caller.guest,
+        expected=_confirmed_identity(turn),
     )
+
+
+def _confirmed_identity(turn: Turn) -> UUID | None:
+    """The identity that a flow is for which confirms or elevates a session; no step may lead to another one."""
+    session = turn.caller.session
+    confirms = turn.flow.refresh or turn.flow.requested_aal is Aal.AAL2
+    return session.identity.id if confirms and session is not None else None

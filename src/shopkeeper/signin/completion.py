@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from shopkeeper.commerce.port import HandOver
 from shopkeeper.credentials.steps import Proof
@@ -36,6 +37,7 @@ class SignInRequest:
         replacing: the session that the caller presented; it ends.
         guest: the anonymous visitor that the caller was until now.
         hint: what the client wants done with the guest's cart; None merges it.
+        expected: the only identity that may be signed in, where a session is confirmed.
     """
 
     flow: str
@@ -44,6 +46,7 @@ class SignInRequest:
     replacing: Session | None = None
     guest: str | None = None
     hint: AuthHint | None = None
+    expected: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +102,18 @@ class SignInCompletion:
         return await self.settle(signed_in)
 
     async def before(self, subject: HookSubject) -> Mapping[str, Any] | None:
-        """Run the blocking hooks; return the traits as the last one changed them, or None. Raises their refusals."""
+        """Run the blocking hooks, each with the traits as the one before has changed them.
+
+        Returns the traits as they were changed in the end, or None. Raises the refusals of the hooks.
+        """
         changed: Mapping[str, Any] | None = None
         for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
             answer = await hook(subject)
             if isinstance(answer, Refuse):
                 await commit_refusal(self._database, answer)
                 raise answer.error
-            changed = answer if answer is not None else changed
+            if answer is not None:
+                changed, subject = answer, replace(subject, traits=answer)
         return changed
 
     @asynccontextmanager
@@ -122,6 +129,8 @@ class SignInCompletion:
     async def complete(self, unit: Unit, proof: Proof, request: SignInRequest) -> SignedIn:
         """Start a session for a proof, with a new token; the session that the caller had ends."""
         async with self._refusals_recorded(unit, proof, request.client):
+            if request.expected is not None and proof.identity_id != request.expected:
+                raise InvalidCredentials
             identity = await confirm_proof(unit, self._identities, proof)
             return await self.start(unit, identity, request, method=proof.method, aal=proof.aal, **_shown(proof))
 
