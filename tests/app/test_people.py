@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from shopkeeper.app import opened
 from shopkeeper.app.people import usable_cores
+from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.store import credentials
 from tests.app.test_house import settings
 
 
@@ -24,6 +27,19 @@ def on_one_core() -> Iterator[None]:
 @pytest.mark.usefixtures("on_one_core")
 def test_there_are_no_more_threads_for_hashing_than_cores_that_may_be_used() -> None:
     assert usable_cores() == 1
+
+
+async def test_secrets_of_second_factors_are_sealed_in_the_database(tmp_path: Path, sqlite_dsn: str) -> None:
+    async with opened(settings(tmp_path, sqlite_dsn)) as house:
+        async with house.foundation.database.unit() as unit:
+            identity = await house.people.identities.create(unit, NewIdentity(traits={"email": "ada@example.org"}))
+            await house.people.identities.set_credential_config(unit, identity.id, "totp", {"totp_url": "otpauth:x"})
+        async with house.foundation.database.unit() as unit:
+            row = await unit.scalar(select(credentials.c.config).where(credentials.c.type == "totp"))
+            read = await house.people.identities.require(unit, identity.id, credentials=True)
+    assert list(row) == ["sealed"]
+    assert read.credentials["totp"].config == {"totp_url": "otpauth:x"}
+    assert read.factors == {"totp"}
 
 
 async def test_the_file_of_breached_passwords_is_closed_with_the_house(tmp_path: Path, sqlite_dsn: str) -> None:

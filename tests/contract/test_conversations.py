@@ -13,7 +13,7 @@ from tests.contract.recorded import Compare, Entry, Exchange, differences, read_
 from tests.services.server import locked
 
 PROFILE = "base"
-NAMES = ("native_registration", "native_login", "html", "admin")
+NAMES = ("native_registration", "native_login", "html", "admin", "code_sign_in")
 ENTRIES = read_entries()
 
 

@@ -20,7 +20,6 @@ from tests.services.server import locked
 # Beginnings of what comes later.
 LATER = {
     "/.well-known/ory/webauthn.js": "passkeys and security keys",
-    "/admin/courier/": "the list of messages, with recovery and verification",
     "/admin/recovery/": "recovery",
     "/self-service/fed-cm/": "not served by Kratos either",
     "/self-service/recovery": "recovery",
@@ -29,7 +28,7 @@ LATER = {
     "/sessions/token-exchange": "signing in with a provider",
 }
 SERVED_BUT_NOT_DESCRIBED = ("POST /sessions/whoami -> 200",)
-CONVERSATIONS = ("native_registration", "native_login", "html", "admin")
+CONVERSATIONS = ("native_registration", "native_login", "html", "admin", "code_sign_in")
 
 
 @dataclass(frozen=True)

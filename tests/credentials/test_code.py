@@ -25,6 +25,7 @@ from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Proof, StartOver, SubmissionRejected
 from shopkeeper.errors import TooManyRequests
 from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity, Via
@@ -46,6 +47,7 @@ CLIENT = Client(ip="203.0.113.7")
 LIFESPAN = timedelta(minutes=10)
 MAX_SUBMISSIONS, FAILURES, PER_RECIPIENT = 3, 50, 4
 WRONG_LOGIN, WRONG_REGISTRATION = 4010008, 4040003
+FACTS = {"code": Code.facts}
 SIX_DIGITS = re.compile(r"\b\d{6}\b")
 
 # For what never gets as far as the database, and for tables of inputs: a new one of each kind for each row takes long.
@@ -189,7 +191,7 @@ class World:
 
 @pytest.fixture
 def world(database: Database, clock: StoppedClock) -> World:
-    schema = Schema("default", SCHEMA)
+    schema = Schema("default", SCHEMA, from_traits=types_from_traits(FACTS))
     audit = Audit(clock, key=b"a" * 32)
     courier = Courier(
         MailTemplates(),
@@ -206,7 +208,7 @@ def world(database: Database, clock: StoppedClock) -> World:
         database,
         clock,
         schema,
-        Identities(Schemas([schema], "default"), clock=clock),
+        Identities(Schemas([schema], "default"), facts=FACTS, clock=clock),
         courier,
         audit,
         AttemptGuard(throttle=login, audit=audit),

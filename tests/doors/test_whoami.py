@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -33,21 +33,10 @@ from tests.attacks.scene import ADDRESS, Scene, new_address, sign_up
 from tests.doors.conftest import Opening
 from tests.rooms.sessions.conftest import AUDIT_KEY, CLIENT, LIFESPAN, SECRETS, change, enrol
 
-SCHEMAS = Schemas([Schema("default", {"type": "object", "properties": {"traits": {"type": "object"}}})], "default")
+TRAITS = {"type": "object", "properties": {"traits": {"type": "object"}}}
+SCHEMAS = Schemas([Schema("default", TRAITS, from_traits={})], "default")
 STORES = Stores([Store("kettle"), Store("quince", tenants=("eu", "us"))], default="kettle")
 AAL2 = f"{ADDRESS}/self-service/login/browser?aal=aal2"
-
-
-@dataclass(frozen=True, slots=True)
-class Factored(Identity):
-    """An identity with the factors it has."""
-
-    factors: frozenset[str] = frozenset()
-
-
-def with_factors(identity: Identity, factors: frozenset[str]) -> Identity:
-    known = {each.name: getattr(identity, each.name) for each in fields(identity)}
-    return Factored(**{**known, "factors": factors})
 
 
 class Accounts(Identities):
@@ -57,7 +46,7 @@ class Accounts(Identities):
 
     async def get(self, *args: Any, **options: Any) -> Identity | None:
         found = await super().get(*args, **options)
-        return with_factors(found, self.factors) if found else None
+        return replace(found, factors=self.factors) if found else None
 
 
 @dataclass(frozen=True)
@@ -87,7 +76,7 @@ async def gate(
     second_factors: frozenset[str] = frozenset({"totp", "webauthn"}),
     required: RequiredAal = "highest_available",
 ) -> Gate:
-    identities = Accounts(SCHEMAS, clock=clock, listeners=[])
+    identities = Accounts(SCHEMAS, facts={}, clock=clock, listeners=[])
     sessions = Sessions(
         identities,
         database,
@@ -222,7 +211,7 @@ class TestSecondFactor:
             assert cached is not None
             assert cached.whoami.status == 200
             render = session_body(scene.house.foundation)(AssurancePolicy(frozenset({"totp"})))
-            identity = with_factors(cached.session.identity, frozenset({"password", "totp"}))
+            identity = replace(cached.session.identity, factors=frozenset({"password", "totp"}))
             assert render(replace(cached.session, identity=identity)).status == status
 
 

@@ -1,10 +1,12 @@
 """The pages of login and registration: whoever comes gets a form that is theirs, and gets on by it."""
 
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.pages.conftest import ADDRESS, CSRF_COOKIE, Visited, Visiting
+from shopkeeper.ui.messages import message
+from tests.pages.conftest import ADDRESS, CSRF_COOKIE, Browser, Visited, Visiting
 from tests.pages.reading import read
 
 KINDS = pytest.mark.parametrize("kind", ["login", "registration"])
@@ -85,6 +87,30 @@ class TestTheWayThrough:
         assert registered.one("h1").text == "Your account"
         signed_in = await either_shop.browser().sign_in("ana@example.com", query=f"?return_to={ADDRESS}/signed-out")
         assert signed_in.one("h1").text == "You are signed in"
+
+    async def test_register_and_sign_in_with_mailed_codes(self, shop: Visited) -> None:
+        browser = shop.browser()
+        profile = await browser.see("/self-service/registration/browser")
+        choice = await browser.submit(profile.one("form"), {"traits.email": "ana@example.com"}, button="Sign up")
+        asked = await browser.submit(choice.all("form")[0], {}, button="Send sign-up code")
+        page = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
+        assert page.one("h1").text == "Your account"
+        browser = shop.browser()
+        login = await browser.see("/self-service/login/browser")
+        asked = await browser.submit(login.one("form"), {"identifier": "ana@example.com"}, button="Send sign-in code")
+        wrong = await browser.submit(asked.all("form")[0], {"code": "wrong"})
+        assert wrong.one("p", role="alert").text == message(4010008).text
+        again = await browser.submit(wrong.all("form")[1], {})
+        page = await browser.submit(again.all("form")[0], {"code": await _mailed_code(browser)})
+        assert page.one("h1").text == "Your account"
+
+    async def test_confirm_a_session_with_a_mailed_code(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register("ana@example.com")
+        form = await browser.see("/self-service/login/browser?refresh=true")
+        asked = await browser.submit(form.all("form")[1], {}, button="Send code to ana@example.com")
+        page = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
+        assert page.one("h1").text == "Your account"
 
     async def test_a_wrong_password_is_told_above_the_form_which_keeps_what_was_typed(self, shop: Visited) -> None:
         browser = shop.browser()
@@ -179,3 +205,9 @@ async def test_a_forged_host_leads_nowhere(shop: Visited) -> None:
     for path in ("/", "/login", "/signed-out", "/account", "/inbox", "/error"):
         answer = await browser.get(path, headers={"X-Forwarded-Host": "evil.example"})
         assert "evil.example" not in answer.text + str(answer.headers.get("location"))
+
+
+async def _mailed_code(browser: Browser) -> str:
+    """The code in the newest mail of the development inbox."""
+    inbox = await browser.get("/inbox")
+    return re.findall(r"\b\d{6}\b", inbox.text)[0]

@@ -126,6 +126,26 @@ class TestButtons:
         assert not draw(SIGN_IN).one("form").has("novalidate")
         assert draw(SIGN_IN, submit_node("code", label=message(1070009))).one("form").has("novalidate")
 
+    def test_enter_in_a_field_presses_the_button_of_its_method(self) -> None:
+        """The first button of a form is the one that Enter presses; it must not be the one that mails a code."""
+        code = submit_node("code", label=message(1010015))
+        identifier = input_node("identifier", "text", group="default", label=message(1070004))
+        password = input_node("password", "password", group="password", label=message(1070001))
+        buttons = draw(csrf_node(), identifier, code, password, SIGN_IN).one("form").all("button")
+        assert [(button["value"], "plain" in button["class"]) for button in buttons] == [
+            ("password", False),
+            ("code", True),
+        ]
+
+    def test_a_button_that_leads_elsewhere_is_never_the_main_one(self) -> None:
+        resend = input_node("resend", "submit", group="code", value="code", label=message(1070008))
+        code = input_node("code", "text", group="code", label=message(1070013))
+        buttons = draw(csrf_node(), code, resend, submit_node("code", label=message(1070009))).all("button")
+        assert [(button["name"], "plain" in button["class"]) for button in buttons] == [
+            ("method", False),
+            ("resend", True),
+        ]
+
 
 class TestOtherNodes:
     def test_a_text(self) -> None:

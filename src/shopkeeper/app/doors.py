@@ -31,6 +31,7 @@ from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
+from shopkeeper.http.admin_messages import AdminMessages
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.health import Health
@@ -271,6 +272,7 @@ def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health:
         AdminSessions(
             database=ground.database, sessions=people.sessions, shapes=shapes, pages=pages, operators=operators
         ),
+        AdminMessages(database=ground.database, courier=people.courier, pages=pages, shown=settings.dev),
     ]
     guard = Middleware(
         AdminAuthentication,

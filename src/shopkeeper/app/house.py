@@ -101,7 +101,7 @@ def _worker(ground: Foundation, shop: Shop) -> OutboxWorker:
     mails = Subscriber(courier.deliver, give_up=courier.give_up, least_attempts=settings.courier.message_retries + 1)
     worker = OutboxWorker(
         ground.database,
-        {"mail": mails, **_listening(shop)},
+        {"mail": mails, **shop.merges.subscribers(), **_listening(shop)},
         clock=ground.clock,
         random=random.SystemRandom().random,
         poll=settings.outbox.poll,

@@ -16,6 +16,7 @@ from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
+from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.upkeep import Chore
@@ -29,6 +30,10 @@ def _embedded(ground: Foundation) -> Engine:
 ENGINES: Mapping[str, Callable[[Foundation], Engine]] = {"embedded": _embedded}
 """Every engine there is, by the name that a store gives (`stores[].engine`)."""
 
+MERGES_KEPT = timedelta(days=400)
+"""How long a cart merge is kept at least. A guest's token that was renewed just before its end lasts for twice its
+lifespan, and as long the guest must stay closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shop:
@@ -38,6 +43,7 @@ class Shop:
     engines: Mapping[str, Engine]
     chores: Sequence[Chore]
     cart_merger: CartMerger
+    merges: DeferredMerges
     completion: SignInCompletion
     visit: Visit
     courier: Courier
@@ -48,8 +54,9 @@ def build_shop(
 ) -> Shop:
     stores = build_stores(ground.settings)
     engines = _engines(ground)
-    people.on_deleted.append(_forgetting(engines))
-    cart_merger = CartMerger(stores=stores, engines=engines)
+    merges = _deferred_merges(ground, people, stores, engines)
+    people.on_deleted.extend([_forgetting(engines), merges.forget])
+    cart_merger = CartMerger(stores=stores, engines=engines, deferred=merges)
     completion = SignInCompletion(
         database=ground.database,
         identities=people.identities,
@@ -70,15 +77,30 @@ def build_shop(
     chores = [
         *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
         Chore("mails", timedelta(days=30), people.courier.purge),
+        Chore("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
     return Shop(
         stores=stores,
         engines=engines,
         chores=chores,
         cart_merger=cart_merger,
+        merges=merges,
         completion=completion,
         visit=visit,
         courier=people.courier,
+    )
+
+
+def _deferred_merges(
+    ground: Foundation, people: People, stores: Stores, engines: Mapping[str, Engine]
+) -> DeferredMerges:
+    return DeferredMerges(
+        stores=stores,
+        engines=engines,
+        identities=people.identities,
+        database=ground.database,
+        outbox=ground.outbox,
+        clock=ground.clock,
     )
 
 

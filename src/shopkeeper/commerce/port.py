@@ -293,6 +293,8 @@ class Outcome(StrEnum):
     """This hand-over was done before; this is its report again."""
     REFUSED = "refused"
     """Whoever signed in may not have that cart, and it was left alone. Engines raise instead of answering this."""
+    PENDING = "pending"
+    """A remote engine has not answered yet; the merge is tried again, and its report can be read later."""
 
 
 @dataclass(frozen=True, slots=True)

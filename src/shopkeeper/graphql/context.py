@@ -13,10 +13,12 @@ from typing import TypeAlias
 import strawberry
 
 from shopkeeper.commerce.binding import OpenUnit, engine_session, engine_unit
-from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper
+from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper, ShopperKind
+from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.loaders import Loaders
 from shopkeeper.graphql.signing_up import SigningUp
 from shopkeeper.sessions.values import Principal
+from shopkeeper.signin.cart_merge import guest_is_closed
 from shopkeeper.storage.database import Unit
 
 
@@ -49,9 +51,19 @@ class Operations:
     @asynccontextmanager
     async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
         """Opens a session to write with: in a unit of its own, or in none where the engine is on another server."""
+        if not self.engine.shares_transaction:
+            await self._refuse_closed_guest()
         opened = engine_session(self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant)
         async with opened as session:
             yield session
+
+    async def _refuse_closed_guest(self) -> None:
+        """Raises `TokenInvalid` for a guest whom a sign-in has claimed, of which a remote engine may not know yet."""
+        if self.shopper.kind is ShopperKind.CUSTOMER:
+            return
+        async with self.open_unit() as unit:
+            if await guest_is_closed(unit, store=self.shopper.store, guest=self.shopper.id):
+                raise TokenInvalid
 
 
 @dataclass(frozen=True, slots=True)

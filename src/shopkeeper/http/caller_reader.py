@@ -45,7 +45,7 @@ class CallerReader:
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
-            callback_cookie=cookies.get(CALLBACK),
+            callback_cookie=authenticator.cookies_of(request).get(CALLBACK),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:

@@ -307,6 +307,8 @@ class SelfService:
             answer = self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=outcome.url))
         else:
             answer = redirect(outcome.url)
+        if outcome.flow.type is FlowType.API:  # an app that sent a cookie would be taken for a browser
+            return answer
         answer.headers.append("Set-Cookie", self._cookies.callback_line(outcome.cookie))
         return answer
 

@@ -73,7 +73,7 @@ class Change:
 
 
 class ChangePublisher:
-    """Records changes and tells listeners; see the module for who they are. Each part may be missing."""
+    """Records and publishes changes. The module lists the recipients; each of them may be missing."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
-"""What a sign-in means to the engine: who signed in is its customer, and the cart of the guest they were is theirs.
+"""What a sign-in means to the engine: it gets a customer, and the guest's cart is merged into the customer's.
 
-What a merge does is said in `commerce/port.py`; who asks for which is said here.
+What a merge does is defined in `commerce/port.py`; this module decides which merge is asked for, and when: within the
+sign-in's transaction where the engine shares it, otherwise after the commit (`deferred_merge.py`).
 """
 
 from collections.abc import Mapping
@@ -8,16 +9,16 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile, Shopper
+from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import NotYours, TokenInvalid
-from shopkeeper.identity.names import names_of
-from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.values import Session
+from shopkeeper.signin import store as merges
+from shopkeeper.signin.deferred_merge import DeferredMerges, PendingMerge, profile_of
 from shopkeeper.storage.database import Unit
 
-_NOBODY = ""
-"""The id of no guest: who comes without a visit has no cart."""
+_NO_GUEST = ""
+"""The guest id of a sign-in without a guest, who has no cart."""
 
 log = structlog.get_logger("shopkeeper.visit")
 
@@ -33,26 +34,57 @@ class AuthHint:
     old_cart_id: str | None = None
     merge: bool = True
 
+    @property
+    def mode(self) -> MergeMode:
+        return MergeMode.MERGE if self.merge else MergeMode.REPLACE
+
 
 class CartMerger:
-    """Makes customers of those who have signed in, in whichever store."""
+    """Creates the engine's customer at a sign-in, and merges the guest's cart.
 
-    def __init__(self, *, stores: Stores, engines: Mapping[str, Engine]) -> None:
+    >>> async with database.unit() as unit:  # doctest: +SKIP
+    ...     merged = await merger.within(unit, session, guest=guest, hint=hint)
+    >>> if isinstance(merged, PendingMerge):  # doctest: +SKIP
+    ...     merged = await merger.settle(merged)  # after the commit
+    """
+
+    def __init__(self, *, stores: Stores, engines: Mapping[str, Engine], deferred: DeferredMerges) -> None:
         self._stores = stores
         self._engines = engines
+        self._deferred = deferred
 
-    async def __call__(
+    async def within(
         self, unit: Unit, session: Session, *, guest: str | None, hint: AuthHint | None = None
-    ) -> HandOver | None:
-        """What became of the guest's cart. Without a hint it is merged, whichever it is.
+    ) -> HandOver | PendingMerge | None:
+        """Merge in the sign-in's transaction, or claim the merge that `settle` makes after the commit.
 
-        A cart must not stand between customers and their account: one that cannot be handed over is left alone, and the
+        Without a hint the guest's current cart is merged. Returns None for a session without a store. For a remote
+        engine a sign-in without a guest's cart costs no call: the worker ensures the customer, and `cart_id` of the
+        report is None.
+
+        A cart must not stand between customers and their account: one that cannot be merged is left alone, and the
         report says that it was refused, but not why. A name that a client has kept is often a stale one, or a former
-        visitor's; and whoever guesses at names must not learn which of them exist.
+        visitor's; and a caller who guesses at names must not learn which of them exist.
         """
         if session.store is None:
             return None
         store = self._stores.require(session.store)
+        if self._engines[store.engine].shares_transaction:
+            return await self._merge(unit, session, store, guest=guest, hint=hint)
+        wish = hint or AuthHint()
+        if guest and (hint is None or hint.old_cart_id):
+            return await self._deferred.claim(
+                unit, session.identity, store=store, guest=guest, cart_id=wish.old_cart_id, mode=wish.mode
+            )
+        return await self._deferred.ensure_later(unit, session.identity, store=store)
+
+    async def settle(self, pending: PendingMerge) -> HandOver:
+        """Make a claimed merge, after the commit and with no transaction open. See `DeferredMerges.settle`."""
+        return await self._deferred.settle(pending)
+
+    async def _merge(
+        self, unit: Unit, session: Session, store: Store, *, guest: str | None, hint: AuthHint | None
+    ) -> HandOver:
         customer = store.customer(str(session.identity.id))
         customers = self._engine(store).bind(unit, customer).customers
         if customers is not None:
@@ -62,7 +94,8 @@ class CartMerger:
             return await self._as_wished(unit, store, customer, guest=guest, wish=wish)
         except (TokenInvalid, NotYours) as refused:
             log.warning("visit.cart_left_alone", code=refused.code, session_id=str(session.id))
-            return await self._refused(unit, store, customer)
+            nothing = await self._as_wished(unit, store, customer, guest=None, wish=AuthHint())
+            return replace(nothing, outcome=Outcome.REFUSED)
 
     async def _current(self, unit: Unit, store: Store, guest: str | None) -> AuthHint:
         cart = await self._engine(store).bind(unit, store.guest(guest)).carts.current() if guest else None
@@ -71,24 +104,25 @@ class CartMerger:
     async def _as_wished(
         self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, wish: AuthHint
     ) -> HandOver:
-        """Without a guest there is no cart of theirs, whatever is named."""
+        """Without a guest, no cart is the guest's, even if one is named."""
         return await self._engine(store).merge_guest_cart(
             unit,
-            guest=store.guest(guest or _NOBODY),
+            guest=store.guest(guest or _NO_GUEST),
             customer=customer,
             cart_id=wish.old_cart_id if guest else None,
-            mode=MergeMode.MERGE if wish.merge else MergeMode.REPLACE,
+            mode=wish.mode,
         )
-
-    async def _refused(self, unit: Unit, store: Store, customer: Shopper) -> HandOver:
-        nothing = await self._as_wished(unit, store, customer, guest=None, wish=AuthHint())
-        return replace(nothing, outcome=Outcome.REFUSED)
 
     def _engine(self, store: Store) -> Engine:
         return self._engines[store.engine]
 
 
-def profile_of(identity: Identity) -> Profile:
-    """What an engine learns of an identity."""
-    names = names_of(identity)
-    return Profile(str(identity.id), identity.email, names.first, names.last)
+async def guest_is_closed(unit: Unit, *, store: str, guest: str) -> bool:
+    """Whether a sign-in has claimed a guest whose cart lives in a remote engine. Such a guest's token may not write.
+
+    An engine that shares our transaction asks this itself, of its own record of merges.
+    """
+    return await merges.exists(unit, store=store, guest=guest)
+
+
+__all__ = ["AuthHint", "CartMerger", "PendingMerge", "guest_is_closed", "profile_of"]

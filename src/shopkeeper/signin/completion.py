@@ -21,7 +21,7 @@ from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Client, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
-from shopkeeper.signin.cart_merge import AuthHint, CartMerger
+from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
 from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook, commit_refusal
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
@@ -51,11 +51,16 @@ class SignInRequest:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session, its token, and the report of the cart merge. `token` is None where the session kept the one it had."""
+    """A session, its token, and the report of the cart merge.
+
+    `token` is None where the session kept the one it had. `pending` is a cart merge that another server is asked for
+    after the commit (`SignInCompletion.settle`).
+    """
 
     session: Session
     token: str | None
     hand_over: HandOver | None = None
+    pending: PendingMerge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +179,16 @@ class SignInCompletion:
             refused = await hook(unit, session=started.session, client=request.client)
             if refused is not None:
                 raise HookRefused(refused)
-        report = await self._cart_merger(unit, started.session, guest=request.guest, hint=request.hint)
-        return SignedIn(started.session, started.token, report)
+        merged = await self._cart_merger.within(unit, started.session, guest=request.guest, hint=request.hint)
+        if isinstance(merged, PendingMerge):
+            return SignedIn(started.session, started.token, pending=merged)
+        return SignedIn(started.session, started.token, merged)
 
     async def settle(self, signed_in: SignedIn) -> SignedIn:
-        """After the commit: have other servers do what the sign-in means to them, within their deadline."""
-        return signed_in
+        """After the commit: have a remote engine merge the cart, within a deadline. Never fails for the engine."""
+        if signed_in.pending is None:
+            return signed_in
+        return replace(signed_in, hand_over=await self._cart_merger.settle(signed_in.pending), pending=None)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from shopkeeper.commerce.embedded.store import variants
 from shopkeeper.commerce.port import Carts, Engine, EngineSession, Grant, HandOver, Profile, Shopper, ShopperKind
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.outbox import Outbox, outbox
+from tests.rooms.commerce.remote_engine import remote_engine
 
 STORES = ("north", "south")
 
@@ -176,7 +177,25 @@ async def embedded(database: Database, clock: Clock) -> Stand:
     return Stand(database, EmbeddedEngine(clock, events=Outbox(clock)))
 
 
-ENGINES: Mapping[str, Callable[[Database, Clock], Awaitable[Stand]]] = {"embedded": embedded}
+@asynccontextmanager
+async def local(database: Database, clock: Clock) -> AsyncIterator[Stand]:
+    """The embedded engine, called directly."""
+    yield await embedded(database, clock)
+
+
+@asynccontextmanager
+async def remote(database: Database, clock: Clock) -> AsyncIterator[Stand]:
+    """The embedded engine behind HTTP, called through its connector."""
+    shop = await embedded(database, clock)
+    async with remote_engine(shop.engine, database) as (server, engine):
+        yield Stand(database, engine)
+    assert server.failures == []
+
+
+ENGINES: Mapping[str, Callable[[Database, Clock], AbstractAsyncContextManager[Stand]]] = {
+    "embedded": local,
+    "remote": remote,
+}
 """Every engine there is: the conformance suite runs on each."""
 
 

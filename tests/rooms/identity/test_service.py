@@ -1,9 +1,9 @@
 """Accounts on real databases: made, changed, found, removed; and what nobody may do with them."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,33 +21,7 @@ from shopkeeper.identity.values import AddressStatus, Identity, State, Via
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database
 from tests.rooms.identity.conftest import Revoked, Told, Trail, identities_of
-
-ADA = "ada@example.org"
-BOB = "bob@example.org"
-HASH = {"hashed_password": "$argon2id$v=19$m=32,t=2,p=4$cm94YnRVOW5jZzFzcVE4bQ$MNzk5BtR2vUhrp6qQEjRNw"}
-
-
-@dataclass(frozen=True)
-class Given:
-    """A credential as a method hands it over."""
-
-    type: str
-    config: Mapping[str, Any]
-    identifiers: Sequence[str] = field(default_factory=tuple)
-
-
-def person(email: str = ADA, **more: Any) -> NewIdentity:
-    return NewIdentity(traits={"email": email}, **more)
-
-
-async def made(database: Database, identities: Identities, new: NewIdentity) -> Identity:
-    async with database.unit() as unit:
-        return await identities.create(unit, new)
-
-
-async def stored(database: Database, identities: Identities, identity_id: UUID) -> Identity:
-    async with database.unit() as unit:
-        return await identities.require(unit, identity_id, credentials=True)
+from tests.rooms.identity.people import ADA, BOB, HASH, Given, made, person, stored
 
 
 async def patched(database: Database, identities: Identities, identity_id: UUID, *operations: Any) -> Identity:

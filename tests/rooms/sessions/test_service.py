@@ -243,6 +243,15 @@ class TestEnding:
         assert await change(database, one.sessions.revoke_all, ada.id, by="admin") == 2
         assert await answers(one.sessions, [*hers, beas]) == [False, False, True]
 
+    async def test_for_an_identity_spares_the_session_that_changed_it(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
+        mine, other = [await sign_in(database, one.sessions, ada) for _ in range(2)]
+        await change(database, one.sessions.end_for, ada.id, mine.session.id)
+        assert await answers(one.sessions, [mine.token, other.token]) == [True, False]
+        await change(database, one.sessions.end_for, ada.id)
+        assert await answers(one.sessions, [mine.token]) == [False]
+
     async def test_ones_own_refuses_the_current_one(self, database: Database, one: Process, ada: Identity) -> None:
         mine, other = [await sign_in(database, one.sessions, ada) for _ in range(2)]
         with pytest.raises(SessionIsCurrent):

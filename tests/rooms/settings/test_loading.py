@@ -222,6 +222,21 @@ class TestEnvironment:
             assert all(problem.sentence.endswith((".", "?")) for problem in error.problems)  # noqa: PT017 - either way is fine
 
 
+class TestDemo:
+    def test_one_time_codes_are_on_and_registering_signs_in(self) -> None:
+        selfservice = load([], {}, dev=True, demo=True).selfservice
+        assert selfservice.methods.code.signs_in
+        hooks = [selfservice.flows.registration.after.hooks_of(method) for method in ("password", "code")]
+        assert [[hook.hook for hook in each] for each in hooks] == [["session"], ["session"]]
+
+    def test_the_configuration_has_the_last_word(self, write: Write) -> None:
+        file = write("selfservice: {methods: {code: {passwordless_enabled: false}}}")
+        assert not load([file], {}, dev=True, demo=True).selfservice.methods.code.signs_in
+
+    def test_without_it_one_time_codes_are_off(self) -> None:
+        assert not load([], {}, dev=True, demo=False).selfservice.methods.code.signs_in
+
+
 class TestProblems:
     @pytest.mark.parametrize(("text", "sentence"), [(row["given"], row["said"]) for row in PROBLEMS])
     def test_each_says_where_and_what_to_do(self, write: Write, text: str, sentence: str) -> None:
@@ -307,7 +322,7 @@ class TestValues:
         (schema,) = read().identity.schemas
         assert schema.url == "builtin://customer"
         traits = json.loads(Path(schema.location.removeprefix("file://")).read_text())["properties"]["traits"]
-        assert traits["properties"]["email"]["ory.sh/kratos"]["credentials"] == {"password": {"identifier": True}}
+        assert traits["properties"]["email"]["ory.sh/kratos"]["credentials"].keys() == {"password", "code"}
 
     def test_cookie_secrets_fall_back_on_the_default_ones(self) -> None:
         settings = read(environ={"SECRETS_DEFAULT": "0123456789abcdef0123456789abcdef"})

@@ -80,7 +80,7 @@ class Form:
 def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str) -> Form:
     """The form for some nodes; the anti-CSRF token is put in here, because it is never stored."""
     shown = [node.with_value(csrf_token) if node.name == "csrf_token" else node for node in nodes]
-    parts = tuple(_parts(shown))
+    parts = tuple(_parts(_arranged(shown)))
     return Form(
         action=action,
         parts=parts,
@@ -91,9 +91,25 @@ def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, 
     )
 
 
+def _arranged(nodes: Sequence[Node]) -> Sequence[Node]:
+    """The nodes, with buttons of methods that have no field behind those that have one.
+
+    A browser presses the first button of a form when Enter is pressed in a field (HTML, implicit submission): in the
+    field of a password that must not be the button which sends a code.
+    """
+    with_fields = {node.group for node in nodes if _visible(node)}
+    bare = [node for node in nodes if _chooses_method(node) and node.group not in with_fields]
+    return [*(node for node in nodes if node not in bare), *bare]
+
+
+def _chooses_method(node: Node) -> bool:
+    return node.attributes.get("type") == "submit" and node.name == "method"
+
+
 def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
     first_wrong = next((i for i, node in enumerate(nodes) if _visible(node) and _wrong(node)), -1)
-    main = next((i for i, node in enumerate(nodes) if node.attributes.get("type") == "submit"), -1)
+    buttons = [i for i, node in enumerate(nodes) if node.attributes.get("type") == "submit"]
+    main = next((i for i in buttons if _chooses_method(nodes[i])), next(iter(buttons), -1))
     for position, node in enumerate(nodes):
         yield Part(
             kind=_kind(node),

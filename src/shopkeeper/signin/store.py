@@ -1,0 +1,178 @@
+"""The table of cart merges with engines that do not share our transaction, and its queries.
+
+A row is written in the transaction of the sign-in. It closes the guest's token, keeps the intent until the engine has
+answered, and then the report. An engine that shares the transaction keeps its own record and needs no row here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shopkeeper.commerce.port import Change, HandOver, LineReport, MergeMode, Outcome
+from shopkeeper.crypto import new_id
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Json, Moment, metadata
+
+MAX_ID = 128
+"""Characters of the longest id of a store, shopper or cart that the table keeps."""
+
+_Key = String(MAX_ID)
+
+cart_merges = Table(
+    "cart_merges",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("store", _Key, nullable=False),
+    Column("guest", _Key, nullable=False),
+    Column("customer", _Key, nullable=False, index=True),
+    Column("cart_id", _Key),
+    Column("mode", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("report", Json),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False, index=True),
+    UniqueConstraint("store", "guest"),
+)
+
+
+class MergeState(StrEnum):
+    """How far a cart merge has come."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REFUSED = "refused"
+    """Refused by the engine, given up after a day of failures, or ended because the identity was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CartMerge:
+    """One merge of a guest's cart, made at most once per store and guest.
+
+    `id` is the idempotency key that the engine gets. `cart_id` is None where the client named no cart: the guest's
+    current cart is meant. `report` is None until the engine has answered.
+    """
+
+    store: str
+    guest: str
+    customer: str
+    cart_id: str | None
+    mode: MergeMode
+    id: UUID = field(default_factory=new_id)
+    state: MergeState = MergeState.PENDING
+    report: HandOver | None = None
+
+
+async def claim(unit: Unit, merge: CartMerge, *, now: datetime) -> CartMerge:
+    """Insert a merge, and return it; or return the row that this store and guest have already.
+
+    Of two transactions that claim the same guest at once, the second waits for the first at the unique constraint and
+    then finds its row.
+    """
+    row = {
+        "id": merge.id,
+        "store": merge.store,
+        "guest": merge.guest,
+        "customer": merge.customer,
+        "cart_id": merge.cart_id,
+        "mode": merge.mode,
+        "state": merge.state,
+        "created_at": now,
+        "updated_at": now,
+    }
+    inserting: Any = _INSERT[unit.dialect](cart_merges).values(row).on_conflict_do_nothing()
+    if (await unit.write(inserting)).rowcount == 1:
+        return merge
+    existing = await unit.first(_BY_GUEST, {"of_store": merge.store, "of_guest": merge.guest})
+    assert existing is not None  # noqa: S101 - retention outlasts every guest's token; this tells the type checker
+    return _merge(existing)
+
+
+async def get(unit: Unit, merge_id: UUID) -> CartMerge | None:
+    """Return a merge by its id."""
+    row = await unit.first(select(cart_merges).where(cart_merges.c.id == merge_id))
+    return _merge(row) if row else None
+
+
+async def find(unit: Unit, *, store: str, guest: str | None, merge_id: UUID | None, customer: str) -> CartMerge | None:
+    """Return a customer's merge in a store, by the guest's id or the merge's; None where it is another customer's."""
+    named: ColumnElement[bool] = or_(cart_merges.c.guest == guest, cart_merges.c.id == merge_id)
+    owned = cart_merges.c.store == store, cart_merges.c.customer == customer
+    row = await unit.first(select(cart_merges).where(*owned, named).limit(1))
+    return _merge(row) if row else None
+
+
+async def exists(unit: Unit, *, store: str, guest: str) -> bool:
+    """Whether a sign-in has claimed the guest, in whatever state its merge is."""
+    return await unit.first(_CLAIMED, {"of_store": store, "of_guest": guest}) is not None
+
+
+async def name_cart(unit: Unit, merge_id: UUID, cart_id: str) -> None:
+    """Keep the cart that a merge found to be the guest's current one, for its further attempts."""
+    await unit.write(update(cart_merges).where(cart_merges.c.id == merge_id).values(cart_id=cart_id))
+
+
+async def finish(unit: Unit, merge_id: UUID, state: MergeState, report: HandOver | None, *, now: datetime) -> bool:
+    """Write a merge's outcome, unless it is done already; return whether it was written."""
+    open_ = cart_merges.c.id == merge_id, cart_merges.c.state != MergeState.DONE.value
+    outcome = {"state": state, "report": _to_json(report) if report else None, "updated_at": now}
+    return (await unit.write(update(cart_merges).where(*open_).values(outcome))).rowcount == 1
+
+
+async def forget(unit: Unit, customer: str, *, now: datetime) -> None:
+    """Delete the reports of a customer who is deleted, and end what is pending. The guests stay closed."""
+    ended = {"state": MergeState.REFUSED, "report": None, "updated_at": now}
+    await unit.write(update(cart_merges).where(cart_merges.c.customer == customer).values(ended))
+
+
+async def purge(unit: Unit, *, before: datetime, batch: int = 500) -> int:
+    """Delete merges that have not changed since a moment, at most `batch` of them; return how many."""
+    old = select(cart_merges.c.id).where(cart_merges.c.updated_at < before).limit(batch)
+    return (await unit.write(delete(cart_merges).where(cart_merges.c.id.in_(old)))).rowcount
+
+
+_INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_OF_GUEST = cart_merges.c.store == bindparam("of_store"), cart_merges.c.guest == bindparam("of_guest")
+_BY_GUEST = select(cart_merges).where(*_OF_GUEST)
+_CLAIMED = select(literal(1)).where(*_OF_GUEST).limit(1)
+
+
+def _merge(row: Row[Any]) -> CartMerge:
+    return CartMerge(
+        id=row.id,
+        store=row.store,
+        guest=row.guest,
+        customer=row.customer,
+        cart_id=row.cart_id,
+        mode=MergeMode(row.mode),
+        state=MergeState(row.state),
+        report=_from_json(row.report) if row.report else None,
+    )
+
+
+def _to_json(report: HandOver) -> dict[str, Any]:
+    lines = [asdict(line) for line in report.lines]
+    return {"outcome": report.outcome, "cart_id": report.cart_id, "lines": lines}
+
+
+def _from_json(stored: Mapping[str, Any]) -> HandOver:
+    lines = tuple(LineReport(**{**line, "change": Change(line["change"])}) for line in stored["lines"])
+    return HandOver(Outcome(stored["outcome"]), stored["cart_id"], lines)

@@ -1,0 +1,201 @@
+"""A server of ours in front of a remote engine, as far as a sign-in goes."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, text
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.commerce.embedded.store import hand_overs
+from shopkeeper.commerce.port import Cart, HandOver, Shopper
+from shopkeeper.commerce.stores import Store, Stores
+from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
+from shopkeeper.signin.deferred_merge import DeferredMerges
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.database import Database, Unit, sqlite_path
+from shopkeeper.storage.delivering import OutboxWorker
+from shopkeeper.storage.outbox import Outbox
+from tests.conftest import Run
+from tests.rooms.commerce.remote_engine import RemoteEngine, RemoteServer, remote_engine
+from tests.rooms.commerce.stand import PLENTY, Stand, embedded
+from tests.rooms.sessions.conftest import CLIENT, Process, enrol, process
+from tests.services.databases import new_sqlite, sqlalchemy_url
+
+NORTH = Store("north", engine="remote")
+GUEST = "0197a000-0000-7000-8000-0000000000a1"
+OTHER_GUEST = "0197a000-0000-7000-8000-0000000000b2"
+PATIENT = timedelta(seconds=20)
+HASTY = timedelta(seconds=0.3)
+LEASE = timedelta(seconds=30)
+
+TRANSACTIONS = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+    " AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+)
+
+
+async def holds_a_transaction(database: Database) -> bool:
+    """Whether any connection has a transaction open in which it writes, or on PostgreSQL any at all."""
+    path = sqlite_path(database.url)
+    if path is None:
+        async with database.unit() as unit:
+            return bool(await unit.scalar(TRANSACTIONS))
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        other.execute("ROLLBACK")
+        return False
+
+
+@dataclass
+class Scene:
+    """Our database and our rooms, and beside them the engine with a database of its own."""
+
+    database: Database
+    clock: StoppedClock
+    outbox: Outbox
+    process: Process
+    server: RemoteServer
+    engine: RemoteEngine
+    shop: Stand
+    deferred: DeferredMerges
+    held: list[bool] = field(default_factory=list)
+    """For each call of the engine, whether a transaction of ours was open meanwhile."""
+
+    @property
+    def merger(self) -> CartMerger:
+        return self.merger_of(self.deferred)
+
+    def merger_of(self, deferred: DeferredMerges) -> CartMerger:
+        return CartMerger(stores=Stores([NORTH], default="north"), engines={"remote": self.engine}, deferred=deferred)
+
+    def with_engine(self, engine: Any = None, *, deadline: timedelta = PATIENT) -> CartMerger:
+        """A merger with another connector, or with another deadline."""
+        return self.merger_of(_deferred(self, engine or self.engine, deadline))
+
+    async def claim(
+        self, identity: Identity, *, guest: str | None = GUEST, hint: AuthHint | None = None
+    ) -> tuple[str, HandOver | PendingMerge | None]:
+        """A sign-in up to its commit: the token, and what the merger answered within the transaction."""
+        async with self.database.unit() as unit:
+            return await self.begin(unit, identity, guest=guest, hint=hint)
+
+    async def begin(
+        self, unit: Unit, identity: Identity, *, guest: str | None = GUEST, hint: AuthHint | None = None
+    ) -> tuple[str, HandOver | PendingMerge | None]:
+        started = await self.process.sessions.start(
+            unit, identity, method="password", aal=Aal.AAL1, client=CLIENT, store=NORTH.id
+        )
+        return started.token, await self.merger.within(unit, started.session, guest=guest, hint=hint)
+
+    async def sign_in(
+        self,
+        identity: Identity,
+        *,
+        guest: str | None = GUEST,
+        hint: AuthHint | None = None,
+        merger: CartMerger | None = None,
+    ) -> HandOver:
+        """A whole sign-in, which stands whatever the engine does: its report."""
+        token, merged = await self.claim(identity, guest=guest, hint=hint)
+        if isinstance(merged, PendingMerge):
+            merged = await (merger or self.merger).settle(merged)
+        assert await self.process.sessions.resolve(token) is not None
+        assert merged is not None
+        return merged
+
+    async def report(self, named: str | UUID, identity: Identity, *, store: str = NORTH.id) -> HandOver | None:
+        async with self.database.unit() as unit:
+            return await self.deferred.report_of(unit, store=store, guest_or_merge_id=named, customer=str(identity.id))
+
+    async def fill(self, guest: str = GUEST, variant: str = PLENTY, quantity: int = 2) -> Cart:
+        """Puts something into a guest's cart, at the engine."""
+        return await self.put(NORTH.guest(guest), variant, quantity)
+
+    async def put(self, shopper: Shopper, variant: str = PLENTY, quantity: int = 1) -> Cart:
+        carts = self.engine.bind(None, shopper).carts
+        return await carts.add(cart_id=None, variant_id=variant, quantity=quantity)
+
+    async def cart_of(self, identity: Identity) -> Cart | None:
+        return await self.engine.bind(None, NORTH.customer(str(identity.id))).carts.current()
+
+    def worker(self, **options: Any) -> OutboxWorker:
+        subscribers = self.deferred.subscribers()
+        return OutboxWorker(self.database, subscribers, clock=self.clock, random=lambda: 1.0, **options)
+
+    async def work(self, **options: Any) -> None:
+        """Runs the worker for a quarter of an hour, so that what failed and what is leased comes round again."""
+        worker = self.worker(**options)
+        for _ in range(15):
+            await worker.run_once()
+            self.clock.advance(minutes=1)
+
+    async def merges(self) -> int:
+        """How many merges there were at the engine, by its own books; each was asked for with another key."""
+        assert set(self.server.merges.values()) <= {1}
+        async with self.shop.database.unit() as unit:
+            return int(await unit.scalar(select(func.count()).select_from(hand_overs)))
+
+
+def _deferred(scene: Any, engine: Any, deadline: timedelta) -> DeferredMerges:
+    return DeferredMerges(
+        stores=Stores([NORTH], default="north"),
+        engines={"remote": engine},
+        identities=scene.process.identities,
+        database=scene.database,
+        outbox=scene.outbox,
+        clock=scene.clock,
+        deadline=deadline,
+        lease=LEASE,
+    )
+
+
+@pytest.fixture
+async def engine_database(run: Run, tmp_path: Path) -> AsyncIterator[Database]:
+    """The engine's own database: on another machine, as it were."""
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    database = Database(sqlalchemy_url(new_sqlite(run.folder, folder)))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def scene(database: Database, engine_database: Database, clock: StoppedClock) -> AsyncIterator[Scene]:
+    """In every test no transaction of ours may be open during any call of the engine."""
+    shop = await embedded(engine_database, clock)
+    async with remote_engine(shop.engine, engine_database) as (server, engine):
+        rooms = process(database, MemoryCache(clock), clock)
+        scene = Scene(database, clock, Outbox(clock), rooms, server, engine, shop, deferred=None)  # type: ignore[arg-type]
+        scene.deferred = _deferred(scene, engine, PATIENT)
+        server.on_call = watching(scene)
+        yield scene
+        assert not any(scene.held)
+    assert server.failures == []
+
+
+def watching(scene: Scene) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        scene.held.append(await holds_a_transaction(scene.database))
+
+    return look
+
+
+@pytest.fixture
+async def ada(scene: Scene) -> Identity:
+    return await enrol(scene.database, scene.clock)
+
+
+@pytest.fixture
+async def bob(scene: Scene) -> Identity:
+    return await enrol(scene.database, scene.clock)
