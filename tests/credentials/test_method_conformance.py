@@ -1,0 +1,402 @@
+"""What every credential method promises through its port, whoever implements it.
+
+A new method is added to `BENCHES` of `bench.py`, with how it is driven.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from shopkeeper.credentials.method import (
+    CallbackMethod,
+    LoginMethod,
+    RegistrationMethod,
+    SettingsMethod,
+)
+from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Form, Proof, Redirect, SubmissionRejected
+from shopkeeper.errors import Refusal
+from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.values import Aal
+from shopkeeper.ui.nodes import Node
+from tests.attacks.scene import csrf_of
+from tests.credentials.bench import BENCHES, UNKNOWN, Bench, Talk
+from tests.flows.conftest import Staging
+from tests.flows.watching import statements
+
+ADA = "ada@example.org"
+UNTHROTTLED = {
+    "login": {"per_ip": "100000/minute", "failures": 1_000},
+    "code": {"per_ip": "100000/minute", "per_recipient": "100000/hour"},
+    "registration": {"per_ip": "100000/minute"},
+}
+SETTINGS: dict[str, Any] = {
+    "throttle": UNTHROTTLED,
+    "selfservice": {
+        "methods": {"code": {"passwordless_enabled": True}},
+        "flows": {"registration": {"style": "unified"}},
+    },
+}
+ODD: Sequence[Any] = (
+    None,
+    True,
+    7,
+    1e308,
+    10**400,
+    [],
+    ["a"],
+    [[[[]]]],
+    {},
+    {"a": {"b": 1}},
+    "",
+    " ",
+    "a" * 10_000,
+    "\x00",
+    "a\x00b@example.org",
+    "\ud800",
+    "ada\udfff@example.org",
+    "\u202e" + ADA,
+    "ＡＤＡ@example.org",
+    "%00' OR 1=1 --",
+)
+WRITES = re.compile(r"INSERT INTO|UPDATE|DELETE FROM")
+
+
+@pytest.fixture(params=BENCHES, ids=lambda bench: bench.name)
+async def bench(request: pytest.FixtureRequest, staging: Staging, sqlite_dsn: str) -> AsyncIterator[Bench]:
+    """Every method on SQLite."""
+    async with staging(sqlite_dsn, **SETTINGS) as stage:
+        yield request.param(stage)
+
+
+@pytest.fixture(params=BENCHES, ids=lambda bench: bench.name)
+async def either_bench(request: pytest.FixtureRequest, staging: Staging, dsn: str) -> AsyncIterator[Bench]:
+    """Every method on SQLite and on PostgreSQL."""
+    async with staging(dsn, **SETTINGS) as stage:
+        yield request.param(stage)
+
+
+def forms_of(bench: Bench) -> Sequence[str]:
+    """The kinds of flow that the method has a form in."""
+    kinds = {"login": LoginMethod, "registration": RegistrationMethod, "settings": SettingsMethod}
+    return [kind for kind, protocol in kinds.items() if isinstance(bench.method, protocol)]
+
+
+async def every_form(bench: Bench) -> Sequence[Form]:
+    """Each form that the method can show: of every kind, for browsers and apps, anonymous and confirming."""
+    ada = await bench.customer(ADA)
+    talks = [
+        bench.talk(native=native, identity=identity, aal=aal)
+        for native in (False, True)
+        for identity in (None, ada)
+        for aal in (bench.method.aals if identity else [Aal.AAL1])
+    ]
+    forms = [await talk.form(kind) for kind in forms_of(bench) for talk in talks if kind != "settings" or talk.identity]
+    asked = [await bench.first_step(email, bench.talk()) for email in (ADA, UNKNOWN) if bench.name != "password"]
+    return [*forms, *(step.form for step in asked if isinstance(step, Ask))]
+
+
+def texts_of(step: AnyStep | BaseException) -> str:
+    """All that a step or an error says to anyone but the database: nodes, messages, context, addresses."""
+    if isinstance(step, BaseException):
+        more = [step.__cause__, step.__context__]
+        return repr((step, step.args, vars(step))) + "".join(texts_of(each) for each in more if each is not None)
+    form = getattr(step, "form", None)
+    parts = [
+        [node.to_wire() for node in form.nodes] if form else [],
+        dict(form.context) if form else {},
+        [each.to_wire() for each in getattr(step, "messages", ())],
+        dict(getattr(step, "context", {})),
+        getattr(step, "url", ""),
+        [dict(credential.config) for credential in getattr(step, "credentials", ())],
+        repr(step),
+    ]
+    return json.dumps(parts, default=str)
+
+
+def outline(step: AnyStep | SubmissionRejected, *, without: str) -> Any:
+    """What a client can see of a step, without the identifier that it has sent itself and without random values."""
+    if isinstance(step, SubmissionRejected):
+        fields = [(each.name, each.message.id) for each in step.fields]
+        return ("rejected", [each.id for each in step.general], fields, step.filled)
+    if isinstance(step, Redirect):
+        return ("redirect", step.url.partition("?")[0], sorted(step.context))
+    assert isinstance(step, Ask)
+    nodes = json.dumps([node.to_wire() for node in step.form.nodes]).replace(without, "")
+    said = [each.id for each in step.messages]
+    return ("ask", step.status, step.state, step.active, said, nodes, sorted(step.form.context), step.form.scope)
+
+
+class TestFacts:
+    def test_are_those_of_its_own_credential_type(self, bench: Bench) -> None:
+        method = bench.method
+        assert method.facts.type == method.name == bench.name
+        assert re.fullmatch(r"[a-z][a-z0-9_]{0,31}", method.name)
+
+    def test_say_that_it_can_do_something_and_at_which_level(self, bench: Bench) -> None:
+        protocols = [LoginMethod, RegistrationMethod, SettingsMethod, CallbackMethod]
+        assert any(isinstance(bench.method, protocol) for protocol in protocols)
+        if isinstance(bench.method, LoginMethod):
+            assert bench.method.aals <= set(Aal)
+            assert bench.method.aals
+
+    def test_agree_with_the_level_that_it_gives(self, bench: Bench) -> None:
+        facts = bench.method.facts
+        assert (Aal.AAL1 in bench.method.aals) == facts.first_factor
+        assert facts.first_factor or facts.second_factor
+
+    def test_its_verbs_take_what_the_port_hands_in(self, bench: Bench) -> None:
+        """`runtime_checkable` looks at names only."""
+        for verb in ("login_form", "submit_login", "registration_form", "submit_registration", "callback"):
+            implemented = getattr(bench.method, verb, None)
+            if implemented is not None:
+                wanted = "view" if verb.endswith("_form") else "input"
+                assert list(inspect.signature(implemented).parameters) == ["unit", wanted]
+                assert inspect.iscoroutinefunction(implemented)
+
+
+class TestForms:
+    async def test_have_nodes_of_its_group(self, bench: Bench) -> None:
+        for form in await every_form(bench):
+            allowed = {bench.name} if form.scope == "group" else {bench.name, "default"}
+            assert {node.group for node in form.nodes} <= allowed
+            assert any(node.group == bench.name for node in form.nodes)
+
+    async def test_survive_being_stored(self, bench: Bench) -> None:
+        for form in await every_form(bench):
+            stored = json.loads(json.dumps([node.to_wire() for node in form.nodes]))
+            assert tuple(Node.from_wire(wire) for wire in stored) == tuple(form.nodes)
+            assert json.loads(json.dumps(form.context)) == form.context
+
+    async def test_can_be_sent_with_a_button_that_leads_back_to_the_method(self, bench: Bench) -> None:
+        for form in await every_form(bench):
+            buttons = [node for node in form.nodes if node.attributes.get("type") == "submit"]
+            assert buttons
+            assert all(node.value for node in buttons)
+            named = [node.value for node in form.nodes if node.name == "method"]
+            assert set(named) <= {bench.name}
+
+    async def test_prefill_nothing_that_is_secret(self, bench: Bench) -> None:
+        for form in await every_form(bench):
+            assert not [node for node in form.nodes if node.attributes.get("type") == "password" and node.value]
+
+
+class TestReading:
+    async def test_forms_write_nothing(self, either_bench: Bench) -> None:
+        bench = either_bench
+        ada = await bench.customer(ADA)
+        with statements() as seen:
+            for kind in forms_of(bench):
+                await bench.talk(identity=ada).form(kind)
+        assert [each for each in seen if WRITES.match(each)] == []
+
+    async def test_submissions_write_nothing_before_dispatch(self, either_bench: Bench) -> None:
+        """A right one, a first one and a registration, each in a unit that only reads."""
+        bench = either_bench
+        ada = await bench.customer(ADA)
+        talk, submitted, _ = await bench.secrets(ADA)
+        with statements() as seen:
+            proof = await talk.login(**submitted)
+            await bench.talk().register({"email": "bea@example.org"}, password="a stove under the fig tree")
+        assert isinstance(proof, Proof)
+        assert proof.identity_id == ada.id
+        assert [each for each in seen if WRITES.match(each)] == []
+
+    async def test_a_wrong_submission_leaves_an_audit_event_and_nothing_else(self, either_bench: Bench) -> None:
+        bench = either_bench
+        await bench.customer(ADA)
+        talk = await bench.asked(ADA)
+        wrong: dict[str, Any] = {"identifier": ADA, "password": "a guess", "code": "000000", "word": "a guess"}
+        with statements() as seen, suppress(SubmissionRejected):
+            await talk.login(**wrong)
+        written = [each for each in seen if WRITES.match(each)]
+        assert [each.split()[2] for each in written] in ([], ["audit_events"])
+
+
+class TestAProof:
+    async def test_is_of_the_account_and_the_method(self, either_bench: Bench) -> None:
+        ada = await either_bench.customer(ADA)
+        proof = await either_bench.prove(ada)
+        assert (proof.identity_id, proof.method) == (ada.id, either_bench.name)
+        assert proof.aal in either_bench.method.aals
+
+    async def test_is_valid_as_long_as_what_was_proven_stands(self, either_bench: Bench) -> None:
+        bench = either_bench
+        ada = await bench.customer(ADA)
+        proof = await bench.prove(ada)
+        assert proof.still_valid(await bench.read(ada)) is True
+        async with bench.stage.scene.house.foundation.database.unit() as unit:
+            await bench.identities.replace(unit, ada.id, NewIdentity(traits={"email": ADA}, metadata_admin={"vip": 1}))
+        assert proof.still_valid(await bench.read(ada)) is True
+
+    async def test_is_valid_after_its_own_effect(self, either_bench: Bench) -> None:
+        """A rehash, a counter: what the proof itself writes does not undo it for a second sign-in at once."""
+        bench = either_bench
+        ada, talk = await bench.customer(ADA), bench.talk()
+        await bench.prove(ada, talk)
+        await talk.commit()
+        again = await bench.prove(ada)
+        assert again.still_valid(await bench.read(ada)) is True
+
+    @pytest.mark.parametrize("change", ["changed_credential", "removed_credential"])
+    async def test_is_not_valid_once_its_credential_is_another_or_gone(self, either_bench: Bench, change: str) -> None:
+        bench = either_bench
+        ada = await bench.customer(ADA)
+        proof = await bench.prove(ada)
+        await getattr(bench, change)(ada)
+        assert proof.still_valid(await bench.read(ada)) is False
+
+    async def test_is_not_valid_for_an_identity_without_credentials(self, bench: Bench) -> None:
+        ada = await bench.customer(ADA)
+        proof = await bench.prove(ada)
+        async with bench.stage.scene.house.foundation.database.reading() as unit:
+            bare = await bench.identities.require(unit, ada.id, credentials=False)
+        assert proof.still_valid(bare) is False
+
+    async def test_of_one_account_is_never_given_for_another(self, bench: Bench) -> None:
+        """In a flow that confirms Bea's session, what proves Ada gives no proof of Bea."""
+        ada, bea = await bench.customer(ADA), await bench.customer("bea@example.org")
+        talk, submitted, _ = await bench.secrets(ADA)
+        talk.identity = bea
+        step: Any = None
+        with suppress(SubmissionRejected):
+            step = await talk.login(**submitted)
+        assert not isinstance(step, Proof) or step.identity_id == ada.id
+
+
+class TestAnUnknownAccount:
+    """Enumeration is mitigated: what is answered, and what it costs, is the same as for a known one."""
+
+    async def test_gets_the_same_step_after_the_same_work(self, either_bench: Bench) -> None:
+        bench = either_bench
+        await bench.customer(ADA)
+        known, unknown = [await self._watched(bench, email) for email in (ADA, UNKNOWN)]
+        assert known == unknown
+
+    async def test_gets_the_same_step_at_the_next_submission_too(self, either_bench: Bench) -> None:
+        bench = either_bench
+        await bench.customer(ADA)
+        known, unknown = [await self._watched(bench, email, asked=True) for email in (ADA, UNKNOWN)]
+        assert known == unknown
+
+    async def _watched(self, bench: Bench, email: str, *, asked: bool = False) -> Any:
+        """The outline of a step, the statements it took and the passwords it hashed."""
+        talk = await bench.asked(email) if asked else bench.talk()
+        hasher = bench.stage.scene.house.people.hasher
+        before = hasher.computed
+        with statements() as seen:
+            try:
+                if asked:
+                    wrong = {"identifier": email, "password": "a guess", "code": "no code", "word": "a guess"}
+                    step: Any = await talk.login(**wrong)
+                else:
+                    step = await bench.first_step(email, talk)
+            except SubmissionRejected as rejected:
+                step = rejected
+            read = len(seen)
+            if not isinstance(step, SubmissionRejected):
+                await talk.commit()
+        return outline(step, without=email), seen[:read], len(seen[read:]) > 0, hasher.computed - before
+
+
+class TestOddSubmissions:
+    """Whatever is sent, only `SubmissionRejected` or a refusal is raised."""
+
+    async def test_of_a_login(self, bench: Bench) -> None:
+        await bench.customer(ADA)
+        for talk in (bench.talk(), await bench.asked(ADA)):
+            for name in bench.fields:
+                for odd in ODD:
+                    await self._survives(talk, "login", {"identifier": ADA, "password": "a", name: odd})
+
+    async def test_of_a_registration(self, bench: Bench) -> None:
+        for talk in (bench.talk(), await bench.asked(ADA)):
+            for name in set(bench.fields) - {"traits"}:
+                for odd in ODD:
+                    await self._survives(talk, "register", {"password": "a", name: odd})
+
+    async def test_of_settings(self, bench: Bench) -> None:
+        if not isinstance(bench.method, SettingsMethod):
+            pytest.skip("no settings method")
+        talk = bench.talk(identity=await bench.customer(ADA))
+        for name in bench.fields:
+            for odd in ODD:
+                await self._survives(talk, "change", {name: odd})
+
+    async def test_of_a_callback(self, bench: Bench) -> None:
+        if not isinstance(bench.method, CallbackMethod):
+            pytest.skip("no callback method")
+        talk = bench.talk()
+        for name in ("code", "state", "error", "iss", "id_token"):
+            for odd in ODD:
+                if isinstance(odd, str):
+                    with suppress(SubmissionRejected, Refusal):
+                        await talk.come_back({name: odd})
+
+    async def _survives(self, talk: Talk, verb: str, submitted: dict[str, Any]) -> None:
+        """The talk goes on with what it remembered before, so that each odd value meets the same flow."""
+        context, shown, attempts = talk.context, talk.shown, talk.attempts
+        with suppress(SubmissionRejected, Refusal):
+            if verb == "register":
+                step = await talk.register({"email": "bea@example.org"}, **submitted)
+            else:
+                step = await getattr(talk, verb)(**submitted)
+            json.dumps(texts_of(step))
+        talk.context, talk.shown, talk.attempts = context, shown, attempts
+
+
+class TestSecrets:
+    async def test_of_a_right_submission_stand_nowhere(self, bench: Bench) -> None:
+        await bench.customer(ADA)
+        talk, submitted, secrets = await bench.secrets(ADA)
+        with capture_logs() as logs:
+            step = await talk.login(**submitted)
+        assert isinstance(step, Proof)
+        self._stand_nowhere(secrets, texts_of(step), repr(logs), repr(talk.context))
+
+    async def test_of_a_submission_that_fails_stand_nowhere(self, bench: Bench) -> None:
+        """The right secret for another account, or one that is no longer right."""
+        ada = await bench.customer(ADA)
+        talk, submitted, secrets = await bench.secrets(ADA)
+        await bench.changed_credential(ada)  # type: ignore[attr-defined]
+        with capture_logs() as logs:
+            try:
+                step: Any = await talk.login(**submitted)
+            except (SubmissionRejected, Refusal) as refused:
+                step = refused
+        self._stand_nowhere(secrets, texts_of(step), repr(logs), repr(talk.context))
+        self._stand_nowhere(secrets, repr(await bench.stage.scene.rows("audit_events")))
+
+    async def test_of_a_registration_are_hashed_or_sealed(self, bench: Bench) -> None:
+        secret = "a stove under the fig tree"
+        step = await bench.talk().register({"email": "bea@example.org"}, password=secret)
+        assert isinstance(step, Enrolment | Ask | Redirect)
+        self._stand_nowhere([secret], texts_of(step))
+        if isinstance(step, Enrolment):
+            assert step.method == bench.name
+            assert {credential.type for credential in step.credentials} <= {bench.name}
+            assert step.traits == {"email": "bea@example.org"}
+
+    async def test_stand_neither_in_the_flow_nor_in_the_answer_after_a_mistake(self, bench: Bench) -> None:
+        """Through the whole pipeline, which fills forms again with what was typed."""
+        browser, secret = await bench.stage.scene.browser(), "a-very-secret-313373"
+        flow = await browser.open_flow("login")
+        fields = {name: secret for name in bench.fields if name not in {"method", "traits", "identifier", "address"}}
+        with capture_logs() as logs:
+            answer = await browser.post(
+                flow["ui"]["action"],
+                json={"method": bench.name, "identifier": ADA, "csrf_token": csrf_of(flow), **fields},
+                headers={"accept": "application/json"},
+            )
+        assert answer.status_code in {400, 422}
+        self._stand_nowhere([secret], answer.text, repr(logs), repr(await bench.stage.scene.rows("flows")))
+
+    def _stand_nowhere(self, secrets: Sequence[str], *places: str) -> None:
+        for place in places:
+            for secret in secrets:
+                assert secret not in place
