@@ -1,5 +1,5 @@
-"""Identities: created, changed and removed. Every caller's traits are checked against their schema here, and identifiers
-and addresses follow the traits.
+"""Identities: created, changed and removed. Traits are checked against their schema here for every caller, and
+identifiers and addresses follow the traits.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
