@@ -1,0 +1,170 @@
+"""What the tests of flows share: a whole house, with a method that leaves for a provider, and hooks of the test."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import httpx2
+import pytest
+
+from shopkeeper.app import Extensions
+from shopkeeper.app.conversations import Conversation
+from shopkeeper.app.ground import Foundation
+from shopkeeper.app.people import People
+from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.method import SettingsMethod
+from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.values import Identity
+from shopkeeper.signin.completion import Hooks
+from shopkeeper.signin.hooks import BlockingHook, SignInHook
+from shopkeeper.storage.audit import AuditEvent
+
+pytest.register_assert_rewrite("tests.attacks.scene")
+
+from tests.attacks.scene import Browser, Scene, csrf_of, opened  # noqa: E402 - its assertions must be rewritten first
+from tests.flows.settings_handler import LinkFlow, SettingsHandler, presented  # noqa: E402
+from tests.flows.travelling_method import TRAVEL, Provider, Travelling, open_provider, travel_credential  # noqa: E402
+
+JSON = {"accept": "application/json"}
+FLOWS_WITHOUT_PRIVATE_GUARD: Mapping[str, Any] = {"clients": {"http": {"disallow_private_ip_ranges": False}}}
+
+
+@dataclass
+class Stage:
+    """A house with the travelling method, its provider, and lists of hooks that the test may add to."""
+
+    scene: Scene
+    provider: Provider
+    link: LinkFlow
+    blocking: list[BlockingHook]
+    after: list[SignInHook]
+
+    async def customer(self, subject: str, *, email: str | None = None) -> Identity:
+        """An account that the travelling method signs in to."""
+        people, database = self.scene.house.people, self.scene.house.foundation.database
+        new = NewIdentity(traits={"email": email or f"{subject}@example.org"}, credentials=[travel_credential(subject)])
+        async with database.unit() as unit:
+            return await people.identities.create(unit, new)
+
+    @property
+    def method(self) -> Travelling:
+        """The travelling method of this house."""
+        methods = self.scene.house.people.methods.every
+        return next(method for method in methods if isinstance(method, Travelling))
+
+    async def leave(self, browser: Browser, kind: str, *, spa: bool = True, query: str = "", **fields: Any) -> str:
+        """Open a flow, press the travelling method's button, go to the provider; the address it sends back to."""
+        flow = await browser.open_flow(kind, query)
+        return await self.provider.send_back(await self.depart(browser, flow, spa=spa, **fields))
+
+    async def depart(self, browser: Browser, flow: Mapping[str, Any], *, spa: bool = True, **fields: Any) -> str:
+        """Press the travelling method's button; the provider's address."""
+        whole = {"method": TRAVEL, "csrf_token": csrf_of(flow), **fields}
+        if spa:
+            answer = await browser.post(flow["ui"]["action"], json=whole, headers=JSON)
+            assert answer.status_code == 422, answer.text
+            return str(answer.json()["redirect_browser_to"])
+        answer = await browser.post(flow["ui"]["action"], data=whole)
+        assert answer.status_code == 303, answer.text
+        return str(answer.headers["location"])
+
+    async def flow(self, browser: Browser, kind: str, flow_id: str) -> dict[str, Any]:
+        """A flow as its page sees it."""
+        answer = await browser.get(f"/self-service/{kind}/flows?id={flow_id}", headers=JSON)
+        return dict(answer.json())
+
+    async def events(self, action: str) -> Sequence[AuditEvent]:
+        """The audit trail's events of an action, newest first."""
+        ground = self.scene.house.foundation
+        async with ground.database.reading() as unit:
+            return await ground.audit.events(unit, action=action)
+
+
+Staging = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
+@pytest.fixture
+def staging(tmp_path: Path, clock: StoppedClock) -> Staging:
+    """`async with staging(dsn, tokens={…}) as stage: …`: a stage with settings of the test's own."""
+
+    @asynccontextmanager
+    async def open_(dsn: str, **settings: Any) -> AsyncIterator[Stage]:
+        link, blocking, after = LinkFlow(), list[BlockingHook](), list[SignInHook]()
+        async with open_provider() as provider:
+            extensions = extensions_of(provider, link=link, blocking=blocking, after=after)
+            merged = {**FLOWS_WITHOUT_PRIVATE_GUARD, **settings}
+            async with opened(dsn, tmp_path, clock, settings=merged, extensions=extensions) as scene:
+                yield Stage(scene, provider, link, blocking, after)
+
+    return open_
+
+
+@pytest.fixture
+async def stage(staging: Staging, sqlite_dsn: str) -> AsyncIterator[Stage]:
+    """A stage on SQLite."""
+    async with staging(sqlite_dsn) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def either_stage(staging: Staging, dsn: str) -> AsyncIterator[Stage]:
+    """A stage on SQLite and on PostgreSQL."""
+    async with staging(dsn) as stage:
+        yield stage
+
+
+def extensions_of(
+    provider: Provider, *, link: LinkFlow, blocking: list[BlockingHook], after: list[SignInHook]
+) -> Extensions:
+    """The travelling method, the flows of these tests, and the hooks for every flow and method of theirs."""
+
+    def flows(ground: Foundation, people: People) -> Sequence[Conversation]:
+        changing = [method for method in people.methods.every if isinstance(method, SettingsMethod)]
+        settings = SettingsHandler(methods=changing, identities=people.identities)
+        return [Conversation(settings, presented("settings")), Conversation(link, presented("link"))]
+
+    def hooks(ground: Foundation, people: People) -> Hooks:
+        hooked = [(flow, method) for flow in ("login", "registration") for method in (TRAVEL, "password", "code")]
+        return Hooks(blocking=dict.fromkeys(hooked, blocking), after=dict.fromkeys(hooked, after))
+
+    return Extensions(
+        facts=[Travelling.facts],
+        methods=lambda ground, identities: [
+            Travelling(identities, http=ground.outgoing, provider_url=provider.url),
+        ],
+        flows=flows,
+        hooks=hooks,
+    )
+
+
+def cross_site_post(browser: Browser, url: str) -> dict[str, Any]:
+    """The arguments of a form POST that another site makes the browser send: only `SameSite=None` cookies come along
+    (RFC 6265bis, section 5.6.7.2)."""
+    sent = [
+        f"{cookie.name}={cookie.value}"
+        for cookie in browser.cookies.jar
+        if str(cookie.get_nonstandard_attr("SameSite")).lower() == "none" and cookie.secure
+    ]
+    parts = urlsplit(url)
+    headers = {
+        "content-type": "application/x-www-form-urlencoded",
+        "cookie": "; ".join(sent),
+        "origin": "http://127.0.0.1",
+        "sec-fetch-site": "cross-site",
+    }
+    return {
+        "method": "POST",
+        "url": f"{parts.scheme}://{parts.netloc}{parts.path}",
+        "content": urlencode(parse_qsl(parts.query)),
+        "headers": headers,
+    }
+
+
+async def post_across_sites(stage: Stage, browser: Browser, url: str) -> httpx2.Response:
+    """The provider's form, POSTed by the browser (OAuth 2.0 Form Post Response Mode)."""
+    stranger = await stage.scene.browser()
+    request = cross_site_post(browser, url)
+    return await stranger.request(**request)

@@ -1,0 +1,250 @@
+# ruff: noqa: A002 - `input` is the word of the protocol
+"""A credential method that leaves for another server, and the server: for tests of what each step means in a callback.
+
+The provider is a real HTTP server. It sends the browser back with a `code`, and answers the method, which asks it about
+that code, with the step that the test has chosen.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from uuid import uuid4
+
+import httpx2
+
+from shopkeeper import crypto
+from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.steps import (
+    AnyStep,
+    Ask,
+    CredentialChange,
+    Effect,
+    Enrolment,
+    FieldError,
+    Form,
+    NewCredential,
+    Proof,
+    Redirect,
+    StartOver,
+    Step,
+    SubmissionRejected,
+)
+from shopkeeper.errors import UpstreamFailed
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.outgoing import Outgoing
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+from shopkeeper.ui.nodes import Node, input_node, submit_node
+from tests.services.web import Server, says, serving
+
+TRAVEL: Final = "travel"
+PROVIDER: Final = "harbour"
+GUESSES: Final = 3
+_CODE = re.compile(r"[0-9a-f]{32}")
+
+
+class Travelling:
+    """Signs in, registers and enrols by asking the provider at `provider_url`."""
+
+    name = TRAVEL
+    facts = CredentialFacts(TRAVEL, first_factor=True, removable=True)
+    aals = frozenset({Aal.AAL1, Aal.AAL2})
+
+    def __init__(self, identities: Identities, *, http: Outgoing, provider_url: str) -> None:
+        self._identities = identities
+        self._http = http
+        self._provider_url = provider_url
+        self.effect: Effect | None = None
+        """The effect of the next enrolments."""
+
+    async def login_form(self, unit: Unit, view: MethodView) -> Form:
+        return Form((_button(),), context={"offered": True}, identifier="none")
+
+    async def registration_form(self, unit: Unit, view: MethodView) -> Form:
+        return Form((_button(),))
+
+    async def settings_form(self, unit: Unit, view: MethodView) -> Form:
+        linked = _subject(view.identity)
+        shown = input_node("linked", "text", group=TRAVEL, value=linked) if linked else None
+        return Form([node for node in (shown, _button()) if node is not None])
+
+    def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
+        return ()
+
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Step:
+        if "word" in input.context:
+            return await self._judge(unit, input)
+        return self._leave(input)
+
+    async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect:
+        return self._leave(input)
+
+    async def submit_settings(self, unit: Unit, input: MethodInput) -> Redirect:
+        return self._leave(input)
+
+    async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:
+        code = input.query.get("code", "")
+        if not _CODE.fullmatch(code):
+            raise SubmissionRejected(message(4000006))
+        reply = await self._http.request("GET", f"{self._provider_url}/answers/{code}")
+        if not reply.ok:
+            raise UpstreamFailed("The harbour does not know this code.")
+        told = json.loads(reply.body)
+        return await _ANSWERS[told["step"]](self, unit, input, told)
+
+    def _leave(self, input: MethodInput) -> Redirect:
+        assert input.callback is not None
+        query = urlencode({"redirect_uri": input.callback.url, "state": input.callback.state})
+        # The verifier is an example of what must not be stored as it is: only its digest is kept.
+        verifier = crypto.digest(crypto.new_token("")).hex()
+        return Redirect(f"{self._provider_url}/authorize?{query}", {"verifier": verifier})
+
+    async def _judge(self, unit: Unit, input: MethodInput) -> Step:
+        """The word that was asked for, sent with the form of an `Ask`."""
+        if not await input.count_attempt(GUESSES):
+            return StartOver((message(4010008),))
+        if crypto.digest(input.text("word") or "").hex() != input.context["word"]:
+            return Ask(_word_form(input.context), messages=(message(4010008),))
+        return await self._proof(unit, input, {"subject": input.context["subject"]})
+
+    # -- what the provider may answer ----------------------------------------------------------------------------------
+
+    async def _proof(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> Proof:
+        subject = told["subject"]
+        found = await self._identities.find_by_identifier(unit, type=TRAVEL, identifier=subject)
+        if found is None:
+            raise SubmissionRejected(message(4000006))
+        return Proof(
+            found.id,
+            TRAVEL,
+            input.requested_aal,
+            still_valid=lambda now: _subject(now) == subject,
+            provider=PROVIDER,
+        )
+
+    async def _arrive(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> Proof | Enrolment:
+        """Sign in where the subject is known, register where it is not."""
+        known = await self._identities.find_by_identifier(unit, type=TRAVEL, identifier=told["subject"])
+        return await (self._enrolment if known is None else self._proof)(unit, input, told)  # type: ignore[operator]
+
+    async def _ask(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> Ask:
+        context = {"word": crypto.digest(told["word"]).hex(), "subject": told["subject"]}
+        return Ask(_word_form(context), messages=(message(1010014),), status=200, transient_payload={})
+
+    async def _redirect(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> Redirect:
+        return self._leave(input)
+
+    async def _start_over(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> StartOver:
+        return StartOver((message(4010008),))
+
+    async def _enrolment(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> Enrolment:
+        traits = told.get("traits", {"email": told.get("email", f"{told['subject']}@example.org")})
+        return Enrolment(
+            traits,
+            (travel_credential(told["subject"]),),
+            method=TRAVEL,
+            verified=((Via.EMAIL, str(traits.get("email"))),),
+            provider=PROVIDER,
+            effect=self.effect,
+        )
+
+    async def _change(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> CredentialChange:
+        """Link a subject to the identity of the session, which proves it too; `None` unlinks."""
+        subject, identity = told["subject"], input.identity
+        assert identity is not None
+        if subject is None:
+            return CredentialChange({TRAVEL: None})
+        proof = Proof(identity.id, TRAVEL, Aal.AAL2, still_valid=lambda now: now.active, provider=PROVIDER)
+        return CredentialChange({TRAVEL: travel_credential(subject)}, proof=proof if told.get("proves", True) else None)
+
+    async def _rejected(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> AnyStep:
+        raise SubmissionRejected(message(4000006))
+
+    async def _refusal(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> AnyStep:
+        raise UpstreamFailed("The harbour is closed.")
+
+
+_ANSWERS: Final[Mapping[str, Callable[..., Awaitable[AnyStep]]]] = {
+    "proof": Travelling._proof,
+    "arrive": Travelling._arrive,
+    "ask": Travelling._ask,
+    "redirect": Travelling._redirect,
+    "start_over": Travelling._start_over,
+    "enrolment": Travelling._enrolment,
+    "change": Travelling._change,
+    "rejected": Travelling._rejected,
+    "refusal": Travelling._refusal,
+}
+
+
+def _button() -> Node:
+    return submit_node(TRAVEL, label=message(1070009))
+
+
+def _word_form(context: Mapping[str, Any]) -> Form:
+    return Form((input_node("word", "text", group=TRAVEL, required=True), _button()), context)
+
+
+def travel_credential(subject: str) -> NewCredential:
+    return NewCredential(TRAVEL, {"subject": subject}, (subject,))
+
+
+def _subject(identity: Identity | None) -> str | None:
+    credential = identity.credentials.get(TRAVEL) if identity is not None else None
+    return credential.config.get("subject") if credential is not None else None
+
+
+@dataclass
+class Provider:
+    """The other server. It remembers what it was asked, and says what it was told to say.
+
+    Args:
+        next_answer: the document for the next browser that comes to it.
+    """
+
+    server: Server
+    next_answer: Mapping[str, Any] = field(default_factory=dict)
+    visits: list[Mapping[str, str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.server.url("").rstrip("/")
+
+    @property
+    def questions(self) -> int:
+        """How often the method has asked about a code."""
+        return sum(head.startswith("GET /answers/") for head in self.server.heads)
+
+    def says(self, step: str, **more: Any) -> None:
+        """What the next browser is sent back with."""
+        self.next_answer = {"step": step, **more}
+
+    async def authorize(self, writer: Any) -> None:
+        query = dict(parse_qsl(urlsplit(self.server.heads[-1].split()[1]).query))
+        self.visits.append(query)
+        code = uuid4().hex
+        self.server.answers[f"/answers/{code}"] = says(json.dumps(self.next_answer).encode())
+        back = f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
+        await says(b"", status="302 Found", Location=back)(writer)
+
+    async def send_back(self, url: str) -> str:
+        """Go where the shop has sent the browser; the address that the provider sends it back to."""
+        async with httpx2.AsyncClient() as visitor:
+            answer = await visitor.get(url)
+        assert answer.status_code == 302, answer.text
+        return str(answer.headers["location"])
+
+
+@asynccontextmanager
+async def open_provider() -> AsyncIterator[Provider]:
+    """A provider that listens for the length of the block."""
+    async with serving("127.0.0.1") as server:
+        provider = Provider(server)
+        server.answers["/authorize"] = provider.authorize
+        yield provider
