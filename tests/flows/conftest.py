@@ -17,10 +17,12 @@ from shopkeeper.app.people import People
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.identity.draft import NewIdentity
-from shopkeeper.identity.values import Identity
+from shopkeeper.identity.values import Client, Identity
+from shopkeeper.sessions.values import Session
 from shopkeeper.signin.completion import Hooks
-from shopkeeper.signin.hooks import BlockingHook, SignInHook
+from shopkeeper.signin.hooks import BlockingHook, Refuse, SignInHook
 from shopkeeper.storage.audit import AuditEvent
+from shopkeeper.storage.database import Unit
 
 pytest.register_assert_rewrite("tests.attacks.scene")
 
@@ -126,9 +128,16 @@ def extensions_of(
         settings = SettingsHandler(methods=changing, identities=people.identities)
         return [Conversation(settings, presented("settings")), Conversation(link, presented("link"))]
 
+    async def run_after(unit: Unit, *, session: Session, client: Client) -> Refuse | None:
+        for hook in after:
+            refused = await hook(unit, session=session, client=client)
+            if refused is not None:
+                return refused
+        return None
+
     def hooks(ground: Foundation, people: People) -> Hooks:
         hooked = [(flow, method) for flow in ("login", "registration") for method in (TRAVEL, "password", "code")]
-        return Hooks(blocking=dict.fromkeys(hooked, blocking), after=dict.fromkeys(hooked, after))
+        return Hooks(blocking=dict.fromkeys(hooked, blocking), after={key: [run_after] for key in hooked})
 
     return Extensions(
         facts=[Travelling.facts],

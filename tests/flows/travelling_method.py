@@ -61,7 +61,10 @@ class Travelling:
         self._http = http
         self._provider_url = provider_url
         self.effect: Effect | None = None
-        """The effect of the next enrolments."""
+        """The effect of the next steps."""
+        self.before_step: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a submission is answered."""
+        self.guesses = GUESSES
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
         return Form((_button(),), context={"offered": True}, identifier="none")
@@ -78,6 +81,8 @@ class Travelling:
         return ()
 
     async def submit_login(self, unit: Unit, input: MethodInput) -> Step:
+        if self.before_step is not None:
+            await self.before_step()
         if "word" in input.context:
             return await self._judge(unit, input)
         return self._leave(input)
@@ -107,10 +112,10 @@ class Travelling:
 
     async def _judge(self, unit: Unit, input: MethodInput) -> Step:
         """The word that was asked for, sent with the form of an `Ask`."""
-        if not await input.count_attempt(GUESSES):
+        if not await input.count_attempt(self.guesses):
             return StartOver((message(4010008),))
         if crypto.digest(input.text("word") or "").hex() != input.context["word"]:
-            return Ask(_word_form(input.context), messages=(message(4010008),))
+            return Ask(_word_form(input.context), messages=(message(4010008),), effect=self.effect)
         return await self._proof(unit, input, {"subject": input.context["subject"]})
 
     # -- what the provider may answer ----------------------------------------------------------------------------------
@@ -126,6 +131,7 @@ class Travelling:
             input.requested_aal,
             still_valid=lambda now: _subject(now) == subject,
             provider=PROVIDER,
+            effect=self.effect,
         )
 
     async def _arrive(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> Proof | Enrolment:

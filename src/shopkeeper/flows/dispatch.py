@@ -129,9 +129,10 @@ class Dispatcher:
             transient_payload=ask.transient_payload,
         )
         async with self._database.unit() as unit:
-            stored = await self._store(unit, shown)
-            if ask.effect is not None:
-                await ask.effect(unit)
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                stored = await self._store(unit, shown)
+                if ask.effect is not None:
+                    await ask.effect(unit)
         return Updated(stored, status=ask.status)
 
     async def _redirect(self, turn: Turn, step: Redirect) -> RedirectedAway:

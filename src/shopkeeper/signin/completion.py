@@ -110,7 +110,7 @@ class SignInCompletion:
         for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
             answer = await hook(subject)
             if isinstance(answer, Refuse):
-                await commit_refusal(self._database, answer)
+                await self._commit_blocked(subject, answer)
                 raise answer.error
             if answer is not None:
                 changed, subject = answer, replace(subject, traits=answer)
@@ -198,17 +198,30 @@ class SignInCompletion:
             yield
         except (Refusal, HookRefused) as refused:
             refusal = refused.refuse.error if isinstance(refused, HookRefused) else refused
-            await self._audit.record(
-                unit,
-                "sign_in.failed",
-                outcome="refused",
-                actor="anonymous",
-                subject=str(proof.identity_id),
-                client_ip=client.ip,
-                details={"method": proof.method, "reason": _reason(refusal)},
-                always=True,
-            )
+            await self._record_refusal(unit, proof.identity_id, proof.method, client, refusal)
             raise
+
+    async def _commit_blocked(self, subject: HookSubject, refuse: Refuse) -> None:
+        """Commit the effect of a blocking hook's refusal, and the record of a sign-in that was refused by it."""
+        async with self._database.unit() as unit:
+            if refuse.effect is not None:
+                await refuse.effect(unit)
+            if subject.flow != "registration":
+                await self._record_refusal(unit, subject.identity_id, subject.method, subject.client, refuse.error)
+
+    async def _record_refusal(
+        self, unit: Unit, identity_id: UUID, method: str, client: Client, refusal: Refusal
+    ) -> None:
+        await self._audit.record(
+            unit,
+            "sign_in.failed",
+            outcome="refused",
+            actor="anonymous",
+            subject=str(identity_id),
+            client_ip=client.ip,
+            details={"method": method, "reason": _reason(refusal)},
+            always=True,
+        )
 
 
 async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Identity:

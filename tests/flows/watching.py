@@ -1,0 +1,57 @@
+"""Watching what a request does, without changing it: the statements it sends and the functions it calls."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from shopkeeper.transaction_guard import CalledInsideTransaction, refuse_inside_transaction
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Every statement that goes to a database meanwhile, in one line each."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(" ".join(statement.split()))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def reads_of(table: str, seen: list[str]) -> list[str]:
+    """The queries whose first table this is."""
+    return [each for each in seen if each.startswith("SELECT") and each.partition(" FROM ")[2].startswith(table)]
+
+
+@contextmanager
+def at_each_call(of: Callable[..., Any], do: Callable[[], None]) -> Iterator[None]:
+    """Do something whenever a function is called in this thread. It must be a plain function, no coroutine's."""
+    code = of.__code__
+
+    def note(frame: FrameType, kind: str, _: Any) -> None:
+        if kind == "call" and frame.f_code is code:
+            do()
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def transaction_open() -> bool:
+    """Whether a transaction of this task is open."""
+    try:
+        refuse_inside_transaction("A test")
+    except CalledInsideTransaction:
+        return True
+    return False
