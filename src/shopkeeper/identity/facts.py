@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shopkeeper.identity.extraction import Extracted
+from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Credential, Via
 
 
@@ -49,8 +50,17 @@ def facts_of(facts: FactsByType, type_: str) -> CredentialFacts:
 
 
 def factors_of(facts: FactsByType, credentials: Mapping[str, Credential]) -> frozenset[str]:
-    """The types whose credential can be used. The only computation of `Identity.factors`."""
-    return frozenset(type_ for type_, credential in credentials.items() if facts_of(facts, type_).usable(credential))
+    """The types whose credential can be used. The only computation of `Identity.factors`.
+
+    A second factor that is stored but cannot be opened counts as well: otherwise a lost cipher secret would let one
+    factor do where the account has two.
+    """
+    return frozenset(type_ for type_, credential in credentials.items() if _counts(facts_of(facts, type_), credential))
+
+
+def _counts(known: CredentialFacts, credential: Credential) -> bool:
+    unreadable = holds_something(credential.config) and not credential.config
+    return known.usable(credential) or (known.second_factor and unreadable)
 
 
 def types_from_traits(facts: FactsByType) -> Mapping[str, Via | None]:

@@ -1,4 +1,4 @@
-"""Identities: created, changed and removed. Traits are checked against their schema here, for every caller, and
+"""Identities: created, changed and removed. Traits are checked against their schema here for every caller, and
 identifiers and addresses follow the traits.
 """
 

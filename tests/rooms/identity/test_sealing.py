@@ -187,6 +187,16 @@ class TestWhatCannotBeOpened:
         ]
         assert "otpauth" not in str(logs)
 
+    async def test_still_counts_as_a_second_factor_after_other_writes(
+        self, database: Database, service: Identities, ada: Identity
+    ) -> None:
+        """A lost secret must not let one factor do where the account has two."""
+        async with database.unit() as unit:
+            await service.set_credential_config(unit, ada.id, "password", HASH)
+        async with database.unit() as unit:
+            await service.replace(unit, ada.id, person(metadata_public=1))
+        assert "totp" in (await stored(database, service, ada.id)).factors
+
     async def test_stays_as_it_is_while_others_are_written(
         self, database: Database, service: Identities, ada: Identity
     ) -> None:
@@ -201,14 +211,6 @@ class TestWhatCannotBeOpened:
             changes = {"passkey": Given("passkey", {"credentials": [1]})}
             await service.change_credentials(unit, ada, changes, actor="self", client_ip=None)
         assert await row_of(database, ada.id, "totp") == before
-
-    async def test_counts_as_no_factor_from_the_next_write_on(
-        self, database: Database, service: Identities, ada: Identity
-    ) -> None:
-        assert "totp" in ada.factors
-        async with database.unit() as unit:
-            await service.set_credential_config(unit, ada.id, "password", {"x": 1})
-        assert "totp" not in (await stored(database, service, ada.id)).factors
 
     @pytest.mark.parametrize("by", ["operator", "owner"])
     async def test_can_be_removed(self, database: Database, service: Identities, ada: Identity, by: str) -> None:
