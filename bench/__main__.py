@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command: ends with 1 if anything could not be measured. A missed target is no error, it is a finding."""
     told = _arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    options = Options(seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql, people=tuple(told.people))
+    options = Options(
+        seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql, accounts=tuple(told.accounts)
+    )
     chosen = {name: measure for name, measure in _known(large=told.large).items() if not told.only or name in told.only}
     begun = time.monotonic()
     rows, unmeasured = _measured(chosen, options)

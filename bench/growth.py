@@ -15,7 +15,7 @@ from bench.run import Run
 from bench.seed import seed
 from bench.seeded import email, token
 from bench.servers import shopkeeper
-from bench.shop import CART, JSON, PASSWORD, Shop
+from bench.shop import CART, JSON, PASSWORD, Commerce
 from shopkeeper.credentials.hashes import Argon2Parameters
 
 FLAT = Target(least=0.8, unit="×")
@@ -31,8 +31,8 @@ LIGHT_ENVIRON = {"HASHERS_ARGON2_MEMORY": "8KB", "HASHERS_ARGON2_ITERATIONS": "1
 class Town:
     """A shop with so many people, and some of them in a random order that is the same in every run."""
 
-    shop: Shop
-    people: int
+    shop: Commerce
+    accounts: int
     some: Sequence[int]
 
     def tokens(self, first: int, last: int) -> list[str]:
@@ -48,18 +48,20 @@ def growth(run: Run) -> Iterator[Row]:
     """The same questions to a small town and to a large one, on SQLite and on PostgreSQL."""
     for name, new_dsn in _DATABASES.items():
         with ExitStack() as closing:
-            small, large = (_town(run, closing, name, new_dsn(run, people), people) for people in run.options.people)
+            small, large = (
+                _town(run, closing, name, new_dsn(run, accounts), accounts) for accounts in run.options.accounts
+            )
             for what, ask in _asked(run, small, large).items():
                 yield _compared(run, f"{what}, {name}", ask, small, large)
             if name == "PostgreSQL":
                 yield _steady(run, large)
 
 
-def _new_sqlite(run: Run, people: int) -> str:
-    return f"sqlite://{run.folder / f'{people}.db'}"
+def _new_sqlite(run: Run, accounts: int) -> str:
+    return f"sqlite://{run.folder / f'{accounts}.db'}"
 
 
-def _new_postgres(run: Run, people: int) -> str:
+def _new_postgres(run: Run, accounts: int) -> str:
     if not run.cluster.own:
         raise Unmeasured("growth makes databases of its own: use --postgresql auto")
     return new_database(run.cluster)
@@ -68,14 +70,14 @@ def _new_postgres(run: Run, people: int) -> str:
 _DATABASES: dict[str, Callable[[Run, int], str]] = {"SQLite": _new_sqlite, "PostgreSQL": _new_postgres}
 
 
-def _town(run: Run, closing: ExitStack, name: str, dsn: str, people: int) -> Town:
-    run.tell(f"seeding {people:,} on {name}")
-    came_of_it = seed(dsn, count=people, password_hash=hash_of(PASSWORD, LIGHT), console=run.console)
+def _town(run: Run, closing: ExitStack, name: str, dsn: str, accounts: int) -> Town:
+    run.tell(f"seeding {accounts:,} on {name}")
+    came_of_it = seed(dsn, count=accounts, password_hash=hash_of(PASSWORD, LIGHT), console=run.console)
     run.console.print(f"{name}: {came_of_it}", highlight=False, soft_wrap=True)
-    folder = run.folder / f"{name}-{people}"
+    folder = run.folder / f"{name}-{accounts}"
     folder.mkdir(exist_ok=True)
-    shop = Shop(closing.enter_context(shopkeeper(folder, dsn=dsn, environ=LIGHT_ENVIRON)), dsn)
-    return Town(shop, people, random.Random(people).sample(range(people), min(people, ASKED)))
+    shop = Commerce(closing.enter_context(shopkeeper(folder, dsn=dsn, environ=LIGHT_ENVIRON)), dsn)
+    return Town(shop, accounts, random.Random(accounts).sample(range(accounts), min(accounts, ASKED)))
 
 
 def _asked(run: Run, *towns: Town) -> dict[str, Ask]:
@@ -114,18 +116,18 @@ def _compared(run: Run, what: str, ask: Ask, small: Town, large: Town) -> Row:
         small.shop.server.forget_log()
         large.shop.server.forget_log()
     few, many = zip(*windows[run.options.warm_ups :], strict=True)
-    context = f"{middle(many):,.0f}/s among {large.people:,}, {middle(few):,.0f}/s among {small.people:,}"
+    context = f"{middle(many):,.0f}/s among {large.accounts:,}, {middle(few):,.0f}/s among {small.accounts:,}"
     return Row(f"growth: {what}", ratio(many, few), "×", context, FLAT)
 
 
 def _steady(run: Run, town: Town) -> Row:
     """What the promise about whoami says: 1,000 a second, of sessions that are being used."""
     seconds = run.options.seconds * run.options.rounds
-    run.tell(f"whoami at 1,000/s among {town.people:,}")
+    run.tell(f"whoami at 1,000/s among {town.accounts:,}")
     figures = send_paced(
         town.shop.server.url, Request("/sessions/whoami"), town.tokens(0, 1_000), rate=1_000, seconds=seconds
     )
     context = f"sessions in use; half of them within {figures.p50:.1f} ms"
     return Row(
-        f"whoami's p99 at 1,000/s, {town.people:,} people", figures.p99, "ms", context, Target(most=5, unit="ms")
+        f"whoami's p99 at 1,000/s, {town.accounts:,} people", figures.p99, "ms", context, Target(most=5, unit="ms")
     )

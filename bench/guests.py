@@ -11,7 +11,7 @@ from bench.load import CONNECTIONS, Figures, Request, converse
 from bench.outcome import Row, Target, middle, ratio
 from bench.pace import send_paced
 from bench.run import CUSTOMERS, Run
-from bench.shop import ADD, PASSWORD, Shop
+from bench.shop import ADD, PASSWORD, Commerce
 
 SIGNING_IN = 8
 """Connections that sign in: enough to keep every hashing thread busy, and none waits long."""
@@ -69,7 +69,7 @@ def _against_hash(run: Run, what: str, conversation: str, bodies: Sequence[str])
     return Row(what, share, "× hash", context, Target(least=0.85, unit="× hash"))
 
 
-def _sign_in(shop: Shop, conversation: str, bodies: Sequence[str], *, seconds: int) -> Figures:
+def _sign_in(shop: Commerce, conversation: str, bodies: Sequence[str], *, seconds: int) -> Figures:
     return converse(shop.server.url, conversation, bodies, seconds=seconds, connections=SIGNING_IN)
 
 

@@ -11,7 +11,7 @@ from bench.load import CONNECTIONS, Figures, Request, send
 from bench.outcome import Row, Target, Unmeasured, middle, ratio
 from bench.run import CUSTOMERS, Run
 from bench.servers import Running, bare
-from bench.shop import CART, CUSTOMER, JSON, PAGE, Shop, answer_to, bearer
+from bench.shop import CART, CUSTOMER, JSON, PAGE, Commerce, answer_to, bearer
 
 Expected = Callable[[Any], bool]
 
@@ -67,7 +67,7 @@ def _graphql(run: Run, what: str, query: str, token: str, *, expected: Expected,
     return row
 
 
-def _require(shop: Shop, query: str, token: str, expected: Expected) -> None:
+def _require(shop: Commerce, query: str, token: str, expected: Expected) -> None:
     """GraphQL refuses with 200 as well, so the answer is looked at, before and after."""
     if not expected(shop.graphql(query, token=token)):
         raise Unmeasured("GraphQL did not answer what was asked for")

@@ -14,7 +14,7 @@ from tests.services.valkey import start_valkey
 from bench.outcome import Row, Target, Unmeasured
 from bench.run import CUSTOMERS, Run
 from bench.servers import Running, shopkeeper
-from bench.shop import JSON, Shop, bearer
+from bench.shop import JSON, Commerce, bearer
 
 WORKERS = 2
 LINES = 16
@@ -31,7 +31,7 @@ def revocation(run: Run) -> Iterator[Row]:
     try:
         with shopkeeper(folder, dsn=dsn, environ={"CACHE_URL": valkey.url, "HTTP_WORKERS": str(WORKERS)}) as server:
             _await_workers(server)
-            yield _row(run, Shop(server, dsn))
+            yield _row(run, Commerce(server, dsn))
     finally:
         valkey.stop()
 
@@ -56,7 +56,7 @@ def _listens(process: psutil.Process) -> bool:
     return any(line.status == psutil.CONN_LISTEN for line in process.net_connections(kind="tcp"))
 
 
-def _row(run: Run, shop: Shop) -> Row:
+def _row(run: Run, shop: Commerce) -> Row:
     shop.register(CUSTOMERS[:1])
     address = urlsplit(shop.server.url)
     lines = [http.client.HTTPConnection(str(address.hostname), address.port) for _ in range(LINES)]
@@ -68,7 +68,7 @@ def _row(run: Run, shop: Shop) -> Row:
     return Row("revocation seen by every worker", max(taken), "ms", context, Target(most=100, unit="ms"))
 
 
-def _revoke(shop: Shop, lines: list[http.client.HTTPConnection]) -> float:
+def _revoke(shop: Commerce, lines: list[http.client.HTTPConnection]) -> float:
     token = shop.sign_in(CUSTOMERS[0])
     if not all(_is_good(line, token) for line in lines):
         raise Unmeasured("a fresh session was refused by a worker")

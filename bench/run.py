@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.outcome import Unmeasured
 from bench.postgres import Cluster, cluster, new_database
 from bench.servers import shopkeeper
-from bench.shop import Shop
+from bench.shop import Commerce
 
 CUSTOMERS = [f"customer-{number}@bench.example" for number in range(64)]
 
@@ -25,7 +25,7 @@ class Options:
     seconds: int = 2
     rounds: int = 3
     postgresql: str = "auto"
-    people: tuple[int, ...] = (10_000, 1_000_000)
+    accounts: tuple[int, ...] = (10_000, 1_000_000)
 
     @property
     def warm_ups(self) -> int:
@@ -54,12 +54,12 @@ class Run:
         return Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="shopkeeper-bench-")))
 
     @cached_property
-    def shop(self) -> Shop:
+    def shop(self) -> Commerce:
         """The shop on SQLite, with some customers."""
         return self._open("sqlite", f"sqlite://{self.folder / 'shopkeeper.db'}")
 
     @cached_property
-    def postgres_shop(self) -> Shop:
+    def postgres_shop(self) -> Commerce:
         """The same on PostgreSQL."""
         return self._open("postgresql", new_database(self.cluster))
 
@@ -71,10 +71,10 @@ class Run:
         self.tell("starting PostgreSQL")
         return self._closing.enter_context(cluster(self.options.postgresql, owner=os.getpid()))
 
-    def _open(self, name: str, dsn: str) -> Shop:
+    def _open(self, name: str, dsn: str) -> Commerce:
         self.tell(f"opening the shop on {name}")
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        shop = Shop(self._closing.enter_context(shopkeeper(folder, dsn=dsn)), dsn)
+        shop = Commerce(self._closing.enter_context(shopkeeper(folder, dsn=dsn)), dsn)
         shop.register(CUSTOMERS)
         return shop

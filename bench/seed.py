@@ -29,7 +29,7 @@ from bench.database import database_of
 from bench.hashing import hash_of
 from bench.seeded import MOST, Rows, identity_id, number_of, rows_of
 from shopkeeper.crypto import new_token
-from shopkeeper.identity import store as people
+from shopkeeper.identity import store as accounts
 from shopkeeper.settings.dsn import parse_dsn
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate
@@ -91,7 +91,7 @@ async def _seed(database: Database, *, count: int, password_hash: str, advance: 
 
 async def _found(database: Database) -> int:
     """How many there are already."""
-    column = people.identities.c.id
+    column = accounts.identities.c.id
     ours = column.between(identity_id(0), identity_id(MOST))
     async with database.unit() as unit:
         last: UUID | None = await unit.scalar(select(column).where(ours).order_by(column.desc()).limit(1))

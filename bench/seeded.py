@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Table
 
 from shopkeeper.crypto import digest
-from shopkeeper.identity import store as people
+from shopkeeper.identity import store as accounts
 from shopkeeper.identity.values import Aal, AddressStatus, State, Via
 from shopkeeper.sessions import store as sessions
 from shopkeeper.sessions.service import TOKEN_PREFIX
@@ -46,11 +46,11 @@ def number_of(identity: UUID) -> int:
 def rows_of(numbers: range, *, password_hash: str, now: datetime) -> Mapping[Table, Rows]:
     """The rows of a batch, by table, in the order in which they refer to each other."""
     return {
-        people.identities: [_identity(number) for number in numbers],
-        people.credentials: [_credential(number, password_hash) for number in numbers],
-        people.credential_identifiers: [_identifier(number) for number in numbers],
-        people.verifiable_addresses: [{**_address(number, "verifiable"), **_UNPROVEN} for number in numbers],
-        people.recovery_addresses: [_address(number, "recovery") for number in numbers],
+        accounts.identities: [_identity(number) for number in numbers],
+        accounts.credentials: [_credential(number, password_hash) for number in numbers],
+        accounts.credential_identifiers: [_identifier(number) for number in numbers],
+        accounts.verifiable_addresses: [{**_address(number, "verifiable"), **_UNPROVEN} for number in numbers],
+        accounts.recovery_addresses: [_address(number, "recovery") for number in numbers],
         sessions.sessions: [_session(number, now) for number in numbers],
         sessions.session_devices: [_device(number) for number in numbers],
     }

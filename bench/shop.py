@@ -40,7 +40,7 @@ VARIANTS = """query Variants { findItemsByKeyword(text: "", limit: 5) {
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class Commerce:
     """A running shop and its database."""
 
     server: Running

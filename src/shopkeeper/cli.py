@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from shopkeeper import __version__
-from shopkeeper.app import Misconfigured, open_database, rehearse
+from shopkeeper.app import Misconfigured, dry_run, open_database
 from shopkeeper.clock import SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.graphql.schema import print_schema
-from shopkeeper.incoming import uuid_or_none
-from shopkeeper.serving import PortTaken, ServerEnded, configure_log, require_ports, serve, work
+from shopkeeper.log_config import configure_log
+from shopkeeper.parsing import uuid_or_none
+from shopkeeper.server import PortTaken, ServerEnded, require_ports, serve, work
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
@@ -122,7 +123,7 @@ def doctor_command(
     _ready(lambda: asyncio.run(_look_at_database(settings)))
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
-    _ready(lambda: asyncio.run(rehearse(settings)))
+    _ready(lambda: asyncio.run(dry_run(settings)))
     out.print("[green]The server can start with this configuration.[/green]")
 
 
@@ -194,7 +195,7 @@ def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
     _tell(found)
     if any(finding.level == "error" for finding in found):
         _fail("The server does not start with this configuration. `shopkeeper doctor` checks it again.")
-    _ready(lambda: asyncio.run(rehearse(settings)))
+    _ready(lambda: asyncio.run(dry_run(settings)))
     return settings
 
 

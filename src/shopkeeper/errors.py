@@ -24,14 +24,14 @@
     ├── NotFound                 404
     ├── MethodNotAllowed         405
     ├── Conflict                 409
-    ├── TooSlow                  408 the body does not arrive in time
+    ├── RequestTimeout           408 the body does not arrive in time
     ├── FlowExpired              410 carries when, and the flow that replaces it
     ├── FlowReplaced             410 carries the flow that replaces it
-    ├── TooLarge                 413
+    ├── PayloadTooLarge          413
     ├── BrowserLocationChangeRequired  422 carries where the browser must go
     ├── TooManyRequests          429 carries when to come back
-    ├── Broken                   500 our fault
-    ├── UpstreamFailed           502 somebody else's fault (`outgoing.py` has two: it failed, or we would not call it)
+    ├── InternalError            500 our fault
+    ├── UpstreamFailed           502 the other server's fault (`http_client.py` has two: HttpCallFailed, HttpCallRefused)
     └── Busy                     503 carries when to come back
 
 A refusal is raised deep inside and rendered once, at the door, in the shape of that door's contract. `code` is for
@@ -268,14 +268,14 @@ class BrowserLocationChangeRequired(Refusal):
         self.redirect_browser_to = redirect_browser_to
 
 
-class TooSlow(Refusal):
+class RequestTimeout(Refusal):
     """The rest of the body did not come within the time that every body has."""
 
     code, status, named_in_kratos = "body_too_slow", 408, False
     message = "The request body did not arrive in time; send it again."
 
 
-class TooLarge(Refusal):
+class PayloadTooLarge(Refusal):
     """The body is larger than what we read."""
 
     code, status = "body_too_large", 413
@@ -296,7 +296,7 @@ class TooManyRequests(_ComeBack):
     message = "Too many attempts."
 
 
-class Broken(Refusal):
+class InternalError(Refusal):
     """Something failed that should not have. The cause is in the log, under the request's id."""
 
     code, status, named_in_kratos = "internal_error", 500, False

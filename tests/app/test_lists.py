@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import yaml
 
-from shopkeeper.app import House, opened
+from shopkeeper.app import Application, opened
 from shopkeeper.app.methods import Methods
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.steps import Form, Proof
@@ -22,7 +22,9 @@ PASSWORD = {"haveibeenpwned_enabled": False}
 
 
 @asynccontextmanager
-async def house(folder: Path, dsn: str, *, password: bool, flows: Mapping[str, Any]) -> AsyncIterator[House]:
+async def application(
+    folder: Path, dsn: str, *, password: bool, flows: Mapping[str, Any]
+) -> AsyncIterator[Application]:
     file = folder / "shopkeeper.yml"
     methods = {"password": {"enabled": password, "config": PASSWORD}}
     file.write_text(yaml.safe_dump({"dsn": dsn, "selfservice": {"methods": methods, "flows": dict(flows)}}))
@@ -30,7 +32,7 @@ async def house(folder: Path, dsn: str, *, password: bool, flows: Mapping[str, A
         yield built
 
 
-async def ask(built: House, method: str, path: str, **more: Any) -> httpx2.Response:
+async def ask(built: Application, method: str, path: str, **more: Any) -> httpx2.Response:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=built.public), base_url="http://shop") as visitor:
         return await visitor.request(method, path, **more)
 
@@ -51,8 +53,8 @@ class Knock:
 
 class TestMethods:
     async def test_one_that_is_on_is_for_everything_it_can_do(self, tmp_path: Path, sqlite_dsn: str) -> None:
-        async with house(tmp_path, sqlite_dsn, password=True, flows={}) as built:
-            methods = built.people.methods
+        async with application(tmp_path, sqlite_dsn, password=True, flows={}) as built:
+            methods = built.accounts.methods
             assert methods.names == ["password"]
             assert [m.name for m in (*methods.for_login, *methods.for_registration)] == ["password", "password"]
             assert methods.password is methods.for_login[0]
@@ -64,8 +66,8 @@ class TestMethods:
         assert methods.password is None
 
     async def test_one_that_is_off_is_in_no_form_and_lets_nobody_in(self, tmp_path: Path, sqlite_dsn: str) -> None:
-        async with house(tmp_path, sqlite_dsn, password=False, flows={}) as built:
-            assert built.people.methods.every == []
+        async with application(tmp_path, sqlite_dsn, password=False, flows={}) as built:
+            assert built.accounts.methods.every == []
             for kind in ("login", "registration"):
                 form = (await ask(built, "GET", f"/self-service/{kind}/api")).json()
                 assert "password" not in {node["group"] for node in form["ui"]["nodes"]}
@@ -82,14 +84,14 @@ class TestKindsOfFlow:
             "default_browser_return_url": "https://flow.example/",
             "password": {"default_browser_return_url": "https://method.example/"},
         }
-        async with house(tmp_path, sqlite_dsn, password=True, flows={kind: {"after": after}}) as built:
+        async with application(tmp_path, sqlite_dsn, password=True, flows={kind: {"after": after}}) as built:
             policy = (await ask(built, "GET", "/")).headers["content-security-policy"]
         allowed = next(part for part in policy.split("; ") if part.startswith("form-action"))
         assert allowed.endswith("https://flow.example https://method.example")
 
     @pytest.mark.parametrize("kind", ["login", "registration"])
     async def test_each_has_its_routes_and_a_page_of_its_name(self, tmp_path: Path, sqlite_dsn: str, kind: str) -> None:
-        async with house(tmp_path, sqlite_dsn, password=True, flows={}) as built:
+        async with application(tmp_path, sqlite_dsn, password=True, flows={}) as built:
             opened_at = await ask(built, "GET", f"/self-service/{kind}/browser", headers={"Accept": "text/html"})
             assert opened_at.headers["location"].startswith(f"http://127.0.0.1:4433/{kind}?flow=")
             assert (await ask(built, "GET", f"/{kind}")).headers["location"] == f"/self-service/{kind}/browser"

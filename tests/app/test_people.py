@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from shopkeeper.app import opened
-from shopkeeper.app.people import usable_cores
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.app.accounts import usable_cores
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.store import credentials
 from tests.app.test_house import settings
 
@@ -30,13 +30,17 @@ def test_there_are_no_more_threads_for_hashing_than_cores_that_may_be_used() -> 
 
 
 async def test_secrets_of_second_factors_are_sealed_in_the_database(tmp_path: Path, sqlite_dsn: str) -> None:
-    async with opened(settings(tmp_path, sqlite_dsn)) as house:
-        async with house.foundation.database.unit() as unit:
-            identity = await house.people.identities.create(unit, NewIdentity(traits={"email": "ada@example.org"}))
-            await house.people.identities.set_credential_config(unit, identity.id, "totp", {"totp_url": "otpauth:x"})
-        async with house.foundation.database.unit() as unit:
+    async with opened(settings(tmp_path, sqlite_dsn)) as application:
+        async with application.infrastructure.database.unit() as unit:
+            identity = await application.accounts.identities.create(
+                unit, NewIdentity(traits={"email": "ada@example.org"})
+            )
+            await application.accounts.identities.set_credential_config(
+                unit, identity.id, "totp", {"totp_url": "otpauth:x"}
+            )
+        async with application.infrastructure.database.unit() as unit:
             row = await unit.scalar(select(credentials.c.config).where(credentials.c.type == "totp"))
-            read = await house.people.identities.require(unit, identity.id, credentials=True)
+            read = await application.accounts.identities.require(unit, identity.id, credentials=True)
     assert list(row) == ["sealed"]
     assert read.credentials["totp"].config == {"totp_url": "otpauth:x"}
     assert read.factors == {"totp"}
@@ -47,8 +51,8 @@ async def test_the_file_of_breached_passwords_is_closed_with_the_house(tmp_path:
     known.write_text(f"{hashlib.sha1(b'plum plum plum', usedforsecurity=False).hexdigest().upper()}:3\n")
     config = {"haveibeenpwned_enabled": False, "breached_file": str(known)}
     methods = {"password": {"config": config}}
-    async with opened(settings(tmp_path, sqlite_dsn, selfservice={"methods": methods})) as house:
-        assert await house.people.policy.check("plum plum plum", identifiers=[]) != []
+    async with opened(settings(tmp_path, sqlite_dsn, selfservice={"methods": methods})) as application:
+        assert await application.accounts.policy.check("plum plum plum", identifiers=[]) != []
         assert str(known) in _open_files()
     assert str(known) not in _open_files()
 

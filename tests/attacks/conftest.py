@@ -11,7 +11,7 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from tests.conftest import Run
 from tests.services.databases import new_sqlite
-from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 
 pytest.register_assert_rewrite("tests.attacks.scene")
 
@@ -45,11 +45,11 @@ async def either_scene(opening: Opening, dsn: str) -> AsyncIterator[Scene]:
 
 
 @pytest.fixture(scope="session")
-def server(run: Run) -> Shop:
+def server(run: Run) -> Commerce:
     """The run's server for attacks on the wire, started as an operator would start it: without `--dev`."""
     mail = {"connection_uri": "smtp://127.0.0.1:9/?disable_starttls=true"}
 
-    def begin() -> Shop:
+    def begin() -> Commerce:
         folder = Path(mkdtemp(prefix="attacked-", dir=run.folder))
         config = {
             "secrets": SETTINGS["secrets"],

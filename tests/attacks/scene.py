@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx2
 
-from shopkeeper.app import Extensions, House, build
+from shopkeeper.app import Application, Extensions, build
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.load import load as load_catalogue
@@ -47,37 +47,37 @@ OTHER_PAGE = {"sec-fetch-site": "cross-site", "origin": EVIL}
 class Scene:
     """A house, and ways to stand before it."""
 
-    house: House
+    application: Application
     clock: StoppedClock
     _clients: AsyncExitStack = field(repr=False)
 
     async def native(self, *, ip: str = HERE, **headers: str) -> httpx2.AsyncClient:
         """An app, or a program: it keeps no cookies that it is not given."""
-        return await self._client(self.house.public, ADDRESS, ip, headers)
+        return await self._client(self.application.public, ADDRESS, ip, headers)
 
     async def browser(self, *, ip: str = HERE, **headers: str) -> "Browser":
         """A browser with an empty jar."""
-        transport = httpx2.ASGITransport(app=self.house.public, client=(ip, 40_000))
+        transport = httpx2.ASGITransport(app=self.application.public, client=(ip, 40_000))
         browser = Browser(transport=transport, base_url=ADDRESS, headers={"accept": HTML, **_dashed(headers)})
         return await self._clients.enter_async_context(browser)
 
     async def admin(self, *, key: str | None = KEY) -> httpx2.AsyncClient:
         """Somebody at the admin port."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return await self._client(self.house.admin, ADMIN_ADDRESS, HERE, headers)
+        return await self._client(self.application.admin, ADMIN_ADDRESS, HERE, headers)
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """Everything that a table holds."""
-        async with self.house.foundation.database.transaction() as connection:
+        async with self.application.infrastructure.database.transaction() as connection:
             found = await connection.exec_driver_sql(f"SELECT * FROM {table}")
             return [dict(row) for row in found.mappings()]
 
     async def mails(self) -> list[Any]:
         """What was sent, once everything that waits is delivered."""
-        while await self.house.worker.run_once():
+        while await self.application.worker.run_once():
             pass
-        async with self.house.foundation.database.unit() as unit:
-            return list((await self.house.shop.courier.messages(unit, limit=100)).items)
+        async with self.application.infrastructure.database.unit() as unit:
+            return list((await self.application.commerce.courier.messages(unit, limit=100)).items)
 
     async def _client(self, app: Any, address: str, ip: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
         transport = httpx2.ASGITransport(app=app, client=(ip, 40_000))
@@ -98,18 +98,18 @@ async def opened(
     """Opens a house with a stocked shop."""
     file = folder / "shop.json"
     file.write_text(json.dumps(_merged({**SETTINGS, "dsn": dsn}, settings)))
-    house = await build(load([file], {}, dev=dev, demo=False), clock=clock, extensions=extensions)
+    application = await build(load([file], {}, dev=dev, demo=False), clock=clock, extensions=extensions)
     async with AsyncExitStack() as closing:
-        closing.push_async_callback(house.foundation.database.close)
-        closing.push_async_callback(house.foundation.cache.close)
-        closing.push_async_callback(house.foundation.outgoing.close)
-        closing.callback(house.people.hasher.close)
-        await house.people.sessions.listen()
-        closing.push_async_callback(house.people.sessions.close)
-        async with house.foundation.database.unit() as unit:
-            for store in house.shop.stores.fronts:
+        closing.push_async_callback(application.infrastructure.database.close)
+        closing.push_async_callback(application.infrastructure.cache.close)
+        closing.push_async_callback(application.infrastructure.http_client.close)
+        closing.callback(application.accounts.hasher.close)
+        await application.accounts.sessions.listen()
+        closing.push_async_callback(application.accounts.sessions.close)
+        async with application.infrastructure.database.unit() as unit:
+            for store in application.commerce.stores.fronts:
                 await load_catalogue(unit, store=store.id, catalogue=demo.read_catalogue())
-        yield Scene(house, clock, await closing.enter_async_context(AsyncExitStack()))
+        yield Scene(application, clock, await closing.enter_async_context(AsyncExitStack()))
 
 
 def _merged(one: Any, other: Any) -> Any:

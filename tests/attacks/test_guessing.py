@@ -161,10 +161,10 @@ class TestBudgets:
 
         app, email = await scene.native(), new_address()
         await sign_up(app, email)
-        before = scene.house.people.hasher.computed
+        before = scene.application.accounts.hasher.computed
         tries = [app.post("/signin", json={"username": email, "password": f"{WRONG} {i}"}) for i in range(25)]
         statuses = [answer.status_code for answer in await asyncio.gather(*tries)]
-        assert scene.house.people.hasher.computed - before <= 5
+        assert scene.application.accounts.hasher.computed - before <= 5
         assert statuses.count(401) <= 5
         assert set(statuses) <= {401, 429}
 
@@ -345,7 +345,7 @@ class TestEnumeration:
         """The dummy is a hash like any other; an account without a password must not be opened by what it hashes."""
         app, admin, bare = await scene.native(), await scene.admin(), new_address("bare")
         await admin.post("/admin/identities", json={"schema_id": "default", "traits": {"email": bare}})
-        dummy = scene.house.people.hasher._nobody
+        dummy = scene.application.accounts.hasher._nobody
         for guess in (dummy, "", "password", "nobody", "dummy", "shopkeeper"):
             assert (await app.post("/signin", json={"username": bare, "password": guess or " "})).status_code == 401
             scene.clock.advance(hours=1)
@@ -401,7 +401,7 @@ def _sign_up_in_a_browser(scene: Scene) -> Any:
 
 async def _cost(scene: Scene, app: httpx2.AsyncClient, try_: Any, name: str) -> dict[str, int]:
     """What one try makes us do."""
-    hasher = scene.house.people.hasher
+    hasher = scene.application.accounts.hasher
     before = hasher.computed
     with _statements() as seen:
         await try_(app, name)

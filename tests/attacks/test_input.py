@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from shopkeeper.graphql.documents import Documents
 from shopkeeper.graphql.schema import core_schema
-from shopkeeper.http.reading import read_body
+from shopkeeper.http.requests import read_body
 from shopkeeper.http.wiring import BodyDeadline
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import (
@@ -34,7 +34,7 @@ from tests.attacks.scene import (
 )
 from tests.attacks.wire import request, send
 from tests.doors.graphql.shop import LIMITS
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 SECRET = "a-very-SECRET-plum-4711"
 JSON_BODY = b"Content-Type: application/json\r\n"
@@ -48,7 +48,7 @@ class TestPasswords:
     async def test_row_049_none_is_kept_in_any_table(self, either_scene: Scene) -> None:
         app, email = await either_scene.native(), new_address()
         await _send_everywhere(either_scene, app, email)
-        async with either_scene.house.foundation.database.transaction() as connection:
+        async with either_scene.application.infrastructure.database.transaction() as connection:
             names = await connection.run_sync(lambda sync: sync.dialect.get_table_names(sync))
         assert {"flows", "credentials", "audit_events", "outbox"} <= set(names)
         for name in names:
@@ -95,7 +95,7 @@ class TestPasswords:
 
     async def test_row_049_a_database_that_fails_tells_no_values(self, scene: Scene) -> None:
         """An error of the database library repeats the statement's values, and ends in the log."""
-        database = scene.house.foundation.database
+        database = scene.application.infrastructure.database
         with pytest.raises(Exception, match="no such table") as failed:
             async with database.unit() as unit:
                 await unit.write(_missing_table(SECRET))
@@ -509,7 +509,7 @@ class TestGiants:
         assert answer.status_code in {200, 400}
         assert "data" not in answer.json() or not any(answer.json()["data"] or [])
 
-    def test_row_093_who_says_nothing_keeps_nobody_out(self, server: Shop) -> None:
+    def test_row_093_who_says_nothing_keeps_nobody_out(self, server: Commerce) -> None:
         """A hundred and twenty-eight lines on which nothing was said once closed the shop."""
         address = urlsplit(server.public)
         with ExitStack() as lines:
@@ -541,7 +541,7 @@ class TestGiants:
         ],
         ids=["a header", "headers", "a path", "a query", "brackets", "a length"],
     )
-    def test_row_093_the_wire_refuses_giants(self, server: Shop, sent: bytes, expected: int) -> None:
+    def test_row_093_the_wire_refuses_giants(self, server: Commerce, sent: bytes, expected: int) -> None:
         assert send(server.public, sent).status == expected
 
     async def test_row_093_hashing_has_a_queue_with_an_end(self, opening: Opening, sqlite_dsn: str) -> None:

@@ -45,7 +45,7 @@ from tests.attacks.scene import (
 )
 from tests.attacks.wire import request, send
 from tests.services.server import free_port
-from tests.services.shopkeeper_server import COMMAND, Shop
+from tests.services.shopkeeper_server import COMMAND, Commerce
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>${7*7}{{7*7}}"
@@ -277,7 +277,7 @@ EXPECTED = {
 
 class TestEveryRoute:
     async def test_row_091_every_route_of_the_public_port_is_listed(self, scene: Scene) -> None:
-        assert set(_routes(scene.house.public)) == set(PUBLIC)
+        assert set(_routes(scene.application.public)) == set(PUBLIC)
 
     @pytest.mark.parametrize("role", EXPECTED)
     async def test_row_091_every_route_asks_for_what_the_list_says(self, scene: Scene, role: str) -> None:
@@ -297,7 +297,7 @@ class TestEveryRoute:
     async def test_row_091_every_route_of_the_admin_port_needs_the_key(self, scene: Scene) -> None:
         stranger, wrong, app = await scene.admin(key=None), await scene.admin(key="x" * 32), await scene.native()
         customer = await scene.admin(key=(await sign_up(app, new_address()))["session_token"])
-        routes = set(_routes(scene.house.admin))
+        routes = set(_routes(scene.application.admin))
         assert len(routes) > 20
         for method, path in routes - KEYLESS:
             for client in (stranger, wrong, customer):
@@ -408,7 +408,7 @@ class TestEveryField:
 class TestSockets:
     @pytest.mark.parametrize("path", ["/graphql", "/sessions/whoami", "/"])
     @pytest.mark.parametrize("protocol", ["graphql-ws", "graphql-transport-ws", ""])
-    def test_row_092_no_websocket_is_opened(self, server: Shop, path: str, protocol: str) -> None:
+    def test_row_092_no_websocket_is_opened(self, server: Commerce, path: str, protocol: str) -> None:
         upgrade = (
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             + (f"Sec-WebSocket-Protocol: {protocol}\r\n".encode() if protocol else b"")
@@ -430,7 +430,7 @@ class TestSockets:
             sent.append(message)
 
         scope = {"type": "websocket", "path": "/identities", "headers": [], "query_string": b"", "subprotocols": []}
-        await scene.house.admin(scope, receive, note)
+        await scene.application.admin(scope, receive, note)
         assert [message["type"] for message in sent] == ["websocket.close"]
 
 
@@ -464,9 +464,9 @@ class TestCostlyHashes:
             entry = answer.json().get("identities", [{"action": "error"}])[0]
             assert (answer.status_code, entry["action"]) in {(400, "error"), (200, "error")}
         assert await scene.rows("identities") == []
-        before = scene.house.people.hasher.computed
+        before = scene.application.accounts.hasher.computed
         await sign_in(await scene.native(), email)
-        assert scene.house.people.hasher.computed == before + 1
+        assert scene.application.accounts.hasher.computed == before + 1
 
 
 # Printed in manuals, quickstarts, bundles and issue trackers.

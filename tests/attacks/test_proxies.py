@@ -7,11 +7,11 @@ import pytest
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from shopkeeper.http.reading import _tell_unreadable_proxy, client_of
+from shopkeeper.http.requests import _tell_unreadable_proxy, client_of
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import ADDRESS, EVIL, HERE, KEY, PASSWORD, THERE, Scene, new_address, sign_in, sign_up
 from tests.attacks.wire import request, send
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 POISON = {
     "host": "evil.test",
@@ -192,13 +192,13 @@ HOSTS = [
 
 class TestMalformedHost:
     @pytest.mark.parametrize("host", HOSTS)
-    def test_row_045_a_malformed_host_opens_no_admin_path(self, server: Shop, host: str) -> None:
+    def test_row_045_a_malformed_host_opens_no_admin_path(self, server: Commerce, host: str) -> None:
         for path in ("/admin/identities", "/health/alive/../identities", "/metrics"):
             answer = send(server.admin, request(path, host=host))
             assert answer.status in {400, 401}, answer.head
 
     @pytest.mark.parametrize("host", HOSTS)
-    def test_row_045_a_malformed_host_changes_no_answer(self, server: Shop, host: str) -> None:
+    def test_row_045_a_malformed_host_changes_no_answer(self, server: Commerce, host: str) -> None:
         answer = send(server.public, request("/sessions/whoami", host=host))
         assert answer.status in {400, 401}, answer.head
         opened = send(
@@ -224,13 +224,13 @@ class TestMalformedHost:
 
         scope = _scope("/self-service/login/browser", host=host)
         assert Request(scope).headers["host"] == host.encode("utf-8").decode("latin-1")
-        await scene.house.public(scope, receive, note)
+        await scene.application.public(scope, receive, note)
         assert seen[0]["status"] == 200
         assert b"set-cookie" in dict(seen[0]["headers"])
         assert json.loads(b"".join(answers))["ui"]["action"].startswith(ADDRESS)
 
     @pytest.mark.parametrize("line", [b"GET http://evil.test/admin/identities HTTP/1.1", b"GET * HTTP/1.1"])
-    def test_row_045_a_request_line_of_another_form_opens_nothing(self, server: Shop, line: bytes) -> None:
+    def test_row_045_a_request_line_of_another_form_opens_nothing(self, server: Commerce, line: bytes) -> None:
         answer = send(server.admin, line + b"\r\nHost: evil.test\r\nConnection: close\r\n\r\n")
         assert answer.status in {400, 401, 404}, answer.head
 
@@ -294,18 +294,18 @@ FORGED = [
 
 class TestPaths:
     @pytest.mark.parametrize("path", ADMIN_TRICKS)
-    def test_row_046_no_spelling_of_a_path_goes_around_the_key(self, server: Shop, path: str) -> None:
+    def test_row_046_no_spelling_of_a_path_goes_around_the_key(self, server: Commerce, path: str) -> None:
         assert send(server.admin, request(path)).status == 401
 
     @pytest.mark.parametrize("headers", FORGED, ids=[line.decode("latin-1").strip() for line in FORGED])
-    def test_row_046_no_header_stands_for_the_key(self, server: Shop, headers: bytes) -> None:
+    def test_row_046_no_header_stands_for_the_key(self, server: Commerce, headers: bytes) -> None:
         assert send(server.admin, request("/admin/identities", headers=headers)).status == 401
 
     @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY", "get"])
-    def test_row_046_no_method_goes_around_the_key(self, server: Shop, method: str) -> None:
+    def test_row_046_no_method_goes_around_the_key(self, server: Commerce, method: str) -> None:
         assert send(server.admin, request("/admin/identities", method=method)).status == 401
 
-    def test_row_046_the_key_itself_works(self, server: Shop) -> None:
+    def test_row_046_the_key_itself_works(self, server: Commerce) -> None:
         answer = send(server.admin, request("/admin/identities", headers=f"Authorization: Bearer {KEY}\r\n".encode()))
         assert answer.status == 200
 
@@ -325,7 +325,7 @@ class TestPaths:
             "/admin/sessions/whoami",
         ],
     )
-    def test_row_046_only_the_exact_path_is_answered_ahead_of_the_router(self, server: Shop, path: str) -> None:
+    def test_row_046_only_the_exact_path_is_answered_ahead_of_the_router(self, server: Commerce, path: str) -> None:
         """A gateway that allows `/sessions/whoami` and a server that reads more into it would disagree."""
         app = _account(server)
         answer = send(server.public, request(path, headers=f"X-Session-Token: {app}\r\n".encode()))
@@ -333,7 +333,7 @@ class TestPaths:
         assert "x-kratos-authenticated-identity-id" not in answer.head.lower()
 
     @pytest.mark.parametrize("path", ["/identities", "/admin/identities", "/metrics", "/version", "/inbox"])
-    def test_row_046_the_public_port_knows_nothing_of_the_admin_port(self, server: Shop, path: str) -> None:
+    def test_row_046_the_public_port_knows_nothing_of_the_admin_port(self, server: Commerce, path: str) -> None:
         answer = send(server.public, request(path, headers=f"Authorization: Bearer {KEY}\r\n".encode()))
         assert answer.status == 404
 
@@ -351,7 +351,7 @@ class TestPaths:
             "/schemas/ZmlsZTovLy9ldGMvcGFzc3dk",
         ],
     )
-    def test_row_046_no_path_leads_into_the_file_system(self, server: Shop, path: str) -> None:
+    def test_row_046_no_path_leads_into_the_file_system(self, server: Commerce, path: str) -> None:
         answer = send(server.public, request(path))
         assert answer.status == 404
         assert "root:" not in answer.body
@@ -394,7 +394,7 @@ def _require_clean(answer: Any) -> None:
     assert "ftp://" not in answer.text
 
 
-def _account(server: Shop) -> str:
+def _account(server: Commerce) -> str:
     opened = send(server.public, request("/self-service/registration/api"))
     action = json.loads(opened.body)["id"]
     body = json.dumps({"method": "password", "password": PASSWORD, "traits": {"email": new_address()}}).encode()

@@ -21,7 +21,7 @@ from tests.attacks.scene import (
     visit,
 )
 from tests.attacks.wire import request, send
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 JSON = {"accept": "application/json"}
 
@@ -120,7 +120,7 @@ class TestHeaders:
             answer = await app.post(path, json={})
             assert "no-store" in answer.headers["cache-control"]
 
-    def test_no_answer_tells_the_version_of_anything(self, server: Shop) -> None:
+    def test_no_answer_tells_the_version_of_anything(self, server: Commerce) -> None:
         for path in ("/", "/sessions/whoami", "/nowhere", "/graphql"):
             answer = send(server.public, request(path))
             assert not any(digit in (answer.header("server") or "") for digit in "0123456789")
@@ -248,7 +248,7 @@ class TestAudit:
         await admin.post("/admin/identities", json={"schema_id": "default", "traits": {"email": new_address()}})
         [event] = await scene.rows("audit_events")
         assert event["actor"].startswith("admin:")
-        assert scene.house.foundation.base_url == ADDRESS
+        assert scene.application.infrastructure.base_url == ADDRESS
 
 
 def _kept_by_nobody(answer: httpx2.Response) -> bool:

@@ -25,7 +25,7 @@ from tests.attacks.scene import (
     visit,
 )
 from tests.attacks.wire import request, send
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "shopkeeper"
 
@@ -146,7 +146,7 @@ class TestMonsters:
         "carrier", [b"Authorization: Bearer ", b"X-Session-Token: ", b"Cookie: ory_kratos_session="]
     )
     @pytest.mark.parametrize("token", [b"." * 80_000, b"=" * 80_000, b"shk_st_" + b"A" * 80_000, b"Bearer " * 10_000])
-    def test_row_013_a_huge_one_on_the_wire_as_well(self, server: Shop, carrier: bytes, token: bytes) -> None:
+    def test_row_013_a_huge_one_on_the_wire_as_well(self, server: Commerce, carrier: bytes, token: bytes) -> None:
         answer = send(server.public, request("/sessions/whoami", headers=carrier + token + b"\r\n"))
         assert answer.status in {401, 431}
 
@@ -198,7 +198,7 @@ class TestCode:
             "commerce/embedded/cart_rows.py: cart is not None",
             "commerce/embedded/customers.py: row is not None",
             "credentials/password.py: found is not None",
-            "graphql/door.py: isinstance(result, ExecutionResult)",
+            "graphql/endpoint.py: isinstance(result, ExecutionResult)",
             "graphql/limits.py: narrowed is not None",
             "http/wiring.py: isinstance(error, HTTPException)",
             "http/wiring.py: isinstance(error, Refusal)",
@@ -282,7 +282,7 @@ class TestNeverShown:
         for path in ("/sessions/whoami", "/sessions", "/account"):
             assert token not in (await browser.get(path)).text
 
-    def test_row_030_the_settings_that_are_printed_hide_their_secrets(self, server: Shop) -> None:
+    def test_row_030_the_settings_that_are_printed_hide_their_secrets(self, server: Commerce) -> None:
         shown = server.log
         for secret in (KEY, *SETTINGS["secrets"]["default"], *SETTINGS["secrets"]["cipher"]):
             assert secret not in shown

@@ -8,7 +8,7 @@ from bench.hashing import hash_of
 from bench.seed import TABLES, main, seed
 from bench.seeded import email, identity_id, number_of, token
 from bench.servers import shopkeeper
-from bench.shop import PASSWORD, Shop
+from bench.shop import PASSWORD, Commerce
 from rich.console import Console
 
 QUIET = Console(quiet=True)
@@ -49,7 +49,7 @@ def test_fewer_than_there_are_changes_nothing(empty_dsn: str) -> None:
 def test_the_server_knows_whom_it_finds(empty_dsn: str, tmp_path: Path) -> None:
     seed(empty_dsn, count=30, password_hash=hash_of(PASSWORD), console=QUIET)
     with shopkeeper(tmp_path, dsn=empty_dsn) as server:
-        shop = Shop(server, empty_dsn)
+        shop = Commerce(server, empty_dsn)
         session = shop.get("/sessions/whoami", token=token(29))
         assert session["identity"]["traits"]["email"] == email(29)
         assert session["identity"]["id"] == str(identity_id(29))

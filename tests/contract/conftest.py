@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Run
 from tests.services.databases import new_postgres, new_sqlite
-from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 
 pytest.register_assert_rewrite("tests.contract.stories")
 
@@ -24,11 +24,11 @@ pytest.register_assert_rewrite("tests.contract.stories")
 class Launch(Protocol):
     """Starts a server; the arguments are those of `start_shopkeeper`."""
 
-    def __call__(self, **wanted: Any) -> Shop: ...
+    def __call__(self, **wanted: Any) -> Commerce: ...
 
 
 def _launching(run: Run, ending: ExitStack) -> Launch:
-    def launch(**wanted: Any) -> Shop:
+    def launch(**wanted: Any) -> Commerce:
         shop = start_shopkeeper(_folder(run), owner=run.owner, **wanted)
         ending.callback(shop.stop)
         return shop
@@ -55,17 +55,17 @@ def launch_for_module(run: Run) -> Iterator[Launch]:
 
 
 @pytest.fixture
-def server(launch: Launch, dsn: str, profiles: Path) -> Shop:
+def server(launch: Launch, dsn: str, profiles: Path) -> Commerce:
     """A server of the test's own with Kratos' profile `base`, on a fresh database of either kind."""
     return launch(config=profiles / "base.yml", dsn=dsn)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def shop(request: pytest.FixtureRequest, run: Run, profiles: Path) -> Shop:
+def shop(request: pytest.FixtureRequest, run: Run, profiles: Path) -> Commerce:
     """The run's server with Kratos' profile `base`, for tests that keep to accounts of their own."""
     kind = request.param
 
-    def begin() -> Shop:
+    def begin() -> Commerce:
         folder = _folder(run)
         dsn = new_sqlite(run.folder, folder) if kind == "sqlite" else _postgres(request, run)
         return start_shopkeeper(folder, owner=run.owner, config=profiles / "base.yml", dsn=dsn)

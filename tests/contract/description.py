@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import jsonschema_rs
 
 from tests.contract.recorder import Answer
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 VERBS = ("get", "put", "post", "delete", "patch")
 ADMIN_ONLY = ("/admin/", "/version")
@@ -142,21 +142,21 @@ def to_json_schema(schema: Any) -> Any:
 
 def _chosen(discriminator: Mapping[str, Any]) -> dict[str, Any]:
     """Of several shapes the one that a property names; a name that is not listed is a mistake."""
-    name, shapes = discriminator["propertyName"], discriminator["mapping"]
+    name, serializers = discriminator["propertyName"], discriminator["mapping"]
     cases = [
         {
             "if": {"properties": {name: {"const": value}}},
             "then": {"$ref": reference.replace("#/components/schemas/", "#/$defs/")},
         }
-        for value, reference in shapes.items()
+        for value, reference in serializers.items()
     ]
-    return {"type": "object", "required": [name], "properties": {name: {"enum": list(shapes)}}, "allOf": cases}
+    return {"type": "object", "required": [name], "properties": {name: {"enum": list(serializers)}}, "allOf": cases}
 
 
 # -- what a running server has of it -----------------------------------------------------------------------------------
 
 
-def implemented(description: Description, shop: Shop) -> Iterator[Operation]:
+def implemented(description: Description, shop: Commerce) -> Iterator[Operation]:
     """The operations that a server answers: their path is routed, and their method is not refused."""
     for operation in description.operations:
         url = (shop.admin if operation.admin else shop.public) + re.sub(r"\{\w+\}", NOBODY, operation.path)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 JSON = "application/json"
 MEGABYTE = 1024 * 1024
@@ -94,7 +94,7 @@ class Door:
     admin: bool = False
     opened_at: str = ""
 
-    def send(self, shop: Shop, body: bytes, **more: Any) -> Answer:
+    def send(self, shop: Commerce, body: bytes, **more: Any) -> Answer:
         path = self.path
         if self.opened_at:
             action = urlsplit(send(shop.public, "GET", self.opened_at).document["ui"]["action"])
@@ -142,7 +142,7 @@ UNREADABLE = {
 @on_one_database
 @doors
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_body_that_cannot_be_read_is_refused(shop: Shop, door: Door, body: bytes) -> None:
+def test_a_body_that_cannot_be_read_is_refused(shop: Commerce, door: Door, body: bytes) -> None:
     answer = door.send(shop, body)
     door.refuses(answer)
     assert answer.status == 400
@@ -150,7 +150,7 @@ def test_a_body_that_cannot_be_read_is_refused(shop: Shop, door: Door, body: byt
 
 @on_one_database
 @pytest.mark.parametrize("name", [name for name in DOORS if name != "graphql"])
-def test_a_body_that_nests_33_deep_is_refused(shop: Shop, name: str) -> None:
+def test_a_body_that_nests_33_deep_is_refused(shop: Commerce, name: str) -> None:
     """GraphQL reads only the fields of a request, and limits its variables by their types."""
     nested: Any = "password"
     for _ in range(33):
@@ -160,7 +160,7 @@ def test_a_body_that_nests_33_deep_is_refused(shop: Shop, name: str) -> None:
 
 @on_one_database
 @doors
-def test_a_body_of_too_many_fields_is_refused(shop: Shop, door: Door) -> None:
+def test_a_body_of_too_many_fields_is_refused(shop: Commerce, door: Door) -> None:
     answer = door.send(shop, json.dumps({f"field{n}": n for n in range(25_000)}).encode())
     door.refuses(answer)
     assert answer.status in {400, 413}
@@ -169,7 +169,7 @@ def test_a_body_of_too_many_fields_is_refused(shop: Shop, door: Door) -> None:
 @on_one_database
 @doors
 @pytest.mark.parametrize("chunked", [False, True], ids=["of a length that is told", "of a length that is not told"])
-def test_a_body_of_more_than_5_megabytes_is_refused(shop: Shop, door: Door, chunked: bool) -> None:
+def test_a_body_of_more_than_5_megabytes_is_refused(shop: Commerce, door: Door, chunked: bool) -> None:
     body = b'{"method": "' + b"x" * (5 * MEGABYTE) + b'"}'
     answer = door.send(shop, body, chunked=chunked)
     assert (answer.status, answer.code) == (413, "body_too_large")
@@ -179,7 +179,7 @@ def test_a_body_of_more_than_5_megabytes_is_refused(shop: Shop, door: Door, chun
 @on_one_database
 @pytest.mark.parametrize("name", ["login", "registration", "signin", "signout", "graphql"])
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/xml", "", None])
-def test_a_body_of_another_kind_is_refused(shop: Shop, name: str, kind: str | None) -> None:
+def test_a_body_of_another_kind_is_refused(shop: Commerce, name: str, kind: str | None) -> None:
     """Pages of other sites can send these without asking first."""
     DOORS[name].refuses(DOORS[name].send(shop, b'{"method": "password", "query": "{__typename}"}', content_type=kind))
 
@@ -191,7 +191,7 @@ def test_a_body_of_another_kind_is_refused(shop: Shop, name: str, kind: str | No
     [b"method=%ff%fe", b"method=\xc3\xa4", b"&".join(b"f%d=1" % n for n in range(2_500))],
     ids=["no UTF-8", "no ASCII", "too many fields"],
 )
-def test_a_form_that_cannot_be_read_is_refused(shop: Shop, name: str, form: bytes) -> None:
+def test_a_form_that_cannot_be_read_is_refused(shop: Commerce, name: str, form: bytes) -> None:
     answer = DOORS[name].send(shop, form, content_type="application/x-www-form-urlencoded")
     is_flow(answer)
     assert answer.document["ui"]["messages"][0]["id"] == 4000001
@@ -255,14 +255,14 @@ REFUSED_IDENTITIES = {
 
 
 @pytest.mark.parametrize("make", REFUSED_IDENTITIES.values(), ids=REFUSED_IDENTITIES)
-def test_an_identity_of_bad_values_is_refused(shop: Shop, make: Callable[[], dict[str, Any]]) -> None:
+def test_an_identity_of_bad_values_is_refused(shop: Commerce, make: Callable[[], dict[str, Any]]) -> None:
     answer = DOORS["create"].send(shop, json.dumps(make()).encode())
     is_error(answer)
     assert answer.status == 400
 
 
 @pytest.fixture
-def known(shop: Shop) -> str:
+def known(shop: Commerce) -> str:
     """An identity that is there."""
     return str(DOORS["create"].send(shop, json.dumps(identity()).encode()).document["id"])
 
@@ -287,7 +287,7 @@ REFUSED_PATCHES = {
 
 
 @pytest.mark.parametrize("operations", REFUSED_PATCHES.values(), ids=REFUSED_PATCHES)
-def test_a_bad_patch_is_refused_and_changes_nothing(shop: Shop, known: str, operations: list[Any]) -> None:
+def test_a_bad_patch_is_refused_and_changes_nothing(shop: Commerce, known: str, operations: list[Any]) -> None:
     one = f"/admin/identities/{known}"
     before = send(shop.admin, "GET", one).document
     answer = send(shop.admin, "PATCH", one, json.dumps(operations).encode())
@@ -312,33 +312,33 @@ bad_values = pytest.mark.parametrize("value", BAD_VALUES.values(), ids=BAD_VALUE
 
 @bad_values
 @pytest.mark.parametrize("field", ["method", "identifier", "password"])
-def test_a_sign_in_of_bad_values_shows_the_form_again(shop: Shop, field: str, value: Any) -> None:
+def test_a_sign_in_of_bad_values_shows_the_form_again(shop: Commerce, field: str, value: Any) -> None:
     fields = {"method": "password", "identifier": new_address(), "password": PASSWORD, field: value}
     is_flow(DOORS["login"].send(shop, json.dumps(fields).encode()))
 
 
 @bad_values
 @pytest.mark.parametrize("field", ["method", "traits"])
-def test_a_sign_up_of_bad_values_shows_the_form_again(shop: Shop, field: str, value: Any) -> None:
+def test_a_sign_up_of_bad_values_shows_the_form_again(shop: Commerce, field: str, value: Any) -> None:
     fields = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}, field: value}
     is_flow(DOORS["registration"].send(shop, json.dumps(fields).encode()))
 
 
 @pytest.mark.parametrize("name", [name for name in BAD_VALUES if name not in ANY_PASSWORD])
-def test_a_sign_up_with_a_password_of_bad_values_shows_the_form_again(shop: Shop, name: str) -> None:
+def test_a_sign_up_with_a_password_of_bad_values_shows_the_form_again(shop: Commerce, name: str) -> None:
     fields = {"method": "password", "password": BAD_VALUES[name], "traits": {"email": new_address()}}
     is_flow(DOORS["registration"].send(shop, json.dumps(fields).encode()))
 
 
 @bad_values
 @pytest.mark.parametrize("field", ["username", "password", "authHint"])
-def test_a_storefront_sign_in_of_bad_values_is_refused(shop: Shop, field: str, value: Any) -> None:
+def test_a_storefront_sign_in_of_bad_values_is_refused(shop: Commerce, field: str, value: Any) -> None:
     fields = {"username": new_address(), "password": PASSWORD, field: value}
     is_client_error(DOORS["signin"].send(shop, json.dumps(fields).encode()))
 
 
 @bad_values
-def test_a_session_token_of_bad_values_is_refused(shop: Shop, value: Any) -> None:
+def test_a_session_token_of_bad_values_is_refused(shop: Commerce, value: Any) -> None:
     is_error(DOORS["logout"].send(shop, json.dumps({"session_token": value}).encode()))
 
 
@@ -359,7 +359,7 @@ UNKNOWN_IN_ADMIN = {
 
 @on_one_database
 @pytest.mark.parametrize(("name", "body", "code"), UNKNOWN_IN_ADMIN.values(), ids=UNKNOWN_IN_ADMIN)
-def test_an_unknown_field_is_refused_in_admin_input(shop: Shop, name: str, body: Any, code: str) -> None:
+def test_an_unknown_field_is_refused_in_admin_input(shop: Commerce, name: str, body: Any, code: str) -> None:
     answer = DOORS[name].send(shop, json.dumps(body).encode())
     is_error(answer)
     assert (answer.status, answer.code) == (400, code)
@@ -375,7 +375,7 @@ def test_an_unknown_field_is_refused_in_admin_input(shop: Shop, name: str, body:
     ],
     ids=["field", "argument", "type"],
 )
-def test_an_unknown_field_is_refused_in_graphql_input(shop: Shop, request_: Mapping[str, Any]) -> None:
+def test_an_unknown_field_is_refused_in_graphql_input(shop: Commerce, request_: Mapping[str, Any]) -> None:
     answer = DOORS["graphql"].send(shop, json.dumps(request_).encode())
     assert answer.document["errors"]
     assert all(error["extensions"]["code"] for error in answer.document["errors"])
@@ -386,7 +386,7 @@ UNKNOWN = {"shoe": 42, "role": "admin", "state": "inactive", "metadata_admin": {
 
 
 @on_one_database
-def test_an_unknown_field_is_ignored_in_self_service(shop: Shop) -> None:
+def test_an_unknown_field_is_ignored_in_self_service(shop: Commerce) -> None:
     """And nothing of it gets into the account."""
     account = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}}
     made = DOORS["registration"].send(shop, json.dumps({**UNKNOWN, **account}).encode())
@@ -433,7 +433,7 @@ ADMIN_PATHS = [
 
 @pytest.mark.parametrize("path", [*PUBLIC_PATHS, *ADMIN_PATHS])
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_path_of_bad_values_is_refused(shop: Shop, path: str, name: str) -> None:
+def test_a_path_of_bad_values_is_refused(shop: Commerce, path: str, name: str) -> None:
     base = shop.admin if path.startswith("/admin") else shop.public
     answer = send(base, "GET", path.format(quote(QUERIES[name], safe="")), content_type=None)
     is_error(answer)

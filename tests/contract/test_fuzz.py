@@ -24,7 +24,7 @@ from shopkeeper.graphql.schema import print_schema
 from tests.contract.conftest import Launch
 from tests.contract.description import Description, implemented
 from tests.contract.stories import client, register
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 EXAMPLES = 10
 GRAPHQL_EXAMPLES = 5
@@ -77,7 +77,7 @@ class Fuzzer:
 
 
 @pytest.fixture(scope="module")
-def shop(launch_for_module: Launch, profiles: Path) -> Shop:
+def shop(launch_for_module: Launch, profiles: Path) -> Commerce:
     """A server that nobody else needs in good order."""
     return launch_for_module(config=profiles / "base.yml", demo=True, environ={"LOG_LEVEL": "error"})
 
@@ -93,7 +93,7 @@ def described(kratos: Path) -> schemathesis.BaseSchema:
 
 
 @pytest.fixture
-def quiet_server(shop: Shop) -> Iterator[None]:
+def quiet_server(shop: Commerce) -> Iterator[None]:
     """Whatever the test has done to it, the server has foreseen it, and is still there."""
     yield
     with client(shop.public) as api:
@@ -106,7 +106,7 @@ pytestmark = pytest.mark.usefixtures("quiet_server")
 
 
 @pytest.fixture
-def customer(shop: Shop) -> kratos.SuccessfulNativeRegistration:
+def customer(shop: Commerce) -> kratos.SuccessfulNativeRegistration:
     """Somebody with a session."""
     with client(shop.public) as api:
         return register(kratos.FrontendApi(api), f"fuzz-{uuid4().hex[:12]}@example.org")
@@ -116,7 +116,7 @@ SUBMITS = ("/self-service/login", "/self-service/registration")
 
 
 @pytest.mark.parametrize("path", SUBMITS)
-def test_the_forms_of_an_open_flow(shop: Shop, described: schemathesis.BaseSchema, path: str) -> None:
+def test_the_forms_of_an_open_flow(shop: Commerce, described: schemathesis.BaseSchema, path: str) -> None:
     with client(shop.public) as api:
         app = kratos.FrontendApi(api)
         opened = app.create_native_login_flow() if path == SUBMITS[0] else app.create_native_registration_flow()
@@ -126,7 +126,7 @@ def test_the_forms_of_an_open_flow(shop: Shop, described: schemathesis.BaseSchem
 
 
 def test_the_public_api(
-    shop: Shop,
+    shop: Commerce,
     description: Description,
     described: schemathesis.BaseSchema,
     customer: kratos.SuccessfulNativeRegistration,
@@ -139,7 +139,7 @@ def test_the_public_api(
 
 
 def test_the_admin_api(
-    shop: Shop,
+    shop: Commerce,
     description: Description,
     described: schemathesis.BaseSchema,
     customer: kratos.SuccessfulNativeRegistration,
@@ -153,7 +153,7 @@ def test_the_admin_api(
     assert known.answered + unknown.answered >= len(operations)
 
 
-def test_the_storefronts_door(shop: Shop) -> None:
+def test_the_storefronts_door(shop: Commerce) -> None:
     described = schemathesis.openapi.from_dict(yaml.safe_load(STOREFRONT.read_text()))
     for token in (None, anonymous(shop)):
         fuzzer = Fuzzer(shop.public, token=token)
@@ -163,7 +163,7 @@ def test_the_storefronts_door(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["as a guest", "as a customer"])
-def test_graphql(shop: Shop, customer: kratos.SuccessfulNativeRegistration, signed_in: bool) -> None:
+def test_graphql(shop: Commerce, customer: kratos.SuccessfulNativeRegistration, signed_in: bool) -> None:
     described = schemathesis.graphql.from_file(io.StringIO(print_schema()))
     fuzzer = Fuzzer(f"{shop.public}/graphql", token=customer.session_token if signed_in else anonymous(shop))
     operations = [found.ok() for found in described.get_all_operations()]
@@ -172,7 +172,7 @@ def test_graphql(shop: Shop, customer: kratos.SuccessfulNativeRegistration, sign
     assert fuzzer.answered >= len(operations)
 
 
-def anonymous(shop: Shop) -> str:
+def anonymous(shop: Commerce) -> str:
     """The token of somebody who has not signed in."""
     answer = requests.post(f"{shop.public}/signin", json={}, timeout=PATIENCE)
     return str(answer.json()["authorization"])

@@ -184,8 +184,8 @@ async def _visiting(config: Mapping[str, Any], folder: Path) -> AsyncIterator[ht
     """A browser before the public app."""
     file = folder / "shop.json"
     file.write_text(json.dumps(config))
-    async with opened(load([file], {}, dev=True, demo=False)) as house:
-        transport = httpx2.ASGITransport(app=house.public)
+    async with opened(load([file], {}, dev=True, demo=False)) as application:
+        transport = httpx2.ASGITransport(app=application.public)
         async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=JSON) as browser:
             yield browser
 

@@ -9,12 +9,12 @@ import pytest
 from tests.contract.conftest import Launch
 from tests.contract.stories import tell_of_a_customer
 from tests.services.server import wait_until
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 
-@pytest.mark.parametrize("end", [Shop.stop, Shop.kill])
+@pytest.mark.parametrize("end", [Commerce.stop, Commerce.kill])
 def test_a_server_of_two_workers_tells_the_customers_story_and_ends_whole(
-    launch: Launch, postgres_dsn: str, valkey_url: str, end: Callable[[Shop], None]
+    launch: Launch, postgres_dsn: str, valkey_url: str, end: Callable[[Commerce], None]
 ) -> None:
     """Each call of the story may reach either worker, so what the one changes the other has to know."""
     shop = launch(config=PLAIN, dsn=postgres_dsn, cache_url=valkey_url, workers=2)
@@ -32,8 +32,8 @@ def test_several_customers_tell_their_stories_at_once(
     """A database in memory is another one than a file: there, readers wait for the writer."""
     dsn = kind if kind == "memory" else str(request.getfixturevalue(f"{kind}_dsn"))
     shop = launch(config=PLAIN, dsn=dsn)
-    with ThreadPoolExecutor(4) as people:
-        for told in [people.submit(tell_of_a_customer, shop.public) for _ in range(8)]:
+    with ThreadPoolExecutor(4) as accounts:
+        for told in [accounts.submit(tell_of_a_customer, shop.public) for _ in range(8)]:
             told.result()
     assert "request failed" not in shop.log
 

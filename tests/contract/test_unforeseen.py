@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.http.admin_auth import AdminAuthentication
-from shopkeeper.http.observing import Metrics
+from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.wiring import admin_app, public_app
 from shopkeeper.sessions.token_sources import ServiceKeys
-from shopkeeper.storage.unavailable import DatabaseAway
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 
 Build = Callable[[StoppedClock], ASGIApp]
 
@@ -53,7 +53,7 @@ async def test_an_error_that_nobody_foresaw_is_told_in_the_contracts_shape(build
 
 async def test_a_hot_path_tells_that_the_database_is_away_as_all_others_do(clock: StoppedClock) -> None:
     async def whoami(scope: object, receive: object, send: object) -> None:
-        raise DatabaseAway(retry_after=1)
+        raise DatabaseUnavailable(retry_after=1)
 
     app = public_app([], hot={"/": whoami}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://shop") as client:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.method import (
     Callback,
     CallbackMethod,
@@ -23,9 +24,9 @@ from shopkeeper.credentials.method import (
     Traits,
 )
 from shopkeeper.credentials.steps import AnyStep, Ask, Form, NewCredential, Proof, Redirect
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.ui.nodes import Node, csrf_node, input_node
 from tests.flows.conftest import Stage
 from tests.flows.travelling_method import travel_credential
@@ -61,7 +62,7 @@ class Talk:
         return await self._take(await self._read("submit_login", self.input(submitted)))
 
     async def register(self, traits: Mapping[str, Any], **submitted: Any) -> AnyStep:
-        schema = self.bench.stage.scene.house.people.schemas.default
+        schema = self.bench.stage.scene.application.accounts.schemas.default
         known = Traits(schema.id, traits, schema.extract(traits))
         submission = replace(self.input({"traits": traits, **submitted}), traits=known)
         return await self._take(await self._read("submit_registration", submission))
@@ -96,7 +97,7 @@ class Talk:
         )
 
     async def _read(self, verb: str, asked: MethodView) -> Any:
-        async with self.bench.stage.scene.house.foundation.database.reading() as unit:
+        async with self.bench.stage.scene.application.infrastructure.database.reading() as unit:
             return await getattr(self.bench.method, verb)(unit, asked)
 
     async def _take(self, step: AnyStep) -> AnyStep:
@@ -111,7 +112,7 @@ class Talk:
     async def commit(self) -> None:
         """Commit the effect of the last step."""
         if self.last_effect is not None:
-            async with self.bench.stage.scene.house.foundation.database.unit() as unit:
+            async with self.bench.stage.scene.application.infrastructure.database.unit() as unit:
                 await self.last_effect(unit)
 
     async def _count(self, most: int) -> bool:
@@ -132,27 +133,27 @@ class Bench:
 
     @property
     def method(self) -> Any:
-        methods = self.stage.scene.house.people.methods.every
+        methods = self.stage.scene.application.accounts.methods.every
         found: LoginMethod | RegistrationMethod | SettingsMethod | CallbackMethod
         [found] = [method for method in methods if method.name == self.name]  # type: ignore[assignment]
         return found
 
     @property
     def identities(self) -> Identities:
-        return self.stage.scene.house.people.identities
+        return self.stage.scene.application.accounts.identities
 
     def talk(self, **more: Any) -> Talk:
         return Talk(self, **more)
 
     async def customer(self, email: str) -> Identity:
         """An account that the method signs in to."""
-        async with self.stage.scene.house.foundation.database.unit() as unit:
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
             new = NewIdentity(traits={"email": email}, credentials=await self._credentials(email))
             created = await self.identities.create(unit, new)
         return await self.read(created)
 
     async def read(self, identity: Identity) -> Identity:
-        async with self.stage.scene.house.foundation.database.unit() as unit:
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
             return await self.identities.lock(unit, identity.id)
 
     async def _credentials(self, email: str) -> Sequence[NewCredential]:
@@ -175,13 +176,13 @@ class Bench:
         raise NotImplementedError
 
     async def change_traits(self, identity: Identity, email: str) -> None:
-        async with self.stage.scene.house.foundation.database.unit() as unit:
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
             await self.identities.replace(unit, identity.id, NewIdentity(traits={"email": email}))
 
     async def mailed_code(self) -> str:
         """The code in the newest mail."""
-        async with self.stage.scene.house.foundation.database.reading() as unit:
-            mail, *_ = (await self.stage.scene.house.shop.courier.messages(unit)).items
+        async with self.stage.scene.application.infrastructure.database.reading() as unit:
+            mail, *_ = (await self.stage.scene.application.commerce.courier.messages(unit)).items
         return SIX_DIGITS.findall(mail.subject)[0]
 
 
@@ -190,7 +191,7 @@ class PasswordBench(Bench):
     fields = ("identifier", "password", "method", "traits")
 
     async def _credentials(self, email: str) -> Sequence[NewCredential]:
-        hashed = await self.stage.scene.house.people.hasher.hash(PASSWORD)
+        hashed = await self.stage.scene.application.accounts.hasher.hash(PASSWORD)
         return [NewCredential("password", {"hashed_password": hashed})]
 
     async def prove(self, identity: Identity, talk: Talk | None = None) -> Proof:
@@ -205,12 +206,12 @@ class PasswordBench(Bench):
         return self.talk(), {"identifier": email, "password": PASSWORD}, [PASSWORD]
 
     async def changed_credential(self, identity: Identity) -> None:
-        config = {"hashed_password": await self.stage.scene.house.people.hasher.hash("another kettle")}
-        async with self.stage.scene.house.foundation.database.unit() as unit:
+        config = {"hashed_password": await self.stage.scene.application.accounts.hasher.hash("another kettle")}
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
             await self.identities.set_credential_config(unit, identity.id, "password", config)
 
     async def removed_credential(self, identity: Identity) -> None:
-        async with self.stage.scene.house.foundation.database.unit() as unit:
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
             await self.identities.delete_credential(unit, identity.id, "password")
 
 
@@ -282,7 +283,7 @@ class TravelBench(Bench):
         await self._change(identity, None)
 
     async def _change(self, identity: Identity, credential: NewCredential | None) -> None:
-        async with self.stage.scene.house.foundation.database.unit() as unit:
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
             await self.identities.change_credentials(
                 unit, identity, {"travel": credential}, actor="system", client_ip=None
             )

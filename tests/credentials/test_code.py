@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.code import Code
@@ -24,11 +25,11 @@ from shopkeeper.credentials.method import LoginMethod, MethodInput, MethodView, 
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Proof, StartOver, SubmissionRejected
 from shopkeeper.errors import TooManyRequests
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Client, Identity, Via
+from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.notify.channels import InboxChannel
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.templates import MailTemplates

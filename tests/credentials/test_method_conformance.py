@@ -21,7 +21,7 @@ from shopkeeper.credentials.method import (
 )
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Form, Proof, Redirect, SubmissionRejected
 from shopkeeper.errors import Refusal
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.values import Aal
 from shopkeeper.ui.nodes import Node
 from tests.attacks.scene import csrf_of
@@ -230,7 +230,7 @@ class TestAProof:
         ada = await bench.customer(ADA)
         proof = await bench.prove(ada)
         assert proof.still_valid(await bench.read(ada)) is True
-        async with bench.stage.scene.house.foundation.database.unit() as unit:
+        async with bench.stage.scene.application.infrastructure.database.unit() as unit:
             await bench.identities.replace(unit, ada.id, NewIdentity(traits={"email": ADA}, metadata_admin={"vip": 1}))
         assert proof.still_valid(await bench.read(ada)) is True
 
@@ -254,7 +254,7 @@ class TestAProof:
     async def test_is_not_valid_for_an_identity_without_credentials(self, bench: Bench) -> None:
         ada = await bench.customer(ADA)
         proof = await bench.prove(ada)
-        async with bench.stage.scene.house.foundation.database.reading() as unit:
+        async with bench.stage.scene.application.infrastructure.database.reading() as unit:
             bare = await bench.identities.require(unit, ada.id, credentials=False)
         assert proof.still_valid(bare) is False
 
@@ -287,7 +287,7 @@ class TestAnUnknownAccount:
     async def _watched(self, bench: Bench, email: str, *, asked: bool = False) -> Any:
         """The outline of a step, the statements it took and the passwords it hashed."""
         talk = await bench.asked(email) if asked else bench.talk()
-        hasher = bench.stage.scene.house.people.hasher
+        hasher = bench.stage.scene.application.accounts.hasher
         before = hasher.computed
         with statements() as seen:
             try:

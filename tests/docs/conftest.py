@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 
 SHOWN_PUBLIC = "http://127.0.0.1:4433"
 SHOWN_ADMIN = "http://127.0.0.1:4434"
 
 
 @pytest.fixture(scope="session")
-def shop(run: Run) -> Shop:
+def shop(run: Run) -> Commerce:
     """`TOKEN_REFRESH_ENABLED=true make run`, on free ports and an empty folder: one for the whole run."""
 
-    def begin() -> Shop:
+    def begin() -> Commerce:
         folder = Path(tempfile.mkdtemp(prefix="docs-", dir=run.folder))
         return start_shopkeeper(folder, owner=run.owner, demo=True, environ={"TOKEN_REFRESH_ENABLED": "true"})
 
@@ -24,6 +24,6 @@ def shop(run: Run) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def addresses(shop: Shop) -> dict[str, str]:
+def addresses(shop: Commerce) -> dict[str, str]:
     """Where the addresses that the pages show really are."""
     return {SHOWN_PUBLIC: shop.public, SHOWN_ADMIN: shop.admin}

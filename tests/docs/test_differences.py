@@ -12,7 +12,7 @@ import pytest
 from shopkeeper.errors import ReturnToForbidden
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.settings import findings, load
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 PASSWORD = "plum-tart-93-window"
 HOME = "https://accounts.example.org/"
@@ -33,7 +33,7 @@ def call(
             return refused.code, dict(refused.headers), json.load(refused)
 
 
-def make_account(shop: Shop) -> str:
+def make_account(shop: Commerce) -> str:
     """A new account, and its address."""
     address = f"{uuid4().hex[:12]}@example.org"
     credentials = {"password": {"config": {"password": PASSWORD}}}
@@ -42,23 +42,23 @@ def make_account(shop: Shop) -> str:
     return address
 
 
-def open_sign_in(shop: Shop) -> str:
+def open_sign_in(shop: Commerce) -> str:
     return str(call(f"{shop.public}/self-service/login/api")[2]["ui"]["action"])
 
 
-def sign_in(shop: Shop, address: str, action: str) -> tuple[int, Any]:
+def sign_in(shop: Commerce, address: str, action: str) -> tuple[int, Any]:
     status, _, answer = call(action, {"method": "password", "identifier": address, "password": PASSWORD})
     return status, answer
 
 
-def test_a_finished_sign_in_is_finished(shop: Shop) -> None:
+def test_a_finished_sign_in_is_finished(shop: Commerce) -> None:
     address, action = make_account(shop), open_sign_in(shop)
     assert sign_in(shop, address, action)[0] == 200
     status, answer = sign_in(shop, address, action)
     assert (status, answer["error"]["id"]) == (410, "self_service_flow_expired")
 
 
-def test_tokens_say_whose_they_are(shop: Shop) -> None:
+def test_tokens_say_whose_they_are(shop: Commerce) -> None:
     _, answer = sign_in(shop, make_account(shop), open_sign_in(shop))
     token = answer["session_token"]
     assert token.startswith("shk_st_")
@@ -66,7 +66,7 @@ def test_tokens_say_whose_they_are(shop: Shop) -> None:
     assert link["logout_token"].startswith("shk_lo_")
 
 
-def test_whoami_sets_no_cookie_for_a_session_that_was_extended(shop: Shop) -> None:
+def test_whoami_sets_no_cookie_for_a_session_that_was_extended(shop: Commerce) -> None:
     _, answer = sign_in(shop, make_account(shop), open_sign_in(shop))
     extend = urllib.request.Request(f"{shop.admin}/sessions/{answer['session']['id']}/extend", method="PATCH")
     with urllib.request.urlopen(extend, timeout=30) as extended:
@@ -76,7 +76,7 @@ def test_whoami_sets_no_cookie_for_a_session_that_was_extended(shop: Shop) -> No
     assert (whoami["expires_at"], "set-cookie" in {name.lower() for name in headers}) == (ends_at, False)
 
 
-def test_page_tokens_are_sealed(shop: Shop) -> None:
+def test_page_tokens_are_sealed(shop: Commerce) -> None:
     for _ in range(2):
         make_account(shop)
     _, headers, _ = call(f"{shop.admin}/identities?page_size=1")

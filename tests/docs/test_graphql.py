@@ -12,7 +12,7 @@ from graphql import OperationDefinitionNode, parse, validate
 from shopkeeper.graphql.schema import core_schema
 from tests.docs.likeness import list_differences
 from tests.docs.pages import ROOT, Block, all_blocks, blocks
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 STORY = ROOT / "docs" / "stories" / "shop.md"
 
@@ -67,7 +67,7 @@ def ids_in(answer: Any) -> Iterator[tuple[str, str]]:
             yield from ids_in(value)
 
 
-def test_the_story_of_the_shop(shop: Shop) -> None:
+def test_the_story_of_the_shop(shop: Commerce) -> None:
     visitor = Storefront(shop.public)
     visitor.sign_in()
     told = blocks(STORY)

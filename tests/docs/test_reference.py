@@ -86,16 +86,18 @@ def has_test(file: Path, test: str) -> bool:
 
 def test_every_room_is_on_the_plan() -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
-    house = ROOT / "src" / "shopkeeper"
-    rooms = [entry for entry in house.iterdir() if not entry.name.startswith(("_", ".")) and entry.name != "py.typed"]
+    application = ROOT / "src" / "shopkeeper"
+    rooms = [
+        entry for entry in application.iterdir() if not entry.name.startswith(("_", ".")) and entry.name != "py.typed"
+    ]
     names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in rooms]
     assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
 def test_the_layers_on_the_page_are_those_that_are_checked() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    [house] = [contract for contract in contracts if contract["id"] == "house"]
-    assert "\n".join(house["layers"]) in ARCHITECTURE.read_text(encoding="utf-8")
+    [application] = [contract for contract in contracts if contract["id"] == "house"]
+    assert "\n".join(application["layers"]) in ARCHITECTURE.read_text(encoding="utf-8")
 
 
 def test_every_file_that_the_page_names_is_there() -> None:

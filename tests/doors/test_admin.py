@@ -163,7 +163,7 @@ class TestAudit:
         assert (await admin.delete(one)).status_code == 204
         told = [row for row in await scene.rows("audit_events") if row["actor"].startswith("admin:")]
         assert len(told) == 7
-        assert {row["client"] for row in told} == {scene.house.foundation.audit.client(HERE)}
+        assert {row["client"] for row in told} == {scene.application.infrastructure.audit.client(HERE)}
 
     async def test_tells_whose_session_a_native_sign_out_ended(self, scene: Scene) -> None:
         app = await scene.native()
@@ -189,7 +189,7 @@ class TestAudit:
             told = [row for row in await scene.rows("audit_events") if row["action"].startswith(("identity", "regis"))]
             assert {row["action"] for row in told} == {"identity.created", "registration.refused"}
             assert len({str(row["subject"]) for row in told}) == 1
-            assert {row["client"] for row in told} == {scene.house.foundation.audit.client(HERE)}
+            assert {row["client"] for row in told} == {scene.application.infrastructure.audit.client(HERE)}
 
 
 class TestOwnSessions:

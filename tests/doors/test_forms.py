@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import httpx2
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.http.reading import FORM
+from shopkeeper.http.requests import FORM
 from tests.attacks.scene import PASSWORD, csrf_of, new_address, opened
 
 EMAIL = {"type": "string", "format": "email", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.registrar import Registrar
-from shopkeeper.identity.values import Client
 from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -114,8 +114,8 @@ class Fickle:
         if self.fails:
             raise GivenUp
 
-    async def pretend(self, unit: Unit, **mail: Any) -> None:
-        await self._courier.pretend(unit, **mail)
+    async def simulate(self, unit: Unit, **mail: Any) -> None:
+        await self._courier.simulate(unit, **mail)
 
 
 class TestTheCache:
@@ -123,7 +123,7 @@ class TestTheCache:
         """SQLite has one writer: a unit that waits for another server while writing makes all others wait."""
         async with opening(dsn) as scene:
             cache = Watched(scene.clock)
-            registrar = _registrar(scene, cache, Fickle(scene.house.people.courier))
+            registrar = _registrar(scene, cache, Fickle(scene.application.accounts.courier))
             for email in (new_address(), *[new_address("taken")] * 3):
                 before = cache.asked
                 await _register(registrar, email)
@@ -132,7 +132,7 @@ class TestTheCache:
     async def test_remembers_no_owner_as_notified_whose_mail_was_rolled_back(self, opening: Opening, dsn: str) -> None:
         """The mail was undone with its unit, and the next hour's attempts went unnoticed as well."""
         async with opening(dsn) as scene:
-            courier, email = Fickle(scene.house.people.courier), new_address("taken")
+            courier, email = Fickle(scene.application.accounts.courier), new_address("taken")
             registrar = _registrar(scene, Watched(scene.clock), courier)
             await _register(registrar, email)
             courier.fails = True
@@ -147,7 +147,7 @@ class TestTheCache:
 
 def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
     """The app's registrar, but for its cache and its courier."""
-    house = scene.house
+    application = scene.application
     throttle = Throttle(
         cache,
         spare=MemoryCache(scene.clock),
@@ -163,14 +163,14 @@ def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
     return Registrar(
         enabled=True,
         mitigate_enumeration=True,
-        methods=house.people.methods.for_registration,
-        database=house.foundation.database,
-        schemas=house.people.schemas,
-        identities=house.people.identities,
+        methods=application.accounts.methods.for_registration,
+        database=application.infrastructure.database,
+        schemas=application.accounts.schemas,
+        identities=application.accounts.identities,
         throttle=throttle,
         courier=courier,
         cache=cache,
-        before=house.shop.completion.before,
+        before=application.commerce.completion.before,
     )
 
 

@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shopkeeper.http.labels import PathLabels
-from shopkeeper.http.observing import LATE, Metrics, Observing, merge_request, note
+from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.request_log import LATE, RequestLog, merge_request, note
+from shopkeeper.http.route_labels import PathLabels
 
 FACTS = {"app": "public", "method": "GET", "path": "/here", "status": 200, "event": "request", "level": "info"}
 
@@ -54,7 +55,7 @@ async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lines_of(app: ASGIApp, log: io.BytesIO) -> list[dict[str, object]]:
-    observing = Observing(
+    observing = RequestLog(
         app,
         name="public",
         labels=PathLabels([], further=["/here"]),
@@ -95,7 +96,7 @@ async def test_for_people_it_goes_through_the_log(capsys: pytest.CaptureFixture[
 
 
 async def test_lines_of_many_requests_are_all_there_and_in_order(log: io.BytesIO) -> None:
-    observing = Observing(
+    observing = RequestLog(
         refusing,
         name="public",
         labels=PathLabels([], further=["/here"]),

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from shopkeeper.client import Client
 from shopkeeper.errors import UpstreamFailed
-from shopkeeper.identity.values import Client
 from shopkeeper.signin.completion import Hooks, SignInCompletion, SignInRequest
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.doors.conftest import Opening
@@ -69,23 +69,23 @@ class TestSigningIn:
         async with opening(dsn) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email)
-            house, methods = scene.house, scene.house.people.methods
+            application, methods = scene.application, scene.application.accounts.methods
             assert methods.password is not None
-            database = house.foundation.database
+            database = application.infrastructure.database
             async with database.reading() as unit:
                 proof = await methods.password.authenticate(unit, identifier=email, password=PASSWORD, client=CLIENT)
             completion = SignInCompletion(
                 database=database,
-                identities=house.people.identities,
-                sessions=house.people.sessions,
-                cart_merger=house.shop.cart_merger,
+                identities=application.accounts.identities,
+                sessions=application.accounts.sessions,
+                cart_merger=application.commerce.cart_merger,
                 hooks=Hooks(blocking={}, after={("login", "password"): [_unavailable]}),
-                audit=house.foundation.audit,
+                audit=application.infrastructure.audit,
             )
             with pytest.raises(UpstreamFailed):
                 await completion.sign_in(proof, SignInRequest(flow="login", store="default", client=CLIENT))
-            async with house.foundation.database.unit() as unit:
-                [event] = await house.foundation.audit.events(unit, action="sign_in.failed")
+            async with application.infrastructure.database.unit() as unit:
+                [event] = await application.infrastructure.audit.events(unit, action="sign_in.failed")
             assert (event.subject, event.details["reason"]) == (str(proof.identity_id), "upstream_failed")
             assert len(await scene.rows("sessions")) == 1
 

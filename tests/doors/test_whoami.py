@@ -9,20 +9,21 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from shopkeeper.app.doors import session_body
+from shopkeeper.app.routes import session_body
+from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.origins import Origins
-from shopkeeper.http.shapes import Shapes
+from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.whoami import WhoAmI, WhoamiRenderer
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
-from shopkeeper.sessions.refresh import Started
+from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
 from shopkeeper.storage.audit import Audit
@@ -59,8 +60,8 @@ class Gate:
     database: Database
     identity: Identity
 
-    async def sign_in(self, *, aal: Aal = Aal.AAL1, store: str | None = None) -> Started:
-        started: Started = await change(
+    async def sign_in(self, *, aal: Aal = Aal.AAL1, store: str | None = None) -> IssuedSession:
+        started: IssuedSession = await change(
             self.database, self.sessions.start, self.identity, method="password", aal=aal, client=CLIENT, store=store
         )
         return started
@@ -87,7 +88,7 @@ async def gate(
         audit=Audit(clock, key=AUDIT_KEY),
         render=WhoamiRenderer(
             AssurancePolicy(second_factors),
-            shapes=Shapes(base_url=ADDRESS),
+            serializers=Serializers(base_url=ADDRESS),
             required=required,
             stores=STORES,
             clock=clock,
@@ -207,10 +208,10 @@ class TestSecondFactor:
         settings = {"session": {"whoami": {"required_aal": required}}} if required else {}
         async with opening(sqlite_dsn, **settings) as scene:
             account = await sign_up(await scene.native(), new_address())
-            cached = await scene.house.people.sessions.resolve(account["session_token"])
+            cached = await scene.application.accounts.sessions.resolve(account["session_token"])
             assert cached is not None
             assert cached.whoami.status == 200
-            render = session_body(scene.house.foundation)(AssurancePolicy(frozenset({"totp"})))
+            render = session_body(scene.application.infrastructure)(AssurancePolicy(frozenset({"totp"})))
             identity = replace(cached.session.identity, factors=frozenset({"password", "totp"}))
             assert render(replace(cached.session, identity=identity)).status == status
 
@@ -259,10 +260,10 @@ class TestShape:
         async with opening(sqlite_dsn) as scene:
             app = await scene.native()
             account = await sign_up(app, new_address())
-            people, client = scene.house.people, Client("203.0.113.7")
-            async with scene.house.foundation.database.unit() as unit:
-                session = await people.sessions.require(unit, UUID(account["session"]["id"]))
-                await people.sessions.elevate(
+            accounts, client = scene.application.accounts, Client("203.0.113.7")
+            async with scene.application.infrastructure.database.unit() as unit:
+                session = await accounts.sessions.require(unit, UUID(account["session"]["id"]))
+                await accounts.sessions.elevate(
                     unit,
                     session,
                     method="oidc",

@@ -11,13 +11,14 @@ import httpx2
 import pytest
 
 from shopkeeper.app import Extensions
-from shopkeeper.app.conversations import Conversation
-from shopkeeper.app.ground import Foundation
-from shopkeeper.app.people import People
+from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.flows import FlowBinding
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.method import SettingsMethod
-from shopkeeper.identity.draft import NewIdentity
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.identity.builder import NewIdentity
+from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.completion import Hooks
 from shopkeeper.signin.hooks import BlockingHook, Refuse, SignInHook
@@ -46,15 +47,15 @@ class Stage:
 
     async def customer(self, subject: str, *, email: str | None = None) -> Identity:
         """An account that the travelling method signs in to."""
-        people, database = self.scene.house.people, self.scene.house.foundation.database
+        accounts, database = self.scene.application.accounts, self.scene.application.infrastructure.database
         new = NewIdentity(traits={"email": email or f"{subject}@example.org"}, credentials=[travel_credential(subject)])
         async with database.unit() as unit:
-            return await people.identities.create(unit, new)
+            return await accounts.identities.create(unit, new)
 
     @property
     def method(self) -> Travelling:
         """The travelling method of this house."""
-        methods = self.scene.house.people.methods.every
+        methods = self.scene.application.accounts.methods.every
         return next(method for method in methods if isinstance(method, Travelling))
 
     async def leave(self, browser: Browser, kind: str, *, spa: bool = True, query: str = "", **fields: Any) -> str:
@@ -80,9 +81,9 @@ class Stage:
 
     async def events(self, action: str) -> Sequence[AuditEvent]:
         """The audit trail's events of an action, newest first."""
-        ground = self.scene.house.foundation
-        async with ground.database.reading() as unit:
-            return await ground.audit.events(unit, action=action)
+        infrastructure = self.scene.application.infrastructure
+        async with infrastructure.database.reading() as unit:
+            return await infrastructure.audit.events(unit, action=action)
 
 
 Staging = Callable[..., AbstractAsyncContextManager[Stage]]
@@ -123,10 +124,10 @@ def extensions_of(
 ) -> Extensions:
     """The travelling method, the flows of these tests, and the hooks for every flow and method of theirs."""
 
-    def flows(ground: Foundation, people: People) -> Sequence[Conversation]:
-        changing = [method for method in people.methods.every if isinstance(method, SettingsMethod)]
-        settings = SettingsHandler(methods=changing, identities=people.identities)
-        return [Conversation(settings, presented("settings")), Conversation(link, presented("link"))]
+    def flows(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[FlowBinding]:
+        changing = [method for method in accounts.methods.every if isinstance(method, SettingsMethod)]
+        settings = SettingsHandler(methods=changing, identities=accounts.identities)
+        return [FlowBinding(settings, presented("settings")), FlowBinding(link, presented("link"))]
 
     async def run_after(unit: Unit, *, session: Session, client: Client) -> Refuse | None:
         for hook in after:
@@ -135,14 +136,14 @@ def extensions_of(
                 return refused
         return None
 
-    def hooks(ground: Foundation, people: People) -> Hooks:
+    def hooks(infrastructure: Infrastructure, accounts: Accounts) -> Hooks:
         hooked = [(flow, method) for flow in ("login", "registration") for method in (TRAVEL, "password", "code")]
         return Hooks(blocking=dict.fromkeys(hooked, blocking), after={key: [run_after] for key in hooked})
 
     return Extensions(
         facts=[Travelling.facts],
-        methods=lambda ground, identities: [
-            Travelling(identities, http=ground.outgoing, provider_url=provider.url),
+        methods=lambda infrastructure, identities: [
+            Travelling(identities, http=infrastructure.http_client, provider_url=provider.url),
         ],
         flows=flows,
         hooks=hooks,

@@ -9,7 +9,7 @@ from shopkeeper.credentials.steps import AnyStep, Form, Proof, SubmissionRejecte
 from shopkeeper.errors import NotYours, SessionInactive
 from shopkeeper.flows.flow import Caller, Flow, Opening
 from shopkeeper.flows.handler import FlowSettings, Turn, method_view
-from shopkeeper.http.presentations import Presentation
+from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
@@ -105,6 +105,6 @@ class LinkFlow:
         return False
 
 
-def presented(name: str) -> Presentation:
+def presented(name: str) -> FlowResponses:
     """How the routes show such a flow: as any other, with nothing of its own."""
-    return Presentation(f"{ADDRESS}/{name}", own=lambda flow: {}, success=lambda shapes, done: {})
+    return FlowResponses(f"{ADDRESS}/{name}", own=lambda flow: {}, success=lambda serializers, done: {})

@@ -63,7 +63,7 @@ class TestLeaving:
         assert browser.cookies[CALLBACK] != csrf
 
     def test_over_plain_http_the_cookie_is_one_that_browsers_accept(self) -> None:
-        line = CookiePolicy(base_url="http://localhost:4433/", secure=False).callback_line("a")
+        line = CookiePolicy(base_url="http://localhost:4433/", secure=False).set_callback("a")
         assert "SameSite=Lax" in line
         assert "Secure" not in line
 

@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from shopkeeper import crypto
+from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.errors import Forbidden
 from shopkeeper.flows import stored_errors
 from shopkeeper.http.authentication import RequestCredentials
-from shopkeeper.identity.draft import NewIdentity
-from shopkeeper.identity.values import Client, State
+from shopkeeper.identity.builder import NewIdentity
+from shopkeeper.identity.values import State
 from shopkeeper.sessions.cookies import cookies_in
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.hooks import HookSubject, Refuse
@@ -171,11 +172,11 @@ class TestWhileNothingIsOpen:
         from argon2 import PasswordHasher
 
         hashed = PasswordHasher(time_cost=1, memory_cost=16, parallelism=1).hash(PASSWORD)
-        people, database = stage.scene.house.people, stage.scene.house.foundation.database
+        accounts, database = stage.scene.application.accounts, stage.scene.application.infrastructure.database
         [row] = await stage.scene.rows("identities")
         async with database.unit() as unit:
             identity = UUID(str(row["id"]))
-            await people.identities.set_credential_config(unit, identity, "password", {"hashed_password": hashed})
+            await accounts.identities.set_credential_config(unit, identity, "password", {"hashed_password": hashed})
 
 
 class TestBlockingHooks:
@@ -324,14 +325,17 @@ class TestAStaleProof:
         assert [row for row in await stage.scene.rows("sessions") if row["active"]] == []
 
     async def _change(self, stage: Stage, identity: UUID, email: str, change: str) -> None:
-        identities, database = stage.scene.house.people.identities, stage.scene.house.foundation.database
+        identities, database = (
+            stage.scene.application.accounts.identities,
+            stage.scene.application.infrastructure.database,
+        )
         async with database.unit() as unit:
             if change == "deleted":
                 await identities.delete(unit, identity)
             elif change == "password removed":
                 await identities.delete_credential(unit, identity, "password")
             elif change == "password":
-                config = {"hashed_password": await stage.scene.house.people.hasher.hash("another kettle")}
+                config = {"hashed_password": await stage.scene.application.accounts.hasher.hash("another kettle")}
                 await identities.set_credential_config(unit, identity, "password", config)
             else:
                 await identities.replace(unit, identity, NewIdentity(traits={"email": email}, state=State.INACTIVE))

@@ -34,10 +34,10 @@ from shopkeeper.credentials.steps import (
     SubmissionRejected,
 )
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.http_client import GuardedClient
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity, Via
-from shopkeeper.outgoing import Outgoing
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node, submit_node
@@ -56,7 +56,7 @@ class Travelling:
     facts = CredentialFacts(TRAVEL, first_factor=True, removable=True)
     aals = frozenset({Aal.AAL1, Aal.AAL2})
 
-    def __init__(self, identities: Identities, *, http: Outgoing, provider_url: str) -> None:
+    def __init__(self, identities: Identities, *, http: GuardedClient, provider_url: str) -> None:
         self._identities = identities
         self._http = http
         self._provider_url = provider_url

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shopkeeper.app import House, build
+from shopkeeper.app import Application, build
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.load import load as load_catalogue
@@ -76,13 +76,13 @@ class Browser(httpx2.AsyncClient):
 class Visited:
     """A house, and browsers to visit it with."""
 
-    house: House
+    application: Application
     clock: StoppedClock
 
     def browser(self, *, host: str = ADDRESS, ip: str = "127.0.0.1", **headers: str) -> Browser:
         html = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Accept-Language": "en"}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        transport = httpx2.ASGITransport(app=self.house.public, client=(ip, 40_000))
+        transport = httpx2.ASGITransport(app=self.application.public, client=(ip, 40_000))
         return Browser(transport=transport, base_url=host, headers={**html, **named})
 
 
@@ -97,16 +97,16 @@ def visiting(tmp_path: Path, clock: StoppedClock) -> Visiting:
     async def visit(dsn: str, *, dev: bool = True, with_demo: bool = False, **settings: Any) -> AsyncIterator[Visited]:
         file = tmp_path / "shop.json"
         file.write_text(json.dumps({**_config(dsn), **settings}))
-        house = await build(load([file], {}, dev=dev, demo=with_demo), clock=clock)
+        application = await build(load([file], {}, dev=dev, demo=with_demo), clock=clock)
         try:
             if with_demo:
-                await _stock(house)
-            yield Visited(house, clock)
+                await _stock(application)
+            yield Visited(application, clock)
         finally:
-            house.people.hasher.close()
-            await house.foundation.outgoing.close()
-            await house.foundation.cache.close()
-            await house.foundation.database.close()
+            application.accounts.hasher.close()
+            await application.infrastructure.http_client.close()
+            await application.infrastructure.cache.close()
+            await application.infrastructure.database.close()
 
     return visit
 
@@ -125,9 +125,9 @@ async def either_shop(visiting: Visiting, dsn: str) -> AsyncIterator[Visited]:
         yield visited
 
 
-async def _stock(house: House) -> None:
-    async with house.foundation.database.unit() as unit:
-        await load_catalogue(unit, store=house.foundation.settings.default_store, catalogue=_catalogue())
+async def _stock(application: Application) -> None:
+    async with application.infrastructure.database.unit() as unit:
+        await load_catalogue(unit, store=application.infrastructure.settings.default_store, catalogue=_catalogue())
 
 
 @cache

@@ -26,8 +26,8 @@ class Element:
 
     @property
     def text(self) -> str:
-        words = (inner if isinstance(inner, str) else inner.text for inner in self.inside)
-        return " ".join(" ".join(words).split())
+        translations = (inner if isinstance(inner, str) else inner.text for inner in self.inside)
+        return " ".join(" ".join(translations).split())
 
     def all(self, tag: str, **attributes: str) -> "list[Element]":
         """Every element below of a tag, with these attributes; an underscore stands for a dash."""

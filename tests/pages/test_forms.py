@@ -10,7 +10,7 @@ from shopkeeper.ui.messages import Message, message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 from tests.pages.reading import Element, read
 
-ALWAYS = {"base": "", "home": "/", "static": "/static/x", "shop_name": "Shop", "demo": None, "dev": False}
+ALWAYS = {"base": "", "home": "/", "static": "/static/x", "shop_name": "Commerce", "demo": None, "dev": False}
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")
 SIGN_IN = submit_node("password", label=message(1010022))

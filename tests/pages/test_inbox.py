@@ -18,8 +18,10 @@ ORDER: dict[str, Any] = {
 async def write(shop: Visited, recipient: str, *, first_name: str = "Ana", template: str = "welcome") -> str:
     """A mail; its id."""
     context = {**ORDER, "placed_at": shop.clock.now(), "first_name": first_name}
-    async with shop.house.foundation.database.unit() as unit:
-        mail = await shop.house.shop.courier.queue(unit, template=template, recipient=recipient, context=context)
+    async with shop.application.infrastructure.database.unit() as unit:
+        mail = await shop.application.commerce.courier.queue(
+            unit, template=template, recipient=recipient, context=context
+        )
     return str(mail)
 
 
@@ -58,19 +60,19 @@ async def test_registering_leaves_a_mail(shop: Visited) -> None:
 
 async def test_a_mails_html_is_shown_where_it_can_do_nothing(shop: Visited) -> None:
     answer = await shop.browser().get(f"/inbox/{await write(shop, 'ana@example.com')}")
-    frame = read(answer.text).one("iframe")
-    assert set(frame["sandbox"].split()) == {"allow-popups", "allow-popups-to-escape-sandbox"}
-    assert frame["srcdoc"].startswith('<base target="_blank"><!doctype html>')
+    layout = read(answer.text).one("iframe")
+    assert set(layout["sandbox"].split()) == {"allow-popups", "allow-popups-to-escape-sandbox"}
+    assert layout["srcdoc"].startswith('<base target="_blank"><!doctype html>')
     assert "script-src 'self'; style-src 'self' 'unsafe-inline'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</iframe></pre>"])
 async def test_row_089_hostile_names_stay_text_in_mails(shop: Visited, hostile: str) -> None:
     page = await shop.browser().see(f"/inbox/{await write(shop, 'ana@example.com', first_name=hostile)}")
-    frame = page.one("iframe")["srcdoc"]
+    layout = page.one("iframe")["srcdoc"]
     assert f"Hello {hostile}," in page.one("pre").text
-    assert f"Hello {hostile}," in " ".join(p.text for p in read(frame).all("p"))
-    assert not read(frame).all("script")
+    assert f"Hello {hostile}," in " ".join(p.text for p in read(layout).all("p"))
+    assert not read(layout).all("script")
     assert not page.all("script")
 
 

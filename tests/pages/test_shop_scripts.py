@@ -38,7 +38,7 @@ def schema() -> GraphQLSchema:
 
 @pytest.fixture(scope="module")
 def page() -> Element:
-    always = {"base": "/b", "home": "https://x/b/", "static": "/b/static/x", "shop_name": "Shop", "dev": False}
+    always = {"base": "/b", "home": "https://x/b/", "static": "/b/static/x", "shop_name": "Commerce", "dev": False}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     return read(PageTemplates(always={**always, "demo": read_demo()}).render("shop", nobody, language="en"))
 
@@ -54,20 +54,20 @@ def test_every_query_is_asked() -> None:
 
 
 def test_every_word_is_on_the_page_and_every_word_of_the_page_is_said(page: Element) -> None:
-    words = json.loads(page.one("script", id="words-said").inside[0])["words"]  # type: ignore[arg-type]
+    translations = json.loads(page.one("script", id="words-said").inside[0])["words"]  # type: ignore[arg-type]
     said = set(re.findall(r'say\("(\w+)"', SCRIPT)) | set(re.findall(r'\? "(\w+)" : "\w+"', SCRIPT))
     said |= set(re.findall(r': "(signed_in)"', SCRIPT)) | CHANGES
-    assert said == words.keys()
+    assert said == translations.keys()
 
 
 def test_every_gap_of_a_word_is_filled_in_every_language() -> None:
-    always = {"base": "", "home": "/", "static": "/s", "shop_name": "Shop", "dev": False, "demo": read_demo()}
+    always = {"base": "", "home": "/", "static": "/s", "shop_name": "Commerce", "dev": False, "demo": read_demo()}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     templates, gaps = PageTemplates(always=always), {}
     for language in LANGUAGES:
         page = read(templates.render("shop", nobody, language=language))
-        words = json.loads(page.one("script", id="words-said").inside[0])["words"]  # type: ignore[arg-type]
-        gaps[language] = {name: sorted(re.findall(r"\{\w+\}", words[name])) for name in words}
+        translations = json.loads(page.one("script", id="words-said").inside[0])["words"]  # type: ignore[arg-type]
+        gaps[language] = {name: sorted(re.findall(r"\{\w+\}", translations[name])) for name in translations}
     assert all(gaps[language] == gaps["en"] for language in LANGUAGES)
 
 

@@ -9,7 +9,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from shopkeeper.http.pages.templates import LANGUAGES
-from shopkeeper.http.pages.words import Words, choose_language
+from shopkeeper.http.pages.translations import Translations, choose_language
 from shopkeeper.ui.messages import CATALOGUE, Message, message
 from tests.pages.conftest import Visited
 
@@ -40,11 +40,11 @@ def test_the_language_a_browser_wishes_for(wished: str, chosen: str) -> None:
 
 
 def test_a_message_with_a_number_that_is_not_ours_is_told_as_it_is() -> None:
-    assert Words(LANGUAGES[-1]).message(Message(99, "info", "As it is.")) == "As it is."
+    assert Translations(LANGUAGES[-1]).message(Message(99, "info", "As it is.")) == "As it is."
 
 
 def test_in_english_a_message_is_told_as_it_was_written() -> None:
-    assert Words("en").message(message(4000002, property="email")) == "Please fill in: email."
+    assert Translations("en").message(message(4000002, property="email")) == "Please fill in: email."
 
 
 def catalogue(language: str) -> Catalog:
@@ -111,5 +111,5 @@ async def test_the_labels_of_our_own_schema_are_translated(
 
 
 def test_a_title_of_another_schema_is_told_as_it_is() -> None:
-    assert Words("de").message(message(1070002, title="Shoe size")) == "Shoe size"
-    assert Words("de").message(message(1070002, title="")) == ""
+    assert Translations("de").message(message(1070002, title="Shoe size")) == "Shoe size"
+    assert Translations("de").message(message(1070002, title="")) == ""

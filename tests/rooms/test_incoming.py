@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shopkeeper.errors import MalformedBody, TooLarge
-from shopkeeper.incoming import gather, parse_json, wishes
+from shopkeeper.errors import MalformedBody, PayloadTooLarge
+from shopkeeper.parsing import gather, parse_accept, parse_json
 from shopkeeper.settings.values import parse_size
 
 
@@ -21,11 +21,11 @@ from shopkeeper.settings.values import parse_size
     ],
 )
 def test_wishes_have_weights(header: str, wished: list[tuple[str, float]]) -> None:
-    assert list(wishes(header)) == wished
+    assert list(parse_accept(header)) == wished
 
 
 def test_endless_wishes_are_not_read_to_the_end() -> None:
-    assert len(wishes("de," * 10_000)) == 20
+    assert len(parse_accept("de," * 10_000)) == 20
 
 
 @pytest.mark.parametrize("body", [b"[" * 33 + b"]" * 33, b"[" + b"1," * 20_000 + b"1]", b"{", b"\xff"])
@@ -41,7 +41,7 @@ async def test_a_body_ends_at_its_limit_whatever_it_declares(declared: str | Non
         yield b"6"
 
     assert await gather(stream(), declared=declared, limit=6) == b"123456"
-    with pytest.raises(TooLarge):
+    with pytest.raises(PayloadTooLarge):
         await gather(stream(), declared=declared, limit=5)
 
 
@@ -50,7 +50,7 @@ async def test_a_limit_was_told_in_two_units() -> None:
         yield b"1" * 2049
 
     for declared in (None, "2049"):
-        with pytest.raises(TooLarge, match="may have 2048 bytes at most"):
+        with pytest.raises(PayloadTooLarge, match="may have 2048 bytes at most"):
             await gather(stream(), declared=declared, limit=parse_size("2kB"))
 
 
@@ -59,5 +59,5 @@ async def test_a_body_that_declares_too_much_is_not_read() -> None:
         raise AssertionError("read all the same")
         yield b""
 
-    with pytest.raises(TooLarge):
+    with pytest.raises(PayloadTooLarge):
         await gather(stream(), declared="7", limit=6)

@@ -10,11 +10,11 @@ from sqlalchemy import select, text
 
 from shopkeeper.app.background import Background
 from shopkeeper.clock import StoppedClock
-from shopkeeper.outgoing import Outgoing
+from shopkeeper.http_client import GuardedClient
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.delivering import OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Event, Outbox, outbox
-from shopkeeper.storage.unavailable import DatabaseAway
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.transaction_guard import CalledInsideTransaction, outside_transactions, refuse_inside_transaction
 from tests.services.databases import sqlalchemy_url
 from tests.services.server import free_port
@@ -106,7 +106,7 @@ class TestInOneTask:
     async def test_a_call_after_a_transaction_that_could_not_begin_is_allowed(self) -> None:
         away = Database(f"postgresql+asyncpg://ada:secret@127.0.0.1:{free_port()}/shop")
         async with away.unit() as unit:
-            with pytest.raises(DatabaseAway):
+            with pytest.raises(DatabaseUnavailable):
                 await unit.begin()
             assert may_call()
         await away.close()
@@ -233,19 +233,19 @@ class TestAcrossTasks:
 
 class TestTheHttpClient:
     async def test_it_sends_nothing_while_a_transaction_is_open(self, database: Database) -> None:
-        async with serving("127.0.0.1") as server, Outgoing(private_allowed=True) as outgoing:
+        async with serving("127.0.0.1") as server, GuardedClient(private_allowed=True) as http_client:
             async with database.unit() as unit:
                 await unit.write(WRITE)
                 with pytest.raises(CalledInsideTransaction, match="before the transaction begins, after the commit"):
-                    await outgoing.request("GET", server.url())
+                    await http_client.request("GET", server.url())
             assert server.heads == []
-            assert (await outgoing.request("GET", server.url())).ok
+            assert (await http_client.request("GET", server.url())).ok
 
     async def test_an_action_after_the_commit_may_use_it(self, database: Database) -> None:
-        async with serving("127.0.0.1") as server, Outgoing(private_allowed=True) as outgoing:
+        async with serving("127.0.0.1") as server, GuardedClient(private_allowed=True) as http_client:
 
             async def notify() -> None:
-                await outgoing.request("GET", server.url())
+                await http_client.request("GET", server.url())
 
             async with database.unit() as unit:
                 await unit.write(WRITE)

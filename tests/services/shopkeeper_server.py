@@ -26,7 +26,7 @@ PORT_TAKEN = "cannot be used"
 
 
 @dataclass(frozen=True)
-class Shop:
+class Commerce:
     """A running server of ours: where its two doors are, and the process behind them."""
 
     public: str
@@ -74,7 +74,7 @@ def start_shopkeeper(
     environ: Mapping[str, str] | None = None,
     public_port: int | None = None,
     public_url: str | None = None,
-) -> Shop:
+) -> Commerce:
     """Starts `shopkeeper serve` and waits for `/health/ready`.
 
     Args:
@@ -101,7 +101,7 @@ def start_shopkeeper(
             "SERVE_ADMIN_BASE_URL": f"http://127.0.0.1:{admin}/",
             **(environ or {}),
         }
-        shop = Shop(f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}", Server("", str(folder), 0))
+        shop = Commerce(f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}", Server("", str(folder), 0))
         try:
             return _start(shop, [*_flags(dev=dev, demo=demo), *_file(folder, config)], told, owner=owner)
         except NotStarted as failed:
@@ -125,7 +125,7 @@ def _file(folder: Path, config: Path | Mapping[str, Any] | None) -> list[str]:
     return ["-c", str(written)]
 
 
-def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], *, owner: int) -> Shop:
+def _start(shop: Commerce, arguments: list[str], told: Mapping[str, str], *, owner: int) -> Commerce:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     variables = [f"{name}={value}" for name, value in {**kept, **told}.items()]
     server = start(
@@ -135,7 +135,7 @@ def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], *, owner: 
         answers=lambda: ready(shop.public),
         owner=owner,
     )
-    started = Shop(shop.public, shop.admin, server)
+    started = Commerce(shop.public, shop.admin, server)
     try:
         wait_until(lambda: ready(shop.admin), "the admin port")
     except NotStarted:
@@ -144,7 +144,7 @@ def _start(shop: Shop, arguments: list[str], told: Mapping[str, str], *, owner: 
     return started
 
 
-def share_shopkeeper(run_folder: Path, name: str, begin: Callable[[], Shop]) -> Shop:
+def share_shopkeeper(run_folder: Path, name: str, begin: Callable[[], Commerce]) -> Commerce:
     """The server of this name for the whole run: whoever asks first starts it, the end of the run ends it."""
     doors = run_folder / f"{name}.doors"
 
@@ -155,7 +155,7 @@ def share_shopkeeper(run_folder: Path, name: str, begin: Callable[[], Shop]) -> 
 
     server = share(run_folder, name, begin_and_note)
     public, admin = json.loads(doors.read_text())
-    return Shop(public, admin, server)
+    return Commerce(public, admin, server)
 
 
 def ready(url: str) -> bool:

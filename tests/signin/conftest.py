@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import func, select, text
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.commerce.embedded.store import hand_overs
-from shopkeeper.commerce.port import Cart, HandOver, Shopper
+from shopkeeper.commerce.embedded.store import cart_hand_overs
+from shopkeeper.commerce.port import Cart, CartMergeReport, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
 from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database, Unit, sqlite_path
-from shopkeeper.storage.delivering import OutboxWorker
 from shopkeeper.storage.outbox import Outbox
+from shopkeeper.storage.outbox_worker import OutboxWorker
 from tests.conftest import Run
 from tests.rooms.commerce.remote_engine import RemoteEngine, RemoteServer, remote_engine
 from tests.rooms.commerce.stand import PLENTY, Stand, embedded
@@ -85,14 +85,14 @@ class Scene:
 
     async def claim(
         self, identity: Identity, *, guest: str | None = GUEST, hint: AuthHint | None = None
-    ) -> tuple[str, HandOver | PendingMerge | None]:
+    ) -> tuple[str, CartMergeReport | PendingMerge | None]:
         """A sign-in up to its commit: the token, and what the merger answered within the transaction."""
         async with self.database.unit() as unit:
             return await self.begin(unit, identity, guest=guest, hint=hint)
 
     async def begin(
         self, unit: Unit, identity: Identity, *, guest: str | None = GUEST, hint: AuthHint | None = None
-    ) -> tuple[str, HandOver | PendingMerge | None]:
+    ) -> tuple[str, CartMergeReport | PendingMerge | None]:
         started = await self.process.sessions.start(
             unit, identity, method="password", aal=Aal.AAL1, client=CLIENT, store=NORTH.id
         )
@@ -105,7 +105,7 @@ class Scene:
         guest: str | None = GUEST,
         hint: AuthHint | None = None,
         merger: CartMerger | None = None,
-    ) -> HandOver:
+    ) -> CartMergeReport:
         """A whole sign-in, which stands whatever the engine does: its report."""
         token, merged = await self.claim(identity, guest=guest, hint=hint)
         if isinstance(merged, PendingMerge):
@@ -114,7 +114,7 @@ class Scene:
         assert merged is not None
         return merged
 
-    async def report(self, named: str | UUID, identity: Identity, *, store: str = NORTH.id) -> HandOver | None:
+    async def report(self, named: str | UUID, identity: Identity, *, store: str = NORTH.id) -> CartMergeReport | None:
         async with self.database.unit() as unit:
             return await self.deferred.report_of(unit, store=store, guest_or_merge_id=named, customer=str(identity.id))
 
@@ -144,7 +144,7 @@ class Scene:
         """How many merges there were at the engine, by its own books; each was asked for with another key."""
         assert set(self.server.merges.values()) <= {1}
         async with self.shop.database.unit() as unit:
-            return int(await unit.scalar(select(func.count()).select_from(hand_overs)))
+            return int(await unit.scalar(select(func.count()).select_from(cart_hand_overs)))
 
 
 def _deferred(scene: Any, engine: Any, deadline: timedelta) -> DeferredMerges:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, select
 
-from shopkeeper.commerce.port import HandOver, LineReport, Outcome, Shopper
+from shopkeeper.commerce.port import CartMergeReport, LineReport, Outcome, Shopper
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.context import Operations
 from shopkeeper.identity.values import Identity
@@ -21,8 +21,8 @@ from tests.rooms.commerce.remote_engine import MERGE, NONSENSE, RemoteEngine, Re
 from tests.rooms.commerce.stand import PLENTY, PLENTY_TOO, contents
 from tests.signin.conftest import GUEST, HASTY, LEASE, NORTH, OTHER_GUEST, Scene, holds_a_transaction
 
-PENDING = HandOver(Outcome.PENDING, None)
-REFUSED = HandOver(Outcome.REFUSED, None)
+PENDING = CartMergeReport(Outcome.PENDING, None)
+REFUSED = CartMergeReport(Outcome.REFUSED, None)
 
 Spoil = Callable[[RemoteServer], Awaitable[None]]
 
@@ -95,7 +95,7 @@ class TestAnEngineThatAnswers:
         assert contents(await scene.cart_of(ada)) == {PLENTY: 2, **({PLENTY_TOO: 1} if merge else {})}
 
     async def test_is_asked_to_merge_nothing_where_the_guest_has_no_cart(self, scene: Scene, ada: Identity) -> None:
-        assert await scene.sign_in(ada) == HandOver(Outcome.NOTHING, None)
+        assert await scene.sign_in(ada) == CartMergeReport(Outcome.NOTHING, None)
         assert await states(scene) == [MergeState.DONE]
 
     async def test_refuses_the_cart_of_another_guest_for_good(self, scene: Scene, ada: Identity) -> None:
@@ -163,7 +163,7 @@ class TestAnEngineOnABadDay:
 
     async def test_whose_connector_has_a_fault_does_not_fail_a_sign_in(self, scene: Scene, ada: Identity) -> None:
         class Faulty(RemoteEngine):
-            async def merge_guest_cart(self, *_: object, **__: object) -> HandOver:
+            async def merge_guest_cart(self, *_: object, **__: object) -> CartMergeReport:
                 raise KeyError("outcome")
 
         await scene.fill()
@@ -266,7 +266,7 @@ class TestAGuest:
         cart = await scene.fill()
         first = await scene.sign_in(ada)
         again = await scene.sign_in(ada, hint=AuthHint(old_cart_id=cart.id))
-        assert again == HandOver(Outcome.ALREADY_DONE, first.cart_id, first.lines)
+        assert again == CartMergeReport(Outcome.ALREADY_DONE, first.cart_id, first.lines)
         assert again.lines == (LineReport(PLENTY, 0, 2, 2, first.lines[0].change),)
         assert await scene.merges() == 1
 
@@ -310,7 +310,7 @@ class TestASignInWithoutAGuestsCart:
     async def test_does_not_wait_for_the_engine_which_learns_of_the_customer_later(
         self, scene: Scene, ada: Identity, guest: str | None, hint: AuthHint | None
     ) -> None:
-        assert await scene.sign_in(ada, guest=guest, hint=hint) == HandOver(Outcome.NOTHING, None)
+        assert await scene.sign_in(ada, guest=guest, hint=hint) == CartMergeReport(Outcome.NOTHING, None)
         assert not scene.server.calls
         assert (await states(scene), await is_closed(scene)) == ([], False)
         scene.server.status = 503
@@ -359,7 +359,7 @@ class TestAReport:
         async with scene.database.unit() as unit:
             assert await scene.deferred.purge(unit, scene.clock.now() - timedelta(days=5), 100) == 1
         assert await scene.report(GUEST, ada) is None
-        assert await scene.report(OTHER_GUEST, ada) == HandOver(Outcome.NOTHING, None)
+        assert await scene.report(OTHER_GUEST, ada) == CartMergeReport(Outcome.NOTHING, None)
 
 
 class TestOurTransactions:

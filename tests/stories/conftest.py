@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Run
 from tests.services.databases import drop_postgres, new_postgres, new_sqlite
 from tests.services.server import share
-from tests.services.shopkeeper_server import Shop, share_shopkeeper, start_shopkeeper
+from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 from tests.services.valkey import start_valkey
 from tests.stories.places import KINDS, STORES, Ground, Place, new_folder
 
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Launch(Protocol):
     """Starts a server; the arguments are those of `start_shopkeeper`."""
 
-    def __call__(self, **wanted: Any) -> Shop: ...
+    def __call__(self, **wanted: Any) -> Commerce: ...
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def launch_for_module(run: Run) -> Iterator[Launch]:
 
 
 def _launching(run: Run, ending: ExitStack) -> Launch:
-    def launch(**wanted: Any) -> Shop:
+    def launch(**wanted: Any) -> Commerce:
         shop = start_shopkeeper(new_folder(run.folder), owner=os.getpid(), **wanted)
         ending.callback(shop.stop)
         return shop
@@ -57,7 +57,7 @@ def _launching(run: Run, ending: ExitStack) -> Launch:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def ground(request: pytest.FixtureRequest, run: Run) -> Iterator[Ground]:
+def infrastructure(request: pytest.FixtureRequest, run: Run) -> Iterator[Ground]:
     """Fresh data of either kind for the module: an SQLite file, or PostgreSQL and Valkey."""
     if request.param == "sqlite":
         yield Ground(new_sqlite(run.folder, new_folder(run.folder)))
@@ -75,11 +75,11 @@ def place(request: pytest.FixtureRequest, run: Run) -> Place:
     """The run's server of either kind, with a demo shop behind two shop fronts."""
     note = run.folder / f"story-{request.param}.ground"
 
-    def begin() -> Shop:
-        ground = _ground(request, run)
-        ground.write(note)
+    def begin() -> Commerce:
+        infrastructure = _ground(request, run)
+        infrastructure.write(note)
         folder = new_folder(run.folder)
-        return start_shopkeeper(folder, owner=run.owner, config=STORES, demo=True, **ground.start_with())
+        return start_shopkeeper(folder, owner=run.owner, config=STORES, demo=True, **infrastructure.start_with())
 
     shop = share_shopkeeper(run.folder, f"story-{request.param}", begin)
     return Place(shop, Ground.read(note))

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from tests.services.databases import sqlalchemy_url
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 
 KINDS = ("sqlite", "postgresql")
 TENANTS = ("quince-eu", "quince-us")
@@ -53,8 +53,8 @@ class Ground:
 class Place:
     """A running server of ours, and what it stands on."""
 
-    shop: Shop
-    ground: Ground
+    shop: Commerce
+    infrastructure: Ground
 
     @property
     def public(self) -> str:
@@ -67,7 +67,7 @@ class Place:
     @property
     def ledger(self) -> "Ledger":
         """Its database, read past the server."""
-        return Ledger(self.ground.dsn)
+        return Ledger(self.infrastructure.dsn)
 
 
 def new_folder(run_folder: Path) -> Path:

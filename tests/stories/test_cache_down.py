@@ -11,7 +11,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.services.server import Server, wait_until
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 from tests.services.valkey import start_valkey
 from tests.stories.conftest import Launch
 from tests.stories.shopping import CUSTOMER
@@ -47,18 +47,18 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def shop(launch: Launch, valkey: Valkey, dsn: str) -> Shop:
+def shop(launch: Launch, valkey: Valkey, dsn: str) -> Commerce:
     return launch(dsn=dsn, cache_url=valkey.url, demo=True)
 
 
 @pytest.fixture
-def guests(shop: Shop) -> Iterator[Guests]:
+def guests(shop: Commerce) -> Iterator[Guests]:
     guests = Guests(shop.public)
     yield guests
     guests.go()
 
 
-def readiness(shop: Shop) -> dict[str, Any]:
+def readiness(shop: Commerce) -> dict[str, Any]:
     """What the admin port says; the public one says that all is well, for it is well enough to serve."""
     assert httpx.get(f"{shop.public}/health/ready", timeout=PATIENCE).json() == {"status": "ok"}
     answer = httpx.get(f"{shop.admin}/health/ready", timeout=PATIENCE)
@@ -67,7 +67,7 @@ def readiness(shop: Shop) -> dict[str, Any]:
     return told
 
 
-def lines(shop: Shop, event: str) -> list[str]:
+def lines(shop: Commerce, event: str) -> list[str]:
     return [line for line in COLOURS.sub("", shop.log).splitlines() if event in line]
 
 
@@ -75,7 +75,7 @@ def sign_in_wrongly(visitor: Visitor, email: str) -> int:
     return visitor.try_to_sign_in(email, password="wrong").status_code
 
 
-def test_nothing_is_lost_but_the_sharing(shop: Shop, valkey: Valkey, guests: Guests) -> None:
+def test_nothing_is_lost_but_the_sharing(shop: Commerce, valkey: Valkey, guests: Guests) -> None:
     customer, email = guests.customer(**{"QK-MUG-BLU": 2})
     assert readiness(shop) == {"status": "ok"}
 
@@ -110,7 +110,7 @@ def test_nothing_is_lost_but_the_sharing(shop: Shop, valkey: Valkey, guests: Gue
     assert "Traceback" not in shop.log
 
 
-def _recovered(shop: Shop, visitor: Visitor, email: str) -> bool:
+def _recovered(shop: Commerce, visitor: Visitor, email: str) -> bool:
     """The brakes look for the cache again when somebody signs in."""
     visitor.sign_in(email)
     return bool(lines(shop, "throttle.recovered"))

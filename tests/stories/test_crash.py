@@ -16,7 +16,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.services.server import wait_until
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 from tests.stories.conftest import Launch
 from tests.stories.places import Ground, Ledger
 from tests.stories.production import SECRETS
@@ -54,7 +54,7 @@ class Story:
 class Crash:
     """Kills the server as soon as so many requests were answered; the others are under way then, or never begun."""
 
-    def __init__(self, shop: Shop, *, after: int, later: float) -> None:
+    def __init__(self, shop: Commerce, *, after: int, later: float) -> None:
         self._shop, self._left, self._later, self._lock = shop, after, later, Lock()
 
     def tell(self, story: Story) -> None:
@@ -75,9 +75,9 @@ class Crash:
 
 
 @pytest.fixture
-def start(launch: Launch, ground: Ground) -> Callable[[], Shop]:
+def start(launch: Launch, infrastructure: Ground) -> Callable[[], Commerce]:
     """Starts a server on the same data, as often as it is needed."""
-    return lambda: launch(config=CONFIG, environ=SECRETS, demo=True, **ground.start_with())
+    return lambda: launch(config=CONFIG, environ=SECRETS, demo=True, **infrastructure.start_with())
 
 
 @pytest.fixture
@@ -118,15 +118,17 @@ def _buyer(guests: Guests) -> Story:
     return Story(lambda: buyer.post("/graphql", body), buyer, email, cart["id"], order=order)
 
 
-def tell_until_the_crash(shop: Shop, stories: Sequence[Story], *, after: int, later: float) -> None:
+def tell_until_the_crash(shop: Commerce, stories: Sequence[Story], *, after: int, later: float) -> None:
     crash = Crash(shop, after=after, later=later)
     with ThreadPoolExecutor(AT_ONCE) as at_once:
         list(at_once.map(crash.tell, stories))
     assert 0 < sum(story.answered for story in stories) < len(stories)
 
 
-def test_nothing_is_lost_or_doubled(start: Callable[[], Shop], ground: Ground, everybody: list[Guests]) -> None:
-    ledger, bought = Ledger(ground.dsn), []
+def test_nothing_is_lost_or_doubled(
+    start: Callable[[], Commerce], infrastructure: Ground, everybody: list[Guests]
+) -> None:
+    ledger, bought = Ledger(infrastructure.dsn), []
     stock = stock_of(ledger)
     for after, later in CRASHES:
         shop = start()
@@ -207,7 +209,7 @@ def a_minute_later(ledger: Ledger) -> None:
     ledger.execute("UPDATE outbox SET locked_until = created_at WHERE locked_until IS NOT NULL")
 
 
-def finish(shop: Shop, visiting: Sequence[Story], ledger: Ledger) -> None:
+def finish(shop: Commerce, visiting: Sequence[Story], ledger: Ledger) -> None:
     """A repeated sign-in with the same hint completes what was cut off, and changes nothing that was done."""
     everybody = Guests(shop.public)
     for story in visiting:

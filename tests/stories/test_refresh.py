@@ -19,10 +19,10 @@ REFRESH = {"type": "refresh"}
 
 
 @pytest.fixture(scope="module")
-def fresh_place(launch_for_module: Launch, ground: Ground) -> Place:
+def fresh_place(launch_for_module: Launch, infrastructure: Ground) -> Place:
     """A server that refreshes, with a window short enough to wait for."""
     environ = {"TOKEN_REFRESH_ENABLED": "true", "TOKENS_REFRESH_REPLAY_WINDOW": REPLAY_WINDOW}
-    return Place(launch_for_module(demo=True, environ=environ, **ground.start_with()), ground)
+    return Place(launch_for_module(demo=True, environ=environ, **infrastructure.start_with()), infrastructure)
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ class TestTheCommand:
 
 class TestItsLife:
     @pytest.fixture(params=["sqlite", "postgresql"])
-    def ground(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
+    def infrastructure(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
         """Nothing at all yet: the first start makes it."""
         if request.param == "sqlite":
             yield Ground(f"sqlite://{tmp_path / 'data' / 'shop.db'}")
@@ -230,9 +230,12 @@ class TestItsLife:
         yield Ground(dsn)
         drop_postgres(server, dsn)
 
-    def test_it_goes_on_where_it_was(self, ground: Ground, folder: Path) -> None:
+    def test_it_goes_on_where_it_was(self, infrastructure: Ground, folder: Path) -> None:
         port = free_port()
-        url, environ = f"http://127.0.0.1:{port}", {**SECRETS, "DSN": ground.dsn, "SERVE_PUBLIC_PORT": str(port)}
+        url, environ = (
+            f"http://127.0.0.1:{port}",
+            {**SECRETS, "DSN": infrastructure.dsn, "SERVE_PUBLIC_PORT": str(port)},
+        )
         with running("serve", "--dev", "--demo", folder=folder, environ=environ) as server:
             wait_until(lambda: ready(url), "the first start")
             guests = Guests(url)
@@ -272,12 +275,12 @@ class TestItsLife:
             assert end(server) == 0
         assert "Traceback" not in (folder / "log").read_text()
 
-    def test_migrating_twice_changes_nothing(self, ground: Ground, folder: Path) -> None:
-        environ = {**GOOD, "DSN": ground.dsn}
+    def test_migrating_twice_changes_nothing(self, infrastructure: Ground, folder: Path) -> None:
+        environ = {**GOOD, "DSN": infrastructure.dsn}
         first = run_shopkeeper("migrate", folder=folder, environ=environ)
         assert (first.returncode, first.errors) == (0, [])
-        sizes = Ledger(ground.dsn).sizes()
+        sizes = Ledger(infrastructure.dsn).sizes()
         second = run_shopkeeper("migrate", folder=folder, environ=environ)
         assert second.returncode == 0
         assert "up to date" in second.said
-        assert Ledger(ground.dsn).sizes() == sizes
+        assert Ledger(infrastructure.dsn).sizes() == sizes

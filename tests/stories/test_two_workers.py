@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Run
 from tests.services.databases import drop_postgres, new_postgres
 from tests.services.server import Server, wait_until
-from tests.services.shopkeeper_server import Shop
+from tests.services.shopkeeper_server import Commerce
 from tests.stories.commands import run_shopkeeper
 from tests.stories.conftest import Launch
 from tests.stories.places import Ground
@@ -26,23 +26,23 @@ AT_ONCE = 0.1
 
 
 @pytest.fixture(scope="module")
-def ground(run: Run, postgres_server: Server, valkey_server: Server) -> Iterator[Ground]:
+def infrastructure(run: Run, postgres_server: Server, valkey_server: Server) -> Iterator[Ground]:
     dsn = new_postgres(run.folder, postgres_server)
     yield Ground(dsn, valkey_server.url)
     drop_postgres(postgres_server, dsn)
 
 
 @pytest.fixture(scope="module")
-def pair(launch_for_module: Launch, ground: Ground) -> tuple[Shop, Shop]:
+def pair(launch_for_module: Launch, infrastructure: Ground) -> tuple[Commerce, Commerce]:
     """Two servers with a process each, on one database and one cache."""
-    first = launch_for_module(demo=True, environ=SECRETS, **ground.start_with())
-    return first, launch_for_module(demo=True, environ=SECRETS, **ground.start_with())
+    first = launch_for_module(demo=True, environ=SECRETS, **infrastructure.start_with())
+    return first, launch_for_module(demo=True, environ=SECRETS, **infrastructure.start_with())
 
 
 @pytest.fixture(scope="module")
-def family(launch_for_module: Launch, ground: Ground) -> Shop:
+def family(launch_for_module: Launch, infrastructure: Ground) -> Commerce:
     """One server with two processes. It is ready when the first of them is."""
-    family = launch_for_module(workers=2, demo=True, environ=SECRETS, **ground.start_with())
+    family = launch_for_module(workers=2, demo=True, environ=SECRETS, **infrastructure.start_with())
     wait_until(lambda: len(workers_of(family)) == 2, "the second process")
     return family
 
@@ -78,12 +78,12 @@ def seconds_to_hear(one: httpx.Client, other: httpx.Client, url: str) -> list[fl
 
 
 class TestTwoServers:
-    def test_a_session_revoked_at_one_is_refused_by_the_other(self, pair: tuple[Shop, Shop]) -> None:
+    def test_a_session_revoked_at_one_is_refused_by_the_other(self, pair: tuple[Commerce, Commerce]) -> None:
         first, second = pair
         with line_to(first.public) as one, line_to(second.public) as other:
             assert seconds_to_hear(one, other, first.public)[ROUNDS // 4] < AT_ONCE
 
-    def test_a_visit_goes_on_at_either(self, pair: tuple[Shop, Shop]) -> None:
+    def test_a_visit_goes_on_at_either(self, pair: tuple[Commerce, Commerce]) -> None:
         guests, elsewhere = (Guests(shop.public) for shop in pair)
         visitor, other = guests.guest(), elsewhere.stranger()
         email = visitor.sign_up()
@@ -99,7 +99,7 @@ class TestTwoServers:
         guests.go()
         elsewhere.go()
 
-    def test_wrong_passwords_are_counted_together(self, pair: tuple[Shop, Shop]) -> None:
+    def test_wrong_passwords_are_counted_together(self, pair: tuple[Commerce, Commerce]) -> None:
         guests, elsewhere = (Guests(shop.public) for shop in pair)
         visitor, other = guests.guest(), elsewhere.guest()
         email = visitor.sign_up()
@@ -113,11 +113,11 @@ class TestTwoServers:
 
 
 class TestOneServerWithTwoProcesses:
-    def test_a_session_revoked_at_one_is_refused_by_the_other(self, family: Shop) -> None:
+    def test_a_session_revoked_at_one_is_refused_by_the_other(self, family: Commerce) -> None:
         with lines_to_each(family) as (one, other):
             assert seconds_to_hear(one, other, family.public)[ROUNDS // 4] < AT_ONCE
 
-    def test_a_process_that_died_is_replaced(self, family: Shop) -> None:
+    def test_a_process_that_died_is_replaced(self, family: Commerce) -> None:
         before = workers_of(family)
         assert len(before) == 2
         before[0].kill()
@@ -126,8 +126,8 @@ class TestOneServerWithTwoProcesses:
             assert [line.get("/health/ready").status_code for line in lines] == [200, 200]
         assert "worker ended" in family.log
 
-    def test_without_a_shared_cache_it_does_not_start(self, ground: Ground, tmp_path: Path) -> None:
-        environ = {**flat(PRODUCTION), "DSN": ground.dsn, "HTTP_WORKERS": "2"}
+    def test_without_a_shared_cache_it_does_not_start(self, infrastructure: Ground, tmp_path: Path) -> None:
+        environ = {**flat(PRODUCTION), "DSN": infrastructure.dsn, "HTTP_WORKERS": "2"}
         told = run_shopkeeper("serve", folder=tmp_path, environ=environ)
         assert told.returncode == 1
         assert "cache.url" in told.errors[0]
@@ -135,7 +135,7 @@ class TestOneServerWithTwoProcesses:
         assert run_shopkeeper("doctor", folder=tmp_path, environ=environ).errors == told.errors[:1]
 
 
-def workers_of(shop: Shop) -> list[psutil.Process]:
+def workers_of(shop: Commerce) -> list[psutil.Process]:
     """The processes that listen on the public port."""
     port = int(shop.public.rpartition(":")[2])
     found = []
@@ -151,7 +151,7 @@ def workers_of(shop: Shop) -> list[psutil.Process]:
 
 
 @contextmanager
-def lines_to_each(shop: Shop) -> Iterator[list[httpx.Client]]:
+def lines_to_each(shop: Commerce) -> Iterator[list[httpx.Client]]:
     """A connection to each of its processes: connections are opened until every process has one."""
     workers, lines = workers_of(shop), []
     by_worker: dict[int, httpx.Client] = {}

@@ -133,21 +133,21 @@ def client(place: Place) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def refreshing_place(launch_for_module: Launch, ground: Ground) -> Place:
+def refreshing_place(launch_for_module: Launch, infrastructure: Ground) -> Place:
     """A server that refreshes, and lets pages of the client's origin in."""
     config = {
         **STORES,
         "tokens": {"refresh": {"enabled": True, "replay_window": "1s"}},
         "serve": {"public": {"cors": {"enabled": True, "allowed_origins": [ORIGIN]}}},
     }
-    return Place(launch_for_module(config=config, demo=True, **ground.start_with()), ground)
+    return Place(launch_for_module(config=config, demo=True, **infrastructure.start_with()), infrastructure)
 
 
 @pytest.fixture(scope="module")
-def brief_place(launch_for_module: Launch, ground: Ground) -> Place:
+def brief_place(launch_for_module: Launch, infrastructure: Ground) -> Place:
     """A server whose sessions run out while one waits, and can be refreshed."""
     config = {**STORES, "session": {"lifespan": f"{BRIEF}s"}, "tokens": {"refresh": {"enabled": True}}}
-    return Place(launch_for_module(config=config, demo=True, **ground.start_with()), ground)
+    return Place(launch_for_module(config=config, demo=True, **infrastructure.start_with()), infrastructure)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ Only this package knows the settings and everyone's address. It is built from th
 one line in the list of its floor.
 """
 
+from shopkeeper.app.application import Application, Misconfigured, build, dry_run, opened
 from shopkeeper.app.extensions import Extensions
-from shopkeeper.app.ground import open_database
-from shopkeeper.app.house import House, Misconfigured, build, opened, rehearse
+from shopkeeper.app.infrastructure import open_database
 
-__all__ = ["Extensions", "House", "Misconfigured", "build", "open_database", "opened", "rehearse"]
+__all__ = ["Application", "Extensions", "Misconfigured", "build", "dry_run", "open_database", "opened"]

@@ -3,25 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shopkeeper.app.conversations import Conversation
-from shopkeeper.app.ground import Foundation
+from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.flows import FlowBinding
 from shopkeeper.app.hooks import no_hooks
-from shopkeeper.app.people import People
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.credentials.method import Method
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 from shopkeeper.signin.completion import Hooks
 
-BuildMethods = Callable[[Foundation, Identities], Sequence[Method]]
-BuildFlows = Callable[[Foundation, People], Sequence[Conversation]]
-BuildHooks = Callable[[Foundation, People], Hooks]
+BuildMethods = Callable[[Infrastructure, Identities], Sequence[Method]]
+BuildFlows = Callable[[Infrastructure, Accounts], Sequence[FlowBinding]]
+BuildHooks = Callable[[Infrastructure, Accounts], Hooks]
 
 
-def _no_methods(ground: Foundation, identities: Identities) -> Sequence[Method]:
+def _no_methods(infrastructure: Infrastructure, identities: Identities) -> Sequence[Method]:
     return ()
 
 
-def _no_flows(ground: Foundation, people: People) -> Sequence[Conversation]:
+def _no_flows(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[FlowBinding]:
     return ()
 
 

@@ -1,6 +1,6 @@
 """The courier, and the channel that it sends mails by."""
 
-from shopkeeper.app.ground import Foundation
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
@@ -8,15 +8,15 @@ from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 
 
-def build_courier(ground: Foundation) -> Courier:
+def build_courier(infrastructure: Infrastructure) -> Courier:
     return Courier(
         MailTemplates(),
-        ground.outbox,
-        _channel(ground.settings),
-        ground.database,
-        clock=ground.clock,
-        base_url=ground.base_url,
-        shop_name=ground.settings.courier.smtp.from_name or _shop_name(ground.settings),
+        infrastructure.outbox,
+        _channel(infrastructure.settings),
+        infrastructure.database,
+        clock=infrastructure.clock,
+        base_url=infrastructure.base_url,
+        shop_name=infrastructure.settings.courier.smtp.from_name or _shop_name(infrastructure.settings),
     )
 
 

@@ -7,7 +7,7 @@ addresses of each, the provider of our own identities.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shopkeeper.app.ground import Foundation
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
 from shopkeeper.credentials.code import Code
@@ -57,7 +57,7 @@ class Methods:
 
 
 def build_methods(
-    ground: Foundation,
+    infrastructure: Infrastructure,
     identities: Identities,
     *,
     hasher: Hasher,
@@ -65,7 +65,7 @@ def build_methods(
     guard: AttemptGuard,
     code: Code,
 ) -> Methods:
-    configured = ground.settings.selfservice.methods
+    configured = infrastructure.settings.selfservice.methods
     every: Sequence[tuple[bool, Method]] = [
         (configured.code.signs_in, code),
         (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guard=guard)),
@@ -74,34 +74,37 @@ def build_methods(
 
 
 def build_code(
-    ground: Foundation,
+    infrastructure: Infrastructure,
     identities: Identities,
     *,
     courier: Courier,
     throttles: Mapping[str, Throttle],
     guard: AttemptGuard,
 ) -> Code:
-    config, secret = ground.settings.selfservice.methods.code.config, ground.settings.secrets.for_all_else()[0]
+    config, secret = (
+        infrastructure.settings.selfservice.methods.code.config,
+        infrastructure.settings.secrets.for_all_else()[0],
+    )
     return Code(
         identities,
-        codes=OneTimeCodes(key=derive(secret, purpose="codes"), clock=ground.clock, lifespan=config.lifespan),
+        codes=OneTimeCodes(key=derive(secret, purpose="codes"), clock=infrastructure.clock, lifespan=config.lifespan),
         mails=CodeMails(courier, per_client=throttles["code"], per_recipient=throttles["code_recipient"]),
         guard=guard,
         max_submissions=config.max_submissions,
-        mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
+        mitigate_enumeration=infrastructure.settings.security.account_enumeration.mitigate,
     )
 
 
-def build_policy(ground: Foundation) -> PasswordPolicy:
-    config = ground.settings.selfservice.methods.password.config
+def build_policy(infrastructure: Infrastructure) -> PasswordPolicy:
+    config = infrastructure.settings.selfservice.methods.password.config
     breached: list[BreachedPasswords] = [CommonPasswords()]
     if config.breached_file:
         breached.append(open_list(config.breached_file, max_breaches=config.max_breaches))
     if config.haveibeenpwned_enabled:
         breached.append(
             BreachedRange(
-                ground.outgoing,
-                ground.clock,
+                infrastructure.http_client,
+                infrastructure.clock,
                 host=config.haveibeenpwned_host,
                 max_breaches=config.max_breaches,
                 ignore_network_errors=config.ignore_network_errors,
@@ -112,15 +115,15 @@ def build_policy(ground: Foundation) -> PasswordPolicy:
         max_length=config.max_password_length,
         similarity=config.identifier_similarity_check_enabled,
         breached=breached,
-        context_words=_context_words(ground),
+        context_words=_context_words(infrastructure),
     )
 
 
-def _context_words(ground: Foundation) -> list[str]:
+def _context_words(infrastructure: Infrastructure) -> list[str]:
     """What everybody connects with this shop; too short words would forbid too much."""
-    words = [
+    translations = [
         "shopkeeper",
-        *(store.id for store in ground.settings.stores),
-        ground.settings.courier.smtp.from_name or "",
+        *(store.id for store in infrastructure.settings.stores),
+        infrastructure.settings.courier.smtp.from_name or "",
     ]
-    return [word for word in words if len(word) >= SHORTEST_CONTEXT_WORD]
+    return [word for word in translations if len(word) >= SHORTEST_CONTEXT_WORD]

@@ -18,9 +18,9 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from shopkeeper.commerce.refusals import Unsupported
+from shopkeeper.commerce.errors import Unsupported
+from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.upkeep import Chore
 
 T = TypeVar("T")
 
@@ -298,7 +298,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HandOver:
+class CartMergeReport:
     """The report of a guest's cart becoming a customer's. `cart_id` is the cart the customer has after it, if any."""
 
     outcome: Outcome
@@ -488,7 +488,7 @@ class Engine(Protocol):
         cart_id: str | None,
         mode: MergeMode,
         idempotency_key: str | None = None,
-    ) -> HandOver:
+    ) -> CartMergeReport:
         """Merges a guest's cart into a customer's, as `merge.py` decides, wholly or not at all.
 
         - `cart_id` is `None`: the guest's cart is ignored (`NOTHING`, or `KEPT` where `mode` is `KEEP`);
@@ -542,7 +542,7 @@ class Events(Protocol):
 class HasRetention(Protocol):
     """An engine that keeps rows in our database which expire."""
 
-    def chores(self, *, guest_lifespan: timedelta) -> Sequence[Chore]:
+    def retention_rules(self, *, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
         """Returns what is to be deleted, and when. A guest's token lasts for `guest_lifespan`, and may be renewed."""
         ...
 

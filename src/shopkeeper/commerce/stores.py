@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from shopkeeper.commerce.port import Shopper, ShopperKind
 from shopkeeper.errors import StoreUnknown
 
+STORE, TENANT = "store", "tenant"
+"""What names a store in a query: a browser that goes to a page sends no header of a shop's choice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Store:

@@ -8,9 +8,10 @@ account is active is asked later, under the lock (`signin/completion.py`).
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from shopkeeper.client import Client
 from shopkeeper.errors import InvalidCredentials, TooManyRequests
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.identity.values import Identity
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Attempt as ThrottleSlot

@@ -21,8 +21,8 @@ import structlog
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.http_client import GuardedClient, HttpCallFailed
 from shopkeeper.identity.normalise import normalise_identifier
-from shopkeeper.outgoing import Outgoing, OutgoingFailed
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class BreachedRange:
 
     def __init__(
         self,
-        outgoing: Outgoing,
+        http_client: GuardedClient,
         clock: Clock,
         *,
         host: str = PWNED_PASSWORDS,
@@ -85,7 +85,7 @@ class BreachedRange:
         ignore_network_errors: bool = True,
         timeout: float = 1.0,
     ) -> None:
-        self._outgoing, self._clock, self._host = outgoing, clock, host
+        self._outgoing, self._clock, self._host = http_client, clock, host
         self._max_breaches, self._ignore_errors, self._timeout = max_breaches, ignore_network_errors, timeout
         self._kept: OrderedDict[str, tuple[datetime, bytes]] = OrderedDict()
         self.unanswered = 0
@@ -126,7 +126,7 @@ class BreachedRange:
             "GET", f"https://{self._host}/range/{prefix}", headers={"Add-Padding": "true"}, timeout=self._timeout
         )
         if reply.status != 200:
-            raise OutgoingFailed(f"{self._host} answered with status {reply.status}.")
+            raise HttpCallFailed(f"{self._host} answered with status {reply.status}.")
         return reply.body
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import structlog
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Effect
-from shopkeeper.identity.values import Client
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.database import Unit
@@ -48,6 +48,6 @@ class CodeMails:
                     return
             except AddressRefused:
                 log.warning("mail.address_refused", template=template)
-            await self._courier.pretend(unit, template=template, context=context, locale=locale)
+            await self._courier.simulate(unit, template=template, context=context, locale=locale)
 
         return queue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.steps import (
     AnyStep,
     Ask,
@@ -25,7 +26,7 @@ from shopkeeper.credentials.steps import (
 )
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.facts import CredentialFacts
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.nodes import Node
 

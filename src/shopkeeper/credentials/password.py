@@ -8,6 +8,7 @@ password, costs as much as one that does and gets the same answer. No transactio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
@@ -24,7 +25,7 @@ from shopkeeper.credentials.steps import (
 from shopkeeper.errors import Busy, InvalidCredentials
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node, submit_node

@@ -11,13 +11,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
-from shopkeeper.identity.values import Aal, Client
+from shopkeeper.client import Client
+from shopkeeper.commerce.stores import STORE, TENANT
+from shopkeeper.identity.values import Aal
 from shopkeeper.sessions.values import Session
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
-
-STORE, TENANT = "store", "tenant"
-"""What names a store in a query: a browser that goes to a page sends no header of a shop's choice."""
 
 
 class FlowType(StrEnum):

@@ -4,10 +4,10 @@ order of the steps."""
 from typing import Protocol
 from uuid import UUID
 
+from shopkeeper.client import Client
 from shopkeeper.errors import Forbidden, SessionInactive
 from shopkeeper.flows.flow import Caller
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
-from shopkeeper.identity.values import Client
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
 

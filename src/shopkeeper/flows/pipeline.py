@@ -25,7 +25,7 @@ from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_v
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
 from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
 from shopkeeper.flows.return_to import ReturnAddresses
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
 

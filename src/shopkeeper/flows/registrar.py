@@ -17,15 +17,16 @@ from typing import Any
 import structlog
 
 from shopkeeper import crypto
+from shopkeeper.client import Client
 from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
-from shopkeeper.identity.draft import AddressInput, NewIdentity
+from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.identity.values import Identity
 from shopkeeper.identity.violations import Violation
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
@@ -229,7 +230,7 @@ class Registrar:
     async def _simulate(
         self, unit: Unit, new: NewIdentity, owner: Identity, *, locale: str, notified: bool
     ) -> Identity:
-        simulated = await self._identities.pretend(unit, new)
+        simulated = await self._identities.simulate(unit, new)
         await self._mail(unit, "sign_up_attempt", to=None if notified else owner.email, context={}, locale=locale)
         # Remembered once it is true. Two at the same moment may both write to the owner; the throttle bounds them.
         unit.after_commit(lambda: self._remember_notified(owner))
@@ -245,7 +246,7 @@ class Registrar:
                 return
         except AddressRefused:
             log.warning("mail.address_refused", template=template)
-        await self._courier.pretend(unit, template=template, context=context, locale=locale)
+        await self._courier.simulate(unit, template=template, context=context, locale=locale)
 
     async def _was_notified(self, owner: Identity | None) -> bool:
         """Asked for an unknown owner as well, so that time tells nothing."""

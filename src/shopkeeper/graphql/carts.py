@@ -19,7 +19,7 @@ from shopkeeper.graphql.items import ItemLike, reference, variant_of
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import MoneyAmount, Price
-from shopkeeper.graphql.pages import DONE, Attribute, AttributeInput, MutationResponse
+from shopkeeper.graphql.pagination import DONE, Attribute, AttributeInput, MutationResponse
 
 CURRENCIES = frozenset(list_currencies())
 

@@ -16,7 +16,7 @@ from shopkeeper.commerce.binding import OpenUnit, engine_session, engine_unit
 from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper, ShopperKind
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.loaders import Loaders
-from shopkeeper.graphql.signing_up import SigningUp
+from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.sessions.values import Principal
 from shopkeeper.signin.cart_merge import guest_is_closed
 from shopkeeper.storage.database import Unit
@@ -80,7 +80,7 @@ class Context:
     operations: Operations
     operation: Operation
     principal: Principal
-    signing_up: SigningUp
+    registration: CustomerRegistration
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()

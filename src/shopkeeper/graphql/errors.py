@@ -8,7 +8,7 @@ import structlog
 from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
-from shopkeeper.errors import Broken, Busy, Refusal, TooManyRequests
+from shopkeeper.errors import Busy, InternalError, Refusal, TooManyRequests
 
 BROKEN = "INTERNAL_SERVER_ERROR"
 BAD_INPUT = "BAD_USER_INPUT"
@@ -36,7 +36,7 @@ def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
         return {**_place(error), "message": _without_values(error.message), "extensions": {"code": code}}
     if not isinstance(cause, Refusal):
         log.error("graphql failed", path=_path(error), exc_info=cause)
-        cause = Broken()
+        cause = InternalError()
         return {**_place(error), "message": cause.sentence, "extensions": {"code": BROKEN}}
     return {**_place(error), **told(cause)}
 

@@ -57,7 +57,7 @@ class Plans:
         return self if self.lasting else Plans()
 
 
-class PlainFirst(Executor[None]):
+class FastPathExecutor(Executor[None]):
     """Takes the short cut where there is one."""
 
     def __init__(self, *args: Any, plans: Plans, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import Price, amount_of
-from shopkeeper.graphql.pages import Attribute
+from shopkeeper.graphql.pagination import Attribute
 
 BETWEEN = "___"
 """Stands between id and code where the published client sends both as one text."""

@@ -10,8 +10,8 @@ from shopkeeper.errors import SessionAlreadyAvailable
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.limits import ListSize
-from shopkeeper.graphql.pages import DONE, Attribute, MutationResponse
-from shopkeeper.graphql.signing_up import Problem, SignUpRejected, trait, traits_of
+from shopkeeper.graphql.pagination import DONE, Attribute, MutationResponse
+from shopkeeper.graphql.registration import Problem, SignUpRejected, trait, traits_of
 
 REJECTED = "INVALID_INPUT"
 
@@ -137,7 +137,7 @@ class CustomerMutations:
 
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
     entered, client, locale = _entered(asked), context.principal.client, context.shopper.locale
-    identity = await context.signing_up(entered, password=asked.password, client=client, locale=locale)
+    identity = await context.registration(entered, password=asked.password, client=client, locale=locale)
     # What was typed is answered, not what was stored, so that a taken address looks like a free one to the letter.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
 

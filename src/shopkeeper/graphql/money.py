@@ -13,8 +13,8 @@ from strawberry.types.scalar import ScalarDefinition
 
 from shopkeeper.commerce.port import Money
 from shopkeeper.graphql.fields import resolved
-from shopkeeper.incoming import wishes
 from shopkeeper.money import decimal_of, printed
+from shopkeeper.parsing import parse_accept
 
 MOST_PRINTED = 8192
 MOST_LANGUAGES = 512
@@ -89,7 +89,7 @@ def language_of(header: str | None, *, default: str) -> str:
 
 @lru_cache(MOST_LANGUAGES)
 def _language(header: str, default: str) -> str:
-    asked = sorted(((tag, weight) for tag, weight in wishes(header) if weight), key=lambda wish: -wish[1])
+    asked = sorted(((tag, weight) for tag, weight in parse_accept(header) if weight), key=lambda wish: -wish[1])
     known = (_known(tag) for tag, _ in asked)
     return next((locale for locale in known if locale), _known(default) or "en")
 

@@ -17,7 +17,7 @@ from shopkeeper.graphql.items import ItemLike, variant_of
 from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import MoneyAmount, Price
-from shopkeeper.graphql.pages import (
+from shopkeeper.graphql.pagination import (
     DEFAULT_LIMIT,
     DONE,
     Hint,

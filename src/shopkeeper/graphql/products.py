@@ -13,7 +13,7 @@ from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import Category, Item, items_of, reference
 from shopkeeper.graphql.limits import ListSize
-from shopkeeper.graphql.pages import (
+from shopkeeper.graphql.pagination import (
     DEFAULT_LIMIT,
     FacetResult,
     Hint,

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.errors import Conflict, InvalidInput, MalformedBody, NotFound, Refusal
 from shopkeeper.http.admin_input import (
@@ -24,13 +25,13 @@ from shopkeeper.http.admin_input import (
     refuse_unserved,
     shown_credentials,
 )
-from shopkeeper.http.answering import empty_answer, error_object, json_answer
 from shopkeeper.http.paging import PageTokens, numbered_page, page_size
-from shopkeeper.http.reading import client_of, require_uuid
-from shopkeeper.http.shapes import Shapes
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.http.requests import client_of, require_uuid
+from shopkeeper.http.responses import empty_response, error_object, json_response
+from shopkeeper.http.serializers import Serializers
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
@@ -65,7 +66,7 @@ class AdminIdentities:
         database: Database,
         identities: Identities,
         imports: Imports,
-        shapes: Shapes,
+        serializers: Serializers,
         pages: PageTokens,
         operators: Operators,
         admin_url: str,
@@ -74,7 +75,7 @@ class AdminIdentities:
         self._database = database
         self._identities = identities
         self._imports = imports
-        self._shapes = shapes
+        self._shapes = serializers
         self._pages = pages
         self._operators = operators
         self._admin_url = admin_url.rstrip("/")
@@ -107,15 +108,15 @@ class AdminIdentities:
             )
         shown = [self._shapes.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
         if wanted.ids is not None:  # all of them at once: there are no other pages to lead to
-            return json_answer(shown)
+            return json_response(shown)
         links = self._pages.links("/admin/identities", wanted.again(), of="identities", next_after=next_after)
-        return json_answer(shown, headers={"Link": links})
+        return json_response(shown, headers={"Link": links})
 
     async def _create(self, request: Request) -> Response:
         body = await body_of(request, IdentityBody, limit=self._max_body)
         identity = await self._make(body, by=self._operators.of(request))
         location = f"{self._admin_url}/identities/{identity.id}"
-        return json_answer(self._shapes.identity_for_admin(identity), 201, headers={"Location": location})
+        return json_response(self._shapes.identity_for_admin(identity), 201, headers={"Location": location})
 
     async def _batch(self, request: Request) -> Response:
         """Each on its own: what can be made is made, the others say why not."""
@@ -123,7 +124,7 @@ class AdminIdentities:
         if len(batch.identities) > MOST_IN_A_BATCH:
             raise InvalidInput(f"A batch takes {MOST_IN_A_BATCH} identities at most.")
         by = self._operators.of(request)
-        return json_answer({"identities": [await self._entry(entry, by=by) for entry in batch.identities]})
+        return json_response({"identities": [await self._entry(entry, by=by) for entry in batch.identities]})
 
     async def _entry(self, entry: BatchEntry, *, by: Operator) -> dict[str, Any]:
         patch_id = {"patch_id": entry.patch_id} if entry.patch_id else {}
@@ -139,7 +140,7 @@ class AdminIdentities:
         configs = shown_credentials(request.query_params)
         async with self._database.unit() as unit:
             identity = await self._identities.require(unit, require_id(request.path_params["id"]), credentials=True)
-        return json_answer(self._shapes.identity_for_admin(identity, configs=configs))
+        return json_response(self._shapes.identity_for_admin(identity, configs=configs))
 
     async def _read_external(self, request: Request) -> Response:
         configs = shown_credentials(request.query_params)
@@ -149,14 +150,14 @@ class AdminIdentities:
             )
         if identity is None:
             raise NotFound
-        return json_answer(self._shapes.identity_for_admin(identity, configs=configs))
+        return json_response(self._shapes.identity_for_admin(identity, configs=configs))
 
     async def _replace(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         new = await self._new(await body_of(request, ReplacedIdentityBody, limit=self._max_body))
         async with self._database.unit() as unit:
             identity = await self._identities.replace(unit, identity_id, new, actor=by.name, client_ip=by.client.ip)
-        return json_answer(self._shapes.identity_for_admin(identity))
+        return json_response(self._shapes.identity_for_admin(identity))
 
     async def _patch(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
@@ -167,13 +168,13 @@ class AdminIdentities:
             identity = await self._identities.patch(
                 unit, identity_id, operations, actor=by.name, client_ip=by.client.ip
             )
-        return json_answer(self._shapes.identity_for_admin(identity))
+        return json_response(self._shapes.identity_for_admin(identity))
 
     async def _delete(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             await self._identities.delete(unit, identity_id, actor=by.name, client_ip=by.client.ip)
-        return empty_answer()
+        return empty_response()
 
     async def _delete_credential(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
@@ -181,7 +182,7 @@ class AdminIdentities:
             await self._identities.delete_credential(
                 unit, identity_id, request.path_params["type"], actor=by.name, client_ip=by.client.ip
             )
-        return empty_answer()
+        return empty_response()
 
     async def _make(self, body: IdentityBody, *, by: Operator) -> Identity:
         new = await self._new(body)
@@ -206,11 +207,17 @@ class AdminSessions:
     """`/sessions`, and the sessions of an identity, on the admin port."""
 
     def __init__(
-        self, *, database: Database, sessions: Sessions, shapes: Shapes, pages: PageTokens, operators: Operators
+        self,
+        *,
+        database: Database,
+        sessions: Sessions,
+        serializers: Serializers,
+        pages: PageTokens,
+        operators: Operators,
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._shapes = shapes
+        self._shapes = serializers
         self._pages = pages
         self._operators = operators
 
@@ -236,7 +243,7 @@ class AdminSessions:
         again = {"page_size": str(size), **chosen}
         links = self._pages.links("/admin/sessions", again, of="sessions", next_after=page.next_after)
         shown = self._expanded(query.getlist("expand"), page.items)
-        return json_answer(shown, headers={"Link": links})
+        return json_response(shown, headers={"Link": links})
 
     async def _list_of(self, request: Request) -> Response:
         identity_id, query = require_id(request.path_params["id"]), request.query_params
@@ -247,7 +254,7 @@ class AdminSessions:
             found = await self._sessions.list_for(unit, identity_id, active=active, page_size=page.size, skip=page.skip)
         # The contract links a next and a previous page of this list always.
         links = page.links(f"/admin/identities/{identity_id}/sessions", "first", "next", "prev")
-        return json_answer(
+        return json_response(
             [self._shapes.session_in_list(session) for session in found.items],
             headers={"X-Total-Count": str(count), "Link": links},
         )
@@ -256,26 +263,26 @@ class AdminSessions:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             await self._sessions.delete_for(unit, identity_id, by=by.name, client=by.client)
-        return empty_answer()
+        return empty_response()
 
     async def _read(self, request: Request) -> Response:
         async with self._database.unit() as unit:
             session = await self._sessions.require(unit, require_id(request.path_params["id"]))
         [shown] = self._expanded(request.query_params.getlist("expand"), [session])
-        return json_answer(shown)
+        return json_response(shown)
 
     async def _revoke(self, request: Request) -> Response:
         session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             if not await self._sessions.revoke(unit, session_id, by=by.name, client=by.client):
                 raise NotFound
-        return empty_answer()
+        return empty_response()
 
     async def _extend(self, request: Request) -> Response:
         session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             session = await self._sessions.extend(unit, session_id, by=by.name, client=by.client)
-        return json_answer(self._shapes.session(session))
+        return json_response(self._shapes.session(session))
 
     def _expanded(self, wanted: Sequence[str], sessions: Sequence[Session]) -> list[Mapping[str, Any]]:
         """Sessions as an admin sees them: identity and devices only where asked for."""

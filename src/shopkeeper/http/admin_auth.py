@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import AdminKeyRequired, TokenInvalid
-from shopkeeper.http.answering import refusal_answer
-from shopkeeper.http.observing import note
+from shopkeeper.http.request_log import note
+from shopkeeper.http.responses import error_response
 from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, bearer_of, verify
 
 OPEN_TO_ALL: Final = frozenset({"/health/alive", "/health/ready", "/version"})
@@ -38,7 +38,7 @@ class AdminAuthentication:
             return
         key = DEVELOPMENT_KEY if self._open else await self._presented_key(scope)
         if key is None:
-            answer = refusal_answer(AdminKeyRequired(), clock=self._clock)
+            answer = error_response(AdminKeyRequired(), clock=self._clock)
             answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, send)
             return

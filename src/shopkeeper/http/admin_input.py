@@ -16,10 +16,10 @@ from starlette.requests import Request
 
 from shopkeeper.errors import BadRequest, InvalidInput, MalformedBody, UnknownField
 from shopkeeper.http.paging import page_size
-from shopkeeper.http.reading import read_body, require_uuid
-from shopkeeper.identity.draft import AddressInput
+from shopkeeper.http.requests import read_body, require_uuid
+from shopkeeper.identity.builder import AddressInput
 from shopkeeper.identity.values import AddressStatus, State, Via
-from shopkeeper.incoming import parse_json
+from shopkeeper.parsing import parse_json
 
 MOST_IN_A_BATCH: Final = 1_000
 MOST_VALUES: Final = 300_000

@@ -14,9 +14,9 @@ from starlette.routing import Route
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.http.admin import require_id
 from shopkeeper.http.admin_input import refuse_unserved
-from shopkeeper.http.answering import json_answer
 from shopkeeper.http.paging import PageTokens, page_size
-from shopkeeper.http.shapes import moment
+from shopkeeper.http.responses import json_response
+from shopkeeper.http.serializers import moment
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.values import CourierMessage, Status
 from shopkeeper.storage.database import Database
@@ -61,7 +61,7 @@ class AdminMessages:
         chosen = {name: query[name] for name in ("recipient", "status") if query.get(name)}
         again = {"page_size": str(size), **chosen}
         links = self._pages.links(PATH, again, of="messages", next_after=page.before)
-        return json_answer([self._message(message) for message in page.items], headers={"Link": links})
+        return json_response([self._message(message) for message in page.items], headers={"Link": links})
 
     async def _read(self, request: Request) -> Response:
         async with self._database.unit() as unit:
@@ -69,7 +69,7 @@ class AdminMessages:
                 message = await self._courier.message(unit, require_id(request.path_params["id"]))
             except NotFound:
                 raise NotFound from None  # the contract gives no reason here
-        return json_answer(self._message(message))
+        return json_response(self._message(message))
 
     def _message(self, message: CourierMessage) -> Mapping[str, Any]:
         return {

@@ -10,17 +10,16 @@ from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from shopkeeper.commerce.stores import Store, Stores
+from shopkeeper.client import Client
+from shopkeeper.commerce.stores import STORE, TENANT, Store, Stores
 from shopkeeper.errors import Forbidden, TokenInvalid
-from shopkeeper.flows.flow import STORE, TENANT
-from shopkeeper.http.observing import note
 from shopkeeper.http.origins import Origins
-from shopkeeper.http.reading import JSON, client_of
-from shopkeeper.identity.values import Client
+from shopkeeper.http.request_log import note
+from shopkeeper.http.requests import JSON, client_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.cookies import CookiePolicy, cookies_in
+from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.principal import KnownSessions, PresentedTokens, PrincipalResolver
-from shopkeeper.sessions.refusals import SessionEnded
 from shopkeeper.sessions.token_sources import bearer_of
 from shopkeeper.sessions.values import Principal, Session
 

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
-from shopkeeper.http.answering import refusal_answer
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.responses import error_response
 from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
 
 # Cookies that a proxy in front of us adds to every request; they say nothing about who sends it.
@@ -57,7 +57,7 @@ class CallerReader:
         if caller.csrf is not None or not when:
             return caller, None
         token = new_csrf_token()
-        return replace(caller, csrf=token), self._cookies.csrf_line(token)
+        return replace(caller, csrf=token), self._cookies.set_csrf(token)
 
     def public_url(self, request: Request) -> str:
         """The request's own address as the public sees it: from the configured base URL, never from `Host`."""
@@ -71,7 +71,7 @@ class CallerReader:
 
     def refuse(self, refusal: Refusal, *, headers: Mapping[str, str] | None = None) -> Response:
         """A refusal in the contract's shape."""
-        answer = refusal_answer(refusal, clock=self._clock)
+        answer = error_response(refusal, clock=self._clock)
         answer.headers.update(dict(headers or {}))
         return answer
 

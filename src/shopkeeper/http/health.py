@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.http.answering import json_answer
+from shopkeeper.http.responses import json_response
 
 Check = Callable[[], Awaitable[str | None]]
 """Something that must work: gives nothing when it does, else a sentence. A degraded but working part is no failure."""
@@ -52,23 +52,23 @@ class Health:
         ]
 
     async def _alive(self, request: Request) -> Response:
-        return json_answer({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def _ready_in_public(self, request: Request) -> Response:
         failed = await _failures(self._required)
         if failed:
-            return json_answer({"errors": dict.fromkeys(failed, "not available")}, 503)
-        return json_answer({"status": "ok"})
+            return json_response({"errors": dict.fromkeys(failed, "not available")}, 503)
+        return json_response({"status": "ok"})
 
     async def _ready(self, request: Request) -> Response:
         failed = await _failures(self._required)
         if failed:
-            return json_answer({"errors": failed}, 503)
+            return json_response({"errors": failed}, 503)
         degraded = await _failures(self._degraded)
-        return json_answer({"status": "ok", **({"degraded": degraded} if degraded else {})})
+        return json_response({"status": "ok", **({"degraded": degraded} if degraded else {})})
 
     async def _tell_version(self, request: Request) -> Response:
-        return json_answer({"version": self._version})
+        return json_response({"version": self._version})
 
 
 async def _failures(checks: Mapping[str, Check]) -> dict[str, str]:

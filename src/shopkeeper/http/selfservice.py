@@ -15,6 +15,7 @@ from starlette.routing import Route
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Outcome
+from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import (
     BrowserLocationChangeRequired,
     Busy,
@@ -27,7 +28,7 @@ from shopkeeper.errors import (
     TooManyRequests,
 )
 from shopkeeper.flows import stored_errors
-from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.handler import LinkHandler
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.outcomes import (
@@ -40,12 +41,12 @@ from shopkeeper.flows.outcomes import (
     Updated,
 )
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.http.answering import ERROR_HEADER, empty_answer, error_object, json_answer, redirect
 from shopkeeper.http.caller_reader import CallerReader
-from shopkeeper.http.presentations import Presentation
-from shopkeeper.http.reading import parse_fields, prefers_json, read_body
-from shopkeeper.http.shapes import Shapes, hand_over_shape, moment
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.http.flow_responses import FlowResponses
+from shopkeeper.http.requests import parse_fields, prefers_json, read_body
+from shopkeeper.http.responses import ERROR_HEADER, empty_response, error_object, json_response, redirect
+from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database
@@ -67,9 +68,9 @@ class SelfService:
         logout: Logout,
         callers: CallerReader,
         cookies: CookiePolicy,
-        shapes: Shapes,
+        serializers: Serializers,
         clock: Clock,
-        presentations: Mapping[str, Presentation],
+        flow_responses: Mapping[str, FlowResponses],
         error_url: str,
         max_body: int,
     ) -> None:
@@ -78,9 +79,9 @@ class SelfService:
         self._logout = logout
         self._callers = callers
         self._cookies = cookies
-        self._shapes = shapes
+        self._shapes = serializers
         self._clock = clock
-        self._presentations = presentations
+        self._presentations = flow_responses
         self._error_url = error_url
         self._max_body = max_body
 
@@ -135,7 +136,7 @@ class SelfService:
     async def _open_native(self, request: Request, kind: str) -> Response:
         caller = await self._callers.of(request)
         flow = await self._pipeline.open(kind, self._opening(request, FlowType.API), caller)
-        return json_answer(self._flow_for(flow, caller))
+        return json_response(self._flow_for(flow, caller))
 
     async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
         try:
@@ -145,7 +146,7 @@ class SelfService:
                 raise
             return redirect(self._pipeline.landing(kind, return_to=request.query_params.get("return_to")), body=True)
         if prefers_json(request.headers):
-            return json_answer(self._flow_for(flow, caller))
+            return json_response(self._flow_for(flow, caller))
         return redirect(self._ui(flow.kind, flow.id), body=True)
 
     def _opening(self, request: Request, type_: FlowType) -> Opening:
@@ -170,7 +171,7 @@ class SelfService:
             return self._callers.refuse(self._with_next_address(refused.refusal, kind), headers=headers)
         except Refusal as refusal:
             return self._callers.refuse(refusal, headers=headers)
-        return json_answer(self._flow_for(flow, caller), headers=headers)
+        return json_response(self._flow_for(flow, caller), headers=headers)
 
     def _with_next_address(self, refusal: Refusal, kind: str) -> Refusal:
         """An expired flow's refusal says where to open another one, as the contract has it for fetching."""
@@ -292,7 +293,7 @@ class SelfService:
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:
             headers = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else None
-            return json_answer(self._flow_for(flow, caller), status, headers)
+            return json_response(self._flow_for(flow, caller), status, headers)
         return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
 
     def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
@@ -309,7 +310,7 @@ class SelfService:
             answer = redirect(outcome.url)
         if outcome.flow.type is FlowType.API:  # an app that sent a cookie would be taken for a browser
             return answer
-        answer.headers.append("Set-Cookie", self._cookies.callback_line(outcome.cookie))
+        answer.headers.append("Set-Cookie", self._cookies.set_callback(outcome.cookie))
         return answer
 
     def _replaced(self, outcome: Replaced, *, as_json: bool) -> Response:
@@ -319,8 +320,8 @@ class SelfService:
 
     def _finish(self, done: Completed, *, as_json: bool) -> Response:
         if done.flow.type is FlowType.API:
-            return json_answer(self._native_success(done))
-        answer = json_answer(self._spa_success(done)) if as_json else redirect(self._next(done))
+            return json_response(self._native_success(done))
+        answer = json_response(self._spa_success(done)) if as_json else redirect(self._next(done))
         for cookie in self._new_cookies(done):
             answer.headers.append("Set-Cookie", cookie)
         return answer
@@ -341,22 +342,22 @@ class SelfService:
         """The new session, and what became of the guest's cart, where there was one."""
         if done.signed_in is None:
             return {}
-        report = done.signed_in.hand_over
-        told = {"cart": hand_over_shape(report)} if report and report.outcome is not Outcome.NOTHING else {}
+        report = done.signed_in.cart_merge
+        told = {"cart": cart_merge_shape(report)} if report and report.outcome is not Outcome.NOTHING else {}
         return {"session": self._shapes.session(done.signed_in.session), **told}
 
     def _new_cookies(self, done: Completed) -> list[str]:
         """A new anti-CSRF token at every change of privilege, the session, and no more anonymous visit."""
-        cookies = [self._cookies.csrf_line(new_csrf_token()), *self._session_cookies(done.signed_in)]
+        cookies = [self._cookies.set_csrf(new_csrf_token()), *self._session_cookies(done.signed_in)]
         if done.signed_in and done.guest:
-            cookies.append(self._cookies.visit_cleared(store=done.flow.store))
+            cookies.append(self._cookies.delete_visit(store=done.flow.store))
         return cookies
 
     def _session_cookies(self, signed_in: SignedIn | None) -> list[str]:
         if signed_in is None or signed_in.token is None:
             return []
         expires_at, now = signed_in.session.expires_at, self._clock.now()
-        return [self._cookies.session_line(signed_in.token, expires_at=expires_at, now=now)]
+        return [self._cookies.set_session(signed_in.token, expires_at=expires_at, now=now)]
 
     # -- logout and errors ---------------------------------------------------------------------------------------------
 
@@ -364,7 +365,7 @@ class SelfService:
         return_to = request.query_params.get("return_to")
         token = self._logout.token(caller, return_to=return_to)
         url = f"{self._shapes.base_url}/self-service/logout?token={token}"
-        return json_answer({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
+        return json_response({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
 
     async def _logout_by_link(self, request: Request, caller: Caller) -> Response:
         query = request.query_params
@@ -372,10 +373,10 @@ class SelfService:
             target = await self._logout.by_link(
                 unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
             )
-        answer = empty_answer() if prefers_json(request.headers) else redirect(target, body=True)
+        answer = empty_response() if prefers_json(request.headers) else redirect(target, body=True)
         if self._callers.carries_session_cookie(request):
-            answer.headers.append("Set-Cookie", self._cookies.session_cleared())
-            answer.headers.append("Set-Cookie", self._cookies.csrf_line(new_csrf_token()))
+            answer.headers.append("Set-Cookie", self._cookies.delete_session())
+            answer.headers.append("Set-Cookie", self._cookies.set_csrf(new_csrf_token()))
         return answer
 
     async def _logout_native(self, request: Request) -> Response:
@@ -384,16 +385,16 @@ class SelfService:
         async with self._database.unit() as unit:
             caller = await self._callers.of(request)
             await self._logout.native(unit, caller, session_token=token if isinstance(token, str) else "")
-        return empty_answer()
+        return empty_response()
 
     async def _error(self, request: Request) -> Response:
         wanted = request.query_params.get("id") or request.query_params.get("error") or ""
         if wanted == "stub:500":
-            return json_answer(_sample(self._clock))
+            return json_response(_sample(self._clock))
         async with self._database.unit() as unit:
             kept = await stored_errors.require(unit, uuid_or_none(wanted))
         document = {"id": str(kept.id), "error": kept.error}
-        return json_answer({**document, "created_at": moment(kept.created_at), "updated_at": moment(kept.updated_at)})
+        return json_response({**document, "created_at": moment(kept.created_at), "updated_at": moment(kept.updated_at)})
 
     # -- HTML clients see refusals on the error page -------------------------------------------------------------------
 

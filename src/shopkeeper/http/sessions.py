@@ -7,11 +7,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.errors import BadRequest, Unauthenticated
-from shopkeeper.http.answering import empty_answer, json_answer
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.paging import numbered_page
-from shopkeeper.http.reading import require_uuid
-from shopkeeper.http.shapes import Shapes
+from shopkeeper.http.requests import require_uuid
+from shopkeeper.http.responses import empty_response, json_response
+from shopkeeper.http.serializers import Serializers
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
@@ -21,12 +21,12 @@ class OwnSessions:
     """`/sessions`: the other sessions of whoever asks."""
 
     def __init__(
-        self, *, database: Database, sessions: Sessions, authenticator: RequestAuthenticator, shapes: Shapes
+        self, *, database: Database, sessions: Sessions, authenticator: RequestAuthenticator, serializers: Serializers
     ) -> None:
         self._database = database
         self._sessions = sessions
         self._authenticator = authenticator
-        self._shapes = shapes
+        self._shapes = serializers
 
     def routes(self) -> list[Route]:
         """Every route of this door."""
@@ -47,7 +47,7 @@ class OwnSessions:
         rels = ["first", *(["next"] if found.next_after else []), *(["prev"] if page.number else [])]
         # The contract's links name the number of what there is, where that is less than a page.
         shown = replace(page, size=min(page.size, count))
-        return json_answer(
+        return json_response(
             [self._shapes.session_in_list(session) for session in found.items],
             headers={"X-Total-Count": str(count), "Link": shown.links("/sessions", *rels)},
         )
@@ -58,7 +58,7 @@ class OwnSessions:
         async with self._database.unit() as unit:
             client = self._authenticator.client_of(request)
             count = await self._sessions.revoke_others(unit, current, client=client)
-        return json_answer({"count": count})
+        return json_response({"count": count})
 
     async def _revoke(self, request: Request) -> Response:
         self._authenticator.refuse_foreign_page(request)
@@ -68,7 +68,7 @@ class OwnSessions:
         client = self._authenticator.client_of(request)
         async with self._database.unit() as unit:
             await self._sessions.revoke_own(unit, current, session_id, client=client)
-        return empty_answer(headers={"Content-Type": "application/json; charset=utf-8"})
+        return empty_response(headers={"Content-Type": "application/json; charset=utf-8"})
 
     async def _require(self, request: Request) -> Session:
         session = await self._authenticator.session_of(request)

@@ -13,10 +13,10 @@ from starlette.routing import Route
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
-from shopkeeper.http.answering import ERROR_HEADER, encode, json_answer, retry_after
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.reading import JSON, parse_object, read_body
-from shopkeeper.http.shapes import hand_over_shape, moment
+from shopkeeper.http.requests import JSON, parse_object, read_body
+from shopkeeper.http.responses import ERROR_HEADER, encode, json_response, retry_after
+from shopkeeper.http.serializers import cart_merge_shape, moment
 from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.signin.cart_merge import AuthHint, profile_of
@@ -98,7 +98,7 @@ class Storefront:
 
     def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:
         """The tokens as JSON; also as cookies, which scripts cannot read, for our own pages and who relied on such."""
-        answer = json_answer(_access_shape(access), headers={"Cache-Control": "no-store"})
+        answer = json_response(_access_shape(access), headers={"Cache-Control": "no-store"})
         if self._authenticator.may_have_cookies(request):
             store = self._authenticator.store_of(request).id
             for cookie in self._new_cookies(access, store=store, somebody_else=somebody_else):
@@ -110,13 +110,13 @@ class Storefront:
 
         A token that was only refreshed changes nobody, and the forms in the visitor's other tabs stay good.
         """
-        anew = [self._cookies.csrf_line(new_csrf_token())] if somebody_else else []
+        anew = [self._cookies.set_csrf(new_csrf_token())] if somebody_else else []
         now = self._clock.now()
         if access.session is not None:
-            session = self._cookies.session_line(access.token, expires_at=access.expires_at, now=now)
-            return [session, self._cookies.visit_cleared(store=store), *anew]
-        visit = self._cookies.visit_line(access.token, store=store, expires_at=access.expires_at, now=now)
-        return [self._cookies.session_cleared(), visit, *anew] if somebody_else else [visit]
+            session = self._cookies.set_session(access.token, expires_at=access.expires_at, now=now)
+            return [session, self._cookies.delete_visit(store=store), *anew]
+        visit = self._cookies.set_visit(access.token, store=store, expires_at=access.expires_at, now=now)
+        return [self._cookies.delete_session(), visit, *anew] if somebody_else else [visit]
 
 
 def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -178,7 +178,7 @@ def _access_shape(access: Access) -> dict[str, Any]:
         "authorization": access.token,
         "expiresAt": moment(access.expires_at),
         "customer": _customer(profile_of(access.session.identity)) if access.session else None,
-        **({"cart": hand_over_shape(access.hand_over)} if access.hand_over else {}),
+        **({"cart": cart_merge_shape(access.cart_merge)} if access.cart_merge else {}),
     }
 
 

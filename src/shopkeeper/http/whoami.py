@@ -11,13 +11,12 @@ from urllib.parse import urlencode
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.stores import Stores
+from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import SecondFactorRequired, StoreUnknown, Unauthenticated
-from shopkeeper.flows.flow import STORE, TENANT
-from shopkeeper.http.answering import ERROR_HEADER, encode, refusal_answer, refusal_body
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.observing import note
-from shopkeeper.http.shapes import Shapes
+from shopkeeper.http.request_log import note
+from shopkeeper.http.responses import ERROR_HEADER, encode, error_response, refusal_body
+from shopkeeper.http.serializers import Serializers
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 
@@ -34,9 +33,15 @@ class WhoamiRenderer:
     """
 
     def __init__(
-        self, assurance: AssurancePolicy, *, shapes: Shapes, required: RequiredAal, stores: Stores, clock: Clock
+        self,
+        assurance: AssurancePolicy,
+        *,
+        serializers: Serializers,
+        required: RequiredAal,
+        stores: Stores,
+        clock: Clock,
     ) -> None:
-        self._shapes = shapes
+        self._shapes = serializers
         self._assurance = assurance
         self._required = required
         self._stores = stores
@@ -63,7 +68,7 @@ class WhoAmI:
 
     def __init__(self, *, authenticator: RequestAuthenticator, clock: Clock) -> None:
         self._authenticator = authenticator
-        self._refusal = refusal_answer(Unauthenticated("There is no valid session with this request."), clock=clock)
+        self._refusal = error_response(Unauthenticated("There is no valid session with this request."), clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -19,12 +19,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import BadRequest, Broken, MethodNotAllowed, NotFound, Refusal, TooSlow
-from shopkeeper.http.answering import refusal_answer
-from shopkeeper.http.labels import PathLabels, trim
-from shopkeeper.http.observing import Metrics, Observing
-from shopkeeper.http.reading import prefers_json
-from shopkeeper.incoming import wishes
+from shopkeeper.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, Refusal, RequestTimeout
+from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.request_log import RequestLog
+from shopkeeper.http.requests import prefers_json
+from shopkeeper.http.responses import error_response
+from shopkeeper.http.route_labels import PathLabels, trim
+from shopkeeper.parsing import parse_accept
 
 log = structlog.get_logger("shopkeeper.http")
 
@@ -35,7 +36,7 @@ PROBES = frozenset({"/health/alive", "/health/ready", "/metrics"})
 RefusalPage = Callable[[Request, Refusal], Response]
 
 
-class Door(Protocol):
+class RouteGroup(Protocol):
     """A part of the outside: some routes that belong together."""
 
     def routes(self) -> Sequence[BaseRoute]: ...
@@ -57,7 +58,7 @@ class HotPaths:
         try:
             await answer(scope, receive, send)
         except Refusal as refusal:
-            await refusal_answer(refusal, clock=self._clock)(scope, receive, send)
+            await error_response(refusal, clock=self._clock)(scope, receive, send)
 
 
 class VaryOrigin:
@@ -107,7 +108,7 @@ class BodyDeadline:
                 async with asyncio.timeout_at(None if arrived else deadline):
                     message = await receive()
             except TimeoutError as late:
-                raise TooSlow from late
+                raise RequestTimeout from late
             arrived = not message.get("more_body", False)
             return message
 
@@ -136,7 +137,7 @@ def public_app(
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
     labels = PathLabels(routes, further=hot)
-    return Observing(answering, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES)
+    return RequestLog(answering, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
 def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
@@ -145,7 +146,7 @@ def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metric
     router.router.redirect_slashes = False
     app = TrimSlash(BodyDeadline(router), prefix="/admin")
     labels = PathLabels(routes, prefix="/admin")
-    return Observing(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
+    return RequestLog(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 
 
 _FOR_PROGRAMS = ("/self-service/", "/sessions", "/schemas", "/health", "/.well-known/")
@@ -156,7 +157,7 @@ def _reads_pages(request: Request) -> bool:
     """Whether it is a browser that goes to a page, and says so; whoever takes anything is a program."""
     if request.scope["path"].startswith(_FOR_PROGRAMS):
         return False
-    accepted = dict(wishes(request.headers.get("accept", "")))
+    accepted = dict(parse_accept(request.headers.get("accept", "")))
     return request.method == "GET" and "text/html" in accepted and not prefers_json(request.headers)
 
 
@@ -166,19 +167,19 @@ _BY_STATUS: Mapping[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}
 def _refusals(clock: Clock, *, page: RefusalPage | None = None) -> dict[Any, Any]:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)  # noqa: S101 - Starlette calls this handler for its own class only
-        return refusal_answer(error, clock=clock)
+        return error_response(error, clock=clock)
 
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
         refusal = _BY_STATUS.get(error.status_code, BadRequest)()
         if page is not None and _reads_pages(request):
             return page(request, refusal)
-        answer = refusal_answer(refusal, clock=clock)
+        answer = error_response(refusal, clock=clock)
         answer.headers.update(dict(error.headers or {}))
         return answer
 
     async def broken(request: Request, error: Exception) -> Response:
-        # Starlette raises the error again afterwards, so that `Observing` writes it down.
-        return refusal_answer(Broken(), clock=clock)
+        # Starlette raises the error again afterwards, so that `RequestLog` writes it down.
+        return error_response(InternalError(), clock=clock)
 
     return {Refusal: refused, HTTPException: unrouted, Exception: broken}

@@ -82,14 +82,14 @@ class ChangePublisher:
         audit: AuditTrail | None,
         events: Events | None,
         listeners: Sequence[Listener],
-        on_void: Sequence[AccessListener],
+        on_access_revoked: Sequence[AccessListener],
         on_deleted: Sequence[Listener],
     ) -> None:
         self._clock = clock
         self._audit = audit
         self._events = events
         self._listeners = listeners
-        self._on_void = on_void
+        self._on_void = on_access_revoked
         self._on_deleted = on_deleted
 
     async def created(self, unit: Unit, change: Change) -> None:

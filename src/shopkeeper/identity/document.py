@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from shopkeeper.errors import BadRequest, InvalidInput
-from shopkeeper.identity.draft import AddressInput, NewIdentity
+from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.json_patch import apply
 from shopkeeper.identity.values import AddressStatus, Identity, State, VerifiableAddress, Via
 

@@ -6,8 +6,8 @@ from uuid import UUID
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import selectors
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
-from shopkeeper.identity.storable import unstorable
 from shopkeeper.identity.store import IdentityStore, Selector, page_of_ids
+from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.storage.database import Unit
 
@@ -83,9 +83,6 @@ class IdentityReader:
         await unit.begin()
         found = await self._store.load(unit, selectors.by_id(identity_id), with_credentials=True, lock=True)
         return _there(found[0] if found else None)
-
-    hold = lock
-    """The former name of `lock`."""
 
     async def _one(self, unit: Unit, selector: Selector, *, credentials: bool) -> Identity | None:
         found = await self._store.load(unit, selector, with_credentials=credentials)

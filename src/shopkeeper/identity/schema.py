@@ -19,7 +19,7 @@ from shopkeeper.identity.fields import Field, fields_of, identifier_label
 from shopkeeper.identity.formats import FORMATS, UNCHECKED_EMAIL
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.sources import Fetch, SchemaBroken, load_document
-from shopkeeper.identity.storable import unstorable
+from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.traits import KEYWORD, FromTraits, Unreadable, read_traits
 from shopkeeper.identity.values import Via
 from shopkeeper.identity.violations import Violation, generic, too_long, violations

@@ -11,6 +11,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, new_id
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import store
+from shopkeeper.identity.builder import CredentialInput, IdentityBuilder, NewIdentity, incognito
 from shopkeeper.identity.changes import (
     AccessListener,
     AuditTrail,
@@ -22,7 +23,6 @@ from shopkeeper.identity.changes import (
 )
 from shopkeeper.identity.constraints import uniqueness
 from shopkeeper.identity.document import patched
-from shopkeeper.identity.draft import CredentialInput, Drafting, NewIdentity, incognito
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import FactsByType, facts_of
 from shopkeeper.identity.normalise import normalise_identifier
@@ -64,7 +64,7 @@ class Identities(IdentityReader):
         audit: AuditTrail | None = None,
         events: Events | None = None,
         listeners: Sequence[Listener] = (),
-        on_void: Sequence[AccessListener] = (),
+        on_access_revoked: Sequence[AccessListener] = (),
         on_deleted: Sequence[Listener] = (),
         ids: Callable[[], UUID] = new_id,
     ) -> None:
@@ -74,7 +74,12 @@ class Identities(IdentityReader):
         self._clock = clock
         self._ids = ids
         self._publisher = ChangePublisher(
-            clock=clock, audit=audit, events=events, listeners=listeners, on_void=on_void, on_deleted=on_deleted
+            clock=clock,
+            audit=audit,
+            events=events,
+            listeners=listeners,
+            on_access_revoked=on_access_revoked,
+            on_deleted=on_deleted,
         )
 
     async def create(
@@ -92,7 +97,7 @@ class Identities(IdentityReader):
         await self._publisher.created(unit, change)
         return identity
 
-    async def pretend(self, unit: Unit, new: NewIdentity) -> Identity:
+    async def simulate(self, unit: Unit, new: NewIdentity) -> Identity:
         """An identity that looks as if it had been made, and was not: for answers that may not tell that an identifier
         is taken. It costs the work of making one, so that time does not tell it either. Raises like `create`.
         """
@@ -292,8 +297,8 @@ class Identities(IdentityReader):
             raise BadRequest("This is the last way to sign in to the account: add another before removing it.")
         return after
 
-    def _drafting(self, before: Identity | None) -> Drafting:
-        return Drafting(now=self._clock.now(), new_id=self._ids, facts=self._facts, before=before)
+    def _drafting(self, before: Identity | None) -> IdentityBuilder:
+        return IdentityBuilder(now=self._clock.now(), new_id=self._ids, facts=self._facts, before=before)
 
     def _first_factors(self, identity: Identity) -> list[str]:
         known = [(facts_of(self._facts, type_), credential) for type_, credential in identity.credentials.items()]

@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 
 from shopkeeper.crypto import KeyRing
-from shopkeeper.identity.draft import LONGEST_EXTERNAL_ID, LONGEST_TYPE
+from shopkeeper.identity.builder import LONGEST_EXTERNAL_ID, LONGEST_TYPE
 from shopkeeper.identity.facts import FactsByType, factors_of, facts_of
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.rows import (

@@ -103,7 +103,7 @@ class Courier:
         await self._outbox.add(unit, TOPIC, key=to, payload={"message_id": str(message.id)})
         return message.id
 
-    async def pretend(self, unit: Unit, *, template: str, context: Mapping[str, Any], locale: str = SOURCE) -> None:
+    async def simulate(self, unit: Unit, *, template: str, context: Mapping[str, Any], locale: str = SOURCE) -> None:
         """What `queue` does, statement by statement, without a mail: so that time does not tell whether there was one.
 
         The event that it leaves behind leads to no message, and is done when it is delivered.

@@ -89,12 +89,12 @@ class _NamedContext(ssl.SSLContext):
     def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
+        http_client: ssl.MemoryBIO,
         server_side: bool = False,
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        return super().wrap_bio(incoming, outgoing, server_side, self.server_name or server_hostname, session)
+        return super().wrap_bio(incoming, http_client, server_side, self.server_name or server_hostname, session)
 
 
 def _options(query: str) -> dict[str, str]:

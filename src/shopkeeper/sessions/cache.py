@@ -21,7 +21,7 @@ import msgspec
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
-from shopkeeper.sessions.announcing import CHANNEL, EVERYTHING, Announcement, Announcer
+from shopkeeper.sessions.invalidation import CHANNEL, EVERYTHING, Invalidation, InvalidationPublisher
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.cache.port import Cache
 
@@ -80,7 +80,7 @@ class SessionCache:
             raise ValueError("a session cache holds at least one entry")
         self._cache, self._clock, self._most = cache, clock, entries
         self._origin = new_id()
-        self._announcer = Announcer(cache, clock=clock, origin=self._origin, worth_telling=STALE_AFTER)
+        self._announcer = InvalidationPublisher(cache, clock=clock, origin=self._origin, worth_telling=STALE_AFTER)
         self._observer = observer
         self._hearing = False
         self._leave: Callable[[], Awaitable[None]] | None = None
@@ -202,4 +202,4 @@ def _ids(resolved: CachedSession) -> tuple[UUID, UUID]:
     return resolved.session.id, resolved.session.identity.id
 
 
-_ANNOUNCEMENT = msgspec.json.Decoder(Announcement)
+_ANNOUNCEMENT = msgspec.json.Decoder(Invalidation)

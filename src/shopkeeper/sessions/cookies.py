@@ -70,7 +70,7 @@ class CookiePolicy:
         """The name of the anti-CSRF cookie."""
         return _csrf_name(self.base_url)
 
-    def session_line(self, token: str, *, expires_at: datetime, now: datetime) -> str:
+    def set_session(self, token: str, *, expires_at: datetime, now: datetime) -> str:
         """Gives the browser a session."""
         if not self.persistent:
             return self._line(self.session_name, token)
@@ -78,15 +78,15 @@ class CookiePolicy:
         expires = f"Expires={format_datetime(expires_at, usegmt=True)}"
         return self._line(self.session_name, token, expires, f"Max-Age={seconds}")
 
-    def session_cleared(self) -> str:
+    def delete_session(self) -> str:
         """Takes the session from the browser."""
         return self._line(self.session_name, "", *_CLEARED)
 
-    def csrf_line(self, token: bytes) -> str:
+    def set_csrf(self, token: bytes) -> str:
         """Gives the browser an anti-CSRF value."""
         return self._line(self.csrf_name, _encode(token), f"Max-Age={YEAR}")
 
-    def callback_line(self, token: str) -> str:
+    def set_callback(self, token: str) -> str:
         """Binds the browser to a flow that has left for another server.
 
         `SameSite=None`, because that server may send the browser back by a cross-site POST, which brings no other
@@ -99,12 +99,12 @@ class CookiePolicy:
         """The name of a store's visit: on one host, a visit to one store must not end that to another."""
         return VISIT if store == self.default_store else f"{VISIT}_{store.replace('@', '~')}"
 
-    def visit_line(self, token: str, *, store: str, expires_at: datetime, now: datetime) -> str:
+    def set_visit(self, token: str, *, store: str, expires_at: datetime, now: datetime) -> str:
         """Gives the browser an anonymous visit to a store."""
         lifetime = f"Max-Age={max(0, int((expires_at - now).total_seconds()))}"
         return self._line(self.visit_name(store), token, lifetime, same_site="Lax")
 
-    def visit_cleared(self, *, store: str) -> str:
+    def delete_visit(self, *, store: str) -> str:
         """Takes the anonymous visit to a store from the browser."""
         return self._line(self.visit_name(store), "", *_CLEARED, same_site="Lax")
 

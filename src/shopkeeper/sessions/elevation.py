@@ -12,10 +12,10 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import IdentityDisabled, SessionInactive
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import SessionCache
-from shopkeeper.sessions.reading import SessionReader
+from shopkeeper.sessions.queries import SessionQueries
+from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.storage.database import Unit
-from shopkeeper.tokens.refresh import RefreshTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class SessionElevation:
     def __init__(
         self,
         *,
-        reader: SessionReader,
+        reader: SessionQueries,
         cache: SessionCache,
         clock: Clock,
         tokens: RefreshTokens | None,

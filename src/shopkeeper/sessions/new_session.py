@@ -3,8 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from shopkeeper.client import Client
 from shopkeeper.crypto import new_id
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.store import LONGEST_ADDRESS, LONGEST_USER_AGENT
 from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shopkeeper.client import Client
 from shopkeeper.errors import TokenInvalid
-from shopkeeper.identity.values import Client
 from shopkeeper.sessions.cache import CachedSession
-from shopkeeper.sessions.refusals import SessionEnded
+from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.token_sources import TokenSource, source_of
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.tokens.sealed import AnonymousVisit

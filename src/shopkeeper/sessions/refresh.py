@@ -1,7 +1,7 @@
 """Refreshing a session: its token is replaced by a successor, the session stays the same.
 
 The clients of a shop hold one token, and present it both for access and to have it refreshed; also a while after it has
-ended, since that is when they notice. So a session's tokens are a family, as in `tokens/refresh.py`.
+ended, since that is when they notice. So a session's tokens are a family, as in `sessions/refresh_tokens.py`.
 """
 
 from dataclasses import dataclass, replace
@@ -10,23 +10,23 @@ from uuid import UUID
 
 import structlog
 
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import TokenInvalid
-from shopkeeper.identity.values import Client
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, Reading, SessionCache
-from shopkeeper.sessions.reading import SessionReader
+from shopkeeper.sessions.queries import SessionQueries
+from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay, Reuse
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.tokens.refresh import RefreshTokens, Replay, Reuse
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class IssuedSession:
     """A session, and the token for it: the only time that it is seen."""
 
     session: Session
@@ -45,7 +45,7 @@ class SessionRefresh:
         self,
         database: Database,
         *,
-        reader: SessionReader,
+        reader: SessionQueries,
         cache: SessionCache,
         tokens: RefreshTokens,
         clock: Clock,
@@ -56,7 +56,7 @@ class SessionRefresh:
         self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
         self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
 
-    async def refresh(self, token: str, *, store: str, client: Client | None = None) -> Started:
+    async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
         """The successor of a token, or the family's newest token where it was replaced before.
 
         A unit of work of its own, because a family that ends must end although we refuse.
@@ -72,7 +72,7 @@ class SessionRefresh:
             raise TokenInvalid
         return started
 
-    async def _rotate(self, unit: Unit, token: str, store: str, reading: Reading) -> Started | None:
+    async def _rotate(self, unit: Unit, token: str, store: str, reading: Reading) -> IssuedSession | None:
         known = await self._reader.lookup(token)
         if known is not None and self._may_go_on(known.session, store):
             return await self._replace(unit, token, known, reading)
@@ -82,7 +82,7 @@ class SessionRefresh:
         ends_at = self._tokens.last_moment(begun_at=session.issued_at, expires_at=session.expires_at)
         return session.active and session.identity.active and session.at_home_in(store) and self._clock.now() < ends_at
 
-    async def _replace(self, unit: Unit, token: str, known: CachedSession, reading: Reading) -> Started | None:
+    async def _replace(self, unit: Unit, token: str, known: CachedSession, reading: Reading) -> IssuedSession | None:
         """Nothing where somebody else was first, or the session was ended a moment ago."""
         successor, session = new_token(self._prefix), self._prolonged(known.session)
         if not await rows.replace_token(unit, digest(token), digest(successor), expires_at=session.expires_at):
@@ -90,13 +90,15 @@ class SessionRefresh:
         await self._tokens.replace(unit, token, successor=successor, family=session.id)
         resolved = self._reader.rendered(session, until=None, read_at=known.read_at)
         unit.after_commit(lambda: self._cache.announce_and_keep(digest(successor), resolved, reading))
-        return Started(session, successor)
+        return IssuedSession(session, successor)
 
     def _prolonged(self, session: Session) -> Session:
         last = session.issued_at + self._tokens.lifespan
         return replace(session, expires_at=max(session.expires_at, min(self._clock.now() + self._lifespan, last)))
 
-    async def _presented_again(self, unit: Unit, token: str, store: str, *, client: Client | None) -> Started | None:
+    async def _presented_again(
+        self, unit: Unit, token: str, store: str, *, client: Client | None
+    ) -> IssuedSession | None:
         again = await self._tokens.recall(unit, token)
         if isinstance(again, Reuse):
             await self._end(unit, again.family, client=client)
@@ -105,7 +107,7 @@ class SessionRefresh:
         session = await self._reader.get(unit, again.family)
         if session is None or not self._may_go_on(session, store):
             return None
-        return Started(session, await self._tokens.newest(unit, again))
+        return IssuedSession(session, await self._tokens.newest(unit, again))
 
     async def _end(self, unit: Unit, family: UUID, *, client: Client | None) -> None:
         owner = await rows.owner_of(unit, family)

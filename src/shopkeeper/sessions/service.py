@@ -11,25 +11,26 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement
 
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import IdentityDisabled, NotFound, TokenInvalid
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, SessionCache
 from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
 from shopkeeper.sessions.end_watch import EndCallback, EndWatch
+from shopkeeper.sessions.errors import SessionIsCurrent
 from shopkeeper.sessions.logout import LogoutTokens
 from shopkeeper.sessions.new_session import new_session
-from shopkeeper.sessions.reading import Render, SessionPage, SessionReader
-from shopkeeper.sessions.refresh import SessionRefresh, Started
-from shopkeeper.sessions.refusals import SessionIsCurrent
+from shopkeeper.sessions.queries import Render, SessionPage, SessionQueries
+from shopkeeper.sessions.refresh import IssuedSession, SessionRefresh
+from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.tokens.refresh import RefreshTokens
 
 TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the beginning of every token, for people and secret scanners
 ENTRIES = 10_000
@@ -74,7 +75,7 @@ class Sessions:
         self._kept_longer = refresh.idle if refresh else timedelta()
         self._end_watch = EndWatch(database, clock=clock)
         self._cache = SessionCache(cache, clock=clock, entries=entries, observer=self._end_watch)
-        self._reader = SessionReader(
+        self._reader = SessionQueries(
             identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh
         )
         self._elevation = SessionElevation(
@@ -127,7 +128,7 @@ class Sessions:
         replacing: Session | None = None,
         amr: str | None = None,
         provider: str | None = None,
-    ) -> Started:
+    ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
         Args:
@@ -148,7 +149,7 @@ class Sessions:
         await self._note(unit, "session.started", identity.id, by=who, client=client, **told)
         if replacing is not None:
             await self._end_one(unit, replacing.id, replacing.identity.id, by=who, client=client)
-        return Started(session, token)
+        return IssuedSession(session, token)
 
     async def elevate(
         self,
@@ -191,7 +192,7 @@ class Sessions:
         resolved = await self._reader.lookup(token) if self.is_ours(token) else None
         return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None
 
-    async def refresh(self, token: str, *, store: str, client: Client | None = None) -> Started:
+    async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
         """The successor of a token, for the same session. A unit of work of its own: never call it inside one that has
         written. Raises `TokenInvalid`, also where refreshing is switched off."""
         if self._refresh is None or not self.is_ours(token):

@@ -29,10 +29,10 @@ from sqlalchemy import (
 
 from shopkeeper.identity.store import identities
 from shopkeeper.identity.values import Aal, Identity, State
+from shopkeeper.sessions.refresh_store import replaced_tokens
 from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
-from shopkeeper.tokens.store import replaced_tokens
 
 LONGEST_USER_AGENT = 512
 LONGEST_ADDRESS = 64
@@ -70,7 +70,7 @@ session_devices = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SessionRow:
     """A session as it is stored: everything but the identity itself."""
 
     id: UUID
@@ -115,12 +115,12 @@ async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
     await unit.write(_ADD_DEVICES, [_device_row(session.id, device) for device in session.devices])
 
 
-async def by_token(unit: Unit, token_hash: bytes) -> Record | None:
+async def by_token(unit: Unit, token_hash: bytes) -> SessionRow | None:
     """The session whose present token this is."""
     return _one(await unit.all(_BY_TOKEN, {"token_hash": token_hash}))
 
 
-async def by_id(unit: Unit, session_id: UUID) -> Record | None:
+async def by_id(unit: Unit, session_id: UUID) -> SessionRow | None:
     """The session of an id."""
     return _one(await unit.all(_BY_ID, {"id": session_id}))
 
@@ -141,7 +141,7 @@ async def id_of_token(unit: Unit, token_hash: bytes) -> UUID | None:
 
 async def list_of(
     unit: Unit, chosen: ColumnElement[bool], *, after: UUID | None, limit: int, skip: int = 0
-) -> list[Record]:
+) -> list[SessionRow]:
     """Sessions, newest first: those after one of them, so that a page costs the same wherever it is."""
     wanted = chosen if after is None else chosen & (sessions.c.id < after)
     page = select(sessions).where(wanted).order_by(sessions.c.id.desc()).limit(limit).offset(skip)
@@ -265,21 +265,21 @@ _REPLACE_TOKEN = (
 _WIDTH = len(sessions.c)
 
 
-def _one(rows: Sequence[Row[Any]]) -> Record | None:
+def _one(rows: Sequence[Row[Any]]) -> SessionRow | None:
     return _record(rows) if rows else None
 
 
-def _many(rows: Sequence[Row[Any]]) -> list[Record]:
+def _many(rows: Sequence[Row[Any]]) -> list[SessionRow]:
     by_session: dict[UUID, list[Row[Any]]] = {}
     for row in rows:
         by_session.setdefault(row[0], []).append(row)
     return [_record(own) for own in by_session.values()]
 
 
-def _record(rows: Sequence[Row[Any]]) -> Record:
+def _record(rows: Sequence[Row[Any]]) -> SessionRow:
     """One session from its rows: one a device, all with the same session in front."""
     (id_, _, identity_id, store, active, aal, methods, authenticated_at, issued_at, expires_at, _) = rows[0][:_WIDTH]
-    return Record(
+    return SessionRow(
         id=id_,
         identity_id=identity_id,
         store=store,

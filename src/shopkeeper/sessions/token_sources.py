@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from shopkeeper.crypto import digest, same
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.sessions.cache import CachedSession
-from shopkeeper.sessions.refusals import SessionEnded
+from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
 

@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.client import Client
+from shopkeeper.identity.values import Aal, Identity
 
 
 @dataclass(frozen=True, slots=True)

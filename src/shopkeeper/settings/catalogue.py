@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from shopkeeper.settings.dsn import DEFAULT, Dsn
-from shopkeeper.settings.later import LATER, Later
+from shopkeeper.settings.not_in_effect import LATER, Later
 from shopkeeper.settings.root import Settings
 from shopkeeper.settings.section import SecretMark, Section
 from shopkeeper.settings.values import format_duration

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.problems import Finding
-from shopkeeper.settings.published import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.root import Settings
 
 Check = Callable[[Settings], Iterator[Finding]]

@@ -13,7 +13,7 @@ from shopkeeper.settings.environment import find_variables, over, slips
 from shopkeeper.settings.files import Tree, merge, read_files
 from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
 from shopkeeper.settings.root import Remarks, Settings
-from shopkeeper.settings.sorting import hooks_not_in_effect, not_in_effect, sort
+from shopkeeper.settings.unknown_keys import hooks_not_in_effect, not_in_effect, sort
 
 # What --dev sets where nobody did. Wide budgets: a test suite signs up and in from one address.
 DEVELOPMENT: Final[Tree] = {

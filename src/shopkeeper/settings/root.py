@@ -6,7 +6,9 @@ from typing import Any
 from pydantic import Field, PrivateAttr, model_validator
 
 from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
-from shopkeeper.settings.keeping import (
+from shopkeeper.settings.problems import Finding
+from shopkeeper.settings.section import Section
+from shopkeeper.settings.security import (
     Cookies,
     Courier,
     Hashers,
@@ -16,8 +18,6 @@ from shopkeeper.settings.keeping import (
     Security,
     Session,
 )
-from shopkeeper.settings.problems import Finding
-from shopkeeper.settings.section import Section
 from shopkeeper.settings.selfservice import SelfService
 from shopkeeper.settings.serving import Admin, Cache, Clients, GraphQL, Http, Log, Metrics, Outbox, Serve, Throttle
 from shopkeeper.settings.shop import Store, StoreName, Tokens

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from shopkeeper.settings.published import PRINTED, is_published
+from shopkeeper.settings.known_secrets import PRINTED, is_published
 from shopkeeper.settings.section import SECRET, Section
 from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
 

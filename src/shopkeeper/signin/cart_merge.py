@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Shopper
+from shopkeeper.commerce.port import CartMergeReport, Engine, MergeMode, Outcome, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import NotYours, TokenInvalid
 from shopkeeper.sessions.values import Session
@@ -55,7 +55,7 @@ class CartMerger:
 
     async def within(
         self, unit: Unit, session: Session, *, guest: str | None, hint: AuthHint | None = None
-    ) -> HandOver | PendingMerge | None:
+    ) -> CartMergeReport | PendingMerge | None:
         """Merge in the sign-in's transaction, or claim the merge that `settle` makes after the commit.
 
         Without a hint the guest's current cart is merged. Returns None for a session without a store. For a remote
@@ -78,13 +78,13 @@ class CartMerger:
             )
         return await self._deferred.ensure_later(unit, session.identity, store=store)
 
-    async def settle(self, pending: PendingMerge) -> HandOver:
+    async def settle(self, pending: PendingMerge) -> CartMergeReport:
         """Make a claimed merge, after the commit and with no transaction open. See `DeferredMerges.settle`."""
         return await self._deferred.settle(pending)
 
     async def _merge(
         self, unit: Unit, session: Session, store: Store, *, guest: str | None, hint: AuthHint | None
-    ) -> HandOver:
+    ) -> CartMergeReport:
         customer = store.customer(str(session.identity.id))
         customers = self._engine(store).bind(unit, customer).customers
         if customers is not None:
@@ -103,7 +103,7 @@ class CartMerger:
 
     async def _as_wished(
         self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, wish: AuthHint
-    ) -> HandOver:
+    ) -> CartMergeReport:
         """Without a guest, no cart is the guest's, even if one is named."""
         return await self._engine(store).merge_guest_cart(
             unit,

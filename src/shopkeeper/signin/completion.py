@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from shopkeeper.commerce.port import HandOver
+from shopkeeper.client import Client
+from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.credentials.steps import Proof
 from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound, Refusal
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Client, Identity
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
@@ -59,7 +60,7 @@ class SignedIn:
 
     session: Session
     token: str | None
-    hand_over: HandOver | None = None
+    cart_merge: CartMergeReport | None = None
     pending: PendingMerge | None = None
 
 
@@ -188,7 +189,7 @@ class SignInCompletion:
         """After the commit: have a remote engine merge the cart, within a deadline. Never fails for the engine."""
         if signed_in.pending is None:
             return signed_in
-        return replace(signed_in, hand_over=await self._cart_merger.settle(signed_in.pending), pending=None)
+        return replace(signed_in, cart_merge=await self._cart_merger.settle(signed_in.pending), pending=None)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:

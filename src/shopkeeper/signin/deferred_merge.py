@@ -21,19 +21,19 @@ from uuid import UUID
 import structlog
 
 from shopkeeper.clock import Clock
-from shopkeeper.commerce.port import Engine, HandOver, MergeMode, Outcome, Profile, Shopper
+from shopkeeper.commerce.port import CartMergeReport, Engine, MergeMode, Outcome, Profile, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import Refusal
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.signin import store as merges
 from shopkeeper.signin.store import CartMerge, MergeState
 from shopkeeper.storage.database import Database, Unit, to_the_end
-from shopkeeper.storage.delivering import Subscriber
 from shopkeeper.storage.outbox import Event, LeasedEvent, Outbox
-from shopkeeper.storage.storable import storable
+from shopkeeper.storage.outbox_worker import Subscriber
+from shopkeeper.storage.text_limits import storable
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
 MERGE_TOPIC: Final = "cart.merge"
@@ -41,9 +41,9 @@ ENSURE_TOPIC: Final = "customer.ensure"
 DEADLINE: Final = timedelta(seconds=2)
 LEASE: Final = timedelta(seconds=30)
 
-_PENDING: Final = HandOver(Outcome.PENDING, None)
-_REFUSED: Final = HandOver(Outcome.REFUSED, None)
-_NOTHING: Final = HandOver(Outcome.NOTHING, None)
+_PENDING: Final = CartMergeReport(Outcome.PENDING, None)
+_REFUSED: Final = CartMergeReport(Outcome.REFUSED, None)
+_NOTHING: Final = CartMergeReport(Outcome.NOTHING, None)
 _PASSING: Final = frozenset({408, 429})
 """Statuses below 500 that ask for another attempt."""
 
@@ -64,7 +64,7 @@ class _Finished:
     """The engine's final answer to a merge."""
 
     state: MergeState
-    report: HandOver
+    report: CartMergeReport
 
 
 class DeferredMerges:
@@ -98,7 +98,7 @@ class DeferredMerges:
 
     async def claim(
         self, unit: Unit, identity: Identity, *, store: Store, guest: str, cart_id: str | None, mode: MergeMode
-    ) -> PendingMerge | HandOver:
+    ) -> PendingMerge | CartMergeReport:
         """Claim a guest for the customer who signs in. Return what `settle` needs, or the report that is there already.
 
         `cart_id` is None where the client named no cart: the guest's current one is merged. The same customer gets the
@@ -118,8 +118,8 @@ class DeferredMerges:
         return PendingMerge(merge, leased, profile_of(identity))
 
     async def ensure_later(
-        self, unit: Unit, identity: Identity, *, store: Store, report: HandOver = _NOTHING
-    ) -> HandOver:
+        self, unit: Unit, identity: Identity, *, store: Store, report: CartMergeReport = _NOTHING
+    ) -> CartMergeReport:
         """Queue that the engine creates or updates its customer, where no merge does so; return the report unchanged.
 
         The event has a key of its own, so that it never delays the customer's merges, which ensure the customer
@@ -132,7 +132,7 @@ class DeferredMerges:
 
     # -- after the commit ----------------------------------------------------------------------------------------------
 
-    async def settle(self, pending: PendingMerge) -> HandOver:
+    async def settle(self, pending: PendingMerge) -> CartMergeReport:
         """Merge now, if the engine answers within the deadline; otherwise leave it to the worker and return `PENDING`.
 
         Call it with no transaction open. It raises neither for the engine nor for the database: the sign-in has
@@ -147,7 +147,7 @@ class DeferredMerges:
             log.warning("visit.cart_merge_not_written", merge_id=str(pending.merge.id), error=type(failed).__name__)
             return _PENDING
 
-    async def _settled(self, pending: PendingMerge) -> HandOver:
+    async def _settled(self, pending: PendingMerge) -> CartMergeReport:
         async with self._database.reading() as unit:
             first = await self._outbox.is_first(unit, pending.leased)
         finished = await self._attempt(pending) if first else None
@@ -215,7 +215,7 @@ class DeferredMerges:
 
     async def report_of(
         self, unit: Unit, *, store: str, guest_or_merge_id: str | UUID, customer: str
-    ) -> HandOver | None:
+    ) -> CartMergeReport | None:
         """Return the report of a customer's merge, `PENDING` until there is one; None where there is no such merge."""
         named = str(guest_or_merge_id)
         if not storable(named):
@@ -252,7 +252,9 @@ class DeferredMerges:
         if customers is not None:
             await customers.ensure(profile)
 
-    async def _merge_cart(self, engine: Engine, merge: CartMerge, *, guest: Shopper, customer: Shopper) -> HandOver:
+    async def _merge_cart(
+        self, engine: Engine, merge: CartMerge, *, guest: Shopper, customer: Shopper
+    ) -> CartMergeReport:
         cart_id = merge.cart_id
         if cart_id is None:
             cart_id = await self._current_cart(engine, merge, guest)
@@ -280,13 +282,13 @@ def profile_of(identity: Identity) -> Profile:
     return Profile(str(identity.id), identity.email, names.first, names.last)
 
 
-def _report(merge: CartMerge) -> HandOver:
+def _report(merge: CartMerge) -> CartMergeReport:
     if merge.state is MergeState.PENDING:
         return _PENDING
     return merge.report or _REFUSED
 
 
-def _again(merge: CartMerge, customer: str) -> HandOver:
+def _again(merge: CartMerge, customer: str) -> CartMergeReport:
     """The report for a sign-in that finds its guest claimed before."""
     if merge.customer != customer:
         return _REFUSED

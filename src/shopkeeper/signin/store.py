@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shopkeeper.commerce.port import Change, HandOver, LineReport, MergeMode, Outcome
+from shopkeeper.commerce.port import CartMergeReport, Change, LineReport, MergeMode, Outcome
 from shopkeeper.crypto import new_id
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
@@ -78,7 +78,7 @@ class CartMerge:
     mode: MergeMode
     id: UUID = field(default_factory=new_id)
     state: MergeState = MergeState.PENDING
-    report: HandOver | None = None
+    report: CartMergeReport | None = None
 
 
 async def claim(unit: Unit, merge: CartMerge, *, now: datetime) -> CartMerge:
@@ -130,7 +130,9 @@ async def name_cart(unit: Unit, merge_id: UUID, cart_id: str) -> None:
     await unit.write(update(cart_merges).where(cart_merges.c.id == merge_id).values(cart_id=cart_id))
 
 
-async def finish(unit: Unit, merge_id: UUID, state: MergeState, report: HandOver | None, *, now: datetime) -> bool:
+async def finish(
+    unit: Unit, merge_id: UUID, state: MergeState, report: CartMergeReport | None, *, now: datetime
+) -> bool:
     """Write a merge's outcome, unless it is done already; return whether it was written."""
     open_ = cart_merges.c.id == merge_id, cart_merges.c.state != MergeState.DONE.value
     outcome = {"state": state, "report": _to_json(report) if report else None, "updated_at": now}
@@ -168,11 +170,11 @@ def _merge(row: Row[Any]) -> CartMerge:
     )
 
 
-def _to_json(report: HandOver) -> dict[str, Any]:
+def _to_json(report: CartMergeReport) -> dict[str, Any]:
     lines = [asdict(line) for line in report.lines]
     return {"outcome": report.outcome, "cart_id": report.cart_id, "lines": lines}
 
 
-def _from_json(stored: Mapping[str, Any]) -> HandOver:
+def _from_json(stored: Mapping[str, Any]) -> CartMergeReport:
     lines = tuple(LineReport(**{**line, "change": Change(line["change"])}) for line in stored["lines"])
-    return HandOver(Outcome(stored["outcome"]), stored["cart_id"], lines)
+    return CartMergeReport(Outcome(stored["outcome"]), stored["cart_id"], lines)

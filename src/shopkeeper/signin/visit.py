@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shopkeeper.commerce.port import HandOver
+from shopkeeper.client import Client
+from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.commerce.stores import Store
 from shopkeeper.errors import Forbidden, TokenInvalid
-from shopkeeper.identity.values import Client
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import AuthHint
@@ -29,7 +29,7 @@ class Access:
     token: str
     expires_at: datetime
     session: Session | None = None
-    hand_over: HandOver | None = None
+    cart_merge: CartMergeReport | None = None
 
 
 class Visit:
@@ -81,7 +81,7 @@ class Visit:
             flow="login", store=store.id, client=client, replacing=former, guest=_guest_of(visitor), hint=hint
         )
         signed_in = await self._completion.sign_in(proof, request)
-        return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.hand_over)
+        return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
 
     async def sign_out(self, unit: Unit, *, store: Store, former: Session | None, client: Client) -> Access:
         """Ends the customer's session and begins a new anonymous visit."""

@@ -22,12 +22,12 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from shopkeeper.storage.lanes import (
+from shopkeeper.storage.connections import (
     PATIENCE,
     Pooled,
-    ReadInPlace,
+    ReadInThread,
     Reads,
-    WriteInPlace,
+    WriteInThread,
     Writes,
     begin_immediately,
     prepare_sqlite,
@@ -104,7 +104,7 @@ class Database:
         self._reads: Reads
         self._writes: Writes = self._pool
         if self.kind == "sqlite" and not _in_memory(self.url):
-            self._reads, self._writes = ReadInPlace(self.url, **options), WriteInPlace(self.url, **options)
+            self._reads, self._writes = ReadInThread(self.url, **options), WriteInThread(self.url, **options)
             return
         reads = create_async_engine(
             self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
@@ -121,7 +121,7 @@ class Database:
     def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Opens a unit of work: commits on return, rolls back on any exception.
 
-        Raises `DatabaseAway` where the database cannot be reached, or does not answer in time.
+        Raises `DatabaseUnavailable` where the database cannot be reached, or does not answer in time.
 
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)

@@ -15,13 +15,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shopkeeper.errors import Busy
 
 
-class DatabaseAway(Busy):
+class DatabaseUnavailable(Busy):
     """The database cannot be reached, or does not answer in time: a request may be sent again."""
 
     message = "The database does not answer just now."
 
 
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError, DatabaseAway)
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError, DatabaseUnavailable)
 """Everything that can be raised because of a database's state rather than a mistake of ours. SQLAlchemy wraps what a
 driver raises for a statement, but not all of what it raises while connecting."""
 
@@ -49,7 +49,7 @@ def explained(url: URL) -> Iterator[None]:
         raise StorageUnavailable(sentence) from failed
 
 
-def is_away(failed: BaseException) -> bool:
+def is_unavailable(failed: BaseException) -> bool:
     """Whether the database cannot be reached, or cannot answer, just now: what may go away by itself.
 
     >>> is_away(ConnectionRefusedError()), is_away(KeyError())

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import CursorResult, Executable, Row
 
-from shopkeeper.storage.lanes import Parameters, Reads, Transacting, Writes
-from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseAway, is_away
+from shopkeeper.storage.connections import Parameters, Reads, Transacting, Writes
+from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseUnavailable, is_unavailable
 from shopkeeper.transaction_guard import TransactionScope
 
 log = structlog.get_logger("shopkeeper.database")
@@ -61,7 +61,7 @@ class Unit:
         try:
             return await self._open.execute(statement, parameters)
         except DATABASE_ERRORS as failed:
-            _refuse_if_away(failed)
+            _refuse_if_unavailable(failed)
             raise
 
     async def begin(self) -> None:
@@ -74,7 +74,7 @@ class Unit:
             try:
                 self._open = await self._begun()
             except DATABASE_ERRORS as failed:
-                _refuse_if_away(failed)
+                _refuse_if_unavailable(failed)
                 raise
             self._scope.is_open = True
 
@@ -124,7 +124,7 @@ class Unit:
                 return await self._open.execute(query, parameters)
             return await self._reads.read(query, parameters)
         except DATABASE_ERRORS as failed:
-            _refuse_if_away(failed)
+            _refuse_if_unavailable(failed)
             raise
 
     @property
@@ -155,7 +155,7 @@ class Unit:
             try:
                 await self._open.commit()
             except DATABASE_ERRORS as failed:
-                _refuse_if_away(failed)
+                _refuse_if_unavailable(failed)
                 raise
             await self._close()
 
@@ -183,8 +183,8 @@ class Unit:
             await self._writes.give_back(connection)
 
 
-def _refuse_if_away(failed: BaseException) -> None:
-    """Raises `DatabaseAway` where that is what an error of the driver means."""
-    if is_away(failed):
+def _refuse_if_unavailable(failed: BaseException) -> None:
+    """Raises `DatabaseUnavailable` where that is what an error of the driver means."""
+    if is_unavailable(failed):
         log.warning("database.away", error=type(failed).__name__)
-        raise DatabaseAway(retry_after=1) from failed
+        raise DatabaseUnavailable(retry_after=1) from failed

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Proof
 from shopkeeper.errors import FlowDisabled
-from shopkeeper.identity.values import Client
 from shopkeeper.storage.database import Unit
 
 

@@ -6,8 +6,8 @@ OpenID provider; tokens that others issued are a `TokenSource`.
 
 from typing import Protocol
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Proof
-from shopkeeper.identity.values import Client
 from shopkeeper.storage.database import Unit
 
 

@@ -15,7 +15,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded.demo import read_catalogue
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.embedded.load import load
-from shopkeeper.commerce.port import Grant, HandOver, Shopper
+from shopkeeper.commerce.port import CartMergeReport, Grant, Shopper
 from shopkeeper.storage.database import Database, Unit
 
 
@@ -66,7 +66,7 @@ class ElsewhereEngine:
         _refuse_unit(unit)
         return ElsewhereSession(self, shopper)
 
-    async def merge_guest_cart(self, unit: Unit | None, **named: Any) -> HandOver:
+    async def merge_guest_cart(self, unit: Unit | None, **named: Any) -> CartMergeReport:
         _refuse_unit(unit)
         async with self.over_there() as theirs:
             return await self.shop.merge_guest_cart(theirs, **named)

@@ -13,17 +13,17 @@ from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from shopkeeper.app.conversations import build_registrar
-from shopkeeper.app.doors import build_authenticator, build_cookie_policy, build_limits, session_body
-from shopkeeper.app.ground import Foundation, build_foundation
-from shopkeeper.app.house import LISTENERS
-from shopkeeper.app.people import People, build_people
-from shopkeeper.app.shop import Shop, build_shop
+from shopkeeper.app.accounts import Accounts, build_accounts
+from shopkeeper.app.application import LISTENERS
+from shopkeeper.app.commerce import Commerce, build_commerce
+from shopkeeper.app.flows import build_registrar
+from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
+from shopkeeper.app.routes import build_authenticator, build_cookie_policy, build_limits, session_body
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded.demo import Catalogue, read_catalogue
 from shopkeeper.commerce.embedded.load import load as load_catalogue
-from shopkeeper.graphql.door import GraphQLDoor
-from shopkeeper.graphql.signing_up import SigningUp
+from shopkeeper.graphql.endpoint import GraphQLEndpoint
+from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.settings import load
 from shopkeeper.settings.serving import GraphQL
@@ -87,15 +87,15 @@ class Client:
 class Stand:
     """The shop, open."""
 
-    ground: Foundation
-    people: People
-    shop: Shop
-    door: GraphQLDoor
+    infrastructure: Infrastructure
+    accounts: Accounts
+    shop: Commerce
+    door: GraphQLEndpoint
     app: Starlette
 
     async def stock(self, store: str) -> None:
         """Fills a store's shelves."""
-        async with self.ground.database.unit() as unit:
+        async with self.infrastructure.database.unit() as unit:
             await load_catalogue(unit, store=store, catalogue=_catalogue())
 
     def client(self, **headers: str) -> Client:
@@ -124,43 +124,43 @@ async def opened(
     """Opens a shop, its first store filled with the demo's shelves; `door` goes to the door's constructor."""
     file = folder / "shop.yml"
     file.write_text(yaml.safe_dump({**CONFIGURATION, **(settings or {}), "dsn": dsn}))
-    ground = build_foundation(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
-    people = await build_people(ground, render=session_body(ground))
-    shop = build_shop(ground, people)
-    authenticator = build_authenticator(ground, people, shop)
-    signing_up = SigningUp(
-        registrar=build_registrar(ground, people, shop),
-        kept=[each.name for each in people.schemas.default.fields()],
+    infrastructure = build_infrastructure(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
+    accounts = await build_accounts(infrastructure, render=session_body(infrastructure))
+    shop = build_commerce(infrastructure, accounts)
+    authenticator = build_authenticator(infrastructure, accounts, shop)
+    registration = CustomerRegistration(
+        registrar=build_registrar(infrastructure, accounts, shop),
+        kept=[each.name for each in accounts.schemas.default.fields()],
     )
     given: dict[str, Any] = {
-        "database": ground.database,
+        "database": infrastructure.database,
         "identify": authenticator.principal_of,
         "stores": shop.stores,
         "engines": shop.engines,
-        "signing_up": signing_up,
+        "signing_up": registration,
         "limits": LIMITS,
         "pictures": lambda name: f"{BASE_URL}/shop/pictures/{name}.svg",
     }
-    graphql = GraphQLDoor(**{**given, **door})
+    graphql = GraphQLEndpoint(**{**given, **door})
     signin = Storefront(
-        database=ground.database,
+        database=infrastructure.database,
         visit=shop.visit,
         authenticator=authenticator,
-        cookies=build_cookie_policy(ground, shop),
+        cookies=build_cookie_policy(infrastructure, shop),
         clock=clock,
     )
     app = Starlette(routes=[Route("/graphql", endpoint=graphql), *signin.routes()])
     try:
-        await people.sessions.listen()
-        stand = Stand(ground, people, shop, graphql, app)
+        await accounts.sessions.listen()
+        stand = Stand(infrastructure, accounts, shop, graphql, app)
         await stand.stock("kettle")
         yield stand
     finally:
-        await people.sessions.close()
-        await ground.outgoing.close()
-        await ground.cache.close()
-        await ground.database.close()
-        people.hasher.close()
+        await accounts.sessions.close()
+        await infrastructure.http_client.close()
+        await infrastructure.cache.close()
+        await infrastructure.database.close()
+        accounts.hasher.close()
 
 
 @contextmanager

@@ -131,7 +131,7 @@ class TestSigningUp:
         account = (await visitor.data(SIGN_UP, input=who))["signUp"]["customer"]["id"]
         await visitor.sign_in(username="ada@example.org", password=PASSWORD)
         shopper = stand.shop.stores.require("kettle").customer(account)
-        async with stand.ground.database.unit() as unit:
+        async with stand.infrastructure.database.unit() as unit:
             known = await stand.shop.engines["embedded"].bind(unit, shopper).customers.customer()
         assert known is not None
         assert (known.email, known.first_name) == ("ada@example.org", "Ada")

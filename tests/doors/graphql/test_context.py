@@ -11,6 +11,7 @@ from graphql.execution import execute_subscription_event
 from sqlalchemy import update
 from strawberry.schema.config import StrawberryConfig
 
+from shopkeeper.client import Client as Caller
 from shopkeeper.commerce.embedded.store import products
 from shopkeeper.commerce.port import Shopper
 from shopkeeper.graphql.carts import Cart, cart_of
@@ -19,7 +20,6 @@ from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import Item, ItemVariant
 from shopkeeper.graphql.money import SCALARS
 from shopkeeper.graphql.schema import Query
-from shopkeeper.identity.values import Client as Caller
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.storage.database import Database, Unit
 from tests.doors.graphql.shop import Stand
@@ -85,7 +85,7 @@ class Watched:
             operations=self.operations,
             operation=self.operations.within(unit),
             principal=Principal(PrincipalKind.ANONYMOUS, self.shopper.id, self.shopper.store, Caller(ip="203.0.113.7")),
-            signing_up=None,  # type: ignore[arg-type] # there is no mutation in a subscription
+            registration=None,  # type: ignore[arg-type] # there is no mutation in a subscription
             pictures=lambda name: name,
             locale="en",
             asked=frozenset({"items"}),
@@ -96,7 +96,7 @@ class Watched:
             await engine.carts.add(cart_id=None, variant_id=ITEM, quantity=quantity)
 
     async def rename(self, name: str) -> None:
-        async with self.stand.ground.database.unit() as unit:
+        async with self.stand.infrastructure.database.unit() as unit:
             await unit.write(update(products).where(products.c.id == "whistling-kettle").values(name=name))
 
     @asynccontextmanager
@@ -140,7 +140,7 @@ def shown(result: ExecutionResult) -> tuple[int, str]:
 @pytest.fixture
 async def watched(small_stand: Stand) -> Watched:
     shopper = small_stand.shop.stores.require("kettle").guest("ann")
-    watched = Watched(small_stand, Units(small_stand.ground.database), Ticks(), shopper)
+    watched = Watched(small_stand, Units(small_stand.infrastructure.database), Ticks(), shopper)
     await watched.fill(1)
     return watched
 

@@ -11,10 +11,10 @@ from graphql import get_introspection_query
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
+from shopkeeper.client import Client as Caller
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded.carts import EmbeddedCarts
 from shopkeeper.commerce.port import Profile
-from shopkeeper.identity.values import Client as Caller
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from tests.doors.graphql.shop import BASE_URL, GET_CART, ME, Client, Stand, opened
 
@@ -173,7 +173,7 @@ class TestWhoAsks:
 
         async with opened(sqlite_dsn, tmp_path, clock, identify=identify) as stand:
             shopper = stand.shop.stores.require("kettle").customer("ada")
-            async with stand.ground.database.unit() as unit:
+            async with stand.infrastructure.database.unit() as unit:
                 profile = Profile("ada", "ada@example.org", "Ada", "Lovelace")
                 await stand.shop.engines["embedded"].bind(unit, shopper).customers.ensure(profile)
             known = await stand.client(**{"x-subject": "ada"}).data(ME)

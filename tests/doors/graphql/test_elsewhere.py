@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from shopkeeper.client import Client as Caller
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.port import Profile
-from shopkeeper.identity.values import Client as Caller
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from tests.conftest import Run
 from tests.doors.graphql.elsewhere import CalledInsideATransaction, ElsewhereEngine, elsewhere
@@ -79,7 +79,7 @@ async def filled(client: Client, quantity: int = 2) -> dict[str, Any]:
 class TestTheDouble:
     async def test_refuses_calls_while_a_transaction_is_open(self, scene: Scene) -> None:
         carts = scene.engine.bind(None, scene.stand.shop.stores.require("kettle").guest("ann")).carts
-        async with scene.stand.ground.database.unit() as unit:
+        async with scene.stand.infrastructure.database.unit() as unit:
             assert await carts.current() is None
             await unit.begin()
             with pytest.raises(CalledInsideATransaction):
@@ -133,7 +133,7 @@ class TestAnEngineElsewhere:
         assert (await scene.customer().data(ME))["getCurrentCustomer"]["firstName"] == "Ada"
 
     async def test_writes_nothing_to_our_database(self, scene: Scene) -> None:
-        with Statements(scene.stand.ground.database) as seen:
+        with Statements(scene.stand.infrastructure.database) as seen:
             await filled(scene.visitor())
         assert [statement for statement in seen if not statement.lstrip().startswith("SELECT")] == []
 

@@ -6,7 +6,7 @@ import pytest
 import strawberry
 from graphql import DocumentNode, ExecutionResult, Executor, parse
 
-from shopkeeper.graphql.execution import PlainFirst, Plans
+from shopkeeper.graphql.execution import FastPathExecutor, Plans
 from shopkeeper.graphql.fields import resolved
 
 
@@ -93,14 +93,16 @@ DOCUMENTS = [
 ]
 
 
-async def answer(document: DocumentNode, plans: Plans, *, by: type[PlainFirst] = PlainFirst) -> ExecutionResult:
+async def answer(
+    document: DocumentNode, plans: Plans, *, by: type[FastPathExecutor] = FastPathExecutor
+) -> ExecutionResult:
     executor = by.build(SCHEMA, document, plans=plans.for_one_request())
     assert isinstance(executor, Executor)
     result: Any = executor.execute_operation()
     return result if isinstance(result, ExecutionResult) else await result
 
 
-class ByTheBook(PlainFirst):
+class ByTheBook(FastPathExecutor):
     """The library's own way."""
 
     collect_and_execute_subfields = Executor.collect_and_execute_subfields
@@ -128,7 +130,7 @@ class TestTheShortCut:
         document, plans = parse(text), Plans(lasting=False)
         answers = []
         for bare in (True, False):
-            executor = PlainFirst.build(
+            executor = FastPathExecutor.build(
                 SCHEMA, document, raw_variable_values={"bare": bare}, plans=plans.for_one_request()
             )
             assert isinstance(executor, Executor)

@@ -102,10 +102,10 @@ class TestAnAddressThatChanged:
         draft = (await customer.data(CHECK_OUT, cart=cart["id"]))["checkOut"]["order"]
         ada = UUID((await customer.data(ME))["getCurrentCustomer"]["id"])
         moved = [{"op": "replace", "path": "/traits/email", "value": "new@example.org"}]
-        async with stand.ground.database.unit() as unit:
-            await stand.people.identities.patch(unit, ada, moved)
+        async with stand.infrastructure.database.unit() as unit:
+            await stand.accounts.identities.patch(unit, ada, moved)
         assert (await customer.data(PLACE, order=draft["id"]))["placeOrder"]["order"]["email"] == "new@example.org"
-        async with stand.ground.database.unit() as unit:
+        async with stand.infrastructure.database.unit() as unit:
             event = await unit.first(select(outbox.c.payload).where(outbox.c.topic.startswith("order.placed")))
         assert event is not None
         assert event.payload["customer"]["email"] == "new@example.org"

@@ -8,7 +8,7 @@ import pytest
 from shopkeeper.commerce.port import Category, Money
 from shopkeeper.graphql.items import above, reference
 from shopkeeper.graphql.money import MoneyAmount, amount_of, language_of
-from shopkeeper.graphql.signing_up import TRAITS, trait, traits_of
+from shopkeeper.graphql.registration import TRAITS, trait, traits_of
 from shopkeeper.notify.formats import money as in_a_mail
 
 

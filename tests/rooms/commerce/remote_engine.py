@@ -18,20 +18,20 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from shopkeeper.commerce.errors import OutOfStock, Shortage
 from shopkeeper.commerce.port import (
+    CartMergeReport,
     Carts,
     Catalogue,
     Customers,
     Engine,
     Grant,
-    HandOver,
     MergeMode,
     Orders,
     Shopper,
 )
-from shopkeeper.commerce.refusals import OutOfStock, Shortage
 from shopkeeper.errors import Refusal, UpstreamFailed
-from shopkeeper.outgoing import Outgoing
+from shopkeeper.http_client import GuardedClient
 from shopkeeper.storage.database import Database, Unit
 
 PARTS: Mapping[str, type] = {"carts": Carts, "catalogue": Catalogue, "orders": Orders, "customers": Customers}
@@ -191,8 +191,8 @@ class RemoteEngine:
     name = "remote"
     shares_transaction = False
 
-    def __init__(self, outgoing: Outgoing, url: str) -> None:
-        self._outgoing, self._url = outgoing, url
+    def __init__(self, http_client: GuardedClient, url: str) -> None:
+        self._outgoing, self._url = http_client, url
 
     def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> "RemoteSession":
         assert unit is None, "a remote engine shares no unit"
@@ -207,10 +207,12 @@ class RemoteEngine:
         cart_id: str | None,
         mode: MergeMode,
         idempotency_key: str | None = None,
-    ) -> HandOver:
+    ) -> CartMergeReport:
         assert unit is None, "a remote engine shares no unit"
         arguments = {"guest": guest, "customer": customer, "cart_id": cart_id, "mode": mode}
-        report: HandOver = await self.post(MERGE, {"arguments": arguments}, HandOver, idempotency_key=idempotency_key)
+        report: CartMergeReport = await self.post(
+            MERGE, {"arguments": arguments}, CartMergeReport, idempotency_key=idempotency_key
+        )
         return report
 
     async def forget(self, unit: Unit | None, identity_id: str) -> None:
@@ -282,8 +284,8 @@ async def remote_engine(engine: Engine, database: Database) -> AsyncIterator[tup
     """An engine behind HTTP for the length of the block, and the connector to it."""
     server = RemoteServer(engine, database)
     await server.listen()
-    async with Outgoing(networks=["127.0.0.0/8"]) as outgoing:
+    async with GuardedClient(networks=["127.0.0.0/8"]) as http_client:
         try:
-            yield server, RemoteEngine(outgoing, server.url)
+            yield server, RemoteEngine(http_client, server.url)
         finally:
             await server.away()

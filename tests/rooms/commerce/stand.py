@@ -14,7 +14,7 @@ from shopkeeper.commerce.embedded.demo import Catalogue, DemoCategory, DemoProdu
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.embedded.load import load
 from shopkeeper.commerce.embedded.store import variants
-from shopkeeper.commerce.port import Carts, Engine, EngineSession, Grant, HandOver, Profile, Shopper, ShopperKind
+from shopkeeper.commerce.port import CartMergeReport, Carts, Engine, EngineSession, Grant, Profile, Shopper, ShopperKind
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.outbox import Outbox, outbox
 from tests.rooms.commerce.remote_engine import remote_engine
@@ -88,7 +88,7 @@ class CartsOnly:
     def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> CartsOnlySession:
         return CartsOnlySession(shopper, self._engine.bind(unit, shopper).carts)
 
-    async def merge_guest_cart(self, unit: Unit | None, **named: Any) -> HandOver:
+    async def merge_guest_cart(self, unit: Unit | None, **named: Any) -> CartMergeReport:
         return await self._engine.merge_guest_cart(unit, **named)
 
     async def forget(self, unit: Unit | None, identity_id: str) -> None:
@@ -126,7 +126,7 @@ class Stand:
         """A session for several calls."""
         return engine_session(self.engine, shopper, open_unit=self.database.unit)
 
-    async def merge_guest_cart(self, **named: Any) -> HandOver:
+    async def merge_guest_cart(self, **named: Any) -> CartMergeReport:
         """Merges in a unit of its own, where the engine shares it."""
         async with self._unit() as unit:
             return await self.engine.merge_guest_cart(unit, **named)
@@ -225,6 +225,6 @@ def contents(cart: Any) -> dict[str, int]:
     return {line.variant_id: line.quantity for line in cart.lines}
 
 
-def report(hand_over: Any) -> dict[str, tuple[int, int, int, str]]:
+def report(cart_merge: Any) -> dict[str, tuple[int, int, int, str]]:
     """A hand-over's lines by variant: before, wanted, after, change."""
-    return {line.variant_id: (line.before, line.wanted, line.after, line.change.value) for line in hand_over.lines}
+    return {line.variant_id: (line.before, line.wanted, line.after, line.change.value) for line in cart_merge.lines}

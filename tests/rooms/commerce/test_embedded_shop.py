@@ -17,10 +17,10 @@ from shopkeeper.commerce.embedded.orders import order_number
 from shopkeeper.commerce.embedded.retention import delete_former_carts
 from shopkeeper.commerce.embedded.search import fold
 from shopkeeper.commerce.embedded.store import (
+    cart_hand_overs,
     cart_lines,
     carts,
     categories,
-    hand_overs,
     order_lines,
     orders,
     prices,
@@ -28,8 +28,7 @@ from shopkeeper.commerce.embedded.store import (
     products,
     variants,
 )
-from shopkeeper.commerce.port import Engine, MergeMode, Money, Outcome, Sort
-from shopkeeper.commerce.refusals import (
+from shopkeeper.commerce.errors import (
     CartChanged,
     CartFull,
     CurrencyMismatch,
@@ -37,7 +36,8 @@ from shopkeeper.commerce.refusals import (
     QuantityInvalid,
     TooManyCarts,
 )
-from shopkeeper.errors import Broken, InvalidInput, NotYours, Refusal
+from shopkeeper.commerce.port import Engine, MergeMode, Money, Outcome, Sort
+from shopkeeper.errors import InternalError, InvalidInput, NotYours, Refusal
 from shopkeeper.storage.database import Database
 from tests.rooms.commerce.stand import (
     ARTICLES,
@@ -216,7 +216,7 @@ class TestRows:
     async def test_appear_with_the_first_thing_in_the_cart_and_not_before(self, shop: Stand):
         await shop.carts.current(guest())
         await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=None, mode=MergeMode.MERGE)
-        assert await shop.count(carts, cart_lines, hand_overs) == 0
+        assert await shop.count(carts, cart_lines, cart_hand_overs) == 0
         await shop.add(guest())
         assert await shop.count(carts, cart_lines) == 2
 
@@ -315,8 +315,8 @@ class TestCarts:
 
 def chore(shop: Stand, name: str) -> Callable[..., Awaitable[int]]:
     """What the engine deletes after a time, in a unit of its own, as cleanup calls it."""
-    chores = shop.engine.chores(guest_lifespan=timedelta(days=30))
-    [delete] = [chore.delete for chore in chores if chore.name == name]
+    retention_rules = shop.engine.retention_rules(guest_lifespan=timedelta(days=30))
+    [delete] = [chore.delete for chore in retention_rules if chore.name == name]
 
     async def call(before: datetime, batch: int = 500) -> int:
         async with shop.database.unit() as unit:
@@ -423,7 +423,7 @@ class TestHandOvers:
 
         with pytest.raises(NotYours):
             await sign_in_that_is_refused_at_last()
-        assert await shop.count(hand_overs) == 0
+        assert await shop.count(cart_hand_overs) == 0
         assert await shop.events("cart.handed_over") == []
         assert await shop.add(guest(), PLENTY) == dataclasses.replace(
             mine, version=2, lines=(msgspec.structs.replace(mine.lines[0], quantity=3),)
@@ -500,7 +500,7 @@ class TestOrders:
         numbered = Stand(shop.database, EmbeddedEngine(clock, number=lambda: "S-1"))
         one, two = await shop.add(customer("cleo")), await shop.add(customer("dan"))
         await numbered.orders.check_out(customer("cleo"), cart_id=one.id)
-        with pytest.raises(Broken):
+        with pytest.raises(InternalError):
             await numbered.orders.check_out(customer("dan"), cart_id=two.id)
 
 

@@ -5,8 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from shopkeeper.commerce.port import Cart, MergeMode, Money, Order, OrderState, Outcome, Profile, ShopperKind, Sort
-from shopkeeper.commerce.refusals import (
+from shopkeeper.commerce.errors import (
     CartChanged,
     CartClosed,
     CartEmpty,
@@ -14,6 +13,7 @@ from shopkeeper.commerce.refusals import (
     OutOfStock,
     QuantityInvalid,
 )
+from shopkeeper.commerce.port import Cart, MergeMode, Money, Order, OrderState, Outcome, Profile, ShopperKind, Sort
 from shopkeeper.commerce.stores import Store
 from shopkeeper.errors import InvalidInput, NotFound, NotYours, TokenInvalid, Unauthenticated
 from tests.rooms.commerce.stand import (
@@ -274,14 +274,14 @@ class TestSomebodyElsesCart:
         assert await stand.carts.require(customer("cleo"), customers.id) == customers
 
 
-async def hand_over(stand: Stand, cart_id: str | None, mode: MergeMode = MergeMode.MERGE, to: str = "cleo"):
+async def cart_merge(stand: Stand, cart_id: str | None, mode: MergeMode = MergeMode.MERGE, to: str = "cleo"):
     return await stand.merge_guest_cart(guest=guest(), customer=customer(to), cart_id=cart_id, mode=mode)
 
 
 class TestAHandOver:
     async def test_gives_the_cart_to_a_customer_without_one_under_its_own_id(self, stand: Stand):
         mine = await stand.add(guest(), PLENTY, 2)
-        done = await hand_over(stand, mine.id)
+        done = await cart_merge(stand, mine.id)
         assert (done.outcome, done.cart_id) == (Outcome.ADOPTED, mine.id)
         assert report(done) == {PLENTY: (0, 2, 2, "added")}
         theirs = await stand.carts.current(customer())
@@ -293,7 +293,7 @@ class TestAHandOver:
         await stand.add(guest(), PLENTY, 1)
         await stand.add(guest(), PLENTY_TOO, 1)
         mine = await stand.add(guest(), FEW, 4)
-        done = await hand_over(stand, mine.id)
+        done = await cart_merge(stand, mine.id)
         assert (done.outcome, done.cart_id) == (Outcome.MERGED, theirs.id)
         assert report(done) == {
             PLENTY: (4, 4, 4, "unchanged"),
@@ -305,7 +305,7 @@ class TestAHandOver:
     async def test_replaces_the_customers_cart_and_says_what_gave_way(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 1)
-        done = await hand_over(stand, mine.id, MergeMode.REPLACE)
+        done = await cart_merge(stand, mine.id, MergeMode.REPLACE)
         assert (done.outcome, done.cart_id) == (Outcome.REPLACED, mine.id)
         assert report(done) == {PLENTY: (0, 1, 1, "added"), FEW: (2, 0, 0, "replaced")}
         current = await stand.carts.current(customer())
@@ -315,14 +315,14 @@ class TestAHandOver:
     async def test_never_replaces_a_cart_by_an_empty_one(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.carts.create(guest())
-        done = await hand_over(stand, mine.id, MergeMode.REPLACE)
+        done = await cart_merge(stand, mine.id, MergeMode.REPLACE)
         assert (done.outcome, done.cart_id, done.lines) == (Outcome.MERGED, theirs.id, ())
         assert contents(await stand.carts.current(customer())) == {FEW: 2}
 
     async def test_leaves_both_carts_alone_when_told_to(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), FEW, 1)
-        done = await hand_over(stand, mine.id, MergeMode.KEEP)
+        done = await cart_merge(stand, mine.id, MergeMode.KEEP)
         assert (done.outcome, done.cart_id) == (Outcome.KEPT, theirs.id)
         assert report(done) == {FEW: (2, 1, 2, "left")}
         assert await stand.carts.current(customer()) == theirs
@@ -333,7 +333,7 @@ class TestAHandOver:
     async def test_ignores_the_guests_cart_where_none_is_named(self, stand: Stand, mode: MergeMode):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), FEW, 1)
-        done = await hand_over(stand, None, mode)
+        done = await cart_merge(stand, None, mode)
         assert done.outcome is (Outcome.KEPT if mode is MergeMode.KEEP else Outcome.NOTHING)
         assert (done.cart_id, done.lines) == (theirs.id, ())
         assert await stand.carts.current(guest()) == mine
@@ -341,7 +341,7 @@ class TestAHandOver:
     async def test_of_the_customers_own_cart_does_nothing(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         for mode in (MergeMode.MERGE, MergeMode.REPLACE):
-            done = await hand_over(stand, theirs.id, mode)
+            done = await cart_merge(stand, theirs.id, mode)
             assert (done.outcome, done.cart_id, done.lines) == (Outcome.NOTHING, theirs.id, ())
         assert await stand.carts.current(customer()) == theirs
         assert (await stand.add(guest())).id != theirs.id
@@ -353,7 +353,7 @@ class TestAHandOver:
             mine = await stand.add(guest(currency="EUR"), article, quantity)
         await stand.set_stock(PLENTY_TOO, 0)
         await stand.set_stock(FEW, 2)
-        done = await hand_over(stand, mine.id)
+        done = await cart_merge(stand, mine.id)
         assert report(done) == {
             EUROS_ONLY: (0, 1, 0, "no_price_in_currency"),
             PLENTY_TOO: (0, 3, 0, "out_of_stock"),
@@ -369,7 +369,7 @@ class TestAHandOver:
         mine = await stand.add(guest(), FEW, 4)
         await stand.set_stock(PLENTY_TOO, 0)
         await stand.set_stock(FEW, 2)
-        done = await hand_over(stand, mine.id)
+        done = await cart_merge(stand, mine.id)
         assert report(done) == {PLENTY_TOO: (0, 3, 0, "out_of_stock"), FEW: (0, 4, 2, "limited_by_stock")}
         assert contents(await stand.carts.current(customer())) == {FEW: 2}
 
@@ -377,7 +377,7 @@ class TestAHandOver:
         await stand.add(customer(), FEW, 3)
         mine = await stand.add(guest(), FEW, 4)
         await stand.set_stock(FEW, 0)
-        done = await hand_over(stand, mine.id)
+        done = await cart_merge(stand, mine.id)
         assert report(done) == {FEW: (3, 4, 3, "out_of_stock")}
         assert contents(await stand.carts.current(customer())) == {FEW: 3}
 
@@ -387,9 +387,9 @@ class TestAHandOver:
         if has_cart:
             await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)
-        first = await hand_over(stand, mine.id, mode)
+        first = await cart_merge(stand, mine.id, mode)
         before = await stand.carts.current(customer())
-        again = await hand_over(stand, mine.id, mode)
+        again = await cart_merge(stand, mine.id, mode)
         assert again == dataclasses.replace(first, outcome=Outcome.ALREADY_DONE)
         assert await stand.carts.current(customer()) == before
 
@@ -419,7 +419,7 @@ class TestAHandOver:
     async def test_makes_the_old_id_lead_to_the_new_cart_for_its_owner_alone(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)
-        await hand_over(stand, mine.id)
+        await cart_merge(stand, mine.id)
         assert (await stand.carts.require(customer(), mine.id)).id == theirs.id
         cart = await stand.add(customer(), PLENTY_TOO, cart_id=mine.id)
         assert (cart.id, contents(cart)) == (theirs.id, {FEW: 2, PLENTY: 2, PLENTY_TOO: 1})
@@ -445,7 +445,7 @@ class TestAHandOver:
     async def test_lets_a_page_go_on_with_the_lines_it_shows(self, stand: Stand):
         await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)
-        await hand_over(stand, mine.id)
+        await cart_merge(stand, mine.id)
         cart = await stand.carts.change(customer(), cart_id=mine.id, line_id=mine.lines[0].id, quantity=9)
         assert contents(cart) == {FEW: 2, PLENTY: 9}
 
@@ -453,7 +453,7 @@ class TestAHandOver:
     async def test_uses_the_guest_up(self, stand: Stand, mode: MergeMode):
         await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)
-        await hand_over(stand, mine.id, mode)
+        await cart_merge(stand, mine.id, mode)
         before = await stand.carts.current(customer())
         assert await stand.carts.current(guest()) is None
         with pytest.raises(NotYours):
@@ -469,18 +469,18 @@ class TestAHandOver:
 
     async def test_is_not_repeated_for_another_customer(self, stand: Stand):
         mine = await stand.add(guest(), PLENTY, 2)
-        await hand_over(stand, mine.id, to="cleo")
+        await cart_merge(stand, mine.id, to="cleo")
         with pytest.raises(NotYours):
-            await hand_over(stand, mine.id, to="dan")
+            await cart_merge(stand, mine.id, to="dan")
         assert await stand.carts.current(customer("dan")) is None
 
     async def test_of_a_second_cart_is_for_the_same_customer_only(self, stand: Stand):
         one = await stand.add(guest(), PLENTY, 2)
         two = await stand.add(guest(), FEW, 1, cart_id=(await stand.carts.create(guest())).id)
-        await hand_over(stand, one.id, to="cleo")
+        await cart_merge(stand, one.id, to="cleo")
         with pytest.raises(TokenInvalid):
-            await hand_over(stand, two.id, to="dan")
-        assert (await hand_over(stand, two.id, to="cleo")).outcome is Outcome.MERGED
+            await cart_merge(stand, two.id, to="dan")
+        assert (await cart_merge(stand, two.id, to="cleo")).outcome is Outcome.MERGED
         assert contents(await stand.carts.current(customer())) == {PLENTY: 2, FEW: 1}
 
     async def test_never_takes_a_customers_cart_nor_crosses_stores(self, stand: Stand):
@@ -500,13 +500,13 @@ class TestAHandOver:
     async def test_after_an_order_begins_with_a_cart_of_its_own(self, stand: Stand):
         await ordered(stand, customer(), PLENTY, 1)
         mine = await stand.add(guest(), FEW, 1)
-        done = await hand_over(stand, mine.id)
+        done = await cart_merge(stand, mine.id)
         assert (done.outcome, done.cart_id) == (Outcome.ADOPTED, mine.id)
 
     async def test_is_told_once(self, stand: Stand):
         mine = await stand.add(guest(), PLENTY, 2)
-        await hand_over(stand, mine.id)
-        await hand_over(stand, mine.id)
+        await cart_merge(stand, mine.id)
+        await cart_merge(stand, mine.id)
         [event] = await stand.events("cart.handed_over")
         assert event.key == customer().id
         assert event.payload["outcome"] == "adopted"

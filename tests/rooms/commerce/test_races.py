@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from shopkeeper.commerce.embedded.store import cart_lines, carts, customers, hand_overs
+from shopkeeper.commerce.embedded.store import cart_hand_overs, cart_lines, carts, customers
+from shopkeeper.commerce.errors import OutOfStock
 from shopkeeper.commerce.port import MergeMode, OrderState, Outcome, Profile
-from shopkeeper.commerce.refusals import OutOfStock
 from shopkeeper.errors import NotYours, Refusal, TokenInvalid
 from tests.rooms.commerce.stand import FEW, FEW_LEFT, PLENTY, PLENTY_TOO, Stand, contents, customer, guest
 
@@ -125,7 +125,7 @@ class TestHandOversAtOnce:
         outcomes = Counter(answer.outcome for answer in answers)
         assert outcomes[Outcome.ALREADY_DONE] == 7
         assert len({answer.lines for answer in answers}) == 1
-        assert await shop.count(hand_overs) == 1
+        assert await shop.count(cart_hand_overs) == 1
         assert len(await shop.events("cart.handed_over")) == 1
 
     async def test_of_one_cart_to_several_customers_is_done_for_one(self, shop: Stand):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
+from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import CommonPasswords
@@ -17,11 +18,11 @@ from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.credentials.steps import NewCredential, Proof
 from shopkeeper.crypto import KeyRing
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Client, Identity, State
+from shopkeeper.identity.values import Identity, State
 from shopkeeper.signin.completion import confirm_proof
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.memory import MemoryCache

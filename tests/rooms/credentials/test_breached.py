@@ -22,7 +22,7 @@ from shopkeeper.credentials.breached import (
     open_list,
 )
 from shopkeeper.errors import UpstreamFailed
-from shopkeeper.outgoing import Outgoing
+from shopkeeper.http_client import GuardedClient
 from tests.services.web import Server, certificate, says, serving
 
 HOST = "127.0.0.2"
@@ -144,8 +144,8 @@ class Service:
         lines = [f"{digits[5:]}:{count}", "0" * 34 + "1:0", "F" * 35 + ":0"]
         self.server.answers[f"/range/{digits[:5]}"] = says("\r\n".join(lines).encode())
 
-    def outgoing(self) -> Outgoing:
-        return Outgoing(networks=[f"{HOST}/32"], verify=self.trusting, resolve=self._resolve)
+    def http_client(self) -> GuardedClient:
+        return GuardedClient(networks=[f"{HOST}/32"], verify=self.trusting, resolve=self._resolve)
 
     @staticmethod
     async def _resolve(_host: str, _port: int) -> Sequence[str]:
@@ -160,17 +160,17 @@ class TestRange:
             yield Service(server, trusting)
 
     @pytest.fixture
-    async def outgoing(self, service: Service) -> AsyncIterator[Outgoing]:
-        async with service.outgoing() as outgoing:
-            yield outgoing
+    async def http_client(self, service: Service) -> AsyncIterator[GuardedClient]:
+        async with service.http_client() as http_client:
+            yield http_client
 
     @pytest.fixture
     def stopped(self) -> StoppedClock:
         return StoppedClock(datetime(2026, 1, 1, tzinfo=UTC))
 
     @pytest.fixture
-    def known(self, service: Service, outgoing: Outgoing, stopped: StoppedClock) -> BreachedRange:
-        return BreachedRange(outgoing, stopped, host=f"pwned.test:{service.server.port}", timeout=30)
+    def known(self, service: Service, http_client: GuardedClient, stopped: StoppedClock) -> BreachedRange:
+        return BreachedRange(http_client, stopped, host=f"pwned.test:{service.server.port}", timeout=30)
 
     async def test_a_breached_password_is_counted(self, service: Service, known: BreachedRange) -> None:
         service.knows("hunter22", 17_043)
@@ -200,12 +200,12 @@ class TestRange:
         assert await known.breaches("hunter22") == 0
 
     async def test_a_few_breaches_may_be_tolerated(
-        self, service: Service, outgoing: Outgoing, stopped: StoppedClock
+        self, service: Service, http_client: GuardedClient, stopped: StoppedClock
     ) -> None:
         service.knows("hunter22", 3)
         host = f"pwned.test:{service.server.port}"
-        assert await BreachedRange(outgoing, stopped, host=host, max_breaches=3).breaches("hunter22") == 0
-        assert await BreachedRange(outgoing, stopped, host=host, max_breaches=2).breaches("hunter22") == 3
+        assert await BreachedRange(http_client, stopped, host=host, max_breaches=3).breaches("hunter22") == 0
+        assert await BreachedRange(http_client, stopped, host=host, max_breaches=2).breaches("hunter22") == 3
 
     async def test_an_answer_is_kept_for_an_hour(
         self, service: Service, known: BreachedRange, stopped: StoppedClock
@@ -237,18 +237,18 @@ class TestRange:
         assert await known.breaches("hunter22") == 3
 
     async def test_off_line_does_not_block_unless_it_is_to(
-        self, outgoing: Outgoing, stopped: StoppedClock, tmp_path: Path
+        self, http_client: GuardedClient, stopped: StoppedClock, tmp_path: Path
     ) -> None:
         async with serving(HOST) as gone:
             pass
         host = f"pwned.test:{gone.port}"
-        assert await BreachedRange(outgoing, stopped, host=host).breaches("hunter22") == 0
-        strict = BreachedRange(outgoing, stopped, host=host, ignore_network_errors=False)
+        assert await BreachedRange(http_client, stopped, host=host).breaches("hunter22") == 0
+        strict = BreachedRange(http_client, stopped, host=host, ignore_network_errors=False)
         with pytest.raises(UpstreamFailed, match="cannot be checked now"):
             await strict.breaches("hunter22")
 
     async def test_a_service_on_a_private_network_is_not_called(self, service: Service, stopped: StoppedClock) -> None:
-        async with Outgoing(resolve=service._resolve) as guarded:
+        async with GuardedClient(resolve=service._resolve) as guarded:
             host = f"pwned.test:{service.server.port}"
             with pytest.raises(UpstreamFailed, match="cannot be checked now") as refused:
                 await BreachedRange(guarded, stopped, host=host, ignore_network_errors=False).breaches("hunter22")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.storage.database import Database

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
-from shopkeeper.identity.draft import AddressInput, NewIdentity
+from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import AddressStatus, Identity, State, Via
@@ -32,7 +32,7 @@ def revoked() -> Revoked:
 @pytest.fixture
 def identities(schemas: Schemas, clock: StoppedClock, trail: Trail, told: Told, revoked: Revoked) -> Identities:
     outbox = Outbox(clock, listeners=dict.fromkeys(TOPICS, ("crm",)))
-    return identities_of(schemas, clock, audit=trail, events=outbox, listeners=[told], on_void=[revoked])
+    return identities_of(schemas, clock, audit=trail, events=outbox, listeners=[told], on_access_revoked=[revoked])
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ class TestEvents:
 
     async def test_of_a_simulated_identity_are_none(self, database: Database, identities: Identities) -> None:
         async with database.unit() as unit:
-            await identities.pretend(unit, person())
+            await identities.simulate(unit, person())
         assert await events(database) == []
 
     async def _delete_and_fail(self, database: Database, identities: Identities, identity_id: UUID) -> None:
@@ -305,7 +305,7 @@ async def test_the_former_name_of_the_lock_still_locks(
     database: Database, identities: Identities, ada: Identity
 ) -> None:
     async with database.unit() as unit:
-        assert await identities.hold(unit, ada.id) == await identities.lock(unit, ada.id)
+        assert await identities.lock(unit, ada.id) == await identities.lock(unit, ada.id)
 
 
 class TestOrder:
@@ -325,7 +325,7 @@ class TestOrder:
         async def end(unit: Unit, identity_id: UUID, spare: UUID | None) -> None:
             done.append("end sessions")
 
-        identities = identities_of(schemas, clock, events=Events(), on_void=[end], on_deleted=[forget])
+        identities = identities_of(schemas, clock, events=Events(), on_access_revoked=[end], on_deleted=[forget])
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         async with database.unit() as unit:
             await identities.delete_credential(unit, identity.id, "password")

@@ -11,8 +11,8 @@ import pytest
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import BadRequest
+from shopkeeper.identity.builder import IdentityBuilder, NewIdentity
 from shopkeeper.identity.document import patched
-from shopkeeper.identity.draft import Drafting, NewIdentity
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.values import Identity, State
 
@@ -58,7 +58,7 @@ OPERATIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def identity(schemas: Schemas) -> Identity:
     traits = {"email": "ada@example.org", "name": {"first": "Ada"}}
-    drafting = Drafting(now=datetime(2026, 1, 1, tzinfo=UTC), new_id=new_id, facts=CREDENTIAL_FACTS)
+    drafting = IdentityBuilder(now=datetime(2026, 1, 1, tzinfo=UTC), new_id=new_id, facts=CREDENTIAL_FACTS)
     new = NewIdentity(traits=traits, id=UUID(int=7))
     return drafting.identity(new, schema_id="default", extracted=schemas.default.extract(traits))
 

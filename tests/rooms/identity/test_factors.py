@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shopkeeper.app.credential_facts import BUILT, CREDENTIAL_FACTS, NOT_BUILT
 from shopkeeper.errors import Refusal
-from shopkeeper.identity.draft import NewIdentity
+from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import CredentialFacts, factors_of
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Credential, Identity
@@ -113,7 +113,7 @@ async def test_are_known_without_reading_credentials(database: Database, identit
 async def test_of_a_simulated_identity_are_those_of_a_real_one(database: Database, identities: Identities) -> None:
     new = person(credentials=[Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})])
     async with database.unit() as unit:
-        simulated = await identities.pretend(unit, new)
+        simulated = await identities.simulate(unit, new)
     assert simulated.factors == (await made(database, identities, new)).factors == {"code", "password", "totp"}
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
-from shopkeeper.identity.draft import AddressInput, NewIdentity
+from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.reader import MOST_ON_A_PAGE
 from shopkeeper.identity.schema import InvalidTraits, Schemas
 from shopkeeper.identity.service import Identities
@@ -663,7 +663,7 @@ class TestDeleteCredential:
         self, database: Database, schemas: Schemas, clock: StoppedClock, type_: str
     ) -> None:
         void = Revoked()
-        identities = identities_of(schemas, clock, on_void=[void])
+        identities = identities_of(schemas, clock, on_access_revoked=[void])
         given = [Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})]
         identity = await made(database, identities, person(credentials=given))
         await self._delete(database, identities, identity.id, type_)

@@ -19,8 +19,8 @@ from shopkeeper.notify.courier import TOPIC, Courier
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import CourierMessage, Status
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.delivering import OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Event, Outbox
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
 from tests.rooms.notify.mail_server import Postbox, mail_server
 from tests.rooms.notify.test_addresses import TWO_FACED
 from tests.services.server import free_port

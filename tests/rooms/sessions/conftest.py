@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock, StoppedClock
 from shopkeeper.crypto import new_id
 from shopkeeper.identity.schema import Schema, Schemas
@@ -17,7 +18,6 @@ from shopkeeper.identity.store import IdentityStore
 from shopkeeper.identity.values import (
     Aal,
     AddressStatus,
-    Client,
     Credential,
     Identity,
     RecoveryAddress,
@@ -25,13 +25,13 @@ from shopkeeper.identity.values import (
     VerifiableAddress,
     Via,
 )
-from shopkeeper.sessions.refresh import Started
+from shopkeeper.sessions.refresh import IssuedSession
+from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
-from shopkeeper.tokens.refresh import RefreshTokens
 
 LIFESPAN = timedelta(hours=24)
 WINDOW = timedelta(seconds=10)
@@ -136,7 +136,7 @@ def process(
 
 async def sign_in(
     database: Database, sessions: Sessions, identity: Identity, *, store: str | None = "fruit", **options: Any
-) -> Started:
+) -> IssuedSession:
     """A session of somebody who has given their password."""
     async with database.unit() as unit:
         return await sessions.start(

@@ -11,8 +11,8 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import digest, new_id
 from shopkeeper.identity.values import Identity
-from shopkeeper.sessions.announcing import CHANNEL, EVERYTHING, Announcement, Announcer
 from shopkeeper.sessions.cache import STALE_AFTER, CachedSession, SessionCache
+from shopkeeper.sessions.invalidation import CHANNEL, EVERYTHING, Invalidation, InvalidationPublisher
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -190,7 +190,7 @@ class TestAnnouncements:
         keep(kept, digest("shk_st_secret"), what)
         await kept.announce([what.session.id])
         await asyncio.sleep(0)
-        assert msgspec.json.decode(heard[0], type=Announcement).ids == [what.session.id]
+        assert msgspec.json.decode(heard[0], type=Invalidation).ids == [what.session.id]
         assert set(msgspec.json.decode(heard[0])) == {"origin", "ids"}
 
 
@@ -269,7 +269,7 @@ class TestALostAnnouncement:
     async def test_is_forgotten_once_nobody_can_keep_what_it_is_about(self, cache: Line, clock: StoppedClock) -> None:
         heard: list[bytes] = []
         await cache.subscribe(CHANNEL, on_message=heard.append, on_state=lambda _: None)
-        announcer = Announcer(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, pauses=[0])
+        announcer = InvalidationPublisher(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, pauses=[0])
         cache.up = False
         await announcer.tell([new_id()])
         clock.advance(seconds=STALE_AFTER.total_seconds())
@@ -281,7 +281,7 @@ class TestALostAnnouncement:
 
     async def test_among_very_many_lets_everything_go(self, cache: Line, clock: StoppedClock) -> None:
         kept = await listening(cache, clock)
-        announcer = Announcer(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, most_unsaid=2)
+        announcer = InvalidationPublisher(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, most_unsaid=2)
         keep(kept, b"a", resolved())
         cache.up = False
         for _ in range(3):
@@ -297,7 +297,7 @@ async def _is_refused(process: Process, token: str) -> bool:
     return await answers(process.sessions, [token]) == [False]
 
 
-async def _caught_up(announcer: Announcer) -> None:
+async def _caught_up(announcer: InvalidationPublisher) -> None:
     assert announcer._catching_up is not None
     await asyncio.wait_for(announcer._catching_up, timeout=10)
 

@@ -30,7 +30,7 @@ CSRF = "csrf_token_" + hashlib.sha256(BASE.encode()).hexdigest()
 
 class TestLines:
     def test_the_session(self) -> None:
-        line = PLAIN.session_line(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
+        line = PLAIN.set_session(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
         assert line == (
             f"ory_kratos_session={TOKEN}; Path=/; Expires=Sun, 15 Mar 2026 15:09:26 GMT; Max-Age=86400; "
             "HttpOnly; SameSite=Lax"
@@ -38,25 +38,25 @@ class TestLines:
 
     def test_the_session_for_this_window_only(self) -> None:
         policy = CookiePolicy(base_url=BASE, persistent=False)
-        line = policy.session_line(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
+        line = policy.set_session(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
         assert line == f"ory_kratos_session={TOKEN}; Path=/; HttpOnly; Secure; SameSite=Lax"
 
     def test_the_session_taken_away(self) -> None:
-        assert PLAIN.session_cleared() == (
+        assert PLAIN.delete_session() == (
             "ory_kratos_session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; SameSite=Lax"
         )
 
     def test_the_anti_csrf_value_is_named_after_the_address_and_lives_a_year(self) -> None:
-        line = PLAIN.csrf_line(b"\x00" * 32)
+        line = PLAIN.set_csrf(b"\x00" * 32)
         assert line == f"{CSRF}={'A' * 43}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
         assert PLAIN.csrf_name == CSRF
 
     def test_the_visit_is_lax_whatever_the_others_are(self) -> None:
         policy = CookiePolicy(base_url=BASE, same_site="None", default_store="fruit")
-        line = policy.visit_line("e30..a.b.c", store="fruit", expires_at=NOW + timedelta(minutes=1), now=NOW)
+        line = policy.set_visit("e30..a.b.c", store="fruit", expires_at=NOW + timedelta(minutes=1), now=NOW)
         assert line == "shopkeeper_visit=e30..a.b.c; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
-        assert policy.visit_cleared(store="fruit").endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
-        assert policy.session_cleared().endswith("SameSite=None")
+        assert policy.delete_visit(store="fruit").endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
+        assert policy.delete_session().endswith("SameSite=None")
 
     def test_visits_to_two_stores_on_one_host_have_two_names(self) -> None:
         """They had one, so that looking into the second shop lost the cart in the first."""
@@ -66,13 +66,13 @@ class TestLines:
 
     def test_domain_path_and_name_are_configurable(self) -> None:
         policy = CookiePolicy(base_url=BASE, domain="shop.example", path="/id", same_site="Strict", session_name="who")
-        assert policy.session_cleared().startswith("who=; Path=/id; Domain=shop.example; ")
-        assert policy.session_cleared().endswith("; Secure; SameSite=Strict")
+        assert policy.delete_session().startswith("who=; Path=/id; Domain=shop.example; ")
+        assert policy.delete_session().endswith("; Secure; SameSite=Strict")
 
     @pytest.mark.parametrize("value", ["a;b", "a\r\nSet-Cookie: b=c", "a b", "ü", 'a"', "a,b", "a\x00"])
     def test_nothing_gets_in_that_ends_a_value(self, value: str) -> None:
         with pytest.raises(ValueError, match="cookie value"):
-            PLAIN.session_line(value, expires_at=NOW, now=NOW)
+            PLAIN.set_session(value, expires_at=NOW, now=NOW)
 
 
 @pytest.mark.parametrize("domain", [None, "shop.example"])
@@ -81,8 +81,8 @@ def test_row_042_a_cookie_is_cleared_where_it_was_set(domain: str | None, path: 
     """A browser keeps a cookie that is cleared under another name, domain or path."""
     policy = CookiePolicy(base_url=BASE, domain=domain, path=path)
     for line, cleared in (
-        (policy.session_line(TOKEN, expires_at=NOW, now=NOW), policy.session_cleared()),
-        (policy.visit_line("e30..a.b.c", store="fruit", expires_at=NOW, now=NOW), policy.visit_cleared(store="fruit")),
+        (policy.set_session(TOKEN, expires_at=NOW, now=NOW), policy.delete_session()),
+        (policy.set_visit("e30..a.b.c", store="fruit", expires_at=NOW, now=NOW), policy.delete_visit(store="fruit")),
     ):
         assert place_of(line) == place_of(cleared)
         assert "Max-Age=0" in cleared.split("; ")
@@ -126,9 +126,9 @@ def recorded_cookies(shared: Path) -> dict[tuple[str, str], Sequence[str]]:
 @pytest.mark.parametrize(
     ("name", "done", "line"),
     [
-        ("ory_kratos_session", "set", PLAIN.session_line(TOKEN, expires_at=NOW + timedelta(1), now=NOW)),
-        ("ory_kratos_session", "cleared", PLAIN.session_cleared()),
-        ("csrf_token_<base-url-hash>", "set", PLAIN.csrf_line(bytes(32))),
+        ("ory_kratos_session", "set", PLAIN.set_session(TOKEN, expires_at=NOW + timedelta(1), now=NOW)),
+        ("ory_kratos_session", "cleared", PLAIN.delete_session()),
+        ("csrf_token_<base-url-hash>", "set", PLAIN.set_csrf(bytes(32))),
     ],
 )
 def test_attributes_are_those_that_kratos_sends(shared: Path, name: str, done: str, line: str) -> None:
@@ -164,7 +164,7 @@ class TestReading:
 
     @given(st.binary(min_size=32, max_size=32))
     def test_gives_back_what_a_line_has_set(self, token: bytes) -> None:
-        found = cookies_in([PLAIN.csrf_line(token).split(";")[0]])
+        found = cookies_in([PLAIN.set_csrf(token).split(";")[0]])
         assert csrf_token_in(found[CSRF]) == token
 
 
@@ -177,7 +177,7 @@ def matches(cookie: str | None, masked: str | None) -> bool:
 class TestCsrf:
     def test_a_form_of_the_same_browser_matches(self) -> None:
         token = new_csrf_token()
-        cookie = cookies_in([PLAIN.csrf_line(token)])[CSRF]
+        cookie = cookies_in([PLAIN.set_csrf(token)])[CSRF]
         assert matches(cookie, mask(token))
         assert matches(cookie, mask(token))
 

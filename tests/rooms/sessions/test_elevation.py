@@ -8,7 +8,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import IdentityDisabled, SessionInactive, TokenInvalid
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.elevation import ElevatedSession
-from shopkeeper.sessions.refresh import Started
+from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.values import AuthenticationMethod
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
@@ -37,12 +37,12 @@ def cache(clock: StoppedClock) -> Cache:
 
 
 @pytest.fixture
-async def started(database: Database, one: Process, ada: Identity) -> Started:
+async def started(database: Database, one: Process, ada: Identity) -> IssuedSession:
     return await sign_in(database, one.sessions, ada)
 
 
 async def elevate(
-    database: Database, one: Process, started: Started, *, new_token: bool = True, **proof: object
+    database: Database, one: Process, started: IssuedSession, *, new_token: bool = True, **proof: object
 ) -> ElevatedSession:
     given = {**TOTP, **proof}
     elevated: ElevatedSession = await change(
@@ -53,7 +53,7 @@ async def elevate(
 
 class TestProofs:
     async def test_are_added_to_the_same_session(
-        self, database: Database, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         clock.advance(minutes=5)
         elevated = (await elevate(database, one, started)).session
@@ -66,7 +66,7 @@ class TestProofs:
             assert await one.sessions.get(unit, started.session.id) == elevated
 
     async def test_given_again_take_the_place_of_the_earlier_one(
-        self, database: Database, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await elevate(database, one, started)
         clock.advance(minutes=5)
@@ -78,7 +78,7 @@ class TestProofs:
         ]
         assert again.authenticated_at == clock.now()
 
-    async def test_keep_their_providers_apart(self, database: Database, one: Process, started: Started) -> None:
+    async def test_keep_their_providers_apart(self, database: Database, one: Process, started: IssuedSession) -> None:
         for provider in ("one", "other"):
             await elevate(database, one, started, method="oidc", aal=Aal.AAL1, provider=provider)
         async with database.unit() as unit:
@@ -96,7 +96,9 @@ class TestProofs:
             )
         assert [each.method for each in recovered.session.authentication_methods] == ["code_recovery"]
 
-    async def test_of_two_at_once_neither_is_lost(self, database: Database, one: Process, started: Started) -> None:
+    async def test_of_two_at_once_neither_is_lost(
+        self, database: Database, one: Process, started: IssuedSession
+    ) -> None:
         await asyncio.gather(
             *(elevate(database, one, started, method=name, new_token=False) for name in ("totp", "webauthn", "lookup"))
         )
@@ -105,7 +107,7 @@ class TestProofs:
         assert {each.method for each in kept.authentication_methods} == {"password", "totp", "webauthn", "lookup"}
 
     async def test_are_written_down(
-        self, database: Database, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await elevate(database, one, started)
         [event] = await audited(database, clock, action="session.elevated")
@@ -115,7 +117,7 @@ class TestProofs:
 
 class TestTokens:
     async def test_of_a_browser_are_replaced_and_the_old_one_is_refused_at_once(
-        self, database: Database, cache: Cache, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, cache: Cache, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         other = process(database, cache, clock)
         await other.sessions.listen()
@@ -131,7 +133,7 @@ class TestTokens:
         await other.sessions.close()
 
     async def test_of_an_app_stay_and_show_the_new_level(
-        self, database: Database, one: Process, started: Started
+        self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         assert await answers(one.sessions, [started.token]) == [True]
         elevated = await elevate(database, one, started, new_token=False)
@@ -141,7 +143,7 @@ class TestTokens:
         assert cached.session == elevated.session
 
     async def test_that_were_refreshed_before_lead_back_in_no_more(
-        self, database: Database, one: Process, started: Started
+        self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         """Within its replay window a replaced token answers for the session; not so after an elevation."""
         second = await one.sessions.refresh(started.token, store="fruit")
@@ -155,7 +157,7 @@ class TestTokens:
         assert await answers(one.sessions, [elevated.token]) == [True]
 
     async def test_that_were_refreshed_before_are_still_known_as_reused(
-        self, database: Database, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await one.sessions.refresh(started.token, store="fruit")
         elevated = await elevate(database, one, started)
@@ -165,7 +167,9 @@ class TestTokens:
         assert elevated.token is not None
         assert await answers(one.sessions, [elevated.token]) == [False]
 
-    async def test_are_refreshed_after_it_as_before(self, database: Database, one: Process, started: Started) -> None:
+    async def test_are_refreshed_after_it_as_before(
+        self, database: Database, one: Process, started: IssuedSession
+    ) -> None:
         elevated = await elevate(database, one, started)
         assert elevated.token is not None
         third = await one.sessions.refresh(elevated.token, store="fruit")
@@ -173,7 +177,7 @@ class TestTokens:
         assert await answers(one.sessions, [started.token, elevated.token, third.token]) == [False, True, True]
 
     async def test_of_a_unit_that_rolls_back_stay_as_they_are(
-        self, database: Database, one: Process, started: Started
+        self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         with pytest.raises(Undone) as undone:
             await undo(database, one.sessions.elevate, started.session, client=CLIENT, new_token=True, **TOTP)
@@ -185,25 +189,27 @@ class TestTokens:
 
 class TestRefused:
     async def test_where_the_session_has_ended(
-        self, database: Database, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await change(database, one.sessions.revoke, started.session.id, by="self")
         with pytest.raises(SessionInactive):
             await elevate(database, one, started)
 
     async def test_where_its_time_is_over(
-        self, database: Database, one: Process, started: Started, clock: StoppedClock
+        self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         clock.advance(seconds=LIFESPAN.total_seconds())
         with pytest.raises(SessionInactive):
             await elevate(database, one, started)
 
-    async def test_where_it_was_deleted(self, database: Database, one: Process, started: Started) -> None:
+    async def test_where_it_was_deleted(self, database: Database, one: Process, started: IssuedSession) -> None:
         await change(database, one.sessions.delete_for, started.session.identity.id)
         with pytest.raises(SessionInactive):
             await elevate(database, one, started)
 
-    async def test_where_the_account_is_switched_off(self, database: Database, one: Process, started: Started) -> None:
+    async def test_where_the_account_is_switched_off(
+        self, database: Database, one: Process, started: IssuedSession
+    ) -> None:
         off = [{"op": "replace", "path": "/state", "value": "inactive"}]
         await change(database, one.identities.patch, started.session.identity.id, off)
         with pytest.raises(IdentityDisabled):

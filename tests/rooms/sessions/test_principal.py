@@ -7,8 +7,8 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
+from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.principal import PresentedTokens, PrincipalResolver
-from shopkeeper.sessions.refusals import SessionEnded
 from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens, bearer_of
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -54,16 +54,16 @@ class TestCustomers:
 
         A guest's bearer once acted on the cart of whoever had a session cookie.
         """
-        people = [await enrol(database, clock) for _ in range(3)]
-        header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in people]
+        accounts = [await enrol(database, clock) for _ in range(3)]
+        header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in accounts]
         everything = PresentedTokens(session_token=header, session_cookie=cookie, bearer=bearer)
         without = PresentedTokens(session_cookie=cookie, bearer=bearer)
         found = [await resolver.resolve(each, store="fruit", client=CLIENT) for each in (everything, without)]
-        assert [principal.subject for principal in found] == [str(people[0].id), str(people[2].id)]
+        assert [principal.subject for principal in found] == [str(accounts[0].id), str(accounts[2].id)]
         assert not found[1].by_cookie
         kratos = await resolver.session(without)
         assert kratos is not None
-        assert kratos.session.identity.id == people[1].id
+        assert kratos.session.identity.id == accounts[1].id
 
     async def test_are_nobody_at_another_store(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity

@@ -13,12 +13,12 @@ from sqlalchemy import func, select
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity, State
-from shopkeeper.sessions.refresh import Started
+from shopkeeper.sessions.refresh import IssuedSession
+from shopkeeper.sessions.refresh_store import replaced_tokens
+from shopkeeper.sessions.refresh_tokens import MOST_HOPS
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
-from shopkeeper.tokens.refresh import MOST_HOPS
-from shopkeeper.tokens.store import replaced_tokens
 from tests.conftest import NOW
 from tests.rooms.sessions.conftest import (
     FAMILY,
@@ -43,7 +43,7 @@ def cache(clock: StoppedClock) -> Cache:
     return MemoryCache(clock)
 
 
-async def refreshed(one: Process, token: str, *, store: str = "fruit") -> Started | None:
+async def refreshed(one: Process, token: str, *, store: str = "fruit") -> IssuedSession | None:
     try:
         return await one.sessions.refresh(token, store=store)
     except TokenInvalid:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from shopkeeper.client import Client, without_port
 from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import digest, new_id
 from shopkeeper.errors import IdentityDisabled, NotFound
-from shopkeeper.identity.values import Aal, Client, Identity, State, without_port
-from shopkeeper.sessions.refusals import SessionIsCurrent
+from shopkeeper.identity.values import Aal, Identity, State
+from shopkeeper.sessions.errors import SessionIsCurrent
 from shopkeeper.sessions.store import replaced_tokens, session_devices, sessions
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache

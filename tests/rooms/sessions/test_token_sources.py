@@ -9,7 +9,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.cache import CachedSession
-from shopkeeper.sessions.refusals import SessionEnded
+from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.token_sources import (
     ServiceKey,
     ServiceKeys,

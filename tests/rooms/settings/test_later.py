@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shopkeeper.settings import Finding, known_keys, load
-from shopkeeper.settings.later import HOOKS_LATER, LATER
+from shopkeeper.settings.not_in_effect import HOOKS_LATER, LATER
 from shopkeeper.settings.selfservice import LoginHook, RegistrationHook
 
 Write = Callable[..., Path]

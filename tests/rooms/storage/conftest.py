@@ -8,8 +8,8 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.delivering import GiveUp, Handler, OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Outbox
+from shopkeeper.storage.outbox_worker import GiveUp, Handler, OutboxWorker, Subscriber
 from tests.rooms.storage.post import LEASE, PAUSE, Work
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from shopkeeper.clock import SystemClock
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.delivering import OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Event
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
 
 
 async def hang(event: Event) -> None:

@@ -5,8 +5,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.delivering import OutboxWorker
 from shopkeeper.storage.outbox import Event, Outbox
+from shopkeeper.storage.outbox_worker import OutboxWorker
 
 LEASE = timedelta(minutes=1)
 PAUSE = timedelta(seconds=8)

@@ -11,10 +11,10 @@ from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from shopkeeper.clock import StoppedClock, SystemClock
+from shopkeeper.storage.connections import CHECKPOINT_EVERY
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.lanes import CHECKPOINT_EVERY
 from shopkeeper.storage.outbox import Outbox, outbox
-from shopkeeper.storage.unavailable import DatabaseAway
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.storage.unit import WriteCollected
 from tests.services.databases import sqlalchemy_url
 from tests.services.server import free_port
@@ -229,7 +229,7 @@ class TestAway:
     async def test_a_server_that_is_gone_is_told_as_something_that_passes(self) -> None:
         database = Database(f"postgresql+asyncpg://ada:secret@127.0.0.1:{free_port()}/shop")
         for ask in (lambda unit: unit.scalar(text("SELECT 1")), lambda unit: unit.begin()):
-            with pytest.raises(DatabaseAway) as away:
+            with pytest.raises(DatabaseUnavailable) as away:
                 async with database.unit() as unit:
                     await ask(unit)
             assert (away.value.status, away.value.retry_after) == (503, 1)
@@ -244,7 +244,7 @@ class TestAway:
                 await unit.begin()
                 await unit.scalar(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await cut()
         async with database.unit() as unit:
             await unit.begin()

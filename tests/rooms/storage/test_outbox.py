@@ -18,10 +18,10 @@ from sqlalchemy import select, text
 from shopkeeper.clock import StoppedClock, SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.delivering import OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Event, Outbox
 from shopkeeper.storage.outbox import outbox as table
-from shopkeeper.storage.unavailable import DatabaseAway
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 from tests.rooms.storage.post import LEASE, PAUSE, Post, Work, drain, put
 from tests.services.databases import sqlalchemy_url
 
@@ -315,9 +315,9 @@ class TestFailing:
         await put(database, outbox, 1)
 
         async def fail_to_write(unit: Unit, event: Event) -> None:
-            raise DatabaseAway(retry_after=1)
+            raise DatabaseUnavailable(retry_after=1)
 
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await work(Post(failures=1), least_attempts=1, give_up=fail_to_write).run_once()
         async with database.unit() as unit:
             assert await outbox.dead(unit) == []

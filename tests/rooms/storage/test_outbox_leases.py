@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from shopkeeper.clock import StoppedClock, SystemClock
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.delivering import OutboxWorker, Subscriber
 from shopkeeper.storage.outbox import Event, LeasedEvent, Outbox
 from shopkeeper.storage.outbox import outbox as table
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
 from tests.rooms.storage.post import PAUSE, Post, Work, drain, put
 from tests.services.databases import sqlalchemy_url
 

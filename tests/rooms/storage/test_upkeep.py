@@ -10,8 +10,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.storage.cleanup import Cleanup, RetentionRule
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.storage.upkeep import Chore, Upkeep
 from tests.services.databases import sqlalchemy_url
 
 
@@ -33,8 +33,8 @@ class TestUpkeep:
             again.set()
             return 0
 
-        chore = Chore("dust", timedelta(days=1), delete)
-        running = asyncio.create_task(Upkeep(database, [chore], clock=clock, every=timedelta(milliseconds=1)).run())
+        chore = RetentionRule("dust", timedelta(days=1), delete)
+        running = asyncio.create_task(Cleanup(database, [chore], clock=clock, every=timedelta(milliseconds=1)).run())
         over = asyncio.create_task(again.wait())
         await asyncio.wait([running, over], return_when=asyncio.FIRST_COMPLETED)
         assert again.is_set()
@@ -53,9 +53,12 @@ class TestUpkeep:
         async def sweep(unit: Unit, before: datetime, batch: int) -> int:
             return 3
 
-        chores = [Chore("dust", timedelta(days=1), fail), Chore("leaves", timedelta(days=1), sweep)]
+        retention_rules = [
+            RetentionRule("dust", timedelta(days=1), fail),
+            RetentionRule("leaves", timedelta(days=1), sweep),
+        ]
         with capture_logs() as logs:
-            gone = await Upkeep(database, chores, clock=clock, every=timedelta(minutes=1)).run_once()
+            gone = await Cleanup(database, retention_rules, clock=clock, every=timedelta(minutes=1)).run_once()
         assert gone == {"dust": 0, "leaves": 3}
         assert [(line["event"], line["chore"], line["log_level"]) for line in logs] == [
             ("upkeep.failed", "dust", "error")

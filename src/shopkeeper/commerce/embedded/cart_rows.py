@@ -28,7 +28,7 @@ from sqlalchemy import (
 from shopkeeper.commerce.embedded.store import CartState, cart_lines, carts, prices, products, variants
 from shopkeeper.commerce.port import Cart, Line, Money, Shopper, ShopperKind
 from shopkeeper.crypto import new_id
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Unit
 
 HOPS = 3

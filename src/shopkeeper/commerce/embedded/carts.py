@@ -12,11 +12,10 @@ from sqlalchemy import Row
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows
+from shopkeeper.commerce.embedded.cart_merges import was_merged
 from shopkeeper.commerce.embedded.cart_rows import title
-from shopkeeper.commerce.embedded.hand_over import was_handed_over
 from shopkeeper.commerce.embedded.store import CartState, lock_owner
-from shopkeeper.commerce.port import Cart, Shopper, ShopperKind
-from shopkeeper.commerce.refusals import (
+from shopkeeper.commerce.errors import (
     CartClosed,
     CartFull,
     CurrencyMismatch,
@@ -25,10 +24,11 @@ from shopkeeper.commerce.refusals import (
     Shortage,
     TooManyCarts,
 )
+from shopkeeper.commerce.port import Cart, Shopper, ShopperKind
 from shopkeeper.errors import InvalidInput, NotFound, NotYours, TokenInvalid
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.storable import storable
+from shopkeeper.storage.text_limits import storable
 
 MAX_QUANTITY = 99
 MAX_LINES = 200
@@ -178,7 +178,7 @@ class EmbeddedCarts:
 
 async def _refuse_spent(unit: Unit, shopper: Shopper) -> None:
     """Raises `TokenInvalid` for a guest whose cart became a customer's: that token must not write any more."""
-    if shopper.kind is ShopperKind.GUEST and await was_handed_over(unit, shopper):
+    if shopper.kind is ShopperKind.GUEST and await was_merged(unit, shopper):
         raise TokenInvalid
 
 

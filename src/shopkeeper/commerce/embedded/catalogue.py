@@ -16,7 +16,7 @@ from shopkeeper.commerce.embedded.store import categories, prices, product_categ
 from shopkeeper.commerce.port import Category, Money, Page, Product, Shopper, Sort, Variant
 from shopkeeper.errors import InvalidInput
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.storable import storable
+from shopkeeper.storage.text_limits import storable
 
 MAX_IDS = 500
 BETWEEN_SHELVES = "\x1f"

@@ -5,16 +5,16 @@ from datetime import timedelta
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import demo, retention
+from shopkeeper.commerce.embedded.cart_merges import CartMerges
 from shopkeeper.commerce.embedded.carts import MAX_CARTS, MAX_LINES, MAX_QUANTITY, CartRules
 from shopkeeper.commerce.embedded.catalogue import is_stocked
 from shopkeeper.commerce.embedded.customers import forget_customer
-from shopkeeper.commerce.embedded.hand_over import HandOvers
 from shopkeeper.commerce.embedded.load import load
 from shopkeeper.commerce.embedded.orders import OrderRules, order_number
 from shopkeeper.commerce.embedded.session import EmbeddedSession, Rules
-from shopkeeper.commerce.port import Events, Grant, HandOver, MergeMode, Shopper
+from shopkeeper.commerce.port import CartMergeReport, Events, Grant, MergeMode, Shopper
+from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.upkeep import Chore
 
 
 class EmbeddedEngine:
@@ -48,7 +48,7 @@ class EmbeddedEngine:
     ) -> None:
         carts = CartRules(clock, max_quantity=max_quantity, max_lines=max_lines, max_carts=max_carts)
         self._rules = Rules(carts=carts, orders=OrderRules(clock, events=events, number=number))
-        self._hand_overs = HandOvers(clock, events=events)
+        self._hand_overs = CartMerges(clock, events=events)
 
     def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> EmbeddedSession:
         return EmbeddedSession(_required(unit), shopper, self._rules)
@@ -62,7 +62,7 @@ class EmbeddedEngine:
         cart_id: str | None,
         mode: MergeMode,
         idempotency_key: str | None = None,
-    ) -> HandOver:
+    ) -> CartMergeReport:
         # A merge is known by guest, customer and cart, and committed with its report: it needs no key to be done once.
         return await self._hand_overs.perform(
             _required(unit), guest=guest, customer=customer, cart_id=cart_id, mode=mode
@@ -71,8 +71,8 @@ class EmbeddedEngine:
     async def forget(self, unit: Unit | None, identity_id: str) -> None:
         await forget_customer(_required(unit), identity_id)
 
-    def chores(self, *, guest_lifespan: timedelta) -> Sequence[Chore]:
-        return retention.chores(guest_lifespan=guest_lifespan)
+    def retention_rules(self, *, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
+        return retention.retention_rules(guest_lifespan=guest_lifespan)
 
     async def load_sample_data(self, unit: Unit, store: str) -> bool:
         await unit.begin()

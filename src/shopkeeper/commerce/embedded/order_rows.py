@@ -11,9 +11,9 @@ from sqlalchemy import Row, and_, bindparam, delete, insert, or_, select, update
 from shopkeeper.commerce.embedded.paging import Pages
 from shopkeeper.commerce.embedded.store import carts, insert_or, order_lines, orders, variants
 from shopkeeper.commerce.port import Money, Order, OrderLine, OrderState, Shopper
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.storable import storable
+from shopkeeper.storage.text_limits import storable
 
 _MINE = select(orders).where(
     orders.c.store == bindparam("of_store", type_=orders.c.store.type),

@@ -17,11 +17,11 @@ from shopkeeper.commerce.embedded import cart_rows, order_rows
 from shopkeeper.commerce.embedded.cart_rows import title
 from shopkeeper.commerce.embedded.customers import EmbeddedCustomers
 from shopkeeper.commerce.embedded.store import CartState, orders
+from shopkeeper.commerce.errors import CartChanged, CartClosed, CartEmpty, OutOfStock, Shortage
 from shopkeeper.commerce.port import Customer, Events, Order, OrderState, Page, Profile, Shopper, ShopperKind
-from shopkeeper.commerce.refusals import CartChanged, CartClosed, CartEmpty, OutOfStock, Shortage
 from shopkeeper.crypto import new_id
-from shopkeeper.errors import Broken, NotYours, Unauthenticated
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.errors import InternalError, NotYours, Unauthenticated
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Unit
 
 TOPIC = "order.placed"
@@ -115,7 +115,7 @@ class EmbeddedOrders:
         for _ in range(NUMBER_TRIES):
             if await order_rows.insert_draft(self._unit, draft | {"number": self._rules.number()}, copies):
                 return await self.require_order(str(draft["id"]))
-        raise Broken
+        raise InternalError
 
     async def _customer(self, profile: Profile | None) -> Customer | None:
         customers = EmbeddedCustomers(self._unit, self._shopper, self._rules.clock)

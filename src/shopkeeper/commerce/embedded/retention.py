@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, exists
 
 from shopkeeper.commerce.embedded import cart_rows, order_rows
-from shopkeeper.commerce.embedded.hand_over import delete_hand_overs
+from shopkeeper.commerce.embedded.cart_merges import delete_cart_merges
 from shopkeeper.commerce.embedded.store import CartState, carts
 from shopkeeper.commerce.port import ShopperKind
+from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.upkeep import Chore
 
 A_LONG_TIME = timedelta(days=400)
 DRAFTS = timedelta(days=30)
@@ -24,16 +24,16 @@ _FORMER = and_(
 )
 
 
-def chores(*, guest_lifespan: timedelta) -> Sequence[Chore]:
+def retention_rules(*, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
     """Returns what is deleted and when; a guest's token lasts for `guest_lifespan`, and may be renewed once it runs."""
     # A token that was renewed just before it ended lasts for twice its lifespan. A guest's cart is kept as long, and so
     # is the report of its merge, which is what refuses the guest's token afterwards.
     renewed = 2 * guest_lifespan
     return [
-        Chore("guests' carts", renewed, expire_guest_carts),
-        Chore("hand-overs", max(A_LONG_TIME, renewed), delete_hand_overs),
-        Chore("former carts", A_LONG_TIME, delete_former_carts),
-        Chore("order drafts", DRAFTS, delete_drafts),
+        RetentionRule("guests' carts", renewed, expire_guest_carts),
+        RetentionRule("hand-overs", max(A_LONG_TIME, renewed), delete_cart_merges),
+        RetentionRule("former carts", A_LONG_TIME, delete_former_carts),
+        RetentionRule("order drafts", DRAFTS, delete_drafts),
     ]
 
 

@@ -153,7 +153,7 @@ cart_lines = Table(
     CheckConstraint("quantity > 0", name="quantity"),
 )
 
-hand_overs = Table(
+cart_hand_overs = Table(
     "cart_hand_overs",
     metadata,
     Column("id", Id, primary_key=True),

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper import crypto
+from shopkeeper.client import without_port
 from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Engine, Order, Page
 from shopkeeper.commerce.stores import Store, Stores
@@ -18,9 +19,8 @@ from shopkeeper.errors import CsrfViolation, NotFound
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.pages.devices import device_name
-from shopkeeper.http.pages.frame import Frame, Place
-from shopkeeper.http.reading import FORM, parse_fields, read_body, require_uuid
-from shopkeeper.identity.values import without_port
+from shopkeeper.http.pages.layout import PageLayout, Place
+from shopkeeper.http.requests import FORM, parse_fields, read_body, require_uuid
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
@@ -53,7 +53,7 @@ class AccountPages:
         engines: Mapping[str, Engine],
         stores: Stores,
         authenticator: RequestAuthenticator,
-        frame: Frame,
+        layout: PageLayout,
         place: Place,
     ) -> None:
         self._database = database
@@ -61,14 +61,14 @@ class AccountPages:
         self._engines = engines
         self._stores = stores
         self._authenticator = authenticator
-        self._frame = frame
+        self._frame = layout
         self._place = place
 
     def routes(self) -> list[Route]:
         """Every route of this page."""
-        revoke, others = self._frame.kindly(self._revoke), self._frame.kindly(self._revoke_others)
+        revoke, others = self._frame.with_error_page(self._revoke), self._frame.with_error_page(self._revoke_others)
         return [
-            Route("/account", self._frame.kindly(self._show), methods=["GET"]),
+            Route("/account", self._frame.with_error_page(self._show), methods=["GET"]),
             Route("/account/sessions/revoke", revoke, methods=["POST"]),
             Route("/account/sessions/revoke-others", others, methods=["POST"]),
         ]

@@ -12,14 +12,14 @@ from starlette.routing import Route
 
 from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Engine
-from shopkeeper.commerce.stores import Stores
+from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import FlowExpired, NotFound, Refusal
-from shopkeeper.flows.flow import STORE, TENANT, Caller, Flow, FlowType
+from shopkeeper.flows.flow import Caller, Flow, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.http.answering import redirect
 from shopkeeper.http.pages.forms import form_of
-from shopkeeper.http.pages.frame import Frame, Place, masked
+from shopkeeper.http.pages.layout import PageLayout, Place, masked
+from shopkeeper.http.responses import redirect
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Database
 
@@ -39,7 +39,7 @@ class FlowPages:
         pipeline: Pipeline,
         engines: Mapping[str, Engine],
         stores: Stores,
-        frame: Frame,
+        layout: PageLayout,
         place: Place,
     ) -> None:
         self._kinds = tuple(kinds)
@@ -47,7 +47,7 @@ class FlowPages:
         self._pipeline = pipeline
         self._engines = engines
         self._stores = stores
-        self._frame = frame
+        self._frame = layout
         self._place = place
 
     def routes(self) -> list[Route]:
@@ -58,7 +58,7 @@ class FlowPages:
         async def show(request: Request) -> Response:
             return await self._show(request, kind)
 
-        return Route(f"/{kind}", self._frame.kindly(show), methods=["GET"])
+        return Route(f"/{kind}", self._frame.with_error_page(show), methods=["GET"])
 
     async def _show(self, request: Request, kind: str) -> Response:
         caller, cookie = await self._frame.caller(request)

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.errors import NotFound
-from shopkeeper.http.pages.frame import Frame
-from shopkeeper.http.reading import require_uuid
+from shopkeeper.http.pages.layout import PageLayout
+from shopkeeper.http.requests import require_uuid
 from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.database import Database
 
@@ -18,16 +18,16 @@ PAGE = 30
 class InboxPages:
     """The routes of the inbox."""
 
-    def __init__(self, *, database: Database, courier: Courier, frame: Frame) -> None:
+    def __init__(self, *, database: Database, courier: Courier, layout: PageLayout) -> None:
         self._database = database
         self._courier = courier
-        self._frame = frame
+        self._frame = layout
 
     def routes(self) -> list[Route]:
         """Every route of these pages."""
         return [
-            Route("/inbox", self._frame.kindly(self._list), methods=["GET"]),
-            Route("/inbox/{id}", self._frame.kindly(self._show), methods=["GET"]),
+            Route("/inbox", self._frame.with_error_page(self._list), methods=["GET"]),
+            Route("/inbox/{id}", self._frame.with_error_page(self._show), methods=["GET"]),
         ]
 
     async def _list(self, request: Request) -> Response:

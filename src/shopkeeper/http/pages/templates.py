@@ -10,7 +10,7 @@ from babel.dates import format_date, format_datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shopkeeper.commerce.port import Money
-from shopkeeper.http.pages.words import Words, choose_language
+from shopkeeper.http.pages.translations import Translations, choose_language
 from shopkeeper.notify.formats import money
 
 LANGUAGES = ("en", "de", "es")
@@ -23,7 +23,7 @@ class PageTemplates:
     """
 
     def __init__(self, *, always: Mapping[str, Any], languages: Sequence[str] = LANGUAGES) -> None:
-        self._environments = {language: _environment(Words(language), always) for language in languages}
+        self._environments = {language: _environment(Translations(language), always) for language in languages}
 
     def language(self, accept_language: str) -> str:
         """The language for a browser, from its `Accept-Language`."""
@@ -34,7 +34,7 @@ class PageTemplates:
         return self._environments[language].get_template(f"{name}.html.j2").render(context)
 
 
-def _environment(words: Words, always: Mapping[str, Any]) -> Environment:
+def _environment(translations: Translations, always: Mapping[str, Any]) -> Environment:
     environment = Environment(
         loader=PackageLoader("shopkeeper", "web/pages"),
         autoescape=True,
@@ -45,14 +45,14 @@ def _environment(words: Words, always: Mapping[str, Any]) -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_translations(words.translations, newstyle=True)  # type: ignore[attr-defined]
-    locale = Locale.parse(words.language)
-    environment.globals |= {**always, "language": words.language}
+    environment.install_gettext_translations(translations.translations, newstyle=True)  # type: ignore[attr-defined]
+    locale = Locale.parse(translations.language)
+    environment.globals |= {**always, "language": translations.language}
     environment.filters |= {
-        "words": words.message,
+        "words": translations.message,
         "day": partial(_day, locale=locale),
         "when": partial(_when, locale=locale),
-        "money": partial(_money, language=words.language),
+        "money": partial(_money, language=translations.language),
     }
     return environment
 

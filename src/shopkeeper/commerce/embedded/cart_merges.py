@@ -15,18 +15,27 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded import cart_rows
-from shopkeeper.commerce.embedded.store import CartState, cart_lines, hand_overs, lock_owner
+from shopkeeper.commerce.embedded.store import CartState, cart_hand_overs, cart_lines, lock_owner
 from shopkeeper.commerce.merge import RULES, MergePlan
-from shopkeeper.commerce.port import Change, Events, HandOver, LineReport, MergeMode, Outcome, Shopper, ShopperKind
+from shopkeeper.commerce.port import (
+    CartMergeReport,
+    Change,
+    Events,
+    LineReport,
+    MergeMode,
+    Outcome,
+    Shopper,
+    ShopperKind,
+)
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import NotYours, TokenInvalid
-from shopkeeper.incoming import uuid_or_none
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Unit
 
 TOPIC = "cart.handed_over"
 
 
-class HandOvers:
+class CartMerges:
     """Does hand-overs and remembers them."""
 
     def __init__(self, clock: Clock, *, events: Events | None) -> None:
@@ -34,7 +43,7 @@ class HandOvers:
 
     async def perform(
         self, unit: Unit, *, guest: Shopper, customer: Shopper, cart_id: str | None, mode: MergeMode
-    ) -> HandOver:
+    ) -> CartMergeReport:
         """See `Engine.merge_guest_cart`."""
         _refuse_wrong_kinds(guest, customer)
         if cart_id is None:
@@ -56,7 +65,7 @@ class HandOvers:
 
     async def _hand_over(
         self, unit: Unit, guest: Shopper, customer: Shopper, cart: Row[Any], mode: MergeMode
-    ) -> HandOver:
+    ) -> CartMergeReport:
         theirs = await cart_rows.lock_current(unit, customer)
         deed = await _decide(unit, cart, theirs, mode)
         if deed.outcome is not Outcome.KEPT:
@@ -81,13 +90,15 @@ class HandOvers:
         await self._events.add(unit, TOPIC, key=customer.id, payload=payload)
 
 
-async def delete_hand_overs(unit: Unit, before: datetime, batch: int = 500) -> int:
+async def delete_cart_merges(unit: Unit, before: datetime, batch: int = 500) -> int:
     """Deletes reports of merges that were made before a moment, at most `batch`; returns how many."""
-    old = select(hand_overs.c.id).where(hand_overs.c.created_at < before).order_by(hand_overs.c.created_at)
+    old = (
+        select(cart_hand_overs.c.id).where(cart_hand_overs.c.created_at < before).order_by(cart_hand_overs.c.created_at)
+    )
     await unit.begin()
     ids = [row.id for row in await unit.all(old.limit(batch).with_for_update(skip_locked=True))]
     if ids:
-        await unit.write(delete(hand_overs).where(hand_overs.c.id.in_(ids)))
+        await unit.write(delete(cart_hand_overs).where(cart_hand_overs.c.id.in_(ids)))
     return len(ids)
 
 
@@ -104,21 +115,21 @@ class _Deed:
     lines: Sequence[Row[Any]]
 
     @property
-    def report(self) -> HandOver:
+    def report(self) -> CartMergeReport:
         kept = self.outcome is Outcome.KEPT
         cart = self.customer if kept else self.result
-        return HandOver(self.outcome, str(cart.id) if cart else None, self.plan.lines)
+        return CartMergeReport(self.outcome, str(cart.id) if cart else None, self.plan.lines)
 
 
 _HANDED_OVER = (
-    select(hand_overs.c.customer_id)
-    .where(hand_overs.c.store == bindparam("of_store"), hand_overs.c.guest_id == bindparam("of_guest"))
+    select(cart_hand_overs.c.customer_id)
+    .where(cart_hand_overs.c.store == bindparam("of_store"), cart_hand_overs.c.guest_id == bindparam("of_guest"))
     .limit(1)
 )
-_HANDED_TO_OTHERS = _HANDED_OVER.where(hand_overs.c.customer_id != bindparam("of_customer"))
+_HANDED_TO_OTHERS = _HANDED_OVER.where(cart_hand_overs.c.customer_id != bindparam("of_customer"))
 
 
-async def was_handed_over(unit: Unit, guest: Shopper) -> bool:
+async def was_merged(unit: Unit, guest: Shopper) -> bool:
     """Whether a cart of this guest became a customer's."""
     return await unit.first(_HANDED_OVER, {"of_store": guest.store, "of_guest": guest.id}) is not None
 
@@ -135,9 +146,9 @@ def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:
         raise NotYours
 
 
-async def _nothing(unit: Unit, customer: Shopper, mode: MergeMode) -> HandOver:
+async def _nothing(unit: Unit, customer: Shopper, mode: MergeMode) -> CartMergeReport:
     outcome = Outcome.KEPT if mode is MergeMode.KEEP else Outcome.NOTHING
-    return HandOver(outcome, await _current(unit, customer))
+    return CartMergeReport(outcome, await _current(unit, customer))
 
 
 async def _current(unit: Unit, customer: Shopper) -> str | None:
@@ -145,27 +156,27 @@ async def _current(unit: Unit, customer: Shopper) -> str | None:
     return str(id_) if id_ else None
 
 
-async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: UUID) -> HandOver | None:
+async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: UUID) -> CartMergeReport | None:
     done = await unit.first(
-        select(hand_overs).where(
-            hand_overs.c.guest_cart_id == cart_id,
-            hand_overs.c.store == guest.store,
-            hand_overs.c.guest_id == guest.id,
-            hand_overs.c.customer_id == customer.id,
+        select(cart_hand_overs).where(
+            cart_hand_overs.c.guest_cart_id == cart_id,
+            cart_hand_overs.c.store == guest.store,
+            cart_hand_overs.c.guest_id == guest.id,
+            cart_hand_overs.c.customer_id == customer.id,
         )
     )
     if done is None:
         return None
     # The cart that it made may have been ordered since, or given way to another one.
     current = await _current(unit, customer)
-    return HandOver(Outcome.ALREADY_DONE, current, tuple(_line_report(line) for line in done.lines))
+    return CartMergeReport(Outcome.ALREADY_DONE, current, tuple(_line_report(line) for line in done.lines))
 
 
-async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> HandOver:
+async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> CartMergeReport:
     """The cart is not the guest's: it may be the customer's own, and then there is nothing to do."""
     if await cart_rows.resolved_id(unit, customer, cart_id) is None:
         raise NotYours
-    return HandOver(Outcome.NOTHING, await _current(unit, customer))
+    return CartMergeReport(Outcome.NOTHING, await _current(unit, customer))
 
 
 async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode) -> _Deed:
@@ -248,7 +259,7 @@ async def _settle_carts(unit: Unit, customer: Shopper, deed: _Deed, *, now: date
 
 async def _remember(unit: Unit, guest: Shopper, customer: Shopper, deed: _Deed, *, now: datetime) -> None:
     await unit.write(
-        insert(hand_overs).values(
+        insert(cart_hand_overs).values(
             id=new_id(),
             store=guest.store,
             guest_id=guest.id,

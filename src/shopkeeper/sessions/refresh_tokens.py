@@ -18,9 +18,9 @@ from uuid import UUID
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, digest
+from shopkeeper.sessions import refresh_store as store
+from shopkeeper.sessions.refresh_store import Replaced
 from shopkeeper.storage.database import Unit
-from shopkeeper.tokens import store
-from shopkeeper.tokens.store import Replaced
 
 MOST_HOPS = 50
 """How many successors are followed. Nobody refreshes that often within one window but a client that has gone astray."""

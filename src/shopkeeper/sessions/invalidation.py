@@ -29,14 +29,14 @@ PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 log = structlog.get_logger(__name__)
 
 
-class Announcement(msgspec.Struct, frozen=True):
+class Invalidation(msgspec.Struct, frozen=True):
     """What processes tell each other: the ids of sessions and identities that have changed."""
 
     origin: UUID
     ids: list[UUID]
 
 
-class Announcer:
+class InvalidationPublisher:
     """The voice of one process.
 
     Args:
@@ -128,4 +128,4 @@ class Announcer:
             log.warning("sessions.announcement_lost", changed=len(over))
 
     async def _publish(self, ids: Sequence[UUID]) -> None:
-        await self._cache.publish(CHANNEL, msgspec.json.encode(Announcement(self._origin, list(ids))))
+        await self._cache.publish(CHANNEL, msgspec.json.encode(Invalidation(self._origin, list(ids))))

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import derive
-from shopkeeper.outgoing import Outgoing
+from shopkeeper.http_client import GuardedClient
 from shopkeeper.settings import Settings
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -17,7 +17,7 @@ from shopkeeper.storage.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
-class Foundation:
+class Infrastructure:
     """What everything stands on."""
 
     settings: Settings
@@ -26,20 +26,22 @@ class Foundation:
     cache: Cache
     outbox: Outbox
     audit: Audit
-    outgoing: Outgoing
+    http_client: GuardedClient
     registry: CollectorRegistry
     base_url: str
 
 
-def build_foundation(settings: Settings, clock: Clock, *, listeners: Mapping[str, Collection[str]]) -> Foundation:
-    return Foundation(
+def build_infrastructure(
+    settings: Settings, clock: Clock, *, listeners: Mapping[str, Collection[str]]
+) -> Infrastructure:
+    return Infrastructure(
         settings=settings,
         clock=clock,
         database=open_database(settings),
         cache=_cache(settings, clock),
         outbox=Outbox(clock, listeners=listeners),
         audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit")),
-        outgoing=Outgoing(
+        http_client=GuardedClient(
             private_allowed=not settings.clients.http.disallow_private_ip_ranges,
             exceptions=settings.clients.http.private_ip_exception_urls,
         ),

@@ -18,16 +18,16 @@ from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.account import AccountPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.flow_pages import FlowPages
-from shopkeeper.http.pages.frame import Frame, Place, Problem
 from shopkeeper.http.pages.inbox import InboxPages
+from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.templates import PageTemplates
-from shopkeeper.incoming import uuid_or_none
 from shopkeeper.notify.courier import Courier
+from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.database import Database
 
 
-class Pages:
+class PageRoutes:
     """Every page.
 
     Args:
@@ -60,11 +60,11 @@ class Pages:
         place = Place.at(base_url)
         assets = Assets(demo=demo)
         templates = PageTemplates(always=_always(place, assets, demo=demo, dev=dev, shop_name=shop_name))
-        frame = Frame(
+        layout = PageLayout(
             templates=templates, callers=callers, sessions=sessions, place=place, form_targets=tuple(form_targets)
         )
         self._database = database
-        self._frame = frame
+        self._frame = layout
         self._first_page = "shop" if demo else "welcome"
         self._place = place
         self._assets = assets
@@ -74,7 +74,7 @@ class Pages:
             pipeline=pipeline,
             engines=engines,
             stores=stores,
-            frame=frame,
+            layout=layout,
             place=place,
         )
         self._account = AccountPages(
@@ -83,19 +83,19 @@ class Pages:
             engines=engines,
             stores=stores,
             authenticator=authenticator,
-            frame=frame,
+            layout=layout,
             place=place,
         )
-        self._inbox = InboxPages(database=database, courier=courier, frame=frame) if dev else None
+        self._inbox = InboxPages(database=database, courier=courier, layout=layout) if dev else None
 
     def routes(self) -> list[Route]:
         """Every route of every page."""
         return [
-            Route("/", self._frame.kindly(self._first), methods=["GET"]),
+            Route("/", self._frame.with_error_page(self._first), methods=["GET"]),
             *self._flows.routes(),
             *self._account.routes(),
-            Route("/signed-out", self._frame.kindly(self._signed_out), methods=["GET"]),
-            Route("/error", self._frame.kindly(self._error), methods=["GET"]),
+            Route("/signed-out", self._frame.with_error_page(self._signed_out), methods=["GET"]),
+            Route("/error", self._frame.with_error_page(self._error), methods=["GET"]),
             *(self._inbox.routes() if self._inbox else ()),
             *self._assets.routes(),
         ]

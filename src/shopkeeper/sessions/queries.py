@@ -12,10 +12,10 @@ from shopkeeper.crypto import digest
 from shopkeeper.identity.service import Identities
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, SessionCache
-from shopkeeper.sessions.store import Record
+from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay
+from shopkeeper.sessions.store import SessionRow
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.tokens.refresh import RefreshTokens, Replay
 
 Render = Callable[[Session], WhoamiAnswer]
 
@@ -28,7 +28,7 @@ class SessionPage:
     next_after: UUID | None = None
 
 
-class SessionReader:
+class SessionQueries:
     """Gives sessions with the identities they belong to.
 
     Args:
@@ -100,7 +100,7 @@ class SessionReader:
         ends_at = session.expires_at if until is None else until
         return CachedSession(session=session, whoami=self._render(session), until=ends_at, read_at=read_at)
 
-    async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[Record, datetime | None] | None:
+    async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[SessionRow, datetime | None] | None:
         record = await rows.by_token(unit, key)
         if record is not None:
             return record, None
@@ -110,11 +110,11 @@ class SessionReader:
         record = await rows.by_id(unit, replaced.family)
         return (record, replaced.until) if record else None
 
-    async def _whole(self, unit: Unit, record: Record) -> Session | None:
+    async def _whole(self, unit: Unit, record: SessionRow) -> Session | None:
         identity = await self._identities.get(unit, record.identity_id)
         return record.of(identity) if identity else None
 
-    async def _page(self, unit: Unit, records: list[Record], size: int) -> SessionPage:
+    async def _page(self, unit: Unit, records: list[SessionRow], size: int) -> SessionPage:
         shown = records[:size]
         owners = await self._identities.get_many(unit, list({record.identity_id for record in shown})) if shown else {}
         items = tuple(record.of(owners[record.identity_id]) for record in shown if record.identity_id in owners)

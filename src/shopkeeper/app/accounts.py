@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
-from shopkeeper.app.ground import Foundation
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_code, build_methods, build_policy
 from shopkeeper.credentials.attempts import AttemptGuard
@@ -21,17 +21,17 @@ from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.assurance import AssurancePolicy
-from shopkeeper.sessions.reading import Render
+from shopkeeper.sessions.queries import Render
+from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.throttle import Throttle
-from shopkeeper.tokens.refresh import RefreshTokens
 from shopkeeper.tokens.sealed import SealedTokens
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class Accounts:
     """Who somebody is, how it is proven, and what they get for it."""
 
     schemas: Schemas
@@ -48,30 +48,30 @@ class People:
     """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
 
 
-async def build_people(
-    ground: Foundation,
+async def build_accounts(
+    infrastructure: Infrastructure,
     *,
     render: Callable[[AssurancePolicy], Render],
     further_facts: Sequence[CredentialFacts] = (),
-    further_methods: Callable[[Foundation, Identities], Sequence[Method]] = lambda ground, identities: (),
-) -> People:
+    further_methods: Callable[[Infrastructure, Identities], Sequence[Method]] = lambda infrastructure, identities: (),
+) -> Accounts:
     """`render` gives what renders the answer to whoami for a session, which is kept with it; the further facts and
     methods are those of `Extensions`."""
-    settings, clock = ground.settings, ground.clock
+    settings, clock = infrastructure.settings, infrastructure.clock
     facts = {**CREDENTIAL_FACTS, **{known.type: known for known in further_facts}}
-    schemas = await _schemas(ground, facts)
+    schemas = await _schemas(infrastructure, facts)
     listeners: list[Listener] = []
-    on_void: list[AccessListener] = []
+    on_access_revoked: list[AccessListener] = []
     on_deleted: list[Listener] = []
     identities = Identities(
         schemas,
         facts=facts,
         keys=KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE),
         clock=clock,
-        audit=ground.audit,
-        events=ground.outbox,
+        audit=infrastructure.audit,
+        events=infrastructure.outbox,
         listeners=listeners,
-        on_void=on_void,
+        on_access_revoked=on_access_revoked,
         on_deleted=on_deleted,
     )
     budgets = {
@@ -80,7 +80,7 @@ async def build_people(
         "code": settings.throttle.code.per_ip,
         "code_recipient": settings.throttle.code.per_recipient,
     }
-    throttles = {name: _throttle(ground, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
+    throttles = {name: _throttle(infrastructure, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool
     hasher = Hasher(
         Argon2Parameters(
@@ -93,17 +93,17 @@ async def build_people(
         workers=pool.workers or usable_cores(),
         queue=pool.queue,
     )
-    policy = build_policy(ground)
-    guard = AttemptGuard(throttle=throttles["login"], audit=ground.audit)
-    courier = build_courier(ground)
-    code = build_code(ground, identities, courier=courier, throttles=throttles, guard=guard)
-    methods = build_methods(ground, identities, hasher=hasher, policy=policy, guard=guard, code=code)
-    methods = Methods([*methods.every, *further_methods(ground, identities)])
+    policy = build_policy(infrastructure)
+    guard = AttemptGuard(throttle=throttles["login"], audit=infrastructure.audit)
+    courier = build_courier(infrastructure)
+    code = build_code(infrastructure, identities, courier=courier, throttles=throttles, guard=guard)
+    methods = build_methods(infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code)
+    methods = Methods([*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)
-    sessions = _sessions(ground, identities, render=render(assurance))
+    sessions = _sessions(infrastructure, identities, render=render(assurance))
     listeners.append(sessions.invalidate_identity)
-    on_void.append(sessions.end_for)
-    return People(
+    on_access_revoked.append(sessions.end_for)
+    return Accounts(
         schemas=schemas,
         identities=identities,
         hasher=hasher,
@@ -123,33 +123,33 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-async def _schemas(ground: Foundation, facts: FactsByType) -> Schemas:
+async def _schemas(infrastructure: Infrastructure, facts: FactsByType) -> Schemas:
     async def fetch(url: str) -> bytes:
-        reply = await ground.outgoing.request("GET", url)
+        reply = await infrastructure.http_client.request("GET", url)
         if not reply.ok:
             raise UpstreamFailed(f"The identity schema at {url} was answered with status {reply.status}.")
         return reply.body
 
-    configured = ground.settings.identity
+    configured = infrastructure.settings.identity
     sources = [(schema.id, schema.location) for schema in configured.schemas]
     return await Schemas.load(sources, configured.default_schema_id, from_traits=types_from_traits(facts), fetch=fetch)
 
 
-def _sessions(ground: Foundation, identities: Identities, *, render: Render) -> Sessions:
-    settings = ground.settings
+def _sessions(infrastructure: Infrastructure, identities: Identities, *, render: Render) -> Sessions:
+    settings = infrastructure.settings
     refresh = settings.tokens.refresh
     return Sessions(
         identities,
-        ground.database,
-        cache=ground.cache,
-        clock=ground.clock,
+        infrastructure.database,
+        cache=infrastructure.cache,
+        clock=infrastructure.clock,
         lifespan=settings.session.lifespan,
         earliest_extend=settings.session.earliest_possible_extend,
-        audit=ground.audit,
+        audit=infrastructure.audit,
         render=render,
         logout_secrets=settings.secrets.for_cookies(),
         refresh=RefreshTokens(
-            clock=ground.clock,
+            clock=infrastructure.clock,
             lifespan=refresh.lifespan,
             replay_window=refresh.replay_window,
         )
@@ -158,15 +158,15 @@ def _sessions(ground: Foundation, identities: Identities, *, render: Render) -> 
     )
 
 
-def _throttle(ground: Foundation, name: str, *, per_ip: str) -> Throttle:
+def _throttle(infrastructure: Infrastructure, name: str, *, per_ip: str) -> Throttle:
     """Every brake has the same rules for guessing; what has no wrong answer spends the address's budget only."""
-    login = ground.settings.throttle.login
+    login = infrastructure.settings.throttle.login
     return Throttle(
-        ground.cache,
-        spare=MemoryCache(ground.clock),
+        infrastructure.cache,
+        spare=MemoryCache(infrastructure.clock),
         down=CacheDown,
-        clock=ground.clock,
-        key=derive(ground.settings.secrets.for_all_else()[0], purpose="throttle"),
+        clock=infrastructure.clock,
+        key=derive(infrastructure.settings.secrets.for_all_else()[0], purpose="throttle"),
         name=name,
         failures=login.failures,
         block=login.block,

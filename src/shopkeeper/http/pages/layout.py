@@ -11,9 +11,9 @@ from starlette.responses import Response
 from shopkeeper import crypto
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
-from shopkeeper.http.answering import ERROR_HEADER, NO_STORE, redirect, retry_after
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.http.responses import ERROR_HEADER, NO_STORE, redirect, retry_after
 from shopkeeper.sessions.service import Sessions
 
 PageEndpoint = Callable[[Request], Awaitable[Response]]
@@ -43,7 +43,7 @@ class Place:
         return f"{self.base_url}/"
 
 
-class Frame:
+class PageLayout:
     """Answers with a page.
 
     Args:
@@ -93,7 +93,7 @@ class Frame:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def kindly(self, endpoint: PageEndpoint) -> PageEndpoint:
+    def with_error_page(self, endpoint: PageEndpoint) -> PageEndpoint:
         """Shows refusals as a page."""
 
         async def answered(request: Request) -> Response:

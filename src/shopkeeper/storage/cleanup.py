@@ -18,7 +18,7 @@ BATCHES_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
+class RetentionRule:
     """One kind of thing that is deleted `after` a time.
 
     `delete(unit, before, batch)` deletes at most `batch` of what was over before a moment and says how many went.
@@ -29,12 +29,14 @@ class Chore:
     delete: Callable[[Unit, datetime, int], Awaitable[int]]
 
 
-class Upkeep:
+class Cleanup:
     """Does the chores, each batch in a unit of its own."""
 
-    def __init__(self, database: Database, chores: Sequence[Chore], *, clock: Clock, every: timedelta) -> None:
+    def __init__(
+        self, database: Database, retention_rules: Sequence[RetentionRule], *, clock: Clock, every: timedelta
+    ) -> None:
         self._database = database
-        self._chores = tuple(chores)
+        self._chores = tuple(retention_rules)
         self._clock = clock
         self._every = every
 
@@ -48,7 +50,7 @@ class Upkeep:
         """Does every chore, a bounded number of batches of each, and says how much of each went."""
         return {chore.name: await self._try(chore) for chore in self._chores}
 
-    async def _try(self, chore: Chore) -> int:
+    async def _try(self, chore: RetentionRule) -> int:
         try:
             return await self._do(chore)
         except DATABASE_ERRORS as failed:
@@ -57,7 +59,7 @@ class Upkeep:
             log.exception("upkeep.failed", chore=chore.name)
         return 0
 
-    async def _do(self, chore: Chore) -> int:
+    async def _do(self, chore: RetentionRule) -> int:
         before, gone = self._clock.now() - chore.after, 0
         for _ in range(BATCHES_AT_ONCE):
             async with self._database.unit() as unit:

@@ -14,7 +14,7 @@ from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialFacts, FactsByType, facts_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.sealing import holds_something
-from shopkeeper.identity.storable import unstorable
+from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.values import (
     AddressStatus,
     Credential,
@@ -99,7 +99,7 @@ def incognito(identity: Identity) -> Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafting:
+class IdentityBuilder:
     """Makes one identity at one moment; `before` is what it was until now.
 
     >>> drafting = Drafting(now=now, new_id=new_id, facts=facts)  # doctest: +SKIP

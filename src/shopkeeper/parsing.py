@@ -9,14 +9,14 @@ from uuid import UUID
 
 import msgspec
 
-from shopkeeper.errors import MalformedBody, TooLarge
+from shopkeeper.errors import MalformedBody, PayloadTooLarge
 
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
 MOST_WISHES = 20
 
 
-def wishes(header: str) -> Sequence[tuple[str, float]]:
+def parse_accept(header: str) -> Sequence[tuple[str, float]]:
     """What a header such as `Accept` or `Accept-Language` lists, with its weights (RFC 9110 section 12.4.2).
 
     >>> wishes("de-AT, en; q=0.5")
@@ -51,7 +51,7 @@ def uuid_or_none(text: str) -> UUID | None:
 
 
 async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: int) -> bytes:
-    """A body, if it is not larger than the limit. Raises `TooLarge` before reading further.
+    """A body, if it is not larger than the limit. Raises `PayloadTooLarge` before reading further.
 
     `declared` is what `Content-Length` says.
     """
@@ -65,9 +65,9 @@ async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: i
     return bytes(body)
 
 
-def _too_large(limit: int) -> TooLarge:
+def _too_large(limit: int) -> PayloadTooLarge:
     """A limit of the settings prints itself with a unit, so the plain number is asked for."""
-    return TooLarge(f"The body may have {int(limit)} bytes at most.")
+    return PayloadTooLarge(f"The body may have {int(limit)} bytes at most.")
 
 
 def parse_json(body: bytes, *, most_values: int = MAX_VALUES) -> Any:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shopkeeper.app.ground import Foundation
+from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.commerce import Commerce
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
-from shopkeeper.app.people import People
-from shopkeeper.app.shop import Shop
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.login import Login, LoginSettings
@@ -15,96 +15,103 @@ from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
-from shopkeeper.http import presentations
-from shopkeeper.http.presentations import Presentation
+from shopkeeper.http import flow_responses
+from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
 from shopkeeper.settings import Settings
-from shopkeeper.settings.later import REGISTER_LATER
+from shopkeeper.settings.not_in_effect import REGISTER_LATER
 from shopkeeper.settings.selfservice import After
 
 
-def build_return_addresses(ground: Foundation) -> ReturnAddresses:
-    selfservice = ground.settings.selfservice
+def build_return_addresses(infrastructure: Infrastructure) -> ReturnAddresses:
+    selfservice = infrastructure.settings.selfservice
     return ReturnAddresses(
         default=selfservice.default_browser_return_url,
         allowed=selfservice.allowed_return_urls,
-        base_url=f"{ground.base_url}/",
+        base_url=f"{infrastructure.base_url}/",
     )
 
 
-def build_registrar(ground: Foundation, people: People, shop: Shop) -> Registrar:
+def build_registrar(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> Registrar:
     return Registrar(
-        enabled=ground.settings.selfservice.flows.registration.enabled,
-        mitigate_enumeration=ground.settings.security.account_enumeration.mitigate,
-        methods=people.methods.for_registration,
-        database=ground.database,
-        schemas=people.schemas,
-        identities=people.identities,
-        throttle=people.throttles["registration"],
-        courier=shop.courier,
-        cache=ground.cache,
-        before=shop.completion.before,
+        enabled=infrastructure.settings.selfservice.flows.registration.enabled,
+        mitigate_enumeration=infrastructure.settings.security.account_enumeration.mitigate,
+        methods=accounts.methods.for_registration,
+        database=infrastructure.database,
+        schemas=accounts.schemas,
+        identities=accounts.identities,
+        throttle=accounts.throttles["registration"],
+        courier=commerce.courier,
+        cache=infrastructure.cache,
+        before=commerce.completion.before,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class FlowBinding:
     """One kind of flow: what it does, and how the doors show it."""
 
     handler: FlowHandler
-    shown: Presentation
+    shown: FlowResponses
 
 
-def build_conversations(ground: Foundation, people: People, *, registrar: Registrar) -> Sequence[Conversation]:
+def build_flow_bindings(
+    infrastructure: Infrastructure, accounts: Accounts, *, registrar: Registrar
+) -> Sequence[FlowBinding]:
     """Every kind of flow. The pipeline, the routes, the pages and the addresses to return to follow from this list."""
-    flows = ground.settings.selfservice.flows
+    flows = infrastructure.settings.selfservice.flows
     return [
-        Conversation(
+        FlowBinding(
             Login(
-                settings=_login_settings(ground.settings, people.methods),
-                methods=people.methods.for_login,
-                schemas=people.schemas,
-                identities=people.identities,
+                settings=_login_settings(infrastructure.settings, accounts.methods),
+                methods=accounts.methods.for_login,
+                schemas=accounts.schemas,
+                identities=accounts.identities,
             ),
-            presentations.login(ui_url=flows.login.ui_url),
+            flow_responses.login(ui_url=flows.login.ui_url),
         ),
-        Conversation(
+        FlowBinding(
             Registration(
-                settings=_registration_settings(ground.settings, people.methods),
+                settings=_registration_settings(infrastructure.settings, accounts.methods),
                 registrar=registrar,
-                schemas=people.schemas,
+                schemas=accounts.schemas,
             ),
-            presentations.registration(ui_url=flows.registration.ui_url),
+            flow_responses.registration(ui_url=flows.registration.ui_url),
         ),
     ]
 
 
 def build_pipeline(
-    ground: Foundation, people: People, shop: Shop, conversations: Sequence[Conversation], *, registrar: Registrar
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
+    flow_bindings: Sequence[FlowBinding],
+    *,
+    registrar: Registrar,
 ) -> Pipeline:
-    return_addresses = build_return_addresses(ground)
+    return_addresses = build_return_addresses(infrastructure)
     dispatcher = Dispatcher(
-        database=ground.database,
-        completion=shop.completion,
+        database=infrastructure.database,
+        completion=commerce.completion,
         registrar=registrar,
-        identities=people.identities,
-        clock=ground.clock,
+        identities=accounts.identities,
+        clock=infrastructure.clock,
         return_addresses=return_addresses,
     )
     return Pipeline(
-        [conversation.handler for conversation in conversations],
-        database=ground.database,
+        [flow_binding.handler for flow_binding in flow_bindings],
+        database=infrastructure.database,
         dispatcher=dispatcher,
-        clock=ground.clock,
+        clock=infrastructure.clock,
         return_addresses=return_addresses,
-        callback_url=f"{ground.base_url}{CALLBACKS}",
+        callback_url=f"{infrastructure.base_url}{CALLBACKS}",
     )
 
 
-def return_urls(settings: Settings, conversations: Sequence[Conversation]) -> Sequence[str]:
+def return_urls(settings: Settings, flow_bindings: Sequence[FlowBinding]) -> Sequence[str]:
     """Every address that a browser may be sent to when a form has done its work."""
     selfservice = settings.selfservice
-    afters = [conversation.handler.settings.after for conversation in conversations]
+    afters = [flow_binding.handler.settings.after for flow_binding in flow_bindings]
     configured = [url for after in afters for url in (after.default, *after.by_method.values()) if url]
     return [*selfservice.allowed_return_urls, selfservice.default_browser_return_url, *configured]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from shopkeeper.settings.catalogue import Kind, by_path, known_keys, sections
 from shopkeeper.settings.files import Tree
-from shopkeeper.settings.later import HOOKS_LATER, Later
+from shopkeeper.settings.not_in_effect import HOOKS_LATER, Later
 from shopkeeper.settings.problems import Finding, KeyPath, Problem, dotted
 
 _REFERENCE: Final = "docs/reference/settings.md"

@@ -12,10 +12,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
+from shopkeeper.client import Client, without_port
 from shopkeeper.errors import MalformedBody, Refusal
 from shopkeeper.identity.coercion import repeated
-from shopkeeper.identity.values import Client, without_port
-from shopkeeper.incoming import gather, parse_json, uuid_or_none, wishes
+from shopkeeper.parsing import gather, parse_accept, parse_json, uuid_or_none
 
 MAX_FIELDS = 2_000
 MAX_USER_AGENT = 512
@@ -61,7 +61,7 @@ def prefers_json(headers: Headers) -> bool:
     """Whether the answer is to be JSON: by `Accept`, or because the body is exactly JSON (contract page 2.1)."""
     if headers.get("content-type", "") == JSON:
         return True
-    accepted = dict(wishes(headers.get("accept", "")))
+    accepted = dict(parse_accept(headers.get("accept", "")))
     return accepted.get(JSON, 0.0) > accepted.get("text/html", 0.0)
 
 
@@ -74,7 +74,7 @@ def require_uuid(text: str, *, otherwise: Refusal) -> UUID:
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """The body, if it is not larger than the limit; raises `TooLarge` before reading further."""
+    """The body, if it is not larger than the limit; raises `PayloadTooLarge` before reading further."""
     return await gather(request.stream(), declared=request.headers.get("content-length"), limit=limit)
 
 

@@ -18,7 +18,7 @@ from shopkeeper.errors import (
     TooManyRequests,
 )
 from shopkeeper.flows.return_to import percent_encoded
-from shopkeeper.http.shapes import moment
+from shopkeeper.http.serializers import moment
 
 NO_STORE = "private, no-cache, no-store, must-revalidate"
 ERROR_HEADER = "X-Error-Code"
@@ -30,12 +30,12 @@ def encode(document: Any) -> bytes:
     return _encoder.encode(document)
 
 
-def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(encode(document), status, dict(headers or {}), "application/json; charset=utf-8")
 
 
-def empty_answer(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+def empty_response(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
     """An answer without a body."""
     return Response(None, status, dict(headers or {}))
 
@@ -48,7 +48,7 @@ def redirect(location: str, status: int = 303, *, body: bool = False) -> Respons
     return Response(status_code=status, headers=headers)
 
 
-def refusal_answer(refusal: Refusal, *, clock: Clock) -> Response:
+def error_response(refusal: Refusal, *, clock: Clock) -> Response:
     """A refusal as Kratos' error object. Its code is in a header always, in the body where the contract has one."""
     headers = {ERROR_HEADER: refusal.code, **retry_after(refusal)}
     return Response(refusal_body(refusal, clock=clock), refusal.status, headers, "application/json")

@@ -7,17 +7,14 @@ the same ports; they learn of each other's changes through the shared cache, whi
 import asyncio
 import contextlib
 import gc
-import logging
 import multiprocessing
 import multiprocessing.connection
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 
-import msgspec
 import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -25,7 +22,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from shopkeeper.app import opened
-from shopkeeper.http.observing import merge_request
+from shopkeeper.log_config import configure_log
 from shopkeeper.settings import Settings
 from shopkeeper.settings.serving import AdminServer, PublicServer
 
@@ -86,8 +83,8 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
 async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
     stop = _stop_signal()
     _stop_with_parent(stop)
-    async with opened(settings) as house:
-        servers = [_server(house.public, settings.serve.public), _server(house.admin, settings.serve.admin)]
+    async with opened(settings) as application:
+        servers = [_server(application.public, settings.serve.public), _server(application.admin, settings.serve.admin)]
         running = [asyncio.create_task(server.serve(), name="serve") for server in servers]
         await _listening(settings)
         _spare_the_collector()
@@ -163,10 +160,10 @@ async def work(settings: Settings) -> None:
     """
     stop = _stop_signal()
     separate = settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"worker": "in_process"})})
-    async with opened(separate) as house:
-        house.background.on_failure(stop.set)
+    async with opened(separate) as application:
+        application.background.on_failure(stop.set)
         await stop.wait()
-        if await house.background.check() is not None:
+        if await application.background.check() is not None:
             raise ServerEnded("Deliveries or the upkeep ended by an error, which the log tells; start again.")
 
 
@@ -222,34 +219,3 @@ def _end(children: Sequence[BaseProcess]) -> None:
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
-
-
-def _for_people() -> structlog.dev.ConsoleRenderer:
-    """Text; with plain tracebacks, because the prettier ones print local variables, and passwords are among those."""
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-
-
-def configure_log(settings: Settings) -> None:
-    """JSON lines for machines, or text for people; on standard error."""
-    level = logging.getLevelNamesMapping()[settings.log.severity]
-    as_json = settings.log.format == "json"
-    structlog.configure(
-        processors=[
-            merge_request,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(_JSON if as_json else [_for_people()]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
-        if as_json
-        else structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-
-
-_JSON = [
-    structlog.processors.format_exc_info,
-    structlog.processors.JSONRenderer(serializer=lambda event, default: msgspec.json.encode(event, enc_hook=str)),
-]

@@ -8,28 +8,24 @@ import atexit
 import logging
 import re
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 import uuid_utils
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shopkeeper.errors import Broken
-from shopkeeper.http.answering import ERROR_HEADER, NO_STORE, encode, error_object
-from shopkeeper.http.labels import PathLabels, method_label
-from shopkeeper.http.reading import JSON
+from shopkeeper.errors import InternalError
+from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.requests import JSON
+from shopkeeper.http.responses import ERROR_HEADER, NO_STORE, encode, error_object
+from shopkeeper.http.route_labels import PathLabels, method_label
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_BROKEN = encode({"error": error_object(Broken())})
+_BROKEN = encode({"error": error_object(InternalError())})
 _ERROR_HEADER = ERROR_HEADER.lower().encode()
 _USUAL = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 _USUAL_OF_GET = (*_USUAL, (b"cache-control", NO_STORE.encode()))
@@ -54,61 +50,7 @@ def merge_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return {**event, **about} if about else event
 
 
-@dataclass(slots=True)
-class _Durations:
-    """How long answers took: so many in each bucket, and all together."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
-    total: float = 0.0
-
-
-class Metrics:
-    """What is counted: requests by door, verb and status, and how long they took.
-
-    Plain figures that are made into metrics when somebody asks for them: the library's counters lock for each request,
-    and nothing else counts here but the one thread that answers.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self._answers: dict[tuple[str, str, str, int], int] = {}
-        self._durations: dict[tuple[str, str, str], _Durations] = {}
-        registry.register(self)
-
-    def observe(self, app: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Counts one answer."""
-        key = (app, method, path, status)
-        self._answers[key] = self._answers.get(key, 0) + 1
-        durations = self._durations.get(key[:3])
-        if durations is None:
-            durations = self._durations[key[:3]] = _Durations()
-        durations.counts[bisect_left(_BUCKETS, seconds)] += 1
-        durations.total += seconds
-
-    def collect(self) -> Iterable[Metric]:
-        """The figures, as the registry wants them."""
-        labels = ("app", "method", "path", "status")
-        requests = CounterMetricFamily("shopkeeper_http_requests", "HTTP requests answered.", labels=labels)
-        for (app, method, path, status), count in self._answers.items():
-            requests.add_metric((app, method, path, str(status)), count)
-        yield requests
-        told = "Seconds from a request's first byte to its answer's."
-        seconds = HistogramMetricFamily("shopkeeper_http_request_seconds", told, labels=labels[:3])
-        for where, durations in self._durations.items():
-            seconds.add_metric(where, _cumulative(durations.counts), durations.total)
-        yield seconds
-
-
-def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Buckets as Prometheus has them: each holds all that took no longer."""
-    so_far, buckets = 0, []
-    for bound, count in zip((*map(str, map(float, _BUCKETS)), "+Inf"), counts, strict=True):
-        so_far += count
-        buckets.append((bound, float(so_far)))
-    return buckets
-
-
-class Observing:
+class RequestLog:
     """The outermost layer of an app, which sees to it that every answer has the usual headers.
 
     `quiet` paths, such as probes, are counted but not logged.
@@ -148,7 +90,7 @@ class Observing:
             # The outermost layer: whatever nobody foresaw ends here, told in the log and not to the client.
             self._log.error("request failed", exc_info=error)
             if not seen.begun:
-                await Response(_BROKEN, 500, {ERROR_HEADER: Broken.code}, JSON)(scope, receive, seen.send)
+                await Response(_BROKEN, 500, {ERROR_HEADER: InternalError.code}, JSON)(scope, receive, seen.send)
         finally:
             self._tell(scope, seen, time.perf_counter() - begun, about)
 

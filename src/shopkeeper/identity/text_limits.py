@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shopkeeper.storage.storable import storable
+from shopkeeper.storage.text_limits import storable
 
 DEEPEST = 32
 _LARGEST = 2**63

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from shopkeeper.flows.flow import Flow
 from shopkeeper.flows.outcomes import Completed
-from shopkeeper.http.shapes import Shapes, Wire, moment
+from shopkeeper.http.serializers import Serializers, Wire, moment
 
 
 @dataclass(frozen=True, slots=True)
-class Presentation:
+class FlowResponses:
     """How one kind of flow is shown.
 
     `ui_url` is where its page is; `own` is what its JSON has beside what every flow has; `success` is what its end says
@@ -22,16 +22,16 @@ class Presentation:
 
     ui_url: str
     own: Callable[[Flow], Wire]
-    success: Callable[[Shapes, Completed], Wire]
+    success: Callable[[Serializers, Completed], Wire]
     invalid_status: int = 303
 
 
-def login(*, ui_url: str) -> Presentation:
-    return Presentation(ui_url, own=_login_fields, success=_nothing_more)
+def login(*, ui_url: str) -> FlowResponses:
+    return FlowResponses(ui_url, own=_login_fields, success=_nothing_more)
 
 
-def registration(*, ui_url: str) -> Presentation:
-    return Presentation(ui_url, own=_no_fields, success=_new_identity, invalid_status=302)
+def registration(*, ui_url: str) -> FlowResponses:
+    return FlowResponses(ui_url, own=_no_fields, success=_new_identity, invalid_status=302)
 
 
 def _login_fields(flow: Flow) -> Wire:
@@ -47,12 +47,12 @@ def _no_fields(flow: Flow) -> Wire:
     return {}
 
 
-def _nothing_more(shapes: Shapes, done: Completed) -> Wire:
+def _nothing_more(serializers: Serializers, done: Completed) -> Wire:
     return {"continue_with": None}
 
 
-def _new_identity(shapes: Shapes, done: Completed) -> Wire:
+def _new_identity(serializers: Serializers, done: Completed) -> Wire:
     """The new identity, and for a native app its token once more, as the contract has it."""
     token = done.signed_in.token if done.signed_in else None
     further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None
-    return {"identity": shapes.identity(done.identity), "continue_with": further}
+    return {"identity": serializers.identity(done.identity), "continue_with": further}

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from shopkeeper.client import Client
 from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.identity.names import text_at
-from shopkeeper.identity.values import Client, Identity
+from shopkeeper.identity.values import Identity
 from shopkeeper.ui.messages import Message
 
 TRAITS: Mapping[str, tuple[str, ...]] = {
@@ -27,7 +28,7 @@ TRAITS: Mapping[str, tuple[str, ...]] = {
 _FIELDS = {".".join(("traits", *path)): field for field, path in TRAITS.items()}
 
 
-class Registering(Protocol):
+class RegistrarPort(Protocol):
     """The registrar: it checks, throttles and writes, whichever door somebody came through."""
 
     async def register(
@@ -58,7 +59,7 @@ class SignUpRejected(Exception):
         self.problems = problems
 
 
-class SigningUp:
+class CustomerRegistration:
     """Registers somebody with a password. It does not sign them in: that makes them a customer of the engine.
 
     Args:
@@ -66,7 +67,7 @@ class SigningUp:
         kept: the traits that the identity schema has, as `traits.name.first`.
     """
 
-    def __init__(self, *, registrar: Registering, kept: Collection[str]) -> None:
+    def __init__(self, *, registrar: RegistrarPort, kept: Collection[str]) -> None:
         self._registrar = registrar
         self._kept = frozenset(kept)
 

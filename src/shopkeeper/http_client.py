@@ -32,14 +32,14 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Finds the addresses of a host, as text. Raises `OSError` where there are none."""
 
 
-class OutgoingFailed(UpstreamFailed):
+class HttpCallFailed(UpstreamFailed):
     """The other side did not answer, or not in time, or with more than we read."""
 
     code = "outgoing_failed"
     message = "Another server did not answer as it should."
 
 
-class OutgoingRefused(UpstreamFailed):
+class HttpCallRefused(UpstreamFailed):
     """We do not go there: the address is private, or no HTTP address at all."""
 
     code = "outgoing_refused"
@@ -47,7 +47,7 @@ class OutgoingRefused(UpstreamFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """What the other side answered, read to the end. Header names are in lower case."""
 
     status: int
@@ -60,7 +60,7 @@ class Reply:
         return 200 <= self.status < 300
 
 
-class Outgoing:
+class GuardedClient:
     """Calls other servers, but none on our own side of the wall.
 
     Args:
@@ -113,10 +113,10 @@ class Outgoing:
         timeout: float | None = None,  # noqa: ASYNC109 - it is the bound of the call, and becomes asyncio.timeout below
         max_bytes: int | None = None,
         follow_redirects: bool = False,
-    ) -> Reply:
+    ) -> HttpResponse:
         """Sends one request and reads the whole answer, whatever its status.
 
-        Raises `OutgoingRefused` or `OutgoingFailed`; their sentences name the host and never the path, which may hold
+        Raises `HttpCallRefused` or `HttpCallFailed`; their sentences name the host and never the path, which may hold
         a secret. Raises `CalledInsideTransaction` while a transaction of the caller is open.
         """
         refuse_inside_transaction("Another server")
@@ -128,19 +128,19 @@ class Outgoing:
                 response = await self._client.send(request, stream=True, follow_redirects=follow_redirects)
                 return await _read(response, host, max_bytes if max_bytes is not None else self._max_bytes)
         except (TimeoutError, httpx2.TimeoutException, httpcore2.TimeoutException) as late:
-            raise OutgoingFailed(f"{host} did not answer within {seconds:g} seconds.") from late
+            raise HttpCallFailed(f"{host} did not answer within {seconds:g} seconds.") from late
         except (httpx2.UnsupportedProtocol, httpcore2.UnsupportedProtocol, httpx2.InvalidURL) as odd:
-            raise OutgoingRefused(f"{host} led to something that is not an http or https address.") from odd
+            raise HttpCallRefused(f"{host} led to something that is not an http or https address.") from odd
         except httpx2.TooManyRedirects as circle:
-            raise OutgoingFailed(f"{host} redirected more than {MAX_REDIRECTS} times.") from circle
+            raise HttpCallFailed(f"{host} redirected more than {MAX_REDIRECTS} times.") from circle
         except (httpx2.HTTPError, httpcore2.NetworkError, httpcore2.ProtocolError) as broken:
-            raise OutgoingFailed(f"The connection to {host} failed.") from broken
+            raise HttpCallFailed(f"The connection to {host} failed.") from broken
 
     async def close(self) -> None:
         """Ends every connection."""
         await self._client.aclose()
 
-    async def __aenter__(self) -> "Outgoing":
+    async def __aenter__(self) -> "GuardedClient":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -154,23 +154,23 @@ def _host(url: str) -> str:
         host = parts.hostname
         usable = parts.scheme in {"http", "https"} and httpx2.URL(url).host != ""
     except (ValueError, httpx2.InvalidURL) as odd:
-        raise OutgoingRefused("The address cannot be read; it must be like https://host/path.") from odd
+        raise HttpCallRefused("The address cannot be read; it must be like https://host/path.") from odd
     if not host or not usable:
-        raise OutgoingRefused("The address must begin with http:// or https:// and name a host.")
+        raise HttpCallRefused("The address must begin with http:// or https:// and name a host.")
     return host
 
 
-async def _read(response: httpx2.Response, host: str, max_bytes: int) -> Reply:
+async def _read(response: httpx2.Response, host: str, max_bytes: int) -> HttpResponse:
     try:
         # We asked for no compression: a small answer that unpacks to a large one would walk past the size limit.
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise OutgoingFailed(f"{host} sent a compressed answer, which was not asked for.")
+            raise HttpCallFailed(f"{host} sent a compressed answer, which was not asked for.")
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > max_bytes:
-                raise OutgoingFailed(f"{host} sent more than {max_bytes} bytes.")
-        return Reply(response.status_code, dict(response.headers), bytes(body))
+                raise HttpCallFailed(f"{host} sent more than {max_bytes} bytes.")
+        return HttpResponse(response.status_code, dict(response.headers), bytes(body))
     finally:
         await response.aclose()
 
@@ -245,7 +245,7 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         return await self._network.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(self, path: str, *_: Any, **__: Any) -> httpcore2.AsyncNetworkStream:
-        raise OutgoingRefused(f"{path} is a socket of this machine.")
+        raise HttpCallRefused(f"{path} is a socket of this machine.")
 
     async def sleep(self, seconds: float) -> None:
         await self._network.sleep(seconds)
@@ -254,12 +254,12 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError) as unknown:
-            raise OutgoingFailed(f"{host} cannot be found: there is no address by that name.") from unknown
+            raise HttpCallFailed(f"{host} cannot be found: there is no address by that name.") from unknown
         if not addresses:
-            raise OutgoingFailed(f"{host} cannot be found: there is no address by that name.")
+            raise HttpCallFailed(f"{host} cannot be found: there is no address by that name.")
         # One private address among public ones is reason enough: an honest name does not lead to both.
         if not all(self._permitted(address) for address in addresses):
-            raise OutgoingRefused(
+            raise HttpCallRefused(
                 f"{host} is on a private network, where this server does not call; "
                 "if it should, add the address to clients.http.private_ip_exception_urls."
             )

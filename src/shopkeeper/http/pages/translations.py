@@ -13,7 +13,7 @@ from typing import Any, Final
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from shopkeeper.incoming import wishes
+from shopkeeper.parsing import parse_accept
 from shopkeeper.ui.messages import CATALOGUE, Message
 
 SOURCE: Final = "en"
@@ -27,7 +27,7 @@ def choose_language(accept_language: str, offered: Sequence[str]) -> str:
     >>> choose_language("fr, de-AT;q=0.8, en;q=0.5", ["en", "de"])
     'de'
     """
-    wished = [(tag, weight) for tag, weight in wishes(accept_language) if weight > 0]
+    wished = [(tag, weight) for tag, weight in parse_accept(accept_language) if weight > 0]
     for tag, _ in sorted(wished, key=lambda wish: -wish[1]):
         plain = tag.partition("-")[0]
         if plain in offered:
@@ -35,7 +35,7 @@ def choose_language(accept_language: str, offered: Sequence[str]) -> str:
     return offered[0]
 
 
-class Words:
+class Translations:
     """Everything a page says, in one language."""
 
     def __init__(self, language: str) -> None:

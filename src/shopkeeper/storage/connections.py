@@ -124,7 +124,7 @@ class Pooled:
         await self._engine.dispose()
 
 
-class InPlace:
+class InThread:
     """One connection to an SQLite file, used in this very thread: a statement takes less time than handing it to
     another thread and back."""
 
@@ -149,7 +149,7 @@ class InPlace:
         self._engine.dispose()
 
 
-class ReadInPlace(InPlace):
+class ReadInThread(InThread):
     """Reads. In WAL mode a reader hardly ever waits: only while the file is being recovered, or brought to that mode.
     One connection serves all, because nothing else can happen between a query and its last row."""
 
@@ -160,7 +160,7 @@ class ReadInPlace(InPlace):
         return await _patiently(lambda: self.connection.execute(query, parameters))
 
 
-class WriteInPlace(InPlace):
+class WriteInThread(InThread):
     """Transactions, one after the other: SQLite has one writer anyhow.
 
     A commit appends to the write-ahead log and waits for no disk. Moving the log into the file does wait, so that is
@@ -176,16 +176,16 @@ class WriteInPlace(InPlace):
         self._since_checkpoint = 0
         self._checkpointing: asyncio.Task[None] | None = None
 
-    async def take(self) -> "TransactionInPlace":
+    async def take(self) -> "TransactionInThread":
         async with asyncio.timeout(LONGEST_WAIT):
             await self._turn.acquire()
         try:
-            return TransactionInPlace(self.connection)
+            return TransactionInThread(self.connection)
         except BaseException:
             self._turn.release()
             raise
 
-    async def give_back(self, connection: "TransactionInPlace") -> None:
+    async def give_back(self, connection: "TransactionInThread") -> None:
         self._turn.release()
         self._since_checkpoint += 1
         if self._since_checkpoint >= CHECKPOINT_EVERY and (self._checkpointing is None or self._checkpointing.done()):
@@ -212,7 +212,7 @@ class WriteInPlace(InPlace):
             log.warning("database.checkpoint_failed", error=type(failed).__name__)
 
 
-class TransactionInPlace:
+class TransactionInThread:
     """The verbs of an asynchronous connection over one that is not."""
 
     def __init__(self, connection: Connection) -> None:

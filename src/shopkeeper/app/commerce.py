@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from shopkeeper.app.ground import Foundation
+from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.hooks import build_hooks, no_hooks
-from shopkeeper.app.people import People
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
@@ -18,16 +18,16 @@ from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.visit import Visit
+from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.upkeep import Chore
 from shopkeeper.upstream.own import OwnProvider
 
 
-def _embedded(ground: Foundation) -> Engine:
-    return EmbeddedEngine(ground.clock, events=ground.outbox)
+def _embedded(infrastructure: Infrastructure) -> Engine:
+    return EmbeddedEngine(infrastructure.clock, events=infrastructure.outbox)
 
 
-ENGINES: Mapping[str, Callable[[Foundation], Engine]] = {"embedded": _embedded}
+ENGINES: Mapping[str, Callable[[Infrastructure], Engine]] = {"embedded": _embedded}
 """Every engine there is, by the name that a store gives (`stores[].engine`)."""
 
 MERGES_KEPT = timedelta(days=400)
@@ -36,12 +36,12 @@ lifespan, and as long the guest must stay closed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class Commerce:
     """What is sold, where carts live, and the story of a visit."""
 
     stores: Stores
     engines: Mapping[str, Engine]
-    chores: Sequence[Chore]
+    retention_rules: Sequence[RetentionRule]
     cart_merger: CartMerger
     merges: DeferredMerges
     completion: SignInCompletion
@@ -49,64 +49,67 @@ class Shop:
     courier: Courier
 
 
-def build_shop(
-    ground: Foundation, people: People, *, further_hooks: Callable[[Foundation, People], Hooks] = no_hooks
-) -> Shop:
-    stores = build_stores(ground.settings)
-    engines = _engines(ground)
-    merges = _deferred_merges(ground, people, stores, engines)
-    people.on_deleted.extend([_forgetting(engines), merges.forget])
+def build_commerce(
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    *,
+    further_hooks: Callable[[Infrastructure, Accounts], Hooks] = no_hooks,
+) -> Commerce:
+    stores = build_stores(infrastructure.settings)
+    engines = _engines(infrastructure)
+    merges = _deferred_merges(infrastructure, accounts, stores, engines)
+    accounts.on_deleted.extend([_forgetting(engines), merges.forget])
     cart_merger = CartMerger(stores=stores, engines=engines, deferred=merges)
     completion = SignInCompletion(
-        database=ground.database,
-        identities=people.identities,
-        sessions=people.sessions,
+        database=infrastructure.database,
+        identities=accounts.identities,
+        sessions=accounts.sessions,
         cart_merger=cart_merger,
-        hooks=build_hooks(ground, people, further_hooks),
-        audit=ground.audit,
+        hooks=build_hooks(infrastructure, accounts, further_hooks),
+        audit=infrastructure.audit,
     )
     visit = Visit(
-        database=ground.database,
-        providers={"own": OwnProvider(people.methods.password)},
+        database=infrastructure.database,
+        providers={"own": OwnProvider(accounts.methods.password)},
         completion=completion,
-        sessions=people.sessions,
-        sealed=people.sealed,
-        refresh_enabled=ground.settings.tokens.refresh.enabled,
+        sessions=accounts.sessions,
+        sealed=accounts.sealed,
+        refresh_enabled=infrastructure.settings.tokens.refresh.enabled,
     )
-    guest_lifespan = ground.settings.tokens.anonymous.lifespan
-    chores = [
-        *(chore for engine in _tidy(engines) for chore in engine.chores(guest_lifespan=guest_lifespan)),
-        Chore("mails", timedelta(days=30), people.courier.purge),
-        Chore("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
+    guest_lifespan = infrastructure.settings.tokens.anonymous.lifespan
+    retention_rules = [
+        *(chore for engine in _tidy(engines) for chore in engine.retention_rules(guest_lifespan=guest_lifespan)),
+        RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
+        RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
-    return Shop(
+    return Commerce(
         stores=stores,
         engines=engines,
-        chores=chores,
+        retention_rules=retention_rules,
         cart_merger=cart_merger,
         merges=merges,
         completion=completion,
         visit=visit,
-        courier=people.courier,
+        courier=accounts.courier,
     )
 
 
 def _deferred_merges(
-    ground: Foundation, people: People, stores: Stores, engines: Mapping[str, Engine]
+    infrastructure: Infrastructure, accounts: Accounts, stores: Stores, engines: Mapping[str, Engine]
 ) -> DeferredMerges:
     return DeferredMerges(
         stores=stores,
         engines=engines,
-        identities=people.identities,
-        database=ground.database,
-        outbox=ground.outbox,
-        clock=ground.clock,
+        identities=accounts.identities,
+        database=infrastructure.database,
+        outbox=infrastructure.outbox,
+        clock=infrastructure.clock,
     )
 
 
-def _engines(ground: Foundation) -> Mapping[str, Engine]:
+def _engines(infrastructure: Infrastructure) -> Mapping[str, Engine]:
     """The engines that stores live in."""
-    return {name: ENGINES[name](ground) for name in {store.engine for store in ground.settings.stores}}
+    return {name: ENGINES[name](infrastructure) for name in {store.engine for store in infrastructure.settings.stores}}
 
 
 def _tidy(engines: Mapping[str, Engine]) -> Sequence[HasRetention]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shopkeeper.commerce.port import HandOver
+from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.flows.flow import Flow
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.sessions.values import AuthenticationMethod, Session
@@ -26,7 +26,7 @@ def schema_url(base_url: str, schema_id: str) -> str:
     return f"{base_url}/schemas/{base64.urlsafe_b64encode(schema_id.encode()).rstrip(b'=').decode()}"
 
 
-class Shapes:
+class Serializers:
     """Renders values as JSON objects. `base_url` is the public address without a slash at its end."""
 
     def __init__(self, *, base_url: str) -> None:
@@ -163,7 +163,7 @@ def _present(**fields: Mapping[str, Any] | str | None) -> Wire:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def hand_over_shape(report: HandOver) -> Wire:
+def cart_merge_shape(report: CartMergeReport) -> Wire:
     """What became of a guest's cart, line by line."""
     lines = [
         {

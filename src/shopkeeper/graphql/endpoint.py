@@ -22,13 +22,13 @@ from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusa
 from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
-from shopkeeper.graphql.execution import PlainFirst
+from shopkeeper.graphql.execution import FastPathExecutor
 from shopkeeper.graphql.limits import Limits, check_cost
 from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
+from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.graphql.schema import core_schema, print_schema
-from shopkeeper.graphql.signing_up import SigningUp
-from shopkeeper.incoming import gather, require_bounded
+from shopkeeper.parsing import gather, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.storage.database import Database, Unit
 
@@ -57,7 +57,7 @@ class NoPersistedQueries(MalformedBody):
     message = "PersistedQueryNotSupported"
 
 
-class GraphQLDoor:
+class GraphQLEndpoint:
     """Answers GraphQL requests.
 
     >>> Route("/graphql", endpoint=GraphQLDoor(...))  # doctest: +SKIP
@@ -81,7 +81,7 @@ class GraphQLDoor:
         identify: Identify,
         stores: Stores,
         engines: Mapping[str, Engine],
-        signing_up: SigningUp,
+        registration: CustomerRegistration,
         pictures: Callable[[str], str],
         limits: Limits,
         introspection: bool = False,
@@ -91,7 +91,7 @@ class GraphQLDoor:
         self._identify = identify
         self._stores = stores
         self._engines = engines
-        self._signing_up = signing_up
+        self._signing_up = registration
         self._pictures = pictures
         self._limits = limits
         self._suggest = introspection
@@ -155,7 +155,7 @@ class GraphQLDoor:
             raise Unauthenticated("This needs authentication: POST /signin gives every visitor a token.")
         check_cost(prepared.cost(asked.operation_name), variables, self._limits)
         async with self._database.unit() as unit:
-            executor = PlainFirst.build(
+            executor = FastPathExecutor.build(
                 self._schema,
                 prepared.document,
                 context_value=self._context(prepared, principal, request, unit),
@@ -176,7 +176,7 @@ class GraphQLDoor:
             operations=operations,
             operation=operations.within(unit),
             principal=principal,
-            signing_up=self._signing_up,
+            registration=self._signing_up,
             pictures=self._pictures,
             locale=language_of(request.headers.get("accept-language"), default=store.locale),
             asked=prepared.asked,

@@ -8,49 +8,49 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shopkeeper import __version__
+from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.background import Background
-from shopkeeper.app.conversations import (
-    Conversation,
-    build_conversations,
+from shopkeeper.app.commerce import Commerce, build_stores
+from shopkeeper.app.flows import (
+    FlowBinding,
+    build_flow_bindings,
     build_pipeline,
     build_registrar,
     build_return_addresses,
     return_urls,
 )
-from shopkeeper.app.ground import Foundation
-from shopkeeper.app.people import People
-from shopkeeper.app.shop import Shop, build_stores
+from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.return_to import AfterFlow
-from shopkeeper.graphql.door import GraphQLDoor
+from shopkeeper.graphql.endpoint import GraphQLEndpoint
 from shopkeeper.graphql.limits import Limits
-from shopkeeper.graphql.signing_up import SigningUp
+from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.health import Health
-from shopkeeper.http.observing import Metrics
+from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.pages.assets import read_demo
-from shopkeeper.http.pages.door import Pages
+from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import SelfService
+from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
-from shopkeeper.http.shapes import Shapes
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.http.whoami import WhoAmI, WhoamiRenderer
-from shopkeeper.http.wiring import Door, admin_app, public_app
+from shopkeeper.http.wiring import RouteGroup, admin_app, public_app
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
-from shopkeeper.sessions.reading import Render
+from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens
 from shopkeeper.settings import Settings
 from shopkeeper.settings.serving import GraphQL
@@ -59,30 +59,30 @@ from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
 
 
-def build_cookie_policy(ground: Foundation, shop: Shop) -> CookiePolicy:
-    session = ground.settings.session_cookie()
+def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> CookiePolicy:
+    session = infrastructure.settings.session_cookie()
     return CookiePolicy(
-        base_url=ground.settings.serve.public.base_url,
+        base_url=infrastructure.settings.serve.public.base_url,
         domain=session.domain,
         path=session.path,
         same_site=session.same_site,
         secure=session.secure,
         persistent=session.persistent,
         session_name=session.name,
-        default_store=shop.stores.default.id,
+        default_store=commerce.stores.default.id,
     )
 
 
-def build_authenticator(ground: Foundation, people: People, shop: Shop) -> RequestAuthenticator:
+def build_authenticator(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> RequestAuthenticator:
     """Who is asking. The storefront and GraphQL accept bearers of sessions and of visits; whoami, self-service and the
     other routes of sessions accept sessions only."""
-    settings, public = ground.settings, ground.settings.serve.public
-    own = "/".join(ground.base_url.split("/")[:3])
-    sessions, visits = SessionTokens(people.sessions), VisitTokens(people.sealed)
+    settings, public = infrastructure.settings, infrastructure.settings.serve.public
+    own = "/".join(infrastructure.base_url.split("/")[:3])
+    sessions, visits = SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)
     return RequestAuthenticator(
-        stores=shop.stores,
+        stores=commerce.stores,
         resolver=PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits)),
-        cookies=build_cookie_policy(ground, shop),
+        cookies=build_cookie_policy(infrastructure, commerce),
         trusted_proxies=settings.throttle.trusted_proxies,
         trusted_origins=Origins({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
         own_origin=own,
@@ -91,140 +91,166 @@ def build_authenticator(ground: Foundation, people: People, shop: Shop) -> Reque
     )
 
 
-def session_body(ground: Foundation) -> Callable[[AssurancePolicy], Render]:
+def session_body(infrastructure: Infrastructure) -> Callable[[AssurancePolicy], Render]:
     """How whoami answers a session: encoded once, and kept with it."""
     return partial(
         WhoamiRenderer,
-        shapes=Shapes(base_url=ground.base_url),
-        required=ground.settings.session.whoami.required_aal,
-        stores=build_stores(ground.settings),
-        clock=ground.clock,
+        serializers=Serializers(base_url=infrastructure.base_url),
+        required=infrastructure.settings.session.whoami.required_aal,
+        stores=build_stores(infrastructure.settings),
+        clock=infrastructure.clock,
     )
 
 
 def build_public(
-    ground: Foundation,
-    people: People,
-    shop: Shop,
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
     authenticator: RequestAuthenticator,
     *,
     metrics: Metrics,
     health: Health,
-    further_flows: Callable[[Foundation, People], Sequence[Conversation]] = lambda ground, people: (),
+    further_flows: Callable[[Infrastructure, Accounts], Sequence[FlowBinding]] = lambda infrastructure, accounts: (),
 ) -> ASGIApp:
-    registrar = build_registrar(ground, people, shop)
-    conversations = [*build_conversations(ground, people, registrar=registrar), *further_flows(ground, people)]
-    pipeline = build_pipeline(ground, people, shop, conversations, registrar=registrar)
-    cookies, shapes = build_cookie_policy(ground, shop), Shapes(base_url=ground.base_url)
-    callers = CallerReader(authenticator=authenticator, cookies=cookies, clock=ground.clock, base_url=ground.base_url)
-    pages = _pages(ground, people, shop, conversations, authenticator=authenticator, callers=callers, pipeline=pipeline)
-    doors: Sequence[Door] = [
+    registrar = build_registrar(infrastructure, accounts, commerce)
+    flow_bindings = [
+        *build_flow_bindings(infrastructure, accounts, registrar=registrar),
+        *further_flows(infrastructure, accounts),
+    ]
+    pipeline = build_pipeline(infrastructure, accounts, commerce, flow_bindings, registrar=registrar)
+    cookies, serializers = build_cookie_policy(infrastructure, commerce), Serializers(base_url=infrastructure.base_url)
+    callers = CallerReader(
+        authenticator=authenticator, cookies=cookies, clock=infrastructure.clock, base_url=infrastructure.base_url
+    )
+    pages = _pages(
+        infrastructure,
+        accounts,
+        commerce,
+        flow_bindings,
+        authenticator=authenticator,
+        callers=callers,
+        pipeline=pipeline,
+    )
+    route_groups: Sequence[RouteGroup] = [
         Storefront(
-            database=ground.database,
-            visit=shop.visit,
+            database=infrastructure.database,
+            visit=commerce.visit,
             authenticator=authenticator,
             cookies=cookies,
-            clock=ground.clock,
+            clock=infrastructure.clock,
         ),
         _self_service(
-            ground, people, conversations, callers=callers, cookies=cookies, pipeline=pipeline, shapes=shapes
+            infrastructure,
+            accounts,
+            flow_bindings,
+            callers=callers,
+            cookies=cookies,
+            pipeline=pipeline,
+            serializers=serializers,
         ),
-        OwnSessions(database=ground.database, sessions=people.sessions, authenticator=authenticator, shapes=shapes),
+        OwnSessions(
+            database=infrastructure.database,
+            sessions=accounts.sessions,
+            authenticator=authenticator,
+            serializers=serializers,
+        ),
         pages,
     ]
-    graphql = _graphql(ground, people, shop, authenticator, registrar=registrar, pictures=pages.picture_url)
+    graphql = _graphql(
+        infrastructure, accounts, commerce, authenticator, registrar=registrar, pictures=pages.picture_url
+    )
     # The router tries them in this order, so what shops ask most stands first.
     routes = [
         Route("/graphql", graphql, methods=["GET", "POST"]),
-        *(route for door in doors for route in door.routes()),
-        *schema_routes(people.schemas),
+        *(route for route_group in route_groups for route in route_group.routes()),
+        *schema_routes(accounts.schemas),
         *health.public_routes(),
     ]
     return public_app(
         routes,
-        hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=ground.clock)},
-        cors=_cors(ground.settings),
+        hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=infrastructure.clock)},
+        cors=_cors(infrastructure.settings),
         metrics=metrics,
-        clock=ground.clock,
+        clock=infrastructure.clock,
         page=pages.refused,
     )
 
 
 def _self_service(
-    ground: Foundation,
-    people: People,
-    conversations: Sequence[Conversation],
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    flow_bindings: Sequence[FlowBinding],
     *,
     callers: CallerReader,
     cookies: CookiePolicy,
     pipeline: Pipeline,
-    shapes: Shapes,
+    serializers: Serializers,
 ) -> SelfService:
-    flows = ground.settings.selfservice.flows
+    flows = infrastructure.settings.selfservice.flows
     logout = Logout(
-        sessions=people.sessions,
-        return_addresses=build_return_addresses(ground),
+        sessions=accounts.sessions,
+        return_addresses=build_return_addresses(infrastructure),
         after=AfterFlow(default=flows.logout.after.default_browser_return_url),
     )
     return SelfService(
-        database=ground.database,
+        database=infrastructure.database,
         pipeline=pipeline,
         logout=logout,
         callers=callers,
         cookies=cookies,
-        shapes=shapes,
-        clock=ground.clock,
-        presentations={conversation.handler.name: conversation.shown for conversation in conversations},
+        serializers=serializers,
+        clock=infrastructure.clock,
+        flow_responses={flow_binding.handler.name: flow_binding.shown for flow_binding in flow_bindings},
         error_url=flows.error.ui_url,
-        max_body=ground.settings.http.max_body,
+        max_body=infrastructure.settings.http.max_body,
     )
 
 
 def _pages(
-    ground: Foundation,
-    people: People,
-    shop: Shop,
-    conversations: Sequence[Conversation],
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
+    flow_bindings: Sequence[FlowBinding],
     *,
     authenticator: RequestAuthenticator,
     callers: CallerReader,
     pipeline: Pipeline,
-) -> Pages:
-    settings = ground.settings
-    return Pages(
-        database=ground.database,
+) -> PageRoutes:
+    settings = infrastructure.settings
+    return PageRoutes(
+        database=infrastructure.database,
         pipeline=pipeline,
-        kinds=[conversation.handler.name for conversation in conversations],
+        kinds=[flow_binding.handler.name for flow_binding in flow_bindings],
         callers=callers,
         authenticator=authenticator,
-        sessions=people.sessions,
-        engines=shop.engines,
-        stores=shop.stores,
-        courier=shop.courier,
-        base_url=ground.base_url,
-        form_targets=return_urls(settings, conversations),
+        sessions=accounts.sessions,
+        engines=commerce.engines,
+        stores=commerce.stores,
+        courier=commerce.courier,
+        base_url=infrastructure.base_url,
+        form_targets=return_urls(settings, flow_bindings),
         demo=read_demo() if settings.demo else None,
         dev=settings.dev,
     )
 
 
 def _graphql(
-    ground: Foundation,
-    people: People,
-    shop: Shop,
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
     authenticator: RequestAuthenticator,
     *,
     registrar: Registrar,
     pictures: Callable[[str], str],
-) -> GraphQLDoor:
-    settings = ground.settings.graphql
-    kept = {field.name for field in people.schemas.default.fields()}
-    return GraphQLDoor(
-        database=ground.database,
+) -> GraphQLEndpoint:
+    settings = infrastructure.settings.graphql
+    kept = {field.name for field in accounts.schemas.default.fields()}
+    return GraphQLEndpoint(
+        database=infrastructure.database,
         identify=authenticator.principal_of,
-        stores=shop.stores,
-        engines=shop.engines,
-        signing_up=SigningUp(registrar=registrar, kept=kept),
+        stores=commerce.stores,
+        engines=commerce.engines,
+        registration=CustomerRegistration(registrar=registrar, kept=kept),
         pictures=pictures,
         limits=build_limits(settings),
         introspection=settings.introspection,
@@ -254,47 +280,54 @@ def _cors(settings: Settings) -> Mapping[str, object] | None:
     }
 
 
-def build_admin(ground: Foundation, people: People, *, metrics: Metrics, health: Health) -> ASGIApp:
-    settings, shapes = ground.settings, Shapes(base_url=ground.base_url)
+def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: Metrics, health: Health) -> ASGIApp:
+    settings, serializers = infrastructure.settings, Serializers(base_url=infrastructure.base_url)
     pages = PageTokens(KeyRing(settings.secrets.for_pages(), purpose="page tokens"))
     operators = Operators(trusted_proxies=settings.throttle.trusted_proxies)
-    doors: Sequence[Door] = [
+    route_groups: Sequence[RouteGroup] = [
         AdminIdentities(
-            database=ground.database,
-            identities=people.identities,
-            imports=Imports(people.hasher),
-            shapes=shapes,
+            database=infrastructure.database,
+            identities=accounts.identities,
+            imports=Imports(accounts.hasher),
+            serializers=serializers,
             pages=pages,
             operators=operators,
             admin_url=settings.serve.admin.base_url,
             max_body=settings.http.max_body,
         ),
         AdminSessions(
-            database=ground.database, sessions=people.sessions, shapes=shapes, pages=pages, operators=operators
+            database=infrastructure.database,
+            sessions=accounts.sessions,
+            serializers=serializers,
+            pages=pages,
+            operators=operators,
         ),
-        AdminMessages(database=ground.database, courier=people.courier, pages=pages, shown=settings.dev),
+        AdminMessages(database=infrastructure.database, courier=accounts.courier, pages=pages, shown=settings.dev),
     ]
     guard = Middleware(
         AdminAuthentication,
         keys=ServiceKeys({key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys}),
         open_without_key=settings.dev,
-        clock=ground.clock,
+        clock=infrastructure.clock,
     )
-    routes = [*(route for door in doors for route in door.routes()), *schema_routes(people.schemas)]
-    return admin_app([*routes, *health.admin_routes()], guard=guard, metrics=metrics, clock=ground.clock)
+    routes = [
+        *(route for route_group in route_groups for route in route_group.routes()),
+        *schema_routes(accounts.schemas),
+    ]
+    return admin_app([*routes, *health.admin_routes()], guard=guard, metrics=metrics, clock=infrastructure.clock)
 
 
-def build_health(ground: Foundation, background: Background) -> Health:
+def build_health(infrastructure: Infrastructure, background: Background) -> Health:
     async def database() -> str | None:
         try:
-            waiting = await pending(ground.database)
+            waiting = await pending(infrastructure.database)
         except (*DATABASE_ERRORS, StorageUnavailable) as failed:
             return f"The database does not answer ({type(failed).__name__})."
         return f"{len(waiting)} migrations have not run: shopkeeper migrate" if waiting else None
 
     async def cache() -> str | None:
         try:
-            await ground.cache.ping()
+            await infrastructure.cache.ping()
         except CacheDown:
             return "The cache does not answer: limits are counted in this process, sessions are read each time."
         return None
@@ -303,5 +336,5 @@ def build_health(ground: Foundation, background: Background) -> Health:
         version=__version__,
         required={"database": database},
         degraded={"cache": cache, "background": background.check},
-        registry=ground.registry if ground.settings.metrics.enabled else None,
+        registry=infrastructure.registry if infrastructure.settings.metrics.enabled else None,
     )

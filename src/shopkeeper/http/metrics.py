@@ -1,0 +1,64 @@
+"""Metrics of requests, for Prometheus."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+@dataclass(slots=True)
+class _Durations:
+    """How long answers took: so many in each bucket, and all together."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
+    total: float = 0.0
+
+
+class Metrics:
+    """What is counted: requests by door, verb and status, and how long they took.
+
+    Plain figures that are made into metrics when somebody asks for them: the library's counters lock for each request,
+    and nothing else counts here but the one thread that answers.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._answers: dict[tuple[str, str, str, int], int] = {}
+        self._durations: dict[tuple[str, str, str], _Durations] = {}
+        registry.register(self)
+
+    def observe(self, app: str, method: str, path: str, status: int, seconds: float) -> None:
+        """Counts one answer."""
+        key = (app, method, path, status)
+        self._answers[key] = self._answers.get(key, 0) + 1
+        durations = self._durations.get(key[:3])
+        if durations is None:
+            durations = self._durations[key[:3]] = _Durations()
+        durations.counts[bisect_left(_BUCKETS, seconds)] += 1
+        durations.total += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures, as the registry wants them."""
+        labels = ("app", "method", "path", "status")
+        requests = CounterMetricFamily("shopkeeper_http_requests", "HTTP requests answered.", labels=labels)
+        for (app, method, path, status), count in self._answers.items():
+            requests.add_metric((app, method, path, str(status)), count)
+        yield requests
+        told = "Seconds from a request's first byte to its answer's."
+        seconds = HistogramMetricFamily("shopkeeper_http_request_seconds", told, labels=labels[:3])
+        for where, durations in self._durations.items():
+            seconds.add_metric(where, _cumulative(durations.counts), durations.total)
+        yield seconds
+
+
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: each holds all that took no longer."""
+    so_far, buckets = 0, []
+    for bound, count in zip((*map(str, map(float, _BUCKETS)), "+Inf"), counts, strict=True):
+        so_far += count
+        buckets.append((bound, float(so_far)))
+    return buckets

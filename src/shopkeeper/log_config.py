@@ -1,0 +1,41 @@
+"""The format and level of the log."""
+
+import logging
+import sys
+
+import msgspec
+import structlog
+
+from shopkeeper.http.request_log import merge_request
+from shopkeeper.settings import Settings
+
+
+def _for_terminal() -> structlog.dev.ConsoleRenderer:
+    """Text; with plain tracebacks, because the prettier ones print local variables, and passwords are among those."""
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def configure_log(settings: Settings) -> None:
+    """JSON lines for machines, or text for people; on standard error."""
+    level = logging.getLevelNamesMapping()[settings.log.severity]
+    as_json = settings.log.format == "json"
+    structlog.configure(
+        processors=[
+            merge_request,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_JSON if as_json else [_for_terminal()]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
+        if as_json
+        else structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+
+_JSON = [
+    structlog.processors.format_exc_info,
+    structlog.processors.JSONRenderer(serializer=lambda event, default: msgspec.json.encode(event, enc_hook=str)),
+]
