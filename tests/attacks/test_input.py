@@ -33,7 +33,7 @@ from tests.attacks.scene import (
     visit,
 )
 from tests.attacks.wire import request, send
-from tests.doors.graphql.shop import LIMITS
+from tests.graphql.shop import LIMITS
 from tests.services.shopkeeper_server import Commerce
 
 SECRET = "a-very-SECRET-plum-4711"

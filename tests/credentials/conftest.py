@@ -1,5 +1,6 @@
-"""The stage of the tests of flows: a whole house with every method, the travelling one included."""
+"""The fixtures of this folder: a password method in its world, and an app with every method."""
 
+from tests.credentials.world import hasher, world
 from tests.flows.conftest import staging
 
-__all__ = ["staging"]
+__all__ = ["hasher", "staging", "world"]

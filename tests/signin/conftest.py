@@ -23,11 +23,11 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database, Unit, sqlite_path
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.storage.outbox_worker import OutboxWorker
+from tests.commerce.remote_engine import RemoteEngine, RemoteServer, remote_engine
+from tests.commerce.stand import PLENTY, Stand, embedded
 from tests.conftest import Run
-from tests.rooms.commerce.remote_engine import RemoteEngine, RemoteServer, remote_engine
-from tests.rooms.commerce.stand import PLENTY, Stand, embedded
-from tests.rooms.sessions.conftest import CLIENT, Process, enrol, process
 from tests.services.databases import new_sqlite, sqlalchemy_url
+from tests.sessions.conftest import CLIENT, Process, enrol, process
 
 NORTH = Store("north", engine="remote")
 GUEST = "0197a000-0000-7000-8000-0000000000a1"

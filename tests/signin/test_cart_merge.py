@@ -17,8 +17,8 @@ from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.store import MergeState, cart_merges
 from shopkeeper.storage.outbox import outbox as events
 from shopkeeper.transaction_guard import CalledInsideTransaction
-from tests.rooms.commerce.remote_engine import MERGE, NONSENSE, RemoteEngine, RemoteServer
-from tests.rooms.commerce.stand import PLENTY, PLENTY_TOO, contents
+from tests.commerce.remote_engine import MERGE, NONSENSE, RemoteEngine, RemoteServer
+from tests.commerce.stand import PLENTY, PLENTY_TOO, contents
 from tests.signin.conftest import GUEST, HASTY, LEASE, NORTH, OTHER_GUEST, Scene, holds_a_transaction
 
 PENDING = CartMergeReport(Outcome.PENDING, None)

@@ -1,0 +1,181 @@
+"""The account page: one's own sessions and orders, and nobody else's."""
+
+import pytest
+
+from tests.http.pages.conftest import ADDRESS, PASSWORD, Browser, Visited
+from tests.http.pages.reading import Element, read
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1"
+ADD = """mutation($quantity: Int!) {
+  addToCart(addToCartInput: {itemId: "QK-SAUCEPAN-12", quantity: $quantity}) { cart { id } }
+}"""
+DRAFT = "mutation($cart: String!) { checkOut(cartId: $cart) { order { id } } }"
+PLACE = "mutation($id: String!) { placeOrder(id: $id) { order { orderNumber } } }"
+ANA = "ana@example.com"
+
+
+def devices(page: Element) -> list[str]:
+    return [item.one("p", class_="strong").text for item in page.one("section", aria_labelledby="devices").all("li")]
+
+
+async def order(browser: Browser, *, quantity: int = 2) -> str:
+    """Orders saucepans; the order's number."""
+    cart = (await browser.ask(ADD, quantity=quantity))["addToCart"]["cart"]["id"]
+    draft = (await browser.ask(DRAFT, cart=cart))["checkOut"]["order"]["id"]
+    return str((await browser.ask(PLACE, id=draft))["placeOrder"]["order"]["orderNumber"])
+
+
+class TestWho:
+    async def test_nobody_is_asked_to_sign_in_and_comes_back(self, shop: Visited) -> None:
+        await shop.browser().register(ANA)
+        browser = shop.browser()
+        page = await browser.see("/account")
+        back = await browser.submit(page.one("form"), {"identifier": ANA, "password": PASSWORD})
+        assert back.one("h1").text == "Your account"
+
+    async def test_says_who_is_signed_in(self, shop: Visited) -> None:
+        page = await shop.browser().register(ANA)
+        facts = {div.one("dt").text: div.one("dd").text for div in page.one("dl").all("div")}
+        assert facts == {"Name": "Ana", "E-mail": ANA, "Customer since": "March 14, 2026"}
+
+    @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}"])
+    async def test_row_089_hostile_traits_stay_text(self, shop: Visited, hostile: str) -> None:
+        page = await shop.browser(User_Agent=hostile).register(ANA, first_name=hostile)
+        assert page.one("dl").all("dd")[0].text == hostile
+        assert devices(page) == [f"{hostile} this one"]
+        assert not page.all("script")
+
+    async def test_the_link_signs_out(self, shop: Visited) -> None:
+        browser = shop.browser()
+        page = await browser.register(ANA)
+        link = page.one("section", aria_labelledby="who").all("a")[-1]
+        assert (await browser.see(link["href"])).one("h1").text == "You are signed out"
+        assert (await browser.get("/account")).headers["location"].startswith("/self-service/login/browser")
+
+
+class TestDevices:
+    async def test_names_them_this_one_first(self, shop: Visited) -> None:
+        await shop.browser(User_Agent=IPHONE).register(ANA)
+        browser = shop.browser(User_Agent=FIREFOX)
+        await browser.sign_in(ANA)
+        assert devices(await browser.see("/account")) == ["Firefox · Linux this one", "Safari · iPhone"]
+
+    @pytest.mark.parametrize("ip", ["203.0.113.7", "2001:db8::1:5"])
+    async def test_come_from_whole_addresses(self, shop: Visited, ip: str) -> None:
+        """A port behind an IPv6 address looked like a part of it, and was cut off where there was none."""
+        browser = shop.browser(ip=ip)
+        await browser.register(ANA)
+        page = await browser.see("/account")
+        [device] = page.one("section", aria_labelledby="devices").all("li")
+        assert device.one("p", class_="small").text.endswith(f" · {ip}")
+
+    async def test_alone_there_is_nothing_to_sign_out(self, shop: Visited) -> None:
+        assert (await shop.browser().register(ANA)).all("form") == []
+
+    async def test_signs_one_out(self, either_shop: Visited) -> None:
+        phone, laptop, tablet = (either_shop.browser(User_Agent=name) for name in ("Phone", "Laptop", "Tablet"))
+        await phone.register(ANA)
+        await tablet.sign_in(ANA)
+        await laptop.sign_in(ANA)
+        own = await laptop.see("/account")
+        chosen = next(form for form in own.all("form") if "Phone" in form.one("button")["aria-label"] or "")
+        after = await laptop.submit(chosen, {})
+        assert after.one("p", role="status").text == "That device is signed out."
+        assert devices(after) == ["Laptop this one", "Tablet"]
+        assert (await phone.get("/account")).status_code == 303
+        assert (await tablet.get("/account")).status_code == 200
+
+    async def test_signs_all_others_out(self, either_shop: Visited) -> None:
+        phone, laptop = either_shop.browser(), either_shop.browser(User_Agent="Laptop")
+        await phone.register(ANA)
+        await laptop.sign_in(ANA)
+        form = (await laptop.see("/account")).one("form", action="/account/sessions/revoke-others")
+        after = await laptop.submit(form, {})
+        assert after.one("p", role="status").text == "You are signed out everywhere but here."
+        assert devices(after) == ["Laptop this one"]
+        assert (await phone.get("/account")).status_code == 303
+
+    @pytest.mark.parametrize("path", ["/account/sessions/revoke", "/account/sessions/revoke-others"])
+    @pytest.mark.parametrize("token", [None, "", "forged", "AAAA"])
+    async def test_a_form_that_another_site_made_is_refused(self, shop: Visited, path: str, token: str | None) -> None:
+        phone, laptop = shop.browser(), shop.browser()
+        await phone.register(ANA)
+        await laptop.sign_in(ANA)
+        others = (await laptop.see("/account")).one("input", name="session")["value"]
+        fields = {"session": others, **({} if token is None else {"csrf_token": token})}
+        answer = await laptop.post(path, data=fields)
+        assert (answer.status_code, answer.headers["x-error-code"]) == (403, "security_csrf_violation")
+        assert (await phone.get("/account")).status_code == 200
+
+    async def test_fields_that_do_not_come_from_a_form_are_refused(self, shop: Visited) -> None:
+        phone, laptop = shop.browser(), shop.browser()
+        await phone.register(ANA)
+        await laptop.sign_in(ANA)
+        fields = (await laptop.see("/account")).all("form")[0].fields()
+        answer = await laptop.post("/account/sessions/revoke", json=fields)
+        assert answer.status_code == 403
+        assert (await phone.get("/account")).status_code == 200
+
+    async def test_somebody_elses_session_stays(self, shop: Visited) -> None:
+        ana, ben = shop.browser(), shop.browser()
+        await ana.register(ANA)
+        await shop.browser().sign_in(ANA)
+        await ben.register("ben@example.com")
+        await shop.browser().sign_in("ben@example.com")
+        hers = (await ana.see("/account")).one("input", name="session")["value"]
+        form = (await ben.see("/account")).all("form")[0]
+        await ben.submit(form, {"session": hers})
+        assert len(devices(await ana.see("/account"))) == 2
+
+    async def test_a_session_that_is_none_is_told(self, shop: Visited) -> None:
+        await shop.browser().register(ANA)
+        browser = shop.browser()
+        await browser.sign_in(ANA)
+        form = (await browser.see("/account")).all("form")[0]
+        answer = await browser.post_form(form, {"session": "nonsense"})
+        assert answer.status_code == 404
+        assert read(answer.text).one("h1").text == "There is nothing here"
+
+
+class TestOrders:
+    async def test_none_yet(self, shop: Visited) -> None:
+        page = await shop.browser().register(ANA)
+        assert "You have not ordered anything yet." in page.one("section", aria_labelledby="orders").text
+
+    async def test_are_listed_with_what_is_in_them(self, either_shop: Visited) -> None:
+        browser = either_shop.browser()
+        await browser.register(ANA)
+        number = await order(browser)
+        page = (await browser.see("/account")).one("section", aria_labelledby="orders")
+        assert page.one("summary").text == f"{number} March 14, 2026 €69.80"
+        assert page.one("ul", class_="lines").text == "2 × Enamel saucepan with lid, 1.2 litres €69.80"
+
+    async def test_the_cart_from_before_signing_in_can_be_ordered(self, shop: Visited) -> None:
+        """The hand-over, by the server's own pages instead of the script."""
+        browser = shop.browser()
+        await browser.sign_in_by_script()
+        cart = (await browser.ask(ADD, quantity=2))["addToCart"]["cart"]["id"]
+        await browser.register(ANA, query=f"?return_to={ADDRESS}/account")
+        kept = (await browser.ask("{ getCart { id totalQuantity } }"))["getCart"]
+        assert kept == {"id": cart, "totalQuantity": 2}
+
+    async def test_many_are_turned_page_by_page(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register(ANA)
+        numbers = [await order(browser, quantity=1) for _ in range(12)]
+        first = (await browser.see("/account")).one("section", aria_labelledby="orders")
+        older = await browser.see(first.one("a")["href"])
+        listed = [
+            summary.one("span", class_="strong").text for summary in (*first.all("summary"), *older.all("summary"))
+        ]
+        assert listed == numbers[::-1]
+        newer = older.one("section", aria_labelledby="orders").one("a")
+        assert newer.text == "Newer orders"
+        assert len((await browser.see(newer["href"])).all("summary")) == 10
+
+    @pytest.mark.parametrize("start", ["-1", "x", "99999999999999", "1e3", "１２"])
+    async def test_a_page_that_nobody_turns_to_is_no_fault(self, shop: Visited, start: str) -> None:
+        browser = shop.browser()
+        await browser.register(ANA)
+        assert (await browser.get(f"/account?orders={start}")).status_code == 200

@@ -1,0 +1,213 @@
+"""The pages of login and registration: whoever comes gets a form that is theirs, and gets on by it."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from shopkeeper.ui.messages import message
+from tests.http.pages.conftest import ADDRESS, CSRF_COOKIE, Browser, Visited, Visiting
+from tests.http.pages.reading import read
+
+KINDS = pytest.mark.parametrize("kind", ["login", "registration"])
+BELOW_A_PATH = {"public": {"base_url": "https://example.org/shop/"}}
+ADD = 'mutation { addToCart(addToCartInput: {itemId: "QK-SALT-125"}) { success } }'
+NOBODYS = "01890000-0000-7000-8000-000000000000"
+
+
+class TestComing:
+    @KINDS
+    async def test_without_a_flow_one_is_opened(self, shop: Visited, kind: str) -> None:
+        answer = await shop.browser().get(f"/{kind}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/self-service/{kind}/browser")
+
+    @KINDS
+    @pytest.mark.parametrize("flow", [NOBODYS, "nonsense", "%00", "🫖" * 50])
+    async def test_with_an_unknown_flow_another_is_opened(self, shop: Visited, kind: str, flow: str) -> None:
+        page = await shop.browser().see(f"/{kind}?flow={flow}")
+        assert page.one("form")["action"].startswith(f"/self-service/{kind}?flow=")
+
+    async def test_what_was_asked_for_is_asked_for_again(self, shop: Visited) -> None:
+        answer = await shop.browser().get("/login?refresh=true&return_to=http%3A%2F%2Fshop.test%2Fx&evil=1")
+        query = parse_qs(urlsplit(answer.headers["location"]).query)
+        assert query == {"return_to": [f"{ADDRESS}/x"], "refresh": ["true"]}
+
+    @KINDS
+    async def test_a_flow_that_has_run_out_gives_way_to_a_fresh_one(self, shop: Visited, kind: str) -> None:
+        browser = shop.browser()
+        old = (await browser.see(f"/self-service/{kind}/browser?return_to={ADDRESS}/x")).one("form")["action"]
+        shop.clock.advance(hours=2)
+        answer = await browser.get(f"/{kind}?{urlsplit(old).query}", follow_redirects=True)
+        fresh = read(answer.text).one("form")["action"]
+        assert fresh != old
+        assert f"return_to={ADDRESS}/x" in str(answer.history[1].request.url).replace("%3A", ":").replace("%2F", "/")
+
+    @KINDS
+    async def test_another_browsers_flow_gives_way_to_ones_own(self, shop: Visited, kind: str) -> None:
+        theirs = (await shop.browser().see(f"/self-service/{kind}/browser")).one("form")["action"]
+        mine = shop.browser()
+        await mine.see(f"/self-service/{kind}/browser")
+        assert (await mine.see(f"/{kind}?{urlsplit(theirs).query}")).one("form")["action"] != theirs
+
+    async def test_another_browsers_flow_opens_ones_own_also_on_the_first_visit(self, shop: Visited) -> None:
+        theirs = (await shop.browser().see("/self-service/login/browser")).one("form")["action"]
+        page = await shop.browser().see(f"/login?{urlsplit(theirs).query}")
+        assert page.one("form")["action"] != theirs
+
+    async def test_a_browser_that_keeps_no_cookies_is_told_so_and_not_sent_round_for_ever(self, shop: Visited) -> None:
+        browser = shop.browser()
+        answer = await browser.get("/self-service/login/browser")
+        for _ in range(4):
+            browser.cookies.clear()
+            if answer.status_code == 200:
+                break
+            answer = await browser.get(answer.headers["location"])
+        assert read(answer.text).one("h1").text == "Your browser keeps no cookies"
+
+    async def test_a_native_apps_flow_is_not_shown_in_a_browser(self, shop: Visited) -> None:
+        native = (await shop.browser(Accept="application/json").get("/self-service/login/api")).json()
+        page = await shop.browser().see(f"/login?flow={native['id']}")
+        assert native["id"] not in page.one("form")["action"]
+
+    async def test_whoever_is_signed_in_is_sent_on(self, shop: Visited) -> None:
+        await shop.browser().register("ana@example.com")
+        browser = shop.browser()
+        page = await browser.see(f"/self-service/login/browser?return_to={ADDRESS}/signed-out")
+        flow = urlsplit(page.one("form")["action"]).query
+        await browser.sign_in_by_script("ana@example.com")
+        answer = await browser.get(f"/login?{flow}")
+        assert answer.status_code == 303
+        answer = await browser.get(answer.headers["location"])
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/signed-out")
+
+
+class TestTheWayThrough:
+    async def test_register_in_two_steps_then_sign_in(self, either_shop: Visited) -> None:
+        registered = await either_shop.browser().register("ana@example.com")
+        assert registered.one("h1").text == "Your account"
+        signed_in = await either_shop.browser().sign_in("ana@example.com", query=f"?return_to={ADDRESS}/signed-out")
+        assert signed_in.one("h1").text == "You are signed in"
+
+    async def test_register_and_sign_in_with_mailed_codes(self, shop: Visited) -> None:
+        browser = shop.browser()
+        profile = await browser.see("/self-service/registration/browser")
+        choice = await browser.submit(profile.one("form"), {"traits.email": "ana@example.com"}, button="Sign up")
+        asked = await browser.submit(choice.all("form")[0], {}, button="Send sign-up code")
+        page = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
+        assert page.one("h1").text == "Your account"
+        browser = shop.browser()
+        login = await browser.see("/self-service/login/browser")
+        asked = await browser.submit(login.one("form"), {"identifier": "ana@example.com"}, button="Send sign-in code")
+        wrong = await browser.submit(asked.all("form")[0], {"code": "wrong"})
+        assert wrong.one("p", role="alert").text == message(4010008).text
+        again = await browser.submit(wrong.all("form")[1], {})
+        page = await browser.submit(again.all("form")[0], {"code": await _mailed_code(browser)})
+        assert page.one("h1").text == "Your account"
+
+    async def test_confirm_a_session_with_a_mailed_code(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register("ana@example.com")
+        form = await browser.see("/self-service/login/browser?refresh=true")
+        asked = await browser.submit(form.all("form")[1], {}, button="Send code to ana@example.com")
+        page = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
+        assert page.one("h1").text == "Your account"
+
+    async def test_a_wrong_password_is_told_above_the_form_which_keeps_what_was_typed(self, shop: Visited) -> None:
+        browser = shop.browser()
+        form = (await browser.see("/self-service/login/browser")).one("form")
+        page = await browser.submit(form, {"identifier": "ana@example.com", "password": "not hers"})
+        assert (
+            page.one("p", role="alert").text == "The account or the password is not right. Please check both for slips."
+        )
+        assert page.one("title").text.startswith("Mistake: Sign in")
+        assert page.one("div", class_="notices").has("autofocus")
+        assert page.one("input", name="identifier")["value"] == "ana@example.com"
+        assert not page.one("input", name="password").has("value")
+
+    async def test_a_mistake_in_a_field_stands_at_the_field(self, shop: Visited) -> None:
+        browser = shop.browser()
+        form = (await browser.see("/self-service/registration/browser")).one("form")
+        page = await browser.submit(form, {"traits.email": "nonsense"}, button="Sign up")
+        field = page.one("input", name="traits.email")
+        assert field["aria-invalid"] == "true"
+        assert field.has("autofocus")
+        assert page.one("p", id=field["aria-describedby"]).text == "This is not an e-mail address: nonsense"
+
+    async def test_back_leads_from_the_password_to_the_profile(self, shop: Visited) -> None:
+        browser = shop.browser()
+        form = (await browser.see("/self-service/registration/browser")).one("form")
+        second = await browser.submit(form, {"traits.email": "ana@example.com"}, button="Sign up")
+        first = await browser.submit(second.all("form")[1], {})
+        assert first.one("input", name="traits.email", type="email")["value"] == "ana@example.com"
+        assert not first.all("input", name="password")
+
+    async def test_from_signing_in_to_signing_up_the_return_address_comes_along(self, shop: Visited) -> None:
+        page = await shop.browser().see(f"/self-service/login/browser?return_to={ADDRESS}/signed-out")
+        aside = page.one("p", class_="aside").one("a")
+        assert parse_qs(urlsplit(aside["href"]).query) == {"return_to": [f"{ADDRESS}/signed-out"]}
+
+    async def test_a_form_without_its_token_is_refused_kindly(self, shop: Visited) -> None:
+        browser = shop.browser()
+        form = (await browser.see("/self-service/login/browser")).one("form")
+        page = await browser.submit(form, {"identifier": "a", "password": "b", "csrf_token": "forged"})
+        assert page.one("h1").text == "That could not be let through"
+        assert "403 security_csrf_violation" in page.one("main").text
+
+    async def test_the_anti_csrf_token_looks_different_every_time(self, shop: Visited) -> None:
+        browser = shop.browser()
+        first = await browser.see("/self-service/login/browser")
+        again = await browser.see(f"/login?{urlsplit(first.one('form')['action']).query}")
+        tokens = {page.one("input", name="csrf_token")["value"] for page in (first, again)}
+        assert len(tokens) == 2
+        assert not any(cookie.value in tokens for cookie in browser.cookies.jar if cookie.name.startswith(CSRF_COOKIE))
+
+    async def test_a_guest_is_told_that_the_cart_stays(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.sign_in_by_script()
+        await browser.ask(ADD)
+        for kind in ("login", "registration"):
+            page = await browser.see(f"/self-service/{kind}/browser")
+            assert page.one("p", class_="hint").text == "What you have put in your cart stays in it."
+
+    async def test_nothing_is_said_of_a_cart_that_is_empty(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.sign_in_by_script()
+        page = await browser.see("/self-service/registration/browser")
+        assert not page.all("p", class_="hint")
+
+
+class TestBelowAPath:
+    """Behind an ingress that strips a prefix, every address of a page has it."""
+
+    @pytest.mark.parametrize("path", ["/", "/self-service/login/browser", "/signed-out", "/error", "/inbox"])
+    async def test_every_link_has_the_prefix(self, visiting: Visiting, sqlite_dsn: str, path: str) -> None:
+        async with visiting(sqlite_dsn, with_demo=True, serve=BELOW_A_PATH) as visited:
+            browser = visited.browser(host="https://example.org")
+            answer = await browser.get(path)
+            while answer.status_code == 303:
+                assert urlsplit(answer.headers["location"]).path.startswith("/shop/")
+                answer = await browser.get(
+                    urlsplit(answer.headers["location"])._replace(netloc="", scheme="").geturl()[5:]
+                )
+            assert answer.status_code == 200
+            page = read(answer.text)
+            places = [e.get(name) or "" for e in page.below() for name in ("href", "src", "action") if e.has(name)]
+            assert places
+            assert [
+                place for place in places if not place.startswith(("/shop/", "#", "https://example.org/shop/"))
+            ] == []
+
+
+async def test_a_forged_host_leads_nowhere(shop: Visited) -> None:
+    browser = shop.browser(host="http://evil.example")
+    answer = await browser.get("/self-service/login/browser")
+    assert answer.headers["location"].startswith(f"{ADDRESS}/login?flow=")
+    for path in ("/", "/login", "/signed-out", "/account", "/inbox", "/error"):
+        answer = await browser.get(path, headers={"X-Forwarded-Host": "evil.example"})
+        assert "evil.example" not in answer.text + str(answer.headers.get("location"))
+
+
+async def _mailed_code(browser: Browser) -> str:
+    """The code in the newest mail of the development inbox."""
+    inbox = await browser.get("/inbox")
+    return re.findall(r"\b\d{6}\b", inbox.text)[0]

@@ -1,0 +1,227 @@
+"""A flow's nodes as HTML, whatever nodes come."""
+
+from typing import Any
+
+import pytest
+
+from shopkeeper.http.pages.forms import form_of
+from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
+from tests.http.pages.reading import Element, read
+
+ALWAYS = {"base": "", "home": "/", "static": "/static/x", "shop_name": "Commerce", "demo": None, "dev": False}
+TEMPLATES = PageTemplates(always=ALWAYS)
+WRONG = message(4000002, property="email")
+SIGN_IN = submit_node("password", label=message(1010022))
+
+
+def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en") -> Element:
+    """The page for some nodes."""
+    form = form_of(nodes, messages, action="/self-service/login?flow=1", csrf_token="masked")
+    context: dict[str, Any] = {"form": form, "refresh": False, "cart_stays": False, "query": ""}
+    nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
+    return read(TEMPLATES.render("login", {**context, **nobody}, language=language))
+
+
+class TestFields:
+    def test_a_field_has_its_label_value_and_limits(self) -> None:
+        label = message(1070002, title="E-mail")
+        node = input_node(
+            "traits.email", "email", group="default", value="a@b.c", autocomplete="email", label=label, maxlength=99
+        )
+        page = draw(node)
+        field = page.one("input", name="traits.email")
+        assert (field["type"], field["value"], field["autocomplete"], field["maxlength"]) == (
+            "email",
+            "a@b.c",
+            "email",
+            "99",
+        )
+        assert page.one("label", for_=field["id"]).text == "E-mail optional"
+
+    def test_what_has_to_be_filled_in_is_required_and_not_called_optional(self) -> None:
+        page = draw(input_node("x", "text", group="default", required=True, label=message(1070004)))
+        assert page.one("input", name="x").has("required")
+        assert page.one("label").text == "ID"
+
+    def test_a_field_without_a_label_is_called_by_its_name(self) -> None:
+        assert draw(input_node("traits.name.first", "text", group="default")).one("label").text == "first optional"
+
+    def test_messages_describe_their_field(self) -> None:
+        page = draw(input_node("x", "text", group="default").with_messages(WRONG, message(4000037)))
+        field = page.one("input", name="x")
+        told = [page.one("p", id=id_).text for id_ in field["aria-describedby"].split()]
+        assert told == ["Please fill in: email.", "There is no such account, or it has no way to sign in yet."]
+        assert field["aria-invalid"] == "true"
+
+    def test_a_message_that_is_no_error_does_not_make_a_field_wrong(self) -> None:
+        field = draw(input_node("x", "text", group="default").with_messages(message(1010003))).one("input", name="x")
+        assert field.has("aria-describedby")
+        assert not field.has("aria-invalid")
+
+    def test_a_password_is_never_shown_again(self) -> None:
+        page = draw(input_node("password", "password", group="password", value="secret"))
+        assert not page.one("input", name="password").has("value")
+
+    def test_a_type_nobody_knows_is_a_text_field(self) -> None:
+        assert draw(input_node("x", "image", group="default")).one("input", name="x")["type"] == "text"
+
+    def test_a_choice_has_its_options_and_what_was_chosen(self) -> None:
+        options = [{"value": "tea"}, {"value": "coffee"}]
+        select = draw(input_node("x", "text", group="default", value="coffee", options=options)).one("select", name="x")
+        assert [option.get("value") for option in select.all("option")] == ["", "tea", "coffee"]
+        assert [option.text for option in select.all("option") if option.has("selected")] == ["coffee"]
+
+    @pytest.mark.parametrize(("value", "sent"), [(True, "true"), ("true", "true"), (False, "false"), (None, "false")])
+    def test_an_unticked_box_says_so(self, value: Any, sent: str) -> None:
+        page = draw(input_node("traits.news", "checkbox", group="default", value=value))
+        assert page.one("form").fields()["traits.news"] == sent
+
+    def test_what_is_switched_off_is_switched_off(self) -> None:
+        node = input_node("x", "text", group="default")
+        off = Node(node.type, node.group, {**node.attributes, "disabled": True})
+        assert draw(off).one("input", name="x").has("disabled")
+
+    def test_hidden_fields_are_sent_along_and_the_token_is_put_in(self) -> None:
+        page = draw(csrf_node(), input_node("identifier", "hidden", group="default", value="ana"))
+        assert page.one("form").fields() == {"csrf_token": "masked", "identifier": "ana"}
+
+
+class TestFocus:
+    def test_goes_to_the_first_field_that_is_wrong(self) -> None:
+        right, wrong = input_node("a", "text", group="default"), input_node("b", "text", group="default")
+        page = draw(right, wrong.with_messages(WRONG), input_node("c", "text", group="default").with_messages(WRONG))
+        assert [element["name"] for element in page.below() if element.has("autofocus")] == ["b"]
+
+    def test_goes_to_the_messages_above_where_no_field_is_wrong(self) -> None:
+        page = draw(input_node("a", "text", group="default"), messages=(message(4000006),))
+        assert [element.get("class") for element in page.below() if element.has("autofocus")] == ["notices"]
+
+    def test_stays_where_it_is_while_nothing_is_wrong(self) -> None:
+        page = draw(input_node("a", "text", group="default"), messages=(message(1010003),))
+        assert not [element for element in page.below() if element.has("autofocus")]
+
+
+class TestButtons:
+    def test_the_first_is_the_main_one(self) -> None:
+        back = input_node("screen", "submit", group="profile", value="previous", label=message(1040008))
+        buttons = draw(SIGN_IN, back).all("button")
+        assert [(b["name"], b["value"], b["class"], b.text) for b in buttons] == [
+            ("method", "password", "button", "Sign in with password"),
+            ("screen", "previous", "button plain", "Back"),
+        ]
+
+    def test_going_back_needs_nothing_filled_in(self) -> None:
+        """It is a form of its own, which sends what is known and no password, with the method it belongs to."""
+        back = input_node("screen", "submit", group="profile", value="previous", label=message(1040008))
+        email = input_node("traits.email", "hidden", group="default", value="a@b.c")
+        password = input_node("password", "password", group="password", required=True)
+        main, turn = draw(csrf_node(), email, password, SIGN_IN, back).all("form")
+        assert [button.text for button in main.all("button")] == ["Sign in with password"]
+        assert [(button["name"], button["value"]) for button in turn.all("button")] == [("screen", "previous")]
+        assert turn.fields() == {"csrf_token": "masked", "traits.email": "a@b.c", "method": "profile"}
+
+    def test_with_several_methods_a_field_of_one_does_not_hold_up_another(self) -> None:
+        assert not draw(SIGN_IN).one("form").has("novalidate")
+        assert draw(SIGN_IN, submit_node("code", label=message(1070009))).one("form").has("novalidate")
+
+    def test_enter_in_a_field_presses_the_button_of_its_method(self) -> None:
+        """The first button of a form is the one that Enter presses; it must not be the one that mails a code."""
+        code = submit_node("code", label=message(1010015))
+        identifier = input_node("identifier", "text", group="default", label=message(1070004))
+        password = input_node("password", "password", group="password", label=message(1070001))
+        buttons = draw(csrf_node(), identifier, code, password, SIGN_IN).one("form").all("button")
+        assert [(button["value"], "plain" in button["class"]) for button in buttons] == [
+            ("password", False),
+            ("code", True),
+        ]
+
+    def test_a_button_that_leads_elsewhere_is_never_the_main_one(self) -> None:
+        resend = input_node("resend", "submit", group="code", value="code", label=message(1070008))
+        code = input_node("code", "text", group="code", label=message(1070013))
+        buttons = draw(csrf_node(), code, resend, submit_node("code", label=message(1070009))).all("button")
+        assert [(button["name"], "plain" in button["class"]) for button in buttons] == [
+            ("method", False),
+            ("resend", True),
+        ]
+
+
+class TestOtherNodes:
+    def test_a_text(self) -> None:
+        text = Node("text", "totp", {"id": "key", "text": {"id": 1, "text": "JBSW Y3DP", "type": "info"}})
+        assert draw(text).one("p", class_="code").text == "JBSW Y3DP"
+
+    def test_a_picture(self) -> None:
+        picture = Node("img", "totp", {"id": "qr", "src": "data:image/png;base64,AA==", "width": 256, "height": 256})
+        image = [image for image in draw(picture).all("img") if image.has("src") and "data:" in image["src"]]
+        assert [(each["src"], each["width"]) for each in image] == [("data:image/png;base64,AA==", "256")]
+
+    def test_a_link(self) -> None:
+        link = Node(
+            "a",
+            "link",
+            {"id": "l", "href": "https://example.org/", "title": {"id": 1, "text": "There", "type": "info"}},
+        )
+        assert draw(link).one("a", href="https://example.org/").text == "There"
+
+    def test_what_needs_scripts_is_left_to_pages_that_have_some(self) -> None:
+        script = Node("script", "webauthn", {"id": "s", "src": "https://evil.example/x.js"})
+        button = input_node("passkey", "button", group="passkey", onclick="alert(1)", label=message(1010001))
+        page = draw(script, button, SIGN_IN)
+        assert not page.all("script")
+        assert [each.text for each in page.all("button")] == ["Sign in with password"]
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onfocus='alert(1)' autofocus='",
+    "</textarea></form><form action=//evil.example>",
+    "{{ 7 * 7 }}{% raw %}",
+    "javascript:alert(1)",
+    "\u202e<b>\x00",
+]
+
+
+class TestRow089MarkupInFormsStaysText:
+    """Stored and reflected markup on login pages (ZITADEL CVE-2024-41953 and others, authentik CVE-2026-42849)."""
+
+    @pytest.mark.parametrize("hostile", HOSTILE)
+    def test_row_089_in_every_place_of_a_node(self, hostile: str) -> None:
+        page = everywhere(hostile)
+        assert elements(page) == elements(everywhere("plain words"))
+        assert not page.all("script")
+
+    def test_row_089_a_value_comes_out_as_it_went_in(self) -> None:
+        page = draw(input_node("x", "text", group="default", value=HOSTILE[1]))
+        assert page.one("input", name="x")["value"] == HOSTILE[1]
+
+    @pytest.mark.parametrize("type_", ["a", "img"])
+    @pytest.mark.parametrize(
+        "address", ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "vbscript:x"]
+    )
+    def test_row_089_an_address_that_would_run_something_leads_nowhere(self, type_: str, address: str) -> None:
+        page = draw(Node(type_, "t", {"id": "l", "href": address, "src": address}))
+        assert address not in {e.get(name) for e in page.below() for name in ("href", "src")}
+
+
+def everywhere(text: str) -> Element:
+    """A page with one text in every place that a node or a message has."""
+    told = Message(4000001, "error", text, {"reason": text})
+    nodes = [
+        input_node(text, "text", group="default", value=text, label=told, autocomplete=text, pattern=text),
+        input_node("a", "text", group="default", value=text, options=[{"value": text}]),
+        input_node("b", "checkbox", group="default", value=text),
+        input_node("c", "hidden", group="default", value=text),
+        submit_node(text, label=told),
+        Node("text", "t", {"id": "t", "text": {"id": 1, "text": text, "type": "info"}}, told),
+        Node("img", "t", {"id": "i", "src": text}, told),
+        Node("a", "t", {"id": "l", "href": text, "title": {"id": 1, "text": text, "type": "info"}}),
+    ]
+    return draw(*(node.with_messages(told) for node in nodes), messages=(told,))
+
+
+def elements(page: Element) -> list[tuple[str, list[str]]]:
+    """The shape of a page: its elements and the names of their attributes."""
+    return [(element.tag, sorted(element.attributes)) for element in page.below()]

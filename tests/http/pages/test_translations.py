@@ -1,0 +1,115 @@
+"""The words of the pages, and the languages they are in."""
+
+import re
+from importlib.resources import files
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+from shopkeeper.http.pages.templates import LANGUAGES
+from shopkeeper.http.pages.translations import Translations, choose_language
+from shopkeeper.ui.messages import CATALOGUE, Message, message
+from tests.http.pages.conftest import Visited
+
+TRANSLATED = [language for language in LANGUAGES if language != "en"]
+GAP = re.compile(r"%\(\w+\)s|\{\w+\}")
+
+
+@pytest.mark.parametrize(
+    ("wished", "chosen"),
+    [
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT", "de"),
+        ("DE-at", "de"),
+        ("fr, es;q=0.5", "es"),
+        ("en;q=0.2, de;q=0.9", "de"),
+        ("de;q=0, es;q=0.1", "es"),
+        ("fr", "en"),
+        ("*", "en"),
+        ("de;q=much", "en"),
+        (";;;,,,=q", "en"),
+        # Nobody lists so many by hand; what stands behind them is not read.
+        (",".join(["fr"] * 20 + ["de"]), "en"),
+    ],
+)
+def test_the_language_a_browser_wishes_for(wished: str, chosen: str) -> None:
+    assert choose_language(wished, ["en", "de", "es"]) == chosen
+
+
+def test_a_message_with_a_number_that_is_not_ours_is_told_as_it_is() -> None:
+    assert Translations(LANGUAGES[-1]).message(Message(99, "info", "As it is.")) == "As it is."
+
+
+def test_in_english_a_message_is_told_as_it_was_written() -> None:
+    assert Translations("en").message(message(4000002, property="email")) == "Please fill in: email."
+
+
+def catalogue(language: str) -> Catalog:
+    source = files("shopkeeper") / "web" / "locale" / language / "LC_MESSAGES" / "pages.po"
+    with source.open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def written() -> set[str]:
+    """Every sentence of the templates and of the numbered messages, without those that are nothing but a gap."""
+    folder = str(files("shopkeeper") / "web" / "pages")
+    options = {"**": {"trimmed": "true", "extensions": "jinja2.ext.i18n"}}
+    found = extract_from_dir(folder, [("**.j2", "jinja2.ext.babel_extract")], options)  # type: ignore[list-item]
+    sentences = {str(sentence) for _, _, sentence, _, _ in found} | {text for _, text in CATALOGUE.values()}
+    return {sentence for sentence in sentences if not GAP.fullmatch(sentence)}
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+class TestCatalogues:
+    def test_nothing_is_missing_and_nothing_is_left_over(self, language: str) -> None:
+        translated = {str(entry.id) for entry in catalogue(language) if entry.id and entry.string}
+        assert written() - translated == set()
+        assert translated - written() == set()
+
+    def test_gaps_stay_gaps(self, language: str) -> None:
+        wrong = [
+            e.id for e in catalogue(language) if sorted(GAP.findall(str(e.id))) != sorted(GAP.findall(str(e.string)))
+        ]
+        assert wrong == []
+
+
+async def test_pages_are_in_the_visitors_language(shop: Visited) -> None:
+    browser = shop.browser(Accept_Language="de-CH, en;q=0.5")
+    answer = await browser.get("/self-service/login/browser", follow_redirects=True)
+    assert '<html lang="de">' in answer.text
+    assert answer.headers["content-language"] == "de"
+    assert "Accept-Language" in answer.headers["vary"]
+    assert "Anmelden" in answer.text
+
+
+async def test_messages_are_translated_by_their_number(shop: Visited) -> None:
+    browser = shop.browser(Accept_Language="es")
+    form = (await browser.see("/self-service/registration/browser")).one("form")
+    page = await browser.submit(form, {"traits.email": "nonsense"})
+    field = page.one("input", name="traits.email")
+    assert page.one("p", id=field["aria-describedby"]).text == "Esto no es una dirección de correo: nonsense"
+
+
+@pytest.mark.parametrize(
+    ("language", "email", "first", "last"),
+    [
+        ("en", "E-mail", "First name", "Last name"),
+        ("de", "E-Mail", "Vorname", "Nachname"),
+        ("es", "Correo electrónico", "Nombre de pila", "Apellidos"),
+    ],
+)
+async def test_the_labels_of_our_own_schema_are_translated(
+    shop: Visited, language: str, email: str, first: str, last: str
+) -> None:
+    page = await shop.browser(Accept_Language=language).see("/self-service/registration/browser")
+    labels = {label["for"]: label.text for label in page.all("label")}
+    for name, title in (("traits.email", email), ("traits.name.first", first), ("traits.name.last", last)):
+        assert labels[page.one("input", name=name)["id"]].startswith(title)
+
+
+def test_a_title_of_another_schema_is_told_as_it_is() -> None:
+    assert Translations("de").message(message(1070002, title="Shoe size")) == "Shoe size"
+    assert Translations("de").message(message(1070002, title="")) == ""

@@ -1,0 +1,281 @@
+"""The door to the self-service flows: what each kind of client is answered."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from tests.attacks.scene import (
+    ADDRESS,
+    HTML,
+    PASSWORD,
+    Browser,
+    Scene,
+    csrf_of,
+    new_address,
+    sign_up,
+)
+from tests.http.conftest import Opening
+
+WRONG = "a wrong guess, once again"
+JSON_AS_MANY_SEND_IT = {"content-type": "application/json; charset=utf-8"}
+LANDING = f"{ADDRESS}/"
+
+
+async def post(client: httpx2.AsyncClient, flow: Mapping[str, Any], **fields: Any) -> httpx2.Response:
+    """The flow's form, sent as HTML does."""
+    whole = {"method": "password", "csrf_token": csrf_of(flow), **fields}
+    return await client.post(flow["ui"]["action"], data=whole, headers={"accept": HTML})
+
+
+async def led_to(browser: Browser, answer: httpx2.Response) -> str:
+    """Where the browser ends, following every redirect on the public address by itself."""
+    for _ in range(5):
+        if answer.status_code not in {302, 303} or "/self-service/" not in answer.headers["location"]:
+            break
+        answer = await browser.get(answer.headers["location"])
+    return str(answer.headers.get("location", answer.url))
+
+
+class TestNativeApps:
+    """Kratos answers an app's flow in JSON, whatever the request's headers say."""
+
+    async def test_a_blocked_sign_in_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+        """They were once redirected as browsers are, unless `Content-Type` was `application/json` to the letter."""
+        async with opening(dsn) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email)
+            for _ in range(6):
+                answer = await self._submit(app, identifier=email, password=WRONG)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (429, 429)
+            assert int(answer.headers["retry-after"]) > 0
+
+    async def test_an_account_that_is_switched_off_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            app, admin, email = await scene.native(), await scene.admin(), new_address()
+            identity = (await sign_up(app, email))["identity"]["id"]
+            off = [{"op": "replace", "path": "/state", "value": "inactive"}]
+            await admin.patch(f"/admin/identities/{identity}", json=off)
+            answer = await self._submit(app, identifier=email, password=PASSWORD)
+            assert (answer.status_code, answer.headers["x-error-code"]) == (401, "identity_disabled")
+            assert answer.json()["error"]["code"] == 401
+
+    async def test_a_used_flow_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email)
+            flow = (await app.get("/self-service/login/api")).json()
+            for _ in range(2):
+                answer = await self._submit(app, flow=flow, identifier=email, password=PASSWORD)
+            assert (answer.status_code, answer.json()["error"]["id"]) == (410, "self_service_flow_expired")
+
+    async def test_an_expired_flow_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            app = await scene.native()
+            flow = (await app.get("/self-service/login/api")).json()
+            scene.clock.advance(hours=2)
+            answer = await self._submit(app, flow=flow, identifier="nobody", password=PASSWORD)
+            assert (answer.status_code, set(answer.json()) >= {"use_flow_id", "expired_at"}) == (410, True)
+
+    async def _submit(self, app: httpx2.AsyncClient, *, flow: Any = None, **fields: Any) -> httpx2.Response:
+        opened = flow or (await app.get("/self-service/login/api")).json()
+        return await app.post(
+            opened["ui"]["action"],
+            content=httpx2.Request("POST", ADDRESS, json={"method": "password", **fields}).content,
+            headers=JSON_AS_MANY_SEND_IT,
+        )
+
+
+class TestUnreadableCookies:
+    @pytest.mark.parametrize("cookie", ['a="x y"', "a=1; a=2", "nameless"], ids=["quoted", "twice", "nameless"])
+    async def test_still_show_a_browser(self, opening: Opening, sqlite_dsn: str, cookie: str) -> None:
+        """What could not be parsed counted as no cookie, so that a browser passed for an app."""
+        assert await self._refused(opening, sqlite_dsn, cookie)
+
+    async def test_a_proxys_cookie_does_not(self, opening: Opening, sqlite_dsn: str) -> None:
+        assert not await self._refused(opening, sqlite_dsn, '__cf_bm="x y"; cf_clearance=1')
+
+    async def _refused(self, opening: Opening, dsn: str, cookie: str) -> bool:
+        async with opening(dsn) as scene:
+            app = await scene.native()
+            flow = (await app.get("/self-service/login/api")).json()
+            form = {"method": "password", "identifier": new_address(), "password": WRONG}
+            answer = await app.post(flow["ui"]["action"], json=form, headers={"cookie": cookie})
+            return bool(answer.json()["ui"]["messages"][0]["id"] == 4000001)
+
+
+class TestReturnTo:
+    """A return address in letters that no header holds passed the list, and failed after the sign-in was committed."""
+
+    WRITTEN = f"{ADDRESS}/страница?q=größe&x=%20#ä"
+    SENT = f"{ADDRESS}/{quote('страница')}?q=gr%C3%B6%C3%9Fe&x=%20#%C3%A4"
+
+    async def test_a_browser_is_sent_there_after_signing_in(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            browser, email = await self._customer(scene)
+            flow = await browser.open_flow("login", f"?return_to={quote(self.WRITTEN, safe='')}")
+            assert flow["return_to"] == self.SENT
+            answer = await post(browser, flow, identifier=email, password=PASSWORD)
+            assert (answer.status_code, answer.headers["location"]) == (303, self.SENT)
+
+    async def test_a_browser_is_sent_there_after_signing_out(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn) as scene:
+            browser, email = await self._customer(scene)
+            await browser.sign_in(email)
+            link = (await browser.get("/self-service/logout/browser", headers={"accept": "application/json"})).json()
+            answer = await browser.get(f"{link['logout_url']}&return_to={quote(self.WRITTEN, safe='')}")
+            assert (answer.status_code, answer.headers["location"]) == (303, self.SENT)
+
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_who_is_signed_in_already_is_sent_there_at_once(
+        self, opening: Opening, sqlite_dsn: str, kind: str
+    ) -> None:
+        """They were sent to the default page, though Kratos heeds what they asked for."""
+        async with opening(sqlite_dsn) as scene:
+            browser, email = await self._customer(scene)
+            await browser.sign_in(email)
+            path = f"/self-service/{kind}/browser?return_to={quote(self.WRITTEN, safe='')}"
+            answer = await browser.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (303, self.SENT)
+
+    async def test_a_list_in_letters_allows_the_same_address_encoded(self, opening: Opening, sqlite_dsn: str) -> None:
+        allowed = {"allowed_return_urls": ["https://other.test/страница"]}
+        async with opening(sqlite_dsn, selfservice=allowed) as scene:
+            browser = await scene.browser()
+            encoded = f"https://other.test/{quote('страница')}/a"
+            for written in ("https://other.test/страница/a", encoded):
+                flow = await browser.open_flow("login", f"?return_to={quote(written, safe='')}")
+                assert flow["return_to"] == encoded
+
+    async def test_a_default_in_letters_is_no_reason_to_fail(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn, selfservice={"default_browser_return_url": f"{ADDRESS}/größe"}) as scene:
+            browser, email = await self._customer(scene)
+            flow = await browser.open_flow("login")
+            answer = await post(browser, flow, identifier=email, password=PASSWORD)
+            assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/gr%C3%B6%C3%9Fe")
+
+    async def _customer(self, scene: Scene) -> tuple[Browser, str]:
+        browser, app, email = await scene.browser(), await scene.native(), new_address()
+        await sign_up(app, email)
+        return browser, email
+
+
+class TestSchemas:
+    @pytest.mark.parametrize("name", ["x" * 129, "%00", "unknown"], ids=["long", "null", "unknown"])
+    @pytest.mark.parametrize("how", ["refresh=true", "aal=aal2"])
+    async def test_must_exist_also_for_who_is_signed_in(self, opening: Opening, dsn: str, how: str, name: str) -> None:
+        """Nobody looked at the schema where no identifier is asked for, and PostgreSQL refused to keep its name."""
+        async with opening(dsn) as scene:
+            app = await scene.native()
+            token = (await sign_up(app, new_address()))["session_token"]
+            path = f"/self-service/login/api?{how}&identity_schema={name}"
+            answer = await app.get(path, headers={"x-session-token": token})
+            assert (answer.status_code, answer.headers["x-error-code"]) == (400, "invalid_input")
+
+
+class TestTwoTabs:
+    async def test_the_second_tab_is_led_to_the_page_behind_the_sign_in(self, opening: Opening, dsn: str) -> None:
+        """Signing in changes the anti-CSRF cookie; the form of the other tab once ended on the error page for it."""
+        async with opening(dsn) as scene:
+            browser, email = await scene.browser(), new_address()
+            await sign_up(await scene.native(), email)
+            second = await browser.open_flow("login", f"?return_to={ADDRESS}/account")
+            assert (await browser.sign_in(email)).status_code == 200
+            before = browser.session_cookie
+            answer = await post(browser, second, identifier=email, password=PASSWORD)
+            assert await led_to(browser, answer) == f"{ADDRESS}/account"
+            assert browser.session_cookie == before
+
+    async def test_a_form_of_somebody_elses_does_nothing(self, opening: Opening, sqlite_dsn: str) -> None:
+        """Whoever is signed in stays who they are, whatever another site sends in their name."""
+        async with opening(sqlite_dsn) as scene:
+            browser, email = await scene.browser(), new_address()
+            attacker = await scene.browser()
+            other = new_address("other")
+            await sign_up(await scene.native(), other)
+            mine = (await browser.sign_up(email)).json()["identity"]["id"]
+            planted = await attacker.open_flow("login")
+            answer = await post(browser, planted, identifier=other, password=PASSWORD)
+            assert "set-cookie" not in answer.headers
+            assert await browser.whoami() == mine
+
+    async def test_a_single_page_app_is_told_of_the_session(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn) as scene:
+            browser, email = await scene.browser(), new_address()
+            stale = await browser.open_flow("login")
+            await browser.sign_up(email)
+            answer = await browser.send_flow(stale, {"identifier": email, "password": PASSWORD})
+            assert (answer.status_code, answer.json()["error"]["id"]) == (400, "session_already_available")
+
+
+class TestTwoClicks:
+    """The second click on 'Sign in' once showed a 410 on the error page."""
+
+    async def test_with_the_session_of_the_first_the_second_lands_where_the_first_does(
+        self, opening: Opening, dsn: str
+    ) -> None:
+        async with opening(dsn) as scene:
+            browser, flow, form = await self._form(scene)
+            first = await post(browser, flow, **form)
+            second = await post(browser, flow, **form)
+            assert await led_to(browser, second) == first.headers["location"]
+
+    async def test_without_a_session_the_second_opens_a_new_form(self, opening: Opening, sqlite_dsn: str) -> None:
+        """The browser that went away before the answer came has no session, and the flow is used up."""
+        async with opening(sqlite_dsn) as scene:
+            browser, flow, form = await self._form(scene)
+            cookies = dict(browser.cookies)
+            await post(browser, flow, **form)
+            browser.cookies.clear()
+            browser.cookies.update(cookies)
+            second = await led_to(browser, await post(browser, flow, **form))
+            assert second.startswith(f"{ADDRESS}/login?flow=")
+            assert flow["id"] not in second
+
+    async def test_a_single_page_app_is_told_that_the_flow_is_over(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn) as scene:
+            browser, flow, form = await self._form(scene)
+            for _ in range(2):
+                answer = await browser.send_flow(flow, form)
+            assert (answer.status_code, answer.json()["error"]["id"]) == (410, "self_service_flow_expired")
+
+    async def _form(self, scene: Scene) -> tuple[Browser, dict[str, Any], dict[str, str]]:
+        browser, email = await scene.browser(), new_address()
+        await sign_up(await scene.native(), email)
+        return browser, await browser.open_flow("login"), {"identifier": email, "password": PASSWORD}
+
+
+class TestWaiting:
+    async def test_what_was_written_is_kept_but_no_password(self, opening: Opening, dsn: str) -> None:
+        """A form that could not be served just now came back empty."""
+        tight = {"registration": {"per_ip": "1/minute"}}
+        async with opening(dsn, throttle=tight) as scene:
+            await sign_up(await scene.native(), new_address())
+            browser, email = await scene.browser(), new_address()
+            flow = await browser.open_flow("registration")
+            answer = await post(
+                browser, flow, **{"password": PASSWORD, "traits.email": email, "traits.name.first": "Ada"}
+            )
+            assert answer.status_code == 302
+            path = f"/self-service/registration/flows?id={flow['id']}"
+            shown = (await browser.get(path)).json()
+            values = {n["attributes"]["name"]: n["attributes"].get("value") for n in shown["ui"]["nodes"]}
+            assert shown["ui"]["messages"][0]["id"] == 4000001
+            assert (values["traits.email"], values["traits.name.first"]) == (email, "Ada")
+            assert PASSWORD not in repr(await scene.rows("flows"))
+
+
+class TestNextForms:
+    async def test_a_flow_that_has_finished_has_none(self, opening: Opening, dsn: str) -> None:
+        """It answered with a next form that was kept nowhere."""
+        steps = {"flows": {"registration": {"style": "profile_first", "after": {"password": {"hooks": []}}}}}
+        async with opening(dsn, selfservice=steps) as scene:
+            app, traits = await scene.native(), {"email": new_address()}
+            flow = (await app.get("/self-service/registration/api")).json()
+            profile = {"method": "profile", "traits": traits}
+            whole = {"method": "password", "password": PASSWORD, "traits": traits}
+            answers = [await app.post(flow["ui"]["action"], json=form) for form in (profile, whole, profile)]
+            assert [answer.status_code for answer in answers] == [400, 200, 410]
+            assert answers[-1].json()["error"]["id"] == "self_service_flow_expired"

@@ -1,0 +1,255 @@
+"""Both channels; the mail server is a real one."""
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
+from shopkeeper.notify.values import CourierMessage, Status
+from shopkeeper.storage.database import Database
+from shopkeeper.transaction_guard import CalledInsideTransaction
+from tests.notify.mail_server import Postbox, certificate_for, mail_server
+
+NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+MESSAGE = CourierMessage(
+    id=UUID("01890a5d-ac96-774b-bcce-b302099a8057"),
+    status=Status.PROCESSING,
+    type="email",
+    recipient="ana@münchen.example",
+    subject="Ihre Bestellung über 34,98 €",
+    body="Guten Tag Ana,\n\n2 × Becher\n.\nEin Punkt allein beendet keine Mail.\n",
+    html="<!doctype html><p>Guten Tag Ana, " + "sehr lange Zeile " * 100 + "</p>",
+    template_type="order_placed",
+    channel="email",
+    send_count=1,
+    locale="de",
+    source_event=None,
+    last_error=None,
+    created_at=NOW,
+    updated_at=NOW,
+)
+
+
+def plain(port: int, **options: Any) -> SmtpChannel:
+    uri = options.pop("uri", "smtp://127.0.0.1:{port}/?disable_starttls=true").format(port=port)
+    return SmtpChannel(uri, **{"from_address": "no-reply@shop.example", "from_name": "Corner & Söhne", **options})
+
+
+async def failure(channel: Channel, message: CourierMessage = MESSAGE) -> ChannelFailed:
+    with pytest.raises(ChannelFailed) as failed:
+        await channel.send(message)
+    return failed.value
+
+
+class TestInbox:
+    async def test_a_stored_message_has_arrived(self) -> None:
+        channel: Channel = InboxChannel()
+        await channel.send(MESSAGE)
+
+
+class TestMail:
+    async def test_it_arrives_whole(self) -> None:
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port, headers={"X-Shop": "corner"}, local_name="shop.example").send(MESSAGE)
+        (mail,), (envelope,) = postbox.mails, postbox.envelopes
+        assert envelope.mail_from == "no-reply@shop.example"
+        assert envelope.rcpt_tos == ["ana@xn--mnchen-3ya.example"]
+        assert str(mail["From"]) == "Corner & Söhne <no-reply@shop.example>"
+        assert str(mail["To"]) == "ana@xn--mnchen-3ya.example"
+        assert str(mail["Subject"]) == MESSAGE.subject
+        assert mail["Date"].datetime == NOW
+        assert str(mail["Message-ID"]) == f"<{MESSAGE.id}@shop.example>"
+        assert str(mail["Auto-Submitted"]) == "auto-generated"
+        assert str(mail["Content-Language"]) == "de"
+        assert str(mail["X-Shop"]) == "corner"
+        assert mail.get_content_type() == "multipart/alternative"
+        assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+        text, html = (part.get_content() for part in mail.iter_parts())
+        assert text.replace("\r\n", "\n") == MESSAGE.body
+        assert html.strip() == MESSAGE.html
+        assert postbox.greetings == ["shop.example"]
+
+    async def test_none_is_sent_while_a_transaction_is_open(self, database: Database) -> None:
+        async with mail_server(Postbox()) as postbox, database.unit() as unit:
+            await unit.begin()
+            with pytest.raises(CalledInsideTransaction):
+                await plain(postbox.port).send(MESSAGE)
+        assert postbox.greetings == []
+
+    async def test_any_server_can_read_it(self) -> None:
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port).send(MESSAGE)
+        content = postbox.envelopes[0].content
+        assert isinstance(content, bytes)
+        assert content.isascii()
+        assert max(map(len, content.split(b"\r\n"))) <= 998
+
+    async def test_an_address_outside_ascii_is_sent_to_a_server_that_reads_it(self) -> None:
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port).send(replace(MESSAGE, recipient="анна@shop.example"))
+        assert postbox.envelopes[0].rcpt_tos == ["анна@shop.example"]
+        assert str(postbox.mails[0]["To"]) == "анна@shop.example"
+
+    async def test_a_repetition_has_the_same_message_id(self) -> None:
+        async with mail_server(Postbox()) as postbox:
+            channel = plain(postbox.port)
+            await channel.send(MESSAGE)
+            await channel.send(MESSAGE)
+        assert len({str(mail["Message-ID"]) for mail in postbox.mails}) == 1
+
+    async def test_row_089_a_subject_cannot_add_headers(self) -> None:
+        # Templates never make such a subject; should one come all the same, the mail is not sent at all.
+        async with mail_server(Postbox()) as postbox:
+            with pytest.raises(ValueError, match="linefeed"):
+                await plain(postbox.port).send(replace(MESSAGE, subject="Hello\r\nBcc: all@evil.example"))
+        assert postbox.envelopes == []
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("box", "permanent", "reason"),
+        [
+            (Postbox(recipient_answer="550 no such user ana@x"), True, "the recipient was refused (550)"),
+            (Postbox(recipient_answer="451 greylisted"), False, "the recipient was refused (451)"),
+            (Postbox(data_answer="554 looks like spam"), True, "the mail was refused (554)"),
+            (Postbox(data_answer="452 disk full"), False, "the mail was refused (452)"),
+        ],
+        ids=["no-such-user", "greylisted", "spam", "disk-full"],
+    )
+    async def test_a_final_answer_is_permanent_and_a_passing_one_is_not(
+        self, box: Postbox, permanent: bool, reason: str
+    ) -> None:
+        async with mail_server(box) as postbox:
+            failed = await failure(plain(postbox.port))
+        assert (failed.permanent, str(failed)) == (permanent, reason)
+        assert postbox.envelopes == []
+
+    async def test_the_servers_words_are_kept_apart_from_the_sentence_for_the_log(self) -> None:
+        async with mail_server(Postbox(recipient_answer="550 no such user ana@x")) as postbox:
+            failed = await failure(plain(postbox.port))
+        assert failed.detail == "550 no such user ana@x"
+        assert "@" not in str(failed)
+
+    async def test_nobody_listening_is_temporary(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            failed = await failure(plain(unused.getsockname()[1]))
+        assert not failed.permanent
+        assert str(failed) == "the mail server could not be reached (SMTPConnectError)"
+
+    async def test_a_wrong_password_of_ours_is_no_reason_to_abandon_mails(self, tmp_path: Path) -> None:
+        _, context = certificate_for("localhost", folder=tmp_path)
+        async with mail_server(Postbox(), start_tls=context, auth=True) as postbox:
+            uri = "smtp://shop:wrong@127.0.0.1:{port}/?skip_ssl_verify=true"
+            failed = await failure(plain(postbox.port, uri=uri))
+        assert not failed.permanent
+        assert str(failed) == "the mail server refused to talk to us (535)"
+        assert "wrong" not in failed.detail
+
+
+class TestTls:
+    async def test_starttls_is_demanded_unless_switched_off(self) -> None:
+        async with mail_server(Postbox()) as postbox:
+            failed = await failure(plain(postbox.port, uri="smtp://127.0.0.1:{port}/"))
+        assert not failed.permanent
+        assert postbox.envelopes == []
+
+    async def test_the_password_travels_inside_tls(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pem, context = certificate_for("localhost", folder=tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        async with mail_server(Postbox(), start_tls=context, auth=True) as postbox:
+            await plain(postbox.port, uri="smtp://shop:open%2Fsesame@localhost:{port}/").send(MESSAGE)
+        assert postbox.logins == [(b"shop", b"open/sesame")]
+        assert postbox.encrypted == [True]
+
+    async def test_smtps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pem, context = certificate_for("localhost", folder=tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        async with mail_server(Postbox(), implicit_tls=context) as postbox:
+            await plain(postbox.port, uri="smtps://localhost:{port}/").send(MESSAGE)
+        assert postbox.encrypted == [True]
+
+    @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+    async def test_an_unknown_certificate_is_refused(self, tmp_path: Path, scheme: str) -> None:
+        _, context = certificate_for("localhost", folder=tmp_path)
+        tls: dict[str, Any] = {"start_tls" if scheme == "smtp" else "implicit_tls": context}
+        async with mail_server(Postbox(), **tls) as postbox:
+            failed = await failure(plain(postbox.port, uri=scheme + "://localhost:{port}/"))
+        assert not failed.permanent
+        assert "certificate" in failed.detail.lower()
+        assert postbox.envelopes == []
+
+    @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+    async def test_the_name_in_the_certificate_must_be_the_one_expected(
+        self, tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pem, context = certificate_for("mail.shop.example", folder=tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        tls: dict[str, Any] = {"start_tls" if scheme == "smtp" else "implicit_tls": context}
+        async with mail_server(Postbox(), **tls) as postbox:
+            failed = await failure(plain(postbox.port, uri=scheme + "://localhost:{port}/"))
+            named = scheme + "://localhost:{port}/?server_name=mail.shop.example"
+            await plain(postbox.port, uri=named).send(MESSAGE)
+        assert "certificate" in failed.detail.lower()
+        assert postbox.encrypted == [True]
+
+    async def test_checking_can_be_switched_off(self, tmp_path: Path) -> None:
+        _, context = certificate_for("mail.shop.example", folder=tmp_path)
+        async with mail_server(Postbox(), start_tls=context) as postbox:
+            await plain(postbox.port, uri="smtp://127.0.0.1:{port}/?skip_ssl_verify=true").send(MESSAGE)
+        assert postbox.encrypted == [True]
+
+    async def test_a_client_certificate_is_shown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pem, context = certificate_for("localhost", folder=tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        context.load_verify_locations(pem)
+        context.verify_mode = context.verify_mode.__class__.CERT_REQUIRED
+        shown = {"client_cert_path": str(pem), "client_key_path": str(tmp_path / "localhost.key")}
+        async with mail_server(Postbox(), implicit_tls=context) as postbox:
+            await plain(postbox.port, uri="smtps://localhost:{port}/", **shown).send(MESSAGE)
+        assert postbox.encrypted == [True]
+
+
+class TestSettings:
+    async def test_a_sender_on_this_machine_will_do(self) -> None:
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port, from_address="no-reply@localhost", from_name=None).send(MESSAGE)
+        assert str(postbox.mails[0]["From"]) == "no-reply@localhost"
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"uri": "smtp:///"}, "must look like smtp://"),
+            ({"headers": {"subject": "Buy!"}}, "header subject of mails is written by Shopkeeper"),
+            ({"headers": {"Content-Type": "text/html"}}, "header Content-Type"),
+            ({"headers": {"X-Shop": "a\r\nBcc: all@evil.example"}}, "cannot stand in a mail"),
+            ({"headers": {"X Shop:": "a"}}, "cannot stand in a mail"),
+            ({"from_name": "Shop\r\nBcc: all@evil.example"}, "CR or LF"),
+            ({"from_address": "no-reply@münchen.example"}, "must be one address"),
+            ({"from_address": "a@shop.example,b@evil.example"}, "must be one address"),
+            ({"from_address": "no-reply"}, "must be one address"),
+            ({"from_address": "no-reply@shop.example\n"}, "must be one address"),
+            ({"client_cert_path": "nowhere.pem"}, "cannot be read"),
+        ],
+        ids=[
+            "uri",
+            "our-header",
+            "content-header",
+            "crlf-value",
+            "bad-name",
+            "crlf-sender",
+            "international-sender",
+            "two-senders",
+            "no-domain",
+            "newline-sender",
+            "no-certificate",
+        ],
+    )
+    def test_they_are_refused_at_the_start(self, options: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ValueError, match=sentence):
+            plain(25, **options)

@@ -1,0 +1,448 @@
+"""The courier on both databases, with the outbox and a mail server that are real."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine, event
+from structlog.testing import capture_logs
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.errors import NotFound
+from shopkeeper.notify.addresses import AddressRefused
+from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
+from shopkeeper.notify.courier import TOPIC, Courier
+from shopkeeper.notify.templates import MailTemplates
+from shopkeeper.notify.values import CourierMessage, Status
+from shopkeeper.storage.database import Database
+from shopkeeper.storage.outbox import Event, Outbox
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
+from tests.notify.mail_server import Postbox, mail_server
+from tests.notify.test_addresses import TWO_FACED
+from tests.services.server import free_port
+
+Make = Callable[..., Courier]
+NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+ORDER: Mapping[str, Any] = {
+    "number": "SK-1001",
+    "placed_at": NOW.isoformat(),
+    "currency": "EUR",
+    "total": 2598,
+    "lines": [{"sku": "MUG-BLUE", "name": "Enamel mug", "quantity": 2, "price": 1299, "total": 2598}],
+    "customer": {"email": "ana@shop.example", "first_name": "Ana"},
+}
+
+
+class Killed(BaseException):
+    """What a process does not survive."""
+
+
+class LastAct:
+    """A channel that hands the message over, and the process dies before anybody can write that down."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def send(self, message: CourierMessage) -> None:
+        await self._channel.send(message)
+        raise Killed
+
+
+@pytest.fixture
+def make(database: Database, clock: StoppedClock) -> Make:
+    """A courier on this test's database."""
+
+    def courier(channel: Channel | None = None, **options: Any) -> Courier:
+        known = {"clock": clock, "base_url": "https://shop.example/", "shop_name": "Corner & Sons", **options}
+        return Courier(MailTemplates(), Outbox(clock), channel or InboxChannel(), database, **known)
+
+    return courier
+
+
+def smtp(postbox: Postbox) -> SmtpChannel:
+    uri = f"smtp://127.0.0.1:{postbox.port}/?disable_starttls=true"
+    return SmtpChannel(uri, from_address="no-reply@shop.example")
+
+
+def nowhere() -> SmtpChannel:
+    """A mail server that is down."""
+    return SmtpChannel(f"smtp://127.0.0.1:{free_port()}/", from_address="no-reply@shop.example")
+
+
+def mail_event(message_id: UUID) -> Event:
+    payload = {"message_id": str(message_id)}
+    return Event(id=uuid4(), topic=TOPIC, key="ana@shop.example", payload=payload, attempt=1, created_at=NOW)
+
+
+def order_event(**changes: Any) -> Event:
+    payload = {**ORDER, **changes}
+    return Event(id=uuid4(), topic="order.placed", key="c1", payload=payload, attempt=1, created_at=NOW)
+
+
+async def queue(courier: Courier, database: Database, **changes: Any) -> UUID:
+    mail = {"template": "welcome", "recipient": "ana@shop.example", "context": {"first_name": "Ana"}, **changes}
+    async with database.unit() as unit:
+        return await courier.queue(unit, **mail)
+
+
+async def read(courier: Courier, database: Database, message_id: UUID) -> CourierMessage:
+    async with database.unit() as unit:
+        return await courier.message(unit, message_id)
+
+
+async def everything(courier: Courier, database: Database) -> tuple[CourierMessage, ...]:
+    async with database.unit() as unit:
+        return (await courier.messages(unit)).items
+
+
+async def deliver_all(courier: Courier, database: Database) -> int:
+    """Lets a worker of the outbox do all there is to do now; says how many events that were."""
+    subscribers = {TOPIC: Subscriber(courier.deliver), "order.placed": Subscriber(courier.on_order_placed)}
+    worker = OutboxWorker(database, subscribers, clock=StoppedClock(NOW), random=lambda: 1.0)
+    delivered = 0
+    while count := await worker.run_once():
+        delivered += count
+    return delivered
+
+
+async def deliver_due(courier: Courier, database: Database, clock: StoppedClock) -> None:
+    """One look of a worker, as the house makes it."""
+    subscriber = Subscriber(courier.deliver, give_up=courier.give_up)
+    await OutboxWorker(database, {TOPIC: subscriber}, clock=clock, random=lambda: 1.0).run_once()
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What is said to any database meanwhile."""
+    said: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        said.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        yield said
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+
+
+class TestQueueing:
+    async def test_a_mail_is_rendered_and_stored(self, make: Make, database: Database) -> None:
+        courier = make()
+        message = await read(courier, database, await queue(courier, database, locale="de-AT"))
+        assert (message.status, message.type, message.channel) == (Status.QUEUED, "email", "email")
+        assert (message.recipient, message.template_type, message.locale) == ("ana@shop.example", "welcome", "de")
+        assert message.subject == "Willkommen bei Corner & Sons"
+        assert message.body.startswith("Guten Tag Ana,\n")
+        assert "Willkommen bei Corner &amp; Sons" in message.html
+        assert (message.send_count, message.last_error, message.source_event) == (0, None, None)
+        assert message.created_at == message.updated_at == NOW
+
+    async def test_what_is_undone_sends_no_mail(self, make: Make, database: Database) -> None:
+        courier = make()
+
+        async def sign_up_that_fails() -> None:
+            async with database.unit() as unit:
+                await courier.queue(
+                    unit, template="welcome", recipient="ana@shop.example", context={"first_name": None}
+                )
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            await sign_up_that_fails()
+        assert await everything(courier, database) == ()
+        assert await deliver_all(courier, database) == 0
+
+    async def test_row_067_bad_recipients_are_refused_before_a_row_is_written(
+        self, make: Make, database: Database
+    ) -> None:
+        courier = make()
+        with statements() as said:
+            for recipient in TWO_FACED.values():
+                with pytest.raises(AddressRefused):
+                    await queue(courier, database, recipient=recipient)
+        assert said == []
+
+    async def test_row_044_links_lead_to_the_configured_address_only(self, make: Make, database: Database) -> None:
+        courier = make()
+        context = {"first_name": "Ana", "base_url": "https://evil.example", "shop_name": "Evil"}
+        message = await read(courier, database, await queue(courier, database, context=context))
+        assert "https://shop.example/self-service/login/browser" in message.body
+        assert "evil" not in (message.body + message.html).lower()
+
+    async def test_a_welcome_and_an_attempt_to_sign_up_again_cost_the_same(
+        self, make: Make, database: Database
+    ) -> None:
+        # Otherwise the time of the answer would tell who has an account.
+        courier = make()
+        with statements() as welcome:
+            await queue(courier, database)
+        with statements() as attempt:
+            await queue(courier, database, template="sign_up_attempt", context={})
+        assert welcome == attempt
+        assert len(welcome) >= 2
+
+    async def test_an_address_that_nobody_can_follow_is_refused_at_the_start(self, make: Make) -> None:
+        for base_url in ("", "shop.example", "javascript:alert(1)", "https://", "https://a.example/?x", "/shop"):
+            with pytest.raises(ValueError, match="the address that mails link to"):
+                make(base_url=base_url)
+
+
+class TestDelivery:
+    async def test_a_mail_is_sent_once(self, make: Make, database: Database) -> None:
+        async with mail_server(Postbox()) as postbox:
+            courier = make(smtp(postbox))
+            message_id = await queue(courier, database)
+            await courier.deliver(mail_event(message_id))
+            await courier.deliver(mail_event(message_id))
+        message = await read(courier, database, message_id)
+        assert (message.status, message.send_count, message.last_error) == (Status.SENT, 1, None)
+        assert [str(mail["Subject"]) for mail in postbox.mails] == ["Welcome to Corner & Sons"]
+
+    async def test_the_outbox_brings_it_to_the_inbox(self, make: Make, database: Database) -> None:
+        courier = make()
+        message_id = await queue(courier, database)
+        assert await deliver_all(courier, database) == 1
+        assert (await read(courier, database, message_id)).status is Status.SENT
+
+    async def test_a_passing_failure_is_tried_again(self, make: Make, database: Database, clock: StoppedClock) -> None:
+        async with mail_server(Postbox(recipient_answer="451 greylisted")) as postbox:
+            courier = make(smtp(postbox))
+            message_id = await queue(courier, database)
+            clock.advance(seconds=1)
+            with pytest.raises(ChannelFailed) as failed:
+                await courier.deliver(mail_event(message_id))
+            waiting = await read(courier, database, message_id)
+            postbox.recipient_answer = "250 OK"
+            await courier.deliver(mail_event(message_id))
+        sent = await read(courier, database, message_id)
+        assert not failed.value.permanent
+        assert (waiting.status, waiting.send_count, waiting.last_error) == (Status.QUEUED, 1, "451 greylisted")
+        assert (waiting.created_at, waiting.updated_at) == (NOW, clock.now())
+        assert (sent.status, sent.send_count, sent.last_error) == (Status.SENT, 2, None)
+        assert len(postbox.mails) == 1
+
+    async def test_a_final_refusal_abandons_it_and_names_nobody_in_the_log(
+        self, make: Make, database: Database
+    ) -> None:
+        async with mail_server(Postbox(recipient_answer="550 no such user ana@shop.example")) as postbox:
+            courier = make(smtp(postbox))
+            message_id = await queue(courier, database)
+            with capture_logs() as logs:
+                assert await deliver_all(courier, database) == 1
+        message = await read(courier, database, message_id)
+        assert (message.status, message.send_count) == (Status.ABANDONED, 1)
+        assert message.last_error == "550 no such user ana@shop.example"
+        (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
+        assert (warning["event"], warning["message_id"]) == ("mail.abandoned", str(message_id))
+        assert "ana" not in repr(logs)
+
+    async def test_an_outage_of_hours_abandons_nothing(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        """Mails used to be abandoned after two minutes of it."""
+        async with mail_server(Postbox()) as postbox:
+            away, back = make(nowhere()), make(smtp(postbox))
+            message_id = await queue(away, database)
+            for _ in range(20):
+                await deliver_due(away, database, clock)
+                clock.advance(hours=1)
+            waiting = await read(away, database, message_id)
+            await deliver_due(back, database, clock)
+        sent = await read(back, database, message_id)
+        assert waiting.status is Status.QUEUED
+        assert (sent.status, sent.send_count, len(postbox.mails)) == (Status.SENT, 21, 1)
+
+    async def test_a_mail_that_is_given_up_is_abandoned_and_can_be_replayed(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        """The outbox used to give it up without a word, and the mail was `queued` for ever."""
+        async with mail_server(Postbox()) as postbox:
+            away, back, outbox = make(nowhere()), make(smtp(postbox)), Outbox(clock)
+            message_id = await queue(away, database)
+            for _ in range(30):
+                await deliver_due(away, database, clock)
+                clock.advance(hours=1)
+            abandoned = await read(away, database, message_id)
+            async with database.unit() as unit:
+                (letter,) = await outbox.dead(unit)
+                await outbox.replay(unit, letter.event.id)
+            await deliver_due(back, database, clock)
+        sent = await read(back, database, message_id)
+        assert (abandoned.status, abandoned.send_count) == (Status.ABANDONED, 25)
+        assert "ConnectError" in (abandoned.last_error or "")
+        assert (sent.status, sent.send_count, len(postbox.mails)) == (Status.SENT, 26, 1)
+
+    async def test_a_mail_whose_worker_was_killed_at_the_last_attempt_is_abandoned(
+        self, make: Make, database: Database
+    ) -> None:
+        dying = make(LastAct(InboxChannel()))
+        message_id = await queue(dying, database)
+        event = mail_event(message_id)
+        with pytest.raises(Killed):
+            await dying.deliver(event)
+        async with database.unit() as unit:
+            await dying.give_up(unit, event)
+            await dying.give_up(unit, mail_event(uuid4()))
+        assert (await read(dying, database, message_id)).status is Status.ABANDONED
+
+    async def test_killed_between_sending_and_writing_it_down_sends_again(self, make: Make, database: Database) -> None:
+        async with mail_server(Postbox()) as postbox:
+            dying, next_process = make(LastAct(smtp(postbox))), make(smtp(postbox))
+            message_id = await queue(dying, database)
+            with pytest.raises(Killed):
+                await dying.deliver(mail_event(message_id))
+            in_between = await read(next_process, database, message_id)
+            await next_process.deliver(mail_event(message_id))
+        message = await read(next_process, database, message_id)
+        assert in_between.status is Status.PROCESSING
+        assert (message.status, message.send_count) == (Status.SENT, 2)
+        assert len(postbox.mails) == 2
+        assert len({str(mail["Message-ID"]) for mail in postbox.mails}) == 1
+
+    async def test_what_nobody_foresaw_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
+        async def break_down() -> None:
+            raise LookupError("a channel of somebody's own")
+
+        courier = make(_Interrupted(break_down))
+        message_id = await queue(courier, database)
+        with pytest.raises(LookupError):
+            await courier.deliver(mail_event(message_id))
+        message = await read(courier, database, message_id)
+        assert (message.status, message.last_error) == (Status.QUEUED, "LookupError")
+
+    async def test_the_end_of_the_lease_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
+        courier = make(_Interrupted(lambda: asyncio.sleep(3600)))
+        message_id = await queue(courier, database)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await courier.deliver(mail_event(message_id))
+        assert (await read(courier, database, message_id)).status is Status.QUEUED
+
+    async def test_a_late_failure_does_not_take_back_what_another_worker_sent(
+        self, make: Make, database: Database
+    ) -> None:
+        first = make(_Interrupted(lambda: second.deliver(mail_event(message_id))))
+        second = make()
+        message_id = await queue(first, database)
+        with pytest.raises(ChannelFailed):
+            await first.deliver(mail_event(message_id))
+        assert (await read(second, database, message_id)).status is Status.SENT
+
+    async def test_a_message_that_is_gone_is_nothing_to_wait_for(self, make: Make, database: Database) -> None:
+        courier = make()
+        await courier.deliver(mail_event(uuid4()))
+        assert await everything(courier, database) == ()
+
+
+class _Interrupted:
+    """A channel so slow that its lease is over: another worker has done its work when it fails at last."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._meanwhile = meanwhile
+
+    async def send(self, message: CourierMessage) -> None:
+        await self._meanwhile()
+        raise ChannelFailed("the mail server could not be reached", permanent=False)
+
+
+class TestOrders:
+    async def test_an_order_is_confirmed(self, make: Make, database: Database) -> None:
+        courier, placed = make(), order_event(locale="de")
+        await courier.on_order_placed(placed)
+        (message,) = await everything(courier, database)
+        assert (message.template_type, message.recipient) == ("order_placed", "ana@shop.example")
+        assert message.source_event == placed.id
+        assert "2 × Enamel mug: 25,98\u00a0€" in message.body
+        assert "14. März 2026" in message.body
+        assert await deliver_all(courier, database) == 1
+
+    async def test_an_event_that_comes_twice_writes_one_mail(self, make: Make, database: Database) -> None:
+        courier, placed = make(), order_event()
+        await courier.on_order_placed(placed)
+        await courier.on_order_placed(placed)
+        await courier.on_order_placed(order_event())
+        assert len(await everything(courier, database)) == 2
+        assert await deliver_all(courier, database) == 2
+
+    async def test_an_event_that_comes_to_two_workers_at_once_writes_one_mail(
+        self, make: Make, database: Database
+    ) -> None:
+        courier, placed = make(), order_event()
+        await asyncio.gather(*(courier.on_order_placed(placed) for _ in range(5)))
+        assert len(await everything(courier, database)) == 1
+        assert await deliver_all(courier, database) == 1
+
+    @pytest.mark.parametrize("email", [None, "", "a@x.example,b@y.example"])
+    async def test_a_customer_without_a_usable_address_holds_nothing_up(
+        self, make: Make, database: Database, email: str | None
+    ) -> None:
+        courier = make()
+        with capture_logs() as logs:
+            await courier.on_order_placed(order_event(customer={"email": email, "first_name": "Ana"}))
+        assert await everything(courier, database) == ()
+        assert len(logs) == 1
+        assert "@" not in repr(logs)
+
+
+class TestReading:
+    async def test_pages_go_from_the_newest_to_the_oldest(self, make: Make, database: Database) -> None:
+        courier = make()
+        queued = [await queue(courier, database) for _ in range(5)]
+        seen, before = [], None
+        async with database.unit() as unit:
+            for _ in range(3):
+                page = await courier.messages(unit, before=before, limit=2)
+                seen.append([message.id for message in page.items])
+                before = page.before
+        assert seen == [queued[:2:-1], queued[2:0:-1], queued[:1]]
+        assert before is None
+
+    async def test_a_last_page_that_is_full_says_so(self, make: Make, database: Database) -> None:
+        courier = make()
+        queued = [await queue(courier, database) for _ in range(2)]
+        async with database.unit() as unit:
+            page = await courier.messages(unit, limit=2)
+        assert ([message.id for message in page.items], page.before) == (queued[::-1], None)
+
+    async def test_messages_are_found_by_recipient_and_status(self, make: Make, database: Database) -> None:
+        courier = make()
+        anas = [await queue(courier, database) for _ in range(2)]
+        bob = await queue(courier, database, recipient="bob@shop.example")
+        await courier.deliver(mail_event(anas[0]))
+        async with database.unit() as unit:
+            to_ana = await courier.messages(unit, recipient="ana@shop.example")
+            waiting = await courier.messages(unit, status=Status.QUEUED)
+            both = await courier.messages(unit, status=Status.SENT, recipient="ana@shop.example")
+        assert [message.id for message in to_ana.items] == anas[::-1]
+        assert [message.id for message in waiting.items] == [bob, anas[1]]
+        assert [message.id for message in both.items] == anas[:1]
+
+    async def test_an_unknown_message_is_not_found(self, make: Make, database: Database) -> None:
+        courier = make()
+        with pytest.raises(NotFound, match="no such message"):
+            await read(courier, database, uuid4())
+
+
+class TestForgetting:
+    async def test_old_messages_go_in_batches_sent_or_not(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        courier = make()
+        for _ in range(3):
+            await queue(courier, database)
+        await deliver_all(courier, database)
+        stuck = await queue(courier, database)
+        clock.advance(days=30)
+        young = await queue(courier, database)
+        counts = []
+        for _ in range(3):
+            async with database.unit() as unit:
+                counts.append(await courier.purge(unit, clock.now() - timedelta(days=1), 3))
+        assert counts == [3, 1, 0]
+        assert [message.id for message in await everything(courier, database)] == [young]
+        await courier.deliver(mail_event(stuck))

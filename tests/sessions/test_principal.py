@@ -1,0 +1,253 @@
+"""Who is asking, from what a request carries."""
+
+from datetime import timedelta
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.errors import TokenInvalid
+from shopkeeper.identity.values import Identity
+from shopkeeper.sessions.errors import SessionEnded
+from shopkeeper.sessions.principal import PresentedTokens, PrincipalResolver
+from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens, bearer_of
+from shopkeeper.sessions.values import PrincipalKind
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.cache.port import Cache
+from shopkeeper.storage.database import Database
+from shopkeeper.tokens.sealed import SealedTokens
+from tests.sessions.conftest import CLIENT, Process, change, enrol, sign_in
+
+DEAD = "shk_st_" + "a" * 43
+
+
+@pytest.fixture
+def cache(clock: StoppedClock) -> Cache:
+    return MemoryCache(clock)
+
+
+@pytest.fixture
+def sealed(clock: StoppedClock) -> SealedTokens:
+    return SealedTokens(["a secret of the shop"], clock=clock, lifespan=timedelta(days=30))
+
+
+@pytest.fixture
+def resolver(one: Process, sealed: SealedTokens) -> PrincipalResolver:
+    sessions, visits = SessionTokens(one.sessions), VisitTokens(sealed)
+    return PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits))
+
+
+class TestCustomers:
+    @pytest.mark.parametrize("carrier", ["session_token", "session_cookie", "bearer"])
+    async def test_carry_the_same_token_in_any_way(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity, carrier: str
+    ) -> None:
+        started = await sign_in(database, one.sessions, ada)
+        principal = await resolver.resolve(PresentedTokens(**{carrier: started.token}), store="fruit", client=CLIENT)
+        assert (principal.kind, principal.subject, principal.store) == (PrincipalKind.CUSTOMER, str(ada.id), "fruit")
+        assert (principal.session, principal.client) == (started.session, CLIENT)
+        assert principal.by_cookie is (carrier == "session_cookie")
+
+    async def test_row_039_are_told_apart_by_the_order_of_carriers(
+        self, database: Database, one: Process, resolver: PrincipalResolver, clock: StoppedClock
+    ) -> None:
+        """Two people, one browser: what is sent on purpose comes before what a browser sends by itself.
+
+        A guest's bearer once acted on the cart of whoever had a session cookie.
+        """
+        accounts = [await enrol(database, clock) for _ in range(3)]
+        header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in accounts]
+        everything = PresentedTokens(session_token=header, session_cookie=cookie, bearer=bearer)
+        without = PresentedTokens(session_cookie=cookie, bearer=bearer)
+        found = [await resolver.resolve(each, store="fruit", client=CLIENT) for each in (everything, without)]
+        assert [principal.subject for principal in found] == [str(accounts[0].id), str(accounts[2].id)]
+        assert not found[1].by_cookie
+        kratos = await resolver.session(without)
+        assert kratos is not None
+        assert kratos.session.identity.id == accounts[1].id
+
+    async def test_are_nobody_at_another_store(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        token = (await sign_in(database, one.sessions, ada, store="fruit")).token
+        for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
+            with pytest.raises(TokenInvalid):
+                await resolver.resolve(carriers, store="shoes", client=CLIENT)
+        by_cookie = await resolver.resolve(PresentedTokens(session_cookie=token), store="shoes", client=CLIENT)
+        assert by_cookie.kind is PrincipalKind.NOBODY
+
+    async def test_that_signed_in_at_no_store_count_at_all(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        token = (await sign_in(database, one.sessions, ada, store=None)).token
+        principal = await resolver.resolve(PresentedTokens(bearer=token), store="shoes", client=CLIENT)
+        assert (principal.kind, principal.store) == (PrincipalKind.CUSTOMER, "shoes")
+
+    async def test_row_040_are_nobody_after_signing_out_whatever_they_carry(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        started = await sign_in(database, one.sessions, ada)
+        successor = await one.sessions.refresh(started.token, store="fruit")
+        await change(database, one.sessions.revoke, started.session.id, by="self")
+        for token in (started.token, successor.token):
+            for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
+                with pytest.raises(TokenInvalid):
+                    await resolver.resolve(carriers, store="fruit", client=CLIENT)
+            principal = await resolver.resolve(PresentedTokens(session_cookie=token), store="fruit", client=CLIENT)
+            assert principal.kind is PrincipalKind.NOBODY
+
+
+class TestVisitors:
+    @pytest.mark.parametrize("carrier", ["bearer", "visit_cookie"])
+    async def test_are_anonymous_by_their_sealed_token(
+        self, resolver: PrincipalResolver, sealed: SealedTokens, carrier: str
+    ) -> None:
+        token = sealed.issue(store="fruit@acme")
+        carriers = PresentedTokens(**{carrier: token.text})
+        principal = await resolver.resolve(carriers, store="fruit@acme", client=CLIENT)
+        assert (principal.kind, principal.subject) == (PrincipalKind.ANONYMOUS, str(token.visit.guest))
+        assert principal.by_cookie is (carrier == "visit_cookie")
+        assert not principal.signed_in
+
+    @pytest.mark.parametrize("store", ["shoes", "fruit@acme"])
+    async def test_are_strangers_at_another_shop_front(
+        self, resolver: PrincipalResolver, sealed: SealedTokens, store: str
+    ) -> None:
+        token = sealed.issue(store="fruit").text
+        with pytest.raises(TokenInvalid):
+            await resolver.resolve(PresentedTokens(bearer=token), store=store, client=CLIENT)
+        by_cookie = await resolver.resolve(PresentedTokens(visit_cookie=token), store=store, client=CLIENT)
+        assert by_cookie.kind is PrincipalKind.NOBODY
+
+    async def test_are_known_by_the_store_that_each_of_their_tokens_counts_in(
+        self, resolver: PrincipalResolver, sealed: SealedTokens
+    ) -> None:
+        fruit, shoes, other = [sealed.issue(store=store) for store in ("fruit", "shoes", "fruit")]
+        found = await resolver.guests(None, {"fruit": fruit.text, "shoes": shoes.text, "hats": None, "bags": "rubbish"})
+        assert found == {"fruit": str(fruit.visit.guest), "shoes": str(shoes.visit.guest)}
+        assert await resolver.guests(other.text, {"fruit": fruit.text}) == {"fruit": str(other.visit.guest)}
+        assert await resolver.guests(DEAD, {}) == {}
+
+    async def test_row_038_count_under_the_cookie_of_their_own_store_only(
+        self, resolver: PrincipalResolver, sealed: SealedTokens
+    ) -> None:
+        """One planted under another store's name took the place of the visitor's own."""
+        planted, own = sealed.issue(store="fruit"), sealed.issue(store="fruit")
+        found = await resolver.guests(None, {"shoes": planted.text, "fruit": own.text})
+        assert found == {"fruit": str(own.visit.guest)}
+
+    async def test_cost_no_query(self, one: Process, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
+        await one.sessions.close()
+        token = sealed.issue(store="fruit").text
+        await resolver.resolve(PresentedTokens(bearer=token), store="fruit", client=CLIENT)
+        assert one.identities.reads == 0
+
+    async def test_may_not_carry_a_visit_as_a_session(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
+        token = sealed.issue(store="fruit").text
+        with pytest.raises(TokenInvalid):
+            await resolver.resolve(PresentedTokens(session_token=token), store="fruit", client=CLIENT)
+        principal = await resolver.resolve(PresentedTokens(session_cookie=token), store="fruit", client=CLIENT)
+        assert principal.kind is PrincipalKind.NOBODY
+
+    async def test_a_stale_session_cookie_does_not_hide_the_visit(
+        self, resolver: PrincipalResolver, sealed: SealedTokens
+    ) -> None:
+        visit = sealed.issue(store="fruit")
+        for carriers in (
+            PresentedTokens(session_cookie=DEAD, bearer=visit.text),
+            PresentedTokens(session_cookie=DEAD, visit_cookie=visit.text),
+        ):
+            principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
+            assert principal.subject == str(visit.visit.guest)
+
+
+class TestNobody:
+    @pytest.mark.parametrize(
+        "carriers",
+        [
+            PresentedTokens(),
+            PresentedTokens(session_token="", session_cookie="", bearer="", visit_cookie=""),
+            PresentedTokens(session_cookie=DEAD, visit_cookie="rubbish"),
+        ],
+    )
+    async def test_carries_nothing_or_old_cookies(self, resolver: PrincipalResolver, carriers: PresentedTokens) -> None:
+        principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
+        assert (principal.kind, principal.subject, principal.session) == (PrincipalKind.NOBODY, "", None)
+
+    async def test_is_told_of_a_session_that_ended_in_another_way_than_of_a_token_that_is_none(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        """Clients refresh the one and throw the other away."""
+        token = (await sign_in(database, one.sessions, ada, store="fruit")).token
+        with pytest.raises(TokenInvalid) as elsewhere:
+            await resolver.resolve(PresentedTokens(bearer=token), store="shoes", client=CLIENT)
+        assert elsewhere.type is TokenInvalid
+        for carriers in (PresentedTokens(bearer=DEAD), PresentedTokens(session_token=DEAD)):
+            with pytest.raises(SessionEnded):
+                await resolver.resolve(carriers, store="fruit", client=CLIENT)
+
+    @pytest.mark.parametrize("token", [DEAD, "rubbish", "undefined", "null", "eyJhbGciOiJub25lIn0.e30."])
+    async def test_presents_a_token_on_purpose(self, resolver: PrincipalResolver, token: str) -> None:
+        for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
+            with pytest.raises(TokenInvalid):
+                await resolver.resolve(carriers, store="fruit", client=CLIENT)
+
+    async def test_is_not_helped_by_a_good_cookie_behind_a_bad_header(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        token = (await sign_in(database, one.sessions, ada)).token
+        with pytest.raises(TokenInvalid):
+            await resolver.resolve(
+                PresentedTokens(session_token=DEAD, session_cookie=token, bearer=token), store="fruit", client=CLIENT
+            )
+
+
+class TestWhoami:
+    async def test_takes_the_session_wherever_it_was_started(
+        self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
+    ) -> None:
+        started = await sign_in(database, one.sessions, ada, store="shoes")
+        for carriers in (
+            PresentedTokens(session_token=started.token),
+            PresentedTokens(session_cookie=started.token),
+            PresentedTokens(bearer=started.token),
+            PresentedTokens(session_cookie=DEAD, bearer=started.token),
+        ):
+            resolved = await resolver.session(carriers)
+            assert resolved is not None
+            assert resolved.session == started.session
+
+    async def test_has_no_answer_without_one(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
+        visit = sealed.issue(store="fruit").text
+        for carriers in (
+            PresentedTokens(),
+            PresentedTokens(session_token=DEAD),
+            PresentedTokens(bearer=visit),
+            PresentedTokens(session_cookie=DEAD, bearer="x", visit_cookie=visit),
+        ):
+            assert await resolver.session(carriers) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer abc", "abc"),
+        ("BEARER   abc==", "abc=="),
+        ("Bearer Bearer abc", "abc"),  # how the published shop client asks for a refresh
+        ("Bearer a-b._~+/c", "a-b._~+/c"),
+        ("Bearer Bearer Bearer abc", None),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Bearer a b", None),
+        ("Bearer a,b", None),
+        ("Bearer é", None),
+        ("Bearer abc\r\nX: y", None),
+        ("Bearer abc\n", None),
+        ("Basic abc", None),
+        ("Bearerabc", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_bearer_is_taken_from_its_header(header: str | None, token: str | None) -> None:
+    assert bearer_of(header) == token
