@@ -31,7 +31,7 @@
     ├── BrowserLocationChangeRequired  422 carries where the browser must go
     ├── TooManyRequests          429 carries when to come back
     ├── InternalError            500 our fault
-    ├── UpstreamFailed           502 the other server's fault (`http_client.py` has two: HttpCallFailed, HttpCallRefused)
+    ├── UpstreamFailed           502 another server failed (two kinds in `http_client.py`)
     └── Busy                     503 carries when to come back
 
 A refusal is raised deep inside and rendered once, at the door, in the shape of that door's contract. `code` is for
