@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import asyncpg
-from tests.services import postgres
-from tests.services.server import NotStarted
 
 from bench.outcome import Unmeasured
+from tests.services import postgres
+from tests.services.server import NotStarted
 
 # The tests' server forgets at a crash. Figures of writes mean something only for one that does not.
 CAREFUL = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on"}

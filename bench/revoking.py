@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import psutil
-from tests.services.server import NotStarted, Server
-from tests.services.valkey import start_valkey
 
 from bench.outcome import Row, Target, Unmeasured
 from bench.run import CUSTOMERS, Run
 from bench.servers import Running, shopkeeper
 from bench.shop import JSON, Commerce, bearer
+from tests.services.server import NotStarted, Server
+from tests.services.valkey import start_valkey
 
 WORKERS = 2
 LINES = 16

@@ -1,6 +1,7 @@
 """Rows and targets: what counts as met, and that no figure is printed as better than it is."""
 
 import pytest
+
 from bench.outcome import Row, Target, ratio
 
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
 from bench.database import count_rows
 from bench.hashing import hash_of
 from bench.seed import TABLES, main, seed
 from bench.seeded import email, identity_id, number_of, token
 from bench.servers import shopkeeper
 from bench.shop import PASSWORD, Commerce
-from rich.console import Console
 
 QUIET = Console(quiet=True)
 SEEDED = (

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 import strawberry
+from graphql import ExecutionResult, Executor, create_source_event_stream, map_source_to_response_event, parse
 from graphql.execution import execute_subscription_event
 from sqlalchemy import update
 from strawberry.schema.config import StrawberryConfig
 
-from graphql import ExecutionResult, Executor, create_source_event_stream, map_source_to_response_event, parse
 from shopkeeper.client import Client as Caller
 from shopkeeper.commerce.embedded.store import products
 from shopkeeper.commerce.port import Shopper

@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+from graphql import get_introspection_query
 from starlette.requests import Request
 from structlog.testing import capture_logs
 
-from graphql import get_introspection_query
 from shopkeeper.client import Client as Caller
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded.carts import EmbeddedCarts

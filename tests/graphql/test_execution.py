@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import strawberry
-
 from graphql import DocumentNode, ExecutionResult, Executor, parse
+
 from shopkeeper.graphql.execution import FastPathExecutor, Plans
 from shopkeeper.graphql.fields import resolved
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-
 from graphql import get_introspection_query
+
 from shopkeeper.graphql.documents import MOST_CHARACTERS, Documents, Prepared
 from shopkeeper.graphql.limits import QueryTooComplex, check_cost
 from shopkeeper.graphql.schema import core_schema

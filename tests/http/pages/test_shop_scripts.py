@@ -5,8 +5,8 @@ import re
 from importlib.resources import files
 
 import pytest
-
 from graphql import GraphQLSchema, build_schema, parse, validate
+
 from shopkeeper.graphql.schema import print_schema
 from shopkeeper.http.pages import read_demo
 from shopkeeper.http.pages.templates import LANGUAGES, PageTemplates
