@@ -196,10 +196,11 @@ class Dispatcher:
         secret = (Taken,) if self._registrar.may_simulate(signs_in=signs_in) else ()
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=secret):
-                await self._finish(unit, turn.flow)
+                # A taken identifier is told before a finished flow, as in the contract (native_registration).
                 identity = await self._registrar.create(
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
                 )
+                await self._finish(unit, turn.flow)
                 if signs_in:
                     signed_in = await self._completion.start(
                         unit,
