@@ -118,7 +118,14 @@ class Pooled:
 
     async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
         async with self.connection() as connection:
-            return await connection.execute(query, parameters)
+            try:
+                return await connection.execute(query, parameters)
+            except asyncio.CancelledError:
+                if self._engine.dialect.name == "sqlite":
+                    # The interrupted statement may still be open. It would keep the writer of an in-memory database out
+                    # for as long as the connection waits in the pool.
+                    await connection.invalidate()
+                raise
 
     async def close(self) -> None:
         await self._engine.dispose()
