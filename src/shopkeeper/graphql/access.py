@@ -1,7 +1,7 @@
-"""Who may use which field of the schema: a list of what is open to visitors. All else needs a signed-in customer.
+"""Who may use which field of the schema: the list of fields that are open to visitors. All others need a customer.
 
-The list writes `@isLoggedIn` into the printed schema and enforces it, so that the two cannot differ and a new query or
-mutation is closed until somebody opens it here.
+The list both prints `@isLoggedIn` and enforces it, so that the printed schema and the check cannot differ. A new query
+or mutation is closed until it is added here.
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ class IsLoggedIn:
 
 
 class LoggedInOnly(FieldExtension):
-    """Puts `@isLoggedIn` on a field and means it."""
+    """Prints `@isLoggedIn` at a field and enforces it."""
 
     def apply(self, field: StrawberryField) -> None:
         field.directives = [*field.directives, IsLoggedIn()]
@@ -60,7 +60,7 @@ class LoggedInOnly(FieldExtension):
 
 
 def closed(root: type) -> type:
-    """A root type, every field of it closed to visitors that is not on the list."""
+    """Close to visitors every field of a root type that is not on the list."""
     for field in fields_of(root):
         if field.python_name not in OPEN_TO_VISITORS:
             field.extensions = [*field.extensions, LoggedInOnly()]
@@ -68,6 +68,6 @@ def closed(root: type) -> type:
 
 
 def fields_of(type_: type) -> list[StrawberryField]:
-    """The fields that a Strawberry type declares."""
+    """Return the fields that a Strawberry type declares."""
     definition: WithStrawberryObjectDefinition = type_  # type: ignore[assignment] # every decorated class is one
     return definition.__strawberry_definition__.fields

@@ -1,4 +1,4 @@
-"""The carts' shelf: the shopper's cart, and what is done with it."""
+"""The shopper's cart: its types, its query and its mutations."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -293,7 +293,7 @@ class CartMutations:
 
 
 async def cart_of(cart: EngineCart, context: Context) -> Cart:
-    """A cart as clients see it, with what the catalogue says of its lines if the request asks for that."""
+    """Return a cart as clients see it; read the products of its lines if the request asks for them."""
     wanted = [line.variant_id for line in cart.lines] if "items" in context.asked else []
     sold = await context.loaders.variants(wanted, currency=cart.currency) if wanted else {}
     return Cart(cart=cart, sold=sold, context=context)
@@ -311,6 +311,6 @@ def _shopper(shopper: Shopper, asked: CreateCartInput) -> Shopper:
 
 
 def _refuse_lost(name: str, value: Sequence[object] | None) -> None:
-    """What the engine cannot keep is refused, because a client that sends it counts on it."""
+    """Refuse a value that the engine cannot store, because the client relies on it being stored."""
     if value:
         raise InvalidInput(f"This shop's engine does not keep '{name}'; leave it out.")

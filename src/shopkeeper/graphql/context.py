@@ -1,8 +1,8 @@
-"""What every resolver may use: one frozen value for each operation, and for each event of a subscription.
+"""The context of resolvers: one frozen value for each operation, and for each event of a subscription.
 
-graphql-core hands the same context to every event of a subscription, which may last for hours. So what is read with is
-kept apart from what is known of the request: an `Operation` has the unit of work, the engine session and the loaders,
-and `Context.event` returns a context with a fresh one.
+graphql-core passes the same context to every event of a subscription, which may last for hours. Therefore an
+`Operation` holds what is used for reading (unit of work, engine session, loaders), apart from the facts of the request,
+and `Context.event` returns a context with a new one.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -24,9 +24,9 @@ from shopkeeper.storage.database import Unit
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one operation reads with; `unit` is never written with, so it never opens a transaction.
+    """What one operation reads with. `unit` is never used for writing, so it never opens a transaction.
 
-    `engine` is bound to the shopper; to `unit` as well, where the engine shares our transaction.
+    `engine` is bound to the shopper, and to `unit` if the engine shares our transaction.
     """
 
     unit: Unit
@@ -36,7 +36,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Creates operations for one shopper, and opens units of work: what lasts as long as a request or a connection."""
+    """Creates operations for one shopper, and opens units of work. Lives as long as the request or the connection."""
 
     open_unit: OpenUnit
     engine: Engine
@@ -44,13 +44,13 @@ class Operations:
     grant: Grant | None = None
 
     def within(self, unit: Unit) -> Operation:
-        """Creates what one operation, or one event, reads with. It lasts as long as the unit."""
+        """Create what one operation, or one event, reads with. It is valid as long as the unit."""
         session = self.engine.bind(engine_unit(self.engine, unit), self.shopper, self.grant)
         return Operation(unit, session, Loaders(session))
 
     @asynccontextmanager
     async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
-        """Opens a session to write with: in a unit of its own, or in none where the engine is on another server."""
+        """Open an engine session for writing: in a unit of its own, or without one for a remote engine."""
         if not self.engine.shares_transaction:
             await self._refuse_closed_guest()
         opened = engine_session(self.engine, shopper or self.shopper, open_unit=self.open_unit, grant=self.grant)
@@ -58,7 +58,7 @@ class Operations:
             yield session
 
     async def _refuse_closed_guest(self) -> None:
-        """Raises `TokenInvalid` for a guest whom a sign-in has claimed, of which a remote engine may not know yet."""
+        """Raise `TokenInvalid` for a guest that a sign-in has claimed: a remote engine may not know of it yet."""
         if self.shopper.kind is ShopperKind.CUSTOMER:
             return
         async with self.open_unit() as unit:
@@ -70,11 +70,11 @@ class Operations:
 class Context:
     """One operation of a request.
 
-    Queries share `operation`. Each mutation has a unit of work of its own (`change`): what it did is committed before
-    it is answered, and stays when a later mutation of the same request fails.
+    Queries share `operation`. Each mutation has a unit of work of its own (`change`): it is committed before it is
+    answered, and is kept when a later mutation of the same request fails.
 
-    `asked` are the names of all fields in the request, so that a resolver can fetch at once what is asked for below it,
-    and nothing else.
+    `asked` holds the names of all fields in the request, so that a resolver can fetch at once what the fields below it
+    need, and nothing else.
     """
 
     operations: Operations
@@ -100,22 +100,22 @@ class Context:
 
     @asynccontextmanager
     async def change(self, shopper: Shopper | None = None) -> AsyncIterator[EngineSession]:
-        """Opens the engine session of one mutation; what was read before it is read again after it.
+        """Open the engine session of one mutation; after it, everything is read again.
 
-        `shopper` replaces the caller, who may ask for another currency.
+        `shopper` replaces the caller's own, for example to use another currency.
         """
         try:
             async with self.operations.change(shopper) as session:
                 yield session
         finally:
-            # An engine on another server may have changed something even where its answer did not arrive.
+            # A remote engine may have made the change although its response was lost.
             self.loaders.forget()
 
     @asynccontextmanager
     async def event(self) -> AsyncIterator["Context"]:
-        """Opens a context for one event of a subscription, with a unit, a session and loaders of its own.
+        """Open a context for one event of a subscription, with a unit, a session and loaders of its own.
 
-        Pass it to the executor of the event, which graphql-core creates for each event and gives this context:
+        Pass it to the executor of the event, which graphql-core creates for each event with this context:
 
         >>> async def execute_event(executor):
         ...     async with executor.context_value.event() as context:

@@ -1,6 +1,6 @@
-"""Documents: texts of queries, parsed, measured and validated once, and kept while they are in use.
+"""Documents: the texts of queries, parsed, measured and validated once, then cached.
 
-Parsing and validating take most of a query's time, and a shop front sends the same few texts for ever.
+Parsing and validating take most of a query's time, and a storefront keeps sending the same few texts.
 """
 
 from collections import OrderedDict
@@ -27,10 +27,10 @@ from shopkeeper.graphql.limits import Cost, Costs, Limits, check_shape, fields_i
 
 MOST_KEPT = 1_000
 MOST_CHARACTERS = 400_000
-"""Of all texts together. A parsed document takes some 45 times the room of its text."""
+"""Of all cached texts together. A parsed document takes about 45 times the memory of its text."""
 
 MOST_MISTAKES = 20
-"""Told of one document: each may print the whole value that it is about."""
+"""Reported for one document, because each message may repeat the whole value that is wrong."""
 
 SYNTAX = "GRAPHQL_PARSE_FAILED"
 INVALID = "GRAPHQL_VALIDATION_FAILED"
@@ -38,9 +38,9 @@ INVALID = "GRAPHQL_VALIDATION_FAILED"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document that may be executed, or why it may not be.
+    """A document that may be executed, or the errors why it may not be.
 
-    `plans` are what the executor has learned about it; they hold for one document only.
+    `plans` are the executor's cached plans; they are valid for this document only.
     """
 
     document: DocumentNode = field(default_factory=DocumentNode)
@@ -51,7 +51,10 @@ class Prepared:
     plans: Plans = field(default_factory=Plans)
 
     def cost(self, name: str | None) -> Cost:
-        """What the operation of a name costs, or the only one. One that is not there costs nothing: it is refused."""
+        """Return the cost of the named operation, or of the only one.
+
+        An unknown operation costs 0: it is refused later.
+        """
         if name:
             return self.costs.get(name, Cost())
         return next(iter(self.costs.values()), Cost())
@@ -61,10 +64,10 @@ class Documents:
     """Prepares documents for one schema.
 
     Args:
-        schema: what they are validated against.
-        limits: what they may have at most.
-        introspection: whether they may ask about the schema itself. Without, wrong names are not corrected either.
-        most_kept: how many are remembered.
+        schema: the schema that documents are validated against.
+        limits: the limits that documents must keep.
+        introspection: whether documents may query the schema itself. Without it, errors suggest no names either.
+        most_kept: how many documents are cached.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Documents:
         self.kept_characters = 0
 
     def prepare(self, text: str) -> Prepared:
-        """A document, from memory if it is there."""
+        """Return the document of a text, from the cache if it is there."""
         known = self._kept.get(text)
         if known is not None:
             self._kept.move_to_end(text)
@@ -133,7 +136,7 @@ def _name(operation: OperationDefinitionNode) -> str | None:
 
 
 def _about_schema(operation: OperationDefinitionNode) -> bool:
-    """Whether an operation asks nothing but what the schema is."""
+    """Return whether an operation queries the schema only."""
     return all(
         isinstance(node, FieldNode) and node.name.value.startswith("__") for node in operation.selection_set.selections
     )

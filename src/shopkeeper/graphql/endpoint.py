@@ -1,8 +1,8 @@
-"""The HTTP door of GraphQL: an ASGI application for `/graphql`.
+"""The HTTP endpoint of GraphQL: an ASGI application for `/graphql`.
 
-It follows GraphQL over HTTP for `application/json`: an operation is POSTed, and whatever comes of it is answered with
-200, refusals included. Only what is no request for an answer at all (wrong verb, unreadable, too large, forged) has
-another status. Batches and persisted queries are not taken.
+It follows GraphQL over HTTP for `application/json`: an operation is POSTed, and its result has status 200, also where
+it is a refusal. Only a request that is not a GraphQL request at all (wrong HTTP method, unreadable, too large, forged)
+has another status. Batches and persisted queries are not supported.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -36,13 +36,16 @@ JSON = "application/json"
 SHOPPERS = frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.CUSTOMER})
 
 Identify = Callable[[Request], Awaitable[Principal]]
-"""Who is asking. Raises `TokenInvalid`, `StoreUnknown`, or `Forbidden` for a request that another site's page made."""
+"""Returns the principal.
+
+Raises `TokenInvalid`, `StoreUnknown`, or `Forbidden` for a request from another site's page.
+"""
 
 log = structlog.get_logger("shopkeeper.graphql")
 
 
 class Asked(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of a request; what else it may have is passed over, as GraphQL over HTTP wants it."""
+    """The body of a request. Other members are ignored, as GraphQL over HTTP requires."""
 
     query: str | None = None
     operation_name: str | None = None
@@ -51,7 +54,7 @@ class Asked(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NoPersistedQueries(MalformedBody):
-    """A hash stands in the place of the query. Clients that see this code send the query."""
+    """The request has a hash in place of the query. Clients that see this code send the query."""
 
     code = "persisted_query_not_supported"
     message = "PersistedQueryNotSupported"
@@ -60,18 +63,18 @@ class NoPersistedQueries(MalformedBody):
 class GraphQLEndpoint:
     """Answers GraphQL requests.
 
-    >>> Route("/graphql", endpoint=GraphQLDoor(...))  # doctest: +SKIP
+    >>> Route("/graphql", endpoint=GraphQLEndpoint(...))  # doctest: +SKIP
 
     Args:
-        database: where each request gets its unit of work.
-        identify: tells who is asking.
-        stores: the shop fronts; the principal's store says which one it is.
-        engines: by the name that a store gives.
-        signing_up: registers customers.
-        pictures: the address of a picture by its name.
+        database: opens the unit of work of each request.
+        identify: returns the principal of a request.
+        stores: the stores; the principal names one of them.
+        engines: the engines by name; a store names one of them.
+        registration: registers customers.
+        pictures: returns the address of a picture by its name.
         limits: how much one request may ask for.
-        introspection: whether clients may ask for the schema itself: for development.
-        playground: whether a browser gets a page to try queries on: for development.
+        introspection: whether clients may query the schema itself: for development.
+        playground: whether GET serves a page to try queries on: for development.
     """
 
     def __init__(
@@ -116,7 +119,7 @@ class GraphQLEndpoint:
         return _json(await self._outcome(asked, request))
 
     async def _read(self, request: Request) -> Asked:
-        """The body, and nothing that a form on another site could send."""
+        """Read the body as JSON only, because a form on another site cannot send that type."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise MalformedBody(f"Send the operation as {JSON}.")
         declared = request.headers.get("content-length")
@@ -129,7 +132,7 @@ class GraphQLEndpoint:
         return asked
 
     async def _outcome(self, asked: Asked, request: Request) -> Mapping[str, Any]:
-        """What comes of a request: data, or errors, or both."""
+        """Return the result of a request: data, errors, or both."""
         try:
             prepared = self._prepare(asked)
             if prepared.errors:
@@ -187,7 +190,7 @@ async def _executed(executor: Executor[Any]) -> ExecutionResult:
     result = executor.execute_operation()
     if isawaitable(result):
         result = await result
-    assert isinstance(result, ExecutionResult)  # noqa: S101 - without @defer and @stream there is no other; for the types
+    assert isinstance(result, ExecutionResult)  # noqa: S101 - for mypy: only @defer and @stream give another type
     return result
 
 
@@ -200,14 +203,14 @@ def _answered(result: ExecutionResult) -> Mapping[str, Any]:
 
 
 def _json(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer; prices are numbers with all their digits."""
+    """Return a JSON response; prices are numbers with all their digits."""
     return Response(
         _ENCODER.encode(document), status, {"Cache-Control": "no-store", **(headers or {})}, f"{JSON}; charset=utf-8"
     )
 
 
 def _refused(refusal: Refusal) -> Response:
-    """A refusal of what is no request for an answer, with the status it has everywhere else."""
+    """Return the refusal of a request that is not a GraphQL request, with its usual HTTP status."""
     allow = {"Allow": "POST"} if isinstance(refusal, MethodNotAllowed) else {}
     return _json({"errors": [told(refusal)]}, refusal.status, {"X-Error-Code": refusal.code, **allow})
 

@@ -1,4 +1,4 @@
-"""Errors as GraphQL clients read them: a sentence and `extensions.code`. What nobody foresaw is masked, and logged."""
+"""Errors as GraphQL clients read them: a sentence and `extensions.code`. Unexpected errors are masked, and logged."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ log = structlog.get_logger("shopkeeper.graphql")
 
 
 def code_of(refusal: Refusal) -> str:
-    """The code that clients see."""
+    """Return the code that clients see."""
     return refusal.graphql_code or refusal.code.upper()
 
 
@@ -25,12 +25,12 @@ _ECHO = re.compile(r"(represent [^:]*value): .*|, found: .*", re.DOTALL)
 
 
 def told(refusal: Refusal) -> dict[str, Any]:
-    """A refusal as a GraphQL error."""
+    """Return a refusal as a GraphQL error."""
     return {"message": refusal.sentence, "extensions": {"code": code_of(refusal), **_beside(refusal)}}
 
 
 def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
-    """An error of the executor. A refusal says what it is; anything else that was raised is our fault, and masked."""
+    """Return an error of the executor as a GraphQL error. A refusal keeps its code; any other exception is masked."""
     cause = error.original_error
     if cause is None or isinstance(cause, GraphQLError):
         return {**_place(error), "message": _without_values(error.message), "extensions": {"code": code}}
@@ -42,7 +42,7 @@ def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
 
 
 def _without_values(message: str) -> str:
-    """The library repeats the whole input that a field is wrong in. A password may be in there."""
+    """Remove input values from an error message. graphql-core repeats the whole input, which may hold a password."""
     return _ECHO.sub(lambda echo: f"{echo[1] or ''}.", message)
 
 
@@ -55,7 +55,7 @@ def _path(error: GraphQLError) -> str:
 
 
 def _beside(refusal: Refusal) -> dict[str, Any]:
-    """What stands beside the code: when to come back, and the refusal's own details in the schema's spelling."""
+    """Return the other extensions: when to retry, and the refusal's details, spelled as in the schema."""
     later = {"retryAfter": refusal.retry_after} if isinstance(refusal, TooManyRequests | Busy) else {}
     return {**_camel(refusal.details), **later}
 

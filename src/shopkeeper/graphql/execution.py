@@ -1,12 +1,12 @@
-"""Executing: graphql-core's executor with a short cut for what needs no waiting.
+"""Execution: graphql-core's executor, with a fast path for selections that do not wait.
 
-Most of an answer is plain: attributes of values that a resolver has fetched already, methods that reshape them. The
-library treats each of them like a call to a database, which takes some forty times as long as reading it. Where nothing
-in a selection takes arguments, waits, or is guarded, the selection is turned into nested functions, once for a
-document, and the answer is read off in one go.
+Most of an answer is read from attributes of values that a resolver has fetched already, or from methods that reshape
+them. graphql-core treats each of these like a database call, which takes about forty times as long as reading it. A
+selection in which no field takes arguments, waits, or is guarded is therefore compiled to nested functions, once for a
+document.
 
-Nothing is lost by it: whatever goes wrong on the short cut (an exception, a null where none may be, a value that does
-not fit its type), the library executes that object again from the start, and reports what it finds in its own way.
+Errors are the same on both paths: where the fast path fails (an exception, a null in a non-null field, a value of
+another type), graphql-core executes the object again from the start, and reports the error itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,14 +40,14 @@ Key: TypeAlias = tuple[str, tuple[int, ...]]
 
 
 class NotPlain(Exception):
-    """The short cut does not lead there."""
+    """The fast path cannot be used here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """The short cuts of one document, by type and by the nodes that select. None where there is no short cut.
+    """The compiled selections of one document, by type and by selecting nodes. None where the fast path cannot be used.
 
-    They last as long as the document, unless it has directives, which may leave something out the next time.
+    They live as long as the document, unless it has directives, which may select other fields in the next request.
     """
 
     lasting: bool = False
@@ -58,7 +58,7 @@ class Plans:
 
 
 class FastPathExecutor(Executor[None]):
-    """Takes the short cut where there is one."""
+    """Uses the fast path where there is one."""
 
     def __init__(self, *args: Any, plans: Plans, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,7 +76,7 @@ class FastPathExecutor(Executor[None]):
         if plan is not None:
             try:
                 return plan(result)
-            except Exception:  # noqa: S110 - whatever it is, the library meets it again below and reports it
+            except Exception:  # noqa: S110 - graphql-core raises it again below, and reports it
                 pass
         return super().collect_and_execute_subfields(return_type, field_details_list, path, result, position_context)
 
@@ -112,14 +112,14 @@ class FastPathExecutor(Executor[None]):
         return _read_leaf(get, complete, _FITTING.get(present)) if is_leaf_type(present) else _read(get, complete)
 
     def _completion(self, type_: GraphQLOutputType, selected: FieldDetailsList) -> Read:
-        """Turns what was read into what is answered, as the type says."""
+        """Return the function that converts a value that was read to its type."""
         if isinstance(type_, GraphQLNonNull):
             return self._present(type_.of_type, selected)
         present = self._present(type_, selected)
         return lambda value: None if value is None else present(value)
 
     def _present(self, type_: GraphQLOutputType, selected: FieldDetailsList) -> Read:
-        """The same for a value that must not be null."""
+        """Return the function that converts a value that must not be null."""
         if isinstance(type_, GraphQLList):
             each = self._completion(type_.of_type, selected)
             return lambda values: [each(value) for value in values]
@@ -140,7 +140,7 @@ class FastPathExecutor(Executor[None]):
 
 
 def _getter(definition: GraphQLField) -> Read:
-    """Reads a field off its source, if nothing but the source is needed for that."""
+    """Return the function that reads a field from its source. Raises `NotPlain` where it needs more than the source."""
     declared = definition.extensions.get("strawberry-definition")
     if not isinstance(declared, StrawberryField) or definition.args or declared.extensions or declared.is_async:
         raise NotPlain
@@ -157,7 +157,7 @@ def _read(get: Read, complete: Read) -> Read:
 
 
 def _read_leaf(get: Read, complete: Read, fitting: type | None) -> Read:
-    """The same for a leaf, most of which are answered as they are."""
+    """Return the function that reads a leaf, and converts it only if it has another type than `fitting`."""
 
     def read(source: Any) -> Any:
         value = get(source)
@@ -178,4 +178,4 @@ def _coerced(type_: GraphQLLeafType) -> Read:
 
 
 _FITTING: Mapping[Any, type] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}
-"""Leaf types whose values are answered as they are, if they are of the right kind already."""
+"""Leaf types whose values need no conversion if they have this Python type."""

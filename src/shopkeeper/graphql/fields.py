@@ -1,4 +1,4 @@
-"""Declaring fields that are computed: Strawberry's decorator, typed, with the description first."""
+"""Declares computed fields: Strawberry's decorator, typed, with the description first."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def resolved(description: str, *, directives: Sequence[object] = ()) -> Callable[[F], F]:
-    """Makes a method a field of the schema. It stays a method for everybody else.
+    """Declare a method as a field of the schema. Python code can still call it as a method.
 
     >>> @strawberry.type
     ... class Greeting:

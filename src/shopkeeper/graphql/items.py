@@ -1,4 +1,4 @@
-"""What is sold, as types: products (`Item`) and what is put into a cart (`ItemVariant`), with pictures and stock."""
+"""What is sold, as types: products (`Item`) and what is added to a cart (`ItemVariant`), with pictures and stock."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -15,7 +15,7 @@ from shopkeeper.graphql.money import Price, amount_of
 from shopkeeper.graphql.pagination import Attribute
 
 BETWEEN = "___"
-"""Stands between id and code where the published client sends both as one text."""
+"""Separates id and code where the published client sends both as one text."""
 
 
 @strawberry.type(description="What an item is called by programs.")
@@ -251,19 +251,19 @@ class Item(ItemLike):
 
 
 async def items_of(products: Sequence[Product], context: Context) -> list[Item]:
-    """Products as items, with their shelves if the request asks for those."""
+    """Return products as items, with their categories if the request asks for those."""
     shelves = await context.loaders.categories() if "categories" in context.asked else {}
     return [Item(product=each, variant=_cheapest(each), shelves=shelves, context=context) for each in products]
 
 
 def variant_of(sold: Sold, context: Context) -> ItemVariant:
-    """A variant with the product it belongs to."""
+    """Return a variant with its product."""
     product, variant = sold
     return ItemVariant(product=product, variant=variant, context=context)
 
 
 def reference(item_id: str) -> str:
-    """An item's id as the engine knows it: the published client sends id and code as one text.
+    """Return an item's id as the engine knows it. The published client sends id and code as one text.
 
     >>> reference("teapot-blue___QK-POT-2"), reference("QK-POT-2")
     ('teapot-blue', 'QK-POT-2')
@@ -273,7 +273,7 @@ def reference(item_id: str) -> str:
 
 
 def above(shelf: Shelf, shelves: Mapping[str, Shelf]) -> list[Shelf]:
-    """The shelves above one, from the top down. A circle in the data ends where it begins."""
+    """Return the categories above one, from the root down. Stops where the data has a cycle."""
     found: dict[str, Shelf] = {}
     parent = shelves.get(shelf.parent_id or "")
     while parent is not None and parent.id not in found:

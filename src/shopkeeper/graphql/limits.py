@@ -1,9 +1,10 @@
-"""How much one request may ask for: text, depth, aliases, and what it may cost to answer.
+"""Limits of one request: text, depth, aliases, and the cost of its answer.
 
-Depth, aliases and size are looked at before a document is validated. The cost is the number of fields in the answer, as
-far as it can be told beforehand: a list multiplies what is below it by its length, which the schema says for each list
-by `@listSize` (after the GraphQL cost directives specification by IBM). Where a variable sets the length, the cost is
-known for each request only; so a document is measured once, into a `Cost`, and that is evaluated with the variables.
+Depth, aliases and size are checked before a document is validated. The cost is the number of fields in the answer, as
+far as it is known beforehand: a list multiplies what is below it by its length, which the schema declares by
+`@listSize` (after the GraphQL cost directives specification by IBM). Where a variable sets the length, the cost is
+known for each request only. A document is therefore measured once, into a `Cost`, which is evaluated with the
+variables.
 """
 
 from collections import Counter
@@ -37,36 +38,36 @@ from strawberry.schema_directive import Location
 from shopkeeper.errors import BadRequest
 
 ROOT_COST = 10
-"""What each query and mutation costs beside its fields: it goes to the database."""
+"""The cost of each query and mutation besides its fields: it queries the database."""
 
 
 class QueryTooDeep(BadRequest):
-    """Fields in fields in fields, further than any page needs."""
+    """The query nests its fields too deep."""
 
     code = "query_too_deep"
 
 
 class TooManyAliases(BadRequest):
-    """The same thing over and over under other names."""
+    """The query has too many aliases."""
 
     code = "too_many_aliases"
 
 
 class QueryTooRepetitive(BadRequest):
-    """The same field over and over in one selection, or in many: validating compares each with each."""
+    """The query repeats a field too often: validation compares each pair of fields with the same name."""
 
     code = "query_too_repetitive"
 
 
 class QueryTooComplex(BadRequest):
-    """An answer of more fields than we give at once."""
+    """The answer would have too many fields."""
 
     code = "query_too_complex"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one request may have. The published client's largest has 329 tokens, depth 10 and cost 28,838."""
+    """The limits of one request. The published client's largest has 329 tokens, depth 10 and cost 28,838."""
 
     body: int
     depth: int
@@ -94,9 +95,9 @@ MOST = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How often something is answered: a number, or the variable that says.
+    """The length of a list: a number, or the variable that sets it.
 
-    `at_null` is what is answered where the variable is there and is null; `assumed`, where it is not there.
+    `at_null` is the length where the variable is null; `assumed`, where it is absent.
     """
 
     assumed: int
@@ -104,7 +105,7 @@ class Length:
     at_null: int = 0
 
     def given(self, variables: Mapping[str, Any]) -> int:
-        """The number, read as GraphQL reads an `Int`: `100.0` is 100. What is none is refused later, unanswered."""
+        """Return the length, read as a GraphQL `Int`: `100.0` is 100. Other values are refused before execution."""
         if self.variable is None or self.variable not in variables:
             return self.assumed
         value = variables[self.variable]
@@ -117,7 +118,7 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a selection costs: so much, and for each list its length times what one of it costs."""
+    """The cost of a selection: a number, and for each list its length times the cost of one of its items."""
 
     own: int = 0
     lists: tuple[tuple[Length, "Cost"], ...] = ()
@@ -135,7 +136,7 @@ class Cost:
 
 
 def check_shape(document: DocumentNode, limits: Limits) -> None:
-    """Refuses what is too deep, has too many aliases, or would take long to validate.
+    """Refuse a document that is too deep, has too many aliases, or would take long to validate.
 
     Raises `QueryTooDeep`, `TooManyAliases` or `QueryTooRepetitive`.
     """
@@ -154,14 +155,16 @@ def check_shape(document: DocumentNode, limits: Limits) -> None:
 
 
 def _repeats(document: DocumentNode) -> int:
-    """How many pairs of fields share a name: the library compares them to see whether they can be merged, which takes
-    seconds for a thousand fields in a few kilobytes."""
+    """Count the pairs of fields that share a name.
+
+    graphql-core checks whether each pair can be merged, which takes seconds for a thousand fields in a few kilobytes.
+    """
     named = Counter((node.alias or node.name).value for node in fields_in(document))
     return sum(times * (times - 1) // 2 for times in named.values())
 
 
 def check_cost(cost: Cost, variables: Mapping[str, Any], limits: Limits) -> None:
-    """Refuses what would cost too much with these variables. Raises `QueryTooComplex`."""
+    """Raise `QueryTooComplex` for an operation that costs too much with these variables."""
     complexity = cost.given(variables)
     if complexity > limits.complexity:
         raise QueryTooComplex(
@@ -171,7 +174,10 @@ def check_cost(cost: Cost, variables: Mapping[str, Any], limits: Limits) -> None
 
 
 def fields_in(node: Node) -> Iterator[FieldNode]:
-    """Every field that is written in a document, however deep. Not recursive, so that nothing can overflow."""
+    """Yield every field of a document, at any depth.
+
+    Not recursive, so that a deep document cannot overflow the stack.
+    """
     pending: list[Node] = [node]
     while pending:
         current = pending.pop()
@@ -185,7 +191,10 @@ def fields_in(node: Node) -> Iterator[FieldNode]:
 
 
 class _Depths:
-    """How deep selections nest. Each fragment is measured once; introspection, which is deep by nature, is left out."""
+    """Measures how deep selections nest.
+
+    Each fragment is measured once; introspection, which nests deep, is not counted.
+    """
 
     def __init__(self, document: DocumentNode) -> None:
         self._fragments = _fragments(document)
@@ -204,7 +213,7 @@ class _Depths:
 
     def _fragment(self, name: str) -> int:
         if name not in self._known:
-            self._known[name] = 0  # a fragment within itself ends here; validation refuses it
+            self._known[name] = 0  # ends the recursion of a cyclic fragment, which validation refuses
             fragment = self._fragments.get(name)
             self._known[name] = self.of(fragment.selection_set) if fragment else 0
         return self._known[name]
@@ -217,7 +226,7 @@ class Costs:
         self._schema = schema
 
     def of(self, operation: OperationDefinitionNode, document: DocumentNode) -> Cost:
-        """What an operation costs, as a function of its variables."""
+        """Return the cost of an operation, as a function of its variables."""
         root = self._schema.get_root_type(operation.operation)
         measuring = _Measuring(self._schema, _fragments(document), _defaults(operation))
         cost = measuring.selections(operation.selection_set, root) if root else Cost()
@@ -225,7 +234,7 @@ class Costs:
 
 
 class _Measuring:
-    """One operation being measured. Each fragment is measured once for every type it is spread on."""
+    """One operation being measured. Each fragment is measured once for each type it is spread on."""
 
     def __init__(
         self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode], defaults: Mapping[str, int]
@@ -236,7 +245,7 @@ class _Measuring:
         self._known: dict[tuple[str, str, _Sized | None], Cost] = {}
 
     def selections(self, node: SelectionSetNode, type_: GraphQLNamedType, sized: "_Sized | None" = None) -> Cost:
-        """What is selected of a type: of an interface, what is selected of the dearest type behind it."""
+        """Return the cost of a selection. An interface costs as much as its most expensive type."""
         if is_abstract_type(type_):
             return _dearest(self.selections(node, each, sized) for each in self._schema.get_possible_types(type_))
         cost = Cost()
@@ -266,7 +275,7 @@ class _Measuring:
         return is_abstract_type(wider) and is_object_type(type_) and self._schema.is_sub_type(wider, type_)
 
     def _field(self, node: FieldNode, type_: GraphQLNamedType, sized: "_Sized | None") -> Cost:
-        field = self._schema.get_field(type_, node.name.value)  # type: ignore[arg-type] # only such types have fields
+        field = self._schema.get_field(type_, node.name.value)  # type: ignore[arg-type] # a type with fields
         if field is None or node.selection_set is None:
             return Cost(1)
         size = list_size(field)
@@ -276,7 +285,7 @@ class _Measuring:
         elif size is not None and not size.sized_fields:
             below = below.times(self._length(node, size))
         elif size is not None:
-            below += Cost(1).times(self._length(node, size))  # what is on a page is fetched before it is asked for
+            below += Cost(1).times(self._length(node, size))  # a page's items are fetched even if not selected
         return Cost(1) + below
 
     def _sized(self, node: FieldNode, size: ListSize | None) -> "_Sized | None":
@@ -299,20 +308,23 @@ class _Measuring:
 
 @dataclass(frozen=True, slots=True)
 class _Sized:
-    """The fields right below that share a length, as the items of a page do."""
+    """The fields directly below that share a length, such as the items of a page."""
 
     fields: tuple[str, ...]
     length: Length
 
 
 def _dearest(costs: Iterable[Cost]) -> Cost:
-    """The greatest of several costs; what depends on variables is added up, for nobody can compare it yet."""
+    """Return the greatest of several costs.
+
+    Parts that depend on variables are added up: they cannot be compared yet.
+    """
     known = tuple(costs)
     return Cost(max((cost.own for cost in known), default=0), tuple(each for cost in known for each in cost.lists))
 
 
 def list_size(field: GraphQLField) -> ListSize | None:
-    """The `@listSize` of a field."""
+    """Return the `@listSize` of a field."""
     definition = field.extensions.get("strawberry-definition")
     directives: Sequence[object] = getattr(definition, "directives", ())
     return next((directive for directive in directives if isinstance(directive, ListSize)), None)
@@ -327,13 +339,13 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, int]:
-    """The default values of the operation's variables that say how long a list is."""
+    """Return the default values of the operation's variables, as lengths of lists."""
     written = {each.variable.name.value: _written(each.default_value) for each in operation.variable_definitions or ()}
     return {name: length for name, length in written.items() if length is not None}
 
 
 def _written(value: Node | None) -> int | None:
-    """The length that a value in the document itself gives a list, if it does."""
+    """Return the length that a literal value gives a list, or None."""
     if isinstance(value, ListValueNode):
         return len(value.values)
     return max(0, int(value.value)) if isinstance(value, IntValueNode) else None

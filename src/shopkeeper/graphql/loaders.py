@@ -1,4 +1,4 @@
-"""Batched reads for one operation: one query answers every field that asks for a variant, a product or a category."""
+"""Batched reads for one operation: one query for all fields that read a variant, a product or a category."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
@@ -11,9 +11,9 @@ MOST_AT_ONCE = 200
 
 
 class Loaders:
-    """Reads each thing of the catalogue once in an operation.
+    """Reads each catalogue object once in an operation.
 
-    A cart keeps its own currency, so variants are read by currency.
+    Variants are read by currency, because a cart keeps its own.
     """
 
     def __init__(self, session: EngineSession) -> None:
@@ -23,13 +23,14 @@ class Loaders:
         self._categories = DataLoader(self._load_categories)
 
     def product(self, id_: str) -> Awaitable[Product | None]:
-        """A product by id or slug."""
+        """Return a product by id or slug."""
         return self._products.load(id_)
 
     async def variants(self, ids: Iterable[str], *, currency: str) -> Mapping[str, Sold]:
-        """Variants by id with their products, priced in a currency; those that are not sold in it are left out.
+        """Return variants by id with their products, priced in a currency, without those that are not sold in it.
 
-        An engine without a catalogue has none: a line that was written to must not be refused when it is shown.
+        The result is empty for an engine without a catalogue: a mutation that has changed a line must not fail when it
+        is shown.
         """
         if self._session.catalogue is None:
             return {}
@@ -38,11 +39,11 @@ class Loaders:
         return {id_: sold for id_, sold in zip(wanted, found, strict=True) if sold is not None}
 
     async def categories(self) -> Mapping[str, Category]:
-        """Every category by id, parents before children."""
+        """Return every category by id, parents before children."""
         return await self._categories.load(None)
 
     def forget(self) -> None:
-        """Fetches everything anew from here on."""
+        """Discard what was read, so that it is fetched again."""
         self._variants.clear()
         self._products.clear_all()
         self._categories.clear_all()

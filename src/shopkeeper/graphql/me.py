@@ -1,4 +1,4 @@
-"""The customer's own shelf: who is signed in, and becoming a customer."""
+"""The signed-in customer, and registration."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -138,7 +138,7 @@ class CustomerMutations:
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
     entered, client, locale = _entered(asked), context.principal.client, context.shopper.locale
     identity = await context.registration(entered, password=asked.password, client=client, locale=locale)
-    # What was typed is answered, not what was stored, so that a taken address looks like a free one to the letter.
+    # Echo the input, not what was stored: otherwise an answer would differ for an address that is taken.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
 
 
@@ -170,7 +170,7 @@ def _of_session(context: Context) -> Customer | None:
 
 
 async def _of_engine(context: Context) -> Customer | None:
-    """For a customer whose token was issued elsewhere: what the engine knows of them."""
+    """Return what the engine knows of a customer whose token was issued elsewhere."""
     customers = context.engine.customers
     known = await customers.customer() if customers is not None else None
     if known is None:

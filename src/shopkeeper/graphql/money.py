@@ -1,6 +1,6 @@
-"""Money as clients read it. Inside the house it is an integer in minor units; it is divided here, exactly, to be shown.
+"""Money as clients read it. Internally it is an integer in minor units; only for display it is divided, exactly.
 
-Nothing in this file is ever added or multiplied: totals come from the engine.
+This module never adds or multiplies amounts: totals come from the engine.
 """
 
 from decimal import Decimal
@@ -70,7 +70,7 @@ class Price:
 
 
 def amount_of(money: Money) -> Decimal:
-    """The amount in major units, exactly.
+    """Return the amount in major units, exactly.
 
     >>> amount_of(Money(1290, "EUR")), amount_of(Money(1290, "JPY"))
     (Decimal('12.90'), Decimal('1290'))
@@ -79,7 +79,7 @@ def amount_of(money: Money) -> Decimal:
 
 
 def language_of(header: str | None, *, default: str) -> str:
-    """The language to print in: the first of an `Accept-Language` header that we know, else the store's.
+    """Return the language to format in: the first known one of an `Accept-Language` header, else the store's.
 
     >>> language_of("tlh, de-CH; q=0.9", default="en")
     'de_CH'

@@ -1,4 +1,4 @@
-"""The orders' shelf: from a cart to a draft to an order, and what was ordered before. For signed-in customers only."""
+"""Orders: from a cart to a draft to an order, and past orders. For signed-in customers only."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -243,7 +243,7 @@ class OrderMutations:
         context = info.context
         async with context.change() as engine:
             orders = require_orders(engine)
-            # Before it is placed: an engine on another server rolls nothing back.
+            # Check before placing the order, because a remote engine cannot roll back.
             if order_number and order_number != (await orders.require_order(id)).number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
             order = await orders.place(order_id=id, profile=_profile(context))
@@ -251,7 +251,7 @@ class OrderMutations:
 
 
 def _profile(context: Context) -> Profile | None:
-    """Who orders, as they are today; nobody knows of a customer whose token was issued elsewhere."""
+    """Return the current profile of the customer who orders; None for one whose token was issued elsewhere."""
     session = context.principal.session
     return profile_of(session.identity) if session is not None else None
 
@@ -262,7 +262,7 @@ async def _order(context: Context, id_: str) -> Order:
 
 
 async def _orders_of(orders: tuple[EngineOrder, ...], context: Context) -> list[Order]:
-    """Orders as clients see them, with what the catalogue says of their lines if the request asks for that."""
+    """Return orders as clients see them; read the products of their lines if the request asks for them."""
     sold: dict[str, Mapping[str, Sold]] = {}
     if "item" in context.asked:
         for currency in {order.total.currency for order in orders}:

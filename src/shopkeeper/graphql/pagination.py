@@ -1,7 +1,7 @@
-"""What pages and answers of mutations have in common, and the hints that travel with searches.
+"""Common parts of pages and of mutation payloads, and the hints of searches.
 
 The published client asks for facets, corrections and statistics in each of its searches, so they are part of the
-schema. They are null where the engine has none; the embedded shop has none.
+schema. They are null if the engine has none, as in the embedded shop.
 """
 
 import enum
@@ -180,7 +180,7 @@ SortFields = Annotated[
 
 
 def window(offset: int | None, limit: int | None) -> tuple[int, int]:
-    """Where a page begins and how much it holds. Raises `InvalidInput` for a page that nobody turns to."""
+    """Return the offset and the size of a page. Raises `InvalidInput` for values that are out of bounds."""
     start = 0 if offset is None else offset
     most = DEFAULT_LIMIT if limit is None else limit
     if start < 0 or not 1 <= most <= MAX_LIMIT:
@@ -189,6 +189,6 @@ def window(offset: int | None, limit: int | None) -> tuple[int, int]:
 
 
 def refuse_cursor(hint: QueryHintInput | None) -> None:
-    """Our pages are turned by offset. A cursor comes from somewhere else, and passing it over would repeat a page."""
+    """Refuse a cursor: pages are addressed by offset, and to ignore a cursor would repeat a page."""
     if hint and hint.cursor:
         raise InvalidCursor("These pages have no cursors; turn them by offset and limit.")

@@ -1,4 +1,4 @@
-"""The catalogue's shelf: finding items and categories."""
+"""The catalogue: queries for items and categories."""
 
 from collections.abc import Mapping
 from typing import Annotated

@@ -1,6 +1,6 @@
-"""Registering through GraphQL: flat input fields to traits and back, and the registrar.
+"""Registration through GraphQL: converts flat input fields to traits and back, and calls the registrar.
 
-Which traits there are is the identity schema's business; what people call them in the published client is data here.
+The identity schema decides which traits exist; their names in the published client are data here.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,13 +23,13 @@ TRAITS: Mapping[str, tuple[str, ...]] = {
     "dateOfBirth": ("date_of_birth",),
     "companyName": ("company_name",),
 }
-"""Where each field of the published client stands in an identity's traits."""
+"""Where each field of the published client is in an identity's traits."""
 
 _FIELDS = {".".join(("traits", *path)): field for field, path in TRAITS.items()}
 
 
 class RegistrarPort(Protocol):
-    """The registrar: it checks, throttles and writes, whichever door somebody came through."""
+    """The registrar: it checks, throttles and writes, for every route that registers."""
 
     async def register(
         self,
@@ -44,7 +44,7 @@ class RegistrarPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one field, or with all of them together."""
+    """What is wrong with one field, or with the input as a whole."""
 
     field: str | None
     number: int
@@ -52,7 +52,7 @@ class Problem:
 
 
 class SignUpRejected(Exception):
-    """What was entered does not do; `problems` says why, field by field."""
+    """The input is not valid; `problems` says why, field by field."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__(", ".join(str(problem.number) for problem in problems))
@@ -60,10 +60,12 @@ class SignUpRejected(Exception):
 
 
 class CustomerRegistration:
-    """Registers somebody with a password. It does not sign them in: that makes them a customer of the engine.
+    """Registers an identity with a password.
+
+    It does not sign in: signing in makes the identity a customer of the engine.
 
     Args:
-        registrar: registers.
+        registrar: registers the identity.
         kept: the traits that the identity schema has, as `traits.name.first`.
     """
 
@@ -87,14 +89,14 @@ class CustomerRegistration:
         return identity
 
     def _refuse_lost(self, fields: Mapping[str, str]) -> None:
-        """A field that the identity schema has no place for is refused rather than forgotten."""
+        """Refuse a field that the identity schema does not have, instead of dropping it."""
         lost = [field for field in fields if _dotted(field) not in self._kept]
         if lost:
             raise SignUpRejected(*(Problem(field, 0, "This shop does not keep this; leave it out.") for field in lost))
 
 
 def trait(traits: Mapping[str, Any], field: str) -> str | None:
-    """What an identity's traits say of one of the client's fields.
+    """Return the trait of one of the client's fields.
 
     >>> trait({"name": {"first": "Ada"}}, "firstName")
     'Ada'
@@ -103,7 +105,7 @@ def trait(traits: Mapping[str, Any], field: str) -> str | None:
 
 
 def traits_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The client's fields as traits.
+    """Return the client's fields as traits.
 
     >>> traits_of({"email": "ada@example.org", "firstName": "Ada"})
     {'email': 'ada@example.org', 'name': {'first': 'Ada'}}

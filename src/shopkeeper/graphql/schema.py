@@ -1,4 +1,4 @@
-"""The schema: the shelves put together. Printed, it is what clients generate their code from."""
+"""The schema of all types. Clients generate their code from its printed form."""
 
 from functools import cache
 
@@ -35,17 +35,17 @@ class Mutation(CartMutations, OrderMutations, CustomerMutations):
 
 @cache
 def schema() -> strawberry.Schema:
-    """The schema, made once."""
+    """Return the schema, built once."""
     return strawberry.Schema(
         query=Query, mutation=Mutation, types=[Item, ItemVariant], config=StrawberryConfig(scalar_map=SCALARS)
     )
 
 
 def core_schema() -> GraphQLSchema:
-    """The same as graphql-core's own: what documents are validated against and executed on."""
+    """Return graphql-core's schema object, which documents are validated against and executed on."""
     return schema()._schema
 
 
 def print_schema() -> str:
-    """The schema in the schema definition language."""
+    """Return the schema in the schema definition language."""
     return print_strawberry(schema()) + "\n"

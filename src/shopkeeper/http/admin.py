@@ -1,4 +1,4 @@
-"""The admin door: identities and sessions (contract page section 1.2). Unknown fields and filters are refused here."""
+"""The admin API: identities and sessions (contract page section 1.2). Unknown fields and filters are refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,20 +39,20 @@ from shopkeeper.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who acts at the admin port, and from where: for the audit."""
+    """The admin that acts, and the client address: for the audit trail."""
 
     name: str
     client: Client
 
 
 class Operators:
-    """Reads who acts, as far as our own proxies are believed."""
+    """Reads the operator of a request. Forwarded addresses count only if a trusted proxy wrote them."""
 
     def __init__(self, *, trusted_proxies: int) -> None:
         self._trusted_proxies = trusted_proxies
 
     def of(self, request: Request) -> Operator:
-        """The id of the admin's key, and where the request comes from."""
+        """Return the id of the admin's key, and the client of the request."""
         client = client_of(request.scope, trusted_proxies=self._trusted_proxies)
         return Operator(f"admin:{request.scope['admin']}", client)
 
@@ -82,7 +82,7 @@ class AdminIdentities:
         self._max_body = max_body
 
     def routes(self) -> list[Route]:
-        """Every route of this door."""
+        """List the routes."""
         one = "/identities/{id}"
         return [
             Route("/identities", self._list, methods=["GET"]),
@@ -107,7 +107,7 @@ class AdminIdentities:
                 credentials_identifier=wanted.identifier,
             )
         shown = [self._shapes.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
-        if wanted.ids is not None:  # all of them at once: there are no other pages to lead to
+        if wanted.ids is not None:  # all in one response, so there are no other pages
             return json_response(shown)
         links = self._pages.links("/admin/identities", wanted.again(), of="identities", next_after=next_after)
         return json_response(shown, headers={"Link": links})
@@ -119,7 +119,7 @@ class AdminIdentities:
         return json_response(self._shapes.identity_for_admin(identity), 201, headers={"Location": location})
 
     async def _batch(self, request: Request) -> Response:
-        """Each on its own: what can be made is made, the others say why not."""
+        """Create each identity of a batch on its own; an entry that fails has its error in the result."""
         batch = await body_of(request, BatchBody, limit=self._max_body)
         if len(batch.identities) > MOST_IN_A_BATCH:
             raise InvalidInput(f"A batch takes {MOST_IN_A_BATCH} identities at most.")
@@ -222,7 +222,7 @@ class AdminSessions:
         self._operators = operators
 
     def routes(self) -> list[Route]:
-        """Every route of this door."""
+        """List the routes."""
         return [
             Route("/sessions", self._list, methods=["GET"]),
             Route("/sessions/{id}", self._read, methods=["GET"]),
@@ -252,7 +252,7 @@ class AdminSessions:
         async with self._database.unit() as unit:
             count = await self._sessions.count_for(unit, identity_id, active=active)
             found = await self._sessions.list_for(unit, identity_id, active=active, page_size=page.size, skip=page.skip)
-        # The contract links a next and a previous page of this list always.
+        # The contract always links a next and a previous page of this list.
         links = page.links(f"/admin/identities/{identity_id}/sessions", "first", "next", "prev")
         return json_response(
             [self._shapes.session_in_list(session) for session in found.items],
@@ -285,12 +285,12 @@ class AdminSessions:
         return json_response(self._shapes.session(session))
 
     def _expanded(self, wanted: Sequence[str], sessions: Sequence[Session]) -> list[Mapping[str, Any]]:
-        """Sessions as an admin sees them: identity and devices only where asked for."""
+        """Return sessions as an admin sees them, with identity and devices only where `wanted` names them."""
         bare = sessions if "devices" in wanted else [replace(session, devices=()) for session in sessions]
         shown = self._shapes.session if "identity" in wanted else self._shapes.session_alone
         return [shown(session) for session in bare]
 
 
 def require_id(text: str) -> UUID:
-    """The id of a path; raises `NotFound` for what is none."""
+    """Return the id of a path. Raises `NotFound` if it is not a UUID."""
     return require_uuid(text, otherwise=NotFound())

@@ -1,4 +1,4 @@
-"""Authenticating requests to the admin port: one of several keys, so that they can be rotated."""
+"""Authenticates requests to the admin port: several keys are valid at once, so that they can be rotated."""
 
 from typing import Final
 
@@ -16,11 +16,11 @@ DEVELOPMENT_KEY: Final = ServiceKey("dev")
 
 
 class AdminAuthentication:
-    """Lets a request in that presents one of the keys, and notes its id in `scope["admin"]`.
+    """Admits a request that presents one of the keys, and notes the key's id in `scope["admin"]`.
 
     Args:
         keys: the keys, as hashes.
-        open_without_key: for development: where no key is configured, every request is let in.
+        open_without_key: for development: every request is admitted where no key is configured.
     """
 
     def __init__(self, app: ASGIApp, *, keys: ServiceKeys, open_without_key: bool, clock: Clock) -> None:
@@ -33,7 +33,7 @@ class AdminAuthentication:
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_TO_ALL):
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # there is nothing of another kind here, and if there were, it would need a key
+        if scope["type"] != "http":  # no other protocol is served; a new one would need a key
             await send({"type": "websocket.close", "code": 1008})
             return
         key = DEVELOPMENT_KEY if self._open else await self._presented_key(scope)
@@ -47,7 +47,7 @@ class AdminAuthentication:
         await self._app(scope, receive, send)
 
     async def _presented_key(self, scope: Scope) -> ServiceKey | None:
-        """The key of the request; `None` where it has none, or one that is unknown."""
+        """Return the key of the request, or None if it has none or an unknown one."""
         token = bearer_of(Headers(scope=scope).get("authorization"))
         if token is None:
             return None

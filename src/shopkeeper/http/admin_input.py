@@ -1,7 +1,7 @@
-"""What admins send: bodies and questions, in the contract's shape (contract page section 1.2).
+"""What admins send: bodies and query parameters, in the contract's shape (contract page section 1.2).
 
-A field or a filter that is not known here is refused by its name: a slip in it would otherwise be lost in silence, and
-a lost filter gives everybody away.
+An unknown field or filter is refused by its name. A misspelt one would otherwise be ignored, and without its filter a
+list would show all identities.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ from shopkeeper.parsing import parse_json
 
 MOST_IN_A_BATCH: Final = 1_000
 MOST_VALUES: Final = 300_000
-"""Values in a body: enough for a whole batch of people with three hundred each."""
+"""Values in a body: enough for a whole batch of identities with three hundred each."""
 LARGEST_LEGACY_PAGE: Final = 1_000
 BODY_TYPES: Final = frozenset({"application/json", "application/json-patch+json"})
 CREDENTIAL_TYPES: Final = frozenset(
@@ -49,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class RecoveryAddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An address to recover an account by, as an admin gives it."""
+    """A recovery address, as an admin sends it."""
 
     value: str
     via: Via = Via.EMAIL
@@ -62,7 +62,7 @@ class RecoveryAddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
 
 
 class AddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An address to verify, as an admin gives it."""
+    """An address to verify, as an admin sends it."""
 
     value: str
     via: Via = Via.EMAIL
@@ -80,7 +80,7 @@ class AddressBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class IdentityBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An identity as an admin gives it."""
+    """An identity, as an admin sends it."""
 
     traits: dict[str, Any]
     schema_id: str | None = None
@@ -95,7 +95,7 @@ class IdentityBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ReplacedIdentityBody(IdentityBody, forbid_unknown_fields=True, kw_only=True):
-    """The same for replacing: schema and state must be said."""
+    """An identity that replaces another one: schema and state are required."""
 
     schema_id: str
     state: State
@@ -115,14 +115,17 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 async def document_of(request: Request, *, limit: int) -> Any:
-    """The body. Other sites' pages cannot send these types without asking first, and are not answered."""
+    """Return the body.
+
+    Only JSON types are accepted: another site's page needs a CORS preflight to send them, and gets none.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in BODY_TYPES:
         raise MalformedBody(message="Send the body as application/json, a patch as application/json-patch+json.")
     return parse_json(await read_body(request, limit=limit), most_values=MOST_VALUES)
 
 
 async def body_of(request: Request, type_: type[_T], *, limit: int) -> _T:
-    """The body, read as what it has to be. Raises `UnknownField`, `InvalidInput` and `MalformedBody`."""
+    """Return the body, converted to a type. Raises `UnknownField`, `InvalidInput` and `MalformedBody`."""
     document = await document_of(request, limit=limit)
     try:
         return msgspec.convert(document, type_)
@@ -131,19 +134,19 @@ async def body_of(request: Request, type_: type[_T], *, limit: int) -> _T:
 
 
 def _refused(invalid: msgspec.ValidationError) -> BadRequest:
-    """The refusal of a body that is JSON but not what is asked for; for an unknown field the message says it."""
+    """Return the refusal of a JSON body of the wrong shape; for an unknown field the message names it."""
     sentence = str(invalid)
     if "unknown field" in sentence:
         return UnknownField(message=f"The body has a field that is not known here: {sentence}")
     return InvalidInput(f"The body is not what is expected: {sentence}")
 
 
-# -- questions ---------------------------------------------------------------------------------------------------------
+# -- query parameters --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityQuery:
-    """Which identities an admin wants to see, and how much of them."""
+    """Which identities an admin asks for, and how much of each."""
 
     size: int
     page_token: str | None
@@ -152,7 +155,7 @@ class IdentityQuery:
     configs: frozenset[str]
 
     def again(self) -> Mapping[str, str | Sequence[str]]:
-        """What the links to other pages must say once more."""
+        """Return the parameters that the links to other pages must repeat."""
         said = {
             "page_size": str(self.size),
             "credentials_identifier": self.identifier or "",
@@ -162,7 +165,7 @@ class IdentityQuery:
 
 
 def identity_query(query: QueryParams) -> IdentityQuery:
-    """The question for identities. Raises `BadRequest`, which names what is not served."""
+    """Parse the query for identities. Raises `BadRequest`, which names an unsupported parameter."""
     refuse_unserved(query, served=_IDENTITY_FILTERS)
     return IdentityQuery(
         size=_identity_page(query),
@@ -173,7 +176,7 @@ def identity_query(query: QueryParams) -> IdentityQuery:
     )
 
 
-# Everything is read from the one database, so that every answer is consistent as `strong` asks for.
+# `consistency` is accepted and ignored: all is read from one database, so every response is as consistent as `strong`.
 _IDENTITY_FILTERS: Final = (
     "consistency",
     "credentials_identifier",
@@ -187,14 +190,14 @@ _IDENTITY_FILTERS: Final = (
 
 
 def refuse_unserved(query: QueryParams, *, served: Collection[str]) -> None:
-    """Raises `BadRequest` for the first parameter that would not be heeded; one that is left empty asks for nothing."""
+    """Raise `BadRequest` for the first parameter that is not supported; empty ones are ignored."""
     for name, value in query.multi_items():
         if value and name not in served:
             raise BadRequest(f"'{name[:64]}' is not served here; what is: {', '.join(served)}.")
 
 
 def shown_credentials(query: QueryParams) -> frozenset[str]:
-    """The types of credentials whose configuration is to be shown. Raises `BadRequest` for a type that is none."""
+    """Return the credential types whose configuration is shown. Raises `BadRequest` for an unknown type."""
     wanted = frozenset(query.getlist("include_credential"))
     if not wanted <= CREDENTIAL_TYPES:
         raise BadRequest(f"'include_credential' is one of: {', '.join(sorted(CREDENTIAL_TYPES))}.")
@@ -202,7 +205,7 @@ def shown_credentials(query: QueryParams) -> frozenset[str]:
 
 
 def active_or_not(text: str | None) -> bool | None:
-    """Whether active sessions are wanted, or ended ones; all where it is left out. Raises `BadRequest`."""
+    """Return whether active or ended sessions are asked for, None for all. Raises `BadRequest`."""
     if not text:
         return None
     if text.lower() not in _TRUTH:
@@ -214,7 +217,7 @@ _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _identity_page(query: QueryParams) -> int:
-    """The size of a page; `per_page` is the older name for it. Numbers of pages are refused: ours have none."""
+    """Return the size of a page; `per_page` is its older name. Page numbers are refused: pages have tokens here."""
     if query.get("page", "0") not in {"", "0"}:
         raise BadRequest("Pages of identities have no numbers here: follow the 'Link' header, it has a page_token.")
     legacy = query.get("per_page")

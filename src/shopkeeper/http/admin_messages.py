@@ -1,4 +1,4 @@
-"""Mails at the admin port: `/courier/messages`, to read only (contract page section 1.2).
+"""Mails at the admin port: `/courier/messages`, read-only (contract page section 1.2).
 
 Subjects and bodies may hold one-time codes, so they are shown with `--dev` only, as in Kratos.
 """
@@ -27,7 +27,7 @@ TEMPLATE_TYPES: Final[Mapping[str, str]] = {
     "login_code": "login_code_valid",
     "registration_code": "registration_code_valid",
 }
-"""Our templates by the names of the contract. Its clients know no other names than those of the contract."""
+"""Our templates by the names of the contract. Its clients know no other names."""
 OTHER_TEMPLATE: Final = "stub"
 
 
@@ -45,7 +45,7 @@ class AdminMessages:
         self._shown = shown
 
     def routes(self) -> list[Route]:
-        """Every route of this group."""
+        """List the routes."""
         return [
             Route("/courier/messages", self._list, methods=["GET"]),
             Route("/courier/messages/{id}", self._read, methods=["GET"]),

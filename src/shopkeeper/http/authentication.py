@@ -1,7 +1,7 @@
-"""Authenticating requests: the store, the client, the session and the principal of a request, read alike by all routes.
+"""Authenticates requests: the store, the client, the session and the principal of a request, read alike by all routes.
 
-What a request says of its caller is read once, in one pass over its headers, and kept with the request
-(`RequestCredentials`); a token that several functions ask about is resolved once.
+The headers that identify a caller are read once, in one pass, and cached with the request (`RequestCredentials`). A
+token that several functions need is resolved once.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
@@ -29,7 +29,7 @@ _READ = frozenset({_COOKIE, _SESSION_TOKEN, b"authorization", b"host", b"origin"
 
 
 class RequestCredentials:
-    """What a request says of its caller. Of a header that comes twice the first one counts, of `Cookie` all do.
+    """The headers that identify the caller. The first of a repeated header counts; of `Cookie`, all do.
 
     Args:
         scope: the ASGI scope of the request.
@@ -58,7 +58,7 @@ class RequestCredentials:
         return cookies_in(self.cookie_lines) if self.cookie_lines else {}
 
     def named_store(self, store_header: bytes, tenant_header: bytes) -> tuple[str | None, str | None]:
-        """The names of a store and a tenant: in headers, or in an address that a browser goes to."""
+        """Return the names of a store and a tenant: from headers, else from the query, which a browser can send."""
         name, tenant = self.header(store_header), self.header(tenant_header)
         query = self.scope["query_string"]
         if name or tenant or not query:
@@ -68,7 +68,7 @@ class RequestCredentials:
 
 
 class KeptCredentials(RequestCredentials):
-    """The same, kept with a request that several functions ask about: what was found out is not found out again."""
+    """Credentials that are cached with a request: client, store, cookies and sessions are determined once."""
 
     __slots__ = ("_cookies", "client", "known_sessions", "store")
 
@@ -88,9 +88,9 @@ class KeptCredentials(RequestCredentials):
 
 
 class RequestAuthenticator:
-    """Says who is asking, from where, and for which store.
+    """Determines the caller of a request, the client, and the store.
 
-    `trusted_origins` are the origins whose pages may act with our cookies, `own_origin` is that of our own pages.
+    `trusted_origins` are the origins whose pages may use our cookies; `own_origin` is the origin of our own pages.
     """
 
     def __init__(
@@ -116,14 +116,14 @@ class RequestAuthenticator:
         self._read = _READ | {self._store_header, self._tenant_header}
 
     def client_of(self, request: HTTPConnection) -> Client:
-        """Where the request comes from."""
+        """Return the client of the request."""
         kept = self._credentials(request)
         if kept.client is None:
             kept.client = client_of(request.scope, trusted_proxies=self._trusted_proxies)
         return kept.client
 
     def store_of(self, request: HTTPConnection) -> Store:
-        """The store the request is for; raises `StoreUnknown`."""
+        """Return the store of the request. Raises `StoreUnknown`."""
         kept = self._credentials(request)
         if kept.store is None:
             name, tenant = kept.named_store(self._store_header, self._tenant_header)
@@ -131,23 +131,25 @@ class RequestAuthenticator:
         return kept.store
 
     def cookies_of(self, request: HTTPConnection) -> Mapping[str, str]:
-        """The cookies of the request."""
+        """Return the cookies of the request."""
         return self._credentials(request).cookies
 
     def cookie_lines_of(self, request: HTTPConnection) -> Sequence[str]:
-        """The `Cookie` headers of the request, as they were sent."""
+        """Return the `Cookie` headers of the request, as they were sent."""
         return self._credentials(request).cookie_lines
 
     def session_in(self, scope: Scope) -> Awaitable[CachedSession | None]:
-        """The session of a request, as `session_of`, with its encoded answer: for hot paths, which ask once and keep
-        nothing in the scope."""
+        """Return the session of a request with its encoded response, under the rules of `session_of`.
+
+        For hot paths, which call it once and cache nothing in the scope.
+        """
         return self._session(RequestCredentials(scope, read=self._read))
 
     async def session_of(self, request: HTTPConnection) -> Session | None:
-        """The session of a request, wherever its token stands; `None` if there is none that is valid.
+        """Return the session of a request, from a header or a cookie, or None if no token is valid.
 
-        Where the request names a store, a session that is not at home there does not count; raises `StoreUnknown`.
-        Where it names none, the session decides: signing out and looking at one's account work for every store.
+        If the request names a store, a session of another store does not count; raises `StoreUnknown`. If it names
+        none, a session of any store counts, so that signing out and the account page work for every store.
         """
         kept = self._credentials(request)
         cached = await self._session(kept, known=kept.known_sessions)
@@ -157,24 +159,25 @@ class RequestAuthenticator:
         return cached.session
 
     async def any_session_of(self, request: HTTPConnection) -> Session | None:
-        """The session whose token comes first, wherever it is at home: the one that ends where another takes its
-        place."""
+        """Return the session of the first token, of any store: it ends when another session replaces it."""
         credentials = self._credentials(request)
         presented = self._presented(credentials)
         cached = await self._resolver.session(presented, known=credentials.known_sessions)
         return cached.session if cached else None
 
     async def guests_of(self, request: HTTPConnection) -> Mapping[str, str]:
-        """The anonymous visitors that a request presents, as bearer or in a browser's cookies, by their stores."""
+        """Return the guests that a request presents, as bearer token or in cookies, by store."""
         credentials = self._credentials(request)
         cookies = credentials.cookies
         visits = {store.id: cookies.get(self._cookies.visit_name(store.id)) for store in self._stores.fronts}
         return await self._resolver.guests(credentials.bearer, visits)
 
     async def principal_of(self, request: HTTPConnection) -> Principal:
-        """Who is asking. Raises `TokenInvalid` or `SessionEnded` for a bad token; `Forbidden` for another site's page.
+        """Return the principal of a request.
 
-        A request that is believed for its cookies must have been made by one of our own pages: JSON, and not foreign.
+        Raises `TokenInvalid` or `SessionEnded` for a bad token; `Forbidden` for another site's page. If the request
+        relies on cookies, it must come from one of our own pages or a trusted one, or from no browser, and be JSON
+        unless it is a GET.
         """
         credentials, store = self._credentials(request), self.store_of(request)
         principal = await self._resolver.resolve(
@@ -189,18 +192,21 @@ class RequestAuthenticator:
         return principal
 
     async def principal_signing_in(self, request: HTTPConnection) -> Principal:
-        """As `principal_of`, for signing in and out. Any bad token is `TokenInvalid` there: the published client then
-        asks once more without it, and would give up at anything else."""
+        """Return the principal of a request that signs in or out.
+
+        Raises `TokenInvalid` for every bad token, also of an ended session: the published client then retries without
+        it, and would give up at any other error.
+        """
         try:
             return await self.principal_of(request)
         except SessionEnded as ended:
             raise TokenInvalid from ended
 
     async def session_to_end(self, request: HTTPConnection, principal: Principal) -> Session | None:
-        """The session that ends where this principal signs in or out: theirs, or the one whose cookie is replaced.
+        """Return the session that a sign-in or sign-out ends: the principal's own, or the one whose cookie is replaced.
 
-        A guest's bearer hides that cookie, or it is of another store of this host; once the cookie is replaced, its
-        session could not be ended any more.
+        A guest's bearer token takes precedence over that cookie, or the cookie is of another store of this host. Once
+        the cookie is replaced, its session could not be ended any more.
         """
         if principal.session is not None or not self.may_have_cookies(request):
             return principal.session
@@ -210,15 +216,21 @@ class RequestAuthenticator:
         return cached.session if cached is not None else None
 
     def token_to_refresh(self, request: HTTPConnection) -> str | None:
-        """The one token that a request relies on, be it good or not. Raises `Forbidden` as `principal_of`."""
+        """Return the one token that a request relies on, valid or not.
+
+        Raises `Forbidden` if it is a cookie that another site's page sent.
+        """
         presented = self._presented(self._credentials(request), store=self.store_of(request))
         if not presented.on_purpose:
             self._require_own_page(request)
         return presented.on_purpose or presented.by_cookie
 
     def may_have_cookies(self, request: HTTPConnection) -> bool:
-        """Whether the answer may change the browser's cookies: for our own pages, and for pages of trusted origins
-        that were believed for their cookies and would otherwise be left with a token that was replaced."""
+        """Return whether the response may change the browser's cookies.
+
+        It may for our own pages, and for pages of trusted origins that authenticate by cookie, which would otherwise
+        keep a token that was replaced.
+        """
         credentials = self._credentials(request)
         if self._from_own_page(credentials):
             return True
@@ -226,23 +238,23 @@ class RequestAuthenticator:
         return not presented.on_purpose and bool(presented.by_cookie) and self._from_trusted_page(credentials)
 
     def refuse_foreign_page(self, request: HTTPConnection) -> None:
-        """Raises `Forbidden` where a browser says that another site's page makes this request with our cookies.
+        """Raise `Forbidden` if a browser says that another site's page makes this request with our cookies.
 
-        What carries a token on purpose, in a header that no page can make a browser send, needs no such proof.
+        A request with a token in a header needs no such check: no page can make a browser send that header.
         """
         credentials = self._credentials(request)
         if not credentials.header(_SESSION_TOKEN) and not credentials.bearer:
             self._require_trusted_page(credentials)
 
     def _credentials(self, request: HTTPConnection) -> KeptCredentials:
-        """What the request says of its caller: read at the first call, and kept with the request."""
+        """Return the credentials of the request: read at the first call, then cached in its scope."""
         kept: KeptCredentials | None = request.scope.get(_KEPT_AS)
         if kept is None:
             kept = request.scope[_KEPT_AS] = KeptCredentials(request.scope, read=self._read)
         return kept
 
     def _presented(self, credentials: RequestCredentials, *, store: Store | None = None) -> PresentedTokens:
-        """The tokens of a request; a visit's only where it is said for which store."""
+        """Return the tokens of a request; the token of a visit only if the store is given."""
         cookies = credentials.cookies
         return PresentedTokens(
             session_token=credentials.header(_SESSION_TOKEN),
@@ -271,15 +283,15 @@ class RequestAuthenticator:
             raise Forbidden("The request comes from a page of another site.")
 
     def _from_own_page(self, credentials: RequestCredentials) -> bool:
-        """Whether a browser says that one of our own pages makes this request. No page can set these headers.
+        """Return whether a browser says that one of our own pages makes this request. No page can set these headers.
 
-        Over plain http browsers leave `Sec-Fetch-Site` out, but for this machine; what they POST has an `Origin`.
+        Over plain HTTP, browsers omit `Sec-Fetch-Site` except for localhost; a POST then has an `Origin`.
         """
         site = credentials.header(b"sec-fetch-site")
         return site == "same-origin" or (site is None and credentials.header(b"origin") == self._own_origin)
 
     def _from_trusted_page(self, credentials: RequestCredentials) -> bool:
-        """Whether this is one of our own pages, a page of an origin that is let in, or no browser at all."""
+        """Return whether the request comes from one of our pages, a page of a trusted origin, or no browser at all."""
         origin = credentials.header(b"origin")
         no_browser = origin is None and credentials.header(b"sec-fetch-site") is None
         return no_browser or self._from_own_page(credentials) or origin in self._trusted_origins

@@ -1,4 +1,4 @@
-"""Reading the caller of a flow: a request as a `Caller`, for all self-service routes and pages."""
+"""Reads the caller of a flow: a request as a `Caller`, for all self-service routes and pages."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.responses import error_response
 from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
 
-# Cookies that a proxy in front of us adds to every request; they say nothing about who sends it.
+# A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
 
 
@@ -30,7 +30,7 @@ class CallerReader:
         self._base_url = base_url.rstrip("/")
 
     async def of(self, request: Request) -> Caller:
-        """The caller, as plain facts. A token that is not valid is no session; it is not refused here.
+        """Return the caller. An invalid token is not refused here: the caller then has no session.
 
         Raises `StoreUnknown`.
         """
@@ -49,34 +49,34 @@ class CallerReader:
         )
 
     def carries_session_cookie(self, request: Request) -> bool:
-        """Whether there is a session cookie with the request, good or not: one to take away at signing out."""
+        """Return whether the request has a session cookie, valid or not: signing out deletes it."""
         return self._cookies.session_name in self._authenticator.cookies_of(request)
 
     def with_csrf(self, caller: Caller, *, when: bool = True) -> tuple[Caller, str | None]:
-        """The caller with an anti-CSRF token, and the cookie to set where there was none."""
+        """Return the caller with an anti-CSRF token, and the cookie to set if it had none."""
         if caller.csrf is not None or not when:
             return caller, None
         token = new_csrf_token()
         return replace(caller, csrf=token), self._cookies.set_csrf(token)
 
     def public_url(self, request: Request) -> str:
-        """The request's own address as the public sees it: from the configured base URL, never from `Host`."""
+        """Return the request's public address: from the configured base URL, never from `Host`."""
         query = request.scope["query_string"].decode("latin-1")
         path = request.scope["path"]
         return f"{self._base_url}{quote(path)}" + (f"?{query}" if query else "")
 
     def add_return_to(self, url: str, return_to: str | None) -> str:
-        """The address with a `return_to` of its own."""
+        """Return the address with a `return_to`, if there is one."""
         return f"{url}&return_to={quote(return_to, safe='')}" if return_to else url
 
     def refuse(self, refusal: Refusal, *, headers: Mapping[str, str] | None = None) -> Response:
-        """A refusal in the contract's shape."""
+        """Return a refusal in the contract's shape."""
         answer = error_response(refusal, clock=self._clock)
         answer.headers.update(dict(headers or {}))
         return answer
 
 
 def _has_cookies(lines: Iterable[str]) -> bool:
-    """Whether there is any cookie, readable or not, but those of a proxy: apps never send one."""
+    """Return whether there is any cookie, readable or not, besides those of a proxy: native apps never send one."""
     pairs = (pair.strip() for line in lines for pair in line.split(";"))
     return any(pair and not pair.startswith(_PROXY_COOKIES) for pair in pairs)

@@ -1,4 +1,4 @@
-"""How each kind of flow is shown by the doors: what is its own in JSON, and what differs in its answers.
+"""How each kind of flow is shown: its own fields in JSON, and its own statuses.
 
 The shapes and statuses are Kratos' (contract page sections 2.2 and 2.5). The page of a kind is the template of its name
 in `web/pages`.
@@ -16,8 +16,8 @@ from shopkeeper.http.serializers import Serializers, Wire, moment
 class FlowResponses:
     """How one kind of flow is shown.
 
-    `ui_url` is where its page is; `own` is what its JSON has beside what every flow has; `success` is what its end says
-    beside the session; `invalid_status` is the status of the redirect after a mistake.
+    `ui_url` is the address of its page; `own` returns the JSON fields that only this kind has; `success` returns what
+    the final response has besides the session; `invalid_status` is the status of the redirect after a mistake.
     """
 
     ui_url: str
@@ -52,7 +52,7 @@ def _nothing_more(serializers: Serializers, done: Completed) -> Wire:
 
 
 def _new_identity(serializers: Serializers, done: Completed) -> Wire:
-    """The new identity, and for a native app its token once more, as the contract has it."""
+    """Return the new identity, and for a native app the session token again, as the contract requires."""
     token = done.signed_in.token if done.signed_in else None
     further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None
     return {"identity": serializers.identity(done.identity), "continue_with": further}

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from shopkeeper.http.responses import json_response
 
 Check = Callable[[], Awaitable[str | None]]
-"""Something that must work: gives nothing when it does, else a sentence. A degraded but working part is no failure."""
+"""A check: returns None on success, else a sentence. A part that is degraded but works is not a failure."""
 
 
 class Health:
@@ -18,8 +18,8 @@ class Health:
 
     Args:
         required: what must work before traffic is sent here: the database, its migrations.
-        degraded: what may fail without stopping the service: it is told in the details, and stays 200.
-        registry: the figures that `/metrics` shows; without one there is no such page.
+        degraded: what may fail without stopping the service: the details report it, and the status stays 200.
+        registry: the metrics of `/metrics`; without it the route does not exist.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Health:
         self._registry = registry
 
     def public_routes(self) -> list[Route]:
-        """The probes, without details."""
+        """List the probes, without details."""
         return [
             Route("/health/alive", self._alive, methods=["GET"]),
             Route("/health/ready", self._ready_in_public, methods=["GET"]),
         ]
 
     def admin_routes(self) -> list[Route]:
-        """The probes with details, the version and the metrics."""
+        """List the probes with details, the version and the metrics."""
         return [
             Route("/health/alive", self._alive, methods=["GET"]),
             Route("/health/ready", self._ready, methods=["GET"]),

@@ -12,17 +12,17 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 @dataclass(slots=True)
 class _Durations:
-    """How long answers took: so many in each bucket, and all together."""
+    """How long responses took: a count for each bucket, and the total."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
     total: float = 0.0
 
 
 class Metrics:
-    """What is counted: requests by door, verb and status, and how long they took.
+    """Counts requests by app, method and status, and their durations.
 
-    Plain figures that are made into metrics when somebody asks for them: the library's counters lock for each request,
-    and nothing else counts here but the one thread that answers.
+    Plain numbers, converted to metrics when they are collected. The counters of prometheus_client take a lock for each
+    request, which is not needed: only one thread counts.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -32,7 +32,7 @@ class Metrics:
         registry.register(self)
 
     def observe(self, app: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Counts one answer."""
+        """Count one response."""
         key = (app, method, path, status)
         self._answers[key] = self._answers.get(key, 0) + 1
         durations = self._durations.get(key[:3])
@@ -42,7 +42,7 @@ class Metrics:
         durations.total += seconds
 
     def collect(self) -> Iterable[Metric]:
-        """The figures, as the registry wants them."""
+        """Return the metrics for the registry."""
         labels = ("app", "method", "path", "status")
         requests = CounterMetricFamily("shopkeeper_http_requests", "HTTP requests answered.", labels=labels)
         for (app, method, path, status), count in self._answers.items():
@@ -56,7 +56,7 @@ class Metrics:
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Buckets as Prometheus has them: each holds all that took no longer."""
+    """Return the buckets as Prometheus defines them: each also counts all shorter durations."""
     so_far, buckets = 0, []
     for bound, count in zip((*map(str, map(float, _BUCKETS)), "+Inf"), counts, strict=True):
         so_far += count

@@ -1,4 +1,4 @@
-"""Origins of pages (RFC 6454) that may call us with our cookies: whole, or with one `*` for part of a host."""
+"""Origins (RFC 6454) whose pages may call us with our cookies: whole, or with one `*` for part of a host."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ _PART = r"[a-z0-9-]+(?:\.[a-z0-9-]+)*"
 
 
 class Origins:
-    """The configured origins. `exact` and `pattern` are what Starlette's CORS middleware takes.
+    """The configured origins. `exact` and `pattern` are arguments of Starlette's CORS middleware.
 
     >>> origins = Origins(["https://shop.example.org", "https://*.example.net"])
     >>> [origin in origins for origin in ("https://shop.example.org", "https://a.b.example.net", "null", None)]
@@ -25,7 +25,7 @@ class Origins:
         self._wide = re.compile(self.pattern) if self.pattern else None
 
     def __contains__(self, origin: object) -> bool:
-        """Whether it is one of them. `*` alone lets everybody read what is public, and vouches for nobody's page."""
+        """Return whether an origin is trusted. `*` alone opens public reads to all origins, and trusts no page."""
         if not isinstance(origin, str) or origin == ANY:
             return False
         return origin in self.exact or (self._wide is not None and self._wide.fullmatch(origin) is not None)

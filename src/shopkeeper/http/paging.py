@@ -1,4 +1,4 @@
-"""Page tokens and `Link` headers (RFC 8288). A token is sealed and bound to its list: nobody can make one up.
+"""Page tokens and `Link` headers (RFC 8288). A token is sealed and bound to its list, so that clients cannot forge one.
 
 The sessions of one identity are few, and the contract numbers their pages: there the number is the token.
 """
@@ -20,17 +20,17 @@ Query = Mapping[str, str | Sequence[str]]
 
 
 class PageTokens:
-    """Seals where a page begins."""
+    """Seals and opens page tokens."""
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
 
     def seal(self, after: UUID, *, of: str) -> str:
-        """A token for the page that begins after an id, of one list."""
+        """Return a token for the page of a list that begins after an id."""
         return self._ring.seal_text(after.bytes, context=of.encode())
 
     def open(self, token: str | None, *, of: str) -> UUID | None:
-        """Where a page begins; nothing for the first. Raises `InvalidCursor`."""
+        """Return the id that a page begins after, None for the first page. Raises `InvalidCursor`."""
         if not token:
             return None
         try:
@@ -40,7 +40,7 @@ class PageTokens:
         return None if after == FIRST else after
 
     def links(self, path: str, query: Query, *, of: str, next_after: UUID | None) -> str:
-        """The `Link` header of a page: where the first one is, and the next if there is one."""
+        """Return the `Link` header of a page: the first page, and the next if there is one."""
         pages = [("first", FIRST), *([("next", next_after)] if next_after else [])]
         return ",".join(link(path, {**query, "page_token": self.seal(after, of=of)}, rel) for rel, after in pages)
 
@@ -54,11 +54,11 @@ class NumberedPage:
 
     @property
     def skip(self) -> int:
-        """How many come before it."""
+        """How many items precede the page."""
         return self.number * self.size
 
     def links(self, path: str, *rels: str) -> str:
-        """The `Link` header: the pages that are named, of `first`, `next` and `prev`."""
+        """Return the `Link` header with the named pages, of `first`, `next` and `prev`."""
         numbers = {"first": 0, "next": self.number + 1, "prev": self.number - 1}
         return ",".join(link(path, self._query(numbers[rel]), rel) for rel in rels)
 
@@ -68,19 +68,19 @@ class NumberedPage:
 
 
 def numbered_page(query: QueryParams) -> NumberedPage:
-    """The page that is asked for, under the contract's newer or older names. Raises `BadRequest` for an odd size."""
+    """Parse the page, by the contract's newer or older names. Raises `BadRequest` for an invalid size."""
     asked = query.get("page_token") or query.get("page") or ""
     number = int(asked) if asked.isdecimal() and len(asked) <= _LONGEST_NUMBER else 0
     return NumberedPage(number, page_size(query.get("page_size") or query.get("per_page")))
 
 
 def link(path: str, query: Query, rel: str) -> str:
-    """One link, its parameters in alphabetical order."""
+    """Return one link, its parameters in alphabetical order."""
     return f'<{path}?{urlencode(sorted(query.items()), doseq=True)}>; rel="{rel}"'
 
 
 def page_size(text: str | None, *, default: int = 250, most: int = 500) -> int:
-    """The size of a page as asked for, within bounds. Raises `BadRequest` for what is no number."""
+    """Return the size of a page, within bounds. Raises `BadRequest` if it is not a number."""
     if not text:
         return default
     if not text.isdecimal() or len(text) > 9:

@@ -1,6 +1,6 @@
-"""Seeing inside: every request gets an id, a line in the log and a place in the metrics; secrets get into none of them.
+"""Observes requests: each gets an id, a line in the log and a place in the metrics. None of these contains secrets.
 
-A plain ASGI middleware, because it stands before the hot paths as well.
+A plain ASGI middleware, because it also covers the hot paths.
 """
 
 import asyncio
@@ -29,29 +29,29 @@ _BROKEN = encode({"error": error_object(InternalError())})
 _ERROR_HEADER = ERROR_HEADER.lower().encode()
 _USUAL = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 _USUAL_OF_GET = (*_USUAL, (b"cache-control", NO_STORE.encode()))
-"""What every answer has, unless it says otherwise: not sniffed, no referrer, and not stored where it was only read."""
+"""Default headers of every response: no sniffing, no referrer to other origins, and no storing of responses to GET."""
 LATE = 0.02
-"""Seconds that the line of a request may wait for others, to be written with them."""
+"""Seconds that the log line of a request may wait, to be written together with others."""
 MOST_LINES = 500
 
 _about: ContextVar[dict[str, str] | None] = ContextVar("about_request", default=None)
 
 
 def note(**facts: str) -> None:
-    """Notes something about the request that is being answered: it then stands in every line of the log about it."""
+    """Add facts to the request that is being answered: they are in every later log line about it."""
     about = _about.get()
     if about is not None:
         about.update(facts)
 
 
 def merge_request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor of structlog: puts what was noted of the request into a line of the log."""
+    """Add the noted facts of the request to a log line. A processor of structlog."""
     about = _about.get()
     return {**event, **about} if about else event
 
 
 class RequestLog:
-    """The outermost layer of an app, which sees to it that every answer has the usual headers.
+    """The outermost layer of an app, which adds the default headers to every response.
 
     `quiet` paths, such as probes, are counted but not logged.
     """
@@ -87,7 +87,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, seen.send)
         except Exception as error:
-            # The outermost layer: whatever nobody foresaw ends here, told in the log and not to the client.
+            # Unexpected errors end here: the log gets the traceback, the client gets none of it.
             self._log.error("request failed", exc_info=error)
             if not seen.begun:
                 await Response(_BROKEN, 500, {ERROR_HEADER: InternalError.code}, JSON)(scope, receive, seen.send)
@@ -111,9 +111,10 @@ class RequestLog:
 
 
 def line_writer(log: Any) -> Callable[[dict[str, Any]], None]:
-    """Writes the line of a request. It goes straight out where the log is JSON, and looks as all others do.
+    """Return the function that writes the line of a request.
 
-    There is one for each request, and the way through the log's processors takes as long as answering whoami.
+    Where the log is JSON, it bypasses the log's processors, in the same format: for each request, they would take as
+    long as answering whoami.
     """
     factory = structlog.get_config()["logger_factory"]
     if not isinstance(factory, structlog.BytesLoggerFactory):
@@ -124,7 +125,7 @@ def line_writer(log: Any) -> Callable[[dict[str, Any]], None]:
 
 
 class _Lines:
-    """Lines of the log, written some at a time: under load, writing each by itself takes longer than the answer."""
+    """Lines of the log, written in batches: under load, writing each by itself takes longer than the response."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
@@ -146,7 +147,7 @@ class _Lines:
 
 
 class _Seen:
-    """Watches an answer go by: its status, its error code; and puts the headers on it that every answer has."""
+    """Passes a response on: notes its status and its error code, and adds the default headers."""
 
     __slots__ = ("_send", "_usual", "begun", "error", "status")
 

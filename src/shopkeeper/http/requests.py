@@ -1,4 +1,4 @@
-"""Reading requests: who sends them, what they carry, what they say. Everything from outside is bounded here."""
+"""Reads requests: the client, the headers, the body. All input is bounded here."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ log = structlog.get_logger(__name__)
 
 
 def client_of(scope: Scope, *, trusted_proxies: int) -> Client:
-    """Where a request comes from.
+    """Return the client of a request.
 
-    `X-Forwarded-For` is believed only as far as our own proxies wrote it: with `n` trusted proxies, the n-th entry from
+    `X-Forwarded-For` is trusted only as far as our own proxies wrote it: with `n` trusted proxies, the n-th entry from
     the right is the client; anything further left was written by the client itself.
     """
     host, port = scope.get("client") or ("", None)
@@ -45,12 +45,18 @@ def client_of(scope: Scope, *, trusted_proxies: int) -> Client:
 
 @cache
 def _tell_unreadable_proxy() -> None:
-    """Once: each request would be a line more. Nothing of the header, which may be anybody's address."""
+    """Warn once, because each request would repeat it.
+
+    The log gets nothing of the header, which may hold a person's address.
+    """
     log.warning("client.address_unreadable", consequence="all who come through this proxy share one budget")
 
 
 def _address(text: str) -> str | None:
-    """One spelling, without the port that some proxies write and without the zone, which anybody invents."""
+    """Return an address in one spelling, or None.
+
+    Drops the port that some proxies write, and the zone, which clients can make up.
+    """
     try:
         return str(ipaddress.ip_address(without_port(text).partition("%")[0]))
     except ValueError:
@@ -58,7 +64,7 @@ def _address(text: str) -> str | None:
 
 
 def prefers_json(headers: Headers) -> bool:
-    """Whether the answer is to be JSON: by `Accept`, or because the body is exactly JSON (contract page 2.1)."""
+    """Return whether to respond in JSON: by `Accept`, or because the body is exactly JSON (contract page 2.1)."""
     if headers.get("content-type", "") == JSON:
         return True
     accepted = dict(parse_accept(headers.get("accept", "")))
@@ -66,7 +72,7 @@ def prefers_json(headers: Headers) -> bool:
 
 
 def require_uuid(text: str, *, otherwise: Refusal) -> UUID:
-    """The UUID that a text spells; raises the refusal where it spells none."""
+    """Return the UUID of a text. Raises the given refusal if it is not a UUID."""
     found = uuid_or_none(text)
     if found is None:
         raise otherwise
@@ -74,12 +80,12 @@ def require_uuid(text: str, *, otherwise: Refusal) -> UUID:
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
-    """The body, if it is not larger than the limit; raises `PayloadTooLarge` before reading further."""
+    """Return the body. Raises `PayloadTooLarge`, without reading further, if it exceeds the limit."""
     return await gather(request.stream(), declared=request.headers.get("content-length"), limit=limit)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object; an empty body is an empty object. Raises `MalformedBody`."""
+    """Return a JSON object; an empty body is an empty object. Raises `MalformedBody`."""
     document = parse_json(body) if body.strip() else {}
     if not isinstance(document, dict):
         raise MalformedBody(message="The body must be a JSON object.")
@@ -87,9 +93,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_fields(body: bytes, content_type: str) -> Mapping[str, Any]:
-    """The fields of a form or of a JSON object; raises `MalformedBody`, also for any other content type.
+    """Return the fields of a form or of a JSON object. Raises `MalformedBody`, also for any other content type.
 
-    Only these two are read: browsers can send text/plain across sites without asking first.
+    Other types are refused because browsers can send text/plain to other sites without a CORS preflight.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == JSON:

@@ -1,4 +1,4 @@
-"""Answering: JSON bodies, redirects, and refusals in the shape of Kratos' error object (contract page section 1.3)."""
+"""Responses: JSON bodies, redirects, and refusals in the shape of Kratos' error object (contract page section 1.3)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -26,41 +26,44 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(document: Any) -> bytes:
-    """A document as JSON bytes."""
+    """Return a document as JSON bytes."""
     return _encoder.encode(document)
 
 
 def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     return Response(encode(document), status, dict(headers or {}), "application/json; charset=utf-8")
 
 
 def empty_response(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer without a body."""
+    """Return a response without a body."""
     return Response(None, status, dict(headers or {}))
 
 
 def redirect(location: str, status: int = 303, *, body: bool = False) -> Response:
-    """A redirect; GET requests get a small body as well, for people whose client does not follow."""
-    headers = {"Location": percent_encoded(location)}  # configured addresses may have letters that no header can hold
+    """Return a redirect, with a small body for GET requests, in case the client does not follow it."""
+    headers = {"Location": percent_encoded(location)}  # configured addresses may not be ASCII
     if body:
         return Response("See other.\n", status, headers, "text/html")
     return Response(status_code=status, headers=headers)
 
 
 def error_response(refusal: Refusal, *, clock: Clock) -> Response:
-    """A refusal as Kratos' error object. Its code is in a header always, in the body where the contract has one."""
+    """Return a refusal as Kratos' error object.
+
+    Its code is always in a header, and in the body if the contract has it.
+    """
     headers = {ERROR_HEADER: refusal.code, **retry_after(refusal)}
     return Response(refusal_body(refusal, clock=clock), refusal.status, headers, "application/json")
 
 
 def refusal_body(refusal: Refusal, *, clock: Clock) -> bytes:
-    """Kratos' error object, encoded."""
+    """Return Kratos' error object, encoded."""
     return encode({"error": error_object(refusal), **_beside(refusal, clock)})
 
 
 def error_object(refusal: Refusal) -> dict[str, Any]:
-    """The inner object: id, code, status, reason, details, message; what is empty is left out."""
+    """Return the inner object: id, code, status, reason, details, message. Empty members are omitted."""
     optional = {"reason": refusal.reason, "details": refusal.details}
     return {
         **({"id": refusal.code} if refusal.named_in_kratos else {}),
@@ -72,12 +75,12 @@ def error_object(refusal: Refusal) -> dict[str, Any]:
 
 
 def retry_after(refusal: Refusal) -> dict[str, str]:
-    """The header that says when to come back."""
+    """Return the `Retry-After` header, if the refusal has one."""
     return {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooManyRequests | Busy) else {}
 
 
 def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
-    """What stands beside the error: where the browser must or can go, or when a flow ended and what replaces it."""
+    """Return the members besides the error: where the browser must or can go, or a flow's end and replacement."""
     if isinstance(refusal, BrowserLocationChangeRequired):
         return {"redirect_browser_to": refusal.redirect_browser_to}
     if isinstance(refusal, SecondFactorRequired):

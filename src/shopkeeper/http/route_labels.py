@@ -1,7 +1,7 @@
-"""What a path is called in metrics and in the log: the template of the route that it belongs to.
+"""Labels of paths in metrics and in the log: the template of the route that a path belongs to.
 
-Paths come from strangers. Were they labels as they come, everybody could fill the memory with them, and an id or a
-mistyped secret in a path would stand in the log.
+Clients choose paths freely. As labels, they would fill the memory, and an id or a mistyped secret in a path would be in
+the log.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def trim(path: str, *, prefix: str = "") -> str:
-    """A path without slashes at its end, and without the prefix that may stand before it.
+    """Return a path without slashes at its end, and without an optional prefix.
 
     >>> trim("/admin/identities/", prefix="/admin"), trim("/")
     ('/identities', '/')
@@ -24,17 +24,20 @@ def trim(path: str, *, prefix: str = "") -> str:
 
 
 def method_label(method: str) -> str:
-    """The method; a client may make up as many as it likes."""
+    """Return the label of an HTTP method.
+
+    Unknown ones share a label, because clients can make up any number of them.
+    """
     return method if method in _METHODS else OTHER
 
 
 class PathLabels:
-    """Names paths by their routes.
+    """Labels paths by their routes.
 
     Args:
-        routes: what the router knows.
-        further: exact paths that are answered ahead of it.
-        prefix: what may stand before each path.
+        routes: the routes of the router.
+        further: exact paths that are answered before the router.
+        prefix: an optional prefix of each path.
     """
 
     def __init__(self, routes: Iterable[BaseRoute], *, further: Iterable[str] = (), prefix: str = "") -> None:
@@ -44,7 +47,7 @@ class PathLabels:
         self._prefix = prefix
 
     def of(self, path: str) -> str:
-        """The label of a path."""
+        """Return the label of a path."""
         if path in self._exact:
             return path
         trimmed = trim(path, prefix=self._prefix)

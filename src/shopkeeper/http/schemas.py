@@ -1,4 +1,4 @@
-"""The identity schemas, for clients that draw their own forms (contract page section 1.1)."""
+"""The identity schemas, for clients that render their own forms (contract page section 1.1)."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from shopkeeper.identity.schema import Schemas
 
 
 def schema_routes(schemas: Schemas) -> list[Route]:
-    """`/schemas` lists them, `/schemas/{id}` gives one; the id plain or in base64url."""
+    """List the routes: `/schemas` lists schemas, `/schemas/{id}` returns one; the id is plain or in base64url."""
 
     async def list_all(request: Request) -> Response:
         every = schemas.all()

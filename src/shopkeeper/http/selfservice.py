@@ -1,7 +1,7 @@
-"""The door to the self-service flows: `/self-service/{login,registration,logout}` and `/self-service/errors`.
+"""The self-service API: `/self-service/{login,registration,logout}`, its callbacks and `/self-service/errors`.
 
-Paths, statuses and headers are Kratos' (contract page sections 1.1, 2.1, 2.5). The three kinds of client differ here
-and nowhere else: HTML is redirected, JSON is answered, native apps get a session token.
+Paths, statuses and headers are Kratos' (contract page sections 1.1, 2.1, 2.5). The three kinds of client differ in this
+module only: HTML is redirected, JSON is answered, native apps get a session token.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -54,7 +54,7 @@ from shopkeeper.storage.database import Database
 Answer = Callable[[Request, Caller], Awaitable[Response]]
 CALLBACKS = "/self-service/methods"
 LONGEST_URL = 8_192
-"""Characters: every flow that is opened keeps the address it was asked for with."""
+"""Characters: every flow stores the address that opened it."""
 
 
 class SelfService:
@@ -86,7 +86,7 @@ class SelfService:
         self._max_body = max_body
 
     def routes(self) -> list[Route]:
-        """Every route of this door."""
+        """List the routes."""
         flows = [route for kind in self._presentations for route in self._flow_routes(kind)]
         return [
             *flows,
@@ -174,7 +174,7 @@ class SelfService:
         return json_response(self._flow_for(flow, caller), headers=headers)
 
     def _with_next_address(self, refusal: Refusal, kind: str) -> Refusal:
-        """An expired flow's refusal says where to open another one, as the contract has it for fetching."""
+        """Add to an expired flow's refusal where to open another one, as the contract requires for fetching."""
         if not isinstance(refusal, FlowExpired):
             return refusal
         base = f"{self._shapes.base_url}/self-service/{kind}"
@@ -214,7 +214,7 @@ class SelfService:
         return self._answer(outcome, caller, as_json=as_json)
 
     async def _callback(self, request: Request, caller: Caller) -> Response:
-        """Another server sends the browser back."""
+        """Continue a flow when another server sends the browser back."""
         method = request.path_params["method"]
         try:
             outcome = await self._pipeline.callback(method, dict(request.query_params), caller)
@@ -225,8 +225,10 @@ class SelfService:
         return self._answer(outcome, caller, as_json=False)
 
     async def _callback_by_form(self, request: Request, caller: Caller) -> Response:
-        """Another server sends the browser back with a form (OAuth 2.0 Form Post Response Mode): it is sent on to the
-        same address by GET. A cross-site POST brings no Lax cookies, neither the session nor the guest's visit."""
+        """Redirect a callback by form (OAuth 2.0 Form Post Response Mode) to the same address by GET.
+
+        A cross-site POST carries no Lax cookies: neither the session nor the guest's visit.
+        """
         fields = parse_fields(await read_body(request, limit=self._max_body), request.headers.get("content-type", ""))
         address = self._callers.public_url(request).partition("?")[0]
         url = f"{address}?{urlencode({name: value for name, value in fields.items() if isinstance(value, str)})}"
@@ -235,7 +237,7 @@ class SelfService:
         return redirect(url)
 
     def _answer(self, outcome: FlowOutcome, caller: Caller, *, as_json: bool) -> Response:
-        """What came of a submission, for this kind of client."""
+        """Return the response to a submission, for this kind of client."""
         match outcome:
             case Updated():
                 return self._updated(outcome, caller, as_json=as_json)
@@ -256,9 +258,9 @@ class SelfService:
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
 
     async def _refused_in(self, refused: FlowRefused, submission: Submission, *, as_json: bool) -> Response:
-        """A browser in front of a form is led to where it can go on; raises the refusal where there is no such place.
+        """Redirect a browser to where it can continue. Raises the refusal if there is no such page.
 
-        Native apps are answered in JSON, as the contract has it for their flows, whatever their headers prefer.
+        Native apps are answered in JSON, as the contract requires for their flows, even if their headers prefer HTML.
         """
         flow, refusal = refused.flow, refused.refusal
         if as_json:
@@ -276,15 +278,15 @@ class SelfService:
                 raise refusal
 
     async def _ask_to_wait(self, flow: Flow, submission: Submission, later: TooManyRequests | Busy) -> Response:
-        """The form says so, keeps what was typed, and can be sent again."""
+        """Show the reason in the form, which keeps what was typed and can be sent again."""
         await self._pipeline.show_reason(flow, submission, reason=later.sentence)
         return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
 
     def _begin_again(self, flow: Flow) -> Response:
-        """The second of two clicks, or of two tabs: the flow has ended, or a session has started in another way.
+        """Redirect the second of two clicks, or of two tabs: the flow has ended, or a session has started elsewhere.
 
-        A signed-in browser is sent on from here to where the flow was to end, and any other gets a new form. Which of
-        them it is shows in its next request: the session's cookie may still have been under way to it.
+        A signed-in browser is redirected from there to the end of the flow, any other to a new form. Only the next
+        request shows which it is: this one may have been sent before the session's cookie arrived.
         """
         url = f"{self._shapes.base_url}/self-service/{flow.kind}/browser"
         query = urlencode(flow.opened_with)
@@ -303,12 +305,15 @@ class SelfService:
         return answer
 
     def _redirected_away(self, outcome: RedirectedAway, *, as_json: bool) -> Response:
-        """303 for HTML; JSON clients cannot be redirected to another origin, and are told where to send the browser."""
+        """Redirect HTML clients by 303.
+
+        JSON clients cannot follow to another origin: their response has the address.
+        """
         if as_json or outcome.flow.type is FlowType.API:
             answer = self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=outcome.url))
         else:
             answer = redirect(outcome.url)
-        if outcome.flow.type is FlowType.API:  # an app that sent a cookie would be taken for a browser
+        if outcome.flow.type is FlowType.API:  # an app with a cookie would be refused as a browser
             return answer
         answer.headers.append("Set-Cookie", self._cookies.set_callback(outcome.cookie))
         return answer
@@ -339,7 +344,7 @@ class SelfService:
         return {**self._session_of(done), **own, "continue_with": further}
 
     def _session_of(self, done: Completed) -> dict[str, object]:
-        """The new session, and what became of the guest's cart, where there was one."""
+        """Return the new session, and the result of the cart merge, if there was a cart."""
         if done.signed_in is None:
             return {}
         report = done.signed_in.cart_merge
@@ -347,7 +352,7 @@ class SelfService:
         return {"session": self._shapes.session(done.signed_in.session), **told}
 
     def _new_cookies(self, done: Completed) -> list[str]:
-        """A new anti-CSRF token at every change of privilege, the session, and no more anonymous visit."""
+        """Return the cookies of a change of privilege: a new anti-CSRF token, the session, no anonymous visit."""
         cookies = [self._cookies.set_csrf(new_csrf_token()), *self._session_cookies(done.signed_in)]
         if done.signed_in and done.guest:
             cookies.append(self._cookies.delete_visit(store=done.flow.store))
@@ -399,7 +404,7 @@ class SelfService:
     # -- HTML clients see refusals on the error page -------------------------------------------------------------------
 
     def _html_safe(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Reads the caller; lends browsers an anti-CSRF cookie; sends HTML clients to the error page on a refusal."""
+        """Wrap an endpoint: read the caller, set an anti-CSRF cookie, redirect HTML clients to the error page."""
 
         async def endpoint(request: Request) -> Response:
             cookie = None
@@ -428,12 +433,12 @@ class SelfService:
 
 
 def _opens_browser(request: Request) -> bool:
-    path = request.scope["path"]  # never the URL object: a malformed Host changes what it says
+    path = request.scope["path"]  # not request.url: a malformed Host changes its path
     return path.endswith("/browser") and "/logout/" not in path
 
 
 def _sample(clock: Clock) -> dict[str, object]:
-    """What the contract answers to `id=stub:500`: an example for people who build an error page."""
+    """Return the contract's response to `id=stub:500`: an example for developers of an error page."""
     now = moment(clock.now())
     error = {
         "code": 500,

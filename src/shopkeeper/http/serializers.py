@@ -1,5 +1,6 @@
-"""Identities, sessions and flows as the JSON of Kratos' contract (contract page section 1.3): what is null, what is
-left out, and what is empty matter to clients.
+"""Identities, sessions and flows as the JSON of Kratos' contract (contract page section 1.3).
+
+Clients distinguish members that are null, absent and empty.
 """
 
 import base64
@@ -17,12 +18,12 @@ Wire = dict[str, Any]
 
 
 def moment(at: datetime) -> str:
-    """A moment in RFC 3339, in UTC."""
+    """Return a time in RFC 3339, in UTC."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def schema_url(base_url: str, schema_id: str) -> str:
-    """Where an identity's schema is found; the id in base64url."""
+    """Return the address of an identity's schema; its id is in base64url."""
     return f"{base_url}/schemas/{base64.urlsafe_b64encode(schema_id.encode()).rstrip(b'=').decode()}"
 
 
@@ -33,7 +34,7 @@ class Serializers:
         self.base_url = base_url.rstrip("/")
 
     def identity(self, identity: Identity) -> Wire:
-        """An identity as its owner sees it: no credentials, no admin's notes."""
+        """Return an identity as its owner sees it: without credentials and `metadata_admin`."""
         return {
             "id": str(identity.id),
             "schema_id": identity.schema_id,
@@ -53,7 +54,7 @@ class Serializers:
     def identity_for_admin(
         self, identity: Identity, *, configs: frozenset[str] = frozenset(), listed: bool = False
     ) -> Wire:
-        """An identity as an admin sees it; `configs` names the credential types whose configuration is shown."""
+        """Return an identity as an admin sees it; `configs` names the credential types whose configuration is shown."""
         shown = listed or identity.metadata_admin is not None
         return {
             **self.identity(identity),
@@ -65,11 +66,11 @@ class Serializers:
         }
 
     def session(self, session: Session) -> Wire:
-        """A session with its identity, as whoami gives it."""
+        """Return a session with its identity, as whoami shows it."""
         return {**self.session_alone(session), "identity": self.identity(session.identity)}
 
     def session_alone(self, session: Session) -> Wire:
-        """A session without its identity."""
+        """Return a session without its identity."""
         return {
             "id": str(session.id),
             "active": session.active,
@@ -85,13 +86,13 @@ class Serializers:
         }
 
     def session_in_list(self, session: Session) -> Wire:
-        """A session among others: its identity is only sketched."""
+        """Return a session of a list, with a shortened identity."""
         left_out = {"verifiable_addresses", "recovery_addresses", "state_changed_at"}
         identity = {k: v for k, v in self.identity(session.identity).items() if k not in left_out}
         return {**self.session_alone(session), "identity": {**identity, "schema_url": ""}}
 
     def flow(self, flow: Flow, *, own: Wire, csrf_token: str = "") -> Wire:
-        """A flow with what is `own` to its kind; the anti-CSRF token is put in on the way out and is never stored."""
+        """Return a flow with the `own` fields of its kind, and with the anti-CSRF token, which is never stored."""
         shown = flow.change_node("csrf_token", csrf_node(csrf_token))
         return {
             "id": str(flow.id),
@@ -164,7 +165,7 @@ def _present(**fields: Mapping[str, Any] | str | None) -> Wire:
 
 
 def cart_merge_shape(report: CartMergeReport) -> Wire:
-    """What became of a guest's cart, line by line."""
+    """Return the report of a cart merge, line by line."""
     lines = [
         {
             "variantId": line.variant_id,

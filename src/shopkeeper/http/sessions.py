@@ -1,4 +1,4 @@
-"""The routes of one's own sessions: listing and revoking them (contract page sections 1.1 and 3)."""
+"""The routes of the caller's own sessions: list and revoke them (contract page sections 1.1 and 3)."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from shopkeeper.storage.database import Database
 
 
 class OwnSessions:
-    """`/sessions`: the other sessions of whoever asks."""
+    """`/sessions`: the other sessions of the caller."""
 
     def __init__(
         self, *, database: Database, sessions: Sessions, authenticator: RequestAuthenticator, serializers: Serializers
@@ -29,7 +29,7 @@ class OwnSessions:
         self._shapes = serializers
 
     def routes(self) -> list[Route]:
-        """Every route of this door."""
+        """List the routes."""
         return [
             Route("/sessions", self._list, methods=["GET"]),
             Route("/sessions", self._revoke_others, methods=["DELETE"]),
@@ -45,7 +45,7 @@ class OwnSessions:
                 unit, identity_id, active=True, exclude=current.id, page_size=page.size, skip=page.skip
             )
         rels = ["first", *(["next"] if found.next_after else []), *(["prev"] if page.number else [])]
-        # The contract's links name the number of what there is, where that is less than a page.
+        # If there are fewer sessions than a page holds, the contract's links have that number as the page size.
         shown = replace(page, size=min(page.size, count))
         return json_response(
             [self._shapes.session_in_list(session) for session in found.items],

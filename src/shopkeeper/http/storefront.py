@@ -1,6 +1,6 @@
-"""The storefront's door: `/signin` and `/signout`, in the shapes of the published GraphQL Commerce client.
+"""The storefront API: `/signin` and `/signout`, in the shapes of the published GraphQL Commerce client.
 
-Success is `{"authorization": …}` and what else is useful; a refusal is `{"errors": [{message, extensions: {code}}]}`.
+Success is `{"authorization": …}` with further members; a refusal is `{"errors": [{message, extensions: {code}}]}`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,7 +27,7 @@ MAX_BODY = 100_000
 
 
 class Storefront:
-    """Signing in and out for storefronts."""
+    """The routes for signing in and out from a storefront."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Storefront:
         self._clock = clock
 
     def routes(self) -> list[Route]:
-        """Every route of this door."""
+        """List the routes."""
         return [
             Route("/signin", in_client_shape(self._sign_in), methods=["POST"]),
             Route("/signout", in_client_shape(self._sign_out), methods=["POST"]),
@@ -69,7 +69,7 @@ class Storefront:
         )
 
     async def _anonymous(self, request: Request) -> Access:
-        """A new visit, or the same guest's, if the request carries one's token."""
+        """Start a visit, for the same guest if the request carries a guest's token."""
         visitor = await self._authenticator.principal_signing_in(request)
         guest = visitor.subject if visitor.kind is PrincipalKind.ANONYMOUS else None
         return self._visit.anonymous(self._authenticator.store_of(request), guest=guest)
@@ -97,7 +97,7 @@ class Storefront:
         return self._answer(request, access, somebody_else=True)
 
     def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:
-        """The tokens as JSON; also as cookies, which scripts cannot read, for our own pages and who relied on such."""
+        """Return the tokens as JSON, and as cookies, which scripts cannot read, for pages that may have cookies."""
         answer = json_response(_access_shape(access), headers={"Cache-Control": "no-store"})
         if self._authenticator.may_have_cookies(request):
             store = self._authenticator.store_of(request).id
@@ -106,9 +106,9 @@ class Storefront:
         return answer
 
     def _new_cookies(self, access: Access, *, store: str, somebody_else: bool) -> list[str]:
-        """Where somebody else goes on, forms from before are worth nothing: a new anti-CSRF value sees to that.
+        """Rotate the CSRF token when the principal changes, so that forms from before are refused.
 
-        A token that was only refreshed changes nobody, and the forms in the visitor's other tabs stay good.
+        Refreshing a token does not change the principal: the forms in the visitor's other tabs stay valid.
         """
         anew = [self._cookies.set_csrf(new_csrf_token())] if somebody_else else []
         now = self._clock.now()
@@ -120,7 +120,7 @@ class Storefront:
 
 
 def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Renders refusals as the published client reads them."""
+    """Wrap an endpoint to render refusals as the published client reads them."""
 
     async def answered(request: Request) -> Response:
         try:
@@ -132,7 +132,7 @@ def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Calla
 
 
 def client_refusal(refusal: Refusal) -> Response:
-    """`{"errors": [{"message", "extensions": {"code"}}]}` with the refusal's status."""
+    """Return `{"errors": [{"message", "extensions": {"code"}}]}` with the refusal's status."""
     code = refusal.graphql_code or refusal.code.upper()
     error = {"message": refusal.sentence, "extensions": {"code": code, **refusal.details}}
     headers = {ERROR_HEADER: refusal.code, "Cache-Control": "no-store", **retry_after(refusal)}
@@ -140,7 +140,10 @@ def client_refusal(refusal: Refusal) -> Response:
 
 
 async def _fields(request: Request) -> dict[str, Any]:
-    """The body's fields. Only JSON is read: other sites' pages cannot send it without asking first."""
+    """Return the body's fields.
+
+    Only JSON is accepted, because another site's page cannot send it without a CORS preflight.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise MalformedBody(message=f"Send the body as {JSON}; an empty object {{}} will do.")
     return parse_object(await read_body(request, limit=MAX_BODY))
@@ -154,7 +157,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _hint(hint: Any) -> AuthHint:
-    """The hint as the client sends it: flags may be texts; one that is absent, or null, is true."""
+    """Parse the client's hint: flags may be texts; one that is absent, or null, is true."""
     if hint is None:
         return AuthHint()
     if not isinstance(hint, dict):

@@ -1,7 +1,7 @@
 """`/sessions/whoami` (contract page sections 1.1 and 3).
 
-A hot path: a plain ASGI callable ahead of the router. What it answers is rendered once for each session that is kept
-in the process, and kept with it as bytes.
+A hot path: a plain ASGI callable before the router. The response is rendered once for each cached session, and is
+cached with it as bytes.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ OK: Final = 200
 
 
 class WhoamiRenderer:
-    """Renders the answer for a session: 200 with the session, or 403 where it lacks a second factor.
+    """Renders the response for a session: 200 with the session, or 403 if it lacks a second factor.
 
     Args:
         assurance: what counts as a second factor.
-        required: the level that whoami asks for (`session.whoami.required_aal`).
-        stores: for the address to go to: a session counts in its own store only.
+        required: the level that whoami requires (`session.whoami.required_aal`).
+        stores: the store in the address for the second factor: a session counts in its own store only.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class WhoamiRenderer:
 
 
 class WhoAmI:
-    """`/sessions/whoami`, for every HTTP method, so that gateways can ask it with the method they were asked.
+    """`/sessions/whoami`, for every HTTP method, so that gateways can forward the method of the original request.
 
-    A request that names a store, by header, address or host, is answered for that store: a session of another one does
-    not count there. Where it names none, the header `X-Shopkeeper-Store` says where the session is at home.
+    If a request names a store, by header, address or host, a session of another store does not count. If it names none,
+    the header `X-Shopkeeper-Store` names the session's store.
     """
 
     def __init__(self, *, authenticator: RequestAuthenticator, clock: Clock) -> None:

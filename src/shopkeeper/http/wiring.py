@@ -1,6 +1,6 @@
-"""The layers of an app, from outside to inside: observing, CORS, hot paths, the router, and refusals.
+"""The layers of an app, from outside to inside: request log, CORS, hot paths, the router, and refusals.
 
-A request enters at the top of `public_app` or `admin_app`; the lists below are the whole of what it passes.
+A request enters at the top of `public_app` or `admin_app`, and passes these layers only.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ RefusalPage = Callable[[Request, Refusal], Response]
 
 
 class RouteGroup(Protocol):
-    """A part of the outside: some routes that belong together."""
+    """Routes that belong together."""
 
     def routes(self) -> Sequence[BaseRoute]: ...
 
 
 class HotPaths:
-    """Answers a few exact paths ahead of the router, and what they refuse as the router does."""
+    """Answers a few exact paths before the router; their refusals are rendered as the router's."""
 
     def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp], clock: Clock) -> None:
         self._app = app
@@ -62,7 +62,7 @@ class HotPaths:
 
 
 class VaryOrigin:
-    """Says of every answer, where CORS is on, that it depends on `Origin`: also where there was none (Fetch, 3.2.5)."""
+    """Adds `Vary: Origin` to every response where CORS is on, also without an `Origin` (Fetch, 3.2.5)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,7 +79,7 @@ class VaryOrigin:
 
 
 class TrimSlash:
-    """A path with a slash at its end is the path without it."""
+    """Removes slashes at the end of a path."""
 
     def __init__(self, app: ASGIApp, *, prefix: str = "") -> None:
         self._app = app
@@ -92,7 +92,7 @@ class TrimSlash:
 
 
 class BodyDeadline:
-    """Gives every body the same time to arrive: who sends a byte now and then holds nothing open (Kratos' 30 s)."""
+    """Limits the time for a whole body to arrive, so that a slow sender cannot keep a request open (Kratos' 30 s)."""
 
     def __init__(self, app: ASGIApp, *, within: float = BODY_WITHIN) -> None:
         self._app = app
@@ -124,15 +124,15 @@ def public_app(
     clock: Clock,
     page: RefusalPage | None = None,
 ) -> ASGIApp:
-    """The public app.
+    """Return the public app.
 
     Args:
-        hot: what is answered ahead of the router.
-        cors: the arguments of Starlette's `CORSMiddleware`; none switches CORS off.
-        page: tells people in a browser that there is nothing here; programs are told in JSON.
+        hot: apps by path, called before the router.
+        cors: the arguments of Starlette's `CORSMiddleware`; None switches CORS off.
+        page: renders "not found" for browsers; programs get JSON.
     """
     router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
-    router.router.redirect_slashes = False  # slashes are trimmed already, and the redirect would be built from `Host`
+    router.router.redirect_slashes = False  # slashes are trimmed already; the redirect would trust `Host`
     answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot, clock=clock)
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
@@ -141,7 +141,7 @@ def public_app(
 
 
 def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
-    """The admin app: every path works with and without `/admin` before it; `guard` asks for the key."""
+    """Return the admin app: every path works with and without `/admin` before it; `guard` requires a key."""
     router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
     router.router.redirect_slashes = False
     app = TrimSlash(BodyDeadline(router), prefix="/admin")
@@ -150,11 +150,11 @@ def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metric
 
 
 _FOR_PROGRAMS = ("/self-service/", "/sessions", "/schemas", "/health", "/.well-known/")
-"""Where the contract answers in JSON whatever is accepted: also what it has and we do not have yet."""
+"""Paths where the contract always answers in JSON, including those that are not implemented yet."""
 
 
 def _reads_pages(request: Request) -> bool:
-    """Whether it is a browser that goes to a page, and says so; whoever takes anything is a program."""
+    """Return whether a browser asks for a page. `Accept: */*` alone is a program."""
     if request.scope["path"].startswith(_FOR_PROGRAMS):
         return False
     accepted = dict(parse_accept(request.headers.get("accept", "")))
@@ -170,7 +170,7 @@ def _refusals(clock: Clock, *, page: RefusalPage | None = None) -> dict[Any, Any
         return error_response(error, clock=clock)
 
     async def unrouted(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls this handler for HTTPException only
         refusal = _BY_STATUS.get(error.status_code, BadRequest)()
         if page is not None and _reads_pages(request):
             return page(request, refusal)
@@ -179,7 +179,7 @@ def _refusals(clock: Clock, *, page: RefusalPage | None = None) -> dict[Any, Any
         return answer
 
     async def broken(request: Request, error: Exception) -> Response:
-        # Starlette raises the error again afterwards, so that `RequestLog` writes it down.
+        # Starlette raises the error again afterwards, and `RequestLog` logs it.
         return error_response(InternalError(), clock=clock)
 
     return {Refusal: refused, HTTPException: unrouted, Exception: broken}

@@ -1,4 +1,4 @@
-"""Every knob, typed and documented; the only reader of the environment and of configuration files."""
+"""All settings, typed and documented. Only this package reads the environment and configuration files."""
 
 from shopkeeper.settings.catalogue import Key, known_keys
 from shopkeeper.settings.describe import describe

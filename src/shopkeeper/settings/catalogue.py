@@ -1,4 +1,4 @@
-"""The list of every known key, with its environment name: read off the models and the table of what comes later."""
+"""The list of every known key with its environment variable, from the models and `not_in_effect.py`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ from shopkeeper.settings.root import Settings
 from shopkeeper.settings.section import SecretMark, Section
 from shopkeeper.settings.values import format_duration
 
-# A stray variable of another tool must not open the admin API, load sample goods or lead anybody to believe a release.
+# Another tool's variable of the same name must not open the admin API, load sample goods or fake a version.
 NOT_FROM_ENVIRONMENT: Final = frozenset({"dev", "demo", "version"})
-# The last part of keys below a `Later` that hold a secret.
+# Last names of the keys below a `Later` that hold a secret.
 _LATER_SECRETS: Final = frozenset({"client_secret", "apple_private_key"})
 
 
@@ -34,7 +34,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A known setting. `[]` in its path, and `#` in its variable's name, stand for a place in a list."""
+    """A known setting. `[]` in its path, and `#` in its variable's name, stand for an index of a list."""
 
     path: str
     kind: Kind
@@ -45,12 +45,12 @@ class Key:
 
     @property
     def env(self) -> str | None:
-        """The name of its environment variable, if it has one."""
+        """The name of its environment variable, or None."""
         return None if self.path in NOT_FROM_ENVIRONMENT else env_name(self.path)
 
 
 def env_name(path: str) -> str:
-    """The environment variable of a path, as Kratos names them.
+    """Return the environment variable of a path, as Kratos names it.
 
     >>> env_name("identity.schemas[].url")
     'IDENTITY_SCHEMAS_#_URL'
@@ -60,19 +60,19 @@ def env_name(path: str) -> str:
 
 @cache
 def known_keys() -> tuple[Key, ...]:
-    """Every key: those in effect in the order of the model, then those for later."""
+    """Return every key: those in effect in the order of the model, then those not in effect yet."""
     return (*_of_section(Settings, prefix=""), *_for_later())
 
 
 @cache
 def by_path() -> Mapping[str, Key]:
-    """Every key by its path."""
+    """Return every key by its path."""
     return {key.path: key for key in known_keys()}
 
 
 @cache
 def sections() -> frozenset[str]:
-    """Every path that has keys below it; an item of a list of sections ends with `[]`."""
+    """Return every path that has keys below it; an item of a list of sections ends with `[]`."""
     found = set()
     for key in known_keys():
         steps = key.path.replace("[]", ".[]").split(".")[:-1]
@@ -98,7 +98,7 @@ def _of_field(path: str, info: FieldInfo) -> Iterator[Key]:
 
 
 def _shape(annotation: Any) -> Any:
-    """The type beneath `Annotated` and `| None`."""
+    """Return the type inside `Annotated` and `| None`."""
     if get_origin(annotation) is Annotated:
         return _shape(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:
@@ -115,7 +115,7 @@ def _kind(shape: Any) -> Kind:
 
 
 def _marked(annotation: Any) -> bool:
-    """Whether a secret is anywhere in a type."""
+    """Return whether a type contains a secret."""
     marks = annotation.__metadata__ if get_origin(annotation) is Annotated else ()
     inner = get_args(annotation) if not _is_section(annotation) else ()
     return any(isinstance(mark, SecretMark) for mark in marks) or any(_marked(part) for part in inner)
@@ -126,7 +126,7 @@ def _default(info: FieldInfo) -> str:
 
 
 def shown(value: Any) -> str:
-    """A default as a configuration file would say it."""
+    """Return a default as a configuration file writes it."""
     if isinstance(value, tuple):
         return ", ".join(str(getattr(item, "id", item)) for item in value) or "none"
     if value is None or value == {}:

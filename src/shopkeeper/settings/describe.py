@@ -16,7 +16,7 @@ _LONGEST: Final = 120
 
 
 def describe(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each key in effect with its value, in the order of the reference."""
+    """Yield each key in effect with its value, in the order of the reference."""
     for key in known_keys():
         if key.later is None and "[]" not in key.path:
             yield key.path, _text(_at(settings, key), secret=key.secret)

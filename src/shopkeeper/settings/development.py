@@ -1,4 +1,4 @@
-"""Secrets for `--dev`, made once and kept beside the database, so that a restart keeps everybody signed in."""
+"""Secrets for `--dev`, generated once and stored beside the database, so that sessions survive a restart."""
 
 import json
 import os
@@ -18,9 +18,9 @@ _MADE: Final = ("default", "cookie", "cipher")
 
 
 def fill_in(configured: Mapping[str, Any], *, dsn: Dsn, keep: bool = True) -> tuple[dict[str, Any], list[Finding]]:
-    """The secrets with generated ones for those that are missing, and what to tell about it.
+    """Return the secrets, with generated ones for those that are missing, and findings about them.
 
-    Without `keep` they are used if they are there, and nothing is written.
+    Without `keep`, stored secrets are used if there are any, and nothing is written.
     """
     missing = [
         name for name in _MADE if not configured.get(name) and not (name == "cookie" and configured.get("default"))
@@ -36,7 +36,7 @@ def fill_in(configured: Mapping[str, Any], *, dsn: Dsn, keep: bool = True) -> tu
 
 
 def _file(dsn: Dsn) -> Path | None:
-    """Beside an SQLite file; nowhere when the sessions themselves go with the process."""
+    """Return the file beside an SQLite database; None if sessions do not survive the process."""
     if dsn.kind == "memory":
         return None
     database = dsn.file
@@ -64,7 +64,7 @@ def _keep(file: Path | None) -> tuple[dict[str, str], str]:
 
 
 def _write_first(file: Path, text: str) -> None:
-    """Writes a file that only we can read, whole or not at all; raises `FileExistsError` if another was first."""
+    """Write a file that only its owner can read, completely or not at all. Raises `FileExistsError` if it exists."""
     if file.exists():
         raise FileExistsError
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where the data is kept: Kratos' data source names, read once and made ready for SQLAlchemy."""
+"""Data source names: parses Kratos' form once, and converts it for SQLAlchemy."""
 
 import re
 import ssl
@@ -15,26 +15,26 @@ from sqlalchemy.exc import ArgumentError
 from shopkeeper.settings.section import SECRET
 
 DEFAULT: Final = "sqlite://./var/shopkeeper.db"
-# SQLite's memdb: one database for all connections of the process, with real locks, gone with the last connection.
+# SQLite's memdb: one database for all connections of the process, with real locks, deleted with the last connection.
 _SHARED_MEMORY: Final = "sqlite+aiosqlite:///file:/shopkeeper?vfs=memdb&uri=true"
 _MEMORY_NAMES: Final = frozenset({":memory:", "/:memory:", "file::memory:"})
 
-# What Kratos files say to its own SQLite driver; ours always opens read-write with foreign keys on.
+# Options of Kratos' SQLite driver; ours always opens read-write with foreign keys on.
 _SQLITE_OPTIONS: Final = frozenset({"_fk", "_foreign_keys", "cache", "mode", "_journal_mode", "_busy_timeout"})
-# Kratos' further wishes for its pool; ours keeps its connections.
+# Further options of Kratos' pool; our pool always keeps its connections.
 _POOL_OPTIONS_WITHOUT_EFFECT: Final = ("max_idle_conns", "max_conn_lifetime", "max_conn_idle_time")
 _POOL_OPTIONS: Final = frozenset({"max_conns", *_POOL_OPTIONS_WITHOUT_EFFECT})
 _TLS_OPTIONS: Final = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey"})
 _TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _HOST: Final = re.compile(r"[\w.-]*|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
-# libpq's own: a Unix socket's folder, and what is shown in pg_stat_activity.
+# Options of libpq, such as the directory of a Unix socket.
 _DRIVER_OPTIONS: Final = frozenset({"host", "port"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Dsn:
-    """A database that can be opened. Shown without its password, whatever prints it."""
+    """A database that can be opened. Its text forms never contain the password."""
 
     kind: Literal["memory", "sqlite", "postgres"]
     sqlalchemy_url: str
@@ -42,22 +42,22 @@ class Dsn:
 
     @property
     def pool_size(self) -> int:
-        """How many connections to hold: Kratos' `max_conns`, or 10."""
+        """The number of connections to hold: Kratos' `max_conns`, or 10."""
         return int(self.options.get("max_conns", "10"))
 
     @property
     def without_effect(self) -> tuple[str, ...]:
-        """The options that are known and change nothing here."""
+        """The options that are known and have no effect here."""
         return tuple(name for name in _POOL_OPTIONS_WITHOUT_EFFECT if name in self.options)
 
     @property
     def file(self) -> Path | None:
-        """The file of an SQLite database."""
+        """The file of an SQLite database, or None."""
         database = make_url(self.sqlalchemy_url).database if self.kind == "sqlite" else None
         return Path(database) if database else None
 
     def connect_args(self) -> dict[str, Any]:
-        """What the driver needs besides the address: how far to trust a PostgreSQL server's certificate."""
+        """The driver's arguments besides the address: how far to trust a PostgreSQL server's certificate."""
         mode = self.options.get("sslmode")
         if self.kind != "postgres" or mode is None:
             return {}
@@ -76,7 +76,7 @@ class Dsn:
 
 
 def parse_dsn(text: object) -> Dsn:
-    """Reads a data source name as Kratos writes it.
+    """Parse a data source name as Kratos writes it.
 
     >>> parse_dsn("sqlite:///srv/shop.db?_fk=true").sqlalchemy_url
     'sqlite+aiosqlite:////srv/shop.db'
@@ -128,7 +128,7 @@ def _postgres(rest: str) -> Dsn:
 
 
 def _refuse_raw_password(rest: str) -> None:
-    """A password with an `@` of its own would be cut there, and its rest shown as a host, a database or an option."""
+    """Refuse an unescaped `@` in a password: it would be cut there, and its rest shown as host, database or option."""
     if rest.count("@") > 1:
         raise ValueError(f"has more than one @; {_ENCODE}")
     if _BROKEN_ESCAPE.search(rest):

@@ -1,4 +1,4 @@
-"""Reading the environment: Kratos' names (a path in capitals joined with `_`), and `NAME_FILE` for every secret."""
+"""Reads the environment: Kratos' names (a path in capitals joined with `_`), and `NAME_FILE` for every secret."""
 
 import difflib
 import json
@@ -13,11 +13,11 @@ from shopkeeper.settings.catalogue import NOT_FROM_ENVIRONMENT, Key, Kind, env_n
 from shopkeeper.settings.files import Tree, read_text, set_only
 from shopkeeper.settings.problems import Finding, KeyPath, Problem, SettingsError
 
-# Names that others gave to settings of ours.
+# Other names for our settings.
 ALIASES: Final = {"TOKEN_REFRESH_ENABLED": "TOKENS_REFRESH_ENABLED"}
 _INDEX: Final = re.compile(r"(?<=_)\d{1,4}(?=_|$)", re.ASCII)
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
-# How alike two names must be for one to be a slip of the other.
+# How similar two names must be to count as a misspelling.
 _SLIP: Final = 0.88
 
 
@@ -33,7 +33,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable of ours that is set. `target` is the name it stands for; `in_file`, whether it names a file."""
+    """A variable of ours that is set. `target` is its canonical name; `in_file` says whether it names a file."""
 
     name: str
     target: str
@@ -42,7 +42,7 @@ class Variable:
 
     @property
     def path(self) -> KeyPath:
-        """The path, with the indices that the name has."""
+        """The path, with the indices in the variable's name."""
         indices = iter(_INDEX.findall(self.target))
         steps = self.slot.path.replace("[]", ".[]").split(".")
         return tuple(int(next(indices)) if step == "[]" else step for step in steps)
@@ -50,7 +50,7 @@ class Variable:
 
 @cache
 def slots() -> Mapping[str, Slot]:
-    """Every variable we know, with `#` for an index."""
+    """Return every known variable, with `#` for an index."""
     found = {}
     for key in known_keys():
         if key.path not in NOT_FROM_ENVIRONMENT:
@@ -62,13 +62,13 @@ def slots() -> Mapping[str, Slot]:
 
 
 def _item_kind(key: Key) -> Kind:
-    """An item that is a section comes as JSON; a secret may come as plain text."""
+    """Return the kind of a list's items: a section is JSON; a secret may be plain text."""
     has_fields = any(other.path.startswith(f"{key.path}[].") for other in known_keys())
     return Kind.MAP if has_fields and not key.secret else Kind.SCALAR
 
 
 def find_variables(environ: Mapping[str, str]) -> list[Variable]:
-    """The variables of ours that are set; an empty one is not. A list comes before its items."""
+    """Return our variables that are set and not empty. A list precedes its items."""
     found = [variable for name in environ if environ[name] and (variable := _variable(name))]
     return sorted(found, key=lambda variable: (len(variable.path), variable.path, variable.name))
 
@@ -83,7 +83,7 @@ def _variable(name: str) -> Variable | None:
 
 
 def over(tree: Tree, variables: Iterable[Variable], environ: Mapping[str, str]) -> tuple[Tree, list[Problem]]:
-    """The tree with the variables over it, and what is wrong with them."""
+    """Return the tree with the variables merged over it, and the problems."""
     seen: dict[str, str] = {}
     problems: list[Problem] = []
     for variable in variables:
@@ -114,7 +114,10 @@ def _text(variable: Variable, text: str) -> str:
 
 
 def _value(variable: Variable, text: str) -> Any:
-    """What the text stands for. Pydantic reads the scalars of the model; what is for later is read as JSON if it is."""
+    """Return the value of a variable's text.
+
+    Scalars of the model stay text for pydantic; for a key that is not in effect yet, JSON is parsed if it is valid.
+    """
     kind = variable.slot.kind
     if kind is Kind.LIST:
         return _list(variable, text) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",")]
@@ -138,7 +141,7 @@ def _json(variable: Variable, text: str, shape: type, example: str) -> Any:
 
 
 def _placed(holder: Any, path: Sequence[str | int], value: Any, *, name: str) -> Any:
-    """The holder with a value at a path below it; the holder itself is not changed."""
+    """Return a copy of the holder with a value at a path below it."""
     if not path:
         return value
     step, rest = path[0], path[1:]
@@ -157,7 +160,7 @@ def _wrong(name: str, sentence: str) -> SettingsError:
 
 
 def slips(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Variables that look like ours and are not read."""
+    """Yield findings for variables that look like ours and are not read."""
     ours = {name.partition("_")[0] for name in slots()}
     for name in sorted(environ):
         if name.partition("_")[0] in ours and _variable(name) is None:

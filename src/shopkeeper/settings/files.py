@@ -1,4 +1,4 @@
-"""Reading configuration files: YAML, JSON or TOML, merged in the order they are given."""
+"""Reads configuration files: YAML, JSON or TOML, merged in the order they are given."""
 
 import json
 import tomllib
@@ -14,7 +14,7 @@ Tree = dict[str, Any]
 
 
 def read_files(files: Iterable[Path]) -> tuple[Tree, list[Problem]]:
-    """All files in one tree, later ones over earlier ones, lists replaced; and what is wrong with the files."""
+    """Return all files as one tree, later ones over earlier ones, lists replaced; and the problems of the files."""
     tree: Tree = {}
     problems: list[Problem] = []
     for file in files:
@@ -26,7 +26,7 @@ def read_files(files: Iterable[Path]) -> tuple[Tree, list[Problem]]:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file. Raises `SettingsError` with a sentence of its own."""
+    """Return the text of a file. Raises `SettingsError` with its own sentence."""
     try:
         return file.read_text(encoding="utf-8")
     except OSError as broken:
@@ -36,7 +36,7 @@ def read_text(file: Path) -> str:
 
 
 def merge(under: Tree, over: Mapping[str, Any]) -> Tree:
-    """One tree over another."""
+    """Merge one tree over another."""
     merged = dict(under)
     for name, value in over.items():
         below = merged.get(name)
@@ -60,7 +60,7 @@ def _read(file: Path) -> Tree:
 
 
 def set_only(section: Mapping[Any, Any]) -> Tree:
-    """Leaves out what is null: it means that nothing was set."""
+    """Remove null values: they mean that nothing was set."""
     return {str(name): _set_only(value) for name, value in section.items() if value is not None}
 
 
@@ -75,7 +75,7 @@ def _unreadable(file: Path, why: str) -> SettingsError:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated names: the second would silently win."""
+    """YAML that refuses repeated names: the second would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -1,4 +1,4 @@
-"""What an operator should know about settings that could be read: used at the start and by `shopkeeper doctor`."""
+"""Findings about settings that are valid, for the operator: used at the start and by `shopkeeper doctor`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,16 +17,16 @@ Check = Callable[[Settings], Iterator[Finding]]
 
 SHORTEST_SECRET: Final = 16
 CIPHER_LENGTH: Final = 32
-# Fewer different characters than this is no random secret: 16 random hexadecimal digits have about ten.
+# A secret with fewer different characters is not random: 16 random hexadecimal digits have about ten.
 _VARIETY: Final = 5
 _EVERY_HOST: Final = re.compile(r"[a-z][a-z0-9+.*-]*://\*?/?\*?", re.IGNORECASE)
-# One `*` for whole labels, before two that are said: `https://*.example.org`, not `https://*.org` nor `https://*shop.org`.
+# One `*` for whole labels, before at least two more: `https://*.example.org`, not `https://*.org`, `https://*shop.org`.
 _SAFE_STAR: Final = re.compile(r"[a-z]+://\*(\.[a-z0-9-]+){2,}(:[0-9]+)?", re.IGNORECASE)
 _RANDOM: Final = "openssl rand -hex"
 
 
 def findings(settings: Settings) -> list[Finding]:
-    """Everything to tell: errors first. With `--dev` nothing is worse than a notice, but what cannot work at all."""
+    """Return all findings, errors first. With `--dev`, only what cannot work at all is more than a notice."""
     found = [finding for check in CHECKS for finding in check(settings)]
     found += [*settings.remarks.others, *settings.not_in_effect()]
     if settings.dev:
@@ -36,7 +36,7 @@ def findings(settings: Settings) -> list[Finding]:
 
 
 def _one_port_for_both(settings: Settings) -> Iterator[Finding]:
-    """Two servers of ours can listen on one port: the system then deals visitors out between them at random."""
+    """Report one port for both servers: both can listen on it, and the system then distributes requests at random."""
     public, admin = settings.serve.public, settings.serve.admin
     if public.port == admin.port and _overlap(public.host, admin.host):
         sentence = (
@@ -47,13 +47,13 @@ def _one_port_for_both(settings: Settings) -> Iterator[Finding]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether listening on one host also catches connections to the other."""
+    """Return whether listening on one host also accepts connections to the other."""
     here, there = _listening_at(one), _listening_at(other)
     return here == there or "" in (here, there)
 
 
 def _listening_at(host: str) -> str:
-    """One spelling of a host to listen on; every address at once is the empty one."""
+    """Return one spelling of a host to listen on; the empty text stands for all addresses."""
     try:
         address = ip_address("127.0.0.1" if host.lower() == "localhost" else host)
     except ValueError:

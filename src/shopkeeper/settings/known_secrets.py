@@ -1,10 +1,10 @@
-"""Secrets that everybody knows: those of manuals, quickstarts and examples, and those of our own pages."""
+"""Published secrets: those of manuals, quickstarts and examples, and those of our own documentation."""
 
 import hashlib
 import re
 from typing import Final
 
-# What printed secrets say of themselves.
+# Words in the secrets of examples.
 _WORDS: Final = re.compile(
     r"change[-_ ]?(me|this|it)|please|not[-_ ]?secure|insecure|very[-_ ]?bad|of[-_]some[-_]length|of[-_]\d+[-_]char"
     r"|example|sample|default|placeholder|your[-_]|my[-_]?secret|s3cr3t|password|1234567|abcdefg|qwerty|lorem"
@@ -20,12 +20,12 @@ PRINTED: Final = frozenset(
         "08c1f94e6b2d7a53e0f18b6c4d29a57e",
     }
 )
-"""Those of our own pages that look like random ones: README.md and docs/howto."""
+"""Secrets of our own documentation that look random: README.md and docs/howto."""
 PRINTED_DIGESTS: Final = frozenset(hashlib.sha256(secret.encode()).hexdigest() for secret in PRINTED)
 
 
 def is_published(secret: str) -> bool:
-    """Whether this is a secret that was printed somewhere.
+    """Return whether a secret has been published.
 
     >>> is_published("PLEASE-CHANGE-ME-I-AM-VERY-INSECURE"), is_published("9f3c1b7ae2d0485f")
     (True, False)

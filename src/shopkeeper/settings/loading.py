@@ -1,4 +1,4 @@
-"""From files and environment to `Settings`: the only way in."""
+"""Loads `Settings` from files and the environment."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
 from shopkeeper.settings.root import Remarks, Settings
 from shopkeeper.settings.unknown_keys import hooks_not_in_effect, not_in_effect, sort
 
-# What --dev sets where nobody did. Wide budgets: a test suite signs up and in from one address.
+# Defaults of --dev. The throttle's budgets are large, because a test suite signs up and in from one address.
 DEVELOPMENT: Final[Tree] = {
     "serve": {"public": {"host": "127.0.0.1"}, "admin": {"host": "127.0.0.1"}},
     "log": {"format": "text"},
@@ -27,7 +27,7 @@ DEVELOPMENT: Final[Tree] = {
     "graphql": {"introspection": True, "playground": True},
 }
 
-# What --demo sets where the configuration does not: registering signs in, and one-time codes are on.
+# Defaults of --demo: registering signs in, and one-time codes are on.
 _SIGNS_IN: Final[Tree] = {"hooks": [{"hook": "session"}]}
 DEMONSTRATION: Final[Tree] = {
     "selfservice": {
@@ -40,14 +40,14 @@ DEMONSTRATION: Final[Tree] = {
 def load(
     files: Sequence[Path], environ: Mapping[str, str], *, dev: bool, demo: bool, keep_secrets: bool = True
 ) -> Settings:
-    """Reads the settings. Raises `SettingsError` with everything that is wrong, one sentence each.
+    """Load the settings. Raises `SettingsError` with every problem, one sentence each.
 
     Args:
         files: YAML, JSON or TOML files, merged in order.
-        environ: the environment, over the files.
-        dev: the `--dev` switch; a file may also say `dev: true`, the environment may not.
-        demo: the `--demo` switch; likewise.
-        keep_secrets: whether secrets that `--dev` makes up are written down; who only looks writes nothing.
+        environ: the environment; it overrides the files.
+        dev: the `--dev` switch; a file may also set `dev: true`, the environment may not.
+        demo: the `--demo` switch; a file may also set `demo: true`, the environment may not.
+        keep_secrets: whether generated secrets of `--dev` are written to a file; False for commands that only read.
     """
     variables = find_variables(environ)
     tree, unreadable = read_files(files)
@@ -67,7 +67,7 @@ def load(
 
 
 def _started(tree: Tree, *, dev: bool, demo: bool) -> Tree:
-    """The tree with the switches, and with what follows from other settings before they can be validated."""
+    """Return the tree with the switches, and with the defaults that depend on other settings, before validation."""
     switches = {name: True for name, on in (("dev", dev), ("demo", demo)) if on}
     tree = {**tree, **switches}
     if tree.get("dev") is True:
@@ -91,7 +91,7 @@ def _first_store(stores: Any) -> Tree:
 
 
 def _pages(base_url: str) -> Tree:
-    """Our own pages, where no others are named: the addresses that are a path by default, below the public address."""
+    """Return the default addresses of our own pages, below the public address."""
     tree: Tree = {}
     for key in known_keys():
         if key.path.startswith("selfservice.") and key.default.startswith("/"):
@@ -114,7 +114,7 @@ def _validated(tree: Tree, *, problems: Sequence[Problem], origins: Mapping[str,
 
 
 def _errors(invalid: ValidationError) -> Iterator[ErrorDetails]:
-    """What is wrong, without the lists that only seem too short because their entries are wrong."""
+    """Yield the validation errors, without those of lists that are too short only because their entries are invalid."""
     errors = invalid.errors(include_url=False, include_input=False)
     for error in errors:
         length = len(error["loc"])

@@ -1,6 +1,6 @@
-"""Kratos' keys whose feature Shopkeeper does not have yet, as data: accepted, and named when somebody sets them.
+"""Kratos' keys whose feature Shopkeeper does not have yet, as data: accepted, and reported when they are set.
 
-A feature that arrives deletes its line here and adds its fields to the model.
+When a feature is added, delete its line here and add its fields to the model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,11 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Later:
-    """A place in the tree that waits for its feature.
+    """Keys that have no effect until their feature exists.
 
-    `keys` are the names below `where` (none: `where` itself is the key; `x.*`: anything below `x`; `x[].y`: a list).
-    `switch` names the key that turns the feature on: while it is off, nothing is said. `same` are values that ask for
-    what we do anyway.
+    `keys` are the names below `where` (empty: `where` itself is the key; `x.*`: anything below `x`; `x[].y`: a list).
+    `switch` names the key that turns the feature on: while it is off, nothing is reported. `same` are values that ask
+    for what happens anyway.
     """
 
     where: str
@@ -24,7 +24,7 @@ class Later:
     same: tuple[Any, ...] = ()
 
     def paths(self) -> Iterator[str]:
-        """Every key of this place, whole."""
+        """Yield the full path of every key."""
         for key in self.keys.split():
             yield f"{self.where}.{key}".replace(".[]", "[]")
         if not self.keys:
@@ -197,9 +197,9 @@ _AFTER_REGISTRATION: Final = "selfservice.flows.registration.after."
 REGISTER_LATER: Final = tuple(
     later.where.removeprefix(_AFTER_REGISTRATION) for later in LATER if later.where.startswith(_AFTER_REGISTRATION)
 )
-"""The methods that one will be able to register with."""
+"""The methods that will be able to register."""
 
-# Hooks that a configuration may name and that nothing runs yet.
+# Hooks that a configuration may name and that are not run yet.
 HOOKS_LATER: Final[Mapping[str, str]] = {
     "web_hook": _UNTIL_WEB_HOOK,
     "require_verified_address": "address verification",

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in sentences: problems stop the reading, findings are advice."""
+"""What is wrong with a configuration, in sentences: problems stop the loading, findings are advice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that cannot be read or is not allowed. The sentence begins with the place."""
+    """A setting that cannot be read or is not allowed. The sentence begins with its path."""
 
     path: str
     sentence: str
@@ -20,7 +20,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know about settings that could be read: an `error` stops the start."""
+    """A remark about a setting that is valid; an `error` stops the start."""
 
     level: Level
     path: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 class SettingsError(Exception):
-    """A configuration cannot be used. Carries everything that is wrong with it, one sentence each."""
+    """A configuration cannot be used. Carries every problem, one sentence each."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -36,7 +36,7 @@ class SettingsError(Exception):
 
 
 def dotted(path: KeyPath) -> str:
-    """Writes a path as people do.
+    """Return a path as text.
 
     >>> dotted(("identity", "schemas", 0, "id"))
     'identity.schemas[0].id'
@@ -44,7 +44,7 @@ def dotted(path: KeyPath) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-# What pydantic's error types mean for somebody who writes a configuration file.
+# Sentences for pydantic's error types, for the author of a configuration file.
 SENTENCES: Final = {
     "missing": "is required",
     "extra_forbidden": "is not a known setting",
@@ -72,7 +72,7 @@ SENTENCES: Final = {
 
 
 def explain(error: ErrorDetails) -> str:
-    """Says in plain words what pydantic found, never what was typed: it may be a secret."""
+    """Explain an error of pydantic. The sentence never contains the value, which may be a secret."""
     context = error.get("ctx", {})
     if error["type"] == "value_error":
         return str(context["error"])

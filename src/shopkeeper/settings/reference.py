@@ -8,7 +8,7 @@ _HEAD = ("Setting", "Environment", "Default", "In effect", "What it is for")
 
 
 def table() -> str:
-    """Every key, one a line."""
+    """Return the table, one key in a line."""
     return "\n".join(_lines()) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""All settings in one frozen value, and what follows from several of them together."""
+"""All settings as one frozen value, and the values that depend on several of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from shopkeeper.settings.shop import Store, StoreName, Tokens
 
 @dataclass(frozen=True, slots=True)
 class CookieAttributes:
-    """How a cookie is set, when everything that overrides something has been heard."""
+    """The attributes of a cookie, after all overrides."""
 
     name: str
     domain: str | None
@@ -37,14 +37,14 @@ class CookieAttributes:
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """What the reading noticed besides the values: kept features, generated secrets, likely typing errors."""
+    """What the loading found besides the values: keys not in effect yet, generated secrets, likely misspellings."""
 
     not_in_effect: tuple[Finding, ...] = ()
     others: tuple[Finding, ...] = ()
 
 
 class Settings(Section):
-    """Every knob. Read it with `load`; read `docs/reference/settings.md` for what each does."""
+    """All settings. Create it with `load`; `docs/reference/settings.md` explains each key."""
 
     version: str | None = Field(
         default=None, description="The Kratos release the file was written for; nothing depends on it"
@@ -89,7 +89,7 @@ class Settings(Section):
     _remarks: Remarks = PrivateAttr(default=Remarks())
 
     def model_post_init(self, context: Any, /) -> None:
-        """Takes the remarks of the reading along."""
+        """Store the remarks of the loading."""
         if isinstance(context, Remarks):
             self._remarks = context
 
@@ -107,22 +107,22 @@ class Settings(Section):
 
     @property
     def remarks(self) -> Remarks:
-        """What the reading noticed."""
+        """The remarks of the loading."""
         return self._remarks
 
     def not_in_effect(self) -> list[Finding]:
-        """The settings that were made and wait for their feature."""
+        """Return findings for the settings that have no effect yet."""
         return list(self._remarks.not_in_effect)
 
     @property
     def secure_cookies(self) -> bool:
-        """Whether cookies are for TLS only, unless a cookie says otherwise."""
+        """Whether cookies are for TLS only, unless a cookie's own setting overrides it."""
         if self.cookies.secure is not None:
             return self.cookies.secure
         return self.serve.public.base_url.startswith("https://")
 
     def session_cookie(self) -> CookieAttributes:
-        """How the session cookie is set."""
+        """The attributes of the session cookie."""
         own, common = self.session.cookie, self.cookies
         return CookieAttributes(
             name=own.name,

@@ -1,4 +1,4 @@
-"""What is kept about people and how it is guarded: `identity`, `secrets`, `hashers`, `session`, `cookies`, …"""
+"""Settings of personal data and its protection: `identity`, `secrets`, `hashers`, `session`, `cookies`, …"""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from shopkeeper.settings.values import Lifespan, Size, format_size, parse_durati
 
 SameSite = Literal["Strict", "Lax", "None"]
 MOST_WORK: Final = parse_size("2GiB")
-"""Memory times iterations of one hash; more would be an attack on ourselves, and is refused in stored hashes too."""
+"""Memory times iterations of one hash. More would exhaust our own resources, so it is refused in stored hashes too."""
 CUSTOMER_SCHEMA: Final = "builtin://customer"
 _OWN_SCHEMA: Final = Path(__file__).resolve().parents[1] / "identity" / "default.schema.json"
 _SCHEMA_URL: Final = re.compile(r"(file|base64|https?)://\S+|builtin://customer", re.ASCII)
@@ -30,7 +30,7 @@ def _schema_url(url: str) -> str:
 class IdentitySchema(Section):
     """A JSON Schema for the traits of a kind of identity."""
 
-    # As long as the column of flows that keeps it.
+    # The length of the column of flows that stores it.
     id: str = Field(min_length=1, max_length=128, description="The schema's name, stored with each identity")
     url: Annotated[str, AfterValidator(_schema_url)] = Field(
         description="Where the schema is: `file://`, `base64://`, `https://`, or `builtin://customer` for ours"
@@ -38,7 +38,7 @@ class IdentitySchema(Section):
 
     @property
     def location(self) -> str:
-        """Where to read it: our own schema is a file of this package."""
+        """The address to read the schema from: our own is a file of this package."""
         return _OWN_SCHEMA.as_uri() if self.url == CUSTOMER_SCHEMA else self.url
 
 
@@ -63,7 +63,7 @@ class Identity(Section):
 
 
 class Secrets(Section):
-    """Secrets: the first signs and encrypts, all verify and decrypt, so a new one goes in front."""
+    """Secrets: the first signs and encrypts, all verify and decrypt, so put a new one in front."""
 
     default: tuple[Secret, ...] = Field(
         default=(), description="For what has no secret of its own; at least 16 characters each"
@@ -96,7 +96,7 @@ def _texts(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
 
 
 class Argon2(Section):
-    """Parameters of Argon2id (RFC 9106). The defaults are OWASP's least."""
+    """Parameters of Argon2id (RFC 9106). The defaults are OWASP's minimum."""
 
     memory: Size = Field(
         default=parse_size("19MiB"), ge=8 * 1024, le=parse_size("512MiB"), description="Memory for one hash"
@@ -108,7 +108,7 @@ class Argon2(Section):
 
     @property
     def memory_kib(self) -> int:
-        """The memory as Argon2 counts it."""
+        """The memory in KiB, Argon2's unit."""
         return self.memory // 1024
 
     @model_validator(mode="after")
@@ -123,7 +123,7 @@ class Argon2(Section):
 
 
 class HashingPool(Section):
-    """The threads that hash."""
+    """The threads that hash passwords."""
 
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="Threads for hashing; as many as cores when unset"
@@ -150,7 +150,7 @@ class SessionCookie(Section):
 
 
 class Whoami(Section):
-    """The question who is signed in."""
+    """Settings of `/sessions/whoami`."""
 
     required_aal: Literal["aal1", "highest_available"] = Field(
         default="highest_available",
@@ -217,7 +217,7 @@ class Courier(Section):
 
 
 class Enumeration(Section):
-    """Whether answers tell who has an account."""
+    """Whether responses reveal which accounts exist."""
 
     mitigate: bool = Field(
         default=True, description="Answer alike whether an account exists or not (Kratos' default is `false`)"
@@ -225,6 +225,6 @@ class Enumeration(Section):
 
 
 class Security(Section):
-    """Security switches."""
+    """Switches of security features."""
 
     account_enumeration: Enumeration = Enumeration()

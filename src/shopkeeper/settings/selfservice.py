@@ -1,4 +1,4 @@
-"""The conversations a visitor has with us: `selfservice`."""
+"""The self-service flows: `selfservice`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -10,7 +10,7 @@ from shopkeeper.settings.values import Lifespan, PageUrl, parse_duration
 
 
 class Hook(Section):
-    """Something to do when a flow has succeeded."""
+    """A hook that runs when a flow has succeeded."""
 
     hook: str = Field(description="Name of the hook")
     config: Mapping[str, Any] = Field(default={}, repr=False, description="The hook's own settings")
@@ -53,15 +53,15 @@ class AfterMethod(Section, Generic[AnyHook]):
 
 
 class After(AfterMethod[AnyHook], Generic[AnyHook]):
-    """After success with any method; the fields of each kind of flow's own are for one method each, under its name."""
+    """After success with any method; a field for one method has the method's name."""
 
     def of(self, method: str) -> AfterMethod[AnyHook]:
-        """What is said for one method: nothing, where there is no field of its name."""
+        """Return the settings of one method; empty if there is no field of its name."""
         own = getattr(self, method, None)
         return own if isinstance(own, AfterMethod) else AfterMethod()
 
     def hooks_of(self, method: str) -> tuple[AnyHook, ...]:
-        """The hooks of a method, or else those of the flow."""
+        """Return the hooks of a method, or else those of the flow."""
         return self.of(method).hooks or self.hooks
 
 
@@ -106,7 +106,7 @@ class RegistrationFlow(Section):
 
     @property
     def one_step(self) -> bool:
-        """Whether profile and credential are asked for in one form."""
+        """Whether profile and credential are in one form."""
         return self.enable_legacy_one_step or self.style == "unified"
 
 
@@ -117,7 +117,7 @@ class SettingsFlow(Section):
 
 
 class ErrorFlow(Section):
-    """What went wrong."""
+    """The error page."""
 
     ui_url: PageUrl = Field(default="/error", description="The error page; ours on the public base URL when unset")
 
@@ -138,7 +138,7 @@ class LogoutFlow(Section):
 
 
 class Flows(Section):
-    """The conversations."""
+    """The flows."""
 
     login: LoginFlow = LoginFlow()
     registration: RegistrationFlow = RegistrationFlow()
@@ -148,12 +148,12 @@ class Flows(Section):
 
 
 def _host(address: str) -> str:
-    """The host alone, where Kratos' files may carry a scheme: the service is called by https in any case."""
+    """Return the host alone, because Kratos' files may have a scheme: the service is always called by https."""
     return address.rpartition("//")[2].removesuffix("/")
 
 
 class PasswordPolicy(Section):
-    """What a password must be."""
+    """Requirements for passwords."""
 
     min_password_length: int = Field(default=8, ge=6, le=64, description="Fewest characters")
     max_password_length: int = Field(default=256, ge=64, le=1024, description="Most characters")
@@ -202,12 +202,12 @@ class CodeMethod(Section):
 
     @property
     def signs_in(self) -> bool:
-        """Whether the method takes part in login and registration."""
+        """Whether the method is part of login and registration."""
         return self.enabled and self.passwordless_enabled
 
 
 class Methods(Section):
-    """Ways of proving who one is."""
+    """The methods that prove an identity."""
 
     password: PasswordMethod = PasswordMethod()
     code: CodeMethod = CodeMethod()

@@ -1,4 +1,4 @@
-"""How the server listens, answers, logs and works: `serve`, `http`, `graphql`, `log`, `cache`, `outbox`, `admin`, …"""
+"""How the server listens, responds, logs and works: `serve`, `http`, `graphql`, `log`, `cache`, `outbox`, `admin`, …"""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"]
 LogLevel = Literal["trace", "debug", "info", "warning", "error", "fatal", "panic"]
-# `connector` to `includeauthorization` are what published storefront clients send.
+# Published storefront clients send `connector` to `includeauthorization`.
 ALLOWED_HEADERS: Final = (
     "Authorization",
     "Content-Type",
@@ -52,7 +52,7 @@ class Cors(Section):
 
 
 class PublicServer(Section):
-    """The public door."""
+    """The server of the public API."""
 
     base_url: BaseUrl = Field(default="http://127.0.0.1:4433/", description="Where visitors reach the public API")
     host: str = Field(default="0.0.0.0", description="Address to listen on; 127.0.0.1 with `--dev`")  # noqa: S104 - Kratos' own
@@ -61,7 +61,7 @@ class PublicServer(Section):
 
 
 class AdminServer(Section):
-    """The admin door."""
+    """The server of the admin API."""
 
     base_url: BaseUrl = Field(default="http://127.0.0.1:4434/", description="Where operators reach the admin API")
     host: str = Field(default="0.0.0.0", description="Address to listen on; 127.0.0.1 with `--dev`")  # noqa: S104 - Kratos' own
@@ -69,7 +69,7 @@ class AdminServer(Section):
 
 
 class Serve(Section):
-    """Both doors."""
+    """Both servers."""
 
     public: PublicServer = PublicServer()
     admin: AdminServer = AdminServer()
@@ -98,7 +98,7 @@ class GraphQL(Section):
 
 
 def _lower(level: Any) -> Any:
-    """LOG_LEVEL is shared with other tools, some of which shout."""
+    """Return a level in lower case: LOG_LEVEL is shared with other tools, some of which use capitals."""
     return level.lower() if isinstance(level, str) else level
 
 
@@ -114,7 +114,7 @@ class Log(Section):
 
     @property
     def severity(self) -> str:
-        """The level in Python's words."""
+        """The level by its name in Python."""
         return {"trace": "DEBUG", "fatal": "CRITICAL", "panic": "CRITICAL"}.get(self.level, self.level.upper())
 
 
@@ -129,12 +129,12 @@ def _is_cache_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in _CACHE_SCHEMES and bool(parts.netloc) and parts.port != 0
-    except ValueError:  # its words would repeat what may be a part of the password
+    except ValueError:  # its message may contain a part of the password
         return False
 
 
 class Cache(Section):
-    """Where sessions are cached and throttles counted."""
+    """Where sessions are cached and attempts are counted."""
 
     url: Annotated[SecretStr, AfterValidator(_cache_url), SECRET] = Field(
         default=SecretStr("memory"), description="`memory`, or the address of a Redis or Valkey shared by all workers"
@@ -142,12 +142,12 @@ class Cache(Section):
 
     @property
     def in_process(self) -> bool:
-        """Whether every worker has a cache of its own."""
+        """Whether every worker process has a cache of its own."""
         return self.url.get_secret_value() == "memory"
 
 
 class ApiKey(Section):
-    """An admin API key: kept as its SHA-256, with an id for the audit log. The key itself is never kept."""
+    """An admin API key: stored as its SHA-256, with an id for the audit log. The key itself is never stored."""
 
     id: str = Field(min_length=1, max_length=64, description="The key's name in the audit log")
     hash: str = Field(
@@ -177,7 +177,7 @@ def _digest(key: str) -> str:
         raise ValueError("repeats a few characters; make a random one with: openssl rand -hex 32")
     if not _SENDABLE.fullmatch(key):
         raise ValueError("has characters that no header can carry; make a random one with: openssl rand -hex 32")
-    if key not in PRINTED and is_published(key):  # ours can be read, and are told of with all other findings
+    if key not in PRINTED and is_published(key):  # our own printed keys are accepted here, and reported by `findings`
         raise ValueError("looks like one from a manual, which everybody knows; make one with: openssl rand -hex 32")
     return hashlib.sha256(key.encode()).hexdigest()
 
@@ -192,7 +192,7 @@ class Admin(Section):
 
 
 class LoginThrottle(Section):
-    """Brakes on guessing passwords."""
+    """Limits on guessing passwords."""
 
     failures: int = Field(
         default=5, ge=1, description="Wrong passwords in a row for one account from one address until a block"
@@ -213,7 +213,7 @@ class LoginThrottle(Section):
 
 
 class RegistrationThrottle(Section):
-    """Brakes on mass sign-up."""
+    """Limits on mass registration."""
 
     per_ip: RateText = Field(
         default=parse_rate("10/minute"), description="Sign-ups from one address; 600/minute with `--dev`"
@@ -221,7 +221,7 @@ class RegistrationThrottle(Section):
 
 
 class CodeThrottle(Section):
-    """Limits on asking for one-time codes."""
+    """Limits on requests for one-time codes."""
 
     per_ip: RateText = Field(
         default=parse_rate("10/minute"), description="Codes asked for from one address; 600/minute with `--dev`"
@@ -233,7 +233,7 @@ class CodeThrottle(Section):
 
 
 class Throttle(Section):
-    """Brakes."""
+    """Limits on attempts."""
 
     login: LoginThrottle = LoginThrottle()
     registration: RegistrationThrottle = RegistrationThrottle()
@@ -244,7 +244,7 @@ class Throttle(Section):
 
 
 class Outbox(Section):
-    """The worker that sends what must leave the house."""
+    """The worker that delivers outbox events."""
 
     worker: Literal["in_process", "separate"] = Field(
         default="in_process", description="`in_process`, or `separate` when `shopkeeper work` runs on its own"
@@ -257,13 +257,13 @@ class Outbox(Section):
 
 
 class Metrics(Section):
-    """Figures for Prometheus."""
+    """Metrics for Prometheus."""
 
     enabled: bool = Field(default=True, description="Whether `/metrics` is served on the admin port")
 
 
 class HttpClient(Section):
-    """Our own calls to the outside."""
+    """Our outgoing HTTP requests."""
 
     disallow_private_ip_ranges: bool = Field(
         default=True,
@@ -275,6 +275,6 @@ class HttpClient(Section):
 
 
 class Clients(Section):
-    """Our own calls to the outside."""
+    """Our outgoing requests."""
 
     http: HttpClient = HttpClient()

@@ -9,13 +9,13 @@ from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import Duration, Lifespan, parse_duration
 
 StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-# A front's id is both names with a sign between them, and the database keeps 128 characters of it.
+# A store's id joins both names with one character, and its database column has 128.
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
 def _host(host: str) -> str:
-    """A request's host is compared without its port, so that one written with more would never be met."""
+    """Refuse a host with more than a name: requests' hosts are compared without port, so it would never match."""
     name = host.lower()
     if not _HOST.fullmatch(name):
         raise ValueError("must be a bare host such as shop.example.org: no https://, no port, no path, no [::1]")
@@ -26,7 +26,7 @@ HostName = Annotated[str, AfterValidator(_host)]
 
 
 class Store(Section):
-    """One shop front."""
+    """One store."""
 
     id: StoreName = Field(description="The store's name, as clients send it in the store header")
     hosts: tuple[HostName, ...] = Field(default=(), description="Hosts that mean this store when no header says")

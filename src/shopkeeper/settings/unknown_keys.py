@@ -1,4 +1,4 @@
-"""Sorting a tree before it is read: what is in effect, what is for later, and what nobody knows."""
+"""Sorts a tree before validation: keys in effect, keys not in effect yet, and unknown keys."""
 
 import difflib
 from collections import defaultdict
@@ -14,14 +14,14 @@ from shopkeeper.settings.problems import Finding, KeyPath, Problem, dotted
 
 _REFERENCE: Final = "docs/reference/settings.md"
 _DROP: Final = object()
-# How alike names must be to be a slip of the hand, and to be worth a guess.
+# How similar names must be to count as a misspelling, and to be worth a guess.
 _SLIP: Final = 0.8
 _GUESS: Final = 0.6
 
 
 @dataclass(slots=True)
 class Sorted:
-    """What came out of sorting: `tree` for the model, what waits, and what is wrong."""
+    """The result of sorting: `tree` for the model, `later` for keys not in effect yet, and problems."""
 
     tree: Tree = field(default_factory=dict)
     later: list[tuple[Later, KeyPath, Any]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Sorted:
 
 
 def sort(tree: Tree) -> Sorted:
-    """Takes out of a tree what the model does not know, and says why."""
+    """Remove from a tree what the model does not know, and say why."""
     result = Sorted()
     result.tree = _section(tree, (), result)
     return result
@@ -46,7 +46,7 @@ def _value(value: Any, path: KeyPath, result: Sorted) -> Any:
     if key is None:
         return _inner(value, path, place, result)
     if key.kind is Kind.LIST and isinstance(value, list) and f"{place}[]" in sections():
-        # The fields of a list that waits are only looked at for wrong names: the list itself is told of.
+        # Of a list that is not in effect yet, report unknown fields only: the list itself is reported below.
         inner = result if key.later is None else Sorted(problems=result.problems)
         value = [_item(item, (*path, index), inner) for index, item in enumerate(value)]
     if key.later is not None:
@@ -66,12 +66,12 @@ def _inner(value: Any, path: KeyPath, place: str, result: Sorted) -> Any:
 
 
 def _item(item: Any, path: KeyPath, result: Sorted) -> Any:
-    """Items that are no sections, such as a plain API key, are for the model to judge."""
+    """Return an item, sorted if it is a section. The model validates others, such as a plain API key."""
     return _section(item, path, result) if isinstance(item, dict) else item
 
 
 def unknown(value: Any, path: KeyPath) -> Iterator[Problem]:
-    """One problem for a name nobody knows: about the one thing below it, if there is just one, or about itself."""
+    """Yield one problem for an unknown name: about its only descendant, if there is just one, or about itself."""
     while isinstance(value, dict) and len(value) == 1:
         ((name, value),) = value.items()
         path = (*path, name)
@@ -81,7 +81,7 @@ def unknown(value: Any, path: KeyPath) -> Iterator[Problem]:
 
 
 def nearest(path: KeyPath) -> str | None:
-    """The known path that was most likely meant: a slip in its steps, or the same last name elsewhere, or a guess."""
+    """Return the known path that was most likely meant: a misspelled step, the same last name elsewhere, or a guess."""
     place = ".".join("[]" if isinstance(step, int) else step for step in path)
     return _step_by_step(path, _SLIP) or _same_name(place) or _step_by_step(path, _GUESS) or _alike(place, by_path())
 
@@ -111,7 +111,7 @@ def _alike(place: str, paths: Iterable[str], *, likeness: float = _GUESS) -> str
 
 @cache
 def _below() -> Mapping[str, Collection[str]]:
-    """What may come next, by path."""
+    """Return the names that may follow, by path."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in by_path():
         steps = path.replace("[]", ".[]").split(".")
@@ -121,7 +121,7 @@ def _below() -> Mapping[str, Collection[str]]:
 
 
 def not_in_effect(later: Iterable[tuple[Later, KeyPath, Any]]) -> Iterator[Finding]:
-    """One finding for each feature somebody counts on and that we do not have yet."""
+    """Yield one finding for each feature that is configured and does not exist yet."""
     by_row: dict[Later, list[tuple[KeyPath, Any]]] = defaultdict(list)
     for row, path, value in later:
         by_row[row].append((path, value))
@@ -144,7 +144,7 @@ def _waiting(row: Later, wanted: list[str]) -> Finding:
 
 
 def hooks_not_in_effect(tree: Mapping[str, Any], path: KeyPath = ()) -> Iterator[Finding]:
-    """One finding for each hook in a list that nothing runs yet."""
+    """Yield one finding for each hook in a list that is not run yet."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from hooks_not_in_effect(value, (*path, name))

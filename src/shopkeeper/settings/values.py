@@ -1,4 +1,4 @@
-"""The small languages inside a configuration: Go durations, sizes, rates and addresses. Each is a type for a field."""
+"""Formats of values: Go durations, sizes, rates and addresses. Each is a type for a field."""
 
 import re
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ _LOCAL_PATH = re.compile(r"/(?![/\\])[^\s\\]*", re.ASCII)
 
 
 def parse_duration(text: object) -> timedelta:
-    """Reads a Go duration, and days besides.
+    """Parse a Go duration; days are allowed too.
 
     >>> parse_duration("1h30m")
     datetime.timedelta(seconds=5400)
@@ -57,14 +57,14 @@ def parse_duration(text: object) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Writes a duration so that `parse_duration` reads the same one.
+    """Format a duration so that `parse_duration` parses the same one.
 
     >>> format_duration(timedelta(minutes=90))
     '1h30m'
     """
     left = duration // timedelta(microseconds=1) * 1000
     parts = []
-    days = ("d",) if duration >= timedelta(days=2) else ()  # 24h is how Kratos' files write a day
+    days = ("d",) if duration >= timedelta(days=2) else ()  # Kratos' files write a day as 24h
     for unit in (*days, "h", "m", "s", "ms", "us"):
         amount, left = divmod(left, NANOSECONDS[unit])
         parts.append(f"{amount}{unit}" if amount else "")
@@ -85,7 +85,7 @@ class Bytes(int):
 
 
 def parse_size(text: object) -> Bytes:
-    """Reads a number of bytes, with or without a unit.
+    """Parse a number of bytes, with or without a unit.
 
     >>> parse_size("128MB") == 128 * 1024 * 1024
     True
@@ -101,7 +101,7 @@ def parse_size(text: object) -> Bytes:
 
 
 def format_size(size: int) -> str:
-    """Writes a size in the largest unit that keeps it whole.
+    """Format a size in the largest unit that keeps it whole.
 
     >>> format_size(19 * 1024 * 1024)
     '19MB'
@@ -114,7 +114,7 @@ def format_size(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many in a period: `30/minute`."""
+    """A number of events in a period: `30/minute`."""
 
     count: int
     period: str
@@ -129,7 +129,7 @@ class Rate:
 
 
 def parse_rate(text: object) -> Rate:
-    """Reads a rate.
+    """Parse a rate.
 
     >>> parse_rate("30/minute").per
     datetime.timedelta(seconds=60)

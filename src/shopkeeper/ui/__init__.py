@@ -1,1 +1,1 @@
-"""The conversation's vocabulary, as data: nodes of a form and numbered messages."""
+"""The parts of a form, as data: nodes and numbered messages."""

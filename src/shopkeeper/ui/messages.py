@@ -1,5 +1,7 @@
-"""The numbered catalogue of everything a customer reads in a form. Numbers and contexts are Kratos' (contract page
-section 2.9) and never change; the sentences are ours, and are what translators translate.
+"""The numbered catalogue of all texts in forms.
+
+Numbers and contexts are Kratos' (contract page section 2.9) and never change; the sentences are ours, and are what
+translators translate.
 """
 
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ Kind = Literal["info", "error", "success"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One sentence to a customer: its number for programs, its text for people, its context for translators."""
+    """One sentence for a customer: its number for programs, its text for people, its context for translators."""
 
     id: int
     type: Kind
@@ -19,13 +21,13 @@ class Message:
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
-        """The message as JSON; the context is left out where there is none."""
+        """Return the message as JSON; the context is left out if there is none."""
         wire: dict[str, Any] = {"id": self.id, "text": self.text, "type": self.type}
         return {**wire, "context": dict(self.context)} if self.context else wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "Message":
-        """The message that `to_wire` wrote."""
+        """Return the message that `to_wire` wrote."""
         return cls(wire["id"], wire["type"], wire["text"], wire.get("context", {}))
 
 
@@ -90,7 +92,7 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
 
 
 def message(number: int, **context: Any) -> Message:
-    """A message of the catalogue, its placeholders filled from the context.
+    """Return a message of the catalogue, its placeholders filled from the context.
 
     >>> message(4000002, property="email").text
     'Please fill in: email.'
@@ -100,7 +102,7 @@ def message(number: int, **context: Any) -> Message:
 
 
 class _Printable(dict[str, Any]):
-    """Lists read as words; a placeholder without a value stays as it is."""
+    """Prints lists as words; a placeholder without a value stays as it is."""
 
     def __getitem__(self, key: str) -> Any:
         if key not in self:

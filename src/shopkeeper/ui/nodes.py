@@ -1,7 +1,7 @@
 """UI nodes: the fields of a form as data, in the shapes of Kratos' contract (`ui.nodes`, contract page section 2.3).
 
-A node is a frozen value; filling in a value or adding a message gives a new one. `to_wire` leaves out what the contract
-leaves out: `required` when false, `value` when there is none; `disabled` and `messages` are always there.
+A node is a frozen value; to fill in a value or add a message returns a new one. `to_wire` leaves out what the contract
+leaves out: `required` when false, `value` when None; `disabled` and `messages` are always there.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from shopkeeper.ui.messages import Message
 class Node:
     """One field, button, text, picture or script of a form.
 
-    `attributes` are in the order of the contract. `name` is how answers and messages find the node.
+    `attributes` are in the order of the contract. Submissions and messages refer to the node by `name`.
     """
 
     type: str
@@ -33,22 +33,22 @@ class Node:
         return self.attributes.get("value")
 
     def with_value(self, value: Any) -> "Node":
-        """The same node, filled in; `None` empties it."""
+        """Return a copy with a value; `None` removes it."""
         return replace(self, attributes=_ordered({**self.attributes, "value": value}))
 
     def with_type(self, type_: str) -> "Node":
-        """The same node as another kind of input: hidden, for example."""
+        """Return a copy of another input type, for example hidden."""
         return replace(self, attributes={**self.attributes, "type": type_})
 
     def with_messages(self, *messages: Message) -> "Node":
-        """The same node with further messages."""
+        """Return a copy with further messages."""
         return replace(self, messages=(*self.messages, *messages))
 
     def without_messages(self) -> "Node":
         return replace(self, messages=())
 
     def to_wire(self) -> dict[str, Any]:
-        """The node as JSON."""
+        """Return the node as JSON."""
         return {
             "type": self.type,
             "group": self.group,
@@ -59,7 +59,7 @@ class Node:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> "Node":
-        """The node that `to_wire` wrote."""
+        """Return the node that `to_wire` wrote."""
         label = wire["meta"].get("label")
         return cls(
             type=wire["type"],
@@ -81,18 +81,18 @@ def input_node(
     label: Message | None = None,
     **more: Any,
 ) -> Node:
-    """An input; `more` are further attributes by their names in the contract."""
+    """Return an input; `more` are further attributes by their names in the contract."""
     attributes = {"name": name, "type": type_, "value": value, "required": required, "autocomplete": autocomplete}
     return Node("input", group, _ordered({**attributes, **more, "disabled": False, "node_type": "input"}), label)
 
 
 def submit_node(method: str, *, group: str | None = None, label: Message) -> Node:
-    """The button that submits a form with one method."""
+    """Return the button that submits a form with one method."""
     return input_node("method", "submit", group=group or method, value=method, label=label)
 
 
 def csrf_node(value: str = "") -> Node:
-    """The hidden field with the anti-CSRF token; empty in native flows, and in storage."""
+    """Return the hidden field with the anti-CSRF token; empty in native flows, and in storage."""
     return input_node("csrf_token", "hidden", group="default", value=value, required=True)
 
 

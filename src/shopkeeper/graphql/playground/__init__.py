@@ -1,4 +1,4 @@
-"""The playground: one page to try queries on, for development. It loads nothing from anywhere else."""
+"""The playground: a page to try queries on, for development. It loads nothing from other hosts."""
 
 import base64
 import hashlib
@@ -15,14 +15,14 @@ _POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page with the headers that keep it to itself."""
+    """A page with the headers that isolate it."""
 
     html: str
     headers: Mapping[str, str]
 
 
 def playground_page(schema: str) -> Page:
-    """The page, with the printed schema beside the editor."""
+    """Return the page, with the printed schema beside the editor."""
     style, script = _read("page.css"), _read("page.js")
     page = _read("page.html").replace("{{style}}", style).replace("{{script}}", script)
     policy = _POLICY.format(style=_digest(style), script=_digest(script))

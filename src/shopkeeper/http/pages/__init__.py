@@ -1,4 +1,4 @@
-"""The pages that people see in a browser. They work without JavaScript, from the same rooms as the API."""
+"""The pages for browsers. They work without JavaScript, and call the same services as the API."""
 
 from shopkeeper.http.pages.assets import DemoAssets, read_demo
 from shopkeeper.http.pages.routes import PageRoutes

@@ -1,4 +1,4 @@
-"""The account page: who is signed in, on which devices, and what they have ordered."""
+"""The account page: the customer who is signed in, their devices and their orders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ LAST_ORDER = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A session as its owner reads of it."""
+    """A session as its owner sees it."""
 
     id: str
     name: str
@@ -65,7 +65,7 @@ class AccountPages:
         self._place = place
 
     def routes(self) -> list[Route]:
-        """Every route of this page."""
+        """List the routes."""
         revoke, others = self._frame.with_error_page(self._revoke), self._frame.with_error_page(self._revoke_others)
         return [
             Route("/account", self._frame.with_error_page(self._show), methods=["GET"]),
@@ -121,7 +121,10 @@ class AccountPages:
         return self._frame.go("/account?done=others#devices")
 
     async def _own_form(self, request: Request) -> tuple[Caller, Mapping[str, Any]]:
-        """Who sends a form, and its fields. Raises `CsrfViolation` where it was not this browser's own page."""
+        """Return the caller that sends a form, and its fields.
+
+        Raises `CsrfViolation` unless our page in this browser sent it.
+        """
         caller, new_cookie = await self._frame.caller(request)
         body = await read_body(request, limit=MAX_BODY)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,7 +1,7 @@
-"""What pages are made of beside their HTML: styles, scripts, pictures. All of it is in memory, found by its exact name.
+"""Static files of the pages: styles, scripts, pictures. All are in memory, found by their exact name.
 
-Addresses of styles and scripts hold a digest of all of them, so that browsers may keep them for good, and modules find
-each other by relative addresses. An address with another digest is from another version of us: it is served, not kept.
+Addresses of styles and scripts contain a digest of all of them, so that browsers may cache them for good, and modules
+find each other by relative addresses. An address with another digest is of another version: it is served, not cached.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from shopkeeper.errors import NotFound
 
 FOR_GOOD = "public, max-age=31536000, immutable"
 ASK_AGAIN = "public, no-cache"
-# A picture opened on its own is a document: it gets no scripts, and no way out.
+# A picture opened on its own is a document: it may run no scripts and load nothing.
 ALONE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 TYPES: Mapping[str, str] = {
     "css": "text/css; charset=utf-8",
@@ -30,7 +30,7 @@ TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class DemoAssets:
-    """The demo shop's face: its words, its sign and its pictures by product id."""
+    """The demo shop's texts, its logo and its pictures by product id."""
 
     name: str
     tagline: str
@@ -40,7 +40,7 @@ class DemoAssets:
 
 
 def read_demo() -> DemoAssets:
-    """The face of the demo shop that comes with us."""
+    """Read the assets of the demo shop that is part of the package."""
     shop = read_catalogue().shop
     return DemoAssets(shop.name, shop.tagline, shop.welcome, read_mark(), read_pictures())
 
@@ -56,7 +56,7 @@ class Assets:
         self.pictures_version = _digest(*(body for _, body in sorted(self._pictures.items())))
 
     def routes(self) -> list[Route]:
-        """Every route of these files."""
+        """List the routes."""
         static = [
             Route("/static/{version}/{name}", self._serve_static, methods=["GET"]),
             Route("/static/{version}/{folder}/{name}", self._serve_static, methods=["GET"]),

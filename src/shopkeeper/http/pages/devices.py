@@ -1,8 +1,8 @@
-"""What a person calls their device, guessed from its User-Agent. A guess is all that header is good for."""
+"""Device names, guessed from the User-Agent. That header is not reliable enough for more than a guess."""
 
 from collections.abc import Sequence
 
-# Order matters: most browsers also name the ones they once pretended to be.
+# Order matters: most browsers also name the older browsers that they imitate.
 _BROWSERS: Sequence[tuple[str, str]] = (
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
@@ -27,7 +27,7 @@ LONGEST = 60
 
 
 def device_name(user_agent: str) -> str:
-    """A short name, empty where nothing is known.
+    """Return a short name, empty where the device is unknown.
 
     >>> device_name("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0")
     'Firefox · Linux'

@@ -1,6 +1,6 @@
-"""The pages of flows: `/login`, `/registration`. They show a form; it is sent to the door of the flows.
+"""The pages of flows: `/login`, `/registration`. They show a form, which is sent to `/self-service`.
 
-Whoever comes without a flow, or with one that is over or not theirs, is given a fresh one.
+Without a flow, or with one that has ended or is another browser's, the browser is redirected to a new one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,12 @@ from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Database
 
 _PASSED_ON = ("return_to", "refresh", "aal", "identity_schema", STORE, TENANT)
-# Asked once of a browser that brings no cookie, so that one that keeps none is told so instead of going round for ever.
+# Marks the second request of a browser without cookies: it keeps none, and would otherwise be redirected for ever.
 _COOKIE_CHECK = "cookies"
 
 
 class FlowPages:
-    """A page for every kind of flow, at the kind's name and drawn with the template of that name."""
+    """A page for every kind of flow, at the path of its name and rendered with the template of that name."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class FlowPages:
         self._place = place
 
     def routes(self) -> list[Route]:
-        """Every route of these pages."""
+        """List the routes."""
         return [self._route(kind) for kind in self._kinds]
 
     def _route(self, kind: str) -> Route:
@@ -84,8 +84,11 @@ class FlowPages:
         return self._afresh(kind, {**self._asked(refused.flow, caller), **query})
 
     def _asked(self, flow: Flow, caller: Caller) -> dict[str, str]:
-        """What a form of another browser was opened with, as far as it concerns this one: its store; and its return
-        address, for a visitor who has signed in in another tab meanwhile and is sent there."""
+        """Return the parameters of another browser's flow that this browser may keep.
+
+        These are its store, and its return address for a caller who has signed in in another tab meanwhile and is
+        redirected there.
+        """
         target = {"return_to": flow.return_to} if flow.return_to and caller.session is not None else {}
         return {**target, **flow.store_query}
 
@@ -117,7 +120,7 @@ class FlowPages:
         return self._frame.answer(request, flow.kind, context, caller=caller)
 
     async def _has_cart(self, caller: Caller) -> bool:
-        """Whether a guest has put something into a cart. An engine that refuses to tell keeps nobody from the form."""
+        """Return whether a guest has a cart with items. False if the engine refuses: the form is shown in any case."""
         if caller.guest is None:
             return False
         try:

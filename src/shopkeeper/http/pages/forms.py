@@ -1,6 +1,6 @@
-"""A flow's nodes as a form: what each becomes in HTML, which messages describe it, and where the focus goes.
+"""A flow's nodes as an HTML form: the element of each, the messages that describe it, and the focus.
 
-Any node that a method describes finds its place here by its type; nothing knows a method's name.
+Each node is rendered by its type; nothing here depends on a method's name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ _PICTURES = ("https://", "http://", "/", "data:image/")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a form, ready to be drawn. `kind` names the macro that draws it."""
+    """One part of a form, ready to be rendered. `kind` names the macro that renders it."""
 
     kind: str
     id: str
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form. `focus_messages` says that the messages above it are what a reader should come to first."""
+    """A form. `focus_messages` says that the messages above it get the focus."""
 
     action: str
     parts: tuple[Part, ...]
@@ -57,13 +57,16 @@ class Form:
 
     @property
     def main(self) -> tuple[Part, ...]:
-        """What belongs to the form itself."""
+        """The parts that belong to the form itself."""
         return tuple(part for part in self.parts if part not in self.turns)
 
     @property
     def turns(self) -> tuple[Part, ...]:
-        """The buttons that turn to another step. Each is a form of its own with what is known already: nothing has to
-        be filled in for it, and the method that it belongs to, its group, goes along."""
+        """The buttons that lead to another step.
+
+        Each is a form of its own, with the hidden fields and its method (the group): no field has to be filled in for
+        it.
+        """
         return tuple(part for part in self.parts if part.kind == "submit" and part.name != "method")
 
     @property
@@ -73,12 +76,12 @@ class Form:
 
     @property
     def wrong(self) -> bool:
-        """Whether there is a mistake to be told."""
+        """Whether the form has an error to show."""
         return any(m.type == "error" for m in self.messages) or any(part.invalid for part in self.parts)
 
 
 def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str) -> Form:
-    """The form for some nodes; the anti-CSRF token is put in here, because it is never stored."""
+    """Return the form of some nodes, with the anti-CSRF token, which is never stored."""
     shown = [node.with_value(csrf_token) if node.name == "csrf_token" else node for node in nodes]
     parts = tuple(_parts(_arranged(shown)))
     return Form(
@@ -86,16 +89,16 @@ def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, 
         parts=parts,
         messages=tuple(messages),
         focus_messages=any(m.type == "error" for m in messages) and not any(part.focused for part in parts),
-        # With several methods in one form, a field of one must not hold up the button of another.
+        # With several methods in one form, an empty field of one must not block the button of another.
         check_in_browser=sum(part.kind == "submit" and part.name == "method" for part in parts) <= 1,
     )
 
 
 def _arranged(nodes: Sequence[Node]) -> Sequence[Node]:
-    """The nodes, with buttons of methods that have no field behind those that have one.
+    """Return the nodes; buttons of methods without a field come after those of methods with one.
 
-    A browser presses the first button of a form when Enter is pressed in a field (HTML, implicit submission): in the
-    field of a password that must not be the button which sends a code.
+    A browser presses the first button of a form when Enter is pressed in a field (HTML, implicit submission). In a
+    password field, that must not be the button that sends a code.
     """
     with_fields = {node.group for node in nodes if _visible(node)}
     bare = [node for node in nodes if _chooses_method(node) and node.group not in with_fields]
@@ -126,7 +129,10 @@ def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
 
 
 def _kind(node: Node) -> str:
-    """Anything with a type that nobody knows is a plain text field; what needs scripts is left to their pages."""
+    """Return the macro of a node.
+
+    Unknown input types are text fields; nodes that need scripts are left to their pages.
+    """
     if node.type != "input":
         return {"text": "text", "img": "picture", "a": "link"}.get(node.type, "scripted")
     if node.attributes.get("options"):
@@ -148,7 +154,7 @@ def _wrong(node: Node) -> bool:
 
 
 def _safe(node: Node) -> Mapping[str, Any]:
-    """The attributes without a password, which is never shown again, and without addresses that would run a script."""
+    """Return the attributes without a password, which is never shown again, and without addresses that run scripts."""
     kept = dict(node.attributes)
     if kept.get("type") == "password":
         kept.pop("value", None)

@@ -1,4 +1,4 @@
-"""The inbox of a development server: every mail that was written, so that nobody needs a mail server to try things."""
+"""The inbox of a development server: every mail that was written, so that no mail server is needed."""
 
 from uuid import UUID
 
@@ -24,7 +24,7 @@ class InboxPages:
         self._frame = layout
 
     def routes(self) -> list[Route]:
-        """Every route of these pages."""
+        """List the routes."""
         return [
             Route("/inbox", self._frame.with_error_page(self._list), methods=["GET"]),
             Route("/inbox/{id}", self._frame.with_error_page(self._show), methods=["GET"]),

@@ -1,4 +1,4 @@
-"""The frame around every page: who is signed in, the reader's language, the headers that keep a page to itself."""
+"""The layout of every page: the customer who is signed in, the reader's language, the headers that isolate the page."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ PageEndpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where we are in public: `base_url` without a slash at its end, and `prefix`, which is its path.
+    """Our public address: `base_url` without a slash at its end, and `prefix`, its path.
 
-    Links are built from the prefix, never from a request: the page and what it links to are on the same host, whatever
-    that is called, and behind an ingress that puts us below a path they stay below it.
+    Links are built from the prefix, never from a request. So they stay on the host of the page, and below the path that
+    an ingress may add.
     """
 
     base_url: str
@@ -39,15 +39,15 @@ class Place:
 
     @property
     def home(self) -> str:
-        """The whole address of our first page, as `return_to` wants it."""
+        """The absolute address of our first page, for `return_to`."""
         return f"{self.base_url}/"
 
 
 class PageLayout:
-    """Answers with a page.
+    """Responds with pages.
 
     Args:
-        form_targets: addresses that a form may lead to, after its answer has redirected: where browsers may return to.
+        form_targets: addresses that the response to a form may redirect to: where browsers may return to.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PageLayout:
         self._forms = " ".join(dict.fromkeys(targets))
 
     async def caller(self, request: Request) -> tuple[Caller, str | None]:
-        """Who looks at the page, with an anti-CSRF token, and the cookie to set for it if it is new."""
+        """Return the caller with an anti-CSRF token, and the cookie to set if the token is new."""
         return self._callers.with_csrf(await self._callers.of(request))
 
     def answer(
@@ -82,7 +82,7 @@ class PageLayout:
         cookie: str | None = None,
         inline_styles: bool = False,
     ) -> Response:
-        """A page. Inline styles are allowed only where somebody else's HTML is shown in a frame without scripts."""
+        """Render a page. Allow inline styles only where foreign HTML is shown in a frame without scripts."""
         language = self._templates.language(request.headers.get("accept-language", ""))
         whole = {**self._signed_in(caller), **context}
         answer = Response(
@@ -94,7 +94,7 @@ class PageLayout:
         return answer
 
     def with_error_page(self, endpoint: PageEndpoint) -> PageEndpoint:
-        """Shows refusals as a page."""
+        """Wrap an endpoint to show refusals as a page."""
 
         async def answered(request: Request) -> Response:
             try:
@@ -105,14 +105,14 @@ class PageLayout:
         return answered
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
-        """A refusal as a page."""
+        """Render a refusal as a page."""
         problem = Problem(refusal.status, refusal.code, refusal.sentence)
         answer = self.answer(request, "error", {"problem": problem}, status=refusal.status)
         answer.headers.update({ERROR_HEADER: refusal.code, **retry_after(refusal)})
         return answer
 
     def go(self, path: str, *, cookie: str | None = None) -> Response:
-        """To another of our pages."""
+        """Redirect to another of our pages."""
         answer = redirect(f"{self._place.prefix}{path}")
         answer.headers["Cache-Control"] = NO_STORE
         if cookie:
@@ -141,7 +141,10 @@ class PageLayout:
         }
 
     def _policy(self, *, styles: str) -> str:
-        """Everything from ourselves only. Pictures have whole addresses, which name us as the public knows us."""
+        """Return the content security policy: all from our own origin.
+
+        Pictures have absolute addresses with the public host.
+        """
         return "; ".join(
             [
                 "default-src 'self'",
@@ -159,7 +162,7 @@ class PageLayout:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What went wrong, as the error page tells it."""
+    """An error, as the error page shows it."""
 
     status: int
     code: str
@@ -167,11 +170,11 @@ class Problem:
 
 
 def masked(caller: Caller | None) -> str:
-    """The anti-CSRF token for a form, looking different every time."""
+    """Return the anti-CSRF token for a form, masked differently each time."""
     return crypto.mask(caller.csrf) if caller and caller.csrf else ""
 
 
 def _origin(url: str) -> str:
-    """Scheme, host and port of an address, as a source of a content security policy; `*.` may stand before the host."""
+    """Return an address as a source of a content security policy: scheme, host and port. `*.` may precede the host."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

@@ -1,4 +1,4 @@
-"""All pages in one place: what each needs, and the routes."""
+"""All pages: what they need, and their routes."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -32,11 +32,11 @@ class PageRoutes:
 
     Args:
         kinds: the names of the kinds of flow that have a page.
-        base_url: our public address, with a path where an ingress puts us below one.
+        base_url: our public address, with a path where an ingress adds one.
         form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
-        demo: the demo shop's face; without it, the first page says what this is.
-        dev: whether there is an inbox page and whether pages point at the tools of a development server.
-        shop_name: what the pages are headed with where there is no demo shop.
+        demo: the demo shop's assets; without them, the first page describes the product.
+        dev: whether there is an inbox page, and whether pages link to the tools of a development server.
+        shop_name: the heading of the pages if there is no demo shop.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PageRoutes:
         self._inbox = InboxPages(database=database, courier=courier, layout=layout) if dev else None
 
     def routes(self) -> list[Route]:
-        """Every route of every page."""
+        """List the routes of every page."""
         return [
             Route("/", self._frame.with_error_page(self._first), methods=["GET"]),
             *self._flows.routes(),
@@ -101,11 +101,11 @@ class PageRoutes:
         ]
 
     def picture_url(self, name: str) -> str:
-        """Where one of the demo shop's own pictures is: whole, because other hosts' pages show them too."""
+        """Return the absolute address of a demo shop's picture, because other hosts' pages show it too."""
         return f"{self._place.base_url}/shop/pictures/{_quoted(name)}.svg?v={self._assets.pictures_version}"
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
-        """A page for somebody who came to an address that is none of ours."""
+        """Render the error page for an address that is not served."""
         if isinstance(refusal, NotFound):
             return self._frame.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
         return self._frame.refused(request, refusal)
@@ -119,7 +119,7 @@ class PageRoutes:
         return self._frame.answer(request, "signed_out", {}, caller=caller)
 
     async def _error(self, request: Request) -> Response:
-        """An error that was kept when a form or a link failed. One that is not known is told as kindly."""
+        """Show an error that was stored when a form or a link failed. An unknown id gets a page as well."""
         caller, _ = await self._frame.caller(request)
         problem = await self._kept_problem(request.query_params.get("id") or request.query_params.get("error") or "")
         return self._frame.answer(request, "error", {"problem": problem}, caller=caller)

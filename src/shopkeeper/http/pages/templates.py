@@ -17,20 +17,20 @@ LANGUAGES = ("en", "de", "es")
 
 
 class PageTemplates:
-    """Renders pages. Whatever is put into them is escaped, wherever it comes from.
+    """Renders pages. All values are escaped.
 
-    `always` is what every page is told: the shop's name, where static files are, and so on.
+    `always` holds the values of every page: the shop's name, the address of static files, and so on.
     """
 
     def __init__(self, *, always: Mapping[str, Any], languages: Sequence[str] = LANGUAGES) -> None:
         self._environments = {language: _environment(Translations(language), always) for language in languages}
 
     def language(self, accept_language: str) -> str:
-        """The language for a browser, from its `Accept-Language`."""
+        """Return the language for a browser, from its `Accept-Language`."""
         return choose_language(accept_language, tuple(self._environments))
 
     def render(self, name: str, context: Mapping[str, Any], *, language: str) -> str:
-        """One page; a name that the template needs and is not told is an error, never an empty place."""
+        """Render one page. A name that the template needs and the context lacks is an error, never an empty text."""
         return self._environments[language].get_template(f"{name}.html.j2").render(context)
 
 
@@ -62,7 +62,7 @@ def _day(at: datetime, *, locale: Locale) -> str:
 
 
 def _when(at: datetime, *, locale: Locale) -> str:
-    """Day and time. In UTC and saying so: without scripts we do not know where the reader's clock is."""
+    """Format day and time in UTC, and say so: without scripts the reader's time zone is unknown."""
     return format_datetime(at.astimezone(UTC), format="d MMM y, HH:mm 'UTC'", locale=locale)
 
 

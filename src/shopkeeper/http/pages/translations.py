@@ -1,7 +1,7 @@
-"""The words of the pages: which language a visitor reads, and the catalogues `web/locale/<language>/…/pages.po`.
+"""The translations of the pages: which language a visitor reads, and the catalogues `web/locale/<language>/…/pages.po`.
 
-Templates and the numbered messages of forms are written in English; a catalogue holds the same in another language. It
-is read as it is when the server starts: there is no compiled copy that could be forgotten.
+Templates and the numbered messages of forms are written in English; a catalogue translates them. It is read when the
+server starts: there is no compiled copy that could be out of date.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from shopkeeper.parsing import parse_accept
 from shopkeeper.ui.messages import CATALOGUE, Message
 
 SOURCE: Final = "en"
-# The label of a field is its title in the schema. Those of our own schema are in the catalogues.
+# The label of a field is its title in the schema. The catalogues translate the titles of our own schema.
 _TITLE: Final = 1070002
 
 
 def choose_language(accept_language: str, offered: Sequence[str]) -> str:
-    """The offered language that a browser wishes for most (RFC 9110 section 12.5.4), or the first.
+    """Return the offered language that a browser prefers (RFC 9110 section 12.5.4), or the first.
 
     >>> choose_language("fr, de-AT;q=0.8, en;q=0.5", ["en", "de"])
     'de'
@@ -36,14 +36,14 @@ def choose_language(accept_language: str, offered: Sequence[str]) -> str:
 
 
 class Translations:
-    """Everything a page says, in one language."""
+    """All texts of the pages, in one language."""
 
     def __init__(self, language: str) -> None:
         self.language = language
         self.translations = _read(language)
 
     def message(self, message: Message) -> str:
-        """A numbered message. One whose number has no translation is told as it was written."""
+        """Return the text of a numbered message, in English if it has no translation."""
         if message.id == _TITLE:
             return self.translations.gettext(message.text) if message.text else ""
         sentence = CATALOGUE[message.id][1] if message.id in CATALOGUE else message.text
@@ -52,7 +52,7 @@ class Translations:
 
 
 class _Printable(dict[str, Any]):
-    """A context that prints a placeholder nobody filled as it stands."""
+    """A context that leaves a placeholder without a value as it is."""
 
     def __init__(self, context: Mapping[str, Any]) -> None:
         super().__init__(context)
