@@ -1,4 +1,4 @@
-"""The client of a request: its address and user agent, as far as we believe them."""
+"""The client of a request: its address and user agent, as far as they are trusted."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request comes from, as far as we believe it."""
+    """Where a request comes from: an address and a user agent."""
 
     ip: str
     user_agent: str = ""
@@ -14,14 +14,14 @@ class Client:
 
     @property
     def address(self) -> str:
-        """The address as Kratos prints it in a device: that of IPv6 in brackets, where a port follows."""
+        """The address as Kratos prints it in a device; IPv6 addresses are in brackets where a port follows."""
         if self.port is None:
             return self.ip
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
 def without_port(address: str) -> str:
-    """The network address in what `Client.address` printed, or a proxy wrote into a header.
+    """Return the network address without the port, from the form of `Client.address` or of a proxy's header.
 
     >>> [without_port(text) for text in ("192.0.2.7:5000", "[2001:db8::1]:5000", "[2001:db8::1]", "2001:db8::1")]
     ['192.0.2.7', '2001:db8::1', '2001:db8::1', '2001:db8::1']

@@ -1,26 +1,26 @@
-"""The time, as an argument. Rooms take a `Clock`; tests give them one that stands still."""
+"""The time, as an argument: code takes a `Clock`, and tests pass one that stands still."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time. Every datetime in this house is aware and in UTC."""
+    """Returns the time. Every datetime in Shopkeeper is aware and in UTC."""
 
     def now(self) -> datetime:
-        """The present moment in UTC."""
+        """Return the current time in UTC."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The system's clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
 
 class StoppedClock:
-    """A clock that moves only when told to: for tests, and for replaying events at the time they happened.
+    """A clock that moves only when `advance` is called, for tests and for replaying events at their original times.
 
     >>> clock = StoppedClock(datetime(2026, 1, 1, tzinfo=UTC))
     >>> clock.advance(minutes=5)
@@ -35,5 +35,5 @@ class StoppedClock:
         return self._at
 
     def advance(self, **by: float) -> None:
-        """Moves the time on; takes what `timedelta` takes."""
+        """Advance the time by the arguments of a `timedelta`."""
         self._at += timedelta(**by)

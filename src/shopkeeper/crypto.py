@@ -1,7 +1,7 @@
-"""Random values, digests, comparison in constant time, keys derived from configured secrets, and sealing.
+"""Random values, digests, constant-time comparison, keys derived from configured secrets, and sealing.
 
-Everything secret in the house is made and compared here. Keys are derived with HKDF (RFC 5869) so that one configured
-secret never serves two purposes; sealing is AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce.
+All secrets are generated and compared here. Keys are derived with HKDF (RFC 5869), so that one configured secret never
+serves two purposes. Sealing is AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce.
 """
 
 import base64
@@ -22,41 +22,42 @@ NONCE_BYTES = 12
 
 
 def new_id() -> UUID:
-    """A time-ordered id (UUIDv7, RFC 9562 section 5.7)."""
+    """Return a time-ordered id (UUIDv7, RFC 9562 section 5.7)."""
     return uuid_utils.compat.uuid7()
 
 
 def new_token(prefix: str) -> str:
-    """An opaque token with 256 bits of randomness; the prefix tells secret scanners and people what it is."""
+    """Return an opaque token with 256 random bits; its prefix identifies the kind of token, also to secret scanners."""
     return prefix + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> bytes:
-    """What is stored of a token: its SHA-256. Tokens have 256 random bits, so no salt and no slow hash is needed.
+    """Return the SHA-256 of a token, which is stored in its place.
 
-    The text itself is hashed, never a decoding of it, so a re-cased, padded or shortened token is another token.
+    A token has 256 random bits, so it needs no salt and no slow hash. The text itself is hashed, not its decoded bytes,
+    so a token that is re-cased, padded or shortened has another digest.
     """
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def same(one: bytes | str, other: bytes | str) -> bool:
-    """Compares two secrets in constant time."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(_bytes(one), _bytes(other))
 
 
 def derive(secret: str, *, purpose: str, length: int = 32) -> bytes:
-    """A key for one purpose from a configured secret (HKDF-SHA256)."""
+    """Derive a key for one purpose from a configured secret (HKDF-SHA256)."""
     return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"shopkeeper/" + purpose.encode()).derive(
         secret.encode()
     )
 
 
 class Unsealable(ValueError):
-    """What was presented was not sealed by any of our keys, or was changed since."""
+    """Raised when a value was not sealed with any of our keys, or was changed since."""
 
 
 class KeyRing:
-    """Keys for one purpose: the first seals, all of them open, so that a secret is rotated by prepending the new one.
+    """Keys for one purpose. The first seals and all of them open: rotate a secret by prepending the new one.
 
     >>> ring = KeyRing(["a secret of the shop"], purpose="doctest")
     >>> ring.open(ring.seal(b"hello", context=b"greeting"), context=b"greeting")
@@ -70,12 +71,12 @@ class KeyRing:
         self._ciphers = [AESGCM(key) for key in self.keys]
 
     def seal(self, plain: bytes, *, context: bytes) -> bytes:
-        """Encrypts and authenticates; `context` must be the same at opening."""
+        """Encrypt and authenticate `plain`; `open` needs the same `context`."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._ciphers[0].encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
-        """Gives back what was sealed; raises `Unsealable`."""
+        """Return what was sealed. Raises `Unsealable`."""
         nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         for cipher in self._ciphers:
             try:
@@ -85,11 +86,11 @@ class KeyRing:
         raise Unsealable("not sealed by us")
 
     def seal_text(self, plain: bytes, *, context: bytes) -> str:
-        """`seal`, as text that may stand in a URL."""
+        """Seal `plain` and encode the result as URL-safe text."""
         return base64.urlsafe_b64encode(self.seal(plain, context=context)).rstrip(b"=").decode()
 
     def open_text(self, sealed: str, *, context: bytes) -> bytes:
-        """`open` for what `seal_text` made; raises `Unsealable`."""
+        """Return what `seal_text` sealed. Raises `Unsealable`."""
         try:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError) as broken:
@@ -100,13 +101,13 @@ class KeyRing:
 
 
 def mask(token: bytes) -> str:
-    """A token under a fresh one-time pad, so that it looks different in every page (against BREACH)."""
+    """Mask a token with a random one-time pad, so that it differs in every page (against BREACH)."""
     pad = secrets.token_bytes(len(token))
     return base64.b64encode(pad + _xor(pad, token)).decode()
 
 
 def unmask(masked: str) -> bytes:
-    """What `mask` hid; empty where the text was not made by `mask`."""
+    """Return the token that `mask` masked, or empty bytes where the text does not come from `mask`."""
     try:
         raw = base64.b64decode(masked, validate=True)
     except (binascii.Error, ValueError):

@@ -1,8 +1,8 @@
-"""The one HTTP client that leaves the house, guarded against being sent to where only we can reach (SSRF).
+"""The HTTP client for calls to other servers, guarded against server-side request forgery (SSRF).
 
-Names are resolved here, every address is judged, and the connection goes to the very address that was judged: a name
-that changes its mind between the two (DNS rebinding) gains nothing. The certificate is still checked against the name.
-Redirects are not followed unless asked for, and then every hop is judged anew. Answers are bounded in time and size.
+Host names are resolved here, every address is checked, and the connection goes to the checked address, so DNS rebinding
+between check and connection has no effect. The certificate is still verified against the name. Redirects are followed
+only on request, and then every hop is checked. Responses are limited in time and size.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ CONNECTIONS: Final = 100
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Finds the addresses of a host, as text. Raises `OSError` where there are none."""
+"""Resolves a host to its addresses, as text. Raises `OSError` where there are none."""
 
 
 class HttpCallFailed(UpstreamFailed):
-    """The other side did not answer, or not in time, or with more than we read."""
+    """Raised when another server did not answer, not in time, or with too large a response."""
 
     code = "outgoing_failed"
     message = "Another server did not answer as it should."
 
 
 class HttpCallRefused(UpstreamFailed):
-    """We do not go there: the address is private, or no HTTP address at all."""
+    """Raised when the address must not be called: it is private, or not an HTTP address."""
 
     code = "outgoing_refused"
     message = "The address is one that this server does not call."
@@ -48,7 +48,7 @@ class HttpCallRefused(UpstreamFailed):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What the other side answered, read to the end. Header names are in lower case."""
+    """A response, read completely. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,26 +56,26 @@ class HttpResponse:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is one of success."""
+        """Whether the status means success."""
         return 200 <= self.status < 300
 
 
 class GuardedClient:
-    """Calls other servers, but none on our own side of the wall.
+    """Calls other servers, but none on private networks.
 
     Args:
-        private_allowed: lets every address pass; Kratos' default, and ours only where
-            `clients.http.disallow_private_ip_ranges` is set to false.
+        private_allowed: allows every address. This is Kratos' default; here only where
+            `clients.http.disallow_private_ip_ranges` is false.
         exceptions: patterns of addresses that may be private, as in Kratos' `clients.http.private_ip_exception_urls`:
-            `*` stands for anything without a dot or a slash, `**` for anything. Query and fragment do not count.
-        networks: private networks that may be called nevertheless, such as `10.20.0.0/16`.
-        timeout: seconds for a whole call, from the first look-up to the last byte.
-        max_bytes: how much of an answer is read.
-        verify: the TLS context; the system's certificate authorities by default.
-        resolve: how names become addresses; the system's resolver by default.
+            `*` matches anything without a dot or a slash, `**` matches anything. Query and fragment are ignored.
+        networks: private networks that may be called, such as `10.20.0.0/16`.
+        timeout: seconds for a whole call, from name resolution to the last byte.
+        max_bytes: the maximum size of a response.
+        verify: the TLS context; by default with the system's certificate authorities.
+        resolve: resolves names; by default the system's resolver.
 
-    >>> async with Outgoing(exceptions=["http://hooks.internal/**"]) as outgoing:  # doctest: +SKIP
-    ...     reply = await outgoing.request("POST", "http://hooks.internal/after-sign-up", content=b"{}")
+    >>> async with GuardedClient(exceptions=["http://hooks.internal/**"]) as client:  # doctest: +SKIP
+    ...     response = await client.request("POST", "http://hooks.internal/after-sign-up", content=b"{}")
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class GuardedClient:
                 guarded=_GuardedBackend(resolve or _resolve, [ipaddress.ip_network(network) for network in networks]),
             ),
             headers={"User-Agent": "shopkeeper", "Accept-Encoding": "identity"},
-            # One client serves everybody; a cookie that one answer sets must not travel with another's request.
+            # All requests share one client, so a cookie from one response must not be sent with another request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             max_redirects=MAX_REDIRECTS,
             trust_env=False,
@@ -110,14 +110,14 @@ class GuardedClient:
         *,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - it is the bound of the call, and becomes asyncio.timeout below
+        timeout: float | None = None,  # noqa: ASYNC109 - the bound of the call; becomes asyncio.timeout below
         max_bytes: int | None = None,
         follow_redirects: bool = False,
     ) -> HttpResponse:
-        """Sends one request and reads the whole answer, whatever its status.
+        """Send a request and read the whole response, regardless of its status.
 
-        Raises `HttpCallRefused` or `HttpCallFailed`; their sentences name the host and never the path, which may hold
-        a secret. Raises `CalledInsideTransaction` while a transaction of the caller is open.
+        Raises `HttpCallRefused` or `HttpCallFailed`; their sentences name the host but not the path, which may hold a
+        secret. Raises `CalledInsideTransaction` while a transaction of the caller is open.
         """
         refuse_inside_transaction("Another server")
         host = _host(url)
@@ -137,7 +137,7 @@ class GuardedClient:
             raise HttpCallFailed(f"The connection to {host} failed.") from broken
 
     async def close(self) -> None:
-        """Ends every connection."""
+        """Close all connections."""
         await self._client.aclose()
 
     async def __aenter__(self) -> "GuardedClient":
@@ -148,7 +148,7 @@ class GuardedClient:
 
 
 def _host(url: str) -> str:
-    """The host of an address that may be called at all; names it in every sentence."""
+    """Return the host of an http or https URL, for use in error sentences. Raises `HttpCallRefused` for other URLs."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -162,7 +162,7 @@ def _host(url: str) -> str:
 
 async def _read(response: httpx2.Response, host: str, max_bytes: int) -> HttpResponse:
     try:
-        # We asked for no compression: a small answer that unpacks to a large one would walk past the size limit.
+        # We request no compression: a small response that unpacks to a large one would evade the size limit.
         if response.headers.get("content-encoding", "identity") != "identity":
             raise HttpCallFailed(f"{host} sent a compressed answer, which was not asked for.")
         body = bytearray()
@@ -176,7 +176,7 @@ async def _read(response: httpx2.Response, host: str, max_bytes: int) -> HttpRes
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """Two pools that share nothing: a connection opened for an exception is never used for anything else."""
+    """Sends requests through two separate pools: a connection opened for an exception serves no other address."""
 
     def __init__(
         self, patterns: Sequence[str], *, context: ssl.SSLContext, guarded: httpcore2.AsyncNetworkBackend
@@ -203,7 +203,8 @@ class _Transport(httpx2.AsyncBaseTransport):
         await self._guarded.aclose()
 
     def _pool_for(self, url: httpx2.URL) -> httpcore2.AsyncConnectionPool:
-        # Without user, query and fragment: what the caller can add freely must not help to match a pattern.
+        # Compare without user, query and fragment: a caller can add those freely, and they must not help to match a
+        # pattern.
         plain = str(url.copy_with(userinfo=b"", query=None, fragment=None))
         return self._trusted if any(pattern.fullmatch(plain) for pattern in self._exceptions) else self._guarded
 
@@ -222,7 +223,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 class _GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Connects to public addresses only; it sits below TLS, so that the certificate is checked against the name."""
+    """Connects to permitted addresses only. It works below TLS, so the certificate is verified against the name."""
 
     def __init__(self, resolve: Resolve, networks: Sequence[Network]) -> None:
         self._resolve, self._networks = resolve, networks
@@ -257,7 +258,7 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
             raise HttpCallFailed(f"{host} cannot be found: there is no address by that name.") from unknown
         if not addresses:
             raise HttpCallFailed(f"{host} cannot be found: there is no address by that name.")
-        # One private address among public ones is reason enough: an honest name does not lead to both.
+        # One private address among public ones is refused: an honest name does not resolve to both.
         if not all(self._permitted(address) for address in addresses):
             raise HttpCallRefused(
                 f"{host} is on a private network, where this server does not call; "
@@ -287,14 +288,14 @@ def _pool(context: ssl.SSLContext, backend: httpcore2.AsyncNetworkBackend) -> ht
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:
-    # The C library also reads 2130706433, 0177.0.0.1 and 127.1 as addresses; what it makes of them is judged.
+    # The C library also accepts 2130706433, 0177.0.0.1 and 127.1; the address that it returns is checked.
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-# Not for the Internet either, though Python 3.11 calls some of them global; and Azure's own WireServer.
+# Not public either, although Python 3.11 calls some of them global; also Azure's WireServer.
 NEVER: Final = tuple(
     map(
         ipaddress.ip_network,
@@ -304,7 +305,7 @@ NEVER: Final = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Whether anybody on the Internet could call this address too. What is not known to be public is not.
+    """Whether an address is reachable from the public Internet. Addresses that are not known to be public are not.
 
     >>> is_public("1.1.1.1"), is_public("169.254.169.254"), is_public("::ffff:127.0.0.1")
     (True, False, False)
@@ -327,7 +328,7 @@ def _is_global(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def _inner(number: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for: mapped, 6to4 (RFC 3056) or NAT64 (RFC 6052)."""
+    """Return the IPv4 address in an IPv6 address (mapped, 6to4 of RFC 3056, NAT64 of RFC 6052), or None."""
     if number in NAT64:
         return ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)
     return number.ipv4_mapped or number.sixtofour

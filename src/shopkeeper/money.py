@@ -1,7 +1,7 @@
-"""Amounts of money, from minor units to what people read.
+"""Converts and formats amounts of money, which are stored in minor units.
 
-Digits are those of ISO 4217, not those of Babel: CLDR says how many digits people *write*, which is none for RSD or
-ALL, and an amount of ours counts the minor units that ISO 4217 defines.
+The number of digits is that of ISO 4217, which defines the minor units that we store. Babel's is the number of digits
+that people write (CLDR), which is 0 for RSD or ALL.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Final
 
 from babel import Locale
 
-# The exponents where they are not 2.
+# The exponents that are not 2.
 MINOR_DIGITS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
     **dict.fromkeys(("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
@@ -21,7 +21,7 @@ MINOR_DIGITS: Final[Mapping[str, int]] = {
 
 
 def decimal_of(amount: int, currency: str) -> Decimal:
-    """An amount in major units, exactly.
+    """Return an amount in major units, exactly.
 
     >>> decimal_of(1290, "EUR"), decimal_of(1290, "JPY")
     (Decimal('12.90'), Decimal('1290'))
@@ -30,7 +30,7 @@ def decimal_of(amount: int, currency: str) -> Decimal:
 
 
 def printed(amount: int, currency: str, *, locale: Locale) -> str:
-    """An amount as people write it; nothing of it is rounded away.
+    """Format an amount for a locale, without rounding.
 
     >>> printed(199, "EUR", locale=Locale("en"))
     '€1.99'

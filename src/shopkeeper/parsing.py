@@ -1,7 +1,4 @@
-"""What comes in, whichever door it comes through: bodies, headers and ids, read with bounds and no further.
-
-Whoever sends them is not trusted: a body ends at a size, a document at a depth and a number of values.
-"""
+"""Parses untrusted bodies, headers and ids, with limits on size, depth and number of values."""
 
 from collections.abc import AsyncIterable, Sequence
 from typing import Any
@@ -17,9 +14,9 @@ MOST_WISHES = 20
 
 
 def parse_accept(header: str) -> Sequence[tuple[str, float]]:
-    """What a header such as `Accept` or `Accept-Language` lists, with its weights (RFC 9110 section 12.4.2).
+    """Parse a header such as `Accept` or `Accept-Language` into its items and weights (RFC 9110 section 12.4.2).
 
-    >>> wishes("de-AT, en; q=0.5")
+    >>> parse_accept("de-AT, en; q=0.5")
     [('de-at', 1.0), ('en', 0.5)]
     """
     parts = (part.strip().lower().partition(";") for part in header.split(",")[:MOST_WISHES])
@@ -43,7 +40,7 @@ def _share(text: str) -> float:
 
 
 def uuid_or_none(text: str) -> UUID | None:
-    """The UUID that a text spells."""
+    """Return the UUID that a text spells, or None."""
     try:
         return UUID(text)
     except ValueError:
@@ -51,9 +48,9 @@ def uuid_or_none(text: str) -> UUID | None:
 
 
 async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: int) -> bytes:
-    """A body, if it is not larger than the limit. Raises `PayloadTooLarge` before reading further.
+    """Read a body of at most `limit` bytes. Raises `PayloadTooLarge` before reading further.
 
-    `declared` is what `Content-Length` says.
+    `declared` is the value of `Content-Length`.
     """
     if declared and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -66,12 +63,12 @@ async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: i
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
-    """A limit of the settings prints itself with a unit, so the plain number is asked for."""
+    """Name the limit in plain bytes: a limit from the settings would print itself with a unit."""
     return PayloadTooLarge(f"The body may have {int(limit)} bytes at most.")
 
 
 def parse_json(body: bytes, *, most_values: int = MAX_VALUES) -> Any:
-    """A JSON document of bounded depth and number of values. Raises `MalformedBody`."""
+    """Parse a JSON document of bounded depth and number of values. Raises `MalformedBody`."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
@@ -81,7 +78,7 @@ def parse_json(body: bytes, *, most_values: int = MAX_VALUES) -> Any:
 
 
 def require_bounded(document: Any, *, most_values: int = MAX_VALUES) -> None:
-    """Refuses a document that is too deep or has too many values. Raises `MalformedBody`."""
+    """Check that a document is not too deep and has not too many values. Raises `MalformedBody`."""
     level, depth, seen = [document], 0, 0
     while level:
         depth, seen = depth + 1, seen + len(level)

@@ -1,15 +1,15 @@
-"""Brakes for guessing: consecutive failures of a (subject, address) pair, and a budget of attempts for each address.
+"""Throttles guessing: consecutive failures of an (account, address) pair, and a budget of attempts per address.
 
-An attempt is counted *before* the password is hashed and stays counted unless it turns out well. So a hundred guesses
-at once get no further than a hundred in a row: at most `failures` of them reach the hash.
+An attempt is counted *before* the password is hashed, and stays counted unless it succeeds. So a hundred concurrent
+guesses achieve no more than a hundred consecutive ones: at most `failures` of them reach the hash.
 
-- After `failures` failures in a row a pair is blocked, for `block` at first and for twice as long each further time, up
-  to `block_max`. A good sign-in clears the pair. Failures are forgotten after `block_max`, or at most twice that.
-- An address may try `per_ip`, whatever the subjects and however the attempts go. A good sign-in gives nothing back:
-  whoever owns one account could otherwise guess at all others for ever.
+- After `failures` consecutive failures a pair is blocked, first for `block` and each further time twice as long, up to
+  `block_max`. A successful sign-in clears the pair. Failures are forgotten after `block_max`, or at most twice that.
+- An address may make `per_ip` attempts, for any subjects and with any outcome. A successful sign-in does not restore
+  the budget: otherwise the owner of one account could guess at all others without limit.
 
-Subjects and addresses are kept only as keyed hashes. IPv6 addresses count by their /64, which one customer owns whole.
-Every moment is reckoned with the clock that was given; the counters' own time only tidies up.
+Subjects and addresses are stored only as keyed hashes. IPv6 addresses are counted by /64, because one customer owns a
+whole /64. All times are computed with the given clock; the TTLs of the counters only remove old ones.
 """
 
 import hmac
@@ -29,35 +29,35 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import TooManyRequests
 
 ASK_AGAIN_AFTER: Final = timedelta(seconds=5)
-"""How long the spare counters serve before the others are asked again: each question may cost a time-out."""
+"""How long the spare counters are used before the cache is tried again: each try may cost a timeout."""
 WHILE_OTHERS_ARE_UNDER_WAY: Final = timedelta(seconds=1)
 
 T = TypeVar("T")
 
 
 class Counters(Protocol):
-    """What a throttle needs of a cache; any implementation of the cache port will do."""
+    """The part of the cache port that a throttle needs."""
 
     async def get(self, key: str) -> bytes | None:
-        """The value, or the count as decimal digits."""
+        """Return the value, or the count as decimal digits; None where there is none."""
         ...
 
     async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
-        """Keeps a value for a time."""
+        """Store a value until `ttl` has passed."""
         ...
 
     async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
-        """Counts up, atomically."""
+        """Increment a counter atomically and return its new value."""
         ...
 
     async def delete(self, *keys: str) -> None:
-        """Forgets values."""
+        """Delete values."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A counted attempt, and where it was counted: what `release` needs to take it back."""
+    """A counted attempt, with the counter that `release` decrements."""
 
     counters: Counters
     key: str
@@ -65,8 +65,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """How often in a row a pair has been blocked, and until when it is. Each round of attempts, from one block or good
-    attempt to the next, has counters of its own, named by its number."""
+    """The block of a pair: how many blocks in a row there were, and when the last one ends.
+
+    Each round of attempts, which ends with a block or a success, has counters of its own, named by its number.
+    """
 
     round: int = 0
     level: int = 0
@@ -84,17 +86,17 @@ class _Block:
 
 
 class Throttle:
-    """One brake, for one kind of attempt.
+    """A throttle for one kind of attempt.
 
     Args:
         counters: the cache, shared by all workers.
-        spare: counters in process, for when the cache is down.
-        down: what `counters` raise when they cannot be reached.
-        key: what subjects and addresses are hashed with; a key of its own, derived for this purpose.
-        name: tells this brake's counters from those of others.
-        failures: how many failures in a row a pair has before it is blocked.
-        block: how long the first time.
-        block_max: how long at most; also how long failures are remembered.
+        spare: counters in process, used while the cache is down.
+        down: the exception that `counters` raise when the cache cannot be reached.
+        key: hashes subjects and addresses; derived for this purpose only.
+        name: separates the counters of this throttle from those of others.
+        failures: the number of consecutive failures after which a pair is blocked.
+        block: the length of the first block.
+        block_max: the maximum length of a block; also how long failures are remembered.
         per_ip: attempts of one address, such as `30/minute`.
 
     >>> async def sign_in(subject, password, ip):
@@ -136,15 +138,16 @@ class Throttle:
 
     @property
     def degraded(self) -> bool:
-        """Whether the cache is down, so that each worker counts for itself."""
+        """Whether the cache is down, so that each worker counts separately."""
         return self._ask_again_at is not None
 
     async def check(self, subject: str, *, ip: str) -> Attempt:
-        """Counts an attempt, before anything costly is done for it. Each must end with exactly one of `failed`,
-        `succeeded` and `release`.
+        """Count an attempt before any expensive work.
+
+        Each attempt must end with exactly one of `failed`, `succeeded` and `release`.
 
         Args:
-            subject: the account as it is looked up, normalised, so that no spelling has counters of its own.
+            subject: the account, normalised as for its lookup, so that no spelling has counters of its own.
 
         Raises:
             TooManyRequests: with the seconds to wait.
@@ -156,9 +159,9 @@ class Throttle:
         return outcome
 
     async def spend(self, source: str) -> None:
-        """Spend one of the budget that `per_ip` gives to a source, where no verdict follows.
+        """Spend one attempt of the budget that `per_ip` gives to a source, where no verdict follows.
 
-        The source is a client's address, or whatever else the budget is meant for, such as the recipient of mails.
+        The source is a client's address, or another value that the budget is for, such as the recipient of mails.
         Raises `TooManyRequests` with the seconds to wait.
         """
         _, address = self._names("", source)
@@ -167,30 +170,35 @@ class Throttle:
             raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
 
     async def failed(self, subject: str, *, ip: str) -> None:
-        """The attempt was a wrong guess."""
+        """Record that the attempt was a wrong guess."""
         pair, _ = self._names(subject, ip)
         await self._counting(lambda counters: self._fail(counters, pair))
 
     async def succeeded(self, subject: str, *, ip: str) -> None:
-        """The attempt was good: the pair begins anew. The address's budget stays spent."""
+        """Clear the pair after a successful attempt. The address's budget stays spent."""
         pair, _ = self._names(subject, ip)
         await self._counting(lambda counters: self._clear(counters, pair))
 
     async def release(self, attempt: Attempt) -> None:
-        """The attempt came to no verdict, because we were busy or somebody else was down: the pair's count is taken
-        back. The address's budget stays spent."""
+        """Take back the pair's count of an attempt without a verdict: we were busy, or another server was down.
+
+        The address's budget stays spent.
+        """
         with suppress(self._down):
             await self._take_back(attempt.counters, attempt.key)
 
     async def is_first_refusal(self, *, ip: str) -> bool:
-        """Whether this is the first refusal of an address for a while: for whoever writes refusals down. Once is news;
-        a thousand a second must not become as many writes."""
+        """Whether this is the first refusal of an address in its period.
+
+        A caller that records refusals records only that one: a thousand refusals per second must not cause as many
+        writes.
+        """
         _, address = self._names("", ip)
         key, ttl = f"{address}:refused:{int(self._now / self._period)}", timedelta(seconds=2 * self._period)
         return await self._counting(lambda counters: counters.increment(key, ttl=ttl)) == 1
 
     async def _counting(self, act: Callable[[Counters], Awaitable[T]]) -> T:
-        """Counts in the cache, or with the spare counters while the cache is down."""
+        """Count in the cache, or with the spare counters while the cache is down."""
         if self._ask_again_at is None or self._clock.now() >= self._ask_again_at:
             with suppress(self._down):
                 result = await act(self._counters)
@@ -207,7 +215,7 @@ class Throttle:
         self._ask_again_at = until
 
     async def _reserve(self, counters: Counters, pair: str, address: str) -> Attempt | timedelta:
-        """The attempt, or how long to wait."""
+        """Return the counted attempt, or how long to wait."""
         wait = await self._spend(counters, address)
         if wait is not None:
             return wait
@@ -223,7 +231,7 @@ class Throttle:
         return Attempt(counters, current)
 
     async def _take_back(self, counters: Counters, key: str) -> None:
-        if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile: there was nothing to take
+        if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile, so undo the decrement
             await counters.increment(key, ttl=self._memory)
 
     async def _fail(self, counters: Counters, pair: str) -> None:
@@ -237,16 +245,17 @@ class Throttle:
 
     async def _clear(self, counters: Counters, pair: str) -> None:
         number = _Block.read(await counters.get(pair)).round
-        if number == 0:  # never blocked, as nearly all are: nothing needs to be remembered
+        if number == 0:  # never blocked, like most pairs: there is no round to remember
             await counters.delete(*self._windows(pair, "tried", 0), *self._windows(pair, "failed", 0))
         else:
             await counters.set(pair, _Block(number + 1).written(), ttl=self._memory)
 
     async def _spend(self, counters: Counters, address: str) -> timedelta | None:
-        """A sliding window: what is left of the last period counts in proportion.
+        """Spend one attempt of a sliding window; return how long to wait, or None where it fits.
 
-        The strategies of `limits` leave the time to the storage, and its sliding ones need scripts in it; two counters
-        and our own clock do the same with any cache. The notation is the library's.
+        The previous period counts in proportion to its share of the window. The strategies of `limits` take the time
+        from the storage, and its sliding windows need scripts in it. Two counters and our clock work with any cache.
+        The notation is that of `limits`.
         """
         window, elapsed = divmod(self._now, self._period)
         key, share = f"{address}:{int(window)}", elapsed / self._period
@@ -259,14 +268,14 @@ class Throttle:
         return timedelta(seconds=self._wait(current, previous, share) * self._period)
 
     def _wait(self, current: int, previous: int, share: float) -> float:
-        """How many periods until one more attempt fits."""
+        """Return after how many periods one more attempt fits."""
         room = self._per_ip - 1
         if current <= room and previous:
             return max(0.0, 1 - (room - current) / previous - share)
         return 1 - share + max(0.0, 1 - room / max(current, 1))
 
     def _windows(self, pair: str, what: str, number: int) -> tuple[str, str]:
-        """The counters of this stretch of time and the one before: together they reach back `block_max` at least."""
+        """Return the counters of this window and the previous one, which together cover at least `block_max`."""
         window = int(self._now / self._block_max.total_seconds())
         return f"{pair}:{what}:{number}:{window}", f"{pair}:{what}:{number}:{window - 1}"
 
@@ -292,7 +301,7 @@ async def _count(counters: Counters, key: str) -> int:
 
 
 def _network(ip: str) -> str:
-    """What one customer has: an IPv4 address, or the /64 around an IPv6 address."""
+    """Return what one customer controls: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:

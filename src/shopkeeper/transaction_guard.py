@@ -1,7 +1,7 @@
-"""Keep calls to other servers out of open transactions: a slow server would hold locks that other requests wait for.
+"""Keeps calls to other servers out of open transactions: a slow server would hold locks that other requests wait for.
 
-The database marks where transactions are open; the clients of other servers ask before they call. Neither imports the
-other.
+The database marks when a transaction is open; the clients of other servers check that before a call. Neither imports
+the other.
 """
 
 from contextvars import Context, ContextVar, copy_context
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class CalledInsideTransaction(RuntimeError):
-    """Another server was to be called while a transaction was open. A programming error, no refusal of a request."""
+    """Raised when another server is about to be called while a transaction is open: a programming error."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -19,27 +19,27 @@ class CalledInsideTransaction(RuntimeError):
 
 
 class TransactionScope:
-    """The time of one unit of work, in which a transaction may be open.
+    """The duration of one unit of work, in which a transaction may be open.
 
-    A mutable object that a context variable leads to, rather than a value of that variable: the transaction may be
-    ended in another task, with a context of its own, and the tasks that were started meanwhile must see that too.
+    A context variable holds this mutable object rather than a flag: the transaction may end in another task, which has
+    a context of its own, and tasks that were started meanwhile must see that, too.
     """
 
     __slots__ = ("_outer", "is_open")
 
     def __init__(self) -> None:
         self.is_open = False
-        """Whether a transaction is open. Set by the owner of the scope, in any task."""
+        """Whether a transaction is open. The owner of the scope sets it, in any task."""
         self._outer: TransactionScope | None = None
 
     def enter(self) -> None:
-        """Begin the scope in this task and in those that it starts until `leave`."""
+        """Enter the scope in this task and in the tasks that it starts before `leave`."""
         self._outer = _innermost.get()
         _innermost.set(self)
 
     def leave(self) -> None:
-        """End the scope in this task. Tasks started in it keep it, and see that no transaction is open any more."""
-        # A generator may be closed in another context than it was started in; nothing is to be reset there.
+        """Leave the scope in this task. Tasks started in it keep it, and see that no transaction is open any more."""
+        # A generator may be closed in another context than the one it was started in; then there is nothing to reset.
         if _innermost.get() is self:
             _innermost.set(self._outer)
 
@@ -58,7 +58,7 @@ _innermost: Final[ContextVar[TransactionScope | None]] = ContextVar("transaction
 
 
 def refuse_inside_transaction(what: str) -> None:
-    """Check, ahead of a call to another server, that no transaction of this task is open.
+    """Check, before a call to another server, that no transaction of this task is open.
 
     Tasks started inside a unit of work (`gather`, `TaskGroup`, `wait_for`) count as part of it until its transaction
     ends; a task started in `outside_transactions()` does not.
@@ -77,7 +77,7 @@ def refuse_inside_transaction(what: str) -> None:
 
 
 def outside_transactions() -> Context:
-    """Copy the current context without its scopes, for a task that outlives the unit of work in which it is started.
+    """Copy the current context without its scopes, for a task that outlives the unit of work which starts it.
 
     >>> asyncio.create_task(work(), context=outside_transactions())  # doctest: +SKIP
     """

@@ -1,1 +1,1 @@
-"""Who somebody is: the schema of their traits, the identity, its addresses and credentials."""
+"""Identities: their schemas and traits, addresses and credentials."""

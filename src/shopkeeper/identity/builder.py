@@ -1,6 +1,6 @@
-"""From what somebody asks for to an identity that fits together: identifiers and addresses always follow the traits.
+"""Builds a consistent identity from input: its identifiers and addresses are always derived from the traits.
 
-Pure functions over values: nothing is read or written here.
+These are functions without I/O.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ LONGEST_TYPE = 32
 
 
 class CredentialInput(Protocol):
-    """A credential to be stored. Identifiers count only for types whose identifiers are not traits."""
+    """A credential to be stored. Its identifiers are ignored for types whose identifiers are traits."""
 
     @property
     def type(self) -> str: ...
@@ -44,7 +44,7 @@ class CredentialInput(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AddressInput:
-    """What is known already about an address that is in the traits. One that is not in there is passed over."""
+    """What is already known about an address in the traits. An address that is not in the traits is ignored."""
 
     value: str
     via: Via = Via.EMAIL
@@ -55,10 +55,10 @@ class AddressInput:
 
 @dataclass(frozen=True, slots=True)
 class NewIdentity:
-    """All that can be said about an identity by those who make or replace one.
+    """The input for creating or replacing an identity.
 
-    `schema_id` and `state` may be left out: the default schema and an active account for a new identity, no change for
-    one that exists. Recovery addresses come from the traits alone; those given must be among them.
+    Without `schema_id` and `state`, a new identity gets the default schema and is active, and an existing one keeps its
+    own. Recovery addresses come from the traits alone; given ones must be among them.
     """
 
     traits: Mapping[str, Any]
@@ -75,7 +75,7 @@ class NewIdentity:
 
 @dataclass(frozen=True, slots=True)
 class _Removed:
-    """A credential with nothing in it."""
+    """Stands for a removed credential: it has no config and no identifiers."""
 
     type: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -83,8 +83,10 @@ class _Removed:
 
 
 def incognito(identity: Identity) -> Identity:
-    """The same identity without identifiers, and with addresses that nobody has. What writing the identifiers would
-    cost is spent on taking it away again."""
+    """Return the identity without identifiers and with addresses that do not exist.
+
+    Removing it again costs the time that writing the identifiers would take.
+    """
     unheard_of = identity.id.hex
     return replace(
         identity,
@@ -100,10 +102,10 @@ def incognito(identity: Identity) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class IdentityBuilder:
-    """Makes one identity at one moment; `before` is what it was until now.
+    """Builds one identity at one moment; `before` is its previous state.
 
-    >>> drafting = Drafting(now=now, new_id=new_id, facts=facts)  # doctest: +SKIP
-    >>> drafting.identity(new, schema_id="default", extracted=extracted)  # doctest: +SKIP
+    >>> builder = IdentityBuilder(now=now, new_id=new_id, facts=facts)  # doctest: +SKIP
+    >>> builder.identity(new, schema_id="default", extracted=extracted)  # doctest: +SKIP
     """
 
     now: datetime
@@ -112,7 +114,7 @@ class IdentityBuilder:
     before: Identity | None = None
 
     def identity(self, new: NewIdentity, *, schema_id: str, extracted: Extracted) -> Identity:
-        """The identity as it shall be. Raises `InvalidInput` for values that cannot be kept."""
+        """Return the new state of the identity. Raises `InvalidInput` for values that cannot be stored."""
         _refuse_unstorable("metadata_public", new.metadata_public)
         _refuse_unstorable("metadata_admin", new.metadata_admin)
         _refuse_foreign(new.recovery_addresses, extracted.recovery)
@@ -135,10 +137,10 @@ class IdentityBuilder:
         )
 
     def changed(self, changes: Mapping[str, CredentialInput | None], *, extracted: Extracted) -> Identity:
-        """`before` with other credentials: each replaces the one of its type, None removes it.
+        """Return `before` with other credentials: each replaces the one of its type, None removes it.
 
-        A removed credential whose identifiers are traits is kept without its config: the identifier stays reserved, so
-        that another identity cannot take it over. Raises `InvalidInput`.
+        A removed credential whose identifiers are traits is kept without its config, so that the identifier stays
+        reserved and another identity cannot take it over. Raises `InvalidInput`.
         """
         if self.before is None:
             raise ValueError("there is no identity to change")
@@ -170,7 +172,7 @@ class IdentityBuilder:
         )
 
     def _told(self, address: VerifiableAddress, told: AddressInput | None) -> VerifiableAddress:
-        """`verified` decides and `status` follows: an address is `completed` exactly when it is verified."""
+        """Apply what is known about an address: it is `completed` exactly when it is `verified`."""
         if told is None:
             return address
         unproven = AddressStatus.PENDING if told.status is AddressStatus.COMPLETED else told.status
@@ -222,8 +224,10 @@ def _in_utc(at: datetime | None) -> datetime | None:
 def _identifiers(
     facts: CredentialFacts, extracted: Extracted, given: CredentialInput | None, kept: Credential | None
 ) -> tuple[str, ...]:
-    """Those of the traits, where the schema decides; else the credential's own. So an identifier that is a trait of
-    another identity cannot be claimed by importing a credential with it."""
+    """Return the identifiers from the traits where the schema defines them, else the credential's own.
+
+    So importing a credential cannot claim an identifier that is a trait of another identity.
+    """
     if facts.from_traits:
         return tuple(extracted.identifiers.get(facts.type, ()))
     if given is None:
@@ -256,7 +260,8 @@ def _external_id(given: str | None) -> str | None:
 
 
 def _refuse_foreign(given: Iterable[AddressInput], known: Sequence[Address]) -> None:
-    """An address beside the traits would be gone with their next change, and a way into the account until then."""
+    """Refuse recovery addresses outside the traits: the next change of traits would drop them, and until then they
+    would give access to the account."""
     if not {(address.via, normalise_identifier(address.value)) for address in given} <= {*known}:
         raise InvalidInput("'recovery_addresses' has an address that is none of the traits marked for recovery.")
 

@@ -1,12 +1,12 @@
-"""What follows a change of an identity, inside the transaction that makes it.
+"""Records and publishes a change of an identity, inside the transaction that makes it.
 
-    audit trail      who changed what, and from where
-    listeners        drop what is cached about the identity, after the commit
-    on_void          end the sessions whose proof counts no more
-    on_deleted       forget what is kept about the identity in the same database
-    events           the outbox, for what does not share the transaction: remote engines, webhooks
+    audit trail         who changed what, and from where
+    listeners           drop what is cached about the identity, after the commit
+    on_access_revoked   end the sessions whose proof is no longer valid
+    on_deleted          delete what the same database stores about the identity
+    events              the outbox, for listeners outside the transaction: remote engines, webhooks
 
-`Change` names no value of an identity: what goes to the outbox and to the audit trail has no personal data.
+`Change` has no values of an identity, so no personal data reaches the outbox or the audit trail.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,11 +26,11 @@ Listener = Callable[[Unit, UUID], Awaitable[None]]
 """Called with the id of an identity inside the unit that changes it."""
 
 AccessListener = Callable[[Unit, UUID, UUID | None], Awaitable[None]]
-"""Called with the id of an identity whose earlier proofs count no more, and the session to spare, if any."""
+"""Called with the id of an identity whose earlier proofs are no longer valid, and the session to spare, if any."""
 
 
 class AuditTrail(Protocol):
-    """Where changes are recorded. `storage.audit.Audit` is one."""
+    """Records changes. `storage.audit.Audit` implements it."""
 
     async def record(
         self,
@@ -47,7 +47,7 @@ class AuditTrail(Protocol):
 
 
 class Events(Protocol):
-    """Where events are queued, in the transaction of the change. `storage.outbox.Outbox` is one."""
+    """Queues events in the transaction of the change. `storage.outbox.Outbox` implements it."""
 
     async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> object:
         """Queue one event."""
@@ -56,11 +56,11 @@ class Events(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of an identity, as it is recorded and published: names, no values.
+    """A change of an identity, as it is recorded and published: names of fields, no values.
 
     Args:
         action: the action in the audit trail.
-        changed: the names of what has changed, for the event; nothing is published where it is empty.
+        changed: the names of the changed fields, for the event; nothing is published where it is empty.
         details: the details in the audit trail.
     """
 
@@ -73,7 +73,7 @@ class Change:
 
 
 class ChangePublisher:
-    """Records and publishes changes. The module lists the recipients; each of them may be missing."""
+    """Records and publishes changes. The module's docstring lists the recipients; each of them is optional."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class ChangePublisher:
     async def changed(
         self, unit: Unit, change: Change, before: Identity, after: Identity, *, spare: UUID | None = None
     ) -> None:
-        """Record and publish a change. Where earlier proofs count no more, sessions end, except `spare`."""
+        """Record and publish a change. Where earlier proofs are no longer valid, sessions end, except `spare`."""
         await self.record(unit, change)
         await self.invalidate(unit, change.identity_id)
         for revoked in self._on_void if _access_revoked(before, after) else ():
@@ -109,13 +109,13 @@ class ChangePublisher:
         await self._publish(unit, CHANGED, change)
 
     async def changed_aside(self, unit: Unit, change: Change) -> None:
-        """Record and publish a change that leaves every proof as good as it was, such as a verified address."""
+        """Record and publish a change that leaves every proof valid, such as a verified address."""
         await self.record(unit, change)
         await self.invalidate(unit, change.identity_id)
         await self._publish(unit, CHANGED, change)
 
     async def deleted(self, unit: Unit, change: Change) -> None:
-        """Record and publish that an identity is gone."""
+        """Record and publish a deletion."""
         await self.record(unit, change)
         await self.invalidate(unit, change.identity_id)
         for forget in self._on_deleted:
@@ -123,7 +123,7 @@ class ChangePublisher:
         await self._publish(unit, DELETED, change)
 
     async def invalidate(self, unit: Unit, identity_id: UUID) -> None:
-        """Have what is cached about an identity dropped after the commit."""
+        """Drop what is cached about an identity, after the commit."""
         for listener in self._listeners:
             await listener(unit, identity_id)
 
@@ -151,7 +151,7 @@ class ChangePublisher:
 
 
 def differences(before: Identity, after: Identity) -> list[str]:
-    """The names of what differs, without the values."""
+    """Return the names of the fields that differ, without their values."""
     return [name for name in _COMPARED if getattr(before, name) != getattr(after, name)]
 
 
@@ -168,7 +168,7 @@ _COMPARED: Final = (
 
 
 def _access_revoked(before: Identity, after: Identity) -> bool:
-    """Whether a session that was opened before the change could perhaps not be opened after it."""
+    """Whether a session opened before the change might not be allowed after it."""
     replaced = any(
         type_ not in after.credentials or after.credentials[type_].config != credential.config
         for type_, credential in before.credentials.items()

@@ -1,5 +1,6 @@
-"""Traits from a form. HTML knows only text and flat names, so `traits.age=18` becomes the number 18 where the schema
-says number; what does not fit is left as it is, for validation to say what is wrong with it.
+"""Converts form fields to traits: `traits.age=18` becomes the number 18 where the schema says number.
+
+HTML forms have only flat names and text. Values that do not fit are kept, so that validation can report them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +19,9 @@ _BOOLEANS: Mapping[str, bool] = {"true": True, "on": True, "1": True, "false": F
 
 
 class Repeated(str):
-    """The last value of a field that a form sent more than once: the one that counts, as in Kratos, so that whoever
-    wants one value has it. `every` has all of them, for traits that are lists.
+    """The last value of a field that was sent more than once, which counts for single values, as in Kratos.
+
+    `every` has all values, for traits that are lists.
 
     >>> Repeated(["a", "b"]), Repeated(["a", "b"]).every
     ('b', ('a', 'b'))
@@ -34,7 +36,7 @@ class Repeated(str):
 
 
 def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, Repeated]:
-    """The traits that a form sent more than once, with all their values."""
+    """Return the traits that a form sent more than once, with all their values."""
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         if name.startswith(PREFIX):
@@ -43,7 +45,7 @@ def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, Repeated]:
 
 
 def coerce(trait: Trait, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The traits in a flat form; fields that are not traits are passed over, empty ones count as not filled in.
+    """Return the traits of a flat form. Other fields are ignored, and empty ones count as not filled in.
 
     Raises `MalformedBody` for too many fields, too deep a name, or a name that is a field and a group at once.
     """
@@ -80,12 +82,12 @@ def _typed(trait: Trait | None, value: Any) -> Any:
         return [_typed(trait.items, item) for item in _items(value)]
     if isinstance(value, dict):
         typed = {name: _typed(trait.child(name) if trait else None, below) for name, below in value.items()}
-        return {name: below for name, below in typed.items() if below != ""}  # the last of many, where one counts
+        return {name: below for name, below in typed.items() if below != ""}  # the last of repeated values may be empty
     return _scalar(trait, str(value)) if isinstance(value, str) else value
 
 
 def _items(value: Any) -> list[Any]:
-    """`traits.emails.0=…`, `traits.emails=…` once or more often, or a list from JSON."""
+    """Return the items of a list: from `traits.emails.0=…`, from `traits.emails=…` once or repeatedly, or from JSON."""
     if isinstance(value, Repeated):
         return [each for each in value.every if each]
     if isinstance(value, dict) and all(name.isdecimal() and len(name) <= _LONGEST_INDEX for name in value):

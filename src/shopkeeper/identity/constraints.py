@@ -1,4 +1,4 @@
-"""The unique constraints of identities, and what it means to break one."""
+"""The unique constraints of identities, and the errors for breaking them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from shopkeeper.storage.database import broken_constraint
 
 @contextmanager
 def uniqueness() -> Iterator[None]:
-    """Turns a broken unique constraint into `Conflict`; anything else that breaks is our own mistake and passes."""
+    """Convert a broken unique constraint into `Conflict`; other broken constraints are bugs, and pass."""
     try:
         yield
     except IntegrityError as error:
@@ -30,4 +30,4 @@ _TAKEN = (
     ("pk_identities", "There is an account of this id already."),
     ("identities.id", "There is an account of this id already."),
 )
-"""What stands in the name of a constraint, and what it means. The first that fits."""
+"""A part of a constraint's name, and the sentence for it. The first match counts."""

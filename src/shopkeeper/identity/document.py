@@ -1,4 +1,4 @@
-"""An identity as the JSON document that a JSON Patch changes, and back. Only what is listed here can be changed so."""
+"""Converts an identity to the JSON document that a JSON Patch changes, and back. Only fields listed here can change."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 def patched(identity: Identity, operations: Sequence[Mapping[str, Any]]) -> NewIdentity:
-    """What the identity shall be after a patch. Raises `BadRequest` for places that a patch may not touch."""
+    """Return the identity's data after a patch. Raises `BadRequest` for paths that a patch may not change."""
     for operation in operations:
         _refuse_closed(operation.get("path"))
         if "from" in operation:

@@ -1,4 +1,4 @@
-"""What a person's traits mean to us: the identifiers they sign in with and the addresses they are reached at."""
+"""Extracts identifiers and addresses from traits."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ _NORMALISE = {Via.EMAIL: normalise_email, Via.SMS: normalise_phone}
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """Identifiers by credential type, and addresses: normalised, none twice, in the order of the schema.
+    """Identifiers by credential type, and addresses: normalised, without duplicates, in the order of the schema.
 
-    `addresses` has the identifiers of the types that send something to them, with the way they are reached.
+    `addresses` has the identifiers of the types that send messages to them, with how they are reached.
     """
 
     identifiers: Mapping[str, tuple[str, ...]]
@@ -27,7 +27,7 @@ class Extracted:
 
 
 def extract(trait: Trait, traits: Any) -> Extracted:
-    """Everything the extension makes of these traits. What is empty once normalised does not count."""
+    """Extract identifiers and addresses. Values that are empty after normalising are left out."""
     found = [(extension, text) for _, extension, text in marked(trait, traits)]
     types = sorted({type_ for extension, _ in found for type_ in extension.identifies})
     identifiers = {
@@ -44,7 +44,7 @@ def extract(trait: Trait, traits: Any) -> Extracted:
 
 
 def marked(trait: Trait, value: Any, *, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Extension, str]]:
-    """Every value that the extension says something about: where it is, what is said, the value as text."""
+    """Yield every value with an extension in the schema: its path, the extension, the value as text."""
     if isinstance(value, Mapping):
         for child in trait.children:
             name = child.path[-1]

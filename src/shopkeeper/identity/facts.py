@@ -1,4 +1,4 @@
-"""Facts about a credential type, said by the method that owns it and handed in by `app/`."""
+"""Facts about a credential type, declared by its method and passed in by `app/`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shopkeeper.identity.values import Credential, Via
 
 @dataclass(frozen=True, slots=True)
 class CredentialFacts:
-    """What the rest of the server needs to know about a credential type, said by its method.
+    """What the rest of the server must know about a credential type, declared by its method.
 
     Args:
         type: the credential type, as it is stored.
@@ -20,12 +20,13 @@ class CredentialFacts:
         removable: whether an operator may remove it from an identity.
         from_traits: whether its identifiers are traits that the schema marks with its name.
         reached_by: how its identifiers are reached where the schema gives no `via`; None if they are no addresses.
-        config_from_traits: makes the whole config from the traits; a config that is given for the type is ignored.
-            None for a config of the type's own.
-        sealed: whether the config is stored sealed, because it can be used as it is: TOTP secrets, upstream tokens.
+        config_from_traits: computes the whole config from the traits; a config that is given for the type is ignored.
+            None for types that store a config of their own.
+        sealed: whether the config is stored sealed, because it holds a directly usable secret (TOTP secrets, upstream
+            tokens).
         written_version: the version that a new credential is stored with.
-        read_version: the least version that a stored credential is shown with.
-        usable: whether a stored credential can be used as it is, that is, holds a secret.
+        read_version: the minimum version that a stored credential is shown with.
+        usable: whether a stored credential can be used, that is, holds a secret.
     """
 
     type: str
@@ -45,15 +46,15 @@ FactsByType = Mapping[str, CredentialFacts]
 
 
 def facts_of(facts: FactsByType, type_: str) -> CredentialFacts:
-    """The facts about a type. A type that is not listed is stored and shown, and counts for nothing else."""
+    """Return the facts about a type. A type that is not listed is stored and shown, but has no effect."""
     return facts.get(type_) or CredentialFacts(type_)
 
 
 def factors_of(facts: FactsByType, credentials: Mapping[str, Credential]) -> frozenset[str]:
-    """The types whose credential can be used. The only computation of `Identity.factors`.
+    """Return the types with a usable credential. `Identity.factors` is computed only here.
 
-    A second factor that is stored but cannot be opened counts as well: otherwise a lost cipher secret would let one
-    factor do where the account has two.
+    A second factor that is stored but cannot be opened counts, too: otherwise a lost cipher secret would let one factor
+    suffice where the account has two.
     """
     return frozenset(type_ for type_, credential in credentials.items() if _counts(facts_of(facts, type_), credential))
 
@@ -64,5 +65,5 @@ def _counts(known: CredentialFacts, credential: Credential) -> bool:
 
 
 def types_from_traits(facts: FactsByType) -> Mapping[str, Via | None]:
-    """The types whose identifiers are traits, with how these are reached by default; for `Schemas.load`."""
+    """Return the types whose identifiers are traits, with how these are reached by default; for `Schemas.load`."""
     return {type_: known.reached_by for type_, known in facts.items() if known.from_traits}

@@ -23,7 +23,7 @@ _AUTOCOMPLETE: Mapping[str, str] = {"email": "email"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One trait as a form shows it. `identifies` names the credential types that it is an identifier of."""
+    """A trait as a form field. `identifies` has the credential types that it is an identifier of."""
 
     name: str
     type: str
@@ -35,11 +35,11 @@ class Field:
 
     @property
     def label(self) -> Message | None:
-        """The label from the schema's title; none where it has none."""
+        """The label from the schema's title, or None where it has none."""
         return message(1070002, title=self.title, name=self.name) if self.title else None
 
     def node(self, *, group: str = "default", value: Any = None) -> Node:
-        """The input of this field."""
+        """Return the input node of this field."""
         return input_node(
             self.name,
             self.type,
@@ -53,14 +53,14 @@ class Field:
 
 
 def fields_of(traits: Trait) -> tuple[Field, ...]:
-    """The fields of all traits, in the order of the schema."""
+    """Return the fields of all traits, in the order of the schema."""
     return tuple(_field(trait) for trait in traits.leaves() if trait.path)
 
 
 def identifier_label(fields: Collection[Field], types: Collection[str] | None = None) -> Message:
-    """What the login form calls the identifier: by its title where there is only one, else in general.
+    """Return the label of the identifier on a login form: its title where there is only one, else a general label.
 
-    `types` are the credential types to identify for; any if None.
+    `types` are the credential types of the form; any where None.
     """
     identifying = [field for field in fields if field.identifies]
     candidates = [field.label for field in identifying if types is None or field.identifies & set(types)]

@@ -1,5 +1,6 @@
-"""The formats of a schema that Kratos adds to JSON Schema, and those that we check more strictly: `email`, `tel`,
-`no-validate`. All others are the validator's own.
+"""The formats that Kratos adds to JSON Schema or that we check more strictly: `email`, `tel`, `no-validate`.
+
+All others are the validator's own.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,14 +11,15 @@ from email_validator import EmailNotValidError, validate_email
 from shopkeeper.identity.normalise import LONGEST
 
 ENCODED_WORD = "=?"
-"""How RFC 2047 begins a word that mail programs decode: what is allowed before the `@` may hide another address."""
+"""The beginning of an encoded word, which mail programs decode (RFC 2047): the local part could hide another address.
+"""
 
 UNCHECKED_EMAIL = "x-unchecked-email"
-"""What `no-validate` becomes where mail is sent to the value: not checked, but still one recipient on one line."""
+"""What `no-validate` becomes where mail is sent to the value: not checked, but limited to one recipient on one line."""
 
 
 def is_email(value: str) -> bool:
-    """Whether this is one plain address: no display name, no quotes, no second `@`, no comma, no line break."""
+    """Whether a text is one plain address: no display name, no quotes, no second `@`, no comma, no line break."""
     if len(value) > LONGEST or ENCODED_WORD in value:
         return False
     try:
@@ -28,7 +30,7 @@ def is_email(value: str) -> bool:
 
 
 def is_phone(value: str) -> bool:
-    """Whether this is a telephone number with its country code."""
+    """Whether a text is a telephone number with its country code."""
     if len(value) > LONGEST:
         return False
     try:
@@ -38,7 +40,7 @@ def is_phone(value: str) -> bool:
 
 
 def is_one_recipient(value: str) -> bool:
-    """Whether mail to this value can only go to one place, whatever the value is."""
+    """Whether mail to a text can have only one recipient, even where the text is not an address."""
     return value.count("@") <= 1 and value.isprintable() and not any(mark in value for mark in ",;<>")
 
 

@@ -1,6 +1,6 @@
-"""JSON Patch (RFC 6902) over JSON Pointer (RFC 6901): a list of small changes, all of them or none.
+"""JSON Patch (RFC 6902) with JSON Pointer (RFC 6901): applies a list of changes, all or none.
 
-The document that is given stays as it is. What the patch may touch is not decided here.
+The given document is not modified. Which paths a patch may change is decided by the caller.
 """
 
 import copy
@@ -11,17 +11,18 @@ from shopkeeper.errors import InvalidInput
 
 MOST_OPERATIONS = 1000
 MOST_COPIED = 100_000
-"""Values that all `copy` operations of a patch may make: each can double the document, thirty of them fill memory."""
+"""How many values the `copy` operations of a patch may create: each can double the document, so thirty fill the memory.
+"""
 
 Pointer = tuple[str, ...]
 
 
 class PatchFailed(InvalidInput):
-    """A patch that cannot be applied; the reason names the operation, counted from 0."""
+    """Raised when a patch cannot be applied; the sentence names the operation, counted from 0."""
 
 
 def apply(document: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
-    """The document after all operations. Raises `PatchFailed` at the first that does not work.
+    """Return the document after all operations. Raises `PatchFailed` at the first that fails.
 
     >>> apply({"foo": "bar"}, [{"op": "add", "path": "/baz", "value": "qux"}])
     {'foo': 'bar', 'baz': 'qux'}
@@ -38,7 +39,7 @@ def apply(document: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def pointer(text: Any) -> Pointer:
-    """The steps of a JSON Pointer. Raises `PatchFailed`.
+    """Return the steps of a JSON Pointer. Raises `PatchFailed`.
 
     >>> pointer("/a~1b/m~0n/0")
     ('a/b', 'm~n', '0')
@@ -51,7 +52,7 @@ def pointer(text: Any) -> Pointer:
 
 
 class _CannotApply(Exception):
-    """One operation does not fit the document."""
+    """Raised when one operation does not fit the document."""
 
 
 class _Patch:
@@ -127,7 +128,7 @@ class _Patch:
 
 
 def _existing(parent: Any, step: str) -> tuple[Any, Any]:
-    """The container and the key in it under which there is a value now."""
+    """Return the container and its key for an existing value."""
     if isinstance(parent, list):
         return parent, _index(step, len(parent) - 1)
     if isinstance(parent, dict) and step in parent:
@@ -155,13 +156,13 @@ def _from(operation: Mapping[str, Any]) -> Pointer:
 
 
 def _weight(value: Any) -> int:
-    """How many values there are in a value."""
+    """Return the number of values inside a value, including itself."""
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(_weight(item) for item in below)
 
 
 def _same_json(one: Any, other: Any) -> bool:
-    """Equal as JSON: 1 is 1.0, and neither is true (RFC 6902 section 4.6)."""
+    """Whether two values are equal as JSON: 1 equals 1.0, but not true (RFC 6902 section 4.6)."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

@@ -1,4 +1,4 @@
-"""What somebody is called, as far as their traits tell. Schemas are the shop's own: anything may stand there."""
+"""Reads a person's names from their traits. Schemas are the shop's own, so traits may hold any JSON value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Names:
 
 
 def names_of(identity: Identity) -> Names:
-    """The names that letters and engines use."""
+    """Return the names, for mails and engines."""
     return Names(text_at(identity.traits, "name", "first"), text_at(identity.traits, "name", "last"))
 
 
 def text_at(traits: Mapping[str, Any], *path: str) -> str | None:
-    """The text at a place in traits; nothing where there is none, or something else.
+    """Return the text at a path in traits, or None where there is no text.
 
     >>> text_at({"name": {"first": "Ada", "last": ["Lovelace"]}}, "name", "first")
     'Ada'

@@ -1,8 +1,9 @@
-"""One spelling for everything that somebody signs in with or is reached by.
+"""Normalises identifiers and addresses to one spelling.
 
-What looks the same has to be the same: capitals, full-width letters, invisible and direction characters must not make
-a second account out of one name (RFC 8265 section 3.3 is the model). Letters are lowered, not folded: folding turns
-`straße.de` into `strasse.de`, which belongs to somebody else. What is stored and what is looked up both pass here.
+Names that look the same must be the same: capitals, full-width letters, invisible and direction characters must not
+make a second account possible (modelled on RFC 8265 section 3.3). Letters are lowercased, not case-folded: folding
+turns `straße.de` into `strasse.de`, which is another owner's domain. Stored and looked-up values are both normalised
+here.
 """
 
 import unicodedata
@@ -11,14 +12,14 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
 LONGEST = 320
-"""Characters in an identifier or address, before and after. An e-mail address cannot have more (RFC 3696, errata)."""
+"""Maximum length in characters, before and after normalising. An e-mail address cannot be longer (RFC 3696, errata)."""
 
 _ROUNDS = 8
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset(
     (
         "\u034f",  # combining grapheme joiner
-        "\u115f",  # Hangul fillers: letters that draw nothing
+        "\u115f",  # Hangul fillers: letters without a glyph
         "\u1160",
         "\u3164",
         "\uffa0",
@@ -32,7 +33,7 @@ _INVISIBLE = frozenset(
 
 
 def normalise_identifier(text: str) -> str:
-    """The spelling under which an identifier is stored and looked up.
+    """Return the spelling under which an identifier is stored and looked up.
 
     >>> normalise_identifier(" Ada@EXAMPLE.org ")
     'ada@example.org'
@@ -46,12 +47,12 @@ def normalise_identifier(text: str) -> str:
 
 
 def normalise_email(text: str) -> str:
-    """The one spelling of an e-mail address; what is none comes back in lower case and without invisible characters."""
+    """Normalise an e-mail address; other text is lowercased and stripped of invisible characters."""
     return _canonical_email(_fold(text))
 
 
 def normalise_phone(text: str) -> str:
-    """The number in E.164, where it can be read as an international number.
+    """Normalise an international phone number to E.164; other text is lowercased and stripped of invisible characters.
 
     >>> normalise_phone("+49 (170) 1234567")
     '+491701234567'
@@ -60,7 +61,7 @@ def normalise_phone(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    """Lowering can undo composing, and removing can make new pairs to compose: so again until nothing changes."""
+    """Lowercase and compose until nothing changes, because lowercasing and removing characters can undo composing."""
     for _ in range(_ROUNDS):
         folded = unicodedata.normalize("NFKC", _visible(text)).lower().strip()
         if folded == text:
@@ -76,7 +77,7 @@ def _visible(text: str) -> str:
 
 
 def _canonical_email(plain: str) -> str:
-    """Domains in Unicode: `xn--strae-oqa.de` and `straße.de` are one."""
+    """Use the Unicode form of domains: `xn--strae-oqa.de` and `straße.de` are the same."""
     try:
         address = validate_email(plain, check_deliverability=False, globally_deliverable=False, test_environment=True)
     except EmailNotValidError:

@@ -1,4 +1,4 @@
-"""Reading identities: by id, by what they sign in with, by address, page by page."""
+"""Reads identities: by id, identifier, address or external id, and page by page."""
 
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
@@ -17,36 +17,42 @@ NO_IDENTITY = "There is no account of this id."
 
 
 class IdentityReader:
-    """Everything that reads identities, and the lock on one. `service.Identities` adds what changes them."""
+    """Reads and locks identities. `service.Identities` adds the changes."""
 
     def __init__(self, store: IdentityStore) -> None:
         self._store = store
 
     async def get(self, unit: Unit, identity_id: UUID, *, credentials: bool = False) -> Identity | None:
-        """The identity, if there is one; its credentials only when asked for."""
+        """Return an identity, or None where it is unknown; with its credentials only on request."""
         return await self._one(unit, selectors.by_id(identity_id), credentials=credentials)
 
     async def require(self, unit: Unit, identity_id: UUID, *, credentials: bool = False) -> Identity:
-        """The identity. Raises `NotFound`."""
+        """Return an identity. Raises `NotFound`."""
         return _there(await self.get(unit, identity_id, credentials=credentials))
 
     async def get_many(
         self, unit: Unit, ids: Collection[UUID], *, credentials: bool = False
     ) -> Mapping[UUID, Identity]:
-        """Those of the identities that there are, by id, in one go."""
+        """Return the identities that exist among these ids, by id."""
         found = await self._store.load(unit, selectors.by_ids(ids), with_credentials=credentials)
         return {identity.id: identity for identity in found}
 
     async def find_by_identifier(self, unit: Unit, *, type: str, identifier: str) -> Identity | None:  # noqa: A002 - the contract's word
-        """Who signs in with this identifier, however it is spelt, with credentials. Takes as long for nobody."""
+        """Return the identity with this identifier, with credentials, or None. Any spelling of it is found.
+
+        An unknown identifier takes as long as a known one.
+        """
         return await self._one(unit, selectors.by_identifier(type, _key(identifier)), credentials=True)
 
     async def find_by_address(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
-        """Who has this address, normalised as the schema has it, without credentials. Takes as long for nobody."""
+        """Return the identity with this address, without credentials, or None. The address must be normalised.
+
+        An unknown address takes as long as a known one.
+        """
         return await self._one(unit, selectors.by_address(via, _queryable(value)), credentials=False)
 
     async def find_by_external_id(self, unit: Unit, external_id: str, *, credentials: bool = False) -> Identity | None:
-        """The identity that the caller's own system knows under this id."""
+        """Return the identity with this id of the shop's own system, or None."""
         return await self._one(unit, selectors.by_external_id(_queryable(external_id)), credentials=credentials)
 
     async def list_(
@@ -58,10 +64,10 @@ class IdentityReader:
         ids: Collection[UUID] | None = None,
         credentials_identifier: str | None = None,
     ) -> tuple[Sequence[Identity], UUID | None]:
-        """A page of identities with their credentials, and what to pass as `after` for the next, if there is one.
+        """Return a page of identities with their credentials, and the `after` of the next page, None on the last one.
 
-        A page has at most `MOST_ON_A_PAGE`; those of `ids` come all at once. Raises `BadRequest` for two filters at
-        once or too many ids.
+        A page has at most `MOST_ON_A_PAGE` identities; `ids` are returned all at once. Raises `BadRequest` for two
+        filters at once or too many ids.
         """
         if ids is not None and credentials_identifier is not None:
             raise BadRequest("Only one filter can be used at a time: 'ids' or 'credentials_identifier'.")
@@ -77,8 +83,9 @@ class IdentityReader:
         return loaded, page[-1] if len(found) > size else None
 
     async def lock(self, unit: Unit, identity_id: UUID) -> Identity:
-        """Lock an identity until the unit ends, so that two changes do not undo each other, and read it with
-        credentials as it is under the lock. Opens the transaction. Raises `NotFound`.
+        """Lock an identity until the unit ends, and read it under the lock, with credentials.
+
+        The lock keeps concurrent changes from undoing each other. It opens the transaction. Raises `NotFound`.
         """
         await unit.begin()
         found = await self._store.load(unit, selectors.by_id(identity_id), with_credentials=True, lock=True)
@@ -100,5 +107,5 @@ def _key(identifier: str) -> str:
 
 
 def _queryable(text: str) -> str:
-    """What no row can hold is asked for as nothing: the database would refuse the question itself."""
+    """Query text that no row can hold as an empty text: the database would reject the parameter itself."""
     return "" if unstorable(text) else text

@@ -1,4 +1,4 @@
-"""Values to rows and rows to values: the only place that knows both shapes of an identity."""
+"""Converts identities to rows and back; no other module knows both forms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -37,7 +37,7 @@ def identity_row(identity: Identity) -> dict[str, Any]:
 
 
 def credential_row(owner: UUID, credential: Credential, *, config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` is the credential's config as it is stored: sealed where its type is."""
+    """`config` is the credential's config as it is stored, which is sealed for some types."""
     return {
         "identity_id": owner,
         "type": credential.type,
@@ -106,10 +106,10 @@ def to_recovery_address(row: Row[Any]) -> RecoveryAddress:
 
 
 def to_credential(rows: Sequence[Row[Any]], *, config: Mapping[str, Any], read_version: int) -> Credential:
-    """The credential of its rows, one for each identifier. `config` is that of the rows, opened where it is sealed.
+    """Return the credential of its rows, one per identifier. `config` is their config, opened where it is sealed.
 
-    `read_version` is the least version to show. Kratos answers 0 for a new `webauthn` credential and 1 ever after,
-    because it upgrades the stored form when it reads; clients have seen both, so both are kept.
+    `read_version` is the minimum version to show. Kratos answers 0 for a new `webauthn` credential and 1 afterwards,
+    because it upgrades the stored form when it reads. Clients have seen both, so both are kept.
     """
     first = rows[0]
     return Credential(

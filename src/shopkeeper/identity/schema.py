@@ -1,7 +1,7 @@
-"""Identity schemas: what traits there are, which of them identify somebody, and whether given traits are right.
+"""Identity schemas: which traits exist, which of them are identifiers, and whether given traits are valid.
 
-JSON Schema (draft-04 to 2020-12, the one that `$schema` names) with Kratos' `ory.sh/kratos` extension. Nothing is
-fetched while validating, and patterns run in linear time.
+JSON Schema (draft-04 to 2020-12, as `$schema` says) with Kratos' `ory.sh/kratos` extension. Validation fetches nothing,
+and patterns run in linear time.
 """
 
 import base64
@@ -29,7 +29,7 @@ MOST_VIOLATIONS = 50
 
 
 class InvalidTraits(InvalidInput):
-    """Traits that break their schema, for callers that show no form; `violations` says where and how."""
+    """Raised for traits that violate their schema where no form is shown; `violations` lists the violations."""
 
     def __init__(self, broken: Sequence[Violation]) -> None:
         super().__init__(" ".join(f"{violation.name}: {violation.message.text}" for violation in broken[:5]))
@@ -37,10 +37,10 @@ class InvalidTraits(InvalidInput):
 
 
 class Schema:
-    """One identity schema, ready for use. Raises `SchemaBroken` where the document is none.
+    """A compiled identity schema. Raises `SchemaBroken` where the document is not a usable schema.
 
-    `from_traits` names the credential types whose identifiers are traits (`facts.types_from_traits`); what the document
-    says about other types is passed over.
+    `from_traits` has the credential types whose identifiers are traits (`facts.types_from_traits`); what the document
+    says about other types is ignored.
 
     >>> schema = Schema("default", document, from_traits={"password": None})  # doctest: +SKIP
     >>> [violation.message_id for violation in schema.validate({"email": "x"})]  # doctest: +SKIP
@@ -62,46 +62,46 @@ class Schema:
 
     @property
     def url_id(self) -> str:
-        """The id as it stands in a schema URL."""
+        """The id as it appears in a schema URL."""
         return url_id(self.id)
 
     def validate(self, traits: Any) -> list[Violation]:
-        """Every rule that these traits break, as far as they are worth showing; none where they may be stored."""
+        """Return the violations of these traits, a bounded number; an empty list means that they may be stored."""
         if lost := unstorable(traits):
             return [generic(*lost)]
         errors = islice(self._validator.iter_errors({"traits": traits}), MOST_VIOLATIONS)
         return violations(errors) or self._too_long(traits)
 
     def require_valid(self, traits: Any) -> None:
-        """Raises `InvalidTraits` with every rule that these traits break."""
+        """Raise `InvalidTraits` where the traits violate the schema."""
         if broken := self.validate(traits):
             raise InvalidTraits(broken)
 
     def extract(self, traits: Mapping[str, Any]) -> Extracted:
-        """The identifiers and addresses in these traits."""
+        """Return the identifiers and addresses in these traits."""
         return extract(self._traits, traits)
 
     def fields(self) -> Sequence[Field]:
-        """The traits as fields of a form, in the order of the schema."""
+        """Return the traits as form fields, in the order of the schema."""
         return self._fields
 
     def identifier_label(self, types: Collection[str] | None = None) -> Message:
-        """What a login form for these credential types calls the identifier; for any type if None."""
+        """Return the identifier's label on a login form for these credential types; for any type where None."""
         return identifier_label(self._fields, types)
 
     def coerce(self, flat: Mapping[str, Any]) -> dict[str, Any]:
-        """The traits in a form's flat text fields (`traits.name.first`), typed as the schema says."""
+        """Convert a form's flat text fields (`traits.name.first`) to traits of the schema's types."""
         return coerce(self._traits, flat)
 
     def _too_long(self, traits: Any) -> list[Violation]:
-        """Identifiers and addresses have a limit of their own: they are keys in the database."""
+        """Return violations for identifiers and addresses that are too long to be keys in the database."""
         lengths = ((path, len(text), text) for path, _, text in marked(self._traits, traits))
         known = ((path, max(raw, len(normalise_identifier(text[:LONGEST])))) for path, raw, text in lengths)
         return [too_long(path, limit=LONGEST, actual=actual) for path, actual in known if actual > LONGEST]
 
 
 class Schemas:
-    """All schemas that are configured, by id."""
+    """All configured schemas, by id."""
 
     def __init__(self, schemas: Sequence[Schema], default_id: str) -> None:
         self._by_id = {schema.id: schema for schema in schemas}
@@ -119,7 +119,7 @@ class Schemas:
         from_traits: FromTraits,
         fetch: Fetch | None = None,
     ) -> "Schemas":
-        """Reads every schema from its URL. Raises `SchemaBroken` for the first that cannot be used."""
+        """Load every schema from its URL. Raises `SchemaBroken` for the first that cannot be used."""
         schemas = [
             Schema(schema_id, await load_document(schema_id, url, fetch=fetch), from_traits=from_traits)
             for schema_id, url in sources
@@ -132,18 +132,18 @@ class Schemas:
         return self._by_id[self._default_id]
 
     def all(self) -> Sequence[Schema]:
-        """Every schema, in the order of the configuration."""
+        """Return every schema, in the order of the configuration."""
         return tuple(self._by_id.values())
 
     def require(self, schema_id: str | None) -> Schema:
-        """The schema of an identity, the default for none. Raises `InvalidInput` for one that is not configured."""
+        """Return the schema with this id, or the default one for None. Raises `InvalidInput` where it is unknown."""
         schema = self._by_id.get(schema_id or self._default_id)
         if schema is None:
             raise InvalidInput("There is no identity schema of this id; GET /schemas lists those there are.")
         return schema
 
     def require_public(self, name: str) -> Schema:
-        """The schema that a URL names, by its id or by that id in base64url. Raises `NotFound`."""
+        """Return the schema that a URL names, by its id or by its id in base64url. Raises `NotFound`."""
         schema = self._by_id.get(name) or self._by_url_id.get(name)
         if schema is None:
             raise NotFound("There is no identity schema of this id; GET /schemas lists those there are.")
@@ -151,7 +151,7 @@ class Schemas:
 
 
 def url_id(schema_id: str) -> str:
-    """A schema's id as it stands in a URL.
+    """Return a schema's id as it appears in a URL.
 
     >>> url_id("default")
     'ZGVmYXVsdA'
@@ -190,7 +190,7 @@ def _refuse_remote(node: Mapping[str, Any]) -> None:
 
 
 def _check_as_address(node: dict[str, Any]) -> None:
-    """Whatever we send messages to is checked as an address, whether or not the schema's author thought of it."""
+    """Check every value that we send messages to as an address, even where the schema declares no format."""
     for via in _vias(node.get(KEYWORD)):
         wanted = _ADDRESS_FORMATS.get((via, str(node.get("format"))))
         node.update({"format": wanted} if wanted else {})

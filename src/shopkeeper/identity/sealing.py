@@ -1,7 +1,8 @@
-"""Credential configs that are stored sealed, because they can be used as they are (TOTP secrets, upstream tokens).
+"""Seals credential configs that contain directly usable secrets (TOTP secrets, upstream tokens).
 
-Sealed with AES-256-GCM under `secrets.cipher` (`crypto.KeyRing`) for one identity and type, so that a row that is
-copied to another identity cannot be opened there. A config is opened when it is first read, not when its row is.
+They are sealed with AES-256-GCM under `secrets.cipher` (`crypto.KeyRing`), bound to one identity and type, so that a
+row copied to another identity cannot be opened there. A config is opened when it is first read, not when its row is
+loaded.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,17 +21,17 @@ PURPOSE: Final = "credentials"
 SEALED: Final = "sealed"
 """The only key of a stored config that is sealed."""
 MOST_REMEMBERED: Final = 1_000
-"""Unreadable credentials whose warning is not repeated."""
+"""How many unreadable credentials are remembered, so that their warning is not repeated."""
 
 log = structlog.get_logger("shopkeeper.identity")
 
 
-class SealedConfig(Mapping[str, Any]):  # noqa: PLW1641 - it is compared like a dict, and hashed no more than one
+class SealedConfig(Mapping[str, Any]):  # noqa: PLW1641 - compared like a dict, and like a dict not hashable
     """A stored config that is opened when it is first read. One that cannot be opened reads as empty.
 
     Args:
-        stored: the config as it stands in the row.
-        open_: gives the config; None where it cannot be opened.
+        stored: the config as it is in the row.
+        open_: returns the opened config, or None where it cannot be opened.
     """
 
     __slots__ = ("_open", "_opened", "stored")
@@ -42,7 +43,7 @@ class SealedConfig(Mapping[str, Any]):  # noqa: PLW1641 - it is compared like a 
 
     @property
     def readable(self) -> bool:
-        """Whether it can be opened with the configured secrets."""
+        """Whether the config can be opened with the configured secrets."""
         return self._content() is not None
 
     def __getitem__(self, key: str) -> Any:
@@ -55,8 +56,7 @@ class SealedConfig(Mapping[str, Any]):  # noqa: PLW1641 - it is compared like a 
         return len(self._content() or {})
 
     def __eq__(self, other: object) -> bool:
-        """Compares the content. What cannot be opened equals nothing but itself, so that it is never mistaken for an
-        empty config."""
+        """Compare the content. An unreadable config equals only itself, so that it is never taken for an empty one."""
         if isinstance(other, SealedConfig) and self.stored == other.stored:
             return True
         if not isinstance(other, Mapping) or not self.readable:
@@ -73,11 +73,11 @@ class SealedConfig(Mapping[str, Any]):  # noqa: PLW1641 - it is compared like a 
 
 
 class ConfigSealer:
-    """Seals and opens configs on their way to the database and back.
+    """Seals configs for the database and opens them after reading.
 
     Args:
         sealed: the types whose configs are sealed.
-        keys: the first seals, all of them open. Raises `ValueError` where it is None and there are such types.
+        keys: the first one seals, all of them open. Raises `ValueError` where it is None but types are to be sealed.
     """
 
     def __init__(self, sealed: Collection[str], *, keys: KeyRing | None) -> None:
@@ -88,7 +88,7 @@ class ConfigSealer:
         self._warn = lru_cache(maxsize=MOST_REMEMBERED)(_warn)
 
     def to_row(self, owner: UUID, credential: Credential) -> dict[str, Any]:
-        """The config as it is stored. What cannot be opened is written back as it was read."""
+        """Return the config to store. One that cannot be opened is written back unchanged."""
         config = credential.config
         if isinstance(config, SealedConfig) and not config.readable:
             return dict(config.stored)
@@ -98,13 +98,13 @@ class ConfigSealer:
         return {SEALED: self._keys.seal_text(plain, context=_context(owner, credential.type))}
 
     def from_row(self, owner: UUID, type_: str, stored: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The config of a row. An empty one is not sealed: it holds no secret."""
+        """Return the config of a row. An empty one is not sealed, because it holds no secret."""
         if type_ not in self._sealed or not stored:
             return stored
         return SealedConfig(stored, lambda: self._opened(owner, type_, stored))
 
     def _opened(self, owner: UUID, type_: str, stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """A config in clear is refused, too: it would let a secret be planted by writing to the database."""
+        """Refuse a config in plain text, too: otherwise write access to the database would allow planting a secret."""
         text = stored.get(SEALED)
         try:
             if self._keys is None or not isinstance(text, str):
@@ -117,7 +117,7 @@ class ConfigSealer:
 
 
 def holds_something(config: Mapping[str, Any]) -> bool:
-    """Whether a config is stored at all, readable or not."""
+    """Whether a config is stored, readable or not."""
     return bool(config) or isinstance(config, SealedConfig)
 
 

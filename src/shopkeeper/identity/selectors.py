@@ -1,6 +1,6 @@
-"""Which identities a query is about: by id, identifier, address or external id.
+"""Selects identities by id, identifier, address or external id.
 
-Each is a condition with places for its values, so that `store.py` builds the statements once for each condition.
+Each selector is a condition with bind parameters, so that `store.py` builds each statement once per condition.
 """
 
 from collections.abc import Collection
@@ -28,12 +28,12 @@ def by_ids(ids: Collection[UUID]) -> Selector:
 
 
 def by_identifier(type_: str, identifier: str) -> Selector:
-    """Whose identifier this is, for one type of credential. The identifier is normalised already."""
+    """Select the identity with this identifier for a credential type. The identifier is normalised already."""
     return Selector(_has_identifier, {"wanted": identifier, "wanted_type": type_})
 
 
 def by_address(via: Via, value: str) -> Selector:
-    """Whose address this is, to be verified or to recover an account by. The address is normalised already."""
+    """Select the identities with this verifiable or recovery address. The address is normalised already."""
     return Selector(_has_address, {"wanted": value, "wanted_via": via.value})
 
 

@@ -1,5 +1,6 @@
-"""Identities: created, changed and removed. Traits are checked against their schema here for every caller, and
-identifiers and addresses follow the traits.
+"""Creates, changes and deletes identities.
+
+Traits are validated against their schema here for every caller, and identifiers and addresses are derived from them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ from shopkeeper.storage.database import Unit
 
 
 class Identities(IdentityReader):
-    """The accounts of the house.
+    """The identities of this server.
 
     >>> identity = await identities.create(unit, NewIdentity(traits={"email": "ada@example.org"}))  # doctest: +SKIP
     >>> await identities.find_by_identifier(unit, type="password", identifier="ADA@example.org")  # doctest: +SKIP
@@ -44,14 +45,14 @@ class Identities(IdentityReader):
         facts: the facts about each credential type.
         keys: seals the credentials of the types that are stored sealed. Raises `ValueError` where it is None and there
             are such types.
-        clock: tells the time.
-        audit: where every change is recorded, if anywhere.
-        events: the outbox, for `identity.changed` and `identity.deleted`, if there is one.
-        listeners: told of each change.
-        on_void: told where what was proven before counts no more: another password or none, an account that is
-            switched off; with the session that is spared.
-        on_deleted: told where an identity is gone: for whoever keeps something about it elsewhere.
-        ids: makes ids.
+        clock: sets the times of changes.
+        audit: records every change, if set.
+        events: the outbox for `identity.changed` and `identity.deleted`, if set.
+        listeners: called for each change.
+        on_access_revoked: called where earlier proofs are no longer valid (a password replaced or removed, an account
+            deactivated), with the session to spare.
+        on_deleted: called where an identity is deleted, to delete what the same database stores about it elsewhere.
+        ids: generates ids.
     """
 
     def __init__(
@@ -85,9 +86,9 @@ class Identities(IdentityReader):
     async def create(
         self, unit: Unit, new: NewIdentity, *, actor: str = "system", client_ip: str | None = None
     ) -> Identity:
-        """Makes an identity. Raises `InvalidInput` (`InvalidTraits`), and `Conflict` where an identifier is taken.
+        """Create an identity. Raises `InvalidInput` (`InvalidTraits`), and `Conflict` where an identifier is taken.
 
-        After a `Conflict` the unit has to end in an exception: what was written before it must not be committed.
+        After a `Conflict` the unit must end in an exception: earlier writes of this call must not be committed.
         """
         identity = self._drafted(new, before=None)
         with uniqueness():
@@ -98,8 +99,9 @@ class Identities(IdentityReader):
         return identity
 
     async def simulate(self, unit: Unit, new: NewIdentity) -> Identity:
-        """An identity that looks as if it had been made, and was not: for answers that may not tell that an identifier
-        is taken. It costs the work of making one, so that time does not tell it either. Raises like `create`.
+        """Return an identity as if it had been created, for answers that must not reveal that an identifier is taken.
+
+        It costs as much as creating one, so that the time reveals nothing either. Raises `InvalidInput`.
         """
         identity = self._drafted(new, before=None)
         stored = await self._store.insert(unit, incognito(identity))
@@ -107,7 +109,7 @@ class Identities(IdentityReader):
         return replace(identity, factors=stored.factors)
 
     async def remember_claim(self, unit: Unit, owner: UUID, *, client_ip: str | None) -> None:
-        """Writes down that somebody wanted to register what is this identity's, whatever becomes of the unit."""
+        """Record that a registration used an identifier of this identity, also where the unit rolls back."""
         change = Change("registration.refused", owner, "anonymous", client_ip, details={"reason": "taken"})
         await self._publisher.record(unit, change, outcome="refused", always=True)
 
@@ -120,7 +122,7 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
-        """Puts other traits, state and metadata in place of those there are. Credentials not named are kept.
+        """Replace traits, state and metadata. Credentials of types that are not given are kept.
 
         Addresses that stay the same stay verified. Raises `NotFound`, `InvalidInput` and `Conflict`.
         """
@@ -136,14 +138,14 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
-        """Applies a JSON Patch (RFC 6902). Raises `NotFound`, `BadRequest` (`InvalidInput`) and `Conflict`."""
+        """Apply a JSON Patch (RFC 6902). Raises `NotFound`, `BadRequest` (`InvalidInput`) and `Conflict`."""
         before = await self.lock(unit, identity_id)
         return await self._change(unit, before, patched(before, operations), actor=actor, client_ip=client_ip)
 
     async def delete(
         self, unit: Unit, identity_id: UUID, *, actor: str = "system", client_ip: str | None = None
     ) -> None:
-        """Removes the identity and all that is its own. Raises `NotFound`."""
+        """Delete an identity with all that belongs to it. Raises `NotFound`."""
         if not await store.delete_identity(unit, identity_id):
             raise NotFound(message=NO_IDENTITY)
         change = Change("identity.deleted", identity_id, actor, client_ip, changed=["deleted"])
@@ -159,7 +161,7 @@ class Identities(IdentityReader):
         client_ip: str | None,
         spare_session: UUID | None = None,
     ) -> Identity:
-        """Replace, add or remove credentials by type, as a step of a method asks for; None removes.
+        """Replace, add or remove credentials by type; None removes.
 
         Where a credential is replaced or removed, the sessions of the identity end, except `spare_session`. Identifiers
         that are traits stay reserved for the identity. Returns the identity as it is now.
@@ -167,7 +169,7 @@ class Identities(IdentityReader):
         Raises `NotFound`, `InvalidInput`, `Conflict` where an identifier is taken, and `BadRequest` where no way to
         sign in would be left.
         """
-        # Read again under the lock: what is not in `before` would be overwritten, and `identity` may be from earlier.
+        # Read again under the lock: `identity` may be outdated, and changes missing in `before` would be overwritten.
         before = await self.lock(unit, identity.id)
         extracted = self.schemas.require(before.schema_id).extract(before.traits)
         after = replace(self._with_credentials(before, changes, extracted), updated_at=self._clock.now())
@@ -191,8 +193,10 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> None:
-        """Takes a credential away, and what was proven with it. Raises `NotFound`, and `BadRequest` for the last way to
-        sign in."""
+        """Remove a credential and end the sessions that it may have proven.
+
+        Raises `NotFound`, and `BadRequest` for the last way to sign in.
+        """
         before = await self.lock(unit, identity_id)
         self._refuse_unremovable(before, type)
         after = self._with_credentials(before, {type: None}, _reserved(before, self._facts))
@@ -211,8 +215,9 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> None:
-        """Stores a method's own data, such as a new hash or a counter: the effect of a proof. It ends no sessions and
-        is not published. Raises `NotFound` where there is no such identity.
+        """Store a method's own data, such as a new hash or a counter, as the effect of a proof.
+
+        It ends no sessions and publishes nothing. Raises `NotFound`.
         """
         before, now = await self.lock(unit, identity_id), self._clock.now()
         known = before.credentials.get(type)
@@ -223,7 +228,7 @@ class Identities(IdentityReader):
         after = await self._store.update(unit, before, after)
         change = Change("identity.credential_set", identity_id, actor, client_ip, details={"type": type})
         await self._publisher.record(unit, change)
-        if after.factors != before.factors:  # the last backup code is used up, say: sessions show what is left
+        if after.factors != before.factors:  # e.g. the last backup code was used
             await self._publisher.invalidate(unit, identity_id)
 
     async def mark_address(
@@ -235,7 +240,7 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> None:
-        """Sets how far the verification of an address has come; `completed` verifies it. Raises `NotFound`."""
+        """Set how far the verification of an address has come; `completed` verifies it. Raises `NotFound`."""
         now = self._clock.now()
         at = now if status is AddressStatus.COMPLETED else None
         owner = await store.mark_address(unit, address_id, status=status, verified_at=at, now=now)
@@ -252,10 +257,10 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
-        """Mark these addresses of the identity as verified, where it was shown that they belong to it.
+        """Mark addresses of the identity as verified, because they were proven to belong to it.
 
-        Addresses that are not the identity's, or are verified already, are passed over. It ends no sessions. Returns
-        the identity as it is now.
+        Addresses of other identities and those already verified are ignored. It ends no sessions. Returns the identity
+        as it is now.
         """
         proven = {(via, normalise_identifier(value)) for via, value in addresses}
         now, status = self._clock.now(), AddressStatus.COMPLETED
@@ -291,7 +296,7 @@ class Identities(IdentityReader):
     def _with_credentials(
         self, before: Identity, changes: Mapping[str, CredentialInput | None], extracted: Extracted
     ) -> Identity:
-        """The identity with changed credentials. Raises `BadRequest` where its last way to sign in would be gone."""
+        """Return the identity with changed credentials. Raises `BadRequest` where no way to sign in would be left."""
         after = self._drafting(before).changed(changes, extracted=extracted)
         if self._first_factors(before) and not self._first_factors(after):
             raise BadRequest("This is the last way to sign in to the account: add another before removing it.")
@@ -320,6 +325,6 @@ def _marked(owner: UUID, status: AddressStatus, *, actor: str, client_ip: str | 
 
 
 def _reserved(identity: Identity, facts: FactsByType) -> Extracted:
-    """The identifiers from the traits as they are stored, for a change that must not depend on the schema."""
+    """Return the stored identifiers from traits, for a change that must not depend on the schema."""
     known = identity.credentials.items()
     return Extracted({type_: each.identifiers for type_, each in known if facts_of(facts, type_).from_traits})

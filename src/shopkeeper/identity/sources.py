@@ -1,4 +1,4 @@
-"""Where identity schemas come from: `file://`, `base64://`, `http(s)://`. Read once, at the start, 1 MB at most."""
+"""Loads identity schemas from `file://`, `base64://` and `http(s)://`: once, at the start, at most 1 MB each."""
 
 import asyncio
 import base64
@@ -12,11 +12,11 @@ from urllib.parse import unquote
 LARGEST = 1024 * 1024
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""Asks another server for a document. The guarded client of the house does this; it is given, never made here."""
+"""Fetches a document from another server, with the guarded HTTP client."""
 
 
 class SchemaBroken(ValueError):
-    """An identity schema cannot be used. Says which, and what to do about it; the start ends with this sentence."""
+    """Raised when an identity schema cannot be used. The sentence says which and why, and ends the start."""
 
     def __init__(self, schema_id: str, reason: str) -> None:
         super().__init__(f"The identity schema {schema_id!r} cannot be used: {reason}.")
@@ -25,7 +25,7 @@ class SchemaBroken(ValueError):
 
 
 async def load_document(schema_id: str, url: str, *, fetch: Fetch | None) -> dict[str, Any]:
-    """The document behind a URL. Raises `SchemaBroken`."""
+    """Return the document at a URL. Raises `SchemaBroken`."""
     raw = await _read(schema_id, url, fetch)
     if len(raw) > LARGEST:
         raise SchemaBroken(schema_id, f"it is larger than {LARGEST} bytes")

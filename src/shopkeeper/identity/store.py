@@ -1,7 +1,7 @@
-"""The tables of identities and every query on them.
+"""The tables of identities and all their queries.
 
-An identity is read in two queries, with credentials in three, however many there are. Uniqueness of identifiers and
-addresses is the database's decision; `constraints.py` puts the constraint that broke into words.
+Any number of identities is read in two queries, with credentials in three. The database decides the uniqueness of
+identifiers and addresses; `constraints.py` converts a broken constraint into an error.
 """
 
 from collections import defaultdict
@@ -76,7 +76,7 @@ identities = Table(
     Column("metadata_public", Json),
     Column("metadata_admin", Json),
     Column("external_id", String(LONGEST_EXTERNAL_ID), unique=True),
-    # The types with a usable secret: what a session may ask for is known without reading credentials.
+    # The credential types with a usable secret, so that the AAL of a session is computed without reading credentials.
     Column("factors", Json, nullable=False, server_default=text("'[]'")),
     *_times(),
 )
@@ -94,7 +94,7 @@ credentials = Table(
 credential_identifiers = Table(
     "credential_identifiers",
     metadata,
-    # The identifier comes first: administrators search by it alone, sign-in by both.
+    # The identifier comes first in the key: the admin API searches by it alone, sign-in by both columns.
     Column("identifier", String(LONGEST), primary_key=True),
     Column("type", String(LONGEST_TYPE), primary_key=True),
     Column("identity_id", Id, nullable=False),
@@ -136,9 +136,9 @@ Condition = Callable[[ColumnElement[UUID]], ColumnElement[bool]]
 
 
 class Selector(NamedTuple):
-    """The identities to read: a condition on the column that holds their ids, and the values of its places.
+    """The identities to read: a condition on the column that holds their ids, and the values of its bind parameters.
 
-    There are a handful of conditions (`selectors.py`), so the statements with each are built once.
+    There are only a few conditions (`selectors.py`), so each statement is built once per condition.
     """
 
     condition: Condition
@@ -146,7 +146,7 @@ class Selector(NamedTuple):
 
 
 async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: str | None) -> Sequence[UUID]:
-    """The next ids in order."""
+    """Return the next ids in order."""
     query = select(identities.c.id).order_by(identities.c.id).limit(size)
     if after is not None:
         query = query.where(identities.c.id > after)
@@ -159,7 +159,7 @@ async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: 
 class IdentityStore:
     """Reads and writes identities with all that belongs to them.
 
-    Whatever writes credentials computes `Identity.factors` here and stores them with the identity.
+    Every write of credentials computes `Identity.factors` here and stores them with the identity.
 
     Args:
         facts: the facts about each credential type.
@@ -174,9 +174,9 @@ class IdentityStore:
     async def load(
         self, unit: Unit, selector: Selector, *, with_credentials: bool, lock: bool = False
     ) -> list[Identity]:
-        """The identities, by id. The same queries run whether there are any or not, so that time does not tell.
+        """Return identities, ordered by id. The same queries run for unknown ones, so that the time reveals nothing.
 
-        `lock` keeps others from changing them until the unit ends.
+        `lock` prevents concurrent changes until the unit ends.
         """
         rows = await unit.all(_rows_of(selector.condition, lock=lock), selector.bound)
         verifiable, recovery = await _addresses(unit, selector)
@@ -187,7 +187,7 @@ class IdentityStore:
         ]
 
     async def insert(self, unit: Unit, identity: Identity) -> Identity:
-        """Writes a new identity with all that belongs to it. Returns it as it is stored."""
+        """Insert an identity with all that belongs to it. Returns it as it is stored."""
         stored = self._with_factors(identity)
         proofs = stored.credentials.values()
         await unit.write(insert(identities).values(identity_row(stored)))
@@ -198,7 +198,7 @@ class IdentityStore:
         return stored
 
     async def update(self, unit: Unit, before: Identity, after: Identity) -> Identity:
-        """Writes what has changed. Both must have been read with credentials. Returns `after` as it is stored."""
+        """Write the differences between identities read with credentials. Returns `after` as it is stored."""
         stored = self._with_factors(after)
         row = identity_row(stored)
         if row != identity_row(before):
@@ -229,7 +229,7 @@ class IdentityStore:
         return result
 
     async def _update_credentials(self, unit: Unit, before: Identity, after: Identity) -> None:
-        """Credentials that stay the same keep their rows as they are: one that cannot be opened is not touched."""
+        """Leave rows of unchanged credentials untouched, also those that cannot be opened."""
         gone = [type_ for type_ in before.credentials if type_ not in after.credentials]
         if gone:
             await unit.write(delete(credentials).where(_of(before.id), credentials.c.type.in_(gone)))
@@ -250,14 +250,14 @@ class IdentityStore:
 
 
 async def delete_identity(unit: Unit, identity_id: UUID) -> bool:
-    """Removes an identity and all that refers to it. Returns whether there was one."""
+    """Delete an identity and all that refers to it. Returns whether it existed."""
     return (await unit.write(delete(identities).where(identities.c.id == identity_id))).rowcount > 0
 
 
 async def mark_address(
     unit: Unit, address_id: UUID, *, status: AddressStatus, verified_at: datetime | None, now: datetime
 ) -> UUID | None:
-    """Sets how far the verification of an address has come; whose address it is, if anybody's."""
+    """Set the verification status of an address. Returns the id of its identity, or None for an unknown address."""
     done = status is AddressStatus.COMPLETED
     values = {"status": status, "verified": done, "verified_at": verified_at, "updated_at": now}
     table = verifiable_addresses
@@ -269,7 +269,7 @@ async def mark_address(
 async def _addresses(
     unit: Unit, selector: Selector
 ) -> tuple[Mapping[UUID, Sequence[VerifiableAddress]], Mapping[UUID, Sequence[RecoveryAddress]]]:
-    """Both kinds in one query."""
+    """Return verifiable and recovery addresses, read with one query."""
     to_verify: dict[UUID, list[VerifiableAddress]] = defaultdict(list)
     to_recover: dict[UUID, list[RecoveryAddress]] = defaultdict(list)
     for row in await unit.all(_addresses_of(selector.condition), selector.bound):
@@ -330,7 +330,7 @@ async def _replace_identifiers(unit: Unit, identity_id: UUID, credential: Creden
 
 
 async def _update_addresses(unit: Unit, table: Table, owner: UUID, before: Addresses, after: Addresses) -> None:
-    """Addresses that stay keep their rows: a verification that is under way refers to them."""
+    """Keep the rows of addresses that stay: a verification in progress refers to them."""
     old = {row["id"]: row for row in address_rows(owner, before)}
     new = {row["id"]: row for row in address_rows(owner, after)}
     if gone := old.keys() - new.keys():

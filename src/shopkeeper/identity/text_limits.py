@@ -1,5 +1,7 @@
-"""What JSON can say and a database cannot keep: NUL characters (PostgreSQL), halves of surrogate pairs, numbers without
-an end, and documents nested so deep that walking them is an attack.
+"""Detects what JSON can express but a database cannot store.
+
+These are NUL characters (PostgreSQL), lone surrogates, numbers that are infinite or too large, and documents nested so
+deeply that traversing them is an attack.
 """
 
 import math
@@ -15,7 +17,7 @@ Path = tuple[str, ...]
 
 
 def unstorable(value: Any, path: Path = ()) -> tuple[Path, str] | None:
-    """Where a JSON value cannot be kept, and why; none where it can.
+    """Return where a JSON value cannot be stored and why, or None where it can.
 
     >>> unstorable({"name": {"first": "A\\x00"}})
     (('name', 'first'), 'This has a character that cannot be kept.')

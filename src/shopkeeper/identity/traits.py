@@ -1,7 +1,7 @@
-"""The traits of a schema as a tree: references followed, `allOf` merged, the `ory.sh/kratos` extension read.
+"""The traits of a schema as a tree, with references resolved, `allOf` merged and `ory.sh/kratos` extensions read.
 
-Built once when the schema is loaded; forms, extraction and coercion walk it. Only references within the document are
-followed (`#/…`, RFC 6901): a schema must not make this server ask another one.
+It is built once, when the schema is loaded; forms, extraction and coercion traverse it. Only references within the
+document are followed (`#/…`, RFC 6901): a schema must not make this server call another one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,22 +14,22 @@ from shopkeeper.identity.values import Via
 KEYWORD = "ory.sh/kratos"
 
 FromTraits = Mapping[str, Via | None]
-"""The credential types whose identifiers are traits, and how these are reached where the schema gives no `via`; None
-for identifiers that are no addresses."""
+"""The credential types whose identifiers are traits, with how these are reached where the schema gives no `via`; None
+where identifiers are not addresses."""
 
 _NUMBERS = frozenset({"integer", "number"})
 _ROUNDS = 2
 
 
 class Unreadable(ValueError):
-    """A schema says something that cannot be followed; the message says what."""
+    """Raised when a schema cannot be interpreted; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What the schema says about a trait beyond its form: what it identifies, and what it is an address for.
+    """What the schema says about a trait beyond its form: which identifier and which address it is.
 
-    `reached` has the credential types that send something to this identifier, and how.
+    `reached` has the credential types that send messages to this identifier, and how.
     """
 
     identifies: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """One trait: its place, its schema with everything merged in, and what is inside it."""
+    """A trait: its path, its schema with references and `allOf` merged, and its children."""
 
     path: tuple[str, ...]
     schema: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Trait:
 
     @property
     def kind(self) -> str:
-        """The JSON type; of several the first that is not null."""
+        """The JSON type; of several types, the first that is not null."""
         declared = self.schema.get("type", "object" if self.children else "array" if self.items else "")
         kinds = [declared] if isinstance(declared, str) else [kind for kind in declared if kind != "null"]
         return str(kinds[0]) if kinds else ""
@@ -61,11 +61,11 @@ class Trait:
         return self.kind in _NUMBERS
 
     def child(self, name: str) -> "Trait | None":
-        """The trait of that name inside this one."""
+        """Return the child with this name, or None."""
         return next((child for child in self.children if child.path[-1] == name), None)
 
     def leaves(self) -> Iterator["Trait"]:
-        """Everything that is one field of a form, in the order of the schema."""
+        """Yield every trait that is one form field, in the order of the schema."""
         if not self.children:
             yield self
         for child in self.children:
@@ -73,7 +73,7 @@ class Trait:
 
 
 def read_traits(document: Mapping[str, Any], *, from_traits: FromTraits) -> Trait:
-    """The tree of `properties.traits`. Raises `Unreadable`."""
+    """Return the tree of `properties.traits`. Raises `Unreadable`."""
     root = _Reader(document, from_traits)
     properties = root.merged(document, ())[0].get("properties")
     if not isinstance(properties, Mapping) or not isinstance(properties.get("traits"), Mapping):
@@ -100,12 +100,12 @@ class _Reader:
         return Trait(path, schema, required, extension, children, inside)
 
     def merged(self, node: Any, followed: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-        """A schema with its reference and its `allOf` merged in, and the references that led there."""
+        """Return a schema with its reference and its `allOf` merged, and the references followed so far."""
         if not isinstance(node, Mapping):
             return {}, followed
         result: dict[str, Any] = {}
         reference = node.get("$ref")
-        # A schema may contain itself: such a trait is followed once round and then taken as it is.
+        # A schema may contain itself, so each reference is followed a bounded number of times.
         if isinstance(reference, str) and followed.count(reference) < _ROUNDS:
             below, followed = self.merged(self._at(reference), (*followed, reference))
             result = _merge(result, below)

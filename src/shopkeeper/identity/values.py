@@ -1,4 +1,4 @@
-"""An identity as the rest of the house sees it: frozen values, no rows. Shapes follow Kratos' identity object."""
+"""Identities as frozen values, independent of database rows. Their fields follow Kratos' identity object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class AddressStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerifiableAddress:
-    """An address whose owner may prove that it is theirs."""
+    """An address that its owner can verify."""
 
     id: UUID
     value: str
@@ -53,7 +53,7 @@ class VerifiableAddress:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryAddress:
-    """An address by which an account is recovered."""
+    """An address for recovering the account."""
 
     id: UUID
     value: str
@@ -64,7 +64,7 @@ class RecoveryAddress:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What proves an identity. `config` is the method's own, may hold hashes, and leaves the house for admins only."""
+    """What proves an identity. `config` belongs to the method, may hold hashes, and is shown only in the admin API."""
 
     type: str
     identifiers: tuple[str, ...]
@@ -92,7 +92,7 @@ class Identity:
     updated_at: datetime
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     factors: frozenset[str] = frozenset()
-    """The credential types with a usable secret, as they are stored with the identity: known without credentials."""
+    """The credential types with a usable secret. They are stored with the identity, so credentials need not be read."""
 
     @property
     def active(self) -> bool:
@@ -100,7 +100,7 @@ class Identity:
 
     @property
     def email(self) -> str | None:
-        """The first e-mail address: verifiable ones first, then those for recovery, then the trait of that name."""
+        """The first e-mail address: a verifiable one, else one for recovery, else the trait `email`."""
         addresses: tuple[VerifiableAddress | RecoveryAddress, ...] = (
             *self.verifiable_addresses,
             *self.recovery_addresses,
@@ -113,6 +113,6 @@ class Identity:
 
     @property
     def email_verified(self) -> bool:
-        """Whether that address was proven by its owner."""
+        """Whether `email` is a verified address."""
         email = self.email
         return any(address.verified and address.value == email for address in self.verifiable_addresses)

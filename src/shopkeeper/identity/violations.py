@@ -1,5 +1,6 @@
-"""Where traits break their schema, as numbered messages of the catalogue: one table from JSON Schema's keywords
-(draft-07 section 6, `format` section 7) to Kratos' numbers and contexts.
+"""Converts schema violations to numbered messages: JSON Schema's keywords to Kratos' numbers and contexts.
+
+The keywords are those of draft-07 section 6, and of section 7 for `format`.
 """
 
 import json
@@ -15,7 +16,7 @@ from shopkeeper.ui.messages import Message, message
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken rule: where in the traits, which message, and what the message speaks of."""
+    """A schema violation: its path in the traits, its message, and the message's context."""
 
     path: tuple[str, ...]
     message_id: int
@@ -23,7 +24,7 @@ class Violation:
 
     @property
     def name(self) -> str:
-        """The name of the form's node; `traits` itself where the traits as a whole are wrong."""
+        """The name of the form's node; `traits` where the traits as a whole violate the schema."""
         return ".".join(("traits", *self.path))
 
     @property
@@ -32,17 +33,17 @@ class Violation:
 
 
 def generic(path: tuple[str, ...], reason: str) -> Violation:
-    """A rule that has no number of its own."""
+    """Return a violation of a rule without a message number of its own."""
     return Violation(path, 4000001, {"reason": reason})
 
 
 def too_long(path: tuple[str, ...], *, limit: int, actual: int) -> Violation:
-    """A value that is longer than it may be."""
+    """Return a violation for a value that is too long."""
     return Violation(path, 4000017, {"max_length": limit, "actual_length": actual})
 
 
 def violations(errors: Iterable[ValidationError]) -> list[Violation]:
-    """The errors as violations. Formats first: "not an e-mail address" helps more than "too short"."""
+    """Return the errors as violations, formats first: "not an e-mail address" helps more than "too short"."""
     ordered = sorted(errors, key=lambda error: error.kind.name != "format")
     return [_violation(error) for error in ordered]
 

@@ -1,1 +1,1 @@
-"""One visit on one device: opaque tokens, whose sessions they are, and the cookies that carry them."""
+"""Sessions: an authenticated visit on one device each, with their opaque tokens and the cookies that carry them."""

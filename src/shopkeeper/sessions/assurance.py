@@ -1,7 +1,7 @@
-"""Authenticator assurance levels: which one an identity can reach, and whether a session has it.
+"""Authenticator assurance levels: which AAL an identity can reach, and whether a session has the required one.
 
-Both are computed from live facts: what the identity has, and which methods this server has switched on. So a method
-that is switched off stops asking for a second factor at the next start, for all identities at once.
+Both are computed from live facts: the identity's factors and the methods that are switched on. So a method that is
+switched off no longer requires a second factor from the next start on, for all identities at once.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ RequiredAal = Literal["aal1", "highest_available"]
 
 @dataclass(frozen=True, slots=True)
 class AssurancePolicy:
-    """What counts as a second factor here: `second_factors` are credential types of methods that are switched on."""
+    """Which factors count as second factors: `second_factors` are the types of methods that are switched on."""
 
     second_factors: frozenset[str] = frozenset()
 
     def highest_available(self, identity: Identity) -> Aal:
-        """The level that an identity can reach with the factors it has."""
+        """Return the highest AAL that an identity can reach with its factors."""
         factors: frozenset[str] = getattr(identity, "factors", frozenset())
         return Aal.AAL1 if self.second_factors.isdisjoint(factors) else Aal.AAL2
 
     def satisfied_by(self, session: Session, *, required: RequiredAal) -> bool:
-        """Whether a session has the level that is required of it.
+        """Whether a session has the required AAL.
 
         >>> AssurancePolicy(frozenset({"totp"})).satisfied_by(session, required="highest_available")  # doctest: +SKIP
         """

@@ -1,12 +1,12 @@
-"""Sessions kept in process, so that asking who a token belongs to costs no query, and let go the moment they change.
+"""Caches sessions in process, so that resolving a token costs no query, and drops them as soon as they change.
 
-Whoever changes a session announces its id, or its identity's, after the commit; every process hears it and lets go what
-it keeps under that id. What is kept here is never older than the last announcement, for four reasons:
+A change to a session announces the session's id, or its identity's, after the commit; every process that hears it drops
+what it has cached under that id. A cached session is never older than the last announcement:
 
-- a process that may miss announcements keeps nothing: losing the line empties it, and it stays empty until it is back;
-- a session that was being read while its id was announced is not kept: the reading may have come before the change;
-- a process that cannot make itself heard says it again until it is (`announcing.py`);
-- and whatever else goes wrong, nothing is kept for longer than a minute.
+- A process that may miss announcements caches nothing: losing the connection empties the cache until it is restored.
+- A session whose id is announced while it is being read is not cached: it may have been read before the change.
+- A process that cannot publish an announcement repeats it until it can (`invalidation.py`).
+- If anything else fails, a session is still cached for a minute at most.
 """
 
 from collections import OrderedDict
@@ -30,10 +30,10 @@ STALE_AFTER = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class CachedSession:
-    """The session that a token leads to, and the answer to whoami, rendered once.
+    """The session of a token, and its answer to whoami, rendered once.
 
-    `until` is when the token stops standing for the session: at the session's end, or earlier for a replaced token.
-    `read_at` is when this was read, or what it was made from.
+    `until` is when the token stops being valid for the session: at the session's end, or earlier for a replaced token.
+    `read_at` is when the session, or what it was made from, was read.
     """
 
     session: Session
@@ -47,7 +47,7 @@ class CachedSession:
 
 
 class Observer(Protocol):
-    """What the cache passes on of the announcements that it makes and hears. No method may wait for anything."""
+    """Receives the announcements that the cache sends and hears. Its methods must not block."""
 
     def changed(self, ids: Iterable[UUID]) -> None: ...
 
@@ -58,7 +58,7 @@ class Observer(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Reading:
-    """A session that is being read, and what was announced meanwhile."""
+    """A session that is being read, and the ids announced meanwhile."""
 
     began_at: datetime
     announced: set[UUID] = field(default_factory=set)
@@ -66,13 +66,13 @@ class Reading:
 
 
 class SessionCache:
-    """What this process knows of sessions, by the hash of their tokens; the one asked for longest ago goes first.
+    """The sessions cached in this process, by the hash of their tokens; the least recently used is evicted first.
 
     Args:
         cache: carries the announcements.
-        clock: the time.
-        entries: how many sessions to keep.
-        observer: is called with what changed, before anything else can ask for it.
+        clock: decides whether a cached session is too old.
+        entries: how many sessions to cache.
+        observer: is called with every change, before a changed session can be read again.
     """
 
     def __init__(self, cache: Cache, *, clock: Clock, entries: int, observer: Observer | None = None) -> None:
@@ -89,11 +89,11 @@ class SessionCache:
         self._readings: set[Reading] = set()
 
     async def listen(self) -> None:
-        """Begins to keep sessions, as soon as announcements are heard."""
+        """Begin to cache sessions as soon as announcements are heard."""
         self._leave = await self._cache.subscribe(CHANNEL, on_message=self._hear, on_state=self._set_hearing)
 
     async def close(self) -> None:
-        """Stops listening, and so keeping; what is still to be told is told."""
+        """Stop listening and caching, after a last attempt to publish what is left."""
         if self._leave is not None:
             await self._leave()
             self._leave = None
@@ -101,7 +101,7 @@ class SessionCache:
         await self._announcer.close()
 
     def get(self, key: bytes) -> CachedSession | None:
-        """What is kept under the hash of a token."""
+        """Return the cached session for the hash of a token, or None."""
         resolved = self._entries.get(key)
         if resolved is None:
             return None
@@ -113,7 +113,7 @@ class SessionCache:
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
-        """Open this before the first query for a session, so that what is announced meanwhile is noticed."""
+        """Open this before the first query for a session, so that announcements meanwhile are noticed."""
         reading = Reading(self._clock.now())
         self._readings.add(reading)
         try:
@@ -122,18 +122,18 @@ class SessionCache:
             self._readings.discard(reading)
 
     def keep(self, key: bytes, resolved: CachedSession, reading: Reading) -> None:
-        """Keeps what was read, unless it may have changed since."""
+        """Cache what was read, unless it may have changed since."""
         if self._may_keep(resolved, reading):
             self._insert(key, resolved)
 
     async def announce(self, ids: Iterable[UUID]) -> None:
-        """Lets go what changed, here at once and then everywhere. To be called after the commit, never before."""
+        """Drop changed sessions here at once, then in all processes. Call it after the commit, never before."""
         changed = list(ids)
         self._let_go(changed)
         await self._announcer.tell(changed)
 
     async def announce_and_keep(self, key: bytes, resolved: CachedSession, reading: Reading) -> None:
-        """Announces a session that changed, and keeps what we made of it ourselves."""
+        """Announce a session that changed, and cache its new state here."""
         may_keep = self._may_keep(resolved, reading)
         self._let_go([resolved.session.id])
         if may_keep:

@@ -1,7 +1,7 @@
-"""Cookies, as text: the session's, the anti-CSRF one, and the anonymous visit's (RFC 6265 and its successor draft).
+"""The cookies of sessions, anti-CSRF tokens, callbacks and anonymous visits (RFC 6265 and its successor draft).
 
-The session cookie holds the session's token itself: the same opaque value, whatever carries it. The anti-CSRF cookie
-holds a random value whose masked form stands in the forms of the pages that it protects.
+The session cookie holds the session's token itself, which may also be sent in a header. The anti-CSRF cookie holds a
+random value; the forms that it protects hold the same value, masked.
 """
 
 import base64
@@ -37,11 +37,12 @@ class CookiePolicy:
     """The attributes of our cookies, and the `Set-Cookie` lines made with them.
 
     Args:
-        base_url: our public address; the anti-CSRF cookie is named after it, so that two of us on one host keep apart.
-        domain: the domain to share cookies with; the exact host when unset.
+        base_url: the public address. The anti-CSRF cookie is named after it, so that two servers on one host do not
+            conflict.
+        domain: the domain that shares the cookies; the exact host when unset.
         secure: unset only where the public address is plain http, for development.
-        persistent: whether the session's cookie outlives the browser window.
-        default_store: the store whose visits have the plain name; those of others are named after them.
+        persistent: whether the session cookie outlives the browser window.
+        default_store: the store whose visit cookie has the plain name; those of other stores are named after them.
     """
 
     base_url: str
@@ -71,7 +72,7 @@ class CookiePolicy:
         return _csrf_name(self.base_url)
 
     def set_session(self, token: str, *, expires_at: datetime, now: datetime) -> str:
-        """Gives the browser a session."""
+        """Return the line that sets the session cookie."""
         if not self.persistent:
             return self._line(self.session_name, token)
         seconds = max(0, int((expires_at - now).total_seconds()))
@@ -79,33 +80,33 @@ class CookiePolicy:
         return self._line(self.session_name, token, expires, f"Max-Age={seconds}")
 
     def delete_session(self) -> str:
-        """Takes the session from the browser."""
+        """Return the line that deletes the session cookie."""
         return self._line(self.session_name, "", *_CLEARED)
 
     def set_csrf(self, token: bytes) -> str:
-        """Gives the browser an anti-CSRF value."""
+        """Return the line that sets the anti-CSRF cookie."""
         return self._line(self.csrf_name, _encode(token), f"Max-Age={YEAR}")
 
     def set_callback(self, token: str) -> str:
-        """Binds the browser to a flow that has left for another server.
+        """Return the line that binds the browser to a flow that has redirected to another server.
 
-        `SameSite=None`, because that server may send the browser back by a cross-site POST, which brings no other
-        cookies. Over plain http, where browsers refuse that, it is Lax.
+        `SameSite=None`, because that server may send the browser back with a cross-site POST, to which browsers add no
+        other cookies. Over plain http, where browsers refuse that, it is Lax.
         """
         same_site: SameSite = "None" if self.secure else "Lax"
         return self._line(CALLBACK, token, f"Max-Age={CALLBACK_SECONDS}", same_site=same_site)
 
     def visit_name(self, store: str) -> str:
-        """The name of a store's visit: on one host, a visit to one store must not end that to another."""
+        """Return the name of a store's visit cookie: on one host, a visit to one store must not end that to another."""
         return VISIT if store == self.default_store else f"{VISIT}_{store.replace('@', '~')}"
 
     def set_visit(self, token: str, *, store: str, expires_at: datetime, now: datetime) -> str:
-        """Gives the browser an anonymous visit to a store."""
+        """Return the line that sets the cookie of an anonymous visit to a store."""
         lifetime = f"Max-Age={max(0, int((expires_at - now).total_seconds()))}"
         return self._line(self.visit_name(store), token, lifetime, same_site="Lax")
 
     def delete_visit(self, *, store: str) -> str:
-        """Takes the anonymous visit to a store from the browser."""
+        """Return the line that deletes the cookie of an anonymous visit to a store."""
         return self._line(self.visit_name(store), "", *_CLEARED, same_site="Lax")
 
     def _line(self, name: str, value: str, *lifetime: str, same_site: SameSite | None = None) -> str:
@@ -121,10 +122,10 @@ class CookiePolicy:
 
 
 def cookies_in(headers: Iterable[str]) -> Mapping[str, str]:
-    """The cookies of a request, from its `Cookie` headers.
+    """Return the cookies of a request, from its `Cookie` headers.
 
-    A name that comes twice with different values is left out: one of the two was planted from a neighbouring host or
-    path, and there is no telling which.
+    A name that occurs twice with different values is left out: one of them was planted from a neighbouring host or
+    path, and they cannot be distinguished.
 
     >>> cookies_in(["a=1; b=2", "a=3"])
     {'b': '2'}
@@ -141,12 +142,12 @@ def cookies_in(headers: Iterable[str]) -> Mapping[str, str]:
 
 
 def new_csrf_token() -> bytes:
-    """A fresh value for the anti-CSRF cookie."""
+    """Return a new random value for the anti-CSRF cookie."""
     return secrets.token_bytes(CSRF_BYTES)
 
 
 def csrf_token_in(cookie: str | None) -> bytes | None:
-    """The value in an anti-CSRF cookie; nothing where it is not one that we have set."""
+    """Return the value in an anti-CSRF cookie, or None where we did not set it."""
     try:
         token = base64.b64decode((cookie or "") + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

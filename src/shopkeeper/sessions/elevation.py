@@ -1,7 +1,8 @@
-"""Elevating a session: a further proof is added to it, and its id stays the same.
+"""Elevates a session: adds a proof to it, while its id stays the same.
 
-A browser gets a new token, because what was worth one factor must not become worth two (session fixation, OWASP ASVS
-7.2.4); the old one is refused from the commit on. A native app keeps its token: the contract's answers carry none.
+A browser gets a new token, because a token that was worth one factor must not become worth two (session fixation, OWASP
+ASVS 7.2.4); the old one is refused from the commit on. A native app keeps its token, because the contract's answers
+carry none.
 """
 
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ class SessionElevation:
     """Adds proofs to sessions.
 
     Args:
-        tokens: families of replaced tokens, where refreshing is switched on.
-        token_prefix: what session tokens begin with.
+        tokens: families of replaced tokens; None where refreshing is switched off.
+        token_prefix: the prefix of session tokens.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class SessionElevation:
     async def elevate(
         self, unit: Unit, session_id: UUID, proof: AuthenticationMethod, *, new_token: bool
     ) -> ElevatedSession:
-        """Adds the proof under a lock, so that of two proofs at once neither is lost.
+        """Add the proof under a lock, so that two concurrent proofs are both stored.
 
         Raises `SessionInactive` where the session has ended meanwhile, and `IdentityDisabled`.
         """

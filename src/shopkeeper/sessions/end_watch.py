@@ -1,8 +1,8 @@
-"""Telling live connections that their session has ended.
+"""Notifies live connections when their session has ended.
 
 A connection that stays open (WebSocket, server-sent events) is authenticated once. `EndWatch` reports the end of its
-session soon after this process can know of it. An announcement says only that a session or an identity has changed, so
-the watched sessions behind it are read again, many with one query, in a task of its own: announcing waits for nothing.
+session soon after this process can know of it. An announcement only says that a session or an identity has changed, so
+the affected sessions are read again, many with one query, in a task of its own: announcing never waits.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ AT_ONCE: Final = 500
 TICK: Final = 1.0
 """Seconds between looks at the clock while sessions are watched."""
 CHECK_EVERY: Final = timedelta(seconds=60)
-"""How often a session is read again without any announcement, as a session is cached for no longer than that."""
+"""How often a session is read again without an announcement; a session is cached for no longer than that."""
 CHECK_EVERY_UNHEARD: Final = timedelta(seconds=5)
-"""The same while announcements of other processes are not heard."""
+"""How often a session is read again while announcements of other processes are not heard."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class EndReason(StrEnum):
     ENDED = "ended"
     """The session was revoked or deleted, or its identity may not sign in any more."""
     EXPIRED = "expired"
-    """The session's time is over."""
+    """The session has expired."""
     UNKNOWN = "unknown"
     """Announcements may have been missed: authenticate the connection again, and watch its session again."""
 
@@ -54,7 +54,7 @@ EndCallback = Callable[[EndReason], None]
 
 @dataclass(slots=True, eq=False)
 class _Watched:
-    """What is known of one session; `identity_id` and `until` are `None` until it was read for the first time."""
+    """The state of a watched session; `identity_id` and `until` are `None` until it is read for the first time."""
 
     callbacks: dict[object, EndCallback] = field(default_factory=dict)
     identity_id: UUID | None = None
@@ -66,7 +66,7 @@ class EndWatch:
     """Callbacks by session, called once each.
 
     Args:
-        most: how many callbacks are kept at most.
+        most: the maximum number of callbacks.
         tick: seconds between looks at the clock.
     """
 
@@ -83,9 +83,9 @@ class EndWatch:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, session_id: UUID, callback: EndCallback) -> Callable[[], None]:
-        """Calls back once when the session has ended, also where it had ended before. Returns what cancels that.
+        """Call `callback` once when the session has ended, even before this call. Returns a function that cancels it.
 
-        Raises `Busy` where too many callbacks are kept already.
+        Raises `Busy` at the maximum number of callbacks.
         """
         if self._count >= self._most:
             raise Busy(retry_after=1)
@@ -101,20 +101,20 @@ class EndWatch:
         return partial(self._cancel, session_id, watched, handle)
 
     def changed(self, ids: Iterable[UUID]) -> None:
-        """Sessions or identities have changed: reads those again that are watched. Called after the commit."""
+        """Read the watched ones among the changed sessions and identities again. Call it after the commit."""
         for each in ids:
             if each in self._watched:
                 self._check([each])
             self._check(self._by_identity.get(each, ()))
-        # One that is being read for the first time may belong to an identity among them.
+        # A session that was not read yet may belong to one of these identities.
         self._check(self._unread)
 
     def all_changed(self) -> None:
-        """Anything may have changed."""
+        """Read all watched sessions again: any of them may have changed."""
         self._check(self._watched)
 
     def set_hearing(self, hearing: bool) -> None:
-        """Whether announcements of other processes are heard from now on."""
+        """Set whether announcements of other processes are heard from now on."""
         if self._hearing and not hearing:
             self._uncertain.update(self._watched)
             self._wake.set()
@@ -122,7 +122,7 @@ class EndWatch:
         self.all_changed()
 
     async def close(self) -> None:
-        """Stops watching. No callback is called for that."""
+        """Stop watching, without calling any callback."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -139,7 +139,7 @@ class EndWatch:
 
     def _start(self) -> None:
         if self._task is None or self._task.done():
-            # In a context of its own: the lines of its log belong to no request.
+            # A context of its own: its log lines belong to no request.
             self._task = asyncio.create_task(self._run(), name="watch for ended sessions", context=Context())
 
     async def _run(self) -> None:
@@ -149,7 +149,7 @@ class EndWatch:
             except DATABASE_ERRORS as failed:
                 log.warning("sessions.end_watch_delayed", watched=len(self._watched), error=type(failed).__name__)
                 await asyncio.sleep(self._tick)
-            except Exception:  # a mistake of ours: live connections must hear of the end of their sessions all the same
+            except Exception:  # a bug here must not leave live connections unnotified
                 log.exception("sessions.end_watch_failed")
                 await asyncio.sleep(self._tick)
             with suppress(TimeoutError):
@@ -158,7 +158,7 @@ class EndWatch:
             self._check(self._due_by_time())
 
     async def _report(self) -> None:
-        """Reads what is due, and calls back for what has ended."""
+        """Read the sessions that are due, and call the callbacks of those that have ended."""
         while self._uncertain or self._due:
             while self._uncertain:
                 self._end(self._uncertain.pop(), EndReason.UNKNOWN)
@@ -168,7 +168,7 @@ class EndWatch:
                 self._judge(each, found.get(each))
 
     async def _read(self, chosen: Sequence[UUID]) -> Mapping[UUID, rows.Validity]:
-        """What is announced from here on makes a session due again; what could not be read stays due."""
+        """Read sessions. One that is announced meanwhile becomes due again; what could not be read stays due."""
         self._due.difference_update(chosen)
         try:
             async with self._database.unit() as unit:
@@ -206,7 +206,7 @@ class EndWatch:
             self._count -= 1
             try:
                 callback(reason)
-            except Exception:  # one connection's mistake must not keep the others from hearing of it
+            except Exception:  # an exception of one callback must not prevent the others
                 log.exception("sessions.end_callback_failed")
 
     def _cancel(self, session_id: UUID, watched: _Watched, handle: object) -> None:

@@ -1,4 +1,4 @@
-"""What the sessions room refuses, beyond the refusals of the house.
+"""Refusals of sessions, besides those of `errors.py`.
 
 BadRequest
 └── SessionIsCurrent   400 the session that asks cannot be ended as one of the others
@@ -10,16 +10,16 @@ from shopkeeper.errors import BadRequest, TokenInvalid
 
 
 class SessionIsCurrent(BadRequest):
-    """Somebody asked to end one of their other sessions, and named the one they are using."""
+    """Raised where a caller ends one of their other sessions but names the current one."""
 
     code = "session_is_current"
     message = "This is the session you are using; sign out to end it."
 
 
 class SessionEnded(TokenInvalid):
-    """A token as sessions have them, of a session that has ended, was signed out, or never was.
+    """Raised for a token with the form of a session token whose session has expired, was revoked, or never existed.
 
-    To clients it is not the end of the token: the published one refreshes it then, and drops it at `TOKEN_INVALID`.
+    Clients keep such a token: the published client refreshes it, but drops a token at `TOKEN_INVALID`.
     """
 
     code = "session_ended"

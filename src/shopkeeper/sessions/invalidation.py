@@ -1,7 +1,7 @@
-"""Telling the other processes which sessions have changed, and telling it again where it could not be told at once.
+"""Publishes to the other processes which sessions have changed, and repeats what could not be published.
 
-A command may time out here while everybody else's line stands: they go on keeping what has changed. So what could not
-be told is told again, until it is said or nobody can be keeping it any more.
+Publishing may time out here while the other processes still hear messages and keep serving cached sessions. So it is
+repeated until it succeeds or no process can have the old session cached.
 """
 
 import asyncio
@@ -20,29 +20,29 @@ from shopkeeper.storage.cache.port import Cache, CacheDown
 
 CHANNEL: Final = "sessions"
 EVERYTHING: Final = UUID(int=0)
-"""Among the ids of an announcement: let go of all that is kept."""
+"""As an id in a message: drop all cached sessions."""
 MOST_UNSAID: Final = 10_000
-"""How many ids are remembered to be told later. Where there are more, everything is let go instead."""
+"""How many unpublished ids are remembered. Above that number, everything is invalidated instead."""
 PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds between the attempts to catch up; the last one is repeated."""
+"""Seconds between attempts to publish again; the last one is repeated."""
 
 log = structlog.get_logger(__name__)
 
 
 class Invalidation(msgspec.Struct, frozen=True):
-    """What processes tell each other: the ids of sessions and identities that have changed."""
+    """A message to other processes: the ids of changed sessions and identities."""
 
     origin: UUID
     ids: list[UUID]
 
 
 class InvalidationPublisher:
-    """The voice of one process.
+    """Publishes invalidations for one process.
 
     Args:
-        origin: who speaks, so that nobody listens to themselves.
-        worth_telling: how long after a change somebody may still keep what was there before it.
-        pauses: seconds between the attempts to catch up.
+        origin: the id of this process, so that it ignores its own messages.
+        worth_telling: how long after a change another process may have the old state cached.
+        pauses: seconds between attempts to publish again.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class InvalidationPublisher:
         self._catching_up: asyncio.Task[None] | None = None
 
     async def tell(self, ids: Sequence[UUID]) -> None:
-        """Tells everybody now, or else as soon as it can be told. Never fails: the change itself is safe already."""
+        """Publish the ids now, or repeat that in the background until it succeeds. Never raises `CacheDown`."""
         try:
             await self._publish(ids)
         except CacheDown as down:
@@ -69,7 +69,7 @@ class InvalidationPublisher:
             self._tell_later(ids)
         except (
             asyncio.CancelledError
-        ):  # whoever caused the change has gone; everybody else must hear of it all the same
+        ):  # the request was cancelled, but its change is committed: other processes must learn of it
             self._tell_later(ids)
             raise
 
@@ -78,7 +78,7 @@ class InvalidationPublisher:
         self._catch_up()
 
     async def close(self) -> None:
-        """Ends trying, after a last attempt."""
+        """Stop repeating, after a last attempt."""
         if self._catching_up is not None:
             self._catching_up.cancel()
             with suppress(asyncio.CancelledError):
@@ -96,7 +96,7 @@ class InvalidationPublisher:
                 return
 
     async def _try_again(self) -> bool:
-        """Whether there is nothing left to say."""
+        """Publish what is left; return whether nothing is left."""
         self._forget_what_is_over()
         unsaid, self._unsaid = self._unsaid, {}
         if not unsaid:
@@ -106,14 +106,14 @@ class InvalidationPublisher:
         except CacheDown:
             self._remember(unsaid)
             return False
-        except asyncio.CancelledError:  # the last attempt is still to come
+        except asyncio.CancelledError:  # `close` makes the last attempt
             self._remember(unsaid)
             raise
         log.info("sessions.announcement_made_up", changed=len(unsaid))
         return not self._unsaid
 
     def _remember(self, unsaid: dict[UUID, datetime]) -> None:
-        """The later of two moments for the same id. More than fits is one thing to say: let go of everything."""
+        """Keep the later time of each id. Replace too many ids by the one that invalidates everything."""
         for each, until in unsaid.items():
             self._unsaid[each] = max(until, self._unsaid.get(each, until))
         if len(self._unsaid) > self._most:

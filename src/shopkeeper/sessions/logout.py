@@ -1,7 +1,7 @@
-"""The tokens of logout links: made from the session and a key of ours, so that nothing has to be kept for them.
+"""The tokens of logout links, derived from the session and a secret, so that nothing is stored for them.
 
-A link signs out just the session that it was made for, whatever token that session has by then, and is good for nothing
-else: nobody can be signed out by another site, and a link that leaks gives no access.
+A link ends only the session that it was issued for, even after its token was replaced, and does nothing else. So
+another site cannot sign a customer out, and a leaked link gives no access.
 """
 
 import base64
@@ -16,7 +16,7 @@ PREFIX = "shk_lo_"
 
 
 class LogoutTokens:
-    """Issues and verifies them. The first secret makes new ones, all of them are accepted."""
+    """Issues and verifies logout tokens. The first secret issues; all are accepted."""
 
     def __init__(self, secrets_: Sequence[str]) -> None:
         if not secrets_:
@@ -24,7 +24,7 @@ class LogoutTokens:
         self._keys = [derive(secret, purpose="sessions/logout") for secret in secrets_]
 
     def issue(self, session_id: UUID) -> str:
-        """The token for a session's logout link."""
+        """Return the token of a session's logout link."""
         return _token(self._keys[0], session_id)
 
     def verify(self, session_id: UUID, token: str) -> bool:

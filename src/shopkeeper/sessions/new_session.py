@@ -1,4 +1,4 @@
-"""A new session, as a value: what it begins with."""
+"""Creates the value of a new session."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +13,7 @@ from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
 def new_session(
     identity: Identity, proof: AuthenticationMethod, *, client: Client, store: str | None, lifespan: timedelta
 ) -> Session:
-    """A session that begins with a proof, on the device of a client. Credentials stay out of it."""
+    """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials."""
     return Session(
         id=new_id(),
         identity=replace(identity, credentials={}),
@@ -29,7 +29,7 @@ def new_session(
 
 
 def _device(client: Client) -> Device:
-    """What is said of a client, cut to what the database keeps."""
+    """Return the client as a device, cut to the lengths that the database stores."""
     return Device(
         id=new_id(),
         ip_address=client.address[:LONGEST_ADDRESS],

@@ -1,14 +1,15 @@
-"""Who is asking: decided once for each request, from the tokens it presents.
+"""Resolves the principal of a request, once, from the tokens that it presents.
 
     X-Session-Token   a session, or the request is refused
     Bearer            a session or an anonymous visit, or the request is refused
-    session cookie    a session, or as if it were not there: browsers keep cookies longer than sessions live
-    visit cookie      an anonymous visit, or as if it were not there
-    nothing           an unknown caller
+    session cookie    a session; ignored where it is not valid, as browsers keep cookies longer than sessions live
+    visit cookie      an anonymous visit; ignored where it is not valid
+    none of these     an unknown caller
 
-The first that is there decides, in this order: what a client sends on purpose, before what a browser sends by itself.
-So the published client, which always sends its bearer, acts as whom it says, whatever cookies its page's host has.
-Kratos' own paths (`tokens_of`) look at the session cookie before the bearer, as Kratos does.
+The first one that is present decides, in this order: a header, which a client sends deliberately, precedes a cookie,
+which a browser sends automatically. So the published client, which always sends a bearer, acts as the principal of its
+bearer regardless of its host's cookies. On Kratos' own paths (`tokens_of`) the session cookie precedes the bearer, as
+in Kratos.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +25,11 @@ from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.tokens.sealed import AnonymousVisit
 
 KnownSessions = dict[str, CachedSession | None]
-"""What session tokens of one request led to, so that each is resolved once."""
+"""The sessions of a request's tokens, so that each token is resolved once."""
 
 
 class PresentedTokens(NamedTuple):
-    """The tokens of a request, by where they stand; an empty text counts as `None`."""
+    """The tokens of a request, by their place; an empty text counts as `None`."""
 
     session_token: str | None = None
     session_cookie: str | None = None
@@ -37,17 +38,17 @@ class PresentedTokens(NamedTuple):
 
     @property
     def on_purpose(self) -> str | None:
-        """The token in a header, which no page can make a browser send by itself."""
+        """The token in a header, which no page can make a browser send automatically."""
         return self.session_token or self.bearer or None
 
     @property
     def by_cookie(self) -> str | None:
-        """The token in a cookie, which a browser sends by itself."""
+        """The token in a cookie, which a browser sends automatically."""
         return self.session_cookie or self.visit_cookie or None
 
 
 def tokens_of(presented: PresentedTokens) -> Sequence[str]:
-    """What may be a session's token, in the order to try: one in `X-Session-Token` stands alone.
+    """Return the possible session tokens in the order to try them; one in `X-Session-Token` is the only one.
 
     >>> tokens_of(PresentedTokens(session_token="", session_cookie="c", bearer="b"))
     ('c', 'b')
@@ -64,14 +65,14 @@ class _Place:
 
 
 class PrincipalResolver:
-    """Turns the tokens of a request into a principal.
+    """Resolves the tokens of a request to a principal.
 
     Args:
-        sessions: session tokens: what `X-Session-Token` and the session cookie may hold.
-        visits: anonymous visits: what the visit cookies may hold.
-        bearers: what a bearer may be; the first that recognises it decides.
+        sessions: verifies session tokens, from `X-Session-Token` and the session cookie.
+        visits: verifies anonymous visits, from the visit cookies.
+        bearers: the token sources for bearers; the first that recognises one decides.
 
-    What was resolved for a request is kept in `known`, for further questions about the same request.
+    Resolved tokens are stored in `known`, for further questions about the same request.
     """
 
     def __init__(self, *, sessions: TokenSource, visits: TokenSource, bearers: Sequence[TokenSource]) -> None:
@@ -80,7 +81,7 @@ class PrincipalResolver:
     async def session(
         self, presented: PresentedTokens, *, store: str | None = None, known: KnownSessions | None = None
     ) -> CachedSession | None:
-        """The session that a request presents: the first that is good, and at home in a store where one is named."""
+        """Return the first valid session of a request that counts in the store, or in any where `store` is None."""
         for token in tokens_of(presented):
             cached = await self._resolved(token, known)
             if cached is not None and (store is None or cached.session.at_home_in(store)):
@@ -88,8 +89,10 @@ class PrincipalResolver:
         return None
 
     async def guests(self, bearer: str | None, visits: Mapping[str, str | None]) -> Mapping[str, str]:
-        """The guests of a request, by the store they count in: those of each store's cookie, and the bearer's, which
-        goes before. A visit counts under the cookie of its own store only: any other was planted."""
+        """Return the guests of a request by their store: those of each store's cookie, overridden by the bearer's.
+
+        A visit counts only in the cookie of its own store: in another store's cookie it was planted.
+        """
         found: dict[str, str] = {}
         for store, token in (*visits.items(), (None, bearer)):
             visit = await self._visit(token, store) if token else None
@@ -100,8 +103,10 @@ class PrincipalResolver:
     async def resolve(
         self, presented: PresentedTokens, *, store: str, client: Client, known: KnownSessions | None = None
     ) -> Principal:
-        """Who is asking. Raises `TokenInvalid` where a token was presented on purpose and is not good here, and
-        `SessionEnded` where it was a session's."""
+        """Return the principal.
+
+        Raises `TokenInvalid` where a token in a header is not valid here, and `SessionEnded` where it is a session's.
+        """
         place = _Place(store, client)
         if presented.session_token:
             return await self._by_session(presented.session_token, place, known)
@@ -143,7 +148,7 @@ class PrincipalResolver:
         return verified if isinstance(verified, AnonymousVisit) else None
 
     async def _resolved(self, token: str, known: KnownSessions | None) -> CachedSession | None:
-        """The session of a token, wherever it is at home; `None` for every token that is not a good session's."""
+        """Return the session of a token for any store, or `None` where the token is not that of a valid session."""
         if known is not None and token in known:
             return known[token]
         cached = None

@@ -1,4 +1,4 @@
-"""Reading sessions: by token through the cache, by id, and as lists."""
+"""Reads sessions: by token through the cache, by id, and as lists."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ Render = Callable[[Session], WhoamiAnswer]
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Some of many sessions, newest first; `next_after` is where the next page begins, if there is one."""
+    """A page of sessions, newest first. `next_after` is where the next page begins, None on the last page."""
 
     items: tuple[Session, ...]
     next_after: UUID | None = None
 
 
 class SessionQueries:
-    """Gives sessions with the identities they belong to.
+    """Returns sessions with their identities.
 
     Args:
-        render: makes the answer to whoami, once for each session that is kept.
-        refresh: what became of replaced tokens, where refreshing is switched on.
+        render: renders the answer to whoami, once for each cached session.
+        refresh: finds replaced tokens; None where refreshing is switched off.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class SessionQueries:
         self._cache, self._clock, self._render, self._refresh = cache, clock, render, refresh
 
     async def lookup(self, token: str) -> CachedSession | None:
-        """Whose token it is, be it still good or not."""
+        """Return the session of a token, or None where it is unknown; the session may have ended."""
         key = digest(token)
         return self._cache.get(key) or await self._look_up(key, token)
 
     async def get(self, unit: Unit, session_id: UUID) -> Session | None:
-        """The session of an id."""
+        """Return a session by its id, or None where it is unknown."""
         record = await rows.by_id(unit, session_id)
         return await self._whole(unit, record) if record else None
 
@@ -70,18 +70,18 @@ class SessionQueries:
         after: UUID | None,
         skip: int,
     ) -> SessionPage:
-        """The sessions of one identity."""
+        """Return a page of an identity's sessions."""
         chosen = self.chosen(rows.of_identity(identity_id, but=exclude), active)
         records = await rows.list_of(unit, chosen, after=after, limit=size + 1, skip=skip)
         return await self._page(unit, records, size)
 
     async def list_all(self, unit: Unit, *, active: bool | None, size: int, after: UUID | None) -> SessionPage:
-        """Everybody's sessions."""
+        """Return a page of all sessions."""
         records = await rows.list_of(unit, self.chosen(true(), active), after=after, limit=size + 1)
         return await self._page(unit, records, size)
 
     def chosen(self, whose: ColumnElement[bool], active: bool | None) -> ColumnElement[bool]:
-        """Somebody's sessions that are as asked for."""
+        """Restrict a condition to sessions that may be used, or to those that may not; None restricts nothing."""
         return whose if active is None else whose & rows.that_are(active, self._clock.now())
 
     async def _look_up(self, key: bytes, token: str) -> CachedSession | None:
@@ -96,7 +96,7 @@ class SessionQueries:
             return resolved
 
     def rendered(self, session: Session, *, until: datetime | None, read_at: datetime) -> CachedSession:
-        """A session with its answer to whoami."""
+        """Return a session with its answer to whoami, for the cache."""
         ends_at = session.expires_at if until is None else until
         return CachedSession(session=session, whoami=self._render(session), until=ends_at, read_at=read_at)
 

@@ -1,7 +1,7 @@
-"""Refreshing a session: its token is replaced by a successor, the session stays the same.
+"""Refreshes a session: its token is replaced by a successor, and the session stays the same.
 
-The clients of a shop hold one token, and present it both for access and to have it refreshed; also a while after it has
-ended, since that is when they notice. So a session's tokens are a family, as in `sessions/refresh_tokens.py`.
+Clients of a shop hold one token, which they use for access and for refreshing, also some time after it has expired,
+because only then do they notice. So a session's tokens form a family (`sessions/refresh_tokens.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -27,18 +27,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IssuedSession:
-    """A session, and the token for it: the only time that it is seen."""
+    """A session with its token, which is available only here."""
 
     session: Session
     token: str
 
 
 class SessionRefresh:
-    """Replaces tokens, once each.
+    """Replaces each token at most once.
 
     Args:
         lifespan: how long a session lives after it was started or refreshed.
-        token_prefix: what our tokens begin with.
+        token_prefix: the prefix of session tokens.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class SessionRefresh:
         self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
 
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
-        """The successor of a token, or the family's newest token where it was replaced before.
+        """Return a new token for the session, or the family's newest token where this one was replaced before.
 
-        A unit of work of its own, because a family that ends must end although we refuse.
+        It runs in a unit of its own, because the end of a family must be stored although the request is refused.
 
         Raises `TokenInvalid`.
         """
@@ -83,7 +83,7 @@ class SessionRefresh:
         return session.active and session.identity.active and session.at_home_in(store) and self._clock.now() < ends_at
 
     async def _replace(self, unit: Unit, token: str, known: CachedSession, reading: Reading) -> IssuedSession | None:
-        """Nothing where somebody else was first, or the session was ended a moment ago."""
+        """Return None where another request replaced the token first, or the session was just revoked."""
         successor, session = new_token(self._prefix), self._prolonged(known.session)
         if not await rows.replace_token(unit, digest(token), digest(successor), expires_at=session.expires_at):
             return None

@@ -1,4 +1,4 @@
-"""The table of tokens that were replaced by a successor, and its queries."""
+"""The table of replaced tokens, and its queries."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ replaced_tokens = Table(
     "replaced_tokens",
     metadata,
     Column("token_hash", LargeBinary(32), primary_key=True),
-    # A family is a session; its tokens go with it.
+    # A family is a session; its replaced tokens are deleted with it.
     Column("family", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
     Column("replaced_at", Moment, nullable=False),
     Column("successor", LargeBinary, nullable=False),
@@ -23,7 +23,7 @@ replaced_tokens = Table(
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A token that has a successor, which is sealed under a key that only the token itself gives.
+    """A token that has a successor, which is sealed with a key that only the replaced token yields.
 
     `successor` is empty where it was withdrawn.
     """
@@ -34,7 +34,7 @@ class Replaced:
 
 
 async def add(unit: Unit, token_hash: bytes, replaced: Replaced) -> None:
-    """Keeps that a token was replaced."""
+    """Store that a token was replaced."""
     row = {
         "token_hash": token_hash,
         "family": replaced.family,
@@ -45,7 +45,7 @@ async def add(unit: Unit, token_hash: bytes, replaced: Replaced) -> None:
 
 
 async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
-    """What became of a token; nothing where it was never replaced."""
+    """Return the replacement of a token, or None where it was never replaced."""
     columns = replaced_tokens.c
     row = await unit.first(
         select(columns.family, columns.replaced_at, columns.successor).where(columns.token_hash == token_hash)
@@ -54,7 +54,7 @@ async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
 
 
 async def withdraw_successors(unit: Unit, family: UUID) -> None:
-    """Removes the successors that replaced tokens of a family lead to; that they were replaced stays known."""
+    """Remove the successors of a family's replaced tokens; that they were replaced stays stored."""
     await unit.write(update(replaced_tokens).where(replaced_tokens.c.family == family).values(successor=b""))
 
 

@@ -1,15 +1,15 @@
 """Refresh by rotation: families of tokens in which each has one successor (RFC 9700 section 4.14.2).
 
-A token that is replaced still answers for a short while, because two tabs, a lost answer or a retry are no thieves: it
-leads to its one successor, and where that was replaced as well, on to the one that is good now. Whoever asks for a
-successor of it after that while holds a copy of what its owner has given up: the family ends.
+For a short window a replaced token is still accepted for refreshing, because two tabs, a lost response and a retry are
+not theft. It leads to its successor and, where that was replaced as well, on to the current token. A caller that
+refreshes it after the window holds a copy of a token that its owner has given up: the family is revoked.
 
-Only asking for a successor counts. Whoever shows such a token for anything else is refused and nothing more: a cookie
-that another tab has outlived and a page that slept show it too, and would sign their owner out everywhere, while a
-thief gets nothing by it.
+Only refreshing counts as reuse. Any other use of such a token is refused without consequences: cookies of other tabs
+and pages that were asleep present them, too. Revoking would sign their owner out everywhere, while an attacker gains
+nothing from that use.
 
-The successor is kept for that while, sealed under a key derived from the token it replaced; so whoever reads the
-database finds no token in it.
+The successor is stored for the window, sealed with a key derived from the token it replaced, so the database holds no
+usable token.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from shopkeeper.sessions.refresh_store import Replaced
 from shopkeeper.storage.database import Unit
 
 MOST_HOPS = 50
-"""How many successors are followed. Nobody refreshes that often within one window but a client that has gone astray."""
+"""How many successors are followed. Only a faulty client refreshes that often within one window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replaced token, presented again while it still answers. `until` is when it stops."""
+    """A replaced token, presented within its window. `until` is the end of that window."""
 
     family: UUID
     successor: str
@@ -37,19 +37,19 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """A replaced token, presented when its time was over: the family is to be revoked."""
+    """A replaced token, presented after its window: the family must be revoked."""
 
     family: UUID
 
 
 class RefreshTokens:
-    """Remembers successors, and says how long a family may go on.
+    """Stores successors, and computes how long a family may be refreshed.
 
     Args:
-        clock: the time.
+        clock: sets and checks the times.
         lifespan: how long a family lives, counted from its first token, however often it is refreshed.
-        idle: how long after its own end a token may still be refreshed; for as long as its family lives when unset.
-        replay_window: how long a replaced token still answers, with its one successor.
+        idle: how long after its expiry a token may still be refreshed; as long as its family lives when unset.
+        replay_window: how long a replaced token is still accepted, with its one successor.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class RefreshTokens:
         self.replay_window = replay_window
 
     def last_moment(self, *, begun_at: datetime, expires_at: datetime) -> datetime:
-        """Until when a family may be refreshed that began then, and whose present token ends then."""
+        """Return until when a family may be refreshed, from its beginning and its current token's expiry."""
         return min(begun_at + self.lifespan, expires_at + self.idle)
 
     async def replace(self, unit: Unit, token: str, *, successor: str, family: UUID) -> None:
-        """Keeps that a token was replaced. The caller has made sure, in this unit, that it happens once."""
+        """Store that a token was replaced. The caller ensures, in this unit, that this happens once."""
         sealed = _ring(token).seal(successor.encode(), context=family.bytes)
         await store.add(unit, digest(token), Replaced(family, self._clock.now(), sealed))
 
     async def withdraw(self, unit: Unit, family: UUID) -> None:
-        """Ends the replay window of every replaced token of a family: none of them answers any more.
+        """End the replay window of every replaced token of a family, so that all of them are refused.
 
-        Reuse is still recognised once the window would have been over; until then such a token is refused and ends
-        nothing, because a second tab that still holds it is no thief.
+        Reuse is still detected after the window would have ended. Until then such a token is refused, but the family is
+        not revoked, because a second tab may still hold it.
         """
         await store.withdraw_successors(unit, family)
 
     async def recall(self, unit: Unit, token: str) -> Replay | Reuse | None:
-        """What presenting this token means, if it was replaced at some time."""
+        """Return what presenting a token means, or None where it was not replaced or its successor was withdrawn."""
         found = await store.get(unit, digest(token))
         if found is None:
             return None
@@ -92,9 +92,9 @@ class RefreshTokens:
         return Replay(found.family, _ring(token).open(found.successor, context=found.family.bytes).decode(), until)
 
     async def newest(self, unit: Unit, replay: Replay) -> str:
-        """The token at the end of the chain: a successor that was replaced as well would soon be taken for a thief's.
+        """Follow the successors to the current token: refreshing a replaced one would soon count as reuse.
 
-        Each was replaced after the one before it, so while the first of them answers, all of them do.
+        Each token was replaced after the one before it, so while the first of them is accepted, all of them are.
         """
         token = replay.successor
         for _ in range(MOST_HOPS):

@@ -1,7 +1,7 @@
-"""Sessions: they start, are looked up by token, are extended, and end.
+"""Sessions: start, look up by token, extend, elevate, refresh and revoke them.
 
-A token is opaque and only its hash is kept. Whatever changes a session is announced after the commit, so that every
-process lets go what it knows of it; `cache.py` says how.
+A token is opaque, and only its hash is stored. Every change to a session is announced after the commit, so that all
+processes drop it from their caches (`cache.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
 
-TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the beginning of every token, for people and secret scanners
+TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the prefix of every token, for people and secret scanners
 ENTRIES = 10_000
 PAGE = 250
 
@@ -41,16 +41,16 @@ class Sessions:
     """The sessions of identities.
 
     Args:
-        identities: whose sessions they are.
-        database: for looking up tokens and for refreshing, which are units of work of their own.
-        cache: carries announcements to the other processes.
+        identities: provides the identities of sessions.
+        database: for looking up tokens and for refreshing, which open units of their own.
+        cache: carries invalidations to the other processes.
         lifespan: how long a session lives.
         earliest_extend: a session is extended only when it has less than this left; at any time when unset.
-        audit: where starts and ends are written down.
-        render: makes the answer to whoami, once for each session that is kept in process.
-        logout_secrets: for the tokens of logout links, newest first.
-        refresh: families of tokens; without it, no token is ever replaced.
-        entries: how many sessions to keep in process.
+        audit: records starts and ends.
+        render: renders the answer to whoami, once for each cached session.
+        logout_secrets: secrets for the tokens of logout links, newest first.
+        refresh: families of tokens; without it, tokens are never replaced.
+        entries: how many sessions to cache in process.
     """
 
     def __init__(
@@ -95,22 +95,24 @@ class Sessions:
             )
 
     async def listen(self) -> None:
-        """Begins to keep sessions in process. Before this, every lookup asks the database."""
+        """Begin to cache sessions. Before this, every lookup queries the database."""
         await self._cache.listen()
 
     async def close(self) -> None:
-        """Lets go of what is kept, and stops watching for ended sessions."""
+        """Drop the cached sessions and stop watching for ended ones."""
         await self._end_watch.close()
         await self._cache.close()
 
     def on_ended(self, session_id: UUID, callback: EndCallback) -> Callable[[], None]:
-        """Calls back once, soon after this process can know that a session has ended: for live connections.
+        """Call `callback` once, soon after this process can know that a session has ended: for live connections.
 
-        Revoked, expired, its identity switched off, by this process or another; also where it had ended before. With
-        `EndReason.UNKNOWN` announcements may have been missed: the connection must be authenticated again and watch its
-        session again. The callback runs in the event loop and must not block; its errors are logged.
+        A session ends when it is revoked or expires or its identity is deactivated, by this process or another; it may
+        have ended before this call. With `EndReason.UNKNOWN` announcements may have been missed: authenticate the
+        connection again and watch its session again. The callback runs in the event loop and must not block; its
+        exceptions are logged.
 
-        Returns a function that cancels it; call it when the connection closes. Raises `Busy` at 100,000 callbacks.
+        Returns a function that cancels the callback; call it when the connection closes. Raises `Busy` at 100,000
+        callbacks.
 
         >>> cancel = sessions.on_ended(session.id, lambda reason: closing.set())  # doctest: +SKIP
         """
@@ -132,9 +134,9 @@ class Sessions:
         """Start a session for an identity that was just proven, with a new token.
 
         Args:
-            amr: what clients read as the method, such as `code_recovery`; `method` where it is `None`.
+            amr: the method as clients read it, such as `code_recovery`; `method` where it is `None`.
             provider: the identity provider that proved the identity.
-            replacing: the session that the caller presented, if any: it ends.
+            replacing: the session that the caller presented, if any; it is revoked.
 
         Raises `IdentityDisabled`.
         """
@@ -163,15 +165,16 @@ class Sessions:
         client: Client,
         new_token: bool,
     ) -> ElevatedSession:
-        """Add a proof to a session whose id stays the same; also where an identity proves itself once more.
+        """Add a proof to a session, which keeps its id; also where an identity is proven again.
 
-        The level is the higher one of both, and `authenticated_at` is now. A proof of the same method, level and
-        provider replaces its earlier one. The session ends when it would have ended before.
+        The session's AAL becomes the higher of both, and `authenticated_at` becomes now. A proof with the same method,
+        AAL and provider replaces the earlier one. The session's expiry does not change.
 
         Args:
-            amr, provider: as in `start`.
-            new_token: for browsers: issues a new token, and the old one is refused from the commit on. Without it, for
-                native apps, the token stays valid and none is returned.
+            amr: the method as clients read it; `method` where it is `None`.
+            provider: the identity provider that proved the identity.
+            new_token: `True` for browsers: issue a new token and refuse the old one from the commit on. `False` for
+                native apps: the token stays valid, and none is returned.
 
         Raises `SessionInactive` where the session has ended meanwhile, and `IdentityDisabled`. The caller has checked
         that the proof is of the session's identity.
@@ -184,27 +187,30 @@ class Sessions:
         return elevated
 
     def is_ours(self, token: str) -> bool:
-        """Whether a token is made like those of sessions; nothing is looked up."""
+        """Whether a token has the form of session tokens; nothing is looked up."""
         return token.startswith(self._prefix)
 
     async def resolve(self, token: str) -> CachedSession | None:
-        """Whose token it is, if it may be used now."""
+        """Return the session of a token, or None where the token is unknown or no longer valid."""
         resolved = await self._reader.lookup(token) if self.is_ours(token) else None
         return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None
 
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
-        """The successor of a token, for the same session. A unit of work of its own: never call it inside one that has
-        written. Raises `TokenInvalid`, also where refreshing is switched off."""
+        """Replace a token and return its successor for the same session.
+
+        It opens a unit of its own: never call it inside a unit that has written. Raises `TokenInvalid`, also where
+        refreshing is switched off.
+        """
         if self._refresh is None or not self.is_ours(token):
             raise TokenInvalid
         return await self._refresh.refresh(token, store=store, client=client)
 
     async def get(self, unit: Unit, session_id: UUID) -> Session | None:
-        """The session of an id."""
+        """Return a session by its id, or None where it is unknown."""
         return await self._reader.get(unit, session_id)
 
     async def require(self, unit: Unit, session_id: UUID) -> Session:
-        """The session of an id. Raises `NotFound`."""
+        """Return a session by its id. Raises `NotFound`."""
         session = await self.get(unit, session_id)
         if session is None:
             raise NotFound
@@ -221,7 +227,7 @@ class Sessions:
         after: UUID | None = None,
         skip: int = 0,
     ) -> SessionPage:
-        """The sessions of one identity, newest first."""
+        """Return a page of an identity's sessions, newest first."""
         return await self._reader.list_for(
             unit, identity_id, active=active, exclude=exclude, size=page_size, after=after, skip=skip
         )
@@ -229,17 +235,17 @@ class Sessions:
     async def count_for(
         self, unit: Unit, identity_id: UUID, *, active: bool | None = None, exclude: UUID | None = None
     ) -> int:
-        """How many there are; counting stops at 1,000."""
+        """Return the number of an identity's sessions; counting stops at 1,000."""
         return await rows.count_of(unit, self._reader.chosen(rows.of_identity(identity_id, but=exclude), active))
 
     async def list_all(
         self, unit: Unit, *, page_size: int = PAGE, after: UUID | None = None, active: bool | None = None
     ) -> SessionPage:
-        """Everybody's sessions, newest first."""
+        """Return a page of all sessions, newest first."""
         return await self._reader.list_all(unit, active=active, size=page_size, after=after)
 
     async def extend(self, unit: Unit, session_id: UUID, *, by: str = "admin", client: Client | None = None) -> Session:
-        """Gives a session its whole lifespan again, if it is time for that; one that has ended stays as it is.
+        """Extend a session to its whole lifespan if `earliest_extend` allows; one that has ended stays unchanged.
 
         Raises `NotFound`.
         """
@@ -253,7 +259,7 @@ class Sessions:
         return replace(session, expires_at=expires_at)
 
     async def revoke(self, unit: Unit, session_id: UUID, *, by: str, client: Client | None = None) -> bool:
-        """Ends a session; once more changes nothing. Says whether there is such a session."""
+        """Revoke a session; revoking again changes nothing. Returns whether the session exists."""
         owner = await rows.owner_of(unit, session_id)
         if owner is None:
             return False
@@ -261,16 +267,16 @@ class Sessions:
         return True
 
     async def revoke_own(self, unit: Unit, current: Session, session_id: UUID, *, client: Client | None = None) -> None:
-        """Ends another session of the caller's. One that is not theirs, or not there, is passed over in silence.
+        """Revoke another session of the caller. One that is unknown or belongs to another identity is ignored.
 
-        Raises `SessionIsCurrent`: signing out is for that.
+        Raises `SessionIsCurrent` for the current session, which signing out ends.
         """
         if session_id == current.id:
             raise SessionIsCurrent
         await self._end_one(unit, session_id, current.identity.id, by=str(current.identity.id), client=client)
 
     async def revoke_token(self, unit: Unit, token: str, *, client: Client | None = None) -> bool:
-        """Ends the session of a token. Says whether the token is or was one of ours."""
+        """Revoke the session of a token. Returns whether the token is or was a session's."""
         session_id = await rows.id_of_token(unit, digest(token))
         owner = await rows.owner_of(unit, session_id) if session_id else None
         if session_id is None or owner is None:
@@ -279,18 +285,18 @@ class Sessions:
         return True
 
     async def revoke_others(self, unit: Unit, current: Session, *, client: Client | None = None) -> int:
-        """Ends all sessions of an identity but one. Counts as Kratos does: those that had ended before are in it."""
+        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos."""
         others = rows.of_identity(current.identity.id, but=current.id)
         return await self._end_all(unit, others, current.identity.id, by=str(current.identity.id), client=client)
 
     async def revoke_all(self, unit: Unit, identity_id: UUID, *, by: str, client: Client | None = None) -> int:
-        """Ends all sessions of an identity; counts like `revoke_others`."""
+        """Revoke all sessions of an identity. Returns their number, including those ended before, as in Kratos."""
         return await self._end_all(unit, rows.of_identity(identity_id), identity_id, by=by, client=client)
 
     async def delete_for(
         self, unit: Unit, identity_id: UUID, *, by: str = "admin", client: Client | None = None
     ) -> int:
-        """Deletes the sessions of an identity. Raises `NotFound` where there are none."""
+        """Delete the sessions of an identity. Raises `NotFound` where there are none."""
         removed = await rows.remove(unit, identity_id)
         if not removed:
             raise NotFound(message="This identity has no sessions.")
@@ -299,30 +305,30 @@ class Sessions:
         return removed
 
     async def purge_expired(self, unit: Unit, before: datetime, batch: int) -> int:
-        """Deletes sessions that ended before a moment and cannot be refreshed any more, a bounded number at a time."""
+        """Delete at most `batch` sessions that expired before `before` and can no longer be refreshed."""
         return await rows.remove_expired(unit, before=before - self._kept_longer, limit=batch)
 
     async def end_for(self, unit: Unit, identity_id: UUID, spare: UUID | None = None) -> None:
-        """End the sessions of an identity whose earlier proofs count no more, except the session `spare`."""
+        """Revoke the sessions of an identity whose earlier proofs are no longer valid, except the session `spare`."""
         await self._end_all(unit, rows.of_identity(identity_id, but=spare), identity_id, by="system", client=None)
 
     async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
-        """To be called by whoever changes an identity: its sessions are read anew everywhere after the commit."""
+        """Drop an identity's sessions from all caches after the commit. Call it wherever an identity changes."""
         self._announce(unit, identity_id)
 
     def logout_token(self, session: Session) -> str:
-        """What makes a logout link work, for this session only."""
+        """Return the token of a session's logout link, valid for this session only."""
         return self._logout.issue(session.id)
 
     def check_logout_token(self, session: Session, token: str) -> bool:
-        """Whether a logout link is this session's."""
+        """Whether a token is that of this session's logout link."""
         return self._logout.verify(session.id, token)
 
     def _due(self, session: Session, now: datetime) -> bool:
         return self._earliest_extend is None or session.expires_at - self._earliest_extend < now
 
     async def _end_one(self, unit: Unit, session_id: UUID, owner: UUID, *, by: str, client: Client | None) -> None:
-        """Ends a session of this owner; one that is somebody else's, or has ended, is left alone."""
+        """Revoke a session of this owner; one that has ended or belongs to another identity stays unchanged."""
         if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id) & rows.NOT_REVOKED):
             await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
             self._announce(unit, session_id)
@@ -345,7 +351,7 @@ class Sessions:
     async def _note(
         self, unit: Unit, action: str, owner: UUID, *, by: str, client: Client | None, **details: str | int
     ) -> None:
-        """The subject is always whose session it is; which one stands in the details."""
+        """Record an audit event. Its subject is the session's owner; the session's id is in the details."""
         await self._audit.record(
             unit,
             action,

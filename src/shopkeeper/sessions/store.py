@@ -1,4 +1,4 @@
-"""The tables of sessions and of the devices they were authenticated on, and all their queries."""
+"""The tables of sessions and their devices, and all their queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from shopkeeper.storage.tables import Id, Json, Moment, metadata
 LONGEST_USER_AGENT = 512
 LONGEST_ADDRESS = 64
 MOST_COUNTED = 1000
-"""Where counting the sessions of one identity stops: nobody reads a larger number, and it keeps the query small."""
+"""Where counting an identity's sessions stops, which bounds the query."""
 
 sessions = Table(
     "sessions",
@@ -71,7 +71,7 @@ session_devices = Table(
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session as it is stored: everything but the identity itself."""
+    """A stored session: everything but the identity itself."""
 
     id: UUID
     identity_id: UUID
@@ -85,7 +85,7 @@ class SessionRow:
     devices: tuple[Device, ...]
 
     def of(self, identity: Identity) -> Session:
-        """The session, with the identity it belongs to."""
+        """Return the session with its identity."""
         return Session(
             id=self.id,
             identity=identity,
@@ -102,7 +102,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """What decides whether a session may still be used. `active`: neither it nor its identity was switched off."""
+    """What decides whether a session may still be used. `active`: it is not revoked, and its identity is active."""
 
     identity_id: UUID
     active: bool
@@ -110,29 +110,29 @@ class Validity:
 
 
 async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
-    """Keeps a new session and its devices."""
+    """Store a new session and its devices."""
     await unit.write(_ADD, [{"token_hash": token_hash, **_to_row(session)}])
     await unit.write(_ADD_DEVICES, [_device_row(session.id, device) for device in session.devices])
 
 
 async def by_token(unit: Unit, token_hash: bytes) -> SessionRow | None:
-    """The session whose present token this is."""
+    """Return the session whose current token has this hash, or None."""
     return _one(await unit.all(_BY_TOKEN, {"token_hash": token_hash}))
 
 
 async def by_id(unit: Unit, session_id: UUID) -> SessionRow | None:
-    """The session of an id."""
+    """Return a session by its id, or None where it is unknown."""
     return _one(await unit.all(_BY_ID, {"id": session_id}))
 
 
 async def owner_of(unit: Unit, session_id: UUID) -> UUID | None:
-    """Whose session it is, ended or not; nothing where there is none."""
+    """Return the identity of a session, ended or not; None where the session is unknown."""
     owner: UUID | None = await unit.scalar(select(sessions.c.identity_id).where(with_id(session_id)))
     return owner
 
 
 async def id_of_token(unit: Unit, token_hash: bytes) -> UUID | None:
-    """The id of the session that this token belongs or once belonged to."""
+    """Return the id of the session that a token belongs to, or belonged to before it was replaced."""
     present = select(sessions.c.id).where(sessions.c.token_hash == token_hash)
     former = select(replaced_tokens.c.family).where(replaced_tokens.c.token_hash == token_hash)
     found: UUID | None = await unit.scalar(present.union_all(former))
@@ -142,80 +142,80 @@ async def id_of_token(unit: Unit, token_hash: bytes) -> UUID | None:
 async def list_of(
     unit: Unit, chosen: ColumnElement[bool], *, after: UUID | None, limit: int, skip: int = 0
 ) -> list[SessionRow]:
-    """Sessions, newest first: those after one of them, so that a page costs the same wherever it is."""
+    """Return sessions, newest first. `after` is a session's id, so that every page costs the same."""
     wanted = chosen if after is None else chosen & (sessions.c.id < after)
     page = select(sessions).where(wanted).order_by(sessions.c.id.desc()).limit(limit).offset(skip)
     return _many(await unit.all(_with_devices(page)))
 
 
 async def count_of(unit: Unit, chosen: ColumnElement[bool]) -> int:
-    """How many sessions there are of one identity; stops counting at `MOST_COUNTED`."""
+    """Return the number of sessions of one identity; counting stops at `MOST_COUNTED`."""
     bounded = select(sessions.c.id).where(chosen).limit(MOST_COUNTED).subquery()
     return int(await unit.scalar(select(func.count()).select_from(bounded)))
 
 
 NOT_REVOKED: ColumnElement[bool] = sessions.c.active.is_(true())
-"""Sessions that nobody has ended; their time may be over, and with refreshing they may be prolonged."""
+"""Sessions that were not revoked; they may have expired, and refreshing may prolong them."""
 
 
 def with_id(session_id: UUID) -> ColumnElement[bool]:
-    """One session."""
+    """Select one session."""
     return sessions.c.id == session_id
 
 
 def of_identity(identity_id: UUID, *, but: UUID | None = None) -> ColumnElement[bool]:
-    """The sessions of one identity, one of them left out if need be."""
+    """Select the sessions of one identity, optionally all but one."""
     own = sessions.c.identity_id == identity_id
     return own if but is None else own & (sessions.c.id != but)
 
 
 def that_are(active: bool, now: datetime) -> ColumnElement[bool]:
-    """Sessions that may be used, or those that may not."""
+    """Select sessions that may be used, or those that may not."""
     if active:
         return NOT_REVOKED & (sessions.c.expires_at > now)
     return or_(~NOT_REVOKED, sessions.c.expires_at <= now)
 
 
 async def revoke(unit: Unit, chosen: ColumnElement[bool], *, at: datetime) -> int:
-    """Ends sessions and tells how many were touched, those that had ended already among them."""
+    """Revoke sessions and return how many matched, including those that were revoked before."""
     ended = update(sessions).where(chosen).values(active=False, revoked_at=func.coalesce(sessions.c.revoked_at, at))
     return (await unit.write(ended)).rowcount
 
 
 async def remove(unit: Unit, identity_id: UUID) -> int:
-    """Deletes the sessions of an identity, with all that hangs on them."""
+    """Delete the sessions of an identity, with their devices and replaced tokens."""
     return (await unit.write(delete(sessions).where(sessions.c.identity_id == identity_id))).rowcount
 
 
 async def remove_expired(unit: Unit, *, before: datetime, limit: int) -> int:
-    """Deletes sessions that ended before a moment, those first that ended first."""
+    """Delete sessions that expired before `before`, the oldest first."""
     ended = select(sessions.c.id).where(sessions.c.expires_at < before).order_by(sessions.c.expires_at).limit(limit)
     return (await unit.write(delete(sessions).where(sessions.c.id.in_(ended)))).rowcount
 
 
 async def set_expiry(unit: Unit, session_id: UUID, expires_at: datetime) -> None:
-    """Moves the end of a session."""
+    """Set the expiry of a session."""
     await unit.write(update(sessions).where(sessions.c.id == session_id).values(expires_at=expires_at))
 
 
 async def replace_token(unit: Unit, old: bytes, new: bytes, *, expires_at: datetime) -> bool:
-    """Gives a session another token, if this is still its token and it may still be used.
+    """Give a session a new token, if `old` is its current one and the session may still be used.
 
-    The condition is part of the change, so that of many who try at once just one succeeds, and nobody succeeds whose
-    session was revoked or whose account was switched off a moment ago.
+    The condition is part of the UPDATE, so that one of several concurrent calls succeeds, and none succeeds after the
+    session was revoked or its identity deactivated.
     """
     values = {"old": old, "token_hash": new, "expires_at": expires_at}
     return (await unit.write(_REPLACE_TOKEN, [values])).rowcount == 1
 
 
 async def lock(unit: Unit, session_id: UUID) -> bool:
-    """Holds the row of a session until the transaction ends. Returns False where there is no such session."""
+    """Lock the row of a session until the transaction ends. Returns `False` where there is no such session."""
     await unit.begin()
     return await unit.scalar(select(sessions.c.id).where(with_id(session_id)).with_for_update()) is not None
 
 
 async def save_proofs(unit: Unit, session: Session, *, token_hash: bytes | None) -> None:
-    """Writes the authentication methods and the level of a session, and its new token where one is given."""
+    """Store the authentication methods and the AAL of a session, and its new token where one is given."""
     row = _to_row(session)
     values = {name: row[name] for name in ("aal", "authentication_methods", "authenticated_at")}
     if token_hash is not None:
@@ -224,7 +224,7 @@ async def save_proofs(unit: Unit, session: Session, *, token_hash: bytes | None)
 
 
 async def validity_of(unit: Unit, session_ids: Sequence[UUID]) -> dict[UUID, Validity]:
-    """What decides whether sessions may still be used, by their ids; those that are gone are left out."""
+    """Return the validity of sessions by their ids; unknown ones are left out."""
     found = await unit.all(
         select(sessions.c.id, sessions.c.identity_id, sessions.c.active, identities.c.state, sessions.c.expires_at)
         .join(identities, identities.c.id == sessions.c.identity_id)
@@ -246,7 +246,7 @@ def _with_devices(chosen: Select[Any]) -> Select[Any]:
     )
 
 
-# Made once: building a statement costs as much as sending it, and these are the ones that are sent all the time.
+# Built once: building a frequent statement costs as much as sending it.
 _ADD = insert(sessions)
 _ADD_DEVICES = insert(session_devices)
 _BY_TOKEN = _with_devices(select(sessions).where(sessions.c.token_hash == bindparam("token_hash", type_=LargeBinary)))
@@ -277,7 +277,7 @@ def _many(rows: Sequence[Row[Any]]) -> list[SessionRow]:
 
 
 def _record(rows: Sequence[Row[Any]]) -> SessionRow:
-    """One session from its rows: one a device, all with the same session in front."""
+    """Return one session from its rows: one row per device, each beginning with the session's columns."""
     (id_, _, identity_id, store, active, aal, methods, authenticated_at, issued_at, expires_at, _) = rows[0][:_WIDTH]
     return SessionRow(
         id=id_,

@@ -1,7 +1,7 @@
-"""Token sources: what tokens are accepted, each kind behind the same two functions.
+"""Token sources: which tokens are accepted, each kind with the same two methods.
 
-Each group of routes has a list of sources. The first source that recognises a token by its form decides about it; no
-other is asked, so that a token which one source refuses cannot be good for another.
+Each route group has a list of sources. Only the first source that recognises a token by its form decides, so that a
+token which one source refuses is not accepted by another.
 """
 
 import re
@@ -21,9 +21,9 @@ _BEARER = re.compile(r"Bearer +(?:Bearer +)?([A-Za-z0-9._~+/-]+=*)", re.IGNORECA
 
 
 def bearer_of(header: str | None) -> str | None:
-    """The token of an `Authorization` header (RFC 6750 section 2.1); `None` for other schemes and malformed ones.
+    """Return the token of an `Authorization` header (RFC 6750 section 2.1); None for other or malformed schemes.
 
-    The scheme may stand there twice: the published shop client sends it so when it refreshes.
+    The scheme may occur twice: the published shop client sends it so when it refreshes.
 
     >>> bearer_of("Bearer Bearer abc"), bearer_of("Basic abc"), bearer_of("Bearer a b")
     ('abc', None, None)
@@ -41,7 +41,7 @@ class ServiceKey:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """A subject of another issuer, whose token was verified. It maps to a local identity by (issuer, subject) only."""
+    """A subject of another issuer whose token was verified. It maps to a local identity by (issuer, subject) only."""
 
     issuer: str
     subject: str
@@ -60,12 +60,15 @@ class TokenSource(Protocol):
         ...
 
     async def verify(self, token: str, store: str | None) -> Verified:
-        """What the token stands for in a store, or in any store where it is `None`. Raises `TokenInvalid`."""
+        """Return the session, visit, key or subject of a token in a store, or in any store where `store` is `None`.
+
+        Raises `TokenInvalid`.
+        """
         ...
 
 
 def source_of(sources: Sequence[TokenSource], token: str) -> TokenSource:
-    """The first source that recognises a token. Raises `TokenInvalid` where there is none."""
+    """Return the first source that recognises a token. Raises `TokenInvalid` where there is none."""
     for source in sources:
         if source.recognises(token):
             return source
@@ -73,12 +76,12 @@ def source_of(sources: Sequence[TokenSource], token: str) -> TokenSource:
 
 
 async def verify(sources: Sequence[TokenSource], token: str, store: str | None) -> Verified:
-    """What a token stands for, by the first source that recognises it. Raises `TokenInvalid`."""
+    """Verify a token with the first source that recognises it. Raises `TokenInvalid`."""
     return await source_of(sources, token).verify(token, store)
 
 
 class SessionTokens:
-    """Tokens of sessions: opaque, with a prefix of ours."""
+    """The tokens of sessions: opaque, with a prefix."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -87,8 +90,10 @@ class SessionTokens:
         return self._sessions.is_ours(token)
 
     async def verify(self, token: str, store: str | None) -> CachedSession:
-        """Raises `SessionEnded` where there is no session that may be used, `TokenInvalid` where it is another
-        store's."""
+        """Return the session of a token.
+
+        Raises `SessionEnded` where no usable session has it, and `TokenInvalid` where it belongs to another store.
+        """
         cached = await self._sessions.resolve(token)
         if cached is None:
             raise SessionEnded
@@ -98,7 +103,7 @@ class SessionTokens:
 
 
 class VisitTokens:
-    """Sealed tokens of anonymous visits."""
+    """The sealed tokens of anonymous visits."""
 
     def __init__(self, sealed: SealedTokens) -> None:
         self._sealed = sealed
@@ -114,9 +119,9 @@ _KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 class ServiceKeys:
-    """Keys of the admin API: several at once for rotation, kept as hashes, compared in constant time.
+    """The keys of the admin API: several at once for rotation, stored as hashes, compared in constant time.
 
-    `digests` are the SHA-256 of each key, by the key's id.
+    `digests` has the SHA-256 of each key by the key's id.
     """
 
     def __init__(self, digests: Mapping[str, bytes]) -> None:
@@ -126,11 +131,11 @@ class ServiceKeys:
         return len(self._digests)
 
     def recognises(self, token: str) -> bool:
-        """Keys have no prefix: whatever an `Authorization` header can carry may be one."""
+        """Whether an `Authorization` header can carry the token: keys have no prefix."""
         return _KEY.fullmatch(token) is not None
 
     async def verify(self, token: str, store: str | None) -> ServiceKey:
-        """Compares with every key, so that the time shows neither which one matches nor whether one does."""
+        """Compare with every key, so that the time reveals neither which one matches nor whether one does."""
         given = digest(token)
         matching = [name for name, known in self._digests.items() if same(given, known)]
         if not matching:

@@ -1,4 +1,4 @@
-"""Sessions, devices and principals as the rest of the server sees them: frozen values, no rows."""
+"""Sessions, devices and principals as frozen values, independent of database rows."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ class AuthenticationMethod:
     """One proof that was given for a session.
 
     `method` is what clients read: a credential type such as `password`, or `code_recovery`. `provider` names the
-    identity provider that proved the identity, such as the one of an `oidc` sign-in.
+    identity provider that proved the identity, for example in an `oidc` sign-in.
     """
 
     method: str
@@ -24,7 +24,7 @@ class AuthenticationMethod:
     provider: str | None = None
 
     def renews(self, earlier: "AuthenticationMethod") -> bool:
-        """Whether this proof is `earlier` given again: the same method, level and provider."""
+        """Whether this proof repeats `earlier`: the same method, AAL and provider."""
         return (self.method, self.aal, self.provider) == (earlier.method, earlier.aal, earlier.provider)
 
 
@@ -40,7 +40,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An authenticated visit. The token itself is not in here: only its hash is kept, in the row."""
+    """An authenticated visit. It does not include the token: only the token's hash is stored, in the row."""
 
     id: UUID
     identity: Identity
@@ -54,7 +54,7 @@ class Session:
     store: str | None = None
 
     def with_proof(self, proof: AuthenticationMethod) -> "Session":
-        """The session after a further proof. A proof given again replaces its earlier one, so the list stays short."""
+        """Return the session with a further proof. A repeated proof replaces the earlier one to keep the list short."""
         others = tuple(method for method in self.authentication_methods if not proof.renews(method))
         return replace(
             self,
@@ -68,7 +68,7 @@ class Session:
         return self.active and self.identity.active and now < self.expires_at
 
     def at_home_in(self, store: str) -> bool:
-        """Whether the session counts in a store: the one it was started in, or all where it was started in none."""
+        """Whether the session counts in a store: in the one it was started in, or in all if it was started in none."""
         return self.store is None or self.store == store
 
 
@@ -80,7 +80,7 @@ class WhoamiAnswer(NamedTuple):
 
 
 class PrincipalKind(StrEnum):
-    """Who may be asking."""
+    """The kinds of principals."""
 
     NOBODY = "nobody"
     ANONYMOUS = "anonymous"
@@ -90,10 +90,11 @@ class PrincipalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, resolved once per request at the door.
+    """The caller of a request, resolved once per request.
 
-    `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. `by_cookie` says
-    that only a cookie proves it, which a browser sends by itself: a change needs proof against forgery then.
+    `subject` is the guest's id for an anonymous visitor and the identity's id for a customer, as text. `by_cookie`
+    means that only a cookie, which a browser sends automatically, proves the principal: a change then needs an
+    anti-CSRF token.
     """
 
     kind: PrincipalKind

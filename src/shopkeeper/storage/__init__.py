@@ -1,1 +1,1 @@
-"""Where things are kept: the database and its unit of work, the cache, the outbox, the migrations."""
+"""The database and its unit of work, the cache, the outbox, the audit trail and the migrations."""

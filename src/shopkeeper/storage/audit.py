@@ -1,7 +1,8 @@
-"""Who did what to whom, how it went, and from where: written with the change, or in spite of its being refused.
+"""The audit trail: who did what to which subject, with which outcome, from which address.
 
-Addresses are kept only as keyed hashes: one can ask whether two events came from the same place, or whether one came
-from a given place, and nothing can be read off a stolen table.
+An event is written in the unit of its change, or, for a refused attempt, even where that unit rolls back. Addresses are
+stored only as keyed hashes: two events can be compared, and a known address can be looked up, but a stolen table
+reveals no address.
 """
 
 import hmac
@@ -37,7 +38,7 @@ for _filter in ("action", "actor", "subject", "client"):
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """What was written. `client` is a keyed hash of the address; `Audit.client` makes the same of a known one."""
+    """A stored audit event. `client` is a keyed hash of the address; `Audit.client` hashes a known one."""
 
     id: UUID
     at: datetime
@@ -56,7 +57,7 @@ class Audit:
     """Writes and reads audit events.
 
     Args:
-        key: what addresses are hashed with; a key of its own, derived for this purpose.
+        key: hashes addresses; derived for this purpose only.
 
     >>> async def refuse(unit):
     ...     await audit.record(
@@ -82,10 +83,10 @@ class Audit:
         details: Mapping[str, Any] | None = None,
         always: bool = False,
     ) -> None:
-        """Writes an event with the unit's change.
+        """Write an event in the caller's unit.
 
         Args:
-            always: keep it even if the unit is rolled back: for refused attempts.
+            always: keep the event even where the unit rolls back, for refused attempts.
         """
         row = {
             "id": new_id(),
@@ -103,7 +104,7 @@ class Audit:
             await unit.write(_ADD, row)
 
     def client(self, ip: str) -> str:
-        """What is kept of an address: however it is written, the same for the same address."""
+        """Return the keyed hash that is stored for an address; every spelling of one address gives the same hash."""
         return hmac.digest(self._key, _canonical(ip).encode(), "sha256")[:16].hex()
 
     async def events(
@@ -117,7 +118,7 @@ class Audit:
         before: UUID | None = None,
         limit: int = 100,
     ) -> list[AuditEvent]:
-        """Events that match, the newest first; `before` is the id of the last one of the page before."""
+        """Return the events that match, newest first; `before` is the id of the last event of the previous page."""
         wanted = {"action": action, "actor": actor, "subject": subject, "client": client}
         query = select(audit_events).order_by(audit_events.c.id.desc()).limit(limit)
         query = query.where(*(audit_events.c[name] == value for name, value in wanted.items() if value is not None))
@@ -126,7 +127,7 @@ class Audit:
         return [_event(row) for row in await unit.all(query)]
 
     async def purge(self, unit: Unit, *, before: datetime, batch: int = 1000) -> int:
-        """Forgets what is older than a moment, `batch` events at most; says how many that were."""
+        """Delete at most `batch` events that are older than `before`; return how many were deleted."""
         old = select(audit_events.c.id).where(audit_events.c.at < before).limit(batch)
         return (await unit.write(delete(audit_events).where(audit_events.c.id.in_(old)))).rowcount
 
@@ -136,7 +137,7 @@ def _event(row: Row[Any]) -> AuditEvent:
 
 
 def _canonical(ip: str) -> str:
-    """One spelling for each address. What is no address stays as it is: an audit refuses nothing."""
+    """Return one spelling for each address. Text that is not an address is returned unchanged: auditing never fails."""
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Upkeep: what is over is deleted in bounded batches, now and then, by whoever comes first."""
+"""Deletes expired rows in bounded batches, at an interval."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,9 +19,10 @@ BATCHES_AT_ONCE = 20
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """One kind of thing that is deleted `after` a time.
+    """A retention rule: what is deleted `after` a time.
 
-    `delete(unit, before, batch)` deletes at most `batch` of what was over before a moment and says how many went.
+    `delete(unit, before, batch)` deletes at most `batch` rows that ended before `before` and returns how many it
+    deleted.
     """
 
     name: str
@@ -30,7 +31,7 @@ class RetentionRule:
 
 
 class Cleanup:
-    """Does the chores, each batch in a unit of its own."""
+    """Runs the retention rules, each batch in a unit of its own."""
 
     def __init__(
         self, database: Database, retention_rules: Sequence[RetentionRule], *, clock: Clock, every: timedelta
@@ -41,13 +42,13 @@ class Cleanup:
         self._every = every
 
     async def run(self) -> None:
-        """Goes on until cancelled. A chore that fails is tried again the next time."""
+        """Run until cancelled. A rule that fails is tried again at the next interval."""
         while True:
             await asyncio.sleep(self._every.total_seconds())
             await self.run_once()
 
     async def run_once(self) -> dict[str, int]:
-        """Does every chore, a bounded number of batches of each, and says how much of each went."""
+        """Run each rule for a bounded number of batches; return how many rows each one deleted."""
         return {chore.name: await self._try(chore) for chore in self._chores}
 
     async def _try(self, chore: RetentionRule) -> int:
@@ -55,7 +56,7 @@ class Cleanup:
             return await self._do(chore)
         except DATABASE_ERRORS as failed:
             log.warning("upkeep.failed", chore=chore.name, error=type(failed).__name__)
-        except Exception:  # a mistake in one chore must not let everything else pile up
+        except Exception:  # a bug in one rule must not stop the others
             log.exception("upkeep.failed", chore=chore.name)
         return 0
 

@@ -1,7 +1,7 @@
-"""How statements get to the database: over a pool of connections, or, for an SQLite file, in this very thread.
+"""How statements reach the database: over a pool of connections or, for an SQLite file, in the event loop's thread.
 
-A lane hands out connections first come, first served. SQLAlchemy's own queue lets whoever runs take the next one, so
-that one busy task can starve all others.
+Connections are handed out first come, first served. SQLAlchemy's own queue gives a free connection to the task that
+runs next, so that one busy task can starve all others.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from sqlalchemy.pool import NullPool, StaticPool
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-"""The values of a statement's named places, or those of many executions of it."""
+"""The values of a statement's bind parameters, or one mapping for each of many executions."""
 Result = TypeVar("Result")
 
 PATIENCE = 30_000
-"""Milliseconds that SQLite waits, in a thread of its own, for a lock that somebody else holds."""
+"""Milliseconds that SQLite waits for a lock in a thread of its own."""
 PATIENCE_IN_PLACE = 5
-"""The same where it would stop everybody else in this process; the rest of the waiting is done asleep."""
+"""Milliseconds that SQLite waits for a lock in the event loop's thread, where it blocks all tasks."""
 TRIES_IN_PLACE = 500
 PAUSE_IN_PLACE = 0.02
 LONGEST_WAIT = 20.0
-"""Seconds to wait for one of so many connections; then the database is as good as away."""
+"""Seconds to wait for a free connection; after that the database counts as unavailable."""
 CHECKPOINT_EVERY = 250
-"""Transactions after which what they wrote is moved from the write-ahead log into the database's file."""
+"""Transactions after which the write-ahead log is moved into the database file."""
 WAL_TRIES = 100
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16000")
 
@@ -42,7 +42,7 @@ log = structlog.get_logger("shopkeeper.database")
 
 
 class Transacting(Protocol):
-    """A connection that belongs to one unit of work for a while."""
+    """A connection that one unit of work uses until it gives it back."""
 
     def begin(self) -> Awaitable[object]: ...
 
@@ -54,26 +54,26 @@ class Transacting(Protocol):
 
 
 class Reads(Protocol):
-    """Where single queries go."""
+    """Runs single queries."""
 
     @property
     def for_events(self) -> Engine: ...
 
     async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
-        """Runs a query alone; the result must be fetched before anything is awaited."""
+        """Run a query outside any transaction; the result must be fetched before anything is awaited."""
         ...
 
     async def close(self) -> None: ...
 
 
 class Writes(Protocol):
-    """Where transactions go."""
+    """Provides connections for transactions."""
 
     @property
     def for_events(self) -> Engine: ...
 
     async def take(self) -> Transacting:
-        """A connection, once it is our turn; to be given back."""
+        """Wait for a free connection and return it; the caller gives it back."""
         ...
 
     async def give_back(self, connection: Any) -> None: ...
@@ -82,7 +82,7 @@ class Writes(Protocol):
 
 
 class Pooled:
-    """Connections of an engine, so many at once. Reads and writes alike."""
+    """A bounded number of connections of an engine, for reads and for writes."""
 
     def __init__(self, engine: AsyncEngine, *, size: int) -> None:
         self._engine = engine
@@ -109,7 +109,7 @@ class Pooled:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for as long as the context lasts."""
+        """Take a connection and give it back when the context ends."""
         connection = await self.take()
         try:
             yield connection
@@ -132,8 +132,8 @@ class Pooled:
 
 
 class InThread:
-    """One connection to an SQLite file, used in this very thread: a statement takes less time than handing it to
-    another thread and back."""
+    """One connection to an SQLite file, used in the event loop's thread: most statements take less time than handing
+    them to another thread and back."""
 
     def __init__(self, url: URL, **options: Any) -> None:
         self._engine = create_engine(url.set(drivername="sqlite"), poolclass=StaticPool, **options)
@@ -157,8 +157,10 @@ class InThread:
 
 
 class ReadInThread(InThread):
-    """Reads. In WAL mode a reader hardly ever waits: only while the file is being recovered, or brought to that mode.
-    One connection serves all, because nothing else can happen between a query and its last row."""
+    """Runs queries on one connection, which all tasks share: no other task runs between a query and its last row.
+
+    In WAL mode a reader waits only while the file is recovered or switched to that mode.
+    """
 
     def __init__(self, url: URL, **options: Any) -> None:
         super().__init__(url, isolation_level="AUTOCOMMIT", **options)
@@ -168,10 +170,10 @@ class ReadInThread(InThread):
 
 
 class WriteInThread(InThread):
-    """Transactions, one after the other: SQLite has one writer anyhow.
+    """Runs transactions one after the other: SQLite has one writer.
 
-    A commit appends to the write-ahead log and waits for no disk. Moving the log into the file does wait, so that is
-    done beside, in a thread, and neither readers nor the writer stop for it.
+    A commit appends to the write-ahead log and does not wait for the disk. Moving the log into the file does wait, so
+    that happens in another thread, and neither readers nor the writer stop for it.
     """
 
     def __init__(self, url: URL, **options: Any) -> None:
@@ -205,8 +207,10 @@ class WriteInThread(InThread):
         await super().close()
 
     async def _move_the_log(self) -> None:
-        """Most of it while the writer goes on, and the little that came meanwhile while nobody writes: SQLite begins
-        the log anew only where all of it was moved, and under load that moment would never come by itself."""
+        """Move most of the log while the writer runs, then the rest while no transaction is open.
+
+        SQLite restarts the log only once all of it was moved. Under load that would never happen by itself.
+        """
         await asyncio.to_thread(self._checkpoint, "PASSIVE")
         async with self._turn:
             await asyncio.to_thread(self._checkpoint, "RESTART")
@@ -215,12 +219,12 @@ class WriteInThread(InThread):
         try:
             with self._beside.connect() as connection:
                 connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
-        except DATABASE_ERRORS as failed:  # the log grows meanwhile, and nothing is lost
+        except DATABASE_ERRORS as failed:  # the log grows until the next attempt; no data is lost
             log.warning("database.checkpoint_failed", error=type(failed).__name__)
 
 
 class TransactionInThread:
-    """The verbs of an asynchronous connection over one that is not."""
+    """An asynchronous interface over a synchronous connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -237,12 +241,12 @@ class TransactionInThread:
     async def rollback(self) -> None:
         self._connection.rollback()
         driver: Any = self._connection.connection.driver_connection
-        if driver.in_transaction:  # a commit that failed has ended it for SQLAlchemy, and not for SQLite
+        if driver.in_transaction:  # after a failed commit SQLAlchemy's transaction has ended, but SQLite's has not
             driver.rollback()
 
 
 async def _patiently(do: Callable[[], Result]) -> Result:
-    """Does something that somebody else's lock may stand in the way of; all others in this process go on meanwhile."""
+    """Call `do`, and repeat it while another connection holds the lock; other tasks run between attempts."""
     for _ in range(TRIES_IN_PLACE):
         try:
             return do()
@@ -254,12 +258,12 @@ async def _patiently(do: Callable[[], Result]) -> Result:
 
 
 def prepare_sqlite(engine: Engine, *, patience: int) -> None:
-    """WAL, foreign keys, and how long to wait for a lock."""
+    """Switch to WAL, enforce foreign keys, and set how long to wait for a lock."""
     event.listen(engine, "connect", lambda connection, _record: _set_pragmas(connection, patience=patience))
 
 
 def begin_immediately(engine: Engine) -> None:
-    """Every transaction takes the writer's lock at once, so that none ever has to upgrade a reader's."""
+    """Make every transaction take the write lock at its beginning, so that none has to upgrade a read lock."""
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
 
@@ -275,13 +279,13 @@ def _set_pragmas(connection: Any, *, patience: int) -> None:
         for pragma in (f"busy_timeout={patience}", *_PRAGMAS):
             _set_pragma(cursor, pragma)
         cursor.close()
-    except sqlite3.Error:  # not a database, a read-only folder: nobody else would end this connection's thread
+    except sqlite3.Error:  # not a database, or a read-only folder: an open connection would keep its thread alive
         connection.close()
         raise
 
 
 def _set_pragma(cursor: Any, pragma: str) -> None:
-    """Switching a new file to WAL does not wait for others who do the same; so we do."""
+    """Set a pragma, and repeat it while the file is locked: switching to WAL ignores SQLite's busy timeout."""
     for _ in range(WAL_TRIES - 1):
         try:
             cursor.execute(f"PRAGMA {pragma}")
@@ -295,6 +299,6 @@ def _set_pragma(cursor: Any, pragma: str) -> None:
 
 
 def _is_busy(failed: OperationalError | sqlite3.OperationalError) -> bool:
-    """Whether somebody else only holds a lock: the primary code of the error, without its details."""
+    """Whether an error only means that another connection holds a lock: the primary error code, without its details."""
     error = failed.orig if isinstance(failed, OperationalError) else failed
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -1,11 +1,11 @@
 """The database and the unit of work, which holds at most one transaction.
 
-Until a unit writes, each of its reads runs alone on a connection that goes straight back to the pool; so nothing is
-held while a password is hashed or another server is asked. The first write (or `begin`) opens the transaction, and all
-that follows runs inside it. Returning commits, raising rolls back.
+Until a unit writes, each of its reads runs alone on a connection that returns to the pool at once, so that no
+connection is held during password hashing or a remote call. The first write (or `begin`) opens the transaction, and all
+later statements run inside it. Returning commits, raising rolls back.
 
-A request that must wait for something, such as another server, takes a unit for each phase: `reading()` for what comes
-before the transaction, `unit()` for the transaction. While one is open, clients of other servers refuse to call
+A request that must wait for something, such as another server, takes a unit for each phase: `reading()` before the
+transaction, `unit()` for the transaction. While a transaction is open, clients of other servers refuse to send requests
 (`transaction_guard.py`).
 """
 
@@ -37,18 +37,18 @@ from shopkeeper.storage.unit import Unit
 log = structlog.get_logger("shopkeeper.database")
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to wait for a PostgreSQL server that swallows packets; the driver would wait a minute."""
+"""Seconds to wait for a PostgreSQL server that drops packets; the driver's default is a minute."""
 
 _PATIENCE_OF_POSTGRESQL = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
 }
-"""How long a request may keep others waiting; migrations and bulk loading may take as long as they like."""
+"""Limits for one request, so that it cannot block others for long; migrations and bulk loading have no limits."""
 
 
 class _Lifetime:
-    """A unit of work from its opening to its end. No generator, which would take half of the time of an empty unit."""
+    """Opens and ends a unit of work. A class, because a generator would double the cost of an empty unit."""
 
     __slots__ = ("_unit",)
 
@@ -64,14 +64,14 @@ class _Lifetime:
             if error is not None:
                 await self._unit._roll_back()
             elif not self._unit._is_idle:
-                # What is committed must be told, even if the caller has gone meanwhile.
+                # A cancelled request still finishes: subscribers must learn of what is committed.
                 await to_the_end(self._unit._finish())
         finally:
             self._unit._scope.leave()
 
 
 class Database:
-    """SQLite or PostgreSQL behind the same few verbs.
+    """A SQLite or PostgreSQL database, with one interface for both.
 
     Args:
         url: an SQLAlchemy URL with an async driver: `sqlite+aiosqlite:///path`, `postgresql+asyncpg://…`.
@@ -86,8 +86,8 @@ class Database:
         if self.kind == "postgresql":
             arguments.setdefault("timeout", CONNECT_TIMEOUT)
             arguments["server_settings"] = {**_PATIENCE_OF_POSTGRESQL, **arguments.get("server_settings", {})}
-        # A unit ends what it begins, so the pool has nothing to undo when a connection comes back. Parameters are
-        # hashes, addresses and names; an error that ends in the log must not bring them there.
+        # A unit ends its own transaction, so the pool need not reset a returned connection. Parameters are hashes,
+        # addresses and names; they must not reach the log with an error.
         options: dict[str, Any] = {
             "connect_args": arguments,
             "pool_reset_on_return": None,
@@ -115,13 +115,13 @@ class Database:
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
-        """For reading and for writing: for whoever listens to what is sent to them."""
+        """The engines for reading and for writing, so that tools can listen to the statements."""
         return self._reads.for_events, self._writes.for_events
 
     def unit(self) -> AbstractAsyncContextManager[Unit]:
-        """Opens a unit of work: commits on return, rolls back on any exception.
+        """Open a unit of work: commit on return, roll back on any exception.
 
-        Raises `DatabaseUnavailable` where the database cannot be reached, or does not answer in time.
+        Raises `DatabaseUnavailable` where the database cannot be reached or does not answer in time.
 
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)
@@ -129,9 +129,9 @@ class Database:
         return _Lifetime(Unit(self.kind, self._reads, self._writes))
 
     def reading(self) -> AbstractAsyncContextManager[Unit]:
-        """Opens a unit of work that never holds a transaction while it is in use, so that its user may wait for others.
+        """Open a unit of work that holds no transaction, so that the caller may wait for other servers.
 
-        `write`, `begin` and `collect` raise `RuntimeError`. What is to be written `always` is written at the end, in
+        `write`, `begin` and `collect` raise `RuntimeError`. Statements passed to `always` are written at the end, in
         one transaction, whether the body returns or raises.
 
         >>> async with database.reading() as unit:  # doctest: +SKIP
@@ -141,7 +141,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A bare transaction, for migrations and bulk loading."""
+        """Open a bare transaction without time limits, for migrations and bulk loading."""
         async with self._pool.connection() as connection, connection.begin():
             if self.kind == "postgresql":
                 for setting in ("statement_timeout", "lock_timeout"):
@@ -149,20 +149,20 @@ class Database:
             yield connection
 
     async def ping(self) -> None:
-        """Raises what the driver raises when the database does not answer."""
+        """Run a query. Raises the driver's exception where the database does not answer."""
         (await self._reads.read(text("SELECT 1"))).all()
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Close all connections."""
         await self._reads.close()
         await self._writes.close()
         await self._pool.close()
 
 
 def broken_constraint(error: IntegrityError) -> str:
-    """Names what an `IntegrityError` broke: the constraint on PostgreSQL, `table.column` on SQLite.
+    """Return what an `IntegrityError` broke: the constraint on PostgreSQL, `table.column` on SQLite.
 
-    The database decides uniqueness; the room that wrote translates what broke into its own refusal.
+    The database decides uniqueness; the module that wrote translates the broken constraint into a refusal of its own.
     """
     original: Any = getattr(error.orig, "__cause__", None) or error.orig
     named = getattr(original, "constraint_name", None)
@@ -170,14 +170,14 @@ def broken_constraint(error: IntegrityError) -> str:
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finishes what it does even when cancelled meanwhile, and is cancelled then."""
+    """Finish `work` even if the caller is cancelled meanwhile; then raise the cancellation."""
     task, cancelled = asyncio.create_task(work), None
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError as gone:
             cancelled = gone
-        except Exception:  # the task's own, which is raised below
+        except Exception:  # raised by `task.result()` below
             break
     task.result()
     if cancelled is not None:
@@ -189,12 +189,12 @@ def _to_json(document: Any) -> str:
 
 
 def _in_memory(url: URL) -> bool:
-    """Whether an SQLite database lives in this process only. It has no WAL, so its readers do wait for the writer."""
+    """Whether an SQLite database is in memory. It has no WAL, so its readers wait for the writer."""
     return url.query.get("vfs") == "memdb"
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """The file behind an SQLite URL."""
+    """Return the file of an SQLite URL, or None for other databases."""
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 

@@ -1,12 +1,12 @@
-"""Bringing a database to the form this program expects.
+"""Migrates a database to the schema that this version expects.
 
-Revisions are numbered and follow each other in one line: `versions/0001_….py`, `versions/0002_….py`. Alembic applies
-them; whether there is anything to apply is seen without it.
+Revisions are numbered and form one sequence: `versions/0001_….py`, `versions/0002_….py`. Alembic applies them; whether
+any are pending is determined without it.
 
 Any number of processes may start at once on one database: on PostgreSQL they queue at an advisory lock, on SQLite at
-the one writer's lock. Each migration happens in one transaction, whole or not at all.
+the write lock. A migration runs in one transaction, and is applied completely or not at all.
 
-A new revision is written with `python -m shopkeeper.storage.migrate "what it does"`.
+Write a new revision with `python -m shopkeeper.storage.migrate "what it does"`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from shopkeeper.storage.tables import metadata
 from shopkeeper.storage.unavailable import StorageUnavailable, explained
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
-_LOCK: Final = 0x53484F504B454550  # "SHOPKEEP": one number for all hosts, and for nothing else
+_LOCK: Final = 0x53484F504B454550  # "SHOPKEEP": one number for all hosts, and for this purpose only
 _HAS_VERSION: Final = {
     "sqlite": text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"),
     "postgresql": text("SELECT to_regclass('alembic_version')"),
@@ -37,7 +37,7 @@ _HAS_VERSION: Final = {
 
 
 async def migrate(database: Database, *, scripts: Path = SCRIPTS) -> None:
-    """Applies what is missing. A new SQLite file is taken away again when that fails: no half-made database stays.
+    """Apply the pending revisions; delete a new SQLite file where that fails.
 
     Raises:
         StorageUnavailable: the database cannot be reached or written, or is newer than this program.
@@ -51,9 +51,10 @@ async def migrate(database: Database, *, scripts: Path = SCRIPTS) -> None:
 
 
 async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
-    """The revisions still to be applied, oldest first; an empty list means the database is up to date.
+    """Return the revisions still to be applied, oldest first; an empty list means that the database is up to date.
 
-    Nothing is created or changed. Raises `StorageUnavailable` as `migrate` does.
+    Creates and changes nothing. Raises `StorageUnavailable` where the database cannot be reached, cannot be written, or
+    is newer than this program.
     """
     file = _file(database)
     if file is not None and not file.exists():
@@ -68,14 +69,14 @@ async def pending(database: Database, *, scripts: Path = SCRIPTS) -> list[str]:
 
 
 def revisions(scripts: Path = SCRIPTS) -> list[str]:
-    """The number of every revision there is, oldest first."""
+    """Return the numbers of all revisions, oldest first."""
     return sorted(file.name.partition("_")[0] for file in (scripts / "versions").glob("[0-9]*_*.py"))
 
 
 def load_tables() -> MetaData:
-    """Imports every room's tables, by the rule of the house that they live in its `store.py`, and gives them whole.
+    """Import every module that defines tables, by convention each `store.py`, and return the complete metadata.
 
-    For writing revisions and for tests. A running program imports what it uses.
+    For writing revisions and for tests; the running program imports only what it uses.
     """
     root = Path(shopkeeper.__file__).parent
     stores = [*root.rglob("store.py"), root / "storage" / "outbox.py", root / "storage" / "audit.py"]
@@ -85,8 +86,8 @@ def load_tables() -> MetaData:
 
 
 async def write_revision(message: str, *, scripts: Path = SCRIPTS) -> None:
-    """Writes the revision file that leads from the last revision to the tables as the rooms have them now."""
-    from shopkeeper.storage.migrations.steps import write  # noqa: PLC0415 - as in `_upgrade`
+    """Write the revision that migrates the latest revision's schema to the current tables."""
+    from shopkeeper.storage.migrations.steps import write  # noqa: PLC0415 - Alembic is large and rarely needed
 
     load_tables()
     number = f"{len(revisions(scripts)) + 1:04d}"
@@ -101,7 +102,7 @@ async def write_revision(message: str, *, scripts: Path = SCRIPTS) -> None:
 
 
 async def _upgrade(database: Database, scripts: Path) -> None:
-    from shopkeeper.storage.migrations.steps import upgrade  # noqa: PLC0415 - rarely needed, and large
+    from shopkeeper.storage.migrations.steps import upgrade  # noqa: PLC0415 - Alembic is large and rarely needed
 
     async with database.transaction() as connection:
         await _alone(connection)
@@ -127,16 +128,16 @@ async def _current(unit: Unit) -> str | None:
 
 
 async def _alone(connection: AsyncConnection) -> None:
-    """On SQLite the transaction itself keeps others out."""
+    """Lock out other migrations; on SQLite the transaction itself does."""
     if connection.dialect.name == "postgresql":
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
 @asynccontextmanager
 async def _no_half_made_file(database: Database) -> AsyncIterator[None]:
-    """Makes a new SQLite file and the last folder on its way, and takes both away if the file is not finished.
+    """Create a new SQLite file, and its folder where that is missing; delete both where the body raises.
 
-    Only their owner may read them: customers stand in there. What SQLite lays beside the file takes over its mode.
+    Only their owner may read them, because they hold customers' data. SQLite gives the files beside it the same mode.
     """
     file = _file(database)
     if file is None or file.exists():
@@ -144,7 +145,7 @@ async def _no_half_made_file(database: Database) -> AsyncIterator[None]:
         return
     new_folder = not file.parent.exists()
     if new_folder:
-        file.parent.mkdir(mode=0o700, exist_ok=True)  # another process may be making it at this moment
+        file.parent.mkdir(mode=0o700, exist_ok=True)  # another process may create it at the same time
     try:
         file.touch(mode=0o600)
         yield
@@ -158,12 +159,12 @@ def _take_away(file: Path, *, with_folder: bool) -> None:
     for ending in ("", "-wal", "-shm", "-journal"):
         Path(f"{file}{ending}").unlink(missing_ok=True)
     if with_folder:
-        with suppress(OSError):  # it is not empty: somebody else has begun to use it
+        with suppress(OSError):  # not empty: another process uses it already
             file.parent.rmdir()
 
 
 async def _try_file(database: Database, statement: str) -> None:
-    """Opens an SQLite file once without the asynchronous driver, whose thread outlives an opening that fails."""
+    """Open an SQLite file once without the asynchronous driver, whose thread survives a failed opening."""
     file = _file(database)
     if file is not None:
         await asyncio.to_thread(_execute_once, file, statement)
@@ -175,20 +176,20 @@ def _execute_once(file: Path, statement: str) -> None:
 
 
 def _require_room_for(file: Path) -> None:
-    """A new file can be made in its folder, or in the one above it, where its folder is made first."""
+    """Raise `PermissionError` unless the file, or its missing folder, can be created."""
     folder = file.parent if file.parent.exists() else file.parent.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"nothing can be made in {folder}")
 
 
 def _file(database: Database) -> Path | None:
-    """The file of an SQLite database, unless it is in memory or named by a URI that says how to open it."""
+    """Return the file of an SQLite database; None where it is in memory or given as a URI with options of its own."""
     file = sqlite_path(database.url)
     return None if file is None or str(file).startswith(("file:", ":memory:")) else file
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes a revision; the only argument says what it does."""
+    """Write a revision; the only argument is its message."""
     asyncio.run(write_revision(arguments[0]))
 
 

@@ -1,23 +1,22 @@
-"""What must leave the house: mail, webhooks, engine calls, push. Written with the change, delivered after it commits.
+"""The outbox: events for listeners and other servers (mail, webhooks, engine calls, push).
 
-The promises:
+An event is written in the transaction of its cause and delivered after the commit. The guarantees:
 
-- an event is written in the caller's unit of work, as the last thing before the commit: it exists if and only if the
-  change does. Keys are locked in one order by all units, so a unit may add early, and in any order, and no two units
-  wait for each other in a circle;
-- it is delivered at least once, to the handler of its topic, by any number of workers on any number of hosts. A handler
-  gets the event's id as idempotency key, because after a crash it may see an event again;
-- events of one key are delivered in the order in which their units committed, one at a time. Keys do not wait for
-  each other, so a key is whatever needs an order: a customer, a mailbox, a subscription. So many events of a topic are
-  under way at once, and each that ends makes room for the next: a server that hangs holds up its own topic at most;
-- a handler that raises is called again later, with growing pauses, and holds up its key meanwhile. Only when its event
-  was tried for a day, and often enough, it is a dead letter: kept, listed and replayable. A dead letter does not hold
-  up its key, for one mail that can never be sent must not stop every other; replayed, it goes to the end of its key's
-  queue;
-- an event may be leased to the request that writes it (`add_leased`), which delivers it itself after the commit. Until
-  the lease is settled, released or over, no worker takes it, nor what comes after it under its key.
+- An event is written in the caller's unit of work, as the last thing before the commit: it exists if and only if the
+  change does. All units lock keys in one order, so a unit may add events early and in any order, and no two units
+  deadlock.
+- It is delivered at least once, to the handler of its topic, by any number of workers on any number of hosts. A handler
+  uses the event's id as idempotency key, because it may receive an event again after a crash.
+- Events of one key are delivered one at a time, in the order in which their units committed. Keys do not wait for each
+  other; use as key what needs an order, such as a customer, a mailbox or a subscription. Each topic has a limit of
+  concurrent deliveries, so that a server that hangs delays only its own topic.
+- A handler that raises is called again later, with growing pauses, and holds up its key meanwhile. An event that was
+  tried for a day, and often enough, becomes a dead letter: kept, listed and replayable. It does not hold up its key, so
+  that one undeliverable mail does not stop all others. When replayed, it is appended to its key's queue.
+- An event may be leased to the request that writes it (`add_leased`), which delivers it itself after the commit. Until
+  the lease is settled, released or expired, no worker takes it or a later event of its key.
 
-`delivering.py` keeps most of them.
+`outbox_worker.py` implements most of them.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -56,7 +55,7 @@ from shopkeeper.storage.tables import Id, Json, Moment, metadata
 outbox = Table(
     "outbox",
     metadata,
-    # SQLite counts up only what it calls INTEGER.
+    # SQLite autoincrements only a column of type INTEGER.
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("id", Id, nullable=False, unique=True),
     Column("topic", String(100), nullable=False),
@@ -71,7 +70,7 @@ outbox = Table(
     Column("died_at", Moment),
     Column("last_error", Text),
 )
-# Moments rather than a column of states: "is null" needs no parameter, so that a partial index serves every plan.
+# Timestamps rather than a status column: "is null" needs no parameter, so that a partial index serves every plan.
 waiting: Final = and_(outbox.c.delivered_at.is_(None), outbox.c.died_at.is_(None))
 _dead: Final = outbox.c.died_at.is_not(None)
 Index(
@@ -92,8 +91,8 @@ Index(
 )
 
 _earlier: Final = outbox.alias("earlier")
-# The offset of nothing keeps PostgreSQL from making a join of it, which would compare every two events of a key; and
-# the order, from reading the whole table for a key that it knows to be frequent.
+# OFFSET 0 keeps PostgreSQL from rewriting this as a join, which would compare every two events of a key. ORDER BY keeps
+# it from reading the whole table for a frequent key.
 held_up: Final = exists(
     select(literal(1))
     .where(_earlier.c.key == outbox.c.key, _earlier.c.sequence < outbox.c.sequence)
@@ -102,11 +101,11 @@ held_up: Final = exists(
     .order_by(_earlier.c.sequence)
     .offset(0)
 )
-"""Whether an earlier event of the same key waits."""
+"""Whether an earlier event of the key is waiting."""
 
 UNLOCKED: Final[Mapping[str, None]] = {"locked_by": None, "locked_until": None}
 SHARE_OF_LEASE: Final = 0.9
-"""How much of a lease a delivery may use; the rest is for writing how it went before another worker takes over."""
+"""How much of a lease a delivery may use; the rest is for storing the outcome before another worker takes over."""
 
 _LOCK_KEY: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key"), 0)))
 _ADD: Final = insert(outbox)
@@ -118,7 +117,7 @@ _SETTLE: Final = _END_LEASE.values(delivered_at=bindparam("at"), last_error=None
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to deliver. `id` stays the same over all attempts; `attempt` begins with 1."""
+    """An event to deliver. `id` stays the same over all attempts; `attempt` begins with 1."""
 
     id: UUID
     topic: str
@@ -130,9 +129,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LeasedEvent:
-    """An event that only the request which wrote it may deliver until a moment.
+    """An event that only the request which wrote it may deliver until `until`.
 
-    `event` is what a handler of its topic would get. `holder` names this lease, and no other.
+    `event` is what a handler of its topic would receive. `holder` identifies this lease.
     """
 
     event: Event
@@ -142,7 +141,7 @@ class LeasedEvent:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that was given up, when, and what its handler said last."""
+    """An event that was given up, with the time and the last error of its handler."""
 
     event: Event
     died_at: datetime
@@ -150,7 +149,7 @@ class DeadLetter:
 
 
 def topic_for(listener: str, topic: str) -> str:
-    """The topic under which a listener gets its events.
+    """Return the topic under which a listener receives its events.
 
     >>> topic_for("mail", "order.placed")
     'order.placed/mail'
@@ -159,15 +158,15 @@ def topic_for(listener: str, topic: str) -> str:
 
 
 class Outbox:
-    """Where rooms put what must leave the house.
+    """Stores events in the caller's unit of work.
 
     >>> async def change(unit):
     ...     await outbox.add(unit, "mail", key="ada@example.org", payload={"template": "welcome"})
 
     Args:
-        clock: tells the time.
-        listeners: who hears of what happened, by topic: each gets an event of its own, so that one who fails holds up
-            nobody else. What nobody hears is not written. A topic that is not listed has one recipient: a mail, say.
+        clock: sets the times of events and leases.
+        listeners: the listeners of each topic. Each gets an event of its own, so that one that fails does not delay the
+            others. A topic with an empty collection stores nothing; a topic that is not listed has one recipient.
     """
 
     def __init__(self, clock: Clock, *, listeners: Mapping[str, Collection[str]] | None = None) -> None:
@@ -176,16 +175,16 @@ class Outbox:
         self._wake: Callable[[], None] | None = None
 
     def wakes(self, wake: Callable[[], None]) -> None:
-        """Names who is told that something was committed, so that a worker in this process need not poll for it."""
+        """Set the function to call after a commit with new events, so that a worker here need not poll."""
         self._wake = wake
 
     async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> list[UUID]:
-        """Adds an event for each listener of the topic to the caller's unit, and returns their ids.
+        """Add an event for each listener of the topic to the caller's unit, and return their ids.
 
         They are written right before the unit commits. On PostgreSQL, units that write to one key wait for each other
-        from there to the end of the commit; that is what keeps the order.
+        from there until the commit ends; that keeps the order.
 
-        Raises `TypeError` where the payload cannot be written as JSON, and `RuntimeError` in a unit that only reads.
+        Raises `TypeError` where the payload cannot be encoded as JSON, and `RuntimeError` in a unit that only reads.
         """
         addressed = self._addressed(topic, key)
         return [self._put(unit, new_id(), own, own_key, payload) for own, own_key in addressed]
@@ -193,18 +192,19 @@ class Outbox:
     async def add_leased(
         self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any], lease: timedelta
     ) -> LeasedEvent:
-        """Adds an event that this request delivers itself after the commit, in place of a worker.
+        """Add an event that this request delivers itself after the commit, in place of a worker.
 
-        The lease begins now. If the process dies, a worker takes the event over when the lease ends: it counts as a
-        failed attempt, and the topic's subscriber delivers it after a pause. To deliver it:
+        The lease begins now. If the process dies, a worker takes the event over when the lease expires: that counts as
+        a failed attempt, and the topic's subscriber delivers the event after a pause. To deliver it:
 
-        1. after the commit, ask `is_first`. If it is not, `release` it: an earlier event of the key must go first;
+        1. after the commit, call `is_first`. If it returns `False`, `release` the event: an earlier event of the key
+           must be delivered first;
         2. deliver `leased.event` within `time_left`, outside any unit of work, with its id as idempotency key;
-        3. in a unit of its own, `settle` it, and write there what came of the delivery where that returns `True`; or
+        3. in a unit of its own, `settle` it, and where that returns `True`, write the result of the delivery; or
            `release` it where the delivery failed. A cancelled request releases it too, with `to_the_end`.
 
-        Raises what `add` raises, and `ValueError` where the lease has no length or the topic has no or several
-        listeners.
+        Raises what `add` raises, and `ValueError` where the lease has no length or the topic does not have exactly one
+        recipient.
 
         >>> async def merge(database):
         ...     async with database.unit() as unit:
@@ -223,32 +223,32 @@ class Outbox:
         return LeasedEvent(self._collect(unit, new_id(), own, own_key, payload, **leased), holder, until)
 
     async def is_first(self, unit: Unit, leased: LeasedEvent) -> bool:
-        """Whether the request may deliver its event: it has the lease still, and no earlier event of the key waits.
+        """Whether the request may deliver its event: it has the lease, and no earlier event of the key is waiting.
 
-        To be asked after the commit of the unit that added it; before, the event is not there to be first. Once `True`
-        it stays so until the lease ends, because units that write to one key commit one after the other: no event of
-        theirs can come before one that is committed.
+        Call it after the commit of the unit that added the event; before, the event is not stored. Once `True`, it
+        stays so until the lease expires: units that write to one key commit one after the other, so no event can be
+        inserted before a committed one.
         """
         bound = {"event": leased.event.id, "holder": leased.holder, "now": self._clock.now()}
         return await unit.first(_FIRST, bound) is not None
 
     def time_left(self, leased: LeasedEvent) -> timedelta:
-        """How long the request may take to deliver its event from now; zero where the time is over.
+        """Return how long the request may take to deliver its event from now; zero where the time is over.
 
-        Some of the lease is kept back for `settle`, so that no worker delivers it at the same time.
+        Part of the lease is reserved for `settle`, so that no worker delivers the event at the same time.
         """
         lease = leased.until - leased.event.created_at
         return max(leased.event.created_at + lease * SHARE_OF_LEASE - self._clock.now(), timedelta(0))
 
     async def settle(self, unit: Unit, leased: LeasedEvent) -> bool:
-        """Marks a leased event as delivered. Returns `False`, and changes nothing, where a worker has taken it over."""
+        """Mark a leased event as delivered. Returns `False`, and changes nothing, where a worker has taken it over."""
         bound = {"event": leased.event.id, "holder": leased.holder, "at": self._clock.now()}
         return self._ended((await unit.write(_SETTLE, bound)).rowcount == 1, unit)
 
     async def release(self, unit: Unit, leased: LeasedEvent) -> None:
-        """Gives up the lease: any worker may take the event at once, in its turn. Its attempt counts.
+        """Give up the lease, so that any worker may take the event in its turn. The attempt counts.
 
-        Changes nothing where a worker has taken it over, or it was settled.
+        Changes nothing where a worker has taken it over or it was settled.
         """
         bound = {"event": leased.event.id, "holder": leased.holder}
         self._ended((await unit.write(_END_LEASE, bound)).rowcount == 1, unit)
@@ -259,20 +259,20 @@ class Outbox:
         return ended
 
     def _addressed(self, topic: str, key: str) -> list[tuple[str, str]]:
-        """Topic and key of each event, one for each listener of the topic."""
+        """Return topic and key of each event to write, one for each listener of the topic."""
         if topic not in self._listeners:
             return [(topic, key)]
         return [(topic_for(name, topic), f"{name}/{key}") for name in sorted(self._listeners[topic])]
 
     async def dead(self, unit: Unit, *, limit: int = 100) -> list[DeadLetter]:
-        """The dead letters, oldest first."""
+        """Return the dead letters, oldest first."""
         rows = await unit.all(select(outbox).where(_dead).order_by(outbox.c.sequence).limit(limit))
         return [DeadLetter(event_of(row), row.died_at, row.last_error or "") for row in rows]
 
     async def replay(self, unit: Unit, event_id: UUID) -> None:
-        """Puts a dead letter to the end of its key's queue, under the id it had, with all its attempts before it.
+        """Append a dead letter to its key's queue, with the same id and a new count of attempts.
 
-        Raises `NotFound` where there is no dead letter of this id.
+        Raises `NotFound` where there is no dead letter with this id.
         """
         await unit.begin()
         letter = outbox.c.id == event_id, _dead
@@ -283,7 +283,7 @@ class Outbox:
         self._put(unit, row.id, row.topic, row.key, row.payload)
 
     async def purge(self, unit: Unit, *, before: datetime, batch: int = 1000) -> int:
-        """Forgets what was delivered before a moment, `batch` events at most; says how many that were."""
+        """Delete at most `batch` events that were delivered before `before`; return how many were deleted."""
         old = select(outbox.c.sequence).where(outbox.c.delivered_at < before).limit(batch)
         return (await unit.write(delete(outbox).where(outbox.c.sequence.in_(old)))).rowcount
 
@@ -295,7 +295,7 @@ class Outbox:
     def _collect(
         self, unit: Unit, event_id: UUID, topic: str, key: str, payload: Mapping[str, Any], **lock: Any
     ) -> Event:
-        """The event as its handler will get it; what the caller changes in its payload from here on does not count."""
+        """Collect an event for the commit and return it. The payload is copied: later changes have no effect."""
         stored, now = msgspec.json.decode(msgspec.json.encode(dict(payload))), self._clock.now()
         own = {"id": event_id, "topic": topic, "key": key, "payload": stored}
         unit.collect({**own, "created_at": now, "available_at": now, **lock}, write=_write_all)
@@ -311,10 +311,9 @@ class Outbox:
 
 
 async def _write_all(unit: Unit, events: Sequence[dict[str, Any]]) -> None:
-    """Locks the keys of a unit's events in sorted order, and writes the events in the order of adding.
+    """Lock the keys of a unit's events in sorted order, and write the events in the order in which they were added.
 
-    All units lock in the same order, so that no two wait for each other in a circle. SQLite has one writer, and needs
-    no locks.
+    All units lock in this order, so that they do not deadlock. SQLite has one writer and needs no locks.
     """
     if unit.dialect == "postgresql":
         for key in sorted({event["key"] for event in events}):
@@ -323,5 +322,5 @@ async def _write_all(unit: Unit, events: Sequence[dict[str, Any]]) -> None:
 
 
 def event_of(row: Row[Any], *, attempt: int | None = None) -> Event:
-    """The event that a row is."""
+    """Return the event of a row."""
     return Event(row.id, row.topic, row.key, row.payload, row.attempts if attempt is None else attempt, row.created_at)

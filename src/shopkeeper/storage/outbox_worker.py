@@ -1,6 +1,6 @@
-"""Delivers what is in the outbox, by its promises: takes it, calls whoever subscribed, writes down how it went.
+"""Delivers the events of the outbox: takes them, calls the subscribers and stores the outcomes.
 
-Handlers run outside any transaction; that an event was delivered is written in a short unit of its own.
+Handlers run outside any transaction; the outcome of a delivery is stored in a short unit of its own.
 """
 
 import asyncio
@@ -42,10 +42,10 @@ GiveUp = Callable[[Unit, Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Who delivers the events of a topic.
+    """Delivers the events of a topic.
 
-    `give_up` writes down that an event will not be tried again, in the unit in which it becomes a dead letter: also
-    where its handler never came to say anything. `least_attempts` is how often it is tried before that may happen.
+    `give_up` records that an event will not be tried again. It runs in the unit that makes the event a dead letter,
+    also where no attempt ran to its end. `least_attempts` is how often an event is tried before that.
     """
 
     deliver: Handler
@@ -58,17 +58,17 @@ class Subscriber:
 
 
 class OutboxWorker:
-    """Delivers events. Run as many as you like, in one process or on many hosts.
+    """Delivers events. Any number may run, in one process or on many hosts.
 
     Args:
-        subscribers: who delivers which topic. Topics without a subscriber here are left to other workers.
-        random: gives numbers from 0 to 1, for jitter.
-        poll: how often to look when nobody wakes it; events of other processes are found this way.
-        at_once: how many events of a topic, each of another key, are under way at once.
+        subscribers: the subscriber of each topic. Topics without one are left to other workers.
+        random: returns numbers from 0 to 1, for jitter.
+        poll: how often to look for events when `wake` is not called; events of other processes are found this way.
+        at_once: how many events of a topic, each of another key, are delivered concurrently.
         lease: how long a handler may take. One that takes longer is cancelled and has failed; the events of a worker
             that died are taken over after this time. The clocks of all hosts must agree to within a fraction of it.
-        give_up_after: how old an event must be to be given up; and it must have had its subscriber's `least_attempts`,
-            so that one which waited long for its turn, or for any worker, has a fair chance.
+        give_up_after: how old an event must be to be given up. It must also have had its subscriber's `least_attempts`,
+            so that an event that waited long for its turn, or for a worker, is tried often enough.
         pause: the pause after the first failure; it doubles with each one, up to `longest_pause`.
     """
 
@@ -99,11 +99,11 @@ class OutboxWorker:
         self._under_way: dict[asyncio.Task[None], str] = {}
 
     def wake(self) -> None:
-        """Says that there is something to deliver."""
+        """Look for events now."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Delivers until cancelled. What it has begun then is given back, for others to deliver at once."""
+        """Deliver until cancelled; then give unfinished deliveries back for other workers to take at once."""
         try:
             while True:
                 self._woken.clear()
@@ -113,7 +113,7 @@ class OutboxWorker:
             await to_the_end(self._let_go())
 
     async def run_once(self) -> int:
-        """Takes what there is room for and sees each event through to its outcome; says how many there were."""
+        """Take the events that are due and wait for their outcomes; return how many there were."""
         try:
             begun = await self._begin()
             while self._under_way:
@@ -132,13 +132,13 @@ class OutboxWorker:
             self._log.warning("outbox.database_unavailable", error=type(failed).__name__)
 
     async def _wait(self) -> None:
-        """Until there is news: an event was added, a delivery has ended, or others may have written something."""
+        """Wait until an event was added, a delivery has ended, or the poll interval is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll.total_seconds()):
                 await self._woken.wait()
 
     def _put_away(self) -> None:
-        """Makes room. An outcome that could not be written is raised; its event comes back when its lease ends."""
+        """Remove finished deliveries. Raises where an outcome was not stored: that event's lease expires."""
         over = [task for task in self._under_way if task.done()]
         for task in over:
             del self._under_way[task]
@@ -147,7 +147,7 @@ class OutboxWorker:
                 raise unwritten
 
     async def _begin(self) -> int:
-        """Fills the room of each topic; says how many events it began with."""
+        """Start deliveries up to the limit of each topic; return how many were started."""
         begun = 0
         for topic in self._subscribers:
             room = self._at_once - list(self._under_way.values()).count(topic)
@@ -162,13 +162,13 @@ class OutboxWorker:
         task.add_done_callback(lambda _: self.wake())
 
     async def _claim(self, topic: str, *, room: int) -> list[Event]:
-        """Takes the first waiting event of each key, unless somebody has it or it is to wait.
+        """Take the first waiting event of each key that is due and not leased.
 
-        Looks before it begins a transaction: most of the time there is nothing, and SQLite has one writer.
+        Query before beginning a transaction: most of the time nothing is due, and SQLite has one writer.
 
-        Two workers cannot take events of one key at once: the second event is not the key's first until the first one's
-        outcome is written. A row that another worker is just taking is skipped; one it has just taken is looked at
-        again by PostgreSQL once its lock is gone, and does not fit any more.
+        Two workers cannot take events of one key at once: the second event is not the first of its key until the
+        outcome of the first is stored. PostgreSQL skips a row that another worker is taking. It checks a row again that
+        another worker has just taken, once its lock is released, and the row no longer matches.
         """
         now = self._clock.now()
         asked = {"topic": topic, "now": now, "room": room}
@@ -192,7 +192,7 @@ class OutboxWorker:
         try:
             async with asyncio.timeout(self._lease.total_seconds() * SHARE_OF_LEASE):
                 await self._subscribers[event.topic].deliver(event)
-        except Exception as failed:  # whatever a handler raises, the event must be kept and tried again
+        except Exception as failed:  # an event is kept and tried again after any exception of its handler
             await to_the_end(self._write_failure(event, failed))
         else:
             await to_the_end(self._write_delivery(event))
@@ -207,7 +207,7 @@ class OutboxWorker:
             await self._fail(unit, event, error=error, said=f"{error}: {failed}", holder=self._id)
 
     async def _fail(self, unit: Unit, event: Event, *, error: str, said: str, holder: UUID) -> None:
-        """Writes down that an attempt failed, and what becomes of the event: another attempt later, or none."""
+        """Store that an attempt failed, and whether the event is tried again later or becomes a dead letter."""
         now, subscriber = self._clock.now(), self._subscribers[event.topic]
         over = event.attempt >= subscriber.least_attempts and now - event.created_at >= self._give_up_after
         later = now + self._back_off(event.attempt)
@@ -225,21 +225,21 @@ class OutboxWorker:
             await give_up(unit, event)
         except DATABASE_ERRORS:
             raise
-        except Exception:  # an event that nobody can even give up would end every worker, one after the other
+        except Exception:  # otherwise an event whose `give_up` fails would stop every worker
             self._log.exception("outbox.give_up_failed", event_id=str(event.id), topic=event.topic)
 
     async def _write(self, unit: Unit, event: Event, outcome: Mapping[str, Any], *, holder: UUID) -> bool:
-        """Unless the lease has passed to another worker: then the outcome is that one's to write."""
+        """Store an outcome. Returns `False`, and changes nothing, where another worker has taken over the lease."""
         mine = outbox.c.id == event.id, outbox.c.locked_by == holder, outbox.c.attempts == event.attempt
         return (await unit.write(update(outbox).where(*mine).values(**outcome, **UNLOCKED))).rowcount == 1
 
     async def _hold_up(self, unit: Unit, key: str, *, until: datetime) -> None:
-        """What waits behind a failure cannot be taken before it, so that nobody needs to look at it until then."""
+        """Postpone the later events of a key that failed: they cannot be taken before it."""
         behind = outbox.c.key == key, waiting, outbox.c.available_at < until
         await unit.write(update(outbox).where(*behind).values(available_at=until))
 
     def _back_off(self, attempt: int) -> timedelta:
-        """Doubling, with jitter down to a half, so that what failed together is not tried together again."""
+        """Double the pause with each attempt; jitter down to a half spreads events that failed together."""
         doubled = self._pause * (1 << min(attempt - 1, 30))
         return min(doubled, self._longest_pause) * (0.5 + self._random() / 2)
 
@@ -254,7 +254,7 @@ class OutboxWorker:
         )
 
     async def _let_go(self) -> None:
-        """Ends what is under way and gives it back. Stopping is not its fault, so the attempt does not count."""
+        """Cancel deliveries and give their events back. The attempt does not count, because the worker ended it."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -266,5 +266,5 @@ class OutboxWorker:
                     .where(outbox.c.locked_by == self._id, waiting)
                     .values(attempts=outbox.c.attempts - 1, **UNLOCKED)
                 )
-        except DATABASE_ERRORS as failed:  # they come back when their lease ends
+        except DATABASE_ERRORS as failed:  # the events are taken over when their leases expire
             self._log.warning("outbox.database_unavailable", error=type(failed).__name__)

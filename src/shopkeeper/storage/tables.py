@@ -1,4 +1,4 @@
-"""The one `MetaData` that every room's tables join, and column types that mean the same on SQLite and PostgreSQL."""
+"""The `MetaData` of all tables, and column types that work alike on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -22,11 +22,11 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 """A JSON document; `None` is SQL's NULL."""
 
 Id = Uuid(as_uuid=True)
-"""A UUID, native where the database has them."""
+"""A UUID, in a native column where the database has one."""
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware datetime in UTC. SQLite keeps no zone, so it is put off on the way in and on again on the way out."""
+    """An aware datetime in UTC. SQLite stores no time zone, so it is removed on writing and added on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

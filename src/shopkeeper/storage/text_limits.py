@@ -1,10 +1,10 @@
-"""What a database can keep."""
+"""What text a database can store."""
 
 
 def storable(text: str) -> bool:
-    """Whether both databases can hold a text; one that they cannot hold names nothing that is in them.
+    """Whether both databases can store a text. A text that they cannot store matches no row.
 
-    PostgreSQL refuses NUL characters, and neither takes halves of surrogate pairs, which JSON can spell.
+    PostgreSQL rejects NUL characters, and neither database accepts lone surrogates, which JSON can express.
 
     >>> storable("A\\x00"), storable("\\ud800"), storable("Ä")
     (False, False, True)

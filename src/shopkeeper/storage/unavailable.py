@@ -1,4 +1,4 @@
-"""Why the database cannot be used, as one sentence for the person who has to mend it. Passwords never stand in it."""
+"""Explains why the database cannot be used, in one sentence for the operator. It never contains a password."""
 
 import socket
 import sqlite3
@@ -16,23 +16,23 @@ from shopkeeper.errors import Busy
 
 
 class DatabaseUnavailable(Busy):
-    """The database cannot be reached, or does not answer in time: a request may be sent again."""
+    """Raised when the database cannot be reached or does not answer in time; the request may be sent again."""
 
     message = "The database does not answer just now."
 
 
 DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError, DatabaseUnavailable)
-"""Everything that can be raised because of a database's state rather than a mistake of ours. SQLAlchemy wraps what a
-driver raises for a statement, but not all of what it raises while connecting."""
+"""All exceptions that can be caused by the database's state rather than by a bug. SQLAlchemy wraps what a driver raises
+for a statement, but not all of what it raises while connecting."""
 
 
 class StorageUnavailable(Exception):
-    """The database cannot be used as it is; the sentence says why and what to do."""
+    """Raised when the database cannot be used as it is; the sentence says why and what to do."""
 
 
 @contextmanager
 def explained(url: URL) -> Iterator[None]:
-    """Turns what a driver raises about its server or file into `StorageUnavailable`; other errors pass.
+    """Convert a driver's exception about its server or file into `StorageUnavailable`; other exceptions pass.
 
     >>> from sqlalchemy import make_url
     >>> with explained(make_url("postgresql+asyncpg://me:secret@db.example/shop")):
@@ -50,9 +50,9 @@ def explained(url: URL) -> Iterator[None]:
 
 
 def is_unavailable(failed: BaseException) -> bool:
-    """Whether the database cannot be reached, or cannot answer, just now: what may go away by itself.
+    """Whether an exception means that the database is temporarily unreachable or unable to answer.
 
-    >>> is_away(ConnectionRefusedError()), is_away(KeyError())
+    >>> is_unavailable(ConnectionRefusedError()), is_unavailable(KeyError())
     (True, False)
     """
     return any(_says_away(error) for error in _causes(failed))
@@ -67,7 +67,7 @@ def _says_away(error: BaseException) -> bool:
 
 
 _AWAY: Final = ("08", "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
-"""Connections (08), resources (53), a lock that nobody let go of (55P03), shutting down or out of time (57)."""
+"""Connections (08), resources (53), a lock that is not released (55P03), shutting down or timed out (57)."""
 
 
 def _sentence(failed: BaseException, url: URL) -> str | None:
@@ -80,7 +80,7 @@ def _sentence(failed: BaseException, url: URL) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what lies under it: SQLAlchemy wraps the driver's error, and that one may wrap another."""
+    """Yield an exception and its causes: SQLAlchemy wraps the driver's exception, which may wrap another one."""
     while error is not None:
         yield error
         error = getattr(error, "orig", None) or error.__cause__
@@ -128,7 +128,7 @@ _BY_CODE: Final[Mapping[str, _Tell]] = {
         f"There is no database {url.database!r} at {_server(url)}: create it, or correct its name in the DSN."
     ),
     "42501": _not_allowed,
-    "3F000": _not_allowed,  # a schema that may not be used is as good as none
+    "3F000": _not_allowed,  # PostgreSQL reports a schema without USAGE as missing
     "53300": lambda url: (
         f"The database at {_server(url)} has no connection left: raise its max_connections, or lower max_conns in the"
         " DSN."
@@ -167,7 +167,7 @@ _ON_A_SERVER: Final[tuple[tuple[Callable[[BaseException], bool], _Tell], ...]] =
         lambda url: f"No trusted TLS connection to {_server(url)}: check sslmode and sslrootcert in the DSN.",
     ),
     (
-        # asyncpg's bare ConnectionError: the server speaks no TLS at all, or hung up before it said anything
+        # asyncpg's bare ConnectionError: the server speaks no TLS, or closed the connection without an answer
         lambda error: type(error) is ConnectionError or isinstance(error, ConnectionResetError),
         _hung_up,
     ),

@@ -1,6 +1,6 @@
 """The unit of work: what one phase of a request reads and writes, with at most one transaction.
 
-Its private methods end it; they are for the `Database` that opened it (`database.py`).
+The `Database` that opened it (`database.py`) ends it, through its private methods.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,14 +18,14 @@ log = structlog.get_logger("shopkeeper.database")
 AfterCommit = Callable[[], Awaitable[None]]
 Item = TypeVar("Item")
 WriteCollected = Callable[["Unit", Sequence[Item]], Awaitable[None]]
-"""Writes, as the last thing before the commit, what was collected for it in a unit."""
+"""Writes the items that a unit collected, right before it commits."""
 
 
 class Unit:
-    """One unit of work. Rooms read and write through it; only the door that opened it ends it.
+    """One unit of work, for reading and writing. Only the `Database` that opened it ends it.
 
-    A statement that is asked often is built once, with named places for what differs, and gets its `parameters` beside:
-    building one, or filling its places beforehand, takes longer than SQLite takes to answer it.
+    Build a frequent statement once, with bind parameters, and pass its `parameters` with each call: building it, or
+    binding its values beforehand, takes longer than SQLite takes to execute it.
     """
 
     def __init__(self, dialect: str, reads: Reads, writes: Writes, *, reads_only: bool = False) -> None:
@@ -39,25 +39,27 @@ class Unit:
         self._collected: dict[WriteCollected[Any], list[Any]] = {}
 
     async def all(self, query: Executable, parameters: Parameters = None) -> Sequence[Row[Any]]:
-        """Every row of a query."""
+        """Return every row of a query."""
         return (await self._read(query, parameters)).all()
 
     async def first(self, query: Executable, parameters: Parameters = None) -> Row[Any] | None:
-        """The first row of a query, or none."""
+        """Return the first row of a query, or None."""
         return (await self._read(query, parameters)).first()
 
     async def scalar(self, query: Executable, parameters: Parameters = None) -> Any:
-        """The first column of the first row, or none."""
+        """Return the first column of the first row, or None."""
         return (await self._read(query, parameters)).scalar()
 
     async def write(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
-        """Executes a statement inside the transaction, which it opens if need be; once for each of many rows.
+        """Execute a statement inside the transaction, which it opens if needed.
 
-        Raises SQLAlchemy's `IntegrityError` where a constraint breaks; `broken_constraint` tells which. Raises
+        Given a sequence of parameters, the statement is executed once for each.
+
+        Raises SQLAlchemy's `IntegrityError` where a constraint breaks (`broken_constraint` returns which), and
         `RuntimeError` in a unit that only reads.
         """
         await self.begin()
-        assert self._open is not None  # noqa: S101 - `begin` has just opened it; this tells the type checker
+        assert self._open is not None  # noqa: S101 - `begin` has just opened it; for the type checker
         try:
             return await self._open.execute(statement, parameters)
         except DATABASE_ERRORS as failed:
@@ -65,7 +67,7 @@ class Unit:
             raise
 
     async def begin(self) -> None:
-        """Opens the transaction now: what is read from here on stays true until the end, given row locks.
+        """Open the transaction now: rows that are read and locked from here on do not change until it ends.
 
         Raises `RuntimeError` in a unit that only reads.
         """
@@ -92,26 +94,26 @@ class Unit:
         return connection
 
     def after_commit(self, action: AfterCommit) -> None:
-        """Does something once the change is safe: publish an invalidation, wake the outbox. Not done on rollback."""
+        """Call `action` after the commit, to publish an invalidation or wake the outbox; never after a rollback."""
         self._after_commit.append(action)
 
     def always(self, statement: Executable, parameters: Parameters = None) -> None:
-        """Writes at the end whether the unit commits or rolls back: the audit of a refused attempt.
+        """Execute a statement at the end of the unit, even after a rollback: the audit of a refused attempt.
 
-        A unit that only reads writes it too, in a transaction of its own at the end.
+        A unit that only reads executes it too, in a transaction of its own at the end.
         """
         self._always.append((statement, parameters))
 
     def collect(self, item: Item, *, write: WriteCollected[Item]) -> None:
-        """Keeps an item to be written right before the commit; it is dropped if the unit rolls back.
+        """Keep an item to be written right before the commit; drop it if the unit rolls back.
 
-        `write` is awaited once with all of its items, in the order in which they were collected, after everything else
-        of the unit was written. So no other lock is still to come when `write` takes its own, and if it takes them in
-        one order for all units, no two of them wait for each other in a circle.
+        `write` is awaited once with all of its items, in the order in which they were collected, after all other writes
+        of the unit. So no other lock follows those that `write` takes; if it takes them in one order in all units, no
+        two units deadlock.
 
         Args:
-            write: writes the items through the unit it gets, and does not collect anything. A function of a module:
-                the items of one function object are written together.
+            write: writes the items through the unit it gets, and collects nothing itself. It must be a module-level
+                function: items are grouped by function object.
 
         Raises `RuntimeError` in a unit that only reads.
         """
@@ -129,7 +131,7 @@ class Unit:
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nothing was written, and nothing is left to do."""
+        """Whether nothing was written and nothing is left to do."""
         return self._open is None and not self._always and not self._collected and not self._after_commit
 
     async def _finish(self) -> None:
@@ -141,11 +143,11 @@ class Unit:
         for action in self._after_commit:
             try:
                 await action()
-            except Exception:  # the change is safe, and everybody else who is to hear of it must hear of it
+            except Exception:  # the change is committed, so the other actions must run, too
                 log.exception("database.after_commit_failed")
 
     async def _commit(self) -> None:
-        self._reads_only = False  # `always` holds for a unit that only reads, too: this is its end
+        self._reads_only = False  # this is the end of the unit, where `always` also applies to one that only reads
         for statement, parameters in self._always:
             await self.write(statement, parameters)
         for write, items in self._collected.items():
@@ -184,7 +186,7 @@ class Unit:
 
 
 def _refuse_if_unavailable(failed: BaseException) -> None:
-    """Raises `DatabaseUnavailable` where that is what an error of the driver means."""
+    """Raise `DatabaseUnavailable` where the driver's exception means that."""
     if is_unavailable(failed):
         log.warning("database.away", error=type(failed).__name__)
         raise DatabaseUnavailable(retry_after=1) from failed

@@ -1,1 +1,1 @@
-"""Tokens that are not sessions: sealed anonymous ones, and the rotation of those that may be refreshed."""
+"""Anonymous tokens: sealed tokens for visits without an account."""

@@ -1,9 +1,9 @@
-"""Anonymous tokens: a visit without an account, sealed into the token itself, so that a visitor costs no row.
+"""Anonymous tokens: the visit is sealed in the token itself, so that an anonymous visitor needs no row in the database.
 
 They are compact JWE (RFC 7516 section 3.1) with direct encryption by A256GCM (RFC 7518 sections 4.5 and 5.3). Any JOSE
-library that has the key can read them, but we do not use one to verify: the header of a token is compared, as text,
-with the few headers that we write ourselves, before anything is decoded. No algorithm, compression, key address or
-iteration count of a stranger's making is ever looked at.
+library that has the key can read them, but verification uses none: before anything is decoded, the token's header is
+compared as text with the few headers that we write. So an attacker's choice of algorithm, compression, key URL or
+iteration count is never evaluated.
 """
 
 import base64
@@ -23,7 +23,7 @@ from shopkeeper.crypto import NONCE_BYTES, derive, new_id
 from shopkeeper.errors import TokenInvalid
 
 LONGEST = 2048
-"""Characters; ours have some 300. What is longer is refused unread."""
+"""Maximum length in characters; ours have about 300. Longer tokens are rejected without parsing."""
 
 _PURPOSE = "tokens/anonymous"
 _DAY = 86400
@@ -32,7 +32,7 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class AnonymousVisit:
-    """A visitor without an account: a guest's id, and the shop front that it counts at."""
+    """An anonymous visit: the guest's id and the store it belongs to."""
 
     guest: UUID
     store: str
@@ -42,7 +42,7 @@ class AnonymousVisit:
 
 @dataclass(frozen=True, slots=True)
 class AnonymousToken:
-    """A token, and the visit that is sealed in it."""
+    """A token and the visit that is sealed in it."""
 
     text: str
     visit: AnonymousVisit
@@ -64,13 +64,13 @@ class _Key:
 class SealedTokens:
     """Issues and verifies anonymous tokens.
 
-    Each secret gives one key a day: a key with random nonces must not seal more than 2^32 messages (NIST SP 800-38D
-    section 8.3), and a day leaves room for 49,000 visitors a second. The first secret seals, all of them open.
+    Each secret gives one key per day: a key with random nonces must not seal more than 2^32 messages (NIST SP 800-38D
+    section 8.3), which allows 49,000 visitors per second. The first secret seals, all of them open.
 
     Args:
         secrets_: configured secrets, newest first.
-        clock: the time.
-        lifespan: how long a token is good for.
+        clock: sets and checks the times of issue and expiry.
+        lifespan: how long a token is valid.
 
     >>> from shopkeeper.clock import StoppedClock
     >>> clock = StoppedClock(datetime(2026, 1, 1, tzinfo=UTC))
@@ -91,11 +91,11 @@ class SealedTokens:
         self._opening: dict[str, _Key] = {}
 
     def is_ours(self, token: str) -> bool:
-        """Whether a token has the form of those that are issued here; nothing is decoded or verified."""
+        """Whether a token has the form of our anonymous tokens; nothing is decoded or verified."""
         return token.startswith(_FORM) and len(token) <= LONGEST
 
     def issue(self, *, store: str, guest: UUID | None = None) -> AnonymousToken:
-        """A token for a new guest, or a fresh one for a guest that has one."""
+        """Issue a token for a new guest, or another one for an existing guest."""
         now = int(self._clock.now().timestamp())
         self._turn_keys(now)
         guest = guest or new_id()
@@ -103,18 +103,18 @@ class SealedTokens:
         return AnonymousToken(_seal(self._sealing, msgspec.json.encode(claims)), _visit(claims, guest))
 
     def renew(self, token: str, *, store: str) -> AnonymousToken:
-        """A fresh token for the same guest. Raises `TokenInvalid`."""
+        """Verify a token and issue another one for its guest. Raises `TokenInvalid`."""
         return self.issue(store=store, guest=self.verify(token, store=store).guest)
 
     def verify(self, token: str, *, store: str) -> AnonymousVisit:
-        """The visit that a token stands for. Raises `TokenInvalid`, also where it was issued for another shop front."""
+        """Return the visit of a token. Raises `TokenInvalid`, also where the token was issued for another store."""
         visit = self.read(token)
         if visit.store != store:
             raise TokenInvalid
         return visit
 
     def read(self, token: str) -> AnonymousVisit:
-        """The visit that a token stands for, at whichever shop front. Raises `TokenInvalid`."""
+        """Return the visit of a token for any store. Raises `TokenInvalid`."""
         now = int(self._clock.now().timestamp())
         self._turn_keys(now)
         claims = self._open(token)
@@ -130,7 +130,7 @@ class SealedTokens:
         return _CLAIMS.decode(_unseal(key, sealed))
 
     def _turn_keys(self, now: int) -> None:
-        """Makes the keys of today: those of all days that a live token may come from, and of a clock that is ahead."""
+        """Derive the keys of all days whose tokens may be valid, and of tomorrow for hosts whose clock is ahead."""
         day = now // _DAY
         if day == self._day:
             return
@@ -143,7 +143,7 @@ class SealedTokens:
 
 
 def raw_key(secret: str, day: int) -> bytes:
-    """The A256GCM key of one day, counted from 1970: what another program needs to read the tokens of that day."""
+    """Return the A256GCM key of one day, counted from 1970. Other programs need it to read that day's tokens."""
     return derive(secret, purpose=f"{_PURPOSE}/{day}")
 
 
@@ -152,7 +152,7 @@ def _daily_key(secret: str, day: int) -> _Key:
 
 
 def _header(secret: str, day: int) -> str:
-    """The protected header as it stands in the token. The key id says which secret without telling anything of it."""
+    """Return the protected header, encoded. Its key id identifies the secret without revealing anything about it."""
     key_id = derive(secret, purpose=f"{_PURPOSE}/id", length=6).hex()
     header = {"alg": "dir", "enc": "A256GCM", "kid": f"{key_id}.{day}", "typ": "anon+jwe"}
     return _encode(msgspec.json.encode(header))
@@ -180,7 +180,7 @@ def _encode(raw: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Strict base64url (RFC 7515 section 2): the one spelling that encoding gives, so that no token has two forms."""
+    """Decode strict base64url (RFC 7515 section 2). Other spellings are rejected, so that no token has two forms."""
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error as broken:
@@ -200,5 +200,5 @@ def _visit(claims: _Claims, guest: UUID) -> AnonymousVisit:
 
 
 _FORM = _encode(b'{"alg":"dir","enc":"A256GCM","kid":"')
-"""What every token begins with: 36 bytes of the header that `_header` writes, whole groups of base64url."""
+"""The beginning of every token: 36 bytes of the header that `_header` writes, which are whole base64url groups."""
 _CLAIMS = msgspec.json.Decoder(_Claims)

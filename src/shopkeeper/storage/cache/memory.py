@@ -1,4 +1,4 @@
-"""The cache in process: for one worker, for development and for falling back to. Nothing here outlives the process."""
+"""The cache in process: for a single worker, for development, and as fallback. Its values are lost with the process."""
 
 import asyncio
 import heapq
@@ -11,7 +11,7 @@ from shopkeeper.clock import Clock
 
 MAX_ENTRIES = 100_000
 SLACK = 1_000
-"""How many outdated marks the queue of endings may hold before it is made anew."""
+"""How many outdated heap entries are tolerated before the heap is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,11 @@ class _Entry:
 class MemoryCache:
     """Keeps values in a dictionary of bounded size.
 
-    When it is full the value whose time ends first goes, so what has ended already is always the first to go.
+    When it is full, the value that expires first is evicted, so that expired values are always evicted before live
+    ones.
 
     Args:
-        clock: what decides that a value's time is over.
+        clock: decides whether a value has expired.
         max_entries: how many values to keep.
     """
 
@@ -71,7 +72,8 @@ class MemoryCache:
         return entry.ends - self._clock.now() if entry else None
 
     async def publish(self, channel: str, message: bytes) -> None:
-        # Through the loop, so that a subscriber's mistake is the loop's to report and never the publisher's to suffer.
+        # Called through the event loop, so that an exception of a subscriber is reported there and not raised to the
+        # publisher.
         for tell in self._subscribers.get(channel, ()):
             asyncio.get_running_loop().call_soon(tell, message)
 
@@ -88,7 +90,7 @@ class MemoryCache:
         return leave
 
     async def ping(self) -> None:
-        """Always answers."""
+        """Do nothing: this cache always answers."""
 
     async def close(self) -> None:
         self._entries.clear()
@@ -112,7 +114,7 @@ class MemoryCache:
             heapq.heapify(self._endings)
 
     def _make_room(self) -> None:
-        """Lets go what ends first. A mark whose entry was deleted or given a new time since is passed over."""
+        """Evict what expires first. Heap entries whose value was deleted or given a new expiry are skipped."""
         while len(self._entries) >= self._max:
             ends, key = heapq.heappop(self._endings)
             entry = self._entries.get(key)

@@ -1,4 +1,4 @@
-"""The cache port: small values with an end, counters, and messages to every worker."""
+"""The cache port: small values that expire, counters, and messages to all workers."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class CacheDown(Exception):
-    """The cache does not answer. Callers fall back and say so; they never fail a request for it."""
+    """Raised when the cache does not answer. Callers fall back and log it; they never fail a request because of it."""
 
 
 class Cache(Protocol):
-    """What both implementations promise. Keys are text of our own making; values are bytes.
+    """What both implementations guarantee. Keys are text that we compose; values are bytes.
 
     Every method but `subscribe` and `close` raises `CacheDown` when the cache cannot be reached.
     """
@@ -19,47 +19,47 @@ class Cache(Protocol):
     """Whether other workers and hosts see the same values and messages."""
 
     async def get(self, key: str) -> bytes | None:
-        """The value, unless there is none or its time is over."""
+        """Return the value, or None where the key is unknown or has expired."""
         ...
 
     async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
-        """Keeps a value for a time."""
+        """Store a value until `ttl` has passed."""
         ...
 
     async def add(self, key: str, value: bytes, *, ttl: timedelta) -> bool:
-        """Keeps a value for a time unless the key has one already; says whether it did. Atomic."""
+        """Store a value unless the key has one already; return whether it was stored. Atomic."""
         ...
 
     async def delete(self, *keys: str) -> None:
-        """Forgets values."""
+        """Delete values."""
         ...
 
     async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
-        """Counts up, atomically, and gives the new count; a counter's time begins with its first count."""
+        """Increment a counter atomically and return its new value. `ttl` counts from the first increment."""
         ...
 
     async def time_left(self, key: str) -> timedelta | None:
-        """How long a key has to live; none where there is no such key."""
+        """Return how long a key has to live, or None where it is unknown."""
         ...
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Tells every subscriber, in this process and elsewhere."""
+        """Send a message to every subscriber, in this process and in others."""
         ...
 
     async def subscribe(
         self, channel: str, *, on_message: Callable[[bytes], None], on_state: Callable[[bool], None]
     ) -> Callable[[], Awaitable[None]]:
-        """Listens until the returned coroutine function is called.
+        """Listen until the returned coroutine function is called.
 
-        `on_state(True)` is called when listening has begun, `on_state(False)` when messages may be missed from now on
-        (the connection is gone; it is taken up again by itself, and `on_state(True)` follows).
+        `on_state(True)` is called when listening begins. `on_state(False)` is called when the connection is lost and
+        messages may be missed; it is restored automatically, and `on_state(True)` follows.
         """
         ...
 
     async def ping(self) -> None:
-        """Returns when the cache answers."""
+        """Return when the cache answers."""
         ...
 
     async def close(self) -> None:
-        """Gives connections back."""
+        """Close all connections."""
         ...

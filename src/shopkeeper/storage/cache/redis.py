@@ -1,8 +1,8 @@
 """The cache in Valkey or Redis: for several workers and hosts.
 
-An answer that takes longer than half a second is no answer: every method says `CacheDown` then, and the caller falls
-back. Only what any Redis since 2.6.12 knows is used, without scripts, so that managed services and clusters of one
-shard serve as well.
+Every method raises `CacheDown` when an answer takes longer than half a second, so that the caller can fall back. Only
+commands of Redis 2.6.12 and later are used, and no scripts, so that managed services and clusters with one shard work,
+too.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from shopkeeper.storage.cache.port import CacheDown
 CONNECT_WITHIN = 0.25
 ANSWER_WITHIN = 0.5
 ASK_AFTER = 1.0
-"""Seconds of silence after which a listener asks whether the line still stands."""
+"""Seconds of silence after which a listener pings the server."""
 TRY_AGAIN_AFTER = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to listen again; the last one is repeated."""
 
@@ -36,9 +36,9 @@ class RedisCache:
     Args:
         url: `redis://[user:password@]host:port/number`, `rediss://…` for TLS, `unix://…` for a socket; `valkey://…` and
             `valkeys://…` mean the first two.
-        max_connections: how many commands may be under way at once; further ones wait, `answer_within` at most.
-        connect_within: seconds for a connection to stand.
-        answer_within: seconds for an answer.
+        max_connections: how many commands may run at once; further ones wait, at most `answer_within`.
+        connect_within: seconds to wait for a connection.
+        answer_within: seconds to wait for an answer.
     """
 
     shared = True
@@ -62,7 +62,7 @@ class RedisCache:
             return cast("bytes | None", await self._redis.get(key))
 
     async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
-        if ttl <= timedelta(0):  # what has ended already; the server refuses such a time
+        if ttl <= timedelta(0):  # already expired; the server rejects such a TTL
             await self.delete(key)
             return
         async with _answering():
@@ -78,7 +78,7 @@ class RedisCache:
                 await self._redis.delete(*keys)
 
     async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
-        # MULTI: a counter and its end come into being together, so none can be left without an end.
+        # MULTI creates a counter and its expiry together, so that no counter is left without expiry.
         async with _answering(), self._redis.pipeline(transaction=True) as both:
             both.set(key, 0, px=_milliseconds(ttl), nx=True)
             both.incrby(key, by)
@@ -96,8 +96,8 @@ class RedisCache:
     async def subscribe(
         self, channel: str, *, on_message: Callable[[bytes], None], on_state: Callable[[bool], None]
     ) -> Callable[[], Awaitable[None]]:
-        """Returns when listening has begun, or when the first attempt failed: then `on_state(False)` was called, and
-        further attempts follow by themselves."""
+        """Return when listening has begun or the first attempt has failed. In the latter case `on_state(False)` was
+        called, and further attempts follow."""
         listener = _Listener(self._listening, channel, on_message=on_message, on_state=on_state)
         task = asyncio.create_task(listener.run(), name=f"listen to {channel}")
         self._listeners.add(task)
@@ -118,7 +118,7 @@ class RedisCache:
 
 
 class _Listener:
-    """One subscription, taken up again whenever its connection is lost."""
+    """One subscription, renewed whenever its connection is lost."""
 
     def __init__(
         self, redis: Redis, channel: str, *, on_message: Callable[[bytes], None], on_state: Callable[[bool], None]
@@ -140,7 +140,7 @@ class _Listener:
             failures += 1
 
     async def _listen(self) -> None:
-        """Hears until the line breaks. Silence is answered with a question, and silence after that is a broken line."""
+        """Receive messages until the connection breaks. Ping a silent server; disconnect if it stays silent."""
         async with self._redis.pubsub() as line:
             await line.subscribe(self._channel)
             asked = True
@@ -158,7 +158,8 @@ class _Listener:
         if heard["type"] == "subscribe":
             self._state(True)
         elif heard["type"] == "message":
-            # Through the loop, so that a subscriber's mistake is the loop's to report and does not end the listening.
+            # Called through the event loop, so that an exception of a subscriber is reported there and does not end the
+            # subscription.
             asyncio.get_running_loop().call_soon(self._on_message, heard["data"])
 
     def _state(self, up: bool) -> None:
@@ -183,7 +184,7 @@ def _connect(url: str, *, connections: int, retries: int, within: tuple[float, f
 
 
 def _as_redis(url: str) -> str:
-    """The address as the driver writes it, which knows Redis' name only; the protocol is the same.
+    """Return the URL with Redis' scheme, the only one that the driver knows; the protocol is the same.
 
     >>> _as_redis("valkeys://cache.example.org/0")
     'rediss://cache.example.org/0'
@@ -194,7 +195,7 @@ def _as_redis(url: str) -> str:
 
 @asynccontextmanager
 async def _answering() -> AsyncIterator[None]:
-    """Whatever went wrong on the way, to the caller it is one thing. The address stays out of the sentence."""
+    """Raise `CacheDown` for every error of the driver. The server's address is not part of the sentence."""
     try:
         yield
     except (RedisError, OSError) as failed:

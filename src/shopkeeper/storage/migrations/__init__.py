@@ -1,1 +1,1 @@
-"""The revisions of the database, oldest first by number. Alembic reads this folder; `storage/migrate.py` drives it."""
+"""The database's revisions, ordered by number. Alembic reads this folder; `storage/migrate.py` calls Alembic."""

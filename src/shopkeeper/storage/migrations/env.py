@@ -1,4 +1,4 @@
-"""What Alembic runs for each command: it gets its connection from `storage/migrate.py`, open and in a transaction."""
+"""Runs an Alembic command on the connection of `storage/migrate.py`, which is open and in a transaction."""
 
 from typing import Any, Final, Literal
 
@@ -12,7 +12,7 @@ _NAMES: Final = ((Moment, "Moment()"), (JSON, "Json"), (Uuid, "Id"))
 
 
 def render(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
-    """Writes our column types as the rooms write them."""
+    """Render a column type of `storage/tables.py` by its name there."""
     name = next((name for type_, name in _NAMES if isinstance(item, type_)), None)
     if kind != "type" or name is None:
         return False
@@ -23,7 +23,7 @@ def render(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=context.config.attributes["metadata"],
-    render_as_batch=True,  # SQLite alters a table by making it anew
+    render_as_batch=True,  # SQLite alters a table by rebuilding it
     render_item=render,
 )
 with context.begin_transaction():

@@ -1,5 +1,5 @@
-"""Alembic, driven from here, with no file to configure it. Imported only where there is something to migrate: it is as
-large as the rest of a start."""
+"""Calls Alembic, without a configuration file. Imported only when there is something to migrate: importing it takes as
+long as the rest of the start."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from shopkeeper.storage.tables import metadata
 
 
 def upgrade(connection: Connection, scripts: Path) -> None:
-    """Applies every revision that is missing."""
+    """Apply every pending revision."""
     command.upgrade(_config(scripts, connection), "head")
 
 
 def write(connection: Connection, scripts: Path, message: str, *, number: str) -> None:
-    """Compares the tables of the rooms with those of the database, and writes the revision that leads to the former."""
+    """Compare the defined tables with the database, and write the revision that migrates the database to them."""
     command.revision(_config(scripts, connection), message, autogenerate=True, rev_id=number)
 
 

@@ -1,4 +1,4 @@
-"""the first house"""
+"""create the first tables"""
 
 # ruff: noqa: I001, PLR0915 - Alembic writes its imports one by one, and a statement for each table
 

@@ -1,4 +1,4 @@
-"""flows remember what their methods need, count guesses, and wait for callbacks"""
+"""store the context of methods, the attempts and the callbacks of flows"""
 
 # ruff: noqa: I001 - Alembic writes its imports one by one
 

@@ -32,9 +32,9 @@ _FILL = {
 
 
 def upgrade() -> None:
-    # The default is the database's, so that SQLite adds the column in place. Making the table anew would delete the
-    # rows that refer to it.
+    # With a server default SQLite adds the column in place. Rebuilding the table would delete the rows that refer to
+    # it.
     op.add_column("identities", sa.Column("factors", Json, nullable=False, server_default=sa.text("'[]'")))
-    # A config with anything in it counts as usable. No method has stored one yet that is not; the next write of the
-    # identity's credentials computes it from the facts of the methods.
+    # Every config that is not empty counts as usable: no method has stored an unusable one yet. The next write of an
+    # identity's credentials computes its factors from the facts of the methods.
     op.execute(sa.text(_FILL[op.get_bind().dialect.name]))
