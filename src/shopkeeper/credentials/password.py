@@ -22,6 +22,7 @@ from shopkeeper.credentials.steps import (
     Proof,
     SubmissionRejected,
 )
+from shopkeeper.crypto import same
 from shopkeeper.errors import Busy, InvalidCredentials
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
@@ -88,7 +89,7 @@ class Password:
             verified.identity.id,
             PASSWORD,
             Aal.AAL1,
-            still_valid=lambda identity: _hash_of(identity) == hashed,
+            still_valid=lambda identity: same(_hash_of(identity) or "", hashed or ""),
             effect=await self._rehash(verified.identity, password),
         )
 

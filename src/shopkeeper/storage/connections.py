@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -118,17 +118,65 @@ class Pooled:
 
     async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
         async with self.connection() as connection:
-            try:
-                return await connection.execute(query, parameters)
-            except asyncio.CancelledError:
-                if self._engine.dialect.name == "sqlite":
-                    # The interrupted statement may still be open. It would keep the writer of an in-memory database out
-                    # for as long as the connection waits in the pool.
-                    await connection.invalidate()
-                raise
+            return await connection.execute(query, parameters)
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+class PooledInMemory(Pooled):
+    """Connections to an SQLite database in memory, whose readers and writer lock each other.
+
+    A statement that a cancellation interrupts stays open until its cursor is collected, and keeps its locks until then,
+    even where its connection is closed. So every statement runs to its end; the cancellation is raised after it.
+    """
+
+    async def take(self) -> Any:
+        return UninterruptedConnection(await super().take())
+
+    async def give_back(self, connection: Any) -> None:
+        await super().give_back(connection.inner)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        async with super().connection() as connection:
+            yield connection.inner  # type: ignore[attr-defined]  # what `take` of this class returns
+
+    async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+        async with super().connection() as connection:
+            return await connection.execute(query, parameters)
+
+
+class UninterruptedConnection:
+    """A connection whose statements run to their end although the caller is cancelled meanwhile."""
+
+    def __init__(self, inner: AsyncConnection) -> None:
+        self.inner = inner
+
+    async def begin(self) -> None:
+        await _uninterrupted(self._begin())
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return await _uninterrupted(self.inner.execute(statement, parameters))
+
+    async def commit(self) -> None:
+        await _uninterrupted(self.inner.commit())
+
+    async def rollback(self) -> None:
+        await _uninterrupted(self.inner.rollback())
+
+    async def _begin(self) -> None:
+        await self.inner.begin()
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
+    """Let work run to its end when the caller is cancelled, and raise the cancellation then."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 class InThread:

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from shopkeeper.storage.connections import (
     PATIENCE,
     Pooled,
+    PooledInMemory,
     ReadInThread,
     Reads,
     WriteInThread,
@@ -97,7 +98,8 @@ class Database:
         }
         writers = 1 if self.kind == "sqlite" else pool_size
         pool = create_async_engine(self.url, pool_size=writers, max_overflow=0, **options)
-        self._pool = Pooled(pool, size=writers)
+        pooled = PooledInMemory if _in_memory(self.url) else Pooled
+        self._pool = pooled(pool, size=writers)
         if self.kind == "sqlite":
             prepare_sqlite(pool.sync_engine, patience=PATIENCE)
             begin_immediately(pool.sync_engine)
@@ -109,7 +111,7 @@ class Database:
         reads = create_async_engine(
             self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
         )
-        self._reads = Pooled(reads, size=pool_size)
+        self._reads = pooled(reads, size=pool_size)
         if self.kind == "sqlite":
             prepare_sqlite(reads.sync_engine, patience=PATIENCE)
 
