@@ -43,7 +43,7 @@ async def test_secrets_of_second_factors_are_sealed_in_the_database(tmp_path: Pa
             read = await application.accounts.identities.require(unit, identity.id, credentials=True)
     assert list(row) == ["sealed"]
     assert read.credentials["totp"].config == {"totp_url": "otpauth:x"}
-    assert read.factors == {"totp"}
+    assert read.factors == {"code", "totp"}
 
 
 async def test_the_file_of_breached_passwords_is_closed_with_the_house(tmp_path: Path, sqlite_dsn: str) -> None:

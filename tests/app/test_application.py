@@ -97,7 +97,9 @@ class TestTheDemo:
     async def test_is_shown_by_engines_that_have_one_only(self, tmp_path: Path, sqlite_dsn: str) -> None:
         async with opened(settings(tmp_path, sqlite_dsn)) as application:
             bare = CartsOnly(SystemClock())
-            await load_sample_data(replace(application, shop=replace(application.commerce, engines={"embedded": bare})))
+            await load_sample_data(
+                replace(application, commerce=replace(application.commerce, engines={"embedded": bare}))
+            )
             async with application.infrastructure.database.unit() as unit:
                 assert await unit.first(select(products)) is None
 

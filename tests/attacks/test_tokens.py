@@ -202,8 +202,9 @@ class TestCode:
             "graphql/limits.py: narrowed is not None",
             "http/wiring.py: isinstance(error, HTTPException)",
             "http/wiring.py: isinstance(error, Refusal)",
-            "outgoing.py: isinstance(self._answer.stream, AsyncIterable)",
-            "storage/database.py: self._open is not None",
+            "http_client.py: isinstance(self._answer.stream, AsyncIterable)",
+            "signin/store.py: existing is not None",
+            "storage/unit.py: self._open is not None",
         }
     )
 

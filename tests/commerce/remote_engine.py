@@ -270,10 +270,11 @@ def _refusal(error: Mapping[str, Any]) -> Refusal:
 
 
 def _kinds(base: type[Refusal]) -> dict[str, type[Refusal]]:
-    found = {base.code: base}
+    """Every refusal by its code; of those that share one, the most general, whose constructor is the common one."""
+    found: dict[str, type[Refusal]] = {}
     for kind in base.__subclasses__():
         found |= _kinds(kind)
-    return found
+    return {**found, base.code: base}
 
 
 _KINDS = {code: kind for code, kind in _kinds(Refusal).items() if 400 <= kind.status < 500 and kind.status != 429}

@@ -137,7 +137,7 @@ async def opened(
         "identify": authenticator.principal_of,
         "stores": shop.stores,
         "engines": shop.engines,
-        "signing_up": registration,
+        "registration": registration,
         "limits": LIMITS,
         "pictures": lambda name: f"{BASE_URL}/shop/pictures/{name}.svg",
     }

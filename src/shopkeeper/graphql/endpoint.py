@@ -94,7 +94,7 @@ class GraphQLEndpoint:
         self._identify = identify
         self._stores = stores
         self._engines = engines
-        self._signing_up = registration
+        self._registration = registration
         self._pictures = pictures
         self._limits = limits
         self._suggest = introspection
@@ -179,7 +179,7 @@ class GraphQLEndpoint:
             operations=operations,
             operation=operations.within(unit),
             principal=principal,
-            registration=self._signing_up,
+            registration=self._registration,
             pictures=self._pictures,
             locale=language_of(request.headers.get("accept-language"), default=store.locale),
             asked=prepared.asked,

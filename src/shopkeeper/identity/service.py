@@ -81,6 +81,7 @@ class Identities(IdentityReader):
             listeners=listeners,
             on_access_revoked=on_access_revoked,
             on_deleted=on_deleted,
+            from_traits=[type_ for type_, known in facts.items() if known.config_from_traits is not None],
         )
 
     async def create(
