@@ -1,4 +1,4 @@
-"""The table: every measure, one after the other, each row with its target.
+"""The table: every benchmark, one after the other, each row with its target.
 
 python -m bench [--only NAME …] [--seconds N] [--rounds N] [--postgresql DSN|auto|none] [--large [--people FEW MANY]]
 """
@@ -40,11 +40,11 @@ MEASURES: Mapping[str, Measure] = {
     "revocation": revocation,
 }
 ON_DEMAND: Mapping[str, Measure] = {"growth": growth}
-"""What takes a quarter of an hour: only with `--large`."""
+"""The benchmarks that take a quarter of an hour, only with `--large`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: ends with 1 if anything could not be measured. A missed target is no error, it is a finding."""
+    """Run the command. It exits with 1 if anything could not be measured. A missed target is a result, not an error."""
     told = _arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     options = Options(
@@ -80,7 +80,7 @@ def _known(*, large: bool) -> Mapping[str, Measure]:
 
 
 def _measured(chosen: Mapping[str, Measure], options: Options) -> tuple[list[Row], dict[str, str]]:
-    """Every row, and why there are none of a measure."""
+    """Return every row, and the reason for each benchmark without rows."""
     rows: list[Row] = []
     unmeasured: dict[str, str] = {}
     console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""The yardstick: the same server and the same router, answering a JSON constant of a given size.
+"""The baseline: the same server and the same router, answering a JSON constant of a given size.
 
 python -m bench.bare PORT SIZE
 """
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 
 def app(size: int) -> Starlette:
-    """One route that reads what it is sent and answers so many bytes of JSON."""
+    """Build an app with one route that reads the body and answers `size` bytes of JSON."""
     body = b'"' + b"x" * (size - 2) + b'"'
 
     async def answer(request: Request) -> Response:
@@ -27,7 +27,7 @@ def app(size: int) -> Starlette:
 
 
 def main() -> None:
-    """Serves until told to stop."""
+    """Serve until stopped."""
     port, size = int(sys.argv[1]), int(sys.argv[2])
     options = {"http": HTTPModes.http1, "websockets": False, "log_enabled": False}
     server = Server(app(size), port=port, interface=Interfaces.ASGINL, **options)

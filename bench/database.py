@@ -1,4 +1,4 @@
-"""The database that a server uses, opened beside it."""
+"""The database of a server under test, opened beside it."""
 
 import asyncio
 
@@ -10,13 +10,13 @@ from shopkeeper.storage.migrate import load_tables
 
 
 def database_of(dsn: str) -> Database:
-    """The database of a data source name, opened as the server opens it."""
+    """Open the database of a data source name as the server opens it."""
     read = parse_dsn(dsn)
     return Database(read.sqlalchemy_url, pool_size=read.pool_size, connect_args=read.connect_args())
 
 
 def count_rows(dsn: str) -> dict[str, int]:
-    """How many rows every table has."""
+    """Return how many rows every table has."""
     return asyncio.run(_count_rows(dsn))
 
 

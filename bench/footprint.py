@@ -1,4 +1,4 @@
-"""How soon the server is there, and how much room it takes."""
+"""The time that a start takes, and the memory that the server uses."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SETTLING = 1.0
 
 
 def footprint(run: Run) -> Iterator[Row]:
-    """Starts on a new database and then on the one that is there; memory is read when it has come to rest."""
+    """Start on a new database and then on the existing one; memory is read when it no longer changes."""
     folder = run.folder / "footprint"
     folder.mkdir(exist_ok=True)
     starts, sizes = [], []

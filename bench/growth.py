@@ -1,4 +1,4 @@
-"""What becomes slower as people come: the same shop with few and with many identities and sessions, in turn."""
+"""What becomes slower with more accounts: the same shop with few and with many identities and sessions, in turn."""
 
 import json
 import random
@@ -21,31 +21,32 @@ from shopkeeper.credentials.hashes import Argon2Parameters
 FLAT = Target(least=0.8, unit="×")
 CARTS = 200
 ASKED = 9_000
-"""Sessions that are asked for but once. A worker keeps 10,000, so more would fall out of it, and fewer be over soon."""
-# The least work that a hash may be, so that what is measured is finding somebody and beginning a session.
+"""Sessions that are requested only once. A worker caches 10,000, so more would drop out of it, and fewer end too
+soon."""
+# The cheapest hash, so that the benchmark measures finding an identity and starting a session.
 LIGHT = Argon2Parameters(memory=8, iterations=1, parallelism=1)
 LIGHT_ENVIRON = {"HASHERS_ARGON2_MEMORY": "8KB", "HASHERS_ARGON2_ITERATIONS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """A shop with so many people, and some of them in a random order that is the same in every run."""
+    """A shop with a number of accounts, and some of their numbers in a random order that is the same in every run."""
 
     shop: Commerce
     accounts: int
     some: Sequence[int]
 
     def tokens(self, first: int, last: int) -> list[str]:
-        """The tokens of some of their sessions."""
+        """Return the tokens of some of their sessions."""
         return [token(number) for number in self.some[first:last]]
 
 
 Ask = Callable[[Town, int], Figures]
-"""Asks one of the two in the window of a number."""
+"""Measures one of the two shops in the window with this number."""
 
 
 def growth(run: Run) -> Iterator[Row]:
-    """The same questions to a small town and to a large one, on SQLite and on PostgreSQL."""
+    """Send the same requests to a small and to a large shop, on SQLite and on PostgreSQL."""
     for name, new_dsn in _DATABASES.items():
         with ExitStack() as closing:
             small, large = (
@@ -121,7 +122,7 @@ def _compared(run: Run, what: str, ask: Ask, small: Town, large: Town) -> Row:
 
 
 def _steady(run: Run, town: Town) -> Row:
-    """What the promise about whoami says: 1,000 a second, of sessions that are being used."""
+    """Measure the promise about whoami: 1,000 requests a second, for sessions in use."""
     seconds = run.options.seconds * run.options.rounds
     run.tell(f"whoami at 1,000/s among {town.accounts:,}")
     figures = send_paced(

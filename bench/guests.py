@@ -1,4 +1,4 @@
-"""Signing in, going on, and beginning a cart: what hashes and writes."""
+"""Signing in, refreshing, and starting a cart: the requests that hash or write."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from bench.run import CUSTOMERS, Run
 from bench.shop import ADD, PASSWORD, Commerce
 
 SIGNING_IN = 8
-"""Connections that sign in: enough to keep every hashing thread busy, and none waits long."""
+"""Connections that sign in: enough to keep every hashing thread busy, without long waits."""
 STEADY = 200
 
 
 def login(run: Run) -> Iterator[Row]:
-    """Passwords, both ways in, against as many hashes as the same threads compute with nothing around them."""
+    """Measure password sign-ins on both routes, against the hashes that as many threads compute without a server."""
     bodies = [json.dumps({"username": email, "password": PASSWORD}) for email in CUSTOMERS]
     yield _against_hash(run, "password login, shop front", "sign_in", bodies)
     submits = [json.dumps({"method": "password", "identifier": email, "password": PASSWORD}) for email in CUSTOMERS]
@@ -28,7 +28,7 @@ def login(run: Run) -> Iterator[Row]:
 
 
 def refresh(run: Run) -> Iterator[Row]:
-    """A token's successor, with rotation, on PostgreSQL."""
+    """Measure refreshing a token, with rotation, on PostgreSQL."""
     shop, figures = run.postgres_shop, []
     for number in range(run.options.rounds):
         tokens = [shop.sign_in(email) for email in CUSTOMERS[:CONNECTIONS]]
@@ -39,7 +39,7 @@ def refresh(run: Run) -> Iterator[Row]:
 
 
 def begun_cart(run: Run) -> Iterator[Row]:
-    """A guest's first article: a token, then the cart with its line."""
+    """Measure a guest's first article: a token, then the cart with its line."""
     lines, figures = [json.dumps({"query": ADD, "variables": {"item": run.shop.article()}})], []
     for number in range(run.options.rounds):
         run.tell(f"guest carts: window {number + 1} of {run.options.rounds}, {CONNECTIONS} connections")
@@ -74,7 +74,7 @@ def _sign_in(shop: Commerce, conversation: str, bodies: Sequence[str], *, second
 
 
 def _whoami_meanwhile(run: Run, bodies: Sequence[str]) -> Row:
-    """Whoami at a steady pace while as many sign in as there is room for."""
+    """Measure whoami at a steady rate while sign-ins use all hashing threads."""
     seconds = run.options.seconds * run.options.rounds
     token = run.shop.sign_in(CUSTOMERS[0])
     run.tell(f"whoami at {STEADY}/s while {SIGNING_IN} connections sign in")

@@ -1,4 +1,4 @@
-"""Hashing without a server around it: hashes to seed with, and how many a second there can be at most."""
+"""Hashing without a server: hashes to seed with, and the most hashes in a second."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from shopkeeper.credentials.hashes import RECOMMENDED, Argon2Parameters, Hasher
 
 
 def hash_of(password: str, parameters: Argon2Parameters = RECOMMENDED) -> str:
-    """A password's hash."""
+    """Return a password's hash."""
     hasher = Hasher(parameters, workers=1, queue=1)
     try:
         return asyncio.run(hasher.hash(password))
@@ -16,7 +16,7 @@ def hash_of(password: str, parameters: Argon2Parameters = RECOMMENDED) -> str:
 
 
 def hashes_alone(threads: int, *, seconds: float) -> float:
-    """How many passwords a second the server's own pool verifies in a process that does nothing else."""
+    """Return how many passwords a second the server's own pool verifies in a process that does nothing else."""
     return asyncio.run(_hashes_alone(threads, seconds=seconds))
 
 

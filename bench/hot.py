@@ -1,4 +1,4 @@
-"""What shops ask all the time, against the same server answering a constant of the same size."""
+"""The requests that shops send most, against the same server answering a constant of the same size."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ Expected = Callable[[Any], bool]
 
 
 def whoami(run: Run) -> Iterator[Row]:
-    """Who a session token belongs to, of a session that was asked for before."""
+    """Measure whoami for a session that was requested before."""
     token = run.shop.sign_in(CUSTOMERS[0])
     yield _against_bare(run, "whoami, warm", Request("/sessions/whoami", headers=bearer(token)), target=1.0)
 
 
 def anonymous(run: Run) -> Iterator[Row]:
-    """A guest's token. Nothing may be written for it: visitors who only look cost no row."""
+    """Measure a guest's token. Nothing may be written for it, so that visitors who only look cost no row."""
     before = run.shop.rows()
     request = Request("/signin", "POST", JSON, '{"scope":"public"}')
     yield _against_bare(run, "anonymous sign-in", request, target=0.3)
@@ -34,20 +34,20 @@ def anonymous(run: Run) -> Iterator[Row]:
 
 
 def cart(run: Run) -> Iterator[Row]:
-    """A customer's cart with a line in it."""
+    """Measure a customer's cart with a line in it."""
     token = run.shop.sign_in(CUSTOMERS[1])
     run.shop.fill_cart(token, run.shop.article())
     yield _graphql(run, "getCart", CART, token, expected=lambda data: data["getCart"]["totalQuantity"] > 0, target=0.15)
 
 
 def customer(run: Run) -> Iterator[Row]:
-    """A signed-in customer's own data."""
+    """Measure a signed-in customer's own data."""
     token = run.shop.sign_in(CUSTOMERS[2])
     yield _graphql(run, "getCurrentCustomer", CUSTOMER, token, expected=_is_customer, target=0.15)
 
 
 def page(run: Run) -> Iterator[Row]:
-    """A page of the catalogue."""
+    """Measure a page of the catalogue."""
     yield _graphql(run, "a page of 20 products", PAGE, run.shop.anonymous(), expected=_is_full_page, target=0.05)
 
 
@@ -68,7 +68,7 @@ def _graphql(run: Run, what: str, query: str, token: str, *, expected: Expected,
 
 
 def _require(shop: Commerce, query: str, token: str, expected: Expected) -> None:
-    """GraphQL refuses with 200 as well, so the answer is looked at, before and after."""
+    """Check the answer before and after, because GraphQL refuses with 200 as well."""
     if not expected(shop.graphql(query, token=token)):
         raise Unmeasured("GraphQL did not answer what was asked for")
 
@@ -91,14 +91,14 @@ def _against_bare(run: Run, what: str, request: Request, *, target: float) -> Ro
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """What came of one window, and the microseconds of work that the server put into each answer."""
+    """The figures of one window, and the microseconds of CPU time that the server spent on each answer."""
 
     figures: Figures
     work: float
 
 
 def _in_turn(run: Run, what: str, *asked: tuple[Running, Request]) -> list[tuple[_Window, ...]]:
-    """Windows of each in turn, after a second of each that does not count."""
+    """Run windows of each in turn, after a second of each that does not count."""
     run.tell(f"{what}: warming up")
     for server, request in asked * run.options.warm_ups:
         send(server.url, request, seconds=1)

@@ -1,7 +1,8 @@
-"""Load from `wrk`, which sends the next request as soon as an answer is there, and what it says as figures.
+"""Load from `wrk`, which sends the next request as soon as an answer arrives, and its output as figures.
 
-The bare server and ours are asked with the same number of connections and the same kind of request, by one thread on
-the cores that the server uses as well. A conversation has a thread for each connection, because each has a memory.
+The baseline and our server get the same number of connections and the same kind of request, from one thread on the
+cores that the server uses as well. A conversation has a thread for each connection, because each has a state of its
+own.
 """
 
 import json
@@ -21,7 +22,7 @@ PATIENCE = 60
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent again and again."""
+    """A request that is sent repeatedly."""
 
     path: str
     method: str = "GET"
@@ -31,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of it: so many a second; milliseconds; and how many answers were not the wanted ones."""
+    """The figures of a window: requests a second, milliseconds, and the number of unexpected answers."""
 
     per_second: float
     p50: float
@@ -40,7 +41,7 @@ class Figures:
 
 
 def require_wrk() -> None:
-    """Installs `wrk` where that is possible, and says what to do where it is not."""
+    """Install `wrk` where that is possible. Raises `Unmeasured` with instructions where it is not."""
     if shutil.which("wrk") is None and shutil.which("apt-get") is not None:
         subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=False, capture_output=True)
     if shutil.which("wrk") is None:
@@ -48,17 +49,17 @@ def require_wrk() -> None:
 
 
 def send(url: str, request: Request, *, seconds: int, connections: int = CONNECTIONS) -> Figures:
-    """The same request, again and again."""
+    """Send the same request repeatedly."""
     return _wrk(url, request, "same", [], seconds=seconds, connections=connections, threads=1)
 
 
 def send_with_tokens(url: str, request: Request, tokens: Sequence[str], *, seconds: int) -> Figures:
-    """The same request, each time with the next token."""
+    """Send the same request repeatedly, each time with the next token."""
     return _wrk(url, request, "tokens", tokens, seconds=seconds, connections=CONNECTIONS, threads=1)
 
 
 def converse(url: str, name: str, lines: Sequence[str], *, seconds: int, connections: int = CONNECTIONS) -> Figures:
-    """Plays a conversation of several requests, one after the other on each connection; counts the finished ones."""
+    """Play a conversation of several requests, one after the other on each connection; count the finished ones."""
     return _wrk(url, Request("/"), name, lines, seconds=seconds, connections=connections, threads=connections)
 
 
@@ -94,5 +95,5 @@ def _preset(request: Request) -> str:
 
 
 def _lua(text: str) -> str:
-    """A text as Lua writes it: as JSON does, for the characters that we send."""
+    """Return a text as a Lua literal: JSON's escapes are Lua's for the characters that we send."""
     return json.dumps(text, ensure_ascii=False)

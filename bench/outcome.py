@@ -1,4 +1,4 @@
-"""What a benchmark comes to: rows of the table, each with its target, met or missed."""
+"""Results of benchmarks: rows of the table, each with its target, met or missed."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 
 class Unmeasured(Exception):
-    """Something could not be measured; the sentence says why."""
+    """Something could not be measured; the sentence gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be reached: at least or at most so much of a unit."""
+    """A target: at least or at most an amount of a unit."""
 
     least: float | None = None
     most: float | None = None
     unit: str = ""
 
     def met(self, figure: float) -> bool:
-        """Whether a figure reaches it."""
+        """Return whether a figure reaches the target."""
         return (self.least is None or figure >= self.least) and (self.most is None or figure <= self.most)
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. Without a target it is there for scale; `context` has the absolute figures."""
+    """One row of the table. Without a target it is there for comparison; `context` has the absolute figures."""
 
     what: str
     figure: float
@@ -40,14 +40,15 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Met or missed; nothing where there is no target."""
+        """Met or missed; empty without a target."""
         if self.target is None:
             return ""
         return "met" if self.target.met(self.figure) else "missed"
 
     @property
     def shown(self) -> str:
-        """The figure as it is printed: cut off to the worse side, so that none looks as if it reached its target."""
+        """The figure as it is printed: rounded to the worse side, so that none seems to reach a target that it
+        misses."""
         if isinstance(self.figure, int):
             return f"{self.figure:,} {self.unit}"
         digits = next((digits for below, digits in _DIGITS if self.figure < below), 0)
@@ -57,14 +58,14 @@ class Row:
 
 
 _DIGITS = ((0.1, 3), (10, 2), (100, 1))
-"""How many digits stand behind the point of figures below a limit."""
+"""The number of decimals for figures below a limit."""
 
 
 def middle(figures: Sequence[float]) -> float:
-    """The median."""
+    """Return the median."""
     return statistics.median(figures)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios of neighbouring windows, so that what slows both down does not count."""
+    """Return the median of the ratios of neighbouring windows, so that what slows both down does not count."""
     return middle([a / b for a, b in zip(ours, theirs, strict=True)])

@@ -1,7 +1,7 @@
-"""Load at a steady pace: so many requests a second, whether or not the server keeps up.
+"""Load at a steady rate: a fixed number of requests a second, even if the server falls behind.
 
-A request's time runs from the moment when it was due, not from when it could be sent. Otherwise a server that stalls
-would be asked less in that time, and its worst moments would hardly count.
+A request's time is counted from the moment when it was due, not from when it could be sent. Otherwise a server that
+stalls would get fewer requests in that time, and its worst moments would hardly count.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class _Waiting:
 
 
 class _Pace:
-    """The requests that are due, the connections that are free, and what came of it."""
+    """The requests that are due, the connections that are free, and the results."""
 
     def __init__(self, request: Request, tokens: list[str]) -> None:
         headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
@@ -37,13 +37,13 @@ class _Pace:
         self._changed = asyncio.Event()
 
     def ask(self, due: float) -> None:
-        """One more request is due."""
+        """Add a request that is due."""
         self._turn = (self._turn + 1) % len(self._tokens)
         self._due.append(_Waiting(due, self._tokens[self._turn]))
         self.go_on()
 
     def go_on(self) -> None:
-        """Sends what is due on what is free."""
+        """Send due requests on free connections."""
         while self._due and self.free:
             waiting = self._due.popleft()
             self.free.pop().send(f"{self._head}{waiting.token}\r\n\r\n".encode(), waiting.due)
@@ -56,14 +56,14 @@ class _Pace:
         self.go_on()
 
     async def all_answered(self, wanted: int) -> None:
-        """Returns when so many answers have come."""
+        """Return when this many answers have arrived."""
         while len(self.seconds) < wanted:
             self._changed.clear()
             await self._changed.wait()
 
 
 class _Connection(asyncio.Protocol):
-    """One kept-alive connection; reads answers that say their length."""
+    """One kept-alive connection; reads answers with a content length."""
 
     def __init__(self, pace: _Pace) -> None:
         self._pace = pace
@@ -94,7 +94,7 @@ class _Connection(asyncio.Protocol):
 
 
 def send_paced(url: str, request: Request, tokens: list[str], *, rate: int, seconds: float) -> Figures:
-    """So many requests a second for so long, with the tokens in turn."""
+    """Send `rate` requests a second for `seconds`, with the tokens in turn."""
     return asyncio.run(_send_paced(url, request, tokens, rate=rate, seconds=seconds))
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL to measure with: the one that is named, or the tests' own, told to keep what it has been given."""
+"""PostgreSQL to measure with: a given one, or the tests' own with durable writes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,26 +12,26 @@ from bench.outcome import Unmeasured
 from tests.services import postgres
 from tests.services.server import NotStarted
 
-# The tests' server forgets at a crash. Figures of writes mean something only for one that does not.
+# The tests' server loses data at a crash. Figures of writes mean something only with durable writes.
 CAREFUL = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on"}
 ROOMY = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where databases are made: an address that databases' names are put behind, or one database that is given."""
+    """Where databases are created: an address that databases' names are appended to, or one given database."""
 
     url: str
     own: bool
 
     def dsn(self, name: str) -> str:
-        """The data source name of a database of our own server."""
+        """Return the data source name of a database of our own server."""
         return f"{self.url}/{name}?sslmode=disable"
 
 
 @contextmanager
 def cluster(named: str, *, owner: int) -> Iterator[Cluster]:
-    """The PostgreSQL behind a data source name, or with `auto` one of our own that ends with us."""
+    """Use the PostgreSQL behind a data source name, or with `auto` one of our own that ends with the run."""
     if named != "auto":
         yield Cluster(named, own=False)
         return
@@ -47,7 +47,7 @@ def cluster(named: str, *, owner: int) -> Iterator[Cluster]:
 
 
 def new_database(server: Cluster) -> str:
-    """An empty database on our own server; the given one otherwise."""
+    """Create an empty database on our own server; return the given one otherwise."""
     if not server.own:
         return server.url
     name = f"bench_{uuid4().hex}"

@@ -1,4 +1,4 @@
-"""A session revoked on one worker, refused on the other."""
+"""Revoking a session on one worker, until it is refused by the other."""
 
 import http.client
 import os
@@ -18,12 +18,12 @@ from tests.services.valkey import start_valkey
 
 WORKERS = 2
 LINES = 16
-"""Connections that ask. The kernel deals them out to the workers; with so many, each worker has some."""
+"""Connections that send requests. The kernel distributes them to the workers; with this many, each worker has some."""
 TIMES = 20
 
 
 def revocation(run: Run) -> Iterator[Row]:
-    """From the answer to a sign-out until the last connection is refused, with Valkey between two workers."""
+    """Measure from the answer to a sign-out until the last connection is refused, with Valkey between two workers."""
     valkey = _valkey()
     folder = run.folder / "revocation"
     folder.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def _valkey() -> Server:
 
 
 def _await_workers(server: Running) -> None:
-    """The first that answers is not yet all of them."""
+    """Wait until all workers listen, because the first answer comes from one of them only."""
     for _ in range(1000):
         if sum(map(_listens, psutil.Process(server.pid).children())) >= WORKERS:
             return

@@ -1,4 +1,4 @@
-"""One run: what was asked for, the servers that measures share, and what is under way."""
+"""One run: its options, the servers that benchmarks share, and its progress."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ CUSTOMERS = [f"customer-{number}@bench.example" for number in range(64)]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for: seconds in a window, windows of each kind, the PostgreSQL, and how many are few and many."""
+    """The options: seconds in a window, windows of each kind, the PostgreSQL, and the two numbers of accounts."""
 
     seconds: int = 2
     rounds: int = 3
@@ -29,13 +29,13 @@ class Options:
 
     @property
     def warm_ups(self) -> int:
-        """Windows that do not count. Who wants but one round wants to see the table, not the figures."""
+        """Windows that do not count: none in a run of one round, which only shows the table."""
         return int(self.rounds > 1)
 
 
 @dataclass
 class Run:
-    """Servers start when the first measure needs them and end with the run."""
+    """A run. Servers start when the first benchmark needs them and end with it."""
 
     options: Options
     tell: Callable[[str], None]
@@ -60,12 +60,12 @@ class Run:
 
     @cached_property
     def postgres_shop(self) -> Commerce:
-        """The same on PostgreSQL."""
+        """The shop on PostgreSQL, with some customers."""
         return self._open("postgresql", new_database(self.cluster))
 
     @cached_property
     def cluster(self) -> Cluster:
-        """The PostgreSQL that was named, or one of our own."""
+        """The given PostgreSQL, or one of our own."""
         if self.options.postgresql == "none":
             raise Unmeasured("it needs PostgreSQL: leave out --postgresql none")
         self.tell("starting PostgreSQL")

@@ -1,11 +1,11 @@
-"""Seeding: identities and sessions by the million, straight into the tables, with a progress bar.
+"""Seeding: identities and sessions by the million, written directly into the tables, with a progress bar.
 
     python -m bench.seed --dsn postgres://… --count 1000000
 
 Every identity has an e-mail address, a password, and one session on one device, as if it had registered and stayed
-signed in. A run that was interrupted goes on where it stopped: a batch is written whole or not at all.
+signed in. An interrupted run continues where it stopped, because a batch is written whole or not at all.
 
-Everybody who reads `seeded.py` can tell the tokens: seed a database of its own, never one that is in use.
+The tokens can be computed from `seeded.py`: seed a database of its own, never one that is in use.
 """
 
 import argparse
@@ -38,12 +38,12 @@ from shopkeeper.storage.unavailable import StorageUnavailable
 BATCH = 5_000
 TABLES = len(rows_of(range(0), password_hash="", now=datetime.now(UTC)))
 ROOM = {"sqlite": ("PRAGMA cache_size=-512000", "PRAGMA cache_size=-16000")}
-"""SQLite's one writer gets half a gigabyte for its indexes while it is seeding; PostgreSQL has its own."""
+"""SQLite's writer gets half a gigabyte of cache for its indexes while it is seeding; PostgreSQL has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """What came of it: how many identities were there, how many were made, and in how many seconds."""
+    """The result: how many identities existed, how many were created, and in how many seconds."""
 
     found: int
     made: int
@@ -58,7 +58,7 @@ class Seeded:
 
 
 def seed(dsn: str, *, count: int, password_hash: str, console: Console) -> Seeded:
-    """Makes sure that there are the first `count` of them, and shows how far it is."""
+    """Create those of the first `count` identities that are missing, and show the progress."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("identities and sessions", total=count, rate="")
@@ -90,7 +90,7 @@ async def _seed(database: Database, *, count: int, password_hash: str, advance: 
 
 
 async def _found(database: Database) -> int:
-    """How many there are already."""
+    """Return how many exist already."""
     column = accounts.identities.c.id
     ours = column.between(identity_id(0), identity_id(MOST))
     async with database.unit() as unit:
@@ -110,7 +110,7 @@ async def _insert(connection: AsyncConnection, table: Table, rows: Rows) -> None
 
 
 async def _copy(connection: AsyncConnection, table: Table, rows: Rows) -> None:
-    """COPY, in binary, inside the transaction that is opened by asking for anything."""
+    """Copy rows with binary COPY inside the transaction, which the first statement opens."""
     await connection.execute(text("SELECT 1"))
     driver: Any = (await connection.get_raw_connection()).driver_connection
     records = ([_plain(value) for value in row.values()] for row in rows)
@@ -121,7 +121,7 @@ _WRITERS = {"sqlite": _insert, "postgresql": _copy}
 
 
 def _plain(value: Any) -> Any:
-    """What COPY takes: documents as text."""
+    """Return a value as COPY takes it: documents as text."""
     return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value
 
 
@@ -142,7 +142,7 @@ async def _execute(database: Database, statement: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     told, console = _arguments(arguments), Console(stderr=True)
     hashed = hash_of(told.password or new_token(""))
     try:

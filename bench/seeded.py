@@ -1,4 +1,4 @@
-"""What is seeded: identities and sessions as values of their number, so that a benchmark can ask for any of them."""
+"""The seeded data: identities and sessions as functions of their number, so that a benchmark can use any of them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from shopkeeper.sessions.service import TOKEN_PREFIX
 
 MOST = 1 << 30
 BEGUN = datetime(2024, 1, 1, tzinfo=UTC)
-"""When the first of them registered; each further one came a millisecond later."""
+"""When the first one registered; each further one came a millisecond later."""
 GOOD_FOR = timedelta(days=3650)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -24,27 +24,27 @@ Rows = list[dict[str, Any]]
 
 
 def token(number: int) -> str:
-    """The token of the session with a number."""
+    """Return the token of the session with a number."""
     return TOKEN_PREFIX + hashlib.sha256(b"seeded session %d" % number).hexdigest()
 
 
 def email(number: int) -> str:
-    """The address of the identity with a number."""
+    """Return the address of the identity with a number."""
     return f"seeded-{number}@bench.example"
 
 
 def identity_id(number: int) -> UUID:
-    """The id of the identity with a number."""
+    """Return the id of the identity with a number."""
     return _id("identity", number)
 
 
 def number_of(identity: UUID) -> int:
-    """The number of a seeded identity."""
+    """Return the number of a seeded identity."""
     return identity.int & _NUMBER
 
 
 def rows_of(numbers: range, *, password_hash: str, now: datetime) -> Mapping[Table, Rows]:
-    """The rows of a batch, by table, in the order in which they refer to each other."""
+    """Return the rows of a batch, by table, in the order in which they refer to each other."""
     return {
         accounts.identities: [_identity(number) for number in numbers],
         accounts.credentials: [_credential(number, password_hash) for number in numbers],
@@ -63,7 +63,7 @@ _UNPROVEN = {"verified": False, "status": AddressStatus.PENDING.value, "verified
 
 
 def _id(kind: str, number: int) -> UUID:
-    """A UUIDv7 of the moment when it was made, with the kind and the number where others have random bits."""
+    """Return a UUIDv7 of the moment of its creation, with the kind and the number in place of the random bits."""
     return UUID(int=_BEGUN + number << 80 | 0x7 << 76 | _KINDS[kind] << 64 | 0b10 << 62 | number)
 
 

@@ -17,8 +17,8 @@ from bench.outcome import Unmeasured
 ROOT = Path(__file__).absolute().parents[1]
 PATIENCE = 30.0
 INHERITED = frozenset({"PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH"})
-# Everything is asked from one address here, and there is no world outside: the brakes that go by address are loosened,
-# and nothing is looked up elsewhere. All else is as a shop would run it: logged, counted, guarded, outside --dev.
+# All requests come from one address, without network access, so limits by address are raised and nothing is looked up
+# elsewhere. Everything else is as in production: logged, counted, guarded, outside --dev.
 LOOSENED = {
     "THROTTLE_LOGIN_PER_IP": "1000000/second",
     "THROTTLE_REGISTRATION_PER_IP": "1000000/second",
@@ -30,7 +30,7 @@ LOOSENED = {
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers."""
+    """A running server."""
 
     url: str
     admin: str
@@ -40,12 +40,12 @@ class Running:
     log: Path
 
     def forget_log(self) -> None:
-        """Empties the log, which grows by a line a request."""
+        """Empty the log, which grows by a line for each request."""
         os.truncate(self.log, 0)
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """Return a port that is free now."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def bare(size: int, *, folder: Path) -> Iterator[Running]:
-    """The yardstick, answering `size` bytes."""
+    """Run the baseline, answering `size` bytes."""
     port = free_port()
     command = [sys.executable, "-m", "bench.bare", str(port), str(size)]
     address = f"http://127.0.0.1:{port}"
@@ -64,7 +64,7 @@ def bare(size: int, *, folder: Path) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def shopkeeper(folder: Path, *, dsn: str, environ: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """Shopkeeper with the demo shop, as it runs outside --dev."""
+    """Run Shopkeeper with the demo shop, as it runs outside --dev."""
     port, admin, key = free_port(), free_port(), secrets.token_hex(32)
     public, private = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
     given = {
@@ -93,7 +93,7 @@ def _doors(port: int, admin: int) -> dict[str, str]:
 
 
 def _secret(folder: Path, name: str) -> str:
-    """A secret of this run, the same at the next start."""
+    """Return a secret of this run, the same at the next start."""
     file = folder / f"{name.lower()}.secret"
     if not file.exists():
         file.write_text(secrets.token_hex(16))

@@ -1,4 +1,4 @@
-"""A shop under test, and what the measures need from it: visitors, customers, carts, a look into its tables."""
+"""A shop under test, and what the benchmarks need of it: visitors, customers, carts, its tables."""
 
 import json
 import urllib.error
@@ -16,7 +16,7 @@ from bench.servers import Running
 PASSWORD = "a kettle of quinces, well boiled"
 JSON = {"content-type": "application/json"}
 
-# What the pages of a shop ask for, written as the published clients write it.
+# The queries of a shop's pages, as the published clients write them.
 CART = """query Cart { getCart {
   id totalQuantity revision active
   entries { id quantity purchasePrice { ...Amounts } items { itemId { id code } displayName } }
@@ -47,30 +47,30 @@ class Commerce:
     dsn: str
 
     def post(self, path: str, body: Any, *, token: str | None = None) -> Any:
-        """What the public API answers to JSON."""
+        """POST JSON to the public API; return the answer."""
         return _ask(self.server.url, _posted(path, body, token))
 
     def get(self, path: str, *, token: str | None = None) -> Any:
-        """What the public API answers."""
+        """GET from the public API; return the answer."""
         return _ask(self.server.url, Request(path, headers=bearer(token)))
 
     def graphql(self, query: str, *, token: str, variables: Mapping[str, Any] | None = None) -> Any:
-        """The data of a GraphQL operation."""
+        """Return the data of a GraphQL operation."""
         answer = self.post("/graphql", {"query": query, "variables": variables or {}}, token=token)
         if "errors" in answer:
             raise Unmeasured(f"GraphQL refused: {answer['errors'][0]['message']}")
         return answer["data"]
 
     def anonymous(self) -> str:
-        """A guest's token."""
+        """Return a guest's token."""
         return str(self.post("/signin", {"scope": "public"})["authorization"])
 
     def sign_in(self, email: str) -> str:
-        """A customer's token."""
+        """Return a customer's token."""
         return str(self.post("/signin", {"username": email, "password": PASSWORD})["authorization"])
 
     def register(self, emails: Sequence[str]) -> None:
-        """Customers that can sign in; one hash serves them all."""
+        """Create customers that can sign in, all with one hash."""
         hashed = hash_of(PASSWORD)
         for email in emails:
             identity = {
@@ -81,27 +81,27 @@ class Commerce:
             _ask(self.server.admin, _posted("/admin/identities", identity, self.server.admin_key))
 
     def article(self) -> str:
-        """The id of something that can be put into many carts."""
+        """Return the id of an article that can be put into many carts."""
         items = self.graphql(VARIANTS, token=self.anonymous())["findItemsByKeyword"]["items"]
         variants = [variant for item in items for variant in item["variants"]]
         return str(max(variants, key=lambda one: one["availability"]["availableQuantity"] or 0)["itemId"]["id"])
 
     def fill_cart(self, token: str, article: str) -> None:
-        """Puts something into the cart."""
+        """Put an article into the cart."""
         self.graphql(ADD, token=token, variables={"item": article})
 
     def rows(self) -> dict[str, int]:
-        """How many rows every table has."""
+        """Return how many rows every table has."""
         return count_rows(self.dsn)
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """The header that carries a token."""
+    """Return the header with a token."""
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
 def answer_to(url: str, request: Request) -> bytes:
-    """The body of the answer to one request."""
+    """Return the body of the answer to one request."""
     body = request.body.encode() if request.body is not None else None
     asked = urllib.request.Request(url + request.path, body, dict(request.headers), method=request.method)
     try:

@@ -1,4 +1,4 @@
--- A guest cart begun: an anonymous token, then a cart with its first line. The line given is the GraphQL request.
+-- A guest starts a cart: an anonymous token, then a cart with its first line. The input line is the GraphQL request.
 thread_counts = true
 local token
 

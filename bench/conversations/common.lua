@@ -1,5 +1,5 @@
--- What every script shares: the lines it was given, and the figures at the end.
--- A conversation counts in `finished`; a thread has one connection then, so that its memory is that connection's.
+-- What every script shares: its input lines, and the figures at the end.
+-- A conversation counts in `finished`; its thread has one connection, whose state it keeps.
 finished, failed = 0, 0
 local threads = {}
 

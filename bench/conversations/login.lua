@@ -1,4 +1,4 @@
--- A native app signs in: it begins a flow, then submits it. The lines are the bodies that are submitted.
+-- A native app signs in: it opens a flow, then submits it. The lines are the submitted bodies.
 thread_counts = true
 local turn, flow
 

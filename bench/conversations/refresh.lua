@@ -1,4 +1,4 @@
--- Refreshing: each connection has a token of its own and goes on with the successor. The lines are the first tokens.
+-- Refreshing: each connection has a token of its own and continues with its successor. The lines are the first tokens.
 thread_counts = true
 local token
 

@@ -1,1 +1,1 @@
--- The same request again and again: wrk needs to be told nothing more.
+-- The same request repeatedly, without anything else for wrk.

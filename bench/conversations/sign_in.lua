@@ -1,4 +1,4 @@
--- Signing in at the shop front, each time as the next customer. The lines are the bodies of the requests.
+-- Signing in at the storefront, each time as the next customer. The lines are the bodies of the requests.
 thread_counts = true
 local turn
 

@@ -1,13 +1,13 @@
-"""The command's way in: `shopkeeper`, and `python -m shopkeeper`."""
+"""The entry point: `shopkeeper`, and `python -m shopkeeper`."""
 
 import gc
 
 
 def main() -> None:
-    """Runs the command. What is imported stays until the end, so the collector of cycles need not look at it: while
-    everything is imported, that alone takes a fifth of the time."""
+    """Run the command. The garbage collector is disabled while modules are imported, where it takes a fifth of the
+    time, and ignores them later, because they live until the end."""
     gc.disable()
-    from shopkeeper.cli import cli  # noqa: PLC0415 - with the collector at rest
+    from shopkeeper.cli import cli  # noqa: PLC0415 - after disabling the collector
 
     gc.freeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""The command `shopkeeper`. No logic of its own: it reads arguments, calls one function, and tells what came of it."""
+"""The command `shopkeeper`. Without logic of its own: it reads arguments, calls one function, and prints the result."""
 
 import asyncio
 import functools
@@ -56,10 +56,10 @@ Files = Annotated[
 Dev = Annotated[bool, typer.Option("--dev", help="For development: relaxes what is unsafe elsewhere.")]
 Demo = Annotated[bool, typer.Option("--demo", help="Fills the embedded shop with a sample catalogue.")]
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
-# What ends a command in one sentence: the configuration, the database, a port or an id is not as it has to be.
+# What ends a command with one sentence: a wrong configuration, database, port or id, which only the operator can fix.
 _FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken, ServerEnded, NotFound)
 LISTED = 100
-"""How many dead letters are listed at most."""
+"""The most dead letters that are listed."""
 T = TypeVar("T")
 
 
@@ -76,7 +76,7 @@ def before_each_command(
     ] = False,
 ) -> None:
     """Shopkeeper: the customer account and access server for headless shops."""
-    # Until `configure_log` says how, only mistakes are logged: what a command finds it tells in a sentence of its own.
+    # Until `configure_log` is called, only errors are logged, because a command prints its findings itself.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
@@ -179,17 +179,17 @@ def _load(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
 
 
 def _look(files: list[Path], *, dev: bool) -> Settings:
-    """The same for commands that look at a house, and leave no file of their own in it."""
+    """Load the settings for commands that only look at an installation: no file with generated secrets is written."""
     return _ready(lambda: load(files, os.environ, dev=dev, demo=False, keep_secrets=False))
 
 
 def _reload(files: list[Path], *, dev: bool, demo: bool) -> Settings:
-    """The same for the server's processes, where mistakes have been told already."""
+    """Load the settings in a further process of the server, where findings have been printed already."""
     return load(files, os.environ, dev=dev, demo=demo)
 
 
 def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
-    """The settings, if the server may start with them; what is found is told."""
+    """Load the settings and print the findings. Ends the command where the server may not start with them."""
     settings = _load(files, dev=dev, demo=demo)
     found = findings(settings)
     _tell(found)
@@ -200,7 +200,7 @@ def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
 
 
 def _ready(do: Callable[[], T]) -> T:
-    """Does something; what only the operator can mend ends the command with its sentence."""
+    """Call a function; an error that only the operator can fix ends the command with its sentence."""
     try:
         return do()
     except _FOR_THE_OPERATOR as told:
@@ -269,7 +269,7 @@ async def _replay(settings: Settings, event_id: UUID) -> None:
 
 @asynccontextmanager
 async def _migrated(settings: Settings) -> AsyncIterator[Database]:
-    """The database, if it is as this version knows it. Ends the command otherwise."""
+    """Open the database. Ends the command where migrations are missing."""
     database = open_database(settings)
     try:
         if waiting := await pending(database):
@@ -281,7 +281,7 @@ async def _migrated(settings: Settings) -> AsyncIterator[Database]:
 
 
 def _print_dead_letters(letters: list[DeadLetter]) -> None:
-    """Two lines each: a table of ids and sentences fits no terminal."""
+    """Print two lines for each, because a table of ids and sentences fits no terminal."""
     for letter in letters:
         event = letter.event
         out.print(

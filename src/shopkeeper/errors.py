@@ -1,26 +1,26 @@
-"""The error tree: every refusal of the house, drawn here.
+"""The error tree: every refusal of the server.
 
     Refusal                      code, status, sentence
     ├── BadRequest               400
     │   ├── MalformedBody            the body cannot be read
-    │   ├── UnknownField             a field nobody asked for, where those are refused
+    │   ├── UnknownField             an unknown field, where those are refused
     │   ├── InvalidInput             a value breaks a rule
     │   ├── InvalidCursor            a page token that is not ours
     │   ├── SessionAlreadyAvailable  signed in already
-    │   ├── FlowDisabled             switched off by configuration
+    │   ├── FlowDisabled             disabled by configuration
     │   ├── ReturnToForbidden        return_to is not on the allow-list
     │   └── StoreUnknown             no such store or tenant
-    ├── Unauthenticated          401 nobody is signed in
+    ├── Unauthenticated          401 the caller is not signed in
     │   ├── SessionInactive          a session is needed
     │   ├── FirstFactorRequired      aal2 asked for without a session
     │   ├── InvalidCredentials       wrong account or password, never said which
-    │   ├── IdentityDisabled         the account is switched off
+    │   ├── IdentityDisabled         the account is disabled
     │   ├── AdminKeyRequired         the admin API needs a key
     │   └── TokenInvalid             a token that is not ours, ended, or used up
     ├── Forbidden                403
     │   ├── CsrfViolation            the request was not made by our own page
     │   ├── SecondFactorRequired     the session has one factor, its identity has two
-    │   └── NotYours                 it belongs to somebody else
+    │   └── NotYours                 it does not belong to the caller
     ├── NotFound                 404
     ├── MethodNotAllowed         405
     ├── Conflict                 409
@@ -34,9 +34,9 @@
     ├── UpstreamFailed           502 another server failed (two kinds in `http_client.py`)
     └── Busy                     503 carries when to come back
 
-A refusal is raised deep inside and rendered once, at the door, in the shape of that door's contract. `code` is for
-programs and never changes; `status` is for HTTP; `message` is the sentence for people; `reason` says what to do about
-this very case. None of them ever holds a secret.
+A refusal is raised deep inside and rendered once, by the route, in the shape of that route's contract. `code` is for
+programs and never changes; `status` is for HTTP; `message` is the sentence for people; `reason` says what to do in this
+case. None of them ever contains a secret.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ from typing import Any, ClassVar
 
 
 class Refusal(Exception):
-    """Anything we say no to. Never raised itself."""
+    """A request that is refused. Only its subclasses are raised."""
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 500
@@ -64,7 +64,7 @@ class Refusal(Exception):
 
     @property
     def sentence(self) -> str:
-        """The most specific sentence there is."""
+        """The most specific sentence: `reason`, or else `message`."""
         return self.reason or self.message
 
 
@@ -83,7 +83,7 @@ class MalformedBody(BadRequest):
 
 
 class UnknownField(BadRequest):
-    """A field nobody knows, in admin or GraphQL input."""
+    """An unknown field in admin or GraphQL input."""
 
     code = "unknown_field"
     message = "The request body has a field that is not known here."
@@ -102,14 +102,14 @@ class InvalidCursor(BadRequest):
 
 
 class SessionAlreadyAvailable(BadRequest):
-    """A login or registration was opened by somebody who is signed in."""
+    """A login or registration was opened by a caller who is signed in."""
 
     code, named_in_kratos = "session_already_available", True
     message = "You are signed in already; sign out first, or ask for a refresh."
 
 
 class FlowDisabled(BadRequest):
-    """The flow is switched off in the configuration."""
+    """The flow is disabled in the configuration."""
 
     code, named_in_kratos = "self_service_flow_disabled", True
     message = "This flow is switched off here."
@@ -123,7 +123,7 @@ class ReturnToForbidden(BadRequest):
 
 
 class StoreUnknown(BadRequest):
-    """The store or tenant headers name nothing that is configured."""
+    """The store or tenant headers name no configured store."""
 
     code, named_in_kratos = "store_unknown", True
     graphql_code = "STORE_UNKNOWN"
@@ -131,7 +131,7 @@ class StoreUnknown(BadRequest):
 
 
 class Unauthenticated(Refusal):
-    """Nobody is signed in, and somebody has to be."""
+    """The caller is not signed in, but has to be."""
 
     code, status, named_in_kratos = "unauthenticated", 401, False
     graphql_code = "UNAUTHENTICATED"
@@ -146,21 +146,21 @@ class SessionInactive(Unauthenticated):
 
 
 class FirstFactorRequired(Unauthenticated):
-    """A second factor was asked for by somebody without a session."""
+    """A second factor was asked for by a caller without a session."""
 
     code, named_in_kratos = "session_aal1_required", True
     message = "Sign in with a first factor before asking for a second."
 
 
 class InvalidCredentials(Unauthenticated):
-    """Wrong account or wrong password: the same answer for both, whatever the door."""
+    """Wrong account or wrong password: the same answer for both, on every route."""
 
     code = "invalid_credentials"
     message = "Authentication failed: the e-mail address or the password is not right."
 
 
 class IdentityDisabled(Unauthenticated):
-    """The right password for an account that is switched off."""
+    """The right password for an account that is disabled."""
 
     code = "identity_disabled"
     message = "This account has been switched off."
@@ -182,7 +182,7 @@ class TokenInvalid(Unauthenticated):
 
 
 class Forbidden(Refusal):
-    """Known, and not allowed."""
+    """The caller is known, and not allowed to do this."""
 
     code, status, named_in_kratos = "forbidden", 403, False
     graphql_code = "FORBIDDEN"
@@ -207,35 +207,35 @@ class SecondFactorRequired(Forbidden):
 
 
 class NotYours(Forbidden):
-    """It exists, or not; either way it is not the caller's."""
+    """It belongs to another caller or does not exist; the answer does not say which."""
 
     code, named_in_kratos = "not_yours", True
     message = "This belongs to somebody else, or does not exist."
 
 
 class NotFound(Refusal):
-    """No such thing."""
+    """The resource does not exist."""
 
     code, status, named_in_kratos = "not_found", 404, False
     message = "The requested resource could not be found."
 
 
 class MethodNotAllowed(Refusal):
-    """The path exists, the verb does not."""
+    """The path exists, but not for this HTTP method."""
 
     code, status, named_in_kratos = "method_not_allowed", 405, False
     message = "This path does not answer this method."
 
 
 class Conflict(Refusal):
-    """It collides with something that exists."""
+    """It conflicts with something that exists."""
 
     code, status, named_in_kratos = "conflict", 409, False
     message = "This conflicts with something that exists already."
 
 
 class FlowExpired(Refusal):
-    """The conversation took too long or is finished; open a new one."""
+    """The flow took too long or is finished; open a new one."""
 
     code, status = "self_service_flow_expired", 410
     message = "This conversation has ended; start a new one."
@@ -247,7 +247,7 @@ class FlowExpired(Refusal):
 
 
 class FlowReplaced(Refusal):
-    """The flow leads nowhere any more; another one has taken its place."""
+    """The flow cannot continue; another one has taken its place."""
 
     code, status = "self_service_flow_replaced", 410
     message = "This conversation was replaced by a new one; go on with that."
@@ -269,14 +269,14 @@ class BrowserLocationChangeRequired(Refusal):
 
 
 class RequestTimeout(Refusal):
-    """The rest of the body did not come within the time that every body has."""
+    """The rest of the body did not arrive within the time limit."""
 
     code, status, named_in_kratos = "body_too_slow", 408, False
     message = "The request body did not arrive in time; send it again."
 
 
 class PayloadTooLarge(Refusal):
-    """The body is larger than what we read."""
+    """The body is larger than the limit."""
 
     code, status = "body_too_large", 413
     message = "The request body is too large."
@@ -289,7 +289,7 @@ class _ComeBack(Refusal):
 
 
 class TooManyRequests(_ComeBack):
-    """Too many tries; `retry_after` seconds to wait."""
+    """Too many attempts; wait for `retry_after` seconds."""
 
     code, status = "too_many_requests", 429
     graphql_code = "TOO_MANY_REQUESTS"
@@ -304,14 +304,14 @@ class InternalError(Refusal):
 
 
 class UpstreamFailed(Refusal):
-    """A service that we depend on did not answer as it should."""
+    """Another server did not answer as it should."""
 
     code, status = "upstream_failed", 502
     message = "A service this depends on did not answer."
 
 
 class Busy(_ComeBack):
-    """There is more work than we take on; `retry_after` seconds to wait."""
+    """The server has more work than it accepts; wait for `retry_after` seconds."""
 
     code, status = "busy", 503
     graphql_code = "BUSY"

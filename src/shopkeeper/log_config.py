@@ -11,12 +11,13 @@ from shopkeeper.settings import Settings
 
 
 def _for_terminal() -> structlog.dev.ConsoleRenderer:
-    """Text; with plain tracebacks, because the prettier ones print local variables, and passwords are among those."""
+    """Return a text renderer with plain tracebacks, because the prettier ones print local variables such as
+    passwords."""
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
 def configure_log(settings: Settings) -> None:
-    """JSON lines for machines, or text for people; on standard error."""
+    """Configure the log: JSON lines for machines, or text for people; on standard error."""
     level = logging.getLevelNamesMapping()[settings.log.severity]
     as_json = settings.log.format == "json"
     structlog.configure(

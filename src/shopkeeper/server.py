@@ -1,7 +1,7 @@
-"""Running the house: two ports in one process, or several such processes beside each other.
+"""Running the server: two ports in one process, or several such processes beside each other.
 
-Public and admin app share a process, so that what the one changes the other knows at once. Several processes listen on
-the same ports; they learn of each other's changes through the shared cache, which the settings check insists on.
+Public and admin app share a process, so that changes by one are visible to the other at once. Several processes listen
+on the same ports; they learn of each other's changes through the shared cache, which the settings check requires.
 """
 
 import asyncio
@@ -29,28 +29,28 @@ from shopkeeper.settings.serving import AdminServer, PublicServer
 log = structlog.get_logger("shopkeeper.serving")
 
 GRACE = 10.0
-"""Seconds that requests under way have to finish when the server is told to stop."""
+"""Seconds that open requests have to finish when the server is stopped."""
 BACKLOG = 1024
 MOST_CONNECTIONS = 4096
-"""Open at once, on each port: browsers keep theirs for a while, and idle ones must not keep others out."""
+"""Connections on each port: browsers keep theirs open for a while, and idle ones must not keep others out."""
 PAUSE = 0.5
 """Seconds before a process that ended is replaced."""
 COLLECT_AFTER = (20_000, 20, 50)
-"""How many more objects were made than let go before the collector of cycles looks at the youngest; and how often it
-does that before it looks at older ones."""
+"""How many more objects were created than freed before the garbage collector scans the youngest generation, and how
+often it does that before it scans an older one."""
 LoadSettings = Callable[[], Settings]
 
 
 class PortTaken(Exception):
-    """A port that we should listen on cannot be had; the sentence says which, and what to do."""
+    """A port that we should listen on is not available; the sentence says which, and what to do."""
 
 
 class ServerEnded(Exception):
-    """A server stopped by itself."""
+    """A server stopped unexpectedly."""
 
 
 def require_ports(settings: Settings) -> None:
-    """Raises `PortTaken` unless both ports are free. Two servers of ours on one port would share its visitors."""
+    """Raise `PortTaken` unless both ports are free. Two servers on one port would share its visitors."""
     for name, door in (("public", settings.serve.public), ("admin", settings.serve.admin)):
         with contextlib.closing(socket.socket(_family(door.host))) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,9 +68,9 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
-    """Serves until told to stop. `load` is called again in each further process, because settings are not handed over.
+    """Serve until stopped. `load` is called again in each further process, because settings are not passed to it.
 
-    `announce` is called once, when the doors are open.
+    `announce` is called once, when the ports are open.
     """
     settings = load()
     require_ports(settings)
@@ -99,15 +99,15 @@ async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
 
 
 def _spare_the_collector() -> None:
-    """What was built for the start lives as long as the process: looking through all of it again and again, as the
-    collector of cycles would, stops every request for a tenth of a second."""
+    """Exclude the objects of the start from garbage collection, because they live as long as the process: scanning all
+    of them again and again would stop every request for a tenth of a second."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _listening(settings: Settings) -> None:
-    """Returns once the public port answers."""
+    """Wait until the public port answers."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.serve.public.host, settings.serve.public.host)  # noqa: S104 - a name, not a bind
     for _ in range(3000):
         with contextlib.suppress(OSError):
@@ -130,10 +130,12 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _stop_with_parent(stop: asyncio.Event) -> None:
-    """A process whose parent was killed would go on listening beside the next server, on an older configuration."""
+    """Stop when the parent is killed: otherwise this process would keep listening beside the next server, with an older
+    configuration.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # Once readable it stays so; the loop ends with `stop`, and setting it again changes nothing.
+        # Once readable it stays readable; the loop ends with `stop`, and setting that again changes nothing.
         asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
 
 
@@ -145,7 +147,7 @@ def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:
         interface=Interfaces.ASGINL,
         websockets=False,
         log_enabled=False,
-        # With HTTP/2 offered as well, a connection on which nothing is said would never be closed.
+        # With HTTP/2 offered as well, an idle connection would never be closed.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=30_000),
         backlog=BACKLOG,
@@ -154,9 +156,9 @@ def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:
 
 
 async def work(settings: Settings) -> None:
-    """Delivers the outbox and tidies up until told to stop, without any door.
+    """Deliver the outbox and run the cleanup until stopped, without any port.
 
-    Raises `ServerEnded` when it cannot go on: whoever started it would wait for its work in vain.
+    Raises `ServerEnded` when a background task has failed, so that the process does not stay without working.
     """
     stop = _stop_signal()
     separate = settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"worker": "in_process"})})
@@ -176,7 +178,7 @@ def _child(load: LoadSettings) -> None:
 
 
 class _Family:
-    """Keeps so many processes alive, and ends them together."""
+    """Keeps a number of processes alive, and ends them together."""
 
     def __init__(self, load: LoadSettings, size: int) -> None:
         self._load = load
@@ -185,7 +187,7 @@ class _Family:
         self._stopping = False
 
     def run(self, *, ready: Callable[[], None]) -> None:
-        """Returns when told to stop and every process has ended; `ready` is called once they are started."""
+        """Run until stopped and every process has ended; `ready` is called once they are started."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         children = [self._start() for _ in range(self._size)]
@@ -202,7 +204,7 @@ class _Family:
 
     def _again(self, ended: BaseProcess) -> BaseProcess:
         log.error("worker ended, starting another", pid=ended.pid, exit_code=ended.exitcode)
-        time.sleep(PAUSE)  # one that ends at once would be started for ever, and nothing else be done
+        time.sleep(PAUSE)  # otherwise a process that ends at once is restarted in a busy loop
         return self._start()
 
     def _stop(self, *_: object) -> None:
@@ -216,6 +218,3 @@ def _end(children: Sequence[BaseProcess]) -> None:
         child.join(GRACE + 5)
         if child.is_alive():
             child.kill()
-
-
-# -- the log -----------------------------------------------------------------------------------------------------------

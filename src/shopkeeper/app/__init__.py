@@ -1,8 +1,8 @@
-"""Where everything meets: settings in, two ASGI apps, a worker and the upkeep out.
+"""The composition root: settings in; two ASGI apps, a worker and the cleanup out.
 
-Only this package knows the settings and everyone's address. It is built from the ground up, a file a floor: `ground`,
-`people`, `shop`, `conversations`, `doors`, and `house` on top. A new method, kind of flow, engine, channel or door is
-one line in the list of its floor.
+Only this package knows the settings and every other package. It is built in this order, one file each:
+`infrastructure`, `accounts`, `commerce`, `flows`, `routes`, and `application` on top. A new method, flow, engine,
+channel or route group is one line in the list of its file.
 """
 
 from shopkeeper.app.application import Application, Misconfigured, build, dry_run, opened

@@ -1,4 +1,4 @@
-"""Who somebody is, how it is proven, and what they get for it: identities, methods, sessions, tokens, limits."""
+"""Build what proves identities and what is issued for it: identities, methods, sessions, tokens, throttles."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from shopkeeper.tokens.sealed import SealedTokens
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Who somebody is, how it is proven, and what they get for it."""
+    """Identities, and everything that proves them or is issued for them."""
 
     schemas: Schemas
     identities: Identities
@@ -45,7 +45,8 @@ class Accounts:
     throttles: Mapping[str, Throttle]
     courier: Courier
     on_deleted: list[Listener]
-    """Told where an identity is gone: whoever is built later and keeps something about identities adds itself here."""
+    """Called with each deleted identity. What is built later and stores data about identities adds its listener
+    here."""
 
 
 async def build_accounts(
@@ -55,8 +56,12 @@ async def build_accounts(
     further_facts: Sequence[CredentialFacts] = (),
     further_methods: Callable[[Infrastructure, Identities], Sequence[Method]] = lambda infrastructure, identities: (),
 ) -> Accounts:
-    """`render` gives what renders the answer to whoami for a session, which is kept with it; the further facts and
-    methods are those of `Extensions`."""
+    """Build the accounts.
+
+    Args:
+        render: builds what renders the whoami answer of a session, which is cached with the session.
+        further_facts, further_methods: those of `Extensions`.
+    """
     settings, clock = infrastructure.settings, infrastructure.clock
     facts = {**CREDENTIAL_FACTS, **{known.type: known for known in further_facts}}
     schemas = await _schemas(infrastructure, facts)
@@ -119,7 +124,7 @@ async def build_accounts(
 
 
 def usable_cores() -> int:
-    """Those that this process may run on: in a container they are often fewer than the machine has."""
+    """Return the number of cores that this process may run on: in a container often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -159,7 +164,8 @@ def _sessions(infrastructure: Infrastructure, identities: Identities, *, render:
 
 
 def _throttle(infrastructure: Infrastructure, name: str, *, per_ip: str) -> Throttle:
-    """Every brake has the same rules for guessing; what has no wrong answer spends the address's budget only."""
+    """Build a throttle. All have the same rules for failures; requests that cannot be wrong only spend the address's
+    budget."""
     login = infrastructure.settings.throttle.login
     return Throttle(
         infrastructure.cache,

@@ -1,4 +1,4 @@
-"""The house as a whole: all floors put together, what goes on in it by itself, and how it opens and closes."""
+"""The application: everything put together, its background tasks, and how it starts and stops."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -32,17 +32,18 @@ LISTENERS: Mapping[str, Mapping[str, Callable[[Commerce], Handler]]] = {
     "identity.changed": {},
     "identity.deleted": {},
 }
-"""Who hears of what happened in the house, by topic and name. Each has deliveries of its own; a topic that nobody hears
-is not written down."""
+"""The listeners of each topic, by topic and name. Each listener has deliveries of its own; an event of a topic without
+listeners is not written.
+"""
 
 
 class Misconfigured(Exception):
-    """No house can be built with these settings; the sentence says what is wrong with them."""
+    """The application cannot be built with these settings; the sentence gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The whole of it, ready to be served."""
+    """The application, ready to be served."""
 
     public: ASGIApp
     admin: ASGIApp
@@ -55,7 +56,7 @@ class Application:
 
 
 async def build(settings: Settings, *, clock: Clock | None = None, extensions: Extensions | None = None) -> Application:
-    """Builds the house; nothing is started yet. Raises `Misconfigured` where a room refuses its settings."""
+    """Build the application without starting anything. Raises `Misconfigured` where the settings are not usable."""
     try:
         return await _build(settings, clock=clock or SystemClock(), extensions=extensions or Extensions())
     except (ValueError, UpstreamFailed) as refused:
@@ -145,11 +146,12 @@ def _cleanup(infrastructure: Infrastructure, accounts: Accounts, commerce: Comme
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Application]:
-    """The house, at work until the context ends: it listens for news of sessions, delivers, and tidies up."""
+    """Run the application until the context ends: receive session invalidations, deliver the outbox, run the
+    cleanup."""
     async with AsyncExitStack() as closing:
         application = await closing.enter_async_context(_built(settings))
         if settings.dsn.kind == "memory":
-            # Such a database begins with the process that opens it: nobody can have migrated it before.
+            # A database in memory begins with the process that opens it, so it cannot have been migrated before.
             await migrate(application.infrastructure.database)
         await application.accounts.sessions.listen()
         closing.push_async_callback(application.accounts.sessions.close)
@@ -163,7 +165,7 @@ async def opened(settings: Settings) -> AsyncIterator[Application]:
 
 
 async def dry_run(settings: Settings) -> None:
-    """Builds the house and lets go of it again, without opening anything: raises what a start would raise."""
+    """Build the application and discard it, without opening anything. Raises what a start would raise."""
     async with _built(settings):
         pass
 
@@ -181,9 +183,9 @@ async def _built(settings: Settings) -> AsyncIterator[Application]:
 
 
 async def load_sample_data(application: Application) -> None:
-    """Loads the demo catalogue into every store whose shelves are empty, where its engine has one.
+    """Load the demo catalogue into every store that has no products, where its engine has one.
 
-    What is on a shelf stays as it is: prices that were changed and pieces that were sold do not come back at a start.
+    Existing products stay as they are: a start restores neither changed prices nor sold stock.
     """
     for store in application.commerce.stores.fronts:
         engine = application.commerce.engines[store.engine]

@@ -1,4 +1,4 @@
-"""What goes on in the house by itself, and whether all of it still does."""
+"""Background tasks, and whether all of them still run."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ log = structlog.get_logger("shopkeeper.app")
 
 
 class Background:
-    """Tasks that go on until the house closes. One that fails is told in the log at once, and to whoever checks."""
+    """Tasks that run until the application stops. A task that fails is logged at once and reported by `check`."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -20,25 +20,25 @@ class Background:
         self._tell: list[Callable[[], None]] = []
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Begins a task."""
+        """Start a task."""
         task = asyncio.create_task(work, name=name, context=outside_transactions())
         task.add_done_callback(self._ended)
         self._tasks.append(task)
 
     def on_failure(self, tell: Callable[[], None]) -> None:
-        """Names who is told, besides the log, that a task has failed; at once if one has."""
+        """Register a callback that is called when a task fails; at once where one has failed already."""
         self._tell.append(tell)
         if self._failed:
             tell()
 
     async def check(self) -> str | None:
-        """What does not go on any more, as a sentence."""
+        """Return a sentence that names the tasks that no longer run; None where all run."""
         if not self._failed:
             return None
         return f"Ended by an error until the next start ({', '.join(self._failed)}): the log says why."
 
     async def end(self) -> None:
-        """Ends every task, and waits until it has ended."""
+        """Cancel every task, and wait until it has ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

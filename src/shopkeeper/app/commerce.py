@@ -1,4 +1,4 @@
-"""What is sold, where carts live, the story of a visit, and the mails: stores, engines, providers, channels."""
+"""Build stores, engines, providers, channels, and the sign-ins of the storefront."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ def _embedded(infrastructure: Infrastructure) -> Engine:
 
 
 ENGINES: Mapping[str, Callable[[Infrastructure], Engine]] = {"embedded": _embedded}
-"""Every engine there is, by the name that a store gives (`stores[].engine`)."""
+"""Every built-in engine, by the name that a store configures (`stores[].engine`)."""
 
 MERGES_KEPT = timedelta(days=400)
-"""How long a cart merge is kept at least. A guest's token that was renewed just before its end lasts for twice its
-lifespan, and as long the guest must stay closed."""
+"""The least time for which a cart merge is kept. A guest's token that was renewed just before its end lasts for twice
+its lifespan, and the guest must stay closed for as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commerce:
-    """What is sold, where carts live, and the story of a visit."""
+    """Stores, engines and the sign-ins of the storefront."""
 
     stores: Stores
     engines: Mapping[str, Engine]
@@ -108,7 +108,7 @@ def _deferred_merges(
 
 
 def _engines(infrastructure: Infrastructure) -> Mapping[str, Engine]:
-    """The engines that stores live in."""
+    """Return the engines that stores use."""
     return {name: ENGINES[name](infrastructure) for name in {store.engine for store in infrastructure.settings.stores}}
 
 
@@ -117,7 +117,8 @@ def _tidy(engines: Mapping[str, Engine]) -> Sequence[HasRetention]:
 
 
 def _forgetting(engines: Mapping[str, Engine]) -> Listener:
-    """Deletes what the engines keep about a deleted identity, in the transaction that deletes it.
+    """Return a listener that deletes what the engines keep about a deleted identity, in the transaction that deletes
+    it.
 
     Only engines that share the transaction are called: no other server may be called while it is open.
     """

@@ -1,8 +1,8 @@
 """The facts about every credential type that an identity may have.
 
-A method says its own (`BUILT`), whether it is switched on or not: what is stored does not change with a switch. Types
-whose method is not built yet stand in `NOT_BUILT`, because they exist in the data of Kratos and in its contract; the
-entry goes when the method comes.
+A method states its own (`BUILT`), whether it is enabled or not, because disabling a method does not change what is
+stored. Types whose method is not built yet are in `NOT_BUILT`, because they exist in Kratos' data and contract; remove
+the entry when the method is added.
 """
 
 from collections.abc import Sequence

@@ -27,14 +27,14 @@ def _no_flows(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[Fl
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """Further entries of the lists, each behind those that are built in.
+    """Further entries of the lists, each after the built-in ones.
 
-    >>> build(settings, extensions=Extensions(facts=[Badge.facts], methods=lambda ground, known: [Badge(known)]))
+    >>> build(settings, extensions=Extensions(facts=[Badge.facts], methods=lambda _, identities: [Badge(identities)]))
     ... # doctest: +SKIP
 
     Args:
         facts: the facts about the credential types of `methods`; needed before the methods can be built.
-        methods: builds the methods, given what they find identities with.
+        methods: builds the methods, given the infrastructure and the identities.
         flows: builds the flows.
         hooks: builds the hooks, by flow and method.
     """

@@ -49,7 +49,7 @@ def build_registrar(infrastructure: Infrastructure, accounts: Accounts, commerce
 
 @dataclass(frozen=True, slots=True)
 class FlowBinding:
-    """One kind of flow: what it does, and how the doors show it."""
+    """One flow: its handler, and how its answers are serialised."""
 
     handler: FlowHandler
     shown: FlowResponses
@@ -58,7 +58,7 @@ class FlowBinding:
 def build_flow_bindings(
     infrastructure: Infrastructure, accounts: Accounts, *, registrar: Registrar
 ) -> Sequence[FlowBinding]:
-    """Every kind of flow. The pipeline, the routes, the pages and the addresses to return to follow from this list."""
+    """Return every flow. The pipeline, the routes, the pages and the return addresses follow from this list."""
     flows = infrastructure.settings.selfservice.flows
     return [
         FlowBinding(
@@ -109,7 +109,7 @@ def build_pipeline(
 
 
 def return_urls(settings: Settings, flow_bindings: Sequence[FlowBinding]) -> Sequence[str]:
-    """Every address that a browser may be sent to when a form has done its work."""
+    """Return every address that a browser may be sent to after a form was submitted."""
     selfservice = settings.selfservice
     afters = [flow_binding.handler.settings.after for flow_binding in flow_bindings]
     configured = [url for after in afters for url in (after.default, *after.by_method.values()) if url]
@@ -142,7 +142,8 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
 
 
 def _further_methods_wait(settings: Settings) -> bool:
-    """Whether other ways to register are configured, though not in effect yet: the form has their order already."""
+    """Return whether other methods of registration are configured, though not in effect yet: the form has their order
+    already."""
     waiting = tuple(f"selfservice.methods.{name}" for name in REGISTER_LATER)
     return any(finding.path.startswith(waiting) for finding in settings.not_in_effect())
 

@@ -1,4 +1,4 @@
-"""The configured hooks: the list of those there are, and what each is built of."""
+"""The hooks that a configuration may name, and what each is built of."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,15 +10,15 @@ from shopkeeper.signin.hooks import RevokeActiveSessions, SignInHook
 
 
 def no_hooks(infrastructure: Infrastructure, accounts: Accounts) -> Hooks:
-    """No hooks."""
+    """Return no hooks."""
     return Hooks(blocking={}, after={})
 
 
 def build_hooks(
     infrastructure: Infrastructure, accounts: Accounts, further: Callable[[Infrastructure, Accounts], Hooks] = no_hooks
 ) -> Hooks:
-    """The hooks by flow and method, whichever route signs in, with those of `Extensions` behind. Blocking hooks come
-    with web hooks."""
+    """Return the hooks by flow and method, for every route that signs in; those of `Extensions` come last. Blocking
+    hooks come with web hooks."""
     known: Mapping[str, SignInHook] = {"revoke_active_sessions": RevokeActiveSessions(accounts.sessions)}
     after = infrastructure.settings.selfservice.flows.login.after
     configured = {("login", method): _chosen(after.hooks_of(method), known) for method in accounts.methods.names}

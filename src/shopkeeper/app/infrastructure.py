@@ -1,4 +1,4 @@
-"""The ground floor: what everything stands on, from storage to the guarded way out."""
+"""What all other parts are built on, from storage to the guarded HTTP client."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from shopkeeper.storage.outbox import Outbox
 
 @dataclass(frozen=True, slots=True)
 class Infrastructure:
-    """What everything stands on."""
+    """What all other parts are built on."""
 
     settings: Settings
     clock: Clock
@@ -53,12 +53,12 @@ def build_infrastructure(
 def _cache(settings: Settings, clock: Clock) -> Cache:
     if settings.cache.in_process:
         return MemoryCache(clock)
-    from shopkeeper.storage.cache.redis import RedisCache  # noqa: PLC0415 - a large driver, where it is not wanted
+    from shopkeeper.storage.cache.redis import RedisCache  # noqa: PLC0415 - a large driver, only imported if used
 
     return RedisCache(settings.cache.url.get_secret_value())
 
 
 def open_database(settings: Settings) -> Database:
-    """The database that the settings name; nothing is connected yet."""
+    """Create the database of the settings without connecting to it."""
     dsn = settings.dsn
     return Database(dsn.sqlalchemy_url, pool_size=dsn.pool_size, connect_args=dsn.connect_args())

@@ -1,4 +1,4 @@
-"""The courier, and the channel that it sends mails by."""
+"""The courier, and the channel that it sends mails through."""
 
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded import demo

@@ -1,7 +1,7 @@
-"""The credential methods: their list, what each is built of, and which are switched on.
+"""The credential methods: their list, what each is built of, and which are enabled.
 
-Whatever else depends on the methods reads it here: the forms of login and registration, the hooks and the return
-addresses of each, the provider of our own identities.
+Everything else that depends on the methods reads them here: the forms of login and registration, the hooks and the
+return addresses of each, the provider of our own identities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ SHORTEST_CONTEXT_WORD = 5
 
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """The methods that are switched on, in the order of the forms."""
+    """The enabled methods, in the order of the forms."""
 
     every: Sequence[Method]
 
@@ -52,7 +52,7 @@ class Methods:
 
     @property
     def password(self) -> Password | None:
-        """For those who ask for name and password without a form."""
+        """The password method, for routes that take name and password without a flow; None where it is disabled."""
         return next((method for method in self.every if isinstance(method, Password)), None)
 
 
@@ -120,7 +120,7 @@ def build_policy(infrastructure: Infrastructure) -> PasswordPolicy:
 
 
 def _context_words(infrastructure: Infrastructure) -> list[str]:
-    """What everybody connects with this shop; too short words would forbid too much."""
+    """Return words that are associated with this shop; too short ones would forbid too many passwords."""
     translations = [
         "shopkeeper",
         *(store.id for store in infrastructure.settings.stores),

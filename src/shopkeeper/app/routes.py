@@ -1,4 +1,4 @@
-"""The doors: their lists, for the public and for the admin port, and what each is given."""
+"""Build the routes of the public and of the admin port."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -74,8 +74,8 @@ def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> C
 
 
 def build_authenticator(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> RequestAuthenticator:
-    """Who is asking. The storefront and GraphQL accept bearers of sessions and of visits; whoami, self-service and the
-    other routes of sessions accept sessions only."""
+    """Build what authenticates requests. The storefront and GraphQL accept bearer tokens of sessions and of visits;
+    whoami, self-service and the other routes of sessions accept sessions only."""
     settings, public = infrastructure.settings, infrastructure.settings.serve.public
     own = "/".join(infrastructure.base_url.split("/")[:3])
     sessions, visits = SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)
@@ -92,7 +92,7 @@ def build_authenticator(infrastructure: Infrastructure, accounts: Accounts, comm
 
 
 def session_body(infrastructure: Infrastructure) -> Callable[[AssurancePolicy], Render]:
-    """How whoami answers a session: encoded once, and kept with it."""
+    """Return what renders the whoami answer of a session: encoded once, and cached with the session."""
     return partial(
         WhoamiRenderer,
         serializers=Serializers(base_url=infrastructure.base_url),
@@ -159,7 +159,7 @@ def build_public(
     graphql = _graphql(
         infrastructure, accounts, commerce, authenticator, registrar=registrar, pictures=pages.picture_url
     )
-    # The router tries them in this order, so what shops ask most stands first.
+    # The router tries routes in this order, so the most requested ones come first.
     routes = [
         Route("/graphql", graphql, methods=["GET", "POST"]),
         *(route for route_group in route_groups for route in route_group.routes()),
@@ -259,7 +259,7 @@ def _graphql(
 
 
 def build_limits(graphql: GraphQL) -> Limits:
-    """How much one GraphQL request may ask for."""
+    """Return the limits of one GraphQL request."""
     return Limits(body=graphql.max_bytes, depth=graphql.depth, aliases=graphql.aliases, complexity=graphql.complexity)
 
 
@@ -272,7 +272,7 @@ def _cors(settings: Settings) -> Mapping[str, object] | None:
         "allow_origins": origins.exact,
         "allow_origin_regex": origins.pattern,
         "allow_methods": cors.allowed_methods,
-        # Without these two no shop on another origin could say which store it is, whatever they were renamed to.
+        # Without these two, a shop on another origin could not send the store headers, which may have been renamed.
         "allow_headers": (*cors.allowed_headers, settings.store_header, settings.tenant_header),
         "expose_headers": (*cors.exposed_headers, "X-Request-Id", "X-Error-Code", "Retry-After"),
         "allow_credentials": cors.allow_credentials,

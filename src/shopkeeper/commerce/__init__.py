@@ -1,1 +1,1 @@
-"""Where carts, orders and the engine's customers live."""
+"""Carts, orders and the engine's customers."""

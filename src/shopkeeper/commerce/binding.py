@@ -1,7 +1,7 @@
-"""Binding an engine where it is used: with a unit of work for an engine that shares our transaction, without one else.
+"""Bind an engine where it is used: with a unit of work where it shares our transaction, otherwise without one.
 
 An engine on another server must never be called while a transaction of ours is open, because that would hold locks and
-a connection for as long as the other server takes.
+a connection until the other server answers.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ OpenUnit: TypeAlias = Callable[[], AbstractAsyncContextManager[Unit]]
 async def engine_session(
     engine: Engine, shopper: Shopper, *, open_unit: OpenUnit, grant: Grant | None = None
 ) -> AsyncIterator[EngineSession]:
-    """Opens a session with a unit of work of its own, where the engine shares our transaction.
+    """Open a session, with a unit of work of its own where the engine shares our transaction.
 
     >>> async with engine_session(engine, shopper, open_unit=database.unit) as session:  # doctest: +SKIP
     ...     cart = await session.carts.current()
@@ -32,5 +32,5 @@ async def engine_session(
 
 
 def engine_unit(engine: Engine, unit: Unit) -> Unit | None:
-    """Returns the unit for an engine that shares our transaction, and `None` for any other."""
+    """Return the unit for an engine that shares our transaction, and `None` for any other."""
     return unit if engine.shares_transaction else None

@@ -1,16 +1,16 @@
-"""What a shop refuses, beyond the refusals of the house.
+"""The refusals of commerce, beyond those of `shopkeeper/errors.py`.
 
 BadRequest
 └── InvalidInput
-    └── QuantityInvalid   not a quantity one can buy
+    └── QuantityInvalid   not a quantity that can be bought
 Conflict                  409
-├── OutOfStock            says which lines are short, and how many are left of each
+├── OutOfStock            lists the lines that are short, and how many are left of each
 ├── CurrencyMismatch      not sold in the currency of this cart
 ├── CartEmpty             nothing to order
-├── CartFull              more different things than a cart holds
-├── TooManyCarts          more open carts than a shopper has at once
+├── CartFull              more different variants than a cart holds
+├── TooManyCarts          more open carts than a shopper may have at once
 ├── CartClosed            ordered already
-└── CartChanged           not what was drafted any more
+└── CartChanged           different from the draft
 Unsupported               501 the engine has no such part
 """
 
@@ -21,7 +21,7 @@ from shopkeeper.errors import Conflict, InvalidInput, Refusal
 
 
 class QuantityInvalid(InvalidInput):
-    """A quantity below one or above what is sold at once."""
+    """A quantity below one, or above what a cart takes of one variant."""
 
     code = "quantity_invalid"
     graphql_code = "QUANTITY_INVALID"
@@ -58,7 +58,7 @@ class OutOfStock(Conflict):
 
 
 class CurrencyMismatch(Conflict):
-    """The thing has no price in the currency of the cart."""
+    """The variant has no price in the currency of the cart."""
 
     code = "currency_mismatch"
     graphql_code = "CURRENCY_MISMATCH"
@@ -66,7 +66,7 @@ class CurrencyMismatch(Conflict):
 
 
 class CartEmpty(Conflict):
-    """An order of nothing."""
+    """An empty cart cannot be ordered."""
 
     code = "cart_empty"
     graphql_code = "CART_EMPTY"
@@ -106,7 +106,7 @@ class CartChanged(Conflict):
 
 
 class Unsupported(Refusal):
-    """The shop's engine cannot do this; another one could."""
+    """The shop's engine cannot do this."""
 
     code, status, named_in_kratos = "unsupported", 501, False
     graphql_code = "UNSUPPORTED"

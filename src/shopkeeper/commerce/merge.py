@@ -1,15 +1,15 @@
-"""What becomes of the lines of a guest's cart at sign-in: the rules alone, as functions of quantities.
+"""The rules for the lines of a guest's cart at sign-in, as functions of quantities.
 
 A cart is a mapping of variant to quantity here. The rules:
 
 - A variant in both carts gets the greater of the two quantities, so that merging again changes nothing and nothing is
   doubled.
-- A merge only ever adds. It raises no line above the stock, and it lowers or removes none of the customer's own lines,
-  not even where the stock has meanwhile fallen below them; the check-out will say so.
-- What cannot be taken (out of stock, no price in the currency of the resulting cart) is not put into the cart, and
-  stands in the report with what was wanted. Every line of the guest's cart is in the report exactly once.
-- Replacing reports the customer's lines too, because they give way. A guest's cart of which nothing can be taken
-  replaces nothing: it is merged instead, so that no account's cart is lost to an empty one.
+- A merge only adds. It raises no line above the stock, and it lowers or removes none of the customer's own lines, even
+  where the stock has fallen below them since; the check-out reports that.
+- What cannot be taken (out of stock, no price in the currency of the resulting cart) is not put into the cart, and is
+  reported with the quantity that was wanted. Every line of the guest's cart is in the report exactly once.
+- Replacing reports the customer's lines too, because they are removed. A guest's cart of which nothing can be taken
+  replaces nothing: it is merged instead, so that no customer's cart is lost to an empty one.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,9 +23,9 @@ Quantities = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """What the customer's cart holds afterwards, and the report line by line.
+    """The customer's cart after the merge, and the report line by line.
 
-    `mode` is what is done, which is not what was asked for where nothing could replace.
+    `mode` is what is done. It differs from what was asked for where nothing could replace the customer's cart.
     """
 
     mode: MergeMode
@@ -34,7 +34,7 @@ class MergePlan:
 
 
 def merge(guest: Quantities, customer: Quantities, *, stock: Quantities, priced: Collection[str]) -> MergePlan:
-    """Takes the guest's lines into the customer's cart.
+    """Take the guest's lines into the customer's cart.
 
     >>> plan = merge({"tea": 2, "pot": 1}, {"tea": 5}, stock={"tea": 9, "pot": 9}, priced={"tea", "pot"})
     >>> dict(plan.quantities)
@@ -43,7 +43,7 @@ def merge(guest: Quantities, customer: Quantities, *, stock: Quantities, priced:
     Args:
         guest: the guest's lines.
         customer: the customer's lines; empty where the guest's cart is adopted.
-        stock: how many there are of each variant; a variant that is not in it has none.
+        stock: the stock of each variant; a variant that is missing has none.
         priced: the variants that have a price in the currency of the resulting cart.
     """
     lines = tuple(
@@ -54,7 +54,7 @@ def merge(guest: Quantities, customer: Quantities, *, stock: Quantities, priced:
 
 
 def replace(guest: Quantities, customer: Quantities, *, stock: Quantities, priced: Collection[str]) -> MergePlan:
-    """Puts the guest's lines in the place of the customer's."""
+    """Replace the customer's lines by the guest's."""
     lines = tuple(
         _replacing(variant, quantity, customer.get(variant, 0), _available(variant, stock, priced), variant in priced)
         for variant, quantity in guest.items()
@@ -71,7 +71,7 @@ def replace(guest: Quantities, customer: Quantities, *, stock: Quantities, price
 
 
 def keep(guest: Quantities, customer: Quantities, *, stock: Quantities, priced: Collection[str]) -> MergePlan:
-    """Leaves both carts as they are."""
+    """Leave both carts as they are."""
     lines = tuple(
         LineReport(variant, before=before, wanted=quantity, after=before, change=Change.LEFT)
         for variant, quantity in guest.items()
@@ -81,7 +81,7 @@ def keep(guest: Quantities, customer: Quantities, *, stock: Quantities, priced: 
 
 
 class Rule(Protocol):
-    """What `merge`, `replace` and `keep` have in common."""
+    """The signature that `merge`, `replace` and `keep` share."""
 
     def __call__(
         self, guest: Quantities, customer: Quantities, /, *, stock: Quantities, priced: Collection[str]
@@ -107,7 +107,7 @@ def _replacing(variant: str, guest: int, customer: int, available: int, priced: 
 
 
 def _change(before: int, wanted: int, after: int, priced: bool, available: int) -> Change:
-    """Why the quantity is what it is."""
+    """Return the reason for a line's quantity."""
     if after < wanted:
         short = Change.LIMITED_BY_STOCK if available else Change.OUT_OF_STOCK
         return short if priced else Change.NO_PRICE_IN_CURRENCY

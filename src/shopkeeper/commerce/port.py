@@ -2,12 +2,12 @@
 
 An engine is bound to one shopper and, where it shares our transaction, to one unit of work: `Engine.bind` returns an
 `EngineSession`. The required port is small: carts, and merging a guest's cart into a customer's. Catalogue, orders and
-customers are optional parts, `None` where the engine has none; `require_catalogue` and `require_orders` refuse then.
+customers are optional parts, `None` where the engine has none; `require_catalogue` and `require_orders` raise then.
 Further abilities that concern no shopper (`HasRetention`, `HasSampleData`) are asked for with `isinstance`.
 
-Money is always an integer in the currency's minor unit. The errors that the docstrings name are in `refusals.py` and in
-`shopkeeper/errors.py`. Values that a page creates by the dozen are msgspec structs, which are created several times as
-fast as dataclasses.
+Money is always an integer in the currency's minor unit. The errors that the docstrings name are in `commerce/errors.py`
+and in `shopkeeper/errors.py`. Values that a page creates by the dozen are msgspec structs, which are created several
+times as fast as dataclasses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Money(msgspec.Struct, frozen=True):
 
 
 class ShopperKind(StrEnum):
-    """Whose cart it is."""
+    """The kind of a cart's owner."""
 
     GUEST = "guest"
     CUSTOMER = "customer"
@@ -49,10 +49,10 @@ class ShopperKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shopper:
-    """Who shops, in which store: a guest by the id in their sealed token, or a customer by the identity's id.
+    """The owner of carts in one store: a guest by the id in their sealed token, or a customer by the identity's id.
 
-    `currency` is that of new carts and of prices in the catalogue; a cart that exists keeps its own. `locale` is the
-    language that they are written to in.
+    `currency` is that of new carts and of prices in the catalogue; an existing cart keeps its own. `locale` is the
+    language of mails to the shopper.
     """
 
     kind: ShopperKind
@@ -65,9 +65,9 @@ class Shopper:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an engine on another server issued for one shopper and expects with each call: opaque here, and secret.
+    """What an engine on another server issued for one shopper and expects with each call: opaque to us, and secret.
 
-    `expires_at` is `None` where the engine names no end.
+    `expires_at` is `None` where the engine gives no end.
     """
 
     token: str = field(repr=False)
@@ -76,7 +76,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What an engine learns of an identity."""
+    """The data of an identity that an engine gets."""
 
     identity_id: str
     email: str | None
@@ -101,7 +101,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A shelf of the shop. `picture` is a URL, or the name of one of the shop's own pictures."""
+    """A category. `picture` is a URL, or the name of one of the shop's own pictures."""
 
     id: str
     name: str
@@ -139,9 +139,9 @@ class Product(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of many, and where to go on. `cursor` is the engine's own; doors seal it.
+    """Some of many items, and the cursor of the next page. The cursor is the engine's own; routes seal it.
 
-    `total` stops at 1,000, which then means "1,000 or more": counting further would cost more than it tells.
+    `total` stops at 1,000, which then means "1,000 or more", because counting further would be expensive.
     """
 
     items: tuple[T, ...]
@@ -150,7 +150,7 @@ class Page(Generic[T]):
 
 
 class Sort(StrEnum):
-    """How products are ordered."""
+    """The order of products."""
 
     RELEVANCE = "relevance"
     NAME = "name"
@@ -173,25 +173,25 @@ class Catalogue(Protocol):
         offset: int = 0,
         limit: int = 20,
     ) -> Page[Product]:
-        """Returns products that contain every word of the text, in a category (by id or slug) and those below it.
+        """Return products that contain every word of the text, in a category (by id or slug) and those below it.
 
         Text and category are optional. Raises `InvalidInput` where `offset` or `limit` is out of bounds.
         """
         ...
 
     async def products(self, ids: Sequence[str]) -> Mapping[str, Product]:
-        """Returns products by id or slug, in one query or call; unknown ones are left out."""
+        """Return products by id or slug, in one query or call; unknown ones are left out."""
         ...
 
     async def variants(self, ids: Sequence[str], currency: str | None = None) -> Mapping[str, tuple[Product, Variant]]:
-        """Returns variants by id or SKU with their products, in one query or call; unknown ones are left out.
+        """Return variants by id or SKU with their products, in one query or call; unknown ones are left out.
 
-        `currency` replaces the shopper's: a cart or an order keeps the currency it began with.
+        `currency` replaces the shopper's: a cart or an order keeps the currency it was created with.
         """
         ...
 
     async def categories(self) -> Sequence[Category]:
-        """Returns every category, parents before children."""
+        """Return every category, parents before children."""
         ...
 
 
@@ -199,7 +199,7 @@ class Catalogue(Protocol):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """So many of one variant. The unit price is today's, until the order is placed."""
+    """A quantity of one variant. The unit price is today's, until the order is placed."""
 
     id: str
     variant_id: str
@@ -214,9 +214,9 @@ class Line(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Cart:
-    """A cart, its lines in the order they were added, and totals computed here and nowhere else.
+    """A cart, its lines in the order in which they were added, and totals, which are computed only here.
 
-    `version` grows with every change of the cart. `active` ends when it is ordered.
+    `version` increases with every change of the cart. `active` ends when it is ordered.
     """
 
     id: str
@@ -242,7 +242,7 @@ class Cart:
 
 
 class MergeMode(StrEnum):
-    """What becomes of a guest's cart at sign-in."""
+    """What to do with a guest's cart at sign-in."""
 
     MERGE = "merge"
     REPLACE = "replace"
@@ -260,16 +260,16 @@ class Change(StrEnum):
     OUT_OF_STOCK = "out_of_stock"
     NO_PRICE_IN_CURRENCY = "no_price_in_currency"
     REPLACED = "replaced"
-    """A line of the customer's former cart that gave way to the guest's cart."""
+    """A line of the customer's former cart that the guest's cart replaced."""
     LEFT = "left"
-    """The line stays in the guest's cart; nothing was handed over."""
+    """The line stays in the guest's cart; nothing was merged."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineReport:
-    """One line of the report of a hand-over: nothing is dropped silently.
+    """One line of the report of a cart merge: nothing is dropped silently.
 
-    `before` and `after` are the quantities in the customer's cart, `wanted` is what the hand-over asked for.
+    `before` and `after` are the quantities in the customer's cart, `wanted` is the quantity that the merge asked for.
     """
 
     variant_id: str
@@ -280,7 +280,7 @@ class LineReport:
 
 
 class Outcome(StrEnum):
-    """What became of the guest's cart as a whole."""
+    """What happened to the guest's cart as a whole."""
 
     MERGED = "merged"
     ADOPTED = "adopted"
@@ -288,18 +288,18 @@ class Outcome(StrEnum):
     REPLACED = "replaced"
     KEPT = "kept"
     NOTHING = "nothing"
-    """There was no guest cart to hand over."""
+    """There was no guest cart to merge."""
     ALREADY_DONE = "already_done"
-    """This hand-over was done before; this is its report again."""
+    """This merge was done before; this is its report again."""
     REFUSED = "refused"
-    """Whoever signed in may not have that cart, and it was left alone. Engines raise instead of answering this."""
+    """The customer may not have that cart, and it was left alone. Engines raise instead of returning this."""
     PENDING = "pending"
     """A remote engine has not answered yet; the merge is tried again, and its report can be read later."""
 
 
 @dataclass(frozen=True, slots=True)
 class CartMergeReport:
-    """The report of a guest's cart becoming a customer's. `cart_id` is the cart the customer has after it, if any."""
+    """The report of a cart merge. `cart_id` is the customer's cart after it, if any."""
 
     outcome: Outcome
     cart_id: str | None
@@ -309,28 +309,28 @@ class CartMergeReport:
 class Carts(Protocol):
     """The carts of one guest or customer.
 
-    Raises `NotYours` for the cart of another shopper and for one that does not exist alike. The id of a cart that was
-    merged into another cart leads its owner to that other cart.
+    Raises `NotYours` for the cart of another shopper and for an unknown one alike. The id of a cart that was merged
+    into another cart leads its owner to that other cart.
     """
 
     async def current(self) -> Cart | None:
-        """Returns the shopper's active cart that changed last, or `None`."""
+        """Return the shopper's active cart that changed last, or `None`."""
         ...
 
     async def require(self, cart_id: str) -> Cart:
-        """Returns one of the shopper's carts by id, active or ordered. Raises `NotYours`."""
+        """Return one of the shopper's carts by id, active or ordered. Raises `NotYours`."""
         ...
 
     async def create(self) -> Cart:
-        """Creates an empty cart in the shopper's currency, which it keeps, and makes it the current one.
+        """Create an empty cart in the shopper's currency, which it keeps, and make it the current one.
 
-        Returns an empty cart that the shopper has already where there is one, so that repeated calls create no rows.
-        Raises `TooManyCarts`, and `TokenInvalid` as `add` does.
+        Returns an existing empty cart of the shopper where there is one, so that repeated calls create no rows. Raises
+        `TooManyCarts`, and `TokenInvalid` as `add` does.
         """
         ...
 
     async def add(self, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
-        """Adds a variant (by id or SKU) to a cart; without `cart_id` to the current one, or to a new one.
+        """Add a variant (by id or SKU) to a cart; without `cart_id` to the current one, or to a new one.
 
         Raises `NotYours`, `NotFound`, `QuantityInvalid`, `OutOfStock`, `CurrencyMismatch`, `CartFull`, `CartClosed`;
         and `TokenInvalid` for a guest whose cart was merged into a customer's, because that token is used up.
@@ -338,11 +338,11 @@ class Carts(Protocol):
         ...
 
     async def change(self, *, cart_id: str, line_id: str, quantity: int) -> Cart:
-        """Sets a line's quantity; 0 removes the line. Raises as `add` does."""
+        """Set a line's quantity; 0 removes the line. Raises as `add` does."""
         ...
 
     async def remove(self, *, cart_id: str, line_id: str) -> Cart:
-        """Removes a line. Raises `NotYours`, `NotFound`, `CartClosed`, `TokenInvalid`."""
+        """Remove a line. Raises `NotYours`, `NotFound`, `CartClosed`, `TokenInvalid`."""
         ...
 
 
@@ -350,7 +350,7 @@ class Carts(Protocol):
 
 
 class OrderState(StrEnum):
-    """How far an order has come."""
+    """The state of an order."""
 
     DRAFT = "draft"
     PLACED = "placed"
@@ -374,7 +374,7 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was ordered, by whom, for how much. `customer_id` is the shopper's id, as in `Shopper`."""
+    """An order. `customer_id` is the shopper's id, as in `Shopper`."""
 
     id: str
     number: str
@@ -392,29 +392,29 @@ class Orders(Protocol):
     """The orders of a signed-in customer. Every method raises `Unauthenticated` for a guest."""
 
     async def check_out(self, *, cart_id: str) -> Order:
-        """Returns a draft order of a cart at today's prices; the same draft while cart and prices stay the same.
+        """Return a draft order of a cart at today's prices; the same draft while cart and prices stay the same.
 
         A new draft replaces the cart's former one. Raises `NotYours`, `CartEmpty`, `CartClosed`, `OutOfStock`.
         """
         ...
 
     async def place(self, *, order_id: str, profile: Profile | None) -> Order:
-        """Places a draft: takes the stock of all lines or of none, and closes the cart. Placing twice changes nothing.
+        """Place a draft: take the stock of all lines or of none, and close the cart. Placing twice changes nothing.
 
-        `profile` is the customer's of today, whose address may have changed since the sign-in. Where it is `None` the
-        engine uses its own record of the customer.
+        `profile` is the customer's current one, whose address may have changed since the sign-in. Where it is `None`
+        the engine uses its own record of the customer.
 
-        Raises `NotYours`; `CartChanged` where cart or prices differ from the draft; `OutOfStock`, which names every
+        Raises `NotYours`; `CartChanged` where cart or prices differ from the draft; `OutOfStock`, which lists every
         line that is short.
         """
         ...
 
     async def orders(self, *, offset: int = 0, limit: int = 20) -> Page[Order]:
-        """Returns the orders that the customer has placed, newest first."""
+        """Return the orders that the customer has placed, newest first."""
         ...
 
     async def require_order(self, order_id: str) -> Order:
-        """Returns one of the customer's orders, draft or placed, by id or number. Raises `NotYours`."""
+        """Return one of the customer's orders, draft or placed, by id or number. Raises `NotYours`."""
         ...
 
 
@@ -422,11 +422,11 @@ class Customers(Protocol):
     """The engine's own record of the shopper."""
 
     async def ensure(self, profile: Profile) -> Customer:
-        """Creates the customer of an identity in the shopper's store, or brings the record up to date."""
+        """Create the customer of an identity in the shopper's store, or update the record."""
         ...
 
     async def customer(self) -> Customer | None:
-        """Returns the shopper's record, or `None` for a guest and for a customer the engine does not know."""
+        """Return the shopper's record, or `None` for a guest and for a customer that the engine does not know."""
         ...
 
 
@@ -459,7 +459,7 @@ class Engine(Protocol):
     """A commerce engine: creates sessions for shoppers, and does what concerns no shopper or two.
 
     `shares_transaction` says whether its writes are part of our unit of work, and commit and roll back with it. Where
-    it does not, every call leaves for another server: `unit` is `None` everywhere, and no method may be called while a
+    it does not, every call goes to another server: `unit` is `None` everywhere, and no method may be called while a
     transaction of ours is open.
 
     >>> cart = await engine.bind(unit, shopper).carts.current()  # doctest: +SKIP
@@ -472,7 +472,7 @@ class Engine(Protocol):
     def shares_transaction(self) -> bool: ...
 
     def bind(self, unit: Unit | None, shopper: Shopper, grant: Grant | None = None) -> EngineSession:
-        """Binds the engine to a shopper. It does no I/O and costs next to nothing.
+        """Bind the engine to a shopper, without I/O.
 
         `grant` is what the engine issued for this shopper, `None` where it issues none. Raises `ValueError` where an
         engine that shares our transaction is bound without a unit.
@@ -489,7 +489,7 @@ class Engine(Protocol):
         mode: MergeMode,
         idempotency_key: str | None = None,
     ) -> CartMergeReport:
-        """Merges a guest's cart into a customer's, as `merge.py` decides, wholly or not at all.
+        """Merge a guest's cart into a customer's, as `merge.py` decides, wholly or not at all.
 
         - `cart_id` is `None`: the guest's cart is ignored (`NOTHING`, or `KEPT` where `mode` is `KEEP`);
         - the customer has no active cart: the guest's becomes theirs under its own id (`ADOPTED`);
@@ -503,20 +503,21 @@ class Engine(Protocol):
         ...
 
     async def forget(self, unit: Unit | None, identity_id: str) -> None:
-        """Deletes what the engine keeps about a deleted identity, in every store, and what it never ordered.
+        """Delete the engine's data about a deleted identity, in every store, and the carts and drafts that were never
+        ordered.
 
-        Orders stay, for accounting: they name the identity's id and no other data of it. An unknown id is no error.
+        Orders stay, for accounting: they contain the identity's id and no other data of it. An unknown id is no error.
         """
         ...
 
 
 def require_catalogue(session: EngineSession) -> Catalogue:
-    """Returns the engine's catalogue. Raises `Unsupported` where it has none."""
+    """Return the engine's catalogue. Raises `Unsupported` where it has none."""
     return _required(session.catalogue, what="catalogue")
 
 
 def require_orders(session: EngineSession) -> Orders:
-    """Returns the engine's orders. Raises `Unsupported` where it has none."""
+    """Return the engine's orders. Raises `Unsupported` where it has none."""
     return _required(session.orders, what="orders")
 
 
@@ -527,23 +528,23 @@ def _required(part: T | None, *, what: str) -> T:
 
 
 class Events(Protocol):
-    """Where an engine that shares our transaction records what happened, in the same transaction: the outbox.
+    """Where an engine that shares our transaction records its events, in the same transaction: the outbox.
 
     Topics are `order.placed` and `cart.handed_over`; the key is the customer's id, which keeps the events of one
     customer in order.
     """
 
     async def add(self, unit: Unit, topic: str, *, key: str, payload: Mapping[str, Any]) -> object:
-        """Queues one event."""
+        """Queue one event."""
         ...
 
 
 @runtime_checkable
 class HasRetention(Protocol):
-    """An engine that keeps rows in our database which expire."""
+    """An engine that stores rows in our database which expire."""
 
     def retention_rules(self, *, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
-        """Returns what is to be deleted, and when. A guest's token lasts for `guest_lifespan`, and may be renewed."""
+        """Return the retention rules. A guest's token lasts for `guest_lifespan`, and may be renewed."""
         ...
 
 
@@ -552,5 +553,5 @@ class HasSampleData(Protocol):
     """An engine that comes with a sample catalogue."""
 
     async def load_sample_data(self, unit: Unit, store: str) -> bool:
-        """Loads the sample catalogue into a store that has no products; returns whether it did."""
+        """Load the sample catalogue into a store that has no products; return whether it did."""
         ...

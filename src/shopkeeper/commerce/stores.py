@@ -1,4 +1,4 @@
-"""Stores: the shop fronts this server serves, and which of them a request is for."""
+"""Stores: the shop fronts that this server serves, and the choice of the one that a request is for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,15 +7,15 @@ from shopkeeper.commerce.port import Shopper, ShopperKind
 from shopkeeper.errors import StoreUnknown
 
 STORE, TENANT = "store", "tenant"
-"""What names a store in a query: a browser that goes to a page sends no header of a shop's choice."""
+"""The query parameters that name a store: a browser that opens a page sends no custom headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One shop front: where its identities and carts live, and its money.
+    """One shop front: its identities, carts and currency.
 
-    Everything that belongs to a front is kept under its `id`: the store's name, and where the store has tenants, the
-    tenant's name as well (`quince@eu`). So tenants share nothing, and nobody has to think of them.
+    Everything that belongs to a front is stored under its `id`: the store's name, and where the store has tenants, the
+    tenant's name as well (`quince@eu`). So tenants share nothing, without code of their own.
     """
 
     id: str
@@ -28,7 +28,7 @@ class Store:
     locale: str = "en"
 
     def fronts(self) -> "Mapping[str, Store]":
-        """The store's fronts by tenant, the first of which is the one where none is named.
+        """Return the store's fronts by tenant; the first one is used where none is named.
 
         >>> [front.id for front in Store("quince", tenants=("eu", "us")).fronts().values()]
         ['quince@eu', 'quince@us']
@@ -40,16 +40,16 @@ class Store:
         return {tenant: replace(self, id=f"{self.id}@{tenant}", tenants=()) for tenant in self.tenants}
 
     def guest(self, guest_id: str) -> Shopper:
-        """An anonymous shopper of this store."""
+        """Return a guest of this store."""
         return Shopper(ShopperKind.GUEST, guest_id, self.id, self.currency, self.country, self.locale)
 
     def customer(self, identity_id: str) -> Shopper:
-        """A signed-in shopper of this store."""
+        """Return a customer of this store."""
         return Shopper(ShopperKind.CUSTOMER, identity_id, self.id, self.currency, self.country, self.locale)
 
 
 class Stores:
-    """Chooses the front: by name, else by host, else the default. A name that nobody configured is refused."""
+    """Chooses the front: by name, else by host, else the default. An unknown name is refused."""
 
     def __init__(self, stores: Sequence[Store], *, default: str) -> None:
         self._fronts = {store.id: store.fronts() for store in stores}
@@ -59,7 +59,7 @@ class Stores:
 
     @property
     def fronts(self) -> Sequence[Store]:
-        """Every front there is."""
+        """Every configured front."""
         return tuple(self._by_id.values())
 
     @property
@@ -68,7 +68,8 @@ class Stores:
         return self.choose(name=None, tenant=None, host=None)
 
     def names_of(self, front_id: str) -> tuple[str, str]:
-        """The store and the tenant that a request names to reach a front; both empty where it need not name them.
+        """Return the store and the tenant that a request must name to reach a front; both are empty for the default
+        front.
 
         >>> stores = Stores([Store("quince", tenants=("eu", "us")), Store("kettle")], default="kettle")
         >>> [stores.names_of(front) for front in ("quince@us", "kettle")]
@@ -80,23 +81,24 @@ class Stores:
         return name, tenant
 
     def require(self, front_id: str) -> Store:
-        """A front by its id; raises `StoreUnknown`."""
+        """Return a front by its id. Raises `StoreUnknown`."""
         front = self._by_id.get(front_id)
         if front is None:
             raise StoreUnknown(f"There is no store called '{front_id[:64]}' here.")
         return front
 
     def named(self, *, name: str | None, tenant: str | None, host: str | None) -> Store | None:
-        """The front that a request names, by whichever of the three; none where it leaves that to us."""
+        """Return the front that a request names by store, tenant or host; None where it names none. Raises
+        `StoreUnknown`."""
         if not (name or tenant or self._hosted(host)):
             return None
         return self.choose(name=name, tenant=tenant, host=host)
 
     def choose(self, *, name: str | None, tenant: str | None, host: str | None) -> Store:
-        """The front that a request is for; raises `StoreUnknown`.
+        """Return the front that a request is for. Raises `StoreUnknown`.
 
-        Empty names count as absent, and without a tenant it is the store's first: the published client leaves the
-        tenant's name empty when it begins anew after a refresh that failed, and must not end up with nothing.
+        Empty names count as absent, and without a tenant the store's first one is chosen: the published client leaves
+        the tenant's name empty when it starts again after a failed refresh, and that must not be an error.
         """
         store = name or self._hosted(host) or self._default
         fronts = self._fronts.get(store)

@@ -1,1 +1,1 @@
-"""Ways of proving who one is, one file each."""
+"""Credential methods: the ways of proving an identity, one file each."""

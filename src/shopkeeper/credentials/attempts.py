@@ -34,8 +34,8 @@ class CredentialAttempt:
     def account(self) -> str:
         """The account whose budget is spent: the identity's id, or the normalised name where it is unknown.
 
-        A name longer than any identifier is not normalised: cut to a shorter one, it would spend that name's budget and
-        so tell whether that name is known.
+        A name longer than any identifier is not normalised: cut to a shorter one, it would spend that name's budget,
+        which would reveal whether that name is known.
         """
         if self.identity is not None:
             return str(self.identity.id)

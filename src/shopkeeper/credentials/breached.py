@@ -1,7 +1,8 @@
 """Passwords that attackers try first: the common ones, those in a file of the shop's own, and those in known breaches.
 
-Three sources behind one small protocol. The service is asked by the k-anonymity range protocol of Pwned Passwords: it
-learns five of the forty digits of a SHA-1 and nothing else, and its answer is padded so that its size tells nothing.
+The three sources share one small protocol. The service is asked by the k-anonymity range protocol of Pwned Passwords:
+it learns five of the forty digits of a SHA-1 and nothing else, and its answer is padded so that its size reveals
+nothing.
 
 `common_passwords.txt` is the part of zxcvbn's frequency list with eight or more characters, 11,611 passwords, most
 frequent first; its licence is beside it. OWASP ASVS 5.0 asks for the first 3,000 (6.2.4).
@@ -36,20 +37,21 @@ LONGEST_LINE: Final = 128
 
 
 class BreachedPasswords(Protocol):
-    """Knows passwords that must not be used."""
+    """A source of passwords that must not be used."""
 
     async def breaches(self, password: str) -> int:
-        """How often the password was seen in breaches; 0 where it was not, or not often enough to matter."""
+        """Return how often the password was seen in breaches; 0 where it was not, or not often enough to matter."""
         ...
 
     def close(self) -> None:
-        """Gives back what is open."""
+        """Close what is open."""
         ...
 
 
 class CommonPasswords:
-    """The list that comes with us, whatever the case and the form of the letters: for every shop, with or without a
-    network. One character over and over is on it, and so is nothing that can be seen."""
+    """The built-in list, for every shop, with or without a network. Ignores case and Unicode forms. A single repeated
+    character counts as listed, and so does a password without visible characters.
+    """
 
     def __init__(self) -> None:
         text = resources.files("shopkeeper.credentials").joinpath("common_passwords.txt").read_text("ascii")
@@ -60,15 +62,15 @@ class CommonPasswords:
         return int(bool(password) and (len(set(plain)) < 2 or plain in self._known))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class BreachedRange:
     """A service that speaks the range protocol: Pwned Passwords, or a mirror of it.
 
     Args:
-        outgoing: the guarded client.
-        clock: tells when a kept answer is too old.
+        http_client: the guarded client.
+        clock: decides when a cached answer is too old.
         host: the service's name, with a port if it has one of its own; it is called by https.
         max_breaches: how often a password may have been seen and still be used.
         ignore_network_errors: whether a password passes when the service does not answer.
@@ -92,14 +94,14 @@ class BreachedRange:
         """How many passwords passed since the start because the service did not answer."""
 
     async def breaches(self, password: str) -> int:
-        """See `BreachedPasswords`. Raises `UpstreamFailed` where a silent service is not to be ignored."""
+        """See `BreachedPasswords`. Raises `UpstreamFailed` where a missing answer is not to be ignored."""
         digits = _sha1(password)
         try:
             listed = await self._range(digits[:PREFIX])
         except UpstreamFailed as silent:
             log.warning("breached_passwords.unanswered", reason=silent.sentence)
             if not self._ignore_errors:
-                # Which server it is, and where, is for the log: whoever signs up is a stranger.
+                # Which server it is, and where, belongs in the log: the person who signs up is a stranger.
                 raise UpstreamFailed("The password cannot be checked now; try again later.") from silent
             self.unanswered += 1
             return 0
@@ -107,7 +109,7 @@ class BreachedRange:
         return seen if seen > self._max_breaches else 0
 
     def close(self) -> None:
-        """Nothing is open: the client is the house's."""
+        """Do nothing: the client is shared, and its owner closes it."""
 
     async def _range(self, prefix: str) -> bytes:
         kept = self._kept.get(prefix)
@@ -131,7 +133,7 @@ class BreachedRange:
 
 
 class UnusableList(ValueError):
-    """A file of passwords that cannot serve; the sentence says why and what would."""
+    """The file of passwords cannot be used; the sentence gives the reason and the remedy."""
 
 
 class PlainList:
@@ -150,13 +152,13 @@ class PlainList:
         return int(password in self._known or password.lower() in self._known)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class SortedHashes:
     """A file of `SHA1:COUNT` lines in the order of the hashes, of any size, searched on the disk.
 
-    It is what the download of Pwned Passwords in the order of hashes looks like.
+    The download of Pwned Passwords, ordered by hash, has this form.
     """
 
     def __init__(self, path: Path, *, max_breaches: int = 0) -> None:
@@ -174,11 +176,11 @@ class SortedHashes:
         return seen if seen > self._max_breaches else 0
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Close the file."""
         self._file.close()
 
     def _count(self, wanted: bytes) -> int:
-        """Halves the part of the file in which the wanted line could begin until it is found or nothing is left."""
+        """Search by bisection: halve the part of the file in which the wanted line could begin."""
         low, high = 0, self._size
         while low < high:
             middle = (low + high) // 2
@@ -193,7 +195,8 @@ class SortedHashes:
         return 0
 
     def _line_from(self, offset: int) -> tuple[int, bytes]:
-        """The first line that begins at or after an offset, and where; an empty one at the end of the file."""
+        """Return the first line that begins at or after an offset, and its offset; an empty line at the end of the
+        file."""
         before = max(offset - 1, 0)
         block = pread(self._file.fileno(), 2 * LONGEST_LINE, before)
         skipped = block.find(b"\n") + 1 if offset else 0
@@ -203,7 +206,7 @@ class SortedHashes:
         return before + skipped, block[skipped:end]
 
     def _check_order(self, path: Path) -> None:
-        """Looks at 64 places: enough to tell a file in another order, or of another kind, from one that serves."""
+        """Check 64 lines, enough to detect a file in another order or of another kind. Raises `UnusableList`."""
         last = b""
         for step in range(64):
             _, line = self._line_from(self._size * step // 64)
@@ -218,7 +221,7 @@ _HASH_LINE: Final = re.compile(rb"[0-9A-Fa-f]{40}(:[0-9]{1,18})?")
 
 
 def open_list(path: Path, *, max_breaches: int = 0) -> SortedHashes | PlainList:
-    """A file of breached passwords of either kind, told apart by its first line. Raises `UnusableList` or `OSError`."""
+    """Open a file of breached passwords; its first line shows which kind it is. Raises `UnusableList` or `OSError`."""
     with path.open("rb") as file:
         first = file.readline(LONGEST_LINE).strip()
     return SortedHashes(path, max_breaches=max_breaches) if _HASH_LINE.fullmatch(first) else PlainList(path)

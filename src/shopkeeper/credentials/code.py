@@ -1,8 +1,8 @@
 """Signing in and registering with a one-time code that is mailed (`code`, Kratos' passwordless strategy).
 
-A submission without a code sends one; the next one brings it. The flow remembers where codes went and their HMACs
+A submission without a code sends one; the next one contains it. The flow stores where codes went and their HMACs
 (`one_time_codes.py`). With mitigation of account enumeration, an unknown or taken address gets the answer of any other
-one, after the same work; nobody but the owner of the mailbox learns more.
+one, after the same work; only the owner of the mailbox learns more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,7 +79,7 @@ class Code:
         return Form(buttons, identifier="none")
 
     async def submit_login(self, unit: Unit, input: MethodInput) -> Proof | Ask | StartOver:  # noqa: A002 - the protocol's word
-        """See `LoginMethod`. Sends a code, or checks the one that was sent."""
+        """See `LoginMethod`. Send a code, or check the one that was sent."""
         typed, sent = _typed(input), [SentCode.from_context(stored) for stored in input.context.get("sent", ())]
         if typed is None or not sent:
             return await self._send_login_code(unit, input)
@@ -119,7 +119,7 @@ class Code:
         return self._mails.mail("login_code", to=to, context=context, locale=locale)
 
     async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
-        """The proof that a right code gives. Raises `InvalidCredentials` or `TooManyRequests`.
+        """Return the proof for a right code. Raises `InvalidCredentials` or `TooManyRequests`.
 
         The account must be the one that the code was sent for, must still have the address, and must be the one that
         the flow is for; the identifier, if it is sent again, must be the one that the code went to.
@@ -153,7 +153,7 @@ class Code:
         return ()
 
     async def submit_registration(self, unit: Unit, input: MethodInput) -> Ask | StartOver | Enrolment:  # noqa: A002
-        """See `RegistrationMethod`. Sends codes to the addresses of the traits, or checks one of them.
+        """See `RegistrationMethod`. Send codes to the addresses of the traits, or check one of them.
 
         The addresses are those that codes were sent to: other ones in the traits of the second submission are refused
         (4000036). Only the address whose code was given counts as verified.
@@ -193,7 +193,8 @@ class Code:
     async def _registration_mail(
         self, unit: Unit, address: Address, extracted: Extracted, *, locale: str
     ) -> tuple[SentCode, Effect]:
-        """The code for an address. The owner of a taken one gets a mail that somebody wanted to register with it."""
+        """Return the code for an address and its mail. The owner of a taken address gets a mail about the attempt
+        instead."""
         via, value = address
         if await self._is_taken(unit, address, extracted):
             unusable = self._codes.issue_unusable(via=via, address=value)
@@ -203,9 +204,9 @@ class Code:
         return issued.sent, self._mails.mail("registration_code", to=value, context=context, locale=locale)
 
     async def _is_taken(self, unit: Unit, address: Address, extracted: Extracted) -> bool:
-        """Whether the address is an account's, where that is to be hidden. The work does not depend on the answer.
+        """Return whether the address is an account's and that is to be hidden. The work does not depend on the answer.
 
-        Without mitigation the code is sent all the same, as in Kratos: creating the identity finds the conflict.
+        Without mitigation the code is sent anyway, as in Kratos: creating the identity finds the conflict.
         """
         via, value = address
         types = [type_ for type_, names in extracted.identifiers.items() if value in names]
@@ -215,7 +216,7 @@ class Code:
 
 
 def _typed(submission: MethodInput) -> str | None:
-    """The submitted code; None where a code is asked for: no field, or the button that sends another one."""
+    """Return the submitted code; None where a code is asked for: no field, or the button that sends another one."""
     typed = submission.submitted.get(CODE)
     return None if typed is None or submission.submitted.get("resend") else str(typed)
 
@@ -226,7 +227,7 @@ def _require_filled(typed: str) -> None:
 
 
 def _require_address(submission: MethodInput) -> str:
-    """The address to send a code to, normalised: the pressed button's, the field's, or that of the last code."""
+    """Return the address to send a code to, normalised: the pressed button's, the field's, or that of the last code."""
     last = [stored["address"] for stored in submission.context.get("sent", ())]
     texts = (submission.text("address"), submission.text("identifier"), *last)
     given = next((text for text in texts if text and text.strip()), "")
@@ -243,37 +244,37 @@ def _at_identifier(wrong: Message) -> SubmissionRejected:
 
 
 def _named(submission: MethodInput, address: str) -> bool:
-    """Whether the identifier that came with a code is the address that the code went to; it may be left out."""
+    """Return whether the identifier sent with a code is the address that the code went to; it may be left out."""
     given = submission.text("identifier")
     return not given or (len(given) <= LONGEST and normalise_identifier(given) == address)
 
 
 def _may_prove(found: Identity | None, address: Address, submission: MethodInput) -> bool:
-    """Whether a code at this address proves the account; where the flow is for one account, only that one."""
+    """Return whether a code at this address proves the account; where the flow is for one account, only that one."""
     expected = submission.identity is None or (found is not None and found.id == submission.identity.id)
     return found is not None and expected and address in _addresses(found)
 
 
 def _addresses(identity: Identity | None) -> Sequence[Address]:
-    """The addresses in the code credential of an identity, which follow its traits."""
+    """Return the addresses in the code credential of an identity, which follow its traits."""
     credential = identity.credentials.get(CODE) if identity is not None else None
     stored = credential.config.get("addresses", ()) if credential is not None else ()
     return [(Via(entry["channel"]), entry["address"]) for entry in stored]
 
 
 def _code_addresses(extracted: Extracted) -> Sequence[Address]:
-    """The traits that the schema marks as where codes are sent."""
+    """Return the addresses in the traits that the schema marks for codes."""
     return extracted.addresses.get(CODE, ())
 
 
 def _config(addresses: Sequence[Address]) -> Mapping[str, Any]:
-    """The stored config of the credential, in the form of the contract (contract page 4.2)."""
+    """Return the stored config of the credential, in the form of the contract (contract page 4.2)."""
     entries = [{"channel": via.value, "address": value} for via, value in addresses]
     return {"addresses": entries} if entries else {}
 
 
 def _mailable(addresses: Iterable[Address]) -> Sequence[Address]:
-    """The addresses that we can send to: mailboxes. There is no channel for text messages yet."""
+    """Return the addresses that we can send to: mailboxes. There is no channel for text messages yet."""
     return [(via, value) for via, value in addresses if via is Via.EMAIL]
 
 

@@ -1,4 +1,4 @@
-"""Mails with one-time codes, within budgets: strangers must not be able to fill an inbox, or have us fill many."""
+"""Mails with one-time codes, within budgets, so that strangers can neither fill an inbox nor make us fill many."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ class CodeMails:
     Args:
         courier: queues mails.
         per_client: the budget of a client's address.
-        per_recipient: the budget of a recipient, whatever addresses ask for it.
+        per_recipient: the budget of a recipient, for requests from all addresses together.
     """
 
     def __init__(self, courier: Courier, *, per_client: Throttle, per_recipient: Throttle) -> None:
@@ -32,7 +32,7 @@ class CodeMails:
     async def spend(self, recipient: str, *, client: Client) -> None:
         """Count a request for a code; `recipient` is normalised. Raises `TooManyRequests`.
 
-        To be called before the account is looked up, so that unknown addresses count like known ones. A client without
+        Call it before the account is looked up, so that unknown addresses count like known ones. A client without
         budget does not spend the recipient's.
         """
         await self._per_client.spend(client.ip)

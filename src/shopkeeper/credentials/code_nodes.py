@@ -1,8 +1,8 @@
 """The forms of one-time codes, node by node as in Kratos' contract (contract page section 2.3).
 
-After a code was sent and after a wrong one, the same nodes stand in different orders; clients have seen both. After it
-was sent, the login form has no anti-CSRF node of the method's: the handler puts it last, and leaves it out for native
-apps.
+The form after a code was sent and the form after a wrong one have the same nodes in different orders; clients have seen
+both. After a code was sent, the method's part of the login form has no anti-CSRF node: the handler puts it last, and
+leaves it out for native apps.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ GROUP: Final = "code"
 
 
 def send_button(label: int) -> Node:
-    """The button that asks for a code."""
+    """Return the button that asks for a code."""
     return submit_node(GROUP, label=message(label))
 
 
 def address_button(via: Via, address: str) -> Node:
-    """The button that asks for a code at one address of the signed-in account."""
+    """Return the button that asks for a code at one address of the signed-in account."""
     label = message(1010023, address=address, channel=via.value)
     return input_node("address", "submit", group=GROUP, value=address, label=label)
 
 
 def login_sent(submission: MethodInput, address: str) -> Sequence[Node]:
-    """The form that asks for the code which was sent to the address."""
+    """Return the form that asks for the code which was sent to the address."""
     return (
         _identifier(submission, address),
         *_addresses(submission, address),
@@ -37,18 +37,19 @@ def login_sent(submission: MethodInput, address: str) -> Sequence[Node]:
 
 
 def login_wrong(submission: MethodInput, address: str) -> Sequence[Node]:
-    """The form after a wrong code."""
+    """Return the login form after a wrong code."""
     identifier = input_node("identifier", "hidden", group="default", value=address)
     return (csrf_node(), identifier, *_addresses(submission, address), *_wrong(1070013, native=submission.native))
 
 
 def registration_sent(*, native: bool) -> Sequence[Node]:
-    """The form that asks for the code which was sent to the addresses of the traits. The traits are the handler's."""
+    """Return the form that asks for the code which was sent to the addresses of the traits. The handler adds the
+    traits."""
     return _sent(1070012, native=native)
 
 
 def registration_wrong(*, native: bool) -> Sequence[Node]:
-    """The form after a wrong code."""
+    """Return the registration form after a wrong code."""
     return _wrong(1070012, native=native)
 
 
@@ -78,7 +79,7 @@ def _resend() -> Node:
 
 
 def _identifier(submission: MethodInput, address: str) -> Node:
-    """The field of the login name as the form had it, hidden and filled; a bare one where the form had none."""
+    """Return the identifier field as the form had it, hidden and filled; a bare one where the form had none."""
     shown = next((node for node in submission.shown if node.name == "identifier" and node.group != GROUP), None)
     if shown is None:
         return input_node("identifier", "hidden", group="default", value=address)
@@ -86,6 +87,6 @@ def _identifier(submission: MethodInput, address: str) -> Node:
 
 
 def _addresses(submission: MethodInput, address: str) -> Sequence[Node]:
-    """One hidden node for each address that was offered, all with the chosen one as their value."""
+    """Return one hidden node for each address that was offered, all with the chosen one as their value."""
     offered = [node for node in submission.shown if node.group == GROUP and node.name in {"address", "identifier"}]
     return [input_node("identifier", "hidden", group=GROUP, value=address, label=node.label) for node in offered]

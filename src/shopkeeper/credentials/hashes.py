@@ -1,7 +1,7 @@
-"""Password hashing: argon2id (RFC 9106) in a bounded pool, bcrypt for what others made, and equal work for nobody.
+"""Password hashing: argon2id (RFC 9106) in a bounded pool, bcrypt for imported hashes, equal work for unknown accounts.
 
-A hash is memory and time on purpose, so the number of them under way is limited: one more than that is refused at once
-with `Busy`, for a queue that grows is an outage that nobody announced.
+A hash takes memory and time on purpose, so the number of concurrent hashes is limited: one more than that is refused at
+once with `Busy`, because an unbounded queue turns overload into an outage.
 """
 
 import re
@@ -24,7 +24,7 @@ from shopkeeper.errors import Busy, InvalidInput
 Result = TypeVar("Result")
 
 MAX_PASSWORD_BYTES: Final = 4096
-# A stored hash says itself how much work it wants; beyond these it is not honest, whoever imported it.
+# A stored hash contains its own cost parameters. Above these limits it is not honest, even if an admin imported it.
 MAX_MEMORY_KIB: Final = 512 * 1024
 MAX_TIME: Final = 64
 MAX_MEMORY_TIMES_TIME: Final = 2 * 1024 * 1024
@@ -36,7 +36,7 @@ BCRYPT_BYTES: Final = 72
 
 @dataclass(frozen=True, slots=True)
 class Argon2Parameters:
-    """How much work an argon2id hash is; memory in KiB, lengths in bytes."""
+    """The cost of an argon2id hash; memory in KiB, lengths in bytes."""
 
     memory: int
     iterations: int
@@ -97,16 +97,17 @@ class Hasher:
         """Hashes refused since the start because the queue was full."""
 
     async def hash(self, password: str) -> str:
-        """A new hash, with a salt of its own. Raises `Busy`, or `InvalidInput` for a password that is absurdly long."""
+        """Return a new hash, with a salt of its own. Raises `Busy`, or `InvalidInput` for a password that is too
+        long."""
         raw = _encode(password)
         if len(raw) > MAX_PASSWORD_BYTES:
             raise InvalidInput(f"A password may have {MAX_PASSWORD_BYTES} bytes at most.")
         return await self._run(lambda: _argon2id(raw, self._parameters))
 
     async def verify(self, password: str, hashed: str) -> bool:
-        """Whether the password is the one that was hashed. Raises `Busy`.
+        """Return whether the password is the one that was hashed. Raises `Busy`.
 
-        The answer takes as long as a real one when the hash is of no known kind, or wants an absurd amount of work.
+        The answer takes as long as a real one when the format of the hash is unknown or its cost is above the limits.
         """
         raw = _encode(password)
         verifier = _verifier(hashed)
@@ -116,12 +117,13 @@ class Hasher:
         return await self._run(lambda: verifier(raw, hashed.encode("ascii")))
 
     async def verify_nothing(self, password: str) -> None:
-        """The work of a verification that cannot succeed: for accounts that do not exist or have no password."""
+        """Do the work of a verification that cannot succeed: for accounts that do not exist or have no password."""
         raw = _encode(password)[:MAX_PASSWORD_BYTES]
         await self._run(lambda: _verify_argon2(raw, self._nobody.encode("ascii")))
 
     def outdated(self, hashed: str) -> bool:
-        """Whether a hash was made otherwise than new ones are, and should be replaced when the password is known."""
+        """Return whether a hash was made with other parameters than new ones, and should be replaced at the next
+        sign-in."""
         parts = _ARGON2.fullmatch(hashed)
         if parts is None or parts["type"] != "id" or int(parts["version"]) != ARGON2_VERSION:
             return True
@@ -130,7 +132,7 @@ class Hasher:
         return (*costs, *lengths) != astuple(self._parameters)
 
     def close(self) -> None:
-        """Ends the threads; hashes that wait are dropped."""
+        """End the threads; waiting hashes are dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
@@ -143,7 +145,7 @@ class Hasher:
                 raise Busy("More people are signing in than this server can serve; try again.", retry_after=1)
             self.in_flight += 1
         future = self._pool.submit(work)
-        # Called for a waiter that was cancelled as well, and only at the end for one whose work had begun.
+        # Called also where the waiting caller was cancelled; where the work had begun, only once that has ended.
         future.add_done_callback(self._give_back)
         return future
 
@@ -154,12 +156,12 @@ class Hasher:
 
 
 def known_format(hashed: str) -> bool:
-    """Whether a hash can be verified here: of a known kind, whole, and with bearable cost parameters."""
+    """Return whether a hash can be verified here: of a known format, complete, and within the cost limits."""
     return _verifier(hashed) is not None
 
 
 def _encode(password: str) -> bytes:
-    # JSON can spell half a surrogate pair; it is a password like any other, not an error.
+    # JSON can contain half a surrogate pair. It is a password like any other, not an error.
     return password.encode("utf-8", "surrogatepass")
 
 
@@ -203,7 +205,7 @@ def _verify_argon2(raw: bytes, hashed: bytes) -> bool:
 
 
 def _verify_bcrypt(raw: bytes, hashed: bytes) -> bool:
-    # Whoever made it hashed the first 72 bytes only; the next sign-in replaces it by a hash of the whole password.
+    # bcrypt hashes the first 72 bytes only; the next sign-in replaces this hash by one of the whole password.
     with suppress(ValueError):
         return bcrypt.checkpw(raw[:BCRYPT_BYTES], hashed)
     return False
@@ -216,7 +218,8 @@ _FORMATS: Final[Mapping[str, tuple[Callable[[str], bool], Verifier]]] = {
     "$2b$": (_understands_bcrypt, _verify_bcrypt),
     "$2y$": (_understands_bcrypt, _verify_bcrypt),
 }
-"""What a stored hash may begin with: how to tell whether it is whole and bearable, and how to verify it."""
+"""The formats of stored hashes, by prefix: what checks that a hash is complete and within the limits, and what verifies
+it."""
 
 
 def _argon2id(raw: bytes, parameters: Argon2Parameters) -> str:
@@ -232,7 +235,7 @@ def _argon2id(raw: bytes, parameters: Argon2Parameters) -> str:
 
 
 def _hash_of_nothing(parameters: Argon2Parameters) -> str:
-    """A hash that belongs to no password: its key is random, made anew for each process, and known to nobody."""
+    """Return a hash that no password matches: its key is random and made anew for each process."""
     costs = f"m={parameters.memory},t={parameters.iterations},p={parameters.parallelism}"
     salt, key = (
         b64encode(secrets.token_bytes(length)).rstrip(b"=").decode()

@@ -1,4 +1,5 @@
-"""Credentials that an admin gives with an identity: a password in clear, which is hashed, or a hash from elsewhere."""
+"""Credentials in an identity that an admin submits: a plain password, which is hashed, or a hash from another
+system."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -23,21 +24,21 @@ class PasswordConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class GivenPassword(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A password credential as an admin gives it."""
+    """A password credential as an admin submits it."""
 
     config: PasswordConfig
 
 
 class Imports:
-    """Reads credentials as the admin API takes them (contract page section 4.4), one importer a type."""
+    """Reads credentials in the form of the admin API (contract page section 4.4), with one importer for each type."""
 
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
         self._importers: Mapping[str, Importer] = {"password": self._password}
 
     async def read(self, credentials: Mapping[str, Any]) -> list[NewCredential]:
-        """What is to be stored. Raises `InvalidInput` for types and formats that cannot be imported, and `UnknownField`
-        for what would be passed over."""
+        """Return the credentials to store. Raises `InvalidInput` for types and formats that cannot be imported, and
+        `UnknownField` for unknown fields."""
         return [await self._one(type_, given) for type_, given in credentials.items()]
 
     async def _one(self, type_: str, given: Any) -> NewCredential:

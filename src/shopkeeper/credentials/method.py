@@ -1,10 +1,10 @@
 """The port of a credential method: its fields as UI nodes, and the step that follows a submission.
 
 A method never sees a flow, a request or a response. The pipeline owns expiry, CSRF, transactions, hooks and sessions,
-so that a method is small and cannot forget one of them. What a method can do, it says by implementing the protocols
+so that a method is small and cannot forget one of them. A method shows what it can do by implementing the protocols
 below; each flow takes the methods that have its protocol.
 
-Methods only read with the unit they are given; what they want written is the `effect` of their step.
+Methods only read with the unit that they get; their writes are the `effect` of their step.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -48,10 +48,10 @@ class MethodView:
     """What a method needs to know to describe its part of a form.
 
     Args:
-        context: what the method remembered in this flow.
+        context: what the method stored in this flow.
         identity: the identity of the session, where the flow is for one (refresh, AAL2, settings).
         locale: the language of mails.
-        native: whether a native app asks, not a browser: it has no use for hints such as `autocomplete`.
+        native: whether the client is a native app, which has no use for hints such as `autocomplete`.
     """
 
     client: Client
@@ -67,14 +67,14 @@ class MethodView:
 
 @dataclass(frozen=True, slots=True)
 class MethodInput(MethodView):
-    """A submission to a method: what `MethodView` has, and what was sent.
+    """A submission to a method: the fields of `MethodView`, and what was sent.
 
     Args:
         submitted: the fields of the body; not validated.
         shown: the nodes that the flow shows now.
         traits: for registration: the traits, which are valid by their schema, and what was extracted from them.
-        count_attempt: raises the flow's counter of guesses and returns False where it has reached `most`. Call it
-            before a guess is judged. It commits at once, so that parallel guesses are counted too.
+        count_attempt: increases the flow's counter of attempts; returns False where it has reached `most`. Call it
+            before a code is checked. It commits at once, so that parallel attempts are counted too.
         callback: for `Redirect`; where the browser comes back to.
         query: in `callback`: the parameters that the other server sent the browser back with.
     """
@@ -87,7 +87,7 @@ class MethodInput(MethodView):
     query: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, name: str) -> str | None:
-        """A submitted field, if it is a text."""
+        """Return a submitted field; None where it is no text."""
         value = self.submitted.get(name)
         return value if isinstance(value, str) else None
 
@@ -102,7 +102,7 @@ class Traits:
 
 
 def require_traits(input: MethodInput) -> Traits:  # noqa: A002 - the protocol's word
-    """The traits of a registration's submission."""
+    """Return the traits of a registration's submission."""
     if input.traits is None:
         raise TypeError("a registration is submitted without traits")
     return input.traits
@@ -125,11 +125,12 @@ class LoginMethod(Method, Protocol):
     aals: frozenset[Aal]
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
-        """The method's own nodes of the login form. Identifier and CSRF token are the handler's."""
+        """Return the method's own nodes of the login form. The handler adds identifier and CSRF token."""
         ...
 
     async def submit_login(self, unit: Unit, input: MethodInput) -> Step:  # noqa: A002 - the protocol's word
-        """The step that follows. Raises `SubmissionRejected`, `TooManyRequests`, `InvalidCredentials` or `Busy`."""
+        """Return the step that follows. Raises `SubmissionRejected`, `TooManyRequests`, `InvalidCredentials` or
+        `Busy`."""
         ...
 
 
@@ -138,11 +139,11 @@ class RegistrationMethod(Method, Protocol):
     """A method that a new identity can be created with."""
 
     async def registration_form(self, unit: Unit, view: MethodView) -> Form:
-        """The method's own nodes of the registration form. Traits and CSRF token are the handler's."""
+        """Return the method's own nodes of the registration form. The handler adds traits and CSRF token."""
         ...
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
-        """The fields of the method's own part that are missing, shown together with mistakes in the traits."""
+        """Return errors for the method's own fields that are missing, shown together with mistakes in the traits."""
         ...
 
     async def submit_registration(
@@ -150,27 +151,27 @@ class RegistrationMethod(Method, Protocol):
         unit: Unit,
         input: MethodInput,  # noqa: A002 - the protocol's word
     ) -> Ask | Redirect | StartOver | Enrolment:
-        """The step that follows; `input.traits` is set. Raises `SubmissionRejected` or `Busy`."""
+        """Return the step that follows; `input.traits` is set. Raises `SubmissionRejected` or `Busy`."""
         ...
 
 
 @runtime_checkable
 class SettingsMethod(Method, Protocol):
-    """A method that the signed-in identity adds, changes or removes."""
+    """A method whose credentials the signed-in identity adds, changes or removes."""
 
     async def settings_form(self, unit: Unit, view: MethodView) -> Form:
-        """The method's own nodes of the settings form; `view.identity` is set."""
+        """Return the method's own nodes of the settings form; `view.identity` is set."""
         ...
 
     async def submit_settings(self, unit: Unit, input: MethodInput) -> Step | CredentialChange:  # noqa: A002
-        """The step that follows; `input.identity` is set. Raises `SubmissionRejected` or `Busy`."""
+        """Return the step that follows; `input.identity` is set. Raises `SubmissionRejected` or `Busy`."""
         ...
 
 
 @runtime_checkable
 class CallbackMethod(Method, Protocol):
-    """A method that leaves for another server, which sends the browser back with `input.query`."""
+    """A method that redirects to another server, which sends the browser back with `input.query`."""
 
     async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:  # noqa: A002 - the protocol's word
-        """The step that follows, in the flow that left. Raises `SubmissionRejected` or a refusal."""
+        """Return the step that follows, in the flow that redirected. Raises `SubmissionRejected` or a refusal."""
         ...

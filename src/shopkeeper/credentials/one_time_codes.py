@@ -1,8 +1,8 @@
 """One-time codes that are sent to an address (out-of-band codes, OWASP ASVS 5.0 sections 6.5 and 6.6).
 
-A code has six random digits, which is as much as people copy without slips. What makes it safe is around it: it counts
-for one flow and one address, for a limited time and number of attempts, and a new one replaces it. The flow keeps an
-HMAC of it, never the code; the key is not in the database, so a copy of the database does not give codes away.
+A code has six random digits, about as many as people copy without mistakes. Its safety comes from limits: it counts for
+one flow and one address, for a limited time and number of attempts, and a new one replaces it. The flow stores an HMAC
+of it, never the code; the key is not in the database, so a copy of the database does not reveal codes.
 """
 
 import hmac
@@ -20,12 +20,12 @@ from shopkeeper.identity.values import Via
 
 DIGITS: Final = 6
 LONGEST_TYPED: Final = 64
-"""Characters of a submitted code that are looked at; a longer one is wrong."""
+"""The most characters of a submitted code that are compared; a longer one is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentCode:
-    """A code as the flow remembers it: where it went, for which identity, until when it counts, and its HMAC.
+    """A code as the flow stores it: where it went, for which identity, when it expires, and its HMAC.
 
     `identity_id` is None where the code is bound to no account: in a registration, and for an unknown account.
     """
@@ -37,7 +37,7 @@ class SentCode:
     identity_id: UUID | None = None
 
     def to_context(self) -> dict[str, Any]:
-        """The value as JSON, for the method's context."""
+        """Return the value as JSON, for the method's context."""
         return {
             "via": self.via.value,
             "address": self.address,
@@ -48,7 +48,7 @@ class SentCode:
 
     @classmethod
     def from_context(cls, stored: Mapping[str, Any]) -> "SentCode":
-        """The value that `to_context` wrote."""
+        """Read the value that `to_context` wrote."""
         identity_id = stored["identity_id"]
         return cls(
             via=Via(stored["via"]),
@@ -61,7 +61,7 @@ class SentCode:
 
 @dataclass(frozen=True, slots=True)
 class IssuedCode:
-    """A new code: the digits, which go into a mail and nowhere else, and what the flow remembers."""
+    """A new code: the digits, which go into a mail and nowhere else, and what the flow stores."""
 
     code: str
     sent: SentCode
@@ -72,7 +72,7 @@ class OneTimeCodes:
 
     Args:
         key: keys the HMACs; at least 16 bytes, derived for this purpose.
-        clock: tells when a code has expired.
+        clock: decides when a code has expired.
         lifespan: how long a code counts.
 
     >>> from datetime import UTC
@@ -91,21 +91,22 @@ class OneTimeCodes:
 
     @property
     def minutes(self) -> int:
-        """How long a code counts, in whole minutes and at least one: what mails say."""
+        """How long a code counts, in whole minutes and at least one, for mails."""
         return max(1, math.floor(self._lifespan.total_seconds() / 60))
 
     def issue(self, *, via: Via, address: str, identity_id: UUID | None = None) -> IssuedCode:
-        """A new code for an address."""
+        """Issue a code for an address."""
         code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}"
         return IssuedCode(code, self._sent(code, via=via, address=address, identity_id=identity_id))
 
     def issue_unusable(self, *, via: Via, address: str) -> IssuedCode:
-        """Like `issue`, with the same work, but no digits match: for an address that no code is sent to."""
+        """Issue a code that no digits match, with the work of `issue`: for an address that no code is sent to."""
         nothing = secrets.token_hex(LONGEST_TYPED)
         return IssuedCode("0" * DIGITS, self._sent(nothing, via=via, address=address, identity_id=None))
 
     def matches(self, sent: SentCode, typed: str) -> bool:
-        """Whether the submitted text is this code, and the code has not expired. White space in it does not count."""
+        """Return whether the text is this code, and the code has not expired. White space in the text does not
+        count."""
         code = "".join(typed.split()) if len(typed) <= LONGEST_TYPED else ""
         same = crypto.same(sent.digest, self._digest(code, via=sent.via, address=sent.address))
         return same and self._clock.now() < sent.expires_at

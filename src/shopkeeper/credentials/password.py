@@ -1,8 +1,8 @@
 """Signing in and registering with a password.
 
-`authenticate` is the one place where a password is checked: the login flow comes through `submit_login`, the storefront
-through the provider `own`, and both spend the same budget of failures. An account that does not exist, or has no
-password, costs as much as one that does and gets the same answer. No transaction is open while a password is hashed.
+Passwords are checked only in `authenticate`: the login flow calls it through `submit_login`, the storefront through the
+provider `own`, and both spend the same budget of failures. An account that does not exist or has no password costs as
+much as one that has, and gets the same answer. No transaction is open while a password is hashed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -127,7 +127,8 @@ class Password:
         return await self._hasher.verify(password, hashed)
 
     async def _rehash(self, identity: Identity, password: str) -> Effect | None:
-        """Store the hash anew where its parameters are not today's; hashed here, before any transaction is open."""
+        """Return an effect that stores a new hash where the stored one is outdated. Hashing happens here, outside any
+        transaction."""
         renewed = await self._renewed(identity, password)
         if renewed is None:
             return None
@@ -139,7 +140,8 @@ class Password:
         return store
 
     async def _renewed(self, identity: Identity, password: str) -> str | None:
-        """Return a new hash where the stored one is outdated; while the pool is busy, the next sign-in does it."""
+        """Return a new hash where the stored one is outdated; None while the pool is busy, so that the next sign-in
+        does it."""
         stored = _hash_of(identity)
         if stored is None or not self._hasher.outdated(stored):
             return None
@@ -150,7 +152,7 @@ class Password:
 
 
 def _hashed(found: Identity | None, expected: Identity | None) -> str | None:
-    """The hash to verify against; None for an unknown account, and for another one than expected."""
+    """Return the hash to verify against; None for an unknown account, and for another one than expected."""
     if found is None or (expected is not None and found.id != expected.id):
         return None
     return _hash_of(found)

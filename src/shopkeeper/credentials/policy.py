@@ -1,9 +1,9 @@
-"""What a new password must be (NIST SP 800-63B-4 section 3.1.1.2, OWASP ASVS 5.0 section 6.2): long enough, unlike the
-account's own identifiers, and not known to attackers. Nothing about its characters.
+"""The rules for a new password (NIST SP 800-63B-4 section 3.1.1.2, OWASP ASVS 5.0 section 6.2): long enough, unlike the
+account's own identifiers, and not known to attackers. There are no rules about its characters.
 
-A password is taken exactly as it was typed: no trimming, no case, no normalisation of Unicode. NIST suggests to
-normalise; Kratos does not, so the hashes that shops bring along were made of the text as it came, and ASVS 6.2.8 asks
-for exactly that. Keyboards send composed characters, so that what is lost is small. Lengths count code points.
+A password is taken exactly as it was typed: no trimming, no change of case, no normalisation of Unicode. NIST suggests
+normalising. Kratos does not, so imported hashes were made of the text as it came, and ASVS 6.2.8 asks for exactly that.
+Keyboards send composed characters, so little is lost. Lengths count code points.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,14 +19,14 @@ COMPARED_BYTES: Final = 256
 
 
 class PasswordPolicy:
-    """Judges new passwords. Only the first broken rule is reported: mending it often mends the next.
+    """Checks new passwords. Only the first broken rule is reported, because fixing it often fixes the next.
 
     Args:
         min_length: the fewest code points.
         max_length: the most; never so many that a password could not be hashed.
         similarity: whether a password may not be like the identifiers.
-        breached: where to look for known passwords, nearest first.
-        context_words: words that everybody connects with the shop, such as its name; a password may not be like them.
+        breached: the sources of known passwords, nearest first.
+        context_words: words associated with the shop, such as its name; a password may not be like them.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PasswordPolicy:
         self._context_words = tuple(context_words)
 
     async def check(self, password: str, *, identifiers: Iterable[str]) -> list[Message]:
-        """The message of the first rule that the password breaks; none where it may be used.
+        """Return the message of the first rule that the password breaks; an empty list where it may be used.
 
         Raises `UpstreamFailed` where a service that must be asked does not answer.
         """
@@ -56,7 +56,7 @@ class PasswordPolicy:
         return [broken] if broken else []
 
     def close(self) -> None:
-        """Gives back what the sources have open."""
+        """Close the sources."""
         for source in self._breached:
             source.close()
 
@@ -84,8 +84,8 @@ class PasswordPolicy:
 
 
 def alike(password: str, word: str) -> bool:
-    """Whether a password is like a word: fewer than five edits apart, or sharing more than half of the password in one
-    piece, whatever the case. Very long ones are not compared.
+    """Return whether a password is like a word, ignoring case: fewer than five edits apart, or sharing more than half
+    of the password in one piece. Very long texts are not compared.
 
     >>> alike("ada@example.org1", "ada@example.org"), alike("Plum-Tart-93", "ada@example.org")
     (True, False)
@@ -102,7 +102,7 @@ def _shares_more_than_half(password: str, word: str) -> bool:
 
 
 def _near(one: str, other: str, *, edits: int = EDITS) -> bool:
-    """Whether the Levenshtein distance is less than `edits`; only the cells near the diagonal can matter."""
+    """Return whether the Levenshtein distance is less than `edits`; only the cells near the diagonal can matter."""
     if abs(len(one) - len(other)) >= edits:
         return False
     row = [min(column, edits) for column in range(len(other) + 1)]

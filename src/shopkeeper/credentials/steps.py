@@ -1,8 +1,8 @@
-"""Steps: what a method or a flow handler answers to a submission, as values. `flows/pipeline.py` decides what follows.
+"""Steps: what a method or a flow handler answers to a submission, as values. `flows/dispatch.py` acts on them.
 
     Ask               show another form; what was written stays
     Redirect          send the browser to another server, which sends it back to a callback
-    StartOver         the flow is dead; a replacement is opened
+    StartOver         the flow cannot continue; a replacement is opened
     Proof             an identity was proven: sign in, or elevate the session
     Enrolment         a new identity with its credentials
     CredentialChange  credentials of the identity that is signed in
@@ -29,15 +29,15 @@ IdentifierField: TypeAlias = Literal["none", "hidden", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A method's nodes, and what the method must remember until the next submission of this flow.
+    """A method's nodes, and what the method must keep until the next submission of this flow.
 
     Args:
         nodes: the nodes, in the order in which they are shown.
-        context: kept with the flow and handed to the method's next call; it never leaves the server. JSON values only.
-            Seal what can be used as it is; hash what only has to be compared.
+        context: stored with the flow and passed to the method's next call; it never leaves the server. JSON values
+            only. Seal secrets that can be used as they are; hash those that only have to be compared.
         scope: "form" replaces the whole form, "group" the nodes of the method's own group.
         identifier: how the form that confirms a session shows the identifier for this method. Of several methods the
-            one that needs most decides.
+            most demanding one decides.
     """
 
     nodes: Sequence[Node]
@@ -70,7 +70,7 @@ class Redirect:
     """Send the browser to another server: 303 for HTML, 422 `browser_location_change_required` for JSON.
 
     The URL carries the `state` of `MethodInput.callback`, by which the pipeline finds the flow when the browser comes
-    back. `context` replaces what the method remembered.
+    back. `context` replaces what the method stored.
     """
 
     url: str
@@ -79,7 +79,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class StartOver:
-    """The flow leads nowhere any more. The pipeline opens its replacement, which shows the messages."""
+    """The flow cannot continue. The dispatcher opens its replacement, which shows the messages."""
 
     messages: Sequence[Message] = ()
 
@@ -89,9 +89,10 @@ class Proof:
     """An identity was proven by a method.
 
     Args:
-        still_valid: asked with the identity as it is under the lock; False where what was checked has changed since.
+        still_valid: called with the identity as it is under the lock; returns False where what was checked has changed
+            since.
         amr: the name that the session shows for this proof, the method's own if None (such as "code_recovery").
-        provider: the identity provider that vouched, for social sign-in.
+        provider: the identity provider that proved the identity, for social sign-in.
         verified: addresses that the proof has shown to belong to the identity.
     """
 
@@ -116,12 +117,12 @@ class NewCredential:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A new identity: its traits and credentials. Writes nothing yet.
+    """A new identity: its traits and credentials. Nothing is written yet.
 
     Args:
-        credentials: stored with the identity; may be empty where the traits are credential enough (one-time codes).
+        credentials: stored with the identity; may be empty where the traits are enough to sign in (one-time codes).
         verified: addresses that were shown to belong to the new identity.
-        context: what the method must remember if the registration asks for more traits first.
+        context: what the method must keep if the registration asks for more traits first.
         amr, provider: as in `Proof`, for the session that registering may start.
     """
 
@@ -140,7 +141,7 @@ class CredentialChange:
     """Credentials of the signed-in identity: each is stored in place of the one of its type; None removes it.
 
     Args:
-        proof: given where enrolling a factor also proves it; the session is elevated by it.
+        proof: set where enrolling a factor also proves it; the session is elevated by it.
     """
 
     changes: Mapping[str, NewCredential | None]
@@ -163,7 +164,7 @@ class FieldError:
 class SubmissionRejected(Exception):
     """The submission is not acceptable: the form is shown again with these messages, and everything else rolls back.
 
-    `general` stand above the form, `fields` at their nodes. `filled` says whether the form shows what was typed.
+    `general` are shown above the form, `fields` at their nodes. `filled` says whether the form shows what was typed.
     """
 
     def __init__(self, *general: Message, fields: Sequence[FieldError] = (), filled: bool = True) -> None:

@@ -1,1 +1,1 @@
-"""Self-service conversations: login, registration, logout, and the pipeline that owns the steps they share."""
+"""Self-service flows: login, registration, logout, and the pipeline that runs the checks they share."""

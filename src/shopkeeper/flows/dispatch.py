@@ -1,4 +1,4 @@
-"""What follows each step of a submission: one transaction, then what goes to other servers.
+"""Acting on the step of a submission: one transaction, then what goes to other servers.
 
 A step is a value (`credentials/steps.py`). `Dispatcher.dispatch` is the only place that acts on one: it stores forms,
 finishes flows, starts and elevates sessions, creates identities and opens replacements.
@@ -95,7 +95,8 @@ class Dispatcher:
         return outcome
 
     async def replacement(self, unit: Unit, handler: FlowHandler, turn: Turn, messages: Sequence[Message]) -> Flow:
-        """A flow that takes the place of one that leads nowhere, opened as that was; the caller stores it."""
+        """Build the replacement of a flow that cannot continue, opened with the same parameters; the caller stores
+        it."""
         flow = turn.flow
         opening = Opening(
             type=flow.type,
@@ -109,7 +110,7 @@ class Dispatcher:
         fresh = await handler.form(unit, blank, turn.caller)
         return replace(fresh, messages=(*messages, *fresh.messages), csrf=flow.csrf)
 
-    # -- the flow goes on ----------------------------------------------------------------------------------------------
+    # -- the flow continues --------------------------------------------------------------------------------------------
 
     async def _show(self, step: NextForm) -> Updated:
         async with self._database.unit() as unit:
@@ -166,7 +167,7 @@ class Dispatcher:
         return await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
 
     async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
-        """A second factor elevates the session that is there; everything else starts a session."""
+        """Elevate the caller's session by a second factor; start a session for every other proof."""
         session, client = turn.caller.session, turn.caller.client
         if turn.flow.requested_aal is Aal.AAL2 and session is not None:
             browser = turn.flow.type is FlowType.BROWSER
@@ -174,8 +175,8 @@ class Dispatcher:
         return await self._completion.complete(unit, proof, _request(turn, proof))
 
     async def _enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
-        """Create the identity, and sign it in where the flow does that. Whether an identifier is taken is told only
-        where the missing session would tell it anyhow."""
+        """Create the identity, and sign it in where the flow does that. The answer reveals that an identifier is taken
+        only where the missing session would reveal it anyway."""
         if _confirmed_identity(turn) is not None:
             await self._reject(turn, SubmissionRejected(message(4000006)))
         signs_in = handler.starts_session(enrolment.method)
@@ -192,7 +193,8 @@ class Dispatcher:
 
     async def _registered(self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool) -> Completed:
         enrolment, signed_in = admission.enrolment, None
-        # Taken meanwhile, and kept secret: the caller tries once more, and no form may tell.
+        # Another submission may have taken the identifier meanwhile. Where that is kept secret, no form may show it:
+        # try once more.
         secret = (Taken,) if self._registrar.may_simulate(signs_in=signs_in) else ()
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=secret):
@@ -215,7 +217,7 @@ class Dispatcher:
     async def _completed(
         self, handler: FlowHandler, turn: Turn, method: str, identity: Identity, signed_in: SignedIn | None
     ) -> Completed:
-        """After the commit."""
+        """Settle the cart merge after the commit, and return the outcome."""
         settled = await self._completion.settle(signed_in) if signed_in is not None else None
         return Completed(
             flow=turn.flow,
@@ -225,7 +227,7 @@ class Dispatcher:
             guest=turn.caller.guest,
         )
 
-    # -- the flow does something and stays open ------------------------------------------------------------------------
+    # -- the flow changes something and stays open ---------------------------------------------------------------------
 
     async def _change(self, handler: FlowHandler, turn: Turn, change: CredentialChange) -> Updated:
         session, signed_in = turn.caller.session, None
@@ -296,7 +298,7 @@ def rejections_shown(
 
 
 def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, now: datetime) -> Flow:
-    """A new flow without a form."""
+    """Return a new flow without a form."""
     return Flow(
         id=crypto.new_id(),
         kind=handler.name,
@@ -316,7 +318,7 @@ def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, now: d
 
 
 def csrf_digest(caller: Caller) -> bytes | None:
-    """What is stored of a browser's anti-CSRF cookie."""
+    """Return what is stored of a browser's anti-CSRF cookie."""
     return crypto.digest(caller.csrf.hex()) if caller.csrf else None
 
 
@@ -327,8 +329,8 @@ _TURNS_INTO: Mapping[type[Proof | Enrolment], Mapping[str, str]] = {
 
 
 def _hooks_for(turn: Turn, step: Proof | Enrolment) -> str:
-    """The flow whose hooks run: the step decides, not where it began. Otherwise a registration form that signs in to an
-    existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
+    """Return the flow whose hooks run. The step decides, not the flow: otherwise a registration form that signs in to
+    an existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
     return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)
 
 
@@ -345,7 +347,7 @@ def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
 
 
 def _confirmed_identity(turn: Turn) -> UUID | None:
-    """The identity that a flow is for which confirms or elevates a session; no step may lead to another one."""
+    """Return the identity whose session the flow confirms or elevates; no step may lead to another one."""
     session = turn.caller.session
     confirms = turn.flow.refresh or turn.flow.requested_aal is Aal.AAL2
     return session.identity.id if confirms and session is not None else None

@@ -1,6 +1,6 @@
 """A flow: one self-service conversation, from opening to its end. Shapes follow Kratos (contract page 2.2).
 
-A flow is a frozen value. Passwords never enter it: of what was submitted, only the values of visible fields are kept.
+A flow is a frozen value. It never contains passwords: of a submission, only the values of visible fields are kept.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,14 +20,14 @@ from shopkeeper.ui.nodes import Node
 
 
 class FlowType(StrEnum):
-    """Who drives the flow: a browser (HTML or JSON), or a native app."""
+    """The kind of client: a browser (HTML or JSON), or a native app."""
 
     BROWSER = "browser"
     API = "api"
 
 
 class FlowState(StrEnum):
-    """How far a flow has come (contract page 2.2)."""
+    """The state of a flow (contract page 2.2)."""
 
     CHOOSE_METHOD = "choose_method"
     SENT_EMAIL = "sent_email"
@@ -38,16 +38,16 @@ class FlowState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One conversation.
+    """A self-service flow.
 
     Args:
-        csrf: digest of the anti-CSRF cookie of the browser that opened the flow; only that browser may go on with it.
-        context: what each method remembers between requests, by its name; it never leaves the server.
-        version: raised by every write of the flow, so that of two submissions at once only one is kept.
+        csrf: digest of the anti-CSRF cookie of the browser that opened the flow; only that browser may continue it.
+        context: what each method keeps between requests, by its name; it never leaves the server.
+        version: increased by every write of the flow, so that of two concurrent submissions only one is stored.
         identity_id, session_id: the owner, for flows that belong to a session.
         callback_method: the method whose callback is awaited.
         callback_state: digest of the `state` that another server was given; None while no callback is awaited.
-        callback_binding: digest of the cookie of the browser that left for another server.
+        callback_binding: digest of the cookie of the browser that was redirected to another server.
     """
 
     id: UUID
@@ -79,32 +79,32 @@ class Flow:
     callback_binding: bytes | None = None
 
     def remembered(self, method: str) -> Mapping[str, Any]:
-        """What a method remembers in this flow."""
+        """Return a method's context in this flow."""
         known = self.context.get(method, {})
         return known if isinstance(known, Mapping) else {}
 
     def remembering(self, method: str, context: Mapping[str, Any]) -> "Flow":
-        """The flow with another context of one method; an empty one is forgotten."""
+        """Return the flow with another context of one method; an empty one is removed."""
         others = {name: known for name, known in self.context.items() if name != method}
         return replace(self, context={**others, method: dict(context)} if context else others)
 
     def showing(self, nodes: Iterable[Node], *messages: Message) -> "Flow":
-        """The flow with another form."""
+        """Return the flow with another form."""
         return replace(self, nodes=tuple(nodes), messages=messages)
 
     def change_node(self, name: str, node: Node) -> "Flow":
-        """The flow with one node in the place of all of its name."""
+        """Return the flow with one node in place of all nodes of its name."""
         return replace(self, nodes=tuple(node if old.name == name else old for old in self.nodes))
 
     @property
     def store_query(self) -> dict[str, str]:
-        """What named the store where this flow was opened, for links to another one."""
+        """The query parameters that named the store where this flow was opened, for links to another one."""
         query = parse_qs(urlsplit(self.request_url).query)
         return {name: query[name][0] for name in (STORE, TENANT) if name in query}
 
     @property
     def opened_with(self) -> dict[str, str]:
-        """What it takes to open another one like this: where it is to end, its store, and what was asked for."""
+        """The query parameters that open another flow like this: return address, store, and what was asked for."""
         asked = {
             "return_to": self.return_to,
             "refresh": "true" if self.refresh else None,
@@ -115,17 +115,17 @@ class Flow:
 
     @property
     def submit_query(self) -> str:
-        """What the flow's form is sent with: which flow it is, and its store."""
+        """The query that the flow's form is sent with: the flow's id, and its store."""
         return urlencode({"flow": str(self.id), **self.store_query})
 
     def node(self, name: str) -> Node | None:
-        """The first node of a name."""
+        """Return the first node of a name."""
         return next((node for node in self.nodes if node.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a flow is asked for. `return_to` and the rest come from the query."""
+    """The parameters that a flow is opened with. `return_to` and the fields after it come from the query."""
 
     type: FlowType
     request_url: str
@@ -137,12 +137,16 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who takes part in a flow, as plain facts that the door has read from the request.
+    """The caller of a flow, as plain facts that the route has read from the request.
 
-    `csrf` is the token in the anti-CSRF cookie; `from_browser` says that the request carries cookies or an `Origin`,
-    which native apps never send; `guests` are the anonymous visitors whose carts may be handed over, by their stores;
-    `locale` is what the store writes mails in; `former` is the session whose token the caller presented, wherever it is
-    at home: it ends where another takes its place.
+    Args:
+        locale: the language of the store's mails.
+        csrf: the token in the anti-CSRF cookie.
+        from_browser: whether the request has cookies or an `Origin`, which native apps never send.
+        session: the caller's session, if it counts in this store.
+        former: the session whose token the caller presented, in any store; it ends where another one takes its place.
+        guests: the anonymous visitors whose carts may be merged, by their stores.
+        callback_cookie: the cookie that binds a browser to the flow in which it was redirected to another server.
     """
 
     client: Client
@@ -157,11 +161,11 @@ class Caller:
 
     @property
     def guest(self) -> str | None:
-        """The anonymous visitor of this store."""
+        """The guest of this store."""
         return self.guests.get(self.store)
 
     def within(self, store: str) -> "Caller":
-        """The same caller as a store knows them: somebody with a session elsewhere is nobody here."""
+        """Return the caller as a store knows them: with a session of another store they are not signed in here."""
         at_home = self.session is not None and self.session.at_home_in(store)
         former = self.session or self.former
         return replace(self, store=store, session=self.session if at_home else None, former=former)
@@ -169,7 +173,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What was sent to a flow. `broken` says why it could not be read, if it could not."""
+    """The content of a submission. `broken` is the reason why it could not be read, or None."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     csrf_token: str = ""
@@ -181,6 +185,6 @@ class Submission:
         return chosen if isinstance(chosen, str) else ""
 
     def text(self, name: str) -> str | None:
-        """A field, if it is a text."""
+        """Return a field; None where it is no text."""
         value = self.fields.get(name)
         return value if isinstance(value, str) else None

@@ -1,4 +1,5 @@
-"""Refilling a form: what was typed is shown again, but never passwords, tokens or buttons; messages at their nodes."""
+"""Filling a form again: it shows what was typed, but never passwords, tokens or buttons, and messages at their
+nodes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,28 +12,28 @@ from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, input_node
 
 LONGEST_VALUE: Final = 10_000
-"""Characters of one field: what was typed is stored with the flow, before the caller is known."""
+"""The most characters of one field, because what was typed is stored with the flow before the caller is known."""
 
 _NEVER_FILLED: Final = frozenset({"password", "submit", "button"})
-# The identifier is shown as it was sent last, also when it was not sent.
+# The identifier is shown as it was sent last, and empty where it was not sent.
 _EMPTIED: Final = frozenset({"identifier"})
 _PLAIN: Final = frozenset({"csrf_token", "method"})
 
 
 def filled(flow: Flow, fields: Mapping[str, Any]) -> Flow:
-    """The flow with what was typed and without the messages of the last submission."""
+    """Return the flow with what was typed and without the messages of the last submission."""
     values = flatten(fields)
     return replace(flow, nodes=tuple(_filled(node.without_messages(), values) for node in flow.nodes), messages=())
 
 
 def with_mistakes(flow: Flow, rejected: SubmissionRejected) -> Flow:
-    """The flow with the messages of a rejected submission, above the form and at its nodes."""
+    """Return the flow with the messages of a rejected submission, above the form and at its nodes."""
     nodes = [_with_errors(node, rejected.fields) for node in _with_places(flow.nodes, rejected.fields)]
     return replace(flow, nodes=tuple(nodes), messages=rejected.general, transient_payload=None)
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names: `{"traits": {"email": "a"}}` is `{"traits.email": "a"}`."""
+    """Return nested fields by their dotted names: `{"traits": {"email": "a"}}` becomes `{"traits.email": "a"}`."""
     flat: dict[str, Any] = {}
     for key, value in fields.items():
         name = f"{prefix}{key}"
@@ -61,9 +62,9 @@ def _filled(node: Node, values: Mapping[str, Any]) -> Node:
 
 
 def _shown(value: Any) -> Any:
-    """A value as a form shows it: plain values as they are, anything else as the JSON text that was sent."""
+    """Return a value as a form shows it: plain values as they are, anything else as the JSON text that was sent."""
     if isinstance(value, str):
-        return str(value)  # of one that was sent more than once, the last
+        return str(value)  # where it was sent more than once, the last one
     return value if isinstance(value, int | float | bool) else json.dumps(value, separators=(",", ":"))
 
 
@@ -72,7 +73,7 @@ def _with_errors(node: Node, errors: Sequence[FieldError]) -> Node:
 
 
 def _with_places(nodes: Sequence[Node], errors: Sequence[FieldError]) -> list[Node]:
-    """The nodes, and further ones behind the default group for messages that have no node of their own."""
+    """Return the nodes, with further ones after the default group for messages that have no node of their own."""
     places = list(nodes)
     known = {node.name for node in nodes}
     for name in dict.fromkeys(error.name for error in errors if error.name not in known):

@@ -1,4 +1,4 @@
-"""The port of a flow: what is its own. What all flows share is the pipeline's and the dispatcher's.
+"""The port of a flow: what is specific to it. What all flows share is in the pipeline and the dispatcher.
 
 A handler chooses the method of a submission and places the nodes; it never commits, redirects or starts a session.
 """
@@ -19,7 +19,7 @@ from shopkeeper.ui.nodes import Node
 
 @dataclass(frozen=True, slots=True)
 class FlowSettings:
-    """What is configured for one flow."""
+    """The settings of one flow."""
 
     lifespan: timedelta = timedelta(hours=1)
     after: AfterFlow = field(default_factory=AfterFlow)
@@ -27,7 +27,7 @@ class FlowSettings:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One submission of a flow, with all that handler and method need of it.
+    """One submission of a flow, with everything that handler and method need of it.
 
     Args:
         flow: as it was read, once.
@@ -46,7 +46,7 @@ class Turn:
     query: Mapping[str, str] = field(default_factory=dict)
 
     def method_input(self, *, identity: Identity | None = None, traits: Traits | None = None) -> MethodInput:
-        """The submission as a method sees it."""
+        """Return the submission as a method sees it."""
         flow, session = self.flow, self.caller.session
         return MethodInput(
             client=self.caller.client,
@@ -68,7 +68,7 @@ class Turn:
 
 
 def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity | None = None) -> MethodView:
-    """What a method needs to know to describe its part of a form."""
+    """Return what a method needs to know to describe its part of a form."""
     return MethodView(
         client=caller.client,
         context=flow.remembered(method),
@@ -91,7 +91,7 @@ class NextForm:
 
 
 class FlowHandler(Protocol):
-    """One flow."""
+    """A self-service flow's own part."""
 
     name: str
 
@@ -99,41 +99,42 @@ class FlowHandler(Protocol):
     def settings(self) -> FlowSettings: ...
 
     expired_message: int
-    """The number of the message that says such a flow has expired."""
+    """The id of the message that says that the flow has expired."""
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
-        """Raise the refusal, if this caller may not open such a flow now."""
+        """Raise the refusal where this caller may not open such a flow now."""
         ...
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
-        """The flow with its first form."""
+        """Return the flow with its first form."""
         ...
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
-        """Raise the refusal, if this caller may not submit now."""
+        """Raise the refusal where this caller may not submit now."""
         ...
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
-        """The step that follows a submission. Only reads. Raises `SubmissionRejected`, or a refusal."""
+        """Return the step that follows a submission. Only reads. Raises `SubmissionRejected`, or a refusal."""
         ...
 
     async def callback(self, unit: Unit, turn: Turn) -> AnyStep:
-        """The step that follows when another server sends the browser back. Only reads. Raises as `submit` does."""
+        """Return the step that follows when another server sends the browser back. Only reads. Raises as `submit`
+        does."""
         ...
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
-        """The nodes of the whole form, with those that a method asks with in their place."""
+        """Return the nodes of the whole form, with those of a method's `Ask` in their place."""
         ...
 
     def starts_session(self, method: str) -> bool:
-        """Whether this flow ends with a session where it creates an identity by this method."""
+        """Return whether this flow ends with a session where it creates an identity by this method."""
         ...
 
 
 @runtime_checkable
 class LinkHandler(FlowHandler, Protocol):
-    """A flow that a mailed link goes on with: GET of the address that its form is sent to."""
+    """A flow that a mailed link continues: GET of the address that its form is sent to."""
 
     async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep:
-        """The step that follows; `turn.query` has the link's parameters. Links carry no anti-CSRF token."""
+        """Return the step that follows; `turn.query` has the link's parameters. Links have no anti-CSRF token."""
         ...

@@ -1,6 +1,6 @@
 """The login flow: unified (identifier and methods on one form) or identifier-first (two forms), refresh, and AAL2.
 
-What a method does is the method's; this file decides who may open such a flow, and places the nodes.
+This module decides who may open such a flow and places the nodes; the rest is the methods'.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SIGNED_IN = "There is a session already: sign out first, or ask for refresh=true
 
 @dataclass(frozen=True, slots=True)
 class LoginSettings(FlowSettings):
-    """What is configured for login beside what every flow has."""
+    """The settings of login, beside those of every flow."""
 
     identifier_first: bool = False
     mitigate_enumeration: bool = True
@@ -81,7 +81,7 @@ class Login:
             raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")
 
     def starts_session(self, method: str) -> bool:
-        """A login that turns into a registration (an unknown social subject) ends as a login does."""
+        """Return True, also for a login that turns into a registration (an unknown social subject)."""
         return True
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
@@ -97,7 +97,8 @@ class Login:
         return await method.callback(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
-        """A method that asks again takes the whole form: who signs in is decided by then."""
+        """Return the nodes of the whole form: those of an `Ask` that replaces it, or with the method's own group
+        replaced."""
         if form.scope == "form":
             return form.nodes
         others = [node for node in turn.flow.nodes if node.group != turn.method]
@@ -110,7 +111,7 @@ class Login:
         return method
 
     def _expected(self, flow: Flow, caller: Caller) -> Identity | None:
-        """The only identity that counts: the session's, where the flow confirms or raises it."""
+        """Return the only identity that counts: the session's, where the flow confirms or elevates it."""
         confirms = flow.refresh or flow.requested_aal is Aal.AAL2
         return caller.session.identity if confirms and caller.session else None
 
@@ -119,7 +120,7 @@ class Login:
         return (self._identifier_alone(flow), button, csrf_node())
 
     def _known_identifier(self, flow: Flow, identity: Identity, forms: Sequence[Form]) -> Sequence[Node]:
-        """The identifier of an account that is known, as the method shows it that needs most of it."""
+        """Return the identifier of a known account, in the form that the most demanding method needs."""
         needed = {form.identifier for form in forms}
         if "text" in needed:
             return (identifier_node(self._schemas, flow),)
@@ -128,7 +129,8 @@ class Login:
         return ()
 
     async def _second_form(self, unit: Unit, turn: Turn) -> NextForm:
-        """The methods, once an identifier is given. Whether it is known shows only without mitigation."""
+        """Return the form with the methods, after an identifier was given. Only without mitigation it shows whether
+        that is known."""
         identifier = (turn.submission.text("identifier") or "").strip()
         if not identifier or not await self._may_be_known(unit, identifier):
             raise SubmissionRejected(fields=[FieldError("identifier", message(4000037))])
@@ -138,11 +140,13 @@ class Login:
         return NextForm(replace(shown, active=IDENTIFIER_FIRST, transient_payload={}))
 
     def _identifier_alone(self, flow: Flow) -> Node:
-        """The field of the first of two forms; the contract has it offer passkeys whatever methods come after it."""
+        """Return the field of the first of two forms. The contract offers passkeys in it, independent of the methods
+        that follow."""
         return identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST, autocomplete="username webauthn")
 
     async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
-        """Every method is asked, whatever the first one says, so that the time taken tells nothing."""
+        """Return whether the identifier may be known. Every method is looked up, so that the time taken reveals
+        nothing."""
         found = [
             await self._identities.find_by_identifier(unit, type=method, identifier=identifier)
             for method in self._methods
@@ -150,7 +154,7 @@ class Login:
         return any(identity is not None for identity in found) or self.settings.mitigate_enumeration
 
     def _identifier_of(self, identity: Identity) -> str:
-        """What the identity signs in with, by the first method that knows an identifier of it."""
+        """Return the identity's identifier, by the first method that has one."""
         known = [identity.credentials[method] for method in self._methods if method in identity.credentials]
         names = [name for credential in known for name in credential.identifiers]
         return names[0] if names else identity.email or ""
@@ -158,7 +162,8 @@ class Login:
     async def _with_methods(
         self, unit: Unit, flow: Flow, caller: Caller, identity: Identity | None
     ) -> tuple[Flow, Sequence[Form]]:
-        """The form of every method that can give the requested level, and the flow with what each must remember."""
+        """Return the form of every method that can give the requested level, and the flow with the methods'
+        contexts."""
         forms: list[Form] = []
         for name, method in self._methods.items():
             if flow.requested_aal in method.aals:
@@ -173,7 +178,7 @@ def _nodes(forms: Sequence[Form]) -> Sequence[Node]:
 
 
 def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", autocomplete: str | None = None) -> Node:
-    """The field for the identifier, labelled by the schema where it has just one."""
+    """Return the field for the identifier, labelled by the schema where that has just one."""
     label = schemas.require(flow.schema_id).identifier_label()
     return input_node(
         "identifier", "text", group=group, value="", required=True, autocomplete=autocomplete, label=label

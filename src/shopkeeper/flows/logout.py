@@ -1,5 +1,5 @@
-"""Signing out: by link for browsers, by session token for native apps. Revoking is the sessions room's; this is the
-order of the steps."""
+"""Signing out: by link for browsers, by session token for native apps. `sessions/` revokes; this module has the order
+of the steps."""
 
 from typing import Protocol
 from uuid import UUID
@@ -13,7 +13,7 @@ from shopkeeper.storage.database import Unit
 
 
 class Ending(Protocol):
-    """The part of the sessions room that signing out needs."""
+    """The part of `Sessions` that signing out needs."""
 
     def logout_token(self, session: Session) -> str: ...
 
@@ -33,7 +33,7 @@ class Logout:
         self._after = after
 
     def token(self, caller: Caller, *, return_to: str | None) -> str:
-        """The token that makes a logout link work for this very session. Raises `SessionInactive`."""
+        """Return the token that makes a logout link work for this session only. Raises `SessionInactive`."""
         self._return.check(return_to)
         session = caller.session or caller.former
         if session is None:
@@ -41,12 +41,13 @@ class Logout:
         return self._sessions.logout_token(session)
 
     async def by_link(self, unit: Unit, caller: Caller, *, token: str, return_to: str | None) -> str:
-        """Ends the browser's session and tells where to go. Without a session there is nothing left to do.
+        """End the browser's session and return where it goes; without a session there is nothing to end.
 
-        Raises `Forbidden` where the token belongs to another session: nobody is signed out by another site's link.
+        Raises `Forbidden` where the token belongs to another session, so that another site cannot sign the browser out
+        by a link.
         """
         target = self._return.after(self._after, method=None, return_to=self._return.check(return_to))
-        # Whichever store the address names: the cookie that is taken away is the same for all of them.
+        # `former` is a session of another store: the cookie that is deleted is the same for all stores.
         session = caller.session or caller.former
         if session is None:
             return target
@@ -58,6 +59,6 @@ class Logout:
         return target
 
     async def native(self, unit: Unit, caller: Caller, *, session_token: str) -> None:
-        """Ends the session of a token; once more changes nothing. Raises `Forbidden` for a token that is not ours."""
+        """End the session of a token; repeating it changes nothing. Raises `Forbidden` for an unknown token."""
         if not session_token or not await self._sessions.revoke_token(unit, session_token, client=caller.client):
             raise Forbidden("The session token is not one of ours.")

@@ -1,4 +1,4 @@
-"""What came of a submission, for the routes, which answer each kind of client in its own way."""
+"""The outcomes of a submission, for the routes, which answer each kind of client in its own way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Completed:
     """The flow has ended.
 
     Args:
-        next: where the browser goes on: a URL, or a flow that follows, whose page is shown.
+        next: where the browser goes: a URL, or a flow that follows, whose page is shown.
         signed_in: the session that started or was elevated, if any.
         guest: the anonymous visitor that the caller was until now.
         shown: the flow as the answer shows it, for flows that answer with themselves at their end.
@@ -34,7 +34,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The flow stays open and shows this form. `signed_in` is set where a session was elevated on the way."""
+    """The flow stays open and shows this form. `signed_in` is set where a session was elevated."""
 
     flow: Flow
     status: int = 400
@@ -53,7 +53,7 @@ class RedirectedAway:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The flow led nowhere any more; `fresh` takes its place."""
+    """The flow could not continue; `fresh` takes its place."""
 
     flow: Flow
     fresh: Flow
@@ -83,5 +83,5 @@ class FlowRefused(Exception):
 
 
 def finished(flow: Flow) -> FlowExpired:
-    """The refusal of a flow that has ended."""
+    """Return the refusal of a flow that has ended."""
     return FlowExpired("This form has done its work already; open a new one.", expired_at=flow.expires_at)

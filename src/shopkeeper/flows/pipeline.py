@@ -1,12 +1,12 @@
-"""The pipeline: the steps that every self-service flow shares, so that no handler and no method can forget one.
+"""The pipeline: the checks that every self-service flow shares, so that no handler and no method can forget one.
 
     opening     allowed to open? -> return address allowed? -> form -> stored
     fetching    exists? -> not expired? -> by the browser that opened it?
-    submitting  exists? -> not expired? -> allowed to go on? -> not forged? -> readable? -> the handler's step
-    callback    state known? -> not expired? -> by the browser that left? -> allowed to go on? -> the handler's step
+    submitting  exists? -> not expired? -> allowed to continue? -> not forged? -> readable? -> the handler's step
+    callback    state known? -> not expired? -> by the browser that left? -> allowed to continue? -> the handler's step
 
-Everything up to the step only reads; what the step means is done in one transaction (`dispatch.py`). A submission that
-is rejected rolls back all but what must stay: the form with its messages, the counted attempt, its audit event.
+Everything up to the step only reads; `dispatch.py` acts on the step in one transaction. A submission that is rejected
+rolls back, except for the form with its messages, the counted attempt, and its audit event.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -57,11 +57,11 @@ class Pipeline:
         self._callback_url = callback_url
 
     def handler(self, name: str) -> FlowHandler:
-        """The handler of a flow's name."""
+        """Return the handler of a flow, by its name."""
         return self._handlers[name]
 
     def landing(self, name: str, *, return_to: str | None = None) -> str:
-        """Where a browser goes that has nothing to do in this flow. Raises `ReturnToForbidden`."""
+        """Return where a browser goes that has nothing to do in this flow. Raises `ReturnToForbidden`."""
         wanted = self._return.check(return_to)
         return self._return.after(self._handlers[name].settings.after, method=None, return_to=wanted)
 
@@ -76,8 +76,8 @@ class Pipeline:
         return flow
 
     async def fetch(self, name: str, flow_id: str | None, caller: Caller) -> Flow:
-        """The flow as it stands. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with `CsrfViolation` for
-        another browser's."""
+        """Return the flow as it is stored. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with
+        `CsrfViolation` where another browser opened it."""
         async with self._database.reading() as unit:
             flow = await self._require(unit, name, flow_id)
         with _refusals_with(flow):
@@ -93,7 +93,7 @@ class Pipeline:
         return flow
 
     async def show_reason(self, flow: Flow, submission: Submission, *, reason: str) -> Flow:
-        """Put a sentence above the form of a refused submission, and keep what was typed into it."""
+        """Show a sentence above the form of a refused submission, and keep what was typed into it."""
         typed = {} if has_long_values(flow, submission.fields) else submission.fields
         shown = replace(filled(flow, typed), messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
         async with self._database.unit() as unit:
@@ -102,13 +102,13 @@ class Pipeline:
         return shown
 
     async def submit(self, name: str, flow_id: str | None, submission: Submission, caller: Caller) -> FlowOutcome:
-        """Take a flow on. Raises `FlowInvalid` with the form to show again, or `FlowRefused`; before the flow is read,
-        a refusal as it is. Never call it while a transaction is open."""
+        """Submit to a flow. Raises `FlowInvalid` with the form to show again, or `FlowRefused`; a plain refusal before
+        the flow is read. Never call it while a transaction is open."""
         handler = self._handlers[name]
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
-            # Asked before forgery: a sign-in in another tab makes every open form look forged. A caller who may not go
-            # on learns only that, and nothing that was sent has been looked at.
+            # Checked before forgery, because a sign-in in another tab makes every open form look forged. A caller who
+            # may not continue learns only that, and nothing that was sent has been looked at.
             await handler.may_go_on(unit, turn.flow, turn.caller)
             refuse_forged(turn.flow, submission, turn.caller)
             if submission.broken:
@@ -119,7 +119,7 @@ class Pipeline:
         return await self._take_on(handler, flow_id, submission, caller, prove)
 
     async def follow_link(self, name: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
-        """Take a flow on by a mailed link. Raises as `submit` does; `NotFound` where this flow has no links."""
+        """Continue a flow by a mailed link. Raises as `submit` does; `NotFound` where this flow has no links."""
         handler = self._handlers[name]
         if not isinstance(handler, LinkHandler):
             raise NotFound
@@ -127,7 +127,7 @@ class Pipeline:
         return await self._take_on(handler, query.get("flow"), Submission(), caller, follow, query=query)
 
     async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
-        """Take a flow on when another server sends the browser back; the flow is found by `state`, which works once.
+        """Continue a flow when another server sends the browser back; the flow is found by `state`, which works once.
 
         Raises as `submit` does; `CsrfViolation` for an unknown state and for another browser.
         """
@@ -165,7 +165,7 @@ class Pipeline:
         *,
         query: Mapping[str, str] | None = None,
     ) -> FlowOutcome:
-        """Prove while only reading, then dispatch in one transaction."""
+        """Get the step in a unit that only reads, then dispatch it in one transaction."""
         async with self._database.reading() as unit:
             flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
             turn = self._turn(flow, submission, caller, query or {})
@@ -189,7 +189,7 @@ class Pipeline:
         return Turn(
             flow=flow,
             submission=submission,
-            # A form is sent without the names that its flow was opened with; the flow remembers its store.
+            # A form is sent without the query that its flow was opened with; the flow stores its store.
             caller=caller.within(flow.store),
             method=method,
             count_attempt=count_attempt,
@@ -198,7 +198,7 @@ class Pipeline:
         )
 
     async def _as_it_stands(self, flow: Flow) -> FlowOutcome:
-        """The form that another submission of the same flow has stored meanwhile."""
+        """Return the form that another submission of the same flow has stored meanwhile."""
         async with self._database.reading() as unit:
             current = await store.get(unit, flow.id, kind=flow.kind)
         if current is None or current.finished_at is not None:
@@ -240,14 +240,15 @@ _NOT_FOR_BROWSERS = (
 
 
 def _pressed(flow: Flow, submission: Submission) -> str:
-    """The method whose button was pressed, where a form names none: some buttons carry an address or a provider."""
+    """Return the method whose button was pressed, where the form names none: some buttons have an address or a
+    provider."""
     buttons = (node for node in flow.nodes if node.attributes.get("type") == "submit" and node.name != "method")
     return next((node.group for node in buttons if node.value and submission.text(node.name) == node.value), "")
 
 
 @contextmanager
 def _refusals_with(flow: Flow) -> Iterator[None]:
-    """Hand the flow on with a refusal, so that the route need not read it again."""
+    """Attach the flow to a refusal, so that the route need not read it again."""
     try:
         yield
     except FlowInvalid:
@@ -258,7 +259,8 @@ def _refusals_with(flow: Flow) -> Iterator[None]:
 
 def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
     """Refuse a forged submission (CSRF): a browser proves by cookie and field that the page which showed the form sends
-    it; a native app sends neither. Raises `CsrfViolation`, `SubmissionRejected` for API flows."""
+    it; a native app sends neither. Raises `CsrfViolation`, `SubmissionRejected` for API flows.
+    """
     if flow.type is FlowType.API:
         if caller.from_browser:
             raise SubmissionRejected(message(4000001, reason=_NOT_FOR_BROWSERS))
@@ -283,8 +285,8 @@ def _opened_by(flow: Flow, caller: Caller) -> bool:
 
 
 def _left_from(flow: Flow, caller: Caller) -> bool:
-    """Whether the callback comes from the browser that left. The cookie is one of its own, not the anti-CSRF cookie: a
-    cross-site POST (Apple's form_post) brings no Lax cookies."""
+    """Return whether the callback comes from the browser that was redirected. It has a cookie of its own, not the
+    anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies."""
     if flow.callback_binding is None or not caller.callback_cookie:
         return False
     return crypto.same(crypto.digest(caller.callback_cookie), flow.callback_binding)

@@ -1,11 +1,11 @@
-"""Registering an identity, whether a form or GraphQL asks for it.
+"""Registering an identity, for forms and for GraphQL.
 
     prove     valid traits? -> counted -> the method's step              reads only
-    admit     blocking hooks -> does anyone have these identifiers?      no transaction is open
+    admit     blocking hooks -> are these identifiers taken?             no transaction is open
     create    inside the transaction: identity, credentials, mail
 
-Whether an identifier is taken is told only where the answer gives it away anyhow: where registering signs in. In every
-other case a taken one gets the answer of a free one after the same work, and its owner a mail.
+The answer reveals that an identifier is taken only where it does so anyway: where registering signs in. In every other
+case a taken one gets the answer of a free one after the same work, and its owner a mail.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
 
 NOTIFIED_FOR = timedelta(hours=1)
-"""How long the owner of an address gets no second mail: strangers must not be able to fill an inbox."""
+"""The time for which the owner of an address gets no second mail, so that strangers cannot fill an inbox."""
 
 log = structlog.get_logger("shopkeeper.registration")
 
@@ -55,7 +55,8 @@ class Taken(SubmissionRejected):
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A registration whose hooks have run. `owner` has one of its identifiers already; `notified` says that the owner
-    had a mail about it lately."""
+    recently got a mail about it.
+    """
 
     enrolment: Enrolment
     new: NewIdentity
@@ -67,10 +68,10 @@ class Registrar:
     """Registers identities.
 
     Args:
-        enabled: whether registration is switched on.
-        mitigate_enumeration: whether a taken identifier is kept secret where it can be.
+        enabled: whether registration is enabled.
+        mitigate_enumeration: whether a taken identifier is kept secret where that is possible.
         before: runs the blocking hooks.
-        cache: remembers which owners had a mail lately.
+        cache: keeps which owners recently got a mail.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Registrar:
         self._before = before
 
     def may_simulate(self, *, signs_in: bool) -> bool:
-        """Whether a taken identifier gets the answer of a free one."""
+        """Return whether a taken identifier gets the answer of a free one."""
         return self._mitigate and not signs_in
 
     async def register(
@@ -111,8 +112,8 @@ class Registrar:
         client: Client,
         locale: str,
     ) -> tuple[Identity, str]:
-        """Register with a method that asks nothing back, without a flow and without signing in; return the identity and
-        the method's name. Never call it while a transaction is open.
+        """Register with a method that needs one submission only, without a flow and without signing in; return the
+        identity and the method's name. Never call it while a transaction is open.
 
         A taken identifier gives an identity that does not exist, where enumeration is mitigated. Raises
         `SubmissionRejected`, `TooManyRequests`, `FlowDisabled` or `Busy`.
@@ -150,10 +151,10 @@ class Registrar:
         return step
 
     async def admit(self, enrolment: Enrolment, *, schema_id: str | None, flow: str, client: Client) -> Admission:
-        """Run the blocking hooks and look up who has these identifiers.
+        """Run the blocking hooks and look up the owner of these identifiers.
 
-        Hooks run for a taken identifier too: leaving them out would show in the time that the answer takes.
-        Raises `FlowDisabled`: an unknown subject of a provider registers in a login flow too.
+        Hooks run for a taken identifier too, because the time of the answer would show that they were left out. Raises
+        `FlowDisabled`: an unknown subject of a provider registers in a login flow too.
         """
         self._require_enabled()
         identity_id = crypto.new_id()
@@ -168,7 +169,7 @@ class Registrar:
         return await self.owned(Admission(enrolment, new, owner=None, notified=False))
 
     async def owned(self, admission: Admission) -> Admission:
-        """The admission with the account that has one of its identifiers, as it is now."""
+        """Return the admission with the account that has one of its identifiers now."""
         extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
         async with self._database.reading() as unit:
             owner = await self._owner(unit, extracted)
@@ -178,7 +179,8 @@ class Registrar:
         self, unit: Unit, admission: Admission, *, client: Client, locale: str, signs_in: bool
     ) -> Identity:
         """Create the identity in the caller's transaction, or simulate it where an identifier is taken and that is kept
-        secret. Raises `Taken`."""
+        secret. Raises `Taken`.
+        """
         enrolment, owner = admission.enrolment, admission.owner
         if owner is not None:
             await self._identities.remember_claim(unit, owner.id, client_ip=client.ip)
@@ -189,7 +191,7 @@ class Registrar:
             await enrolment.effect(unit)
         try:
             identity = await self._identities.create(unit, admission.new, actor="self", client_ip=client.ip)
-        except Conflict as taken:  # meanwhile
+        except Conflict as taken:  # taken since `admit`
             raise Taken from taken
         names = {"first_name": names_of(identity).first}
         await self._mail(unit, "welcome", to=identity.email, context=names, locale=locale)
@@ -205,8 +207,8 @@ class Registrar:
 
     @asynccontextmanager
     async def _counted(self, extracted: Extracted, client: Client) -> AsyncIterator["_Verdict"]:
-        """Count the attempt: for the client's address always; for the identifier where it reaches a verdict, whatever
-        that is. Nobody registers twice, and the same count for free and taken identifiers tells nothing."""
+        """Count the attempt: for the client's address always; for the identifier where the attempt reaches a verdict,
+        good or bad. An identity registers only once, and counting free and taken identifiers alike reveals nothing."""
         subject = next((identifier for known in extracted.identifiers.values() for identifier in known), "")
         slot, verdict = await self._throttle.check(subject, ip=client.ip), _Verdict()
         try:
@@ -220,7 +222,8 @@ class Registrar:
             await self._throttle.release(slot)
 
     async def _owner(self, unit: Unit, wanted: Extracted) -> Identity | None:
-        """The account with one of these identifiers or addresses. All are looked up, so that time tells nothing."""
+        """Return the account with one of these identifiers or addresses. All are looked up, so that the time reveals
+        nothing."""
         named = [(type_, name) for type_, names in wanted.identifiers.items() for name in names]
         reached = dict.fromkeys((*wanted.verifiable, *wanted.recovery))
         found = [await self._identities.find_by_identifier(unit, type=type_, identifier=name) for type_, name in named]
@@ -232,7 +235,7 @@ class Registrar:
     ) -> Identity:
         simulated = await self._identities.simulate(unit, new)
         await self._mail(unit, "sign_up_attempt", to=None if notified else owner.email, context={}, locale=locale)
-        # Remembered once it is true. Two at the same moment may both write to the owner; the throttle bounds them.
+        # Stored after the commit. Two concurrent attempts may both mail the owner; the throttle limits them.
         unit.after_commit(lambda: self._remember_notified(owner))
         return simulated
 
@@ -249,7 +252,8 @@ class Registrar:
         await self._courier.simulate(unit, template=template, context=context, locale=locale)
 
     async def _was_notified(self, owner: Identity | None) -> bool:
-        """Asked for an unknown owner as well, so that time tells nothing."""
+        """Return whether the owner recently got a mail. The cache is asked for None as well, so that the time reveals
+        nothing."""
         try:
             return await self._cache.get(_notified_key(owner)) is not None
         except CacheDown:
@@ -262,13 +266,13 @@ class Registrar:
 
 @dataclass(slots=True)
 class _Verdict:
-    """Whether an attempt to register has come to an end, good or bad, rather than to another form."""
+    """Whether an attempt to register has ended, with success or failure, and not with another form."""
 
     reached: bool = False
 
 
 def trait_errors(violations: Sequence[Violation]) -> list[FieldError]:
-    """What the schema finds wrong, as messages at the traits' nodes."""
+    """Return the schema's violations as messages at the traits' nodes."""
     return [FieldError(violation.name, violation.message) for violation in violations]
 
 

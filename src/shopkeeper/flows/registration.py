@@ -1,4 +1,4 @@
-"""The registration flow, in one step or in two. Registering itself is `flows/registrar.py`, for GraphQL as well."""
+"""The registration flow, in one step or in two. `flows/registrar.py` registers, for GraphQL as well."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +19,16 @@ from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 
 PROFILE = "profile"
 PREVIOUS, CREDENTIALS = "previous", "credential-selection"
-"""Where the buttons named `screen` lead: back to the traits, or back to the choice of a method."""
+"""The values of the buttons named `screen`: back to the traits, or back to the choice of a method."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings(FlowSettings):
-    """What is configured for registration beside what every flow has.
+    """The settings of registration, beside those of every flow.
 
     Args:
         signs_in: for each method whether registering starts a session (the hook `session`).
-        one_group: whether a single method is offered: its field then stands right behind the identifier, as the
-            contract has it.
+        one_group: whether a single method is offered: the contract has its field right after the identifier then.
     """
 
     enabled: bool = True
@@ -90,7 +89,7 @@ class Registration:
         return await method.callback(unit, turn.method_input())
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
-        """The method's form behind the traits, which are hidden: they are sent again with its answer."""
+        """Return the method's form after the traits, which are hidden: they are sent again with its answer."""
         back = input_node("screen", "submit", group=PROFILE, value=CREDENTIALS, label=message(1040008))
         return (*self._hidden_traits(turn), *form.nodes, *([back] if self.settings.two_steps else ()))
 
@@ -99,7 +98,7 @@ class Registration:
         return NextForm(replace(typed, state=FlowState.CHOOSE_METHOD, active=None, transient_payload=None))
 
     async def _choose_credential(self, unit: Unit, turn: Turn, schema: Schema, traits: Mapping[str, Any]) -> NextForm:
-        """The second of two steps: the traits, hidden, and the fields of every method."""
+        """Return the second of two forms: the traits, hidden, and the fields of every method."""
         wrong = trait_errors(schema.validate(traits))
         if wrong:
             raise SubmissionRejected(fields=wrong)
@@ -119,7 +118,7 @@ class Registration:
         return [field.node() for field in self._schema(flow).fields()]
 
     async def _with_methods(self, unit: Unit, flow: Flow, caller: Caller, before: Sequence[Node]) -> Flow:
-        """The flow with every method's nodes behind the traits, and with what each method must remember."""
+        """Return the flow with every method's nodes after the traits, and with the methods' contexts."""
         own: list[Node] = []
         for name, method in self._registrar.methods.items():
             form = await method.registration_form(unit, method_view(flow, caller, method=name))
@@ -128,7 +127,8 @@ class Registration:
         return flow.showing(self._arranged(flow, before, own))
 
     def _arranged(self, flow: Flow, before: Sequence[Node], own: Sequence[Node]) -> Sequence[Node]:
-        """A single method's field stands behind the first identifier; the fields of several behind all traits."""
+        """Return the nodes in order: a single method's field after the first identifier, those of several methods after
+        all traits."""
         if not (self.settings.one_group and own) or own[0].attributes["type"] == "submit":
             return [*before, *own]
         fields = self._schema(flow).fields()
@@ -141,7 +141,8 @@ class Registration:
 
 
 def submitted_traits(schema: Schema, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The traits: an object in JSON, `traits.…` fields in a form, which are given the types of the schema."""
+    """Return the traits: an object in JSON, `traits.…` fields in a form, which are converted to the types of the
+    schema."""
     traits = fields.get("traits")
     if isinstance(traits, Mapping):
         return traits

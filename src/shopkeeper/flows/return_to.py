@@ -1,4 +1,4 @@
-"""Where a browser is sent when a flow is done: only to places on the allow-list (contract page section 2.6)."""
+"""Return addresses: where a browser goes after a flow, if the allow-list permits it (contract page section 2.6)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,16 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from shopkeeper.errors import ReturnToForbidden
 
-# Browsers fold these into "/" or drop them, so that a checked address is not the one that is visited.
+# Browsers replace these by "/" or drop them, so the address that is visited would differ from the one that was checked.
 _MISREAD = re.compile(r"[\x00-\x20\x7f\\]|%5c|%0[0-9a-f]", re.IGNORECASE)
-# What may stand in an address as it is (RFC 3986 section 2), and the sign of what is encoded already.
+# Characters that an address may contain unencoded (RFC 3986 section 2), and the sign of those that are encoded already.
 _AS_IT_IS = "%:/?#[]@!$&'()*+,;="
 _HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[0-9a-f:.]+")
 
 
 @dataclass(frozen=True, slots=True)
 class AfterFlow:
-    """The configured return addresses of one kind of flow: by method, and for all."""
+    """The configured return addresses of one flow: by method, and for all."""
 
     by_method: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None
@@ -26,7 +26,7 @@ class ReturnAddresses:
     """The allow-list of return addresses, and the defaults.
 
     Args:
-        default: where to go when nothing else is said; always allowed.
+        default: the address where nothing else is configured; always allowed.
         allowed: prefixes: scheme and host must be equal (`*.` stands for one label or more), the path must begin alike.
         base_url: our own public address; everything at or below it is ours, and so allowed.
     """
@@ -36,7 +36,8 @@ class ReturnAddresses:
         self._allowed = [urlsplit(url) for url in (*allowed, default, base_url)]
 
     def check(self, wanted: str | None) -> str | None:
-        """The address if it may be used, absolute and fit for a header; raises `ReturnToForbidden`."""
+        """Return the address if it may be used, absolute and fit for a header; None for none. Raises
+        `ReturnToForbidden`."""
         if not wanted:
             return None
         if _MISREAD.search(wanted):
@@ -50,7 +51,7 @@ class ReturnAddresses:
         return percent_encoded(absolute)
 
     def after(self, after: AfterFlow, *, method: str | None, return_to: str | None) -> str:
-        """Where to go now: what the flow asked for, else the method's, the flow's, or the general address."""
+        """Return where to go now: what the flow asked for, else the method's, the flow's, or the general address."""
         return return_to or after.by_method.get(method or "") or after.default or self._default
 
     def _absolute(self, wanted: str) -> tuple[str, SplitResult]:
@@ -66,7 +67,7 @@ class ReturnAddresses:
 
 
 def percent_encoded(url: str) -> str:
-    """An address in ASCII, as browsers send it: what people write in their own letters is encoded, once.
+    """Return an address in ASCII, as browsers send it. What is encoded already is not encoded again.
 
     >>> percent_encoded("https://shop.example/größe?x=%20")
     'https://shop.example/gr%C3%B6%C3%9Fe?x=%20'
@@ -75,7 +76,8 @@ def percent_encoded(url: str) -> str:
 
 
 def _plain(host: str | None) -> bool:
-    """Whether a host is written as every program reads it. `a%23.shop.org` ends like ours, and is `a` to some."""
+    """Return whether all programs read a host alike. `a%23.shop.org` ends like ours, but some programs read it as
+    `a`."""
     return host is not None and _HOST.fullmatch(host) is not None
 
 
@@ -86,7 +88,7 @@ def _covers(allowed: SplitResult, target: SplitResult) -> bool:
 
 
 def _path_covers(allowed: SplitResult, target: SplitResult) -> bool:
-    """However the two are written: in letters or percent-encoded."""
+    """Compare the paths percent-encoded, so that it does not matter how each is written."""
     return _below(percent_encoded(allowed.path), percent_encoded(target.path))
 
 
@@ -102,7 +104,7 @@ def _port(url: SplitResult) -> int:
 
 def _below(prefix: str, path: str) -> bool:
     plain = path.lower().replace("%2e", ".").replace("%2f", "/")
-    if ".." in plain.split("/") or plain.startswith("//"):  # the next one to read it may take it for something else
+    if ".." in plain.split("/") or plain.startswith("//"):  # another program may read it differently
         return False
     whole = prefix.rstrip("/")
     return path == whole or (path or "/").startswith(whole + "/")

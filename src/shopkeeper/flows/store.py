@@ -58,7 +58,7 @@ flows = Table(
     Column("context", Json, nullable=False),
     Column("finished_at", Moment),
     Column("version", Integer, nullable=False, server_default="0"),
-    # Raised by statements of its own, never with the row: parallel guesses must not overwrite each other's count.
+    # Increased by statements of its own, never with the row: parallel attempts must not overwrite each other's count.
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("identity_id", Id),
     Column("session_id", Id),
@@ -80,31 +80,33 @@ flow_errors = Table(
 
 
 async def add(unit: Unit, flow: Flow) -> None:
-    """Keeps a new flow."""
+    """Insert a new flow."""
     await unit.write(adding(flow))
 
 
 async def get(unit: Unit, flow_id: UUID, *, kind: str) -> Flow | None:
-    """A flow of one kind."""
+    """Return a flow by its id and name."""
     row = await unit.first(select(flows).where(flows.c.id == flow_id, flows.c.kind == kind))
     return _from_row(row) if row else None
 
 
 def adding(flow: Flow) -> Insert:
-    """The statement that keeps a new flow, for a unit that may roll back."""
+    """Return the statement that inserts a new flow, for a unit that may roll back."""
     return insert(flows).values(**_to_row(flow))
 
 
 async def by_callback_state(unit: Unit, state: bytes) -> Flow | None:
-    """The flow that awaits a callback with this state, by the state's digest."""
+    """Return the flow that awaits a callback with this state, by the state's digest."""
     row = await unit.first(select(flows).where(flows.c.callback_state == state))
     return _from_row(row) if row else None
 
 
 def keeping(flow: Flow) -> Update:
-    """The statement that stores a changed flow in place of the version it was read as, for a unit that may roll back.
+    """Return the statement that stores a changed flow in place of the version that was read, for a unit that may roll
+    back.
 
-    It changes nothing where the flow has ended or was changed meanwhile: what comes late must not undo what was first.
+    It changes nothing where the flow has ended or was changed meanwhile, so that a late write does not undo an earlier
+    one.
     """
     row = {**_to_row(flow), "version": flow.version + 1}
     as_read = flows.c.version == flow.version, flows.c.finished_at.is_(None)
@@ -112,16 +114,18 @@ def keeping(flow: Flow) -> Update:
 
 
 async def count_attempt(unit: Unit, flow_id: UUID, *, most: int) -> bool:
-    """Raise the counter of guesses by one; False where it has reached `most`. One statement, so that none is lost."""
+    """Increase the counter of attempts; return False where it has reached `most`. One statement, so that no attempt is
+    lost."""
     left = flows.c.id == flow_id, flows.c.attempts < most
     return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1))).rowcount == 1
 
 
 async def take_callback(unit: Unit, flow: Flow) -> bool:
-    """Stop waiting for a callback; False where the flow was changed since it was read, such as by another callback.
+    """Stop waiting for a callback; return False where the flow was changed since it was read, such as by another
+    callback.
 
-    The database decides, so that a `state` works once. The version is raised: who read the flow before cannot bring the
-    state back by storing it.
+    The database decides, so that a `state` works once. The version is increased, so that storing a flow that was read
+    before cannot bring the state back.
     """
     taken = update(flows).where(
         flows.c.id == flow.id, flows.c.version == flow.version, flows.c.callback_state == flow.callback_state
@@ -131,30 +135,30 @@ async def take_callback(unit: Unit, flow: Flow) -> bool:
 
 
 async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
-    """Ends a flow; false if it was ended before. The database decides, so that a flow is used once."""
+    """End a flow; return False where it has ended before. The database decides, so that a flow is used once."""
     ended = update(flows).where(flows.c.id == flow_id, flows.c.finished_at.is_(None)).values(finished_at=at)
     return (await unit.write(ended)).rowcount == 1
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
-    """Deletes a bounded number of flows that ended before a moment; says how many went."""
+    """Delete flows that ended before a moment, at most `batch`; return how many."""
     old = select(flows.c.id).where(flows.c.expires_at < before).limit(batch)
     return (await unit.write(delete(flows).where(flows.c.id.in_(old)))).rowcount
 
 
 async def purge_errors(unit: Unit, *, before: datetime, batch: int) -> int:
-    """Deletes a bounded number of errors that were kept before a moment; says how many went."""
+    """Delete errors that were stored before a moment, at most `batch`; return how many."""
     old = select(flow_errors.c.id).where(flow_errors.c.created_at < before).limit(batch)
     return (await unit.write(delete(flow_errors).where(flow_errors.c.id.in_(old)))).rowcount
 
 
 async def add_error(unit: Unit, *, error_id: UUID, error: Mapping[str, Any], at: datetime) -> None:
-    """Keeps an error for the error page."""
+    """Store an error for the error page."""
     await unit.write(insert(flow_errors).values(id=error_id, error=dict(error), created_at=at, updated_at=at))
 
 
 async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:
-    """An error that was kept."""
+    """Return a stored error; None where it is unknown."""
     return await unit.first(select(flow_errors).where(flow_errors.c.id == error_id))
 
 

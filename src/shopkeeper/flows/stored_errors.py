@@ -1,4 +1,4 @@
-"""Errors that are kept for the error page: what a browser was refused, until somebody looks at the page."""
+"""Errors that are stored for the error page: the refusals that a browser got."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from shopkeeper.storage.database import Unit
 
 @dataclass(frozen=True, slots=True)
 class StoredError:
-    """A refusal in the contract's shape, and since when it is kept."""
+    """A refusal in the contract's shape, and when it was stored."""
 
     id: UUID
     error: Mapping[str, Any]
@@ -24,7 +24,7 @@ class StoredError:
 
 
 async def keep(unit: Unit, error: Mapping[str, Any], *, clock: Clock) -> StoredError:
-    """Keeps an error until it is tidied away."""
+    """Store an error until the cleanup deletes it."""
     now = clock.now()
     kept = StoredError(id=new_id(), error=error, created_at=now, updated_at=now)
     await store.add_error(unit, error_id=kept.id, error=kept.error, at=now)
@@ -32,13 +32,13 @@ async def keep(unit: Unit, error: Mapping[str, Any], *, clock: Clock) -> StoredE
 
 
 async def get(unit: Unit, error_id: UUID | None) -> StoredError | None:
-    """An error that was kept."""
+    """Return a stored error; None where it is unknown."""
     row = await store.get_error(unit, error_id) if error_id else None
     return StoredError(row.id, row.error, row.created_at, row.updated_at) if row else None
 
 
 async def require(unit: Unit, error_id: UUID | None) -> StoredError:
-    """An error that was kept. Raises `NotFound`."""
+    """Return a stored error. Raises `NotFound`."""
     kept = await get(unit, error_id)
     if kept is None:
         raise NotFound

@@ -1,1 +1,1 @@
-"""Mails: their words, their queue, and the channels that carry them out of the house."""
+"""Mails: their templates, their queue, and the channels that send them."""

@@ -1,7 +1,7 @@
-"""Which addresses a mail may be written to: exactly one mailbox, in the plain form of RFC 5321.
+"""Recipient addresses: exactly one mailbox, in the plain form of RFC 5321.
 
-Two mailboxes in one text (`a@x,b@y`), quoted local parts, encoded words (RFC 2047), display names and line breaks are
-how one person's mail reaches another; none of them is a mailbox here.
+Two mailboxes in one text (`a@x,b@y`), quoted local parts, encoded words (RFC 2047), display names and line breaks can
+send one person's mail to another; all of them are refused.
 """
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
@@ -19,7 +19,7 @@ class AddressRefused(InvalidInput):
 
 
 def require_address(text: str) -> str:
-    """The one mailbox that a text names, with its domain in lower case. Raises `AddressRefused`.
+    """Return the one mailbox that a text names, with its domain in lower case. Raises `AddressRefused`.
 
     >>> require_address("Ana@Example.COM")
     'Ana@example.com'
@@ -28,7 +28,8 @@ def require_address(text: str) -> str:
 
 
 def on_the_wire(address: str) -> str:
-    """An address as mail servers read it: an international domain in its ASCII form (RFC 5891), where that suffices."""
+    """Return an address as mail servers read it: an international domain in its ASCII form (RFC 5891), where that
+    suffices."""
     found = _read(address)
     return found.ascii_email or found.normalized
 
@@ -37,7 +38,8 @@ def _read(text: str) -> ValidatedEmail:
     if ENCODED_WORD in text:
         raise AddressRefused
     try:
-        # A shop in a company's own network has names without dots, and one in trial has names under `.test`.
+        # A shop in a company's own network may have host names without dots, and a test installation names under
+        # `.test`.
         return validate_email(
             text,
             check_deliverability=False,

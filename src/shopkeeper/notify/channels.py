@@ -1,4 +1,4 @@
-"""How messages leave the house: the channel port, a mail server (SMTP, RFC 5321), and the inbox page of `--dev`."""
+"""Channels send messages: the channel port, a mail server (SMTP, RFC 5321), and the inbox page of `--dev`."""
 
 import re
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
 from shopkeeper.notify.values import CourierMessage
 from shopkeeper.transaction_guard import refuse_inside_transaction
 
-# With 7-bit bodies the mail is the same bytes to every server, whatever it can do.
+# With 7-bit bodies the mail is the same bytes for every server, independent of its extensions.
 POLICY: Final = MAIL_POLICY.clone(cte_type="7bit")
 OURS: Final = frozenset(
     {"from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "mime-version", "auto-submitted"}
 )
 
-# Looser than a recipient's: `no-reply@localhost` may well send.
+# Less strict than for recipients, because `no-reply@localhost` is a valid sender.
 _SENDER: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 
 
 class ChannelFailed(Exception):
-    """A message could not be handed over. `permanent` says that trying again is useless.
+    """A message could not be sent. `permanent` says that trying again is useless.
 
     The sentence may go into any log; `detail` has the other side's own words, which often repeat the address.
     """
@@ -37,12 +37,12 @@ class ChannelFailed(Exception):
 
 
 class Channel(Protocol):
-    """A way out of the house."""
+    """What sends messages to recipients."""
 
     async def send(self, message: CourierMessage) -> None:
-        """Hands a message over, for good. Raises `ChannelFailed`.
+        """Send a message. Raises `ChannelFailed`.
 
-        A message may come twice, when we were stopped between handing it over and writing that down.
+        A message may be sent twice, where the process was stopped between sending it and recording that.
         """
         ...
 
@@ -51,21 +51,21 @@ class InboxChannel:
     """The channel of `--dev`: a message has arrived when it is stored, and the inbox page shows what is stored."""
 
     async def send(self, message: CourierMessage) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the message is stored already."""
 
 
 class SmtpChannel:
     """A mail server.
 
     Args:
-        connection_uri: as Kratos writes it; see `smtp_uri`.
+        connection_uri: in Kratos' format; see `smtp_uri`.
         from_address, from_name: the sender.
         headers: further headers for every mail; those that we write ourselves are refused.
-        local_name: how we introduce ourselves.
+        local_name: the host name that we send in EHLO.
         timeout: seconds to wait for each answer.
-        client_cert_path, client_key_path: the certificate to show, and its key.
+        client_cert_path, client_key_path: the client certificate, and its key.
 
-    Raises `ValueError` where any of this cannot work.
+    Raises `ValueError` where one of these is not usable.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SmtpChannel:
         self._local_name, self._timeout = local_name, timeout
 
     async def send(self, message: CourierMessage) -> None:
-        """Connects, hands one message over, and leaves. Raises `CalledInsideTransaction` while one is open."""
+        """Connect, send one message, and disconnect. Raises `CalledInsideTransaction` while a transaction is open."""
         refuse_inside_transaction("The mail server")
         recipient = on_the_wire(message.recipient)
         mail = self._compose(message, recipient=recipient)
@@ -121,7 +121,7 @@ class SmtpChannel:
         mail["Date"] = message.created_at
         # The same at every attempt, so that a receiver can tell a repetition from a second mail.
         mail["Message-ID"] = f"<{message.id}@{self._sender.domain}>"
-        # No holiday notes, please (RFC 3834).
+        # Suppresses automatic replies (RFC 3834).
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.body)
         mail.add_alternative(message.html, subtype="html")
@@ -151,10 +151,10 @@ def _further_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _failure(refusal: SMTPException | OSError) -> ChannelFailed:
-    """Permanent is what the server finally says about this recipient or this mail.
+    """Convert an error. Permanent is what the server finally says about this recipient or this mail.
 
-    Whatever else goes wrong (no connection, no TLS, our password, our sender) is wrong with us, not with the message,
-    and somebody will mend it: those mails wait.
+    Every other error (no connection, no TLS, our password, our sender) concerns our configuration, not the message. An
+    operator can fix it, so those mails wait.
     """
     if isinstance(refusal, SMTPRecipientsRefused):
         return _answered("the recipient was refused", refusal.recipients[0], final=True)

@@ -1,11 +1,11 @@
 """The courier: queues mails with the change that causes them, and delivers them after it has committed.
 
 A mail is rendered and stored in the caller's transaction, with an outbox event beside it. The outbox brings the event
-back until `deliver` returns; the order of mails to one recipient is kept. Delivery is at least once: whoever is killed
-between sending and writing it down sends again, under the same Message-ID.
+back until `deliver` returns; the order of mails to one recipient is kept. Delivery is at least once: a process that is
+killed between sending a mail and recording that sends it again, under the same Message-ID.
 
 A mail is abandoned when the server finally refuses it, or when the outbox gives its event up. The latter is a dead
-letter, and replaying that takes the mail up again.
+letter, and replaying that delivers the mail after all.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class Courier:
     """Mails to customers.
 
     Args:
-        base_url: where the links of mails lead; never taken from a request, whose Host anybody may choose.
-        shop_name: who writes.
+        base_url: where the links of mails lead; never taken from a request, because any client can choose its Host.
+        shop_name: the name that mails are signed with.
 
     >>> async with database.unit() as unit:  # doctest: +SKIP
     ...     await courier.queue(unit, template="welcome", recipient="ana@example.com", context={"first_name": "Ana"})
@@ -73,7 +73,7 @@ class Courier:
         locale: str = SOURCE,
         source_event: UUID | None = None,
     ) -> UUID:
-        """Stores a mail and promises its delivery, with whatever else the unit changes.
+        """Store a mail and its outbox event in the caller's unit.
 
         Raises `AddressRefused` before anything is written, and `IntegrityError` where `source_event` has caused a mail
         of this template already.
@@ -104,7 +104,7 @@ class Courier:
         return message.id
 
     async def simulate(self, unit: Unit, *, template: str, context: Mapping[str, Any], locale: str = SOURCE) -> None:
-        """What `queue` does, statement by statement, without a mail: so that time does not tell whether there was one.
+        """Run the statements of `queue` without a mail, so that the time taken does not reveal whether there was one.
 
         The event that it leaves behind leads to no message, and is done when it is delivered.
         """
@@ -114,7 +114,8 @@ class Courier:
         await self._outbox.add(unit, TOPIC, key=str(nothing), payload={"message_id": str(nothing)})
 
     async def on_order_placed(self, event: Event) -> None:
-        """The outbox handler for `order.placed`: one confirmation for each event, however often the event comes."""
+        """Handle the outbox events of `order.placed`: one confirmation for each event, however often it is
+        delivered."""
         customer = event.payload["customer"]
         if not customer.get("email"):
             log.info("mail.no_address", event_id=str(event.id), template="order_placed")
@@ -142,8 +143,8 @@ class Courier:
     # -- delivering ----------------------------------------------------------------------------------------------------
 
     async def deliver(self, event: Event) -> None:
-        """The outbox handler for `mail`. Raises `ChannelFailed` where the message is to be tried again later, and what
-        else the channel raises."""
+        """Handle the outbox events of `mail`. Raises `ChannelFailed` where the message is to be tried again later, and
+        what else the channel raises."""
         async with self._database.unit() as unit:
             message = await store.claim(unit, UUID(event.payload["message_id"]), now=self._clock.now())
         if message is None:
@@ -156,8 +157,8 @@ class Courier:
             if not failure.permanent:
                 raise
         except (Exception, asyncio.CancelledError) as unforeseen:
-            # A channel of somebody's own, or the end of the lease. The outbox tries again; until then the mail waits,
-            # and says so. What kills the process is another matter: there `processing` is the truth.
+            # An unknown error of a custom channel, or the end of the lease. The outbox tries again; until then the
+            # status is queued. Where the process is killed, it stays `processing`, which is true then.
             await to_the_end(self._settle(message, Status.QUEUED, error=type(unforeseen).__name__))
             raise
         else:
@@ -165,7 +166,7 @@ class Courier:
             log.info("mail.sent", message_id=str(message.id), template=message.template_type)
 
     async def give_up(self, unit: Unit, event: Event) -> None:
-        """What the outbox does, beside `deliver`, for an event of `mail` that it will not try again."""
+        """Abandon the message of a `mail` event that the outbox will not try again."""
         message = await store.get(unit, UUID(event.payload["message_id"]))
         if message is None:
             return
@@ -183,7 +184,8 @@ class Courier:
             await store.settle(unit, message.id, status=status, error=error, now=self._clock.now())
 
     async def purge(self, unit: Unit, before: datetime, batch: int = 500) -> int:
-        """Forgets messages queued before a moment, sent or not: they hold names and addresses. Says how many."""
+        """Delete messages queued before a moment, sent or not, because they contain names and addresses; return how
+        many."""
         return await store.purge(unit, before=before, batch=batch)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -197,11 +199,11 @@ class Courier:
         before: UUID | None = None,
         limit: int = PAGE,
     ) -> MessagePage:
-        """Messages, newest first; `before` is what the page ahead of this one gave."""
+        """Return messages, newest first; `before` is the value of the preceding page."""
         return await store.page(unit, status=status, recipient=recipient, before=before, limit=limit)
 
     async def message(self, unit: Unit, message_id: UUID) -> CourierMessage:
-        """One message. Raises `NotFound`."""
+        """Return one message. Raises `NotFound`."""
         found = await store.get(unit, message_id)
         if found is None:
             raise NotFound("There is no such message.")
@@ -214,7 +216,8 @@ def _warn(what: str, message: CourierMessage, *, reason: str) -> None:
 
 
 def _order(event: Event) -> Mapping[str, Any]:
-    """What the mail says of an order. Engines tell amounts in minor units of one currency for the whole order."""
+    """Return what the mail shows of an order. The payload's amounts are minor units of one currency for the whole
+    order."""
     order = event.payload
 
     def money(amount: int) -> Mapping[str, Any]:

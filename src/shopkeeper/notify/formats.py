@@ -1,4 +1,4 @@
-"""How values look in the words of a language: money, days, names, and any other text that somebody else wrote."""
+"""How values are formatted in a language: money, days, names, and any other text from outside."""
 
 import re
 import unicodedata
@@ -14,15 +14,15 @@ from shopkeeper.money import printed
 LONGEST: Final = 200
 LONGEST_NAME: Final = 60
 
-# Controls, line and paragraph separators, lone surrogates, and the marks that turn the direction of what follows.
+# Controls, line and paragraph separators, lone surrogates, and the marks that change the direction of text.
 _LINE_BREAKING: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 _TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# What mail programs make a link of, even in plain text.
+# What mail programs turn into a link, even in plain text.
 _LINK: Final = re.compile(r"://|www\.|@|[\w-]\.[^\W\d_]{2,}")
 
 
 def money(value: Mapping[str, Any], *, locale: str) -> str:
-    """An amount in minor units as people write it.
+    """Format an amount in minor units.
 
     >>> money({"amount": 199, "currency": "EUR"}, locale="en")
     '€1.99'
@@ -31,14 +31,15 @@ def money(value: Mapping[str, Any], *, locale: str) -> str:
 
 
 def day(value: date, *, locale: str) -> str:
-    """A day with its month in words."""
+    """Format a day with its month in words."""
     return format_date(value, format="long", locale=Locale.parse(locale, sep="-"))
 
 
 def person(name: str | None) -> str:
-    """A name to greet with, or nothing where it is no name: too long, or something a mail program would link.
+    """Return a name for a greeting; empty where it is too long, or contains something that a mail program would link.
 
-    Anybody can sign up with anybody's address; without this, a "name" would carry their advertisement into our mail.
+    A stranger can sign up with another person's address; without this check, the "name" could be an advertisement in
+    our mail.
 
     >>> person("Ana"), person("Win at evil.example")
     ('Ana', '')
@@ -49,7 +50,7 @@ def person(name: str | None) -> str:
 
 
 def tame(value: Any) -> Any:
-    """What may go into a mail of a value from outside: texts become one line without controls, of bearable length.
+    """Make a value from outside safe for a mail: texts become one line without controls, of limited length.
 
     >>> tame({"name": "Ana\\r\\nBcc: everybody"})
     {'name': 'Ana Bcc: everybody'}

@@ -1,7 +1,7 @@
-"""Where the mail server is: `smtp://` and `smtps://` addresses as Kratos writes them, read once.
+"""The mail server's address: `smtp://` and `smtps://` addresses in Kratos' format.
 
-`smtps` speaks TLS from the first byte (RFC 8314). `smtp` must be upgraded by STARTTLS before anything else is said, or
-the mail is not sent: an upgrade that is only tried is one that an attacker can take out of the conversation.
+`smtps` speaks TLS from the first byte (RFC 8314). `smtp` must be upgraded by STARTTLS before anything else is sent, or
+the mail is not sent: an attacker on the network can strip an upgrade that is optional.
 """
 
 import ssl
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 FORM: Final = "smtp://user:password@host:587/ or smtps://user:password@host:465/"
 OPTIONS: Final = frozenset({"skip_ssl_verify", "disable_starttls", "server_name"})
-# As Go reads a boolean, which is how these files have been written so far.
+# Go's spelling of booleans, because Kratos' configuration files use it.
 BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
@@ -21,7 +21,7 @@ BOOLEANS: Final[Mapping[str, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class SmtpAddress:
-    """A mail server, and how far its certificate is to be believed."""
+    """A mail server's address, and how strictly its certificate is checked."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class SmtpAddress:
 
 
 def parse_smtp_uri(uri: str) -> SmtpAddress:
-    """Reads an address of a mail server. Raises `ValueError` with a sentence that repeats no part of it.
+    """Parse a mail server's address. Raises `ValueError` with a sentence that repeats no part of it.
 
     >>> parse_smtp_uri("smtp://localhost:1025/?disable_starttls=true").start_tls
     False
@@ -62,7 +62,7 @@ def parse_smtp_uri(uri: str) -> SmtpAddress:
 
 
 def tls_context(address: SmtpAddress, *, certificate: str | None, key: str | None) -> ssl.SSLContext:
-    """What TLS with this server demands, and the certificate that we show, if any. Raises `ValueError`."""
+    """Return the TLS settings for this server, with our client certificate, if any. Raises `ValueError`."""
     context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.server_name = address.server_name
     context.load_default_certs()
@@ -82,7 +82,7 @@ def _show(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
 
 
 class _NamedContext(ssl.SSLContext):
-    """Expects the certificate of another name than the one that was dialled, where `server_name` says so."""
+    """Expects a certificate for `server_name`, where that is set, instead of one for the host that is connected to."""
 
     server_name: str | None = None
 

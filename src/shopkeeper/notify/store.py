@@ -43,7 +43,7 @@ courier_messages = Table(
     Column("last_error", Text, nullable=True),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
-    # One event may cause several mails, but only one of a kind.
+    # One event may cause several mails, but only one of each template.
     UniqueConstraint("source_event", "template_type"),
     Index(None, "status", "id"),
     Index(None, "recipient", "id"),
@@ -53,12 +53,12 @@ UNFINISHED = (Status.QUEUED, Status.PROCESSING)
 
 
 async def add(unit: Unit, message: CourierMessage) -> None:
-    """Writes a new message."""
+    """Insert a new message."""
     await unit.write(insert(courier_messages).values(**asdict(message)))
 
 
 async def get(unit: Unit, message_id: UUID) -> CourierMessage | None:
-    """A message by id."""
+    """Return a message by id."""
     row = await unit.first(select(courier_messages).where(courier_messages.c.id == message_id))
     return _message(row) if row else None
 
@@ -66,7 +66,8 @@ async def get(unit: Unit, message_id: UUID) -> CourierMessage | None:
 async def page(
     unit: Unit, *, status: Status | None, recipient: str | None, before: UUID | None, limit: int
 ) -> MessagePage:
-    """Messages newest first, older than `before`; one more is read than shown, to know whether there are more."""
+    """Return messages newest first, older than `before`; one more is read than shown, to know whether there are
+    more."""
     query = select(courier_messages).order_by(courier_messages.c.id.desc()).limit(limit + 1)
     if status is not None:
         query = query.where(courier_messages.c.status == status)
@@ -78,7 +79,8 @@ async def page(
 
 
 async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessage | None:
-    """Takes a message that was not sent for one more attempt, and counts it. One that was abandoned is replayed."""
+    """Take an unsent message for one more attempt, and count it. An abandoned one is taken too: its dead letter is
+    replayed."""
     taken = (
         update(courier_messages)
         .where(courier_messages.c.id == message_id, courier_messages.c.status != Status.SENT)
@@ -90,7 +92,7 @@ async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessag
 
 
 async def settle(unit: Unit, message_id: UUID, *, status: Status, error: str | None, now: datetime) -> None:
-    """Writes down how an attempt ended. A message that another worker has finished meanwhile stays finished."""
+    """Store the result of an attempt. A message that another worker has finished meanwhile stays finished."""
     await unit.write(
         update(courier_messages)
         .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
@@ -99,12 +101,12 @@ async def settle(unit: Unit, message_id: UUID, *, status: Status, error: str | N
 
 
 async def remove(unit: Unit, message_id: UUID) -> None:
-    """Deletes a message, if there is one."""
+    """Delete a message, if it exists."""
     await unit.write(delete(courier_messages).where(courier_messages.c.id == message_id))
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
-    """Deletes messages queued before a moment, however they ended, at most so many at once; says how many."""
+    """Delete messages queued before a moment, in any status, at most `batch`; return how many."""
     oldest = select(courier_messages.c.id, courier_messages.c.created_at).order_by(courier_messages.c.id).limit(batch)
     over = [row.id for row in await unit.all(oldest) if row.created_at < before]
     if over:

@@ -1,8 +1,8 @@
-"""The words of our mails: Jinja2 templates in English under `web/mail`, translated by gettext catalogues.
+"""The texts of our mails: Jinja2 templates in English under `web/mail`, translated by gettext catalogues.
 
-One template serves every language, so that a change of the layout is made once and a sentence is the same in the
-plain text and in the HTML. The catalogues (`web/locale/<language>/LC_MESSAGES/mail.po`) are read as they are when the
-server starts: there is no compiled copy that could be forgotten or be older than its source.
+One template serves every language, so that a change of the layout is made once and a sentence is the same in the plain
+text and in the HTML. The catalogues (`web/locale/<language>/LC_MESSAGES/mail.po`) are compiled when the server starts,
+so no compiled copy can be forgotten or outdated.
 
 A new mail is three files (`<name>.subject.j2`, `.txt.j2`, `.html.j2`), its name in `TEMPLATES`, and its translations.
 """
@@ -23,7 +23,7 @@ from shopkeeper.notify.formats import day, money, person, tame
 from shopkeeper.notify.values import Mail
 
 SOURCE: Final = "en"
-"""The language that the templates themselves are written in."""
+"""The language of the templates themselves."""
 
 TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "welcome": frozenset({"first_name"}),
@@ -32,14 +32,14 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "login_code": frozenset({"first_name", "code", "minutes"}),
     "registration_code": frozenset({"code", "minutes"}),
 }
-"""Every mail, and what its template needs to know beside the shop's name and address."""
+"""Every mail, and the values that its template needs beside the shop's name and address."""
 
 
 class MailTemplates:
-    """Renders mails. What is put into them is treated as written by a stranger.
+    """Renders mails. All values are treated as written by a stranger.
 
     Args:
-        locales: the languages to offer; the first serves whoever asks for another one.
+        locales: the languages to offer; the first one is the default.
 
     >>> MailTemplates(["en", "de"]).language("de-AT"), MailTemplates(["en", "de"]).language("fr")
     ('de', 'en')
@@ -52,12 +52,13 @@ class MailTemplates:
         self._default = locales[0]
 
     def language(self, wanted: str) -> str:
-        """The language that serves a wish: itself, its plain form, or the default."""
+        """Return the best available language: the wanted one, the same without its region, or the default."""
         candidates = (wanted, wanted.replace("_", "-").partition("-")[0].lower(), self._default)
         return next(locale for locale in candidates if locale in self._environments)
 
     def render(self, template: str, context: Mapping[str, Any], *, locale: str = SOURCE) -> Mail:
-        """A mail in a language. Raises `ValueError` where the template is unknown or not told what it needs."""
+        """Render a mail in a language. Raises `ValueError` where the template is unknown or a value that it needs is
+        missing."""
         missing = sorted(_needs(template) - context.keys())
         if missing:
             raise ValueError(f"the mail {template} needs to know {', '.join(missing)}")

@@ -1,4 +1,4 @@
-"""A message as the rest of the house sees it. Shapes and states follow Kratos' courier message."""
+"""Messages as values. Shapes and states follow Kratos' courier message."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,18 +7,18 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """How far a message has come."""
+    """The status of a message."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
-    """Handed to a channel, or was when the process ended: it is sent again then."""
+    """Given to a channel, or was when the process ended: it is sent again then."""
     SENT = "sent"
     ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What a template makes: a subject of one line, and the same words twice."""
+    """A rendered template: a subject of one line, and the same content as text and as HTML."""
 
     subject: str
     text: str
@@ -39,7 +39,7 @@ class CourierMessage:
     template_type: str
     channel: str
     send_count: int
-    """How often it was handed to the channel."""
+    """How often it was given to the channel."""
     locale: str
     source_event: UUID | None
     last_error: str | None
@@ -49,7 +49,7 @@ class CourierMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """Some messages, newest first. `before` asks for the page after this one; none where this is the last."""
+    """Some messages, newest first. `before` requests the next page; None on the last one."""
 
     items: tuple[CourierMessage, ...]
     before: UUID | None

@@ -1,4 +1,4 @@
-"""What a sign-in means to the engine: it gets a customer, and the guest's cart is merged into the customer's.
+"""The engine's part of a sign-in: it gets a customer, and the guest's cart is merged into the customer's.
 
 What a merge does is defined in `commerce/port.py`; this module decides which merge is asked for, and when: within the
 sign-in's transaction where the engine shares it, otherwise after the commit (`deferred_merge.py`).
@@ -62,9 +62,9 @@ class CartMerger:
         engine a sign-in without a guest's cart costs no call: the worker ensures the customer, and `cart_id` of the
         report is None.
 
-        A cart must not stand between customers and their account: one that cannot be merged is left alone, and the
-        report says that it was refused, but not why. A name that a client has kept is often a stale one, or a former
-        visitor's; and a caller who guesses at names must not learn which of them exist.
+        A cart must not keep customers out of their account: one that cannot be merged is left alone, and the report
+        says that it was refused, but not why. A cart id that a client has stored is often outdated, or a former
+        visitor's; and a caller who guesses ids must not learn which of them exist.
         """
         if session.store is None:
             return None
@@ -104,7 +104,7 @@ class CartMerger:
     async def _as_wished(
         self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, wish: AuthHint
     ) -> CartMergeReport:
-        """Without a guest, no cart is the guest's, even if one is named."""
+        """Merge by the hint. Without a guest, no cart is the guest's, even if one is named."""
         return await self._engine(store).merge_guest_cart(
             unit,
             guest=store.guest(guest or _NO_GUEST),
@@ -118,9 +118,10 @@ class CartMerger:
 
 
 async def guest_is_closed(unit: Unit, *, store: str, guest: str) -> bool:
-    """Whether a sign-in has claimed a guest whose cart lives in a remote engine. Such a guest's token may not write.
+    """Return whether a sign-in has claimed a guest whose cart is in a remote engine. Such a guest's token may not
+    write.
 
-    An engine that shares our transaction asks this itself, of its own record of merges.
+    An engine that shares our transaction checks this itself, in its own record of merges.
     """
     return await merges.exists(unit, store=store, guest=guest)
 

@@ -4,7 +4,7 @@ Every session starts here, whether a flow or the storefront has proven the ident
 the three. The phases (structure of a submission, `docs/architecture.md`):
 
     before      blocking hooks; no transaction is open
-    complete    inside the transaction: lock the identity, ask `still_valid`, effects, session, hooks, cart
+    complete    inside the transaction: lock the identity, check `still_valid`, effects, session, hooks, cart
     settle      after the commit: what goes to other servers
 """
 
@@ -30,7 +30,7 @@ from shopkeeper.storage.database import Database, Unit
 
 @dataclass(frozen=True, slots=True)
 class SignInRequest:
-    """What a sign-in is for, beside the proof.
+    """The request that a sign-in belongs to, beside the proof.
 
     Args:
         flow: the name of the flow, which chooses the hooks.
@@ -93,7 +93,7 @@ class SignInCompletion:
         self._audit = audit
 
     async def sign_in(self, proof: Proof, request: SignInRequest) -> SignedIn:
-        """Every phase after the proof. Never call it while a transaction is open.
+        """Run every phase after the proof. Never call it while a transaction is open.
 
         Raises `InvalidCredentials` where the proof is no longer valid, `IdentityDisabled`, or a hook's refusal.
         """
@@ -105,7 +105,7 @@ class SignInCompletion:
     async def before(self, subject: HookSubject) -> Mapping[str, Any] | None:
         """Run the blocking hooks, each with the traits as the one before has changed them.
 
-        Returns the traits as they were changed in the end, or None. Raises the refusals of the hooks.
+        Returns the traits after the last change, or None. Raises the refusals of the hooks.
         """
         changed: Mapping[str, Any] | None = None
         for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
@@ -119,7 +119,8 @@ class SignInCompletion:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Unit]:
-        """A unit in which a hook may refuse: all rolls back then, and the effect of the refusal commits alone."""
+        """Open a unit in which a hook may refuse: everything rolls back then, and only the effect of the refusal
+        commits."""
         try:
             async with self._database.unit() as unit:
                 yield unit
@@ -137,7 +138,8 @@ class SignInCompletion:
 
     async def elevate(self, unit: Unit, proof: Proof, *, session: Session, client: Client, new_token: bool) -> SignedIn:
         """Add a proof to a session, which keeps its id. `new_token` gives it another token: browsers get a new cookie,
-        native apps go on with the token they have. Raises as `complete` does."""
+        native apps keep their token. Raises as `complete` does.
+        """
         async with self._refusals_recorded(unit, proof, client):
             identity = await confirm_proof(unit, self._identities, proof)
             if identity.id != session.identity.id:
@@ -186,15 +188,16 @@ class SignInCompletion:
         return SignedIn(started.session, started.token, merged)
 
     async def settle(self, signed_in: SignedIn) -> SignedIn:
-        """After the commit: have a remote engine merge the cart, within a deadline. Never fails for the engine."""
+        """Have a remote engine merge the cart after the commit, within a deadline. Raises nothing for the engine."""
         if signed_in.pending is None:
             return signed_in
         return replace(signed_in, cart_merge=await self._cart_merger.settle(signed_in.pending), pending=None)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
-        """Record a refusal in the audit trail, although it rolls everything else back: otherwise credentials could be
-        tried out without a trace."""
+        """Record a refusal in the audit trail, although everything else rolls back: otherwise credentials could be
+        tried out without a trace.
+        """
         try:
             yield
         except (Refusal, HookRefused) as refused:
@@ -203,7 +206,7 @@ class SignInCompletion:
             raise
 
     async def _commit_blocked(self, subject: HookSubject, refuse: Refuse) -> None:
-        """Commit the effect of a blocking hook's refusal, and the record of a sign-in that was refused by it."""
+        """Commit the effect of a blocking hook's refusal, and the audit event of the refused sign-in."""
         async with self._database.unit() as unit:
             if refuse.effect is not None:
                 await refuse.effect(unit)
@@ -226,10 +229,10 @@ class SignInCompletion:
 
 
 async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Identity:
-    """Lock the identity, ask whether the proof is still valid, and write what the proof implies.
+    """Lock the identity, check that the proof is still valid, and write what the proof implies.
 
     Raises `InvalidCredentials` where what was proven has changed since, `IdentityDisabled` where the account is
-    switched off.
+    disabled.
     """
     try:
         identity = await identities.lock(unit, proof.identity_id)
@@ -252,5 +255,5 @@ def _reason(refusal: Refusal) -> str:
 
 
 def _shown(proof: Proof) -> dict[str, str | None]:
-    """What the session shows of a proof beside method and level."""
+    """Return what the session shows of a proof beside method and level."""
     return {"amr": proof.amr, "provider": proof.provider}

@@ -4,11 +4,11 @@
    event that is leased to this request.
 2. `settle`, after the commit and with no transaction open, calls the engine within a deadline. It writes the report and
    settles the event, or releases the event.
-3. The outbox worker delivers what was released, and what a killed process left, once its lease has ended. An event has
-   one holder at a time, so request and worker never merge at once; the engine gets the row's id as idempotency key, so
-   that an attempt whose answer was lost is not made twice.
+3. The outbox worker delivers events that were released, and those of a killed process once their lease has ended. An
+   event has one holder at a time, so request and worker never merge at once; the engine gets the row's id as
+   idempotency key, so that an attempt whose answer was lost is not made twice.
 
-A sign-in never fails for the engine's sake.
+A sign-in never fails because of the engine.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ log = structlog.get_logger("shopkeeper.visit")
 
 @dataclass(frozen=True, slots=True)
 class PendingMerge:
-    """A merge that the sign-in has claimed, to be given to `settle` once its transaction has committed."""
+    """A merge that the sign-in has claimed, for `settle` after the commit."""
 
     merge: CartMerge
     leased: LeasedEvent
@@ -71,9 +71,9 @@ class DeferredMerges:
     """Claims, makes and reports cart merges with remote engines.
 
     Args:
-        deadline: how long a sign-in waits for the engine: for all of its calls together.
-        lease: how long the event stays with the request. It must be longer than the deadline; a merge whose process
-            was killed is taken over by a worker after this time.
+        deadline: how long a sign-in waits for all calls of the engine together.
+        lease: how long the event stays with the request. It must be longer than the deadline; a worker takes over the
+            merge of a killed process after this time.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class DeferredMerges:
     async def claim(
         self, unit: Unit, identity: Identity, *, store: Store, guest: str, cart_id: str | None, mode: MergeMode
     ) -> PendingMerge | CartMergeReport:
-        """Claim a guest for the customer who signs in. Return what `settle` needs, or the report that is there already.
+        """Claim a guest for the customer who signs in. Return what `settle` needs, or the report that exists already.
 
         `cart_id` is None where the client named no cart: the guest's current one is merged. The same customer gets the
-        report of the first claim again (`ALREADY_DONE`, `PENDING` or `REFUSED`), another customer `REFUSED`. A name
-        that cannot be a cart's is refused without claiming the guest.
+        report of the first claim again (`ALREADY_DONE`, `PENDING` or `REFUSED`), another customer `REFUSED`. An id that
+        no cart can have is refused without claiming the guest.
         """
         if cart_id is not None and not (storable(cart_id) and len(cart_id) <= merges.MAX_ID):
             return await self.ensure_later(unit, identity, store=store, report=_REFUSED)
@@ -168,7 +168,7 @@ class DeferredMerges:
                 return await self._merged(pending.merge, pending.profile)
         except (TimeoutError, Refusal) as failed:
             log.warning("visit.cart_merge_postponed", merge_id=str(pending.merge.id), error=type(failed).__name__)
-        except Exception:  # a fault of a connector must not fail a sign-in that has committed
+        except Exception:  # a fault of a connector must not fail a committed sign-in
             log.exception("visit.cart_merge_postponed", merge_id=str(pending.merge.id))
         return None
 
@@ -179,7 +179,7 @@ class DeferredMerges:
     # -- in the worker -------------------------------------------------------------------------------------------------
 
     async def on_merge_event(self, event: Event) -> None:
-        """The outbox handler for `cart.merge`. Raises what the engine raises where it is to be tried again."""
+        """Handle the outbox events of `cart.merge`. Raises what the engine raises where it is to be tried again."""
         async with self._database.reading() as unit:
             merge = await merges.get(unit, UUID(event.payload["merge_id"]))
             identity = await self._identities.get(unit, UUID(merge.customer)) if merge else None
@@ -193,7 +193,8 @@ class DeferredMerges:
             await self._finish(unit, merge.id, finished)
 
     async def on_ensure_event(self, event: Event) -> None:
-        """The outbox handler for `customer.ensure`. An identity deleted meanwhile makes no customer."""
+        """Handle the outbox events of `customer.ensure`. No customer is created for an identity that was deleted
+        meanwhile."""
         store = self._stores.require(event.payload["store"])
         async with self._database.reading() as unit:
             identity = await self._identities.get(unit, UUID(event.payload["customer"]))
@@ -201,11 +202,11 @@ class DeferredMerges:
             await self._ensure(store, store.customer(str(identity.id)), profile_of(identity))
 
     async def give_up(self, unit: Unit, event: Event) -> None:
-        """Write that a merge is not tried again. Replaying its dead letter takes it up again."""
+        """Store that a merge is not tried again. Replaying its dead letter tries it again."""
         await self._finish(unit, UUID(event.payload["merge_id"]), _Finished(MergeState.REFUSED, _REFUSED))
 
     def subscribers(self) -> Mapping[str, Subscriber]:
-        """The handlers of both topics, for the worker."""
+        """Return the handlers of both topics, for the worker."""
         return {
             MERGE_TOPIC: Subscriber(self.on_merge_event, give_up=self.give_up),
             ENSURE_TOPIC: Subscriber(self.on_ensure_event),
@@ -277,7 +278,7 @@ class DeferredMerges:
 
 
 def profile_of(identity: Identity) -> Profile:
-    """What an engine learns of an identity."""
+    """Return the data of an identity that an engine gets."""
     names = names_of(identity)
     return Profile(str(identity.id), identity.email, names.first, names.last)
 
@@ -289,7 +290,7 @@ def _report(merge: CartMerge) -> CartMergeReport:
 
 
 def _again(merge: CartMerge, customer: str) -> CartMergeReport:
-    """The report for a sign-in that finds its guest claimed before."""
+    """Return the report for a sign-in whose guest was claimed before."""
     if merge.customer != customer:
         return _REFUSED
     report = _report(merge)

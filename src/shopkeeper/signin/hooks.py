@@ -21,7 +21,7 @@ from shopkeeper.storage.database import Database, Unit
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A hook's refusal. `effect` commits although the sign-in does not, such as a verification flow to go on with."""
+    """A hook's refusal. `effect` commits although the sign-in does not, such as a verification flow that follows."""
 
     error: Refusal
     effect: Effect | None = None
@@ -37,7 +37,8 @@ class HookRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HookSubject:
-    """Who signs in or registers. A new identity has its real id already; `traits` are those that would be stored."""
+    """The identity that signs in or registers. A new one has its real id already; `traits` are those that would be
+    stored."""
 
     flow: str
     method: str
@@ -50,7 +51,7 @@ class BlockingHook(Protocol):
     """A hook before the transaction. No transaction is open while it runs, so it may wait for another server."""
 
     async def __call__(self, subject: HookSubject) -> Refuse | Mapping[str, Any] | None:
-        """Return None to go on, other traits for a new identity, or `Refuse`."""
+        """Return None to continue, other traits for a new identity, or `Refuse`."""
         ...
 
 
@@ -58,7 +59,7 @@ class SignInHook(Protocol):
     """A hook inside the transaction of a sign-in."""
 
     async def __call__(self, unit: Unit, *, session: Session, client: Client) -> Refuse | None:
-        """Return None to go on, or `Refuse`."""
+        """Return None to continue, or `Refuse`."""
         ...
 
 

@@ -55,7 +55,7 @@ cart_merges = Table(
 
 
 class MergeState(StrEnum):
-    """How far a cart merge has come."""
+    """The state of a cart merge."""
 
     PENDING = "pending"
     DONE = "done"
@@ -102,7 +102,7 @@ async def claim(unit: Unit, merge: CartMerge, *, now: datetime) -> CartMerge:
     if (await unit.write(inserting)).rowcount == 1:
         return merge
     existing = await unit.first(_BY_GUEST, {"of_store": merge.store, "of_guest": merge.guest})
-    assert existing is not None  # noqa: S101 - retention outlasts every guest's token; this tells the type checker
+    assert existing is not None  # noqa: S101 - retention outlasts every guest's token; for the type checker
     return _merge(existing)
 
 
@@ -121,12 +121,12 @@ async def find(unit: Unit, *, store: str, guest: str | None, merge_id: UUID | No
 
 
 async def exists(unit: Unit, *, store: str, guest: str) -> bool:
-    """Whether a sign-in has claimed the guest, in whatever state its merge is."""
+    """Return whether a sign-in has claimed the guest, regardless of the state of its merge."""
     return await unit.first(_CLAIMED, {"of_store": store, "of_guest": guest}) is not None
 
 
 async def name_cart(unit: Unit, merge_id: UUID, cart_id: str) -> None:
-    """Keep the cart that a merge found to be the guest's current one, for its further attempts."""
+    """Store the cart that a merge found to be the guest's current one, for its further attempts."""
     await unit.write(update(cart_merges).where(cart_merges.c.id == merge_id).values(cart_id=cart_id))
 
 

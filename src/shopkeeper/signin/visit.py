@@ -1,7 +1,7 @@
-"""The story of a visit: anonymous -> signed in, with the cart -> refreshed -> signed out and anonymous again.
+"""A visit: anonymous -> signed in, with the cart -> refreshed -> signed out and anonymous again.
 
-Every token that is given out here is new; the one it replaces is dead, or dies after the replay window. What happens
-at a sign-in besides is the same for every door, and said in `flows/signing_in.py`.
+Every token that is issued here is new; the one it replaces is dead, or dies after the replay window. A sign-in is
+completed in `signin/completion.py`, for all routes alike.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from shopkeeper.upstream.port import PasswordProvider
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a visitor may go on with: a token, until when, and as whom."""
+    """A token, its expiry, and the session that it belongs to, if any."""
 
     token: str
     expires_at: datetime
@@ -53,7 +53,7 @@ class Visit:
         self._refresh_enabled = refresh_enabled
 
     def anonymous(self, store: Store, *, guest: str | None = None) -> Access:
-        """An anonymous visit, or the same one with a fresh token. Writes nothing."""
+        """Start an anonymous visit, or continue one with a fresh token. Writes nothing."""
         issued = self._sealed.issue(store=store.id, guest=UUID(guest) if guest else None)
         return Access(token=issued.text, expires_at=issued.visit.expires_at)
 
@@ -84,16 +84,16 @@ class Visit:
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
 
     async def sign_out(self, unit: Unit, *, store: Store, former: Session | None, client: Client) -> Access:
-        """Ends the customer's session and begins a new anonymous visit."""
+        """End the customer's session and start a new anonymous visit."""
         if former is not None:
             await self._sessions.revoke(unit, former.id, by=str(former.identity.id), client=client)
         return self.anonymous(store)
 
     async def refresh(self, *, store: Store, token: str | None, client: Client) -> Access:
-        """A successor for a token; an anonymous one goes on as the same guest. A unit of work of its own.
+        """Issue a successor for a token, in a unit of work of its own; an anonymous one continues as the same guest.
 
-        Raises `Forbidden` while refreshing is switched off, and for a token that cannot be refreshed: the published
-        client begins anew for this refusal, and for no other.
+        Raises `Forbidden` while refreshing is disabled, and for a token that cannot be refreshed: this is the only
+        refusal after which the published client starts again.
         """
         if not self._refresh_enabled:
             raise Forbidden("Refreshing tokens is switched off here (tokens.refresh.enabled); sign in again.")

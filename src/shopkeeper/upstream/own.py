@@ -15,7 +15,7 @@ class PasswordCheck(Protocol):
 
 
 class OwnProvider:
-    """Satisfies `PasswordProvider`; `password` is None where the method is switched off."""
+    """Satisfies `PasswordProvider`; `password` is None where the method is disabled."""
 
     name = "own"
 
@@ -23,7 +23,7 @@ class OwnProvider:
         self._password = password
 
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
-        """See `PasswordProvider`. Raises `FlowDisabled` where passwords are switched off."""
+        """See `PasswordProvider`. Raises `FlowDisabled` where passwords are disabled."""
         if self._password is None:
             raise FlowDisabled("Signing in with a password is switched off here.")
         return await self._password.authenticate(unit, identifier=username, password=password, client=client)

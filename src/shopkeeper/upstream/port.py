@@ -1,7 +1,7 @@
-"""The ports of a provider: where identities are proven. A provider implements what it can do.
+"""The ports of a provider: where identities are proven. A provider implements those that it supports.
 
 `PasswordProvider` takes name and password, for routes that ask for both. Providers that redirect come with the first
-OpenID provider; tokens that others issued are a `TokenSource`.
+OpenID provider; tokens of other issuers are verified by a `TokenSource`.
 """
 
 from typing import Protocol
@@ -17,7 +17,7 @@ class PasswordProvider(Protocol):
     name: str
 
     async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
-        """Prove whose name and password these are. Only reads with the unit.
+        """Prove the identity of this name by its password. Only reads with the unit.
 
         Raises `InvalidCredentials`, `TooManyRequests`, `Busy`, or `UpstreamFailed` where the provider does not answer.
         """

@@ -1,8 +1,8 @@
-"""A guest's cart becoming a customer's: once, whole, and with a report of every line.
+"""Merging a guest's cart into a customer's: once, completely, and with a report of every line.
 
-Everything is written in the caller's transaction, so a crash leaves either the guest's cart or the hand-over. What a
-cart was before keeps resolving: a merged guest's cart and a replaced customer's cart lead to the cart that took their
-place, for the customer and for nobody else.
+Everything is written in the caller's transaction, so a crash leaves either the guest's cart or the merge. Former ids
+keep resolving: those of a merged guest's cart and of a replaced customer's cart lead to the cart that took their place,
+for that customer only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ TOPIC = "cart.handed_over"
 
 
 class CartMerges:
-    """Does hand-overs and remembers them."""
+    """Merges carts and keeps the reports."""
 
     def __init__(self, clock: Clock, *, events: Events | None) -> None:
         self._clock, self._events = clock, events
@@ -91,7 +91,7 @@ class CartMerges:
 
 
 async def delete_cart_merges(unit: Unit, before: datetime, batch: int = 500) -> int:
-    """Deletes reports of merges that were made before a moment, at most `batch`; returns how many."""
+    """Delete reports of merges that were made before a moment, at most `batch`; return how many."""
     old = (
         select(cart_hand_overs.c.id).where(cart_hand_overs.c.created_at < before).order_by(cart_hand_overs.c.created_at)
     )
@@ -104,7 +104,7 @@ async def delete_cart_merges(unit: Unit, before: datetime, batch: int = 500) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Deed:
-    """What is to be done with two carts: one stays (`result`), the other, if there is one, leads to it."""
+    """What is to be done with two carts: `result` stays, and `former`, if there is one, leads to it."""
 
     outcome: Outcome
     plan: MergePlan
@@ -130,7 +130,7 @@ _HANDED_TO_OTHERS = _HANDED_OVER.where(cart_hand_overs.c.customer_id != bindpara
 
 
 async def was_merged(unit: Unit, guest: Shopper) -> bool:
-    """Whether a cart of this guest became a customer's."""
+    """Return whether a cart of this guest was merged into a customer's."""
     return await unit.first(_HANDED_OVER, {"of_store": guest.store, "of_guest": guest.id}) is not None
 
 
@@ -140,7 +140,7 @@ async def _went_to_others(unit: Unit, guest: Shopper, customer: Shopper) -> bool
 
 
 def _refuse_wrong_kinds(guest: Shopper, customer: Shopper) -> None:
-    """A customer's cart is never handed over, nor one from another store."""
+    """Raise `NotYours` where a customer's cart would be merged, or a cart of another store."""
     kinds = (guest.kind, customer.kind)
     if kinds != (ShopperKind.GUEST, ShopperKind.CUSTOMER) or guest.store != customer.store:
         raise NotYours
@@ -167,24 +167,25 @@ async def _done_before(unit: Unit, guest: Shopper, customer: Shopper, cart_id: U
     )
     if done is None:
         return None
-    # The cart that it made may have been ordered since, or given way to another one.
+    # The resulting cart may have been ordered or replaced since.
     current = await _current(unit, customer)
     return CartMergeReport(Outcome.ALREADY_DONE, current, tuple(_line_report(line) for line in done.lines))
 
 
 async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> CartMergeReport:
-    """The cart is not the guest's: it may be the customer's own, and then there is nothing to do."""
+    """Report nothing to do where the cart is the customer's own already. Raises `NotYours` for any other cart."""
     if await cart_rows.resolved_id(unit, customer, cart_id) is None:
         raise NotYours
     return CartMergeReport(Outcome.NOTHING, await _current(unit, customer))
 
 
 async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode) -> _Deed:
-    """Reads both carts and applies the rules; nothing is written yet."""
+    """Read both carts and apply the rules, without writing anything."""
     asked = mode if customer is not None or mode is MergeMode.KEEP else MergeMode.MERGE
     plan, lines = await _planned(unit, guest, customer, asked)
     if plan.mode is not asked:
-        # Nothing can be had in the currency of the guest's cart; into the customer's it goes at the prices of that one.
+        # Nothing of the guest's cart has a price in its own currency, so it is merged at prices in the currency of the
+        # customer's.
         plan, lines = await _planned(unit, guest, customer, plan.mode)
     if customer is None or plan.mode is MergeMode.KEEP:
         outcome = Outcome.ADOPTED if customer is None and plan.mode is not MergeMode.KEEP else Outcome.KEPT
@@ -197,7 +198,7 @@ async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: 
 async def _planned(
     unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode
 ) -> tuple[MergePlan, Sequence[Row[Any]]]:
-    """What the rules say, at prices in the currency of the cart that stays; and the lines of both carts."""
+    """Return the plan by the rules, at prices in the currency of the cart that stays, and the lines of both carts."""
     into = customer if customer is not None and mode is MergeMode.MERGE else guest
     ids = [cart.id for cart in (guest, customer) if cart is not None]
     lines = await cart_rows.lines(unit, store=guest.store, currency=into.currency, cart_ids=ids)
@@ -211,7 +212,7 @@ async def _planned(
 
 
 async def _settle_lines(unit: Unit, deed: _Deed) -> None:
-    """Moves lines with their ids, so that a page that still shows the guest's cart can go on changing them."""
+    """Move lines with their ids, so that a page that still shows the guest's cart can continue to change them."""
     stays = _by_variant(deed.lines, deed.guest) | _by_variant(deed.lines, deed.result)
     changed = [
         _line_values(stays[variant], deed.result.id, quantity)

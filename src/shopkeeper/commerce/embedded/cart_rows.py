@@ -1,7 +1,7 @@
-"""The rows of carts: every query about them, and rows into values.
+"""The rows of carts: every query about them, and the conversion of rows into values.
 
-Each query carries whose cart it must be, so that no caller can forget to ask. The statements are built once, because
-building one costs more than SQLite takes to answer it; what differs is bound.
+Each query is restricted to the owner of the cart, so that no caller can forget to check it. The statements are built
+once, because building one costs more than SQLite takes to answer it; what differs is bound.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def _whose(shopper: Shopper) -> Mapping[str, str]:
 
 
 def _current() -> Select[Any]:
-    """The id of the active cart that changed last."""
+    """Select the id of the active cart that changed last."""
     return (
         select(carts.c.id)
         .where(_MINE, carts.c.state == CartState.ACTIVE)
@@ -61,13 +61,14 @@ def _current() -> Select[Any]:
 
 
 def _open() -> Select[Any]:
-    """The active carts, the current one first, and whether there is anything in each."""
+    """Select the active carts, the current one first, and whether each has lines."""
     filled = exists().where(cart_lines.c.cart_id == carts.c.id)
     return _current().with_only_columns(carts.c.id, carts.c.currency, filled.label("filled")).limit(_MOST)
 
 
 def _resolved() -> Select[Any]:
-    """The id of the cart that a cart was merged into or replaced by, however often; its own id if never."""
+    """Select the id of the cart that a cart was merged into or replaced by, over any number of steps; its own id if
+    never."""
     links = (carts.c.id, carts.c.merged_into)
     chain = select(*links).where(carts.c.id == _CART, _MINE).cte("chain", recursive=True)
     onward = select(*links).join(chain, carts.c.id == chain.c.merged_into).where(_MINE)
@@ -76,7 +77,7 @@ def _resolved() -> Select[Any]:
 
 
 def _view(cart_id: ColumnElement[UUID]) -> Select[Any]:
-    """A cart with its lines and today's prices."""
+    """Select a cart with its lines and today's prices."""
     return (
         select(
             carts,
@@ -97,7 +98,7 @@ def _view(cart_id: ColumnElement[UUID]) -> Select[Any]:
 
 
 def _offer() -> Select[Any]:
-    """A variant by id or SKU, with its price in a currency and its line in a cart."""
+    """Select a variant by id or SKU, with its price in a currency and its line in a cart."""
     return (
         select(
             variants.c.id,
@@ -121,7 +122,7 @@ def _offer() -> Select[Any]:
 
 
 def _lines() -> Select[Any]:
-    """The lines of carts with what the catalogue says of each."""
+    """Select the lines of carts with their catalogue data."""
     return (
         select(
             cart_lines,
@@ -171,35 +172,35 @@ _UPDATE_LINE = update(cart_lines).where(cart_lines.c.id == bindparam("of_line"))
 
 
 async def current(unit: Unit, shopper: Shopper) -> Cart | None:
-    """The active cart that changed last, in one query."""
+    """Return the active cart that changed last, in one query."""
     return _cart(await unit.all(_VIEW_CURRENT, _whose(shopper)))
 
 
 async def named(unit: Unit, shopper: Shopper, cart_id: UUID) -> Cart | None:
-    """A cart by its own or a former id, in one query."""
+    """Return a cart by its own or a former id, in one query."""
     return _cart(await unit.all(_VIEW_RESOLVED, {**_whose(shopper), "of_cart": cart_id}))
 
 
 async def written(unit: Unit, cart_id: UUID) -> Cart:
-    """A cart that this transaction has just written to."""
+    """Return a cart that this transaction has just written to."""
     cart = _cart(await unit.all(_VIEW, {"of_cart": cart_id}))
-    assert cart is not None  # noqa: S101 - it was just written; this tells the type checker
+    assert cart is not None  # noqa: S101 - it was just written; for the type checker
     return cart
 
 
 async def current_id(unit: Unit, shopper: Shopper) -> UUID | None:
-    """The id of the active cart that changed last."""
+    """Return the id of the active cart that changed last."""
     found: UUID | None = await unit.scalar(_CURRENT_ID, _whose(shopper))
     return found
 
 
 async def open_carts(unit: Unit, shopper: Shopper, *, at_most: int) -> Sequence[Row[Any]]:
-    """The shopper's active carts, the current one first: `id`, `currency`, and whether it is `filled`."""
+    """Return the shopper's active carts, the current one first: `id`, `currency`, and whether it is `filled`."""
     return await unit.all(_OPEN, {**_whose(shopper), "at_most": at_most})
 
 
 async def resolved_id(unit: Unit, shopper: Shopper, cart_id: UUID) -> UUID | None:
-    """Where a cart's id leads today; none where the cart is not the shopper's."""
+    """Return the id of the cart that a cart's id leads to today; None where the cart is not the shopper's."""
     found: UUID | None = await unit.scalar(_RESOLVED_ID, {**_whose(shopper), "of_cart": cart_id})
     return found
 
@@ -208,18 +209,18 @@ async def resolved_id(unit: Unit, shopper: Shopper, cart_id: UUID) -> UUID | Non
 
 
 async def lock_current(unit: Unit, shopper: Shopper) -> Row[Any] | None:
-    """The active cart that changed last, kept from others until the transaction ends."""
+    """Return the active cart that changed last, and lock it until the transaction ends."""
     return await unit.first(_LOCK_CURRENT, _whose(shopper))
 
 
 async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
-    """A cart by its own or a former id, kept from others until the transaction ends."""
+    """Return a cart by its own or a former id, and lock it until the transaction ends."""
     for _ in range(HOPS):
         found = await resolved_id(unit, shopper, cart_id)
         if found is None:
             return None
         row = await unit.first(_LOCK, {**_whose(shopper), "of_cart": found})
-        # While we waited for the lock, a sign-in may have put another cart in the place of this very one: follow it.
+        # While this waited for the lock, a sign-in may have merged or replaced this cart: follow it to the new one.
         if row is None or row.merged_into is None:
             return row
     return None
@@ -231,28 +232,28 @@ async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
 async def offer(
     unit: Unit, shopper: Shopper, *, variant_id: str, currency: str, cart_id: UUID | None
 ) -> Row[Any] | None:
-    """A variant by id or SKU, with its price (none where it has none in the currency) and its line in a cart."""
+    """Return a variant by id or SKU, with its price (None where it has none in the currency) and its line in a cart."""
     bound = {"of_store": shopper.store, "of_variant": variant_id, "of_currency": currency, "of_cart": cart_id}
     return await unit.first(_OFFER, bound)
 
 
 async def lines(unit: Unit, *, store: str, currency: str, cart_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
-    """The lines of carts with what the catalogue says of each: nothing, where the variant or its price is gone."""
+    """Return the lines of carts with their catalogue data, which is None where the variant or its price is gone."""
     return await unit.all(_LINES, {"of_store": store, "of_currency": currency, "of_carts": cart_ids})
 
 
 async def find_line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any] | None:
-    """A line of a cart by its id."""
+    """Return a line of a cart by its id."""
     return await unit.first(_LINE, {"of_line": uuid_or_none(line_id), "of_cart": cart_id})
 
 
 async def count_lines(unit: Unit, cart_id: UUID) -> int:
-    """How many lines a cart has; a cart holds few."""
+    """Return how many lines a cart has."""
     return int(await unit.scalar(_COUNT_LINES, {"of_cart": cart_id}))
 
 
 def title(product: str | None, variant: str | None) -> str:
-    """What a variant is called where its product is not shown beside it."""
+    """Return the name of a variant for places where its product is not shown beside it."""
     return ", ".join(part for part in (product, variant) if part)
 
 
@@ -260,7 +261,7 @@ def title(product: str | None, variant: str | None) -> str:
 
 
 async def insert_cart(unit: Unit, shopper: Shopper, *, now: datetime) -> UUID:
-    """A new cart in the shopper's currency."""
+    """Create a cart in the shopper's currency; return its id."""
     id_ = new_id()
     row = {
         "id": id_,
@@ -278,13 +279,13 @@ async def insert_cart(unit: Unit, shopper: Shopper, *, now: datetime) -> UUID:
 
 
 async def touch(unit: Unit, cart_id: UUID, *, now: datetime, **changes: Any) -> None:
-    """Marks a cart as changed, and changes it."""
+    """Mark a cart as changed, and change the given columns."""
     statement = _TOUCH.values(**changes) if changes else _TOUCH
     await unit.write(statement, [{"of_cart": cart_id, "now": now}])
 
 
 async def put_line(unit: Unit, cart_id: UUID, offered: Row[Any], quantity: int) -> None:
-    """Sets the line of an offer to a quantity, at today's price."""
+    """Set the line of an offer to a quantity, at today's price."""
     values = {"quantity": quantity, "amount": offered.amount, "list_amount": offered.list_amount}
     if offered.line_id:
         await unit.write(_UPDATE_LINE, [{"of_line": offered.line_id, **values}])
@@ -293,7 +294,7 @@ async def put_line(unit: Unit, cart_id: UUID, offered: Row[Any], quantity: int) 
 
 
 async def delete_old(unit: Unit, which: ColumnElement[bool], *, before: datetime, batch: int) -> int:
-    """Deletes carts that nobody has touched since a moment, at most so many at once; says how many."""
+    """Delete carts that have not changed since a moment, at most `batch`; return how many."""
     old = select(carts.c.id).where(which, carts.c.updated_at < before).order_by(carts.c.updated_at).limit(batch)
     await unit.begin()
     ids = [row.id for row in await unit.all(old.with_for_update(skip_locked=True))]
@@ -303,12 +304,12 @@ async def delete_old(unit: Unit, which: ColumnElement[bool], *, before: datetime
 
 
 async def delete_unordered(unit: Unit, shopper: Shopper) -> None:
-    """Deletes every cart of a shopper that was not ordered, and those that lead to one."""
+    """Delete every cart of a shopper that was not ordered, and the former carts that lead to one."""
     await unit.write(delete(carts).where(_MINE, carts.c.state != CartState.ORDERED), [_whose(shopper)])
 
 
 async def delete_line(unit: Unit, line_id: UUID) -> None:
-    """Takes a line out of its cart."""
+    """Delete a line of a cart."""
     await unit.write(delete(cart_lines).where(cart_lines.c.id == line_id))
 
 

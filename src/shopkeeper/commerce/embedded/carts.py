@@ -1,7 +1,7 @@
 """The rules of carts in the embedded shop: which shopper may use a cart, and how much it takes.
 
-A cart's row appears with its first write. Each writing method opens the transaction first and locks the cart's row, so
-that concurrent changes follow one another and none is lost.
+A cart's row is created by its first write. Each writing method opens the transaction first and locks the cart's row, so
+that concurrent changes run one after the other and none is lost.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ MAX_CARTS = 10
 
 @dataclass(frozen=True, slots=True)
 class CartRules:
-    """What the carts of every shopper have in common.
+    """What the carts of all shoppers share.
 
     Attributes:
         clock: the time of a change.
@@ -52,7 +52,7 @@ class CartRules:
     max_carts: int = MAX_CARTS
 
     def check_quantity(self, quantity: int, *, at_least: int) -> None:
-        """Raises `QuantityInvalid` outside of `at_least` to `max_quantity`."""
+        """Raise `QuantityInvalid` outside of `at_least` to `max_quantity`."""
         if not at_least <= quantity <= self.max_quantity:
             raise QuantityInvalid(f"A cart takes {at_least} to {self.max_quantity} of one thing.")
 
@@ -117,7 +117,8 @@ class EmbeddedCarts:
         return await self._written(cart.id)
 
     async def _empty_cart(self) -> UUID:
-        """Makes an empty cart the current one, or creates one; guests' tokens are free, so their carts are limited."""
+        """Make an empty cart the current one, or create one. Guests' tokens cost nothing, so the number of carts is
+        limited."""
         open_ = await cart_rows.open_carts(self._unit, self._shopper, at_most=self._rules.max_carts)
         empty: UUID | None = next(
             (cart.id for cart in open_ if not cart.filled and cart.currency == self._shopper.currency), None
@@ -130,13 +131,13 @@ class EmbeddedCarts:
         return await cart_rows.insert_cart(self._unit, self._shopper, now=self._rules.clock.now())
 
     async def _open(self, cart_id: str | None) -> Row[Any] | None:
-        """The cart to write to, locked; `None` where the shopper is to get a new one."""
+        """Lock the cart to write to, and return it; `None` where the shopper is to get a new one."""
         if cart_id is not None:
             return await self._open_named(cart_id)
         await self._unit.begin()
         cart = await cart_rows.lock_current(self._unit, self._shopper)
         if cart is None and await lock_owner(self._unit, self._shopper):
-            # Two first writes at once: the second finds here what the first has begun.
+            # Of two concurrent first writes, the second one finds here the cart that the first one has created.
             cart = await cart_rows.lock_current(self._unit, self._shopper)
         await _refuse_spent(self._unit, self._shopper)
         return cart
@@ -152,7 +153,8 @@ class EmbeddedCarts:
         return cart
 
     async def _offer(self, variant_id: str, *, currency: str, cart: Row[Any] | None) -> Row[Any]:
-        """What the catalogue says of a variant. Raises where it cannot be bought in this currency."""
+        """Return a variant's catalogue data. Raises `NotFound`, and `CurrencyMismatch` where it has no price in this
+        currency."""
         offer = None
         if storable(variant_id):
             cart_id = cart.id if cart else None
@@ -177,7 +179,7 @@ class EmbeddedCarts:
 
 
 async def _refuse_spent(unit: Unit, shopper: Shopper) -> None:
-    """Raises `TokenInvalid` for a guest whose cart became a customer's: that token must not write any more."""
+    """Raise `TokenInvalid` for a guest whose cart became a customer's: that token must not write any more."""
     if shopper.kind is ShopperKind.GUEST and await was_merged(unit, shopper):
         raise TokenInvalid
 
@@ -202,7 +204,7 @@ def _parsed(cart_id: str) -> UUID:
 
 
 def _check_currency(shopper: Shopper) -> str:
-    """A cart keeps its currency for life, so it must be one."""
+    """Check the currency before it is stored, because a cart keeps its currency for life."""
     currency = shopper.currency
     if not (len(currency) == 3 and currency.isascii() and currency.isupper()):
         raise InvalidInput("A currency is three capital letters, as in ISO 4217.")

@@ -1,6 +1,6 @@
 """Products and categories of the embedded shop. Every call takes the same few queries, however much it finds.
 
-Statements are built once for each shape of question; what differs is bound.
+Statements are built once for each shape of query; what differs is bound.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from shopkeeper.storage.text_limits import storable
 
 MAX_IDS = 500
 BETWEEN_SHELVES = "\x1f"
-"""A character that no id has."""
+"""A separator that no id contains."""
 
 Bound = Mapping[str, str]
 """The shopper's store and currency, as the statements below name them."""
@@ -80,7 +80,7 @@ class EmbeddedCatalogue:
 
 
 async def is_stocked(unit: Unit, store: str) -> bool:
-    """Returns whether a store has any product, priced or not."""
+    """Return whether a store has any product, with or without a price."""
     return await unit.first(_ANY_PRODUCT, {"of_store": store}) is not None
 
 
@@ -94,7 +94,7 @@ def _wanted(ids: Sequence[str]) -> list[str]:
 
 
 def _priced() -> ColumnElement[bool]:
-    """Joins a price in the shopper's currency to a variant."""
+    """Join a price in the shopper's currency to a variant."""
     return and_(
         prices.c.store == variants.c.store, prices.c.variant_id == variants.c.id, prices.c.currency == _CURRENCY
     )
@@ -105,7 +105,7 @@ def _of_product() -> ColumnElement[bool]:
 
 
 def _sold() -> Select[Any]:
-    """Products with a price in the shopper's currency."""
+    """Select the products with a price in the shopper's currency."""
     shown = (
         products.c.id,
         products.c.slug,
@@ -121,14 +121,14 @@ def _sold() -> Select[Any]:
 
 
 def _shelves() -> ColumnElement[str]:
-    """The ids of a product's categories, in one text."""
+    """Select the ids of a product's categories, joined into one text."""
     shelf = product_categories.c
     ids = select(func.aggregate_strings(shelf.category_id, BETWEEN_SHELVES))
     return ids.where(shelf.store == products.c.store, shelf.product_id == products.c.id).scalar_subquery()
 
 
 def _cheapest() -> ColumnElement[int]:
-    """The price of a product's cheapest variant."""
+    """Select the price of a product's cheapest variant."""
     lowest = select(func.min(prices.c.amount)).select_from(variants.join(prices, _priced()))
     return lowest.where(_of_product()).scalar_subquery()
 
@@ -151,7 +151,7 @@ ORDERS: Mapping[Sort, Callable[[int], Order]] = {
 
 @cache
 def _found(sort: Sort, *, words: int, on_a_shelf: bool) -> Pages:
-    """The products of a search, and how they are sorted: a few dozen shapes at most."""
+    """Return the statements for one shape of search and order, cached: there are a few dozen shapes."""
     found = _sold()
     if words:
         found = found.where(matches(words))
@@ -161,7 +161,7 @@ def _found(sort: Sort, *, words: int, on_a_shelf: bool) -> Pages:
 
 
 def _on_shelf() -> Select[Any]:
-    """The products of a category and of those below it."""
+    """Select the products of a category and of those below it."""
     named = or_(categories.c.id == _CATEGORY, categories.c.slug == _CATEGORY)
     below = select(categories.c.id).where(categories.c.store == _STORE, named).cte("below", recursive=True)
     children = select(categories.c.id).where(categories.c.store == _STORE, categories.c.parent_id == below.c.id)
@@ -197,7 +197,7 @@ _VARIANTS = (
 
 
 async def _with_variants(unit: Unit, bound: Bound, rows: Sequence[Row[Any]]) -> tuple[Product, ...]:
-    """Returns products with their variants: one more query for any number of products."""
+    """Return products with their variants, in one more query for any number of products."""
     if not rows:
         return ()
     sorts = await _variants(unit, bound, [row.id for row in rows])
@@ -248,7 +248,7 @@ def _category(row: Row[Any]) -> Category:
 
 
 def _parents_first(all_: Sequence[Category]) -> list[Category]:
-    """Level by level, each in the shop's order; a category whose parent is gone stands at the top."""
+    """Sort categories level by level, each in the shop's order; one whose parent is unknown counts as top level."""
     known = {category.id for category in all_}
     level = [category for category in all_ if category.parent_id not in known]
     sorted_: list[Category] = []

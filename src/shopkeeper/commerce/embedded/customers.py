@@ -1,4 +1,4 @@
-"""The embedded shop's customers: what it has to know of an identity to send an order."""
+"""The embedded shop's customers: the data of an identity that an order needs."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class EmbeddedCustomers:
             return _customer(known)
         await self._upsert(profile)
         row = await _find(self._unit, self._shopper.store, profile.identity_id)
-        assert row is not None  # noqa: S101 - this transaction has just written it; this tells the type checker
+        assert row is not None  # noqa: S101 - this transaction has just written it; for the type checker
         return _customer(row)
 
     async def customer(self) -> Customer | None:
@@ -36,7 +36,7 @@ class EmbeddedCustomers:
         return _customer(row) if row is not None else None
 
     async def _upsert(self, profile: Profile) -> None:
-        """Two concurrent sign-ins write the same row: the second brings it up to date."""
+        """Insert or update the customer, because two concurrent sign-ins may write the same row."""
         key = {"store": self._shopper.store, "identity_id": profile.identity_id}
         fresh = {"email": profile.email, "first_name": profile.first_name, "last_name": profile.last_name}
         await self._unit.write(
@@ -47,7 +47,7 @@ class EmbeddedCustomers:
 
 
 async def forget_customer(unit: Unit, identity_id: str) -> None:
-    """Deletes an identity's customers in every store, with their unordered carts and drafts."""
+    """Delete an identity's customers in every store, with their unordered carts and drafts."""
     gone = delete(customers).where(customers.c.identity_id == identity_id).returning(customers.c.store)
     for row in (await unit.write(gone)).all():
         shopper = Shopper(ShopperKind.CUSTOMER, identity_id, row.store)

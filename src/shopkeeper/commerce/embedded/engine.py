@@ -1,4 +1,4 @@
-"""The embedded shop as an engine: it lives in our database, and shares our transaction."""
+"""The embedded shop as an engine: it uses our database and shares our transaction."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -63,7 +63,8 @@ class EmbeddedEngine:
         mode: MergeMode,
         idempotency_key: str | None = None,
     ) -> CartMergeReport:
-        # A merge is known by guest, customer and cart, and committed with its report: it needs no key to be done once.
+        # A merge is identified by guest, customer and cart, and commits with its report, so it needs no idempotency
+        # key.
         return await self._hand_overs.perform(
             _required(unit), guest=guest, customer=customer, cart_id=cart_id, mode=mode
         )

@@ -1,7 +1,8 @@
-"""Brings a catalogue into a store.
+"""Load a catalogue into a store.
 
-Loading again brings names, prices and shelves up to date and leaves the stock alone, because the stock is what has been
-sold since. A variant that left the file loses its prices, so it is not sold any more, and stays for the carts it is in.
+Loading again updates names, prices and categories. It leaves the stock alone, because the stock is what is left after
+sales. A variant that is missing from the file loses its prices, so it is no longer sold, but stays for the carts that
+contain it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ Rows = list[dict[str, Any]]
 
 
 async def load(unit: Unit, *, store: str, catalogue: Catalogue) -> None:
-    """Loads a catalogue; all of it or nothing, as the unit ends.
+    """Load a catalogue in the caller's unit of work.
 
     >>> async with database.unit() as unit:  # doctest: +SKIP
     ...     await load(unit, store="default", catalogue=read_catalogue())
@@ -34,7 +35,7 @@ async def load(unit: Unit, *, store: str, catalogue: Catalogue) -> None:
     await unit.write(delete(product_categories).where(shelf.store == store, shelf.product_id.in_(loaded)))
     await _insert(unit, product_categories, _shelves(store, catalogue))
     if unit.dialect == "postgresql":
-        # Until its own housekeeping comes round, PostgreSQL plans for the empty tables it last saw: seconds for a page.
+        # Until autovacuum runs, PostgreSQL plans for the empty tables that it saw last, and a page takes seconds.
         await unit.write(text("ANALYZE shop_products, shop_product_categories, shop_variants, shop_prices"))
 
 
@@ -44,7 +45,7 @@ async def _insert(unit: Unit, table: Table, rows: Rows) -> None:
 
 
 async def _upsert(unit: Unit, table: Table, rows: Rows, *, keep: tuple[str, ...] = ()) -> None:
-    """Inserts, or brings up to date all but the key and what is kept."""
+    """Insert rows, or update all columns but the key and those in `keep`."""
     if not rows:
         return
     keys = [column.name for column in table.primary_key]
@@ -134,7 +135,8 @@ def _list_price(variant: DemoVariant) -> Mapping[str, int]:
 
 
 def _minor(amount: int) -> int:
-    """An amount in minor units. A fraction in a data file is a mistake that must not be rounded away."""
+    """Return an amount in minor units. Raises for a fraction, because a mistake in a data file must not be rounded
+    away."""
     if type(amount) is not int or not 0 <= amount <= 10**12:
         raise ValueError(f"{amount!r} is not an amount in minor units")
     return amount

@@ -1,4 +1,4 @@
-"""The rows of orders: every query about them, and rows into values."""
+"""The rows of orders: every query about them, and the conversion of rows into values."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,27 +26,27 @@ _NAMED = _MINE.where(
     )
 )
 PLACED = Pages(_MINE.where(orders.c.state == OrderState.PLACED), order=(orders.c.placed_at.desc(), orders.c.id.desc()))
-"""What a shopper has placed, newest first."""
+"""The orders that a shopper has placed, newest first."""
 
 
 def whose(shopper: Shopper) -> Mapping[str, Any]:
-    """The shopper, for statements that ask for their orders."""
+    """Return the parameters that name the shopper in statements."""
     return {"of_store": shopper.store, "of_customer": shopper.id}
 
 
 async def named(unit: Unit, shopper: Shopper, order_id: str) -> Row[Any] | None:
-    """One of the shopper's orders, draft or placed, by id or number."""
+    """Return one of the shopper's orders, draft or placed, by id or number."""
     number = order_id if storable(order_id) else ""
     return await unit.first(_NAMED, {**whose(shopper), "of_order": uuid_or_none(order_id), "of_number": number})
 
 
 async def draft_of(unit: Unit, cart_id: UUID) -> Row[Any] | None:
-    """The draft that a cart has, if it has one."""
+    """Return the draft of a cart; None where it has none."""
     return await unit.first(select(orders).where(orders.c.cart_id == cart_id, orders.c.state == OrderState.DRAFT))
 
 
 async def insert_draft(unit: Unit, draft: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Writes a draft with its lines; says no where another order has its number."""
+    """Insert a draft with its lines; return False where another order has its number."""
     written = await unit.write(
         insert_or(unit, orders).values(**draft).on_conflict_do_nothing(index_elements=["number"]).returning(orders.c.id)
     )
@@ -57,15 +57,15 @@ async def insert_draft(unit: Unit, draft: Mapping[str, Any], lines: Sequence[Map
 
 
 async def delete_order(unit: Unit, order_id: UUID) -> None:
-    """Deletes an order and its lines."""
+    """Delete an order and its lines."""
     await unit.write(delete(orders).where(orders.c.id == order_id))
 
 
 async def delete_drafts(unit: Unit, *, before: datetime, batch: int) -> int:
-    """Deletes old drafts, without waiting for those that somebody is placing; says how many."""
+    """Delete old drafts, skipping those whose carts are locked for placing them; return how many."""
     old = (
         select(orders.c.id)
-        .join(carts, carts.c.id == orders.c.cart_id)  # whoever writes an order holds its cart
+        .join(carts, carts.c.id == orders.c.cart_id)  # every write to an order locks its cart
         .where(orders.c.state == OrderState.DRAFT, orders.c.created_at < before)
         .order_by(orders.c.created_at)
         .limit(batch)
@@ -79,13 +79,13 @@ async def delete_drafts(unit: Unit, *, before: datetime, batch: int) -> int:
 
 
 async def delete_drafts_of(unit: Unit, shopper: Shopper) -> None:
-    """Deletes every draft of a shopper whose carts are gone."""
+    """Delete every draft of a shopper whose carts are deleted."""
     mine = and_(orders.c.store == shopper.store, orders.c.customer_id == shopper.id)
     await unit.write(delete(orders).where(mine, orders.c.state == OrderState.DRAFT))
 
 
 async def lock_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> Mapping[str, int]:
-    """What there is of each variant, kept from others until the transaction ends; always locked in the same order."""
+    """Lock the stock of each variant until the transaction ends, always in the same order; return the quantities."""
     rows = await unit.all(
         select(variants.c.id, variants.c.stock)
         .where(variants.c.store == store, variants.c.id.in_(sorted(wanted)))
@@ -96,7 +96,8 @@ async def lock_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> Mappi
 
 
 async def take_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> None:
-    """Takes what was ordered. `lock_stock` has seen that it is there; the table itself refuses to go below zero."""
+    """Subtract the ordered quantities. `lock_stock` has checked them; a constraint of the table refuses negative
+    stock."""
     await unit.write(
         update(variants)
         .where(variants.c.store == store, variants.c.id == bindparam("variant"), variants.c.stock >= bindparam("taken"))
@@ -106,7 +107,7 @@ async def take_stock(unit: Unit, store: str, wanted: Mapping[str, int]) -> None:
 
 
 async def with_lines(unit: Unit, rows: Sequence[Row[Any]]) -> tuple[Order, ...]:
-    """Orders with their lines: one query for any number of them."""
+    """Return orders with their lines, in one query for any number of them."""
     if not rows:
         return ()
     lines: dict[UUID, list[Row[Any]]] = defaultdict(list)

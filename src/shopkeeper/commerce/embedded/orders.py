@@ -26,23 +26,24 @@ from shopkeeper.storage.database import Unit
 
 TOPIC = "order.placed"
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-"""Letters and digits that are not taken for one another on the telephone."""
+"""Letters and digits that cannot be confused with each other on the telephone."""
 NUMBER_TRIES = 5
 
 
 def order_number() -> str:
-    """`S-7K3M-9QXT-2WFA`: sixty random bits, so that a number tells neither the next one nor how many there were."""
+    """Return a number such as `S-7K3M-9QXT-2WFA`: sixty random bits, so that it reveals neither other numbers nor their
+    count."""
     letters = "".join(secrets.choice(ALPHABET) for _ in range(12))
     return f"S-{letters[:4]}-{letters[4:8]}-{letters[8:]}"
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRules:
-    """What the orders of every shopper have in common.
+    """What the orders of all shoppers share.
 
     Attributes:
         clock: the time of drafting and placing.
-        events: where `order.placed` is recorded, `None` for nowhere.
+        events: where `order.placed` is recorded; `None` records nothing.
         number: creates order numbers.
     """
 
@@ -148,7 +149,7 @@ def _require_customer(shopper: Shopper) -> None:
 
 
 async def _contents(unit: Unit, cart: Row[Any]) -> Sequence[Row[Any]]:
-    """The lines of an active cart with something in it."""
+    """Return the lines of a cart. Raises `CartClosed` where it is not active, `CartEmpty` where it has none."""
     if cart.state != CartState.ACTIVE:
         raise CartClosed
     lines = await cart_rows.lines(unit, store=cart.store, currency=cart.currency, cart_ids=[cart.id])
@@ -158,7 +159,7 @@ async def _contents(unit: Unit, cart: Row[Any]) -> Sequence[Row[Any]]:
 
 
 def _check_sold(lines: Sequence[Row[Any]]) -> None:
-    """Refuses a draft of what cannot be had now; whether it can still be had is asked again at placing."""
+    """Raise `OutOfStock` for lines that cannot be sold now. Placing the order checks the stock again."""
     shortages = [
         Shortage(line.variant_id, _name(line), line.quantity, _left(line))
         for line in lines
@@ -169,7 +170,7 @@ def _check_sold(lines: Sequence[Row[Any]]) -> None:
 
 
 def _left(line: Row[Any]) -> int:
-    """How many of a line's variant can be sold: none, where the catalogue has it or its price no more."""
+    """Return how many of a line's variant can be sold: 0 where the variant or its price is gone."""
     return int(line.stock or 0) if line.price is not None else 0
 
 
@@ -178,7 +179,7 @@ def _name(line: Row[Any]) -> str:
 
 
 def _unchanged(draft: Row[Any], order: Order, cart: Row[Any], lines: Sequence[Row[Any]]) -> bool:
-    """Whether a draft is still what the cart would be ordered as."""
+    """Return whether a draft still equals the cart and today's prices."""
     drafted = [(line.variant_id, line.quantity, line.price.amount) for line in order.lines]
     now = [(line.variant_id, line.quantity, line.price) for line in lines]
     return draft.cart_version == cart.version and drafted == now
@@ -198,7 +199,7 @@ def _copy(order_id: Any, position: int, line: Row[Any]) -> dict[str, Any]:
 
 
 async def _take_stock(unit: Unit, order: Order) -> None:
-    """All lines or none."""
+    """Take the stock of all lines or of none. Raises `OutOfStock`."""
     wanted = {line.variant_id: line.quantity for line in order.lines}
     left = await order_rows.lock_stock(unit, order.store, wanted)
     shortages = [
@@ -212,7 +213,7 @@ async def _take_stock(unit: Unit, order: Order) -> None:
 
 
 def _told(order: Order, customer: Customer | None, *, placed_at: datetime, locale: str) -> dict[str, Any]:
-    """What the mail about an order needs."""
+    """Return the payload of `order.placed`: what the mail about an order needs."""
     return {
         "order_id": order.id,
         "placed_at": placed_at.isoformat(),

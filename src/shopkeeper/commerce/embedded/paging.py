@@ -1,4 +1,4 @@
-"""Turning pages, with a total that is counted only as far as it is cheap."""
+"""Pagination, with a total that is counted only as far as it is cheap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COUNT_UP_TO = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """The rows of one page, where the next begins, and how many rows there are, up to `COUNT_UP_TO`."""
+    """The rows of one page, the cursor of the next page, and the total number of rows, up to `COUNT_UP_TO`."""
 
     rows: Sequence[Row[Any]]
     cursor: str | None
@@ -32,7 +32,7 @@ class Pages:
         self._page = found.order_by(*order).offset(_place("page_offset")).limit(_place("page_rows"))
 
     async def turn(self, unit: Unit, bound: Mapping[str, Any], *, offset: int, limit: int) -> Turned:
-        """One page. Raises `InvalidInput` for a page that nobody turns to."""
+        """Return one page. Raises `InvalidInput` where `limit` or `offset` is out of bounds."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidInput(f"A page has 1 to {MAX_PAGE} entries.")
         if not 0 <= offset <= MAX_OFFSET:

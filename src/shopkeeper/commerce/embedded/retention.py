@@ -1,4 +1,4 @@
-"""What the embedded shop deletes after a time: guests' carts, merged carts, reports of merges, and drafts."""
+"""The retention rules of the embedded shop: for guests' carts, merged carts, reports of merges, and drafts."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ DRAFTS = timedelta(days=30)
 
 _OF_GUESTS = carts.c.owner_kind == ShopperKind.GUEST.value
 _LEADING_HERE = carts.alias("leading_here")
-# Only customers have such carts. A cart that another one leads to is deleted after that other one.
+# Only customers have such carts. A cart is deleted after the former carts that lead to it.
 _FORMER = and_(
     carts.c.state.in_((CartState.MERGED, CartState.REPLACED)),
     ~exists().where(_LEADING_HERE.c.merged_into == carts.c.id),
@@ -25,7 +25,7 @@ _FORMER = and_(
 
 
 def retention_rules(*, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
-    """Returns what is deleted and when; a guest's token lasts for `guest_lifespan`, and may be renewed once it runs."""
+    """Return the retention rules. A guest's token lasts for `guest_lifespan`, and may be renewed once it runs."""
     # A token that was renewed just before it ended lasts for twice its lifespan. A guest's cart is kept as long, and so
     # is the report of its merge, which is what refuses the guest's token afterwards.
     renewed = 2 * guest_lifespan
@@ -38,12 +38,12 @@ def retention_rules(*, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
 
 
 async def expire_guest_carts(unit: Unit, before: datetime, batch: int = 500) -> int:
-    """Deletes guests' carts that have not changed since `before`, at most `batch`; returns how many."""
+    """Delete guests' carts that have not changed since `before`, at most `batch`; return how many."""
     return await cart_rows.delete_old(unit, _OF_GUESTS, before=before, batch=batch)
 
 
 async def delete_former_carts(unit: Unit, before: datetime, batch: int = 500) -> int:
-    """Deletes customers' carts that another cart replaced before a moment, at most `batch`; returns how many.
+    """Delete customers' carts that another cart replaced before a moment, at most `batch`; return how many.
 
     From then on their ids no longer lead to the other cart.
     """
@@ -51,5 +51,5 @@ async def delete_former_carts(unit: Unit, before: datetime, batch: int = 500) ->
 
 
 async def delete_drafts(unit: Unit, before: datetime, batch: int = 500) -> int:
-    """Deletes drafts that were created before a moment and never placed, at most `batch`; returns how many."""
+    """Delete drafts that were created before a moment and never placed, at most `batch`; return how many."""
     return await order_rows.delete_drafts(unit, before=before, batch=batch)

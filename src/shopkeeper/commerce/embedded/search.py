@@ -1,6 +1,6 @@
-"""How words are compared in the embedded shop: without case and accents, the same on SQLite and PostgreSQL.
+"""Text comparison in the embedded shop: without case and accents, with the same results on SQLite and PostgreSQL.
 
-Neither database folds like the other, so we fold in Python, at loading and at asking, and compare plainly.
+The databases fold text differently, so we fold it in Python, when loading and when searching, and compare plainly.
 """
 
 import unicodedata
@@ -19,7 +19,7 @@ _ESCAPED = str.maketrans({sign: _ESCAPE + sign for sign in f"{_ESCAPE}%_"})
 
 
 def fold(text: str) -> str:
-    """Lower case, no accents, single spaces, nothing that cannot be stored.
+    """Return the text in lower case, without accents, with single spaces, and without characters that cannot be stored.
 
     >>> fold("  Crème\\n BRÛLÉE ")
     'creme brulee'
@@ -31,7 +31,7 @@ def fold(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What was asked for, folded."""
+    """A search text, folded."""
 
     text: str
     words: tuple[str, ...]
@@ -44,7 +44,7 @@ class Phrase:
 
 
 def phrase_of(text: str | None) -> Phrase:
-    """Raises `InvalidInput` where nobody would type so much."""
+    """Fold a search text. Raises `InvalidInput` where it has more than `MAX_TEXT` characters."""
     if text is not None and len(text) > MAX_TEXT:
         raise InvalidInput(f"A search text has at most {MAX_TEXT} characters.")
     folded = fold(text or "")
@@ -52,17 +52,17 @@ def phrase_of(text: str | None) -> Phrase:
 
 
 def document(parts: Iterable[str]) -> str:
-    """What a product is searched by: its words, folded."""
+    """Return the folded text by which a product is searched."""
     return fold(" ".join(parts))
 
 
 def matches(words: int) -> ColumnElement[bool]:
-    """Every word is somewhere in the product."""
+    """Return a condition that every word is somewhere in the product's text."""
     return _every_word(products.c.search_text, words)
 
 
 def rank(words: int) -> ColumnElement[int]:
-    """Products whose name begins so first, then those with all words in the name, then the rest."""
+    """Return an order: products whose name begins with the text, those with all words in the name, then the rest."""
     return case(
         (products.c.search_name.like(bindparam("beginning"), escape=_ESCAPE), 0),
         (_every_word(products.c.search_name, words), 1),
@@ -79,5 +79,6 @@ def _escaped(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Control characters and halves of surrogate pairs become spaces: PostgreSQL stores no NUL, nobody a surrogate."""
+    """Replace control characters and lone surrogates by spaces: PostgreSQL stores no NUL, and UTF-8 has no
+    surrogates."""
     return "".join(" " if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text)

@@ -12,7 +12,7 @@ from shopkeeper.storage.database import Unit
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What every session of one engine has in common."""
+    """What all sessions of one engine share."""
 
     carts: CartRules
     orders: OrderRules

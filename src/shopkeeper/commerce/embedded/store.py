@@ -1,9 +1,8 @@
 """The tables of the embedded shop: catalogue, carts, customers, orders.
 
-Everything belongs to a store, and the catalogue's keys hold it, so that two stores may sell the same demo catalogue.
-Money is an integer in minor units. What is moved by requests at the same time is locked in this order everywhere, so
-that nobody waits in a circle: the customer's row, guest, customer (`lock_owner`), guest's cart, customer's cart,
-variants by id.
+Everything belongs to a store, and the catalogue's keys contain it, so that two stores can sell the same demo catalogue.
+Money is an integer in minor units. Concurrent requests take their locks in this order everywhere, so that none
+deadlock: the customer's row, guest, customer (`lock_owner`), guest's cart, customer's cart, variants by id.
 """
 
 from enum import StrEnum
@@ -32,11 +31,11 @@ from shopkeeper.storage.tables import Id, Json, Moment, metadata
 Name = String(200)
 Key = String(128)
 Sorted = String().with_variant(String(collation="C"), "postgresql")
-"""Text that sorts by its bytes, which is how SQLite does it, so that both databases list in the same order."""
+"""Text that PostgreSQL sorts by its bytes, as SQLite does, so that both databases list in the same order."""
 
 
 class CartState(StrEnum):
-    """What became of a cart. A merged or replaced one leads to the cart in `merged_into`."""
+    """The state of a cart. A merged or replaced one leads to the cart in `merged_into`."""
 
     ACTIVE = "active"
     ORDERED = "ordered"
@@ -146,7 +145,7 @@ cart_lines = Table(
     Column("cart_id", Id, ForeignKey("carts.id", ondelete="CASCADE"), nullable=False),
     Column("variant_id", Key, nullable=False),
     Column("quantity", Integer, nullable=False),
-    # What the variant cost when the line was written: shown where the catalogue has no price for it any more.
+    # The variant's price when the line was written: shown where the catalogue has no price for it any more.
     Column("amount", BigInteger, nullable=False),
     Column("list_amount", BigInteger, nullable=False),
     UniqueConstraint("cart_id", "variant_id"),
@@ -221,15 +220,15 @@ _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.ins
 
 
 def insert_or(unit: Unit, table: Table) -> Any:
-    """An `INSERT` that knows `ON CONFLICT`, which both databases have and SQLAlchemy writes for each apart."""
+    """Return an `INSERT` with `ON CONFLICT`, which SQLAlchemy has for each of the two databases separately."""
     return _INSERT[unit.dialect](table)
 
 
 async def lock_owner(unit: Unit, shopper: Shopper) -> bool:
-    """Makes everybody else who opens or hands over this shopper's carts wait until this transaction ends.
+    """Lock a shopper: other transactions that create or merge this shopper's carts wait until this one ends.
 
-    A row lock cannot do it, because a shopper without a cart has no row. On SQLite there is only one writer anyway.
-    Says whether somebody else may have written since the transaction began.
+    A row lock is not enough, because a shopper without a cart has no row. SQLite has only one writer anyway. Returns
+    whether another transaction may have written since this one began.
     """
     await unit.begin()
     if unit.dialect == "postgresql":

@@ -1,4 +1,5 @@
-"""The demo shop "Quince & Kettle": its shelves, products and pictures, read from the data files beside this module."""
+"""The demo shop "Quince & Kettle": its categories, products and pictures, read from the data files beside this
+module."""
 
 import functools
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoShop:
-    """Who the shop is: words for the storefront's head and the currencies every price is given in."""
+    """The shop itself: texts for the storefront's header, and the currencies in which every price is given."""
 
     name: str
     tagline: str
@@ -25,7 +26,7 @@ class DemoShop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoCategory:
-    """One shelf; `cover` is the id of the product whose picture stands for it."""
+    """A category; `cover` is the id of the product whose picture represents it."""
 
     id: str
     name: str
@@ -35,7 +36,7 @@ class DemoCategory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoVariant:
-    """What is put in a cart. Money is minor units per currency; weight is grams, packed."""
+    """A variant. Money is minor units per currency; weight is grams, packed."""
 
     sku: str
     name: str
@@ -48,7 +49,7 @@ class DemoVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoProduct:
-    """One product page. `id` is also its slug and the name of its picture; `alt` says what the picture shows."""
+    """A product. `id` is also its slug and the name of its picture; `alt` describes the picture."""
 
     id: str
     name: str
@@ -82,13 +83,13 @@ def read_catalogue() -> Catalogue:
 
 
 def read_pictures() -> dict[str, bytes]:
-    """Every product picture as SVG, by product id: a door looks an id up here and never builds a path from one."""
+    """Read every product picture as SVG, by product id. Routes look an id up here and never build a path from it."""
     pictures = (entry for entry in _folder().joinpath("pictures").iterdir() if entry.name.endswith(".svg"))
     return {picture.name.removesuffix(".svg"): picture.read_bytes() for picture in pictures}
 
 
 def read_mark() -> bytes:
-    """The shop's sign as SVG, for the page head and the browser tab."""
+    """Read the shop's logo as SVG, for the page header and the browser tab."""
     return _folder().joinpath("mark.svg").read_bytes()
 
 
