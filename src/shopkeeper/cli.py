@@ -39,9 +39,7 @@ cli = typer.Typer(
 )
 graphql = typer.Typer(help="The GraphQL API.", no_args_is_help=True)
 cli.add_typer(graphql, name="graphql")
-outbox = typer.Typer(
-    help="Deliveries that were given up: what they are, and another chance for them.", no_args_is_help=True
-)
+outbox = typer.Typer(help="Deliveries that were given up: list them, or try them again.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -53,8 +51,8 @@ Files = Annotated[
         "--config", "-c", help="A configuration file (YAML, JSON or TOML); may be repeated.", show_default=False
     ),
 ]
-Dev = Annotated[bool, typer.Option("--dev", help="For development: relaxes what is unsafe elsewhere.")]
-Demo = Annotated[bool, typer.Option("--demo", help="Fills the embedded shop with a sample catalogue.")]
+Dev = Annotated[bool, typer.Option("--dev", help="For development only: relaxes checks that production needs.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Load a sample catalogue into the embedded shop.")]
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
 # What ends a command with one sentence: a wrong configuration, database, port or id, which only the operator can fix.
 _FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken, ServerEnded, NotFound)
@@ -94,7 +92,7 @@ def serve_command(config: Files = [], dev: Dev = False, demo: Demo = False) -> N
 
 @cli.command("migrate")
 def migrate_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
-    """Bring the database up to date. Safe to run from several hosts at once, and again."""
+    """Apply the missing migrations to the database. Safe to run repeatedly, and on several hosts at once."""
     settings = _load(config, dev=dev)
     waiting = _ready(lambda: asyncio.run(_migrate(settings)))
     out.print(f"{_migrations(waiting)} applied." if waiting else "The database is up to date.")
@@ -102,7 +100,7 @@ def migrate_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006
 
 @cli.command("work")
 def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
-    """Deliver what must leave the house (mails and the like), without serving. For `outbox.worker: separate`."""
+    """Deliver mails and other outbox events, without serving requests. For `outbox.worker: separate`."""
     settings = _checked(config, dev=dev)
     configure_log(settings)
     _ready(lambda: asyncio.run(work(settings)))
@@ -114,7 +112,7 @@ def doctor_command(
     dev: Dev = False,
     show: Annotated[bool, typer.Option("--show", help="Also print every setting that is in effect.")] = False,
 ) -> None:
-    """Say what is wrong with a configuration and how to mend it. Exits with 1 if the server would not start."""
+    """Check a configuration: print what is wrong and how to fix it. Exits with 1 if the server would not start."""
     settings = _look(config, dev=dev)
     if show:
         _print_settings(settings)
@@ -141,15 +139,15 @@ def schema_command() -> None:
 
 @outbox.command("list")
 def outbox_list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
-    """List the deliveries that were given up, oldest first, and what went wrong last."""
+    """List the deliveries that were given up, oldest first, each with its last error."""
     settings = _look(config, dev=dev)
     letters = _ready(lambda: asyncio.run(_list_dead_letters(settings)))
     if not letters:
-        out.print("Nothing was given up.")
+        out.print("No delivery was given up.")
         return
     _print_dead_letters(letters[:LISTED])
     if len(letters) > LISTED:
-        out.print(f"These are the oldest {LISTED}; there are more.")
+        out.print(f"These are the {LISTED} oldest; there are more.")
 
 
 def _id(text: str) -> UUID:
@@ -161,14 +159,14 @@ def _id(text: str) -> UUID:
 
 @outbox.command("replay")
 def outbox_replay_command(
-    event_id: Annotated[UUID, typer.Argument(parser=_id, metavar="ID", help="As `shopkeeper outbox list` tells it.")],
+    event_id: Annotated[UUID, typer.Argument(parser=_id, metavar="ID", help="As `shopkeeper outbox list` shows it.")],
     config: Files = [],  # noqa: B006 - typer's way to say "none"
     dev: Dev = False,
 ) -> None:
-    """Give one of them another chance. It is delivered by the server that runs, or by `shopkeeper work`."""
+    """Try a delivery again that was given up. The running server delivers it, or `shopkeeper work`."""
     settings = _look(config, dev=dev)
     _ready(lambda: asyncio.run(_replay(settings, event_id)))
-    out.print(f"{event_id} waits for its delivery again.")
+    out.print(f"{event_id} is queued for delivery again.")
 
 
 # -- what the commands share -------------------------------------------------------------------------------------------
@@ -194,7 +192,7 @@ def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
     found = findings(settings)
     _tell(found)
     if any(finding.level == "error" for finding in found):
-        _fail("The server does not start with this configuration. `shopkeeper doctor` checks it again.")
+        _fail("The server cannot start with this configuration. Fix it and check again with: shopkeeper doctor")
     _ready(lambda: asyncio.run(dry_run(settings)))
     return settings
 
@@ -229,11 +227,11 @@ def _print_settings(settings: Settings) -> None:
 
 def _announce(settings: Settings) -> None:
     public, admin = settings.serve.public, settings.serve.admin
-    out.print(f"[bold]Shopkeeper {__version__}[/bold] is open.")
+    out.print(f"[bold]Shopkeeper {__version__}[/bold] is running.")
     out.print(f"  Shop and public API  {public.base_url}")
     out.print(f"  Admin API            {admin.base_url}")
     if settings.dev:
-        out.print(f"  Mails it sends       {public.base_url}inbox")
+        out.print(f"  Inbox for its mails  {public.base_url}inbox")
     out.print("  Stop it with Ctrl+C.")
 
 
@@ -254,7 +252,7 @@ async def _look_at_database(settings: Settings) -> None:
     finally:
         await database.close()
     if waiting:
-        out.print(f"The database needs {_migrations(waiting)}; the start applies them, or: shopkeeper migrate")
+        out.print(f"The database needs {_migrations(waiting)}: start the server, or run: shopkeeper migrate")
 
 
 async def _list_dead_letters(settings: Settings) -> list[DeadLetter]:
@@ -273,7 +271,7 @@ async def _migrated(settings: Settings) -> AsyncIterator[Database]:
     database = open_database(settings)
     try:
         if waiting := await pending(database):
-            _fail(f"The database needs {_migrations(waiting)} first: shopkeeper migrate")
+            _fail(f"The database needs {_migrations(waiting)}. Run first: shopkeeper migrate")
         with explained(database.url):
             yield database
     finally:

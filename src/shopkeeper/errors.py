@@ -86,7 +86,7 @@ class UnknownField(BadRequest):
     """An unknown field in admin or GraphQL input."""
 
     code = "unknown_field"
-    message = "The request body has a field that is not known here."
+    message = "The request body has an unknown field: remove it, or correct its name."
 
 
 class InvalidInput(BadRequest):
@@ -127,7 +127,7 @@ class StoreUnknown(BadRequest):
 
     code, named_in_kratos = "store_unknown", True
     graphql_code = "STORE_UNKNOWN"
-    message = "There is no such store here."
+    message = "There is no such store: check the name in the request."
 
 
 class Unauthenticated(Refusal):
@@ -193,7 +193,7 @@ class CsrfViolation(Forbidden):
     """The anti-CSRF cookie and the token in the body do not belong together, or one is missing."""
 
     code, named_in_kratos = "security_csrf_violation", True
-    message = "The request could not be told from one made by another site."
+    message = "The request may come from another site. Open a new form and send it from there."
 
 
 class SecondFactorRequired(Forbidden):
@@ -210,7 +210,7 @@ class NotYours(Forbidden):
     """It belongs to another caller or does not exist; the answer does not say which."""
 
     code, named_in_kratos = "not_yours", True
-    message = "This belongs to somebody else, or does not exist."
+    message = "This does not belong to you, or does not exist."
 
 
 class NotFound(Refusal):
@@ -224,7 +224,7 @@ class MethodNotAllowed(Refusal):
     """The path exists, but not for this HTTP method."""
 
     code, status, named_in_kratos = "method_not_allowed", 405, False
-    message = "This path does not answer this method."
+    message = "This path does not support this HTTP method."
 
 
 class Conflict(Refusal):
@@ -238,7 +238,7 @@ class FlowExpired(Refusal):
     """The flow took too long or is finished; open a new one."""
 
     code, status = "self_service_flow_expired", 410
-    message = "This conversation has ended; start a new one."
+    message = "This form is no longer valid; open a new one."
 
     def __init__(self, reason: str, *, expired_at: datetime, use_flow_id: str | None = None, **details: Any) -> None:
         super().__init__(reason, details=details)
@@ -250,10 +250,10 @@ class FlowReplaced(Refusal):
     """The flow cannot continue; another one has taken its place."""
 
     code, status = "self_service_flow_replaced", 410
-    message = "This conversation was replaced by a new one; go on with that."
+    message = "This form was replaced by a new one; continue with that."
 
     def __init__(self, *, use_flow_id: str) -> None:
-        super().__init__("Too many attempts, or the form was used already: go on with the flow named in 'use_flow_id'.")
+        super().__init__("Too many attempts, or the form was used already: continue with the flow in 'use_flow_id'.")
         self.use_flow_id = use_flow_id
 
 
@@ -285,7 +285,7 @@ class PayloadTooLarge(Refusal):
 class _ComeBack(Refusal):
     def __init__(self, reason: str | None = None, *, retry_after: int) -> None:
         self.retry_after = max(1, retry_after)
-        super().__init__(reason or f"{self.message} It can be tried again in {self.retry_after} seconds.")
+        super().__init__(reason or f"{self.message} Try again in {self.retry_after} seconds.")
 
 
 class TooManyRequests(_ComeBack):
@@ -300,14 +300,14 @@ class InternalError(Refusal):
     """Something failed that should not have. The cause is in the log, under the request's id."""
 
     code, status, named_in_kratos = "internal_error", 500, False
-    message = "Something went wrong on our side; the request id leads to the cause in the log."
+    message = "An internal error occurred. The log has its cause under the request id."
 
 
 class UpstreamFailed(Refusal):
     """Another server did not answer as it should."""
 
     code, status = "upstream_failed", 502
-    message = "A service this depends on did not answer."
+    message = "A server that is needed for this did not answer. Try again later."
 
 
 class Busy(_ComeBack):

@@ -95,7 +95,7 @@ async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
             server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server carries no types here
         await asyncio.wait(running, timeout=GRACE)
         for task in broken:
-            raise ServerEnded("A port was closed although nobody asked for it; start again.") from task.exception()
+            raise ServerEnded("A port was closed unexpectedly; start the server again.") from task.exception()
 
 
 def _spare_the_collector() -> None:
@@ -166,7 +166,7 @@ async def work(settings: Settings) -> None:
         application.background.on_failure(stop.set)
         await stop.wait()
         if await application.background.check() is not None:
-            raise ServerEnded("Deliveries or the upkeep ended by an error, which the log tells; start again.")
+            raise ServerEnded("Deliveries or the cleanup ended with an error, which is in the log; start again.")
 
 
 # -- several processes -------------------------------------------------------------------------------------------------

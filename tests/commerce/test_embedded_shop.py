@@ -261,7 +261,7 @@ class TestCarts:
         for article in (PLENTY, FEW):
             cart = await small.create(guest())
             await small.add(guest(), cart_id=cart.id, variant_id=article, quantity=1)
-        with pytest.raises(TooManyCarts, match="go on with one of them"):
+        with pytest.raises(TooManyCarts, match="continue with one of them"):
             await small.create(guest())
         emptied = await small.current(guest())
         await small.remove(guest(), cart_id=emptied.id, line_id=emptied.lines[0].id)

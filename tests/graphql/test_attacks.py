@@ -50,7 +50,7 @@ class TestOtherPeoplesThings:
                 await stranger.refusal(REMOVE, input={"cartId": id_, "entryId": entry}),
             ]
             assert {error["extensions"]["code"] for error in refused} == {"FORBIDDEN"}
-            assert {error["message"] for error in refused} == {"This belongs to somebody else, or does not exist."}
+            assert {error["message"] for error in refused} == {"This does not belong to you, or does not exist."}
         assert (await owner.data(GET_CART))["getCart"] == cart
 
     async def test_another_customers_order(self, stand: Stand) -> None:

@@ -51,8 +51,8 @@ class TestDeliveriesThatWereGivenUp:
         assert "could not be reached" in listed.stdout
 
         replayed = self.outbox("replay", event_id, folder=folder, dsn=dsn)
-        assert (replayed.returncode, replayed.stdout) == (0, f"{event_id} waits for its delivery again.\n")
-        assert self.outbox("list", folder=folder, dsn=dsn).stdout == "Nothing was given up.\n"
+        assert (replayed.returncode, replayed.stdout) == (0, f"{event_id} is queued for delivery again.\n")
+        assert self.outbox("list", folder=folder, dsn=dsn).stdout == "No delivery was given up.\n"
         with running("work", "--dev", folder=folder, environ=environ) as worker:
             wait_until(lambda: statuses(ledger, email) == ["sent"], "the delivery")
             assert end(worker) == 0
@@ -87,5 +87,5 @@ class TestWork:
         )
         ran = run_shopkeeper("work", "--dev", folder=folder, environ={**SECRETS, "DSN": sqlite_dsn})
         assert (ran.returncode, len(ran.errors)) == (1, 1)
-        assert "ended by an error" in ran.errors[0]
+        assert "ended with an error" in ran.errors[0]
         assert "background.failed" in ran.stderr

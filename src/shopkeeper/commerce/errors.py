@@ -86,7 +86,7 @@ class TooManyCarts(Conflict):
 
     code = "too_many_carts"
     graphql_code = "TOO_MANY_CARTS"
-    message = "There are too many open carts: go on with one of them, empty one, or order one."
+    message = "There are too many open carts: continue with one of them, empty one, or order one."
 
 
 class CartClosed(Conflict):
@@ -94,7 +94,7 @@ class CartClosed(Conflict):
 
     code = "cart_closed"
     graphql_code = "CART_CLOSED"
-    message = "This cart has been ordered; begin a new one."
+    message = "This cart has been ordered; start a new one."
 
 
 class CartChanged(Conflict):
@@ -102,7 +102,7 @@ class CartChanged(Conflict):
 
     code = "cart_changed"
     graphql_code = "CART_CHANGED"
-    message = "The cart or a price has changed since; check out again."
+    message = "The cart or a price has changed since the check-out; check out again."
 
 
 class Unsupported(Refusal):

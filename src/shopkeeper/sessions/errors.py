@@ -24,4 +24,4 @@ class SessionEnded(TokenInvalid):
 
     code = "session_ended"
     graphql_code = "UNAUTHENTICATED"
-    message = "This needs authentication anew: the session has ended. Refresh its token, or sign in."
+    message = "The session has ended, so this needs authentication again: refresh its token, or sign in."
