@@ -41,6 +41,40 @@ async def notes(database: Database) -> Notes:
     return Notes(database)
 
 
+class TestCancelledStatements:
+    """A client that disconnects, or the end of the server, cancels whatever statement is running."""
+
+    async def test_keep_no_writer_out(self, notes: Notes, database: Database) -> None:
+        await self._cancel_and_write(notes, database)
+
+    async def test_keep_no_writer_of_a_database_in_memory_out(self) -> None:
+        """They stayed open with their locks, and the next commit waited for half a minute."""
+        database = Database("sqlite+aiosqlite:///file:/cancelled?vfs=memdb&uri=true")
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE notes (number INTEGER PRIMARY KEY)"))
+        await self._cancel_and_write(Notes(database), database)
+        await database.close()
+
+    async def _cancel_and_write(self, notes: Notes, database: Database) -> None:
+
+        async def work(number: int) -> None:
+            async with database.unit() as unit:
+                await unit.all(text("SELECT number FROM notes"))
+                await unit.write(Notes.insert(number))
+                await unit.all(text("SELECT number FROM notes"))
+
+        for number in range(60):
+            task = asyncio.create_task(work(number))
+            for _ in range(number % 20):
+                await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            async with asyncio.timeout(5), database.unit() as unit:
+                await unit.write(Notes.insert(1_000 + number))
+        assert len([number for number in await notes.all() if number >= 1_000]) == 60
+
+
 class TestReadingInPlace:
     async def test_a_locked_file_does_not_stop_the_process(self, sqlite_dsn: str) -> None:
         """Whoever holds the lock here can only let go of it if the event loop goes on meanwhile."""

@@ -47,8 +47,7 @@ class Methods:
     @property
     def second_factors(self) -> frozenset[str]:
         """The credential types that raise a session to AAL2."""
-        facts: list[CredentialFacts | None] = [getattr(method, "facts", None) for method in self.every]
-        return frozenset(fact.type for fact in facts if fact is not None and fact.second_factor)
+        return frozenset(method.facts.type for method in self.every if method.facts.second_factor)
 
     @property
     def password(self) -> Password | None:

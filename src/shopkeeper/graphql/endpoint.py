@@ -157,7 +157,7 @@ class GraphQLEndpoint:
         if principal.kind not in SHOPPERS and not prepared.about_schema:
             raise Unauthenticated("This needs authentication: POST /signin gives every visitor a token.")
         check_cost(prepared.cost(asked.operation_name), variables, self._limits)
-        async with self._database.unit() as unit:
+        async with self._database.reading() as unit:
             executor = FastPathExecutor.build(
                 self._schema,
                 prepared.document,

@@ -21,8 +21,7 @@ class AssurancePolicy:
 
     def highest_available(self, identity: Identity) -> Aal:
         """Return the highest AAL that an identity can reach with its factors."""
-        factors: frozenset[str] = getattr(identity, "factors", frozenset())
-        return Aal.AAL1 if self.second_factors.isdisjoint(factors) else Aal.AAL2
+        return Aal.AAL1 if self.second_factors.isdisjoint(identity.factors) else Aal.AAL2
 
     def satisfied_by(self, session: Session, *, required: RequiredAal) -> bool:
         """Whether a session has the required AAL.
