@@ -18,7 +18,6 @@ from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
-from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.throttle import Throttle
