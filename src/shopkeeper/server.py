@@ -51,15 +51,15 @@ class ServerEnded(Exception):
 
 def require_ports(settings: Settings) -> None:
     """Raise `PortTaken` unless both ports are free. Two servers on one port would share its visitors."""
-    for name, door in (("public", settings.serve.public), ("admin", settings.serve.admin)):
-        with contextlib.closing(socket.socket(_family(door.host))) as probe:
+    for name, endpoint in (("public", settings.serve.public), ("admin", settings.serve.admin)):
+        with contextlib.closing(socket.socket(_family(endpoint.host))) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((door.host, door.port))
+                probe.bind((endpoint.host, endpoint.port))
             except OSError as refused:
                 raise PortTaken(
-                    f"The {name} port {door.host}:{door.port} cannot be used ({refused.strerror}): stop what listens "
-                    f"there, or choose another with serve.{name}.port (SERVE_{name.upper()}_PORT)."
+                    f"The {name} port {endpoint.host}:{endpoint.port} cannot be used ({refused.strerror}): stop what "
+                    f"listens there, or choose another with serve.{name}.port (SERVE_{name.upper()}_PORT)."
                 ) from refused
 
 
@@ -139,11 +139,11 @@ def _stop_with_parent(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
 
 
-def _server(app: ASGIApp, door: PublicServer | AdminServer) -> Server:
+def _server(app: ASGIApp, endpoint: PublicServer | AdminServer) -> Server:
     return Server(
         app,
-        address=door.host,
-        port=door.port,
+        address=endpoint.host,
+        port=endpoint.port,
         interface=Interfaces.ASGINL,
         websockets=False,
         log_enabled=False,

@@ -71,10 +71,10 @@ class CartMerger:
         store = self._stores.require(session.store)
         if self._engines[store.engine].shares_transaction:
             return await self._merge(unit, session, store, guest=guest, hint=hint)
-        wish = hint or AuthHint()
+        wanted = hint or AuthHint()
         if guest and (hint is None or hint.old_cart_id):
             return await self._deferred.claim(
-                unit, session.identity, store=store, guest=guest, cart_id=wish.old_cart_id, mode=wish.mode
+                unit, session.identity, store=store, guest=guest, cart_id=wanted.old_cart_id, mode=wanted.mode
             )
         return await self._deferred.ensure_later(unit, session.identity, store=store)
 
@@ -89,28 +89,28 @@ class CartMerger:
         customers = self._engine(store).bind(unit, customer).customers
         if customers is not None:
             await customers.ensure(profile_of(session.identity))
-        wish = hint or await self._current(unit, store, guest)
+        wanted = hint or await self._current(unit, store, guest)
         try:
-            return await self._as_wished(unit, store, customer, guest=guest, wish=wish)
+            return await self._by_hint(unit, store, customer, guest=guest, hint=wanted)
         except (TokenInvalid, NotYours) as refused:
             log.warning("visit.cart_left_alone", code=refused.code, session_id=str(session.id))
-            nothing = await self._as_wished(unit, store, customer, guest=None, wish=AuthHint())
+            nothing = await self._by_hint(unit, store, customer, guest=None, hint=AuthHint())
             return replace(nothing, outcome=Outcome.REFUSED)
 
     async def _current(self, unit: Unit, store: Store, guest: str | None) -> AuthHint:
         cart = await self._engine(store).bind(unit, store.guest(guest)).carts.current() if guest else None
         return AuthHint(old_cart_id=cart.id if cart else None)
 
-    async def _as_wished(
-        self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, wish: AuthHint
+    async def _by_hint(
+        self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, hint: AuthHint
     ) -> CartMergeReport:
         """Merge by the hint. Without a guest, no cart is the guest's, even if one is named."""
         return await self._engine(store).merge_guest_cart(
             unit,
             guest=store.guest(guest or _NO_GUEST),
             customer=customer,
-            cart_id=wish.old_cart_id if guest else None,
-            mode=wish.mode,
+            cart_id=hint.old_cart_id if guest else None,
+            mode=hint.mode,
         )
 
     def _engine(self, store: Store) -> Engine:

@@ -37,7 +37,7 @@ class Cleanup:
         self, database: Database, retention_rules: Sequence[RetentionRule], *, clock: Clock, every: timedelta
     ) -> None:
         self._database = database
-        self._chores = tuple(retention_rules)
+        self._rules = tuple(retention_rules)
         self._clock = clock
         self._every = every
 
@@ -49,22 +49,22 @@ class Cleanup:
 
     async def run_once(self) -> dict[str, int]:
         """Run each rule for a bounded number of batches; return how many rows each one deleted."""
-        return {chore.name: await self._try(chore) for chore in self._chores}
+        return {rule.name: await self._try(rule) for rule in self._rules}
 
-    async def _try(self, chore: RetentionRule) -> int:
+    async def _try(self, rule: RetentionRule) -> int:
         try:
-            return await self._do(chore)
+            return await self._do(rule)
         except DATABASE_ERRORS as failed:
-            log.warning("upkeep.failed", chore=chore.name, error=type(failed).__name__)
+            log.warning("upkeep.failed", rule=rule.name, error=type(failed).__name__)
         except Exception:  # a bug in one rule must not stop the others
-            log.exception("upkeep.failed", chore=chore.name)
+            log.exception("upkeep.failed", rule=rule.name)
         return 0
 
-    async def _do(self, chore: RetentionRule) -> int:
-        before, gone = self._clock.now() - chore.after, 0
+    async def _do(self, rule: RetentionRule) -> int:
+        before, gone = self._clock.now() - rule.after, 0
         for _ in range(BATCHES_AT_ONCE):
             async with self._database.unit() as unit:
-                batch = await chore.delete(unit, before, BATCH)
+                batch = await rule.delete(unit, before, BATCH)
             gone += batch
             if batch < BATCH:
                 break

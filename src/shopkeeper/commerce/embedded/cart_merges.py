@@ -67,25 +67,25 @@ class CartMerges:
         self, unit: Unit, guest: Shopper, customer: Shopper, cart: Row[Any], mode: MergeMode
     ) -> CartMergeReport:
         theirs = await cart_rows.lock_current(unit, customer)
-        deed = await _decide(unit, cart, theirs, mode)
-        if deed.outcome is not Outcome.KEPT:
+        settlement = await _decide(unit, cart, theirs, mode)
+        if settlement.outcome is not Outcome.KEPT:
             now = self._clock.now()
-            await _settle_lines(unit, deed)
-            await _settle_carts(unit, customer, deed, now=now)
-            await _remember(unit, guest, customer, deed, now=now)
-            await self._tell(unit, customer, deed)
-        return deed.report
+            await _settle_lines(unit, settlement)
+            await _settle_carts(unit, customer, settlement, now=now)
+            await _remember(unit, guest, customer, settlement, now=now)
+            await self._tell(unit, customer, settlement)
+        return settlement.report
 
-    async def _tell(self, unit: Unit, customer: Shopper, deed: "_Deed") -> None:
+    async def _tell(self, unit: Unit, customer: Shopper, settlement: "_Settlement") -> None:
         if self._events is None:
             return
         payload = {
             "store": customer.store,
             "customer_id": customer.id,
-            "guest_cart_id": str(deed.guest.id),
-            "cart_id": str(deed.result.id),
-            "outcome": deed.outcome.value,
-            "lines": _as_json(deed.plan.lines),
+            "guest_cart_id": str(settlement.guest.id),
+            "cart_id": str(settlement.result.id),
+            "outcome": settlement.outcome.value,
+            "lines": _as_json(settlement.plan.lines),
         }
         await self._events.add(unit, TOPIC, key=customer.id, payload=payload)
 
@@ -103,7 +103,7 @@ async def delete_cart_merges(unit: Unit, before: datetime, batch: int = 500) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Deed:
+class _Settlement:
     """What is to be done with two carts: `result` stays, and `former`, if there is one, leads to it."""
 
     outcome: Outcome
@@ -179,7 +179,7 @@ async def _own_already(unit: Unit, customer: Shopper, cart_id: UUID) -> CartMerg
     return CartMergeReport(Outcome.NOTHING, await _current(unit, customer))
 
 
-async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode) -> _Deed:
+async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: MergeMode) -> _Settlement:
     """Read both carts and apply the rules, without writing anything."""
     asked = mode if customer is not None or mode is MergeMode.KEEP else MergeMode.MERGE
     plan, lines = await _planned(unit, guest, customer, asked)
@@ -189,10 +189,10 @@ async def _decide(unit: Unit, guest: Row[Any], customer: Row[Any] | None, mode: 
         plan, lines = await _planned(unit, guest, customer, plan.mode)
     if customer is None or plan.mode is MergeMode.KEEP:
         outcome = Outcome.ADOPTED if customer is None and plan.mode is not MergeMode.KEEP else Outcome.KEPT
-        return _Deed(outcome, plan, guest, customer, result=guest, former=None, lines=lines)
+        return _Settlement(outcome, plan, guest, customer, result=guest, former=None, lines=lines)
     if plan.mode is MergeMode.REPLACE:
-        return _Deed(Outcome.REPLACED, plan, guest, customer, result=guest, former=customer, lines=lines)
-    return _Deed(Outcome.MERGED, plan, guest, customer, result=customer, former=guest, lines=lines)
+        return _Settlement(Outcome.REPLACED, plan, guest, customer, result=guest, former=customer, lines=lines)
+    return _Settlement(Outcome.MERGED, plan, guest, customer, result=customer, former=guest, lines=lines)
 
 
 async def _planned(
@@ -211,16 +211,16 @@ async def _planned(
     return plan, lines
 
 
-async def _settle_lines(unit: Unit, deed: _Deed) -> None:
+async def _settle_lines(unit: Unit, settlement: _Settlement) -> None:
     """Move lines with their ids, so that a page that still shows the guest's cart can continue to change them."""
-    stays = _by_variant(deed.lines, deed.guest) | _by_variant(deed.lines, deed.result)
+    stays = _by_variant(settlement.lines, settlement.guest) | _by_variant(settlement.lines, settlement.result)
     changed = [
-        _line_values(stays[variant], deed.result.id, quantity)
-        for variant, quantity in deed.plan.quantities.items()
-        if (stays[variant].cart_id, stays[variant].quantity) != (deed.result.id, quantity)
+        _line_values(stays[variant], settlement.result.id, quantity)
+        for variant, quantity in settlement.plan.quantities.items()
+        if (stays[variant].cart_id, stays[variant].quantity) != (settlement.result.id, quantity)
     ]
-    kept = {stays[variant].id for variant in deed.plan.quantities}
-    gone = [line.id for line in _by_variant(deed.lines, deed.guest).values() if line.id not in kept]
+    kept = {stays[variant].id for variant in settlement.plan.quantities}
+    gone = [line.id for line in _by_variant(settlement.lines, settlement.guest).values() if line.id not in kept]
     if gone:
         await unit.write(delete(cart_lines).where(cart_lines.c.id.in_(gone)))
     if changed:
@@ -250,25 +250,27 @@ def _line_values(line: Row[Any], cart_id: UUID, quantity: int) -> dict[str, Any]
     }
 
 
-async def _settle_carts(unit: Unit, customer: Shopper, deed: _Deed, *, now: datetime) -> None:
+async def _settle_carts(unit: Unit, customer: Shopper, settlement: _Settlement, *, now: datetime) -> None:
     owner = {"owner_kind": customer.kind.value, "owner_id": customer.id}
-    await cart_rows.touch(unit, deed.result.id, now=now, **owner)
-    if deed.former is not None:
-        state = CartState.REPLACED if deed.outcome is Outcome.REPLACED else CartState.MERGED
-        await cart_rows.touch(unit, deed.former.id, now=now, state=state, merged_into=deed.result.id, **owner)
+    await cart_rows.touch(unit, settlement.result.id, now=now, **owner)
+    if settlement.former is not None:
+        state = CartState.REPLACED if settlement.outcome is Outcome.REPLACED else CartState.MERGED
+        await cart_rows.touch(
+            unit, settlement.former.id, now=now, state=state, merged_into=settlement.result.id, **owner
+        )
 
 
-async def _remember(unit: Unit, guest: Shopper, customer: Shopper, deed: _Deed, *, now: datetime) -> None:
+async def _remember(unit: Unit, guest: Shopper, customer: Shopper, settlement: _Settlement, *, now: datetime) -> None:
     await unit.write(
         insert(cart_hand_overs).values(
             id=new_id(),
             store=guest.store,
             guest_id=guest.id,
             customer_id=customer.id,
-            guest_cart_id=deed.guest.id,
-            cart_id=deed.result.id,
-            outcome=deed.outcome,
-            lines=_as_json(deed.plan.lines),
+            guest_cart_id=settlement.guest.id,
+            cart_id=settlement.result.id,
+            outcome=settlement.outcome,
+            lines=_as_json(settlement.plan.lines),
             created_at=now,
         )
     )
