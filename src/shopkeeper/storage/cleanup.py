@@ -55,9 +55,9 @@ class Cleanup:
         try:
             return await self._do(rule)
         except DATABASE_ERRORS as failed:
-            log.warning("upkeep.failed", rule=rule.name, error=type(failed).__name__)
+            log.warning("upkeep.failed", chore=rule.name, error=type(failed).__name__)
         except Exception:  # a bug in one rule must not stop the others
-            log.exception("upkeep.failed", rule=rule.name)
+            log.exception("upkeep.failed", chore=rule.name)
         return 0
 
     async def _do(self, rule: RetentionRule) -> int:
