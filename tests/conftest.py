@@ -1,4 +1,4 @@
-"""What every test may ask for: a database of either kind, a cache of either kind, a clock that stands still.
+"""Fixtures for all tests: databases of both kinds, caches of both kinds, a stopped clock.
 
 The servers are real and shared by all processes of a run (`pytest -n`): the first test that needs one starts it, the
 process that began the run ends it.
@@ -69,7 +69,7 @@ def run(pytestconfig: pytest.Config) -> Run:
 
 @pytest.fixture(scope="session")
 def postgres_server(run: Run) -> Server:
-    """One PostgreSQL for the whole run."""
+    """One PostgreSQL server for the whole run."""
     return share(run.folder, "postgres", lambda: start_postgres(owner=run.owner))
 
 
@@ -104,7 +104,7 @@ def dsn(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    """The same, opened."""
+    """A fresh database of either kind, opened."""
     database = Database(sqlalchemy_url(dsn))
     yield database
     await database.close()
@@ -112,7 +112,7 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_dsn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of either kind in which there is nothing yet; SQLite's file does not even exist."""
+    """An empty database of either kind, without tables; SQLite's file does not even exist."""
     if request.param == "sqlite":
         yield f"sqlite://{tmp_path / 'new.db'}"
         return
@@ -139,11 +139,11 @@ def clock() -> StoppedClock:
 
 @pytest.fixture(params=["memory", "valkey"])
 async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
-    """A cache of either kind, empty. Valkey goes by the machine's clock, the other by the test's."""
+    """An empty cache of either kind. Valkey uses the machine's clock, the other one the test's."""
     if request.param == "memory":
         cache: Cache = MemoryCache(request.getfixturevalue("clock"))
     else:
-        # A busy machine is not a broken one, and these tests are not about the difference.
+        # These tests do not test the timeouts, which are long so that a busy machine does not fail them.
         cache = RedisCache(request.getfixturevalue("valkey_url"), connect_within=20, answer_within=20)
     yield cache
     await cache.close()

@@ -76,7 +76,7 @@ class TestAddresses:
         "address",
         ["1.1.1.1", "172.15.255.255", "172.32.0.1", "::ffff:1.1.1.1", "64:ff9b::101:101", "2606:4700:4700::1111"],
     )
-    def test_a_public_address_is(self, address: str) -> None:
+    def test_a_public_address_is_called_public(self, address: str) -> None:
         assert is_public(address)
 
 
@@ -150,19 +150,19 @@ class TestRefusals:
         assert "10.0.0.1" in refused.value.sentence
         assert not any(word in refused.value.sentence for word in ("secret", "word", "me:"))
 
-    def test_both_errors_are_failures_of_another_server_to_a_door(self) -> None:
+    def test_both_errors_are_failures_of_another_server(self) -> None:
         assert issubclass(HttpCallRefused, UpstreamFailed)
         assert issubclass(HttpCallFailed, UpstreamFailed)
 
 
 class TestExceptions:
-    async def test_an_excepted_address_is_called_whatever_its_query(self) -> None:
+    async def test_an_excepted_address_is_called_with_any_query(self) -> None:
         async with serving(FORBIDDEN) as inside:
             inside.answers["/hook"] = says()
             async with GuardedClient(exceptions=[inside.url("/hook")]) as http_client:
                 assert (await http_client.request("POST", inside.url("/hook?a=b"), content=b"{}")).ok
 
-    async def test_its_open_connection_is_not_used_for_another_address_of_the_same_host(self) -> None:
+    async def test_the_open_connection_is_not_used_for_another_address_of_the_same_host(self) -> None:
         async with serving(FORBIDDEN) as inside:
             inside.answers["/admin"] = says()
             async with GuardedClient(exceptions=[inside.url("/")]) as http_client:
@@ -210,12 +210,12 @@ class TestExceptions:
 
 
 class TestRedirects:
-    async def test_they_are_shown_and_not_followed(self, server: Server, http_client: GuardedClient) -> None:
+    async def test_redirects_are_returned_and_not_followed(self, server: Server, http_client: GuardedClient) -> None:
         server.answers["/away"] = says(b"", status="302 Found", Location="/")
         reply = await http_client.request("GET", server.url("/away"))
         assert (reply.status, reply.headers["location"], len(server.heads)) == (302, "/", 1)
 
-    async def test_asked_for_they_are(self, server: Server, http_client: GuardedClient) -> None:
+    async def test_redirects_are_followed_on_request(self, server: Server, http_client: GuardedClient) -> None:
         server.answers["/away"] = says(b"", status="302 Found", Location="/")
         assert (await http_client.request("GET", server.url("/away"), follow_redirects=True)).body == b"hello"
 
@@ -229,12 +229,12 @@ class TestRedirects:
                 await http_client.request("GET", server.url("/in"), follow_redirects=True)
             assert inside.heads == []
 
-    async def test_one_that_leads_out_of_http_is_refused(self, server: Server, http_client: GuardedClient) -> None:
+    async def test_a_redirect_out_of_http_is_refused(self, server: Server, http_client: GuardedClient) -> None:
         server.answers["/file"] = says(b"", status="302 Found", Location="file:///etc/passwd")
         with pytest.raises(HttpCallRefused):
             await http_client.request("GET", server.url("/file"), follow_redirects=True)
 
-    async def test_a_circle_ends(self, server: Server, http_client: GuardedClient) -> None:
+    async def test_a_circle_of_redirects_ends(self, server: Server, http_client: GuardedClient) -> None:
         server.answers["/round"] = says(b"", status="302 Found", Location="/round")
         with pytest.raises(HttpCallFailed, match="redirected more than 3 times"):
             await http_client.request("GET", server.url("/round"), follow_redirects=True)
@@ -254,7 +254,7 @@ class TestBounds:
         with pytest.raises(HttpCallFailed, match="compressed"):
             await http_client.request("GET", server.url("/packed"))
 
-    async def test_an_answer_that_drips_runs_out_of_time(self, server: Server, http_client: GuardedClient) -> None:
+    async def test_a_slow_answer_runs_out_of_time(self, server: Server, http_client: GuardedClient) -> None:
         async def drips(writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
             for _ in range(1000):
@@ -285,7 +285,7 @@ class TestBounds:
         async with GuardedClient(resolve=two, networks=["127.0.0.2/31"]) as http_client:
             assert (await http_client.request("GET", server.url(host="shop.test"))).ok
 
-    async def test_nonsense_for_an_answer_is_a_failure(self, server: Server, http_client: GuardedClient) -> None:
+    async def test_a_malformed_answer_is_a_failure(self, server: Server, http_client: GuardedClient) -> None:
         async def nonsense(writer: asyncio.StreamWriter) -> None:
             writer.write(b"SSH-2.0-OpenSSH\r\n\r\n")
 
@@ -329,7 +329,7 @@ class TestTls:
                     await http_client.request("GET", f"https://{stranger}:{server.port}/")
             assert len(server.heads) == 1
 
-    async def test_an_authority_that_nobody_trusts_is_refused(self, tmp_path: Path) -> None:
+    async def test_an_untrusted_authority_is_refused(self, tmp_path: Path) -> None:
         served, _ = certificate("shop.test", folder=tmp_path)
 
         async def all_here(_host: str, _port: int) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""What comes in: headers that list wishes, ids, bodies."""
+"""Parsing: headers that list preferences, ids, bodies."""
 
 from collections.abc import AsyncIterator
 
@@ -14,28 +14,28 @@ from shopkeeper.settings.values import parse_size
     [
         ("de-AT, en;q=0.5", [("de-at", 1.0), ("en", 0.5)]),
         ("de; q=0.9,en ; q = 0.8", [("de", 0.9), ("en", 0.8)]),
-        # Parameters of a media type stand before the weight.
+        # Parameters of a media type come before the weight.
         ("text/html;level=1;q=0.4", [("text/html", 0.4)]),
         ("de;q=1.5, en;q=-1, fr;q=nan, es;q=much", [("de", 0.0), ("en", 0.0), ("fr", 0.0), ("es", 0.0)]),
         ("", [("", 1.0)]),
     ],
 )
-def test_wishes_have_weights(header: str, wished: list[tuple[str, float]]) -> None:
+def test_preferences_have_weights(header: str, wished: list[tuple[str, float]]) -> None:
     assert list(parse_accept(header)) == wished
 
 
-def test_endless_wishes_are_not_read_to_the_end() -> None:
+def test_endless_preferences_are_not_read_to_the_end() -> None:
     assert len(parse_accept("de," * 10_000)) == 20
 
 
 @pytest.mark.parametrize("body", [b"[" * 33 + b"]" * 33, b"[" + b"1," * 20_000 + b"1]", b"{", b"\xff"])
-def test_a_document_that_is_too_much_or_none_is_refused(body: bytes) -> None:
+def test_too_large_or_malformed_documents_are_refused(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         parse_json(body)
 
 
 @pytest.mark.parametrize("declared", [None, "0", "5", "none"])
-async def test_a_body_ends_at_its_limit_whatever_it_declares(declared: str | None) -> None:
+async def test_a_body_ends_at_its_limit_for_any_declared_length(declared: str | None) -> None:
     async def stream() -> AsyncIterator[bytes]:
         yield b"12345"
         yield b"6"
@@ -45,7 +45,7 @@ async def test_a_body_ends_at_its_limit_whatever_it_declares(declared: str | Non
         await gather(stream(), declared=declared, limit=5)
 
 
-async def test_a_limit_was_told_in_two_units() -> None:
+async def test_a_limit_is_named_in_the_unit_in_which_it_counts() -> None:
     async def stream() -> AsyncIterator[bytes]:
         yield b"1" * 2049
 

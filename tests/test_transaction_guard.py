@@ -92,7 +92,7 @@ class TestInOneTask:
                 unit.collect(1, write=fail)
         assert may_call()
 
-    async def test_a_call_of_what_is_done_after_the_commit_is_allowed(self, database: Database) -> None:
+    async def test_a_call_in_an_action_after_the_commit_is_allowed(self, database: Database) -> None:
         allowed: list[bool] = []
 
         async def call() -> None:
@@ -210,7 +210,7 @@ class TestAcrossTasks:
     async def test_transactions_of_other_requests_do_not_count(
         self, database: Database, in_a_unit_before: bool
     ) -> None:
-        """The tasks of requests are copies of one context, in which a unit may have been used, at the start say."""
+        """The tasks of requests copy one context, in which a unit may have been used, at the start for example."""
         if in_a_unit_before:
             async with database.unit() as unit:
                 await unit.write(WRITE)
@@ -232,7 +232,7 @@ class TestAcrossTasks:
 
 
 class TestTheHttpClient:
-    async def test_it_sends_nothing_while_a_transaction_is_open(self, database: Database) -> None:
+    async def test_the_client_sends_nothing_while_a_transaction_is_open(self, database: Database) -> None:
         async with serving("127.0.0.1") as server, GuardedClient(private_allowed=True) as http_client:
             async with database.unit() as unit:
                 await unit.write(WRITE)
@@ -241,7 +241,7 @@ class TestTheHttpClient:
             assert server.heads == []
             assert (await http_client.request("GET", server.url())).ok
 
-    async def test_an_action_after_the_commit_may_use_it(self, database: Database) -> None:
+    async def test_the_client_may_be_used_by_an_action_after_the_commit(self, database: Database) -> None:
         async with serving("127.0.0.1") as server, GuardedClient(private_allowed=True) as http_client:
 
             async def notify() -> None:

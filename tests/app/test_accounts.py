@@ -1,4 +1,4 @@
-"""What people's accounts need of the machine, and give back to it."""
+"""Resources of the account components: hashing threads, sealed secrets, open files."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from tests.app.test_application import settings
 
 @pytest.fixture
 def on_one_core() -> Iterator[None]:
-    """As in a container that was given a part of the machine."""
+    """Limit this process to one core, as in a container with a part of the machine."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(mine)])
     yield
@@ -25,7 +25,7 @@ def on_one_core() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("on_one_core")
-def test_there_are_no_more_threads_for_hashing_than_cores_that_may_be_used() -> None:
+def test_hashing_uses_no_more_threads_than_usable_cores() -> None:
     assert usable_cores() == 1
 
 
@@ -46,7 +46,7 @@ async def test_secrets_of_second_factors_are_sealed_in_the_database(tmp_path: Pa
     assert read.factors == {"code", "totp"}
 
 
-async def test_the_file_of_breached_passwords_is_closed_with_the_house(tmp_path: Path, sqlite_dsn: str) -> None:
+async def test_closing_the_application_closes_the_file_of_breached_passwords(tmp_path: Path, sqlite_dsn: str) -> None:
     known = tmp_path / "breached.txt"
     known.write_text(f"{hashlib.sha1(b'plum plum plum', usedforsecurity=False).hexdigest().upper()}:3\n")
     config = {"haveibeenpwned_enabled": False, "breached_file": str(known)}

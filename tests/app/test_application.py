@@ -1,4 +1,4 @@
-"""The house as its operator meets it: what goes on by itself, what the admin port tells, what cannot be built."""
+"""The application as a whole: background tasks, the admin port, engines, and settings that it refuses."""
 
 import asyncio
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ async def ask_admin(application: Application, path: str) -> httpx2.Response:
 
 
 class TestBackground:
-    async def test_a_task_that_fails_is_logged_at_once_and_told_on_the_admin_port(
+    async def test_a_task_that_fails_is_logged_at_once_and_reported_on_the_admin_port(
         self, tmp_path: Path, sqlite_dsn: str
     ) -> None:
         async def fail() -> None:
@@ -62,7 +62,9 @@ class TestBackground:
         assert "sweeping" in told.json()["degraded"]["background"]
         assert told.status_code == 200
 
-    async def test_closing_is_no_failure(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_a_task_that_ends_by_closing_is_not_reported_as_a_failure(
+        self, tmp_path: Path, sqlite_dsn: str
+    ) -> None:
         with capture_logs() as logs:
             async with opened(settings(tmp_path, sqlite_dsn)) as application:
                 pass
@@ -71,7 +73,7 @@ class TestBackground:
 
 
 class TestTheDemo:
-    async def test_leaves_what_is_on_the_shelves_alone_at_the_next_start(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_leaves_existing_stock_alone_at_the_next_start(self, tmp_path: Path, sqlite_dsn: str) -> None:
         async with (
             opened(settings(tmp_path, sqlite_dsn, demo=True)) as application,
             application.infrastructure.database.unit() as unit,
@@ -87,14 +89,14 @@ class TestTheDemo:
             assert {row.stock for row in await unit.all(select(variants.c.stock))} == {3}
             assert "GBP" not in {row.currency for row in await unit.all(select(prices.c.currency))}
 
-    async def test_fills_the_shelves_of_a_store_that_was_added(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_fills_a_store_that_was_added(self, tmp_path: Path, sqlite_dsn: str) -> None:
         for stores in ([{"id": "one"}], [{"id": "one"}, {"id": "two"}]):
             shop = opened(settings(tmp_path, sqlite_dsn, demo=True, stores=stores))
             async with shop as application, application.infrastructure.database.unit() as unit:
                 filled = {row.store for row in await unit.all(select(products.c.store))}
             assert filled == {store["id"] for store in stores}
 
-    async def test_is_shown_by_engines_that_have_one_only(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_is_loaded_into_engines_with_sample_data_only(self, tmp_path: Path, sqlite_dsn: str) -> None:
         async with opened(settings(tmp_path, sqlite_dsn)) as application:
             bare = CartsOnly(SystemClock())
             await load_sample_data(
@@ -105,7 +107,7 @@ class TestTheDemo:
 
 
 class TestEngines:
-    def test_are_those_that_a_store_may_name(self) -> None:
+    def test_the_engines_are_those_that_a_store_may_name(self) -> None:
         assert set(get_args(StoreSettings.model_fields["engine"].annotation)) == set(ENGINES)
 
     async def test_forget_an_identity_that_an_admin_deletes(self, tmp_path: Path, dsn: str) -> None:
@@ -120,7 +122,7 @@ class TestEngines:
             async with application.infrastructure.database.unit() as unit:
                 assert await unit.first(select(customers)) is None
 
-    async def test_keep_a_guests_cart_and_its_hand_over_while_a_renewed_token_lasts(
+    async def test_a_guests_cart_and_its_merge_are_kept_while_a_renewed_token_lasts(
         self, tmp_path: Path, sqlite_dsn: str
     ) -> None:
         for days in (30, 600):
@@ -132,7 +134,9 @@ class TestEngines:
 
 
 class TestOtherOrigins:
-    async def test_may_name_the_store_in_a_header_that_was_renamed(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_a_page_of_another_origin_may_name_the_store_in_a_renamed_header(
+        self, tmp_path: Path, sqlite_dsn: str
+    ) -> None:
         cors = {"enabled": True, "allowed_origins": ["https://shop.example"]}
         sections = {"serve": {"public": {"cors": cors}}, "store_header": "X-Shop", "tenant_header": "X-Brand"}
         async with opened(settings(tmp_path, sqlite_dsn, **sections)) as application:
@@ -151,7 +155,7 @@ class TestOtherOrigins:
 
 
 class TestMisconfigured:
-    """What the settings allow and a room refuses."""
+    """Settings that are valid, but that a module refuses when the application is built."""
 
     @pytest.mark.parametrize(
         ("sections", "sentence"),
@@ -164,7 +168,7 @@ class TestMisconfigured:
         ],
         ids=["an SMTP option", "a header of ours", "a cookie's name", "a broken schema", "a schema out of reach"],
     )
-    async def test_ends_in_one_sentence(
+    async def test_settings_that_a_module_refuses_end_in_one_sentence(
         self, tmp_path: Path, sqlite_dsn: str, sections: Mapping[str, Any], sentence: str
     ) -> None:
         smtp = {"connection_uri": "smtp://mail.example.org/", **sections.get("courier", {}).get("smtp", {})}
@@ -173,6 +177,6 @@ class TestMisconfigured:
         assert str(refused.value).endswith(".")
         assert len(str(refused.value).splitlines()) == 1
 
-    async def test_is_nobody_whose_house_can_be_built(self, tmp_path: Path) -> None:
+    async def test_settings_that_can_be_built_are_not_refused(self, tmp_path: Path) -> None:
         await dry_run(settings(tmp_path, f"sqlite://{tmp_path / 'shop.db'}"))
         assert not (tmp_path / "shop.db").exists()

@@ -1,4 +1,4 @@
-"""What the house tidies away by itself."""
+"""What the application deletes by itself."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,9 @@ from tests.app.test_application import settings
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-async def test_more_errors_than_a_batch_are_forgotten_where_no_flow_is_old(tmp_path: Path, dsn: str) -> None:
-    """Errors went with the flows, a batch at a time, until no flow was left: mostly after the first."""
+async def test_more_errors_than_a_batch_are_deleted_where_no_flow_is_old(tmp_path: Path, dsn: str) -> None:
+    """Regression: errors were deleted with flows, a batch at a time, until no old flow was left: mostly after the
+    first."""
     async with opened(settings(tmp_path, dsn)) as application:
         async with application.infrastructure.database.unit() as unit:
             for _ in range(BATCH + 100):

@@ -1,4 +1,4 @@
-"""The lists of methods and of kinds of flow: what is in them, and what follows from them."""
+"""The lists of methods and of kinds of flow: their entries, and what follows from them."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ async def ask(built: Application, method: str, path: str, **more: Any) -> httpx2
 
 
 class Knock:
-    """A method that signs in and that nobody can register with."""
+    """A method that signs in and does not register."""
 
     name = "knock"
     facts = CredentialFacts("knock", first_factor=True)
@@ -52,7 +52,9 @@ class Knock:
 
 
 class TestMethods:
-    async def test_one_that_is_on_is_for_everything_it_can_do(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_a_method_that_is_on_is_offered_for_everything_it_can_do(
+        self, tmp_path: Path, sqlite_dsn: str
+    ) -> None:
         async with application(tmp_path, sqlite_dsn, password=True, flows={}) as built:
             methods = built.accounts.methods
             assert methods.names == ["password"]
@@ -65,7 +67,9 @@ class TestMethods:
         assert methods.for_registration == []
         assert methods.password is None
 
-    async def test_one_that_is_off_is_in_no_form_and_lets_nobody_in(self, tmp_path: Path, sqlite_dsn: str) -> None:
+    async def test_a_method_that_is_off_is_in_no_form_and_signs_in_no_one(
+        self, tmp_path: Path, sqlite_dsn: str
+    ) -> None:
         async with application(tmp_path, sqlite_dsn, password=False, flows={}) as built:
             assert built.accounts.methods.every == []
             for kind in ("login", "registration"):
@@ -77,7 +81,7 @@ class TestMethods:
 
 class TestKindsOfFlow:
     @pytest.mark.parametrize("kind", ["login", "registration"])
-    async def test_a_form_may_lead_wherever_its_flow_or_its_method_does(
+    async def test_a_form_may_redirect_to_the_origins_of_its_flow_and_its_methods(
         self, tmp_path: Path, sqlite_dsn: str, kind: str
     ) -> None:
         after = {
@@ -90,7 +94,9 @@ class TestKindsOfFlow:
         assert allowed.endswith("https://flow.example https://method.example")
 
     @pytest.mark.parametrize("kind", ["login", "registration"])
-    async def test_each_has_its_routes_and_a_page_of_its_name(self, tmp_path: Path, sqlite_dsn: str, kind: str) -> None:
+    async def test_each_kind_of_flow_has_its_routes_and_a_page_of_its_name(
+        self, tmp_path: Path, sqlite_dsn: str, kind: str
+    ) -> None:
         async with application(tmp_path, sqlite_dsn, password=True, flows={}) as built:
             opened_at = await ask(built, "GET", f"/self-service/{kind}/browser", headers={"Accept": "text/html"})
             assert opened_at.headers["location"].startswith(f"http://127.0.0.1:4433/{kind}?flow=")

@@ -1,4 +1,4 @@
-"""What the attacks share: a house in this process, and a server on the wire."""
+"""Fixtures of the attacks: an application in this process, and a server on the wire."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +22,7 @@ Opening = Callable[..., AbstractAsyncContextManager[Scene]]
 
 @pytest.fixture
 def opening(tmp_path: Path, clock: StoppedClock) -> Opening:
-    """`async with opening(dsn, throttle={…}) as scene: …`: a house with settings of the test's own."""
+    """`async with opening(dsn, throttle={…}) as scene: …` opens an application with settings of the test."""
 
     def open_(dsn: str, *, dev: bool = False, **settings: Any) -> AbstractAsyncContextManager[Scene]:
         return opened(dsn, tmp_path, clock, settings=settings, dev=dev)
@@ -32,14 +32,14 @@ def opening(tmp_path: Path, clock: StoppedClock) -> Opening:
 
 @pytest.fixture
 async def scene(opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
-    """A house as it stands in production, on SQLite."""
+    """An application configured as in production, on SQLite."""
     async with opening(sqlite_dsn) as scene:
         yield scene
 
 
 @pytest.fixture
 async def either_scene(opening: Opening, dsn: str) -> AsyncIterator[Scene]:
-    """The same on SQLite and on PostgreSQL."""
+    """An application configured as in production, on SQLite and on PostgreSQL."""
     async with opening(dsn) as scene:
         yield scene
 
@@ -56,7 +56,7 @@ def server(run: Run) -> Commerce:
             "admin": {"api_keys": [KEY]},
             "courier": {"smtp": mail},
             "hashers": SETTINGS["hashers"],
-            # All tests come from one address.
+            # All tests share one client address, so its budget is raised.
             "throttle": {name: {"per_ip": "100000/minute"} for name in ("login", "registration")},
             "selfservice": {"methods": SETTINGS["selfservice"]["methods"]},
         }

@@ -1,4 +1,4 @@
-"""Where the attacks happen: a whole house as it stands in production, and the people before it."""
+"""The scene of the attacks: a whole application as in production, and its clients."""
 
 import json
 import re
@@ -45,35 +45,35 @@ OTHER_PAGE = {"sec-fetch-site": "cross-site", "origin": EVIL}
 
 @dataclass(frozen=True)
 class Scene:
-    """A house, and ways to stand before it."""
+    """An application, and ways to open clients of it."""
 
     application: Application
     clock: StoppedClock
     _clients: AsyncExitStack = field(repr=False)
 
     async def native(self, *, ip: str = HERE, **headers: str) -> httpx2.AsyncClient:
-        """An app, or a program: it keeps no cookies that it is not given."""
+        """Open a client of the public port that sends the headers of an app, not of a browser."""
         return await self._client(self.application.public, ADDRESS, ip, headers)
 
     async def browser(self, *, ip: str = HERE, **headers: str) -> "Browser":
-        """A browser with an empty jar."""
+        """Open a browser without cookies."""
         transport = httpx2.ASGITransport(app=self.application.public, client=(ip, 40_000))
         browser = Browser(transport=transport, base_url=ADDRESS, headers={"accept": HTML, **_dashed(headers)})
         return await self._clients.enter_async_context(browser)
 
     async def admin(self, *, key: str | None = KEY) -> httpx2.AsyncClient:
-        """Somebody at the admin port."""
+        """Open a client of the admin port; with None as `key` it sends no key."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return await self._client(self.application.admin, ADMIN_ADDRESS, HERE, headers)
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
-        """Everything that a table holds."""
+        """Return every row of a table."""
         async with self.application.infrastructure.database.transaction() as connection:
             found = await connection.exec_driver_sql(f"SELECT * FROM {table}")
             return [dict(row) for row in found.mappings()]
 
     async def mails(self) -> list[Any]:
-        """What was sent, once everything that waits is delivered."""
+        """Deliver every due event of the outbox, and return the mails."""
         while await self.application.worker.run_once():
             pass
         async with self.application.infrastructure.database.unit() as unit:
@@ -95,7 +95,7 @@ async def opened(
     dev: bool = False,
     extensions: Extensions | None = None,
 ) -> AsyncIterator[Scene]:
-    """Opens a house with a stocked shop."""
+    """Open an application with a stocked shop."""
     file = folder / "shop.json"
     file.write_text(json.dumps(_merged({**SETTINGS, "dsn": dsn}, settings)))
     application = await build(load([file], {}, dev=dev, demo=False), clock=clock, extensions=extensions)
@@ -123,7 +123,7 @@ def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def written_schema(folder: Path, traits: Mapping[str, Any]) -> str:
-    """The address of an identity schema with these traits."""
+    """Write an identity schema with these traits; return its address."""
     file = folder / "schema.json"
     document = {"type": "object", "properties": {"traits": {"type": "object", "properties": dict(traits)}}}
     file.write_text(json.dumps(document))
@@ -138,13 +138,13 @@ def new_address(name: str = "ada") -> str:
 
 
 async def submit(app: httpx2.AsyncClient, kind: str, fields: Mapping[str, Any]) -> httpx2.Response:
-    """A native flow, opened and sent."""
+    """Open a native flow and submit it."""
     flow = (await app.get(f"/self-service/{kind}/api")).json()
     return await app.post(f"/self-service/{kind}?flow={flow['id']}", json=fields)
 
 
 async def sign_up(app: httpx2.AsyncClient, email: str, *, password: str = PASSWORD, **traits: Any) -> dict[str, Any]:
-    """An account; the answer with its session."""
+    """Register; return the answer with its session."""
     answer = await submit(
         app, "registration", {"method": "password", "password": password, "traits": {"email": email, **traits}}
     )
@@ -153,19 +153,19 @@ async def sign_up(app: httpx2.AsyncClient, email: str, *, password: str = PASSWO
 
 
 async def sign_in(app: httpx2.AsyncClient, email: str, password: str = PASSWORD) -> httpx2.Response:
-    """A try to sign in with the native flow."""
+    """Submit a native login flow."""
     return await submit(app, "login", {"method": "password", "identifier": email, "password": password})
 
 
 async def visit(app: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
-    """`/signin`, which must go well."""
+    """Call `/signin`, which must succeed."""
     answer = await app.post("/signin", json=fields)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
 async def ask(app: httpx2.AsyncClient, token: str, query: str, **variables: Any) -> dict[str, Any]:
-    """GraphQL with a token; the whole answer."""
+    """Send a GraphQL operation with a token; return the whole answer."""
     answer = await app.post(
         "/graphql", json={"query": query, "variables": variables}, headers={"authorization": f"Bearer {token}"}
     )
@@ -173,7 +173,7 @@ async def ask(app: httpx2.AsyncClient, token: str, query: str, **variables: Any)
 
 
 async def fill_cart(app: httpx2.AsyncClient, token: str, *, quantity: int = 1) -> str:
-    """The id of a cart with something in it."""
+    """Put something into a new cart; return its id."""
     found = await ask(app, token, FIRST)
     variant = found["data"]["findItemsByKeyword"]["items"][0]["variants"][0]["itemId"]["id"]
     added = await ask(app, token, ADD, item=variant, quantity=quantity)
@@ -202,18 +202,18 @@ class Browser(httpx2.AsyncClient):
     """A browser: it keeps cookies and fills in forms. Redirects are followed where the test says so."""
 
     async def open_flow(self, kind: str, query: str = "") -> dict[str, Any]:
-        """A flow for a single-page app, with the CSRF token that its page would have."""
+        """Open a flow as a single-page app, with the CSRF token that its page would have."""
         answer = await self.get(f"/self-service/{kind}/browser{query}", headers={"accept": "application/json"})
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     async def send_flow(self, flow: Mapping[str, Any], fields: Mapping[str, Any]) -> httpx2.Response:
-        """The flow's form, with the token that stands in it."""
+        """Submit the flow's form with the CSRF token in it."""
         whole = {"method": "password", "csrf_token": csrf_of(flow), **fields}
         return await self.post(flow["ui"]["action"], json=whole, headers={"accept": "application/json"})
 
     async def sign_up(self, email: str) -> httpx2.Response:
-        """An account; this browser is signed in afterwards."""
+        """Register; this browser is signed in afterwards."""
         flow = await self.open_flow("registration")
         answer = await self.send_flow(flow, {"password": PASSWORD, "traits": {"email": email}})
         assert answer.status_code == 200, answer.text
@@ -224,7 +224,7 @@ class Browser(httpx2.AsyncClient):
         return await self.send_flow(flow, {"identifier": email, "password": PASSWORD})
 
     async def form_of(self, path: str) -> dict[str, str]:
-        """The hidden fields of the first form on a page."""
+        """Return the hidden fields of the first form on a page."""
         page = _Hidden()
         page.feed((await self.get(path, follow_redirects=True)).text)
         return page.fields
@@ -234,7 +234,7 @@ class Browser(httpx2.AsyncClient):
         return self.cookies.get("ory_kratos_session")
 
     async def whoami(self) -> str | None:
-        """The id of who this browser is signed in as."""
+        """Return the id of the identity that this browser is signed in as, or None."""
         answer = await self.get("/sessions/whoami")
         return str(answer.json()["identity"]["id"]) if answer.status_code == 200 else None
 
@@ -251,12 +251,13 @@ class _Hidden(HTMLParser):
 
 
 def csrf_of(flow: Mapping[str, Any]) -> str:
-    """The anti-CSRF token in a flow's form."""
+    """Return the anti-CSRF token in a flow's form."""
     [value] = [n["attributes"]["value"] for n in flow["ui"]["nodes"] if n["attributes"]["name"] == "csrf_token"]
     return str(value)
 
 
 def set_cookies(answer: httpx2.Response) -> dict[str, str]:
-    """Every `Set-Cookie` line of an answer by its name, without the digest that the anti-CSRF cookie ends with."""
+    """Return the `Set-Cookie` lines of an answer by cookie name, without the digest that ends the anti-CSRF cookie's
+    name."""
     lines = answer.headers.get_list("set-cookie")
     return {re.sub(r"_[0-9a-f]{64}$", "", line.partition("=")[0]): line for line in lines}

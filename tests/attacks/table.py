@@ -1,4 +1,4 @@
-"""The tests of docs/security.md, row by row: `python -m tests.attacks.table` writes them into the page."""
+"""Lists the tests of docs/security.md row by row; `python -m tests.attacks.table` writes the list into the page."""
 
 import re
 from collections import defaultdict
@@ -13,7 +13,7 @@ _TEST = re.compile(r"def (test_row_(\d{3})(?:_and_(\d{3}))?_\w+)\(")
 
 
 def by_row() -> Mapping[int, list[str]]:
-    """Every test that is named after a row, wherever it is."""
+    """Return the names of all tests that are named after a row, by row."""
     found: dict[int, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for name, *rows in _TEST.findall(path.read_text("utf-8")):
@@ -23,7 +23,7 @@ def by_row() -> Mapping[int, list[str]]:
 
 
 def printed() -> str:
-    """What belongs between the marks of the page."""
+    """Return the text that belongs between the marks of the page."""
     return "".join(_printed_row(row, names) for row, names in by_row().items())
 
 
@@ -32,7 +32,7 @@ def _printed_row(row: int, names: list[str]) -> str:
 
 
 def states() -> Iterator[tuple[int, str, str]]:
-    """The rows of the page's table: number, whether it applies (`now`, `later`, `no`), and what is said of it."""
+    """Yield the rows of the page's table: number, whether it applies (`now`, `later`, `no`), and the reason."""
     for line in PAGE.read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| ") and cells[0].isdigit():
@@ -40,12 +40,12 @@ def states() -> Iterator[tuple[int, str, str]]:
 
 
 def shown() -> str:
-    """What stands between the marks now."""
+    """Return the text that is between the marks now."""
     return PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
 
 
 def write() -> None:
-    """Writes the list of tests into the page."""
+    """Write the list of tests into the page."""
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     PAGE.write_text(before + BEGIN + printed() + END + rest.partition(END)[2], encoding="utf-8")
 

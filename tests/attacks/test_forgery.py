@@ -1,4 +1,4 @@
-"""Rows 47, 48 and 50: requests that another site's page makes, open redirects, and answers that others could read."""
+"""Rows 47, 48 and 50: requests from pages of other sites, open redirects, and answers that other sites could read."""
 
 import json
 from typing import Any
@@ -24,7 +24,8 @@ from tests.attacks.scene import (
 )
 
 JSON = {"accept": "application/json"}
-# What another site's page can make a browser send without asking us first (Fetch, section 2.2.2), and near misses.
+# What a page of another site can make a browser send without a preflight request (Fetch, section 2.2.2), and near
+# misses.
 SIMPLE = [
     "",
     "text/plain",
@@ -132,7 +133,7 @@ class TestSimpleRequests:
         assert await browser.whoami() is not None
 
     async def test_row_047_nothing_changes_by_a_get(self, scene: Scene) -> None:
-        """Whatever can be fetched without a token leaves sessions, carts and accounts as they are."""
+        """A GET without a token leaves sessions, carts and accounts unchanged."""
         browser = await _signed_in(scene)
         kept = {table: await scene.rows(table) for table in ("sessions", "carts", "identities", "orders")}
         routes = (
@@ -145,7 +146,7 @@ class TestSimpleRequests:
 
 
 class TestOtherOrigins:
-    """CORS: who may read our answers and act with our cookies from another origin."""
+    """CORS: which origins may read our answers and act with our cookies."""
 
     PROBES = (
         EVIL,
@@ -212,12 +213,12 @@ class TestOtherOrigins:
         assert [finding.level for finding in named] == ["error"]
 
     def test_row_047_a_star_vouches_for_no_page_that_acts(self) -> None:
-        """Where nobody's cookies travel, everybody may read; but no request with a cookie is believed for it."""
+        """Where no cookies travel, every origin may read. A request with a cookie is never trusted because of `*`."""
         assert EVIL not in Origins(["*"])
         assert "*" not in Origins(["*"])
 
 
-# `return_to`, in every way that has sent somebody's customers elsewhere.
+# `return_to`, in every form that has caused an open redirect in some product.
 HOSTS = (
     "//evil.test",
     "///evil.test",
@@ -316,13 +317,14 @@ FOLLOWED = ("{}/x/../..", "{}/%2e%2e/", "{}/..%2f..", "{}/%2E%2E%2F", "{}/.%2e/"
 
 
 class TestReturnTo:
-    """Where a browser is sent when a flow is done."""
+    """Where a browser is sent after a flow."""
 
     def test_row_048_there_are_many_of_them(self) -> None:
         assert len(ALL) >= 400
 
     async def test_row_048_none_leads_away_from_where_it_may(self, scene: Scene) -> None:
-        """Refused, or made into an address of ours. What comes back is what a browser is sent to later on."""
+        """Each is refused, or becomes an address of ours. The address in the answer is where a browser is sent
+        later."""
         app = await scene.native()
         for wanted in ALL:
             answer = await app.get(f"/self-service/login/api?return_to={quote(wanted, safe='')}")
@@ -339,7 +341,7 @@ class TestReturnTo:
             if answer.status_code == 200:
                 _require_ours(wanted, answer.json()["return_to"])
             else:
-                # Addresses that are ours after all come further: to the question who it is that signs out.
+                # An address that is ours after all passes the list; the next check finds no session to sign out.
                 allowed = {"self_service_flow_return_to_forbidden", "session_inactive"}
                 assert answer.json()["error"]["id"] in allowed, wanted
 
@@ -374,7 +376,7 @@ class TestReturnTo:
         assert (fine.status_code, answer.status_code) == (200, 400)
 
     async def test_row_048_the_last_step_uses_what_was_checked(self, scene: Scene) -> None:
-        """`return_to` beside the submit, or in the form, changes nothing about where the flow leads."""
+        """`return_to` beside the submit, or in the form, does not change where the flow leads."""
         browser, app, email = await scene.browser(), await scene.native(), new_address()
         await sign_up(app, email)
         flow = await browser.open_flow("login", f"?return_to={quote(APP + '/x', safe='')}")
@@ -387,7 +389,7 @@ class TestReturnTo:
 
 class TestReadableTokens:
     async def test_row_050_no_answer_to_a_get_holds_a_token(self, scene: Scene) -> None:
-        """A script element, an image or a style of another site may fetch any of these with the browser's cookies."""
+        """A script element, an image or a style of another site can fetch each of these with the browser's cookies."""
         browser = await _signed_in(scene)
         secret = browser.session_cookie or "-"
         [csrf] = [value for name, value in browser.cookies.items() if name.startswith("csrf_token_")]
@@ -412,7 +414,7 @@ class TestReadableTokens:
             assert answer.headers["x-content-type-options"] == "nosniff", path
 
     async def test_row_050_the_csrf_token_looks_different_each_time(self, scene: Scene) -> None:
-        """Compressed pages tell repeated secrets by their length (BREACH)."""
+        """Compressed pages reveal repeated secrets by their length (BREACH)."""
         browser = await scene.browser()
         flow = await browser.open_flow("login")
         again = (await browser.get(f"/self-service/login/flows?id={flow['id']}", headers=JSON)).json()

@@ -29,14 +29,14 @@ from tests.attacks.scene import (
 )
 
 WRONG = "a wrong guess, once again"
-# Without the hook `session`, signing up tells nobody whether an address was free.
+# Without the hook `session`, the answer to a registration does not show whether an address was free.
 QUIET = {"flows": {"registration": {"after": {"password": {"hooks": []}}}}}
 IDENTIFIER_FIRST = {"flows": {"login": {"style": "identifier_first"}}}
 
 
 class TestBudgets:
     async def test_row_069_own_good_logins_buy_no_guesses_at_others(self, opening: Opening, sqlite_dsn: str) -> None:
-        """The attacker owns an account and signs in between the guesses: the address's budget is spent all the same."""
+        """The attacker owns an account and signs in between the guesses; this gives no budget back to the address."""
         async with opening(sqlite_dsn, throttle={"login": {"per_ip": "6/minute"}}) as scene:
             app, own, victim = await scene.native(), new_address("own"), new_address("victim")
             await sign_up(app, own)
@@ -50,8 +50,8 @@ class TestBudgets:
             assert (await sign_in(elsewhere, victim)).status_code == 200
 
     async def test_row_069_the_owner_is_never_locked_out_for_good(self, scene: Scene) -> None:
-        """Guesses block the pair of account and address; the owner, at another address, comes in, and at this one
-        later."""
+        """Guesses block the pair of account and address. The owner signs in from another address at once, and from this
+        one later."""
         email = new_address()
         attacker, owner = await scene.native(), await scene.native(ip=THERE)
         await sign_up(owner, email)
@@ -64,7 +64,7 @@ class TestBudgets:
         assert (await sign_in(attacker, email)).status_code == 200
 
     async def test_row_070_a_blank_password_matches_nothing(self, scene: Scene) -> None:
-        """An account that an admin made has no password yet."""
+        """An account that an admin created has no password yet."""
         admin, app, email = await scene.admin(), await scene.native(), new_address()
         body = {"schema_id": "default", "traits": {"email": email}}
         assert (await admin.post("/admin/identities", json=body)).status_code == 201
@@ -106,7 +106,7 @@ class TestBudgets:
     async def test_row_077_a_name_that_is_too_long_tells_nothing_of_its_beginning(
         self, scene: Scene, door: str
     ) -> None:
-        """Cut to a name that nobody has, it once spent that one's budget, and no budget of a name that somebody has."""
+        """Regression: the name was cut, and spent the budget of the shorter name only where that was unknown."""
         app, known = await scene.native(), new_address("known")
         await sign_up(app, known)
         try_ = {"form": _by_form, "storefront": _by_storefront}[door]
@@ -170,7 +170,7 @@ class TestBudgets:
 
 
 class TestEnumeration:
-    """Text, code and work, at every door; what hashing and the database do stands for the time it takes."""
+    """Text, code and work, on every route. Hashes and database statements stand for the time of an answer."""
 
     async def test_row_072_a_wrong_password_costs_what_an_unknown_name_costs(self, scene: Scene) -> None:
         app, known = await scene.native(), new_address("known")
@@ -199,7 +199,7 @@ class TestEnumeration:
     async def test_row_072_signing_up_with_a_taken_address_costs_what_a_free_one_costs(
         self, opening: Opening, dsn: str, door: str
     ) -> None:
-        """What is written for a free address is written for a taken one as well, and taken back."""
+        """What is written for a free address is also written for a taken one, and then rolled back."""
         async with opening(dsn, selfservice=QUIET) as scene:
             app, taken = await scene.native(), new_address("taken")
             assert (await _sign_up_by_form(app, taken)).status_code == 200
@@ -209,7 +209,8 @@ class TestEnumeration:
             assert costs[0]["hashes"] == 1
 
     async def test_row_072_a_second_sign_up_within_the_hour_costs_the_same(self, opening: Opening, dsn: str) -> None:
-        """The owner of a taken address is written to once in an hour; the later attempts were cheaper by a mail."""
+        """The owner of a taken address gets one mail in an hour. Regression: later attempts were cheaper by that
+        mail."""
         async with opening(dsn, selfservice=QUIET) as scene:
             app, taken = await scene.native(), new_address("taken")
             for name in (taken, taken):
@@ -220,7 +221,8 @@ class TestEnumeration:
     async def test_row_072_a_taken_address_beside_a_free_name_costs_the_same(
         self, opening: Opening, dsn: str, tmp_path: Path
     ) -> None:
-        """Only identifiers were looked up; an address that somebody is reached at, but does not sign in with, told."""
+        """Regression: only identifiers were looked up, so an address that an account does not sign in with was
+        revealed."""
         async with opening(dsn, selfservice=QUIET, identity=_names_sign_in(tmp_path)) as scene:
             app, taken, fresh = await scene.native(), new_address("taken"), new_address("fresh")
             assert (await _sign_up_with_a_name(app, taken)).status_code == 200
@@ -241,7 +243,7 @@ class TestEnumeration:
     async def test_row_074_graphql_never_signs_in_and_so_keeps_the_secret_whatever_the_forms_do(
         self, scene: Scene
     ) -> None:
-        """It told a taken address wherever the forms sign in, though it does not itself."""
+        """Regression: GraphQL revealed taken addresses where the forms sign in, although it does not sign in itself."""
         app, taken, fresh = await scene.native(), new_address("taken"), new_address("fresh")
         await sign_up(app, taken)
         told = [_plain(await _sign_up_by_graphql(app, name), name) for name in (taken, fresh)]
@@ -272,7 +274,7 @@ class TestEnumeration:
                 assert _plain(await try_(app, taken), taken) == _plain(await try_(app, fresh), fresh)
 
     async def test_row_074_a_bad_sign_up_tells_nothing_either(self, opening: Opening, sqlite_dsn: str) -> None:
-        """A password that does not do, or a broken trait, must not be noticed later for a taken address."""
+        """A refused password or a broken trait must be noticed as early for a taken address as for a free one."""
         async with opening(sqlite_dsn, selfservice=QUIET) as scene:
             app, taken = await scene.native(), new_address("taken")
             await _sign_up_by_form(app, taken)
@@ -299,7 +301,8 @@ class TestEnumeration:
             assert len(await scene.rows("identities")) == 2
 
     async def test_row_074_the_honest_limit_a_sign_up_that_signs_in_tells(self, scene: Scene) -> None:
-        """With the hook `session` the answer itself shows who got in. So each such guess is counted."""
+        """With the hook `session` the answer itself shows whether the registration succeeded, so each such guess is
+        counted."""
         app, taken = await scene.native(), new_address("taken")
         await sign_up(app, taken)
         statuses = []
@@ -342,7 +345,7 @@ class TestEnumeration:
         assert HERE not in repr(await scene.rows("audit_events"))
 
     async def test_row_076_the_hash_of_nobody_opens_no_account_at_the_door(self, scene: Scene) -> None:
-        """The dummy is a hash like any other; an account without a password must not be opened by what it hashes."""
+        """The dummy is a hash like any other. The password behind it must not open an account without a password."""
         app, admin, bare = await scene.native(), await scene.admin(), new_address("bare")
         await admin.post("/admin/identities", json={"schema_id": "default", "traits": {"email": bare}})
         dummy = scene.application.accounts.hasher._nobody
@@ -381,7 +384,7 @@ def _nameless(answer: httpx2.Response, email: str) -> tuple[int, list[str], str]
 
 
 def _names_sign_in(folder: Path) -> dict[str, Any]:
-    """Settings in which a user name signs in, and the e-mail address is only to be verified and to recover by."""
+    """Return settings in which a user name signs in, and the e-mail address is only for verification and recovery."""
     reached = {"verification": {"via": "email"}, "recovery": {"via": "email"}}
     traits = {
         "username": {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}},
@@ -400,7 +403,7 @@ def _sign_up_in_a_browser(scene: Scene) -> Any:
 
 
 async def _cost(scene: Scene, app: httpx2.AsyncClient, try_: Any, name: str) -> dict[str, int]:
-    """What one try makes us do."""
+    """Return the work that one attempt causes, by kind."""
     hasher = scene.application.accounts.hasher
     before = hasher.computed
     with _statements() as seen:
@@ -421,7 +424,7 @@ def _statements() -> Iterator[list[str]]:
 
 
 def _plain(answer: httpx2.Response, name: str) -> tuple[int, list[str], str]:
-    """An answer without what differs each time: the name, ids, moments, tokens."""
+    """Return an answer without what differs each time: the name, ids, times, tokens."""
     text = json.dumps(answer.json(), sort_keys=True).replace(name, "<name>")
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "<id>", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "<moment>", text)

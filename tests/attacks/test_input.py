@@ -1,4 +1,4 @@
-"""Rows 49, 51, 52, 62, 64, 67, 93 and 95: what is sent, what is kept of it, and what it must not reach."""
+"""Rows 49, 51, 52, 62, 64, 67, 93 and 95: what is sent, what is stored of it, and what it must not reach."""
 
 import asyncio
 import gzip
@@ -43,7 +43,7 @@ FRAGMENTS = "".join(f"fragment f{i} on Query {{ getCart {{ id }} }} " for i in r
 
 
 class TestPasswords:
-    """Where a password must not be found afterwards: in flows, in any other table, in the log, in an answer."""
+    """Where a password must not be found later: in flows, in any other table, in the log, in an answer."""
 
     async def test_row_049_none_is_kept_in_any_table(self, either_scene: Scene) -> None:
         app, email = await either_scene.native(), new_address()
@@ -94,7 +94,7 @@ class TestPasswords:
         assert token.removeprefix("shk_st_") not in repr(await scene.rows("sessions"))
 
     async def test_row_049_a_database_that_fails_tells_no_values(self, scene: Scene) -> None:
-        """An error of the database library repeats the statement's values, and ends in the log."""
+        """Errors of the database library repeat the statement's values, and errors are logged."""
         database = scene.application.infrastructure.database
         with pytest.raises(Exception, match="no such table") as failed:
             async with database.unit() as unit:
@@ -156,7 +156,7 @@ class TestUnknownFields:
 
 class TestConcurrentErrors:
     async def test_row_052_each_error_has_its_own_words(self, scene: Scene) -> None:
-        """Errors that are made once and changed for each request tell one visitor about another."""
+        """An error object that is shared and changed for each request would show one visitor the words for another."""
         app = await scene.native()
 
         async def refused(number: int) -> tuple[int, str]:
@@ -369,7 +369,7 @@ class TestAddresses:
         assert (await scene.rows("identities"), await scene.mails()) == ([], [])
 
 
-# One account, and everything that looks like its address to people, or to another program.
+# One account, and spellings that people or other programs take for its address.
 SPELLINGS = [
     "ada@example.org",
     "ADA@EXAMPLE.ORG",
@@ -429,7 +429,7 @@ class TestLookAlikes:
         assert (await sign_in(app, "eve@example.org")).status_code == 200
 
     async def test_row_095_identifiers_follow_the_traits_after_a_patch(self, scene: Scene) -> None:
-        """Where the two come apart, somebody signs in under an address that is another's by now."""
+        """Otherwise an identity could sign in with an address that belongs to another identity by now."""
         app, admin = await scene.native(), await scene.admin()
         identity = (await sign_up(app, "ada@example.org"))["identity"]["id"]
         patch = [{"op": "replace", "path": "/traits/email", "value": "Ada.L@example.org"}]
@@ -441,10 +441,10 @@ class TestLookAlikes:
 
 
 class TestGiants:
-    """Work and memory are bounded before anything is known of who sends."""
+    """Work and memory are bounded before the caller is known."""
 
     async def test_row_093_a_form_keeps_no_megabytes_of_a_strangers(self, scene: Scene) -> None:
-        """Flows are kept with what was typed, so that the form can be shown again."""
+        """Flows are stored with what was typed, so that the form can be shown again."""
         app = await scene.native()
         giant = "x" * 1_000_000
         for kind, fields in (
@@ -486,7 +486,8 @@ class TestGiants:
         ids=["a field", "inline", "fragments", "arguments", "typename", "leaves"],
     )
     def test_row_093_a_query_that_repeats_itself_is_not_validated(self, text: str) -> None:
-        """Validating compares fields of one name pair by pair: four seconds for eleven kilobytes, before this limit."""
+        """Validation compares fields of one name pair by pair: without this limit, four seconds for eleven
+        kilobytes."""
         [error] = Documents(core_schema(), limits=LIMITS, introspection=False).prepare(text).errors
         assert error["extensions"]["code"] == "QUERY_TOO_REPETITIVE"
 
@@ -497,7 +498,7 @@ class TestGiants:
 
     @pytest.mark.parametrize("length", ["100", "100.0", "null", "-1", "9" * 4301], ids=lambda length: length[:5])
     async def test_row_093_a_length_is_charged_however_it_is_written(self, scene: Scene, length: str) -> None:
-        """`100.0` was answered as 100 and charged as whatever the document said was the default."""
+        """Regression: `100.0` was answered as 100, and charged as the document's default."""
         app = await scene.native()
         token = (await visit(app))["authorization"]
         shelves = " ".join(f'a{i}: findItemsByKeyword(text: "", limit: $n) {{ items {{ ...V }} }}' for i in range(30))
@@ -510,7 +511,7 @@ class TestGiants:
         assert "data" not in answer.json() or not any(answer.json()["data"] or [])
 
     def test_row_093_who_says_nothing_keeps_nobody_out(self, server: Commerce) -> None:
-        """A hundred and twenty-eight lines on which nothing was said once closed the shop."""
+        """Regression: 128 connections on which nothing was sent stopped the server."""
         address = urlsplit(server.public)
         with ExitStack() as lines:
             for _ in range(300):
@@ -545,7 +546,7 @@ class TestGiants:
         assert send(server.public, sent).status == expected
 
     async def test_row_093_hashing_has_a_queue_with_an_end(self, opening: Opening, sqlite_dsn: str) -> None:
-        """More guesses than can be hashed are told to come back; none waits for ever, and none costs memory."""
+        """Guesses beyond the queue are asked to come back later; none waits without end, and none takes memory."""
         pool = {"workers": 1, "queue": 2}
         argon2 = {"memory": "64MB", "iterations": 3}
         async with opening(sqlite_dsn, hashers={"argon2": argon2, "pool": pool}) as scene:
@@ -558,7 +559,7 @@ class TestGiants:
 
 
 async def _send_everywhere(scene: Scene, app: Any, email: str) -> list[str]:
-    """The secret, as a password, at every door and in every way that goes wrong there."""
+    """Send the secret as a password on every route, and in every way that fails there; return the answers."""
     token = (await visit(app))["authorization"]
     admin, browser = await scene.admin(), await scene.browser()
     login, registration = await browser.open_flow("login"), await browser.open_flow("registration")

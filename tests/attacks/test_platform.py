@@ -137,7 +137,7 @@ class TestCallsInwards:
     async def test_row_088_the_breached_passwords_host_is_no_way_inside(
         self, opening: Opening, sqlite_dsn: str, host: str
     ) -> None:
-        """Nothing is asked there, and where silence is no excuse the sign-up is refused."""
+        """The service is not called. The registration is refused, because a service that fails is not ignored here."""
         config = {"haveibeenpwned_enabled": True, "haveibeenpwned_host": host, "ignore_network_errors": False}
         async with opening(sqlite_dsn, selfservice={"methods": {"password": {"config": config}}}) as scene:
             app = await scene.native()
@@ -231,7 +231,7 @@ class TestMarkup:
 
 
 OPEN, SESSION, VISIT, FORM = "open", "session", "visit", "form"
-# Every route of the public port, and what it asks for. A new one fails here until somebody has thought about it.
+# Every route of the public port, and what it requires. A new route fails this test until it is added here.
 PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/login/api"): OPEN,
     ("GET", "/self-service/login/browser"): OPEN,
@@ -323,7 +323,7 @@ class TestEveryRoute:
 
 
 class TestEveryField:
-    """GraphQL is one route; its fields are the doors."""
+    """GraphQL is one route, so each of its fields has its own check."""
 
     OPEN = frozenset(
         {
@@ -473,7 +473,7 @@ class TestCostlyHashes:
         assert scene.application.accounts.hasher.computed == before + 1
 
 
-# Printed in manuals, quickstarts, bundles and issue trackers.
+# Secrets printed in manuals, quickstarts, bundles and issue trackers.
 SAMPLES = [
     "PLEASE-CHANGE-ME-I-AM-VERY-INSECURE",
     "PLEASE-CHANGE-THE-COOKIE-SECRET",
@@ -539,7 +539,7 @@ class TestDefaults:
         assert list(tmp_path.iterdir()) == []
 
     async def test_row_096_there_is_nothing_to_set_up_again(self, scene: Scene) -> None:
-        """No page makes a first administrator, and a fresh house has no accounts."""
+        """No page creates a first administrator, and a new database has no accounts."""
         assert await scene.rows("identities") == []
         app = await scene.native()
         for path in ("/setup", "/install", "/initial-setup", "/admin", "/if/flow/initial-setup/", "/wizard"):
@@ -590,7 +590,7 @@ def _require_no_markup(answer: Any) -> None:
 
 
 def _routes(app: Any) -> Iterator[tuple[str, str]]:
-    """Every route of an app, found below its layers."""
+    """Yield every route of an app, found below its middleware."""
     while not hasattr(app, "routes"):
         app = getattr(app, "_app", None) or app.app
     for route in app.routes:
@@ -615,7 +615,7 @@ def _graphql_outcome(answer: Any) -> str:
 
 
 def _operations(kind: str) -> Iterator[tuple[str, str]]:
-    """One operation for each field of a root type, with the least that it takes."""
+    """Yield one operation for each field of a root type, with the fewest arguments that it takes."""
     schema = core_schema()
     root = schema.query_type if kind == "query" else schema.mutation_type
     assert root is not None

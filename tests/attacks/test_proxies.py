@@ -1,4 +1,4 @@
-"""Rows 43 to 46: what stands between us and the visitor, and what visitors write to look like it."""
+"""Rows 43 to 46: proxies between the server and the visitor, and headers that visitors forge to imitate them."""
 
 import json
 from typing import Any
@@ -66,8 +66,8 @@ class TestClientAddress:
         scope = {"type": "http", "headers": [*headers, *lies], "client": (HERE, 1)}
         assert client_of(scope, trusted_proxies=proxies).ip == believed
 
-    def test_a_proxy_that_cannot_be_read_is_told_once(self) -> None:
-        """Everybody shares its budget then, and nobody would know why."""
+    def test_an_unreadable_proxy_header_is_logged_once(self) -> None:
+        """All visitors share the proxy's budget then, and without the log the reason would be unknown."""
         _tell_unreadable_proxy.cache_clear()
         scope = {"type": "http", "headers": [(b"x-forwarded-for", b"unknown")], "client": (HERE, 1)}
         with capture_logs() as told:
@@ -112,7 +112,7 @@ class TestClientAddress:
 
 
 class TestPoisonedLinks:
-    """Links lead to the configured address, whatever a request says its address is."""
+    """Links lead to the configured address, even where a request names another host."""
 
     @pytest.mark.parametrize("path", ["login/browser", "registration/browser", "login/api", "registration/api"])
     async def test_row_044_flows(self, scene: Scene, path: str) -> None:
@@ -326,7 +326,7 @@ class TestPaths:
         ],
     )
     def test_row_046_only_the_exact_path_is_answered_ahead_of_the_router(self, server: Commerce, path: str) -> None:
-        """A gateway that allows `/sessions/whoami` and a server that reads more into it would disagree."""
+        """A gateway that allows `/sessions/whoami` must not pass a path that this server reads differently."""
         app = _account(server)
         answer = send(server.public, request(path, headers=f"X-Session-Token: {app}\r\n".encode()))
         assert answer.status in {400, 404, 405}, answer.head
@@ -357,7 +357,7 @@ class TestPaths:
         assert "root:" not in answer.body
 
     async def test_row_046_strangers_paths_and_methods_do_not_fill_the_metrics(self, scene: Scene) -> None:
-        """Each label is kept for ever; a path that somebody makes up must not become one."""
+        """Each label is kept for ever, so a path that a visitor makes up must not become one."""
         stranger, app = await scene.admin(key=None), await scene.native()
         for number in range(50):
             await stranger.get(f"/admin/x{number}")

@@ -1,4 +1,4 @@
-"""Many at once: what is to happen once happens once, whoever is faster."""
+"""Concurrent requests: what may happen once happens once, in any order."""
 
 import asyncio
 from typing import Any
@@ -43,7 +43,7 @@ class TestDoubleSubmit:
         assert len(await either_scene.rows("identities")) == len(await either_scene.rows("sessions")) == 1
 
     async def test_a_late_mistake_does_not_open_a_finished_flow_again(self, either_scene: Scene) -> None:
-        """A wrong guess that was read before the flow ended is written down after it."""
+        """A wrong guess reads the flow before it ends, and is stored after that."""
         app, email = await either_scene.native(), new_address()
         await sign_up(app, email)
         flow = (await app.get("/self-service/login/api")).json()
@@ -69,8 +69,8 @@ class TestDoubleSubmit:
 
 
 class TestCarts:
-    async def test_one_guests_cart_is_handed_over_once(self, either_scene: Scene) -> None:
-        """The same guest signs in several times at once; nothing is lost, and nothing doubled."""
+    async def test_one_guests_cart_is_merged_once(self, either_scene: Scene) -> None:
+        """The guest signs in several times at once; nothing is lost, and nothing doubled."""
         app, email = await either_scene.native(), new_address()
         await sign_up(app, email)
         guest = (await visit(app))["authorization"]
@@ -114,7 +114,7 @@ class TestCarts:
         assert (await ask(app, token, ORDERS))["data"]["findOrders"]["total"] == 1
         assert stock - await _stock(either_scene) == 2
 
-    async def test_one_cart_becomes_one_order_whatever_drafts_there_are(self, either_scene: Scene) -> None:
+    async def test_one_cart_becomes_one_order_for_any_number_of_drafts(self, either_scene: Scene) -> None:
         app, email = await either_scene.native(), new_address()
         await sign_up(app, email)
         token = (await visit(app, username=email, password=PASSWORD))["authorization"]

@@ -1,4 +1,4 @@
-"""Rows 38 to 42: fixed sessions and flows, shared browsers, tokens that outlive what they stood for, others' data."""
+"""Rows 38 to 42: fixation of sessions and flows, shared browsers, dead tokens, data of others."""
 
 import json
 from typing import Any
@@ -69,7 +69,7 @@ class TestFixation:
         assert all(browser.cookies[name] != value for name, value in before.items())
 
     async def test_row_038_the_storefront_gives_a_new_anti_csrf_value_too(self, scene: Scene) -> None:
-        """`/signin` and `/signout` of our own pages left the value of before, and an attacker may have planted that."""
+        """Regression: `/signin` and `/signout` kept the previous value, which an attacker may have planted."""
         browser, email = await scene.browser(), new_address()
         await sign_up(await scene.native(), email)
         await browser.open_flow("login")
@@ -106,7 +106,7 @@ class TestFixation:
         assert await _alive(app, planted) is False
 
     async def test_row_038_a_planted_guest_learns_nothing_of_the_customer_afterwards(self, scene: Scene) -> None:
-        """The victim signs in as the attacker's guest: the attacker keeps a guest's token, and no more."""
+        """The victim signs in as the attacker's guest: the attacker keeps a guest's token, and nothing more."""
         app, email = await scene.native(), new_address()
         await sign_up(app, email)
         planted = (await visit(app))["authorization"]
@@ -119,7 +119,7 @@ class TestFixation:
         assert (await ask(app, planted, ME))["data"]["getCurrentCustomer"] is None
 
     async def test_row_038_an_app_flow_is_refused_to_a_browser(self, scene: Scene) -> None:
-        """Apps send no CSRF token, so a form on another site must not be able to use theirs."""
+        """Apps send no CSRF token, so a form on another site must not be able to use their flows."""
         app, browser = await scene.native(), await scene.browser()
         flow = (await app.get("/self-service/login/api")).json()
         await browser.open_flow("login")
@@ -144,7 +144,7 @@ class TestSharedBrowser:
         assert await _alive(app, taken) is False
 
     async def test_row_039_a_form_that_one_left_open_is_not_submitted_as_another(self, scene: Scene) -> None:
-        """The page of a flow from before a sign-in carries the CSRF token of before it."""
+        """The page of a flow from before a sign-in carries the CSRF token of that time."""
         browser, email = await scene.browser(), new_address()
         stale = await browser.open_flow("login")
         await browser.sign_up(email)
@@ -172,7 +172,8 @@ class TestSharedBrowser:
         assert flow["id"]
 
     async def test_row_039_who_confirms_a_session_must_be_its_owner(self, scene: Scene) -> None:
-        """A refresh asks for the password of who is signed in; somebody else's right one confirms nothing."""
+        """A refresh requires the password of the signed-in identity; the right password of another one confirms
+        nothing."""
         browser, app, other = await scene.browser(), await scene.native(), new_address("other")
         await sign_up(app, other)
         await browser.sign_up(new_address())
@@ -192,7 +193,7 @@ class TestSharedBrowser:
 
 
 class TestCarriers:
-    """Whoami has a reading of its own, for speed: it must say of a request what every other door says."""
+    """Whoami parses requests by itself, for speed. Its result must be that of every other route."""
 
     @pytest.mark.parametrize(
         ("headers", "found"),
@@ -218,7 +219,7 @@ class TestCarriers:
 
 
 class TestDeadTokens:
-    """After each way a session can end, every door refuses the token at once."""
+    """After each way in which a session can end, every route refuses its token at once."""
 
     async def test_row_040_the_browser_signs_out_by_link(self, scene: Scene) -> None:
         browser = await scene.browser()
@@ -368,7 +369,7 @@ class TestOthersData:
 
 
 class TestCleared:
-    """Signing out takes every cookie that stands for somebody, from whatever state it is asked for."""
+    """Signing out deletes every cookie that identifies a visitor, also where its session is dead or unknown."""
 
     async def test_row_042_signed_in(self, scene: Scene) -> None:
         browser = await scene.browser()
@@ -396,7 +397,7 @@ class TestCleared:
 
     @pytest.mark.parametrize("state", ["revoked elsewhere", "run out", "never ours"])
     async def test_row_042_by_link_with_a_dead_cookie(self, scene: Scene, state: str) -> None:
-        """Kratos leaves the dead cookie where it is; here it goes."""
+        """Kratos leaves the dead cookie in place; here it is deleted."""
         browser = await scene.browser()
         await browser.sign_up(new_address())
         link = (await browser.get("/self-service/logout/browser", headers=JSON)).json()["logout_url"]
@@ -438,7 +439,7 @@ async def _alive(app: Any, token: str) -> bool:
 
 
 async def _dead_everywhere(scene: Scene, token: str) -> None:
-    """Refused at each door and with each carrier, and good for nothing that a guest could not do."""
+    """Assert that each route refuses the token with each carrier, and that it gives no more rights than a guest has."""
     app = await scene.native()
     carriers = [
         {"x-session-token": token},

@@ -1,4 +1,4 @@
-"""ASVS 5.0, as far as it speaks about what exists and no row of the list does: cookies, headers, lifetimes, the log."""
+"""ASVS 5.0, where it concerns what exists and no row of the list does: cookies, headers, lifetimes, the log."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ JSON = {"accept": "application/json"}
 class TestCookies:
     """ASVS 3.3: attributes, prefixes, size."""
 
-    async def test_every_cookie_is_for_us_only(self, scene: Scene) -> None:
+    async def test_every_cookie_is_limited_to_our_host_and_hidden_from_scripts(self, scene: Scene) -> None:
         browser, app, email = await scene.browser(), await scene.native(), new_address()
         await sign_up(app, email)
         visited = await browser.post("/signin", json={}, headers=OWN_PAGE)
@@ -75,7 +75,7 @@ class TestHeaders:
 
     PAGES = ("/", "/account", "/signed-out", "/error", "/nowhere")
 
-    async def test_pages_keep_to_themselves(self, scene: Scene) -> None:
+    async def test_pages_are_sent_with_strict_security_headers(self, scene: Scene) -> None:
         browser = await scene.browser()
         pages = [await browser.get(path) for path in ("/", "/signed-out", "/error")]
         pages.append(await browser.get("/self-service/login/browser", follow_redirects=True))
@@ -96,7 +96,7 @@ class TestHeaders:
             assert headers["cross-origin-opener-policy"] == "same-origin"
             assert "no-store" in headers["cache-control"]
 
-    async def test_answers_with_tokens_are_kept_by_nobody(self, scene: Scene) -> None:
+    async def test_answers_with_tokens_are_not_cached(self, scene: Scene) -> None:
         app, browser, email = await scene.native(), await scene.browser(), new_address()
         await sign_up(app, email)
         answers = [
@@ -114,20 +114,20 @@ class TestHeaders:
         for answer in answers:
             assert _kept_by_nobody(answer), answer.request.url
 
-    async def test_the_storefronts_answers_say_so_whatever_the_verb(self, scene: Scene) -> None:
+    async def test_the_storefronts_answers_forbid_caching(self, scene: Scene) -> None:
         app = await scene.native()
         for path in ("/signin", "/signout", "/graphql"):
             answer = await app.post(path, json={})
             assert "no-store" in answer.headers["cache-control"]
 
-    def test_no_answer_tells_the_version_of_anything(self, server: Commerce) -> None:
+    def test_no_answer_shows_the_version_of_a_component(self, server: Commerce) -> None:
         for path in ("/", "/sessions/whoami", "/nowhere", "/graphql"):
             answer = send(server.public, request(path))
             assert not any(digit in (answer.header("server") or "") for digit in "0123456789")
             assert answer.header("x-powered-by") is None
 
-    async def test_after_credentials_a_redirect_forgets_the_body(self, scene: Scene) -> None:
-        """RFC 9700, 4.12: a 307 would send the password on to wherever it leads."""
+    async def test_a_redirect_after_credentials_drops_the_request_body(self, scene: Scene) -> None:
+        """RFC 9700, 4.12: a 307 would send the password on to the address that it names."""
         browser, app, email = await scene.browser(), await scene.native(), new_address()
         await sign_up(app, email)
         flow = await browser.open_flow("login")
@@ -140,7 +140,7 @@ class TestHeaders:
 class TestLifetimes:
     """ASVS 7.3 and 7.4, as docs/security.md says it."""
 
-    async def test_a_session_ends_after_its_lifespan_whatever_is_done_with_it(self, scene: Scene) -> None:
+    async def test_a_session_ends_after_its_lifespan_despite_activity(self, scene: Scene) -> None:
         app = await scene.native()
         headers = {"x-session-token": (await sign_up(app, new_address()))["session_token"]}
         for _ in range(23):
@@ -149,7 +149,7 @@ class TestLifetimes:
         scene.clock.advance(hours=1)
         assert (await app.get("/sessions/whoami", headers=headers)).status_code == 401
 
-    async def test_refreshing_prolongs_it_up_to_a_limit(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_refreshing_prolongs_a_session_up_to_a_limit(self, opening: Opening, sqlite_dsn: str) -> None:
         refresh = {"enabled": True, "lifespan": "72h"}
         async with opening(sqlite_dsn, tokens={"refresh": refresh}) as scene:
             app, email = await scene.native(), new_address()
@@ -181,7 +181,7 @@ class TestLifetimes:
         assert answer.status_code == 410
         assert await scene.rows("identities") == []
 
-    async def test_somebody_may_have_many_sessions_and_sees_and_ends_each(self, scene: Scene) -> None:
+    async def test_an_identity_may_have_many_sessions_and_sees_and_ends_each(self, scene: Scene) -> None:
         app, email = await scene.native(), new_address()
         first = await sign_up(app, email)
         for _ in range(12):
@@ -195,7 +195,7 @@ class TestLifetimes:
 
 
 class TestPasswords:
-    """ASVS 6.2, at the doors."""
+    """ASVS 6.2, on every route that takes a new password."""
 
     @pytest.mark.parametrize(
         ("password", "message"),
@@ -205,7 +205,7 @@ class TestPasswords:
             pytest.param("shopkeeper", 4000031, id="a word of this house"),
         ],
     )
-    async def test_what_is_weak_is_refused_at_every_door(self, scene: Scene, password: str, message: int) -> None:
+    async def test_a_weak_password_is_refused_on_every_route(self, scene: Scene, password: str, message: int) -> None:
         app = await scene.native()
         form = {"method": "password", "password": password, "traits": {"email": new_address()}}
         answer = await submit(app, "registration", form)
@@ -224,9 +224,9 @@ class TestPasswords:
 
 
 class TestAudit:
-    """ASVS 16.3: every authentication and every refusal leaves a mark, with who and how, and without secrets."""
+    """ASVS 16.3: every authentication and every refusal is audited, with identity and method, and without secrets."""
 
-    async def test_what_happens_to_sessions_is_written_down(self, scene: Scene) -> None:
+    async def test_the_events_of_a_session_are_audited(self, scene: Scene) -> None:
         app, admin, email = await scene.native(), await scene.admin(), new_address()
         account = await sign_up(app, email)
         await sign_in(app, email, "a wrong guess, again")
@@ -252,6 +252,7 @@ class TestAudit:
 
 
 def _kept_by_nobody(answer: httpx2.Response) -> bool:
-    """By saying so; or as the answer to a POST, which nobody may keep unless it says how long (RFC 9111, section 3)."""
+    """Whether an answer may not be cached: it says so, or it answers a POST without a lifetime (RFC 9111, section
+    3)."""
     allowing = {"cache-control", "expires", "last-modified", "etag"} & set(answer.headers)
     return "no-store" in answer.headers.get("cache-control", "") or (answer.request.method == "POST" and not allowing)

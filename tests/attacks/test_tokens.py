@@ -31,7 +31,7 @@ SOURCES = Path(__file__).resolve().parents[2] / "src" / "shopkeeper"
 
 
 def respelled(token: str) -> list[str]:
-    """Every way to write a token that a careless reader takes for the same."""
+    """Return every spelling of a token that a careless parser accepts as equal."""
     changed = [
         token[:-1],
         token[1:],
@@ -61,7 +61,7 @@ def respelled(token: str) -> list[str]:
 
 class TestChanged:
     async def test_row_009_a_token_in_a_mail_or_a_link_is_checked_and_not_only_read(self, scene: Scene) -> None:
-        """The links that we give out so far are those that sign out; each is bound to one session by a keyed hash."""
+        """The only links with a token so far are those that sign out; each is bound to one session by a keyed hash."""
         one, other = await scene.browser(), await scene.browser()
         links = []
         for browser in (one, other):
@@ -152,9 +152,9 @@ class TestMonsters:
 
 
 class TestCode:
-    """What the sources themselves must not do."""
+    """What the source code must not contain."""
 
-    # Comparing in constant time is for what a stranger presents. These compare texts that are no secrets, or our own.
+    # Comparison in constant time is for what a caller presents. These compare texts that are no secrets, or our own.
     NO_SECRETS = frozenset(
         {
             "credentials/password.py: password != ''",
@@ -168,7 +168,7 @@ class TestCode:
     SECRET_WORDS = ("token", "secret", "hash", "digest", "csrf", "password", "signature", "_mac", "api_key", "raw")
 
     def test_row_015_secrets_are_compared_in_constant_time_only(self) -> None:
-        """A comparison with `==` of something named like a secret is either listed above, with a thought, or wrong."""
+        """A comparison with `==` of something named like a secret is either listed above, with a reason, or wrong."""
         found = set()
         for path, tree in _trees():
             for node in ast.walk(tree):
@@ -181,7 +181,7 @@ class TestCode:
             return False
         sides = [node.left, *node.comparators]
         if any(isinstance(side, ast.Constant) and side.value != "" for side in sides):
-            return False  # a name against a word of ours: `name == "token"`
+            return False  # a name compared with a word of ours: `name == "token"`
         names = [ast.unparse(side).lower() for side in sides]
         in_sql = any(".c." in name or name.startswith("columns.") for name in names)
         words = any(word in name for name in names for word in self.SECRET_WORDS)
@@ -192,7 +192,7 @@ class TestCode:
         users = {str(path.relative_to(SOURCES)) for path, tree in _trees() if "compare_digest" in ast.unparse(tree)}
         assert users == {"crypto.py"}
 
-    # Each tells the type checker what the lines above it have made true; none decides about a request.
+    # Each repeats for the type checker what the lines above it guarantee; none decides about a request.
     ASSERTIONS = frozenset(
         {
             "commerce/embedded/cart_rows.py: cart is not None",
@@ -209,7 +209,8 @@ class TestCode:
     )
 
     def test_row_016_no_assertion_decides_anything(self) -> None:
-        """`python -O` leaves assertions out. A new one is listed once somebody has seen that nothing hangs on it."""
+        """`python -O` leaves assertions out. Add a new one to the list only after checking that nothing depends on
+        it."""
         found = {
             f"{path.relative_to(SOURCES)}: {ast.unparse(node.test)}"
             for path, tree in _trees()
@@ -219,12 +220,12 @@ class TestCode:
         assert found <= self.ASSERTIONS, found - self.ASSERTIONS
 
     def test_row_016_the_attacks_fail_without_assertions_as_well(self) -> None:
-        """The parts that need no server, in an interpreter that skips assertions. Pytest's own are no assertions there:
-        it rewrites them."""
+        """Runs the parts that need no server in an interpreter that skips assertions. Pytest's own still work there: it
+        rewrites them."""
         files = ("test_sessions.py", "test_guessing.py")
         chosen = "TestFixation or TestBudgets"
         command = [sys.executable, "-O", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen]
-        # Pytest warns that assertions outside of tests do nothing; that is what this is about.
+        # Pytest warns that assertions outside of tests do nothing, which is the subject of this test.
         command += ["-W", "ignore::pytest.PytestConfigWarning", *(f"{Path(__file__).parent / name}" for name in files)]
         ended = subprocess.run(
             command, capture_output=True, text=True, timeout=100, check=False, cwd=SOURCES.parents[1]
@@ -275,7 +276,8 @@ class TestNeverShown:
         assert ADMIN_ADDRESS not in (await app.get("/sessions/whoami", headers=headers)).text
 
     async def test_row_030_a_token_is_shown_once(self, scene: Scene) -> None:
-        """To whom it was given, when it was given. Nothing tells it again, neither to its owner nor to an admin."""
+        """A token is shown when it is issued, to its receiver. No later answer shows it, to its owner or to an
+        admin."""
         browser = await scene.browser()
         answer = await browser.sign_up(new_address())
         token = browser.session_cookie or "-"
@@ -299,7 +301,7 @@ def _carried(carrier: str, token: str) -> dict[str, str]:
 
 
 def _means_the_same(carrier: str, changed: str, token: str) -> bool:
-    """A semicolon ends a cookie, so it is no part of what the cookie holds."""
+    """A semicolon ends a cookie, so it is not part of the cookie's value."""
     return carrier == "cookie" and changed.partition(";")[0] == token
 
 

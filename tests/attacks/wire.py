@@ -1,4 +1,4 @@
-"""Bytes on the wire: what no HTTP library would send."""
+"""Requests as bytes, which no HTTP library would send."""
 
 import socket
 from contextlib import suppress
@@ -10,14 +10,14 @@ PATIENCE = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0 where the server just closed the line."""
+    """An answer; status 0 where the server closed the connection without one."""
 
     status: int
     head: str
     body: str
 
     def header(self, name: str) -> str | None:
-        """A header's value."""
+        """Return a header's value, or None."""
         lines = [line.partition(":") for line in self.head.split("\r\n")[1:]]
         return next((value.strip() for key, _, value in lines if key.lower() == name), None)
 
@@ -25,7 +25,7 @@ class Answer:
 def request(
     path: str, *, method: str = "GET", host: str | bytes = "shop.test", headers: bytes = b"", body: bytes = b""
 ) -> bytes:
-    """A request as it goes over the wire."""
+    """Return the bytes of a request."""
     named = host if isinstance(host, bytes) else host.encode("latin-1")
     line = f"{method} {path} HTTP/1.1\r\n".encode("latin-1")
     length = f"Content-Length: {len(body)}\r\n".encode() if body else b""
@@ -33,7 +33,7 @@ def request(
 
 
 def send(url: str, sent: bytes) -> Answer:
-    """Sends bytes and reads until the server closes the line."""
+    """Send bytes, and read until the server closes the connection."""
     address = urlsplit(url)
     received = b""
     with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as line:

@@ -1,4 +1,4 @@
-"""The benchmarks run and fill their table. What the figures are is for a quiet machine to say, not for a test."""
+"""The benchmarks run and fill their table. Their figures are measured on a quiet machine, not here."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ GROWTH = [
 
 
 @pytest.mark.timeout(400)
-def test_every_row_is_there_with_its_verdict() -> None:
+def test_every_row_is_printed_with_its_verdict() -> None:
     table = run_bench("--seconds", "1", "--rounds", "1")
     assert list(table) == ROWS
     assert {verdict for _, _, verdict, _ in table.values()} <= {"met", "missed"}
@@ -45,7 +45,7 @@ def test_growth_compares_few_with_many_on_both_databases() -> None:
     assert list(table) == [*GROWTH, "whoami's p99 at 1,000/s, 240 people"]
 
 
-def test_what_cannot_be_measured_is_named_and_ends_with_1() -> None:
+def test_what_cannot_be_measured_is_named_and_the_exit_status_is_1() -> None:
     done = bench("--only", "refresh", "--postgresql", "none")
     assert done.returncode == 1
     assert "not measured" in done.stdout
@@ -58,7 +58,7 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def run_bench(*arguments: str) -> dict[str, list[str]]:
-    """The printed table: what a row says after its name, by its name."""
+    """Run the benchmarks; return the cells of the printed table by the name of the row."""
     done = bench(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [[cell.strip() for cell in line.split("│")] for line in done.stdout.splitlines() if "│" in line]

@@ -1,4 +1,4 @@
-"""Rows and targets: what counts as met, and that no figure is printed as better than it is."""
+"""Rows and targets: what counts as met, and rounding that never shows a figure as better than it is."""
 
 import pytest
 
@@ -42,9 +42,9 @@ def test_a_figure_is_never_rounded_up_to_its_target(figure: float, text: str) ->
 
 
 @pytest.mark.parametrize(("figure", "text"), [(1.501, "1.51 s"), (20.01, "20.1 s"), (150.2, "151 s"), (1.5, "1.50 s")])
-def test_nor_down_where_less_is_better(figure: float, text: str) -> None:
+def test_a_figure_is_never_rounded_down_to_its_target_where_less_is_better(figure: float, text: str) -> None:
     assert Row("what", figure, "s", "", Target(most=1.5)).shown == text
 
 
-def test_a_ratio_compares_neighbours_so_that_what_slows_both_down_does_not_count() -> None:
+def test_a_ratio_compares_neighbours_so_that_common_slowness_does_not_count() -> None:
     assert ratio([100, 50, 10], [200, 100, 20]) == 0.5

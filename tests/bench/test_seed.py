@@ -1,4 +1,4 @@
-"""Seeding: what it writes is what the server reads, and an interrupted run goes on where it stopped."""
+"""Seeding: it writes what the server reads, and continues an interrupted run."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SEEDED = (
 )
 
 
-def test_a_number_is_found_again_in_its_id() -> None:
+def test_a_number_is_read_back_from_its_id() -> None:
     assert number_of(identity_id(123_456)) == 123_456
     assert identity_id(7).version == 7
     assert identity_id(7) < identity_id(8)
@@ -40,14 +40,14 @@ def test_every_table_gets_its_rows_and_a_second_run_only_what_is_missing(empty_d
     assert len(SEEDED) == TABLES
 
 
-def test_fewer_than_there_are_changes_nothing(empty_dsn: str) -> None:
+def test_seeding_fewer_than_there_are_changes_nothing(empty_dsn: str) -> None:
     seed(empty_dsn, count=20, password_hash=hash_of(PASSWORD), console=QUIET)
     fewer = seed(empty_dsn, count=10, password_hash=hash_of(PASSWORD), console=QUIET)
     assert (fewer.found, fewer.made) == (10, 0)
     assert count_rows(empty_dsn)["identities"] == 20
 
 
-def test_the_server_knows_whom_it_finds(empty_dsn: str, tmp_path: Path) -> None:
+def test_the_server_finds_seeded_identities(empty_dsn: str, tmp_path: Path) -> None:
     seed(empty_dsn, count=30, password_hash=hash_of(PASSWORD), console=QUIET)
     with shopkeeper(tmp_path, dsn=empty_dsn) as server:
         shop = Commerce(server, empty_dsn)
@@ -57,7 +57,7 @@ def test_the_server_knows_whom_it_finds(empty_dsn: str, tmp_path: Path) -> None:
         assert shop.sign_in(email(3)) != token(3)
 
 
-def test_the_command_says_how_fast_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_its_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--dsn", f"sqlite://{tmp_path / 'new.db'}", "--count", "200"])
     told = capsys.readouterr().err
     assert "200/200" in told
@@ -74,7 +74,7 @@ def test_the_command_says_how_fast_it_was(tmp_path: Path, capsys: pytest.Capture
         pytest.param(["--dsn", "sqlite:///new.db", "--count", "some"], id="no number"),
     ],
 )
-def test_the_command_refuses_what_cannot_be_meant(arguments: list[str]) -> None:
+def test_the_command_refuses_impossible_arguments(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
 

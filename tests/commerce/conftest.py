@@ -1,4 +1,4 @@
-"""The stand: every engine on every database."""
+"""The fixture `stand`: every engine on every database."""
 
 from collections.abc import AsyncIterator, ItemsView
 
@@ -10,7 +10,7 @@ from tests.commerce.stand import ENGINES, Stand, embedded
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the remote engine on SQLite only: what HTTP does to the port does not depend on the engine's database."""
+    """Run the remote engine on SQLite only: what HTTP does to the port does not depend on the engine's database."""
     items[:] = [item for item in items if not {"stand": "remote", "dsn": "postgresql"}.items() <= _parameters(item)]
 
 
@@ -20,7 +20,7 @@ def _parameters(item: pytest.Item) -> ItemsView[str, object]:
 
 @pytest.fixture(params=sorted(ENGINES))
 async def stand(request: pytest.FixtureRequest, database: Database, clock: StoppedClock) -> AsyncIterator[Stand]:
-    """Any engine, with the articles of `stand.py` in two stores."""
+    """Every engine, with the articles of `stand.py` in two stores."""
     async with ENGINES[request.param](database, clock) as stand:
         yield stand
 

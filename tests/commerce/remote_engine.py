@@ -1,9 +1,9 @@
 """A remote engine: the embedded shop behind a real HTTP server, and a connector that satisfies the engine port.
 
 The wire is one POST for each method of the port, `/<part>/<method>`, with the shopper and the arguments in JSON; both
-sides read types from the port itself. The server has knobs for what engines do on bad days. It executes a merge once
-for each idempotency key, answers a repeated key as it did the first time, and refuses a key that comes with another
-request.
+sides read types from the port itself. The server has switches for delays, failures and invalid answers. It executes a
+merge once for each idempotency key, answers a repeated key as it did the first time, and refuses a key that comes with
+another request.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ Answer = tuple[int, bytes]
 
 
 def load(body: bytes, type_: Any) -> Any:
-    """JSON as a value of the port. Python's own reader takes what msgspec's refuses: halves of surrogate pairs."""
+    """Read JSON as a value of the port. Python's own parser takes what msgspec's refuses: halves of surrogate pairs."""
     return msgspec.convert(json.loads(body), type=type_)
 
 
@@ -56,29 +56,29 @@ def dump(value: Any) -> bytes:
 
 @dataclass
 class RemoteServer:
-    """The engine's side. `database` is the engine's own, which the caller of the engine knows nothing of."""
+    """The engine's side. `database` is the engine's own; a caller of the engine has no access to it."""
 
     engine: Engine
     database: Database
     delay: float = 0.0
     """Seconds before a request is served."""
     delay_answers: float = 0.0
-    """Seconds between the work, which is done, and its answer."""
+    """Seconds between the finished work and its answer."""
     status: int | None = None
-    """Answers every request with this status instead of serving it."""
+    """Answer every request with this status instead of serving it."""
     nonsense: bytes | None = None
-    """Answers every request with this body after serving it."""
+    """Answer every request with this body after serving it."""
     at: str | None = None
-    """The path of the requests that the knobs above concern; all where it is None."""
+    """The path of the requests that the switches above concern; all where it is None."""
     on_call: Callable[[], Awaitable[None]] | None = None
-    """Awaited at each request before it is served: for looking at what the caller holds meanwhile."""
+    """Awaited at each request before it is served, to look at what the caller holds meanwhile."""
     calls: Counter[str] = field(default_factory=Counter)
     merges: Counter[str] = field(default_factory=Counter)
     """How often a merge was executed, by idempotency key."""
     merged: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once a merge was executed."""
     failures: list[BaseException] = field(default_factory=list)
-    """What went wrong in the server itself, which a client sees as a connection that breaks."""
+    """Exceptions of the server itself, which a client sees as a broken connection."""
     port: int = 0
     _answers: dict[str, tuple[bytes, Answer]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -103,7 +103,8 @@ class RemoteServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Nothing of the test's context may be seen on another machine: neither its units nor its transactions.
+        # The engine stands for another machine, so it must see neither the units nor the transactions of the test's
+        # context.
         task = asyncio.create_task(self._converse(reader, writer), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -262,7 +263,7 @@ class RemotePart:
 
 
 def _refusal(error: Mapping[str, Any]) -> Refusal:
-    """The port's refusal that an error of the wire stands for."""
+    """Return the port's refusal for an error of the wire."""
     kind = _KINDS[error["code"]]
     if kind is OutOfStock:
         return OutOfStock([Shortage(**line) for line in error["details"]["lines"]])
@@ -282,7 +283,7 @@ _KINDS = {code: kind for code, kind in _kinds(Refusal).items() if 400 <= kind.st
 
 @contextlib.asynccontextmanager
 async def remote_engine(engine: Engine, database: Database) -> AsyncIterator[tuple[RemoteServer, RemoteEngine]]:
-    """An engine behind HTTP for the length of the block, and the connector to it."""
+    """Serve an engine behind HTTP for the length of the block; yield the server and the connector to it."""
     server = RemoteServer(engine, database)
     await server.listen()
     async with GuardedClient(networks=["127.0.0.0/8"]) as http_client:

@@ -1,4 +1,4 @@
-"""A shop to test with: an engine on a real database, and a handful of articles whose stock and prices are known."""
+"""A shop to test with: an engine on a real database, and a few articles whose stock and prices are known."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -77,7 +77,7 @@ class CartsOnlySession:
 
 
 class CartsOnly:
-    """The smallest engine there can be: the embedded one without its catalogue, orders and customers."""
+    """The smallest possible engine: the embedded one without its catalogue, orders and customers."""
 
     name = "carts-only"
     shares_transaction = True
@@ -92,11 +92,11 @@ class CartsOnly:
         return await self._engine.merge_guest_cart(unit, **named)
 
     async def forget(self, unit: Unit | None, identity_id: str) -> None:
-        """It keeps nothing that a customer's record would lead to."""
+        """Delete nothing: this engine keeps nothing that a customer's record would lead to."""
 
 
 class Bound:
-    """A part of an engine whose every call is a session of its own, bound to the shopper who is its first argument."""
+    """A part of an engine whose every call opens a session of its own, bound to the shopper in its first argument."""
 
     def __init__(self, database: Database, engine: Engine, part: str) -> None:
         self._database, self._engine, self._part = database, engine, part
@@ -111,7 +111,7 @@ class Bound:
 
 @dataclass
 class Stand:
-    """The shop, and ways to look behind its counter."""
+    """The shop, and queries of its tables."""
 
     database: Database
     engine: Engine
@@ -123,11 +123,11 @@ class Stand:
         self.customers = Bound(self.database, self.engine, "customers")
 
     def session(self, shopper: Shopper) -> AbstractAsyncContextManager[EngineSession]:
-        """A session for several calls."""
+        """Open a session for several calls."""
         return engine_session(self.engine, shopper, open_unit=self.database.unit)
 
     async def merge_guest_cart(self, **named: Any) -> CartMergeReport:
-        """Merges in a unit of its own, where the engine shares it."""
+        """Merge in a unit of its own, where the engine shares it."""
         async with self._unit() as unit:
             return await self.engine.merge_guest_cart(unit, **named)
 
@@ -196,7 +196,7 @@ ENGINES: Mapping[str, Callable[[Database, Clock], AbstractAsyncContextManager[St
     "embedded": local,
     "remote": remote,
 }
-"""Every engine there is: the conformance suite runs on each."""
+"""Every engine that exists: the conformance suite runs on each."""
 
 
 class Statements:
@@ -221,10 +221,10 @@ class Statements:
 
 
 def contents(cart: Any) -> dict[str, int]:
-    """What is in a cart: variant and quantity."""
+    """Return the contents of a cart: quantity by variant."""
     return {line.variant_id: line.quantity for line in cart.lines}
 
 
 def report(cart_merge: Any) -> dict[str, tuple[int, int, int, str]]:
-    """A hand-over's lines by variant: before, wanted, after, change."""
+    """Return a cart merge's lines by variant: before, wanted, after, change."""
     return {line.variant_id: (line.before, line.wanted, line.after, line.change.value) for line in cart_merge.lines}

@@ -21,7 +21,7 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SKU = re.compile(r"QK-[A-Z]+-[0-9A-Z]+(-[A-Z]+)?")
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPES = {"svg", "title", "g", "clipPath", "path", "rect", "circle", "ellipse"}
-# How far apart the same price may lie from its euro figure before somebody has mistyped one.
+# How far a price may lie from its euro figure before it counts as mistyped.
 PLAUSIBLE = {"EUR": (1.0, 1.0), "USD": (1.02, 1.25), "GBP": (0.78, 0.98)}
 
 each_product = pytest.mark.parametrize("product", CATALOGUE.products, ids=lambda product: product.id)
@@ -42,7 +42,7 @@ class TestShop:
         assert len(CATALOGUE.categories) == 6
         assert len(CATALOGUE.products) >= 66
 
-    def test_fills_every_shelf(self):
+    def test_fills_every_category(self):
         per_shelf = Counter(product.category for product in CATALOGUE.products)
         assert set(per_shelf) == {category.id for category in CATALOGUE.categories}
         assert min(per_shelf.values()) >= 11
@@ -56,7 +56,7 @@ class TestShop:
         ):
             assert [value for value, times in Counter(ids).items() if times > 1] == []
 
-    def test_names_a_cover_from_its_own_shelf(self):
+    def test_names_a_cover_from_its_own_category(self):
         shelf = {product.id: product.category for product in CATALOGUE.products}
         assert {category.cover: category.id for category in CATALOGUE.categories}.items() <= shelf.items()
 

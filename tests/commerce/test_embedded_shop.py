@@ -1,4 +1,4 @@
-"""What only the embedded shop promises: few queries, few rows, its own search, loading, and tidying up."""
+"""What only the embedded shop promises: few queries, few rows, its own search, loading, and retention."""
 
 import dataclasses
 import re
@@ -65,12 +65,12 @@ async def restock(shop: Stand, *products_, store: str = "north") -> None:
         await load(unit, store=store, catalogue=catalogue(*products_))
 
 
-def test_it_is_an_engine_that_shares_our_transaction(clock: StoppedClock):
+def test_the_embedded_engine_shares_our_transaction(clock: StoppedClock):
     engine: Engine = EmbeddedEngine(clock)
     assert (engine.name, engine.shares_transaction) == ("embedded", True)
 
 
-async def test_it_is_not_bound_without_a_unit_of_work(clock: StoppedClock):
+async def test_the_embedded_engine_is_not_bound_without_a_unit_of_work(clock: StoppedClock):
     engine: Engine = EmbeddedEngine(clock)
     merge = engine.merge_guest_cart(None, guest=guest(), customer=customer(), cart_id=None, mode=MergeMode.MERGE)
     with pytest.raises(ValueError, match="unit of work"):
@@ -115,19 +115,19 @@ class TestSearching:
             pytest.param("\x00crème\ud800", ["creme", "torch"], id="what cannot be stored is passed over"),
         ],
     )
-    async def test_finds(self, shop: Stand, text: str, ids: list[str]):
+    async def test_finds_products_by_text(self, shop: Stand, text: str, ids: list[str]):
         assert await self.found(shop, text) == ids
 
     @pytest.mark.parametrize("text", ["", "   ", "\x00", None])
-    async def test_for_nothing_finds_all_in_the_shops_order(self, shop: Stand, text: str):
+    async def test_without_words_finds_all_in_the_shops_order(self, shop: Stand, text: str):
         found = await self.found(shop, text)
         assert (found[0], found[-1], len(found)) == ("creme", "odd", 9)
 
-    async def test_refuses_a_novel(self, shop: Stand):
+    async def test_refuses_a_text_that_is_too_long(self, shop: Stand):
         with pytest.raises(InvalidInput):
             await self.found(shop, "word " * 100)
 
-    async def test_sorts_names_the_same_everywhere(self, shop: Stand):
+    async def test_sorts_names_alike_on_every_database(self, shop: Stand):
         found = await shop.catalogue.find_products(guest(), sort=Sort.NAME)
         assert [fold(each.name) for each in found.items] == sorted(fold(each.name) for each in found.items)
 
@@ -140,7 +140,7 @@ class TestSearching:
 
 
 class TestShelves:
-    async def test_hold_what_stands_below_them(self, shop: Stand):
+    async def test_a_category_holds_the_products_of_the_categories_below_it(self, shop: Stand):
         async with shop.database.unit() as unit:
             await unit.write(
                 update(categories)
@@ -155,7 +155,7 @@ class TestShelves:
 
 
 class TestQueries:
-    """Their number does not grow with what is found."""
+    """The number of queries does not grow with the number of results."""
 
     @pytest.fixture
     async def shop(self, shop: Stand) -> Stand:
@@ -163,13 +163,13 @@ class TestQueries:
         await restock(shop, *many)
         return shop
 
-    async def test_of_a_page_of_products(self, shop: Stand):
+    async def test_a_longer_page_of_products_takes_no_more_queries(self, shop: Stand):
         for limit, text in ((1, None), (50, None), (50, "many")):
             with Statements(shop.database) as seen:
                 await shop.catalogue.find_products(guest(), text=text, limit=limit)
             assert len(seen) == 3, seen
 
-    async def test_of_products_and_variants_by_name(self, shop: Stand):
+    async def test_more_products_and_variants_by_name_take_no_more_queries(self, shop: Stand):
         with Statements(shop.database) as seen:
             await shop.catalogue.products(guest(), [f"p{n}" for n in range(60)])
         assert len(seen) == 2, seen
@@ -177,7 +177,7 @@ class TestQueries:
             await shop.catalogue.variants(guest(), [f"P-{n}-A" for n in range(60)])
         assert len(seen) == 2, seen
 
-    async def test_of_a_cart(self, shop: Stand):
+    async def test_a_longer_cart_takes_no_more_queries(self, shop: Stand):
         for number in range(20):
             cart = await shop.add(guest(), f"P-{number}-A")
         with Statements(shop.database) as seen:
@@ -187,7 +187,7 @@ class TestQueries:
             await shop.carts.require(guest(), cart.id)
         assert len(seen) == 1, seen
 
-    async def test_of_a_hand_over_an_order_and_a_page_of_orders(self, shop: Stand):
+    async def test_a_longer_merge_order_or_page_of_orders_takes_no_more_queries(self, shop: Stand):
         counts = set()
         for name, many in (("a", 2), ("b", 30)):
             for number in range(many):
@@ -207,13 +207,13 @@ class TestQueries:
             counts.add((len(handing), len(drafting), len(placing), len(listing)))
         assert len(counts) == 1, counts
 
-    async def test_refuse_more_names_than_a_page_has(self, shop: Stand):
+    async def test_more_names_than_a_page_has_are_refused(self, shop: Stand):
         with pytest.raises(InvalidInput):
             await shop.catalogue.products(guest(), [f"p{n}" for n in range(501)])
 
 
 class TestRows:
-    async def test_appear_with_the_first_thing_in_the_cart_and_not_before(self, shop: Stand):
+    async def test_rows_appear_with_the_first_line_of_the_cart_and_not_before(self, shop: Stand):
         await shop.carts.current(guest())
         await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=None, mode=MergeMode.MERGE)
         assert await shop.count(carts, cart_lines, cart_hand_overs) == 0
@@ -224,7 +224,7 @@ class TestRows:
         ("article", "quantity", "currency"),
         [("NO-SUCH", 1, "EUR"), (SOLD_OUT, 1, "EUR"), (EUROS_ONLY, 1, "USD"), (PLENTY, 0, "EUR"), (PLENTY, 1, "euro")],
     )
-    async def test_are_not_written_for_a_refusal_even_if_somebody_swallows_it(
+    async def test_a_refusal_writes_no_rows_even_if_the_caller_catches_it(
         self, shop: Stand, article: str, quantity: int, currency: str
     ):
         async with shop.database.unit() as unit:
@@ -234,7 +234,7 @@ class TestRows:
                 )
         assert await shop.count(carts, cart_lines) == 0
 
-    async def test_of_a_refused_order_are_untouched_even_if_somebody_swallows_it(self, shop: Stand):
+    async def test_a_refused_order_changes_no_rows_even_if_the_caller_catches_it(self, shop: Stand):
         await shop.add(customer(), PLENTY)
         cart = await shop.add(customer(), FEW, 2)
         draft = await shop.orders.check_out(customer(), cart_id=cart.id)
@@ -246,7 +246,7 @@ class TestRows:
 
 
 class TestCarts:
-    async def test_take_a_limited_number_of_different_things(self, shop: Stand, clock: StoppedClock):
+    async def test_a_cart_takes_a_limited_number_of_different_variants(self, shop: Stand, clock: StoppedClock):
         small = Stand(shop.database, EmbeddedEngine(clock, max_lines=2, max_quantity=3)).carts
         for article in (PLENTY, PLENTY_TOO, PLENTY):
             cart = await small.add(guest(), cart_id=None, variant_id=article, quantity=1)
@@ -256,7 +256,7 @@ class TestCarts:
             await small.add(guest(), cart_id=None, variant_id=PLENTY, quantity=2)
         assert contents(cart) == {PLENTY: 2, PLENTY_TOO: 1}
 
-    async def test_cannot_be_begun_without_end(self, shop: Stand, clock: StoppedClock):
+    async def test_a_shopper_has_a_limited_number_of_carts(self, shop: Stand, clock: StoppedClock):
         small = Stand(shop.database, EmbeddedEngine(clock, max_carts=2)).carts
         for article in (PLENTY, FEW):
             cart = await small.create(guest())
@@ -268,7 +268,7 @@ class TestCarts:
         assert (await small.create(guest())).id == emptied.id
         assert await shop.count(carts) == 2
 
-    async def test_of_somebody_else_leave_room_for_ones_own(self, shop: Stand, clock: StoppedClock):
+    async def test_carts_of_other_shoppers_do_not_count_towards_the_limit(self, shop: Stand, clock: StoppedClock):
         small = Stand(shop.database, EmbeddedEngine(clock, max_carts=1)).carts
         for shopper in (guest("ann"), guest("bob"), guest("ann", store="south"), customer()):
             await small.add(shopper, cart_id=None, variant_id=PLENTY, quantity=1)
@@ -276,16 +276,16 @@ class TestCarts:
             await small.create(guest("ann"))
 
     @pytest.mark.parametrize("currency", ["", "eur", "EURO", "ÄÄÄ", "\x00\x00\x00"])
-    async def test_begin_in_a_real_currency_only(self, shop: Stand, currency: str):
+    async def test_carts_begin_in_a_real_currency_only(self, shop: Stand, currency: str):
         with pytest.raises(InvalidInput):
             await shop.carts.create(guest(currency=currency))
 
-    async def test_show_todays_prices(self, shop: Stand):
+    async def test_carts_show_todays_prices(self, shop: Stand):
         cart = await shop.add(guest(), PLENTY, 2)
         await restock(shop, product("tea", variant(PLENTY, price={"EUR": 199, "USD": 5})))
         assert (await shop.carts.require(guest(), cart.id)).total == Money(398, "EUR")
 
-    async def test_keep_a_line_whose_article_is_gone_and_do_not_order_it(self, shop: Stand):
+    async def test_a_line_whose_article_is_gone_stays_in_the_cart_and_is_not_ordered(self, shop: Stand):
         cart = await shop.add(customer(), PLENTY, 2)
         async with shop.database.unit() as unit:
             await unit.write(delete(products).where(products.c.id == "tea"))
@@ -295,13 +295,13 @@ class TestCarts:
             await shop.orders.check_out(customer(), cart_id=cart.id)
         assert (await shop.carts.remove(customer(), cart_id=cart.id, line_id=kept.lines[0].id)).lines == ()
 
-    async def test_are_found_by_sku_or_id(self, shop: Stand):
+    async def test_variants_are_added_by_sku_or_id(self, shop: Stand):
         async with shop.database.unit() as unit:
             await unit.write(update(variants).where(variants.c.id == FEW).values(sku="few-again"))
         assert contents(await shop.add(guest(), "few-again")) == {FEW: 1}
         assert list(await shop.catalogue.variants(guest(), ["few-again"])) == ["few-again"]
 
-    async def test_hold_no_floats_anywhere(self, shop: Stand):
+    async def test_carts_hold_no_floats(self, shop: Stand):
         cart = await shop.add(customer(), PLENTY_TOO, 7)
         await shop.orders.check_out(customer(), cart_id=cart.id)
         money = [
@@ -314,7 +314,7 @@ class TestCarts:
 
 
 def chore(shop: Stand, name: str) -> Callable[..., Awaitable[int]]:
-    """What the engine deletes after a time, in a unit of its own, as cleanup calls it."""
+    """Return a retention rule of the engine as cleanup calls it, in a unit of its own."""
     retention_rules = shop.engine.retention_rules(guest_lifespan=timedelta(days=30))
     [delete] = [chore.delete for chore in retention_rules if chore.name == name]
 
@@ -340,14 +340,14 @@ class TestExpiry:
         assert await shop.carts.current(customer()) == theirs
         assert await shop.carts.current(guest("young")) == young
 
-    async def test_leaves_a_cart_alone_that_was_handed_over(self, shop: Stand, clock: StoppedClock):
+    async def test_leaves_a_merged_cart_alone(self, shop: Stand, clock: StoppedClock):
         mine = await shop.add(guest())
         await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         clock.advance(days=400)
         assert await chore(shop, "guests' carts")(clock.now()) == 0
         assert contents(await shop.carts.current(customer())) == {PLENTY: 1}
 
-    async def test_forgets_old_hand_overs_but_not_where_their_carts_lead(self, shop: Stand, clock: StoppedClock):
+    async def test_forgets_old_merges_but_not_where_their_carts_lead(self, shop: Stand, clock: StoppedClock):
         theirs = await shop.add(customer(), FEW)
         mine = await shop.add(guest())
         await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
@@ -410,8 +410,8 @@ async def test_looking_for_former_carts_reads_no_further_than_those(database: Da
 
 
 class TestHandOvers:
-    async def test_that_fail_later_leave_no_trace(self, shop: Stand):
-        """The sign-in around a hand-over may still be refused: then the cart is the guest's, as before."""
+    async def test_a_merge_that_is_rolled_back_later_leaves_no_trace(self, shop: Stand):
+        """The sign-in around a cart merge may still be refused; then the cart is the guest's, as before."""
         mine = await shop.add(guest(), PLENTY, 2)
 
         async def sign_in_that_is_refused_at_last() -> None:
@@ -429,7 +429,7 @@ class TestHandOvers:
             mine, version=2, lines=(msgspec.structs.replace(mine.lines[0], quantity=3),)
         )
 
-    async def test_that_can_replace_nothing_merge_at_the_prices_of_the_cart_that_stays(self, shop: Stand):
+    async def test_a_merge_that_can_replace_nothing_uses_the_prices_of_the_cart_that_stays(self, shop: Stand):
         mine = await shop.add(guest(currency="USD"), PLENTY, 2)
         theirs = await shop.add(customer(), FEW)
         await restock(shop, product("tea", variant(PLENTY, price={"EUR": 240})))
@@ -441,14 +441,14 @@ class TestHandOvers:
         cart = await shop.carts.current(customer())
         assert (contents(cart), cart.total) == ({FEW: 1, PLENTY: 2}, Money(250 + 2 * 240, "EUR"))
 
-    async def test_leave_no_line_behind(self, shop: Stand):
+    async def test_a_merge_leaves_no_line_behind(self, shop: Stand):
         await shop.add(customer(), PLENTY, 2)
         await shop.add(guest(), PLENTY, 5)
         mine = await shop.add(guest(), FEW, 1)
         await shop.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
         assert await shop.count(cart_lines) == 2
 
-    async def test_end_a_draft_of_the_cart_they_replace(self, shop: Stand):
+    async def test_a_merge_ends_a_draft_of_the_cart_that_it_replaces(self, shop: Stand):
         theirs = await shop.add(customer(), FEW, 2)
         draft = await shop.orders.check_out(customer(), cart_id=theirs.id)
         mine = await shop.add(guest(), PLENTY, 1)
@@ -456,7 +456,7 @@ class TestHandOvers:
         with pytest.raises(CartChanged):
             await shop.place(customer(), order_id=draft.id)
 
-    async def test_work_without_anybody_to_tell(self, shop: Stand, clock: StoppedClock):
+    async def test_a_merge_and_an_order_work_without_an_outbox(self, shop: Stand, clock: StoppedClock):
         quiet = Stand(shop.database, EmbeddedEngine(clock))
         mine = await quiet.add(guest(), PLENTY)
         done = await quiet.merge_guest_cart(guest=guest(), customer=customer(), cart_id=mine.id, mode=MergeMode.MERGE)
@@ -466,7 +466,7 @@ class TestHandOvers:
 
 
 class TestOrders:
-    async def test_are_not_placed_at_a_price_nobody_saw(self, shop: Stand):
+    async def test_are_not_placed_at_a_price_that_was_not_shown(self, shop: Stand):
         cart = await shop.add(customer(), PLENTY, 2)
         draft = await shop.orders.check_out(customer(), cart_id=cart.id)
         await restock(shop, product("tea", variant(PLENTY, price={"EUR": 900})))
@@ -505,7 +505,7 @@ class TestOrders:
 
 
 class TestLoading:
-    async def test_twice_changes_nothing(self, shop: Stand):
+    async def test_loading_twice_changes_nothing(self, shop: Stand):
         before = [await shop.rows(select(table)) for table in CATALOGUE_TABLES]
         async with shop.database.unit() as unit:
             await load(unit, store="north", catalogue=ARTICLES)
@@ -523,7 +523,7 @@ class TestLoading:
         south = (await shop.catalogue.products(guest(store="south"), ["tea"]))["tea"]
         assert [each.sku for each in south.variants] == [PLENTY, PLENTY_TOO]
 
-    async def test_no_longer_sells_what_left_the_file(self, shop: Stand):
+    async def test_stops_the_sale_of_what_left_the_file(self, shop: Stand):
         await shop.add(guest(), PLENTY_TOO)
         await restock(shop, product("tea", variant(PLENTY)))
         with pytest.raises(CurrencyMismatch):

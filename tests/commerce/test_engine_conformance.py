@@ -48,7 +48,7 @@ class TestASession:
             assert await session.orders.require_order(order.id) == order
         assert contents(await stand.carts.current(customer())) == {PLENTY: 3}
 
-    async def test_of_one_shopper_says_nothing_of_another(self, stand: Stand):
+    async def test_a_session_of_one_shopper_shows_nothing_of_another(self, stand: Stand):
         async with stand.session(guest("ann")) as ann, stand.session(guest("bob", store="south")) as bob:
             cart = await ann.carts.add(cart_id=None, variant_id=PLENTY, quantity=1)
             assert await bob.carts.current() is None
@@ -196,7 +196,7 @@ class TestACart:
                 await stand.carts.remove(guest("ann"), cart_id=mine.id, line_id=line_id)
         assert await stand.carts.current(guest("bob")) == other
 
-    async def test_that_is_empty_is_given_again_instead_of_a_new_one(self, stand: Stand, clock):
+    async def test_an_empty_cart_is_returned_again_instead_of_a_new_one(self, stand: Stand, clock):
         empty = await stand.carts.create(guest())
         clock.advance(minutes=1)
         full = await stand.add(guest("ann"), cart_id=(await stand.carts.create(guest(currency="USD"))).id)
@@ -206,7 +206,7 @@ class TestACart:
         assert (await stand.carts.current(guest())).id == empty.id
         assert (await stand.carts.create(guest("bob"))).id != empty.id
 
-    async def test_of_two_the_one_that_changed_last_is_current(self, stand: Stand, clock):
+    async def test_of_two_carts_the_one_that_changed_last_is_current(self, stand: Stand, clock):
         one = await stand.add(guest())
         clock.advance(minutes=1)
         two = await stand.carts.create(guest())
@@ -319,7 +319,7 @@ class TestAHandOver:
         assert (done.outcome, done.cart_id, done.lines) == (Outcome.MERGED, theirs.id, ())
         assert contents(await stand.carts.current(customer())) == {FEW: 2}
 
-    async def test_leaves_both_carts_alone_when_told_to(self, stand: Stand):
+    async def test_leaves_both_carts_alone_on_request(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), FEW, 1)
         done = await cart_merge(stand, mine.id, MergeMode.KEEP)
@@ -338,7 +338,7 @@ class TestAHandOver:
         assert (done.cart_id, done.lines) == (theirs.id, ())
         assert await stand.carts.current(guest()) == mine
 
-    async def test_of_the_customers_own_cart_does_nothing(self, stand: Stand):
+    async def test_a_merge_of_the_customers_own_cart_does_nothing(self, stand: Stand):
         theirs = await stand.add(customer(), FEW, 2)
         for mode in (MergeMode.MERGE, MergeMode.REPLACE):
             done = await cart_merge(stand, theirs.id, mode)
@@ -427,7 +427,7 @@ class TestAHandOver:
             with pytest.raises(NotYours):
                 await stand.carts.require(stranger, mine.id)
 
-    async def test_leads_on_through_many_hand_overs(self, stand: Stand):
+    async def test_the_old_id_leads_to_the_current_cart_through_many_merges(self, stand: Stand):
         ids = []
         for name, mode in (
             ("a", MergeMode.MERGE),
@@ -442,7 +442,7 @@ class TestAHandOver:
         assert current.id == ids[-1]
         assert {(await stand.carts.require(customer(), old)).id for old in ids} == {current.id}
 
-    async def test_lets_a_page_go_on_with_the_lines_it_shows(self, stand: Stand):
+    async def test_keeps_the_ids_of_the_guests_lines(self, stand: Stand):
         await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)
         await cart_merge(stand, mine.id)
@@ -450,7 +450,7 @@ class TestAHandOver:
         assert contents(cart) == {FEW: 2, PLENTY: 9}
 
     @pytest.mark.parametrize("mode", [MergeMode.MERGE, MergeMode.REPLACE])
-    async def test_uses_the_guest_up(self, stand: Stand, mode: MergeMode):
+    async def test_a_merge_closes_the_guest(self, stand: Stand, mode: MergeMode):
         await stand.add(customer(), FEW, 2)
         mine = await stand.add(guest(), PLENTY, 2)
         await cart_merge(stand, mine.id, mode)
@@ -474,7 +474,7 @@ class TestAHandOver:
             await cart_merge(stand, mine.id, to="dan")
         assert await stand.carts.current(customer("dan")) is None
 
-    async def test_of_a_second_cart_is_for_the_same_customer_only(self, stand: Stand):
+    async def test_a_second_cart_of_a_guest_is_merged_for_the_same_customer_only(self, stand: Stand):
         one = await stand.add(guest(), PLENTY, 2)
         two = await stand.add(guest(), FEW, 1, cart_id=(await stand.carts.create(guest())).id)
         await cart_merge(stand, one.id, to="cleo")
@@ -503,7 +503,7 @@ class TestAHandOver:
         done = await cart_merge(stand, mine.id)
         assert (done.outcome, done.cart_id) == (Outcome.ADOPTED, mine.id)
 
-    async def test_is_told_once(self, stand: Stand):
+    async def test_a_merge_done_twice_writes_one_event(self, stand: Stand):
         mine = await stand.add(guest(), PLENTY, 2)
         await cart_merge(stand, mine.id)
         await cart_merge(stand, mine.id)
@@ -594,7 +594,7 @@ class TestAnOrder:
         with pytest.raises(OutOfStock):
             await stand.orders.check_out(customer(), cart_id=cart.id)
 
-    async def test_of_nothing_is_refused(self, stand: Stand):
+    async def test_an_order_of_nothing_is_refused(self, stand: Stand):
         cart = await stand.carts.create(customer())
         with pytest.raises(CartEmpty):
             await stand.orders.check_out(customer(), cart_id=cart.id)
@@ -610,7 +610,7 @@ class TestAnOrder:
             with pytest.raises(Unauthenticated, match="authentication"):
                 await ask
 
-    async def test_of_somebody_else_is_refused_like_none(self, stand: Stand):
+    async def test_another_customers_order_is_refused_like_an_unknown_one(self, stand: Stand):
         theirs = await ordered(stand, customer("dan"), PLENTY, 1)
         for order_id in (theirs.id, theirs.number, *NOT_IDS):
             with pytest.raises(NotYours):
@@ -638,13 +638,13 @@ class TestAnOrder:
         assert list(page.items + rest.items) == placed[::-1]
         assert (page.total, rest.total, rest.cursor) == (3, 3, None)
 
-    async def test_is_told_in_the_language_of_its_store(self, stand: Stand):
+    async def test_is_announced_in_the_language_of_its_store(self, stand: Stand):
         shopper = Store(id="north", locale="de-AT").customer("identity-cleo")
         await ordered(stand, shopper, PLENTY, 1)
         [event] = await stand.events("order.placed")
         assert event.payload["locale"] == "de-AT"
 
-    async def test_is_told_with_all_a_mail_needs(self, stand: Stand):
+    async def test_is_announced_with_all_that_a_mail_needs(self, stand: Stand):
         profile = Profile(customer().id, "cleo@example.org", "Cleo", "Quist")
         await stand.customers.ensure(customer(), profile)
         order = await ordered(stand, customer(), PLENTY, 2)
@@ -662,7 +662,7 @@ class TestAnOrder:
             "last_name": "Quist",
         }
 
-    async def test_is_told_to_the_address_of_today_not_of_the_last_sign_in(self, stand: Stand):
+    async def test_is_announced_with_the_current_address_and_not_that_of_the_last_sign_in(self, stand: Stand):
         await stand.customers.ensure(customer(), Profile(customer().id, "old@example.org", "Cleo"))
         cart = await stand.add(customer())
         draft = await stand.orders.check_out(customer(), cart_id=cart.id)
@@ -674,7 +674,7 @@ class TestAnOrder:
 
 
 class TestACustomer:
-    async def test_who_is_forgotten_leaves_orders_and_nothing_else(self, stand: Stand):
+    async def test_a_forgotten_customer_leaves_orders_and_nothing_else(self, stand: Stand):
         for store in ("north", "south"):
             shopper = customer(store=store)
             await stand.customers.ensure(shopper, Profile(shopper.id, "cleo@example.org", "Cleo"))
@@ -689,7 +689,7 @@ class TestACustomer:
             assert (await stand.orders.orders(shopper)).total == 1
         assert await stand.customers.customer(customer("dora")) == neighbour
 
-    async def test_who_was_handed_carts_is_forgotten_with_them(self, stand: Stand):
+    async def test_a_customer_is_forgotten_with_the_merges_of_their_carts(self, stand: Stand):
         await stand.customers.ensure(customer(), Profile(customer().id, "cleo@example.org"))
         for name in ("ann", "bob"):
             mine = await stand.add(guest(name))

@@ -46,7 +46,7 @@ class TestEveryMode:
             assert plan.quantities.get(variant) == customer.get(variant)
 
     @given(lines, lines, stocks, priced_ones, modes)
-    def test_does_not_mind_the_order_of_lines(self, guest, customer, stock, priced, mode):
+    def test_does_not_depend_on_the_order_of_lines(self, guest, customer, stock, priced, mode):
         plan = RULES[mode](guest, customer, stock=stock, priced=priced)
         other = RULES[mode](reordered(guest), reordered(customer), stock=stock, priced=priced)
         assert dict(plan.quantities) == dict(other.quantities)
@@ -91,7 +91,7 @@ class TestMerging:
                 assert variant in priced
 
     @given(lines, lines)
-    def test_of_plenty_takes_the_greater_quantity_of_each(self, guest, customer):
+    def test_with_enough_stock_each_line_has_the_greater_quantity(self, guest, customer):
         plenty = dict.fromkeys(VARIANTS, 99)
         after = merge(guest, customer, stock=plenty, priced=VARIANTS).quantities
         assert dict(after) == {v: max(guest.get(v, 0), customer.get(v, 0)) for v in {*guest, *customer}}
@@ -111,7 +111,7 @@ class TestMerging:
             pytest.param(2, 0, 9, False, 0, Change.NO_PRICE_IN_CURRENCY, id="not sold in the currency"),
         ],
     )
-    def test_each_case_has_its_word(self, guest, customer, stock, priced, after, change):
+    def test_each_case_reports_its_own_change(self, guest, customer, stock, priced, after, change):
         plan = merge(
             {"v": guest},
             {"v": customer} if customer else {},

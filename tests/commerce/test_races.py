@@ -1,4 +1,4 @@
-"""Many at once: nothing is lost, nothing is doubled, nothing is sold twice."""
+"""Concurrent calls: nothing is lost, nothing is doubled, nothing is sold twice."""
 
 import asyncio
 import dataclasses
@@ -16,7 +16,7 @@ from tests.commerce.stand import FEW, FEW_LEFT, PLENTY, PLENTY_TOO, Stand, conte
 
 
 async def at_once(*calls: Awaitable[Any]) -> list[Any]:
-    """Every answer; a refusal is one too, anything else that is raised fails the test."""
+    """Make calls at once and return every answer. A refusal is an answer; any other exception fails the test."""
     answers = await asyncio.gather(*calls, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, Refusal):
@@ -78,7 +78,7 @@ class TestOrdersAtOnce:
         assert await shop.stock(FEW) == 0
         assert len(await shop.events("order.placed")) == FEW_LEFT
 
-    async def test_orders_of_the_same_things_in_other_orders_do_not_wait_in_a_circle(self, shop: Stand):
+    async def test_orders_of_the_same_variants_in_another_order_do_not_deadlock(self, shop: Stand):
         drafts = []
         for number in range(12):
             shopper = customer(f"c{number}")
@@ -116,7 +116,7 @@ class TestOrdersAtOnce:
 
 class TestHandOversAtOnce:
     @pytest.mark.parametrize("mode", [MergeMode.MERGE, MergeMode.REPLACE])
-    async def test_of_one_cart_to_one_customer_is_done_once(self, shop: Stand, mode: MergeMode):
+    async def test_one_cart_is_merged_once_for_one_customer(self, shop: Stand, mode: MergeMode):
         await shop.add(customer(), PLENTY_TOO, 1)
         mine = await shop.add(guest(), PLENTY, 2)
         answers = await at_once(
@@ -128,7 +128,7 @@ class TestHandOversAtOnce:
         assert await shop.count(cart_hand_overs) == 1
         assert len(await shop.events("cart.handed_over")) == 1
 
-    async def test_of_one_cart_to_several_customers_is_done_for_one(self, shop: Stand):
+    async def test_one_cart_is_merged_for_one_of_several_customers(self, shop: Stand):
         mine = await shop.add(guest(), PLENTY, 2)
         takers = [customer(f"c{number}") for number in range(8)]
         answers = await at_once(
@@ -142,7 +142,7 @@ class TestHandOversAtOnce:
         assert len(owners) == 1
         assert await shop.count(carts, cart_lines) == 2
 
-    async def test_of_several_carts_to_a_customer_without_one_end_in_one_cart(self, shop: Stand):
+    async def test_several_carts_end_in_one_cart_for_a_customer_without_one(self, shop: Stand):
         guests = [guest(f"g{number}") for number in range(8)]
         handed = [await shop.add(each, PLENTY, number + 1) for number, each in enumerate(guests)]
         await at_once(
@@ -155,8 +155,8 @@ class TestHandOversAtOnce:
         assert contents(current) == {PLENTY: 8}
         assert {(await shop.carts.require(customer(), cart.id)).id for cart in handed} == {current.id}
 
-    async def test_and_adds_of_the_guest_lose_nothing(self, shop: Stand):
-        """An add is either in the cart that was handed over, or it was refused as coming too late."""
+    async def test_a_merge_beside_adds_of_the_guest_loses_nothing(self, shop: Stand):
+        """An add is either in the merged cart, or it was refused as too late."""
         mine = await shop.carts.create(guest())
         answers = await at_once(
             *(shop.add(guest(), PLENTY) for _ in range(6)),
@@ -168,7 +168,7 @@ class TestHandOversAtOnce:
         assert contents(current).get(PLENTY, 0) == 12 - refused
         assert await shop.carts.current(guest()) is None
 
-    async def test_and_adds_of_the_customer_lose_nothing(self, shop: Stand):
+    async def test_a_merge_beside_adds_of_the_customer_loses_nothing(self, shop: Stand):
         theirs = await shop.add(customer(), PLENTY_TOO, 1)
         guests = [guest(f"g{number}") for number in range(4)]
         handed = [await shop.add(each, FEW, 1) for each in guests]
@@ -188,7 +188,7 @@ class TestHandOversAtOnce:
 
 
 class TestCustomersAtOnce:
-    async def test_are_made_once(self, shop: Stand):
+    async def test_a_customer_is_created_once(self, shop: Stand):
         profile = Profile(customer().id, "cleo@example.org")
         made = await at_once(*(shop.customers.ensure(customer(), profile) for _ in range(8)))
         assert len({each.id for each in made}) == 1

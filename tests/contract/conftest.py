@@ -1,7 +1,7 @@
-"""What the contract tests share: servers of the real command, and the recorded contract of Kratos.
+"""Fixtures of the contract tests: servers of the real command, and the recorded contract of Kratos.
 
 `shop` is a server with Kratos' profile `base` that all tests of the run share, one for each kind of database; `server`
-is one of the test's own, on a fresh database; `launch` starts `shopkeeper serve` as often as a test likes.
+is one of the test's own, on a fresh database; `launch` starts `shopkeeper serve` any number of times.
 """
 
 import subprocess
@@ -42,14 +42,14 @@ def _folder(run: Run) -> Path:
 
 @pytest.fixture
 def launch(run: Run) -> Iterator[Launch]:
-    """Starts servers that end with the test."""
+    """Start servers that end with the test."""
     with ExitStack() as ending:
         yield _launching(run, ending)
 
 
 @pytest.fixture(scope="module")
 def launch_for_module(run: Run) -> Iterator[Launch]:
-    """Starts servers that end with the module."""
+    """Start servers that end with the module."""
     with ExitStack() as ending:
         yield _launching(run, ending)
 
@@ -62,7 +62,7 @@ def server(launch: Launch, dsn: str, profiles: Path) -> Commerce:
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def shop(request: pytest.FixtureRequest, run: Run, profiles: Path) -> Commerce:
-    """The run's server with Kratos' profile `base`, for tests that keep to accounts of their own."""
+    """The run's server with Kratos' profile `base`, for tests that use accounts of their own only."""
     kind = request.param
 
     def begin() -> Commerce:
@@ -85,7 +85,7 @@ def kratos(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def conversations(kratos: Path) -> Path:
-    """The recorded conversations, and the tools that go with them."""
+    """The recorded conversations and the tools for them."""
     return kratos / "conversations"
 
 

@@ -1,6 +1,6 @@
-"""Kratos' published description of its API (OpenAPI 3.0), made into JSON Schemas that answers are held against.
+"""Kratos' published description of its API (OpenAPI 3.0), converted into JSON Schemas to validate answers.
 
-OpenAPI 3.0 says `nullable` where JSON Schema says `null`, and names by `discriminator` which of several shapes it is.
+OpenAPI 3.0 says `nullable` where JSON Schema says `null`, and selects one of several schemas by `discriminator`.
 """
 
 import json
@@ -59,13 +59,13 @@ class Departure:
 
     @property
     def kind(self) -> tuple[str, ...]:
-        """What makes two departures the same: the error object is one and the same for all operations."""
+        """The properties that make two departures equal. The error object is shared by all operations."""
         where = () if self.place.startswith("/error") else (str(self.operation), str(self.status))
         return (*where, self.place, self.rule)
 
 
 class Description:
-    """The description: its operations, and whether an answer is as described."""
+    """The description: its operations, and the validation of answers."""
 
     def __init__(self, file: Path) -> None:
         self._document = json.loads(file.read_text())
@@ -78,12 +78,14 @@ class Description:
         )
 
     def operation_of(self, answer: Answer) -> Operation | None:
-        """The operation that an answer belongs to; of several paths that fit, the one with fewer parameters."""
+        """Return the operation that an answer belongs to; of several paths that match, the one with fewer
+        parameters."""
         fitting = [o for o in self.operations if o.method == answer.method and o.pattern.fullmatch(answer.path)]
         return min(fitting, key=lambda operation: operation.path.count("{"), default=None)
 
     def departures(self, operation: Operation, answer: Answer, *, formats: bool = True) -> list["Departure"]:
-        """Where an answer is not as described. `formats` are those of texts, such as dates."""
+        """Return where an answer departs from the description. `formats` also checks formats of texts, such as
+        dates."""
         schema = self._schema(operation, answer.status)
         if schema is None:
             return [Departure(operation, answer.status, "", "this status is not described")]
@@ -109,7 +111,7 @@ class Description:
         return answer.content_type.partition(";")[0] == "application/json"
 
     def _schema(self, operation: Operation, status: int) -> dict[str, Any] | None:
-        """The schema of a status' body; empty where there is no body, nothing where the status is not described."""
+        """Return the schema of a status' body; empty where there is no body, None where the status is not described."""
         responses = self._document["paths"][operation.path][operation.method.lower()]["responses"]
         described = responses.get(str(status)) or (responses.get("default") if status >= 400 else None)
         if described is None:
@@ -120,12 +122,12 @@ class Description:
 
 
 def _place(error: jsonschema_rs.ValidationError) -> str:
-    """The place in the answer; whichever of a list's entries it is."""
+    """Return the place in the answer, without the indices of lists."""
     return "".join("/*" if isinstance(step, int) else f"/{step}" for step in error.instance_path)
 
 
 def to_json_schema(schema: Any) -> Any:
-    """A schema of OpenAPI 3.0 as one of JSON Schema 2020-12."""
+    """Convert a schema of OpenAPI 3.0 into one of JSON Schema 2020-12."""
     if isinstance(schema, list):
         return [to_json_schema(part) for part in schema]
     if not isinstance(schema, dict):
@@ -141,7 +143,7 @@ def to_json_schema(schema: Any) -> Any:
 
 
 def _chosen(discriminator: Mapping[str, Any]) -> dict[str, Any]:
-    """Of several shapes the one that a property names; a name that is not listed is a mistake."""
+    """Select one of several schemas by a property; a value that is not listed is a departure."""
     name, serializers = discriminator["propertyName"], discriminator["mapping"]
     cases = [
         {
@@ -153,11 +155,11 @@ def _chosen(discriminator: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": [name], "properties": {name: {"enum": list(serializers)}}, "allOf": cases}
 
 
-# -- what a running server has of it -----------------------------------------------------------------------------------
+# -- the operations of a running server --------------------------------------------------------------------------------
 
 
 def implemented(description: Description, shop: Commerce) -> Iterator[Operation]:
-    """The operations that a server answers: their path is routed, and their method is not refused."""
+    """Yield the operations that a server answers: their path is routed, and their method is not refused."""
     for operation in description.operations:
         url = (shop.admin if operation.admin else shop.public) + re.sub(r"\{\w+\}", NOBODY, operation.path)
         routed = _status(NO_SUCH_METHOD, url) != 404

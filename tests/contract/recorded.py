@@ -1,7 +1,7 @@
-"""Holding our answers against Kratos' recorded ones, the open differences aside.
+"""Compares our answers with Kratos' recorded ones, except for the open differences.
 
-The differences are data (`open_differences.yml`). Each of them changes what is expected, so that our answer is compared
-whole with the rest; and each can be left out, which tells whether it is still needed.
+The differences are data (`open_differences.yml`). Each of them changes what is expected, so that the rest of our answer
+is compared whole; and each can be left out, which shows whether it is still needed.
 """
 
 import copy
@@ -38,7 +38,7 @@ class Entry:
 
 
 def read_entries() -> list[Entry]:
-    """Every entry of the data file, once for each of its places."""
+    """Read every entry of the data file, once for each of its places."""
     document = yaml.safe_load(OPEN_DIFFERENCES.read_text())
     assert document.keys() == KINDS.keys()
     return [entry for kind, entries in document.items() for told in entries for entry in _entries(kind, told)]
@@ -55,7 +55,7 @@ def _entries(kind: str, told: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def expected(exchange: Exchange, place: str, entries: Iterable[Entry]) -> Exchange | None:
-    """What we are expected to answer; nothing where the whole exchange is of a feature that comes later."""
+    """Return the expected answer, or None where the whole exchange belongs to a later feature."""
     wanted: Exchange | None = copy.deepcopy(exchange["response"])
     for entry in entries:
         if wanted is not None and entry.concerns(place):
@@ -76,7 +76,8 @@ def _without_exchange(response: Exchange, told: Mapping[str, Any]) -> None:
 
 
 def _changed(response: Exchange, told: Mapping[str, Any]) -> Exchange:
-    """`at` is a JSON pointer in which `*` is every step; `is` stands instead, and without it the place is gone."""
+    """`at` is a JSON pointer in which `*` matches every step; `is` replaces the value, and without it the place is
+    removed."""
     root = {"": response}
     steps = told["at"].split("/")
     for holder, key in reversed(list(_places(root, steps))):
@@ -103,7 +104,7 @@ def _places(value: Any, steps: Sequence[str]) -> Iterator[tuple[Any, Any]]:
 
 
 def _matches(pattern: Any, value: Any) -> bool:
-    """Whether a value is as described; of an object, only what is described counts."""
+    """Whether a value is as described; of an object, only the described members count."""
     if isinstance(pattern, dict):
         return isinstance(value, dict) and all(k in value and _matches(p, value[k]) for k, p in pattern.items())
     return pattern is None or pattern == value
@@ -121,7 +122,7 @@ KINDS: Mapping[str, Callable[[Exchange, Mapping[str, Any]], Exchange | None]] = 
 
 
 def read_compare(conversations: Path) -> Compare:
-    """The recordings' own comparison of two answers."""
+    """Import the recordings' own comparison of two answers."""
     spec = importlib.util.spec_from_file_location("recorded_compare", conversations / "compare.py")
     assert spec is not None
     assert spec.loader is not None
@@ -134,7 +135,7 @@ def read_compare(conversations: Path) -> Compare:
 def differences(
     name: str, kratos: Sequence[Exchange], ours: Sequence[Exchange], entries: Sequence[Entry], compare: Compare
 ) -> dict[str, list[str]]:
-    """What differs in a conversation, by exchange; nothing in those that agree."""
+    """Return the differences of a conversation by exchange; exchanges that agree are left out."""
     found = {}
     for number, (want, got) in enumerate(zip(kratos, ours, strict=True)):
         place = f"{name}/{want['say']}"
@@ -146,7 +147,7 @@ def differences(
 
 
 def record(conversations: Path, out: Path, *, public: str, admin: str, names: Sequence[str], profile: str) -> str:
-    """Has the conversations with a server and writes down what it answers; gives what the recorder says."""
+    """Hold conversations with a server and write its answers down; return the recorder's output."""
     command = [sys.executable, str(conversations / "record.py"), str(out), profile, public, admin]
     told = subprocess.run(
         [*command, "--modules", "accounts", "operators", "--only", *names],

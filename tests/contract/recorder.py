@@ -1,4 +1,4 @@
-"""A recorder that stands before a server: hands every request on, and remembers what was asked and answered."""
+"""A recorder in front of a server: forwards every request, and remembers requests and answers."""
 
 import http.client
 import threading
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# They belong to one hop of the way, not to the message (RFC 9110, section 7.6.1).
+# These headers belong to one hop, not to the message (RFC 9110, section 7.6.1).
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, and what it answers."""
+    """An answer with its request."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass
 class Recorder:
-    """Where to call instead of the server. `target` is set once the server is there."""
+    """The address to call instead of the server. `target` is set once the server is ready."""
 
     url: str
     target: str = ""
@@ -37,7 +37,7 @@ class Recorder:
 
 @contextmanager
 def recording() -> Iterator[Recorder]:
-    """A recorder that listens for the length of the block."""
+    """Run a recorder for the length of the block."""
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True
     recorder = listening.recorder = Recorder(f"http://127.0.0.1:{listening.server_address[1]}")  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def recording() -> Iterator[Recorder]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Hands one connection's requests on. Every answer ends its connection, which keeps this small."""
+    """Forwards the requests of one connection. Every answer ends its connection, which keeps this small."""
 
     def pass_on(self) -> None:
         recorder: Recorder = self.server.recorder  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gave it
-        """Says nothing."""
+        """Log nothing."""
 
 
 for _method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):

@@ -1,6 +1,6 @@
-"""Stories told with `ory_kratos_client`, the client that Ory publishes for Python: an app's customer, and an operator.
+"""Scenarios with `ory_kratos_client`, the client that Ory publishes for Python: an app's customer, and an operator.
 
-Each takes the addresses of the two doors, so that it can be told to a server as well as through a recorder.
+Each takes the addresses of the two ports, so that it runs against a server as well as through a recorder.
 """
 
 import re
@@ -21,7 +21,7 @@ NEW_COOKIE = re.compile(r"(?:^|, )([\w-]+)=([^;,]*);")
 
 @contextmanager
 def client(url: str) -> Iterator[kratos.ApiClient]:
-    """The published client, calling one door; its connections end with the block."""
+    """Open the published client for one port; its connections end with the block."""
     made = kratos.ApiClient(kratos.Configuration(host=url))
     try:
         yield made
@@ -31,7 +31,7 @@ def client(url: str) -> Iterator[kratos.ApiClient]:
 
 @contextmanager
 def refused(status: int) -> Iterator[None]:
-    """The call is refused with this status."""
+    """Expect the call to be refused with this status."""
     with pytest.raises(ApiException) as refusal:
         yield
     assert refusal.value.status == status
@@ -63,7 +63,7 @@ def sign_in(app: kratos.FrontendApi, address: str, password: str = PASSWORD) -> 
 
 
 def tell_of_a_customer(public: str) -> None:
-    """Registers, signs in on further devices, asks who it is, lists and revokes sessions, signs out."""
+    """Register, sign in on further devices, ask whoami, list and revoke sessions, sign out."""
     address = new_address()
     with client(public) as api:
         app = kratos.FrontendApi(api)
@@ -89,7 +89,7 @@ def tell_of_a_customer(public: str) -> None:
             app.to_session(x_session_token=phone.session_token)
         assert app.to_session(x_session_token=tablet.session_token).id == tablet.session.id
 
-        # As Kratos counts: the one that has ended already is in it.
+        # Kratos' count includes the session that has already ended.
         assert app.disable_my_other_sessions(x_session_token=first).count == 2
         with refused(401):
             app.to_session(x_session_token=tablet.session_token)
@@ -100,11 +100,11 @@ def tell_of_a_customer(public: str) -> None:
             app.to_session(x_session_token=first)
 
 
-# -- the same in a browser ---------------------------------------------------------------------------------------------
+# -- the customer in a browser -----------------------------------------------------------------------------------------
 
 
 class Browser:
-    """What a backend does that passes a browser's cookies on: keeps them, and sends them with every call."""
+    """A backend that passes a browser's cookies on: it keeps them, and sends them with every call."""
 
     def __init__(self) -> None:
         self._cookies: dict[str, str] = {}
@@ -114,7 +114,7 @@ class Browser:
         return "; ".join(f"{name}={value}" for name, value in self._cookies.items())
 
     def take(self, answer: kratos.ApiResponse[Any]) -> Any:
-        """The answer's data, its cookies kept."""
+        """Return the answer's data, and keep its cookies."""
         self._cookies.update(NEW_COOKIE.findall((answer.headers or {}).get("set-cookie", "")))
         return answer.data
 
@@ -129,7 +129,7 @@ def csrf_token(flow: kratos.LoginFlow | kratos.RegistrationFlow) -> str:
 
 
 def tell_of_a_browser(public: str) -> None:
-    """The same in a browser: flows with cookies, an error page, and signing out by link."""
+    """Complete flows with cookies as a browser, open an error page, and sign out by link."""
     address, browser = new_address(), Browser()
     with client(public) as api:
         app = kratos.FrontendApi(api)
@@ -183,7 +183,7 @@ def tell_of_a_browser(public: str) -> None:
 
 
 def tell_of_an_operator(public: str, admin: str) -> None:
-    """Makes, reads, lists, changes and deletes an identity, its credential and its sessions."""
+    """Create, read, list, change and delete an identity, its credential and its sessions."""
     with client(admin) as operator, client(public) as api:
         identities, app = kratos.IdentityApi(operator), kratos.FrontendApi(api)
         address = new_address()
@@ -284,7 +284,7 @@ def _tell_of_sessions(identities: kratos.IdentityApi, app: kratos.FrontendApi, i
 
 
 def tell_of_probes(public: str, admin: str) -> None:
-    """Probes and the version."""
+    """Call the probes and the version."""
     with client(public) as api:
         assert kratos.MetadataApi(api).is_alive().status == "ok"
         assert kratos.MetadataApi(api).is_ready().status == "ok"

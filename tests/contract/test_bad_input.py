@@ -1,4 +1,4 @@
-"""Whatever is sent, it is refused in the shape of its contract with a stable id, and never with a 500."""
+"""Bad input is refused in the shape of its contract with a stable id, and never with a 500."""
 
 import json
 import socket
@@ -22,7 +22,7 @@ PASSWORD = "Plum-Tart-93-window"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,7 +40,8 @@ class Answer:
 def send(
     base: str, method: str, path: str, body: bytes = b"", *, content_type: str | None = JSON, chunked: bool = False
 ) -> Answer:
-    """One request on a connection of its own. A server may answer before it was told everything; that is read too."""
+    """Send one request on a connection of its own. A server may answer before it has read everything; that is read
+    too."""
     with socket.create_connection((urlsplit(base).hostname, urlsplit(base).port), timeout=20) as line:
         length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
         head = [f"{method} {path} HTTP/1.1", "Host: shop", f"Accept: {JSON}", "Connection: close", length]
@@ -55,11 +56,11 @@ def send(
             return Answer(answer.status, headers, answer.read())
 
 
-# -- the doors, and the shape of their refusals ------------------------------------------------------------------------
+# -- the routes, and the shape of their refusals -----------------------------------------------------------------------
 
 
 def is_flow(answer: Answer) -> None:
-    """The form again, with numbered messages above it or at its fields."""
+    """Assert that the answer is the form again, with numbered messages above it or at its fields."""
     ui = answer.document["ui"]
     messages = [*ui.get("messages", []), *(message for node in ui["nodes"] for message in node["messages"])]
     assert messages
@@ -68,7 +69,7 @@ def is_flow(answer: Answer) -> None:
 
 
 def is_error(answer: Answer) -> None:
-    """Kratos' error object."""
+    """Assert that the answer is Kratos' error object."""
     error = answer.document["error"]
     assert error["code"] == answer.status >= 400
     assert error["message"]
@@ -76,7 +77,7 @@ def is_error(answer: Answer) -> None:
 
 
 def is_client_error(answer: Answer) -> None:
-    """What clients of the storefront and of GraphQL read."""
+    """Assert that the answer has the shape that clients of the storefront and of GraphQL read."""
     for error in answer.document["errors"]:
         assert error["message"]
         assert error["extensions"]["code"].isupper()
@@ -86,7 +87,7 @@ def is_client_error(answer: Answer) -> None:
 
 @dataclass(frozen=True)
 class Door:
-    """Where a body is sent to, and how it refuses one."""
+    """A route that takes a body, and how it refuses one."""
 
     method: str
     path: str
@@ -116,7 +117,7 @@ DOORS = {
     "patch": Door("PATCH", ONE, is_error, admin=True),
 }
 doors = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
-# Where a body is not read as far as a database, one kind of database is enough.
+# A body that is refused before it reaches a database needs one kind of database only.
 on_one_database = pytest.mark.parametrize("shop", ["sqlite"], indirect=True)
 
 
@@ -180,7 +181,7 @@ def test_a_body_of_more_than_5_megabytes_is_refused(shop: Commerce, door: Door, 
 @pytest.mark.parametrize("name", ["login", "registration", "signin", "signout", "graphql"])
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/xml", "", None])
 def test_a_body_of_another_kind_is_refused(shop: Commerce, name: str, kind: str | None) -> None:
-    """Pages of other sites can send these without asking first."""
+    """Pages of other sites can send these without a preflight request."""
     DOORS[name].refuses(DOORS[name].send(shop, b'{"method": "password", "query": "{__typename}"}', content_type=kind))
 
 
@@ -263,7 +264,7 @@ def test_an_identity_of_bad_values_is_refused(shop: Commerce, make: Callable[[],
 
 @pytest.fixture
 def known(shop: Commerce) -> str:
-    """An identity that is there."""
+    """The id of an existing identity."""
     return str(DOORS["create"].send(shop, json.dumps(identity()).encode()).document["id"])
 
 
@@ -387,7 +388,7 @@ UNKNOWN = {"shoe": 42, "role": "admin", "state": "inactive", "metadata_admin": {
 
 @on_one_database
 def test_an_unknown_field_is_ignored_in_self_service(shop: Commerce) -> None:
-    """And nothing of it gets into the account."""
+    """None of it gets into the account."""
     account = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}}
     made = DOORS["registration"].send(shop, json.dumps({**UNKNOWN, **account}).encode())
     assert made.status == 200

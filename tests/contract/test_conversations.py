@@ -1,4 +1,4 @@
-"""Kratos' recorded conversations, held with our server: every answer matches whole, the open differences aside."""
+"""Kratos' recorded conversations, held with our server: every answer matches whole, except for the open differences."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ ENTRIES = read_entries()
 
 @dataclass(frozen=True)
 class Talks:
-    """The conversations as Kratos had them, and as we have them."""
+    """The conversations with Kratos, and with our server."""
 
     kratos: Mapping[str, list[Exchange]]
     ours: Mapping[str, list[Exchange]]
@@ -31,7 +31,7 @@ class Talks:
 
 @pytest.fixture
 def talks(run: Run, launch: Launch, dsn: str, profiles: Path, conversations: Path) -> Talks:
-    """The conversations are had once a run with each database; all processes of the run read what was written down."""
+    """Hold the conversations once a run with each database; all processes of the run read the written answers."""
     out = run.folder / f"conversations-{dsn.partition(':')[0]}"
     with locked(out.with_suffix(".lock")):
         if not (out / "said").exists():
@@ -53,7 +53,7 @@ def test_every_exchange_matches(talks: Talks, name: str) -> None:
 
 
 def test_no_open_difference_is_out_of_date(talks: Talks) -> None:
-    """An entry that is not needed any more is struck from the list."""
+    """An entry that is no longer needed must be removed from the list."""
     whole = {name: talks.differences(name) for name in NAMES}
     stale = [str(entry) for entry in ENTRIES if not _needed(entry, talks, whole)]
     assert not stale, "strike from open_differences.yml what no exchange needs: " + "; ".join(stale)

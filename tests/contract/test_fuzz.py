@@ -1,7 +1,7 @@
-"""Fuzzing from the descriptions: whatever fits them and whatever does not, nothing is answered with a 500.
+"""Fuzzing from the descriptions: no input is answered with a 500, whether or not it fits them.
 
-Ids, flows and tokens that the server knows are put in where a made-up one would be turned away at the threshold. The
-same inputs are made in every run.
+Ids, flows and tokens that the server knows are put in where a made-up one would be refused at once. Every run makes the
+same inputs.
 """
 
 import io
@@ -31,7 +31,7 @@ GRAPHQL_EXAMPLES = 5
 PATIENCE = 10
 STOREFRONT = Path(__file__).with_name("storefront.openapi.yml")
 QUIET: dict[str, Any] = {
-    "deadline": None,  # how long an answer takes is not for a busy machine to say; `PATIENCE` bounds it
+    "deadline": None,  # the time of an answer depends on how busy the machine is; `PATIENCE` bounds it
     "database": None,
     "derandomize": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
@@ -41,7 +41,7 @@ Fuzzed = schemathesis.APIOperation[Any, Any, Any, Any]
 
 
 class Fuzzer:
-    """Sends what schemathesis makes up, with the given values in the place of parameters of the same name."""
+    """Sends inputs made by schemathesis, with the given values in the place of parameters of the same name."""
 
     def __init__(self, base_url: str, *, known: Mapping[str, str] | None = None, token: str | None = None) -> None:
         self._base_url = base_url
@@ -50,7 +50,7 @@ class Fuzzer:
         self.answered = 0
 
     def fuzz(self, operation: Fuzzed, *, examples: int = EXAMPLES) -> None:
-        """Tries an operation with what fits its description and, where anything does not, with that too."""
+        """Try an operation with inputs that fit its description and, where there are any, with inputs that do not."""
         with requests.Session() as session:
             self._fuzz(operation, GenerationMode.POSITIVE, examples, session)
             with suppress(Unsatisfiable):
@@ -78,7 +78,7 @@ class Fuzzer:
 
 @pytest.fixture(scope="module")
 def shop(launch_for_module: Launch, profiles: Path) -> Commerce:
-    """A server that nobody else needs in good order."""
+    """A server that no other test uses, because fuzzing may leave it in any state."""
     return launch_for_module(config=profiles / "base.yml", demo=True, environ={"LOG_LEVEL": "error"})
 
 
@@ -94,7 +94,7 @@ def described(kratos: Path) -> schemathesis.BaseSchema:
 
 @pytest.fixture
 def quiet_server(shop: Commerce) -> Iterator[None]:
-    """Whatever the test has done to it, the server has foreseen it, and is still there."""
+    """Assert that the server expected every input of the test, and still answers."""
     yield
     with client(shop.public) as api:
         assert kratos.MetadataApi(api).is_ready().status == "ok"
@@ -107,7 +107,7 @@ pytestmark = pytest.mark.usefixtures("quiet_server")
 
 @pytest.fixture
 def customer(shop: Commerce) -> kratos.SuccessfulNativeRegistration:
-    """Somebody with a session."""
+    """A customer with a session."""
     with client(shop.public) as api:
         return register(kratos.FrontendApi(api), f"fuzz-{uuid4().hex[:12]}@example.org")
 
@@ -116,7 +116,9 @@ SUBMITS = ("/self-service/login", "/self-service/registration")
 
 
 @pytest.mark.parametrize("path", SUBMITS)
-def test_the_forms_of_an_open_flow(shop: Commerce, described: schemathesis.BaseSchema, path: str) -> None:
+def test_the_forms_of_an_open_flow_never_answer_with_a_500(
+    shop: Commerce, described: schemathesis.BaseSchema, path: str
+) -> None:
     with client(shop.public) as api:
         app = kratos.FrontendApi(api)
         opened = app.create_native_login_flow() if path == SUBMITS[0] else app.create_native_registration_flow()
@@ -125,7 +127,7 @@ def test_the_forms_of_an_open_flow(shop: Commerce, described: schemathesis.BaseS
     assert fuzzer.answered >= EXAMPLES
 
 
-def test_the_public_api(
+def test_the_public_api_never_answers_with_a_500(
     shop: Commerce,
     description: Description,
     described: schemathesis.BaseSchema,
@@ -138,7 +140,7 @@ def test_the_public_api(
     assert fuzzer.answered >= len(operations)
 
 
-def test_the_admin_api(
+def test_the_admin_api_never_answers_with_a_500(
     shop: Commerce,
     description: Description,
     described: schemathesis.BaseSchema,
@@ -153,7 +155,7 @@ def test_the_admin_api(
     assert known.answered + unknown.answered >= len(operations)
 
 
-def test_the_storefronts_door(shop: Commerce) -> None:
+def test_the_storefronts_routes_never_answer_with_a_500(shop: Commerce) -> None:
     described = schemathesis.openapi.from_dict(yaml.safe_load(STOREFRONT.read_text()))
     for token in (None, anonymous(shop)):
         fuzzer = Fuzzer(shop.public, token=token)
@@ -163,7 +165,9 @@ def test_the_storefronts_door(shop: Commerce) -> None:
 
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["as a guest", "as a customer"])
-def test_graphql(shop: Commerce, customer: kratos.SuccessfulNativeRegistration, signed_in: bool) -> None:
+def test_graphql_never_answers_with_a_500(
+    shop: Commerce, customer: kratos.SuccessfulNativeRegistration, signed_in: bool
+) -> None:
     described = schemathesis.graphql.from_file(io.StringIO(print_schema()))
     fuzzer = Fuzzer(f"{shop.public}/graphql", token=customer.session_token if signed_in else anonymous(shop))
     operations = [found.ok() for found in described.get_all_operations()]
@@ -173,6 +177,6 @@ def test_graphql(shop: Commerce, customer: kratos.SuccessfulNativeRegistration, 
 
 
 def anonymous(shop: Commerce) -> str:
-    """The token of somebody who has not signed in."""
+    """The token of an anonymous visitor."""
     answer = requests.post(f"{shop.public}/signin", json={}, timeout=PATIENCE)
     return str(answer.json()["authorization"])

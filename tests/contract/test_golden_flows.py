@@ -1,7 +1,7 @@
-"""Our forms are Ory Elements' published sample answers, node by node, for a configuration like theirs.
+"""Our forms are Ory Elements' published sample answers, node by node, for a similar configuration.
 
-Left out of the comparison: ids, times, addresses, the anti-CSRF token, and the words of messages. The rest is
-compared whole: the nodes and their order, attributes, the ids and contexts of messages, the flow's own keys.
+The comparison leaves out ids, times, addresses, the anti-CSRF token, and the words of messages. The rest is compared
+whole: the nodes and their order, attributes, the ids and contexts of messages, the flow's own keys.
 """
 
 import json
@@ -24,7 +24,7 @@ BASE_URL = "http://127.0.0.1:4433"
 OWNER = {"email": "dev@ory.dev", "password": "Plum-Tart-93-window"}
 JSON = {"Accept": "application/json"}
 SIGNS_IN = {"hooks": [{"hook": "session"}]}
-# What is another one in every answer.
+# Keys whose value differs in every answer.
 LEFT_OUT = ("id", "expires_at", "issued_at", "created_at", "updated_at", "request_url")
 
 Body = Mapping[str, Any]
@@ -32,7 +32,7 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """A sample answer, and what has to be configured, opened and submitted to get ours.
+    """A sample answer, and what to configure, open and submit to get ours.
 
     `known`: the account exists; `signed_in`: its owner opens the flow, as a refresh. `code`: one-time codes are on.
     """
@@ -63,7 +63,7 @@ NO_ADDRESS: Body = {"method": "code"}
 
 
 def by_code(golden: str, *steps: Body, password: bool = False, **more: bool) -> Case:
-    """A case with one-time codes, and nothing else unless with passwords."""
+    """Return a case with one-time codes as the only method, or with passwords as well."""
     return Case(golden, steps, code=True, password=password, **more)
 
 
@@ -82,7 +82,7 @@ UNIFIED = [
     Case("registration/one-step/password/missing-fields", ({"method": "password", "traits": {}},)),
     Case("registration/one-step/none/initial-form", password=False),
     by_code("login/1fa/refresh/code/without-password/initial-form", signed_in=True),
-    # The button that carries the address names no method.
+    # The button that carries the address does not name a method.
     by_code("login/1fa/refresh/code/without-password/code-sent", {"address": OWNER["email"]}, signed_in=True),
     by_code(
         "login/1fa/refresh/code/with-password/missing-identifier",
@@ -134,7 +134,7 @@ STEPWISE = [
         {**PROFILE, "method": "code", "code": "wrong"},
     ),
     by_code("registration/two-step/all-methods/code-sent", PROFILE, {**PROFILE, "method": "code"}, password=True),
-    # The first step is the same, whatever methods come after it.
+    # The first step does not depend on the methods that come after it.
     Case("login/1fa/identifier_first/webauthn/initial-form"),
     Case("login/1fa/identifier_first/webauthn/missing-email", ({"method": "identifier_first", "identifier": ""},)),
     Case("registration/two-step/code/initial-form"),
@@ -150,13 +150,17 @@ STEPWISE = [
 
 
 @pytest.mark.parametrize("case", UNIFIED, ids=lambda case: case.golden)
-async def test_the_form_in_one_step(case: Case, kratos: Path, conversations: Path, tmp_path: Path) -> None:
+async def test_the_form_in_one_step_is_the_published_sample(
+    case: Case, kratos: Path, conversations: Path, tmp_path: Path
+) -> None:
     ours = await _ours(case, tmp_path, stepwise=False)
     assert read_compare(conversations)(_golden(case, kratos), ours) == []
 
 
 @pytest.mark.parametrize("case", STEPWISE, ids=lambda case: case.golden)
-async def test_the_form_in_steps(case: Case, kratos: Path, conversations: Path, tmp_path: Path) -> None:
+async def test_the_form_in_steps_is_the_published_sample(
+    case: Case, kratos: Path, conversations: Path, tmp_path: Path
+) -> None:
     ours = await _ours(case, tmp_path, stepwise=True)
     assert read_compare(conversations)(_golden(case, kratos), ours) == []
 
@@ -181,7 +185,7 @@ async def _ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
 
 @asynccontextmanager
 async def _visiting(config: Mapping[str, Any], folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """A browser before the public app."""
+    """Open a browser on the public app."""
     file = folder / "shop.json"
     file.write_text(json.dumps(config))
     async with opened(load([file], {}, dev=True, demo=False)) as application:
@@ -256,7 +260,7 @@ def _masked(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_words(value: Any) -> Any:
-    """The same without the sentences of messages, which are each server's own."""
+    """Return a value without the sentences of messages, which differ between servers."""
     if isinstance(value, dict):
         words = {"text"} if {"id", "text", "type"} <= value.keys() else set()
         return {key: _without_words(inner) for key, inner in value.items() if key not in words}

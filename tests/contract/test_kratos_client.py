@@ -4,7 +4,7 @@ from tests.contract.stories import tell_of_a_browser, tell_of_a_customer, tell_o
 from tests.services.shopkeeper_server import Commerce
 
 
-def test_a_customer_registers_signs_in_and_tidies_up_the_sessions(shop: Commerce) -> None:
+def test_a_customer_registers_signs_in_and_ends_sessions(shop: Commerce) -> None:
     tell_of_a_customer(shop.public)
 
 
@@ -12,7 +12,7 @@ def test_a_browser_registers_signs_out_by_link_and_signs_in(shop: Commerce) -> N
     tell_of_a_browser(shop.public)
 
 
-def test_an_operator_keeps_identities_and_their_sessions(shop: Commerce) -> None:
+def test_an_operator_manages_identities_and_their_sessions(shop: Commerce) -> None:
     tell_of_an_operator(shop.public, shop.admin)
 
 

@@ -17,7 +17,7 @@ from tests.contract.recorder import Answer, recording
 from tests.contract.stories import tell_of_a_browser, tell_of_a_customer, tell_of_an_operator, tell_of_probes
 from tests.services.server import locked
 
-# Beginnings of what comes later.
+# Prefixes of paths that belong to later features.
 LATER = {
     "/.well-known/ory/webauthn.js": "passkeys and security keys",
     "/admin/recovery/": "recovery",
@@ -33,7 +33,7 @@ CONVERSATIONS = ("native_registration", "native_login", "html", "admin", "code_s
 
 @dataclass(frozen=True)
 class Told:
-    """What the server answered to every story, and what it can."""
+    """The server's answers to every scenario, and its operations."""
 
     answers: Sequence[Answer]
     implemented: frozenset[Operation]
@@ -46,7 +46,7 @@ def description(kratos: Path) -> Description:
 
 @pytest.fixture
 def told(run: Run, launch: Launch, profiles: Path, conversations: Path, description: Description) -> Told:
-    """The stories are told once a run; all its processes read what was answered."""
+    """Run the scenarios once a run; all its processes read the recorded answers."""
     kept = run.folder / "openapi.answers"
     with locked(kept.with_suffix(".lock")):
         if not kept.exists():
@@ -81,12 +81,12 @@ def test_every_answer_is_as_described(told: Told, description: Description, conv
     assert not ours, "\n".join(sorted(ours))
 
 
-def test_every_operation_that_we_have_was_answered_well(told: Told, description: Description) -> None:
+def test_every_operation_that_we_have_was_answered_with_success(told: Told, description: Description) -> None:
     answered = {description.operation_of(answer) for answer in told.answers if answer.status < 400}
     assert {str(operation) for operation in told.implemented - answered} == set()
 
 
-def test_what_we_do_not_have_is_of_later_features(told: Told, description: Description) -> None:
+def test_operations_that_we_do_not_have_belong_to_later_features(told: Told, description: Description) -> None:
     missing = {operation.path for operation in set(description.operations) - told.implemented}
     assert [path for path in missing if not path.startswith(tuple(LATER))] == []
     assert [path for path in LATER if not any(one.startswith(path) for one in missing)] == []
@@ -100,7 +100,7 @@ def departures(description: Description, answers: Iterable[Answer], *, formats: 
 
 
 def recorded_answers(conversations: Path) -> Iterator[Answer]:
-    """What Kratos answered, with the recorder's marks in the place of ids, times and sentences."""
+    """Yield Kratos' recorded answers, with the recorder's marks in the place of ids, times and sentences."""
     for file in sorted((conversations / "recorded").rglob("*.json")):
         for exchange in json.loads(file.read_text()):
             request, response = exchange["request"], exchange["response"]

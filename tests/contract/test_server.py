@@ -1,4 +1,5 @@
-"""The servers of these tests: ready when they say so, several workers where wanted, and gone when they are ended."""
+"""The servers of these tests: ready when they report it, with several workers where wanted, and gone when they are
+ended."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,10 @@ from tests.services.shopkeeper_server import Commerce
 
 
 @pytest.mark.parametrize("end", [Commerce.stop, Commerce.kill])
-def test_a_server_of_two_workers_tells_the_customers_story_and_ends_whole(
+def test_a_server_of_two_workers_serves_a_customer_and_ends_whole(
     launch: Launch, postgres_dsn: str, valkey_url: str, end: Callable[[Commerce], None]
 ) -> None:
-    """Each call of the story may reach either worker, so what the one changes the other has to know."""
+    """Each call may reach either worker, so each worker must see what the other has changed."""
     shop = launch(config=PLAIN, dsn=postgres_dsn, cache_url=valkey_url, workers=2)
     pids = shop.pids
     assert len(pids) >= 3
@@ -26,10 +27,8 @@ def test_a_server_of_two_workers_tells_the_customers_story_and_ends_whole(
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
-def test_several_customers_tell_their_stories_at_once(
-    launch: Launch, request: pytest.FixtureRequest, kind: str
-) -> None:
-    """A database in memory is another one than a file: there, readers wait for the writer."""
+def test_several_customers_are_served_at_once(launch: Launch, request: pytest.FixtureRequest, kind: str) -> None:
+    """In a database in memory readers wait for the writer; in a file they do not."""
     dsn = kind if kind == "memory" else str(request.getfixturevalue(f"{kind}_dsn"))
     shop = launch(config=PLAIN, dsn=dsn)
     with ThreadPoolExecutor(4) as accounts:

@@ -1,4 +1,4 @@
-"""What nobody foresaw ends in Kratos' error object as well: with a stable id, and without telling anything."""
+"""Unexpected errors also end in Kratos' error object, with a stable id and without details."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def hot(clock: StoppedClock) -> ASGIApp:
 
 
 @pytest.mark.parametrize("build", [public, admin, hot])
-async def test_an_error_that_nobody_foresaw_is_told_in_the_contracts_shape(build: Build, clock: StoppedClock) -> None:
+async def test_an_unexpected_error_is_answered_in_the_contracts_shape(build: Build, clock: StoppedClock) -> None:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=build(clock)), base_url="http://shop") as client:
         answer = await client.get("/")
     assert (answer.status_code, answer.headers["x-error-code"]) == (500, "internal_error")
@@ -51,7 +51,7 @@ async def test_an_error_that_nobody_foresaw_is_told_in_the_contracts_shape(build
     assert answer.headers["x-request-id"]
 
 
-async def test_a_hot_path_tells_that_the_database_is_away_as_all_others_do(clock: StoppedClock) -> None:
+async def test_a_fast_path_answers_as_other_routes_do_while_the_database_is_unavailable(clock: StoppedClock) -> None:
     async def whoami(scope: object, receive: object, send: object) -> None:
         raise DatabaseUnavailable(retry_after=1)
 

@@ -1,4 +1,4 @@
-"""The methods on the bench: for each, how it is driven from the first form to a proof, as the pipeline would drive it.
+"""How to drive each method from the first form to a proof, as the pipeline would drive it.
 
 Every call of a method is made in a unit that only reads; effects are committed in a unit of their own.
 """
@@ -39,14 +39,14 @@ _clients = count(1)
 
 
 def another_client() -> Client:
-    """A client with an address of its own, so that no throttle speaks before the method does."""
+    """Return a client with an address of its own, so that no throttle refuses before the method does."""
     number = next(_clients)
     return Client(ip=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
 
 
 @dataclass
 class Talk:
-    """One flow of a client with a method: what it remembers, and what it shows."""
+    """One flow of a client with a method: the context that the method stored, and the nodes that it shows."""
 
     bench: "Bench"
     identity: Identity | None = None
@@ -101,7 +101,7 @@ class Talk:
             return await getattr(self.bench.method, verb)(unit, asked)
 
     async def _take(self, step: AnyStep) -> AnyStep:
-        """What the pipeline does with a step, as far as the method can tell."""
+        """Do what the pipeline does with a step, as far as the method can observe it."""
         self.last_effect = getattr(step, "effect", None)
         if isinstance(step, Ask):
             self.context, self.shown = json.loads(json.dumps(step.form.context)), step.form.nodes
@@ -124,7 +124,7 @@ class Talk:
 
 @dataclass
 class Bench:
-    """A method, and how it is driven. One subclass for each."""
+    """A method, and how to drive it. Each method has a subclass."""
 
     stage: Stage
     name: ClassVar[str]
@@ -146,7 +146,7 @@ class Bench:
         return Talk(self, **more)
 
     async def customer(self, email: str) -> Identity:
-        """An account that the method signs in to."""
+        """Create an account that the method signs in to."""
         async with self.stage.scene.application.infrastructure.database.unit() as unit:
             new = NewIdentity(traits={"email": email}, credentials=await self._credentials(email))
             created = await self.identities.create(unit, new)
@@ -160,19 +160,19 @@ class Bench:
         raise NotImplementedError
 
     async def prove(self, identity: Identity, talk: Talk | None = None) -> Proof:
-        """The proof of an account, by all that the method asks for."""
+        """Prove an account with all that the method asks for."""
         raise NotImplementedError
 
     async def first_step(self, email: str, talk: Talk) -> AnyStep:
-        """The first submission for an account that may exist or not; wrong, where it judges something already."""
+        """Make the first submission for an account that may not exist; a wrong one, where it is judged already."""
         raise NotImplementedError
 
     async def asked(self, email: str) -> Talk:
-        """A flow in which the method has remembered something, if it ever does."""
+        """Return a flow in which the method has stored a context, if it ever does."""
         return self.talk()
 
     async def secrets(self, email: str) -> tuple[Talk, Mapping[str, Any], Sequence[str]]:
-        """A submission that holds secrets, right ones, and the secrets."""
+        """Return a flow, a right submission that holds secrets, and these secrets."""
         raise NotImplementedError
 
     async def change_traits(self, identity: Identity, email: str) -> None:
@@ -180,7 +180,7 @@ class Bench:
             await self.identities.replace(unit, identity.id, NewIdentity(traits={"email": email}))
 
     async def mailed_code(self) -> str:
-        """The code in the newest mail."""
+        """Return the code in the newest mail."""
         async with self.stage.scene.application.infrastructure.database.reading() as unit:
             mail, *_ = (await self.stage.scene.application.commerce.courier.messages(unit)).items
         return SIX_DIGITS.findall(mail.subject)[0]

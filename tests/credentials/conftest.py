@@ -1,4 +1,4 @@
-"""The fixtures of this folder: a password method in its world, and an app with every method."""
+"""Fixtures: a password method with what it depends on, and an application with every method."""
 
 from tests.credentials.world import hasher, world
 from tests.flows.conftest import staging

@@ -1,4 +1,4 @@
-"""What every attempt goes through, whichever method checks it."""
+"""The steps that every attempt goes through, for all methods."""
 
 import asyncio
 from dataclasses import replace
@@ -37,12 +37,12 @@ async def wrong(world: World, guess: CredentialAttempt) -> None:
 
 
 class TestVerdict:
-    async def test_a_right_guess_is_whose_account_it_is(self, world: World) -> None:
+    async def test_a_right_guess_returns_the_identity(self, world: World) -> None:
         ada = await world.customer(ADA)
         assert (await right(world, at(ada))).identity == ada
         assert await world.failures() == []
 
-    async def test_a_wrong_one_is_remembered_with_its_method_although_the_unit_is_undone(self, world: World) -> None:
+    async def test_a_wrong_guess_is_audited_with_its_method_although_the_unit_rolls_back(self, world: World) -> None:
         ada = await world.customer(ADA)
         await wrong(world, at(ada))
         (event,) = await world.failures()
@@ -51,22 +51,23 @@ class TestVerdict:
             {"method": "tea leaves", "reason": "wrong_credentials"},
         )
 
-    async def test_nobodys_account_is_never_guessed_right(self, world: World) -> None:
+    async def test_a_guess_at_an_unknown_account_is_never_right(self, world: World) -> None:
         with pytest.raises(InvalidCredentials):
             await right(world, at(None))
         assert [event.subject for event in await world.failures()] == [None]
 
 
 class TestBudget:
-    async def test_after_so_many_wrong_ones_nothing_is_looked_at(self, world: World) -> None:
+    async def test_after_too_many_wrong_guesses_nothing_is_checked(self, world: World) -> None:
         ada = await world.customer(ADA)
         for _ in range(FAILURES):
             await wrong(world, at(ada))
         with pytest.raises(TooManyRequests):
             await right(world, at(ada))
 
-    async def test_the_throttles_refusals_are_remembered_once_in_a_while(self, world: World) -> None:
-        """Nothing told that somebody went on; and one write for each would be a gift to whoever floods."""
+    async def test_refusals_of_the_throttle_are_audited_once_in_a_while(self, world: World) -> None:
+        """Without a record the attack would go on unseen; a record for each refusal would let the attacker fill the
+        table."""
         ada = await world.customer(ADA)
         for _ in range(FAILURES):
             await wrong(world, at(ada))
@@ -76,14 +77,14 @@ class TestBudget:
         reasons = [event.details["reason"] for event in await world.failures()]
         assert reasons == ["too_many_attempts", *["wrong_credentials"] * FAILURES]
 
-    async def test_methods_spend_the_same_budget(self, world: World) -> None:
+    async def test_methods_spend_one_budget(self, world: World) -> None:
         ada = await world.customer(ADA)
         for number in range(FAILURES):
             await wrong(world, replace(at(ada), method=f"number {number}"))
         with pytest.raises(TooManyRequests):
             await right(world, at(ada))
 
-    async def test_a_guess_is_counted_before_it_is_looked_at(self, world: World) -> None:
+    async def test_a_guess_is_counted_before_it_is_checked(self, world: World) -> None:
         ada, looked, verdict = await world.customer(ADA), 0, asyncio.Event()
 
         async def look() -> bool:
@@ -104,7 +105,7 @@ class TestBudget:
         assert {type(outcome) for outcome in outcomes} == {InvalidCredentials, TooManyRequests}
 
     @pytest.mark.parametrize("instead", [Busy(retry_after=1), asyncio.CancelledError(), RuntimeError()], ids=repr)
-    async def test_without_a_verdict_it_is_given_back(self, world: World, instead: BaseException) -> None:
+    async def test_a_guess_without_a_verdict_is_given_back(self, world: World, instead: BaseException) -> None:
         ada = await world.customer(ADA)
 
         async def look() -> bool:

@@ -1,4 +1,4 @@
-"""Known passwords: the built-in list, files of the shop's own, and a service that speaks the range protocol."""
+"""Known passwords: the built-in list, files of the shop's own, and a service with the range protocol."""
 
 import hashlib
 import random
@@ -34,17 +34,17 @@ def sha1(password: str) -> str:
 
 class TestCommonPasswords:
     @pytest.mark.parametrize("password", ["password", "12345678", "qwertyuiop", "Football", "ILOVEYOU", "trustno1"])
-    async def test_the_most_frequent_are_known_whatever_their_case(self, password: str) -> None:
+    async def test_the_most_frequent_passwords_are_known_in_any_case(self, password: str) -> None:
         assert await CommonPasswords().breaches(password) > 0
 
     @pytest.mark.parametrize(
         "password", ["a" * 8, " " * 8, "\u200b" * 8, "\x00" * 9, "ｐａｓｓｗｏｒｄ", "pass\u200bword"]
     )
-    async def test_nor_does_another_form_or_one_character_over_and_over_hide_them(self, password: str) -> None:
+    async def test_another_unicode_form_or_a_repeated_character_does_not_hide_them(self, password: str) -> None:
         assert await CommonPasswords().breaches(password) == 1
 
     @pytest.mark.parametrize("password", ["Plum-Tart-93-window", "", "correct horse battery", "password horse"])
-    async def test_others_are_not(self, password: str) -> None:
+    async def test_other_passwords_are_not_known(self, password: str) -> None:
         assert await CommonPasswords().breaches(password) == 0
 
     def test_row_6_2_4_it_has_more_than_3000_that_an_eight_character_policy_would_let_pass(self) -> None:
@@ -70,7 +70,7 @@ class TestFiles:
             assert known._count(line[:40].encode()) == int(line[41:])
         known.close()
 
-    async def test_no_other_is(self, hashes: Path) -> None:
+    async def test_a_hash_that_is_not_in_the_file_is_not_found(self, hashes: Path) -> None:
         known = open_list(hashes)
         for number in range(500):
             assert await known.breaches(f"not-breached-{number}") == 0
@@ -134,7 +134,7 @@ class TestFiles:
 
 @dataclass
 class Service:
-    """A service with the range protocol, as real as it needs to be: over TLS, with padding."""
+    """A service with the range protocol, over TLS and with padding."""
 
     server: Server
     trusting: ssl.SSLContext
@@ -218,7 +218,7 @@ class TestRange:
         await known.breaches("hunter22")
         assert len(service.server.heads) == 2
 
-    async def test_only_so_many_answers_are_kept(self, service: Service, known: BreachedRange) -> None:
+    async def test_the_number_of_kept_answers_is_bounded(self, service: Service, known: BreachedRange) -> None:
         for number in range(KEPT_RANGES + 10):
             service.knows(f"password-{number}", 1)
             await known.breaches(f"password-{number}")
@@ -236,7 +236,7 @@ class TestRange:
         service.knows("hunter22", 3)
         assert await known.breaches("hunter22") == 3
 
-    async def test_off_line_does_not_block_unless_it_is_to(
+    async def test_a_service_that_is_off_line_blocks_no_password_unless_configured(
         self, http_client: GuardedClient, stopped: StoppedClock, tmp_path: Path
     ) -> None:
         async with serving(HOST) as gone:

@@ -1,6 +1,6 @@
 """One-time codes at the level of the method: real databases, the real courier, throttles and guard.
 
-`Talk` does what the pipeline does with a method: it hands on what the method remembers, shows its nodes and commits the
+`Talk` does what the pipeline does with a method: it passes on the method's context, shows its nodes and commits the
 effects of its steps.
 """
 
@@ -51,7 +51,7 @@ WRONG_LOGIN, WRONG_REGISTRATION = 4010008, 4040003
 FACTS = {"code": Code.facts}
 SIX_DIGITS = re.compile(r"\b\d{6}\b")
 
-# For what never gets as far as the database, and for tables of inputs: a new one of each kind for each row takes long.
+# For tests that do not reach the database, and for tables of inputs, where fresh databases for each row take long.
 on_sqlite = pytest.mark.parametrize("dsn", ["sqlite"], indirect=True)
 
 
@@ -94,7 +94,7 @@ class Talk:
     attempts: int = 0
 
     async def login(self, **submitted: Any) -> AnyStep:
-        """Submit the login form; the step, once its effect is committed. A code is written as {code}."""
+        """Submit the login form; return the step, once its effect is committed. A code is written as {code}."""
         async with self.world.database.unit() as unit:
             step = await self.world.method.submit_login(unit, self._input(submitted))
         return await self._take(step)
@@ -139,7 +139,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class World:
-    """The method with everything it needs, all of it real."""
+    """The method with all its dependencies, which are real."""
 
     database: Database
     clock: StoppedClock
@@ -173,12 +173,12 @@ class World:
             return await self.identities.require(unit, created.id, credentials=True)
 
     async def mailbox(self, recipient: str | None = None) -> Sequence[CourierMessage]:
-        """The queued mails, newest first."""
+        """Return the queued mails, newest first."""
         async with self.database.unit() as unit:
             return (await self.courier.messages(unit, recipient=recipient)).items
 
     async def code(self, recipient: str) -> str:
-        """The code in the newest mail to a recipient."""
+        """Return the code in the newest mail to a recipient."""
         (mail, *_) = await self.mailbox(recipient)
         (code,) = SIX_DIGITS.findall(mail.subject)
         assert code in mail.body
@@ -237,18 +237,18 @@ def _identifier() -> Node:
 
 
 def other_than(code: str) -> str:
-    """Another code of six digits."""
+    """Return another code of six digits."""
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
 def asked(step: AnyStep) -> tuple[int, list[int]]:
-    """The status and messages of an Ask."""
+    """Return the status and messages of an Ask."""
     assert isinstance(step, Ask)
     return step.status, [m.id for m in step.messages]
 
 
 def told(rejected: pytest.ExceptionInfo[SubmissionRejected]) -> list[int | tuple[str, int]]:
-    """The messages of a rejected submission: those above the form, and those at its fields."""
+    """Return the messages of a rejected submission: those above the form, and those at its fields."""
     at_fields = [(wrong.name, wrong.message.id) for wrong in rejected.value.fields]
     return [*(m.id for m in rejected.value.general), *at_fields]
 
@@ -268,7 +268,7 @@ class TestSignIn:
 
     @on_sqlite
     @pytest.mark.parametrize("spelled", ["  ADA@Example.ORG", "ada@example.org\u200b"])
-    async def test_however_the_address_is_spelled(self, world: World, spelled: str) -> None:
+    async def test_the_code_proves_an_address_in_any_spelling(self, world: World, spelled: str) -> None:
         ada, talk = await world.customer(ADA), world.talk()
         await talk.login(identifier=spelled)
         proof = await talk.login(identifier=spelled, code=await world.code(ADA))
@@ -298,7 +298,7 @@ class TestSignIn:
     @pytest.mark.parametrize(
         "wrong", ["", "0", "12345", "1234567", "x" * 100_000, "\ud800", ["123456"], {"$ne": 1}, 1, True, "١٢٣٤٥٦"]
     )
-    async def test_whatever_is_sent_as_a_code_is_wrong_or_missing(self, world: World, wrong: Any) -> None:
+    async def test_malformed_codes_are_wrong_or_missing(self, world: World, wrong: Any) -> None:
         await world.customer(ADA)
         talk = world.talk()
         await talk.login(identifier=ADA)
@@ -312,7 +312,7 @@ class TestSignIn:
 
     @on_sqlite
     @pytest.mark.parametrize("identifier", [None, "", "  ", "\u200b", ["ada@example.org"], 7])
-    async def test_a_missing_identifier_is_told_at_its_field(self, world: World, identifier: Any) -> None:
+    async def test_a_missing_identifier_is_reported_at_its_field(self, world: World, identifier: Any) -> None:
         with pytest.raises(SubmissionRejected) as rejected:
             await world.talk().login(identifier=identifier)
         assert told(rejected) == [("identifier", 4000002)]
@@ -361,7 +361,7 @@ class TestSignIn:
         assert "10 minutes" in mail.body
 
     @on_sqlite
-    async def test_it_fits_both_ports(self, world: World) -> None:
+    async def test_the_method_satisfies_both_ports(self, world: World) -> None:
         method = world.method
         assert isinstance(method, LoginMethod)
         assert isinstance(method, RegistrationMethod)
@@ -565,7 +565,7 @@ class TestEnumeration:
         assert not codes.matches(unusable.sent, unusable.code)
 
     @on_sqlite
-    async def test_without_mitigation_an_unknown_address_is_told(self, world: World) -> None:
+    async def test_without_mitigation_an_unknown_address_is_reported(self, world: World) -> None:
         talk = replace(world, mitigate=False).talk()
         with pytest.raises(SubmissionRejected) as rejected:
             await talk.login(identifier=UNKNOWN)
@@ -620,7 +620,7 @@ class TestEnumeration:
 
 
 async def _written(world: World) -> int:
-    """How many outbox events there are: one for each mail, also for one that is only pretended."""
+    """Count the outbox events: one for each mail, also for one that is only simulated."""
     async with world.database.unit() as unit:
         return len(await unit.all(_outbox_events()))
 
@@ -634,7 +634,7 @@ def _outbox_events() -> Any:
 
 
 def _answer(steps: Sequence[AnyStep], name: str) -> str:
-    """Everything that the client sees of the steps, with the name left out."""
+    """Return everything that the client sees of the steps, without the name."""
     assert all(isinstance(step, Ask) for step in steps)
     seen = [
         (step.status, step.state, step.active, step.transient_payload, step.form.scope, step.messages, step.form.nodes)
@@ -645,7 +645,7 @@ def _answer(steps: Sequence[AnyStep], name: str) -> str:
 
 
 def _shape(value: Any) -> Any:
-    """The structure of a context: its keys, without the values that differ in any two."""
+    """Return the structure of a context: its keys, without the values that always differ."""
     if isinstance(value, Mapping):
         return {key: _shape(inner) for key, inner in value.items() if key != "identity_id"}
     return [_shape(inner) for inner in value] if isinstance(value, list) else len(str(value)) > 0
@@ -667,7 +667,7 @@ class TestMailBombing:
 
     @on_sqlite
     @pytest.mark.parametrize("mitigate", [True, False])
-    async def test_an_unknown_recipient_is_limited_alike(self, world: World, mitigate: bool) -> None:
+    async def test_an_unknown_recipient_is_limited_like_a_known_one(self, world: World, mitigate: bool) -> None:
         strict = replace(world, mitigate=mitigate)
         for number in range(PER_RECIPIENT):
             talk = strict.talk(client=Client(ip=f"198.51.100.{number}"))
@@ -687,7 +687,7 @@ class TestMailBombing:
             await world.talk(client=Client(ip="198.51.100.99")).login(identifier=ADA)
 
     @on_sqlite
-    async def test_one_client_asks_so_often_whatever_the_recipients(self, world: World) -> None:
+    async def test_one_client_asks_so_often_for_all_recipients_together(self, world: World) -> None:
         for number in range(10):
             await world.talk().login(identifier=f"somebody-{number}@example.org")
         with pytest.raises(TooManyRequests):
@@ -731,7 +731,7 @@ class TestRegistration:
         assert (enrolment.traits, enrolment.method) == (traits, "code")
         assert list(enrolment.verified) == [(Via.EMAIL, ADA)]
 
-    async def test_such_an_account_signs_in_by_code(self, world: World) -> None:
+    async def test_an_account_made_by_code_signs_in_by_code(self, world: World) -> None:
         talk = world.talk()
         await talk.register({"email": ADA})
         enrolment = await talk.register({"email": ADA}, code=await world.code(ADA))
@@ -810,7 +810,7 @@ class TestRegistration:
         assert told(rejected) == [4000009]
 
     @on_sqlite
-    async def test_an_address_that_no_mail_can_be_sent_to_gets_none_and_says_nothing(self, world: World) -> None:
+    async def test_an_address_that_no_mail_can_be_sent_to_gets_none_and_the_same_answer(self, world: World) -> None:
         with capture_logs() as logs:
             step = await world.talk().register({"email": '"quoted local"@example.org'})
         assert asked(step) == (400, [1040005])
@@ -826,7 +826,7 @@ def wire(nodes: Sequence[Node]) -> list[dict[str, Any]]:
 
 
 def wordless(node: dict[str, Any]) -> dict[str, Any]:
-    """Without the sentences, which are our own, and without the anti-CSRF token."""
+    """Return a node without the sentences, which are our own, and without the anti-CSRF token."""
     node.get("meta", {}).get("label", {}).pop("text", None)
     if node["attributes"].get("name") == "csrf_token":
         node["attributes"]["value"] = ""
@@ -834,21 +834,21 @@ def wordless(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def golden(shared: Path, name: str, *groups: str) -> list[dict[str, Any]]:
-    """The nodes of a golden answer; those of some groups only, if any are given."""
+    """Return the nodes of a golden answer; those of some groups only, if any are given."""
     flow = json.loads((shared / "contracts/kratos/golden" / f"{name}.json").read_text())
     nodes = [node for node in flow["ui"]["nodes"] if not groups or node["group"] in groups]
     return [wordless(node) for node in nodes]
 
 
 def recorded(shared: Path, number: int, *groups: str) -> list[dict[str, Any]]:
-    """The nodes of an answer in the recorded conversation; those of some groups only, if any are given."""
+    """Return the nodes of an answer in the recorded conversation; those of some groups only, if any are given."""
     path = shared / "contracts/kratos/conversations/recorded/base/code_sign_in.json"
     nodes = json.loads(path.read_text())[number]["response"]["body"]["ui"]["nodes"]
     return [wordless(node) for node in nodes if not groups or node["group"] in groups]
 
 
 def nodes_of(wires: Sequence[dict[str, Any]]) -> Sequence[Node]:
-    """The nodes as the pipeline holds them, with labels of ours."""
+    """Return the nodes as the pipeline holds them, with labels of ours."""
     for node in wires:
         if label := node["meta"].get("label"):
             label["text"] = ""
@@ -856,7 +856,7 @@ def nodes_of(wires: Sequence[dict[str, Any]]) -> Sequence[Node]:
 
 
 def without_csrf(wires: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """After a code was sent, the handler adds the anti-CSRF node of a browser."""
+    """Return the nodes without the anti-CSRF node, which the handler adds for a browser after a code was sent."""
     return [node for node in wires if node["attributes"]["name"] != "csrf_token"]
 
 
@@ -892,7 +892,7 @@ class TestForms:
         assert _as_jane(shown_by(wrong)) == recorded(shared, 5)
 
     async def test_native_registration_matches_the_recording(self, world: World, shared: Path) -> None:
-        """The traits are the handler's."""
+        """The nodes of the traits belong to the handler, so they are left out."""
         talk = world.talk(native=True)
         assert shown_by(await talk.register({"email": ADA})) == recorded(shared, 9, "code")
         assert shown_by(await talk.register({"email": ADA}, code="wrong")) == recorded(shared, 10, "code")
@@ -927,5 +927,5 @@ class TestForms:
 
 
 def _as_jane(wires: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The answer with the address masked as in the recording."""
+    """Return the answer with the address masked as in the recording."""
     return list(json.loads(json.dumps(wires).replace("jane@example.org", "<jane-1@>")))

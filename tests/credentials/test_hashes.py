@@ -1,4 +1,4 @@
-"""Hashing passwords: the right ones pass, the wrong ones cost the same, and nobody can pile up work."""
+"""Password hashing: the right password matches, a wrong one costs the same, and the queued work is bounded."""
 
 import asyncio
 import base64
@@ -158,7 +158,7 @@ class TestImportedHashes:
     async def test_row_094_a_hash_that_wants_absurd_work_is_never_computed(self, hasher: Hasher, hashed: str) -> None:
         assert not known_format(hashed)
         assert not await hasher.verify("correct horse", hashed)
-        assert hasher.computed == 1  # the work of one ordinary hash, so that it cannot be told from a wrong password
+        assert hasher.computed == 1  # the work of one ordinary hash, so that it looks like a wrong password
 
     @pytest.mark.parametrize(
         "hashed",
@@ -182,7 +182,7 @@ class TestImportedHashes:
             "$2b$04$" + "ä" * 53,
         ],
     )
-    async def test_what_is_no_hash_matches_nothing_and_costs_the_same(self, hasher: Hasher, hashed: str) -> None:
+    async def test_malformed_hashes_match_nothing_and_cost_the_same(self, hasher: Hasher, hashed: str) -> None:
         assert not known_format(hashed)
         assert not await hasher.verify(hashed, hashed)
         assert not await hasher.verify("", hashed)
@@ -216,7 +216,7 @@ class TestEqualWork:
 
 
 class TestLimits:
-    async def test_one_more_than_workers_and_queue_is_refused_at_once(self) -> None:
+    async def test_one_request_more_than_workers_and_queue_is_refused_at_once(self) -> None:
         hasher, may_end = Hasher(CHEAP, workers=2, queue=3), Event()
         under_way = [asyncio.ensure_future(hasher._run(lambda: may_end.wait(60))) for _ in range(5)]
         await asyncio.sleep(0)
@@ -233,7 +233,7 @@ class TestLimits:
         assert await hasher.hash("there is room again")
         hasher.close()
 
-    async def test_they_are_served_in_the_order_of_their_coming(self) -> None:
+    async def test_requests_are_served_in_the_order_of_their_arrival(self) -> None:
         hasher = Hasher(CHEAP, workers=1, queue=20)
         done: list[int] = []
 
@@ -245,7 +245,7 @@ class TestLimits:
         assert done == list(range(20))
         hasher.close()
 
-    async def test_who_stops_waiting_gives_the_place_back(self) -> None:
+    async def test_a_cancelled_request_gives_its_place_in_the_queue_back(self) -> None:
         hasher, may_end = Hasher(CHEAP, workers=1, queue=3), Event()
         under_way = [asyncio.ensure_future(hasher._run(lambda: may_end.wait(60))) for _ in range(4)]
         await asyncio.sleep(0)
@@ -260,7 +260,7 @@ class TestLimits:
         await asyncio.gather(*under_way[:2])
         hasher.close()
 
-    async def test_who_stops_waiting_for_work_that_has_begun_gives_it_back_when_it_ends(self) -> None:
+    async def test_a_cancelled_request_whose_work_has_begun_gives_its_place_back_when_it_ends(self) -> None:
         hasher = Hasher(CHEAP, workers=1, queue=0)
         begun, may_end = Event(), Event()
 
@@ -278,7 +278,7 @@ class TestLimits:
         hasher.close()
         assert (hasher.in_flight, hasher.computed) == (0, 1)
 
-    async def test_the_loop_goes_on_while_passwords_are_hashed(self) -> None:
+    async def test_the_event_loop_runs_while_passwords_are_hashed(self) -> None:
         hasher = Hasher(Argon2Parameters(memory=32 * 1024, iterations=8, parallelism=1), workers=1, queue=0)
         hashing = asyncio.ensure_future(hasher.hash("correct horse"))
         turns = 0

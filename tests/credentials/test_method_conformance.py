@@ -1,6 +1,6 @@
-"""What every credential method promises through its port, whoever implements it.
+"""What every credential method promises through its port.
 
-A new method is added to `BENCHES` of `bench.py`, with how it is driven.
+A new method is added to `BENCHES` of `bench.py`, with the way to drive it.
 """
 
 import inspect
@@ -82,13 +82,13 @@ async def either_bench(request: pytest.FixtureRequest, staging: Staging, dsn: st
 
 
 def forms_of(bench: Bench) -> Sequence[str]:
-    """The kinds of flow that the method has a form in."""
+    """Return the kinds of flow in which the method has a form."""
     kinds = {"login": LoginMethod, "registration": RegistrationMethod, "settings": SettingsMethod}
     return [kind for kind, protocol in kinds.items() if isinstance(bench.method, protocol)]
 
 
 async def every_form(bench: Bench) -> Sequence[Form]:
-    """Each form that the method can show: of every kind, for browsers and apps, anonymous and confirming."""
+    """Return each form that the method can show: of every kind, for browsers and apps, anonymous and confirming."""
     ada = await bench.customer(ADA)
     talks = [
         bench.talk(native=native, identity=identity, aal=aal)
@@ -102,7 +102,8 @@ async def every_form(bench: Bench) -> Sequence[Form]:
 
 
 def texts_of(step: AnyStep | BaseException) -> str:
-    """All that a step or an error says to anyone but the database: nodes, messages, context, addresses."""
+    """Return all texts that a step or an error gives out, except to the database: nodes, messages, context,
+    addresses."""
     if isinstance(step, BaseException):
         more = [step.__cause__, step.__context__]
         return repr((step, step.args, vars(step))) + "".join(texts_of(each) for each in more if each is not None)
@@ -120,7 +121,7 @@ def texts_of(step: AnyStep | BaseException) -> str:
 
 
 def outline(step: AnyStep | SubmissionRejected, *, without: str) -> Any:
-    """What a client can see of a step, without the identifier that it has sent itself and without random values."""
+    """Return what a client can see of a step, without the identifier that it sent and without random values."""
     if isinstance(step, SubmissionRejected):
         fields = [(each.name, each.message.id) for each in step.fields]
         return ("rejected", [each.id for each in step.general], fields, step.filled)
@@ -150,8 +151,8 @@ class TestFacts:
         assert (Aal.AAL1 in bench.method.aals) == facts.first_factor
         assert facts.first_factor or facts.second_factor
 
-    def test_its_verbs_take_what_the_port_hands_in(self, bench: Bench) -> None:
-        """`runtime_checkable` looks at names only."""
+    def test_the_methods_verbs_take_the_arguments_of_the_port(self, bench: Bench) -> None:
+        """`runtime_checkable` checks names only."""
         for verb in ("login_form", "submit_login", "registration_form", "submit_registration", "callback"):
             implemented = getattr(bench.method, verb, None)
             if implemented is not None:
@@ -235,7 +236,7 @@ class TestAProof:
         assert proof.still_valid(await bench.read(ada)) is True
 
     async def test_is_valid_after_its_own_effect(self, either_bench: Bench) -> None:
-        """A rehash, a counter: what the proof itself writes does not undo it for a second sign-in at once."""
+        """What the proof itself writes, such as a rehash or a counter, does not end it for a second sign-in at once."""
         bench = either_bench
         ada, talk = await bench.customer(ADA), bench.talk()
         await bench.prove(ada, talk)
@@ -258,7 +259,7 @@ class TestAProof:
             bare = await bench.identities.require(unit, ada.id, credentials=False)
         assert proof.still_valid(bare) is False
 
-    async def test_of_one_account_is_never_given_for_another(self, bench: Bench) -> None:
+    async def test_a_proof_of_one_account_is_never_given_for_another(self, bench: Bench) -> None:
         """In a flow that confirms Bea's session, what proves Ada gives no proof of Bea."""
         ada, bea = await bench.customer(ADA), await bench.customer("bea@example.org")
         talk, submitted, _ = await bench.secrets(ADA)
@@ -270,7 +271,7 @@ class TestAProof:
 
 
 class TestAnUnknownAccount:
-    """Enumeration is mitigated: what is answered, and what it costs, is the same as for a known one."""
+    """Enumeration is mitigated: the answer and its cost are those for a known account."""
 
     async def test_gets_the_same_step_after_the_same_work(self, either_bench: Bench) -> None:
         bench = either_bench
@@ -285,7 +286,7 @@ class TestAnUnknownAccount:
         assert known == unknown
 
     async def _watched(self, bench: Bench, email: str, *, asked: bool = False) -> Any:
-        """The outline of a step, the statements it took and the passwords it hashed."""
+        """Return the outline of a step, the statements that it took and the passwords that it hashed."""
         talk = await bench.asked(email) if asked else bench.talk()
         hasher = bench.stage.scene.application.accounts.hasher
         before = hasher.computed
@@ -305,22 +306,22 @@ class TestAnUnknownAccount:
 
 
 class TestOddSubmissions:
-    """Whatever is sent, only `SubmissionRejected` or a refusal is raised."""
+    """A malformed submission raises `SubmissionRejected` or a refusal, and nothing else."""
 
-    async def test_of_a_login(self, bench: Bench) -> None:
+    async def test_odd_submissions_of_a_login_raise_refusals_only(self, bench: Bench) -> None:
         await bench.customer(ADA)
         for talk in (bench.talk(), await bench.asked(ADA)):
             for name in bench.fields:
                 for odd in ODD:
                     await self._survives(talk, "login", {"identifier": ADA, "password": "a", name: odd})
 
-    async def test_of_a_registration(self, bench: Bench) -> None:
+    async def test_odd_submissions_of_a_registration_raise_refusals_only(self, bench: Bench) -> None:
         for talk in (bench.talk(), await bench.asked(ADA)):
             for name in set(bench.fields) - {"traits"}:
                 for odd in ODD:
                     await self._survives(talk, "register", {"password": "a", name: odd})
 
-    async def test_of_settings(self, bench: Bench) -> None:
+    async def test_odd_submissions_of_settings_raise_refusals_only(self, bench: Bench) -> None:
         if not isinstance(bench.method, SettingsMethod):
             pytest.skip("no settings method")
         talk = bench.talk(identity=await bench.customer(ADA))
@@ -328,7 +329,7 @@ class TestOddSubmissions:
             for odd in ODD:
                 await self._survives(talk, "change", {name: odd})
 
-    async def test_of_a_callback(self, bench: Bench) -> None:
+    async def test_odd_queries_of_a_callback_raise_refusals_only(self, bench: Bench) -> None:
         if not isinstance(bench.method, CallbackMethod):
             pytest.skip("no callback method")
         talk = bench.talk()
@@ -339,7 +340,7 @@ class TestOddSubmissions:
                         await talk.come_back({name: odd})
 
     async def _survives(self, talk: Talk, verb: str, submitted: dict[str, Any]) -> None:
-        """The talk goes on with what it remembered before, so that each odd value meets the same flow."""
+        """Each odd value meets the same flow: the context from before is put back."""
         context, shown, attempts = talk.context, talk.shown, talk.attempts
         with suppress(SubmissionRejected, Refusal):
             if verb == "register":
@@ -351,7 +352,7 @@ class TestOddSubmissions:
 
 
 class TestSecrets:
-    async def test_of_a_right_submission_stand_nowhere(self, bench: Bench) -> None:
+    async def test_secrets_of_a_right_submission_are_in_no_output(self, bench: Bench) -> None:
         await bench.customer(ADA)
         talk, submitted, secrets = await bench.secrets(ADA)
         with capture_logs() as logs:
@@ -359,7 +360,7 @@ class TestSecrets:
         assert isinstance(step, Proof)
         self._stand_nowhere(secrets, texts_of(step), repr(logs), repr(talk.context))
 
-    async def test_of_a_submission_that_fails_stand_nowhere(self, bench: Bench) -> None:
+    async def test_secrets_of_a_submission_that_fails_are_in_no_output(self, bench: Bench) -> None:
         """The right secret for another account, or one that is no longer right."""
         ada = await bench.customer(ADA)
         talk, submitted, secrets = await bench.secrets(ADA)
@@ -372,7 +373,7 @@ class TestSecrets:
         self._stand_nowhere(secrets, texts_of(step), repr(logs), repr(talk.context))
         self._stand_nowhere(secrets, repr(await bench.stage.scene.rows("audit_events")))
 
-    async def test_of_a_registration_are_hashed_or_sealed(self, bench: Bench) -> None:
+    async def test_secrets_of_a_registration_are_hashed_or_sealed(self, bench: Bench) -> None:
         secret = "a stove under the fig tree"
         step = await bench.talk().register({"email": "bea@example.org"}, password=secret)
         assert isinstance(step, Enrolment | Ask | Redirect)
@@ -382,7 +383,7 @@ class TestSecrets:
             assert {credential.type for credential in step.credentials} <= {bench.name}
             assert step.traits == {"email": "bea@example.org"}
 
-    async def test_stand_neither_in_the_flow_nor_in_the_answer_after_a_mistake(self, bench: Bench) -> None:
+    async def test_secrets_are_neither_in_the_flow_nor_in_the_answer_after_a_mistake(self, bench: Bench) -> None:
         """Through the whole pipeline, which fills forms again with what was typed."""
         browser, secret = await bench.stage.scene.browser(), "a-very-secret-313373"
         flow = await browser.open_flow("login")

@@ -1,4 +1,4 @@
-"""Signing in and up with a password: on both databases, with a real hasher, policy and throttle."""
+"""Sign-in and registration with a password: on both databases, with a real hasher, policy and throttle."""
 
 import asyncio
 import json
@@ -24,19 +24,19 @@ from tests.credentials.world import CHEAP, CLIENT, FAILURES, RIGHT, World
 ADA, BEA = "ada@example.org", "bea@example.org"
 WRONG = "Pear-Tart-93-window"
 
-# For what never gets as far as the database, and for tables of inputs: a new one of each kind for each row takes long.
+# For tests that do not reach the database, and for tables of inputs, where fresh databases for each row take long.
 on_sqlite = pytest.mark.parametrize("dsn", ["sqlite"], indirect=True)
 
 
 def told(rejected: SubmissionRejected) -> tuple[list[int], list[tuple[str, int, Mapping[str, Any]]]]:
-    """The messages above the form, and those at its fields."""
+    """Return the messages above the form, and those at its fields."""
     return [m.id for m in rejected.general], [(f.name, f.message.id, f.message.context) for f in rejected.fields]
 
 
 async def waiting(occupied: Hasher) -> None:
-    """Until somebody waits for the only worker, which is busy."""
+    """Wait until a request is queued for the only worker, which is busy."""
     async with asyncio.timeout(30):
-        while occupied.in_flight < 2:  # noqa: ASYNC110 - nobody announces that it waits for its turn
+        while occupied.in_flight < 2:  # noqa: ASYNC110 - the hasher has no event for a request that begins to wait
             await asyncio.sleep(0.001)
 
 
@@ -51,14 +51,14 @@ class TestForms:
         assert wire(login.nodes) == shown(recorded / "native_login.json", "login")
         assert wire(registration.nodes) == shown(recorded / "native_registration.json", "registration")
 
-    async def test_confirming_who_one_is_has_the_plain_label(self, world: World, shared: Path) -> None:
+    async def test_confirming_a_session_has_the_plain_label(self, world: World, shared: Path) -> None:
         golden = shared / "contracts/kratos/golden/login/1fa/refresh/password/initial-form.json"
         nodes = [node for node in json.loads(golden.read_text())["ui"]["nodes"] if node["group"] == "password"]
         async with world.database.reading() as unit:
             form = await world.password.login_form(unit, MethodView(CLIENT, refresh=True))
         assert wire(form.nodes) == wordless(nodes)
 
-    async def test_it_fits_both_ports(self, world: World) -> None:
+    async def test_the_method_satisfies_both_ports(self, world: World) -> None:
         login: LoginMethod = world.password
         registration: RegistrationMethod = world.password
         assert login.name == registration.name == "password"
@@ -69,14 +69,14 @@ def wire(nodes: Sequence[Node]) -> list[dict[str, Any]]:
 
 
 def wordless(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the sentences, which are our own."""
+    """Return the nodes without the sentences, which are our own."""
     for node in nodes:
         node["meta"]["label"].pop("text")
     return nodes
 
 
 def shown(recording: Path, flow: str) -> list[dict[str, Any]]:
-    """The password's nodes in the first form of a recorded conversation."""
+    """Return the password's nodes in the first form of a recorded conversation."""
     exchanges = json.loads(recording.read_text())
     forms = (one for one in exchanges if one["request"]["path"].endswith(f"/{flow}/api"))
     nodes = next(forms)["response"]["body"]["ui"]["nodes"]
@@ -89,7 +89,7 @@ class TestSignIn:
         proof = await world.prove(identifier=ADA, password=RIGHT)
         assert (proof.identity.id, proof.proof.method, proof.proof.aal) == (ada.id, "password", Aal.AAL1)
 
-    async def test_however_the_identifier_is_spelled(self, world: World) -> None:
+    async def test_the_identifier_is_found_in_any_spelling(self, world: World) -> None:
         ada = await world.customer(ADA)
         proof = await world.prove(identifier="  ADA@Example.ORG", password=RIGHT)
         assert proof.identity.id == ada.id
@@ -125,7 +125,7 @@ class TestSignIn:
             ({}, ["identifier", "password"]),
         ],
     )
-    async def test_what_is_missing_is_told_at_its_field(
+    async def test_a_missing_value_is_reported_at_its_field(
         self, world: World, submitted: Mapping[str, Any], missing: list[str]
     ) -> None:
         with pytest.raises(SubmissionRejected) as rejected:
@@ -152,13 +152,13 @@ class TestSignIn:
             await world.prove(**submitted)
         assert told(rejected.value) == ([4000006], [])
 
-    async def test_other_doors_get_a_refusal_of_their_own(self, world: World) -> None:
+    async def test_a_wrong_password_without_a_form_is_a_refusal(self, world: World) -> None:
         ada = await world.customer(ADA)
         assert (await world.authenticate(ADA, RIGHT)).identity.id == ada.id
         with pytest.raises(InvalidCredentials):
             await world.authenticate(ADA, WRONG)
 
-    async def test_an_account_that_is_switched_off_says_so_to_the_right_password_only(self, world: World) -> None:
+    async def test_a_disabled_account_is_reported_for_the_right_password_only(self, world: World) -> None:
         ada = await world.customer(ADA, state=State.INACTIVE)
         with pytest.raises(SubmissionRejected):
             await world.prove(identifier=ADA, password=WRONG)
@@ -166,7 +166,7 @@ class TestSignIn:
             await world.prove(identifier=ADA, password=RIGHT)
         assert disabled.value.details == {"identity_id": str(ada.id)}
 
-    async def test_a_failure_is_remembered_although_the_unit_is_undone(self, world: World) -> None:
+    async def test_a_failure_is_audited_although_the_unit_rolls_back(self, world: World) -> None:
         ada = await world.customer(ADA)
         for identifier in (ADA, BEA):
             with pytest.raises(SubmissionRejected):
@@ -179,8 +179,8 @@ class TestSignIn:
         assert WRONG not in str(events)
         assert ADA not in str(events)
 
-    async def test_nothing_is_open_while_a_password_is_hashed(self, world: World) -> None:
-        """SQLite has one writer: were a transaction open, the other unit could not write until the hash is done."""
+    async def test_no_transaction_is_open_while_a_password_is_hashed(self, world: World) -> None:
+        """SQLite has one writer: with a transaction open, the other unit could not write before the hash is done."""
         await world.customer(ADA)
         occupied, free_again = Hasher(CHEAP, workers=1, queue=1), Event()
         other = asyncio.ensure_future(occupied._run(lambda: free_again.wait(60)))
@@ -197,7 +197,7 @@ class TestSignIn:
 
 
 class TestKnownIdentity:
-    async def test_confirming_takes_the_same_identity(self, world: World) -> None:
+    async def test_a_session_is_confirmed_by_its_own_identity(self, world: World) -> None:
         ada = await world.customer(ADA)
         proof = await world.prove(identifier=ADA, password=RIGHT, identity=ada)
         assert proof.identity.id == ada.id
@@ -210,7 +210,7 @@ class TestKnownIdentity:
         assert told(rejected.value) == ([4000006], [])
         assert world.hasher.computed == before + 1
 
-    async def test_and_guessing_there_spends_the_other_accounts_budget(self, world: World) -> None:
+    async def test_guesses_in_a_confirmation_spend_the_other_accounts_budget(self, world: World) -> None:
         ada, _ = await world.customer(ADA), await world.customer(BEA)
         for _ in range(FAILURES):
             with pytest.raises(SubmissionRejected):
@@ -269,7 +269,7 @@ class TestBudget:
         clock.advance(seconds=blocked.value.retry_after + 1)
         assert await world.authenticate(ADA, RIGHT)
 
-    async def test_a_name_without_an_account_is_blocked_in_the_same_way(self, world: World) -> None:
+    async def test_an_unknown_name_is_blocked_like_an_account(self, world: World) -> None:
         for _ in range(FAILURES):
             with pytest.raises(InvalidCredentials):
                 await world.authenticate("nobody@example.org", WRONG)
@@ -316,7 +316,7 @@ class TestBudget:
                     await world.authenticate(ADA, WRONG)
             assert await world.authenticate(ADA, RIGHT)
 
-    async def test_a_hundred_guesses_at_once_are_no_more_than_a_few(self, world: World) -> None:
+    async def test_of_a_hundred_guesses_at_once_only_a_few_are_checked(self, world: World) -> None:
         await world.customer(ADA)
         before = world.hasher.computed
         outcomes = await asyncio.gather(
@@ -326,7 +326,7 @@ class TestBudget:
         assert kinds == {InvalidCredentials, TooManyRequests}
         assert world.hasher.computed - before <= FAILURES
 
-    async def test_who_goes_away_while_the_password_is_hashed_spends_nothing(self, world: World) -> None:
+    async def test_a_client_that_disconnects_while_the_password_is_hashed_spends_nothing(self, world: World) -> None:
         await world.customer(ADA)
         occupied, free_again = Hasher(CHEAP, workers=1, queue=1), Event()
         other = asyncio.ensure_future(occupied._run(lambda: free_again.wait(60)))
@@ -341,7 +341,7 @@ class TestBudget:
         assert await world.with_hasher(occupied).authenticate(ADA, RIGHT)
         occupied.close()
 
-    async def test_being_too_busy_spends_nothing(self, world: World) -> None:
+    async def test_a_refusal_because_of_load_spends_nothing(self, world: World) -> None:
         await world.customer(ADA)
         full = Hasher(CHEAP, workers=1, queue=0)
         full.in_flight = 1
@@ -367,14 +367,14 @@ class TestRenewal:
         await world.authenticate(ADA, RIGHT)
         assert await world.stored(ADA) == renewed
 
-    async def test_one_of_other_parameters_is_too(self, world: World) -> None:
+    async def test_a_hash_with_other_parameters_is_replaced_too(self, world: World) -> None:
         await world.customer(ADA)
         stronger = Hasher(replace(CHEAP, iterations=2), workers=1, queue=5)
         await world.with_hasher(stronger).authenticate(ADA, RIGHT)
         assert ",t=2," in await world.stored(ADA)
         stronger.close()
 
-    async def test_bcrypts_short_sight_ends_with_it(self, world: World) -> None:
+    async def test_rehashing_ends_the_72_byte_limit_of_bcrypt(self, world: World) -> None:
         long = "Plum-Tart-93-window-" * 4
         await world.customer(ADA, hashed=bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode())
         await world.authenticate(ADA, long)
@@ -384,7 +384,7 @@ class TestRenewal:
     async def test_a_password_that_was_changed_in_the_meantime_stays_changed_and_the_old_one_is_wrong(
         self, world: World
     ) -> None:
-        """Found by reading: the old password was granted, because its hash had been read before the change."""
+        """Regression: the old password was accepted, because its hash had been read before the change."""
         await world.customer(ADA, hashed=bcrypt.hashpw(RIGHT.encode(), bcrypt.gensalt(4)).decode())
         changed = await world.hasher.hash("another-One-47")
 
@@ -403,7 +403,7 @@ class TestRenewal:
         assert await world.stored(ADA) == changed
         slow.close()
 
-    async def test_a_busy_moment_leaves_it_to_the_next_sign_in(self, world: World) -> None:
+    async def test_a_busy_hasher_leaves_the_rehash_to_the_next_sign_in(self, world: World) -> None:
         old = bcrypt.hashpw(RIGHT.encode(), bcrypt.gensalt(4)).decode()
         ada = await world.customer(ADA, hashed=old)
         full = Hasher(CHEAP, workers=1, queue=0)
@@ -425,13 +425,13 @@ class TestSignUp:
         assert await world.hasher.verify(RIGHT, credential.config["hashed_password"])
 
     @pytest.mark.parametrize("submitted", [{}, {"password": ""}, {"password": None}, {"password": {"$ne": 1}}])
-    async def test_one_that_is_missing_is_asked_for(self, world: World, submitted: Mapping[str, Any]) -> None:
+    async def test_a_missing_password_is_asked_for(self, world: World, submitted: Mapping[str, Any]) -> None:
         with pytest.raises(SubmissionRejected) as rejected:
             await enrol(world, submitted, identifiers=(ADA,))
         assert told(rejected.value) == ([], [("password", 4000002, {"property": "password"})])
         assert [error.name for error in world.password.missing(submitted)] == ["password"]
 
-    async def test_and_one_that_is_there_is_not(self, world: World) -> None:
+    async def test_a_password_that_was_sent_is_not_asked_for_again(self, world: World) -> None:
         assert world.password.missing({"password": "x"}) == ()
 
     @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ class TestSignUp:
             ("football", (4000034, {"breaches": 1})),
         ],
     )
-    async def test_one_that_breaks_a_rule_is_told_at_its_field(
+    async def test_a_password_that_breaks_a_rule_is_reported_at_its_field(
         self, world: World, password: str, message: tuple[int, Mapping[str, Any]]
     ) -> None:
         with pytest.raises(SubmissionRejected) as rejected:
@@ -450,7 +450,7 @@ class TestSignUp:
         assert told(rejected.value) == ([], [("password", *message)])
         assert world.hasher.computed == 0
 
-    async def test_nobody_signs_up_without_anything_to_sign_in_with(self, world: World) -> None:
+    async def test_a_registration_without_an_identifier_is_refused(self, world: World) -> None:
         with pytest.raises(SubmissionRejected) as rejected:
             await enrol(world, {"password": RIGHT}, identifiers=())
         assert told(rejected.value) == ([4000009], [])
@@ -465,7 +465,7 @@ class TestSignUp:
 
 
 async def enrol(world: World, submitted: Mapping[str, Any], *, identifiers: tuple[str, ...]) -> NewCredential:
-    """The credential of a new identity with these identifiers."""
+    """Return the credential of a new identity with these identifiers."""
     extracted = Extracted({"password": identifiers} if identifiers else {})
     submission = MethodInput(CLIENT, submitted=submitted, traits=Traits("default", {}, extracted))
     async with world.database.reading() as unit:

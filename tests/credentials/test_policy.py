@@ -1,4 +1,4 @@
-"""What a new password must be."""
+"""The rules for a new password."""
 
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ class TestLength:
             ("😀" * 8, None),
             ("x" * 64, None),
             ("x" * 1024, None),
-            ("        ", None),  # typed so, taken so: it is the lists' business whether it is a good one
+            ("        ", None),  # taken as typed; the lists of known passwords decide whether it is a good one
         ],
     )
-    async def test_it_is_counted_in_code_points(
+    async def test_the_length_is_counted_in_code_points(
         self, password: str, expected: tuple[int, dict[str, Any]] | None
     ) -> None:
         assert await verdict(PasswordPolicy(), password, ADA) == expected
@@ -89,10 +89,10 @@ class TestSimilarity:
     async def test_every_identifier_counts(self) -> None:
         assert await verdict(PasswordPolicy(), "+491701234567", "ada@example.org", "+491701234567") == (4000031, {})
 
-    async def test_it_can_be_switched_off(self) -> None:
+    async def test_the_check_can_be_switched_off(self) -> None:
         assert await verdict(PasswordPolicy(similarity=False), ADA, ADA) is None
 
-    async def test_words_of_the_shop_count_as_well_even_then(self) -> None:
+    async def test_words_of_the_shop_are_checked_even_then(self) -> None:
         policy = PasswordPolicy(similarity=False, context_words=["Shopkeeper", "tea and tins"])
         broken = await verdict(policy, "shopkeeper1", ADA)
         assert broken is not None

@@ -1,4 +1,4 @@
-"""What the tests of credentials share: a hasher that is quick because it does little, and a small world around it."""
+"""Shared by the tests of credentials: a hasher with little work, and the password method with what it depends on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -59,7 +59,7 @@ def hasher() -> Iterator[Hasher]:
 
 @dataclass(frozen=True)
 class Proven:
-    """A proof, and the identity as it is under the lock."""
+    """A proof, and the identity as read under the lock."""
 
     identity: Identity
     proof: Proof
@@ -67,7 +67,7 @@ class Proven:
 
 @dataclass(frozen=True)
 class World:
-    """The password method with everything it needs, all of it real, and a few verbs to tell stories with."""
+    """The password method with all its dependencies, which are real, and operations for tests."""
 
     database: Database
     identities: Identities
@@ -96,7 +96,7 @@ class World:
         phone: str | None = None,
         state: State = State.ACTIVE,
     ) -> Identity:
-        """An account with this password, or this hash, or neither; the hash is made by a hasher of its own."""
+        """Create an account with this password, or this hash, or neither; a hasher of its own makes the hash."""
         if hashed is None and password is not None:
             maker = Hasher(CHEAP, workers=1, queue=0)
             hashed = await maker.hash(password)
@@ -107,14 +107,14 @@ class World:
             return await self.identities.create(unit, NewIdentity(traits=traits, state=state, credentials=credentials))
 
     async def prove(self, *, identity: Identity | None = None, **submitted: Any) -> "Proven":
-        """A submission of the login form, up to the proof and its confirmation under the lock."""
+        """Submit the login form; return the proof, checked under the lock."""
         async with self.database.reading() as unit:
             submission = MethodInput(client=CLIENT, identity=identity, submitted=submitted)
             proof = await self.password.submit_login(unit, submission)
         return await self._confirmed(proof)
 
     async def authenticate(self, identifier: str, password: str) -> "Proven":
-        """The same without a form."""
+        """Sign in without a form; return the proof, checked under the lock."""
         async with self.database.reading() as unit:
             proof = await self.password.authenticate(unit, identifier=identifier, password=password, client=CLIENT)
         return await self._confirmed(proof)
@@ -124,7 +124,7 @@ class World:
             return Proven(await confirm_proof(unit, self.identities, proof), proof)
 
     async def stored(self, identifier: str) -> str:
-        """The hash in the row."""
+        """Return the stored hash."""
         async with self.database.unit() as unit:
             found = await self.identities.find_by_identifier(unit, type="password", identifier=identifier)
         assert found is not None
@@ -135,7 +135,7 @@ class World:
             await self.identities.set_credential_config(unit, identity.id, "password", {"hashed_password": hashed})
 
     async def failures(self) -> list[AuditEvent]:
-        """The failed sign-ins that were remembered, the newest first."""
+        """Return the audited failures of sign-ins, newest first."""
         async with self.database.unit() as unit:
             return await self.audit.events(unit, action="sign_in.failed")
 

@@ -1,4 +1,4 @@
-"""What the examples of the documentation run against: one server of the real command, as the pages say to start it."""
+"""The server that the examples of the documentation run against, started by the real command as the pages say."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ SHOWN_ADMIN = "http://127.0.0.1:4434"
 
 @pytest.fixture(scope="session")
 def shop(run: Run) -> Commerce:
-    """`TOKEN_REFRESH_ENABLED=true make run`, on free ports and an empty folder: one for the whole run."""
+    """The run's server, started as by `TOKEN_REFRESH_ENABLED=true make run`, on free ports and in an empty folder."""
 
     def begin() -> Commerce:
         folder = Path(tempfile.mkdtemp(prefix="docs-", dir=run.folder))
@@ -25,5 +25,5 @@ def shop(run: Run) -> Commerce:
 
 @pytest.fixture(scope="session")
 def addresses(shop: Commerce) -> dict[str, str]:
-    """Where the addresses that the pages show really are."""
+    """Map the addresses on the pages to the real ones."""
     return {SHOWN_PUBLIC: shop.public, SHOWN_ADMIN: shop.admin}

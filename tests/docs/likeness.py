@@ -1,4 +1,4 @@
-"""Whether what a server answers is like what a page shows: the page may leave parts out, and says so with `…`.
+"""Compares a server's answer with the one on a page. The page may leave parts out, and marks them with `…`.
 
 In JSON, the text "…" stands for any value, `…` within a text for any part of it, an entry "…" in a list for any number
 of further entries, and a member "…" of an object for any number of further members.
@@ -12,7 +12,7 @@ ANY = "…"
 
 
 def differences(shown: str, said: str) -> list[str]:
-    """How an output differs from the one shown; nothing where it is like it."""
+    """Return how an output differs from the one shown; empty where it matches."""
     try:
         expected = json.loads(shown)
     except json.JSONDecodeError:
@@ -24,7 +24,7 @@ def differences(shown: str, said: str) -> list[str]:
 
 
 def list_differences(shown: Any, said: Any, place: str = "") -> list[str]:
-    """How a JSON value differs from the one shown."""
+    """Return how a JSON value differs from the one shown."""
     if shown == ANY:
         return []
     if isinstance(shown, str) and isinstance(said, str):

@@ -1,4 +1,4 @@
-"""Our pages as data: their fenced blocks, their links, their headings, and the terminal sessions shown in them."""
+"""Our pages as data: their fenced blocks, their links, their headings, and their terminal sessions."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _HEADING = re.compile(r"^#+ +(?P<title>.+?) *$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: what its first line says of it, what is in it, and where it stands."""
+    """A fenced block: its info string, its text, and its place on the page."""
 
     page: Path
     line: int
@@ -33,7 +33,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Step:
-    """A command of a terminal session, and what the page says comes of it."""
+    """A command of a terminal session, and the output that the page shows."""
 
     command: str
     shown: str
@@ -41,7 +41,7 @@ class Step:
 
 
 def pages() -> list[Path]:
-    """Every Markdown page of the project."""
+    """Return every Markdown page of the project."""
     return sorted(_pages(ROOT))
 
 
@@ -55,7 +55,7 @@ def _pages(folder: Path) -> Iterator[Path]:
 
 
 def blocks(page: Path, language: str | None = None) -> list[Block]:
-    """The fenced blocks of a page, of one language or of all."""
+    """Return the fenced blocks of a page, of one language or of all."""
     text = page.read_text(encoding="utf-8")
     found = [_block(page, text, match) for match in _FENCE.finditer(text)]
     return [block for block in found if language in {None, block.language}]
@@ -68,12 +68,12 @@ def _block(page: Path, text: str, match: re.Match[str]) -> Block:
 
 
 def all_blocks(language: str) -> list[Block]:
-    """Every block of a language, on every page."""
+    """Return every block of a language, on every page."""
     return [block for page in pages() for block in blocks(page, language)]
 
 
 def steps(block: Block) -> list[Step]:
-    """The commands of a terminal session: each begins with `$ `; a backslash or an open quote continues it."""
+    """Return the commands of a terminal session: each begins with `$ `; a backslash or an open quote continues it."""
     found: list[Step] = []
     for at, line in enumerate(block.text.splitlines(), start=1):
         last = found[-1] if found else None
@@ -97,13 +97,13 @@ def _whole(command: str) -> bool:
 
 
 def links(page: Path) -> list[str]:
-    """Where the links of a page lead; what stands in code is no link."""
+    """Return the targets of a page's links; text in code is no link."""
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     return [match["target"] for match in _LINK.finditer(re.sub(r"`[^`\n]*`", "", text))]
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that links may use behind `#`, made as GitHub makes them."""
+    """Return the names that links may use behind `#`, made as GitHub makes them."""
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = (re.sub(r"[^\w\- ]", "", match["title"].lower()) for match in _HEADING.finditer(text))
     return {title.replace(" ", "-") for title in titles}

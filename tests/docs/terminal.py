@@ -1,6 +1,6 @@
-"""A terminal that knows just what our pages type into it: variables, `curl` with a few options, and `jq` with a path.
+"""A terminal with the commands of our pages and no others: variables, `curl` with a few options, `jq` with a path.
 
-So the examples run on machines that have neither program, and a page that needs more than this has become too clever.
+So the examples run on machines that have neither program, and a page that needs more than this is too complicated.
 """
 
 import json
@@ -21,12 +21,12 @@ _STEP = re.compile(r"\.(?P<name>\w+)?(?:\[(?P<index>\d+)\])?")
 
 
 class NotTaught(Exception):
-    """The terminal does not know how to do this."""
+    """The terminal does not support this."""
 
 
 @dataclass
 class Call:
-    """What a `curl` command asks for."""
+    """The request of a `curl` command."""
 
     url: str = ""
     method: str | None = None
@@ -40,7 +40,7 @@ class Call:
 
 
 class Terminal:
-    """One session: its variables, its cookie jars, and whom its addresses really lead to."""
+    """A session: its variables, its cookie jars, and the real addresses behind those on the pages."""
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
         self._addresses = addresses
@@ -48,7 +48,7 @@ class Terminal:
         self.jar: dict[str, str] = {}
 
     def run(self, command: str) -> str:
-        """What a command prints, with the addresses that the pages use."""
+        """Run a command; return its output with the addresses that the pages use."""
         command = self._real(command)
         assigned = _ASSIGNED.fullmatch(command)
         if assigned is None:
@@ -71,7 +71,7 @@ class Terminal:
         return known[name]
 
     def _words(self, command: str) -> list[list[str]]:
-        """The words of each command of a pipe, as a shell would read them."""
+        """Return the words of each command of a pipe, as a shell would read them."""
         commands: list[list[str]] = [[]]
         joined, at = False, 0
         while at < len(command):
@@ -150,7 +150,7 @@ def _head(answer: HTTPResponse) -> str:
 
 
 def read_call(arguments: Sequence[str]) -> Call:
-    """Reads the arguments of `curl`. Raises `NotTaught` for an option that the pages have not used so far."""
+    """Read the arguments of `curl`. Raises `NotTaught` for an option that no page has used so far."""
     call, rest = Call(), list(arguments)
     while rest:
         word = rest.pop(0)
@@ -196,7 +196,7 @@ def _urlencoded(text: str) -> str:
 
 
 def jq(arguments: Sequence[str], said: str) -> str:
-    """`jq` with a path such as `.data.getCart.id`, or without; `-r` prints a text bare, `-c` all in one line."""
+    """Run `jq` with a path such as `.data.getCart.id`, or without; `-r` prints a text bare, `-c` all in one line."""
     flags = {word for word in arguments if word.startswith("-")}
     paths = [word for word in arguments if word not in flags]
     if not flags <= {"-r", "-c"} or len(paths) > 1:
@@ -209,7 +209,7 @@ def jq(arguments: Sequence[str], said: str) -> str:
 
 
 def follow(document: Any, path: str) -> Any:
-    """What stands at a path of names and numbers in a document."""
+    """Return the value at a path of names and numbers in a document."""
     steps = [step for step in _STEP.finditer(path) if step.group() != "."]
     if "".join(step.group() for step in steps) != path.removesuffix(".") and path != ".":
         raise NotTaught(f"the terminal of the examples does not know the path {path!r}")

@@ -1,4 +1,4 @@
-"""Where we differ from Kratos on purpose, as far as no room proves it: one test for each line of the page."""
+"""Intended differences from Kratos that no module's own tests prove: one test for each line of the page."""
 
 import json
 import urllib.error
@@ -22,7 +22,7 @@ ADDRESSES = ReturnAddresses(default=f"{HOME}account", allowed=["https://shop.exa
 def call(
     url: str, fields: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, Mapping[str, str], Any]:
-    """Status, headers and document of an answer, be it a refusal or not."""
+    """Send a request; return status, headers and document of the answer, also of a refusal."""
     body = None if fields is None else json.dumps(fields).encode()
     request = urllib.request.Request(url, body, {"content-type": "application/json", **(headers or {})})
     try:
@@ -34,7 +34,7 @@ def call(
 
 
 def make_account(shop: Commerce) -> str:
-    """A new account, and its address."""
+    """Create an account; return its address."""
     address = f"{uuid4().hex[:12]}@example.org"
     credentials = {"password": {"config": {"password": PASSWORD}}}
     fields = {"schema_id": "default", "traits": {"email": address}, "credentials": credentials}

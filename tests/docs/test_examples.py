@@ -1,4 +1,4 @@
-"""The terminal sessions of the pages: what they type works, and what they show is what comes."""
+"""The terminal sessions of the pages work, and print what the pages show."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ MAKE = re.compile(r"^([a-z-]+):", re.MULTILINE)
 
 
 def sessions(page: Path) -> list[Step]:
-    """What a page types into a terminal that talks to a running server."""
+    """Return the commands of a page that need a running server."""
     found = [step for block in blocks(page, "console") for step in steps(block)]
     return [step for step in found if TYPED.match(step.command) and step.command.split()[-1:] != ["run"]]
 
@@ -28,7 +28,7 @@ TELLING = [page for page in pages() if sessions(page)]
 
 
 @pytest.mark.parametrize("page", TELLING, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_session_goes_as_it_is_shown(page: Path, addresses: Mapping[str, str]) -> None:
+def test_a_session_prints_what_the_page_shows(page: Path, addresses: Mapping[str, str]) -> None:
     terminal = Terminal(addresses)
     for step in sessions(page):
         said = terminal.run(step.command)
@@ -36,7 +36,7 @@ def test_a_session_goes_as_it_is_shown(page: Path, addresses: Mapping[str, str])
         assert not found, f"{step.where}: $ {step.command}\n" + "\n".join(found)
 
 
-def test_the_stories_are_told_with_sessions() -> None:
+def test_the_pages_about_visits_and_accounts_have_sessions() -> None:
     told = {page.name for page in TELLING}
     assert {"visit.md", "accounts.md"} <= told
 

@@ -1,4 +1,4 @@
-"""The GraphQL of the pages is valid, and the shop's story goes as it is told."""
+"""The GraphQL of the pages is valid, and the shop's walkthrough works as shown."""
 
 import json
 import urllib.request
@@ -23,9 +23,9 @@ def test_a_document_that_is_shown_is_valid(block: Block) -> None:
 
 
 class Storefront:
-    """A shopper who asks what the story asks, in its order.
+    """A shopper who sends the walkthrough's operations in order.
 
-    The story's variables are what earlier answers have told: `$cart`, `$entry` and `$order` are the ids seen last.
+    Their variables come from earlier answers: `$cart`, `$entry` and `$order` are the ids seen last.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,7 +53,7 @@ class Storefront:
 
 
 def ids_in(answer: Any) -> Iterator[tuple[str, str]]:
-    """The ids of carts, their entries and orders in an answer."""
+    """Yield the ids of carts, their entries and orders in an answer."""
     names = {"cart": "cart", "getCart": "cart", "order": "order"}
     if isinstance(answer, list):
         for value in answer:
@@ -67,7 +67,7 @@ def ids_in(answer: Any) -> Iterator[tuple[str, str]]:
             yield from ids_in(value)
 
 
-def test_the_story_of_the_shop(shop: Commerce) -> None:
+def test_the_walkthrough_of_the_shop_works(shop: Commerce) -> None:
     visitor = Storefront(shop.public)
     visitor.sign_in()
     told = blocks(STORY)

@@ -1,4 +1,4 @@
-"""The measure that the examples are held against is itself held against examples."""
+"""The comparison that the examples rely on, checked by examples of its own."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.docs.likeness import differences
         ("HTTP/1.1 303 See Other\nlocation: /a\n…", "HTTP/1.1 303 See Other\nlocation: /a\nserver: x\n\nbody"),
     ],
 )
-def test_what_is_alike(shown: str, said: str) -> None:
+def test_outputs_that_are_alike_match(shown: str, said: str) -> None:
     assert differences(shown, said) == []
 
 
@@ -36,5 +36,5 @@ def test_what_is_alike(shown: str, said: str) -> None:
         ("200", "404"),
     ],
 )
-def test_what_is_not(shown: str, said: str) -> None:
+def test_outputs_that_are_not_alike_do_not_match(shown: str, said: str) -> None:
     assert differences(shown, said)

@@ -1,4 +1,4 @@
-"""The Python of the pages: all of it compiles, and what the stories show runs as it stands."""
+"""The Python of the pages: all of it compiles, and the programs of the walkthroughs run as shown."""
 
 import subprocess
 import sys
@@ -15,18 +15,18 @@ STORIES = ROOT / "docs" / "stories"
 
 
 def programs() -> list[tuple[Block, Block]]:
-    """Programs of the stories, each with the text that the page shows behind it."""
+    """Return the programs of the walkthroughs, each with the output that the page shows below it."""
     told = [block for page in sorted(STORIES.glob("*.md")) for block in blocks(page)]
     return [(one, other) for one, other in pairwise(told) if one.language == "python"]
 
 
 @pytest.mark.parametrize("block", all_blocks("python"), ids=str)
-def test_it_compiles(block: Block) -> None:
+def test_every_block_compiles(block: Block) -> None:
     compile(block.text, str(block), "exec")
 
 
 @pytest.mark.parametrize(("program", "shown"), programs(), ids=str)
-def test_a_program_of_a_story_says_what_is_shown(
+def test_a_program_of_a_walkthrough_prints_what_is_shown(
     program: Block, shown: Block, addresses: Mapping[str, str], tmp_path: Path
 ) -> None:
     text = program.text

@@ -1,4 +1,4 @@
-"""The reference pages are whole: every error, every message, every room, and every difference with its proof."""
+"""The reference pages are complete: every error, every message, every module, and every difference with its test."""
 
 import importlib
 import pkgutil
@@ -23,13 +23,13 @@ PLACE = re.compile(r"`((?:src/shopkeeper|tests|docs|bench)/[\w./-]*|(?:[a-z_]+/)
 
 
 def rows(page: Path) -> list[list[str]]:
-    """The rows of every table of a page, their cells without the marks of code."""
+    """Return the rows of every table of a page, with the marks of code removed from the cells."""
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     return [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines]
 
 
 def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
-    """Every refusal that can be met, in every room."""
+    """Yield every refusal that can be raised, in every module."""
     for each in kind.__subclasses__():
         if not each.__name__.startswith("_") and each.__module__.startswith("shopkeeper."):
             yield each
@@ -53,7 +53,7 @@ def graphql_code(kind: type[Refusal]) -> str:
     return code_of(kind.__new__(kind))
 
 
-def test_the_page_of_errors_has_none_that_is_gone() -> None:
+def test_the_page_of_errors_lists_no_removed_error() -> None:
     import_the_house()
     codes = {kind.code for kind in refusals()}
     listed = {row[0] for row in rows(DOCS / "reference" / "errors.md") if len(row) > 2 and row[1].isdigit()}
@@ -81,10 +81,10 @@ def has_test(file: Path, test: str) -> bool:
     return file.exists() and re.search(rf"def {test}\b", file.read_text(encoding="utf-8")) is not None
 
 
-# -- the house as built ------------------------------------------------------------------------------------------------
+# -- the page about the architecture -----------------------------------------------------------------------------------
 
 
-def test_every_room_is_on_the_plan() -> None:
+def test_every_package_is_on_the_page_about_the_architecture() -> None:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     application = ROOT / "src" / "shopkeeper"
     rooms = [

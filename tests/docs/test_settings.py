@@ -1,4 +1,4 @@
-"""The configurations that the pages show can be read; the whole ones among them can be started with."""
+"""The configurations that the pages show can be read; a server can start with those that are complete."""
 
 import json
 from pathlib import Path
@@ -28,14 +28,14 @@ def test_a_configuration_that_is_shown_can_be_read(block: Block, tmp_path: Path)
 
 @pytest.mark.parametrize("block", [block for block in SHOWN if "dsn:" in block.text], ids=str)
 def test_a_whole_configuration_has_no_fault_but_its_secrets(block: Block, tmp_path: Path) -> None:
-    """A secret that is printed here is known to everybody, and so the server must not start with it."""
+    """A secret on a page is known to everyone, so the server must not start with it."""
     settings = load([written(block, tmp_path)], {}, dev=False, demo=False)
     told = [finding.sentence for finding in findings(settings) if finding.level != "notice"]
     assert [sentence for sentence in told if "from a manual" not in sentence] == []
 
 
 @pytest.mark.parametrize("block", [block for block in all_blocks("json") if block.info == "json schema"], ids=str)
-def test_an_identity_schema_that_is_shown_is_one(block: Block) -> None:
+def test_an_identity_schema_that_is_shown_is_valid(block: Block) -> None:
     schema = Schema("shown", json.loads(block.text), from_traits=types_from_traits(CREDENTIAL_FACTS))
     assert any("password" in field.identifies for field in schema.fields())
 
@@ -45,5 +45,5 @@ def test_every_json_that_is_shown_is_json() -> None:
         assert json.loads(block.text) is not None, block
 
 
-def test_there_are_configurations_to_look_at() -> None:
+def test_the_pages_show_configurations() -> None:
     assert len(SHOWN) > 3

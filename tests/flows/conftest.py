@@ -1,4 +1,4 @@
-"""What the tests of flows share: a whole house, with a method that leaves for a provider, and hooks of the test."""
+"""Fixtures of the flows: an application with a method that redirects to a provider, and hooks of the test."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -37,7 +37,7 @@ FLOWS_WITHOUT_PRIVATE_GUARD: Mapping[str, Any] = {"clients": {"http": {"disallow
 
 @dataclass
 class Stage:
-    """A house with the travelling method, its provider, and lists of hooks that the test may add to."""
+    """An application with the travelling method, its provider, and lists of hooks that the test may add to."""
 
     scene: Scene
     provider: Provider
@@ -46,7 +46,7 @@ class Stage:
     after: list[SignInHook]
 
     async def customer(self, subject: str, *, email: str | None = None) -> Identity:
-        """An account that the travelling method signs in to."""
+        """Create an account that the travelling method signs in to."""
         accounts, database = self.scene.application.accounts, self.scene.application.infrastructure.database
         new = NewIdentity(traits={"email": email or f"{subject}@example.org"}, credentials=[travel_credential(subject)])
         async with database.unit() as unit:
@@ -54,17 +54,18 @@ class Stage:
 
     @property
     def method(self) -> Travelling:
-        """The travelling method of this house."""
+        """The travelling method of this application."""
         methods = self.scene.application.accounts.methods.every
         return next(method for method in methods if isinstance(method, Travelling))
 
     async def leave(self, browser: Browser, kind: str, *, spa: bool = True, query: str = "", **fields: Any) -> str:
-        """Open a flow, press the travelling method's button, go to the provider; the address it sends back to."""
+        """Open a flow, submit the travelling method, go to the provider; return the address that it redirects back
+        to."""
         flow = await browser.open_flow(kind, query)
         return await self.provider.send_back(await self.depart(browser, flow, spa=spa, **fields))
 
     async def depart(self, browser: Browser, flow: Mapping[str, Any], *, spa: bool = True, **fields: Any) -> str:
-        """Press the travelling method's button; the provider's address."""
+        """Submit the travelling method; return the provider's address."""
         whole = {"method": TRAVEL, "csrf_token": csrf_of(flow), **fields}
         if spa:
             answer = await browser.post(flow["ui"]["action"], json=whole, headers=JSON)
@@ -75,12 +76,12 @@ class Stage:
         return str(answer.headers["location"])
 
     async def flow(self, browser: Browser, kind: str, flow_id: str) -> dict[str, Any]:
-        """A flow as its page sees it."""
+        """Return a flow as its page sees it."""
         answer = await browser.get(f"/self-service/{kind}/flows?id={flow_id}", headers=JSON)
         return dict(answer.json())
 
     async def events(self, action: str) -> Sequence[AuditEvent]:
-        """The audit trail's events of an action, newest first."""
+        """Return the audit events of an action, newest first."""
         infrastructure = self.scene.application.infrastructure
         async with infrastructure.database.reading() as unit:
             return await infrastructure.audit.events(unit, action=action)
@@ -91,7 +92,7 @@ Staging = Callable[..., AbstractAsyncContextManager[Stage]]
 
 @pytest.fixture
 def staging(tmp_path: Path, clock: StoppedClock) -> Staging:
-    """`async with staging(dsn, tokens={…}) as stage: …`: a stage with settings of the test's own."""
+    """`async with staging(dsn, tokens={…}) as stage: …` opens a stage with settings of the test."""
 
     @asynccontextmanager
     async def open_(dsn: str, **settings: Any) -> AsyncIterator[Stage]:
@@ -122,7 +123,7 @@ async def either_stage(staging: Staging, dsn: str) -> AsyncIterator[Stage]:
 def extensions_of(
     provider: Provider, *, link: LinkFlow, blocking: list[BlockingHook], after: list[SignInHook]
 ) -> Extensions:
-    """The travelling method, the flows of these tests, and the hooks for every flow and method of theirs."""
+    """Return the travelling method, the flows of these tests, and the hooks for every flow and method of theirs."""
 
     def flows(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[FlowBinding]:
         changing = [method for method in accounts.methods.every if isinstance(method, SettingsMethod)]
@@ -151,8 +152,8 @@ def extensions_of(
 
 
 def cross_site_post(browser: Browser, url: str) -> dict[str, Any]:
-    """The arguments of a form POST that another site makes the browser send: only `SameSite=None` cookies come along
-    (RFC 6265bis, section 5.6.7.2)."""
+    """Return the arguments of a form POST that another site makes the browser send: only `SameSite=None` cookies come
+    along (RFC 6265bis, section 5.6.7.2)."""
     sent = [
         f"{cookie.name}={cookie.value}"
         for cookie in browser.cookies.jar
@@ -174,7 +175,7 @@ def cross_site_post(browser: Browser, url: str) -> dict[str, Any]:
 
 
 async def post_across_sites(stage: Stage, browser: Browser, url: str) -> httpx2.Response:
-    """The provider's form, POSTed by the browser (OAuth 2.0 Form Post Response Mode)."""
+    """POST the provider's form as a browser does (OAuth 2.0 Form Post Response Mode)."""
     stranger = await stage.scene.browser()
     request = cross_site_post(browser, url)
     return await stranger.request(**request)

@@ -1,4 +1,4 @@
-"""Minimal handlers for tests: a settings flow, and a flow that a mailed link goes on with."""
+"""Minimal handlers for tests: a settings flow, and a flow that a mailed link continues."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.attacks.scene import ADDRESS
 
 
 class SettingsHandler:
-    """Credentials of the identity that is signed in: a form for each method, and nothing else."""
+    """Changes credentials of the signed-in identity: a form for each method, and nothing else."""
 
     name = "settings"
     expired_message = 4010001
@@ -71,7 +71,7 @@ class SettingsHandler:
 
 
 class LinkFlow:
-    """A flow that a mailed link ends: its token proves the identity that the test has named."""
+    """A flow that a mailed link ends; its token proves the identity that the test has set."""
 
     name = "link"
     expired_message = 4010001
@@ -106,5 +106,5 @@ class LinkFlow:
 
 
 def presented(name: str) -> FlowResponses:
-    """How the routes show such a flow: as any other, with nothing of its own."""
+    """Return how the routes show such a flow: as any other, with nothing of its own."""
     return FlowResponses(f"{ADDRESS}/{name}", own=lambda flow: {}, success=lambda serializers, done: {})

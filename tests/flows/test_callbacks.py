@@ -1,4 +1,5 @@
-"""A method that leaves for another server and comes back: what each step means there, and whose answer is taken."""
+"""A method that redirects to another server and comes back: what each step means there, and which answers are
+accepted."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def query_of(url: str) -> dict[str, str]:
 
 
 def flow_of(answer: httpx2.Response, kind: str = "login") -> str:
-    """The flow whose page the browser is sent to."""
+    """Return the id of the flow whose page the browser is sent to."""
     address = answer.headers["location"]
     assert address.startswith(f"https://shop.test/{kind}?flow="), address
     return query_of(address)["flow"]
@@ -37,13 +38,13 @@ def messages(flow: dict[str, Any]) -> Sequence[int]:
 
 
 def refused(answer: httpx2.Response) -> str:
-    """The code of a refusal, which a browser is shown on the error page."""
+    """Return the code of a refusal, which a browser sees on the error page."""
     assert answer.headers["location"].startswith("https://shop.test/error?id="), answer.headers
     return str(answer.headers["x-error-code"])
 
 
 async def methods_of(browser: Browser) -> Sequence[tuple[str, str, str | None]]:
-    """The proofs of a browser's session."""
+    """Return the proofs of a browser's session."""
     session = (await browser.get("/sessions/whoami")).json()
     return [(each["method"], each["aal"], each.get("provider")) for each in session["authentication_methods"]]
 
@@ -107,7 +108,7 @@ class TestAProof:
         back = await stage.leave(browser, "login", query="?return_to=https://app.test/basket")
         assert (await browser.get(back)).headers["location"] == "https://app.test/basket"
 
-    async def test_in_a_registration_flow_signs_in_to_the_account_that_is_there(self, either_stage: Stage) -> None:
+    async def test_a_proof_in_a_registration_flow_signs_in_to_the_existing_account(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         ada = await stage.customer("ada")
         stage.provider.says("arrive", subject="ada")
@@ -116,7 +117,7 @@ class TestAProof:
         assert await browser.whoami() == str(ada.id)
         assert len(await stage.scene.rows("identities")) == 1
 
-    async def test_of_an_unknown_subject_is_a_mistake_in_the_form(self, stage: Stage) -> None:
+    async def test_a_proof_of_an_unknown_subject_is_a_mistake_in_the_form(self, stage: Stage) -> None:
         browser = await stage.scene.browser()
         stage.provider.says("proof", subject="unknown")
         answer = await browser.get(await stage.leave(browser, "login"))
@@ -154,7 +155,7 @@ class TestAFormThatIsPosted:
         owners = {str(UUID(str(row["id"]))): row["owner_id"] for row in await stage.scene.rows("carts")}
         assert owners[cart] == identity
 
-    async def test_that_is_too_long_is_refused(self, stage: Stage) -> None:
+    async def test_a_form_that_is_too_long_is_refused(self, stage: Stage) -> None:
         stranger = await stage.scene.browser()
         answer = await stranger.post(CALLBACKS, data={"code": "a" * 9_000, "state": "b"})
         assert refused(answer) == "invalid_input"
@@ -169,7 +170,7 @@ class TestAFormThatIsPosted:
             (b"[]", "application/json"),
         ],
     )
-    async def test_that_cannot_be_read_is_refused(self, stage: Stage, body: bytes, content_type: str) -> None:
+    async def test_a_form_that_cannot_be_read_is_refused(self, stage: Stage, body: bytes, content_type: str) -> None:
         stranger = await stage.scene.browser()
         answer = await stranger.post(CALLBACKS, content=body, headers={"content-type": content_type})
         if answer.headers.get("location", "").startswith(CALLBACKS):
@@ -237,7 +238,7 @@ class TestStartingOver:
 
 
 class TestAnEnrolment:
-    async def test_of_an_unknown_subject_in_a_login_flow_registers_and_signs_in(self, either_stage: Stage) -> None:
+    async def test_an_enrolment_in_a_login_flow_registers_and_signs_in(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         stage.provider.says("arrive", subject="bea", email="bea@example.org")
         answer = await browser.get(await stage.leave(browser, "login"))
@@ -250,7 +251,7 @@ class TestAnEnrolment:
         await again.get(await stage.leave(again, "login"))
         assert await again.whoami() == session["identity"]["id"]
 
-    async def test_in_a_registration_flow_signs_in_only_where_that_is_configured(
+    async def test_an_enrolment_in_a_registration_flow_signs_in_only_where_configured(
         self, staging: Staging, sqlite_dsn: str
     ):
         after = {"hooks": [{"hook": "session"}]}
@@ -263,7 +264,9 @@ class TestAnEnrolment:
                 assert (await browser.whoami() is not None) == (number == 1)
                 assert len(await stage.scene.rows("identities")) == number + 1
 
-    async def test_is_refused_where_registration_is_switched_off(self, staging: Staging, sqlite_dsn: str) -> None:
+    async def test_an_enrolment_is_refused_where_registration_is_switched_off(
+        self, staging: Staging, sqlite_dsn: str
+    ) -> None:
         async with staging(sqlite_dsn, selfservice={"flows": {"registration": {"enabled": False}}}) as stage:
             browser = await stage.scene.browser()
             stage.provider.says("arrive", subject="bea")
@@ -271,7 +274,7 @@ class TestAnEnrolment:
             assert refused(answer) == "self_service_flow_disabled"
             assert await stage.scene.rows("identities") == []
 
-    async def test_of_an_address_that_has_an_account_is_told_where_the_flow_signs_in(self, stage: Stage) -> None:
+    async def test_a_taken_address_is_reported_where_the_flow_signs_in(self, stage: Stage) -> None:
         await stage.customer("ada", email="ada@example.org")
         browser = await stage.scene.browser()
         stage.provider.says("enrolment", subject="other", email="ada@example.org")
@@ -279,10 +282,8 @@ class TestAnEnrolment:
         assert messages(await stage.flow(browser, "login", flow_of(answer))) == [4000007]
         assert await browser.whoami() is None
 
-    async def test_of_an_address_that_is_taken_meanwhile_is_kept_secret(
-        self, staging: Staging, postgres_dsn: str
-    ) -> None:
-        """It was shown in the form once, to whoever registered at the same moment as the owner."""
+    async def test_an_address_that_is_taken_meanwhile_is_kept_secret(self, staging: Staging, postgres_dsn: str) -> None:
+        """Regression: the form reported it to a client that registered at the same moment as the owner."""
         async with staging(postgres_dsn) as stage:
             browser, taken = await stage.scene.browser(), list[str]()
 
@@ -298,7 +299,7 @@ class TestAnEnrolment:
             assert [str(row["id"]) for row in await stage.scene.rows("identities")] == taken
             assert [mail.recipient for mail in await stage.scene.mails()] == ["ada@example.org"]
 
-    async def test_with_traits_that_the_schema_refuses_creates_nothing(self, stage: Stage) -> None:
+    async def test_an_enrolment_with_invalid_traits_creates_nothing(self, stage: Stage) -> None:
         browser = await stage.scene.browser()
         stage.provider.says("enrolment", subject="bea", traits={"email": "no address"})
         answer = await browser.get(await stage.leave(browser, "login"))
@@ -321,7 +322,7 @@ class TestARejection:
         await browser.get(await stage.provider.send_back(await stage.depart(browser, flow)))
         assert await browser.whoami() is not None
 
-    async def test_that_is_a_refusal_is_told_on_the_error_page_and_uses_up_the_state(self, either_stage: Stage) -> None:
+    async def test_a_refusal_is_shown_on_the_error_page_and_uses_up_the_state(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         stage.provider.says("refusal")
         back = await stage.leave(browser, "login")
@@ -341,7 +342,7 @@ class TestWhoComesBack:
         assert refused(await browser.get(back)) == "security_csrf_violation"
         assert (stage.provider.questions, browser.session_cookie) == (1, session)
 
-    async def test_of_two_at_once_one_is_taken(self, either_stage: Stage) -> None:
+    async def test_of_two_callbacks_at_once_one_is_accepted(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         await stage.customer("ada")
         stage.provider.says("proof", subject="ada")
@@ -352,7 +353,7 @@ class TestWhoComesBack:
         assert len(await stage.scene.rows("sessions")) == 1
 
     @pytest.mark.parametrize("cookie", ["none", "its own", "the anti-CSRF cookies alone"])
-    async def test_another_browser_is_refused_and_the_right_one_can_still_go_on(
+    async def test_another_browser_is_refused_and_the_right_one_can_still_come_back(
         self, stage: Stage, cookie: str
     ) -> None:
         await stage.customer("ada")
@@ -372,7 +373,7 @@ class TestWhoComesBack:
     @pytest.mark.parametrize(
         "state", [None, "", "x", "x" * 5_000, "\x00", "\ud800".encode("utf-8", "surrogatepass")], ids=repr
     )
-    async def test_without_a_state_that_is_waited_for_it_is_refused(self, stage: Stage, state: str | None) -> None:
+    async def test_a_callback_without_a_known_state_is_refused(self, stage: Stage, state: str | None) -> None:
         browser = await stage.scene.browser()
         await stage.leave(browser, "login")
         query = urlencode({"code": "a" * 32} | ({} if state is None else {"state": state}))
@@ -382,13 +383,13 @@ class TestWhoComesBack:
         assert stage.provider.questions == 0
 
     @pytest.mark.parametrize("method", ["password", "unknown", "travel%00"])
-    async def test_of_another_method_it_is_refused(self, stage: Stage, method: str) -> None:
+    async def test_a_callback_of_another_method_is_refused(self, stage: Stage, method: str) -> None:
         browser = await stage.scene.browser()
         back = await stage.leave(browser, "login")
         elsewhere = back.replace(f"/{TRAVEL}/", f"/{method}/")
         assert refused(await browser.get(elsewhere)) == "security_csrf_violation"
 
-    async def test_after_the_flow_has_expired_it_is_led_to_a_new_one(self, either_stage: Stage) -> None:
+    async def test_a_callback_after_the_flow_has_expired_leads_to_a_new_one(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         await stage.customer("ada")
         stage.provider.says("proof", subject="ada")
@@ -399,7 +400,7 @@ class TestWhoComesBack:
         assert (browser.session_cookie, stage.provider.questions) == (None, 0)
         assert refused(await browser.get(back)) == "security_csrf_violation"
 
-    async def test_in_a_flow_that_has_ended_meanwhile_nothing_happens(self, stage: Stage) -> None:
+    async def test_a_callback_to_a_flow_that_has_ended_meanwhile_does_nothing(self, stage: Stage) -> None:
         browser, email = await stage.scene.browser(), new_address()
         await browser.sign_up(email)
         browser.cookies.clear()
@@ -414,7 +415,7 @@ class TestWhoComesBack:
 
 
 class TestConfirmingASession:
-    async def test_by_a_proof_of_its_identity_works(self, stage: Stage) -> None:
+    async def test_a_session_is_confirmed_by_a_proof_of_its_identity(self, stage: Stage) -> None:
         ada = await stage.customer("ada")
         browser = await self._signed_in(stage)
         await browser.get(await stage.leave(browser, "login", query="?refresh=true"))
@@ -422,7 +423,7 @@ class TestConfirmingASession:
 
     @pytest.mark.parametrize("query", ["?refresh=true", "?aal=aal2"])
     @pytest.mark.parametrize("step", ["proof", "enrolment"])
-    async def test_by_a_step_that_leads_to_another_identity_is_refused(
+    async def test_a_step_that_leads_to_another_identity_confirms_nothing(
         self, stage: Stage, query: str, step: str
     ) -> None:
         ada = await stage.customer("ada")
@@ -436,7 +437,7 @@ class TestConfirmingASession:
         assert (await browser.whoami(), browser.session_cookie) == (str(ada.id), session)
         assert len(await stage.events("sign_in.failed")) == (1 if step == "proof" else 0)
 
-    async def test_by_a_second_factor_elevates_it(self, either_stage: Stage) -> None:
+    async def test_a_second_factor_elevates_the_session(self, either_stage: Stage) -> None:
         stage = either_stage
         await stage.customer("ada")
         browser = await self._signed_in(stage)
@@ -487,7 +488,7 @@ class TestChangingCredentials:
         assert await browser.whoami() is not None
         assert await other.whoami() is None
 
-    async def test_without_a_proof_leaves_level_and_token_as_they_are(self, stage: Stage) -> None:
+    async def test_a_change_without_a_proof_leaves_level_and_token_unchanged(self, stage: Stage) -> None:
         browser = await stage.scene.browser()
         await browser.sign_up(new_address())
         token = browser.session_cookie
@@ -506,7 +507,7 @@ class TestChangingCredentials:
         answer = await other.get(await stage.leave(other, "login"))
         assert messages(await stage.flow(other, "login", flow_of(answer))) == [WRONG]
 
-    async def test_that_would_leave_no_way_to_sign_in_is_refused_and_rolls_back(
+    async def test_removing_the_last_way_to_sign_in_is_refused_and_rolls_back(
         self, staging: Staging, sqlite_dsn: str, tmp_path: Path
     ) -> None:
         schema = {"id": "plain", "url": written_schema(tmp_path, {"email": {"type": "string"}})}
@@ -522,7 +523,7 @@ class TestChangingCredentials:
             assert await stage.scene.rows("credentials") == before
             assert await methods_of(browser) == [(TRAVEL, "aal1", "harbour")]
 
-    async def test_in_a_session_that_did_not_open_the_flow_is_refused(self, stage: Stage) -> None:
+    async def test_a_change_in_a_session_that_did_not_open_the_flow_is_refused(self, stage: Stage) -> None:
         email, browser = new_address(), await stage.scene.browser()
         await browser.sign_up(email)
         stage.provider.says("change", subject="ada")
@@ -531,7 +532,7 @@ class TestChangingCredentials:
         assert refused(await browser.get(back)) == "not_yours"
         assert stage.provider.questions == 0
 
-    async def test_without_a_session_is_refused(self, stage: Stage) -> None:
+    async def test_a_change_without_a_session_is_refused(self, stage: Stage) -> None:
         browser = await stage.scene.browser()
         await browser.sign_up(new_address())
         stage.provider.says("change", subject="ada")

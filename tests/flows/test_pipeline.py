@@ -38,7 +38,7 @@ IDENTITY = ("identities", "credentials", "verifiable_addresses")
 
 @dataclass
 class Hook:
-    """A blocking hook that remembers what it saw, does what the test wants, and answers what the test says."""
+    """A blocking hook that remembers its subjects, does what the test wants, and returns what the test sets."""
 
     answer: Refuse | Mapping[str, Any] | None = None
     do: Callable[[HookSubject], Any] | None = None
@@ -54,7 +54,7 @@ class Hook:
 
 
 async def leave_a_trace(unit: Unit) -> None:
-    """A local write that can be looked for."""
+    """Make a local write that can be found again."""
     await stored_errors.keep(unit, {"trace": True}, clock=StoppedClock(NOW))
 
 
@@ -67,7 +67,7 @@ def refuse() -> Refuse:
 
 
 async def registered(stage: Stage) -> tuple[Browser, str, UUID]:
-    """An account with a password, and a browser that is not signed in."""
+    """Register an account with a password; return a browser that is not signed in, the address and the id."""
     browser, email = await stage.scene.browser(), new_address()
     answer = await browser.sign_up(email)
     browser.cookies.clear()
@@ -75,14 +75,14 @@ async def registered(stage: Stage) -> tuple[Browser, str, UUID]:
 
 
 async def asked_for_a_word(stage: Stage, browser: Browser) -> dict[str, Any]:
-    """A login flow whose form asks for the word that proves Ada: plum."""
+    """Open a login flow whose form asks for the word that proves Ada: plum."""
     stage.provider.says("ask", subject="ada", word="plum")
     answer = await browser.get(await stage.leave(browser, "login"))
     return await stage.flow(browser, "login", flow_of(answer))
 
 
 class TestReading:
-    """`POST /self-service/login`, from the door to the cookie."""
+    """`POST /self-service/login`, from the route to the cookie."""
 
     async def test_a_sign_in_reads_flow_and_identity_once_and_the_identity_again_under_the_lock(
         self, either_stage: Stage
@@ -134,7 +134,7 @@ class TestReading:
 
 
 class TestWhileNothingIsOpen:
-    async def test_a_password_is_hashed(self, either_stage: Stage) -> None:
+    async def test_a_password_is_hashed_while_no_transaction_is_open(self, either_stage: Stage) -> None:
         stage, app, opened = either_stage, await either_stage.scene.native(), list[bool]()
         email = new_address()
         with at_each_call(Hasher._submit, lambda: opened.append(transaction_open())):
@@ -147,7 +147,7 @@ class TestWhileNothingIsOpen:
             await sign_in(app, "unknown@example.org", "a wrong guess")
         assert opened == [False] * 5
 
-    async def test_a_blocking_hook_runs(self, either_stage: Stage) -> None:
+    async def test_a_blocking_hook_runs_while_no_transaction_is_open(self, either_stage: Stage) -> None:
         hook = Hook()
         either_stage.blocking.append(hook)
         app, email = await either_stage.scene.native(), new_address()
@@ -156,8 +156,8 @@ class TestWhileNothingIsOpen:
         assert [subject.flow for subject in hook.seen] == ["registration", "login"]
         assert hook.inside_transaction == [False, False]
 
-    async def test_another_server_is_asked(self, either_stage: Stage) -> None:
-        """The guarded client raises where a transaction is open; here it is asked, and answers."""
+    async def test_another_server_is_called_while_no_transaction_is_open(self, either_stage: Stage) -> None:
+        """The guarded client raises where a transaction is open; here it sends, and gets an answer."""
         browser, hook = await either_stage.scene.browser(), Hook()
         either_stage.blocking.append(hook)
         hook.do = lambda subject: either_stage.method._http.request("GET", either_stage.provider.url + "/")
@@ -204,7 +204,7 @@ class TestBlockingHooks:
         assert second.seen[0].traits == created["identity"]["traits"] == {"email": "other@example.org"}
 
     @pytest.mark.parametrize("traits", [{"email": "no address"}, {"email": 5}, {"email": ["a"]}, {"other": 1}, {}])
-    async def test_that_change_traits_to_invalid_ones_create_nothing(
+    async def test_traits_that_a_hook_makes_invalid_create_nothing(
         self, stage: Stage, traits: Mapping[str, Any]
     ) -> None:
         stage.blocking.append(Hook(traits))
@@ -213,7 +213,7 @@ class TestBlockingHooks:
         assert answer.status_code == 400
         assert await stage.scene.rows("identities") == []
 
-    async def test_that_change_traits_to_taken_ones_tell_as_the_form_does(self, stage: Stage) -> None:
+    async def test_traits_that_a_hook_changes_to_taken_ones_are_answered_like_the_form(self, stage: Stage) -> None:
         app = await stage.scene.native()
         await sign_up(app, "ada@example.org")
         stage.blocking.append(Hook({"email": "ada@example.org"}))
@@ -221,8 +221,8 @@ class TestBlockingHooks:
         answer = await submit(app, "registration", registration)
         assert (answer.status_code, messages(answer.json())) == (400, [4000007])
 
-    async def test_of_a_login_run_where_a_registration_flow_signs_in(self, stage: Stage) -> None:
-        """They did not, so that a registration form was a way around them."""
+    async def test_the_hooks_of_a_login_run_where_a_registration_flow_signs_in(self, stage: Stage) -> None:
+        """Regression: they did not run, so a registration form was a way around them."""
         await stage.customer("ada")
         hook, browser = Hook(), await stage.scene.browser()
         stage.blocking.append(hook)
@@ -230,7 +230,7 @@ class TestBlockingHooks:
         await browser.get(await stage.leave(browser, "registration", traits={"email": new_address()}))
         assert [subject.flow for subject in hook.seen] == ["login"]
 
-    async def test_of_a_registration_run_where_a_login_flow_registers(self, stage: Stage) -> None:
+    async def test_the_hooks_of_a_registration_run_where_a_login_flow_registers(self, stage: Stage) -> None:
         hook, browser = Hook(), await stage.scene.browser()
         stage.blocking.append(hook)
         stage.provider.says("arrive", subject="bea")
@@ -242,7 +242,7 @@ class TestARefusalOfAHook:
     """Its effect commits, the session does not."""
 
     @pytest.mark.parametrize("kind", ["blocking", "sign-in"])
-    async def test_at_a_login(self, either_stage: Stage, kind: str) -> None:
+    async def test_a_refusal_at_a_login_commits_its_effect_and_no_session(self, either_stage: Stage, kind: str) -> None:
         stage = either_stage
         browser, email, identity = await registered(stage)
         sessions = len(await stage.scene.rows("sessions"))
@@ -259,7 +259,9 @@ class TestARefusalOfAHook:
         assert again.status_code == 200, "the flow was not used up"
 
     @pytest.mark.parametrize("kind", ["blocking", "sign-in"])
-    async def test_at_a_registration(self, either_stage: Stage, kind: str) -> None:
+    async def test_a_refusal_at_a_registration_commits_its_effect_and_no_session(
+        self, either_stage: Stage, kind: str
+    ) -> None:
         stage, app = either_stage, await either_stage.scene.native()
         self._refuse(stage, kind)
         registration = {"method": "password", "password": PASSWORD, "traits": {"email": "ada@example.org"}}
@@ -269,7 +271,7 @@ class TestARefusalOfAHook:
         assert (await stage.scene.rows("identities"), await stage.scene.rows("sessions")) == ([], [])
         assert await stage.scene.mails() == []
 
-    async def test_at_the_storefront(self, stage: Stage) -> None:
+    async def test_a_refusal_at_the_storefront_commits_its_effect_and_no_session(self, stage: Stage) -> None:
         _, email, _ = await registered(stage)
         self._refuse(stage, "blocking")
         app = await stage.scene.native()
@@ -291,7 +293,8 @@ class TestARefusalOfAHook:
 
 
 class TestAStaleProof:
-    """What was right when it was checked, and is not any more under the lock. A blocking hook stands in between."""
+    """A proof that was right when it was checked, and is not under the lock any more. A blocking hook runs in
+    between."""
 
     @pytest.mark.parametrize(
         ("change", "status", "reason"),
@@ -481,7 +484,7 @@ class TestCountingGuesses:
         assert row["attempts"] == 20
 
     async def test_judges_no_more_of_parallel_guesses_than_are_allowed(self, either_stage: Stage) -> None:
-        """The right one is sent last: it comes too late."""
+        """The right guess is sent last, so it comes too late."""
         stage, browser = either_stage, await either_stage.scene.browser()
         await stage.customer("ada")
         flow = await asked_for_a_word(stage, browser)
@@ -522,7 +525,7 @@ class TestAMailedLink:
         answer = await second.get(f"/self-service/link?flow={flow}&token={token}")
         assert (answer.status_code, second.session_cookie) == (303, None)
 
-    async def test_that_is_wrong_is_a_message_on_the_form(self, stage: Stage) -> None:
+    async def test_a_wrong_link_is_a_message_on_the_form(self, stage: Stage) -> None:
         flow, _ = await self._link(stage, crypto.new_id())
         browser = await stage.scene.browser()
         answer = await browser.get(f"/self-service/link?flow={flow}&token=other")
@@ -530,12 +533,12 @@ class TestAMailedLink:
         told = await browser.get(f"/self-service/link?flow={flow}&token=other", headers=JSON)
         assert (told.status_code, messages(told.json())) == (400, [CODE_WRONG])
 
-    async def test_of_an_identity_that_is_gone_signs_nobody_in(self, stage: Stage) -> None:
+    async def test_a_link_of_a_deleted_identity_does_not_sign_in(self, stage: Stage) -> None:
         flow, token = await self._link(stage, crypto.new_id())
         told = await (await stage.scene.browser()).get(f"/self-service/link?flow={flow}&token={token}", headers=JSON)
         assert (told.status_code, messages(told.json())) == (400, [WRONG])
 
-    async def test_after_its_flow_has_expired_leads_to_a_new_one(self, stage: Stage) -> None:
+    async def test_a_link_whose_flow_has_expired_leads_to_a_new_one(self, stage: Stage) -> None:
         _, _, identity = await registered(stage)
         flow, token = await self._link(stage, identity)
         stage.scene.clock.advance(hours=2)
@@ -545,17 +548,17 @@ class TestAMailedLink:
         assert browser.session_cookie is None
 
     @pytest.mark.parametrize("query", ["", "?flow=", "?flow=x&token=y", f"?flow={UUID(int=7)}&token=y"])
-    async def test_of_an_unknown_flow_is_refused(self, stage: Stage, query: str) -> None:
+    async def test_a_link_of_an_unknown_flow_is_refused(self, stage: Stage, query: str) -> None:
         answer = await (await stage.scene.browser()).get(f"/self-service/link{query}")
         assert refused(answer) in {"not_found", "invalid_input"}
 
     @pytest.mark.parametrize("kind", ["login", "registration", "settings"])
-    async def test_is_a_route_of_flows_that_have_links_only(self, stage: Stage, kind: str) -> None:
+    async def test_only_flows_with_links_have_the_route(self, stage: Stage, kind: str) -> None:
         answer = await (await stage.scene.browser()).get(f"/self-service/{kind}?flow=x", headers=JSON)
         assert answer.status_code == 405
 
     async def _link(self, stage: Stage, identity: UUID) -> tuple[str, str]:
-        """A flow that some browser has opened, and the token that was mailed for it."""
+        """Open a flow in some browser; return its id and the token of the link."""
         flow, token = await (await stage.scene.browser()).open_flow("link"), crypto.new_token("")
         stage.link.links[token] = identity
         return str(flow["id"]), token

@@ -1,8 +1,8 @@
 # ruff: noqa: A002 - `input` is the word of the protocol
-"""A credential method that leaves for another server, and the server: for tests of what each step means in a callback.
+"""A credential method that redirects to another server, and that server: to test what each step means in a callback.
 
-The provider is a real HTTP server. It sends the browser back with a `code`, and answers the method, which asks it about
-that code, with the step that the test has chosen.
+The provider is a real HTTP server. It sends the browser back with a `code`. When the method asks about that code, the
+provider answers with the step that the test has chosen.
 """
 
 import json
@@ -106,12 +106,12 @@ class Travelling:
     def _leave(self, input: MethodInput) -> Redirect:
         assert input.callback is not None
         query = urlencode({"redirect_uri": input.callback.url, "state": input.callback.state})
-        # The verifier is an example of what must not be stored as it is: only its digest is kept.
+        # The verifier stands for what must not be stored as it is: only its digest is kept.
         verifier = crypto.digest(crypto.new_token("")).hex()
         return Redirect(f"{self._provider_url}/authorize?{query}", {"verifier": verifier})
 
     async def _judge(self, unit: Unit, input: MethodInput) -> Step:
-        """The word that was asked for, sent with the form of an `Ask`."""
+        """Judge the word that was asked for, sent with the form of an `Ask`."""
         if not await input.count_attempt(self.guesses):
             return StartOver((message(4010008),))
         if crypto.digest(input.text("word") or "").hex() != input.context["word"]:
@@ -208,7 +208,7 @@ def _subject(identity: Identity | None) -> str | None:
 
 @dataclass
 class Provider:
-    """The other server. It remembers what it was asked, and says what it was told to say.
+    """The other server. It remembers its requests, and answers as the test has set.
 
     Args:
         next_answer: the document for the next browser that comes to it.
@@ -228,7 +228,7 @@ class Provider:
         return sum(head.startswith("GET /answers/") for head in self.server.heads)
 
     def says(self, step: str, **more: Any) -> None:
-        """What the next browser is sent back with."""
+        """Set what the next browser is sent back with."""
         self.next_answer = {"step": step, **more}
 
     async def authorize(self, writer: Any) -> None:
@@ -240,7 +240,7 @@ class Provider:
         await says(b"", status="302 Found", Location=back)(writer)
 
     async def send_back(self, url: str) -> str:
-        """Go where the shop has sent the browser; the address that the provider sends it back to."""
+        """Go where the shop has sent the browser; return the address that the provider redirects it back to."""
         async with httpx2.AsyncClient() as visitor:
             answer = await visitor.get(url)
         assert answer.status_code == 302, answer.text
@@ -249,7 +249,7 @@ class Provider:
 
 @asynccontextmanager
 async def open_provider() -> AsyncIterator[Provider]:
-    """A provider that listens for the length of the block."""
+    """Run a provider for the length of the block."""
     async with serving("127.0.0.1") as server:
         provider = Provider(server)
         server.answers["/authorize"] = provider.authorize

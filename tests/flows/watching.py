@@ -1,4 +1,4 @@
-"""Watching what a request does, without changing it: the statements it sends and the functions it calls."""
+"""Observes a request without changing it: the statements that it sends and the functions that it calls."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from shopkeeper.transaction_guard import CalledInsideTransaction, refuse_inside_
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every statement that goes to a database meanwhile, in one line each."""
+    """Collect every statement that is sent to a database during the block, in one line each."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -27,13 +27,13 @@ def statements() -> Iterator[list[str]]:
 
 
 def reads_of(table: str, seen: list[str]) -> list[str]:
-    """The queries whose first table this is."""
+    """Return the queries whose first table this is."""
     return [each for each in seen if each.startswith("SELECT") and each.partition(" FROM ")[2].startswith(table)]
 
 
 @contextmanager
 def at_each_call(of: Callable[..., Any], do: Callable[[], None]) -> Iterator[None]:
-    """Do something whenever a function is called in this thread. It must be a plain function, no coroutine's."""
+    """Call `do` at each call of a function in this thread. It must be a plain function, not a coroutine function."""
     code = of.__code__
 
     def note(frame: FrameType, kind: str, _: Any) -> None:

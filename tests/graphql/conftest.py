@@ -1,4 +1,4 @@
-"""The shop around the GraphQL door, on every database."""
+"""The shop with GraphQL, on every database."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +21,7 @@ async def stand(dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pyte
 async def small_stand(
     sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stand]:
-    """The shop on SQLite, for what has nothing to do with the database."""
+    """The shop on SQLite, for tests that do not depend on the database."""
     monkeypatch.chdir(tmp_path)
     async with opened(sqlite_dsn, tmp_path, clock) as stand:
         yield stand
@@ -29,5 +29,5 @@ async def small_stand(
 
 @pytest.fixture
 async def visitor(small_stand: Stand) -> Client:
-    """An anonymous visitor of that shop."""
+    """An anonymous visitor of the shop on SQLite."""
     return await small_stand.visitor()

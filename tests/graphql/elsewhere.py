@@ -1,7 +1,7 @@
-"""An engine on another server, played in process: a shop with a database of its own, which refuses to be kept waiting.
+"""A remote engine in this process: a shop with a database of its own, which refuses calls inside our transactions.
 
-Every call is a unit of work over there, and is refused while our side holds a transaction open. Our database is SQLite
-with one writer, so a second connection that cannot begin to write finds any open transaction.
+Every call is a unit of work of the engine, and is refused while our side holds a transaction open. Our database is
+SQLite with one writer, so a second connection that cannot begin to write detects any open transaction.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ class CalledInsideATransaction(AssertionError):
 
 
 class Part:
-    """A part of the other shop. A call of any method goes over to it."""
+    """A part of the other shop. Each of its methods is a call of that shop."""
 
     def __init__(self, engine: "ElsewhereEngine", shopper: Shopper, name: str) -> None:
         self._engine, self._shopper, self._name = engine, shopper, name
@@ -53,7 +53,7 @@ class ElsewhereSession:
 
 @dataclass
 class ElsewhereEngine:
-    """Satisfies `Engine`. `calls` counts those that came through."""
+    """Satisfies `Engine`. `calls` counts the accepted calls."""
 
     shop: EmbeddedEngine
     database: Database
@@ -78,7 +78,7 @@ class ElsewhereEngine:
 
     @asynccontextmanager
     async def over_there(self) -> AsyncIterator[Unit]:
-        """One call: a unit of the other shop. Raises `CalledInsideATransaction` where ours has one open."""
+        """Open a unit of the other shop for one call. Raises `CalledInsideATransaction` where ours has one open."""
         with closing(sqlite3.connect(self.ours, timeout=0, isolation_level=None)) as second:
             try:
                 second.execute("BEGIN IMMEDIATE")
@@ -97,7 +97,7 @@ def _refuse_unit(unit: Unit | None) -> None:
 
 @asynccontextmanager
 async def elsewhere(place: Path, ours: Path, clock: Clock) -> AsyncIterator[ElsewhereEngine]:
-    """Opens the other shop: `place` is an empty database of its own, `ours` the file of our side's."""
+    """Open the other shop: `place` is an empty database of its own, `ours` the file of our side's."""
     database = Database(f"sqlite+aiosqlite:///{place}")
     async with database.unit() as unit:
         await load(unit, store="kettle", catalogue=read_catalogue())

@@ -1,4 +1,5 @@
-"""Operations in the shape of the published GraphQL Commerce client: every field it asks for, in our own writing."""
+"""Operations in the shape of the published GraphQL Commerce client: every field that it asks for, in our own
+writing."""
 
 MONEY = "fragment AnyMoney on MoneyAmount { channelId displayValue currency amount }"
 ATTRIBUTE = "fragment AnyAttribute on Attribute { values name }"

@@ -1,4 +1,4 @@
-"""The smallest shop around the GraphQL door: the real rooms, `/signin`, and clients that shop in it."""
+"""The smallest application with GraphQL: the real modules, `/signin`, and clients that shop in it."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -43,41 +43,41 @@ CONFIGURATION: dict[str, Any] = {
 
 
 LIMITS = build_limits(GraphQL())
-"""How much one request may ask for, where nobody has set anything else."""
+"""The limits of one request with default settings."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """One browser, or one app: a token, and what the published client sends with it."""
+    """One browser, or one app: a token, and the headers that the published client sends with it."""
 
     http: httpx2.AsyncClient
     headers: dict[str, str] = field(default_factory=dict)
 
     async def sign_in(self, **fields: Any) -> dict[str, Any]:
-        """`/signin`; the token that it answers is sent from then on."""
+        """Call `/signin`; the token of its answer is sent from then on."""
         answer = await self.http.post("/signin", json=fields, headers=self.headers)
         assert answer.status_code == 200, answer.text
         self.headers["authorization"] = f"Bearer {answer.json()['authorization']}"
         return dict(answer.json())
 
     async def post(self, query: str, /, **variables: Any) -> httpx2.Response:
-        """One operation, and the whole answer."""
+        """Send one operation; return the whole answer."""
         return await self.http.post("/graphql", json={"query": query, "variables": variables}, headers=self.headers)
 
     async def ask(self, query: str, /, **variables: Any) -> dict[str, Any]:
-        """One operation that comes to an answer, with data or errors or both."""
+        """Send one operation that is executed; return its answer, with data or errors or both."""
         answer = await self.post(query, **variables)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     async def data(self, query: str, /, **variables: Any) -> dict[str, Any]:
-        """One operation that succeeds."""
+        """Send one operation that succeeds; return its data."""
         answer = await self.ask(query, **variables)
         assert "errors" not in answer, answer["errors"]
         return dict(answer["data"])
 
     async def refusal(self, query: str, /, **variables: Any) -> dict[str, Any]:
-        """One operation that is refused, with a single error."""
+        """Send one operation that is refused; return its single error."""
         answer = await self.ask(query, **variables)
         [error] = answer["errors"]
         return dict(error)
@@ -85,7 +85,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Stand:
-    """The shop, open."""
+    """An open shop."""
 
     infrastructure: Infrastructure
     accounts: Accounts
@@ -94,23 +94,23 @@ class Stand:
     app: Starlette
 
     async def stock(self, store: str) -> None:
-        """Fills a store's shelves."""
+        """Fill a store with the demo's products."""
         async with self.infrastructure.database.unit() as unit:
             await load_catalogue(unit, store=store, catalogue=_catalogue())
 
     def client(self, **headers: str) -> Client:
-        """Somebody without a token."""
+        """Return a client without a token."""
         transport = httpx2.ASGITransport(app=self.app, client=("203.0.113.7", 40000))
         return Client(httpx2.AsyncClient(transport=transport, base_url=BASE_URL), dict(headers))
 
     async def visitor(self, **headers: str) -> Client:
-        """An anonymous visitor."""
+        """Return a client of an anonymous visitor."""
         client = self.client(**headers)
         await client.sign_in()
         return client
 
     async def customer(self, email: str, **headers: str) -> Client:
-        """Somebody who has registered and signed in."""
+        """Register and sign in; return the customer's client."""
         client = await self.visitor(**headers)
         await client.data(SIGN_UP, input={"email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "L"})
         await client.sign_in(username=email, password=PASSWORD)
@@ -121,7 +121,7 @@ class Stand:
 async def opened(
     dsn: str, folder: Path, clock: Clock, *, settings: Mapping[str, Any] | None = None, **door: Any
 ) -> AsyncIterator[Stand]:
-    """Opens a shop, its first store filled with the demo's shelves; `door` goes to the door's constructor."""
+    """Open a shop whose first store has the demo's products; `door` goes to the endpoint's constructor."""
     file = folder / "shop.yml"
     file.write_text(yaml.safe_dump({**CONFIGURATION, **(settings or {}), "dsn": dsn}))
     infrastructure = build_infrastructure(load([file], {}, dev=True, demo=False), clock, listeners=LISTENERS)
@@ -165,7 +165,7 @@ async def opened(
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every statement that goes to the database meanwhile."""
+    """Collect every statement that is sent to the database during the block."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Attacks over GraphQL on what exists: other people's carts and orders, aliases against the throttle, enumeration."""
+"""Attacks over GraphQL: carts and orders of others, aliases against the throttle, enumeration."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -35,9 +35,9 @@ class TestFillingTheDatabase:
 
 
 class TestOtherPeoplesThings:
-    """Row 91: what belongs to somebody else is refused in the same words as what does not exist."""
+    """Row 91: what belongs to another shopper is refused in the words for what does not exist."""
 
-    async def test_another_visitors_cart(self, stand: Stand) -> None:
+    async def test_another_visitors_cart_is_refused_like_an_unknown_one(self, stand: Stand) -> None:
         owner, stranger = await stand.visitor(), await stand.visitor()
         item, *_ = await some(owner)
         cart = (await owner.data(ADD, input={"itemId": item}))["addToCart"]["cart"]
@@ -53,7 +53,7 @@ class TestOtherPeoplesThings:
             assert {error["message"] for error in refused} == {"This does not belong to you, or does not exist."}
         assert (await owner.data(GET_CART))["getCart"] == cart
 
-    async def test_another_customers_order(self, stand: Stand) -> None:
+    async def test_another_customers_order_is_refused_like_an_unknown_one(self, stand: Stand) -> None:
         owner, stranger = await stand.customer("ada@example.org"), await stand.customer("eve@example.org")
         item, *_ = await some(owner)
         cart = (await owner.data(ADD, input={"itemId": item}))["addToCart"]["cart"]
@@ -66,7 +66,7 @@ class TestOtherPeoplesThings:
         assert {error["extensions"]["code"] for error in answers} == {"FORBIDDEN"}
         assert (await owner.data(GET_ORDER, id=order["id"]))["getOrderById"]["draft"] is True
 
-    async def test_a_guests_cart_at_sign_in(self, stand: Stand) -> None:
+    async def test_another_guests_cart_is_not_merged_at_sign_in(self, stand: Stand) -> None:
         owner, thief = await stand.visitor(), await stand.visitor()
         item, *_ = await some(owner)
         cart = (await owner.data(ADD, input={"itemId": item}))["addToCart"]["cart"]
@@ -78,7 +78,7 @@ class TestOtherPeoplesThings:
 
 
 class TestMassAssignment:
-    """Rows 51 and 64: what nobody asked for is refused."""
+    """Rows 51 and 64: unknown fields are refused."""
 
     @pytest.mark.parametrize("extra", [{"role": "admin"}, {"verified": True}, {"traits": {}}, {"metadata_admin": {}}])
     async def test_an_account_takes_no_unknown_fields(self, visitor: Client, extra: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class TestMassAssignment:
         assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
         assert PASSWORD not in str(answer)
 
-    async def test_a_name_that_the_shop_does_not_keep_is_refused_and_not_forgotten(self, visitor: Client) -> None:
+    async def test_a_name_that_the_shop_does_not_keep_is_refused_and_not_dropped(self, visitor: Client) -> None:
         who = {"email": "ada@example.org", "password": PASSWORD, "companyName": "Analytical Engines"}
         answer = (await visitor.data(SIGN_UP, input=who))["signUp"]
         assert (answer["success"], answer["code"], answer["customer"]) == (False, "INVALID_INPUT", None)
@@ -104,7 +104,7 @@ class TestMassAssignment:
 
 
 class TestSigningUp:
-    async def test_what_does_not_do_is_told_field_by_field(self, visitor: Client) -> None:
+    async def test_mistakes_are_reported_field_by_field(self, visitor: Client) -> None:
         answer = (await visitor.data(SIGN_UP, input={"email": "nonsense", "password": "long-enough-but-no-use"}))[
             "signUp"
         ]
@@ -139,7 +139,7 @@ class TestSigningUp:
 
 class TestEnumeration:
     async def test_a_taken_address_looks_like_a_free_one(self, stand: Stand) -> None:
-        """Row 74: the same rule on this door as on the others."""
+        """Row 74, for registration through GraphQL."""
         owner, stranger = await stand.visitor(), await stand.visitor()
         await owner.data(SIGN_UP, input={"email": "ada@example.org", "password": PASSWORD})
         free = (await stranger.data(SIGN_UP, input={"email": "Eve@Example.org", "password": PASSWORD}))["signUp"]
@@ -149,7 +149,7 @@ class TestEnumeration:
         assert taken == {**free, "customer": {**free["customer"], "email": "Ada@Example.org"}}
 
     async def test_a_taken_address_asks_the_engine_as_little_as_a_free_one(self, stand: Stand) -> None:
-        """The engine may be another server: asking it for new accounts alone would tell them apart by the time."""
+        """The engine may be another server: were it called for new accounts alone, the time would reveal them."""
         who = {"email": "ada@example.org", "password": PASSWORD}
         visitor = await stand.visitor()
         for _ in ("free", "taken"):
@@ -165,7 +165,7 @@ class TestEnumeration:
 async def strict_stand(
     dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stand]:
-    """A shop that lets five accounts a minute be made from one address."""
+    """A shop that lets one address create five accounts a minute."""
     monkeypatch.chdir(tmp_path)
     throttle = {"throttle": {"registration": {"per_ip": "5/minute"}}}
     async with opened(dsn, tmp_path, clock, settings=throttle) as stand:
@@ -173,16 +173,16 @@ async def strict_stand(
 
 
 class TestAliases:
-    """Row 78: a mutation under a hundred names spends the same budget as a hundred requests."""
+    """Row 78: a mutation under a hundred aliases spends the budget of a hundred requests."""
 
-    async def test_a_hundred_are_refused_outright(self, strict_stand: Stand) -> None:
+    async def test_a_hundred_aliases_are_refused_outright(self, strict_stand: Stand) -> None:
         visitor = await strict_stand.visitor()
         with statements() as seen:
             error = await visitor.refusal(_many(100), **_people(100))
         assert error["extensions"]["code"] == "TOO_MANY_ALIASES"
         assert seen == []
 
-    async def test_those_that_are_let_in_are_throttled_one_by_one(self, strict_stand: Stand) -> None:
+    async def test_aliases_below_the_limit_are_throttled_one_by_one(self, strict_stand: Stand) -> None:
         visitor = await strict_stand.visitor()
         answer = await visitor.ask(_many(12), **_people(12))
         made = [name for name, result in answer["data"].items() if result]

@@ -1,4 +1,4 @@
-"""What a resolver reads with: kept for an operation, fresh for each event of a subscription and after each mutation."""
+"""What a resolver reads with: kept for an operation, new for each event of a subscription and after each mutation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ WATCH = "subscription { ticks { number cart { totalQuantity entries { items { di
 
 @dataclass
 class Units:
-    """Opens units of a database, and remembers which are open and which were."""
+    """Opens units of a database, and records which are open and which were."""
 
     database: Database
     open: list[Unit] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Units:
 
 @dataclass
 class Ticks:
-    """The source of events, and what each of them was resolved with."""
+    """The source of events, and the values that each of them was resolved with."""
 
     operations: list[Operation] = field(default_factory=list)
     open_meanwhile: list[int] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Watched:
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ExecutionResult]]:
-        """The answers of a subscription, each made when it is asked for."""
+        """Yield the answers of a subscription, each made when it is asked for."""
         ticks, units = self.ticks, self.units
 
         @strawberry.type
@@ -125,7 +125,8 @@ class Watched:
 
 
 async def execute_event(executor: Executor) -> ExecutionResult:
-    """What a transport of subscriptions does for each event: `executor` is the event's own, its context is not."""
+    """Do what a transport of subscriptions does for each event: `executor` belongs to the event, its context does
+    not."""
     async with executor.context_value.event() as context:
         executor.context_value = context
         return await execute_subscription_event(executor)

@@ -1,4 +1,4 @@
-"""A shop whose engine is another server: everything works, and it is never called while a transaction is open."""
+"""A shop with a remote engine: everything works, and the engine is never called while a transaction is open."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ PLACE_NUMBERED = "mutation($order: String!, $number: String) { placeOrder(id: $o
 
 @dataclass(frozen=True)
 class Scene:
-    """Our side, the other side, and a client who is known by name alone."""
+    """Our side, the engine's side, and a client who is known by name alone."""
 
     stand: Stand
     engine: ElsewhereEngine
@@ -116,7 +116,7 @@ class TestAnEngineElsewhere:
         assert (await customer.data(ORDERS))["findOrders"]["orders"] == [placed]
 
     async def test_places_no_order_whose_number_is_wrong(self, scene: Scene) -> None:
-        """It rolls nothing back, so the number is compared before."""
+        """A remote engine rolls nothing back, so the number is compared before the call."""
         customer = scene.customer()
         draft = (await customer.data(CHECK_OUT, cart=(await filled(customer))["id"]))["checkOut"]["order"]
         refused = await customer.refusal(PLACE_NUMBERED, order=draft["id"], number="S-0000-0000-0000")

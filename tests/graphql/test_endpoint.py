@@ -1,4 +1,4 @@
-"""The HTTP side: what is a request, who may make it, and how it is answered."""
+"""The HTTP side of GraphQL: which requests are accepted, from whom, and how they are answered."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +23,7 @@ JSON = "application/json"
 
 
 async def send(client: Client, content: bytes = QUERY, **headers: str) -> httpx2.Response:
-    """A body as it is. An underscore in a header's name stands for a dash."""
+    """Send a body as it is. An underscore in a header's name stands for a dash."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await client.http.post("/graphql", content=content, headers={**client.headers, **named})
 
@@ -34,7 +34,7 @@ def code(answer: httpx2.Response) -> str:
 
 
 class TestRequests:
-    async def test_an_answer_is_json_that_nobody_keeps(self, visitor: Client) -> None:
+    async def test_an_answer_is_json_that_is_not_cached(self, visitor: Client) -> None:
         answer = await send(visitor, content_type=JSON)
         assert (answer.status_code, answer.json()) == (200, {"data": {"getCart": None}})
         assert answer.headers["content-type"] == "application/json; charset=utf-8"
@@ -67,7 +67,7 @@ class TestRequests:
             b'{"variables": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
         ],
     )
-    async def test_what_is_no_request_is_refused(self, visitor: Client, content: bytes) -> None:
+    async def test_a_malformed_request_is_refused(self, visitor: Client, content: bytes) -> None:
         answer = await send(visitor, content, content_type=JSON)
         assert code(answer) == "MALFORMED_BODY"
         assert answer.status_code in {200, 400}
@@ -112,7 +112,7 @@ class TestRequests:
         answer = await visitor.http.request(method, "/graphql?query={getCart{id}}", headers=visitor.headers)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
-    async def test_what_else_a_client_sends_is_passed_over(self, visitor: Client) -> None:
+    async def test_unknown_members_of_a_request_are_ignored(self, visitor: Client) -> None:
         body = b'{"query": "{ getCart { id } }", "variables": null, "operationName": null, "extensions": {}, "id": 7}'
         assert "data" in (await send(visitor, body, content_type=JSON)).json()
 
@@ -125,13 +125,13 @@ class TestRequests:
 
 
 class TestWhoAsks:
-    async def test_nobody_is_told_to_authenticate(self, small_stand: Stand) -> None:
+    async def test_a_caller_without_a_token_is_asked_to_authenticate(self, small_stand: Stand) -> None:
         error = await small_stand.client().refusal(GET_CART)
         assert error["extensions"]["code"] == "UNAUTHENTICATED"
         assert "authentication" in error["message"]
 
     @pytest.mark.parametrize("token", ["nonsense", "Bearer", "ory_st_unknown", "a..b.c.d", "x" * 5_000])
-    async def test_a_bad_token_is_told_so(self, small_stand: Stand, token: str) -> None:
+    async def test_a_bad_token_is_reported(self, small_stand: Stand, token: str) -> None:
         stranger = small_stand.client(authorization=f"Bearer {token}")
         assert (await stranger.refusal(GET_CART))["extensions"]["code"] in {"TOKEN_INVALID", "UNAUTHENTICATED"}
 
@@ -165,7 +165,7 @@ class TestWhoAsks:
     async def test_a_customer_without_a_session_is_known_by_the_engine(
         self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whose token was issued elsewhere; what the engine does not know is null."""
+        """The token was issued by another provider; what the engine does not know is null."""
         monkeypatch.chdir(tmp_path)
 
         async def identify(request: Request) -> Principal:
@@ -194,7 +194,7 @@ class TestCookies:
     @pytest.mark.parametrize(
         "own", [{"sec_fetch_site": "same-origin"}, {"origin": BASE_URL, "sec_fetch_site": "same-site"}, {}]
     )
-    async def test_our_own_pages_are_known_by_them(self, small_stand: Stand, own: dict[str, str]) -> None:
+    async def test_our_own_pages_are_authenticated_by_cookies(self, small_stand: Stand, own: dict[str, str]) -> None:
         browser = await self.browser(small_stand)
         assert (await send(browser, content_type=JSON, **own)).json() == {"data": {"getCart": None}}
 
@@ -213,7 +213,7 @@ class TestCookies:
         answer = await send(browser, content_type=JSON, **foreign)
         assert (answer.status_code, code(answer)) == (403, "FORBIDDEN")
 
-    async def test_a_token_on_purpose_needs_no_such_proof(self, small_stand: Stand) -> None:
+    async def test_a_bearer_token_needs_no_proof_of_origin(self, small_stand: Stand) -> None:
         client = await small_stand.visitor()
         assert (await send(client, content_type=JSON, origin="https://app.example")).status_code == 200
 
@@ -231,7 +231,7 @@ class TestInput:
         assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
     @pytest.mark.parametrize("value", [["x"], {"$ne": ""}, 7, True, None])
-    async def test_a_text_is_a_text(self, visitor: Client, value: Any) -> None:
+    async def test_a_string_variable_must_be_a_string(self, visitor: Client, value: Any) -> None:
         query = "query($id: String!) { findItemById(id: $id) { slug } }"
         assert (await visitor.refusal(query, id=value))["extensions"]["code"] == "BAD_USER_INPUT"
 
@@ -242,7 +242,7 @@ class TestInput:
         }
 
     @pytest.mark.parametrize(("offset", "limit"), [(-1, 20), (0, 0), (0, 101), (0, -1), (10_001, 20)])
-    async def test_a_page_that_nobody_turns_to_is_refused(self, visitor: Client, offset: int, limit: int) -> None:
+    async def test_a_page_out_of_range_is_refused(self, visitor: Client, offset: int, limit: int) -> None:
         query = 'query($o: Int, $l: Int) { findItemsByKeyword(text: "", offset: $o, limit: $l) { total } }'
         assert (await visitor.refusal(query, o=offset, l=limit))["extensions"]["code"] == "INVALID_INPUT"
 
@@ -250,7 +250,7 @@ class TestInput:
         query = 'query($o: Int, $l: Int) { findItemsByKeyword(text: "", offset: $o, limit: $l) { offset limit } }'
         assert (await visitor.data(query, o=None, l=None))["findItemsByKeyword"] == {"offset": 0, "limit": 20}
 
-    async def test_a_cursor_is_not_ours(self, visitor: Client) -> None:
+    async def test_a_foreign_cursor_is_refused(self, visitor: Client) -> None:
         query = 'query { findItemsByKeyword(text: "", queryHint: {cursor: "abc"}) { total } }'
         assert (await visitor.refusal(query))["extensions"]["code"] == "INVALID_PAGE_TOKEN"
 
@@ -259,18 +259,18 @@ class TestInput:
 async def development(
     sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stand]:
-    """A shop as developers have it."""
+    """A shop with introspection and the playground."""
     monkeypatch.chdir(tmp_path)
     async with opened(sqlite_dsn, tmp_path, clock, introspection=True, playground=True) as stand:
         yield stand
 
 
 class TestDevelopment:
-    async def test_the_schema_may_be_asked_for_without_a_token(self, development: Stand) -> None:
+    async def test_the_schema_may_be_queried_without_a_token(self, development: Stand) -> None:
         data = await development.client().data(get_introspection_query())
         assert data["__schema"]["queryType"]["name"] == "Query"
 
-    async def test_nothing_else_comes_along_without_one(self, development: Stand) -> None:
+    async def test_other_fields_beside_the_schema_still_need_a_token(self, development: Stand) -> None:
         error = await development.client().refusal("{ __typename getCart { id } }")
         assert error["extensions"]["code"] == "UNAUTHENTICATED"
 
@@ -283,14 +283,14 @@ class TestDevelopment:
         assert "http://" not in answer.text
         assert "https://" not in answer.text
 
-    async def test_there_is_neither_in_production(self, small_stand: Stand) -> None:
+    async def test_introspection_and_playground_are_off_in_production(self, small_stand: Stand) -> None:
         assert (await small_stand.client().http.get("/graphql")).status_code == 405
         error = await (await small_stand.visitor()).refusal("{ __schema { __typename } }")
         assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 
 class TestFailures:
-    async def test_what_nobody_foresaw_is_masked_and_logged(
+    async def test_an_unexpected_error_is_masked_and_logged(
         self, visitor: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def fail(*_: Any) -> None:
@@ -307,7 +307,7 @@ class TestFailures:
         assert (line["log_level"], line["path"]) == ("error", "getCart")
         assert "a secret detail" in str(line["exc_info"])
 
-    async def test_a_refusal_is_told_apart_in_the_log(self, visitor: Client) -> None:
+    async def test_a_refusal_is_distinguished_in_the_log(self, visitor: Client) -> None:
         with capture_logs() as logged:
             await visitor.ask("{ findOrders { total } }")
         assert [line["error"] for line in logged if line["event"] == "graphql refused"] == ["UNAUTHENTICATED"]

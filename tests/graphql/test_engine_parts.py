@@ -1,4 +1,4 @@
-"""A shop whose engine has carts and nothing else: what it can do works, what it cannot is refused in one sentence."""
+"""A shop whose engine has carts and nothing else: what it supports works, the rest is refused in one sentence."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,14 +39,14 @@ async def test_carts_can_be_filled_and_shown_without_a_catalogue(bare: tuple[Cli
     ],
     ids=["searching", "by ids", "by id", "categories"],
 )
-async def test_a_catalogue_that_is_not_there_is_refused(bare: tuple[Client, Client], query: str) -> None:
+async def test_a_missing_catalogue_is_refused(bare: tuple[Client, Client], query: str) -> None:
     visitor, _ = bare
     refused = await visitor.refusal(query)
     assert refused["extensions"]["code"] == "UNSUPPORTED"
     assert refused["message"] == "This shop's engine has no catalogue of its own."
 
 
-async def test_orders_that_are_not_there_are_refused(bare: tuple[Client, Client]) -> None:
+async def test_missing_orders_are_refused(bare: tuple[Client, Client]) -> None:
     _, customer = bare
     for refused in (await customer.refusal(ORDERS), await customer.refusal(CHECK_OUT, cart="any")):
         assert refused["extensions"]["code"] == "UNSUPPORTED"

@@ -1,4 +1,4 @@
-"""The executor's short cut: what it reads off in one go is what the library answers by going from field to field."""
+"""The executor's fast path: its answers are those of the library, which resolves field by field."""
 
 from typing import Any
 
@@ -103,7 +103,7 @@ async def answer(
 
 
 class ByTheBook(FastPathExecutor):
-    """The library's own way."""
+    """Executes everything as the library does."""
 
     collect_and_execute_subfields = Executor.collect_and_execute_subfields
 
@@ -114,10 +114,10 @@ class TestTheShortCut:
         document, plans = parse(text), Plans(lasting="@" not in text)
         by_the_book = (await answer(document, Plans(), by=ByTheBook)).formatted
         assert by_the_book.get("data") or by_the_book.get("errors")
-        for _ in range(2):  # the second time from memory
+        for _ in range(2):  # the second time from the cache
             assert (await answer(document, plans)).formatted == by_the_book
 
-    async def test_is_found_once_for_a_document(self) -> None:
+    async def test_is_computed_once_for_a_document(self) -> None:
         document, plans = parse("{ garden { plants { name } } }"), Plans(lasting=True)
         await answer(document, plans)
         known = dict(plans.known)
@@ -125,7 +125,7 @@ class TestTheShortCut:
         assert plans.known == known
         assert any(plan is not None for plan in known.values())
 
-    async def test_is_found_anew_where_variables_leave_fields_out(self) -> None:
+    async def test_is_computed_anew_where_variables_leave_fields_out(self) -> None:
         text = "query($bare: Boolean!) { garden { plants { name label @skip(if: $bare) } } }"
         document, plans = parse(text), Plans(lasting=False)
         answers = []
@@ -139,7 +139,7 @@ class TestTheShortCut:
         assert answers == [["name"], ["label", "name"]]
         assert plans.known == {}
 
-    async def test_is_not_taken_past_what_waits(self) -> None:
+    async def test_is_not_taken_for_fields_that_wait(self) -> None:
         document, plans = parse("{ garden { visitors } }"), Plans(lasting=True)
         assert (await answer(document, plans)).data == {"garden": {"visitors": 3}}
         assert list(plans.known.values()) == [None]

@@ -1,4 +1,4 @@
-"""How much one request may ask for."""
+"""The limits of one request."""
 
 from dataclasses import replace
 
@@ -64,7 +64,7 @@ class TestDepth:
         text = "{ getCart { ...F0 } } " + chain + "fragment F1000 on Cart { id }"
         assert documents(tokens=100_000).prepare(text).errors
 
-    def test_does_not_run_in_circles(self) -> None:
+    def test_ends_where_fragments_refer_to_themselves(self) -> None:
         text = "{ getCart { ...A } } fragment A on Cart { id ...B } fragment B on Cart { state ...A }"
         assert code(documents().prepare(text)) == "GRAPHQL_VALIDATION_FAILED"
 
@@ -111,7 +111,7 @@ class TestCost:
         default = 'query($ids: [String!]! = ["a", "b", "c"]) { findItemsByIds(ids: $ids) ' + field
         assert cost(literal) == cost(default) == cost(variable, ids=["a", "b", "c"])
 
-    def test_a_page_that_only_its_total_is_wanted_of_is_fetched_and_costs_all_the_same(self) -> None:
+    def test_a_page_of_which_only_the_total_is_selected_costs_its_full_length(self) -> None:
         text = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total } }'
         assert cost(text, n=100) - cost(text, n=1) == 99
 
@@ -126,22 +126,22 @@ class TestCost:
         entries = "query {{ getCart {{ entries {{ items {{ displayName {} }} }} }} }}"
         assert cost(entries.format(both)) == cost(entries.format(one)) > cost(entries.format("__typename"))
 
-    def test_the_same_thing_under_other_names_costs_as_often(self) -> None:
+    def test_a_field_under_several_aliases_costs_as_often(self) -> None:
         once = 'query { a: findItemsByKeyword(text: "") { items { slug } } }'
         twice = 'query { a: findItemsByKeyword(text: "") { items { slug } } b: findItemsByKeyword(text: "") { total } }'
         assert cost(twice) > cost(once)
 
     @pytest.mark.parametrize("limit", [-5, 0, "many", None, 1.5, True])
-    def test_a_length_that_is_none_does_not_make_it_cheap_or_break(self, limit: object) -> None:
+    def test_a_length_of_null_neither_lowers_the_cost_nor_fails(self, limit: object) -> None:
         assert cost('query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total } }', n=limit) > 0
 
-    def test_too_much_is_refused_with_the_numbers(self) -> None:
+    def test_too_high_a_cost_is_refused_with_the_numbers(self) -> None:
         prepared = documents().prepare(published.BY_KEYWORD)
         check_cost(prepared.cost("Items"), {"limit": 100}, LIMITS)
         with pytest.raises(QueryTooComplex, match="30000 are given at most"):
             check_cost(prepared.cost("Items"), {"limit": 1_000_000}, LIMITS)
 
-    def test_each_operation_has_its_own(self) -> None:
+    def test_each_operation_has_its_own_cost(self) -> None:
         prepared = documents().prepare("query A { getCart { id } } query B { getCart { id state } }")
         assert prepared.cost("B").given({}) == prepared.cost("A").given({}) + 1
         assert prepared.cost("C").given({}) == 0
@@ -152,7 +152,7 @@ class TestMemory:
         several = documents()
         assert several.prepare("{ getCart { id } }") is several.prepare("{ getCart { id } }")
 
-    def test_the_oldest_unused_is_forgotten_first(self) -> None:
+    def test_the_document_unused_for_longest_is_dropped_first(self) -> None:
         several = Documents(core_schema(), limits=LIMITS, introspection=False, most_kept=2)
         first, second = several.prepare("{ getCart { id } }"), several.prepare("{ getCart { state } }")
         assert several.prepare("{ getCart { id } }") is first
@@ -160,14 +160,14 @@ class TestMemory:
         assert several.prepare("{ getCart { id } }") is first
         assert several.prepare("{ getCart { state } }") is not second
 
-    def test_long_texts_do_not_fill_it(self) -> None:
+    def test_long_documents_do_not_fill_the_memory(self) -> None:
         several = documents()
         texts = [f"{{ getCart {{ id }} }} #{'x' * 30_000}{number}" for number in range(40)]
         for text in texts:
             several.prepare(text)
         assert several.kept_characters <= MOST_CHARACTERS
 
-    def test_a_giant_is_not_kept_at_all(self) -> None:
+    def test_a_giant_document_is_not_kept_at_all(self) -> None:
         several = documents()
         several.prepare("{ getCart { id } } #" + "x" * MOST_CHARACTERS)
         assert several.kept_characters == 0

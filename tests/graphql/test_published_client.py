@@ -1,4 +1,4 @@
-"""What the published client sends, word for word in its field names, from the first search to the order."""
+"""What the published client sends, with its own field names, from the first search to the order."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.graphql.shop import PASSWORD, Client, Stand
 
 
 async def whole_cart(client: Client) -> dict[str, Any]:
-    """A cart of three lines, put together as the client does: with id and code in one text, and nulls for the rest."""
+    """Build a cart of three lines as the client does: with id and code in one text, and nulls for the rest."""
     found = await client.data(client_of.BY_KEYWORD, query="tea", offset=0, limit=3, queryHint=None, sortFields=None)
     cart: dict[str, Any] = {"id": None}
     for item in found["findItemsByKeyword"]["items"]:
@@ -49,7 +49,7 @@ class TestThePublishedClient:
         assert [each["itemId"]["id"] for page in pages for each in page["items"]] == ids
         assert [page["total"] for page in pages] == [88, 85, 85]
 
-    async def test_walks_along_the_shelves(self, small_stand: Stand) -> None:
+    async def test_browses_the_categories(self, small_stand: Stand) -> None:
         visitor = await small_stand.visitor()
         shelves = (await visitor.data(client_of.CATEGORIES))["findCategories"]
         assert len(shelves) >= 6

@@ -1,4 +1,4 @@
-"""The story of a visit over GraphQL: anonymous, a cart, an account, the cart kept, an order; on both databases."""
+"""A visit over GraphQL: anonymous, a cart, an account, the merged cart, an order; on both databases."""
 
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from tests.graphql.shop import (
 
 
 async def some(client: Client) -> list[str]:
-    """The ids of variants to shop for."""
+    """Return the ids of variants to shop for."""
     found = await client.data(
         'query { findItemsByKeyword(text: "", limit: 8) { items { variants { itemId { id } } } } }'
     )
@@ -32,7 +32,7 @@ async def some(client: Client) -> list[str]:
 
 
 class TestAVisit:
-    async def test_from_the_first_page_to_the_order(self, stand: Stand) -> None:
+    async def test_a_visit_leads_from_the_first_page_to_the_order(self, stand: Stand) -> None:
         visitor = await stand.visitor()
         assert (await visitor.data(ME))["getCurrentCustomer"] is None
         assert (await visitor.data(GET_CART))["getCart"] is None
@@ -72,7 +72,7 @@ class TestAVisit:
         assert (await visitor.data(GET_CART))["getCart"] is None, "the cart was ordered"
         assert (await visitor.data(GET_CART, id=kept["id"]))["getCart"]["state"] == "ORDERED"
 
-    async def test_a_guests_token_is_spent_once_its_cart_was_handed_over(self, stand: Stand) -> None:
+    async def test_a_guests_token_is_spent_once_its_cart_was_merged(self, stand: Stand) -> None:
         visitor = await stand.visitor()
         guest = Client(visitor.http, dict(visitor.headers))
         first, *_ = await some(visitor)
@@ -95,7 +95,7 @@ class TestAVisit:
 
 
 class TestAnAddressThatChanged:
-    async def test_since_the_sign_in_gets_the_confirmation_of_the_order(self, stand: Stand) -> None:
+    async def test_an_address_changed_since_the_sign_in_gets_the_confirmation_of_the_order(self, stand: Stand) -> None:
         customer = await stand.customer("old@example.org")
         item, *_ = await some(customer)
         cart = (await customer.data(ADD, input={"itemId": item}))["addToCart"]["cart"]
@@ -112,7 +112,7 @@ class TestAnAddressThatChanged:
 
 
 class TestCarts:
-    async def test_looking_writes_nothing(self, stand: Stand) -> None:
+    async def test_reading_writes_nothing(self, stand: Stand) -> None:
         visitor = await stand.visitor()
         with statements() as seen:
             await visitor.data(GET_CART)
@@ -181,7 +181,7 @@ class TestCarts:
         [line] = error["extensions"]["lines"]
         assert (line["variantId"], line["wanted"], line["left"]) == (scarce["itemId"]["id"], left + 1, left)
 
-    async def test_what_the_engine_would_forget_is_refused(self, stand: Stand) -> None:
+    async def test_attributes_that_the_engine_would_drop_are_refused(self, stand: Stand) -> None:
         visitor = await stand.visitor()
         first, *_ = await some(visitor)
         error = await visitor.refusal(ADD, input={"itemId": first, "customAttrs": [{"name": "engraving"}]})

@@ -1,4 +1,4 @@
-"""The small functions between the engine's values and the client's."""
+"""The conversions between the engine's values and the client's."""
 
 from decimal import Decimal
 
@@ -72,13 +72,13 @@ class TestReferences:
 
 
 class TestShelves:
-    def test_lead_up_to_the_top(self) -> None:
+    def test_categories_lead_up_to_the_top(self) -> None:
         shelves = {name: Category(name, name, name, parent_id=parent) for name, parent in _TREE.items()}
         assert [shelf.id for shelf in above(shelves["mugs"], shelves)] == ["house", "table"]
         assert above(shelves["house"], shelves) == []
         assert above(shelves["lost"], shelves) == []
 
-    def test_do_not_lead_in_a_circle(self) -> None:
+    def test_categories_do_not_lead_in_a_circle(self) -> None:
         shelves = {name: Category(name, name, name, parent_id=parent) for name, parent in (("a", "b"), ("b", "a"))}
         assert len(above(shelves["a"], shelves)) == 2
 
@@ -93,5 +93,5 @@ class TestTraits:
         assert {field: trait(traits, field) for field in TRAITS} == fields
 
     @pytest.mark.parametrize("traits", [{}, {"name": None}, {"name": "Ada"}, {"name": {"first": 7}}, {"name": []}])
-    def test_that_are_not_there_are_null(self, traits: dict[str, object]) -> None:
+    def test_missing_traits_are_null(self, traits: dict[str, object]) -> None:
         assert trait(traits, "firstName") is None

@@ -1,4 +1,4 @@
-"""What the tests of doors share: a house in this process, as it stands in production."""
+"""Fixtures of the routes: an application in this process, configured as in production."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +18,7 @@ Opening = Callable[..., AbstractAsyncContextManager[Scene]]
 
 @pytest.fixture
 def opening(tmp_path: Path, clock: StoppedClock) -> Opening:
-    """`async with opening(dsn, throttle={…}) as scene: …`: a house with settings of the test's own."""
+    """`async with opening(dsn, throttle={…}) as scene: …` opens an application with settings of the test."""
 
     def open_(dsn: str, **settings: Any) -> AbstractAsyncContextManager[Scene]:
         return opened(dsn, tmp_path, clock, settings=settings)

@@ -1,4 +1,4 @@
-"""The admin door: what it takes, what it refuses, and what is written down of it."""
+"""The admin API: what it accepts, what it refuses, and what is audited."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.attacks.scene import HERE, PASSWORD, Scene, new_address, opened, sign
 
 
 async def imported(dsn: str, folder: Path, clock: StoppedClock, **said: Any) -> tuple[int, dict[str, Any]]:
-    """The answer to an import of somebody with one address."""
+    """Import an identity with one address; return status and answer."""
     email = new_address()
     body = {
         "schema_id": "default",
@@ -42,7 +42,7 @@ class TestVerifiedAt:
 
 @pytest.fixture
 async def scene(dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[Scene]:
-    """A house on either database."""
+    """An application on either database."""
     async with opened(dsn, tmp_path, clock, settings={}) as scene:
         yield scene
 
@@ -63,15 +63,15 @@ async def batch(admin: httpx2.AsyncClient, entries: list[dict[str, Any]]) -> lis
 
 
 class TestIdentitiesByIds:
-    async def test_come_all_at_once_without_a_page_after_them(self, admin: httpx2.AsyncClient) -> None:
-        """They came 250 at a time, and the link to the next page led to everybody."""
+    async def test_identities_by_ids_come_all_on_one_page(self, admin: httpx2.AsyncClient) -> None:
+        """Regression: they came 250 at a time, and the link to the next page led to all identities."""
         made = [entry["identity"] for entry in await batch(admin, [person() for _ in range(260)])]
         answer = await admin.get("/admin/identities", params={"ids": made[:255], "page_size": 10})
         assert {identity["id"] for identity in answer.json()} == set(made[:255])
         assert "link" not in answer.headers
 
-    async def test_must_be_uuids(self, admin: httpx2.AsyncClient) -> None:
-        """One that is none was a 404, as if the list itself were not there."""
+    async def test_the_ids_of_identities_must_be_uuids(self, admin: httpx2.AsyncClient) -> None:
+        """Regression: a value that is no UUID was a 404, as if the list itself did not exist."""
         answer = await admin.get("/admin/identities", params={"ids": [str(uuid4()), "ada"]})
         assert (answer.status_code, answer.headers["x-error-code"]) == (400, "bad_request")
 
@@ -94,11 +94,13 @@ class TestFilters:
     @pytest.mark.parametrize(
         "query", ["page=0&per_page=1000", "consistency=strong", "organization_id=", "credentials_identifier=ada"]
     )
-    async def test_that_are_served_are_taken(self, admin: httpx2.AsyncClient, query: str) -> None:
+    async def test_a_supported_filter_is_accepted(self, admin: httpx2.AsyncClient, query: str) -> None:
         assert (await admin.get(f"/admin/identities?{query}")).status_code == 200
 
     @pytest.mark.parametrize("query", ["active=perhaps", "identity=ada"])
-    async def test_of_sessions_that_are_not_served_do_not_give_all(self, admin: httpx2.AsyncClient, query: str) -> None:
+    async def test_an_unsupported_filter_of_sessions_does_not_return_all(
+        self, admin: httpx2.AsyncClient, query: str
+    ) -> None:
         assert (await admin.get(f"/admin/sessions?{query}")).status_code == 400
 
     async def test_show_the_credentials_that_are_asked_for_on_every_page(self, admin: httpx2.AsyncClient) -> None:
@@ -113,7 +115,7 @@ class TestFilters:
 
 class TestBatch:
     async def test_takes_a_thousand_ordinary_people(self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
-        """Twenty-one values each were more than a body was allowed to have."""
+        """Regression: with twenty-one values for each person, a body was over its limit."""
 
         def ordinary() -> dict[str, Any]:
             email = new_address()
@@ -134,7 +136,9 @@ class TestBatch:
 
 
 class TestRecoveryAddresses:
-    async def test_of_the_traits_are_taken_however_they_are_spelt(self, admin: httpx2.AsyncClient) -> None:
+    async def test_recovery_addresses_of_the_traits_are_accepted_in_any_spelling(
+        self, admin: httpx2.AsyncClient
+    ) -> None:
         body = person()
         email = body["traits"]["email"]
         answer = await admin.post("/admin/identities", json={**body, "recovery_addresses": [{"value": email.upper()}]})
@@ -148,7 +152,7 @@ class TestRecoveryAddresses:
 
 
 class TestAudit:
-    async def test_tells_from_where_an_admin_acted(self, scene: Scene, admin: httpx2.AsyncClient) -> None:
+    async def test_records_the_address_of_an_admin(self, scene: Scene, admin: httpx2.AsyncClient) -> None:
         app, email = await scene.native(), new_address()
         account = await sign_up(app, email)
         one = f"/admin/identities/{account['identity']['id']}"
@@ -165,7 +169,7 @@ class TestAudit:
         assert len(told) == 7
         assert {row["client"] for row in told} == {scene.application.infrastructure.audit.client(HERE)}
 
-    async def test_tells_whose_session_a_native_sign_out_ended(self, scene: Scene) -> None:
+    async def test_records_whose_session_a_native_sign_out_ended(self, scene: Scene) -> None:
         app = await scene.native()
         account = await sign_up(app, new_address())
         await app.request("DELETE", "/self-service/logout/api", json={"session_token": account["session_token"]})
@@ -175,10 +179,11 @@ class TestAudit:
         assert account["session"]["id"] in str(event["details"])
 
     @pytest.mark.parametrize("signs_in", [True, False])
-    async def test_tells_of_registrations_and_whose_address_was_wanted_again(
+    async def test_records_registrations_and_refused_ones_with_the_identity_and_the_client(
         self, dsn: str, tmp_path: Path, clock: StoppedClock, signs_in: bool
     ) -> None:
-        """Both answers to a taken address are kept: the refusal that undoes its unit, and the pretence."""
+        """Both answers to a taken address are audited: the refusal that rolls back its unit, and the simulated
+        registration."""
         hooks = [{"hook": "session"}] if signs_in else []
         flows = {"registration": {"after": {"password": {"hooks": hooks}}}}
         async with opened(dsn, tmp_path, clock, settings={"selfservice": {"flows": flows}}) as scene:
@@ -193,8 +198,8 @@ class TestAudit:
 
 
 class TestOwnSessions:
-    async def test_are_given_in_pages_and_counted_whole(self, scene: Scene) -> None:
-        """Pages were ignored, and the count was that of the page."""
+    async def test_own_sessions_are_returned_in_pages_with_the_total(self, scene: Scene) -> None:
+        """Regression: pages were ignored, and the count was that of the page."""
         app, email = await scene.native(), new_address()
         token = (await sign_up(app, email))["session_token"]
         others = {(await sign_in(app, email)).json()["session"]["id"] for _ in range(5)}

@@ -1,4 +1,4 @@
-"""Mails at the admin port."""
+"""Mails on the admin port."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ PATH = "/admin/courier/messages"
 
 @pytest.fixture
 def told(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> Any:
-    """A house that mails codes, with or without `--dev`."""
+    """Open an application that mails codes, with or without `--dev`."""
     return lambda *, dev: opened(sqlite_dsn, tmp_path, clock, settings=CODES, dev=dev)
 
 
@@ -72,12 +72,12 @@ async def test_a_list_is_narrowed_by_recipient_and_status(told: Any) -> None:
 
 
 @pytest.mark.parametrize("query", ["status=lost", "page_size=many", "page_token=made-up", "sender=me"])
-async def test_what_is_not_served_is_refused(told: Any, query: str) -> None:
+async def test_an_unsupported_query_is_refused(told: Any, query: str) -> None:
     async with told(dev=False) as scene:
         assert (await (await scene.admin()).get(f"{PATH}?{query}")).status_code == 400
 
 
-async def test_a_mail_that_is_not_there_is_a_404(told: Any) -> None:
+async def test_an_unknown_mail_is_a_404(told: Any) -> None:
     async with told(dev=False) as scene:
         admin = await scene.admin()
         for mail_id in ("6f1c1d0e-0000-4000-8000-000000000000", "xyz"):

@@ -25,7 +25,8 @@ async def scene(opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often cookies are parsed, whichever module imported the function, and sessions are resolved."""
+    """Count how often cookies are parsed, in every module that imported the function, and how often sessions are
+    resolved."""
     seen: Counter[str] = Counter()
     resolve = Sessions.resolve
 
@@ -48,7 +49,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
 @pytest.fixture
 async def customer(scene: Scene) -> Browser:
-    """A browser that is signed in, and has been a guest as well."""
+    """A browser that is signed in, and has been a guest before."""
     browser = await scene.browser()
     await browser.post("/signin", json={}, headers=OWN_PAGE)
     await browser.sign_up(new_address())
@@ -56,7 +57,7 @@ async def customer(scene: Scene) -> Browser:
 
 
 class TestOnce:
-    async def test_a_login_that_is_submitted(
+    async def test_a_login_is_authenticated_once(
         self, scene: Scene, customer: Browser, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         email = new_address("other")
@@ -85,7 +86,7 @@ class TestOnce:
             ("POST", "/signin", OWN_PAGE, {"username": "unknown@example.org", "password": PASSWORD}),
         ],
     )
-    async def test_any_other_request_of_a_customer(
+    async def test_any_other_request_of_a_customer_is_authenticated_once(
         self,
         customer: Browser,
         monkeypatch: pytest.MonkeyPatch,
@@ -100,10 +101,10 @@ class TestOnce:
         assert seen == {"parsed": 1, "resolved": 1}
 
     @pytest.mark.parametrize("path", ["/signin", "/signout"])
-    async def test_a_dead_cookie_behind_a_guests_bearer(
+    async def test_a_dead_cookie_behind_a_guests_bearer_is_resolved_once_at_most(
         self, scene: Scene, customer: Browser, monkeypatch: pytest.MonkeyPatch, path: str
     ) -> None:
-        """Its session would end there: it is looked for, once, and found by nothing."""
+        """Signing in ends the session of the cookie, so that is looked up, once, and not found."""
         guest = (await (await scene.native()).post("/signin", json={})).json()["authorization"]
         scene.clock.advance(days=2)
         headers = {**OWN_PAGE, "authorization": f"Bearer {guest}"}
@@ -122,8 +123,8 @@ class TestOnce:
         assert seen == {"parsed": 1}
 
 
-async def test_two_tokens_of_one_request_are_both_looked_at(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cookie that is dead does not hide a bearer that is good, on Kratos' paths."""
+async def test_both_tokens_of_a_request_are_resolved(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Kratos' paths a dead cookie does not hide a valid bearer token."""
     browser = await scene.browser()
     await browser.sign_up(new_address())
     headers = {"authorization": f"Bearer {browser.session_cookie}", "cookie": f"ory_kratos_session=shk_st_{'a' * 43}"}

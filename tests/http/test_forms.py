@@ -20,7 +20,7 @@ Send = Callable[..., Awaitable[httpx2.Response]]
 
 @asynccontextmanager
 async def registering(dsn: str, folder: Path, clock: StoppedClock) -> AsyncIterator[Send]:
-    """A browser before a form, and the way to send its fields."""
+    """Open a browser with a form; yield the function that sends the form's fields."""
     schema = folder / "schema.json"
     schema.write_text(json.dumps({"properties": {"traits": {"type": "object", "properties": TRAITS}}}))
     identity = {"default_schema_id": "many", "schemas": [{"id": "many", "url": schema.as_uri()}]}
@@ -39,7 +39,7 @@ async def registering(dsn: str, folder: Path, clock: StoppedClock) -> AsyncItera
 async def test_a_name_that_is_sent_twice_is_a_list_where_the_schema_has_one(
     sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
 ) -> None:
-    """All but the last were lost: an account had one address of two."""
+    """Regression: all but the last were lost, so an account had one address of two."""
     emails = [new_address() for _ in range(2)]
     twice = [("traits.emails", email) for email in emails]
     texts = [("traits.nick", "ada"), ("traits.nick", "countess")]

@@ -1,4 +1,4 @@
-"""Registering, through the forms and through GraphQL."""
+"""Registration through the forms and through GraphQL."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -36,8 +36,10 @@ TRAITS = {
 
 
 class TestMails:
-    async def test_an_account_without_a_mailbox_is_an_account(self, opening: Opening, dsn: str, tmp_path: Path) -> None:
-        """A schema may keep anything as `email`; the refused mail once made the registration fail."""
+    async def test_an_address_without_a_mailbox_does_not_prevent_a_registration(
+        self, opening: Opening, dsn: str, tmp_path: Path
+    ) -> None:
+        """A schema may keep anything as `email`. Regression: the refused mail made the registration fail."""
         identity = {"schemas": [{"id": "default", "url": written_schema(tmp_path, TRAITS)}]}
         async with opening(dsn, identity=identity, selfservice=QUIET) as scene:
             app, traits = await scene.native(), {"username": "ada", "email": "no mailbox"}
@@ -50,7 +52,7 @@ class TestMails:
 
     @pytest.mark.parametrize("door", ["form", "graphql"])
     async def test_are_in_the_language_of_the_store(self, opening: Opening, sqlite_dsn: str, door: str) -> None:
-        """They were always English, though the mails of orders were not."""
+        """Regression: they were always English, although the mails of orders were not."""
         german = [{"id": "default", "locale": "de-AT"}]
         async with opening(sqlite_dsn, selfservice=QUIET, stores=german) as scene:
             email = new_address()
@@ -71,7 +73,7 @@ class TestMails:
 
 
 class Watched(MemoryCache):
-    """A cache that remembers whether it was asked while a transaction was open."""
+    """A cache that remembers whether it was called while a transaction was open."""
 
     def __init__(self, clock: StoppedClock) -> None:
         super().__init__(clock)
@@ -99,11 +101,11 @@ class Watched(MemoryCache):
 
 
 class GivenUp(Exception):
-    """Something went wrong after registering, before the unit ended."""
+    """Raised after registering and before the unit ends."""
 
 
 class Fickle:
-    """The app's courier, which fails after it has queued a mail when it is told to."""
+    """The app's courier, which fails after queueing a mail where the test sets it to."""
 
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
@@ -119,8 +121,8 @@ class Fickle:
 
 
 class TestTheCache:
-    async def test_is_never_waited_for_by_the_writer(self, opening: Opening, dsn: str) -> None:
-        """SQLite has one writer: a unit that waits for another server while writing makes all others wait."""
+    async def test_is_never_called_inside_a_transaction(self, opening: Opening, dsn: str) -> None:
+        """SQLite has one writer: a unit that waits for another server while it writes makes all others wait."""
         async with opening(dsn) as scene:
             cache = Watched(scene.clock)
             registrar = _registrar(scene, cache, Fickle(scene.application.accounts.courier))
@@ -129,8 +131,10 @@ class TestTheCache:
                 await _register(registrar, email)
                 assert cache.asked > before
 
-    async def test_remembers_no_owner_as_notified_whose_mail_was_rolled_back(self, opening: Opening, dsn: str) -> None:
-        """The mail was undone with its unit, and the next hour's attempts went unnoticed as well."""
+    async def test_does_not_remember_an_owner_as_notified_whose_mail_was_rolled_back(
+        self, opening: Opening, dsn: str
+    ) -> None:
+        """Regression: the mail was rolled back with its unit, and the next hour's attempts caused no mail either."""
         async with opening(dsn) as scene:
             courier, email = Fickle(scene.application.accounts.courier), new_address("taken")
             registrar = _registrar(scene, Watched(scene.clock), courier)
@@ -146,7 +150,7 @@ class TestTheCache:
 
 
 def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
-    """The app's registrar, but for its cache and its courier."""
+    """Return the app's registrar, but with this cache and this courier."""
     application = scene.application
     throttle = Throttle(
         cache,

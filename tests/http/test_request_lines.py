@@ -1,4 +1,4 @@
-"""The line of a request: as JSON it goes straight out, and must look as every other line of the log."""
+"""The log line of a request: JSON is written directly, and must look like every other line of the log."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ FACTS = {"app": "public", "method": "GET", "path": "/here", "status": 200, "even
 
 @pytest.fixture
 def log() -> Iterator[io.BytesIO]:
-    """Where the log goes, set up as the server does for machines."""
+    """The log's output, configured as the server does for machines."""
     written = io.BytesIO()
     _configure(written, level=logging.INFO)
     yield written
@@ -68,34 +68,34 @@ async def lines_of(app: ASGIApp, log: io.BytesIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.getvalue().splitlines()]
 
 
-async def test_it_has_what_was_bound_on_the_way(log: io.BytesIO) -> None:
+async def test_the_line_has_what_was_bound_during_the_request(log: io.BytesIO) -> None:
     within, request = await lines_of(here, log)
     assert request.items() >= {**FACTS, "request_id": "request-0001", "principal": "somebody"}.items()
     assert request.keys() == {*FACTS, "milliseconds", "timestamp", "request_id", "principal"}
     assert (within["request_id"], within["principal"]) == (request["request_id"], request["principal"])
 
 
-async def test_its_time_is_written_as_in_other_lines(log: io.BytesIO) -> None:
+async def test_the_time_is_written_as_in_other_lines(log: io.BytesIO) -> None:
     times = [str(line["timestamp"]) for line in await lines_of(here, log)]
     assert {re.sub(r"\d", "0", time) for time in times} == {"0000-00-00T00:00:00.000000Z"}
 
 
-async def test_a_refusal_is_named(log: io.BytesIO) -> None:
+async def test_the_line_names_a_refusal(log: io.BytesIO) -> None:
     assert [(line["status"], line["error"]) for line in await lines_of(refusing, log)] == [(403, "forbidden")]
 
 
-async def test_a_quieter_log_has_none(log: io.BytesIO) -> None:
+async def test_there_is_no_line_above_the_level_info(log: io.BytesIO) -> None:
     _configure(log, level=logging.WARNING)
     assert await lines_of(here, log) == []
 
 
-async def test_for_people_it_goes_through_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_line_for_people_goes_through_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     with structlog.testing.capture_logs() as captured:
         await lines_of(refusing, io.BytesIO())
     assert [line["event"] for line in captured] == ["request"]
 
 
-async def test_lines_of_many_requests_are_all_there_and_in_order(log: io.BytesIO) -> None:
+async def test_the_lines_of_many_requests_are_all_there_and_in_order(log: io.BytesIO) -> None:
     observing = RequestLog(
         refusing,
         name="public",

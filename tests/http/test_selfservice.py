@@ -1,4 +1,4 @@
-"""The door to the self-service flows: what each kind of client is answered."""
+"""The routes of the self-service flows: how each kind of client is answered."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,13 +25,13 @@ LANDING = f"{ADDRESS}/"
 
 
 async def post(client: httpx2.AsyncClient, flow: Mapping[str, Any], **fields: Any) -> httpx2.Response:
-    """The flow's form, sent as HTML does."""
+    """Submit the flow's form as HTML does."""
     whole = {"method": "password", "csrf_token": csrf_of(flow), **fields}
     return await client.post(flow["ui"]["action"], data=whole, headers={"accept": HTML})
 
 
 async def led_to(browser: Browser, answer: httpx2.Response) -> str:
-    """Where the browser ends, following every redirect on the public address by itself."""
+    """Return where the browser ends, following every redirect on the public address."""
     for _ in range(5):
         if answer.status_code not in {302, 303} or "/self-service/" not in answer.headers["location"]:
             break
@@ -40,10 +40,10 @@ async def led_to(browser: Browser, answer: httpx2.Response) -> str:
 
 
 class TestNativeApps:
-    """Kratos answers an app's flow in JSON, whatever the request's headers say."""
+    """Kratos answers an app's flow in JSON, for any headers of the request."""
 
-    async def test_a_blocked_sign_in_is_told_in_json(self, opening: Opening, dsn: str) -> None:
-        """They were once redirected as browsers are, unless `Content-Type` was `application/json` to the letter."""
+    async def test_a_blocked_sign_in_is_answered_in_json(self, opening: Opening, dsn: str) -> None:
+        """Regression: they were redirected as browsers are, unless `Content-Type` was exactly `application/json`."""
         async with opening(dsn) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email)
@@ -52,7 +52,7 @@ class TestNativeApps:
             assert (answer.status_code, answer.json()["error"]["code"]) == (429, 429)
             assert int(answer.headers["retry-after"]) > 0
 
-    async def test_an_account_that_is_switched_off_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+    async def test_a_disabled_account_is_answered_in_json(self, opening: Opening, dsn: str) -> None:
         async with opening(dsn) as scene:
             app, admin, email = await scene.native(), await scene.admin(), new_address()
             identity = (await sign_up(app, email))["identity"]["id"]
@@ -62,7 +62,7 @@ class TestNativeApps:
             assert (answer.status_code, answer.headers["x-error-code"]) == (401, "identity_disabled")
             assert answer.json()["error"]["code"] == 401
 
-    async def test_a_used_flow_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+    async def test_a_used_flow_is_answered_in_json(self, opening: Opening, dsn: str) -> None:
         async with opening(dsn) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email)
@@ -71,7 +71,7 @@ class TestNativeApps:
                 answer = await self._submit(app, flow=flow, identifier=email, password=PASSWORD)
             assert (answer.status_code, answer.json()["error"]["id"]) == (410, "self_service_flow_expired")
 
-    async def test_an_expired_flow_is_told_in_json(self, opening: Opening, dsn: str) -> None:
+    async def test_an_expired_flow_is_answered_in_json(self, opening: Opening, dsn: str) -> None:
         async with opening(dsn) as scene:
             app = await scene.native()
             flow = (await app.get("/self-service/login/api")).json()
@@ -90,11 +90,13 @@ class TestNativeApps:
 
 class TestUnreadableCookies:
     @pytest.mark.parametrize("cookie", ['a="x y"', "a=1; a=2", "nameless"], ids=["quoted", "twice", "nameless"])
-    async def test_still_show_a_browser(self, opening: Opening, sqlite_dsn: str, cookie: str) -> None:
-        """What could not be parsed counted as no cookie, so that a browser passed for an app."""
+    async def test_unreadable_cookies_still_identify_a_browser(
+        self, opening: Opening, sqlite_dsn: str, cookie: str
+    ) -> None:
+        """Regression: what could not be parsed counted as no cookie, so a browser was taken for an app."""
         assert await self._refused(opening, sqlite_dsn, cookie)
 
-    async def test_a_proxys_cookie_does_not(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_the_cookie_of_a_proxy_does_not_identify_a_browser(self, opening: Opening, sqlite_dsn: str) -> None:
         assert not await self._refused(opening, sqlite_dsn, '__cf_bm="x y"; cf_clearance=1')
 
     async def _refused(self, opening: Opening, dsn: str, cookie: str) -> bool:
@@ -107,12 +109,15 @@ class TestUnreadableCookies:
 
 
 class TestReturnTo:
-    """A return address in letters that no header holds passed the list, and failed after the sign-in was committed."""
+    """Regression: an address with characters that no header holds was allowed, and failed after the sign-in was
+    committed."""
 
     WRITTEN = f"{ADDRESS}/страница?q=größe&x=%20#ä"
     SENT = f"{ADDRESS}/{quote('страница')}?q=gr%C3%B6%C3%9Fe&x=%20#%C3%A4"
 
-    async def test_a_browser_is_sent_there_after_signing_in(self, opening: Opening, dsn: str) -> None:
+    async def test_a_return_address_of_another_alphabet_is_followed_after_signing_in(
+        self, opening: Opening, dsn: str
+    ) -> None:
         async with opening(dsn) as scene:
             browser, email = await self._customer(scene)
             flow = await browser.open_flow("login", f"?return_to={quote(self.WRITTEN, safe='')}")
@@ -120,7 +125,9 @@ class TestReturnTo:
             answer = await post(browser, flow, identifier=email, password=PASSWORD)
             assert (answer.status_code, answer.headers["location"]) == (303, self.SENT)
 
-    async def test_a_browser_is_sent_there_after_signing_out(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_a_return_address_of_another_alphabet_is_followed_after_signing_out(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
         async with opening(sqlite_dsn) as scene:
             browser, email = await self._customer(scene)
             await browser.sign_in(email)
@@ -129,10 +136,11 @@ class TestReturnTo:
             assert (answer.status_code, answer.headers["location"]) == (303, self.SENT)
 
     @pytest.mark.parametrize("kind", ["login", "registration"])
-    async def test_who_is_signed_in_already_is_sent_there_at_once(
+    async def test_a_return_address_is_followed_at_once_in_a_session(
         self, opening: Opening, sqlite_dsn: str, kind: str
     ) -> None:
-        """They were sent to the default page, though Kratos heeds what they asked for."""
+        """Regression: signed-in browsers were sent to the default page, although Kratos follows the requested
+        address."""
         async with opening(sqlite_dsn) as scene:
             browser, email = await self._customer(scene)
             await browser.sign_in(email)
@@ -140,7 +148,9 @@ class TestReturnTo:
             answer = await browser.get(path)
             assert (answer.status_code, answer.headers["location"]) == (303, self.SENT)
 
-    async def test_a_list_in_letters_allows_the_same_address_encoded(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_an_allowed_address_of_another_alphabet_allows_its_encoded_form(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
         allowed = {"allowed_return_urls": ["https://other.test/страница"]}
         async with opening(sqlite_dsn, selfservice=allowed) as scene:
             browser = await scene.browser()
@@ -149,7 +159,7 @@ class TestReturnTo:
                 flow = await browser.open_flow("login", f"?return_to={quote(written, safe='')}")
                 assert flow["return_to"] == encoded
 
-    async def test_a_default_in_letters_is_no_reason_to_fail(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_a_default_address_of_another_alphabet_does_not_fail(self, opening: Opening, sqlite_dsn: str) -> None:
         async with opening(sqlite_dsn, selfservice={"default_browser_return_url": f"{ADDRESS}/größe"}) as scene:
             browser, email = await self._customer(scene)
             flow = await browser.open_flow("login")
@@ -165,8 +175,11 @@ class TestReturnTo:
 class TestSchemas:
     @pytest.mark.parametrize("name", ["x" * 129, "%00", "unknown"], ids=["long", "null", "unknown"])
     @pytest.mark.parametrize("how", ["refresh=true", "aal=aal2"])
-    async def test_must_exist_also_for_who_is_signed_in(self, opening: Opening, dsn: str, how: str, name: str) -> None:
-        """Nobody looked at the schema where no identifier is asked for, and PostgreSQL refused to keep its name."""
+    async def test_the_schema_must_exist_also_in_a_session(
+        self, opening: Opening, dsn: str, how: str, name: str
+    ) -> None:
+        """Regression: the schema was not looked up where no identifier is asked for, and PostgreSQL refused to store
+        its name."""
         async with opening(dsn) as scene:
             app = await scene.native()
             token = (await sign_up(app, new_address()))["session_token"]
@@ -176,8 +189,8 @@ class TestSchemas:
 
 
 class TestTwoTabs:
-    async def test_the_second_tab_is_led_to_the_page_behind_the_sign_in(self, opening: Opening, dsn: str) -> None:
-        """Signing in changes the anti-CSRF cookie; the form of the other tab once ended on the error page for it."""
+    async def test_the_second_tab_is_redirected_to_the_page_after_the_sign_in(self, opening: Opening, dsn: str) -> None:
+        """Regression: signing in changes the anti-CSRF cookie, so the form of the other tab ended on the error page."""
         async with opening(dsn) as scene:
             browser, email = await scene.browser(), new_address()
             await sign_up(await scene.native(), email)
@@ -188,8 +201,8 @@ class TestTwoTabs:
             assert await led_to(browser, answer) == f"{ADDRESS}/account"
             assert browser.session_cookie == before
 
-    async def test_a_form_of_somebody_elses_does_nothing(self, opening: Opening, sqlite_dsn: str) -> None:
-        """Whoever is signed in stays who they are, whatever another site sends in their name."""
+    async def test_a_form_that_another_browser_opened_does_nothing(self, opening: Opening, sqlite_dsn: str) -> None:
+        """A browser stays signed in as the same identity, even where another site submits a form in it."""
         async with opening(sqlite_dsn) as scene:
             browser, email = await scene.browser(), new_address()
             attacker = await scene.browser()
@@ -201,7 +214,7 @@ class TestTwoTabs:
             assert "set-cookie" not in answer.headers
             assert await browser.whoami() == mine
 
-    async def test_a_single_page_app_is_told_of_the_session(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_a_single_page_app_learns_of_the_session(self, opening: Opening, sqlite_dsn: str) -> None:
         async with opening(sqlite_dsn) as scene:
             browser, email = await scene.browser(), new_address()
             stale = await browser.open_flow("login")
@@ -211,11 +224,9 @@ class TestTwoTabs:
 
 
 class TestTwoClicks:
-    """The second click on 'Sign in' once showed a 410 on the error page."""
+    """Regression: the second click on 'Sign in' showed a 410 on the error page."""
 
-    async def test_with_the_session_of_the_first_the_second_lands_where_the_first_does(
-        self, opening: Opening, dsn: str
-    ) -> None:
+    async def test_the_second_click_ends_where_the_first_does_in_its_session(self, opening: Opening, dsn: str) -> None:
         async with opening(dsn) as scene:
             browser, flow, form = await self._form(scene)
             first = await post(browser, flow, **form)
@@ -223,7 +234,7 @@ class TestTwoClicks:
             assert await led_to(browser, second) == first.headers["location"]
 
     async def test_without_a_session_the_second_opens_a_new_form(self, opening: Opening, sqlite_dsn: str) -> None:
-        """The browser that went away before the answer came has no session, and the flow is used up."""
+        """A browser that disconnected before the answer came has no session, and the flow is used up."""
         async with opening(sqlite_dsn) as scene:
             browser, flow, form = await self._form(scene)
             cookies = dict(browser.cookies)
@@ -234,7 +245,7 @@ class TestTwoClicks:
             assert second.startswith(f"{ADDRESS}/login?flow=")
             assert flow["id"] not in second
 
-    async def test_a_single_page_app_is_told_that_the_flow_is_over(self, opening: Opening, sqlite_dsn: str) -> None:
+    async def test_a_single_page_app_learns_that_the_flow_has_ended(self, opening: Opening, sqlite_dsn: str) -> None:
         async with opening(sqlite_dsn) as scene:
             browser, flow, form = await self._form(scene)
             for _ in range(2):
@@ -248,8 +259,8 @@ class TestTwoClicks:
 
 
 class TestWaiting:
-    async def test_what_was_written_is_kept_but_no_password(self, opening: Opening, dsn: str) -> None:
-        """A form that could not be served just now came back empty."""
+    async def test_typed_fields_are_kept_and_passwords_are_not(self, opening: Opening, dsn: str) -> None:
+        """Regression: a form that could not be processed at the moment came back empty."""
         tight = {"registration": {"per_ip": "1/minute"}}
         async with opening(dsn, throttle=tight) as scene:
             await sign_up(await scene.native(), new_address())
@@ -268,8 +279,8 @@ class TestWaiting:
 
 
 class TestNextForms:
-    async def test_a_flow_that_has_finished_has_none(self, opening: Opening, dsn: str) -> None:
-        """It answered with a next form that was kept nowhere."""
+    async def test_a_finished_flow_has_no_next_form(self, opening: Opening, dsn: str) -> None:
+        """Regression: the flow answered with a next form that was not stored."""
         steps = {"flows": {"registration": {"style": "profile_first", "after": {"password": {"hooks": []}}}}}
         async with opening(dsn, selfservice=steps) as scene:
             app, traits = await scene.native(), {"email": new_address()}

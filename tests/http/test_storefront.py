@@ -1,4 +1,4 @@
-"""The storefront's door: `/signin` and `/signout`."""
+"""The storefront's routes `/signin` and `/signout`."""
 
 import base64
 import json
@@ -33,39 +33,41 @@ ENDS_OTHERS = {"flows": {"login": {"after": {"password": {"hooks": [{"hook": "re
 
 
 class TestSigningIn:
-    async def test_does_the_hooks_of_a_login(self, opening: Opening, dsn: str) -> None:
-        """`/signin` once started sessions by itself, so that `revoke_active_sessions` ended nothing there."""
+    async def test_signing_in_runs_the_hooks_of_a_login(self, opening: Opening, dsn: str) -> None:
+        """Regression: `/signin` started sessions by itself, so `revoke_active_sessions` ended nothing there."""
         async with opening(dsn, selfservice=ENDS_OTHERS) as scene:
             app, email = await scene.native(), new_address()
             former = (await sign_up(app, email))["session_token"]
             fresh = (await visit(app, username=email, password=PASSWORD))["authorization"]
             assert await _statuses(scene, former, fresh) == [401, 200]
 
-    async def test_leaves_other_sessions_alone_where_no_hook_is_configured(self, opening: Opening, dsn: str) -> None:
+    async def test_signing_in_leaves_other_sessions_alone_where_no_hook_is_configured(
+        self, opening: Opening, dsn: str
+    ) -> None:
         async with opening(dsn) as scene:
             app, email = await scene.native(), new_address()
             former = (await sign_up(app, email))["session_token"]
             fresh = (await visit(app, username=email, password=PASSWORD))["authorization"]
             assert await _statuses(scene, former, fresh) == [200, 200]
 
-    async def test_a_name_that_is_no_text_stands_in_nobodys_way(self, opening: Opening, dsn: str) -> None:
-        """A schema of the shop's own may keep names as it likes; the engine was given them as they came, for a text."""
+    async def test_a_name_that_is_no_text_does_not_prevent_a_sign_in(self, opening: Opening, dsn: str) -> None:
+        """A schema may keep names as it likes. Regression: the engine was given any value in the place of a text."""
         async with opening(dsn, identity=NAMES_AS_LISTS) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email, name={"first": ["Ada", "Augusta"], "last": 7})
             told = await visit(app, username=email, password=PASSWORD)
             assert (told["customer"]["firstName"], told["customer"]["lastName"]) == (None, None)
 
-    async def test_a_null_flag_is_the_same_as_none(self, opening: Opening, sqlite_dsn: str) -> None:
-        """It was a 400, although nothing was asked for."""
+    async def test_a_null_flag_counts_as_absent(self, opening: Opening, sqlite_dsn: str) -> None:
+        """Regression: it was a 400, although nothing was asked for."""
         async with opening(sqlite_dsn) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email)
             hint = {"oldCartId": None, "mergeWithExistingCustomerCart": None}
             assert (await visit(app, username=email, password=PASSWORD, authHint=hint))["cart"]["outcome"] == "nothing"
 
-    async def test_what_is_refused_after_the_proof_is_remembered(self, opening: Opening, dsn: str) -> None:
-        """A right password, and then a refusal: all was undone, and whoever tried passwords out left no trace."""
+    async def test_a_refusal_after_the_proof_is_audited(self, opening: Opening, dsn: str) -> None:
+        """Regression: a refusal after a right password was rolled back whole, so that guessing left no trace."""
         async with opening(dsn) as scene:
             app, email = await scene.native(), new_address()
             await sign_up(app, email)

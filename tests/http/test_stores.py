@@ -1,4 +1,4 @@
-"""Stores and tenants at every door: whose store a request is for, and what may not cross from one to another."""
+"""Stores and tenants on every route: which store a request is for, and what may not cross from one to another."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -51,14 +51,14 @@ async def code_at(scene: Scene, token: str, **headers: str) -> str | None:
 
 
 async def go_through(browser: Browser, kind: str, query: str, fields: dict[str, Any]) -> Any:
-    """A self-service flow, whose address may name a store; what is sent afterwards names none but by the flow."""
+    """Complete a self-service flow whose first address may name a store; later requests name it only by the flow."""
     answer = await browser.send_flow(await browser.open_flow(kind, query), fields)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 async def guest_with_cart(browser: Browser, **headers: str) -> str:
-    """A visitor of the shop's own pages, as browsers have it: by cookie."""
+    """Begin a visit by cookie, as the shop's own pages do, and fill a cart; return its id."""
     own = {**OWN_PAGE, **headers}
     answer = await browser.post("/signin", json={}, headers=own)
     first = await _asked(browser, FIRST, own)
@@ -77,21 +77,21 @@ async def _asked(browser: Browser, query: str, headers: dict[str, str]) -> Any:
 
 
 class TestTenants:
-    """A tenant is a store of its own; once they shared everything but the guests."""
+    """A tenant is a store of its own. Regression: tenants shared everything but the guests."""
 
-    async def test_a_session_of_one_is_nobody_at_another(self, shops: Scene) -> None:
+    async def test_a_session_of_one_tenant_is_invalid_at_another(self, shops: Scene) -> None:
         eu, email = await shops.native(**EU), new_address()
         await sign_up(eu, email)
         token = (await visit(eu, username=email, password=PASSWORD))["authorization"]
         assert await code_at(shops, token, **EU) is None
         assert await code_at(shops, token, **US) == "TOKEN_INVALID"
 
-    async def test_a_guest_of_one_is_nobody_at_another(self, shops: Scene) -> None:
+    async def test_a_guest_of_one_tenant_is_invalid_at_another(self, shops: Scene) -> None:
         guest = (await visit(await shops.native(**EU)))["authorization"]
         assert await code_at(shops, guest, **EU) is None
         assert await code_at(shops, guest, **US) == "TOKEN_INVALID"
 
-    async def test_a_customer_has_a_cart_in_each(self, shops: Scene) -> None:
+    async def test_a_customer_has_a_cart_in_each_tenant(self, shops: Scene) -> None:
         eu, us, email = await shops.native(**EU), await shops.native(**US), new_address()
         await sign_up(eu, email)
         tokens = [(await visit(app, username=email, password=PASSWORD))["authorization"] for app in (eu, us)]
@@ -103,8 +103,8 @@ class TestTenants:
         assert {row["store"] for row in await shops.rows("customers")} == {"quince@eu", "quince@us"}
 
     @pytest.mark.parametrize("named", [{"connector": "quince"}, {"connector": "quince", "br-acct-env": ""}])
-    async def test_who_names_none_is_at_the_first_and_at_no_third(self, shops: Scene, named: dict[str, str]) -> None:
-        """The published client sends an empty name when it begins anew; that must not be a dead end."""
+    async def test_a_request_that_names_no_tenant_is_for_the_first(self, shops: Scene, named: dict[str, str]) -> None:
+        """The published client sends an empty name when it begins anew, so that must work."""
         guest = (await visit(await shops.native(**named)))["authorization"]
         assert await code_at(shops, guest, **EU) is None
 
@@ -113,17 +113,18 @@ class TestTenants:
         [{"connector": "quince@eu"}, {"connector": "quince", "br-acct-env": "mars"}, {"br-acct-env": "eu"}],
         ids=["by the id within", "an unknown one", "none of the default store's"],
     )
-    async def test_no_other_is_there(self, shops: Scene, named: dict[str, str]) -> None:
+    async def test_an_unknown_tenant_is_refused(self, shops: Scene, named: dict[str, str]) -> None:
         answer = await (await shops.native(**named)).post("/signin", json={})
         assert answer.json()["errors"][0]["extensions"]["code"] == "STORE_UNKNOWN"
 
 
 class TestBrowserFlows:
-    """A browser that goes to a page sends no header that names a store, so the address does."""
+    """A browser that opens a page sends no header that names a store, so the address names it."""
 
     @pytest.mark.parametrize("kind", ["registration", "login"])
     async def test_the_cart_of_a_named_store_comes_along(self, shops: Scene, kind: str) -> None:
-        """The flow belonged to the default store, where the guest was nobody: the cart was left behind."""
+        """Regression: the flow belonged to the default store, where the guest was unknown, so the cart was left
+        behind."""
         email, browser = new_address(), await shops.browser()
         if kind == "login":
             await sign_up(await shops.native(**US), email)
@@ -142,7 +143,7 @@ class TestBrowserFlows:
         page = (await browser.get(f"/login?flow={flow['id']}")).text
         assert "store=quince&amp;tenant=us" in page
 
-    async def test_even_a_client_that_forgets_the_store_ends_in_the_flows_own(self, shops: Scene) -> None:
+    async def test_a_client_that_no_longer_names_the_store_ends_in_that_of_the_flow(self, shops: Scene) -> None:
         email, browser = new_address(), await shops.browser()
         await sign_up(await shops.native(**US), email)
         cart = await guest_with_cart(browser, **US)
@@ -152,7 +153,7 @@ class TestBrowserFlows:
         assert answer.json()["cart"]["id"] == cart
 
     async def test_a_session_of_another_store_is_no_session_here(self, shops: Scene) -> None:
-        """The login of one shop said 'already signed in', while its GraphQL said nobody."""
+        """Regression: the login of one shop said 'already signed in', while its GraphQL knew no session."""
         browser = await shops.browser()
         await browser.sign_up(new_address())
         again = await browser.get("/self-service/login/browser", headers=JSON)
@@ -171,7 +172,8 @@ class TestBrowserFlows:
 
     @pytest.mark.parametrize("named", ["store=quince", "store=kettle", "store=quince&tenant=us"])
     async def test_row_047_no_link_signs_out_without_the_sessions_token(self, shops: Scene, named: str) -> None:
-        """One that named another store took the cookie away, and left the session to whoever had its token."""
+        """Regression: a link that named another store deleted the cookie, and left the session valid for a holder of
+        its token."""
         browser, email = await shops.browser(), new_address()
         await browser.sign_up(email)
         token = browser.session_cookie or ""
@@ -183,7 +185,7 @@ class TestBrowserFlows:
         asked = await (await shops.native()).get("/sessions/whoami", headers={"x-session-token": token})
         assert asked.status_code == 401
 
-    async def test_a_form_that_has_run_out_leads_to_one_of_the_same_store(self, shops: Scene) -> None:
+    async def test_an_expired_form_leads_to_one_of_the_same_store(self, shops: Scene) -> None:
         browser = await shops.browser()
         flow = await browser.open_flow("login", "?store=quince&tenant=us")
         shops.clock.advance(hours=2)
@@ -194,7 +196,7 @@ class TestBrowserFlows:
 
 
 class TestOwnSessions:
-    async def test_are_not_shown_at_another_store(self, shops: Scene) -> None:
+    async def test_own_sessions_are_not_shown_at_another_store(self, shops: Scene) -> None:
         token = (await sign_up(await shops.native(**EU), new_address()))["session_token"]
         statuses = []
         for named in (EU, US, {"connector": "kettle"}, {"host": "quince.test"}, {}):
@@ -204,16 +206,16 @@ class TestOwnSessions:
 
 
 class TestWhoAmI:
-    """A gateway in front of one store let in whoever was signed in at another."""
+    """Regression: a gateway in front of one store let in callers with a session of another."""
 
-    async def test_knows_a_session_where_it_is_at_home(self, shops: Scene) -> None:
+    async def test_knows_a_session_at_its_own_store(self, shops: Scene) -> None:
         token = (await sign_up(await shops.native(**EU), new_address()))["session_token"]
         asked: list[dict[str, str]] = [{}, EU, {"connector": "quince", "br-acct-env": ""}, {"host": "quince.test"}]
         for named in asked:
             answer = await (await shops.native(**named)).get("/sessions/whoami", headers={"x-session-token": token})
             assert (answer.status_code, answer.headers["x-shopkeeper-store"]) == (200, "quince@eu")
 
-    async def test_knows_none_where_it_is_not(self, shops: Scene) -> None:
+    async def test_knows_no_session_of_another_store(self, shops: Scene) -> None:
         token = (await sign_up(await shops.native(**EU), new_address()))["session_token"]
         elsewhere: list[dict[str, str]] = [US, {"connector": "kettle"}, {"connector": "nowhere"}, {"br-acct-env": "eu"}]
         for named in elsewhere:
@@ -223,7 +225,7 @@ class TestWhoAmI:
 
 class TestVisitCookies:
     async def test_a_visit_to_one_store_leaves_that_to_another(self, shops: Scene) -> None:
-        """They had one name on one host, so that the second shop's guest took the first one's place."""
+        """Regression: they had one name on one host, so the second shop's guest replaced the first one's."""
         browser = await shops.browser()
         carts = [await guest_with_cart(browser, **named) for named in ({}, EU, US)]
         assert set(browser.cookies) == {"shopkeeper_visit", "shopkeeper_visit_quince~eu", "shopkeeper_visit_quince~us"}
@@ -233,7 +235,7 @@ class TestVisitCookies:
     @pytest.mark.parametrize(
         ("headers", "given"),
         [
-            ({"origin": ADDRESS}, True),  # plain http, where browsers say nothing else of where a page is from
+            ({"origin": ADDRESS}, True),  # over plain http browsers send no other header about the origin of a page
             ({"origin": "https://evil.test"}, False),
             ({"origin": ADDRESS, "sec-fetch-site": "cross-site"}, False),
             ({"origin": ADDRESS, "sec-fetch-site": "none"}, False),
@@ -243,13 +245,13 @@ class TestVisitCookies:
     async def test_are_given_to_our_own_pages_over_plain_http_too(
         self, shops: Scene, headers: dict[str, str], given: bool
     ) -> None:
-        """Browsers send `Sec-Fetch-Site` over TLS and to this machine only: others got no cookie at all."""
+        """Browsers send `Sec-Fetch-Site` only over TLS and to localhost. Regression: all other pages got no cookie."""
         answer = await (await shops.native(**headers)).post("/signin", json={})
         assert ("shopkeeper_visit" in set_cookies(answer)) is given
 
 
 class TestTrustedSiblings:
-    """A page of an origin that is let in, which acts with our cookies."""
+    """A page of an allowed origin, which acts with our cookies."""
 
     @pytest.fixture
     async def scene(self, opening: Opening, dsn: str) -> AsyncIterator[Scene]:
@@ -258,8 +260,9 @@ class TestTrustedSiblings:
         async with opening(dsn, serve={"public": cors}, **refresh) as scene:
             yield scene
 
-    async def test_who_refreshes_by_cookie_gets_the_new_one(self, scene: Scene) -> None:
-        """The token was replaced and the browser kept the old one, which ended the session when its time was over."""
+    async def test_a_page_that_refreshes_by_cookie_gets_the_new_one(self, scene: Scene) -> None:
+        """Regression: the token was replaced and the browser kept the old one, which ended the session after its
+        window."""
         browser = await scene.browser()
         await browser.sign_up(new_address())
         before = browser.session_cookie
@@ -267,13 +270,13 @@ class TestTrustedSiblings:
         assert answer.status_code == 200
         assert browser.session_cookie == answer.json()["authorization"] != before
 
-    async def test_who_signs_out_by_cookie_has_it_no_longer(self, scene: Scene) -> None:
+    async def test_a_page_that_signs_out_by_cookie_loses_it(self, scene: Scene) -> None:
         browser = await scene.browser()
         await browser.sign_up(new_address())
         await browser.post("/signout", json={}, headers=SIBLING)
         assert browser.session_cookie is None
 
-    async def test_who_came_without_cookies_gets_none(self, scene: Scene) -> None:
+    async def test_a_page_that_came_without_cookies_gets_none(self, scene: Scene) -> None:
         browser = await scene.browser()
         answer = await browser.post("/signin", json={}, headers=SIBLING)
         assert set_cookies(answer) == {}
@@ -281,7 +284,8 @@ class TestTrustedSiblings:
 
 class TestBearers:
     async def test_a_guests_bearer_acts_for_the_guest_beside_a_session_cookie(self, opening: Opening, dsn: str) -> None:
-        """The published client always sends its bearer; once it acted as whoever the host had a cookie of."""
+        """Regression: the published client always sends its bearer token, but acted as the identity of the host's
+        cookie."""
         async with opening(dsn) as scene:
             browser = await scene.browser()
             await browser.sign_up(new_address())

@@ -179,7 +179,7 @@ class TestSecondFactor:
         started = await one.sign_in()
         assert (await one.ask(started.token)).status_code == status
 
-    async def test_is_given_where_the_session_is_at_home(self, database: Database, clock: StoppedClock) -> None:
+    async def test_is_given_at_the_sessions_own_store(self, database: Database, clock: StoppedClock) -> None:
         """A session of one store does not count in a login flow of another."""
         one = await gate(database, clock)
         for store, query in {"kettle": "", "quince@us": "&store=quince&tenant=us"}.items():
@@ -198,7 +198,7 @@ class TestSecondFactor:
         one = await gate(database, clock)
         token = (await one.sign_in()).token
         first = await one.ask(token)
-        one.identities.factors = frozenset()  # read no more: the answer is kept with the session
+        one.identities.factors = frozenset()  # not read again: the answer is cached with the session
         assert (await one.ask(token)).content == first.content
 
     @pytest.mark.parametrize(("required", "status"), [("aal1", 200), ("highest_available", 403), (None, 403)])
@@ -246,7 +246,8 @@ class TestStores:
     async def test_are_named_by_the_address_as_at_every_other_route(
         self, shops: Scene, token: str, query: str, headers: dict[str, str], known: bool
     ) -> None:
-        """Whoami once ignored the query: a session of one store was good behind a link that named another."""
+        """Regression: whoami ignored the query, so a session of one store was valid behind a link that named
+        another."""
         app = await shops.native()
         statuses = [
             (await app.get(f"{path}{query}", headers={"x-session-token": token, **headers})).status_code

@@ -1,4 +1,4 @@
-"""A shop's schema with everything in it, the room under test, and a record of what it reported."""
+"""A schema with every kind of trait, the identity service, and records of what it reported."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -91,12 +91,12 @@ SECRETS = ["a cipher secret of 32 characters", "the one before it, 32 characters
 
 
 def read_schema(schema_id: str, document: Mapping[str, Any]) -> Schema:
-    """A schema, read with the credential types of the server."""
+    """Read a schema with the credential types of the server."""
     return Schema(schema_id, document, from_traits=FROM_TRAITS)
 
 
 def identities_of(schemas: Schemas, clock: StoppedClock, *secrets: str, **options: Any) -> Identities:
-    """The service with the facts of the server, and these secrets to seal with."""
+    """Build the service with the facts of the server, and these secrets for sealing."""
     return Identities(schemas, facts=CREDENTIAL_FACTS, keys=key_ring(*secrets), clock=clock, **options)
 
 
@@ -132,7 +132,7 @@ class Trail:
 
 @dataclass
 class Told:
-    """A listener that remembers what it was told."""
+    """A listener that remembers its calls."""
 
     ids: list[UUID] = field(default_factory=list)
 
@@ -142,7 +142,7 @@ class Told:
 
 @dataclass
 class Revoked:
-    """A listener that remembers whose earlier proofs count no more, and which session was spared."""
+    """A listener that remembers whose access was revoked, and which session was spared."""
 
     calls: list[tuple[UUID, UUID | None]] = field(default_factory=list)
 
@@ -172,7 +172,7 @@ def identities(schemas: Schemas, clock: StoppedClock, trail: Trail, told: Told) 
 
 @pytest.fixture
 async def sqlite_database(sqlite_dsn: str) -> AsyncIterator[Database]:
-    """For long tables of refusals, which no database sees anything of."""
+    """A database for long tables of refusals, which do not reach it."""
     database = Database(sqlalchemy_url(sqlite_dsn))
     yield database
     await database.close()

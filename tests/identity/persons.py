@@ -1,4 +1,4 @@
-"""Accounts for tests: what they are created with, and how they are read again."""
+"""Accounts for tests: how they are created and read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

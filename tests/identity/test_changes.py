@@ -1,4 +1,4 @@
-"""What follows a change: events in the outbox, ended sessions, and what credentials and addresses are afterwards."""
+"""What follows a change: events in the outbox, ended sessions, and the resulting credentials and addresses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +42,7 @@ async def ada(database: Database, identities: Identities) -> Identity:
 
 
 async def events(database: Database) -> list[tuple[str, str, Any]]:
-    """Topic, key and payload of everything in the outbox, oldest first."""
+    """Return topic, key and payload of every outbox event, oldest first."""
     async with database.unit() as unit:
         rows = await unit.all(select(table).order_by(table.c.sequence))
     return [(row.topic.partition("/")[0], row.key.partition("/")[2], row.payload) for row in rows]
@@ -59,7 +59,7 @@ class TestEvents:
         payload = {"identity_id": str(ada.id), "changed": ["created"], "at": clock.now().isoformat()}
         assert await events(database) == [("identity.changed", str(ada.id), payload)]
 
-    async def test_tell_every_change_by_name(self, database: Database, identities: Identities, ada: Identity) -> None:
+    async def test_name_every_change(self, database: Database, identities: Identities, ada: Identity) -> None:
         address_id = ada.verifiable_addresses[0].id
         async with database.unit() as unit:
             await identities.replace(unit, ada.id, person(state=State.INACTIVE, metadata_admin={"note": 1}))
@@ -105,14 +105,14 @@ class TestEvents:
             await self._delete_and_fail(database, identities, ada.id)
         assert await changed(database) == [["created"]]
 
-    async def test_that_none_listens_to_are_not_written(
+    async def test_events_without_a_listener_are_not_written(
         self, database: Database, schemas: Schemas, clock: StoppedClock
     ) -> None:
         outbox = Outbox(clock, listeners=dict.fromkeys(TOPICS, ()))
         await made(database, identities_of(schemas, clock, events=outbox), person())
         assert await events(database) == []
 
-    async def test_of_a_simulated_identity_are_none(self, database: Database, identities: Identities) -> None:
+    async def test_a_simulated_identity_writes_no_events(self, database: Database, identities: Identities) -> None:
         async with database.unit() as unit:
             await identities.simulate(unit, person())
         assert await events(database) == []
@@ -124,7 +124,7 @@ class TestEvents:
 
 
 class TestEffects:
-    async def test_that_change_the_factors_are_seen_by_cached_sessions(
+    async def test_effects_that_change_the_factors_are_seen_by_cached_sessions(
         self, database: Database, identities: Identities, ada: Identity, told: Told
     ) -> None:
         async with database.unit() as unit:
@@ -172,14 +172,14 @@ class TestChangeCredentials:
             await self._change(database, identities, ada, changes, spare_session=session_id)
         assert revoked.calls == [(ada.id, session_id)] * 2
 
-    async def test_that_only_adds_ends_no_session(
+    async def test_a_change_that_only_adds_ends_no_session(
         self, database: Database, identities: Identities, ada: Identity, revoked: Revoked, told: Told
     ) -> None:
         await self._change(database, identities, ada, {"passkey": Given("passkey", {"credentials": [1]})})
         assert revoked.calls == []
         assert told.ids == [ada.id]
 
-    async def test_that_changes_nothing_tells_nothing(
+    async def test_a_change_of_nothing_writes_no_event(
         self, database: Database, identities: Identities, ada: Identity, told: Told, trail: Trail
     ) -> None:
         changes = {"password": Given("password", HASH), "passkey": None}
@@ -208,7 +208,7 @@ class TestChangeCredentials:
         assert after.factors == {"code", "passkey", "password", "totp"}
         assert (await stored(database, identities, ada.id)).credentials["password"].config == HASH
 
-    async def test_leaves_a_way_to_sign_in(self, database: Database, identities: Identities) -> None:
+    async def test_keeps_a_way_to_sign_in(self, database: Database, identities: Identities) -> None:
         given = [Given("password", HASH), Given("totp", TOTP)]
         new = NewIdentity(schema_id="seller", traits={"username": "ada"}, credentials=given)
         identity = await made(database, identities, new)
@@ -227,7 +227,7 @@ class TestChangeCredentials:
         ],
         ids=["type", "config", "identifier", "taken"],
     )
-    async def test_refuses_what_cannot_be_kept(
+    async def test_refuses_what_cannot_be_stored(
         self, database: Database, identities: Identities, ada: Identity, changes: Any, refusal: type[Exception]
     ) -> None:
         await made(database, identities, person(BOB, credentials=[Given("oidc", {"a": 1}, ["idp:bob"])]))
@@ -236,7 +236,7 @@ class TestChangeCredentials:
             await self._change(database, identities, ada, changes)
         assert await stored(database, identities, ada.id) == before
 
-    async def test_of_an_identity_that_is_gone_is_not_found(
+    async def test_a_change_of_a_deleted_identity_is_not_found(
         self, database: Database, identities: Identities, ada: Identity
     ) -> None:
         async with database.unit() as unit:
@@ -271,7 +271,7 @@ class TestMarkVerified:
         assert told.ids == [identity.id]
         assert revoked.calls == []
 
-    async def test_twice_changes_nothing_more(
+    async def test_marking_twice_changes_nothing_more(
         self, database: Database, identities: Identities, clock: StoppedClock, ada: Identity, told: Told, trail: Trail
     ) -> None:
         first = await self._verify(database, identities, ada, [(Via.EMAIL, ADA)])
@@ -280,7 +280,7 @@ class TestMarkVerified:
         assert trail.entries[-1] == ("identity.address_marked", "system", str(ada.id), {"status": "completed"})
         assert (len(trail.entries), told.ids) == (2, [ada.id])
 
-    async def test_of_a_verified_address_at_creation_has_nothing_to_do(
+    async def test_marking_an_address_that_was_verified_at_creation_changes_nothing(
         self, database: Database, identities: Identities
     ) -> None:
         verified = AddressInput(ADA, verified=True)
@@ -312,7 +312,8 @@ class TestOrder:
     async def test_events_are_written_after_what_listeners_write(
         self, database: Database, schemas: Schemas, clock: StoppedClock
     ) -> None:
-        """Adding an event may wait for other units with its key, and what is written before it is not waited for."""
+        """Adding an event may wait for other units with its key. All else is written before it, so nothing waits behind
+        it."""
         done: list[str] = []
 
         class Events:

@@ -1,4 +1,4 @@
-"""What a patch of an identity may touch: a list of places, and nothing beside it."""
+"""What a patch of an identity may change: a list of places, and nothing beside it."""
 
 import json
 from collections.abc import Callable
@@ -91,6 +91,6 @@ def test_all_open_places_can_be_changed_at_once(identity: Identity) -> None:
     assert new.credentials == ()
 
 
-def test_the_identity_stays_as_it_is(identity: Identity) -> None:
+def test_a_patch_leaves_the_original_identity_unchanged(identity: Identity) -> None:
     patched(identity, [{"op": "remove", "path": "/traits/name/first"}])
     assert identity.traits["name"] == {"first": "Ada"}

@@ -79,7 +79,7 @@ writes = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(types, configs, max_size=3), st.lists(writes, max_size=6))
-async def test_are_what_the_credentials_say_after_any_sequence_of_writes(
+async def test_factors_follow_the_credentials_through_any_sequence_of_writes(
     database: Database, identities: Identities, created: dict[str, dict[str, Any]], sequence: list[Write]
 ) -> None:
     credentials = [Given(type_, config) for type_, config in created.items()]
@@ -102,7 +102,7 @@ async def _written(database: Database, identities: Identities, identity: Identit
         return None
 
 
-async def test_are_known_without_reading_credentials(database: Database, identities: Identities) -> None:
+async def test_factors_are_known_without_reading_credentials(database: Database, identities: Identities) -> None:
     given_ = [Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})]
     identity = await made(database, identities, person(credentials=given_))
     async with database.unit() as unit:
@@ -110,7 +110,9 @@ async def test_are_known_without_reading_credentials(database: Database, identit
     assert (read.credentials, read.factors) == ({}, {"code", "password", "totp"})
 
 
-async def test_of_a_simulated_identity_are_those_of_a_real_one(database: Database, identities: Identities) -> None:
+async def test_factors_of_a_simulated_identity_are_those_of_a_real_one(
+    database: Database, identities: Identities
+) -> None:
     new = person(credentials=[Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})])
     async with database.unit() as unit:
         simulated = await identities.simulate(unit, new)
@@ -134,7 +136,7 @@ async def test_a_method_decides_what_is_usable(
 
 class TestTheTableOfFacts:
     def test_has_an_entry_for_each_type_once(self) -> None:
-        """A type whose method is built is described by its method, and nowhere else."""
+        """A type whose method is built is described by its method only."""
         assert len(CREDENTIAL_FACTS) == len(BUILT) + len(NOT_BUILT)
 
     @pytest.mark.parametrize("type_", ["lookup_secret", "oidc", "totp"])

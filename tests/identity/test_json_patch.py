@@ -1,4 +1,4 @@
-"""RFC 6902, its own examples first (appendix A), then what an attacker adds."""
+"""RFC 6902: its own examples (appendix A), then attacks."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ EXAMPLES = json.loads(Path(__file__).with_name("rfc6902_appendix_a.json").read_t
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["section"])
-def test_example_of_the_rfc(example: dict[str, Any]) -> None:
+def test_an_example_of_the_rfc_has_its_result(example: dict[str, Any]) -> None:
     if "result" in example:
         assert apply(example["document"], example["patch"]) == example["result"]
     else:
@@ -44,13 +44,13 @@ class TestPointer:
 
 
 class TestPatch:
-    def test_leaves_the_document_alone(self) -> None:
+    def test_a_patch_leaves_the_original_document_unchanged(self) -> None:
         document = {"a": [1, {"b": 2}]}
         before = copy.deepcopy(document)
         apply(document, [{"op": "replace", "path": "/a/1/b", "value": 3}, {"op": "remove", "path": "/a/0"}])
         assert document == before
 
-    def test_two_copies_are_two(self) -> None:
+    def test_two_copies_are_independent(self) -> None:
         patch: list[dict[str, Any]] = [
             {"op": "copy", "from": "/a", "path": "/b"},
             {"op": "add", "path": "/b/x", "value": 1},
@@ -85,7 +85,7 @@ class TestPatch:
         with pytest.raises(PatchFailed):
             apply(document, [operation])
 
-    def test_a_number_is_the_same_number(self) -> None:
+    def test_numbers_are_compared_by_value(self) -> None:
         document = {"a": {"b": [1, None]}}
         assert apply(document, [{"op": "test", "path": "/a", "value": {"b": [1.0, None]}}]) == document
 

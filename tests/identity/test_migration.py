@@ -1,4 +1,4 @@
-"""The factors of identities that were there before there was a column for them."""
+"""The factors of identities that are older than their column."""
 
 import shutil
 from collections.abc import AsyncIterator, Mapping
@@ -25,7 +25,7 @@ PEOPLE: Mapping[UUID, Mapping[str, Any]] = {
 
 @pytest.fixture
 async def before(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Database]:
-    """A database as it was before the revision, with these people."""
+    """A database as it was before the revision, with these identities."""
     scripts = tmp_path / "migrations"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     for revision in (scripts / "versions").glob("0*.py"):
@@ -53,7 +53,7 @@ _CREDENTIAL = text(
 ).bindparams(bindparam("id", type_=Id), bindparam("config", type_=Json))
 
 
-async def test_are_the_types_whose_config_holds_something(before: Database) -> None:
+async def test_factors_are_the_types_whose_config_is_not_empty(before: Database) -> None:
     await migrate(before)
     async with before.unit() as unit:
         rows = await unit.all(select(identities.c.id, identities.c.factors))

@@ -1,4 +1,4 @@
-"""One spelling for what looks the same."""
+"""One stored spelling for all that look the same."""
 
 import sys
 import unicodedata
@@ -24,7 +24,7 @@ class TestIdentifier:
             ("ad\u200ba@exam\u00adple.org", "ada@example.org"),
             ("\u202eada@example.org", "ada@example.org"),
             ("ada@xn--strae-oqa.de", "ada@straße.de"),
-            # Another domain than strasse.de, with another owner: never to be folded into it.
+            # Another domain than strasse.de, with another owner, so it must not be folded into it.
             ("ada@straße.de", "ada@straße.de"),
             ("+49 (170) 123-4567", "+491701234567"),
             ("＋４９１７０１２３４５６７", "+491701234567"),
@@ -46,7 +46,7 @@ class TestIdentifier:
         assert normalise_identifier(once) == once
 
     @pytest.mark.parametrize("plane", range(17))
-    def test_every_character_settles_at_once(self, plane: int) -> None:
+    def test_normalising_a_character_once_is_enough(self, plane: int) -> None:
         for code in range(plane * 0x10000, min((plane + 1) * 0x10000, sys.maxunicode + 1)):
             once = normalise_identifier("a" + chr(code))
             assert normalise_identifier(once) == once
@@ -68,11 +68,11 @@ class TestIdentifier:
         assert normalise_identifier(seeded) == normalise_identifier(text)
 
     @given(st.text(st.characters(categories=["L", "N"], exclude_characters="\u115f\u1160\u3164\uffa0"), min_size=1))
-    def test_what_can_be_seen_stays(self, text: str) -> None:
+    def test_visible_characters_stay(self, text: str) -> None:
         assert normalise_identifier(text) != ""
 
     @given(ANY)
-    def test_nothing_invisible_is_left(self, text: str) -> None:
+    def test_no_invisible_character_is_left(self, text: str) -> None:
         assert all(unicodedata.category(c) not in {"Cc", "Cf", "Cs"} for c in normalise_identifier(text))
 
 

@@ -1,4 +1,4 @@
-"""Held against what Kratos really answered: the fields of its forms, and what it said about bad traits."""
+"""Compared with what Kratos answered: the fields of its forms, and its messages about bad traits."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Schemas: what breaks them, what breaks their traits, what becomes of traits."""
+"""Schemas: what breaks a schema, what breaks traits, and what is derived from traits."""
 
 import base64
 import copy
@@ -88,7 +88,7 @@ class TestViolations:
         [(name, number, context)] = found(schema_of({"it": rule}), {"it": value})
         assert (name, number, list(context)) == ("traits.it", 4000001, ["reason"])
 
-    def test_a_missing_trait_is_told_at_its_own_field(self) -> None:
+    def test_a_missing_trait_is_reported_at_its_own_field(self) -> None:
         name = {"type": "object", "properties": {"first": {}}, "required": ["first"]}
         schema = schema_of({"email": ADDRESS, "name": name}, required=["email"])
         assert found(schema, {"name": {}}) == [
@@ -96,13 +96,13 @@ class TestViolations:
             ("traits.name.first", 4000002, {"property": "first"}),
         ]
 
-    def test_the_format_is_told_before_the_length(self) -> None:
+    def test_the_format_is_reported_before_the_length(self) -> None:
         assert [number for _, number, _ in found(read_schema("default", SIMPLE), {"email": "x"})] == [4000040, 4000003]
 
-    def test_a_format_is_not_asked_of_what_is_no_text(self) -> None:
+    def test_a_format_is_checked_for_texts_only(self) -> None:
         assert [number for _, number, _ in found(schema_of({"email": ADDRESS}), {"email": 7})] == [4000026]
 
-    def test_an_unknown_trait_is_told_at_the_traits_themselves(self) -> None:
+    def test_an_unknown_trait_is_reported_at_the_traits_themselves(self) -> None:
         [(name, number, context)] = found(read_schema("default", SIMPLE), {"email": "ada@example.org", "shoe": 42})
         assert (name, number) == ("traits", 4000001)
         assert "shoe" in context["reason"]
@@ -115,16 +115,16 @@ class TestViolations:
         [violation] = read_schema("default", SIMPLE).validate({})
         assert "email" in violation.message.text
 
-    def test_there_is_an_end_to_them(self) -> None:
+    def test_the_number_of_violations_is_limited(self) -> None:
         schema = schema_of({"them": {"type": "array", "items": ADDRESS}})
         assert len(schema.validate({"them": ["x"] * 10_000})) == 50
 
     @pytest.mark.parametrize("traits", [None, "x", 7, [], [{"email": "ada@example.org"}]])
-    def test_traits_are_an_object(self, traits: Any) -> None:
+    def test_traits_must_be_an_object(self, traits: Any) -> None:
         assert [name for name, _, _ in found(read_schema("default", SIMPLE), traits)] == ["traits"]
 
     @pytest.mark.parametrize("value", ["a\x00b", "\ud800", float("nan"), float("inf"), 10**40, {"a\x00": 1}], ids=ascii)
-    def test_what_a_database_cannot_keep_is_refused(self, value: Any) -> None:
+    def test_a_value_that_a_database_cannot_store_is_refused(self, value: Any) -> None:
         [(name, number, _)] = found(schema_of({}), {"deep": [{"it": value}]})
         assert (name, number) == ("traits.deep.0.it", 4000001)
 
@@ -161,7 +161,7 @@ class TestAddresses:
         ],
     )
     @pytest.mark.parametrize("declared", ["email", None], ids=["format email", "no format"])
-    def test_what_could_go_elsewhere_is_no_address(self, value: str, declared: str | None) -> None:
+    def test_an_address_that_could_lead_elsewhere_is_refused(self, value: str, declared: str | None) -> None:
         rule = {"type": "string", "ory.sh/kratos": {"verification": {"via": "email"}}}
         schema = schema_of({"email": {**rule, **({"format": declared} if declared else {})}})
         assert (4000040, {"value": value}) in [
@@ -171,7 +171,7 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "value", ["ada@example.org", "ADA+shop@EXAMPLE.org", "ada@straße.de", "ada@xn--strae-oqa.de", "ada@shop.test"]
     )
-    def test_what_is_one_is_taken(self, value: str) -> None:
+    def test_a_valid_address_is_accepted(self, value: str) -> None:
         assert schema_of({"email": ADDRESS}).validate({"email": value}) == []
 
     def test_an_unchecked_address_still_goes_to_one_place(self) -> None:
@@ -225,7 +225,7 @@ class TestExtraction:
         number = {"type": "integer", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}}
         assert schema_of({"customer": number}).extract({"customer": 4711}).identifiers == {"password": ("4711",)}
 
-    def test_what_is_empty_once_normalised_identifies_nobody(self, schemas: Schemas) -> None:
+    def test_an_identifier_that_is_empty_once_normalised_is_left_out(self, schemas: Schemas) -> None:
         assert schemas.require("seller").extract({"username": "\u200b \u3164"}).identifiers == {}
 
     def test_a_schema_that_contains_itself_is_followed_for_a_while(self) -> None:
@@ -333,7 +333,7 @@ class TestCoercion:
             ({"traits.newsletter": "TRUE"}, {"newsletter": True}),
             ({"traits.newsletter": "false"}, {"newsletter": False}),
             ({"traits.newsletter": "perhaps"}, {"newsletter": "perhaps"}),
-            # What JSON has typed already stays.
+            # A value that JSON has typed already stays.
             ({"traits.newsletter": True, "traits.age": 18}, {"newsletter": True, "age": 18}),
             ({"traits.name.first": "Ada", "traits.name.rank": "1"}, {"name": {"first": "Ada", "rank": 1}}),
             ({"traits.emails.1": "b", "traits.emails.0": "a"}, {"emails": ["a", "b"]}),
@@ -341,13 +341,13 @@ class TestCoercion:
             ({"traits.sizes": ["4", "5"]}, {"sizes": [4, 5]}),
             ({"traits.emails": Repeated(["a", "b", ""])}, {"emails": ["a", "b"]}),
             ({"traits.sizes": Repeated(["4", "5"])}, {"sizes": [4, 5]}),
-            # Where there is one value, the last one counts: a box that is ticked follows a hidden field.
+            # Of several values the last one counts: a ticked box follows a hidden field.
             ({"traits.newsletter": Repeated(["false", "true"])}, {"newsletter": True}),
             ({"traits.name.first": Repeated(["Ada", ""])}, {"name": {}}),
             ({"traits.emails.x": "a"}, {"emails": [{"x": "a"}]}),
-            # Not filled in is not there.
+            # An empty field counts as absent.
             ({"traits.name.first": "", "traits.age": ""}, {}),
-            # Kept, so that validation can say that there is no such trait.
+            # Kept, so that validation can report the unknown trait.
             ({"traits.shoe": "42"}, {"shoe": "42"}),
             ({"method": "password", "csrf_token": "x", "traitsx": "1"}, {}),
         ],
@@ -368,7 +368,7 @@ class TestCoercion:
         ],
         ids=["deep", "empty", "empty part", "field then group", "group then field", "many"],
     )
-    def test_refuses_what_is_no_form_of_ours(self, flat: dict[str, Any]) -> None:
+    def test_refuses_malformed_forms(self, flat: dict[str, Any]) -> None:
         with pytest.raises(MalformedBody):
             schema_of(self.RULES).coerce(flat)
 
@@ -392,7 +392,7 @@ class TestBrokenSchema:
             ({"properties": {"traits": True}}, "'traits' among them"),
             (traits_with(a={"type": "strong"}), "strong"),
             (traits_with(a={"pattern": "("}), "regex"),
-            # Lookahead needs backtracking, which is not to be had in linear time.
+            # Lookahead needs backtracking, which does not run in linear time.
             (traits_with(a={"pattern": "(?=a)b"}), "regex"),
             (traits_with(a={"$ref": "https://evil.example/x.json"}), "leads out"),
             (traits_with(a={"$ref": "file:///etc/passwd"}), "leads out"),
@@ -415,7 +415,7 @@ class TestBrokenSchema:
 
 
 class TestLoading:
-    async def test_from_a_file_base64_and_the_network(self, tmp_path: Path) -> None:
+    async def test_schemas_are_loaded_from_files_base64_and_the_network(self, tmp_path: Path) -> None:
         raw = json.dumps(SIMPLE).encode()
         (tmp_path / "with space.json").write_bytes(raw)
         asked: list[str] = []
@@ -459,7 +459,7 @@ class TestLoading:
         with pytest.raises(SchemaBroken, match="larger"):
             await Schemas.load([("shop", f"file://{tmp_path}/large.json")], "shop", from_traits=FROM_TRAITS)
 
-    def test_the_default_has_to_be_there(self) -> None:
+    def test_the_default_schema_must_exist(self) -> None:
         with pytest.raises(SchemaBroken, match="default schema"):
             Schemas([read_schema("shop", SIMPLE)], "default")
 

@@ -1,4 +1,4 @@
-"""Credential configs that can be used as they are stand in the database sealed."""
+"""Credential configs that can be used as they are, such as TOTP secrets, are stored sealed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ async def ada(database: Database, identities: Identities) -> Identity:
 
 
 async def row_of(database: Database, identity_id: UUID, type_: str) -> Mapping[str, Any]:
-    """The config as it stands in the database."""
+    """Return the config as it is stored."""
     mine = credentials.c.identity_id == identity_id, credentials.c.type == type_
     async with database.unit() as unit:
         config: Mapping[str, Any] = await unit.scalar(select(credentials.c.config).where(*mine))
@@ -52,7 +52,7 @@ async def put_row(database: Database, identity_id: UUID, type_: str, config: Map
 
 class TestSealing:
     @pytest.mark.parametrize(("type_", "config"), [("totp", TOTP), ("oidc", OIDC)])
-    async def test_nothing_of_a_secret_stands_in_the_row(
+    async def test_no_secret_is_readable_in_the_row(
         self, database: Database, identities: Identities, ada: Identity, type_: str, config: Mapping[str, Any]
     ) -> None:
         row = await row_of(database, ada.id, type_)
@@ -80,13 +80,15 @@ class TestSealing:
         assert list(await row_of(database, ada.id, "totp")) == ["sealed"]
         assert (await stored(database, identities, ada.id)).credentials["totp"].config == config
 
-    async def test_what_stays_keeps_its_row(self, database: Database, identities: Identities, ada: Identity) -> None:
+    async def test_an_unchanged_credential_keeps_its_row(
+        self, database: Database, identities: Identities, ada: Identity
+    ) -> None:
         before = await row_of(database, ada.id, "totp")
         async with database.unit() as unit:
             await identities.replace(unit, ada.id, person(metadata_public={"tier": 1}))
         assert await row_of(database, ada.id, "totp") == before
 
-    def test_without_keys_nothing_is_built(self, schemas: Schemas, clock: StoppedClock) -> None:
+    def test_the_service_needs_keys(self, schemas: Schemas, clock: StoppedClock) -> None:
         with pytest.raises(ValueError, match="lookup_secret, oidc, totp"):
             Identities(schemas, facts=CREDENTIAL_FACTS, clock=clock)
 
@@ -141,7 +143,7 @@ class Unreadable:
 
     @staticmethod
     async def lost_secret(database: Database, identities: Identities, ada: Identity) -> None:
-        """The service is built with another secret instead."""
+        """Build the service with another secret instead."""
 
     @staticmethod
     async def moved(database: Database, identities: Identities, ada: Identity) -> None:
@@ -190,7 +192,7 @@ class TestWhatCannotBeOpened:
     async def test_still_counts_as_a_second_factor_after_other_writes(
         self, database: Database, service: Identities, ada: Identity
     ) -> None:
-        """A lost secret must not let one factor do where the account has two."""
+        """A lost secret must not turn an account with two factors into one with one."""
         async with database.unit() as unit:
             await service.set_credential_config(unit, ada.id, "password", HASH)
         async with database.unit() as unit:

@@ -1,4 +1,4 @@
-"""Accounts on real databases: made, changed, found, removed; and what nobody may do with them."""
+"""Identities on real databases: created, changed, found, deleted; and what is refused."""
 
 import asyncio
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ async def patched(database: Database, identities: Identities, identity_id: UUID,
 
 @contextmanager
 def counted(database: Database) -> Iterator[list[str]]:
-    """Every statement that reaches the database."""
+    """Collect every statement that reaches the database."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
@@ -77,7 +77,7 @@ class TestCreate:
         again = await stored(database, identities, identity.id)
         assert versions(again) == {"code": 1, "password": 0, "webauthn": 1}
 
-    async def test_what_is_read_is_what_was_made(self, database: Database, identities: Identities) -> None:
+    async def test_what_is_read_is_what_was_created(self, database: Database, identities: Identities) -> None:
         new = NewIdentity(
             id=uuid4(),
             traits={"emails": [BOB, ADA], "phone": "+1 650 253 0000", "username": "Ünal"},
@@ -97,7 +97,7 @@ class TestCreate:
         assert again.credentials["oidc"].identifiers == ("idp:7",)
         assert [address.value for address in again.verifiable_addresses] == [BOB, ADA, "+16502530000"]
 
-    async def test_without_credentials_unless_asked_for(self, database: Database, identities: Identities) -> None:
+    async def test_credentials_are_read_on_request_only(self, database: Database, identities: Identities) -> None:
         identity = await made(database, identities, person())
         async with database.unit() as unit:
             assert (await identities.require(unit, identity.id)).credentials == {}
@@ -134,7 +134,7 @@ class TestCreate:
         [(ADA, ADA), (ADA, "ADA@EXAMPLE.ORG"), ("ada@straße.de", "ada@XN--strae-oqa.de"), ("bob", "Ｂｏ\u200bｂ")],
         ids=ascii,
     )
-    async def test_what_looks_the_same_is_taken(
+    async def test_an_identifier_that_looks_the_same_is_taken(
         self, database: Database, identities: Identities, first: str, second: str
     ) -> None:
         trait = "email" if "@" in first else "username"
@@ -143,7 +143,7 @@ class TestCreate:
         with pytest.raises(Conflict, match="signs in with"):
             await made(database, identities, NewIdentity(schema_id=schema_id, traits={trait: second}))
 
-    async def test_an_address_belongs_to_one_account_whatever_its_schema(
+    async def test_an_address_belongs_to_one_account_across_schemas(
         self, database: Database, identities: Identities
     ) -> None:
         await made(database, identities, person())
@@ -153,13 +153,15 @@ class TestCreate:
             assert await identities.find_by_identifier(unit, type="password", identifier=BOB) is None
 
     @pytest.mark.parametrize(("field_", "says"), [("id", "of this id"), ("external_id", "external id")])
-    async def test_ids_are_given_once(self, database: Database, identities: Identities, field_: str, says: str) -> None:
+    async def test_ids_are_unique(self, database: Database, identities: Identities, field_: str, says: str) -> None:
         value: Any = uuid4() if field_ == "id" else "customer 7"
         await made(database, identities, person(**{field_: value}))
         with pytest.raises(Conflict, match=says):
             await made(database, identities, person(BOB, **{field_: value}))
 
-    async def test_of_many_at_once_one_gets_the_address(self, database: Database, identities: Identities) -> None:
+    async def test_of_many_created_at_once_one_gets_the_address(
+        self, database: Database, identities: Identities
+    ) -> None:
         tries = await asyncio.gather(*(made(database, identities, person()) for _ in range(8)), return_exceptions=True)
         assert sorted(type(one).__name__ for one in tries) == ["Conflict"] * 7 + ["Identity"]
 
@@ -184,13 +186,13 @@ class TestCreate:
         ],
         ids=ascii,
     )
-    async def test_what_cannot_be_kept_is_refused(
+    async def test_a_value_that_cannot_be_stored_is_refused(
         self, database: Database, identities: Identities, more: dict[str, Any]
     ) -> None:
         with pytest.raises(InvalidInput):
             await made(database, identities, person(**more))
 
-    async def test_is_written_down_with_who_did_it(
+    async def test_a_creation_is_audited_with_its_actor(
         self, database: Database, identities: Identities, trail: Trail
     ) -> None:
         async with database.unit() as unit:
@@ -199,7 +201,7 @@ class TestCreate:
 
 
 class TestMassAssignment:
-    """Security list, rows 51, 62 and 64: what is sent along does not count."""
+    """Security list, rows 51, 62 and 64: what a caller sends beyond its rights has no effect."""
 
     @pytest.mark.parametrize(
         "smuggled",
@@ -215,13 +217,15 @@ class TestMassAssignment:
         ],
         ids=ascii,
     )
-    async def test_of_traits_that_the_schema_does_not_know(
+    async def test_traits_that_the_schema_does_not_know_are_refused(
         self, database: Database, identities: Identities, smuggled: dict[str, Any]
     ) -> None:
         with pytest.raises(InvalidTraits):
             await made(database, identities, NewIdentity(traits={"email": ADA, **smuggled}))
 
-    async def test_of_identifiers_that_are_not_in_the_traits(self, database: Database, identities: Identities) -> None:
+    async def test_identifiers_that_are_not_in_the_traits_are_ignored(
+        self, database: Database, identities: Identities
+    ) -> None:
         claims = [Given("password", HASH, [BOB]), Given("code", {"addresses": [{"address": BOB}]}, [BOB])]
         identity = await made(database, identities, person(credentials=claims))
         assert identity.credentials["password"].identifiers == (ADA,)
@@ -230,7 +234,7 @@ class TestMassAssignment:
             for type_ in ("password", "code"):
                 assert await identities.find_by_identifier(unit, type=type_, identifier=BOB) is None
 
-    async def test_of_a_credential_by_a_patch(self, database: Database, identities: Identities) -> None:
+    async def test_a_patch_of_a_credential_is_refused_whole(self, database: Database, identities: Identities) -> None:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         before = await stored(database, identities, identity.id)
         theft = {"op": "replace", "path": "/credentials/password/config/hashed_password", "value": "mine"}
@@ -241,20 +245,20 @@ class TestMassAssignment:
 
 
 class TestRead:
-    async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
+    async def test_an_unknown_identity_is_not_found(self, database: Database, identities: Identities) -> None:
         async with database.unit() as unit:
             assert await identities.get(unit, uuid4()) is None
             with pytest.raises(NotFound):
                 await identities.require(unit, uuid4())
 
-    async def test_many_at_once(self, database: Database, identities: Identities) -> None:
+    async def test_many_identities_are_read_at_once(self, database: Database, identities: Identities) -> None:
         first, second = [await made(database, identities, person(email)) for email in (ADA, BOB)]
         async with database.unit() as unit:
             found = await identities.get_many(unit, [second.id, uuid4(), first.id])
             assert await identities.get_many(unit, []) == {}
         assert {identity_id: one.email for identity_id, one in found.items()} == {first.id: ADA, second.id: BOB}
 
-    async def test_by_external_id(self, database: Database, identities: Identities) -> None:
+    async def test_an_identity_is_read_by_its_external_id(self, database: Database, identities: Identities) -> None:
         identity = await made(database, identities, person(external_id="7"))
         async with database.unit() as unit:
             found = await identities.find_by_external_id(unit, "7")
@@ -276,7 +280,9 @@ class TestFind:
         [ADA, "ADA@EXAMPLE.ORG", " ada@example.org\n", "ａｄａ@example.org", "a\u200bda@example.org"],
         ids=ascii,
     )
-    async def test_however_it_is_spelt(self, database: Database, identities: Identities, spelt: str) -> None:
+    async def test_an_identifier_is_found_in_any_spelling(
+        self, database: Database, identities: Identities, spelt: str
+    ) -> None:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         async with database.unit() as unit:
             found = await identities.find_by_identifier(unit, type="password", identifier=spelt)
@@ -284,7 +290,7 @@ class TestFind:
         assert found.id == identity.id
         assert found.credentials["password"].config == HASH
 
-    async def test_by_telephone(self, database: Database, identities: Identities) -> None:
+    async def test_a_phone_number_is_found(self, database: Database, identities: Identities) -> None:
         new = NewIdentity(schema_id="seller", traits={"phone": "+16502530000"})
         identity = await made(database, identities, new)
         async with database.unit() as unit:
@@ -307,19 +313,25 @@ class TestFind:
         ],
         ids=lambda value: ascii(value[:20]),
     )
-    async def test_nobody_for_nonsense(self, database: Database, identities: Identities, spelt: str) -> None:
+    async def test_a_malformed_identifier_finds_no_identity(
+        self, database: Database, identities: Identities, spelt: str
+    ) -> None:
         await made(database, identities, person())
         async with database.unit() as unit:
             assert await identities.find_by_identifier(unit, type="password", identifier=spelt) is None
             assert (await identities.list_(unit, credentials_identifier=spelt))[0] == []
 
-    async def test_a_type_of_its_own(self, database: Database, identities: Identities) -> None:
+    async def test_an_identifier_is_found_by_its_credential_type_only(
+        self, database: Database, identities: Identities
+    ) -> None:
         await made(database, identities, NewIdentity(schema_id="seller", traits={"username": "ada"}))
         async with database.unit() as unit:
             assert await identities.find_by_identifier(unit, type="password", identifier="ada") is not None
             assert await identities.find_by_identifier(unit, type="webauthn", identifier="ada") is None
 
-    async def test_asks_the_same_for_somebody_and_for_nobody(self, database: Database, identities: Identities) -> None:
+    async def test_a_known_and_an_unknown_identifier_take_the_same_statements(
+        self, database: Database, identities: Identities
+    ) -> None:
         await made(database, identities, person())
         asked = []
         for email in (ADA, BOB):
@@ -332,7 +344,9 @@ class TestFind:
 
 
 class TestList:
-    async def test_goes_through_all_in_order(self, database: Database, identities: Identities) -> None:
+    async def test_the_list_goes_through_all_identities_in_order(
+        self, database: Database, identities: Identities
+    ) -> None:
         ids = [(await made(database, identities, person(f"p{number}@example.org"))).id for number in range(7)]
         seen: list[UUID] = []
         after: UUID | None = None
@@ -349,7 +363,9 @@ class TestList:
             page, after = await identities.list_(unit, page_size=1)
         assert (len(page), after) == (1, None)
 
-    async def test_by_identifier_and_by_ids(self, database: Database, identities: Identities) -> None:
+    async def test_the_list_is_filtered_by_identifier_and_by_ids(
+        self, database: Database, identities: Identities
+    ) -> None:
         first, second = [await made(database, identities, person(email)) for email in (ADA, BOB)]
         async with database.unit() as unit:
             by_identifier, _ = await identities.list_(unit, credentials_identifier="BOB@example.org")
@@ -360,7 +376,7 @@ class TestList:
         assert [identity.id for identity in by_ids] == [first.id]
         assert none == []
 
-    async def test_one_filter_at_a_time(self, database: Database, identities: Identities) -> None:
+    async def test_the_list_takes_one_filter_at_a_time(self, database: Database, identities: Identities) -> None:
         async with database.unit() as unit:
             with pytest.raises(BadRequest):
                 await identities.list_(unit, ids=[uuid4()], credentials_identifier="x")
@@ -368,13 +384,17 @@ class TestList:
                 await identities.list_(unit, ids=[uuid4() for _ in range(MOST_ON_A_PAGE + 1)])
 
     @pytest.mark.parametrize("size", [-1, 0, 5000])
-    async def test_a_page_has_a_size(self, database: Database, identities: Identities, size: int) -> None:
+    async def test_the_list_has_a_limited_page_size(
+        self, database: Database, identities: Identities, size: int
+    ) -> None:
         await made(database, identities, person())
         async with database.unit() as unit:
             page, _ = await identities.list_(unit, page_size=size)
         assert len(page) == 1
 
-    async def test_more_people_are_not_more_queries(self, database: Database, identities: Identities) -> None:
+    async def test_a_list_of_more_identities_takes_no_more_queries(
+        self, database: Database, identities: Identities
+    ) -> None:
         for number in range(12):
             new = NewIdentity(schema_id="seller", traits={"emails": [f"a{number}@x.example", f"b{number}@x.example"]})
             await made(database, identities, new)
@@ -390,7 +410,7 @@ class TestList:
 
 
 class TestReplace:
-    async def test_as_kratos_answers_it(
+    async def test_replacing_answers_as_kratos_does(
         self, database: Database, identities: Identities, clock: StoppedClock, trail: Trail, told: Told
     ) -> None:
         new = person(
@@ -413,7 +433,7 @@ class TestReplace:
         assert trail.entries[-1] == ("identity.updated", "admin:7", str(identity.id), {"changed": changed})
         assert told.ids == [identity.id]
 
-    async def test_the_state_stays_when_not_given(
+    async def test_a_replacement_without_a_state_keeps_it(
         self, database: Database, identities: Identities, clock: StoppedClock
     ) -> None:
         identity = await made(database, identities, person(state=State.INACTIVE))
@@ -437,7 +457,7 @@ class TestReplace:
         assert answer.credentials["code"].config == {"addresses": [{"channel": "email", "address": BOB}]}
         await made(database, identities, person(ADA))
 
-    async def test_what_stays_stays_verified_and_keeps_its_row(
+    async def test_an_unchanged_address_stays_verified_and_keeps_its_row(
         self, database: Database, identities: Identities
     ) -> None:
         verified = [AddressInput("b@x.example", verified=True)]
@@ -456,7 +476,9 @@ class TestReplace:
         assert again.verifiable_addresses[0] == identity.verifiable_addresses[1]
         assert again.credentials["password"].identifiers == ("b@x.example", "c@x.example")
 
-    async def test_another_persons_address_is_refused_whole(self, database: Database, identities: Identities) -> None:
+    async def test_a_replacement_with_another_identitys_address_is_refused_whole(
+        self, database: Database, identities: Identities
+    ) -> None:
         await made(database, identities, person(BOB))
         identity = await made(database, identities, person())
         before = await stored(database, identities, identity.id)
@@ -465,7 +487,9 @@ class TestReplace:
                 await identities.replace(unit, identity.id, person(BOB))
         assert await stored(database, identities, identity.id) == before
 
-    async def test_another_schema_decides_anew(self, database: Database, identities: Identities) -> None:
+    async def test_another_schema_derives_identifiers_and_addresses_anew(
+        self, database: Database, identities: Identities
+    ) -> None:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         new = NewIdentity(schema_id="seller", traits={"username": "ada"})
         async with database.unit() as unit:
@@ -488,20 +512,24 @@ class TestReplace:
         assert again.credentials["code"].updated_at == identity.created_at
 
     @pytest.mark.parametrize("new", [NewIdentity(traits={}), person("x"), person(schema_id="no")])
-    async def test_is_checked(self, database: Database, identities: Identities, new: NewIdentity) -> None:
+    async def test_a_replacement_is_validated(
+        self, database: Database, identities: Identities, new: NewIdentity
+    ) -> None:
         identity = await made(database, identities, person())
         with pytest.raises(InvalidInput):
             async with database.unit() as unit:
                 await identities.replace(unit, identity.id, new)
 
-    async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
+    async def test_an_unknown_identity_cannot_be_replaced(self, database: Database, identities: Identities) -> None:
         with pytest.raises(NotFound):
             async with database.unit() as unit:
                 await identities.replace(unit, uuid4(), person())
 
 
 class TestPatch:
-    async def test_as_kratos_answers_it(self, database: Database, identities: Identities, trail: Trail) -> None:
+    async def test_patching_answers_as_kratos_does(
+        self, database: Database, identities: Identities, trail: Trail
+    ) -> None:
         new = NewIdentity(traits={"email": ADA, "name": {"first": "I"}}, metadata_public={"tier": "gold"})
         identity = await made(database, identities, new)
         answer = await patched(
@@ -601,7 +629,7 @@ class TestPatch:
 
 
 class TestDelete:
-    async def test_takes_everything_along(
+    async def test_deletion_removes_everything_of_the_identity(
         self, database: Database, identities: Identities, trail: Trail, told: Told
     ) -> None:
         identity = await made(database, identities, person(credentials=[Given("oidc", {"a": 1}, ["idp:7"])]))
@@ -613,14 +641,16 @@ class TestDelete:
         assert trail.entries[1] == ("identity.deleted", "admin:7", str(identity.id), {})
         assert told.ids == [identity.id]
 
-    async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
+    async def test_an_unknown_identity_cannot_be_deleted(self, database: Database, identities: Identities) -> None:
         with pytest.raises(NotFound):
             async with database.unit() as unit:
                 await identities.delete(unit, uuid4())
 
 
 class TestDeleteCredential:
-    async def test_as_kratos_answers_it(self, database: Database, identities: Identities, trail: Trail) -> None:
+    async def test_deleting_a_credential_answers_as_kratos_does(
+        self, database: Database, identities: Identities, trail: Trail
+    ) -> None:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         for type_ in ("totp", "teapot"):
             with pytest.raises(NotFound):
@@ -630,13 +660,15 @@ class TestDeleteCredential:
         with pytest.raises(NotFound):
             await self._delete(database, identities, identity.id, "password")
 
-    async def test_the_name_stays_reserved_for_its_owner(self, database: Database, identities: Identities) -> None:
+    async def test_the_identifier_of_a_deleted_password_stays_reserved_for_its_owner(
+        self, database: Database, identities: Identities
+    ) -> None:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         await self._delete(database, identities, identity.id, "password")
         again = await stored(database, identities, identity.id)
         assert (again.credentials["password"].config, again.credentials["password"].identifiers) == ({}, (ADA,))
 
-    async def test_others_go_whole(self, database: Database, identities: Identities) -> None:
+    async def test_other_credential_types_are_deleted_whole(self, database: Database, identities: Identities) -> None:
         given = [Given("oidc", {"a": 1}, ["idp:7"]), Given("totp", {"totp_url": "otpauth://totp/x"})]
         identity = await made(database, identities, person(credentials=given))
         for type_ in ("oidc", "totp"):
@@ -645,7 +677,7 @@ class TestDeleteCredential:
         async with database.unit() as unit:
             assert await identities.find_by_identifier(unit, type="oidc", identifier="idp:7") is None
 
-    async def test_the_last_way_to_sign_in_stays(self, database: Database, identities: Identities) -> None:
+    async def test_the_last_way_to_sign_in_cannot_be_deleted(self, database: Database, identities: Identities) -> None:
         given = [Given("password", HASH), Given("totp", {"totp_url": "otpauth://totp/x"})]
         new = NewIdentity(schema_id="seller", traits={"username": "ada"}, credentials=given)
         identity = await made(database, identities, new)
@@ -653,7 +685,7 @@ class TestDeleteCredential:
             await self._delete(database, identities, identity.id, "password")
         await self._delete(database, identities, identity.id, "totp")
 
-    async def test_codes_are_not_removed_by_themselves(self, database: Database, identities: Identities) -> None:
+    async def test_codes_cannot_be_deleted_by_themselves(self, database: Database, identities: Identities) -> None:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         with pytest.raises(BadRequest, match="by itself"):
             await self._delete(database, identities, identity.id, "code")
@@ -669,7 +701,9 @@ class TestDeleteCredential:
         await self._delete(database, identities, identity.id, type_)
         assert void.calls == [(identity.id, None)]
 
-    async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
+    async def test_a_credential_of_an_unknown_identity_cannot_be_deleted(
+        self, database: Database, identities: Identities
+    ) -> None:
         with pytest.raises(NotFound):
             await self._delete(database, identities, uuid4(), "password")
 
@@ -679,7 +713,7 @@ class TestDeleteCredential:
 
 
 class TestSetCredentialConfig:
-    async def test_changes_what_there_is(
+    async def test_an_existing_config_is_changed(
         self, database: Database, identities: Identities, clock: StoppedClock, trail: Trail
     ) -> None:
         identity = await made(database, identities, person())
@@ -691,21 +725,23 @@ class TestSetCredentialConfig:
         assert credential.created_at == identity.created_at
         assert trail.entries[-1] == ("identity.credential_set", "system", str(identity.id), {"type": "password"})
 
-    async def test_makes_what_there_is_not(self, database: Database, identities: Identities) -> None:
+    async def test_a_missing_credential_is_created(self, database: Database, identities: Identities) -> None:
         identity = await made(database, identities, person())
         async with database.unit() as unit:
             await identities.set_credential_config(unit, identity.id, "totp", {"totp_url": "otpauth://totp/x"})
         credential = (await stored(database, identities, identity.id)).credentials["totp"]
         assert (credential.config, credential.identifiers) == ({"totp_url": "otpauth://totp/x"}, ())
 
-    async def test_nobody_is_not_found(self, database: Database, identities: Identities) -> None:
+    async def test_a_config_of_an_unknown_identity_cannot_be_set(
+        self, database: Database, identities: Identities
+    ) -> None:
         with pytest.raises(NotFound):
             async with database.unit() as unit:
                 await identities.set_credential_config(unit, uuid4(), "password", HASH)
 
 
 class TestMarkAddress:
-    async def test_a_mail_was_sent_and_then_answered(
+    async def test_an_address_is_marked_as_sent_and_then_as_verified(
         self, database: Database, identities: Identities, clock: StoppedClock, told: Told
     ) -> None:
         identity = await made(database, identities, person())
@@ -719,20 +755,20 @@ class TestMarkAddress:
             assert address.verified_at == (clock.now() if completed else None)
         assert told.ids == [identity.id, identity.id]
 
-    async def test_nothing_is_not_found(self, database: Database, identities: Identities) -> None:
+    async def test_an_unknown_address_cannot_be_marked(self, database: Database, identities: Identities) -> None:
         with pytest.raises(NotFound):
             async with database.unit() as unit:
                 await identities.mark_address(unit, uuid4(), AddressStatus.SENT)
 
 
-async def test_works_without_anybody_listening(database: Database, schemas: Schemas, clock: StoppedClock) -> None:
+async def test_the_service_works_without_listeners(database: Database, schemas: Schemas, clock: StoppedClock) -> None:
     identities = identities_of(schemas, clock)
     identity = await made(database, identities, person())
     async with database.unit() as unit:
         await identities.delete(unit, identity.id)
 
 
-async def test_the_audit_is_written_with_the_change_and_undone_with_it(
+async def test_the_audit_event_is_written_with_the_change_and_rolled_back_with_it(
     database: Database, schemas: Schemas, clock: StoppedClock
 ) -> None:
     audit = Audit(clock, key=bytes(32))

@@ -1,4 +1,4 @@
-"""A real SMTP server in this process, which says what a test tells it to and keeps what it was sent."""
+"""A real SMTP server in this process, which answers as the test sets and keeps what it was sent."""
 
 import asyncio
 import ssl
@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass
 class Postbox:
-    """Answers to give, and the mails that came in."""
+    """The answers to give, and the received mails."""
 
     recipient_answer: str = "250 OK"
     data_answer: str = "250 OK"
@@ -58,7 +58,7 @@ class Postbox:
 
     @property
     def mails(self) -> list[EmailMessage]:
-        """What came in, read back."""
+        """Return the received mails, parsed."""
         return [message_from_bytes(cast(bytes, envelope.content), policy=default) for envelope in self.envelopes]
 
 
@@ -70,7 +70,7 @@ async def mail_server(
     start_tls: ssl.SSLContext | None = None,
     auth: bool = False,
 ) -> AsyncIterator[Postbox]:
-    """Listens on a free port of this machine until the test is over."""
+    """Listen on a free port of this machine until the test is over."""
     loop = asyncio.get_running_loop()
 
     def session() -> SMTP:
@@ -94,7 +94,7 @@ async def mail_server(
 
 
 def certificate_for(name: str, *, folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for a name, signed by itself, and the server's side of TLS with it."""
+    """Return a self-signed certificate for a name, and the server's side of TLS with it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -3,7 +3,7 @@ import pytest
 from shopkeeper.errors import InvalidInput
 from shopkeeper.notify.addresses import AddressRefused, on_the_wire, require_address
 
-# A comma, two @, quoted local parts and line breaks; each has delivered somebody's link to somebody else (row 67).
+# A comma, two @, quoted local parts and line breaks: each has delivered one user's link to another (row 67).
 TWO_FACED = {
     "comma": "ana@shop.example,mallory@evil.example",
     "semicolon": "ana@shop.example;mallory@evil.example",

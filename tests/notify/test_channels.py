@@ -1,4 +1,4 @@
-"""Both channels; the mail server is a real one."""
+"""Both channels, with a real mail server."""
 
 import socket
 from dataclasses import replace
@@ -53,7 +53,7 @@ class TestInbox:
 
 
 class TestMail:
-    async def test_it_arrives_whole(self) -> None:
+    async def test_a_mail_arrives_whole(self) -> None:
         async with mail_server(Postbox()) as postbox:
             await plain(postbox.port, headers={"X-Shop": "corner"}, local_name="shop.example").send(MESSAGE)
         (mail,), (envelope,) = postbox.mails, postbox.envelopes
@@ -74,14 +74,14 @@ class TestMail:
         assert html.strip() == MESSAGE.html
         assert postbox.greetings == ["shop.example"]
 
-    async def test_none_is_sent_while_a_transaction_is_open(self, database: Database) -> None:
+    async def test_no_mail_is_sent_while_a_transaction_is_open(self, database: Database) -> None:
         async with mail_server(Postbox()) as postbox, database.unit() as unit:
             await unit.begin()
             with pytest.raises(CalledInsideTransaction):
                 await plain(postbox.port).send(MESSAGE)
         assert postbox.greetings == []
 
-    async def test_any_server_can_read_it(self) -> None:
+    async def test_a_mail_can_be_read_by_any_server(self) -> None:
         async with mail_server(Postbox()) as postbox:
             await plain(postbox.port).send(MESSAGE)
         content = postbox.envelopes[0].content
@@ -103,7 +103,7 @@ class TestMail:
         assert len({str(mail["Message-ID"]) for mail in postbox.mails}) == 1
 
     async def test_row_089_a_subject_cannot_add_headers(self) -> None:
-        # Templates never make such a subject; should one come all the same, the mail is not sent at all.
+        # Templates never make such a subject; should one come anyway, the mail is not sent at all.
         async with mail_server(Postbox()) as postbox:
             with pytest.raises(ValueError, match="linefeed"):
                 await plain(postbox.port).send(replace(MESSAGE, subject="Hello\r\nBcc: all@evil.example"))
@@ -135,14 +135,14 @@ class TestRefusals:
         assert failed.detail == "550 no such user ana@x"
         assert "@" not in str(failed)
 
-    async def test_nobody_listening_is_temporary(self) -> None:
+    async def test_a_port_without_a_server_is_a_temporary_failure(self) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             failed = await failure(plain(unused.getsockname()[1]))
         assert not failed.permanent
         assert str(failed) == "the mail server could not be reached (SMTPConnectError)"
 
-    async def test_a_wrong_password_of_ours_is_no_reason_to_abandon_mails(self, tmp_path: Path) -> None:
+    async def test_a_wrong_password_of_ours_does_not_abandon_mails(self, tmp_path: Path) -> None:
         _, context = certificate_for("localhost", folder=tmp_path)
         async with mail_server(Postbox(), start_tls=context, auth=True) as postbox:
             uri = "smtp://shop:wrong@127.0.0.1:{port}/?skip_ssl_verify=true"
@@ -153,7 +153,7 @@ class TestRefusals:
 
 
 class TestTls:
-    async def test_starttls_is_demanded_unless_switched_off(self) -> None:
+    async def test_starttls_is_required_unless_switched_off(self) -> None:
         async with mail_server(Postbox()) as postbox:
             failed = await failure(plain(postbox.port, uri="smtp://127.0.0.1:{port}/"))
         assert not failed.permanent
@@ -167,7 +167,7 @@ class TestTls:
         assert postbox.logins == [(b"shop", b"open/sesame")]
         assert postbox.encrypted == [True]
 
-    async def test_smtps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_smtps_is_encrypted_from_the_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pem, context = certificate_for("localhost", folder=tmp_path)
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
         async with mail_server(Postbox(), implicit_tls=context) as postbox:
@@ -198,13 +198,13 @@ class TestTls:
         assert "certificate" in failed.detail.lower()
         assert postbox.encrypted == [True]
 
-    async def test_checking_can_be_switched_off(self, tmp_path: Path) -> None:
+    async def test_the_check_of_certificates_can_be_switched_off(self, tmp_path: Path) -> None:
         _, context = certificate_for("mail.shop.example", folder=tmp_path)
         async with mail_server(Postbox(), start_tls=context) as postbox:
             await plain(postbox.port, uri="smtp://127.0.0.1:{port}/?skip_ssl_verify=true").send(MESSAGE)
         assert postbox.encrypted == [True]
 
-    async def test_a_client_certificate_is_shown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_client_certificate_is_sent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pem, context = certificate_for("localhost", folder=tmp_path)
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
         context.load_verify_locations(pem)
@@ -216,7 +216,7 @@ class TestTls:
 
 
 class TestSettings:
-    async def test_a_sender_on_this_machine_will_do(self) -> None:
+    async def test_a_sender_on_this_machine_is_accepted(self) -> None:
         async with mail_server(Postbox()) as postbox:
             await plain(postbox.port, from_address="no-reply@localhost", from_name=None).send(MESSAGE)
         assert str(postbox.mails[0]["From"]) == "no-reply@localhost"
@@ -250,6 +250,6 @@ class TestSettings:
             "no-certificate",
         ],
     )
-    def test_they_are_refused_at_the_start(self, options: dict[str, Any], sentence: str) -> None:
+    def test_wrong_settings_are_refused_at_the_start(self, options: dict[str, Any], sentence: str) -> None:
         with pytest.raises(ValueError, match=sentence):
             plain(25, **options)

@@ -1,4 +1,4 @@
-"""The courier on both databases, with the outbox and a mail server that are real."""
+"""The courier on both databases, with a real outbox and a real mail server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -38,11 +38,11 @@ ORDER: Mapping[str, Any] = {
 
 
 class Killed(BaseException):
-    """What a process does not survive."""
+    """Stands for the end of the process, so it must not be caught."""
 
 
 class LastAct:
-    """A channel that hands the message over, and the process dies before anybody can write that down."""
+    """A channel that delivers the message, and then kills the process before that can be stored."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -54,7 +54,7 @@ class LastAct:
 
 @pytest.fixture
 def make(database: Database, clock: StoppedClock) -> Make:
-    """A courier on this test's database."""
+    """Build a courier on this test's database."""
 
     def courier(channel: Channel | None = None, **options: Any) -> Courier:
         known = {"clock": clock, "base_url": "https://shop.example/", "shop_name": "Corner & Sons", **options}
@@ -100,7 +100,7 @@ async def everything(courier: Courier, database: Database) -> tuple[CourierMessa
 
 
 async def deliver_all(courier: Courier, database: Database) -> int:
-    """Lets a worker of the outbox do all there is to do now; says how many events that were."""
+    """Let a worker of the outbox deliver all that is due now; return the number of events."""
     subscribers = {TOPIC: Subscriber(courier.deliver), "order.placed": Subscriber(courier.on_order_placed)}
     worker = OutboxWorker(database, subscribers, clock=StoppedClock(NOW), random=lambda: 1.0)
     delivered = 0
@@ -110,14 +110,14 @@ async def deliver_all(courier: Courier, database: Database) -> int:
 
 
 async def deliver_due(courier: Courier, database: Database, clock: StoppedClock) -> None:
-    """One look of a worker, as the house makes it."""
+    """Let a worker look for due events once, as the application does."""
     subscriber = Subscriber(courier.deliver, give_up=courier.give_up)
     await OutboxWorker(database, {TOPIC: subscriber}, clock=clock, random=lambda: 1.0).run_once()
 
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """What is said to any database meanwhile."""
+    """Collect every statement that is sent to a database during the block."""
     said: list[str] = []
 
     def listen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -142,7 +142,7 @@ class TestQueueing:
         assert (message.send_count, message.last_error, message.source_event) == (0, None, None)
         assert message.created_at == message.updated_at == NOW
 
-    async def test_what_is_undone_sends_no_mail(self, make: Make, database: Database) -> None:
+    async def test_a_rolled_back_unit_sends_no_mail(self, make: Make, database: Database) -> None:
         courier = make()
 
         async def sign_up_that_fails() -> None:
@@ -177,7 +177,7 @@ class TestQueueing:
     async def test_a_welcome_and_an_attempt_to_sign_up_again_cost_the_same(
         self, make: Make, database: Database
     ) -> None:
-        # Otherwise the time of the answer would tell who has an account.
+        # Otherwise the time of the answer would reveal who has an account.
         courier = make()
         with statements() as welcome:
             await queue(courier, database)
@@ -186,7 +186,7 @@ class TestQueueing:
         assert welcome == attempt
         assert len(welcome) >= 2
 
-    async def test_an_address_that_nobody_can_follow_is_refused_at_the_start(self, make: Make) -> None:
+    async def test_a_base_address_that_no_one_can_follow_is_refused_at_the_start(self, make: Make) -> None:
         for base_url in ("", "shop.example", "javascript:alert(1)", "https://", "https://a.example/?x", "/shop"):
             with pytest.raises(ValueError, match="the address that mails link to"):
                 make(base_url=base_url)
@@ -203,7 +203,7 @@ class TestDelivery:
         assert (message.status, message.send_count, message.last_error) == (Status.SENT, 1, None)
         assert [str(mail["Subject"]) for mail in postbox.mails] == ["Welcome to Corner & Sons"]
 
-    async def test_the_outbox_brings_it_to_the_inbox(self, make: Make, database: Database) -> None:
+    async def test_the_outbox_delivers_a_mail_to_the_inbox(self, make: Make, database: Database) -> None:
         courier = make()
         message_id = await queue(courier, database)
         assert await deliver_all(courier, database) == 1
@@ -226,7 +226,7 @@ class TestDelivery:
         assert (sent.status, sent.send_count, sent.last_error) == (Status.SENT, 2, None)
         assert len(postbox.mails) == 1
 
-    async def test_a_final_refusal_abandons_it_and_names_nobody_in_the_log(
+    async def test_a_final_refusal_abandons_the_mail_and_logs_no_recipient(
         self, make: Make, database: Database
     ) -> None:
         async with mail_server(Postbox(recipient_answer="550 no such user ana@shop.example")) as postbox:
@@ -244,7 +244,7 @@ class TestDelivery:
     async def test_an_outage_of_hours_abandons_nothing(
         self, make: Make, database: Database, clock: StoppedClock
     ) -> None:
-        """Mails used to be abandoned after two minutes of it."""
+        """Regression: mails were abandoned after two minutes of an outage."""
         async with mail_server(Postbox()) as postbox:
             away, back = make(nowhere()), make(smtp(postbox))
             message_id = await queue(away, database)
@@ -260,7 +260,7 @@ class TestDelivery:
     async def test_a_mail_that_is_given_up_is_abandoned_and_can_be_replayed(
         self, make: Make, database: Database, clock: StoppedClock
     ) -> None:
-        """The outbox used to give it up without a word, and the mail was `queued` for ever."""
+        """Regression: the outbox gave the event up without the courier, and the mail was `queued` for ever."""
         async with mail_server(Postbox()) as postbox:
             away, back, outbox = make(nowhere()), make(smtp(postbox)), Outbox(clock)
             message_id = await queue(away, database)
@@ -290,7 +290,9 @@ class TestDelivery:
             await dying.give_up(unit, mail_event(uuid4()))
         assert (await read(dying, database, message_id)).status is Status.ABANDONED
 
-    async def test_killed_between_sending_and_writing_it_down_sends_again(self, make: Make, database: Database) -> None:
+    async def test_a_process_killed_between_sending_and_storing_sends_again(
+        self, make: Make, database: Database
+    ) -> None:
         async with mail_server(Postbox()) as postbox:
             dying, next_process = make(LastAct(smtp(postbox))), make(smtp(postbox))
             message_id = await queue(dying, database)
@@ -304,7 +306,7 @@ class TestDelivery:
         assert len(postbox.mails) == 2
         assert len({str(mail["Message-ID"]) for mail in postbox.mails}) == 1
 
-    async def test_what_nobody_foresaw_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
+    async def test_an_unexpected_error_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
         async def break_down() -> None:
             raise LookupError("a channel of somebody's own")
 
@@ -333,14 +335,14 @@ class TestDelivery:
             await first.deliver(mail_event(message_id))
         assert (await read(second, database, message_id)).status is Status.SENT
 
-    async def test_a_message_that_is_gone_is_nothing_to_wait_for(self, make: Make, database: Database) -> None:
+    async def test_a_deleted_message_is_not_waited_for(self, make: Make, database: Database) -> None:
         courier = make()
         await courier.deliver(mail_event(uuid4()))
         assert await everything(courier, database) == ()
 
 
 class _Interrupted:
-    """A channel so slow that its lease is over: another worker has done its work when it fails at last."""
+    """A channel so slow that its lease ends: another worker has done its work before it fails."""
 
     def __init__(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
         self._meanwhile = meanwhile
@@ -378,7 +380,7 @@ class TestOrders:
         assert await deliver_all(courier, database) == 1
 
     @pytest.mark.parametrize("email", [None, "", "a@x.example,b@y.example"])
-    async def test_a_customer_without_a_usable_address_holds_nothing_up(
+    async def test_a_customer_without_a_usable_address_delays_no_other(
         self, make: Make, database: Database, email: str | None
     ) -> None:
         courier = make()
@@ -429,7 +431,7 @@ class TestReading:
 
 
 class TestForgetting:
-    async def test_old_messages_go_in_batches_sent_or_not(
+    async def test_old_messages_are_deleted_in_batches_sent_or_not(
         self, make: Make, database: Database, clock: StoppedClock
     ) -> None:
         courier = make()

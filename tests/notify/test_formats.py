@@ -18,7 +18,7 @@ class TestMoney:
             # Yen have no minor unit, dinars of Kuwait have a thousand.
             (12345, "JPY", "en", "¥12,345"),
             (12345, "KWD", "en", "KWD12.345"),
-            # People write no para, but our amounts count them: nothing may be rounded away.
+            # Prices are written without para, but our amounts count them, so nothing may be rounded away.
             (12350, "RSD", "en", "RSD123.50"),
             # More digits than a float can hold.
             (900719925474099301, "EUR", "en", "€9,007,199,254,740,993.01"),
@@ -78,7 +78,7 @@ class TestTame:
     def test_a_text_becomes_one_harmless_line(self, wild: object, tamed: object) -> None:
         assert tame(wild) == tamed
 
-    def test_it_reaches_into_everything(self) -> None:
+    def test_every_nested_text_becomes_harmless(self) -> None:
         assert tame({"lines": [{"name": "a\nb"}, ("c\nd",)]}) == {"lines": [{"name": "a b"}, ["c d"]]}
 
     def test_a_long_text_is_cut(self) -> None:

@@ -1,4 +1,4 @@
-"""The mails themselves: complete in every language, and harmless whatever is put into them."""
+"""The mails: complete in every language, and harmless for any value in them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ ATTACKS = {
 
 
 class Page(HTMLParser):
-    """What a mail program sees of a mail."""
+    """A mail as a mail program parses it."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -114,10 +114,10 @@ class TestWords:
         ("wanted", "served"),
         [("de", "de"), ("de-AT", "de"), ("ES_mx", "es"), ("fr", "en"), ("", "en"), ("../../etc", "en")],
     )
-    def test_the_nearest_language_serves(self, templates: MailTemplates, wanted: str, served: str) -> None:
+    def test_the_nearest_language_is_used(self, templates: MailTemplates, wanted: str, served: str) -> None:
         assert templates.language(wanted) == served
 
-    def test_somebody_without_a_name_is_greeted_all_the_same(self, templates: MailTemplates, locale: str) -> None:
+    def test_a_recipient_without_a_name_is_greeted_too(self, templates: MailTemplates, locale: str) -> None:
         mail = templates.render("welcome", {**KNOWN, "first_name": None}, locale=locale)
         assert "None" not in mail.text + mail.html
         assert re.match(r"[^\W\d]+( Tag)?[,:]\n", mail.text)
@@ -132,16 +132,16 @@ class TestMistakesOfOurs:
         with pytest.raises(ValueError, match="no mail 'wellcome'; there are login_code, order_placed, "):
             templates.render("wellcome", KNOWN)
 
-    def test_what_a_mail_was_not_told_is_named(self, templates: MailTemplates) -> None:
+    def test_a_value_that_a_mail_was_not_given_is_named(self, templates: MailTemplates) -> None:
         known = {key: value for key, value in KNOWN.items() if key not in {"number", "total"}}
         with pytest.raises(ValueError, match="order_placed needs to know number, total"):
             templates.render("order_placed", known)
 
-    def test_nothing_is_left_blank_silently(self, templates: MailTemplates) -> None:
+    def test_no_value_is_left_blank_silently(self, templates: MailTemplates) -> None:
         with pytest.raises(UndefinedError, match="quantity"):
             templates.render("order_placed", {**KNOWN, "lines": [{"name": "Mug", "total": KNOWN["total"]}]})
 
-    def test_a_language_without_words_is_refused_at_the_start(self) -> None:
+    def test_a_language_without_translations_is_refused_at_the_start(self) -> None:
         with pytest.raises(ValueError, match=r"no mails in 'fr'"):
             MailTemplates(["en", "fr"])
 
@@ -151,7 +151,7 @@ class TestMistakesOfOurs:
 
 
 class TestCatalogues:
-    """Translators' work is whole: every sentence, with every value in it, and nothing that is no sentence any more."""
+    """The translations are complete: every sentence, with every value in it, and no sentence that was removed."""
 
     @pytest.fixture
     def sentences(self) -> set[str]:
@@ -175,7 +175,7 @@ class TestCatalogues:
             assert not message.fuzzy or not message.id
 
     def test_no_translation_holds_markup(self, catalogue: Catalog) -> None:
-        # Translations are trusted in HTML; this keeps it deserved.
+        # Translations are trusted in HTML, so they must not hold markup.
         assert not [m.id for m in catalogue if m.id and re.search(r"[<>&]", str(m.string))]
 
 

@@ -1,1 +1,1 @@
-"""The real servers that the tests talk to: PostgreSQL and Valkey, started without being root and without being told."""
+"""The real servers of the tests: PostgreSQL and Valkey, started without root and without configuration."""

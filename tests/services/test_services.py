@@ -1,4 +1,4 @@
-"""The servers of the tests themselves: they start wherever they have to, and none is left behind."""
+"""The test servers: they start in any environment, and none is left behind."""
 
 import os
 import signal

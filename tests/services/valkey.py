@@ -11,7 +11,7 @@ from tests.services.server import NotStarted, Server, free_port, start
 
 
 def start_valkey(*, owner: int, port: int | None = None) -> Server:
-    """An empty server that keeps nothing on disk."""
+    """Start an empty server that stores nothing on disk."""
     failures = []
     for program in _programs():
         folder = Path(tempfile.mkdtemp(prefix="shopkeeper-valkey-"))

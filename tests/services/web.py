@@ -18,7 +18,7 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Server:
-    """Answers what its table of paths says, and remembers what it was asked."""
+    """Answers from its table of paths, and remembers its requests."""
 
     host: str
     port: int = 0
@@ -43,7 +43,7 @@ class Server:
 
 
 def says(body: bytes = b"hello", *, status: str = "200 OK", **headers: str) -> Answer:
-    """An answer with this body; an underscore in a header's name stands for a dash."""
+    """Return an answer with this body; an underscore in a header's name stands for a dash."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
@@ -55,7 +55,7 @@ def says(body: bytes = b"hello", *, status: str = "200 OK", **headers: str) -> A
 
 @contextlib.asynccontextmanager
 async def serving(host: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """A server that listens for the length of the block."""
+    """Run a server for the length of the block."""
     server = Server(host, answers={"/": says()})
     listening = await asyncio.start_server(server.handle, host, 0, ssl=tls)
     server.port = listening.sockets[0].getsockname()[1]
@@ -70,7 +70,7 @@ async def serving(host: str, tls: ssl.SSLContext | None = None) -> AsyncIterator
 
 
 def certificate(name: str, *, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A certificate made on the spot: the context that serves it, and one that trusts it."""
+    """Create a certificate; return the context that serves it, and one that trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""People with accounts, and processes that keep their sessions."""
+"""Identities with accounts, and processes that cache their sessions."""
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -46,7 +46,7 @@ _numbers = itertools.count(1)
 
 
 def person(now: datetime, **changes: Any) -> Identity:
-    """An account with an address, and a password that must never leave the house."""
+    """Return an account with an address, and a password that must never leave the server."""
     email = f"ada{next(_numbers)}@example.org"
     fields = {
         "id": new_id(),
@@ -69,20 +69,20 @@ def person(now: datetime, **changes: Any) -> Identity:
 
 
 async def enrol(database: Database, clock: Clock, **changes: Any) -> Identity:
-    """An account that is in the database."""
+    """Store an account in the database."""
     identity = person(clock.now(), **changes)
     async with database.unit() as unit:
         return await IdentityStore({}, keys=None).insert(unit, identity)
 
 
 def rendered(session: Session) -> WhoamiAnswer:
-    """An answer to whoami, as far as these tests look at it."""
+    """Render an answer to whoami, with only what these tests look at."""
     shown = {"id": session.id, "expires_at": session.expires_at, "traits": session.identity.traits}
     return WhoamiAnswer(200, msgspec.json.encode(shown))
 
 
 class CountingIdentities(Identities):
-    """Tells how often an identity was read, and so how often a session was not answered from memory."""
+    """Counts how often an identity was read, and so how often a session was not answered from the cache."""
 
     reads = 0
 
@@ -93,7 +93,7 @@ class CountingIdentities(Identities):
 
 @dataclass(frozen=True)
 class Process:
-    """One process of the server, as far as sessions go."""
+    """One process of the server, with only its sessions."""
 
     sessions: Sessions
     identities: CountingIdentities
@@ -137,7 +137,7 @@ def process(
 async def sign_in(
     database: Database, sessions: Sessions, identity: Identity, *, store: str | None = "fruit", **options: Any
 ) -> IssuedSession:
-    """A session of somebody who has given their password."""
+    """Start a session that was proven with a password."""
     async with database.unit() as unit:
         return await sessions.start(
             unit, identity, method="password", aal=Aal.AAL1, client=CLIENT, store=store, **options
@@ -145,13 +145,13 @@ async def sign_in(
 
 
 async def change(database: Database, act: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
-    """Does one thing in a unit of work of its own."""
+    """Do one thing in a unit of work of its own."""
     async with database.unit() as unit:
         return await act(unit, *args, **options)
 
 
 class Undone(Exception):
-    """Something after it broke. Carries what it had given."""
+    """Raised to roll a unit back. Carries what the unit had returned."""
 
     def __init__(self, given: Any) -> None:
         super().__init__("undone")
@@ -159,25 +159,25 @@ class Undone(Exception):
 
 
 async def undo(database: Database, act: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> None:
-    """Does one thing in a unit of work that is rolled back."""
+    """Do one thing in a unit of work that is rolled back."""
     async with database.unit() as unit:
         raise Undone(await act(unit, *args, **options))
 
 
 async def audited(database: Database, clock: Clock, **wanted: str) -> list[AuditEvent]:
-    """What was written down, the oldest first."""
+    """Return the audit events, oldest first."""
     async with database.unit() as unit:
         return list(reversed(await Audit(clock, key=AUDIT_KEY).events(unit, **wanted)))
 
 
 async def answers(sessions: Sessions, tokens: Sequence[str]) -> list[bool]:
-    """Which of the tokens are good."""
+    """Return for each token whether it is good."""
     return [await sessions.resolve(token) is not None for token in tokens]
 
 
 @pytest.fixture
 async def one(database: Database, cache: Cache, clock: StoppedClock) -> AsyncIterator[Process]:
-    """A process that listens."""
+    """A process that listens to the others."""
     one = process(database, cache, clock)
     await one.sessions.listen()
     yield one
@@ -186,5 +186,5 @@ async def one(database: Database, cache: Cache, clock: StoppedClock) -> AsyncIte
 
 @pytest.fixture
 async def ada(database: Database, clock: StoppedClock) -> Identity:
-    """Somebody with an account."""
+    """An identity with an account."""
     return await enrol(database, clock)

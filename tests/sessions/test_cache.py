@@ -1,4 +1,4 @@
-"""What a process keeps of sessions, and when it lets go."""
+"""What a process caches of sessions, and when it drops that."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ from tests.sessions.conftest import Process, answers, change, person, process, s
 
 
 class Line(MemoryCache):
-    """A cache whose line can be cut: it tells its listeners so, as a connection does."""
+    """A cache whose connection can be cut: it reports that to its listeners, as a real connection does."""
 
     def __init__(self, clock: StoppedClock) -> None:
         super().__init__(clock)
@@ -83,7 +83,7 @@ def keep(kept: SessionCache, key: bytes, what: CachedSession) -> None:
 
 
 class TestKeeping:
-    async def test_lets_go_what_was_not_asked_for_longest(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_drops_what_was_unused_for_longest(self, cache: Line, clock: StoppedClock) -> None:
         kept = await listening(cache, clock)
         for key in (b"a", b"b", b"c"):
             keep(kept, key, resolved())
@@ -110,11 +110,11 @@ class TestKeeping:
         keep(kept, b"b", resolved())
         assert [kept.get(key) for key in (b"a", b"b")] == [None, None]
 
-    async def test_holds_at_least_one(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_needs_a_size_of_at_least_one(self, cache: Line, clock: StoppedClock) -> None:
         with pytest.raises(ValueError, match="at least one"):
             SessionCache(cache, clock=clock, entries=0)
 
-    async def test_leaves_nothing_behind_however_it_was_let_go(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_leaves_no_index_behind_for_what_was_dropped(self, cache: Line, clock: StoppedClock) -> None:
         """A bounded cache whose index grows is not bounded."""
         kept = await listening(cache, clock, entries=5)
         identity = person(NOW)
@@ -131,7 +131,9 @@ class TestKeeping:
 
 class TestAnnouncements:
     @pytest.mark.parametrize("of", ["session", "identity"])
-    async def test_let_go_by_either_id_everywhere(self, cache: Line, clock: StoppedClock, of: str) -> None:
+    async def test_announcements_drop_entries_by_either_id_in_every_process(
+        self, cache: Line, clock: StoppedClock, of: str
+    ) -> None:
         here, there = [await listening(cache, clock) for _ in range(2)]
         changed, other = resolved(), resolved()
         for kept in (here, there):
@@ -143,7 +145,7 @@ class TestAnnouncements:
         assert there.get(b"a") is None
         assert [kept.get(b"b") for kept in (here, there)] == [other, other]
 
-    async def test_that_come_while_reading_keep_that_reading_out(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_an_announcement_during_a_lookup_keeps_its_result_out(self, cache: Line, clock: StoppedClock) -> None:
         kept = await listening(cache, clock)
         changed, other = resolved(), resolved()
         with kept.reading() as reading:
@@ -163,7 +165,9 @@ class TestAnnouncements:
         assert [here.get(key) for key in (b"a", b"b")] == [None, what]
         assert [there.get(key) for key in (b"a", b"b")] == [None, None]
 
-    async def test_of_somebody_else_keep_out_what_we_made_ourselves(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_announcements_of_another_process_keep_out_what_this_one_has_built(
+        self, cache: Line, clock: StoppedClock
+    ) -> None:
         here, there = [await listening(cache, clock) for _ in range(2)]
         what = resolved()
         with here.reading() as reading:
@@ -173,7 +177,7 @@ class TestAnnouncements:
         assert here.get(b"b") is None
 
     @pytest.mark.parametrize("message", [b"", b"nonsense", b"{}", b'{"origin":"x","ids":[]}', b"\xff" * 10])
-    async def test_that_nobody_understands_empty_the_cache(
+    async def test_a_malformed_announcement_empties_the_cache(
         self, cache: Line, clock: StoppedClock, message: bytes
     ) -> None:
         kept = await listening(cache, clock)
@@ -182,7 +186,7 @@ class TestAnnouncements:
         await asyncio.sleep(0)
         assert kept.get(b"a") is None
 
-    async def test_hold_ids_and_nothing_else(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_announcements_hold_ids_and_nothing_else(self, cache: Line, clock: StoppedClock) -> None:
         heard: list[bytes] = []
         await cache.subscribe(CHANNEL, on_message=heard.append, on_state=lambda _: None)
         kept = await listening(cache, clock)
@@ -240,7 +244,8 @@ class TestALostLine:
 
 
 class TestALostAnnouncement:
-    """This process's command times out, while everybody's line stands: nobody else knows that they miss something."""
+    """The command of this process times out while all connections stand, so no other process knows that it misses
+    something."""
 
     async def test_keeps_a_revoked_session_alive_nowhere(
         self, database: Database, cache: Line, clock: StoppedClock, ada: Identity, one: Process
@@ -266,7 +271,9 @@ class TestALostAnnouncement:
         await asyncio.sleep(0)
         assert there.get(b"a") is None
 
-    async def test_is_forgotten_once_nobody_can_keep_what_it_is_about(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_is_dropped_once_no_process_can_cache_what_it_is_about(
+        self, cache: Line, clock: StoppedClock
+    ) -> None:
         heard: list[bytes] = []
         await cache.subscribe(CHANNEL, on_message=heard.append, on_state=lambda _: None)
         announcer = InvalidationPublisher(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, pauses=[0])
@@ -279,7 +286,7 @@ class TestALostAnnouncement:
         await asyncio.sleep(0)
         assert heard == []
 
-    async def test_among_very_many_lets_everything_go(self, cache: Line, clock: StoppedClock) -> None:
+    async def test_among_very_many_empties_the_cache(self, cache: Line, clock: StoppedClock) -> None:
         kept = await listening(cache, clock)
         announcer = InvalidationPublisher(cache, clock=clock, origin=new_id(), worth_telling=STALE_AFTER, most_unsaid=2)
         keep(kept, b"a", resolved())
@@ -303,7 +310,7 @@ async def _caught_up(announcer: InvalidationPublisher) -> None:
 
 
 async def eventually(true: Callable[[], Awaitable[bool]]) -> bool:
-    """Whether it becomes true within ten seconds; it is far less by far."""
+    """Whether it becomes true within ten seconds; usually it takes far less."""
     for _ in range(1000):
         if await true():
             return True
@@ -312,7 +319,7 @@ async def eventually(true: Callable[[], Awaitable[bool]]) -> bool:
 
 
 class Waiting:
-    """An identity room that is slow: it has read, and does not answer before it is told to."""
+    """A slow identity service: it has read, and does not answer before the test lets it."""
 
     def __init__(self, process: Process) -> None:
         self._get = process.identities.get
@@ -350,7 +357,7 @@ async def test_a_hundred_lookups_read_once_when_warm(database: Database, ada: Id
     assert one.identities.reads == 1
 
 
-async def test_tokens_of_strangers_are_not_kept(database: Database, one: Process) -> None:
+async def test_unknown_tokens_are_not_cached(database: Database, one: Process) -> None:
     tokens = ["shk_st_" + UUID(int=number).hex for number in range(20)]
     assert not any(await answers(one.sessions, tokens))
     assert one.identities.reads == 0

@@ -1,4 +1,4 @@
-"""Cookies: the exact lines that browsers get, what is read from their headers, and the anti-CSRF value."""
+"""Cookies: the exact lines that browsers get, how their headers are parsed, and the anti-CSRF value."""
 
 import base64
 import hashlib
@@ -29,37 +29,37 @@ CSRF = "csrf_token_" + hashlib.sha256(BASE.encode()).hexdigest()
 
 
 class TestLines:
-    def test_the_session(self) -> None:
+    def test_the_session_cookie_has_all_attributes(self) -> None:
         line = PLAIN.set_session(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
         assert line == (
             f"ory_kratos_session={TOKEN}; Path=/; Expires=Sun, 15 Mar 2026 15:09:26 GMT; Max-Age=86400; "
             "HttpOnly; SameSite=Lax"
         )
 
-    def test_the_session_for_this_window_only(self) -> None:
+    def test_the_session_cookie_may_end_with_the_browser(self) -> None:
         policy = CookiePolicy(base_url=BASE, persistent=False)
         line = policy.set_session(TOKEN, expires_at=NOW + timedelta(hours=24), now=NOW)
         assert line == f"ory_kratos_session={TOKEN}; Path=/; HttpOnly; Secure; SameSite=Lax"
 
-    def test_the_session_taken_away(self) -> None:
+    def test_the_session_cookie_is_deleted_by_its_line(self) -> None:
         assert PLAIN.delete_session() == (
             "ory_kratos_session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; SameSite=Lax"
         )
 
-    def test_the_anti_csrf_value_is_named_after_the_address_and_lives_a_year(self) -> None:
+    def test_the_anti_csrf_cookie_is_named_after_the_address_and_lives_a_year(self) -> None:
         line = PLAIN.set_csrf(b"\x00" * 32)
         assert line == f"{CSRF}={'A' * 43}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
         assert PLAIN.csrf_name == CSRF
 
-    def test_the_visit_is_lax_whatever_the_others_are(self) -> None:
+    def test_the_visit_cookie_is_always_lax(self) -> None:
         policy = CookiePolicy(base_url=BASE, same_site="None", default_store="fruit")
         line = policy.set_visit("e30..a.b.c", store="fruit", expires_at=NOW + timedelta(minutes=1), now=NOW)
         assert line == "shopkeeper_visit=e30..a.b.c; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
         assert policy.delete_visit(store="fruit").endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
         assert policy.delete_session().endswith("SameSite=None")
 
-    def test_visits_to_two_stores_on_one_host_have_two_names(self) -> None:
-        """They had one, so that looking into the second shop lost the cart in the first."""
+    def test_visits_to_two_stores_on_one_host_have_two_cookies(self) -> None:
+        """Regression: they had one name, so that looking into the second shop lost the cart in the first."""
         policy = CookiePolicy(base_url=BASE, default_store="fruit")
         names = [policy.visit_name(store) for store in ("fruit", "shoes", "shoes@eu")]
         assert names == ["shopkeeper_visit", "shopkeeper_visit_shoes", "shopkeeper_visit_shoes~eu"]
@@ -70,7 +70,7 @@ class TestLines:
         assert policy.delete_session().endswith("; Secure; SameSite=Strict")
 
     @pytest.mark.parametrize("value", ["a;b", "a\r\nSet-Cookie: b=c", "a b", "ü", 'a"', "a,b", "a\x00"])
-    def test_nothing_gets_in_that_ends_a_value(self, value: str) -> None:
+    def test_a_value_that_would_end_early_is_refused(self, value: str) -> None:
         with pytest.raises(ValueError, match="cookie value"):
             PLAIN.set_session(value, expires_at=NOW, now=NOW)
 
@@ -78,7 +78,7 @@ class TestLines:
 @pytest.mark.parametrize("domain", [None, "shop.example"])
 @pytest.mark.parametrize("path", ["/", "/id"])
 def test_row_042_a_cookie_is_cleared_where_it_was_set(domain: str | None, path: str) -> None:
-    """A browser keeps a cookie that is cleared under another name, domain or path."""
+    """A browser keeps a cookie that is deleted under another name, domain or path."""
     policy = CookiePolicy(base_url=BASE, domain=domain, path=path)
     for line, cleared in (
         (policy.set_session(TOKEN, expires_at=NOW, now=NOW), policy.delete_session()),
@@ -89,7 +89,7 @@ def test_row_042_a_cookie_is_cleared_where_it_was_set(domain: str | None, path: 
 
 
 def place_of(line: str) -> list[str]:
-    """What a browser tells cookies apart by."""
+    """Return what a browser distinguishes cookies by."""
     name, *attributes = line.split("; ")
     return [name.partition("=")[0], *(part for part in attributes if part.startswith(("Path=", "Domain=")))]
 
@@ -116,7 +116,8 @@ def test_a_policy_that_no_browser_accepts_is_refused(settings: dict[str, Any]) -
 
 
 def recorded_cookies(shared: Path) -> dict[tuple[str, str], Sequence[str]]:
-    """The attributes of every cookie in the recorded HTML conversation, by its name and what was done with it."""
+    """Return the attributes of every cookie in the recorded HTML conversation, by its name and what was done with
+    it."""
     path = shared / "contracts/kratos/conversations/recorded/base/html.json"
     exchanges = json.loads(path.read_text())
     cookies = [cookie for exchange in exchanges for cookie in exchange["response"]["cookies"]]
@@ -148,22 +149,22 @@ class TestReading:
             (["a=x=y"], {"a": "x=y"}),
             (["a="], {"a": ""}),
             (["a=1; a=1"], {"a": "1"}),
-            (["a=1; a=2; b=3"], {"b": "3"}),  # one of them was planted, and there is no telling which
+            (["a=1; a=2; b=3"], {"b": "3"}),  # one of them was planted, and it is unknown which
             (["a=1; a=2; a=1"], {}),
             (["a=1", "a=2"], {}),
             (["A=1; a=2"], {"A": "1", "a": "2"}),
             (["a; =1; b c=1; a b=2; c=d e; d=\x00; ü=1; e=ü"], {}),
         ],
     )
-    def test_of_cookie_headers(self, headers: list[str], cookies: dict[str, str]) -> None:
+    def test_cookie_headers_are_parsed(self, headers: list[str], cookies: dict[str, str]) -> None:
         assert cookies_in(headers) == cookies
 
     @given(st.lists(st.text()))
-    def test_of_anything_never_fails(self, headers: list[str]) -> None:
+    def test_malformed_headers_never_fail(self, headers: list[str]) -> None:
         assert all("=" not in name and ";" not in value for name, value in cookies_in(headers).items())
 
     @given(st.binary(min_size=32, max_size=32))
-    def test_gives_back_what_a_line_has_set(self, token: bytes) -> None:
+    def test_a_line_that_was_set_is_read_back(self, token: bytes) -> None:
         found = cookies_in([PLAIN.set_csrf(token).split(";")[0]])
         assert csrf_token_in(found[CSRF]) == token
 

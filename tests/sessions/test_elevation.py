@@ -1,4 +1,4 @@
-"""A session that is elevated: the same id, one proof more, and a new token for browsers."""
+"""Elevating a session: the id stays, a proof is added, and browsers get a new token."""
 
 import asyncio
 
@@ -89,14 +89,14 @@ class TestProofs:
             ("oidc", "other"),
         ]
 
-    async def test_show_what_they_are_called_by_clients(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_a_proof_shows_its_amr_to_clients(self, database: Database, one: Process, ada: Identity) -> None:
         async with database.unit() as unit:
             recovered = await one.sessions.start(
                 unit, ada, method="code", aal=Aal.AAL1, client=CLIENT, store=None, amr="code_recovery"
             )
         assert [each.method for each in recovered.session.authentication_methods] == ["code_recovery"]
 
-    async def test_of_two_at_once_neither_is_lost(
+    async def test_of_two_proofs_at_once_neither_is_lost(
         self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         await asyncio.gather(
@@ -106,7 +106,7 @@ class TestProofs:
             kept = await one.sessions.require(unit, started.session.id)
         assert {each.method for each in kept.authentication_methods} == {"password", "totp", "webauthn", "lookup"}
 
-    async def test_are_written_down(
+    async def test_an_elevation_is_audited(
         self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await elevate(database, one, started)
@@ -116,7 +116,7 @@ class TestProofs:
 
 
 class TestTokens:
-    async def test_of_a_browser_are_replaced_and_the_old_one_is_refused_at_once(
+    async def test_a_browsers_token_is_replaced_and_the_old_one_is_refused_at_once(
         self, database: Database, cache: Cache, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         other = process(database, cache, clock)
@@ -132,7 +132,7 @@ class TestTokens:
         assert await answers(one.sessions, [elevated.token]) == [True]
         await other.sessions.close()
 
-    async def test_of_an_app_stay_and_show_the_new_level(
+    async def test_an_apps_token_stays_and_shows_the_new_level(
         self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         assert await answers(one.sessions, [started.token]) == [True]
@@ -142,10 +142,10 @@ class TestTokens:
         assert cached is not None
         assert cached.session == elevated.session
 
-    async def test_that_were_refreshed_before_lead_back_in_no_more(
+    async def test_a_token_that_was_refreshed_before_is_no_longer_accepted(
         self, database: Database, one: Process, started: IssuedSession
     ) -> None:
-        """Within its replay window a replaced token answers for the session; not so after an elevation."""
+        """A replaced token answers for the session within its replay window, but not after an elevation."""
         second = await one.sessions.refresh(started.token, store="fruit")
         assert await answers(one.sessions, [started.token, second.token]) == [True, True]
         elevated = await elevate(database, one, started)
@@ -156,7 +156,7 @@ class TestTokens:
         assert elevated.token is not None
         assert await answers(one.sessions, [elevated.token]) == [True]
 
-    async def test_that_were_refreshed_before_are_still_known_as_reused(
+    async def test_a_token_that_was_refreshed_before_is_still_known_as_reused(
         self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await one.sessions.refresh(started.token, store="fruit")
@@ -167,7 +167,7 @@ class TestTokens:
         assert elevated.token is not None
         assert await answers(one.sessions, [elevated.token]) == [False]
 
-    async def test_are_refreshed_after_it_as_before(
+    async def test_tokens_are_refreshed_after_an_elevation_as_before(
         self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         elevated = await elevate(database, one, started)
@@ -176,7 +176,7 @@ class TestTokens:
         assert third.session.aal is Aal.AAL2
         assert await answers(one.sessions, [started.token, elevated.token, third.token]) == [False, True, True]
 
-    async def test_of_a_unit_that_rolls_back_stay_as_they_are(
+    async def test_a_unit_that_rolls_back_leaves_the_token_unchanged(
         self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         with pytest.raises(Undone) as undone:
@@ -188,26 +188,28 @@ class TestTokens:
 
 
 class TestRefused:
-    async def test_where_the_session_has_ended(
+    async def test_a_session_that_has_ended_is_not_elevated(
         self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         await change(database, one.sessions.revoke, started.session.id, by="self")
         with pytest.raises(SessionInactive):
             await elevate(database, one, started)
 
-    async def test_where_its_time_is_over(
+    async def test_a_session_that_has_expired_is_not_elevated(
         self, database: Database, one: Process, started: IssuedSession, clock: StoppedClock
     ) -> None:
         clock.advance(seconds=LIFESPAN.total_seconds())
         with pytest.raises(SessionInactive):
             await elevate(database, one, started)
 
-    async def test_where_it_was_deleted(self, database: Database, one: Process, started: IssuedSession) -> None:
+    async def test_a_session_that_was_deleted_is_not_elevated(
+        self, database: Database, one: Process, started: IssuedSession
+    ) -> None:
         await change(database, one.sessions.delete_for, started.session.identity.id)
         with pytest.raises(SessionInactive):
             await elevate(database, one, started)
 
-    async def test_where_the_account_is_switched_off(
+    async def test_a_session_of_a_disabled_account_is_not_elevated(
         self, database: Database, one: Process, started: IssuedSession
     ) -> None:
         off = [{"op": "replace", "path": "/state", "value": "inactive"}]

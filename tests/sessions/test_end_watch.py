@@ -1,4 +1,4 @@
-"""What live connections hear of the end of their sessions."""
+"""How live connections learn of the end of their sessions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ __all__ = ["two"]
 
 
 class Heard:
-    """A connection: what it has heard."""
+    """A connection that remembers the reasons it was given."""
 
     def __init__(self) -> None:
         self.reasons: list[EndReason] = []
@@ -39,7 +39,7 @@ class Heard:
 
 
 async def settled(sessions: Sessions) -> None:
-    """Waits until everything that is watched was read."""
+    """Wait until every watched session was read."""
     watch = sessions._end_watch
     async with asyncio.timeout(PATIENCE):
         while watch._due or watch._unread:  # noqa: ASYNC110 - there is no event for nothing left to do
@@ -71,7 +71,7 @@ Ending = Callable[[Process, Database, Any], Awaitable[None]]
 
 
 @pytest.mark.parametrize("ending", [revoked, all_deleted, all_revoked, switched_off, account_deleted])
-async def test_the_end_of_a_session_is_heard_in_every_process(
+async def test_the_end_of_a_session_is_reported_in_every_process(
     two: tuple[Process, Process], database: Database, ada: Identity, ending: Ending
 ) -> None:
     here, there = two
@@ -91,7 +91,7 @@ class TestHere:
     def cache(self, clock: StoppedClock) -> Cache:
         return MemoryCache(clock)
 
-    async def test_a_session_that_had_ended_before_is_heard_of_as_well(
+    async def test_a_session_that_had_ended_before_is_reported_as_well(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         """A connection is authenticated first and watches then: the session may end in between."""
@@ -108,7 +108,7 @@ class TestHere:
         await switched_off(one, database, started)
         assert await heard.wait() == [EndReason.ENDED]
 
-    async def test_what_only_changes_a_session_is_not_its_end(
+    async def test_a_change_of_a_session_is_not_its_end(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         started, other, heard, end = *[await sign_in(database, one.sessions, ada) for _ in range(2)], Heard(), Heard()
@@ -151,7 +151,7 @@ class TestHere:
         clock.advance(seconds=CHECK_EVERY.total_seconds())
         assert await heard.wait() == [EndReason.ENDED]
 
-    async def test_one_that_was_cancelled_hears_nothing_and_leaves_nothing_behind(
+    async def test_a_cancelled_watch_reports_nothing_and_leaves_nothing_behind(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         started, gone, stays = await sign_in(database, one.sessions, ada), Heard(), Heard()
@@ -173,7 +173,7 @@ class TestHere:
             0,
         )
 
-    async def test_a_callback_that_fails_is_logged_and_keeps_the_news_from_no_other(
+    async def test_a_callback_that_fails_is_logged_and_stops_no_other(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         def broken(reason: EndReason) -> None:
@@ -187,7 +187,9 @@ class TestHere:
             assert await heard.wait() == [EndReason.ENDED]
         assert [line["event"] for line in logs].count("sessions.end_callback_failed") == 1
 
-    async def test_there_is_a_most(self, database: Database, clock: StoppedClock, one: Process, ada: Identity) -> None:
+    async def test_the_number_of_watches_is_limited(
+        self, database: Database, clock: StoppedClock, one: Process, ada: Identity
+    ) -> None:
         started = await sign_in(database, one.sessions, ada)
         watch = EndWatch(database, clock=clock, most=2)
         cancel, _ = [watch.add(started.session.id, Heard()) for _ in range(2)]
@@ -216,7 +218,7 @@ class TestALostLine:
     async def test_has_sessions_read_every_few_seconds(
         self, database: Database, clock: StoppedClock, ada: Identity
     ) -> None:
-        """So a connection that was checked and watches again hears of the end without the line."""
+        """So a connection that was checked and watches again learns of the end without the cache."""
         one = process(database, MemoryCache(clock), clock)
         started, heard = await sign_in(database, one.sessions, ada), Heard()
         watch = EndWatch(database, clock=clock, tick=0.01)

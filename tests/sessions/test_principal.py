@@ -1,4 +1,4 @@
-"""Who is asking, from what a request carries."""
+"""The principal of a request, by what it carries."""
 
 from datetime import timedelta
 
@@ -50,9 +50,9 @@ class TestCustomers:
     async def test_row_039_are_told_apart_by_the_order_of_carriers(
         self, database: Database, one: Process, resolver: PrincipalResolver, clock: StoppedClock
     ) -> None:
-        """Two people, one browser: what is sent on purpose comes before what a browser sends by itself.
+        """Two identities, one browser: what is sent on purpose comes before what a browser sends by itself.
 
-        A guest's bearer once acted on the cart of whoever had a session cookie.
+        Regression: a guest's bearer token acted on the cart of the session cookie's identity.
         """
         accounts = [await enrol(database, clock) for _ in range(3)]
         header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in accounts]
@@ -65,7 +65,7 @@ class TestCustomers:
         assert kratos is not None
         assert kratos.session.identity.id == accounts[1].id
 
-    async def test_are_nobody_at_another_store(
+    async def test_are_unknown_at_another_store(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
         token = (await sign_in(database, one.sessions, ada, store="fruit")).token
@@ -75,7 +75,7 @@ class TestCustomers:
         by_cookie = await resolver.resolve(PresentedTokens(session_cookie=token), store="shoes", client=CLIENT)
         assert by_cookie.kind is PrincipalKind.NOBODY
 
-    async def test_that_signed_in_at_no_store_count_at_all(
+    async def test_customers_that_signed_in_at_no_store_count_at_all(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
         token = (await sign_in(database, one.sessions, ada, store=None)).token
@@ -109,7 +109,7 @@ class TestVisitors:
         assert not principal.signed_in
 
     @pytest.mark.parametrize("store", ["shoes", "fruit@acme"])
-    async def test_are_strangers_at_another_shop_front(
+    async def test_are_unknown_at_another_store(
         self, resolver: PrincipalResolver, sealed: SealedTokens, store: str
     ) -> None:
         token = sealed.issue(store="fruit").text
@@ -130,7 +130,7 @@ class TestVisitors:
     async def test_row_038_count_under_the_cookie_of_their_own_store_only(
         self, resolver: PrincipalResolver, sealed: SealedTokens
     ) -> None:
-        """One planted under another store's name took the place of the visitor's own."""
+        """Regression: a cookie under another store's name took the place of the visitor's own."""
         planted, own = sealed.issue(store="fruit"), sealed.issue(store="fruit")
         found = await resolver.guests(None, {"shoes": planted.text, "fruit": own.text})
         assert found == {"fruit": str(own.visit.guest)}
@@ -169,14 +169,16 @@ class TestNobody:
             PresentedTokens(session_cookie=DEAD, visit_cookie="rubbish"),
         ],
     )
-    async def test_carries_nothing_or_old_cookies(self, resolver: PrincipalResolver, carriers: PresentedTokens) -> None:
+    async def test_is_the_principal_without_tokens_or_with_old_cookies_only(
+        self, resolver: PrincipalResolver, carriers: PresentedTokens
+    ) -> None:
         principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
         assert (principal.kind, principal.subject, principal.session) == (PrincipalKind.NOBODY, "", None)
 
-    async def test_is_told_of_a_session_that_ended_in_another_way_than_of_a_token_that_is_none(
+    async def test_gets_another_error_for_an_ended_session_than_for_an_unknown_token(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
-        """Clients refresh the one and throw the other away."""
+        """Clients refresh an ended session, and discard an unknown token."""
         token = (await sign_in(database, one.sessions, ada, store="fruit")).token
         with pytest.raises(TokenInvalid) as elsewhere:
             await resolver.resolve(PresentedTokens(bearer=token), store="shoes", client=CLIENT)
@@ -186,12 +188,14 @@ class TestNobody:
                 await resolver.resolve(carriers, store="fruit", client=CLIENT)
 
     @pytest.mark.parametrize("token", [DEAD, "rubbish", "undefined", "null", "eyJhbGciOiJub25lIn0.e30."])
-    async def test_presents_a_token_on_purpose(self, resolver: PrincipalResolver, token: str) -> None:
+    async def test_is_not_the_principal_for_an_invalid_token_sent_on_purpose(
+        self, resolver: PrincipalResolver, token: str
+    ) -> None:
         for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
             with pytest.raises(TokenInvalid):
                 await resolver.resolve(carriers, store="fruit", client=CLIENT)
 
-    async def test_is_not_helped_by_a_good_cookie_behind_a_bad_header(
+    async def test_does_not_fall_back_to_a_good_cookie_behind_a_bad_header(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
         token = (await sign_in(database, one.sessions, ada)).token
@@ -202,7 +206,7 @@ class TestNobody:
 
 
 class TestWhoami:
-    async def test_takes_the_session_wherever_it_was_started(
+    async def test_accepts_a_session_of_any_store(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity
     ) -> None:
         started = await sign_in(database, one.sessions, ada, store="shoes")
@@ -216,7 +220,7 @@ class TestWhoami:
             assert resolved is not None
             assert resolved.session == started.session
 
-    async def test_has_no_answer_without_one(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
+    async def test_has_no_answer_without_a_session(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         visit = sealed.issue(store="fruit").text
         for carriers in (
             PresentedTokens(),

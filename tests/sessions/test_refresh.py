@@ -1,4 +1,4 @@
-"""Refreshing: one successor for each token, whoever asks and however often; and what a copied token leads to."""
+"""Refreshing: one successor for each token, for any number of callers at any time; and the use of a copied token."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -72,7 +72,7 @@ class TestASuccessor:
             assert await one.sessions.resolve(token) is not None
         assert one.identities.reads == 1
 
-    async def test_does_not_make_what_was_read_long_ago_young_again(
+    async def test_a_refresh_does_not_make_cached_data_younger(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         token = (await sign_in(database, one.sessions, ada)).token
@@ -103,10 +103,11 @@ class TestASuccessor:
         again = [await one.sessions.refresh(first.token, store="fruit") for _ in range(2)]
         assert [started.token for started in again] == [second.token, second.token]
 
-    async def test_a_second_tab_that_is_late_is_not_given_a_token_that_was_replaced_itself(
+    async def test_a_second_tab_that_is_late_gets_no_token_that_was_replaced_itself(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
-        """It got the dead successor, came back with it when its window was over, and ended everybody's session."""
+        """Regression: it got the dead successor, presented it after its window, and so ended the session in all
+        tabs."""
         first = await sign_in(database, one.sessions, ada)
         second = await one.sessions.refresh(first.token, store="fruit")
         clock.advance(seconds=3)
@@ -179,7 +180,7 @@ class TestReuse:
         assert await answers(one.sessions, [first.token, second.token, other.token]) == [False, False, True]
         assert await refreshed(one, second.token) is None
 
-    async def test_is_written_down_once(
+    async def test_reuse_is_audited_once(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         first = await sign_in(database, one.sessions, ada)
@@ -191,7 +192,7 @@ class TestReuse:
         assert [(event.actor, event.subject) for event in told] == [("system", str(ada.id))]
         assert told[0].details["session"] == str(first.session.id)
 
-    async def test_of_a_token_for_access_only_is_refused_and_ends_nothing(
+    async def test_reuse_of_a_token_for_access_only_is_refused_and_ends_nothing(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         first = await sign_in(database, one.sessions, ada)
@@ -210,7 +211,7 @@ class TestReuse:
 
 
 class TestRow021:
-    """A refresh never brings back what was taken away."""
+    """A refresh never restores what was revoked."""
 
     async def test_row_021_not_after_a_revocation(self, database: Database, one: Process, ada: Identity) -> None:
         first = await sign_in(database, one.sessions, ada)
@@ -230,7 +231,7 @@ class TestRow021:
     async def test_row_021_not_even_where_the_news_did_not_arrive(
         self, database: Database, clock: StoppedClock, ada: Identity
     ) -> None:
-        """Two processes whose caches do not hear each other: the condition is part of the change itself."""
+        """Two processes whose caches get no messages from each other: the condition is part of the statement itself."""
         deaf, other = [process(database, MemoryCache(clock), clock) for _ in range(2)]
         await deaf.sessions.listen()
         first, second = [await sign_in(database, deaf.sessions, ada) for _ in range(2)]
@@ -272,9 +273,7 @@ class TestAtTheSameTime:
         asked = [both[i % 2].sessions.refresh(first.token, store="fruit") for i in range(20)]
         assert len({started.token for started in await asyncio.gather(*asked)}) == 1
 
-    async def test_a_revocation_wins_whichever_comes_first(
-        self, database: Database, one: Process, ada: Identity
-    ) -> None:
+    async def test_a_revocation_wins_in_either_order(self, database: Database, one: Process, ada: Identity) -> None:
         for _ in range(5):
             first = await sign_in(database, one.sessions, ada)
             ending = change(database, one.sessions.revoke, first.session.id, by="admin")
@@ -283,14 +282,16 @@ class TestAtTheSameTime:
             assert not any(await answers(one.sessions, tokens))
             assert [await refreshed(one, token) for token in tokens] == [None] * len(tokens)
 
-    async def test_signing_out_everywhere_wins_too(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_signing_out_everywhere_wins_in_either_order_too(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
         signed_in = [await sign_in(database, one.sessions, ada) for _ in range(4)]
         ending = change(database, one.sessions.revoke_all, ada.id, by="admin")
         *started, _ = await asyncio.gather(*(refreshed(one, each.token) for each in signed_in), ending)
         tokens = [each.token for each in (*signed_in, *started) if each]
         assert not any(await answers(one.sessions, tokens))
 
-    async def test_chains_of_many_sessions_do_not_get_in_each_others_way(
+    async def test_chains_of_many_sessions_do_not_interfere(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         async def chain(token: str) -> str:
@@ -304,7 +305,8 @@ class TestAtTheSameTime:
 
 
 class Refreshing(RuleBasedStateMachine):
-    """Anything anybody may do with the tokens of a session, in two processes, beside a model of what should happen."""
+    """Every operation of a client on the tokens of a session, in two processes, beside a model of what should
+    happen."""
 
     url: str
 
@@ -317,7 +319,7 @@ class Refreshing(RuleBasedStateMachine):
         self.processes = [process(self.database, cache, self.clock) for _ in range(2)]
 
     def do(self, what: Coroutine[Any, Any, T]) -> T:
-        """Waits for the answer, and for what one process tells the other."""
+        """Wait for the answer, and for the messages between the processes."""
 
         async def told() -> T:
             try:

@@ -1,4 +1,4 @@
-"""Sessions start, are found by their token, are listed, extended, ended and forgotten."""
+"""Sessions are started, found by their token, listed, extended, ended and deleted."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -39,7 +39,7 @@ from tests.sessions.conftest import (
 
 @pytest.fixture
 def cache(clock: StoppedClock) -> Cache:
-    """What is told here does not depend on the kind of cache; `test_two_processes.py` has both."""
+    """Results here do not depend on the kind of cache; `test_two_processes.py` has both."""
     return MemoryCache(clock)
 
 
@@ -62,7 +62,7 @@ class TestStarting:
         assert len(tokens) == 5
         assert all(await answers(one.sessions, sorted(tokens)))
 
-    async def test_never_carries_credentials_along(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_a_session_carries_no_credentials(self, database: Database, one: Process, ada: Identity) -> None:
         started = await sign_in(database, one.sessions, ada)
         resolved = await one.sessions.resolve(started.token)
         assert resolved is not None
@@ -76,7 +76,9 @@ class TestStarting:
         with pytest.raises(IdentityDisabled):
             await sign_in(database, one.sessions, off)
 
-    async def test_that_is_undone_leaves_no_session(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_a_start_that_is_rolled_back_leaves_no_session(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
         options = {"method": "password", "aal": Aal.AAL1, "client": CLIENT, "store": None}
         with pytest.raises(Undone) as undone:
             await undo(database, one.sessions.start, ada, **options)
@@ -92,7 +94,7 @@ class TestStarting:
         assert len(started.session.devices[0].user_agent) == 512
 
     @pytest.mark.parametrize(("ip", "shown"), [("203.0.113.7", "203.0.113.7:5"), ("2001:db8::1", "[2001:db8::1]:5")])
-    async def test_remembers_addresses_that_can_be_told_from_their_ports(
+    async def test_addresses_are_kept_apart_from_their_ports(
         self, database: Database, one: Process, ada: Identity, ip: str, shown: str
     ) -> None:
         client = Client(ip=ip, port=5)
@@ -179,7 +181,7 @@ class TestTokens:
             assert await unit.first(select(sessions)) is None
             assert await unit.first(select(session_devices)) is None
 
-    async def test_tell_of_changed_traits_at_once(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_show_changed_traits_at_once(self, database: Database, one: Process, ada: Identity) -> None:
         token = (await sign_in(database, one.sessions, ada)).token
         await one.sessions.resolve(token)
         renamed = [{"op": "add", "path": "/traits/name", "value": "Ada"}]
@@ -195,7 +197,7 @@ class TestEnding:
         assert await change(database, one.sessions.revoke, first.session.id, by="admin")
         assert await answers(one.sessions, [first.token, second.token]) == [False, True]
 
-    async def test_it_twice_changes_nothing(
+    async def test_ending_twice_changes_nothing(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         session = (await sign_in(database, one.sessions, ada)).session
@@ -204,16 +206,18 @@ class TestEnding:
             clock.advance(minutes=1)
         assert len(await audited(database, clock, action="session.revoked")) == 1
 
-    async def test_what_is_not_there_says_so(self, database: Database, one: Process) -> None:
+    async def test_ending_an_unknown_session_is_reported(self, database: Database, one: Process) -> None:
         assert not await change(database, one.sessions.revoke, new_id(), by="admin")
 
-    async def test_that_is_undone_ends_nothing(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_an_end_that_is_rolled_back_ends_nothing(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
         started = await sign_in(database, one.sessions, ada)
         with pytest.raises(Undone):
             await undo(database, one.sessions.revoke, started.session.id, by="admin")
         assert await answers(one.sessions, [started.token]) == [True]
 
-    async def test_by_token_knows_ended_ones_and_no_strangers(
+    async def test_ending_by_token_accepts_ended_sessions_and_no_unknown_tokens(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         token = (await sign_in(database, one.sessions, ada)).token
@@ -223,7 +227,7 @@ class TestEnding:
         assert not await change(database, revoke, "ory_st_rubbish")
         assert not await change(database, revoke, "")
 
-    async def test_by_a_former_token_works_too(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_ending_by_a_former_token_works_too(self, database: Database, one: Process, ada: Identity) -> None:
         first = await sign_in(database, one.sessions, ada)
         second = await one.sessions.refresh(first.token, store="fruit")
         assert await change(database, one.sessions.revoke_token, first.token)
@@ -235,7 +239,7 @@ class TestEnding:
         assert await change(database, one.sessions.revoke_others, mine.session) == 2
         assert await answers(one.sessions, [mine.token, ended.token, other.token]) == [True, False, False]
 
-    async def test_all_of_one_person_is_none_of_another(
+    async def test_ending_all_of_one_identity_ends_none_of_another(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         bea = await enrol(database, clock)
@@ -244,7 +248,7 @@ class TestEnding:
         assert await change(database, one.sessions.revoke_all, ada.id, by="admin") == 2
         assert await answers(one.sessions, [*hers, beas]) == [False, False, True]
 
-    async def test_for_an_identity_spares_the_session_that_changed_it(
+    async def test_ending_for_an_identity_spares_the_session_that_changed_it(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         mine, other = [await sign_in(database, one.sessions, ada) for _ in range(2)]
@@ -253,7 +257,9 @@ class TestEnding:
         await change(database, one.sessions.end_for, ada.id)
         assert await answers(one.sessions, [mine.token]) == [False]
 
-    async def test_ones_own_refuses_the_current_one(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_ending_an_own_session_refuses_the_current_one(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
         mine, other = [await sign_in(database, one.sessions, ada) for _ in range(2)]
         with pytest.raises(SessionIsCurrent):
             await change(database, one.sessions.revoke_own, mine.session, mine.session.id)
@@ -269,7 +275,9 @@ class TestEnding:
         await change(database, one.sessions.revoke_own, mine.session, beas.session.id)
         assert await answers(one.sessions, [beas.token]) == [True]
 
-    async def test_by_deletion_says_when_there_was_none(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_deleting_sessions_reports_when_there_were_none(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
         tokens = [(await sign_in(database, one.sessions, ada)).token for _ in range(2)]
         await answers(one.sessions, tokens)
         assert await change(database, one.sessions.delete_for, ada.id) == 2
@@ -313,7 +321,7 @@ class TestExtending:
         assert (await change(database, one.sessions.extend, expired.session.id)).expires_at == clock.now()
         assert await answers(one.sessions, [revoked.token, expired.token]) == [False, False]
 
-    async def test_what_is_not_there_says_so(self, database: Database, one: Process) -> None:
+    async def test_extending_an_unknown_session_is_reported(self, database: Database, one: Process) -> None:
         with pytest.raises(NotFound):
             await change(database, one.sessions.extend, new_id())
 
@@ -328,7 +336,7 @@ class TestListing:
         assert await change(database, one.sessions.count_for, ada.id, active=True, exclude=mine.id) == 2
         assert await change(database, one.sessions.count_for, ada.id) == 4
 
-    async def test_tells_ended_ones_apart(
+    async def test_the_list_marks_ended_sessions(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         expired = (await sign_in(database, one.sessions, ada)).session
@@ -353,14 +361,14 @@ class TestListing:
         assert seen == list(reversed(started))
         assert after is None
 
-    async def test_by_pages_of_numbers_works_for_one_person(
+    async def test_pages_of_numbers_work_for_one_identity(
         self, database: Database, one: Process, ada: Identity
     ) -> None:
         started = [(await sign_in(database, one.sessions, ada)).session for _ in range(5)]
         page = await change(database, one.sessions.list_for, ada.id, page_size=2, skip=2)
         assert page.items == (started[2], started[1])
 
-    async def test_of_nobody_is_empty(self, database: Database, one: Process) -> None:
+    async def test_the_list_of_an_unknown_identity_is_empty(self, database: Database, one: Process) -> None:
         assert (await change(database, one.sessions.list_for, new_id())).items == ()
         assert (await change(database, one.sessions.list_all)).items == ()
 
@@ -381,7 +389,7 @@ class TestListing:
         page = await change(database, one.sessions.list_all, page_size=1)
         assert [s.devices for s in page.items] == [expected]
 
-    async def test_by_id_of_what_is_not_there(self, database: Database, one: Process) -> None:
+    async def test_an_unknown_id_finds_no_session(self, database: Database, one: Process) -> None:
         assert await change(database, one.sessions.get, new_id()) is None
         with pytest.raises(NotFound):
             await change(database, one.sessions.require, new_id())
@@ -448,7 +456,7 @@ class TestLogoutLinks:
 
 
 class TestAudit:
-    async def test_tells_who_started_and_who_ended_what(
+    async def test_the_audit_names_who_started_and_who_ended_a_session(
         self, database: Database, one: Process, ada: Identity, clock: StoppedClock
     ) -> None:
         started = await sign_in(database, one.sessions, ada)
@@ -481,7 +489,9 @@ class TestAudit:
         assert (event.actor, event.subject) == (who, who)
         assert event.client == Audit(clock, key=AUDIT_KEY).client(CLIENT.ip)
 
-    async def test_tells_no_token(self, database: Database, one: Process, ada: Identity, clock: StoppedClock) -> None:
+    async def test_the_audit_holds_no_token(
+        self, database: Database, one: Process, ada: Identity, clock: StoppedClock
+    ) -> None:
         started = await sign_in(database, one.sessions, ada)
         await change(database, one.sessions.revoke_all, ada.id, by="admin")
         told = await audited(database, clock)

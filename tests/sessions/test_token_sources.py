@@ -1,4 +1,4 @@
-"""Each kind of token behind its source, and which source decides."""
+"""The token sources: what each recognises, and which one decides."""
 
 import hashlib
 from datetime import timedelta
@@ -46,7 +46,7 @@ def keys() -> ServiceKeys:
 
 
 class TestSessions:
-    async def test_count_where_they_are_at_home(self, database: Database, one: Process, ada: Identity) -> None:
+    async def test_count_at_their_own_store(self, database: Database, one: Process, ada: Identity) -> None:
         started, source = await sign_in(database, one.sessions, ada, store="fruit"), SessionTokens(one.sessions)
         assert source.recognises(started.token)
         for store in ("fruit", None):
@@ -55,8 +55,8 @@ class TestSessions:
             await source.verify(started.token, "shoes")
         assert elsewhere.type is TokenInvalid
 
-    async def test_that_have_ended_are_told_apart_from_other_tokens(self, one: Process) -> None:
-        """Clients refresh the one and throw the other away."""
+    async def test_ended_sessions_are_distinguished_from_other_tokens(self, one: Process) -> None:
+        """Clients refresh an ended session, and discard any other token."""
         source = SessionTokens(one.sessions)
         assert source.recognises(DEAD)
         assert not source.recognises("rubbish")
@@ -73,7 +73,7 @@ class TestVisits:
         with pytest.raises(TokenInvalid):
             await source.verify(token.text, "shoes")
 
-    async def test_are_recognised_by_their_form_whatever_secret_sealed_them(
+    async def test_are_recognised_by_their_form_with_any_secret(
         self, sealed: SealedTokens, clock: StoppedClock
     ) -> None:
         other = SealedTokens(["a secret of another shop"], clock=clock, lifespan=timedelta(days=1))
@@ -108,7 +108,7 @@ class TestLists:
     async def test_the_first_source_that_recognises_a_token_decides(
         self, one: Process, sealed: SealedTokens, keys: ServiceKeys
     ) -> None:
-        """A dead session token has the form of a key as well, and is not tried as one."""
+        """A dead session token also has the form of a key, and is not tried as one."""
         sources: list[TokenSource] = [SessionTokens(one.sessions), VisitTokens(sealed), keys]
         assert keys.recognises(DEAD)
         with pytest.raises(SessionEnded):

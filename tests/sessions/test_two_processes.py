@@ -1,4 +1,4 @@
-"""Several processes on one database and one cache, of either kind: what one ends, no other serves."""
+"""Several processes on one database and one cache, of either kind: a session that one ends, no other serves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,8 +18,8 @@ from tests.sessions.conftest import Process, answers, change, process, sign_in
 PROMISE = 0.1
 """Seconds within which every process refuses what one has ended."""
 PATIENCE = 10.0
-"""Seconds to wait where a machine that is busy with other tests should not decide. The clock of the sessions stands
-still, so nothing is refused here because it was kept for long enough: somebody must have told."""
+"""Seconds to wait where the load of the machine should not decide. The clock of the sessions stands still, so no entry
+expires: only a message can cause a refusal."""
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -42,7 +42,7 @@ async def two(
 
 
 async def refuses(one: Process, token: str, *, within: float = PATIENCE) -> None:
-    """Waits until it does, as a client would that asks again and again."""
+    """Wait until the process refuses the token, asking again and again as a client would."""
     async with asyncio.timeout(within):
         while await one.sessions.resolve(token) is not None:  # noqa: ASYNC110 - asking again is what is tested
             await asyncio.sleep(0.001)
@@ -70,7 +70,7 @@ async def by_another(sessions: Any, database: Database, started: Any) -> None:
 
 
 @pytest.mark.parametrize("ending", [by_one, by_token, by_everything, by_deletion, by_another])
-async def test_what_one_ends_the_other_refuses(
+async def test_a_session_that_one_ends_is_refused_by_the_other(
     two: tuple[Process, Process], database: Database, ada: Identity, ending: Callable[..., Any]
 ) -> None:
     here, there = two
@@ -88,7 +88,7 @@ async def test_what_one_ends_the_other_refuses(
 async def test_it_takes_a_tenth_of_a_second_at_most(
     two: tuple[Process, Process], database: Database, ada: Identity
 ) -> None:
-    """Of a few tries one must make it: a promise is broken when it is never kept, not when the machine paused once."""
+    """One of a few tries must meet the limit: a pause of the machine delays one try, a broken promise delays all."""
     here, there = two
     for _ in range(10):
         started = await sign_in(database, here.sessions, ada)
@@ -113,7 +113,7 @@ async def test_an_account_switched_off_by_one_is_refused_by_the_other(
     await refuses(there, started.token)
 
 
-async def test_a_replaced_token_dies_with_its_window_on_the_other_too(
+async def test_a_replaced_token_ends_with_its_window_in_the_other_process_too(
     two: tuple[Process, Process], database: Database, ada: Identity, clock: StoppedClock
 ) -> None:
     here, there = two
@@ -133,10 +133,10 @@ async def test_twenty_refreshes_on_two_processes_give_one_successor(
     assert len({started.token for started in await asyncio.gather(*asked)}) == 1
 
 
-async def test_a_process_whose_line_is_cut_serves_nothing_from_memory(
+async def test_a_process_without_connection_to_the_cache_serves_nothing_from_memory(
     database: Database, clock: StoppedClock, ada: Identity, valkey_server: Server, valkey_url: str
 ) -> None:
-    """The line breaks, a session ends meanwhile, and nobody tells: it is refused all the same."""
+    """The connection breaks and a session ends meanwhile, without any message: it is refused all the same."""
     cache, elsewhere = RedisCache(valkey_url), process(database, MemoryCache(clock), clock)
     one = process(database, cache, clock)
     await one.sessions.listen()

@@ -1,4 +1,4 @@
-"""What the tests of the settings share: a clean folder, files, and the recorded contract's profiles."""
+"""Fixtures of the settings: a clean folder, files, and the profiles of the recorded contract."""
 
 import subprocess
 import sys
@@ -13,14 +13,14 @@ CONVERSATIONS = CHECKOUT.parent / "shared" / "contracts" / "kratos" / "conversat
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in: `--dev` keeps its secrets below it."""
+    """An empty working folder: `--dev` keeps its secrets below it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def write(folder: Path) -> Callable[..., Path]:
-    """Writes a configuration file."""
+    """Write a configuration file; return its path."""
 
     def write(text: str, *, name: str = "shop.yml") -> Path:
         file = folder / name
@@ -32,7 +32,7 @@ def write(folder: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configuration files Kratos was recorded with."""
+    """The configuration files that Kratos was recorded with."""
     if not (CONVERSATIONS / "profiles.py").is_file():
         pytest.skip(f"the recorded contract is not there: {CONVERSATIONS} is looked for beside this checkout")
     out = tmp_path_factory.mktemp("profiles")

@@ -1,4 +1,4 @@
-"""What `--dev` relaxes, and the secrets it makes up."""
+"""What `--dev` relaxes, and the secrets that it makes up."""
 
 import stat
 from pathlib import Path
@@ -22,12 +22,12 @@ def test_secrets_are_made_once_and_kept_beside_the_database(folder: Path) -> Non
     assert [file.name for file in kept.parent.iterdir()] == ["dev-secrets.json"]
 
 
-def test_they_are_not_all_the_same() -> None:
+def test_the_secrets_differ_from_each_other() -> None:
     secrets = start().secrets
     assert len({secrets.for_all_else(), secrets.for_cookies(), secrets.for_sealing()}) == 3
 
 
-def test_a_check_left_a_file_of_secrets_behind(folder: Path) -> None:
+def test_a_check_leaves_no_file_of_secrets_behind(folder: Path) -> None:
     looked = load([], {"DSN": "sqlite://./var/shop.db"}, dev=True, demo=False, keep_secrets=False)
     assert len(looked.secrets.for_sealing()[0]) == 32
     assert "for this command only" in looked.remarks.others[0].sentence
@@ -52,7 +52,7 @@ def test_configured_secrets_stay(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_without_dev_nothing_is_made_up(folder: Path) -> None:
+def test_without_dev_no_secrets_are_made_up(folder: Path) -> None:
     settings = load([], {}, dev=False, demo=False)
     assert settings.secrets.for_all_else() == ()
     assert list(folder.iterdir()) == []
@@ -79,7 +79,7 @@ def test_budgets_per_address_are_wide_and_per_account_unchanged() -> None:
     assert settings.throttle.login.failures == strict.throttle.login.failures
 
 
-def test_what_somebody_set_stays() -> None:
+def test_configured_budgets_stay() -> None:
     settings = start(THROTTLE_LOGIN_PER_IP="5/minute", SERVE_PUBLIC_HOST="0.0.0.0", GRAPHQL_PLAYGROUND="false")
     assert str(settings.throttle.login.per_ip) == "5/minute"
     assert (settings.serve.public.host, settings.serve.admin.host) == ("0.0.0.0", "127.0.0.1")

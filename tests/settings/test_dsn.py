@@ -46,7 +46,7 @@ def test_what_kratos_writes_becomes_an_sqlalchemy_url(text: str, kind: str, url:
         ("sqlite:///x.db?colour=red", "unknown option colour"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_sentence(text: str, sentence: str) -> None:
+def test_an_unusable_name_is_refused_with_a_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as refusal:
         parse_dsn(text)
     assert "u:p" not in str(refusal.value)
@@ -64,14 +64,14 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(text: str, sentence: str
         ("postgres://u:s3cret%@db/x", "%25"),
     ],
 )
-def test_a_password_with_raw_signs_leaked_its_rest_as_a_host(text: str, sentence: str) -> None:
+def test_a_password_with_raw_signs_is_not_shown_as_a_host(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as refusal:
         parse_dsn(text)
     assert not any(part in str(refusal.value) for part in ("hun", "ter", "s3cret"))
 
 
 @pytest.mark.parametrize("host", ["db-1.example.org", "my_db", "[fe80::1]:5432", "10.0.0.7:5432", "münchen.example"])
-def test_hosts_that_are_hosts_stay(host: str) -> None:
+def test_valid_hosts_are_accepted(host: str) -> None:
     assert parse_dsn(f"postgres://u:p%40%2F@{host}/d").kind == "postgres"
 
 
@@ -81,7 +81,7 @@ def test_a_password_is_never_shown() -> None:
     assert "db.example.org" in str(dsn)
 
 
-def test_the_pool_and_the_trust_in_the_server_come_along() -> None:
+def test_the_options_of_pool_and_tls_are_kept() -> None:
     dsn = parse_dsn("postgres://u:p@h/d?max_conns=20&sslmode=require")
     assert (dsn.pool_size, dsn.connect_args()) == (20, {"ssl": "require"})
     assert parse_dsn("memory").connect_args() == {}

@@ -1,4 +1,4 @@
-"""What stops a start, and what is only told."""
+"""What stops a start, and what is only reported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def found(*files: Path, dev: bool = False) -> list[Finding]:
     return findings(load(files, {}, dev=dev, demo=False))
 
 
-def test_a_sound_configuration_has_none(write: Write) -> None:
+def test_a_sound_configuration_has_no_findings(write: Write) -> None:
     assert found(write(SOUND)) == []
 
 
@@ -67,7 +67,7 @@ def test_each_fault_is_found_and_with_dev_is_only_a_notice(write: Write, text: s
     assert {finding.level for finding in found(file, over, dev=True)} <= {"notice"}
 
 
-def test_mails_that_reach_nobody_are_an_error(write: Write) -> None:
+def test_mails_that_no_server_delivers_are_an_error(write: Write) -> None:
     sound = "\n".join(line for line in SOUND.splitlines() if not line.startswith("courier:"))
     assert [(finding.level, finding.path) for finding in found(write(sound))] == [
         ("error", "courier.smtp.connection_uri")
@@ -96,7 +96,7 @@ def test_several_workers_with_a_database_in_memory_are_refused(write: Write) -> 
         ("0:0::1", "::1"),
     ],
 )
-def test_one_port_for_both_doors_answered_at_random(write: Write, public: str, admin: str, dev: bool) -> None:
+def test_one_port_for_both_apis_is_an_error(write: Write, public: str, admin: str, dev: bool) -> None:
     doors = f"serve: {{public: {{port: 4533, host: '{public}'}}, admin: {{port: 4533, host: '{admin}'}}}}"
     [error] = [one for one in found(write(SOUND), write(doors, name="over.yml"), dev=dev) if one.level == "error"]
     assert error.path == "serve.admin.port"
@@ -108,7 +108,7 @@ def test_one_port_on_two_addresses_is_no_fault(write: Write) -> None:
     assert found(write(SOUND), write(doors, name="over.yml")) == []
 
 
-def test_dev_tells_of_an_open_admin_api(write: Write) -> None:
+def test_dev_reports_an_open_admin_api(write: Write) -> None:
     told = found(write("serve: {admin: {host: 0.0.0.0}}"), dev=True)
     assert any(finding.path == "serve.admin.host" for finding in told)
 
@@ -125,7 +125,7 @@ def test_no_finding_repeats_a_secret(write: Write) -> None:
 
 
 class TestDescription:
-    def test_it_shows_values_and_masks_secrets(self, write: Write) -> None:
+    def test_values_are_shown_and_secrets_are_masked(self, write: Write) -> None:
         shown = dict(describe(load([write(SOUND)], {}, dev=False, demo=False)))
         assert shown["dsn"] == "postgresql+asyncpg://shop:***@db.example.org/shop"
         assert shown["secrets.default"] == shown["admin.api_keys"] == "(1 set)"

@@ -43,7 +43,7 @@ class TestFiles:
         below = read(write("serve: {public: {base_url: 'https://shop.example.org/account'}}"))
         assert below.selfservice.flows.login.ui_url == "https://shop.example.org/account/login"
 
-    def test_later_files_go_over_earlier_ones(self, write: Write) -> None:
+    def test_later_files_override_earlier_ones(self, write: Write) -> None:
         first = write("serve: {public: {port: 1000, host: 10.0.0.1}}\nsession: {lifespan: 2h}", name="a.yml")
         second = write('{"serve": {"public": {"port": 2000}}}', name="b.json")
         third = write('[session]\nlifespan = "3h"', name="c.toml")
@@ -112,7 +112,7 @@ class TestEnvironment:
             found = getattr(found, step)
         assert found == value
 
-    def test_it_goes_over_the_files_entry_by_entry(self, write: Write) -> None:
+    def test_variables_override_the_files_entry_by_entry(self, write: Write) -> None:
         file = write("secrets: {cookie: [first-cookie-secret, second-cookie-secret]}")
         settings = read(
             file, environ={"SECRETS_COOKIE_0": "another-cookie-secret", "SECRETS_COOKIE_2": "third-cookie-secret"}
@@ -174,7 +174,7 @@ class TestEnvironment:
             ({"IDENTITY_SCHEMAS_0_ID": "a"}, "identity.schemas[0].url is required."),
         ],
     )
-    def test_what_cannot_be_used_gets_a_sentence(self, environ: dict[str, str], sentence: str) -> None:
+    def test_an_unusable_variable_gets_a_sentence(self, environ: dict[str, str], sentence: str) -> None:
         assert sentence in sentences(environ=environ)
 
     def test_an_empty_secret_file_is_refused(self, folder: Path) -> None:
@@ -205,7 +205,7 @@ class TestEnvironment:
             ("SERVE_PUBLIC_PORT_FILE", "only secrets have a _FILE form; set SERVE_PUBLIC_PORT itself"),
         ],
     )
-    def test_a_slip_in_a_name_is_told(self, name: str, words: str) -> None:
+    def test_a_misspelt_name_is_reported(self, name: str, words: str) -> None:
         (finding,) = [finding for finding in read(environ={name: "x"}).remarks.others if finding.path == name]
         assert finding.level == "warning"
         assert words in finding.sentence
@@ -229,25 +229,25 @@ class TestDemo:
         hooks = [selfservice.flows.registration.after.hooks_of(method) for method in ("password", "code")]
         assert [[hook.hook for hook in each] for each in hooks] == [["session"], ["session"]]
 
-    def test_the_configuration_has_the_last_word(self, write: Write) -> None:
+    def test_the_configuration_overrides_the_demo(self, write: Write) -> None:
         file = write("selfservice: {methods: {code: {passwordless_enabled: false}}}")
         assert not load([file], {}, dev=True, demo=True).selfservice.methods.code.signs_in
 
-    def test_without_it_one_time_codes_are_off(self) -> None:
+    def test_without_the_demo_one_time_codes_are_off(self) -> None:
         assert not load([], {}, dev=True, demo=False).selfservice.methods.code.signs_in
 
 
 class TestProblems:
     @pytest.mark.parametrize(("text", "sentence"), [(row["given"], row["said"]) for row in PROBLEMS])
-    def test_each_says_where_and_what_to_do(self, write: Write, text: str, sentence: str) -> None:
+    def test_each_problem_says_where_and_what_to_do(self, write: Write, text: str, sentence: str) -> None:
         assert sentences(write(text)) == [sentence]
 
-    def test_all_are_told_at_once(self, write: Write, folder: Path) -> None:
+    def test_all_problems_are_reported_at_once(self, write: Write, folder: Path) -> None:
         file = write("serve: {pubic: {port: 1}, admin: {port: x}}\nsession: {lifespan: 1}")
         told = sentences(file, folder / "no.yml", environ={"STORES": "[", "LOG_FORMAT": "xml"})
         assert len(told) == 6
 
-    def test_nothing_that_was_typed_is_repeated(self, write: Write) -> None:
+    def test_a_problem_does_not_repeat_what_was_typed(self, write: Write) -> None:
         file = write("secrets: {default: hunter2}\ndsn: 'hunter2'\ncache: {url: hunter2}\nadmin: {api_keys: [hunter2]}")
         told = sentences(file, environ={"COURIER_SMTP_CONNECTION_URI": "hunter2"})
         assert len(told) == 5
@@ -298,7 +298,7 @@ class TestValues:
         assert [hook.hook for hook in flows.registration.after.hooks_of("password")] == ["session"]
         assert [hook.hook for hook in flows.login.after.hooks_of("password")] == ["revoke_active_sessions"]
 
-    def test_what_is_said_for_a_method_is_found_by_its_name(self, write: Write) -> None:
+    def test_settings_of_a_method_are_found_by_its_name(self, write: Write) -> None:
         file = write(
             "selfservice: {flows: {login: {after: {default_browser_return_url: 'https://a.example/', "
             "hooks: [{hook: web_hook}], password: {default_browser_return_url: 'https://b.example/'}}}}}"
@@ -309,7 +309,7 @@ class TestValues:
             assert after.of(other).default_browser_return_url is None
             assert [hook.hook for hook in after.hooks_of(other)] == ["web_hook"]
 
-    def test_the_session_cookie_hears_everything_that_overrides_something(self, write: Write) -> None:
+    def test_the_session_cookie_follows_everything_that_overrides_something(self, write: Write) -> None:
         file = write(
             "serve: {public: {base_url: 'https://a.example'}}\n"
             "cookies: {domain: a.example, path: /x}\nsession: {cookie: {path: /y}}"

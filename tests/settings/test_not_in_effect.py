@@ -1,4 +1,4 @@
-"""Kratos' keys whose feature is still to come: accepted, and told of only when somebody counts on them."""
+"""Kratos' keys whose feature is still to come: accepted, and reported only where a configuration relies on them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ def waiting(*files: Path, **environ: str) -> list[Finding]:
     return load(files, environ, dev=True, demo=False).not_in_effect()
 
 
-def test_nothing_set_nothing_told() -> None:
+def test_an_empty_configuration_reports_nothing() -> None:
     assert waiting() == []
 
 
@@ -61,11 +61,11 @@ def test_what_is_set_is_named(write: Write, text: str, path: str) -> None:
         "session: {whoami: {required_aal: aal1}}",
     ],
 )
-def test_what_is_off_or_what_we_do_anyway_is_not(write: Write, text: str) -> None:
+def test_what_is_off_or_what_we_do_anyway_is_not_reported(write: Write, text: str) -> None:
     assert waiting(write(text)) == []
 
 
-def test_the_environment_counts_as_well() -> None:
+def test_a_key_from_the_environment_is_reported_too() -> None:
     assert [finding.path for finding in waiting(SELFSERVICE_METHODS_TOTP_ENABLED="true")] == [
         "selfservice.methods.totp"
     ]

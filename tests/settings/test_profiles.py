@@ -1,4 +1,4 @@
-"""The configurations Kratos was recorded with start Shopkeeper."""
+"""The configurations that Kratos was recorded with start Shopkeeper."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_every_profile_is_in_the_list(profiles: Path) -> None:
     assert {file.stem for file in profiles.iterdir()} == set(NAMES)
 
 
-def test_what_waits_in_the_base_profile_is_named(profiles: Path) -> None:
+def test_keys_of_the_base_profile_that_are_not_in_effect_are_named(profiles: Path) -> None:
     told = {finding.path for finding in load([profiles / "base.yml"], {}, dev=True, demo=False).not_in_effect()}
     assert {
         "selfservice.methods.totp",
@@ -31,7 +31,7 @@ def test_what_waits_in_the_base_profile_is_named(profiles: Path) -> None:
     assert "selfservice.methods.link" not in told
 
 
-def test_its_values_arrive(profiles: Path) -> None:
+def test_the_values_of_a_profile_are_read(profiles: Path) -> None:
     settings = load([profiles / "strict.yml"], {}, dev=True, demo=False)
     flows = settings.selfservice.flows
     assert (settings.dsn.kind, settings.log.level, flows.login.style) == ("memory", "error", "unified")

@@ -1,4 +1,4 @@
-"""A server of ours in front of a remote engine, as far as a sign-in goes."""
+"""The components of a sign-in, in front of a remote engine."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,7 +43,7 @@ TRANSACTIONS = text(
 
 
 async def holds_a_transaction(database: Database) -> bool:
-    """Whether any connection has a transaction open in which it writes, or on PostgreSQL any at all."""
+    """Whether any connection has a transaction open in which it writes, or on PostgreSQL any transaction at all."""
     path = sqlite_path(database.url)
     if path is None:
         async with database.unit() as unit:
@@ -59,7 +59,7 @@ async def holds_a_transaction(database: Database) -> bool:
 
 @dataclass
 class Scene:
-    """Our database and our rooms, and beside them the engine with a database of its own."""
+    """Our database and components, and the engine with a database of its own."""
 
     database: Database
     clock: StoppedClock
@@ -80,13 +80,13 @@ class Scene:
         return CartMerger(stores=Stores([NORTH], default="north"), engines={"remote": self.engine}, deferred=deferred)
 
     def with_engine(self, engine: Any = None, *, deadline: timedelta = PATIENT) -> CartMerger:
-        """A merger with another connector, or with another deadline."""
+        """Return a merger with another connector, or with another deadline."""
         return self.merger_of(_deferred(self, engine or self.engine, deadline))
 
     async def claim(
         self, identity: Identity, *, guest: str | None = GUEST, hint: AuthHint | None = None
     ) -> tuple[str, CartMergeReport | PendingMerge | None]:
-        """A sign-in up to its commit: the token, and what the merger answered within the transaction."""
+        """Do a sign-in up to its commit; return the token, and what the merger returned within the transaction."""
         async with self.database.unit() as unit:
             return await self.begin(unit, identity, guest=guest, hint=hint)
 
@@ -106,7 +106,7 @@ class Scene:
         hint: AuthHint | None = None,
         merger: CartMerger | None = None,
     ) -> CartMergeReport:
-        """A whole sign-in, which stands whatever the engine does: its report."""
+        """Do a whole sign-in, which succeeds even where the engine fails; return its report."""
         token, merged = await self.claim(identity, guest=guest, hint=hint)
         if isinstance(merged, PendingMerge):
             merged = await (merger or self.merger).settle(merged)
@@ -119,7 +119,7 @@ class Scene:
             return await self.deferred.report_of(unit, store=store, guest_or_merge_id=named, customer=str(identity.id))
 
     async def fill(self, guest: str = GUEST, variant: str = PLENTY, quantity: int = 2) -> Cart:
-        """Puts something into a guest's cart, at the engine."""
+        """Put something into a guest's cart, at the engine."""
         return await self.put(NORTH.guest(guest), variant, quantity)
 
     async def put(self, shopper: Shopper, variant: str = PLENTY, quantity: int = 1) -> Cart:
@@ -134,14 +134,14 @@ class Scene:
         return OutboxWorker(self.database, subscribers, clock=self.clock, random=lambda: 1.0, **options)
 
     async def work(self, **options: Any) -> None:
-        """Runs the worker for a quarter of an hour, so that what failed and what is leased comes round again."""
+        """Run the worker for a quarter of an hour, so that failed and leased events come round again."""
         worker = self.worker(**options)
         for _ in range(15):
             await worker.run_once()
             self.clock.advance(minutes=1)
 
     async def merges(self) -> int:
-        """How many merges there were at the engine, by its own books; each was asked for with another key."""
+        """Count the merges that the engine has executed; each was requested with another key."""
         assert set(self.server.merges.values()) <= {1}
         async with self.shop.database.unit() as unit:
             return int(await unit.scalar(select(func.count()).select_from(cart_hand_overs)))
@@ -162,7 +162,7 @@ def _deferred(scene: Any, engine: Any, deadline: timedelta) -> DeferredMerges:
 
 @pytest.fixture
 async def engine_database(run: Run, tmp_path: Path) -> AsyncIterator[Database]:
-    """The engine's own database: on another machine, as it were."""
+    """The engine's own database, which stands for one on another machine."""
     folder = tmp_path / "engine"
     folder.mkdir()
     database = Database(sqlalchemy_url(new_sqlite(run.folder, folder)))

@@ -1,4 +1,5 @@
-"""A sign-in through a remote engine: it holds no transaction meanwhile, never fails for it, and merges once."""
+"""A sign-in with a remote engine: it holds no transaction during calls, never fails because of them, and merges
+once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -40,7 +41,7 @@ async def away(server: RemoteServer) -> None:
 
 
 async def mend(server: RemoteServer) -> None:
-    """Ends whatever was wrong."""
+    """End every failure of the engine."""
     server.delay, server.delay_answers, server.status, server.nonsense, server.at = 0, 0, None, None, None
     await server.away()
     await server.listen()
@@ -161,7 +162,7 @@ class TestAnEngineOnABadDay:
         assert (first.outcome, second.outcome) == (Outcome.ADOPTED, Outcome.MERGED)
         assert contents(await scene.cart_of(ada)) == {PLENTY: 2, PLENTY_TOO: 3}
 
-    async def test_whose_connector_has_a_fault_does_not_fail_a_sign_in(self, scene: Scene, ada: Identity) -> None:
+    async def test_a_fault_of_the_connector_does_not_fail_a_sign_in(self, scene: Scene, ada: Identity) -> None:
         class Faulty(RemoteEngine):
             async def merge_guest_cart(self, *_: object, **__: object) -> CartMergeReport:
                 raise KeyError("outcome")
@@ -202,7 +203,7 @@ class TestAProcessKilledBetweenCommitAndMerge:
         report = await scene.report(pending.merge.id, ada)
         assert (report.outcome, await scene.merges()) == (Outcome.ADOPTED, 1)
 
-    async def test_that_was_only_late_finds_the_workers_report(self, scene: Scene, ada: Identity) -> None:
+    async def test_a_request_that_was_only_late_finds_the_workers_report(self, scene: Scene, ada: Identity) -> None:
         await scene.fill()
         _, pending = await scene.claim(ada)
         await scene.work()
@@ -210,7 +211,9 @@ class TestAProcessKilledBetweenCommitAndMerge:
         assert (report.outcome, await scene.merges()) == (Outcome.ADOPTED, 1)
         assert await scene.report(GUEST, ada) == report
 
-    async def test_that_loses_its_lease_during_the_call_writes_nothing_twice(self, scene: Scene, ada: Identity) -> None:
+    async def test_a_request_that_loses_its_lease_during_the_call_writes_nothing_twice(
+        self, scene: Scene, ada: Identity
+    ) -> None:
         """The worker takes over while the engine still works on the request's call: both get the one answer."""
         await scene.fill()
         _, pending = await scene.claim(ada)
@@ -225,7 +228,7 @@ class TestAProcessKilledBetweenCommitAndMerge:
         assert (report, await scene.merges()) == (by_worker, 1)
         assert report.outcome is Outcome.ADOPTED
 
-    async def test_before_the_commit_leaves_nothing(self, scene: Scene, ada: Identity) -> None:
+    async def test_a_process_killed_before_the_commit_leaves_nothing(self, scene: Scene, ada: Identity) -> None:
         cart = await scene.fill()
         with suppress(LookupError):
             async with scene.database.unit() as unit:
@@ -243,10 +246,10 @@ class TestAGuest:
         assert await is_closed(scene)
         assert not await is_closed(scene, OTHER_GUEST)
 
-    async def test_who_was_claimed_cannot_write_through_graphql(
+    async def test_a_claimed_guest_cannot_write_through_graphql(
         self, scene: Scene, ada: Identity, bob: Identity
     ) -> None:
-        """Not even before the engine has heard of the merge; a customer can."""
+        """Not even before the engine knows of the merge; a customer can."""
 
         async def add(shopper: Shopper) -> None:
             operations = Operations(open_unit=scene.database.unit, engine=scene.engine, shopper=shopper)
@@ -262,7 +265,7 @@ class TestAGuest:
         await add(NORTH.guest(OTHER_GUEST))
         await add(NORTH.customer(str(bob.id)))
 
-    async def test_who_signs_in_again_gets_the_same_report(self, scene: Scene, ada: Identity) -> None:
+    async def test_a_guest_who_signs_in_again_gets_the_same_report(self, scene: Scene, ada: Identity) -> None:
         cart = await scene.fill()
         first = await scene.sign_in(ada)
         again = await scene.sign_in(ada, hint=AuthHint(old_cart_id=cart.id))
@@ -270,14 +273,18 @@ class TestAGuest:
         assert again.lines == (LineReport(PLENTY, 0, 2, 2, first.lines[0].change),)
         assert await scene.merges() == 1
 
-    async def test_who_signs_in_again_meanwhile_is_told_that_it_is_pending(self, scene: Scene, ada: Identity) -> None:
+    async def test_a_guest_who_signs_in_again_meanwhile_gets_a_pending_report(
+        self, scene: Scene, ada: Identity
+    ) -> None:
         await scene.fill()
         _, pending = await scene.claim(ada)
         assert await scene.sign_in(ada) == PENDING
         assert (await scene.merger.settle(pending)).outcome is Outcome.ADOPTED
 
     @pytest.mark.parametrize("settled", [True, False])
-    async def test_is_nobody_elses(self, scene: Scene, ada: Identity, bob: Identity, settled: bool) -> None:
+    async def test_a_guest_is_not_merged_for_another_customer(
+        self, scene: Scene, ada: Identity, bob: Identity, settled: bool
+    ) -> None:
         cart = await scene.fill()
         _, pending = await scene.claim(ada)
         if settled:
@@ -289,11 +296,11 @@ class TestAGuest:
         assert await scene.merges() == 1
 
     @pytest.mark.parametrize("same", [True, False], ids=["the same customer", "two customers"])
-    async def test_who_signs_in_many_times_at_once_is_merged_once(
+    async def test_a_guest_who_signs_in_many_times_at_once_is_merged_once(
         self, scene: Scene, ada: Identity, bob: Identity, same: bool
     ) -> None:
         await scene.fill()
-        scene.server.on_call = None  # the others' transactions may well be open during a call
+        scene.server.on_call = None  # other sign-ins may have a transaction open during a call
         reports = await asyncio.gather(*(scene.sign_in(ada if same or n % 2 else bob) for n in range(6)))
         outcomes = [report.outcome for report in reports]
         assert outcomes.count(Outcome.ADOPTED) == 1
@@ -338,9 +345,7 @@ class TestAReport:
         for unknown in (OTHER_GUEST, "", "\x00", "\ud800", "x" * 5000):
             assert await scene.report(unknown, ada) is None
 
-    async def test_of_a_deleted_identity_is_gone_and_what_was_pending_is_not_merged(
-        self, scene: Scene, ada: Identity
-    ) -> None:
+    async def test_a_deleted_identity_loses_its_reports_and_pending_merges(self, scene: Scene, ada: Identity) -> None:
         await scene.fill(GUEST)
         await scene.fill(OTHER_GUEST)
         await scene.sign_in(ada, guest=GUEST)

@@ -1,4 +1,4 @@
-"""An outbox, and workers for it."""
+"""An outbox, and its workers."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -20,7 +20,7 @@ def outbox(clock: StoppedClock) -> Outbox:
 
 @pytest.fixture
 def work(database: Database, clock: StoppedClock) -> Work:
-    """Makes a worker on this test's database. It gives an event up after three attempts, however young that is."""
+    """Build a worker on this test's database. It gives an event up after three attempts, however young that is."""
 
     def make(
         handlers: Mapping[str, Handler] | Handler,

@@ -1,4 +1,4 @@
-"""What the tests of the outbox share: events that are numbers, and a handler that remembers them."""
+"""Shared by the tests of the outbox: events that are numbers, and a handler that remembers them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +15,7 @@ Work = Callable[..., OutboxWorker]
 
 
 class Post:
-    """A handler that remembers what it delivered, and fails as often as it is told to."""
+    """A handler that remembers its deliveries, and fails as often as the test sets."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.events: list[Event] = []

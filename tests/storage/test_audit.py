@@ -35,7 +35,7 @@ class TestRecording:
         assert event.details == {"method": "password", "aal": 1}
 
     @pytest.mark.parametrize(("always", "kept"), [(False, 0), (True, 1)], ids=["with the change", "always"])
-    async def test_what_a_rolled_back_unit_recorded(
+    async def test_of_a_rolled_back_unit_only_what_is_always_recorded_is_kept(
         self, database: Database, audit: Audit, always: bool, kept: int
     ) -> None:
         with suppress(LookupError):
@@ -90,7 +90,9 @@ class TestReading:
         assert [event.details["number"] for event in first + rest] == [4, 3, 2, 1, 0]
 
     @pytest.mark.parametrize("asked", ["action", "actor", "subject", "client"])
-    async def test_it_finds_by_what_stands_in_an_event(self, database: Database, audit: Audit, asked: str) -> None:
+    async def test_events_are_found_by_action_actor_subject_and_client(
+        self, database: Database, audit: Audit, asked: str
+    ) -> None:
         async with database.unit() as unit:
             await record(audit, unit)
             wanted = {"action": "x", "actor": "x", "subject": "x", "client": audit.client("192.0.2.99")}[asked]
@@ -99,7 +101,7 @@ class TestReading:
             (event,) = await audit.events(unit, **{asked: wanted})  # type: ignore[arg-type]
         assert getattr(event, asked) == wanted
 
-    async def test_old_events_are_forgotten_in_batches(
+    async def test_old_events_are_deleted_in_batches(
         self, database: Database, audit: Audit, clock: StoppedClock
     ) -> None:
         purged = []

@@ -1,4 +1,4 @@
-"""What both caches promise. Valkey goes by its own clock, so nothing here waits for a time to be over."""
+"""What both caches promise. Valkey uses its own clock, so no test here waits for a time to pass."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Heard:
-    """A subscriber that remembers."""
+    """A subscriber that remembers its messages."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -52,13 +52,13 @@ class TestValues:
         assert left is not None
         assert MINUTE < left <= 10 * MINUTE
 
-    async def test_a_value_whose_time_is_nothing_is_gone_at_once(self, cache: Cache) -> None:
+    async def test_a_value_with_a_lifetime_of_zero_is_gone_at_once(self, cache: Cache) -> None:
         await cache.set("key", b"one", ttl=MINUTE)
         await cache.set("key", b"two", ttl=timedelta(0))
         assert await cache.get("key") is None
         assert await cache.add("key", b"three", ttl=MINUTE)
 
-    async def test_deleting_takes_what_is_there_and_minds_nothing_else(self, cache: Cache) -> None:
+    async def test_deleting_removes_what_is_there_and_ignores_the_rest(self, cache: Cache) -> None:
         await cache.set("one", b"1", ttl=MINUTE)
         await cache.set("two", b"2", ttl=MINUTE)
         await cache.delete("one", "nothing")
@@ -96,7 +96,7 @@ class TestCounters:
         assert left is not None
         assert left <= MINUTE
 
-    async def test_it_counts_by_any_number_and_down_as_well(self, cache: Cache) -> None:
+    async def test_counters_count_by_any_number_and_down_as_well(self, cache: Cache) -> None:
         assert await cache.increment("count", ttl=MINUTE, by=5) == 5
         assert await cache.increment("count", ttl=MINUTE, by=-2) == 3
 
@@ -125,7 +125,7 @@ class TestMessages:
         await cache.subscribe("news", on_message=heard.on_message, on_state=heard.on_state)
         assert heard.states == [True]
 
-    async def test_who_left_hears_nothing_more(self, cache: Cache) -> None:
+    async def test_an_ended_subscription_gets_no_further_messages(self, cache: Cache) -> None:
         gone, still = Heard(), Heard()
         leave = await cache.subscribe("news", on_message=gone.on_message, on_state=gone.on_state)
         await cache.subscribe("news", on_message=still.on_message, on_state=still.on_state)
@@ -151,5 +151,5 @@ class TestMessages:
         assert [str(await complaints.get()) for _ in range(2)] == ["b'one'", "b'two'"]
 
 
-async def test_it_answers_a_ping(cache: Cache) -> None:
+async def test_the_cache_answers_a_ping(cache: Cache) -> None:
     await cache.ping()

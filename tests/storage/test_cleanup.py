@@ -1,4 +1,4 @@
-"""The upkeep goes on, whatever the database does meanwhile."""
+"""The cleanup continues after any error of the database or of a rule."""
 
 import asyncio
 import sqlite3
@@ -42,10 +42,9 @@ class TestUpkeep:
         await asyncio.gather(running, over, return_exceptions=True)
         await database.close()
 
-    async def test_a_chore_that_fails_keeps_nobody_from_the_others(
-        self, database: Database, clock: StoppedClock
-    ) -> None:
-        """The first that failed used to end the round, and a mistake of ours the upkeep until the next start."""
+    async def test_a_rule_that_fails_does_not_stop_the_others(self, database: Database, clock: StoppedClock) -> None:
+        """Regression: the first failure ended the round, and a mistake of ours ended the cleanup until the next
+        start."""
 
         async def fail(unit: Unit, before: datetime, batch: int) -> int:
             raise LookupError("something nobody foresaw")

@@ -1,4 +1,4 @@
-"""The unit of work: its phases, locks that others hold, and a caller who goes before the end."""
+"""The unit of work: its phases, locks of other connections, and callers that are cancelled."""
 
 import asyncio
 import gc
@@ -36,7 +36,7 @@ class Notes:
 
 @pytest.fixture
 async def notes(database: Database) -> Notes:
-    """A table of numbers that are there once at most."""
+    """A table in which each number occurs at most once."""
     async with database.transaction() as connection:
         await connection.execute(text("CREATE TABLE notes (number INTEGER PRIMARY KEY)"))
     return Notes(database)
@@ -84,7 +84,7 @@ class TestCancelledStatements:
 
 class TestReadingInPlace:
     async def test_a_locked_file_does_not_stop_the_process(self, sqlite_dsn: str) -> None:
-        """Whoever holds the lock here can only let go of it if the event loop goes on meanwhile."""
+        """The holder of the lock can release it only if the event loop keeps running meanwhile."""
         database, file = Database(sqlalchemy_url(sqlite_dsn)), Path(sqlite_dsn.removeprefix("sqlite://"))
         holder = sqlite3.connect(file, isolation_level=None)
         for statement in ("PRAGMA locking_mode=EXCLUSIVE", "BEGIN EXCLUSIVE", "DELETE FROM outbox"):
@@ -111,7 +111,7 @@ class TestReadingInPlace:
 
 
 class TestACallerWhoGoes:
-    async def test_while_it_is_committed_hears_nothing_but_all_others_do(
+    async def test_a_caller_cancelled_during_the_commit_prevents_no_action_after_it(
         self, database: Database, clock: StoppedClock
     ) -> None:
         told: list[str] = []
@@ -133,7 +133,7 @@ class TestACallerWhoGoes:
             assert await unit.scalar(select(func.count()).select_from(outbox)) == len(told) == 1
 
     @pytest.mark.parametrize("times", [1, 3])
-    async def test_while_others_are_told_stops_nothing(
+    async def test_a_caller_cancelled_after_the_commit_prevents_no_action(
         self, database: Database, clock: StoppedClock, times: int
     ) -> None:
         telling, go_on, told = asyncio.Event(), asyncio.Event(), []
@@ -169,7 +169,7 @@ class TestReading:
         ],
         ids=["begin", "write", "an event"],
     )
-    async def test_it_refuses_to_begin_a_transaction(
+    async def test_a_reading_unit_refuses_to_begin_a_transaction(
         self, database: Database, notes: Notes, change: Callable[[Unit], Awaitable[object]]
     ) -> None:
         async with database.reading() as unit:
@@ -181,7 +181,7 @@ class TestReading:
             assert await unit.scalar(select(func.count()).select_from(outbox)) == 0
 
     @pytest.mark.parametrize("error", [None, LookupError, asyncio.CancelledError])
-    async def test_it_writes_at_its_end_what_is_written_always(
+    async def test_a_reading_unit_writes_at_its_end_what_is_written_always(
         self, database: Database, notes: Notes, error: type[BaseException] | None
     ) -> None:
         with suppress(LookupError, asyncio.CancelledError):
@@ -196,12 +196,14 @@ class TestReading:
         assert await notes.all() == [1, 2, 3]
 
     @pytest.mark.parametrize("fails", [False, True])
-    async def test_it_writes_all_of_that_or_nothing(self, database: Database, notes: Notes, fails: bool) -> None:
+    async def test_a_reading_unit_writes_all_of_that_or_nothing(
+        self, database: Database, notes: Notes, fails: bool
+    ) -> None:
         with pytest.raises((IntegrityError, LookupError)):
             await _read_and_note(database, notes, 1, 2, 1, fails=fails)
         assert await notes.all() == []
 
-    async def test_it_does_at_its_end_what_is_done_after_the_commit(self, database: Database) -> None:
+    async def test_a_reading_unit_does_at_its_end_what_is_done_after_the_commit(self, database: Database) -> None:
         told: list[str] = []
 
         async def tell() -> None:
@@ -221,7 +223,9 @@ async def _read_and_note(database: Database, notes: Notes, *numbers: int, fails:
 
 
 class TestCollecting:
-    async def test_it_is_written_once_after_all_else_and_in_order(self, database: Database, notes: Notes) -> None:
+    async def test_collected_items_are_written_once_after_all_else_and_in_order(
+        self, database: Database, notes: Notes
+    ) -> None:
         written: list[Sequence[int]] = []
 
         async def write(unit: Unit, numbers: Sequence[int]) -> None:
@@ -239,7 +243,9 @@ class TestCollecting:
         assert written == [[3, 1, 2]]
         assert await notes.all() == [1, 2, 3, 7, 8]
 
-    async def test_it_is_dropped_where_the_unit_rolls_back(self, database: Database, notes: Notes) -> None:
+    async def test_collected_items_are_dropped_where_the_unit_rolls_back(
+        self, database: Database, notes: Notes
+    ) -> None:
         async def write(unit: Unit, numbers: Sequence[int]) -> None:
             raise AssertionError("nothing is left to be written")
 
@@ -250,7 +256,9 @@ class TestCollecting:
                 raise LookupError
         assert await notes.all() == [2]
 
-    async def test_a_failure_to_write_it_rolls_back_the_unit(self, database: Database, notes: Notes) -> None:
+    async def test_a_failure_to_write_collected_items_rolls_back_the_unit(
+        self, database: Database, notes: Notes
+    ) -> None:
         async def write(unit: Unit, numbers: Sequence[int]) -> None:
             await unit.write(notes.insert(1))
 
@@ -267,7 +275,7 @@ async def _note_and_collect(database: Database, notes: Notes, write: WriteCollec
 
 
 class TestAway:
-    async def test_a_server_that_is_gone_is_told_as_something_that_passes(self) -> None:
+    async def test_a_server_that_is_gone_is_reported_as_temporary(self) -> None:
         database = Database(f"postgresql+asyncpg://ada:secret@127.0.0.1:{free_port()}/shop")
         for ask in (lambda unit: unit.scalar(text("SELECT 1")), lambda unit: unit.begin()):
             with pytest.raises(DatabaseUnavailable) as away:
@@ -277,7 +285,9 @@ class TestAway:
             assert "secret" not in str(away.value)
         await database.close()
 
-    async def test_a_connection_that_is_cut_is_too_and_the_next_one_works(self, postgres_dsn: str) -> None:
+    async def test_a_connection_that_is_cut_is_reported_as_temporary_and_the_next_one_works(
+        self, postgres_dsn: str
+    ) -> None:
         database = Database(sqlalchemy_url(postgres_dsn))
 
         async def cut() -> None:
@@ -292,14 +302,14 @@ class TestAway:
             assert await unit.scalar(text("SELECT 1")) == 1
         await database.close()
 
-    async def test_a_mistake_of_ours_is_not(self, database: Database) -> None:
+    async def test_a_wrong_statement_is_not_reported_as_temporary(self, database: Database) -> None:
         with pytest.raises(DBAPIError):
             async with database.unit() as unit:
                 await unit.scalar(text("SELECT nothing FROM nowhere"))
 
 
 class TestAfterTheCommit:
-    async def test_everybody_is_told_although_somebody_fails(self, database: Database, clock: StoppedClock) -> None:
+    async def test_every_action_is_done_although_one_fails(self, database: Database, clock: StoppedClock) -> None:
         told: list[str] = []
 
         async def fail() -> None:
@@ -340,7 +350,8 @@ class TestWritingInPlace:
         assert [each.name for each in _files(file.parent)] == [file.name], "nothing of the log is left"
 
     async def test_a_commit_that_fails_leaves_nothing_open(self, sqlite_dsn: str, clock: StoppedClock) -> None:
-        """A constraint that is looked at when the transaction ends: the next one must not meet its remains."""
+        """A deferred constraint is checked when the transaction ends; the next transaction must not meet its
+        remains."""
         database = Database(sqlalchemy_url(sqlite_dsn))
         async with database.transaction() as connection:
             await connection.execute(text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"))
@@ -375,7 +386,7 @@ class TestWritingInPlace:
         assert order == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
         await database.close()
 
-    async def test_another_process_lets_go_of_the_lock_in_time(self, sqlite_dsn: str, clock: StoppedClock) -> None:
+    async def test_another_process_gets_the_lock_in_time(self, sqlite_dsn: str, clock: StoppedClock) -> None:
         database, file = Database(sqlalchemy_url(sqlite_dsn)), Path(sqlite_dsn.removeprefix("sqlite://"))
         holder = sqlite3.connect(file, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")

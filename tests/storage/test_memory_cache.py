@@ -28,7 +28,7 @@ async def test_a_counter_begins_anew_after_its_time(clock: StoppedClock) -> None
     assert await cache.increment("count", ttl=MINUTE) == 1
 
 
-async def test_a_full_cache_lets_go_what_has_ended_and_then_what_ends_first(clock: StoppedClock) -> None:
+async def test_a_full_cache_drops_what_has_ended_and_then_what_ends_first(clock: StoppedClock) -> None:
     cache = MemoryCache(clock, max_entries=3)
     for key, minutes in (("ended", 1), ("late", 30), ("soon", 5)):
         await cache.set(key, b"", ttl=minutes * MINUTE)
@@ -55,6 +55,6 @@ async def test_setting_one_key_for_ever_does_not_grow(clock: StoppedClock) -> No
     assert len(cache._endings) <= SLACK + 3
 
 
-def test_a_cache_without_room_is_refused(clock: StoppedClock) -> None:
+def test_a_cache_without_capacity_is_refused(clock: StoppedClock) -> None:
     with pytest.raises(ValueError, match="at least one"):
         MemoryCache(clock, max_entries=0)

@@ -1,4 +1,4 @@
-"""Migrations: the same tables as the rooms declare, made once, whole or not at all."""
+"""Migrations: they create the tables that the modules declare, once, whole or not at all."""
 
 import asyncio
 import shutil
@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    """A folder of migrations of this test's own, without revisions."""
+    """A folder of migrations of this test, without revisions."""
     folder = tmp_path / "migrations 100%"
     folder.mkdir()
     for name in ("env.py", "script.py.mako"):
@@ -59,10 +59,10 @@ async def tables(database: Database) -> set[str]:
 
 
 async def differences(database: Database) -> list[Any]:
-    """What a new revision would have to change."""
+    """Return what a new revision would have to change."""
 
     def compare(connection: Connection) -> list[Any]:
-        # SQLite keeps no types that could be told apart; PostgreSQL keeps them all.
+        # SQLite does not distinguish types as PostgreSQL does, so only PostgreSQL's are compared.
         context = MigrationContext.configure(connection, opts={"compare_type": connection.dialect.name != "sqlite"})
         return list(compare_metadata(context, load_tables()))
 
@@ -70,7 +70,7 @@ async def differences(database: Database) -> list[Any]:
         return await connection.run_sync(compare)
 
 
-async def test_the_migrations_make_the_tables_that_the_rooms_declare(empty: Database) -> None:
+async def test_the_migrations_create_the_tables_that_the_modules_declare(empty: Database) -> None:
     """When this fails: `python -m shopkeeper.storage.migrate "what changed"`, read what it wrote, and commit it."""
     await migrate(empty)
     assert await differences(empty) == []
@@ -83,7 +83,7 @@ class TestWritingRevisions:
         await migrate(empty, scripts=scripts)
         assert await differences(empty) == []
 
-    async def test_types_are_written_as_the_rooms_write_them(self, scripts: Path) -> None:
+    async def test_types_are_written_as_the_modules_write_them(self, scripts: Path) -> None:
         await write_revision("All tables", scripts=scripts)
         (file,) = (scripts / "versions").glob("*.py")
         written = file.read_text()
@@ -97,7 +97,7 @@ class TestWritingRevisions:
 
 
 class TestMigrating:
-    async def test_it_applies_what_is_missing_and_nothing_twice(self, empty: Database, scripts: Path) -> None:
+    async def test_what_is_missing_is_applied_and_nothing_twice(self, empty: Database, scripts: Path) -> None:
         write(scripts, "0001", table="one")
         await migrate(empty, scripts=scripts)
         write(scripts, "0002", table="two", after="0001")
@@ -105,7 +105,7 @@ class TestMigrating:
         await migrate(empty, scripts=scripts)
         assert await tables(empty) == {"alembic_version", "one", "two"}
 
-    async def test_many_that_start_at_once_do_not_get_in_each_others_way(self, empty_dsn: str, scripts: Path) -> None:
+    async def test_many_that_start_at_once_do_not_interfere(self, empty_dsn: str, scripts: Path) -> None:
         for number in range(1, 4):
             write(scripts, f"000{number}", table=f"t{number}", after=f"000{number - 1}" if number > 1 else None)
         empty_dsn = empty_dsn.replace("new.db", "new-folder/new.db")
@@ -137,7 +137,7 @@ class TestMigrating:
         assert await tables(database) == {"alembic_version", "one"}
         await database.close()
 
-    async def test_everybody_on_the_host_could_read_a_new_file(self, tmp_path: Path, scripts: Path) -> None:
+    async def test_a_new_file_is_not_readable_by_other_users(self, tmp_path: Path, scripts: Path) -> None:
         file = tmp_path / "var" / "shopkeeper.db"
         database = Database(f"sqlite+aiosqlite:///{file}")
         write(scripts, "0001", table="one")

@@ -32,7 +32,7 @@ DROP_THE_OTHERS = """
 
 
 class GivenUp:
-    """Remembers what was given up, and until then whether the rest of the unit was."""
+    """Remembers the ids of events that were given up."""
 
     def __init__(self) -> None:
         self.ids: list[UUID] = []
@@ -71,7 +71,7 @@ class TestWriting:
         assert await work(post).run_once() == 0
         assert post.numbers == [1]
 
-    async def test_who_waits_in_this_process_is_woken_after_the_commit_and_not_after_a_rollback(
+    async def test_a_waiting_worker_in_this_process_is_woken_after_the_commit_and_not_after_a_rollback(
         self, database: Database, outbox: Outbox
     ) -> None:
         woken: list[bool] = []
@@ -107,7 +107,7 @@ class TestWriting:
     async def test_adding_locks_nothing_until_the_unit_commits(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
-        """On SQLite it used to take the only writer."""
+        """Regression: on SQLite it took the only writer."""
         post = Post()
         async with database.unit() as unit:
             await outbox.add(unit, "mail", key="ada", payload={"number": 1})
@@ -146,8 +146,9 @@ class TestOrder:
         assert await work(post).run_once() == 2
         assert post.numbers == [10]
 
-    async def test_a_key_that_hangs_holds_up_no_other_key(self, database: Database, outbox: Outbox, work: Work) -> None:
-        """A worker used to wait for all that it had begun before it took more: one server that hung held up all."""
+    async def test_a_key_that_hangs_delays_no_other_key(self, database: Database, outbox: Outbox, work: Work) -> None:
+        """Regression: a worker waited for all that it had begun before it took more, so one server that hung delayed
+        all."""
         await put(database, outbox, 0, key="hanging")
         begun, delivered = asyncio.Event(), asyncio.Queue[int]()
 
@@ -164,7 +165,7 @@ class TestOrder:
                 await put(database, outbox, number, key=f"key {number % 2}")
             assert [await delivered.get() for _ in range(5)] == [1, 2, 3, 4, 5]
 
-    async def test_a_topic_that_hangs_holds_up_no_other_topic(
+    async def test_a_topic_that_hangs_delays_no_other_topic(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         for number in range(5):
@@ -184,7 +185,7 @@ class TestOrder:
             await pushed.wait()
         assert under_way == [0, 1]
 
-    async def test_a_failure_holds_up_its_key_until_it_is_tried_again(
+    async def test_a_failure_delays_its_key_until_it_is_tried_again(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         await put(database, outbox, 1, 2)
@@ -211,7 +212,7 @@ class TestListeners:
     def outbox(self, clock: StoppedClock) -> Outbox:
         return Outbox(clock, listeners={"order.placed": ("push", "mail"), "cart.handed_over": ()})
 
-    async def test_each_hears_of_it_once_and_one_who_fails_holds_up_no_other(
+    async def test_each_gets_an_event_once_and_one_that_fails_delays_no_other(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         ids = await put(database, outbox, 1, 2, topic="order.placed")
@@ -220,7 +221,7 @@ class TestListeners:
         assert (push.numbers, mail.numbers) == ([], [1, 2])
         assert len(set(ids)) == 4
 
-    async def test_each_has_them_in_order(
+    async def test_each_gets_the_events_in_order(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         await put(database, outbox, 1, 2, topic="order.placed")
@@ -231,8 +232,8 @@ class TestListeners:
         await drain(worker)
         assert (push.numbers, mail.numbers) == ([1, 2], [1, 2])
 
-    async def test_what_nobody_hears_is_not_written(self, database: Database, outbox: Outbox) -> None:
-        """It used to wait for a handler that did nothing."""
+    async def test_an_event_without_a_listener_is_not_written(self, database: Database, outbox: Outbox) -> None:
+        """Regression: it waited for a handler that did nothing."""
         assert await put(database, outbox, 1, topic="cart.handed_over") == []
         async with database.unit() as unit:
             assert await unit.all(select(table)) == []
@@ -253,7 +254,7 @@ class TestFailing:
         await put(database, outbox, 1)
         post = Post(failures=4)
         worker = work(post, random=lambda: 0.0, least_attempts=10)
-        for seconds in (4, 8, 16, 32):  # random gives nothing, so half of 8, 16, 32 and 64
+        for seconds in (4, 8, 16, 32):  # random returns 0, so half of 8, 16, 32 and 64
             assert await worker.run_once() == 1
             clock.advance(seconds=seconds - 0.001)
             assert await worker.run_once() == 0
@@ -274,7 +275,7 @@ class TestFailing:
     async def test_an_outage_of_hours_loses_nothing(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
-        """It used to, after so many attempts: ten minutes."""
+        """Regression: events were lost after a number of attempts, which took ten minutes."""
         await put(database, outbox, 1)
         post = Post(failures=1000)
         worker = work(post, give_up_after=timedelta(days=1), random=random.Random(7).random)
@@ -285,7 +286,7 @@ class TestFailing:
         await drain(worker)
         assert post.numbers == [1]
 
-    async def test_what_fails_for_longer_than_that_is_a_dead_letter(
+    async def test_an_event_that_fails_for_longer_than_its_limit_is_a_dead_letter(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         await put(database, outbox, 1)
@@ -297,7 +298,7 @@ class TestFailing:
             (letter,) = await outbox.dead(unit)
         assert letter.died_at - letter.event.created_at == timedelta(days=1)
 
-    async def test_what_waited_long_for_its_turn_has_its_attempts_all_the_same(
+    async def test_an_event_that_waited_long_for_its_turn_still_has_its_attempts(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         await put(database, outbox, 1)
@@ -309,7 +310,7 @@ class TestFailing:
             clock.advance(hours=1)
         assert post.numbers == [1]
 
-    async def test_whoever_subscribed_writes_in_the_unit_in_which_it_is_given_up(
+    async def test_a_subscriber_writes_in_the_unit_in_which_an_event_is_given_up(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         await put(database, outbox, 1)
@@ -322,7 +323,7 @@ class TestFailing:
         async with database.unit() as unit:
             assert await outbox.dead(unit) == []
 
-    async def test_a_mistake_of_whoever_subscribed_does_not_end_the_worker(
+    async def test_a_mistake_of_a_subscriber_does_not_end_the_worker(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         (event_id,) = await put(database, outbox, 1)
@@ -334,7 +335,7 @@ class TestFailing:
         async with database.unit() as unit:
             assert [letter.event.id for letter in await outbox.dead(unit)] == [event_id]
 
-    async def test_after_the_last_attempt_it_is_a_dead_letter_and_its_key_goes_on(
+    async def test_after_the_last_attempt_an_event_is_a_dead_letter_and_its_key_continues(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         ids = await put(database, outbox, 1, 2)
@@ -391,7 +392,7 @@ class TestFailing:
         async with database.unit() as unit:
             assert [letter.last_error for letter in await outbox.dead(unit)] == ["TimeoutError: "]
 
-    async def test_a_long_complaint_is_cut(self, database: Database, outbox: Outbox, work: Work) -> None:
+    async def test_a_long_error_is_cut(self, database: Database, outbox: Outbox, work: Work) -> None:
         await put(database, outbox, 1)
 
         async def complain(event: Event) -> None:
@@ -403,7 +404,9 @@ class TestFailing:
 
 
 class TestLeases:
-    async def test_what_one_worker_has_no_other_takes(self, database: Database, outbox: Outbox, work: Work) -> None:
+    async def test_an_event_that_one_worker_has_leased_is_taken_by_no_other(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
         await put(database, outbox, 1)
         begun, finish = asyncio.Event(), asyncio.Event()
 
@@ -491,7 +494,7 @@ class TestLeases:
 
 
 async def _claim_and_be_killed(dsn: str) -> None:
-    """A worker in a process of its own takes an event, and is killed while its handler runs."""
+    """Let a worker in a process of its own take an event, and kill it while its handler runs."""
     program = Path(__file__).with_name("hanging_worker.py")
     process = await asyncio.create_subprocess_exec(
         sys.executable, program, sqlalchemy_url(dsn), stdout=asyncio.subprocess.PIPE
@@ -503,12 +506,12 @@ async def _claim_and_be_killed(dsn: str) -> None:
 
 
 class TestLooking:
-    """What does not cost anything, because it is done every second and after each delivery."""
+    """What must be cheap, because it is done every second and after each delivery."""
 
-    async def test_nobody_waits_for_a_worker_that_has_nothing_to_take(
+    async def test_a_worker_that_has_nothing_to_take_blocks_no_writer(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
-        """It used to begin a transaction first, and SQLite has one writer."""
+        """Regression: it began a transaction first, and SQLite has one writer."""
         await put(database, outbox, 1, 2)
         worker = work(Post(failures=1))
         await worker.run_once()
@@ -516,10 +519,10 @@ class TestLooking:
             await unit.begin()
             assert await worker.run_once() == 0
 
-    async def test_what_waits_behind_a_failure_is_due_when_that_is(
+    async def test_an_event_that_waits_behind_a_failure_is_due_when_that_is(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
-        """It used to be looked at by every worker each time."""
+        """Regression: every worker looked at it each time."""
         await put(database, outbox, 1, 2, 3)
         await put(database, outbox, 4, key="grace")
         await work(Post(failures=1)).run_once()
@@ -527,7 +530,7 @@ class TestLooking:
             rows = await unit.all(select(table.c.available_at).where(table.c.delivered_at.is_(None)))
         assert {row.available_at for row in rows} == {clock.now() + PAUSE}
 
-    async def test_many_that_wait_hide_nothing_behind_them(
+    async def test_many_events_that_wait_hide_none_behind_them(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         await put(database, outbox, 1, key="failing")
@@ -562,7 +565,7 @@ class TestPurging:
 
 
 class TestRunning:
-    async def test_it_delivers_when_woken_without_waiting_for_the_poll(
+    async def test_a_worker_delivers_when_woken_without_waiting_for_the_poll(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         delivered = asyncio.Event()
@@ -576,7 +579,7 @@ class TestRunning:
             await put(database, outbox, 1)
             await delivered.wait()
 
-    async def test_it_finds_the_events_of_other_processes_by_polling(
+    async def test_a_worker_finds_the_events_of_other_processes_by_polling(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         delivered = asyncio.Event()
@@ -589,7 +592,7 @@ class TestRunning:
             await delivered.wait()
 
     async def test_a_database_that_goes_away_is_waited_for(self, postgres_dsn: str, clock: StoppedClock) -> None:
-        """The server drops every connection that the worker has."""
+        """The server drops every connection of the worker."""
         database, other = Database(sqlalchemy_url(postgres_dsn)), Database(sqlalchemy_url(postgres_dsn))
         outbox, delivered = Outbox(clock), asyncio.Queue[int]()
 
@@ -608,14 +611,14 @@ class TestRunning:
                 await unit.all(text(DROP_THE_OTHERS))
             clock.advance(minutes=2)
             while await delivered.get() != 2:
-                """The first came again, because the line broke before its outcome was written."""
+                """The first came again, because the connection broke before its outcome was written."""
         await database.close()
         await other.close()
 
 
 @asynccontextmanager
 async def _running(*workers: OutboxWorker) -> AsyncIterator[None]:
-    """Workers that run while the test does."""
+    """Run workers for the length of the block."""
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     yield
     assert not any(task.done() for task in tasks)
@@ -683,7 +686,7 @@ class TestConcurrentUnits:
         go_on, post = asyncio.Event(), Post()
 
         async def hold(unit: Unit, items: Sequence[None]) -> None:
-            """After the events of its unit were written, and before they are committed."""
+            """Wait after the events of the unit were written, and before they are committed."""
             await go_on.wait()
 
         async def put_slowly() -> None:
@@ -704,10 +707,10 @@ class TestConcurrentUnits:
         assert post.numbers == [3, 1, 2]
 
     @pytest.mark.parametrize("listeners", [{}, {"mail": ("push", "web")}], ids=["one recipient", "two listeners"])
-    async def test_units_that_add_to_two_keys_in_opposite_order_do_not_wait_in_a_circle(
+    async def test_units_that_add_to_two_keys_in_opposite_order_do_not_deadlock(
         self, database: Database, clock: StoppedClock, listeners: Mapping[str, Collection[str]]
     ) -> None:
-        """They used to lock each key where they added to it, and PostgreSQL ended one of them."""
+        """Regression: they locked each key when they added to it, and PostgreSQL ended one of them."""
         outbox, both_added = Outbox(clock, listeners=listeners), asyncio.Barrier(2)
 
         async def add(*keys: str) -> None:
@@ -739,13 +742,13 @@ class TestConcurrentUnits:
 
 
 async def _until(database: Database, query: str) -> None:
-    """Waits until a query finds something."""
+    """Wait until a query finds something."""
     async with database.unit() as unit, asyncio.timeout(20):
         while await unit.first(text(query)) is None:  # noqa: ASYNC110 - a connection of the server is waited for
             await asyncio.sleep(0.005)
 
 
-def test_a_worker_without_room_is_refused(clock: StoppedClock) -> None:
+def test_a_worker_without_capacity_is_refused(clock: StoppedClock) -> None:
     for nonsense in ({"at_once": 0}, {"lease": timedelta(0)}):
         with pytest.raises(ValueError, match="room"):
             OutboxWorker(Database("sqlite+aiosqlite:///unused.db"), {}, clock=clock, random=random.random, **nonsense)  # type: ignore[arg-type]

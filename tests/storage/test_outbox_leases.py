@@ -70,7 +70,7 @@ class TestLeasing:
         async with database.unit() as unit:
             assert await unit.all(select(table)) == []
 
-    async def test_no_worker_takes_it_nor_what_comes_after_it_during_the_lease(
+    async def test_no_worker_takes_a_leased_event_nor_what_comes_after_it_during_the_lease(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         await lease(database, outbox)
@@ -78,20 +78,20 @@ class TestLeasing:
         clock.advance(seconds=9.999)
         assert await work(Post()).run_once() == 0
 
-    async def test_other_keys_go_on(self, database: Database, outbox: Outbox, work: Work) -> None:
+    async def test_events_of_other_keys_are_not_delayed(self, database: Database, outbox: Outbox, work: Work) -> None:
         await lease(database, outbox)
         await put(database, outbox, 2, key="grace")
         post = Post()
         await drain(work(post))
         assert post.numbers == [2]
 
-    async def test_it_needs_a_length_of_time(self, database: Database, outbox: Outbox) -> None:
+    async def test_a_lease_needs_a_length_of_time(self, database: Database, outbox: Outbox) -> None:
         async with database.unit() as unit:
             with pytest.raises(ValueError, match="needs a lease"):
                 await outbox.add_leased(unit, "mail", key="ada", payload={}, lease=timedelta(0))
 
     @pytest.mark.parametrize("listeners", [(), ("mail", "push")], ids=["none", "two"])
-    async def test_it_needs_exactly_one_recipient(
+    async def test_a_leased_event_needs_exactly_one_recipient(
         self, database: Database, clock: StoppedClock, listeners: tuple[str, ...]
     ) -> None:
         outbox = Outbox(clock, listeners={"mail": listeners})
@@ -121,12 +121,12 @@ class TestSettling:
             (row,) = await unit.all(select(table))
         assert (row.delivered_at, row.locked_by, row.locked_until) == (leased.event.created_at, None, None)
 
-    async def test_it_is_settled_once(self, database: Database, outbox: Outbox) -> None:
+    async def test_an_event_is_settled_once(self, database: Database, outbox: Outbox) -> None:
         leased = await lease(database, outbox)
         assert await settle(database, outbox, leased)
         assert not await settle(database, outbox, leased)
 
-    async def test_it_is_settled_with_what_is_written_about_it_or_not_at_all(
+    async def test_an_event_is_settled_with_what_is_written_about_it_or_not_at_all(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         leased = await lease(database, outbox)
@@ -136,7 +136,7 @@ class TestSettling:
                 raise LookupError
         assert await is_first(database, outbox, leased)
 
-    async def test_after_the_lease_it_is_settled_all_the_same_where_no_worker_has_come(
+    async def test_after_the_lease_an_event_can_be_settled_where_no_worker_has_come(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         leased = await lease(database, outbox)
@@ -144,7 +144,7 @@ class TestSettling:
         assert await settle(database, outbox, leased)
         assert await work(Post()).run_once() == 0
 
-    async def test_it_is_not_settled_where_a_worker_has_taken_it_over(
+    async def test_an_event_is_not_settled_where_a_worker_has_taken_it_over(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
     ) -> None:
         leased, post = await lease(database, outbox), Post()
@@ -205,13 +205,13 @@ class TestReleasing:
         await drain(work(post))
         assert post.numbers == [1, 2, 3]
 
-    async def test_it_belongs_to_the_request_no_more(self, database: Database, outbox: Outbox) -> None:
+    async def test_a_released_event_belongs_to_the_request_no_more(self, database: Database, outbox: Outbox) -> None:
         leased = await lease(database, outbox)
         await release(database, outbox, leased)
         assert not await is_first(database, outbox, leased)
         assert not await settle(database, outbox, leased)
 
-    async def test_a_settled_event_stays_so(self, database: Database, outbox: Outbox, work: Work) -> None:
+    async def test_a_settled_event_cannot_be_released(self, database: Database, outbox: Outbox, work: Work) -> None:
         leased = await lease(database, outbox)
         await settle(database, outbox, leased)
         await release(database, outbox, leased)
@@ -219,11 +219,11 @@ class TestReleasing:
 
 
 class TestOrder:
-    async def test_it_is_first_where_nothing_of_its_key_waits(self, database: Database, outbox: Outbox) -> None:
+    async def test_an_event_is_first_where_nothing_of_its_key_waits(self, database: Database, outbox: Outbox) -> None:
         await put(database, outbox, 1, key="grace")
         assert await is_first(database, outbox, await lease(database, outbox))
 
-    async def test_it_is_not_first_while_an_earlier_event_of_its_key_waits(
+    async def test_an_event_is_not_first_while_an_earlier_event_of_its_key_waits(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         await put(database, outbox, 1)
@@ -232,7 +232,7 @@ class TestOrder:
         await work(Post()).run_once()
         assert await is_first(database, outbox, leased)
 
-    async def test_it_is_not_first_while_an_earlier_event_is_under_way(
+    async def test_an_event_is_not_first_while_an_earlier_event_is_under_way(
         self, database: Database, outbox: Outbox, work: Work
     ) -> None:
         await put(database, outbox, 1)
@@ -256,7 +256,7 @@ class TestOrder:
         await settle(database, outbox, first)
         assert await is_first(database, outbox, second)
 
-    async def test_a_dead_letter_holds_up_no_request(self, database: Database, outbox: Outbox, work: Work) -> None:
+    async def test_a_dead_letter_delays_no_request(self, database: Database, outbox: Outbox, work: Work) -> None:
         await put(database, outbox, 1)
         await work(Post(failures=1), least_attempts=1).run_once()
         leased = await lease(database, outbox, 2)
@@ -265,7 +265,7 @@ class TestOrder:
             await outbox.replay(unit, letter.event.id)
         assert await is_first(database, outbox, leased), "what is replayed goes to the end"
 
-    async def test_it_is_first_no_more_when_the_lease_is_over(
+    async def test_an_event_is_first_no_more_when_the_lease_is_over(
         self, database: Database, outbox: Outbox, clock: StoppedClock
     ) -> None:
         leased = await lease(database, outbox)
@@ -323,7 +323,7 @@ async def _lease_and_be_killed(dsn: str) -> None:
 
 class TestRequestsAndWorkers:
     async def test_no_event_is_delivered_by_a_request_and_a_worker_at_once(self, database: Database, dsn: str) -> None:
-        """Requests that deliver, fail and give way, beside workers, over three keys."""
+        """Requests that deliver, fail and release, beside workers, over three keys."""
         clock, dice, other = SystemClock(), random.Random(7), Database(sqlalchemy_url(dsn))
         outbox, under_way, overlaps = Outbox(clock), set[str](), list[Event]()
         delivered: dict[str, list[int]] = {f"key {number}": [] for number in range(3)}

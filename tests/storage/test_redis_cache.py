@@ -1,4 +1,4 @@
-"""What only Valkey can do: die, come back, and be shared."""
+"""What only Valkey can do: fail, come back, and be shared."""
 
 import asyncio
 import os
@@ -29,13 +29,13 @@ EVERY_VERB: dict[str, Callable[[RedisCache], object]] = {
 
 
 def patient(url: str, **options: int) -> RedisCache:
-    """A cache that does not take a busy machine for a broken one."""
+    """Return a cache whose timeouts are too long for a busy machine to reach."""
     return RedisCache(url, connect_within=20, answer_within=20, **options)
 
 
 @pytest.fixture
 def mortal() -> Iterator[Server]:
-    """A Valkey of this test's own."""
+    """A Valkey of this test, which it may kill."""
     server = start_valkey(owner=os.getpid())
     yield server
     server.stop()
@@ -43,7 +43,7 @@ def mortal() -> Iterator[Server]:
 
 class TestWhenItIsDown:
     @pytest.mark.parametrize("verb", EVERY_VERB.values(), ids=EVERY_VERB)
-    async def test_every_verb_says_so(self, verb: Callable[[RedisCache], object]) -> None:
+    async def test_every_operation_raises(self, verb: Callable[[RedisCache], object]) -> None:
         cache = RedisCache(f"redis://:a-secret@127.0.0.1:{free_port()}/0")
         with pytest.raises(CacheDown) as down:
             await verb(cache)  # type: ignore[misc]
@@ -61,7 +61,7 @@ class TestWhenItIsDown:
                 await cache.get("key")
             await cache.close()
 
-    async def test_subscribing_returns_and_says_that_nothing_is_heard(self) -> None:
+    async def test_subscribing_returns_and_reports_that_nothing_is_received(self) -> None:
         cache, heard = RedisCache(f"redis://127.0.0.1:{free_port()}/0"), Heard()
         await cache.subscribe("news", on_message=heard.on_message, on_state=heard.on_state)
         await heard.until(lambda: heard.states == [False])
@@ -69,7 +69,7 @@ class TestWhenItIsDown:
 
 
 class TestWhenItDiesAndComesBack:
-    async def test_verbs_say_down_and_work_again(self, mortal: Server) -> None:
+    async def test_operations_fail_and_work_again(self, mortal: Server) -> None:
         cache = patient(mortal.url)
         await cache.set("key", b"value", ttl=MINUTE)
         await asyncio.to_thread(mortal.kill)
@@ -90,7 +90,7 @@ class TestWhenItDiesAndComesBack:
         await cache.close()
         await asyncio.to_thread(again.stop)
 
-    async def test_a_listener_is_told_and_listens_again(self, mortal: Server) -> None:
+    async def test_a_listener_is_notified_and_listens_again(self, mortal: Server) -> None:
         cache, heard = patient(mortal.url), Heard()
         await cache.subscribe("news", on_message=heard.on_message, on_state=heard.on_state)
         await asyncio.to_thread(mortal.kill)
@@ -102,8 +102,8 @@ class TestWhenItDiesAndComesBack:
         await cache.close()
         await asyncio.to_thread(again.stop)
 
-    async def test_a_line_that_falls_silent_is_noticed(self, valkey_url: str) -> None:
-        """A network that is cut sends no goodbye: the listener asks, and takes silence for an answer."""
+    async def test_a_silent_connection_is_noticed(self, valkey_url: str) -> None:
+        """A network that is cut closes no connection, so the listener sends pings and takes silence for a failure."""
         cut = asyncio.Event()
         address = urlsplit(valkey_url)
 
@@ -158,5 +158,5 @@ class TestShared:
 
 
 def _restart(server: Server) -> Server:
-    """The same address, a new process that remembers nothing."""
+    """Start a new server without data on the same address."""
     return start_valkey(owner=os.getpid(), port=urlsplit(server.url).port)

@@ -1,4 +1,4 @@
-"""One readable sentence for each thing that can be wrong with a database, from the real failure."""
+"""One readable sentence for each failure of a database, from the real failure."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ def _files(folder: Path) -> list[Path]:
 class TestServer:
     @pytest.fixture
     async def guest(self, postgres_dsn: str) -> AsyncIterator[tuple[Database, URL]]:
-        """The owner's database, and the address of a user in it who may do nothing."""
+        """The owner's database, and the URL of a user in it who may do nothing."""
         owner = Database(sqlalchemy_url(postgres_dsn))
         name = f"guest_{owner.url.database}"
         await self._execute(owner, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
@@ -49,36 +49,36 @@ class TestServer:
         async with database.transaction() as connection:
             await connection.execute(text(statement))
 
-    async def test_a_wrong_password(self, postgres_dsn: str) -> None:
+    async def test_a_wrong_password_has_its_sentence(self, postgres_dsn: str) -> None:
         url = make_url(sqlalchemy_url(postgres_dsn)).set(password=PASSWORD)
         assert await sentence(url) == (
             f"The database at 127.0.0.1:{url.port} refuses the user 'shopkeeper': check user and password in the DSN."
         )
 
-    async def test_an_unknown_user(self, postgres_dsn: str) -> None:
+    async def test_an_unknown_user_has_its_sentence(self, postgres_dsn: str) -> None:
         url = make_url(sqlalchemy_url(postgres_dsn)).set(username="nobody-we-know", password=PASSWORD)
         assert "refuses the user 'nobody-we-know'" in await sentence(url)
 
-    async def test_an_unknown_database(self, postgres_dsn: str) -> None:
+    async def test_an_unknown_database_has_its_sentence(self, postgres_dsn: str) -> None:
         url = make_url(sqlalchemy_url(postgres_dsn)).set(database="elsewhere")
         assert "There is no database 'elsewhere'" in await sentence(url)
 
-    async def test_a_port_where_nothing_answers(self) -> None:
+    async def test_a_port_where_nothing_answers_has_its_sentence(self) -> None:
         port = free_port()
         said = await sentence(f"postgresql+asyncpg://ada:{PASSWORD}@127.0.0.1:{port}/shop")
         assert said.startswith(f"Nothing answers at 127.0.0.1:{port}: check host and port")
 
-    async def test_a_host_that_does_not_exist(self) -> None:
+    async def test_a_host_that_does_not_exist_has_its_sentence(self) -> None:
         said = await sentence(f"postgresql+asyncpg://ada:{PASSWORD}@database.invalid/shop")
         assert "host 'database.invalid' cannot be found" in said
 
-    async def test_a_server_without_tls_where_tls_is_asked_for(self, postgres_dsn: str) -> None:
+    async def test_a_server_without_tls_where_tls_is_asked_for_has_its_sentence(self, postgres_dsn: str) -> None:
         said = await sentence(sqlalchemy_url(postgres_dsn), connect_args={"ssl": "require"})
         assert "speaks no TLS" in said
         assert "sslmode in the DSN fits" in said
 
     @pytest.mark.parametrize("ssl", ["disable", "prefer", "require"])
-    async def test_a_closed_connection_was_called_a_fault_of_tls(self, ssl: str) -> None:
+    async def test_a_closed_connection_is_not_called_a_fault_of_tls_alone(self, ssl: str) -> None:
         async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.close()
 
@@ -88,18 +88,18 @@ class TestServer:
             )
         assert said.startswith(f"127.0.0.1:{port} closed the connection, or speaks no TLS: check that it is PostgreSQL")
 
-    async def test_a_user_who_may_not_make_tables(self, guest: tuple[Database, URL]) -> None:
+    async def test_a_user_who_may_not_make_tables_has_its_sentence(self, guest: tuple[Database, URL]) -> None:
         owner, url = guest
         await self._execute(owner, "DROP SCHEMA public CASCADE")
         await self._execute(owner, "CREATE SCHEMA public")
         assert "make it the owner of the database" in await sentence(url)
 
-    async def test_no_connection_left(self, guest: tuple[Database, URL]) -> None:
+    async def test_a_server_without_free_connections_has_its_sentence(self, guest: tuple[Database, URL]) -> None:
         owner, url = guest
         await self._execute(owner, f"ALTER ROLE {url.username} CONNECTION LIMIT 0")
         assert "has no connection left" in await sentence(url)
 
-    async def test_a_replica(self, postgres_dsn: str) -> None:
+    async def test_a_replica_has_its_sentence(self, postgres_dsn: str) -> None:
         options = {"connect_args": {"server_settings": {"default_transaction_read_only": "on"}}}
         url = make_url(sqlalchemy_url(postgres_dsn))
         database = Database(url)
@@ -110,19 +110,19 @@ class TestServer:
 
 
 class TestFile:
-    async def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+    async def test_a_folder_that_cannot_be_made_has_its_sentence(self, tmp_path: Path) -> None:
         said = await sentence(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder/shopkeeper.db")
         assert "cannot be opened or created" in said
         assert _files(tmp_path) == []
 
-    async def test_a_folder_that_cannot_be_written(self) -> None:
+    async def test_a_folder_that_cannot_be_written_has_its_sentence(self) -> None:
         assert "cannot be opened or created" in await sentence("sqlite+aiosqlite:////proc/shopkeeper.db")
 
-    async def test_a_file_in_the_way_of_the_folder(self, tmp_path: Path) -> None:
+    async def test_a_file_in_the_way_of_the_folder_has_its_sentence(self, tmp_path: Path) -> None:
         (tmp_path / "var").touch()
         assert "cannot be opened or created" in await sentence(f"sqlite+aiosqlite:///{tmp_path}/var/shopkeeper.db")
 
-    async def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
+    async def test_a_file_that_is_no_database_has_its_sentence(self, tmp_path: Path) -> None:
         file = tmp_path / "shopkeeper.db"
         file.write_text("Dear diary, " * 100)
         assert await sentence(f"sqlite+aiosqlite:///{file}") == (
@@ -130,13 +130,13 @@ class TestFile:
         )
         assert file.read_text().startswith("Dear diary")
 
-    async def test_a_file_that_may_only_be_read(self, tmp_path: Path) -> None:
+    async def test_a_file_that_may_only_be_read_has_its_sentence(self, tmp_path: Path) -> None:
         file = tmp_path / "shopkeeper.db"
         file.touch()
         said = await sentence(f"sqlite+aiosqlite:///file:{file}?mode=ro&uri=true")
         assert "cannot be written" in said
 
-    async def test_asking_what_is_pending_says_the_same(self, tmp_path: Path) -> None:
+    async def test_asking_what_is_pending_raises_the_sentence_too(self, tmp_path: Path) -> None:
         file = tmp_path / "shopkeeper.db"
         file.write_text("Dear diary, " * 100)
         database = Database(f"sqlite+aiosqlite:///{file}")
@@ -145,6 +145,6 @@ class TestFile:
         await database.close()
 
 
-def test_what_is_not_the_databases_fault_passes() -> None:
+def test_an_error_that_is_not_the_databases_fault_passes_unchanged() -> None:
     with pytest.raises(LookupError), explained(make_url("sqlite://")):
         raise LookupError

@@ -22,19 +22,19 @@ class Ran(subprocess.CompletedProcess[str]):
 
     @property
     def errors(self) -> list[str]:
-        """What it says went wrong, sentence by sentence."""
+        """The errors that it reports, sentence by sentence."""
         return [line.removeprefix("Error: ") for line in self.said.splitlines() if line.startswith("Error: ")]
 
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Nothing of ours but the search path and the home, and ports that are free."""
+    """Return an environment with the search path, the home and free ports, and nothing else of ours."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     ports = {f"SERVE_{door}_PORT": str(free_port()) for door in ("PUBLIC", "ADMIN")}
     return {**kept, "COLUMNS": "400", **ports, **(environ or {})}
 
 
 def run_shopkeeper(*arguments: str, folder: Path, environ: Mapping[str, str] | None = None) -> Ran:
-    """Runs it to its end."""
+    """Run the command to its end."""
     done = subprocess.run(
         [str(COMMAND), *arguments],
         cwd=folder,
@@ -52,7 +52,7 @@ def run_shopkeeper(*arguments: str, folder: Path, environ: Mapping[str, str] | N
 def running(
     *arguments: str, folder: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs it for the length of the block; what it says goes into `log` in its folder."""
+    """Run the command for the length of the block; its output goes into `log` in its folder."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [str(COMMAND), *arguments],
@@ -71,6 +71,6 @@ def running(
 
 
 def end(process: "subprocess.Popen[bytes]", how: signal.Signals = signal.SIGTERM) -> int:
-    """Asks it to end, and says how it did."""
+    """Ask the process to end; return its exit status."""
     process.send_signal(how)
     return process.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""What the stories share: places to happen in, and a way to start further servers."""
+"""Fixtures of the end-to-end tests: running servers, and a way to start further ones."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.stories.places import KINDS, STORES, Ground, Place, new_folder
 pytest.register_assert_rewrite("tests.stories.visitor", "tests.stories.shopping")
 
 PATIENCE = 300
-"""Seconds for one story. The machine may be busy; a story that hangs is stopped all the same."""
+"""Seconds for one end-to-end test. The machine may be busy, but a test that hangs is stopped."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,14 +35,14 @@ class Launch(Protocol):
 
 @pytest.fixture
 def launch(run: Run) -> Iterator[Launch]:
-    """Starts servers that end with the test."""
+    """Start servers that end with the test."""
     with ExitStack() as ending:
         yield _launching(run, ending)
 
 
 @pytest.fixture(scope="module")
 def launch_for_module(run: Run) -> Iterator[Launch]:
-    """Starts servers that end with the module."""
+    """Start servers that end with the module."""
     with ExitStack() as ending:
         yield _launching(run, ending)
 
@@ -72,7 +72,7 @@ def infrastructure(request: pytest.FixtureRequest, run: Run) -> Iterator[Ground]
 
 @pytest.fixture(scope="session", params=KINDS)
 def place(request: pytest.FixtureRequest, run: Run) -> Place:
-    """The run's server of either kind, with a demo shop behind two shop fronts."""
+    """The run's server of either kind, with a demo shop in two stores."""
     note = run.folder / f"story-{request.param}.ground"
 
     def begin() -> Commerce:
@@ -94,7 +94,7 @@ def _ground(request: pytest.FixtureRequest, run: Run) -> Ground:
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> Path:
-    """A place where no file can be made, not even by root: below a file."""
+    """A path where no file can be created, not even by root: below a file."""
     file = tmp_path / "a-file"
     file.write_text("not a folder")
     return file / "below"

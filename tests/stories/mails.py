@@ -1,4 +1,4 @@
-"""The mails of a shop, as its database has them: the inbox page shows the same."""
+"""The mails of a shop, read from its database; the inbox page shows the same."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.stories.places import Ledger
 
 
 def mails_to(ledger: Ledger, address: str) -> list[dict[str, Any]]:
-    """Every mail to somebody, oldest first."""
+    """Return every mail to an address, oldest first."""
     rows = ledger.rows(
         "SELECT template_type, status, send_count, subject FROM courier_messages"
         f" WHERE recipient = '{address}' ORDER BY created_at"
@@ -16,7 +16,7 @@ def mails_to(ledger: Ledger, address: str) -> list[dict[str, Any]]:
 
 
 def wait_for_mails(ledger: Ledger, *, to: str, wanted: int) -> list[dict[str, Any]]:
-    """The mails to somebody, once so many have been sent."""
+    """Wait until so many mails to an address have been sent; return them."""
     wait_until(
         lambda: sum(mail["status"] == "sent" for mail in mails_to(ledger, to)) >= wanted, f"{wanted} mails to {to}"
     )

@@ -1,7 +1,7 @@
-"""The places where the stories happen: the real server on SQLite with its own cache, and on PostgreSQL with Valkey.
+"""The servers of the end-to-end tests: on SQLite with the cache in process, and on PostgreSQL with Valkey.
 
-`shop` is shared by all processes of a run, so its stories keep to customers of their own and to goods of which there
-are plenty. Whoever wants a server of their own has `launch` and `ground`.
+`place` is shared by all processes of a run, so its tests use customers of their own and products of which there are
+plenty. Tests that need a server of their own use `launch` and `infrastructure`.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ STORES: Mapping[str, Any] = {
         {"id": "kettle", "hosts": ["kettle.example"], "currency": "GBP", "country": "GB"},
     ]
 }
-"""Two shop fronts: one with tenants, which is the default, and one that is also found by its host."""
+"""Two stores: one with tenants, which is the default, and one that is also found by its host."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What a server stands on: its database in Kratos' notation, and its cache; none means one in process."""
+    """What a server runs on: its database in Kratos' notation, and its cache; None means one in process."""
 
     dsn: str
     cache_url: str | None = None
 
     def start_with(self) -> dict[str, Any]:
-        """The arguments of `start_shopkeeper` that put a server here."""
+        """Return the arguments of `start_shopkeeper` for a server on this database and cache."""
         return {"dsn": self.dsn, "cache_url": self.cache_url}
 
     def write(self, note: Path) -> None:
@@ -51,7 +51,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Place:
-    """A running server of ours, and what it stands on."""
+    """A running server of ours, with its database and cache."""
 
     shop: Commerce
     infrastructure: Ground
@@ -66,37 +66,37 @@ class Place:
 
     @property
     def ledger(self) -> "Ledger":
-        """Its database, read past the server."""
+        """Its database, read without the server."""
         return Ledger(self.infrastructure.dsn)
 
 
 def new_folder(run_folder: Path) -> Path:
-    """An empty folder for a server to stand in."""
+    """Create an empty folder for a server."""
     return Path(tempfile.mkdtemp(prefix="story-", dir=run_folder))
 
 
 class Ledger:
-    """A server's database, read directly: what really happened."""
+    """A server's database, read directly: what was really stored."""
 
     def __init__(self, dsn: str) -> None:
         self._address = sqlalchemy_url(dsn)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """The rows of a query that both databases understand."""
+        """Return the rows of a query that both databases understand."""
         if self._address.startswith("sqlite"):
             return self._in_file(query)
         return _elsewhere(lambda: asyncio.run(self._on_server(query)))
 
     def execute(self, statement: str) -> None:
-        """Changes something, as time or an operator would."""
+        """Change something, as time or an operator would."""
         self.rows(statement)
 
     def column(self, query: str) -> list[Any]:
-        """The first column."""
+        """Return the first column."""
         return [row[0] for row in self.rows(query)]
 
     def written(self, id_: str) -> str:
-        """An id as this database writes it."""
+        """Return an id as this database writes it."""
         return id_ if self._address.startswith("postgresql") else id_.replace("-", "")
 
     def count(self, table: str, where: str = "1 = 1") -> int:
@@ -104,7 +104,7 @@ class Ledger:
         return int(number)
 
     def sizes(self) -> dict[str, int]:
-        """How many rows there are in each table."""
+        """Return the number of rows of each table."""
         return {table: self.count(f'"{table}"') for table in self.tables()}
 
     def tables(self) -> Sequence[str]:
@@ -130,7 +130,7 @@ class Ledger:
 
 
 def _elsewhere(act: Callable[[], Any]) -> Any:
-    """In a thread of its own: this one may have a loop running that is a browser's."""
+    """Run in a thread of its own, because this one may be running a browser's event loop."""
     done: list[Any] = []
     failures: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""Settings of a server that is not for development, as a careful operator would write them."""
+"""Settings of a server outside of development, as a careful operator would write them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,7 +7,7 @@ SECRETS: Final[Mapping[str, str]] = {
     "SECRETS_DEFAULT_0": "kQ7vTz2mWf9sXb4hRj6n",
     "SECRETS_CIPHER_0": "kQ7vTz2mWf9sXb4hRj6nLc8pYd3gUe5a",
 }
-"""The same secrets for every server of a test, so that what one has sealed another can open."""
+"""The secrets of every server of a test, so that each can open what another has sealed."""
 
 ADMIN_KEY: Final = "9f2c7a51e0b84d36a7c15be2f08d43961c7ea2b4"
 PRODUCTION: Final[Mapping[str, Any]] = {
@@ -18,7 +18,7 @@ PRODUCTION: Final[Mapping[str, Any]] = {
 
 
 def flat(settings: object, name: str = "") -> dict[str, str]:
-    """Settings as an environment."""
+    """Return settings as environment variables."""
     if isinstance(settings, dict):
         parts = settings.items()
     elif isinstance(settings, list):

@@ -1,4 +1,4 @@
-"""A real browser for the stories, and what can be said of any page in it."""
+"""A real browser for the end-to-end tests, and the checks that every page must pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Screen:
-    """Somebody's browser: one window with cookies of its own. `complaints` is what its console said against us."""
+    """A browser window with cookies of its own. `complaints` holds the errors of its console."""
 
     context: BrowserContext
     page: Page
@@ -52,13 +52,13 @@ class Screen:
         return self.page
 
     def complain(self, message: ConsoleMessage) -> None:
-        # A refused request is told by the page itself; the browser notes every one.
+        # The page itself reports a refused request; the browser logs each one as well.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.complaints.append(message.text)
 
 
 class Screens:
-    """The browsers of one story."""
+    """The browser windows of one test."""
 
     def __init__(self, browser: Browser, url: str) -> None:
         self._browser, self._url = browser, url
@@ -74,14 +74,14 @@ class Screens:
         return screen
 
     def close(self) -> None:
-        """Ends the story: nothing may have gone wrong behind the pages."""
+        """End the test: no page may have logged an error."""
         complaints = [complaint for screen in self._open for complaint in screen.complaints]
         for screen in self._open:
             screen.context.close()
         assert complaints == []
 
 
-# -- what is said of any page ------------------------------------------------------------------------------------------
+# -- checks of every page ----------------------------------------------------------------------------------------------
 
 _FAULTS = Path(__file__).with_name("faults.js").read_text()
 _FOCUSED = """() => {
@@ -97,7 +97,7 @@ _FOCUSED = """() => {
 
 
 def check(page: Page) -> None:
-    """What holds of every page, on a narrow phone as well: it has a language, one heading, names for everything, and
+    """Check what holds of every page, on a narrow phone as well: a language, one heading, a name for every control, and
     nothing that is wider than the screen."""
     size = page.viewport_size
     for each in (size, NARROWEST):
@@ -107,7 +107,7 @@ def check(page: Page) -> None:
 
 
 def tabbed_through(page: Page, *, until: str) -> list[str]:
-    """What the tabulator key leads to, in order, up to the control of this name. All of it can be seen."""
+    """Return what the tabulator key leads to, in order, up to the control of this name. All of it must be visible."""
     passed: list[str] = []
     for _ in range(40):
         page.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""What the stories ask of a shop through GraphQL, as text."""
+"""The GraphQL operations of the end-to-end tests, as text."""
 
 _PRICE = "{ moneyAmounts { centAmount currency } }"
 _CART = f"""{{

@@ -1,4 +1,4 @@
-"""The cache goes away and comes back: nobody is signed out, guessing is still braked, and operators are told."""
+"""The cache goes away and comes back: no session ends, guessing is still limited, and operators can see it."""
 
 import os
 import re
@@ -21,7 +21,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Valkey:
-    """A Valkey of the test's own, which is killed and started again on the same port."""
+    """A Valkey of the test, which is killed and started again on the same port."""
 
     def __init__(self) -> None:
         self._running: Server = start_valkey(owner=os.getpid())
@@ -59,7 +59,7 @@ def guests(shop: Commerce) -> Iterator[Guests]:
 
 
 def readiness(shop: Commerce) -> dict[str, Any]:
-    """What the admin port says; the public one says that all is well, for it is well enough to serve."""
+    """Return the answer of the admin port; the public one reports ready, because the server can still serve."""
     assert httpx.get(f"{shop.public}/health/ready", timeout=PATIENCE).json() == {"status": "ok"}
     answer = httpx.get(f"{shop.admin}/health/ready", timeout=PATIENCE)
     assert answer.status_code == 200
@@ -75,7 +75,7 @@ def sign_in_wrongly(visitor: Visitor, email: str) -> int:
     return visitor.try_to_sign_in(email, password="wrong").status_code
 
 
-def test_nothing_is_lost_but_the_sharing(shop: Commerce, valkey: Valkey, guests: Guests) -> None:
+def test_without_its_cache_a_server_loses_only_the_shared_state(shop: Commerce, valkey: Valkey, guests: Guests) -> None:
     customer, email = guests.customer(**{"QK-MUG-BLU": 2})
     assert readiness(shop) == {"status": "ok"}
 
@@ -111,12 +111,12 @@ def test_nothing_is_lost_but_the_sharing(shop: Commerce, valkey: Valkey, guests:
 
 
 def _recovered(shop: Commerce, visitor: Visitor, email: str) -> bool:
-    """The brakes look for the cache again when somebody signs in."""
+    """The throttle looks for the cache again at the next sign-in."""
     visitor.sign_in(email)
     return bool(lines(shop, "throttle.recovered"))
 
 
-def test_it_starts_without_its_cache(launch: Launch, valkey: Valkey, sqlite_dsn: str) -> None:
+def test_a_server_starts_without_its_cache(launch: Launch, valkey: Valkey, sqlite_dsn: str) -> None:
     valkey.kill()
     shop = launch(dsn=sqlite_dsn, cache_url=valkey.url, demo=True)
     assert "cache" in readiness(shop)["degraded"]

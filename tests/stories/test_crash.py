@@ -1,6 +1,6 @@
-"""The server is killed in the middle of many sign-ins with hand-overs, and of many orders; nothing is lost or doubled.
+"""The server is killed during many sign-ins with cart merges, and many orders; nothing is lost or doubled.
 
-What each request was answered is not known for all of them: those that were under way are done or not, but wholly.
+The answers of the requests that were under way are unknown: each of these was done wholly, or not at all.
 """
 
 import time
@@ -25,13 +25,13 @@ from tests.stories.visitor import Guests, Visitor
 
 MUG, PLATE, SOAP, JARS, RINGS = "QK-MUG-BLU", "QK-PLATE-21", "QK-SOAP-200", "QK-JARS-05", "QK-JARS-RING"
 CONFIG: Mapping[str, Any] = {
-    # As cheap as hashing gets: what is looked at comes after it.
+    # Hashing as cheap as it gets, because the test looks at what comes after it.
     "hashers": {"argon2": {"memory": "8MB", "iterations": 1}},
     "throttle": {"login": {"per_ip": "100000/minute"}, "registration": {"per_ip": "100000/minute"}},
 }
 VISITORS, BUYERS, AT_ONCE = 16, 8, 12
 CRASHES = ((3, 0.0), (8, 0.015))
-"""How many answers come before each crash, and how many seconds later it comes: not always between two requests."""
+"""How many answers come before each crash, and how many seconds later it comes, so that some fall within a request."""
 
 GUESTS = {MUG: 3, SOAP: 1}
 CUSTOMERS = {MUG: 1, PLATE: 2}
@@ -40,7 +40,7 @@ MERGED = {MUG: 3, PLATE: 2, SOAP: 1}
 
 @dataclass
 class Story:
-    """One request that may be cut off, and what its server said to it, if anything."""
+    """A request that may be cut off, and its answer, or None."""
 
     act: Callable[[], httpx.Response]
     visitor: Visitor
@@ -52,7 +52,7 @@ class Story:
 
 
 class Crash:
-    """Kills the server as soon as so many requests were answered; the others are under way then, or never begun."""
+    """Kills the server after so many answers; the other requests are under way then, or never sent."""
 
     def __init__(self, shop: Commerce, *, after: int, later: float) -> None:
         self._shop, self._left, self._later, self._lock = shop, after, later, Lock()
@@ -76,7 +76,7 @@ class Crash:
 
 @pytest.fixture
 def start(launch: Launch, infrastructure: Ground) -> Callable[[], Commerce]:
-    """Starts a server on the same data, as often as it is needed."""
+    """Start a server on the same data, as often as it is needed."""
     return lambda: launch(config=CONFIG, environ=SECRETS, demo=True, **infrastructure.start_with())
 
 
@@ -89,7 +89,7 @@ def everybody() -> Iterator[list[Guests]]:
 
 
 def visitors(guests: Guests) -> list[Story]:
-    """Guests with full carts, each about to sign in as a customer who has a cart as well."""
+    """Create guests with full carts, each about to sign in as a customer who has a cart as well."""
     return [_visitor(guests) for _ in range(VISITORS)]
 
 
@@ -100,12 +100,12 @@ def _visitor(guests: Guests) -> Story:
         cart = guest.put(sku, quantity)
     theirs = customer.cart()
     assert theirs
-    act = lambda: guest.try_to_sign_in(email, oldCartId=cart["id"])  # noqa: E731 - a line of the story
+    act = lambda: guest.try_to_sign_in(email, oldCartId=cart["id"])  # noqa: E731 - one request of the test
     return Story(act, guest, email, cart["id"], customers_cart=theirs["id"])
 
 
 def buyers(guests: Guests) -> list[Story]:
-    """Customers with a draft, each about to place it."""
+    """Create customers with a draft, each about to place it."""
     return [_buyer(guests) for _ in range(BUYERS)]
 
 
@@ -147,13 +147,13 @@ def test_nothing_is_lost_or_doubled(
 
 
 def mixed(visiting: Sequence[Story], buying: Sequence[Story]) -> list[Story]:
-    """Two sign-ins, one order, and so on."""
+    """Mix them: two sign-ins, one order, and so on."""
     pairs = [visiting[at : at + 2] for at in range(0, len(visiting), 2)]
     return [story for pair, buyer in zip(pairs, buying, strict=True) for story in (*pair, buyer)]
 
 
 def lines_of(ledger: Ledger, cart: str) -> dict[str, int]:
-    """What is in a cart, by the database; a line that is there twice would show here."""
+    """Return the lines of a cart in the database; a doubled line would show here."""
     rows = ledger.rows(
         f"SELECT sku, quantity FROM cart_lines JOIN shop_variants ON shop_variants.id = variant_id"
         f" WHERE {_id(ledger, 'cart_id', cart)}"
@@ -167,7 +167,7 @@ def _id(ledger: Ledger, column: str, value: str) -> str:
 
 
 def check_carts(ledger: Ledger, visiting: Sequence[Story]) -> None:
-    """Each guest's cart is wholly the guest's, or wholly handed over. Whoever was told so has been."""
+    """Check that each guest's cart is wholly the guest's or wholly merged, and is merged where the answer said so."""
     for story in visiting:
         [(owner, state)] = ledger.rows(f"SELECT owner_kind, state FROM carts WHERE {_id(ledger, 'id', story.cart)}")
         handed_over = ledger.count("cart_hand_overs", _id(ledger, "guest_cart_id", story.cart))
@@ -177,7 +177,7 @@ def check_carts(ledger: Ledger, visiting: Sequence[Story]) -> None:
 
 
 def check_orders(ledger: Ledger, buying: Sequence[Story]) -> None:
-    """Each order is placed with everything that belongs to it, or is the draft it was."""
+    """Check that each order is placed with everything that belongs to it, or is still the draft it was."""
     for story in buying:
         [order] = ledger.column(f"SELECT state FROM orders WHERE {_id(ledger, 'id', story.order)}")
         [cart] = ledger.column(f"SELECT state FROM carts WHERE {_id(ledger, 'id', story.cart)}")
@@ -187,7 +187,7 @@ def check_orders(ledger: Ledger, buying: Sequence[Story]) -> None:
 
 
 def _told(ledger: Ledger, order: str) -> str:
-    """The event about an order."""
+    """Return the event about an order."""
     return f"CAST(payload AS TEXT) LIKE '%{order}%'"
 
 
@@ -205,12 +205,12 @@ def sold(ledger: Ledger) -> Counter[str]:
 
 
 def a_minute_later(ledger: Ledger) -> None:
-    """What the dead server had taken in hand may be taken by others then."""
+    """Let the leases of the dead server end, so that other servers can take its events."""
     ledger.execute("UPDATE outbox SET locked_until = created_at WHERE locked_until IS NOT NULL")
 
 
 def finish(shop: Commerce, visiting: Sequence[Story], ledger: Ledger) -> None:
-    """A repeated sign-in with the same hint completes what was cut off, and changes nothing that was done."""
+    """Sign in again with the same hint, which completes what was cut off and changes nothing that was done."""
     everybody = Guests(shop.public)
     for story in visiting:
         again = everybody.stranger()
@@ -226,7 +226,7 @@ def finish(shop: Commerce, visiting: Sequence[Story], ledger: Ledger) -> None:
 
 
 def check_mails(ledger: Ledger, buying: Sequence[Story]) -> None:
-    """One confirmation for each order that was placed, and none for others; one key's events in their order."""
+    """Check for one confirmation of each placed order, none for others, and the order of the events of a key."""
     for story in buying:
         [state] = ledger.column(f"SELECT state FROM orders WHERE {_id(ledger, 'id', story.order)}")
         confirmed = ledger.column(

@@ -1,4 +1,4 @@
-"""The operator's way with deliveries that were given up: see them, mend the cause, have them delivered."""
+"""How an operator handles deliveries that were given up: list them, remove the cause, replay them."""
 
 import re
 from pathlib import Path
@@ -33,8 +33,8 @@ def statuses(ledger: Ledger, address: str) -> list[str]:
 
 
 class TestDeliveriesThatWereGivenUp:
-    def test_are_listed_and_delivered_all_the_same(self, dsn: str, folder: Path) -> None:
-        """They could not be listed or replayed but by SQL."""
+    def test_dead_letters_are_listed_and_replayed(self, dsn: str, folder: Path) -> None:
+        """Regression: they could be listed and replayed by SQL only."""
         ledger, port = Ledger(dsn), free_port()
         url = f"http://127.0.0.1:{port}"
         environ = {**SECRETS, "DSN": dsn, "SERVE_PUBLIC_PORT": str(port)}
@@ -57,17 +57,17 @@ class TestDeliveriesThatWereGivenUp:
             wait_until(lambda: statuses(ledger, email) == ["sent"], "the delivery")
             assert end(worker) == 0
 
-    def test_one_that_is_not_there_ends_in_a_sentence(self, sqlite_dsn: str, folder: Path) -> None:
+    def test_an_unknown_delivery_ends_in_a_sentence(self, sqlite_dsn: str, folder: Path) -> None:
         ran = self.outbox("replay", str(uuid4()), folder=folder, dsn=sqlite_dsn)
         assert (ran.returncode, ran.errors) == (1, ["There is no dead letter with this id."])
 
-    def test_what_is_no_id_was_told_in_words_for_programmers(self, sqlite_dsn: str, folder: Path) -> None:
+    def test_a_malformed_id_ends_in_a_sentence_for_operators(self, sqlite_dsn: str, folder: Path) -> None:
         ran = self.outbox("replay", "nope", folder=folder, dsn=sqlite_dsn)
         assert ran.returncode == 2
         assert "give an id as `shopkeeper outbox list` shows it" in ran.said
         assert "UUID" not in ran.said
 
-    def test_a_database_without_tables_is_told(self, tmp_path: Path, folder: Path) -> None:
+    def test_a_database_without_tables_ends_in_a_sentence(self, tmp_path: Path, folder: Path) -> None:
         ran = self.outbox("list", folder=folder, dsn=f"sqlite://{tmp_path / 'new.db'}")
         assert (ran.returncode, len(ran.errors)) == (1, 1)
         assert "shopkeeper migrate" in ran.errors[0]
@@ -80,7 +80,7 @@ class TestDeliveriesThatWereGivenUp:
 
 class TestWork:
     def test_ends_with_a_sentence_when_it_cannot_go_on(self, sqlite_dsn: str, folder: Path) -> None:
-        """It used to stay, and deliver nothing any more."""
+        """Regression: it kept running, and delivered nothing any more."""
         Ledger(sqlite_dsn).execute(
             "INSERT INTO outbox (id, topic, key, payload, created_at, available_at, attempts)"
             f" VALUES ('{uuid4().hex}', 'mail', 'ada', '{{ mistyped by hand', '{LONG_AGO}', '{LONG_AGO}', 0)"

@@ -1,5 +1,5 @@
-"""Refreshing: refused while it is switched off; switched on, tokens rotate in families (and nothing is written for
-strangers)."""
+"""Refreshing: refused while it is switched off; switched on, tokens rotate in families, and unknown callers write
+nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ REFRESH = {"type": "refresh"}
 
 @pytest.fixture(scope="module")
 def fresh_place(launch_for_module: Launch, infrastructure: Ground) -> Place:
-    """A server that refreshes, with a window short enough to wait for."""
+    """A server with refreshing, and a window short enough to wait for."""
     environ = {"TOKEN_REFRESH_ENABLED": "true", "TOKENS_REFRESH_REPLAY_WINDOW": REPLAY_WINDOW}
     return Place(launch_for_module(demo=True, environ=environ, **infrastructure.start_with()), infrastructure)
 
@@ -46,7 +46,7 @@ def works(visitor: Visitor, token: str | None) -> bool:
 
 
 class TestSwitchedOff:
-    def test_everybody_is_refused_alike(self, place: Place) -> None:
+    def test_every_caller_gets_the_same_refusal(self, place: Place) -> None:
         with Visitor(place.public) as visitor:
             visitor.arrive()
             anonymous = visitor.post("/signin", REFRESH)
@@ -60,7 +60,7 @@ class TestSwitchedOff:
 
 
 class TestSwitchedOn:
-    def test_a_guest_goes_on_as_the_same_guest(self, guests: Guests) -> None:
+    def test_a_guest_stays_the_same_guest(self, guests: Guests) -> None:
         visitor = guests.guest()
         visitor.put(MUG, 2)
         first = visitor.token
@@ -78,7 +78,7 @@ class TestSwitchedOn:
         assert visitor.goods() == {MUG: 2}
         wait_until(lambda: not works(visitor, first), "the end of the replay window")
 
-    def test_the_published_clients_way_of_writing_it_is_understood(self, guests: Guests) -> None:
+    def test_the_published_clients_bearer_bearer_is_understood(self, guests: Guests) -> None:
         visitor, _ = guests.customer()
         visitor.take(visitor.post("/signin", REFRESH, authorization=f"Bearer Bearer {visitor.token}"))
 
@@ -89,8 +89,8 @@ class TestSwitchedOn:
         assert len(set(successors)) == 1
         assert works(visitor, successors[0])
 
-    def test_a_token_that_was_given_up_ends_the_family(self, guests: Guests) -> None:
-        """Whoever presents it when the window is over holds a copy of it."""
+    def test_a_replaced_token_ends_the_family_after_its_window(self, guests: Guests) -> None:
+        """A caller that presents it after the window holds a copy of it."""
         visitor, _ = guests.customer()
         first = visitor.token
         visitor.take(refreshed(visitor, first))
@@ -109,11 +109,11 @@ class TestSwitchedOn:
         assert code(refreshed(visitor, first)) == (403, "FORBIDDEN")
         assert code(refreshed(visitor, second)) == (403, "FORBIDDEN")
 
-    def test_who_presents_nothing_has_nothing_to_refresh(self, guests: Guests) -> None:
+    def test_without_a_token_there_is_nothing_to_refresh(self, guests: Guests) -> None:
         assert code(guests.stranger().post("/signin", REFRESH)) == (403, "FORBIDDEN")
 
     @pytest.mark.parametrize("token", ["nonsense", "shk_st_nonsense", "a.b.c.d.e"])
-    def test_what_was_never_ours_is_refused(self, guests: Guests, token: str) -> None:
+    def test_an_unknown_token_is_refused(self, guests: Guests, token: str) -> None:
         assert code(refreshed(guests.stranger(), token)) == (403, "FORBIDDEN")
 
     def test_credentials_beside_it_are_a_sign_in(self, guests: Guests) -> None:
@@ -140,7 +140,7 @@ class TestStrangers:
         changed = {table for table, size in fresh_place.ledger.sizes().items() if size != before[table]}
         assert changed == {"carts", "cart_lines"}
 
-    def test_a_refused_sign_in_leaves_its_mark_in_the_audit_only(self, fresh_place: Place, guests: Guests) -> None:
+    def test_a_refused_sign_in_writes_an_audit_event_only(self, fresh_place: Place, guests: Guests) -> None:
         visitor = guests.guest()
         before = fresh_place.ledger.sizes()
         assert visitor.try_to_sign_in("nobody@example.org").status_code == 401

@@ -1,4 +1,5 @@
-"""Starting and stopping: bad starts end in a sentence and leave nothing behind, good ones go on where they were."""
+"""Starting and stopping: a bad start ends in a sentence and leaves nothing behind, a good one continues where it
+was."""
 
 import shutil
 import signal
@@ -23,14 +24,14 @@ PASSWORD = "Not-To-Be-Told-77"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the command stands: empty, so that what it leaves is seen."""
+    """The empty working folder of the command, so that anything that it leaves is seen."""
     made = tmp_path / "here"
     made.mkdir()
     return made
 
 
 def refused(*arguments: str, folder: Path, environ: Mapping[str, str]) -> Ran:
-    """A start that must fail: with sentences for people, no traceback, no secret, and nothing left behind."""
+    """Make a start that must fail: with sentences for people, no traceback, no secret, and nothing left behind."""
     before = sorted(folder.rglob("*"))
     ran = run_shopkeeper("serve", *arguments, folder=folder, environ={**GOOD, **environ})
     assert ran.returncode == 1, ran.said
@@ -41,7 +42,7 @@ def refused(*arguments: str, folder: Path, environ: Mapping[str, str]) -> Ran:
 
 
 def told_alike(*arguments: str, folder: Path, environ: Mapping[str, str]) -> str:
-    """The one sentence that ends a start, which `doctor` says as well."""
+    """Return the one sentence that ends a start; `doctor` must print it as well."""
     [sentence] = refused(*arguments, folder=folder, environ=environ).errors
     checked = run_shopkeeper("doctor", *arguments, folder=folder, environ={**GOOD, **environ})
     assert (checked.returncode, checked.errors) == (1, [sentence])
@@ -59,7 +60,9 @@ class TestBadConfigurations:
         ],
         ids=["broken YAML", "an unknown key", "a wrong type", "a database that is not ours"],
     )
-    def test_end_in_one_sentence(self, tmp_path: Path, folder: Path, text: str, sentence: str) -> None:
+    def test_a_bad_configuration_ends_in_one_sentence(
+        self, tmp_path: Path, folder: Path, text: str, sentence: str
+    ) -> None:
         file = tmp_path / "shopkeeper.yml"
         file.write_text(text)
         assert sentence in told_alike("-c", str(file), folder=folder, environ={})
@@ -80,7 +83,7 @@ class TestBadConfigurations:
         ],
         ids=["memory", "work", "a long password", "an SMTP option", "a short family", "a domain", "a broken address"],
     )
-    def test_what_only_a_room_can_refuse_is_told_in_one_sentence_too(
+    def test_what_only_a_module_can_refuse_ends_in_one_sentence_too(
         self, tmp_path: Path, folder: Path, text: str, sentence: str
     ) -> None:
         file = tmp_path / "shopkeeper.yml"
@@ -88,17 +91,17 @@ class TestBadConfigurations:
         environ = {"DSN": f"sqlite://{folder / 'shop.db'}", "COURIER_SMTP_CONNECTION_URI": ""}
         assert sentence in told_alike("-c", str(file), folder=folder, environ=environ)
 
-    def test_every_mistake_is_told_at_once(self, tmp_path: Path, folder: Path) -> None:
+    def test_every_mistake_is_reported_at_once(self, tmp_path: Path, folder: Path) -> None:
         file = tmp_path / "shopkeeper.yml"
         file.write_text("session:\n  lifespann: 1h\nlog:\n  level: loud\n")
         errors = refused("-c", str(file), folder=folder, environ={"HTTP_WORKERS": "none"}).errors
         assert len(errors) == 3
         assert any("HTTP_WORKERS" in error for error in errors)
 
-    def test_a_file_that_is_not_there(self, nowhere: Path, folder: Path) -> None:
+    def test_a_missing_file_ends_in_one_sentence(self, nowhere: Path, folder: Path) -> None:
         assert str(nowhere) in told_alike("-c", str(nowhere), folder=folder, environ={})
 
-    def test_a_secret_and_a_file_for_it(self, tmp_path: Path, folder: Path) -> None:
+    def test_a_secret_beside_a_file_for_it_ends_in_one_sentence(self, tmp_path: Path, folder: Path) -> None:
         file = tmp_path / "dsn"
         file.write_text(f"postgres://shop:{PASSWORD}@127.0.0.1/shop")
         environ = {"DSN": f"postgres://shop:{PASSWORD}@127.0.0.1/shop", "DSN_FILE": str(file)}
@@ -106,13 +109,13 @@ class TestBadConfigurations:
         assert "DSN" in sentence
         assert "DSN_FILE" in sentence
 
-    def test_without_secrets_it_does_not_start_outside_development(self, folder: Path) -> None:
+    def test_missing_secrets_are_refused_outside_development(self, folder: Path) -> None:
         bare = dict.fromkeys(GOOD, "")
         errors = refused(folder=folder, environ=bare).errors
         assert {error.partition(" ")[0] for error in errors} >= {"secrets.default", "secrets.cipher", "admin.api_keys"}
         assert all("openssl rand" in error for error in errors if error.startswith("secrets."))
 
-    def test_an_identity_schema_that_is_not_there(self, tmp_path: Path, folder: Path) -> None:
+    def test_a_missing_identity_schema_ends_in_one_sentence(self, tmp_path: Path, folder: Path) -> None:
         missing = tmp_path / "customer.schema.json"
         environ = {"IDENTITY_SCHEMAS": f'[{{"id": "default", "url": "file://{missing}"}}]', "DSN": "memory"}
         ran = run_shopkeeper("serve", "--dev", folder=folder, environ={**GOOD, **environ})
@@ -123,38 +126,42 @@ class TestBadConfigurations:
 
 
 class TestBadGround:
-    def test_a_database_that_does_not_answer(self, folder: Path) -> None:
+    def test_a_database_that_does_not_answer_ends_in_one_sentence(self, folder: Path) -> None:
         dsn = f"postgres://shop:{PASSWORD}@127.0.0.1:{free_port()}/shop"
         assert "Nothing answers" in told_alike(folder=folder, environ={"DSN": dsn})
 
-    def test_a_wrong_password_for_the_database(self, postgres_server: Server, folder: Path) -> None:
+    def test_a_wrong_password_for_the_database_ends_in_one_sentence(
+        self, postgres_server: Server, folder: Path
+    ) -> None:
         dsn = f"postgres://shopkeeper:{PASSWORD}@{postgres_server.url.rpartition('@')[2]}/postgres?sslmode=disable"
         assert "refuses the user" in told_alike(folder=folder, environ={"DSN": dsn})
 
-    def test_a_database_that_does_not_exist(self, postgres_server: Server, folder: Path) -> None:
+    def test_a_database_that_does_not_exist_ends_in_one_sentence(self, postgres_server: Server, folder: Path) -> None:
         dsn = f"{postgres_server.url}/nothing_here?sslmode=disable"
         assert "There is no database 'nothing_here'" in told_alike(folder=folder, environ={"DSN": dsn})
 
     @pytest.mark.parametrize("options", ["", "--dev"])
-    def test_a_place_where_nothing_can_be_written(self, nowhere: Path, folder: Path, options: str) -> None:
+    def test_a_place_where_nothing_can_be_written_ends_in_one_sentence(
+        self, nowhere: Path, folder: Path, options: str
+    ) -> None:
         dsn = f"sqlite://{nowhere / 'shop.db'}"
         sentence = told_alike(*options.split(), folder=folder, environ={"DSN": dsn})
         assert "cannot be opened or created" in sentence
         assert nowhere.parent.is_file()
 
-    def test_a_file_that_is_no_database(self, tmp_path: Path, folder: Path) -> None:
+    def test_a_file_that_is_no_database_ends_in_one_sentence(self, tmp_path: Path, folder: Path) -> None:
         file = tmp_path / "shop.db"
         file.write_text("Dear diary, " * 500)
         before = file.read_bytes()
         assert "is not an SQLite database" in told_alike(folder=folder, environ={"DSN": f"sqlite://{file}"})
         assert file.read_bytes() == before
 
-    def test_a_database_of_a_newer_version(self, sqlite_dsn: str, folder: Path) -> None:
+    def test_a_database_of_a_newer_version_ends_in_one_sentence(self, sqlite_dsn: str, folder: Path) -> None:
         Ledger(sqlite_dsn).execute("UPDATE alembic_version SET version_num = '9999'")
         assert "newer version" in told_alike(folder=folder, environ={"DSN": sqlite_dsn})
 
     @pytest.mark.parametrize(("door", "workers"), [("PUBLIC", "1"), ("ADMIN", "2")])
-    def test_a_port_that_is_taken(
+    def test_a_port_that_is_taken_ends_in_one_sentence(
         self, sqlite_dsn: str, valkey_url: str, folder: Path, door: str, workers: str
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -166,14 +173,14 @@ class TestBadGround:
         assert f"SERVE_{door}_PORT" in sentence
 
     @pytest.mark.parametrize("door", ["PUBLIC", "ADMIN"])
-    def test_a_start_with_a_taken_port_made_a_database_all_the_same(self, folder: Path, door: str) -> None:
+    def test_a_port_that_is_taken_leaves_no_database_behind(self, folder: Path, door: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             here = {f"SERVE_{door}_PORT": str(taken.getsockname()[1]), f"SERVE_{door}_HOST": "127.0.0.1"}
             [sentence] = refused(folder=folder, environ={"DSN": f"sqlite://{folder / 'shop.db'}", **here}).errors
         assert "cannot be used" in sentence
 
     @pytest.mark.parametrize("options", ["", "--dev"])
-    def test_two_doors_on_one_port_were_opened(self, folder: Path, options: str) -> None:
+    def test_one_port_for_both_apis_is_refused(self, folder: Path, options: str) -> None:
         port = str(free_port())
         environ = {"DSN": f"sqlite://{folder / 'shop.db'}", "SERVE_PUBLIC_PORT": port, "SERVE_ADMIN_PORT": port}
         for command in ("serve", "doctor"):
@@ -182,7 +189,7 @@ class TestBadGround:
             assert ran.errors[0].startswith("serve.admin.port")
 
     @pytest.mark.parametrize("command", ["serve", "migrate", "doctor"])
-    def test_a_line_of_the_log_stood_before_the_sentence(self, folder: Path, command: str) -> None:
+    def test_no_line_of_the_log_comes_before_the_sentence(self, folder: Path, command: str) -> None:
         dsn = f"postgres://shop:{PASSWORD}@127.0.0.1:{free_port()}/shop"
         ran = run_shopkeeper(command, folder=folder, environ={**GOOD, "DSN": dsn})
         assert len(ran.errors) == 1
@@ -190,23 +197,23 @@ class TestBadGround:
 
 
 class TestTheCommand:
-    def test_the_option_version_was_not_known(self, folder: Path) -> None:
+    def test_knows_the_option_version(self, folder: Path) -> None:
         asked = run_shopkeeper("--version", folder=folder)
         assert (asked.returncode, asked.stdout) == (0, run_shopkeeper("version", folder=folder).stdout)
 
-    def test_a_check_left_files_behind_in_development(self, folder: Path) -> None:
+    def test_leaves_no_files_behind_after_a_check_in_development(self, folder: Path) -> None:
         assert run_shopkeeper("doctor", "--dev", folder=folder).returncode == 0
         run_shopkeeper("outbox", "list", "--dev", folder=folder)
         assert list(folder.iterdir()) == []
 
     @pytest.mark.parametrize("arguments", [["--help"], []])
-    def test_says_what_it_can_do(self, folder: Path, arguments: list[str]) -> None:
+    def test_lists_its_commands(self, folder: Path, arguments: list[str]) -> None:
         ran = run_shopkeeper(*arguments, folder=folder)
         assert ran.returncode == (0 if arguments else 2)
         for command in ("serve", "migrate", "work", "doctor", "version", "graphql"):
             assert f" {command} " in ran.said
 
-    def test_a_command_that_does_not_exist(self, folder: Path) -> None:
+    def test_refuses_a_command_that_does_not_exist(self, folder: Path) -> None:
         ran = run_shopkeeper("serv", folder=folder)
         assert ran.returncode == 2
         assert "Traceback" not in ran.said
@@ -221,7 +228,7 @@ class TestTheCommand:
 class TestItsLife:
     @pytest.fixture(params=["sqlite", "postgresql"])
     def infrastructure(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
-        """Nothing at all yet: the first start makes it."""
+        """No data yet: the first start creates it."""
         if request.param == "sqlite":
             yield Ground(f"sqlite://{tmp_path / 'data' / 'shop.db'}")
             return
@@ -230,7 +237,7 @@ class TestItsLife:
         yield Ground(dsn)
         drop_postgres(server, dsn)
 
-    def test_it_goes_on_where_it_was(self, infrastructure: Ground, folder: Path) -> None:
+    def test_a_restarted_server_continues_where_it_was(self, infrastructure: Ground, folder: Path) -> None:
         port = free_port()
         url, environ = (
             f"http://127.0.0.1:{port}",
@@ -256,7 +263,7 @@ class TestItsLife:
         assert (folder / "log").read_text().splitlines().count("Stopped.") == 2
         shutil.rmtree(folder)
 
-    def test_mails_wait_for_the_worker_that_was_asked_for(self, sqlite_dsn: str, folder: Path) -> None:
+    def test_mails_wait_for_a_worker_where_one_was_asked_for(self, sqlite_dsn: str, folder: Path) -> None:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         environ = {**SECRETS, "DSN": sqlite_dsn, "SERVE_PUBLIC_PORT": str(port), "OUTBOX_WORKER": "separate"}

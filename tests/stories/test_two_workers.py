@@ -1,4 +1,4 @@
-"""Several processes on the same data: what one of them changes, the others know at once."""
+"""Several processes on the same data: a change by one of them is known to the others at once."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.stories.visitor import PATIENCE, Guests, Visitor
 
 ROUNDS = 20
 AT_ONCE = 0.1
-"""Seconds. The machine may be busy with other things, so a few quick rounds tell: without news all would be slow."""
+"""Seconds. The machine may be busy, so a few quick rounds are enough: without messages all would be slow."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def family(launch_for_module: Launch, infrastructure: Ground) -> Commerce:
 
 @contextmanager
 def line_to(url: str) -> Iterator[httpx.Client]:
-    """One connection, which is kept."""
+    """Open one connection, which is kept."""
     with httpx.Client(base_url=url, timeout=PATIENCE, limits=httpx.Limits(max_connections=1)) as line:
         yield line
 
@@ -59,14 +59,14 @@ def whoami(line: httpx.Client, visitor: Visitor) -> httpx.Response:
 
 
 def seconds_to_hear(one: httpx.Client, other: httpx.Client, url: str) -> list[float]:
-    """Revokes sessions through the one; how long the other still believed each of them, shortest first."""
+    """Revoke sessions through one; return for how long the other still accepted each of them, shortest first."""
     guests = Guests(url)
     customer, email = guests.customer()
     taken = []
     for _ in range(ROUNDS):
         victim = guests.guest()
         victim.sign_in(email)
-        for _ in range(2):  # the second answer comes from what the process remembers
+        for _ in range(2):  # the second answer comes from the cache of the process
             session = whoami(other, victim).json()["id"]
         answer = one.delete(f"/sessions/{session}", headers={"x-session-token": str(customer.token)})
         begun = time.perf_counter()
@@ -83,7 +83,7 @@ class TestTwoServers:
         with line_to(first.public) as one, line_to(second.public) as other:
             assert seconds_to_hear(one, other, first.public)[ROUNDS // 4] < AT_ONCE
 
-    def test_a_visit_goes_on_at_either(self, pair: tuple[Commerce, Commerce]) -> None:
+    def test_a_visit_continues_at_either_server(self, pair: tuple[Commerce, Commerce]) -> None:
         guests, elsewhere = (Guests(shop.public) for shop in pair)
         visitor, other = guests.guest(), elsewhere.stranger()
         email = visitor.sign_up()
@@ -126,7 +126,7 @@ class TestOneServerWithTwoProcesses:
             assert [line.get("/health/ready").status_code for line in lines] == [200, 200]
         assert "worker ended" in family.log
 
-    def test_without_a_shared_cache_it_does_not_start(self, infrastructure: Ground, tmp_path: Path) -> None:
+    def test_without_a_shared_cache_the_server_does_not_start(self, infrastructure: Ground, tmp_path: Path) -> None:
         environ = {**flat(PRODUCTION), "DSN": infrastructure.dsn, "HTTP_WORKERS": "2"}
         told = run_shopkeeper("serve", folder=tmp_path, environ=environ)
         assert told.returncode == 1
@@ -136,7 +136,7 @@ class TestOneServerWithTwoProcesses:
 
 
 def workers_of(shop: Commerce) -> list[psutil.Process]:
-    """The processes that listen on the public port."""
+    """Return the processes that listen on the public port."""
     port = int(shop.public.rpartition(":")[2])
     found = []
     for pid in shop.pids:
@@ -152,7 +152,7 @@ def workers_of(shop: Commerce) -> list[psutil.Process]:
 
 @contextmanager
 def lines_to_each(shop: Commerce) -> Iterator[list[httpx.Client]]:
-    """A connection to each of its processes: connections are opened until every process has one."""
+    """Open a connection to each of its processes: connections are opened until every process has one."""
     workers, lines = workers_of(shop), []
     by_worker: dict[int, httpx.Client] = {}
     try:

@@ -1,4 +1,4 @@
-"""The story of a visit in a real browser, at the width of a phone and of a desk: as a new user would try it."""
+"""A visit in a real browser, in the width of a phone and of a desktop, as a new user would try it."""
 
 from collections.abc import Iterator
 from re import compile as pattern
@@ -12,7 +12,7 @@ from tests.stories.screen import DESK, PHONE, Screen, Screens, check, chromium, 
 from tests.stories.visitor import PASSWORD, Guests, new_address
 
 SIZES = pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
-# What the database has no part in is looked at once.
+# Tests that do not depend on the database run on one kind only.
 SQLITE = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 ORDER_NUMBER = pattern(r"S-\w{4}-\w{4}-\w{4}")
 
@@ -32,17 +32,17 @@ def screens(browser: Browser, place: Place) -> Iterator[Screens]:
 
 @pytest.fixture
 def customer(place: Place) -> Iterator[str]:
-    """The address of somebody with an account and something in the cart."""
+    """The address of a customer with something in the cart."""
     guests = Guests(place.public)
     yield guests.customer(**{"QK-SALT-125": 1})[1]
     guests.go()
 
 
-# -- what people do at the shop ----------------------------------------------------------------------------------------
+# -- what people do in the shop ----------------------------------------------------------------------------------------
 
 
 def put_into_cart(page: Page, name: str) -> None:
-    """From the search to the cart."""
+    """Search for a product and put it into the cart."""
     page.get_by_role("searchbox").fill(name)
     page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name=name).first.click()
@@ -87,7 +87,7 @@ def open_cart(page: Page, *, items: int) -> None:
 
 class TestAWholeVisit:
     @SIZES
-    def test_as_a_new_user_would_try_it(self, place: Place, screens: Screens, size: ViewportSize) -> None:
+    def test_a_new_user_shops_signs_up_and_orders(self, place: Place, screens: Screens, size: ViewportSize) -> None:
         first = screens.open(size=size)
         page, email = first.go("/"), new_address()
         expect(page.get_by_role("heading", name="From every shelf")).to_be_visible()
@@ -140,8 +140,10 @@ class TestAWholeVisit:
         second.page.reload()
         expect(second.page.get_by_role("heading", level=1)).to_have_text("Your account")
 
-    def test_what_cannot_come_along_is_told_line_by_line(self, place: Place, screens: Screens, customer: str) -> None:
-        """Two are left; somebody else is faster and takes one."""
+    def test_lines_that_cannot_be_merged_are_reported_one_by_one(
+        self, place: Place, screens: Screens, customer: str
+    ) -> None:
+        """Two are left, and another customer takes one first."""
         page = screens.open().go("/#/product/bath-towels")
         page.get_by_label("Bath sheet").check()
         page.get_by_label("How many").fill("2")
@@ -161,9 +163,7 @@ class TestAWholeVisit:
         expect(page.get_by_role("link", name="Sea salt")).to_be_visible()
 
     @SQLITE
-    def test_whoever_orders_without_an_account_is_asked_to_sign_in_and_goes_on(
-        self, screens: Screens, customer: str
-    ) -> None:
+    def test_an_order_without_an_account_asks_to_sign_in_and_continues(self, screens: Screens, customer: str) -> None:
         page = screens.open(size=PHONE).go("/")
         put_into_cart(page, "Breakfast mug")
         open_cart(page, items=1)
@@ -177,7 +177,7 @@ class TestAWholeVisit:
         expect(page.get_by_role("heading", level=1)).to_have_text("Is this right?")
 
     @SQLITE
-    def test_a_wrong_password_is_told_in_the_dialog(self, screens: Screens, customer: str) -> None:
+    def test_a_wrong_password_is_reported_in_the_dialog(self, screens: Screens, customer: str) -> None:
         page = screens.open().go("/")
         page.get_by_role("button", name="Sign in", exact=True).first.click()
         dialog = page.get_by_role("dialog", name="Sign in")
@@ -195,7 +195,7 @@ class TestTheCart:
         return page.get_by_label("How many of Sea salt")
 
     @pytest.mark.parametrize("slip", ["", "-1", "1.9", "100"])
-    def test_a_slip_in_the_number_takes_nothing_out(self, screens: Screens, customer: str, slip: str) -> None:
+    def test_a_mistyped_number_removes_nothing(self, screens: Screens, customer: str, slip: str) -> None:
         page = screens.open(size=PHONE).go("/")
         sign_in(page, customer)
         open_cart(page, items=1)
@@ -206,7 +206,7 @@ class TestTheCart:
         check(page)
 
     @pytest.mark.parametrize("how", ["typed", "pressed"])
-    def test_what_is_taken_out_is_told_to_eyes_too(self, screens: Screens, customer: str, how: str) -> None:
+    def test_a_removed_line_is_reported_visibly(self, screens: Screens, customer: str, how: str) -> None:
         page = screens.open(size=PHONE).go("/")
         sign_in(page, customer)
         open_cart(page, items=1)
@@ -218,7 +218,9 @@ class TestTheCart:
         expect(page.locator("#toast")).to_contain_text("Removed: Sea salt")
         expect(page.get_by_role("heading", level=1)).to_have_text("Your cart is empty")
 
-    def test_where_it_went_is_told_when_the_session_ended_in_another_tab(self, screens: Screens, customer: str) -> None:
+    def test_an_emptied_cart_is_explained_when_the_session_ended_in_another_tab(
+        self, screens: Screens, customer: str
+    ) -> None:
         screen = screens.open(size=PHONE)
         page = screen.go("/")
         sign_in(page, customer)
@@ -238,7 +240,9 @@ class TestTheCart:
         expect(self.quantity(page)).to_have_value("1")
         expect(told).to_have_count(0)
 
-    def test_what_is_added_after_the_session_ended_elsewhere_says_so_too(self, screens: Screens, customer: str) -> None:
+    def test_an_addition_after_the_session_ended_elsewhere_explains_it_too(
+        self, screens: Screens, customer: str
+    ) -> None:
         screen = screens.open()
         page = screen.go("/")
         sign_in(page, customer)
@@ -249,14 +253,14 @@ class TestTheCart:
         expect(page.get_by_role("alert").filter(has_text="Your session has ended.")).to_be_visible()
         expect(page.get_by_role("button", name="Sign in", exact=True).first).to_be_visible()
 
-    def test_whoever_signs_out_here_is_not_told_that_it_ended(self, screens: Screens, customer: str) -> None:
+    def test_signing_out_here_is_not_reported_as_an_ended_session(self, screens: Screens, customer: str) -> None:
         page = screens.open().go("/")
         sign_in(page, customer)
         sign_out(page)
         expect(page.locator("#toast")).to_contain_text("You are signed out.")
         expect(page.get_by_text("Your session has ended.")).to_have_count(0)
 
-    def test_nobody_is_thanked_for_an_order_that_was_never_placed(self, screens: Screens, customer: str) -> None:
+    def test_an_order_that_was_never_placed_has_no_page_of_thanks(self, screens: Screens, customer: str) -> None:
         screen = screens.open()
         page = screen.go("/")
         sign_in(page, customer)
@@ -275,7 +279,7 @@ class TestTheCart:
 
 
 def read_the_mail(screen: Screen, email: str, number: str) -> None:
-    """In the inbox of the development server, the same order number."""
+    """Find a mail with the same order number in the inbox of the development server."""
     page = screen.go("/inbox")
     check(page)
     row = page.get_by_role("row").filter(has_text=email).filter(has_text=number)
@@ -295,7 +299,7 @@ class TestByKeyboard:
         assert passed[0] == "Skip to the content"
         assert passed[-3:] == ["identifier", "password", "method"]
 
-    def test_somebody_signs_in_without_a_mouse(self, screens: Screens, customer: str) -> None:
+    def test_a_customer_signs_in_without_a_mouse(self, screens: Screens, customer: str) -> None:
         page = screens.open().go("/self-service/login/browser")
         page.get_by_label("E-mail").focus()
         page.keyboard.type(customer)
@@ -316,10 +320,10 @@ class TestByKeyboard:
 
 @SQLITE
 class TestWithoutScripts:
-    """The pages of accounts need none."""
+    """The pages of accounts need no scripts."""
 
     @SIZES
-    def test_an_account_from_its_making_to_its_end(self, screens: Screens, size: ViewportSize) -> None:
+    def test_an_account_registers_signs_out_and_signs_in(self, screens: Screens, size: ViewportSize) -> None:
         screen = screens.open(size=size, scripts=False)
         page, email = screen.go("/self-service/registration/browser"), new_address()
         expect(page.get_by_role("heading", level=1)).to_have_text("Create your account")
@@ -359,7 +363,7 @@ class TestWithoutScripts:
         first.page.reload()
         expect(first.page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
-    def test_mistakes_are_told_at_their_field(self, screens: Screens) -> None:
+    def test_mistakes_are_reported_at_their_field(self, screens: Screens) -> None:
         page = screens.open(scripts=False).go("/self-service/registration/browser")
         page.get_by_label("E-mail").fill(new_address())
         page.get_by_role("button", name="Sign up").click()
@@ -393,14 +397,14 @@ class TestWithoutScripts:
             ("/", "Quince & Kettle"),
         ],
     )
-    def test_every_other_page_says_something_kind(self, screens: Screens, path: str, heading: str) -> None:
+    def test_every_other_page_has_its_heading(self, screens: Screens, path: str, heading: str) -> None:
         page = screens.open(size=PHONE, scripts=False).go(path)
         expect(page.get_by_role("heading", level=1)).to_have_text(heading)
 
 
 @SQLITE
 class TestEveryPage:
-    """Checked where scripts run, because the check is one; the pages are the same without."""
+    """Checked in a browser with scripts, because the check is a script; the pages are the same without."""
 
     @pytest.mark.parametrize(
         "path",
@@ -418,7 +422,7 @@ class TestEveryPage:
             "/#/nowhere",
         ],
     )
-    def test_can_be_used_by_everybody(self, screens: Screens, path: str) -> None:
+    def test_is_accessible(self, screens: Screens, path: str) -> None:
         page = screens.open(size=PHONE).go(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         check(page)

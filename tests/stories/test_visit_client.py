@@ -1,6 +1,6 @@
-"""The published storefront client, as it was seen to behave: every request it sends, with its habits and its mistakes.
+"""The published storefront client as observed: every request that it sends, with its habits and its mistakes.
 
-`Client` is that behaviour, so that not only its requests one by one but also its ways out of a refusal are tried here.
+`Client` repeats that behaviour, so that not only its requests are tried here, but also what it does after a refusal.
 """
 
 import time
@@ -20,11 +20,11 @@ MUG, PLATE = "QK-MUG-BLU", "QK-PLATE-21"
 NAMED = {"connector": "quince", "BR-ACCT-ENV": TENANTS[0]}
 ORIGIN = "http://shop.example"
 BRIEF = 2
-"""Seconds that a session lasts where one waits for its end."""
+"""How many seconds a session lasts where a test waits for its end."""
 
 
 class Refused(Exception):
-    """An error that the client hands to its page."""
+    """An error that the client passes to its page."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 
 class Client:
-    """What the published client does with its token. `sent` lists what it has asked for, to see that it stops."""
+    """What the published client does with its token. `sent` lists its requests, to see that it stops."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=PATIENCE)
@@ -41,7 +41,7 @@ class Client:
         self.sent: list[str] = []
 
     def query(self, query: str, **variables: Any) -> Any:
-        """A query; without a token it signs in anonymously first, and after a refusal it tries once more."""
+        """Send a query; without a token sign in anonymously first, and after a refusal try once more."""
         if self.token is None:
             self._anonymous(NAMED)
         told = self._graphql(query, variables)
@@ -55,7 +55,7 @@ class Client:
         return value
 
     def log_in(self, email: str, *, cart: str | None = None, merge: bool = True, refresh: bool = False) -> Any:
-        """Merging is asked for in words; not merging is not asked for at all."""
+        """The client sends the flag for merging as a text; where it does not want to merge, it sends no flag."""
         flag = {"mergeWithExistingCustomerCart": "true"} if merge else {}
         hint = {"authHint": {"oldCartId": cart, **flag}} if cart else {}
         kind = {"type": "refresh"} if refresh else {}
@@ -65,12 +65,12 @@ class Client:
         return told
 
     def log_in_elsewhere(self, user: str, token: str) -> httpx.Response:
-        """The federated sign-in: an empty password beside another provider's token."""
+        """Sign in federated: an empty password beside another provider's token."""
         body = {"username": user, "password": "", "authHint": {"token": token}}
         return self._post("/signin", body, {**NAMED, "authorization": f"Bearer {self.token}"})
 
     def log_out(self) -> None:
-        """Nothing is sent."""
+        """Forget the token; no request is sent."""
         self.token, self.signed_in = None, False
 
     def find_a_way_after_unauthenticated(self) -> None:
@@ -134,7 +134,7 @@ def client(place: Place) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def refreshing_place(launch_for_module: Launch, infrastructure: Ground) -> Place:
-    """A server that refreshes, and lets pages of the client's origin in."""
+    """A server with refreshing that allows pages of the client's origin."""
     config = {
         **STORES,
         "tokens": {"refresh": {"enabled": True, "replay_window": "1s"}},
@@ -145,7 +145,7 @@ def refreshing_place(launch_for_module: Launch, infrastructure: Ground) -> Place
 
 @pytest.fixture(scope="module")
 def brief_place(launch_for_module: Launch, infrastructure: Ground) -> Place:
-    """A server whose sessions run out while one waits, and can be refreshed."""
+    """A server whose sessions expire during a test, and can be refreshed."""
     config = {**STORES, "session": {"lifespan": f"{BRIEF}s"}, "tokens": {"refresh": {"enabled": True}}}
     return Place(launch_for_module(config=config, demo=True, **infrastructure.start_with()), infrastructure)
 
@@ -191,7 +191,7 @@ class TestItsVisit:
         assert told["cart"]["outcome"] == "adopted"
         assert client.query(CART)["id"] == cart["id"]
 
-    def test_not_merging_cannot_be_asked_for_and_so_it_merges(self, place: Place, client: Client) -> None:
+    def test_the_client_cannot_ask_not_to_merge_and_so_the_cart_is_merged(self, place: Place, client: Client) -> None:
         email = new_customer(place)
         client.query(CUSTOMER)
         client.log_in(email)
@@ -227,14 +227,14 @@ class TestItsVisit:
         with pytest.raises(Refused, match="UNAUTHENTICATED"):
             client.log_in("nobody@example.org")
 
-    def test_a_store_that_is_not_ours_is_refused_without_a_token_as_well(self, client: Client) -> None:
-        """Its connector `brsm` is never signed in, and sends no token."""
+    def test_an_unknown_store_is_refused_without_a_token_as_well(self, client: Client) -> None:
+        """The client's connector `brsm` never signs in, and sends no token."""
         answer = client.http.post("/graphql", json={"query": CUSTOMER}, headers={"connector": "brsm"})
         assert (answer.status_code, _code(answer.json())) == (200, "STORE_UNKNOWN")
 
 
 class TestItsWaysOut:
-    """Whatever it is refused, it finds back within a few requests, and a guest keeps the cart."""
+    """After any refusal the client recovers within a few requests, and a guest keeps the cart."""
 
     def test_an_invalid_token_is_replaced(self, client: Client) -> None:
         client.token = "not-a-token"
@@ -248,8 +248,9 @@ class TestItsWaysOut:
         assert client.signed_in
         assert client.sent == ["/signin", "/signin", "/graphql"]
 
-    def test_whose_session_has_ended_is_a_guest_again_by_themselves(self, place: Place, client: Client) -> None:
-        """It was told that the token is invalid: then it asks its page, which knows no way out, and not us."""
+    def test_a_client_whose_session_has_ended_becomes_a_guest_by_itself(self, place: Place, client: Client) -> None:
+        """Regression: the answer said that the token is invalid. The client then asks its page, which cannot help, and
+        not us."""
         client.query(CUSTOMER)
         client.log_in(new_customer(place))
         sign_out_elsewhere(place, client)
@@ -258,7 +259,7 @@ class TestItsWaysOut:
         assert client.sent[sent:] == ["/graphql", "/signin", "/signin", "/graphql"]
         assert fill(client)["totalQuantity"] == 1
 
-    def test_whose_session_was_signed_out_elsewhere_cannot_refresh_and_is_a_guest_again(
+    def test_a_client_that_was_signed_out_elsewhere_cannot_refresh_and_becomes_a_guest(
         self, refreshing_place: Place, refreshing_client: Client
     ) -> None:
         client = refreshing_client
@@ -267,8 +268,11 @@ class TestItsWaysOut:
         sign_out_elsewhere(refreshing_place, client)
         assert client.query(CART) is None
 
-    def test_whose_session_has_run_out_refreshes_by_itself_and_stays_signed_in(self, brief_client: Client) -> None:
-        """After a day a signed-in shopper was stuck: the token could have been refreshed, and was thrown away."""
+    def test_a_client_whose_session_has_expired_refreshes_by_itself_and_stays_signed_in(
+        self, brief_client: Client
+    ) -> None:
+        """Regression: after a day a signed-in shopper was stuck, because a token that could be refreshed was thrown
+        away."""
         client = brief_client
         client.query(CUSTOMER)
         with Visitor(str(client.http.base_url), store="quince") as visitor:
@@ -323,10 +327,10 @@ class TestItsWaysOut:
 
 
 class TestAcrossOrigins:
-    """The client runs on another origin than ours, so browsers ask first."""
+    """The client runs on another origin than ours, so browsers send preflight requests."""
 
     @pytest.mark.parametrize("path", ["/signin", "/signout", "/graphql"])
-    def test_every_header_it_sends_is_allowed(self, refreshing_place: Place, path: str) -> None:
+    def test_every_header_that_the_client_sends_is_allowed(self, refreshing_place: Place, path: str) -> None:
         wanted = "authorization,connector,br-acct-env,accept-language,content-type,forcerefresh,includeauthorization"
         asked = {
             "origin": ORIGIN,
@@ -339,13 +343,13 @@ class TestAcrossOrigins:
         allowed = {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
         assert set(wanted.split(",")) <= allowed
 
-    def test_its_answers_can_be_read(self, refreshing_place: Place) -> None:
+    def test_the_clients_page_can_read_the_answers(self, refreshing_place: Place) -> None:
         headers = {**NAMED, "origin": ORIGIN, "sec-fetch-site": "cross-site"}
         answer = httpx.post(f"{refreshing_place.public}/signin", json={}, headers=headers, timeout=PATIENCE)
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         assert "set-cookie" not in answer.headers, "a page of another origin gets no cookies of ours"
 
-    def test_another_origin_is_not_let_in(self, refreshing_place: Place) -> None:
+    def test_another_origin_is_not_allowed(self, refreshing_place: Place) -> None:
         asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
         answer = httpx.options(f"{refreshing_place.public}/signin", headers=asked, timeout=PATIENCE)
         assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""The same visit in a browser: the tokens stand in cookies, and the cart is handed over by the self-service flows."""
+"""A visit in a browser: the tokens are in cookies, and the self-service flows merge the cart."""
 
 from collections.abc import Iterator
 from http.cookiejar import Cookie
@@ -18,7 +18,7 @@ JSON = {"accept": "application/json"}
 
 
 class Browser:
-    """One page of ours in a browser: cookies are kept, and the browser says where requests come from."""
+    """A browser on one of our pages: it keeps cookies, and sends the origin of its requests."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, headers={**OWN_PAGE, "origin": url}, timeout=PATIENCE)
@@ -45,7 +45,7 @@ class Browser:
         return {entry["items"][0]["itemId"]["code"]: entry["quantity"] for entry in entries}
 
     def go_through(self, kind: str, **fields: Any) -> httpx.Response:
-        """A self-service flow, as a single-page app goes through it."""
+        """Complete a self-service flow as a single-page app does."""
         flow = self.http.get(f"/self-service/{kind}/browser", headers=JSON).json()
         [csrf] = [node for node in flow["ui"]["nodes"] if node["attributes"]["name"] == "csrf_token"]
         body = {"method": "password", "csrf_token": csrf["attributes"]["value"], "password": PASSWORD, **fields}
@@ -101,7 +101,7 @@ class TestTheHandOver:
         assert browser.goods() == {MUG: 3}
         assert customer.goods() == {PLATE: 4}
 
-    def test_the_next_visitor_of_the_same_browser_begins_anew(self, browser: Browser) -> None:
+    def test_another_visitor_of_the_browser_begins_anew(self, browser: Browser) -> None:
         browser.sign_in_at_the_shop()
         browser.put(MUG, 2)
         browser.go_through("registration", traits={"email": new_address()})
@@ -113,7 +113,7 @@ class TestTheHandOver:
 
 
 class TestTheShopsOwnSignIn:
-    def test_its_cookies_are_for_the_server_only(self, guests: Guests, browser: Browser) -> None:
+    def test_the_cookies_are_hidden_from_scripts(self, guests: Guests, browser: Browser) -> None:
         _, email = guests.customer()
         browser.sign_in_at_the_shop()
         visit = browser.cookies[VISIT]
@@ -143,7 +143,7 @@ class TestTheShopsOwnSignIn:
 
 
 class TestForeignPages:
-    """Cookies travel with requests that other sites' pages cause; such requests get nothing done."""
+    """Cookies travel with requests that other sites' pages cause; such requests have no effect."""
 
     @pytest.fixture
     def signed_in(self, guests: Guests, browser: Browser) -> Browser:
@@ -171,7 +171,7 @@ class TestForeignPages:
         assert signed_in.goods() == {PLATE: 1}
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
-    def test_what_a_form_can_send_is_not_read(self, signed_in: Browser, kind: str) -> None:
+    def test_cannot_send_a_body_that_is_read(self, signed_in: Browser, kind: str) -> None:
         for path in ("/graphql", "/signin", "/signout"):
             answer = signed_in.http.post(
                 path, content=b'{"query": "{ getCart { id } }"}', headers={"content-type": kind}
@@ -180,7 +180,7 @@ class TestForeignPages:
         assert signed_in.goods() == {PLATE: 1}
 
     def test_signing_in_from_elsewhere_gives_the_browser_no_cookies(self, guests: Guests, place: Place) -> None:
-        """Otherwise a page could sign its visitors in as somebody of its choice."""
+        """Otherwise a page could sign its visitors in to an account of its choice."""
         _, email = guests.customer()
         headers = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
         body = {"username": email, "password": PASSWORD}

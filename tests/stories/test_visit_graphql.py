@@ -1,4 +1,4 @@
-"""The story of a visit told by GraphQL: everything but the tokens themselves is asked for at `/graphql`."""
+"""A visit over GraphQL: everything but the tokens themselves is requested at `/graphql`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,7 +38,7 @@ def guests(place: Place) -> Iterator[Guests]:
 
 
 class TestAWholeVisit:
-    def test_from_the_shelves_to_an_order(self, place: Place, guests: Guests) -> None:
+    def test_a_visit_leads_from_the_categories_to_an_order(self, place: Place, guests: Guests) -> None:
         visitor = guests.guest()
 
         shelves = visitor.ask(CATEGORIES)
@@ -98,7 +98,7 @@ class TestAWholeVisit:
         assert visitor.refusal(ORDERS)["code"] == "UNAUTHENTICATED"
 
     def test_signing_up_with_a_taken_address_changes_nothing(self, place: Place, guests: Guests) -> None:
-        """Nor does it tell: signing up signs nobody in, so a taken address is answered like a free one."""
+        """Registering does not sign in, so a taken address is answered like a free one and not revealed."""
         _, email = guests.customer()
         again = guests.guest().ask(SIGN_UP, input={"email": email.upper(), "password": "another Tart-93-window"})
         assert (again["success"], again["problems"]) == (True, [])
@@ -110,7 +110,7 @@ class TestAWholeVisit:
         ("fields", "about"),
         [({"password": "short"}, "password"), ({"email": "nonsense"}, "email"), ({"salutation": "Dr"}, "salutation")],
     )
-    def test_what_does_not_do_is_told_field_by_field(self, guests: Guests, fields: dict[str, Any], about: str) -> None:
+    def test_mistakes_are_reported_field_by_field(self, guests: Guests, fields: dict[str, Any], about: str) -> None:
         told = guests.guest().ask(SIGN_UP, input={"email": new_address(), "password": PASSWORD, **fields})
         assert (told["success"], told["customer"]) == (False, None)
         assert {problem["field"] for problem in told["problems"]} == {about}
@@ -118,7 +118,7 @@ class TestAWholeVisit:
 
 
 class TestIsLoggedIn:
-    """`@isLoggedIn`: clients look for the code, and older ones for the word."""
+    """`@isLoggedIn`: clients check the code, and older ones the word."""
 
     @pytest.mark.parametrize(
         ("query", "variables"),
@@ -136,7 +136,7 @@ class TestIsLoggedIn:
         assert refused["code"] == "UNAUTHENTICATED"
         assert "authentication" in refused["message"].lower()
 
-    def test_who_has_no_token_is_refused_whatever_they_ask(self, guests: Guests) -> None:
+    def test_a_caller_without_a_token_is_refused_for_every_query(self, guests: Guests) -> None:
         for query in (CATEGORIES, CUSTOMER, ORDERS):
             refused = guests.stranger().refusal(query)
             assert refused["code"] == "UNAUTHENTICATED"
@@ -171,7 +171,7 @@ class TestWhoseOrderItIs:
         assert eve.refusal(CHECK_OUT, cart=cart["id"])["code"] == "FORBIDDEN"
         assert ada.goods() == {"QK-SALT-125": 1}
 
-    def test_nothing_is_ordered_that_was_not_seen(self, guests: Guests) -> None:
+    def test_a_cart_that_changed_after_the_draft_is_not_ordered(self, guests: Guests) -> None:
         ada, _ = guests.customer(**{"QK-SALT-125": 1})
         cart = ada.cart()
         assert cart

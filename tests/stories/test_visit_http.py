@@ -1,4 +1,4 @@
-"""The story of a visit over HTTP: anonymous first, then signed in with the cart kept, ordered, and signed out again."""
+"""A visit over HTTP: anonymous first, then signed in with the cart kept, ordered, and signed out again."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ def guests(place: Place) -> Iterator[Guests]:
 
 
 def register_natively(visitor: Visitor, email: str) -> dict[str, Any]:
-    """Makes an account as an app does it: with the self-service flow for native clients."""
+    """Register as an app does: with the self-service flow for native clients."""
     flow = visitor.http.get("/self-service/registration/api").json()
     fields = {"method": "password", "password": PASSWORD, "traits": {"email": email, "name": {"first": "Ada"}}}
     answer = visitor.http.post(flow["ui"]["action"], json=fields)
@@ -35,7 +35,7 @@ def whoami(visitor: Visitor, token: str | None) -> int:
 
 
 class TestAWholeVisit:
-    def test_from_anonymous_to_signed_in_and_out_again(self, place: Place, guests: Guests) -> None:
+    def test_a_visit_leads_from_anonymous_to_signed_in_and_out_again(self, place: Place, guests: Guests) -> None:
         visitor = guests.stranger()
         first = visitor.take(visitor.post("/signin", {}))
         assert first["customer"] is None
@@ -78,8 +78,9 @@ class TestAWholeVisit:
         visitor.token = session_token
         assert visitor.refusal(CART)["code"] == "UNAUTHENTICATED"
 
-    def test_a_hand_over_does_not_hold_up_the_mail_about_the_order(self, place: Place, guests: Guests) -> None:
-        """Both are events of one customer, and those keep their order; nobody used to take the first of them."""
+    def test_a_cart_merge_does_not_delay_the_mail_about_the_order(self, place: Place, guests: Guests) -> None:
+        """Both are events of one customer, which are delivered in order. Regression: no worker took the first of
+        them."""
         visitor = guests.guest()
         email = visitor.sign_up()
         cart = visitor.put(MUG)
@@ -94,7 +95,7 @@ class TestAWholeVisit:
             assert access["expiresAt"].endswith("Z")
             assert set(access) >= {"authorization", "expiresAt", "customer"}
 
-    def test_answers_with_tokens_are_not_kept_by_anybody(self, guests: Guests) -> None:
+    def test_answers_with_tokens_are_not_cached(self, guests: Guests) -> None:
         answer = guests.stranger().post("/signin", {})
         assert answer.headers["cache-control"] == "no-store"
         assert "set-cookie" not in answer.headers
@@ -126,7 +127,7 @@ class TestAWholeVisit:
 
 
 class TestTheHint:
-    """What becomes of the guest's cart, and what is told about it."""
+    """What the sign-in does with the guest's cart, and what it reports."""
 
     @pytest.mark.parametrize("merge", [{"mergeWithExistingCustomerCart": flag} for flag in (True, "true")] + [{}])
     def test_merges_by_default(self, guests: Guests, merge: dict[str, Any]) -> None:
@@ -139,7 +140,7 @@ class TestTheHint:
         assert (access["cart"]["outcome"], access["cart"]["id"]) == ("merged", theirs["id"])
         assert report(access) == [(1, 3, 3, "raised"), (0, 1, 1, "added")]
         assert visitor.goods() == {MUG: 3, PLATE: 4, TEA: 1}
-        # Whoever still has the guest's cart open is led to the one it became.
+        # A page that still has the guest's cart open is led to the merged one.
         assert visitor.cart(cart["id"])["id"] == theirs["id"]
 
     @pytest.mark.parametrize("flag", [False, "false"])
@@ -199,7 +200,7 @@ class TestTheHint:
         assert (second["cart"]["id"], report(second)) == (first["cart"]["id"], report(first))
         assert visitor.cart() == once
 
-    def test_a_guest_whose_cart_was_handed_over_is_a_guest_no_more(self, guests: Guests) -> None:
+    def test_a_guest_whose_cart_was_merged_is_a_guest_no_more(self, guests: Guests) -> None:
         visitor = guests.guest()
         email = visitor.sign_up()
         cart, guest_token = visitor.put(MUG, 3), visitor.token
@@ -212,7 +213,7 @@ class TestTheHint:
         assert visitor.goods() == {}
 
     def test_stock_that_ran_out_meanwhile_is_reported_line_by_line(self, guests: Guests) -> None:
-        """Two of a kind are left and one of another; somebody else is faster."""
+        """Two of one product are left and one of another, and another customer is faster."""
         scarce, last = "QK-SECATEURS-L", "QK-GLOVES-L"
         visitor = guests.guest()
         cart = visitor.put(scarce, 2)
@@ -228,10 +229,11 @@ class TestTheHint:
 
 class TestWhoseCartItIs:
     @pytest.mark.parametrize("flag", [{}, {"mergeWithExistingCustomerCart": "false"}], ids=["merge", "replace"])
-    def test_another_visitors_cart_is_refused_and_the_customer_is_let_in(
+    def test_another_visitors_cart_is_refused_and_the_customer_is_signed_in(
         self, guests: Guests, flag: dict[str, Any]
     ) -> None:
-        """It once refused the sign-in, so whoever's client remembered a stale cart was locked out of the account."""
+        """Regression: the sign-in was refused, so a client that remembered a stale cart was locked out of the
+        account."""
         victim = guests.guest()
         cart = victim.put(MUG, 2)
         customer, email = guests.customer(**{PLATE: 1})
@@ -245,7 +247,7 @@ class TestWhoseCartItIs:
         assert thief.refusal(CART, id=cart["id"])["code"] == "FORBIDDEN"
         assert victim.goods() == {MUG: 2}
 
-    def test_a_cart_that_does_not_exist_is_refused_alike(self, guests: Guests) -> None:
+    def test_an_unknown_cart_is_refused_like_another_visitors(self, guests: Guests) -> None:
         victim = guests.guest()
         cart = victim.put(MUG, 2)
         thief = guests.guest()
@@ -263,7 +265,7 @@ class TestWhoseCartItIs:
         assert thief.refusal(CART, id=cart["id"])["code"] == "FORBIDDEN"
         assert thief.refusal(ADD, input={"itemId": TEA, "cartId": cart["id"]})["code"] == "FORBIDDEN"
 
-    def test_a_cart_is_not_handed_over_without_the_token_of_its_guest(self, guests: Guests) -> None:
+    def test_a_cart_is_not_merged_without_the_token_of_its_guest(self, guests: Guests) -> None:
         victim = guests.guest()
         cart = victim.put(MUG, 2)
         stranger = guests.stranger()
@@ -273,8 +275,8 @@ class TestWhoseCartItIs:
         assert stranger.goods() == {}
         assert victim.goods() == {MUG: 2}
 
-    def test_a_customers_cart_is_told_where_none_is_handed_over(self, guests: Guests) -> None:
-        """The report once had no cart in it, as if the customer had none."""
+    def test_a_customers_cart_is_reported_where_none_is_merged(self, guests: Guests) -> None:
+        """Regression: the report had no cart in it, as if the customer had none."""
         customer, email = guests.customer(**{PLATE: 1})
         cart = customer.cart()
         assert cart
@@ -351,7 +353,7 @@ class TestMalformedSignIns:
         assert error["message"].endswith(".")
 
     @pytest.mark.parametrize("body", ["", "{", "[]", "null", '"text"', "{}{}"])
-    def test_nonsense_is_refused_in_the_same_shape(self, guests: Guests, body: str) -> None:
+    def test_malformed_bodies_are_refused_in_the_same_shape(self, guests: Guests, body: str) -> None:
         headers = {"content-type": "application/json"}
         answer = guests.stranger().http.post("/signin", content=body, headers=headers)
         assert answer.status_code == (200 if body == "" else 400)
@@ -359,7 +361,7 @@ class TestMalformedSignIns:
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
     def test_only_json_is_read(self, guests: Guests, kind: str) -> None:
-        """A page of another site could send the others without asking."""
+        """A page of another site could send the others without a preflight request."""
         answer = guests.stranger().http.post("/signin", content=b"{}", headers={"content-type": kind})
         assert answer.status_code == 400
         assert "application/json" in answer.json()["errors"][0]["message"]

@@ -1,4 +1,4 @@
-"""The brakes for guessing, with counters in process and in Valkey."""
+"""The throttle against guessing, with counters in process and in Valkey."""
 
 import asyncio
 import os
@@ -105,7 +105,7 @@ class TestPairs:
         await succeed(brake, ip=CAFE)
         assert await wait_asked(brake) == 60
 
-    async def test_other_brakes_count_for_themselves(self, cache: Cache, clock: StoppedClock) -> None:
+    async def test_other_throttles_count_for_themselves(self, cache: Cache, clock: StoppedClock) -> None:
         await fail(throttle(cache, clock, name="login"), 3)
         await succeed(throttle(cache, clock, name="registration"))
 
@@ -139,7 +139,7 @@ class TestParallelGuesses:
         assert [type(outcome) for outcome in outcomes if outcome].count(TooManyRequests) == 97
         assert await wait_asked(brake) == 60
 
-    async def test_while_others_are_under_way_one_may_ask_again_soon(self, brake: Throttle) -> None:
+    async def test_a_refusal_because_of_others_under_way_allows_a_retry_soon(self, brake: Throttle) -> None:
         for _ in range(3):
             await brake.check(ADA, ip=HOME)
         assert await wait_asked(brake) == 1
@@ -199,7 +199,7 @@ class TestAddresses:
         await wait_asked(brake)
 
     @pytest.mark.parametrize("spent_at", [0, 10, 30, 59])
-    async def test_who_waits_as_long_as_told_may_try_again_and_not_much_sooner(
+    async def test_a_client_that_waits_as_long_as_asked_may_try_again_and_not_much_sooner(
         self, brake: Throttle, clock: StoppedClock, spent_at: int
     ) -> None:
         clock.advance(seconds=60 - clock.now().timestamp() % 60 + spent_at)
@@ -217,7 +217,7 @@ class TestAddresses:
         clock.advance(minutes=2)
         await self.spend(brake)
 
-    async def test_the_refused_cost_nothing(self, brake: Throttle, clock: StoppedClock) -> None:
+    async def test_refused_attempts_cost_nothing(self, brake: Throttle, clock: StoppedClock) -> None:
         await self.spend(brake)
         for _ in range(20):
             await wait_asked(brake)
@@ -229,10 +229,10 @@ class TestAddresses:
         [
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
             ("2001:db8:1:2::1", "2001:DB8:1:2:0:0:0:1"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),  # one and the same visitor, through a socket for both kinds
+            ("::ffff:192.0.2.7", "192.0.2.7"),  # one visitor, through a socket for both kinds
         ],
     )
-    async def test_these_share_a_budget(self, brake: Throttle, one: str, other: str) -> None:
+    async def test_addresses_of_one_client_share_a_budget(self, brake: Throttle, one: str, other: str) -> None:
         await self.spend(brake, ip=one)
         await wait_asked(brake, ip=other)
 
@@ -240,7 +240,7 @@ class TestAddresses:
         ("one", "other"),
         [("2001:db8:1:2::1", "2001:db8:1:3::1"), ("192.0.2.7", "192.0.2.8"), ("unix:", "192.0.2.8")],
     )
-    async def test_these_do_not(self, brake: Throttle, one: str, other: str) -> None:
+    async def test_addresses_of_two_clients_do_not_share_a_budget(self, brake: Throttle, one: str, other: str) -> None:
         await self.spend(brake, ip=one)
         await brake.check(ADA, ip=other)
 
@@ -259,7 +259,7 @@ class TestSecrecy:
         assert ADA not in kept
         assert HOME not in kept
 
-    async def test_no_two_pairs_run_together(self, cache: Cache, clock: StoppedClock) -> None:
+    async def test_counters_of_two_pairs_never_have_one_key(self, cache: Cache, clock: StoppedClock) -> None:
         brake = throttle(cache, clock)
         await fail(brake, 3, subject="a\x001", ip="b")
         await succeed(brake, subject="a", ip="1\x00b")
@@ -288,7 +288,9 @@ class TestWhenTheCacheIsDown:
         assert HOME not in str(logs)
         await cache.close()
 
-    async def test_it_counts_together_again_when_the_cache_is_back(self, mortal: Server, clock: StoppedClock) -> None:
+    async def test_the_workers_count_together_again_when_the_cache_is_back(
+        self, mortal: Server, clock: StoppedClock
+    ) -> None:
         cache = RedisCache(mortal.url, connect_within=20, answer_within=20)
         brake = throttle(cache, clock)
         await asyncio.to_thread(mortal.kill)
@@ -318,12 +320,12 @@ class TestConfiguration:
         ],
         ids=str,
     )
-    def test_nonsense_is_refused(self, nonsense: dict[str, Any], clock: StoppedClock) -> None:
+    def test_invalid_settings_are_refused(self, nonsense: dict[str, Any], clock: StoppedClock) -> None:
         with pytest.raises(ValueError, match=r"throttle login|parse"):
             throttle(MemoryCache(clock), clock, **nonsense)
 
 
-# What may happen, in any order: somebody begins an attempt, an attempt that is under way ends, time passes.
+# What may happen, in any order: an attempt begins, an attempt that is under way ends, time passes.
 HAPPENINGS = st.lists(
     st.one_of(
         st.just(("begin", 0.0)),
@@ -340,7 +342,7 @@ HAPPENINGS = st.lists(
 def test_in_any_order_of_things_no_block_time_sees_more_guesses_than_failures_are_allowed(
     happenings: list[tuple[str, float]], failures: int
 ) -> None:
-    """Guesses that reached the hash and were wrong, in any stretch as long as the block: never more than allowed."""
+    """Guesses that reached the hash and were wrong: in any stretch as long as the block, never more than allowed."""
     asyncio.run(_guesses_stay_bounded(happenings, failures))
 
 

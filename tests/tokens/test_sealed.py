@@ -1,4 +1,4 @@
-"""Anonymous tokens: what is sealed comes back, and nothing that was not sealed by us is looked at."""
+"""Anonymous tokens: what is sealed comes back, and nothing that we did not seal is opened."""
 
 import base64
 import json
@@ -68,7 +68,7 @@ class TestAVisit:
         assert refused(ours, token)
 
     @pytest.mark.parametrize("store", ["shoes", "fruit", "fruit@other", "FRUIT@acme", ""])
-    def test_counts_at_its_own_shop_front_only(self, store: str) -> None:
+    def test_counts_at_its_own_store_only(self, store: str) -> None:
         token = tokens().issue(store="fruit@acme").text
         assert refused(tokens(), token, store=store)
         assert tokens().read(token).store == "fruit@acme"
@@ -93,7 +93,7 @@ class TestSecrets:
         assert not refused(tokens(NEW), after)
         assert refused(tokens(OLD), after)
 
-    def test_without_any_nothing_starts(self) -> None:
+    def test_secrets_are_required_for_a_start(self) -> None:
         with pytest.raises(ValueError, match="no secret"):
             SealedTokens([], clock=StoppedClock(NOW), lifespan=timedelta(days=1))
 
@@ -115,7 +115,7 @@ class TestSecrets:
 class TestInterchange:
     """Any JOSE library that has the key reads our tokens."""
 
-    def test_joserfc_opens_ours(self) -> None:
+    def test_joserfc_opens_our_tokens(self) -> None:
         token = tokens().issue(store="fruit")
         opened = jwe.decrypt_compact(token.text, key_of_today())
         header = {k: opened.headers()[k] for k in ("alg", "enc", "typ")}
@@ -161,7 +161,7 @@ def recased(token: str) -> list[str]:
 
 
 def respelled(token: str) -> list[str]:
-    """The same bytes in another spelling: unused bits set, the other alphabet, line breaks, percent signs."""
+    """Return the same bytes in another spelling: unused bits set, the other alphabet, line breaks, percent signs."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet[alphabet.index(token[-1]) ^ 1]
     return [
@@ -216,7 +216,7 @@ def test_row_013_our_header_before_a_monster_changes_nothing() -> None:
 
 
 def foreign(**header: object) -> str:
-    """A JWE that is right in itself, sealed with our own key, under a header that we did not write."""
+    """Return a JWE that is valid in itself, sealed with our own key, under a header that we did not write."""
     ours = tokens().issue(store="fruit")
     opened = jwe.decrypt_compact(ours.text, key_of_today())
     assert opened.plaintext is not None

@@ -1,4 +1,4 @@
-"""A house with pages, and a browser before it."""
+"""An application with pages, and a browser."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,22 +20,22 @@ from tests.http.pages.reading import Element, read
 
 ADDRESS = "http://shop.test"
 PASSWORD = "a kettle on the plum shelf"
-# How a browser marks what a script of our own page sends.
+# The header with which a browser marks what a script of our own page sends.
 OWN_SCRIPT = {"Sec-Fetch-Site": "same-origin", "Accept": "application/json"}
 CSRF_COOKIE = "csrf_token_"
 
 
 class Browser(httpx2.AsyncClient):
-    """A browser: it keeps cookies, follows redirects when told to, and fills in forms. It runs no scripts."""
+    """A browser: it keeps cookies, follows redirects where asked to, and fills in forms. It runs no scripts."""
 
     async def see(self, path: str) -> Element:
-        """A page, wherever redirects lead to; it must be there."""
+        """Return a page, after any redirects; it must exist."""
         answer = await self.get(path, follow_redirects=True)
         assert answer.status_code == 200, answer.text
         return read(answer.text)
 
     async def submit(self, form: Element, typed: Mapping[str, str], *, button: str | None = None) -> Element:
-        """The page that a form leads to."""
+        """Submit a form; return the page that it leads to."""
         answer = await self.post_form(form, typed, button=button)
         assert answer.status_code == 200, answer.text
         return read(answer.text)
@@ -47,25 +47,25 @@ class Browser(httpx2.AsyncClient):
         return await self.post(form["action"], data=fields, follow_redirects=True)
 
     async def register(self, email: str, *, query: str = "", first_name: str = "Ana") -> Element:
-        """An account, by the pages, in two steps; the page it leads to. Whoever registers is signed in."""
+        """Register on the pages, in two steps; return the page after it. The browser is signed in then."""
         profile = await self.see(f"/self-service/registration/browser{query}")
         typed = {"traits.email": email, "traits.name.first": first_name}
         password = await self.submit(profile.one("form"), typed, button="Sign up")
         return await self.submit(password.all("form")[0], {"password": PASSWORD}, button="Sign up")
 
     async def sign_in(self, email: str, *, query: str = "") -> Element:
-        """The page one comes to after signing in."""
+        """Sign in; return the page after it."""
         page = await self.see(f"/self-service/login/browser{query}")
         return await self.submit(page.one("form"), {"identifier": email, "password": PASSWORD})
 
     async def sign_in_by_script(self, email: str | None = None) -> None:
-        """What the storefront's script does: an anonymous visit, or with credentials a customer's."""
+        """Do what the storefront's script does: begin an anonymous visit, or with credentials a customer's."""
         credentials = {"username": email, "password": PASSWORD} if email else {}
         answer = await self.post("/signin", json=credentials, headers=OWN_SCRIPT)
         assert answer.status_code == 200, answer.text
 
     async def ask(self, query: str, **variables: Any) -> Any:
-        """What the storefront's script asks for."""
+        """Send an operation of the storefront's script; return its data."""
         body = {"query": query, "variables": variables}
         answer = await self.post("/graphql", json=body, headers=OWN_SCRIPT)
         assert "errors" not in answer.json(), answer.text
@@ -74,7 +74,7 @@ class Browser(httpx2.AsyncClient):
 
 @dataclass(frozen=True)
 class Visited:
-    """A house, and browsers to visit it with."""
+    """An application, and ways to open browsers of it."""
 
     application: Application
     clock: StoppedClock
@@ -91,7 +91,7 @@ Visiting = Callable[..., AbstractAsyncContextManager[Visited]]
 
 @pytest.fixture
 def visiting(tmp_path: Path, clock: StoppedClock) -> Visiting:
-    """`async with visiting(dsn) as visited: …`: a house; settings may be given beside."""
+    """`async with visiting(dsn) as visited: …` opens an application; further arguments are settings."""
 
     @asynccontextmanager
     async def visit(dsn: str, *, dev: bool = True, with_demo: bool = False, **settings: Any) -> AsyncIterator[Visited]:
@@ -113,14 +113,14 @@ def visiting(tmp_path: Path, clock: StoppedClock) -> Visiting:
 
 @pytest.fixture
 async def shop(visiting: Visiting, sqlite_dsn: str) -> AsyncIterator[Visited]:
-    """A house with the demo shop."""
+    """An application with the demo shop, on SQLite."""
     async with visiting(sqlite_dsn, with_demo=True) as visited:
         yield visited
 
 
 @pytest.fixture
 async def either_shop(visiting: Visiting, dsn: str) -> AsyncIterator[Visited]:
-    """The same on SQLite and on PostgreSQL."""
+    """An application with the demo shop, on SQLite and on PostgreSQL."""
     async with visiting(dsn, with_demo=True) as visited:
         yield visited
 

@@ -1,4 +1,4 @@
-"""Reads a page as a browser does: its elements, its words, its forms."""
+"""Parses a page as a browser does: its elements, its texts, its forms."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ NEVER_CLOSED = frozenset({"meta", "link", "input", "img", "br", "hr"})
 
 @dataclass
 class Element:
-    """One element, with what is in it."""
+    """An element with its content."""
 
     tag: str
     attributes: Mapping[str, str]
@@ -30,7 +30,7 @@ class Element:
         return " ".join(" ".join(translations).split())
 
     def all(self, tag: str, **attributes: str) -> "list[Element]":
-        """Every element below of a tag, with these attributes; an underscore stands for a dash."""
+        """Return every descendant with this tag and these attributes; an underscore stands for a dash."""
         wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
         return [each for each in self.below() if each.tag == tag and wanted.items() <= dict(each.attributes).items()]
 
@@ -46,7 +46,7 @@ class Element:
                 yield from inner.below()
 
     def fields(self) -> dict[str, str]:
-        """What a form would send if nothing were typed, without its buttons."""
+        """Return what a form would send if nothing were typed, without its buttons."""
         sent: dict[str, str] = {}
         for each in self.all("input"):
             unticked = each.get("type") in {"checkbox", "radio"} and not each.has("checked")
@@ -79,7 +79,7 @@ class _Reader(HTMLParser):
 
 
 def read(html: str) -> Element:
-    """A page's elements."""
+    """Parse a page into elements."""
     reader = _Reader()
     reader.feed(html)
     reader.close()

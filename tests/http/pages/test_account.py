@@ -1,4 +1,4 @@
-"""The account page: one's own sessions and orders, and nobody else's."""
+"""The account page: the sessions and orders of the signed-in identity, and of no other."""
 
 import pytest
 
@@ -20,14 +20,14 @@ def devices(page: Element) -> list[str]:
 
 
 async def order(browser: Browser, *, quantity: int = 2) -> str:
-    """Orders saucepans; the order's number."""
+    """Order saucepans; return the order's number."""
     cart = (await browser.ask(ADD, quantity=quantity))["addToCart"]["cart"]["id"]
     draft = (await browser.ask(DRAFT, cart=cart))["checkOut"]["order"]["id"]
     return str((await browser.ask(PLACE, id=draft))["placeOrder"]["order"]["orderNumber"])
 
 
 class TestWho:
-    async def test_nobody_is_asked_to_sign_in_and_comes_back(self, shop: Visited) -> None:
+    async def test_a_visitor_is_asked_to_sign_in_and_comes_back(self, shop: Visited) -> None:
         await shop.browser().register(ANA)
         browser = shop.browser()
         page = await browser.see("/account")
@@ -55,25 +55,25 @@ class TestWho:
 
 
 class TestDevices:
-    async def test_names_them_this_one_first(self, shop: Visited) -> None:
+    async def test_sessions_are_listed_with_the_current_one_first(self, shop: Visited) -> None:
         await shop.browser(User_Agent=IPHONE).register(ANA)
         browser = shop.browser(User_Agent=FIREFOX)
         await browser.sign_in(ANA)
         assert devices(await browser.see("/account")) == ["Firefox · Linux this one", "Safari · iPhone"]
 
     @pytest.mark.parametrize("ip", ["203.0.113.7", "2001:db8::1:5"])
-    async def test_come_from_whole_addresses(self, shop: Visited, ip: str) -> None:
-        """A port behind an IPv6 address looked like a part of it, and was cut off where there was none."""
+    async def test_sessions_are_shown_with_their_whole_addresses(self, shop: Visited, ip: str) -> None:
+        """Regression: a port behind an IPv6 address was taken for a part of it, and a part of it for a port."""
         browser = shop.browser(ip=ip)
         await browser.register(ANA)
         page = await browser.see("/account")
         [device] = page.one("section", aria_labelledby="devices").all("li")
         assert device.one("p", class_="small").text.endswith(f" · {ip}")
 
-    async def test_alone_there_is_nothing_to_sign_out(self, shop: Visited) -> None:
+    async def test_without_others_there_is_nothing_to_sign_out(self, shop: Visited) -> None:
         assert (await shop.browser().register(ANA)).all("form") == []
 
-    async def test_signs_one_out(self, either_shop: Visited) -> None:
+    async def test_one_session_is_signed_out(self, either_shop: Visited) -> None:
         phone, laptop, tablet = (either_shop.browser(User_Agent=name) for name in ("Phone", "Laptop", "Tablet"))
         await phone.register(ANA)
         await tablet.sign_in(ANA)
@@ -86,7 +86,7 @@ class TestDevices:
         assert (await phone.get("/account")).status_code == 303
         assert (await tablet.get("/account")).status_code == 200
 
-    async def test_signs_all_others_out(self, either_shop: Visited) -> None:
+    async def test_all_sessions_but_the_current_one_are_signed_out(self, either_shop: Visited) -> None:
         phone, laptop = either_shop.browser(), either_shop.browser(User_Agent="Laptop")
         await phone.register(ANA)
         await laptop.sign_in(ANA)
@@ -117,7 +117,7 @@ class TestDevices:
         assert answer.status_code == 403
         assert (await phone.get("/account")).status_code == 200
 
-    async def test_somebody_elses_session_stays(self, shop: Visited) -> None:
+    async def test_a_session_of_another_identity_is_not_ended(self, shop: Visited) -> None:
         ana, ben = shop.browser(), shop.browser()
         await ana.register(ANA)
         await shop.browser().sign_in(ANA)
@@ -128,7 +128,7 @@ class TestDevices:
         await ben.submit(form, {"session": hers})
         assert len(devices(await ana.see("/account"))) == 2
 
-    async def test_a_session_that_is_none_is_told(self, shop: Visited) -> None:
+    async def test_an_unknown_session_is_reported(self, shop: Visited) -> None:
         await shop.browser().register(ANA)
         browser = shop.browser()
         await browser.sign_in(ANA)
@@ -139,11 +139,11 @@ class TestDevices:
 
 
 class TestOrders:
-    async def test_none_yet(self, shop: Visited) -> None:
+    async def test_an_account_without_orders_says_so(self, shop: Visited) -> None:
         page = await shop.browser().register(ANA)
         assert "You have not ordered anything yet." in page.one("section", aria_labelledby="orders").text
 
-    async def test_are_listed_with_what_is_in_them(self, either_shop: Visited) -> None:
+    async def test_orders_are_listed_with_their_lines(self, either_shop: Visited) -> None:
         browser = either_shop.browser()
         await browser.register(ANA)
         number = await order(browser)
@@ -152,7 +152,7 @@ class TestOrders:
         assert page.one("ul", class_="lines").text == "2 × Enamel saucepan with lid, 1.2 litres €69.80"
 
     async def test_the_cart_from_before_signing_in_can_be_ordered(self, shop: Visited) -> None:
-        """The hand-over, by the server's own pages instead of the script."""
+        """Here the server's own pages merge the cart, instead of the script."""
         browser = shop.browser()
         await browser.sign_in_by_script()
         cart = (await browser.ask(ADD, quantity=2))["addToCart"]["cart"]["id"]
@@ -160,7 +160,7 @@ class TestOrders:
         kept = (await browser.ask("{ getCart { id totalQuantity } }"))["getCart"]
         assert kept == {"id": cart, "totalQuantity": 2}
 
-    async def test_many_are_turned_page_by_page(self, shop: Visited) -> None:
+    async def test_orders_are_shown_page_by_page(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.register(ANA)
         numbers = [await order(browser, quantity=1) for _ in range(12)]
@@ -175,7 +175,7 @@ class TestOrders:
         assert len((await browser.see(newer["href"])).all("summary")) == 10
 
     @pytest.mark.parametrize("start", ["-1", "x", "99999999999999", "1e3", "１２"])
-    async def test_a_page_that_nobody_turns_to_is_no_fault(self, shop: Visited, start: str) -> None:
+    async def test_a_page_of_orders_out_of_range_is_no_fault(self, shop: Visited, start: str) -> None:
         browser = shop.browser()
         await browser.register(ANA)
         assert (await browser.get(f"/account?orders={start}")).status_code == 200

@@ -1,4 +1,4 @@
-"""Styles, scripts and pictures: kept for good where their address says which version they are."""
+"""Styles, scripts and pictures: cached for good where their address names their version."""
 
 import pytest
 
@@ -13,7 +13,7 @@ async def addresses(shop: Visited) -> list[str]:
     return [*(link["href"] for link in page.all("link", rel="stylesheet")), page.one("script", type="module")["src"]]
 
 
-async def test_what_a_page_asks_for_is_kept_for_good(shop: Visited) -> None:
+async def test_what_a_page_asks_for_is_cached_for_good(shop: Visited) -> None:
     kinds = {}
     for address in await addresses(shop):
         answer = await shop.browser().get(address)
@@ -27,12 +27,12 @@ async def test_what_a_page_asks_for_is_kept_for_good(shop: Visited) -> None:
     }
 
 
-async def test_another_versions_address_is_served_but_not_kept(shop: Visited) -> None:
+async def test_another_versions_address_is_served_and_not_cached(shop: Visited) -> None:
     answer = await shop.browser().get("/static/0123456789abcdef/pages.css")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, no-cache")
 
 
-async def test_what_has_not_changed_is_not_sent_again(shop: Visited) -> None:
+async def test_an_unchanged_asset_is_not_sent_again(shop: Visited) -> None:
     address = (await addresses(shop))[0]
     tag = (await shop.browser().get(address)).headers["etag"]
     again = await shop.browser().get(address, headers={"If-None-Match": f'"other", {tag}'})
@@ -54,7 +54,7 @@ async def test_what_has_not_changed_is_not_sent_again(shop: Visited) -> None:
         "/shop/pictures/nothing.svg",
     ],
 )
-async def test_only_what_is_there_is_served(shop: Visited, path: str) -> None:
+async def test_an_unknown_asset_is_not_served(shop: Visited, path: str) -> None:
     assert (await shop.browser().get(path)).status_code == 404
 
 
@@ -66,7 +66,7 @@ async def test_every_product_has_its_picture(shop: Visited) -> None:
         assert answer.content == picture
 
 
-async def test_a_picture_on_its_own_can_do_nothing(shop: Visited) -> None:
+async def test_a_picture_opened_by_itself_can_load_and_run_nothing(shop: Visited) -> None:
     for path in ("/shop/pictures/whistling-kettle.svg", "/shop/mark.svg"):
         policy = (await shop.browser().get(path)).headers["content-security-policy"]
         assert policy == "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -1,4 +1,4 @@
-"""The pages of login and registration: whoever comes gets a form that is theirs, and gets on by it."""
+"""The pages of login and registration: every visitor gets a form of a flow of their own, and can complete it."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -17,23 +17,23 @@ NOBODYS = "01890000-0000-7000-8000-000000000000"
 
 class TestComing:
     @KINDS
-    async def test_without_a_flow_one_is_opened(self, shop: Visited, kind: str) -> None:
+    async def test_a_page_without_a_flow_opens_one(self, shop: Visited, kind: str) -> None:
         answer = await shop.browser().get(f"/{kind}")
         assert (answer.status_code, answer.headers["location"]) == (303, f"/self-service/{kind}/browser")
 
     @KINDS
     @pytest.mark.parametrize("flow", [NOBODYS, "nonsense", "%00", "🫖" * 50])
-    async def test_with_an_unknown_flow_another_is_opened(self, shop: Visited, kind: str, flow: str) -> None:
+    async def test_a_page_with_an_unknown_flow_opens_another(self, shop: Visited, kind: str, flow: str) -> None:
         page = await shop.browser().see(f"/{kind}?flow={flow}")
         assert page.one("form")["action"].startswith(f"/self-service/{kind}?flow=")
 
-    async def test_what_was_asked_for_is_asked_for_again(self, shop: Visited) -> None:
+    async def test_a_new_flow_keeps_the_parameters_of_the_page(self, shop: Visited) -> None:
         answer = await shop.browser().get("/login?refresh=true&return_to=http%3A%2F%2Fshop.test%2Fx&evil=1")
         query = parse_qs(urlsplit(answer.headers["location"]).query)
         assert query == {"return_to": [f"{ADDRESS}/x"], "refresh": ["true"]}
 
     @KINDS
-    async def test_a_flow_that_has_run_out_gives_way_to_a_fresh_one(self, shop: Visited, kind: str) -> None:
+    async def test_an_expired_flow_is_replaced(self, shop: Visited, kind: str) -> None:
         browser = shop.browser()
         old = (await browser.see(f"/self-service/{kind}/browser?return_to={ADDRESS}/x")).one("form")["action"]
         shop.clock.advance(hours=2)
@@ -43,18 +43,18 @@ class TestComing:
         assert f"return_to={ADDRESS}/x" in str(answer.history[1].request.url).replace("%3A", ":").replace("%2F", "/")
 
     @KINDS
-    async def test_another_browsers_flow_gives_way_to_ones_own(self, shop: Visited, kind: str) -> None:
+    async def test_another_browsers_flow_is_replaced(self, shop: Visited, kind: str) -> None:
         theirs = (await shop.browser().see(f"/self-service/{kind}/browser")).one("form")["action"]
         mine = shop.browser()
         await mine.see(f"/self-service/{kind}/browser")
         assert (await mine.see(f"/{kind}?{urlsplit(theirs).query}")).one("form")["action"] != theirs
 
-    async def test_another_browsers_flow_opens_ones_own_also_on_the_first_visit(self, shop: Visited) -> None:
+    async def test_another_browsers_flow_is_replaced_also_on_the_first_visit(self, shop: Visited) -> None:
         theirs = (await shop.browser().see("/self-service/login/browser")).one("form")["action"]
         page = await shop.browser().see(f"/login?{urlsplit(theirs).query}")
         assert page.one("form")["action"] != theirs
 
-    async def test_a_browser_that_keeps_no_cookies_is_told_so_and_not_sent_round_for_ever(self, shop: Visited) -> None:
+    async def test_a_browser_without_cookies_gets_an_error_and_no_endless_redirects(self, shop: Visited) -> None:
         browser = shop.browser()
         answer = await browser.get("/self-service/login/browser")
         for _ in range(4):
@@ -69,7 +69,7 @@ class TestComing:
         page = await shop.browser().see(f"/login?flow={native['id']}")
         assert native["id"] not in page.one("form")["action"]
 
-    async def test_whoever_is_signed_in_is_sent_on(self, shop: Visited) -> None:
+    async def test_a_signed_in_browser_is_redirected(self, shop: Visited) -> None:
         await shop.browser().register("ana@example.com")
         browser = shop.browser()
         page = await browser.see(f"/self-service/login/browser?return_to={ADDRESS}/signed-out")
@@ -82,13 +82,13 @@ class TestComing:
 
 
 class TestTheWayThrough:
-    async def test_register_in_two_steps_then_sign_in(self, either_shop: Visited) -> None:
+    async def test_an_account_registers_in_two_steps_and_signs_in(self, either_shop: Visited) -> None:
         registered = await either_shop.browser().register("ana@example.com")
         assert registered.one("h1").text == "Your account"
         signed_in = await either_shop.browser().sign_in("ana@example.com", query=f"?return_to={ADDRESS}/signed-out")
         assert signed_in.one("h1").text == "You are signed in"
 
-    async def test_register_and_sign_in_with_mailed_codes(self, shop: Visited) -> None:
+    async def test_an_account_registers_and_signs_in_with_mailed_codes(self, shop: Visited) -> None:
         browser = shop.browser()
         profile = await browser.see("/self-service/registration/browser")
         choice = await browser.submit(profile.one("form"), {"traits.email": "ana@example.com"}, button="Sign up")
@@ -104,7 +104,7 @@ class TestTheWayThrough:
         page = await browser.submit(again.all("form")[0], {"code": await _mailed_code(browser)})
         assert page.one("h1").text == "Your account"
 
-    async def test_confirm_a_session_with_a_mailed_code(self, shop: Visited) -> None:
+    async def test_a_session_is_confirmed_with_a_mailed_code(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.register("ana@example.com")
         form = await browser.see("/self-service/login/browser?refresh=true")
@@ -112,7 +112,7 @@ class TestTheWayThrough:
         page = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
         assert page.one("h1").text == "Your account"
 
-    async def test_a_wrong_password_is_told_above_the_form_which_keeps_what_was_typed(self, shop: Visited) -> None:
+    async def test_a_wrong_password_is_reported_above_the_form_which_keeps_what_was_typed(self, shop: Visited) -> None:
         browser = shop.browser()
         form = (await browser.see("/self-service/login/browser")).one("form")
         page = await browser.submit(form, {"identifier": "ana@example.com", "password": "not hers"})
@@ -141,12 +141,12 @@ class TestTheWayThrough:
         assert first.one("input", name="traits.email", type="email")["value"] == "ana@example.com"
         assert not first.all("input", name="password")
 
-    async def test_from_signing_in_to_signing_up_the_return_address_comes_along(self, shop: Visited) -> None:
+    async def test_the_return_address_is_kept_from_login_to_registration(self, shop: Visited) -> None:
         page = await shop.browser().see(f"/self-service/login/browser?return_to={ADDRESS}/signed-out")
         aside = page.one("p", class_="aside").one("a")
         assert parse_qs(urlsplit(aside["href"]).query) == {"return_to": [f"{ADDRESS}/signed-out"]}
 
-    async def test_a_form_without_its_token_is_refused_kindly(self, shop: Visited) -> None:
+    async def test_a_form_without_its_token_is_refused_on_a_page(self, shop: Visited) -> None:
         browser = shop.browser()
         form = (await browser.see("/self-service/login/browser")).one("form")
         page = await browser.submit(form, {"identifier": "a", "password": "b", "csrf_token": "forged"})
@@ -161,7 +161,7 @@ class TestTheWayThrough:
         assert len(tokens) == 2
         assert not any(cookie.value in tokens for cookie in browser.cookies.jar if cookie.name.startswith(CSRF_COOKIE))
 
-    async def test_a_guest_is_told_that_the_cart_stays(self, shop: Visited) -> None:
+    async def test_a_guest_reads_that_the_cart_stays(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.sign_in_by_script()
         await browser.ask(ADD)
@@ -169,7 +169,7 @@ class TestTheWayThrough:
             page = await browser.see(f"/self-service/{kind}/browser")
             assert page.one("p", class_="hint").text == "What you have put in your cart stays in it."
 
-    async def test_nothing_is_said_of_a_cart_that_is_empty(self, shop: Visited) -> None:
+    async def test_an_empty_cart_is_not_mentioned(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.sign_in_by_script()
         page = await browser.see("/self-service/registration/browser")
@@ -177,7 +177,7 @@ class TestTheWayThrough:
 
 
 class TestBelowAPath:
-    """Behind an ingress that strips a prefix, every address of a page has it."""
+    """Behind an ingress that strips a prefix, every address on a page has that prefix."""
 
     @pytest.mark.parametrize("path", ["/", "/self-service/login/browser", "/signed-out", "/error", "/inbox"])
     async def test_every_link_has_the_prefix(self, visiting: Visiting, sqlite_dsn: str, path: str) -> None:
@@ -208,6 +208,6 @@ async def test_a_forged_host_leads_nowhere(shop: Visited) -> None:
 
 
 async def _mailed_code(browser: Browser) -> str:
-    """The code in the newest mail of the development inbox."""
+    """Return the code in the newest mail of the development inbox."""
     inbox = await browser.get("/inbox")
     return re.findall(r"\b\d{6}\b", inbox.text)[0]

@@ -1,4 +1,4 @@
-"""A flow's nodes as HTML, whatever nodes come."""
+"""The nodes of a flow as HTML, for any nodes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ SIGN_IN = submit_node("password", label=message(1010022))
 
 
 def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en") -> Element:
-    """The page for some nodes."""
+    """Draw a page with some nodes."""
     form = form_of(nodes, messages, action="/self-service/login?flow=1", csrf_token="masked")
     context: dict[str, Any] = {"form": form, "refresh": False, "cart_stays": False, "query": ""}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
@@ -64,7 +64,7 @@ class TestFields:
         page = draw(input_node("password", "password", group="password", value="secret"))
         assert not page.one("input", name="password").has("value")
 
-    def test_a_type_nobody_knows_is_a_text_field(self) -> None:
+    def test_an_unknown_type_is_a_text_field(self) -> None:
         assert draw(input_node("x", "image", group="default")).one("input", name="x")["type"] == "text"
 
     def test_a_choice_has_its_options_and_what_was_chosen(self) -> None:
@@ -74,11 +74,11 @@ class TestFields:
         assert [option.text for option in select.all("option") if option.has("selected")] == ["coffee"]
 
     @pytest.mark.parametrize(("value", "sent"), [(True, "true"), ("true", "true"), (False, "false"), (None, "false")])
-    def test_an_unticked_box_says_so(self, value: Any, sent: str) -> None:
+    def test_an_unticked_box_sends_its_own_value(self, value: Any, sent: str) -> None:
         page = draw(input_node("traits.news", "checkbox", group="default", value=value))
         assert page.one("form").fields()["traits.news"] == sent
 
-    def test_what_is_switched_off_is_switched_off(self) -> None:
+    def test_a_disabled_field_is_disabled(self) -> None:
         node = input_node("x", "text", group="default")
         off = Node(node.type, node.group, {**node.attributes, "disabled": True})
         assert draw(off).one("input", name="x").has("disabled")
@@ -104,7 +104,7 @@ class TestFocus:
 
 
 class TestButtons:
-    def test_the_first_is_the_main_one(self) -> None:
+    def test_the_first_is_the_main_button(self) -> None:
         back = input_node("screen", "submit", group="profile", value="previous", label=message(1040008))
         buttons = draw(SIGN_IN, back).all("button")
         assert [(b["name"], b["value"], b["class"], b.text) for b in buttons] == [
@@ -113,7 +113,8 @@ class TestButtons:
         ]
 
     def test_going_back_needs_nothing_filled_in(self) -> None:
-        """It is a form of its own, which sends what is known and no password, with the method it belongs to."""
+        """The button is a form of its own, which sends what is known and no password, with the method that it belongs
+        to."""
         back = input_node("screen", "submit", group="profile", value="previous", label=message(1040008))
         email = input_node("traits.email", "hidden", group="default", value="a@b.c")
         password = input_node("password", "password", group="password", required=True)
@@ -122,12 +123,12 @@ class TestButtons:
         assert [(button["name"], button["value"]) for button in turn.all("button")] == [("screen", "previous")]
         assert turn.fields() == {"csrf_token": "masked", "traits.email": "a@b.c", "method": "profile"}
 
-    def test_with_several_methods_a_field_of_one_does_not_hold_up_another(self) -> None:
+    def test_with_several_methods_a_field_of_one_is_not_required_for_another(self) -> None:
         assert not draw(SIGN_IN).one("form").has("novalidate")
         assert draw(SIGN_IN, submit_node("code", label=message(1070009))).one("form").has("novalidate")
 
     def test_enter_in_a_field_presses_the_button_of_its_method(self) -> None:
-        """The first button of a form is the one that Enter presses; it must not be the one that mails a code."""
+        """Enter presses the first button of a form, which must not be the one that mails a code."""
         code = submit_node("code", label=message(1010015))
         identifier = input_node("identifier", "text", group="default", label=message(1070004))
         password = input_node("password", "password", group="password", label=message(1070001))
@@ -148,16 +149,16 @@ class TestButtons:
 
 
 class TestOtherNodes:
-    def test_a_text(self) -> None:
+    def test_a_text_is_shown(self) -> None:
         text = Node("text", "totp", {"id": "key", "text": {"id": 1, "text": "JBSW Y3DP", "type": "info"}})
         assert draw(text).one("p", class_="code").text == "JBSW Y3DP"
 
-    def test_a_picture(self) -> None:
+    def test_a_picture_is_shown(self) -> None:
         picture = Node("img", "totp", {"id": "qr", "src": "data:image/png;base64,AA==", "width": 256, "height": 256})
         image = [image for image in draw(picture).all("img") if image.has("src") and "data:" in image["src"]]
         assert [(each["src"], each["width"]) for each in image] == [("data:image/png;base64,AA==", "256")]
 
-    def test_a_link(self) -> None:
+    def test_a_link_is_shown(self) -> None:
         link = Node(
             "a",
             "link",
@@ -207,7 +208,7 @@ class TestRow089MarkupInFormsStaysText:
 
 
 def everywhere(text: str) -> Element:
-    """A page with one text in every place that a node or a message has."""
+    """Draw a page with one text in every place of a node or a message."""
     told = Message(4000001, "error", text, {"reason": text})
     nodes = [
         input_node(text, "text", group="default", value=text, label=told, autocomplete=text, pattern=text),
@@ -223,5 +224,5 @@ def everywhere(text: str) -> Element:
 
 
 def elements(page: Element) -> list[tuple[str, list[str]]]:
-    """The shape of a page: its elements and the names of their attributes."""
+    """Return the shape of a page: its elements and the names of their attributes."""
     return [(element.tag, sorted(element.attributes)) for element in page.below()]

@@ -16,7 +16,7 @@ ORDER: dict[str, Any] = {
 
 
 async def write(shop: Visited, recipient: str, *, first_name: str = "Ana", template: str = "welcome") -> str:
-    """A mail; its id."""
+    """Queue a mail; return its id."""
     context = {**ORDER, "placed_at": shop.clock.now(), "first_name": first_name}
     async with shop.application.infrastructure.database.unit() as unit:
         mail = await shop.application.commerce.courier.queue(
@@ -25,12 +25,12 @@ async def write(shop: Visited, recipient: str, *, first_name: str = "Ana", templ
     return str(mail)
 
 
-async def test_empty_it_says_what_would_fill_it(shop: Visited) -> None:
+async def test_an_empty_inbox_says_what_would_fill_it(shop: Visited) -> None:
     page = await shop.browser().see("/inbox")
     assert page.one("div", class_="card").text == "No mail yet. Sign up, or place an order, and look again."
 
 
-async def test_lists_mails_newest_first(either_shop: Visited) -> None:
+async def test_mails_are_listed_newest_first(either_shop: Visited) -> None:
     for name in ("ana", "ben"):
         await write(either_shop, f"{name}@example.com")
     rows = (await either_shop.browser().see("/inbox")).one("tbody").all("tr")
@@ -40,7 +40,7 @@ async def test_lists_mails_newest_first(either_shop: Visited) -> None:
     ]
 
 
-async def test_turns_pages(shop: Visited) -> None:
+async def test_many_mails_are_listed_in_pages(shop: Visited) -> None:
     for number in range(31):
         await write(shop, f"a{number}@example.com")
     browser = shop.browser()
@@ -58,7 +58,7 @@ async def test_registering_leaves_a_mail(shop: Visited) -> None:
     assert "Hello Ana," in page.one("pre").text
 
 
-async def test_a_mails_html_is_shown_where_it_can_do_nothing(shop: Visited) -> None:
+async def test_a_mails_html_is_shown_in_a_sandbox(shop: Visited) -> None:
     answer = await shop.browser().get(f"/inbox/{await write(shop, 'ana@example.com')}")
     layout = read(answer.text).one("iframe")
     assert set(layout["sandbox"].split()) == {"allow-popups", "allow-popups-to-escape-sandbox"}
@@ -84,6 +84,6 @@ async def test_links_in_the_text_can_be_followed(shop: Visited) -> None:
 
 
 @pytest.mark.parametrize("path", ["/inbox/nonsense", "/inbox/01890000-0000-7000-8000-000000000000", "/inbox?before=x"])
-async def test_a_mail_that_is_not_there_is_told(shop: Visited, path: str) -> None:
+async def test_an_unknown_mail_is_reported(shop: Visited, path: str) -> None:
     answer = await shop.browser().get(path)
     assert (answer.status_code, read(answer.text).one("h1").text) == (404, "There is nothing here")

@@ -1,4 +1,4 @@
-"""What all pages have in common: headers, language, kindness; and the pages that are no form."""
+"""What all pages have in common: headers, language, errors; and the pages without a form."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ PATHS = ["/", "/login", "/registration", "/account", "/signed-out", "/error", "/
 
 class TestHeaders:
     @pytest.mark.parametrize("path", PATHS)
-    async def test_a_page_keeps_to_itself(self, shop: Visited, path: str) -> None:
+    async def test_a_page_is_sent_with_strict_security_headers(self, shop: Visited, path: str) -> None:
         answer = await shop.browser().get(path, follow_redirects=True)
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         assert "no-store" in answer.headers["cache-control"]
@@ -57,7 +57,7 @@ class TestHeaders:
 
 
 class TestNowhere:
-    async def test_people_are_told_on_a_page_and_programs_in_json(self, shop: Visited) -> None:
+    async def test_an_unknown_path_is_a_page_for_browsers_and_json_for_programs(self, shop: Visited) -> None:
         browser = shop.browser()
         page = await browser.get("/nowhere", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
         assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
@@ -70,7 +70,7 @@ class TestNowhere:
 
 class TestShape:
     @pytest.mark.parametrize("path", PATHS)
-    async def test_a_page_can_be_found_the_way_in(self, shop: Visited, path: str) -> None:
+    async def test_a_page_has_landmarks_a_title_and_a_skip_link(self, shop: Visited, path: str) -> None:
         page = await shop.browser().see(path)
         assert page.one("html")["lang"] == "en"
         assert page.one("a", class_="skip")["href"] == "#main"
@@ -81,7 +81,7 @@ class TestShape:
         assert page.one("meta", name="viewport")["content"] == "width=device-width, initial-scale=1"
 
     @pytest.mark.parametrize("path", PATHS)
-    async def test_what_refers_to_an_id_finds_it_once(self, shop: Visited, path: str) -> None:
+    async def test_every_reference_to_an_id_finds_exactly_one(self, shop: Visited, path: str) -> None:
         page = await shop.browser().see(path)
         ids = [element["id"] for element in page.below() if element.has("id")]
         assert len(ids) == len(set(ids))
@@ -94,7 +94,7 @@ class TestShape:
         labelled = {label["for"] for label in page.all("label") if label.has("for")}
         inside = {id(field) for label in page.all("label") for field in label.below()}
         fields = [e for e in page.below() if e.tag in {"input", "select"} and e.get("type") != "hidden"]
-        # The field of a cart's line is named by the script, after the thing.
+        # The script names the quantity field of a cart line after its product.
         unnamed = [
             e for e in fields if e.get("id") not in labelled and id(e) not in inside and e.get("data-act") != "set"
         ]
@@ -103,7 +103,7 @@ class TestShape:
 
 
 class TestErrors:
-    async def test_what_was_kept_is_told(self, shop: Visited) -> None:
+    async def test_a_stored_error_is_shown(self, shop: Visited) -> None:
         browser = shop.browser()
         answer = await browser.get("/self-service/login/browser?return_to=https://evil.example/")
         page = await browser.see(answer.headers["location"])
@@ -114,7 +114,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "query", ["", "?id=", "?id=nonsense", "?id=01890000-0000-7000-8000-000000000000", "?error=x"]
     )
-    async def test_what_is_not_known_is_told_as_kindly(self, shop: Visited, query: str) -> None:
+    async def test_an_unknown_error_has_a_page_too(self, shop: Visited, query: str) -> None:
         page = await shop.browser().see(f"/error{query}")
         assert page.one("h1").text == "There is nothing here"
 
@@ -130,19 +130,19 @@ class TestErrors:
 
 
 class TestSignedOut:
-    async def test_tells_where_to_go_on(self, shop: Visited) -> None:
+    async def test_the_page_shows_where_to_continue(self, shop: Visited) -> None:
         page = await shop.browser().see("/signed-out")
         assert page.one("h1").text == "You are signed out"
         assert [a["href"] for a in page.one("main").all("a")] == ["/", "/self-service/login/browser"]
 
-    async def test_does_not_tell_a_lie(self, shop: Visited) -> None:
+    async def test_the_page_does_not_say_so_in_a_session(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.register("ana@example.com")
         assert (await browser.see("/signed-out")).one("h1").text == "You are signed in"
 
 
 class TestFirstPage:
-    async def test_without_a_demo_shop_it_says_where_to_click(self, visiting: Visiting, sqlite_dsn: str) -> None:
+    async def test_without_a_demo_shop_the_page_says_where_to_click(self, visiting: Visiting, sqlite_dsn: str) -> None:
         async with visiting(sqlite_dsn) as visited:
             page = await visited.browser().see("/")
             assert (await visited.browser().get("/shop/mark.svg")).status_code == 404
@@ -162,7 +162,7 @@ class TestFirstPage:
             assert (await visited.browser().get("/inbox")).status_code == 404
         assert not [a for a in page.all("a") if a["href"] in {"/inbox", "/graphql"}]
 
-    async def test_the_demo_shop_has_words_for_those_without_scripts(self, shop: Visited) -> None:
+    async def test_the_demo_shop_has_a_text_for_browsers_without_scripts(self, shop: Visited) -> None:
         note = (await shop.browser().see("/")).one("noscript")
         assert [a["href"] for a in note.all("a")] == [
             "/self-service/login/browser",

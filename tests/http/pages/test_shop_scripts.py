@@ -1,4 +1,4 @@
-"""The storefront's scripts against what they rely on: the schema, the page's templates, the page's words."""
+"""The storefront's scripts against what they depend on: the schema, the page's templates, the page's texts."""
 
 import json
 import re
@@ -18,12 +18,12 @@ MODULES = {
     **{entry.name: entry.read_text("utf-8") for entry in (STATIC / "shop").iterdir()},
 }
 SCRIPT = "\n".join(MODULES.values())
-# Said by a name that is computed: what the report of a hand-over calls a change.
+# Texts that a script finds by a computed name: the changes in the report of a cart merge.
 CHANGES = {"limited_by_stock", "out_of_stock", "no_price_in_currency", "replaced", "left"}
 
 
 def queries() -> dict[str, str]:
-    """Every text of `queries.js`, with the texts that it is put together from."""
+    """Return every text of `queries.js`, with the texts that it is put together from."""
     found = re.findall(r'const (\w+) = (?:"([^"]*)"|`([^`]*)`);', MODULES["queries.js"])
     texts: dict[str, str] = {}
     for name, plain, template in found:
@@ -48,19 +48,19 @@ def test_every_query_fits_the_schema(name: str, schema: GraphQLSchema) -> None:
     assert validate(schema, parse(queries()[name])) == []
 
 
-def test_every_query_is_asked() -> None:
+def test_every_query_is_used() -> None:
     elsewhere = "\n".join(text for module, text in MODULES.items() if module != "queries.js")
     assert [name for name in queries() if not re.search(rf"\bask(AsCustomer)?\({name}\b|, {name}, ", elsewhere)] == []
 
 
-def test_every_word_is_on_the_page_and_every_word_of_the_page_is_said(page: Element) -> None:
+def test_every_text_of_the_scripts_is_on_the_page_and_every_text_of_the_page_is_used(page: Element) -> None:
     translations = json.loads(page.one("script", id="words-said").inside[0])["words"]  # type: ignore[arg-type]
     said = set(re.findall(r'say\("(\w+)"', SCRIPT)) | set(re.findall(r'\? "(\w+)" : "\w+"', SCRIPT))
     said |= set(re.findall(r': "(signed_in)"', SCRIPT)) | CHANGES
     assert said == translations.keys()
 
 
-def test_every_gap_of_a_word_is_filled_in_every_language() -> None:
+def test_every_placeholder_is_filled_in_every_language() -> None:
     always = {"base": "", "home": "/", "static": "/s", "shop_name": "Commerce", "dev": False, "demo": read_demo()}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     templates, gaps = PageTemplates(always=always), {}
@@ -96,7 +96,7 @@ def test_every_id_that_is_looked_for_is_on_the_page(page: Element) -> None:
         "document.cookie",
     ],
 )
-def test_no_script_writes_html_or_keeps_anything(forbidden: str) -> None:
+def test_no_script_writes_html_or_stores_anything(forbidden: str) -> None:
     assert forbidden not in SCRIPT
 
 

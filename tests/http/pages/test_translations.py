@@ -1,4 +1,4 @@
-"""The words of the pages, and the languages they are in."""
+"""The texts of the pages, and their languages."""
 
 import re
 from importlib.resources import files
@@ -31,19 +31,19 @@ GAP = re.compile(r"%\(\w+\)s|\{\w+\}")
         ("*", "en"),
         ("de;q=much", "en"),
         (";;;,,,=q", "en"),
-        # Nobody lists so many by hand; what stands behind them is not read.
+        # A list longer than any that people write by hand; the entries beyond the limit are not read.
         (",".join(["fr"] * 20 + ["de"]), "en"),
     ],
 )
-def test_the_language_a_browser_wishes_for(wished: str, chosen: str) -> None:
+def test_the_language_is_that_of_the_accept_language_header(wished: str, chosen: str) -> None:
     assert choose_language(wished, ["en", "de", "es"]) == chosen
 
 
-def test_a_message_with_a_number_that_is_not_ours_is_told_as_it_is() -> None:
+def test_a_message_with_an_unknown_number_is_shown_as_it_is() -> None:
     assert Translations(LANGUAGES[-1]).message(Message(99, "info", "As it is.")) == "As it is."
 
 
-def test_in_english_a_message_is_told_as_it_was_written() -> None:
+def test_in_english_a_message_is_shown_as_it_was_written() -> None:
     assert Translations("en").message(message(4000002, property="email")) == "Please fill in: email."
 
 
@@ -54,7 +54,8 @@ def catalogue(language: str) -> Catalog:
 
 
 def written() -> set[str]:
-    """Every sentence of the templates and of the numbered messages, without those that are nothing but a gap."""
+    """Return every sentence of the templates and of the numbered messages, without those that are only a
+    placeholder."""
     folder = str(files("shopkeeper") / "web" / "pages")
     options = {"**": {"trimmed": "true", "extensions": "jinja2.ext.i18n"}}
     found = extract_from_dir(folder, [("**.j2", "jinja2.ext.babel_extract")], options)  # type: ignore[list-item]
@@ -64,12 +65,12 @@ def written() -> set[str]:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 class TestCatalogues:
-    def test_nothing_is_missing_and_nothing_is_left_over(self, language: str) -> None:
+    def test_every_sentence_is_translated_and_nothing_else(self, language: str) -> None:
         translated = {str(entry.id) for entry in catalogue(language) if entry.id and entry.string}
         assert written() - translated == set()
         assert translated - written() == set()
 
-    def test_gaps_stay_gaps(self, language: str) -> None:
+    def test_placeholders_survive_translation(self, language: str) -> None:
         wrong = [
             e.id for e in catalogue(language) if sorted(GAP.findall(str(e.id))) != sorted(GAP.findall(str(e.string)))
         ]
@@ -110,6 +111,6 @@ async def test_the_labels_of_our_own_schema_are_translated(
         assert labels[page.one("input", name=name)["id"]].startswith(title)
 
 
-def test_a_title_of_another_schema_is_told_as_it_is() -> None:
+def test_a_title_of_another_schema_is_shown_as_it_is() -> None:
     assert Translations("de").message(message(1070002, title="Shoe size")) == "Shoe size"
     assert Translations("de").message(message(1070002, title="")) == ""
