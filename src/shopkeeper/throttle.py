@@ -288,7 +288,7 @@ class Throttle:
         return self._clock.now().timestamp()
 
     def _names(self, subject: str, ip: str) -> tuple[str, str]:
-        network = _network(ip)
+        network = network_of(ip)
         return f"{self._name}:pair:{self._hash(subject, network)}", f"{self._name}:ip:{self._hash(network)}"
 
     def _hash(self, *parts: str) -> str:
@@ -300,7 +300,7 @@ async def _count(counters: Counters, key: str) -> int:
     return int(await counters.get(key) or 0)
 
 
-def _network(ip: str) -> str:
+def network_of(ip: str) -> str:
     """Return what one customer controls: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ipaddress.ip_address(ip)

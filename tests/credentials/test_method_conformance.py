@@ -32,7 +32,7 @@ from tests.flows.watching import statements
 ADA = "ada@example.org"
 UNTHROTTLED = {
     "login": {"per_ip": "100000/minute", "failures": 1_000},
-    "code": {"per_ip": "100000/minute", "per_recipient": "100000/hour"},
+    "code": {"per_ip": "100000/minute", "per_recipient": "100000/hour", "per_pair": "100000/hour"},
     "registration": {"per_ip": "100000/minute"},
 }
 SETTINGS: dict[str, Any] = {

@@ -84,6 +84,7 @@ async def build_accounts(
         "registration": settings.throttle.registration.per_ip,
         "code": settings.throttle.code.per_ip,
         "code_recipient": settings.throttle.code.per_recipient,
+        "code_pair": settings.throttle.code.per_pair,
     }
     throttles = {name: _throttle(infrastructure, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     argon2, pool = settings.hashers.argon2, settings.hashers.pool

@@ -86,7 +86,12 @@ def build_code(
     return Code(
         identities,
         codes=OneTimeCodes(key=derive(secret, purpose="codes"), clock=infrastructure.clock, lifespan=config.lifespan),
-        mails=CodeMails(courier, per_client=throttles["code"], per_recipient=throttles["code_recipient"]),
+        mails=CodeMails(
+            courier,
+            per_client=throttles["code"],
+            per_recipient=throttles["code_recipient"],
+            per_pair=throttles["code_pair"],
+        ),
         guard=guard,
         max_submissions=config.max_submissions,
         mitigate_enumeration=infrastructure.settings.security.account_enumeration.mitigate,

@@ -75,7 +75,7 @@ class Code:
         if view.identity is None or not view.refresh or view.native:
             return Form((nodes.send_button(1010015),), identifier="text")
         identity = await self._identities.get(unit, view.identity.id, credentials=True)
-        buttons = [nodes.address_button(via, address) for via, address in _mailable(_addresses(identity))]
+        buttons = [nodes.address_button(via, address) for via, address in _mailable(self._addresses(identity))]
         return Form(buttons, identifier="none")
 
     async def submit_login(self, unit: Unit, input: MethodInput) -> Proof | Ask | StartOver:  # noqa: A002 - the protocol's word
@@ -95,12 +95,12 @@ class Code:
     async def _send_login_code(self, unit: Unit, submission: MethodInput) -> Ask:
         address = _require_address(submission)
         await self._mails.spend(address, client=submission.client)
-        found = await self._identities.find_by_identifier(unit, type=CODE, identifier=address)
-        identity = found if _may_prove(found, (Via.EMAIL, address), submission) else None
+        found = await self._find(unit, address)
+        identity = found if self._may_prove(found, (Via.EMAIL, address), submission) else None
         if identity is None and not self._mitigate:
             raise SubmissionRejected(message(4000035))
         issued = (
-            self._codes.issue(via=Via.EMAIL, address=address, identity_id=identity.id)
+            self._codes.issue(via=Via.EMAIL, address=address, identity_id=identity.id, until=submission.expires_at)
             if identity is not None
             else self._codes.issue_unusable(via=Via.EMAIL, address=address)
         )
@@ -114,7 +114,7 @@ class Code:
 
     def _mail_login_code(self, identity: Identity | None, issued: IssuedCode, *, locale: str) -> Effect:
         first_name = names_of(identity).first if identity is not None else None
-        context = {"first_name": first_name, "code": issued.code, "minutes": self._codes.minutes}
+        context = {"first_name": first_name, "code": issued.code, "minutes": self._codes.minutes_left(issued.sent)}
         to = issued.sent.address if identity is not None else None
         return self._mails.mail("login_code", to=to, context=context, locale=locale)
 
@@ -125,8 +125,8 @@ class Code:
         the flow is for; the identifier, if it is sent again, must be the one that the code went to.
         """
         address = (sent.via, sent.address)
-        found = await self._identities.find_by_identifier(unit, type=CODE, identifier=sent.address)
-        same = found is not None and found.id == sent.identity_id and _may_prove(found, address, submission)
+        found = await self._find(unit, sent.address)
+        same = found is not None and found.id == sent.identity_id and self._may_prove(found, address, submission)
         identity = found if same and _named(submission, sent.address) else None
 
         async def check() -> bool:
@@ -138,9 +138,31 @@ class Code:
             verified.identity.id,
             CODE,
             Aal.AAL1,
-            still_valid=lambda now: address in _addresses(now),
+            still_valid=lambda now: address in self._addresses(now),
             verified=(address,),
         )
+
+    async def _find(self, unit: Unit, address: str) -> Identity | None:
+        """The identity that a code at this address may prove.
+
+        An account that is older than the schema's mark for codes has no credential of this type yet; it is found by the
+        address. Both lookups run for every address, so that time tells nothing.
+        """
+        by_credential = await self._identities.find_by_identifier(unit, type=CODE, identifier=address)
+        by_address = await self._identities.find_by_address(unit, via=Via.EMAIL, value=address)
+        return by_credential or by_address
+
+    def _may_prove(self, found: Identity | None, address: Address, submission: MethodInput) -> bool:
+        """Whether a code at this address proves the account; where the flow is for one account, only that one."""
+        expected = submission.identity is None or (found is not None and found.id == submission.identity.id)
+        return found is not None and expected and address in self._addresses(found)
+
+    def _addresses(self, identity: Identity | None) -> Sequence[Address]:
+        """The addresses of an identity that codes are sent to: the traits that its schema marks so today."""
+        if identity is None:
+            return ()
+        schema = self._identities.schemas.require(identity.schema_id)
+        return _code_addresses(schema.extract(identity.traits))
 
     # -- registering ---------------------------------------------------------------------------------------------------
 
@@ -179,9 +201,7 @@ class Code:
             raise SubmissionRejected(message(4000009))
         for _, address in addresses:
             await self._mails.spend(address, client=submission.client)
-        mails = [
-            await self._registration_mail(unit, address, extracted, locale=submission.locale) for address in addresses
-        ]
+        mails = [await self._registration_mail(unit, address, extracted, submission) for address in addresses]
         return Ask(
             Form(nodes.registration_sent(native=submission.native), _context(*(sent for sent, _ in mails)), "form"),
             state=SENT,
@@ -191,16 +211,16 @@ class Code:
         )
 
     async def _registration_mail(
-        self, unit: Unit, address: Address, extracted: Extracted, *, locale: str
+        self, unit: Unit, address: Address, extracted: Extracted, submission: MethodInput
     ) -> tuple[SentCode, Effect]:
         """Return the code for an address and its mail. The owner of a taken address gets a mail about the attempt
         instead."""
-        via, value = address
+        (via, value), locale = address, submission.locale
         if await self._is_taken(unit, address, extracted):
             unusable = self._codes.issue_unusable(via=via, address=value)
             return unusable.sent, self._mails.mail("sign_up_attempt", to=value, context={}, locale=locale)
-        issued = self._codes.issue(via=via, address=value)
-        context = {"code": issued.code, "minutes": self._codes.minutes}
+        issued = self._codes.issue(via=via, address=value, until=submission.expires_at)
+        context = {"code": issued.code, "minutes": self._codes.minutes_left(issued.sent)}
         return issued.sent, self._mails.mail("registration_code", to=value, context=context, locale=locale)
 
     async def _is_taken(self, unit: Unit, address: Address, extracted: Extracted) -> bool:
@@ -247,19 +267,6 @@ def _named(submission: MethodInput, address: str) -> bool:
     """Return whether the identifier sent with a code is the address that the code went to; it may be left out."""
     given = submission.text("identifier")
     return not given or (len(given) <= LONGEST and normalise_identifier(given) == address)
-
-
-def _may_prove(found: Identity | None, address: Address, submission: MethodInput) -> bool:
-    """Return whether a code at this address proves the account; where the flow is for one account, only that one."""
-    expected = submission.identity is None or (found is not None and found.id == submission.identity.id)
-    return found is not None and expected and address in _addresses(found)
-
-
-def _addresses(identity: Identity | None) -> Sequence[Address]:
-    """Return the addresses in the code credential of an identity, which follow its traits."""
-    credential = identity.credentials.get(CODE) if identity is not None else None
-    stored = credential.config.get("addresses", ()) if credential is not None else ()
-    return [(Via(entry["channel"]), entry["address"]) for entry in stored]
 
 
 def _code_addresses(extracted: Extracted) -> Sequence[Address]:

@@ -10,7 +10,7 @@ from shopkeeper.credentials.steps import Effect
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.database import Unit
-from shopkeeper.throttle import Throttle
+from shopkeeper.throttle import Throttle, network_of
 
 log = structlog.get_logger("shopkeeper.codes")
 
@@ -22,20 +22,23 @@ class CodeMails:
         courier: queues mails.
         per_client: the budget of a client's address.
         per_recipient: the budget of a recipient, for requests from all addresses together.
+        per_pair: the budget of a recipient, for requests from one address.
     """
 
-    def __init__(self, courier: Courier, *, per_client: Throttle, per_recipient: Throttle) -> None:
+    def __init__(self, courier: Courier, *, per_client: Throttle, per_recipient: Throttle, per_pair: Throttle) -> None:
         self._courier = courier
         self._per_client = per_client
         self._per_recipient = per_recipient
+        self._per_pair = per_pair
 
     async def spend(self, recipient: str, *, client: Client) -> None:
         """Count a request for a code; `recipient` is normalised. Raises `TooManyRequests`.
 
         Call it before the account is looked up, so that unknown addresses count like known ones. A client without
-        budget does not spend the recipient's.
+        budget does not spend the recipient's, and no client alone can spend all of it.
         """
         await self._per_client.spend(client.ip)
+        await self._per_pair.spend(f"{network_of(client.ip)} {recipient}")
         await self._per_recipient.spend(recipient)
 
     def mail(self, template: str, *, to: str | None, context: Mapping[str, Any], locale: str) -> Effect:

@@ -9,6 +9,7 @@ Methods only read with the unit that they get; their writes are the `effect` of 
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
@@ -51,6 +52,7 @@ class MethodView:
         context: what the method stored in this flow.
         identity: the identity of the session, where the flow is for one (refresh, AAL2, settings).
         locale: the language of mails.
+        expires_at: when the flow ends.
         native: whether the client is a native app, which has no use for hints such as `autocomplete`.
     """
 
@@ -62,6 +64,7 @@ class MethodView:
     identity: Identity | None = None
     session_id: UUID | None = None
     locale: str = "en"
+    expires_at: datetime | None = None
     native: bool = False
 
 

@@ -8,8 +8,9 @@ of it, never the code; the key is not in the database, so a copy of the database
 import hmac
 import math
 import secrets
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -89,15 +90,17 @@ class OneTimeCodes:
             raise ValueError("one-time codes need a key of 16 bytes at least")
         self._key, self._clock, self._lifespan = key, clock, lifespan
 
-    @property
-    def minutes(self) -> int:
-        """How long a code counts, in whole minutes and at least one, for mails."""
-        return max(1, math.floor(self._lifespan.total_seconds() / 60))
+    def minutes_left(self, sent: SentCode) -> int:
+        """How long a code counts from now, in whole minutes and at least one, for mails."""
+        return max(1, math.floor((sent.expires_at - self._clock.now()).total_seconds() / 60))
 
-    def issue(self, *, via: Via, address: str, identity_id: UUID | None = None) -> IssuedCode:
-        """Issue a code for an address."""
+    def issue(
+        self, *, via: Via, address: str, identity_id: UUID | None = None, until: datetime | None = None
+    ) -> IssuedCode:
+        """Issue a code for an address. It counts for the lifespan of codes, and no longer than `until`."""
         code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}"
-        return IssuedCode(code, self._sent(code, via=via, address=address, identity_id=identity_id))
+        sent = self._sent(code, via=via, address=address, identity_id=identity_id)
+        return IssuedCode(code, sent if until is None else replace(sent, expires_at=min(sent.expires_at, until)))
 
     def issue_unusable(self, *, via: Via, address: str) -> IssuedCode:
         """Issue a code that no digits match, with the work of `issue`: for an address that no code is sent to."""
@@ -105,9 +108,12 @@ class OneTimeCodes:
         return IssuedCode("0" * DIGITS, self._sent(nothing, via=via, address=address, identity_id=None))
 
     def matches(self, sent: SentCode, typed: str) -> bool:
-        """Return whether the text is this code, and the code has not expired. White space in the text does not
-        count."""
-        code = "".join(typed.split()) if len(typed) <= LONGEST_TYPED else ""
+        """Return whether the text is this code, and the code has not expired.
+
+        White space and hyphens in the text do not count, and digits of other widths are digits.
+        """
+        plain = unicodedata.normalize("NFKC", typed) if len(typed) <= LONGEST_TYPED else ""
+        code = "".join(plain.split()).replace("-", "")
         same = crypto.same(sent.digest, self._digest(code, via=sent.via, address=sent.address))
         return same and self._clock.now() < sent.expires_at
 

@@ -57,6 +57,7 @@ class Turn:
             identity=identity,
             session_id=session.id if session else None,
             locale=self.caller.locale,
+            expires_at=flow.expires_at,
             native=flow.type is FlowType.API,
             submitted=self.submission.fields,
             shown=flow.nodes,
@@ -78,6 +79,7 @@ def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity |
         identity=identity,
         session_id=caller.session.id if caller.session else None,
         locale=caller.locale,
+        expires_at=flow.expires_at,
         native=flow.type is FlowType.API,
     )
 

@@ -22,7 +22,7 @@ DEVELOPMENT: Final[Tree] = {
     "throttle": {
         "login": {"per_ip": "600/minute"},
         "registration": {"per_ip": "600/minute"},
-        "code": {"per_ip": "600/minute", "per_recipient": "600/hour"},
+        "code": {"per_ip": "600/minute", "per_recipient": "600/hour", "per_pair": "600/hour"},
     },
     "graphql": {"introspection": True, "playground": True},
 }

@@ -228,7 +228,12 @@ class CodeThrottle(Section):
     )
     per_recipient: RateText = Field(
         default=parse_rate("10/hour"),
-        description="Codes for one recipient, whatever addresses ask for them; 600/hour with `--dev`",
+        description="Codes for one recipient, asked for from all addresses together; 600/hour with `--dev`",
+    )
+    per_pair: RateText = Field(
+        default=parse_rate("4/hour"),
+        description="Codes for one recipient, asked for from one address, so that no address alone can use up the "
+        "recipient's; 600/hour with `--dev`",
     )
 
 
