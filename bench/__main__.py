@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. It exits with 1 if anything could not be measured. A missed target is a result, not an error."""
     told = _arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    options = Options(
-        seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql, accounts=tuple(told.accounts)
-    )
+    options = Options(seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql, accounts=tuple(told.people))
     chosen = {name: measure for name, measure in _known(large=told.large).items() if not told.only or name in told.only}
     begun = time.monotonic()
     rows, unmeasured = _measured(chosen, options)

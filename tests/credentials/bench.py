@@ -130,6 +130,8 @@ class Bench:
     name: ClassVar[str]
     fields: ClassVar[Sequence[str]]
     """The fields that its forms send."""
+    proves_an_address: ClassVar[bool] = False
+    """Whether its proof rests on an address of the identity, and not on a credential."""
 
     @property
     def method(self) -> Any:
@@ -218,6 +220,7 @@ class PasswordBench(Bench):
 class CodeBench(Bench):
     name = "code"
     fields = ("identifier", "code", "address", "resend", "method", "traits")
+    proves_an_address = True
 
     async def _credentials(self, email: str) -> Sequence[NewCredential]:
         return ()

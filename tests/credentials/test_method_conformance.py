@@ -252,12 +252,12 @@ class TestAProof:
         await getattr(bench, change)(ada)
         assert proof.still_valid(await bench.read(ada)) is False
 
-    async def test_is_not_valid_for_an_identity_without_credentials(self, bench: Bench) -> None:
+    async def test_without_credentials_is_valid_only_where_it_proves_an_address(self, bench: Bench) -> None:
         ada = await bench.customer(ADA)
         proof = await bench.prove(ada)
         async with bench.stage.scene.application.infrastructure.database.reading() as unit:
             bare = await bench.identities.require(unit, ada.id, credentials=False)
-        assert proof.still_valid(bare) is False
+        assert proof.still_valid(bare) is bench.proves_an_address
 
     async def test_a_proof_of_one_account_is_never_given_for_another(self, bench: Bench) -> None:
         """In a flow that confirms Bea's session, what proves Ada gives no proof of Bea."""

@@ -10,8 +10,10 @@ from uuid import UUID
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
 from shopkeeper import crypto
+from shopkeeper.flows import store
 from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
 from tests.flows.conftest import JSON, Stage, Staging, post_across_sites
@@ -62,6 +64,15 @@ class TestLeaving:
         assert {"Path=/", "HttpOnly", "Secure", "SameSite=None"} <= set(line.split("; "))
         [csrf] = [cookie.value for cookie in browser.cookies.jar if cookie.name.startswith("csrf_token")]
         assert browser.cookies[CALLBACK] != csrf
+
+    async def test_an_app_is_told_that_it_needs_a_browser(self, stage: Stage) -> None:
+        app = await stage.scene.native()
+        flow = (await app.get("/self-service/login/api")).json()
+        answer = await app.post(flow["ui"]["action"], json={"method": TRAVEL})
+        assert (answer.status_code, messages(answer.json())) == (400, [4000001])
+        assert "browser flow" in answer.json()["ui"]["messages"][0]["text"]
+        [row] = await stage.scene.rows("flows")
+        assert row["callback_state"] is None
 
     def test_over_plain_http_the_cookie_is_one_that_browsers_accept(self) -> None:
         line = CookiePolicy(base_url="http://localhost:4433/", secure=False).set_callback("a")
@@ -307,6 +318,33 @@ class TestAnEnrolment:
         assert await stage.scene.rows("identities") == []
         assert await browser.whoami() is None
 
+    async def test_what_its_traits_lack_is_asked_for_in_the_form(self, stage: Stage) -> None:
+        browser = await stage.scene.browser()
+        stage.provider.says("enrolment", subject="bea", traits={"name": {"first": "Bea"}})
+        answer = await browser.get(await stage.leave(browser, "registration", traits={"email": new_address()}))
+        flow = await stage.flow(browser, "registration", flow_of(answer, "registration"))
+        told = {node["attributes"]["name"]: [each["id"] for each in node["messages"]] for node in flow["ui"]["nodes"]}
+        assert told["traits.email"] == [4000002]
+        assert await stage.scene.rows("identities") == []
+
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_an_identifier_of_the_method_that_another_account_has_is_told_as_taken(
+        self, either_stage: Stage, kind: str
+    ) -> None:
+        """Regression: only the identifiers of the traits were looked up, and the answer was 500."""
+        stage, browser = either_stage, await either_stage.scene.browser()
+        await stage.customer("ada")
+        stage.provider.says("enrolment", subject="ada", email="other@example.org")
+        traits = {"traits": {"email": new_address()}} if kind == "registration" else {}
+        answer = await browser.get(await stage.leave(browser, kind, **traits))
+        assert answer.status_code == 303
+        if kind == "login":
+            assert messages(await stage.flow(browser, "login", flow_of(answer))) == [4000007]
+        else:
+            assert answer.headers["location"] == ACCOUNT
+        assert len(await stage.scene.rows("identities")) == 1
+        assert await browser.whoami() is None
+
 
 class TestARejection:
     async def test_shows_the_form_and_uses_up_the_state(self, either_stage: Stage) -> None:
@@ -339,8 +377,11 @@ class TestWhoComesBack:
         back = await stage.leave(browser, "login")
         await browser.get(back)
         session = browser.session_cookie
-        assert refused(await browser.get(back)) == "security_csrf_violation"
+        again = await browser.get(back)
+        assert (again.status_code, again.headers["location"]) == (303, ACCOUNT), "a reload leads where the first led"
         assert (stage.provider.questions, browser.session_cookie) == (1, session)
+        browser.cookies.delete("ory_kratos_session")
+        assert refused(await browser.get(back)) == "security_csrf_violation"
 
     async def test_of_two_callbacks_at_once_one_is_accepted(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
@@ -531,6 +572,49 @@ class TestChangingCredentials:
         await browser.sign_in(email, query="?refresh=true")
         assert refused(await browser.get(back)) == "not_yours"
         assert stage.provider.questions == 0
+
+    @pytest.mark.parametrize("step", ["proof", "enrolment"])
+    async def test_a_step_that_leads_to_another_identity_signs_nobody_in(self, stage: Stage, step: str) -> None:
+        browser = await stage.scene.browser()
+        ada = (await browser.sign_up(new_address())).json()["identity"]["id"]
+        if step == "proof":
+            await stage.customer("bea")
+        session = browser.session_cookie
+        stage.provider.says(step, subject="bea")
+        answer = await browser.get(await stage.leave(browser, "settings"))
+        assert messages(await stage.flow(browser, "settings", flow_of(answer, "settings"))) == [WRONG]
+        assert (await browser.whoami(), browser.session_cookie) == (ada, session)
+
+    async def test_a_change_in_a_session_that_is_revoked_meanwhile_is_refused(self, either_stage: Stage) -> None:
+        stage, browser = either_stage, await either_stage.scene.browser()
+        ada = UUID((await browser.sign_up(new_address())).json()["identity"]["id"])
+        application = stage.scene.application
+
+        async def revoke() -> None:
+            async with application.infrastructure.database.unit() as unit:
+                await application.accounts.sessions.revoke_all(unit, ada, by="admin")
+
+        stage.provider.says("change", subject="ada", proves=False)
+        back = await stage.leave(browser, "settings")
+        stage.method.before_step = revoke
+        assert refused(await browser.get(back)) == "session_inactive"
+        assert TRAVEL not in [row["type"] for row in await stage.scene.rows("credentials")]
+
+    async def test_a_change_is_not_lost_where_the_form_is_stored_meanwhile(self, either_stage: Stage) -> None:
+        stage, browser = either_stage, await either_stage.scene.browser()
+        await browser.sign_up(new_address())
+        database = stage.scene.application.infrastructure.database
+
+        async def store_the_form() -> None:
+            async with database.unit() as unit:
+                await unit.write(update(store.flows).values(version=store.flows.c.version + 1))
+
+        stage.provider.says("change", subject="ada")
+        back = await stage.leave(browser, "settings")
+        stage.method.before_step = store_the_form
+        answer = await browser.get(back)
+        assert (await stage.flow(browser, "settings", flow_of(answer, "settings")))["state"] == "success"
+        assert TRAVEL in [row["type"] for row in await stage.scene.rows("credentials")]
 
     async def test_a_change_without_a_session_is_refused(self, stage: Stage) -> None:
         browser = await stage.scene.browser()

@@ -441,6 +441,34 @@ class TestTwoAtOnce:
         form = {"method": "code", "identifier": "ada@example.org", "code": code}
         return (await browser.send_flow(shown.json(), form)).status_code == 200
 
+    async def test_of_two_that_must_wait_both_come_back_to_the_form(self, staging: Staging, dsn: str) -> None:
+        """Regression: the second one was told that the form had done its work."""
+        async with staging(dsn, throttle={"login": {"per_ip": "1/minute"}}) as stage:
+            browser = await stage.scene.browser()
+            flow = await browser.open_flow("login")
+            wrong = {"identifier": "ada@example.org", "password": "a wrong guess"}
+            await browser.send_flow(flow, wrong)
+            form = {**wrong, "method": "password", "csrf_token": csrf_of(flow)}
+            answers = await asyncio.gather(*(browser.post(flow["ui"]["action"], data=form) for _ in range(3)))
+            assert {flow_of(answer) for answer in answers} == {flow["id"]}
+            assert messages(await stage.flow(browser, "login", flow["id"])) == [4000001]
+
+
+class TestMails:
+    async def test_are_in_the_language_of_the_store_that_the_flow_was_opened_for(
+        self, staging: Staging, sqlite_dsn: str
+    ) -> None:
+        """Regression: a form is sent without the query that names the store, and the default store's language was
+        taken."""
+        stores = [{"id": "kettle"}, {"id": "quitte", "locale": "de"}]
+        codes = {"methods": {"code": {"passwordless_enabled": True}}}
+        async with staging(sqlite_dsn, selfservice=codes, stores=stores, default_store="kettle") as stage:
+            await stage.customer("ada", email="ada@example.org")
+            browser = await stage.scene.browser()
+            flow = await browser.open_flow("login", "?store=quitte")
+            await browser.send_flow(flow, {"method": "code", "identifier": "ada@example.org"})
+            assert [mail.locale for mail in await stage.scene.mails()] == ["de"]
+
 
 class TestStartingOver:
     async def test_sends_html_to_the_replacement(self, either_stage: Stage) -> None:

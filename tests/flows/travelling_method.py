@@ -63,7 +63,7 @@ class Travelling:
         self.effect: Effect | None = None
         """The effect of the next steps."""
         self.before_step: Callable[[], Awaitable[None]] | None = None
-        """Awaited before a submission is answered."""
+        """Awaited before a submission or a callback is answered."""
         self.guesses = GUESSES
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
@@ -94,6 +94,8 @@ class Travelling:
         return self._leave(input)
 
     async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:
+        if self.before_step is not None:
+            await self.before_step()
         code = input.query.get("code", "")
         if not _CODE.fullmatch(code):
             raise SubmissionRejected(message(4000006))

@@ -105,6 +105,7 @@ def build_pipeline(
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",
+        locale_of=lambda store: commerce.stores.require(store).locale,
     )
 
 

@@ -79,7 +79,8 @@ class MethodInput(MethodView):
         count_attempt: increases the flow's counter of attempts; returns False where it has reached `most`. Call it
             before a code is checked. It commits at once, so that parallel attempts are counted too.
         callback: for `Redirect`; where the browser comes back to.
-        query: in `callback`: the parameters that the other server sent the browser back with.
+        query: in `callback`: the parameters that the other server sent the browser back with; `provider` is the last
+            part of the path, where the method's callbacks have one for each provider.
     """
 
     submitted: Mapping[str, Any] = field(default_factory=dict)

@@ -118,7 +118,7 @@ class Password:
         broken = await self._policy.check(password, identifiers=identifiers)
         if broken:
             raise SubmissionRejected(fields=[FieldError(PASSWORD, rule) for rule in broken])
-        return NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)}, tuple(identifiers))
+        return NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)})
 
     async def _matches(self, password: str, hashed: str | None) -> bool:
         if hashed is None:

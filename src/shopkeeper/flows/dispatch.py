@@ -36,7 +36,7 @@ from shopkeeper.flows.outcomes import (
     Updated,
     finished,
 )
-from shopkeeper.flows.registrar import Admission, Registrar, Taken
+from shopkeeper.flows.registrar import Admission, PassOn, Registrar
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
@@ -45,6 +45,10 @@ from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import Message, message
 from shopkeeper.ui.nodes import csrf_node
+
+_NEEDS_BROWSER = (
+    "This way to sign in leads to another server and back, which an app's flow cannot do yet: open a browser flow."
+)
 
 
 class Superseded(Exception):
@@ -137,6 +141,10 @@ class Dispatcher:
         return Updated(stored, status=ask.status)
 
     async def _redirect(self, turn: Turn, step: Redirect) -> RedirectedAway:
+        """Redirect the browser. An app's flow is refused: its webview brings no cookie back that would bind it, and the
+        exchange of session tokens, which binds it otherwise, comes with social sign-in."""
+        if turn.flow.type is FlowType.API:
+            raise await self._rejected(turn, SubmissionRejected(message(4000001, reason=_NEEDS_BROWSER), filled=False))
         cookie = turn.caller.callback_cookie or crypto.new_token("")
         left = replace(
             turn.flow.remembering(turn.method, step.context),
@@ -169,7 +177,8 @@ class Dispatcher:
     async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
         """Elevate the caller's session by a second factor; start a session for every other proof."""
         session, client = turn.caller.session, turn.caller.client
-        if turn.flow.requested_aal is Aal.AAL2 and session is not None:
+        of_session = session is not None and turn.flow.session_id == session.id
+        if session is not None and (turn.flow.requested_aal is Aal.AAL2 or of_session):
             browser = turn.flow.type is FlowType.BROWSER
             return await self._completion.elevate(unit, proof, session=session, client=client, new_token=browser)
         return await self._completion.complete(unit, proof, _request(turn, proof))
@@ -178,26 +187,26 @@ class Dispatcher:
         """Create the identity, and sign it in where the flow does that. The answer reveals that an identifier is taken
         only where the missing session would reveal it anyway."""
         if _confirmed_identity(turn) is not None:
-            await self._reject(turn, SubmissionRejected(message(4000006)))
+            raise await self._rejected(turn, SubmissionRejected(message(4000006)))
+        wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
+        if wrong:
+            raise await self._rejected(_with_more_to_ask(turn, enrolment), SubmissionRejected(fields=wrong))
         signs_in = handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
             enrolment, schema_id=turn.flow.schema_id, flow=_hooks_for(turn, enrolment), client=turn.caller.client
         )
-        try:
-            return await self._registered(handler, turn, admission, signs_in=signs_in)
-        except Taken:
-            if not self._registrar.may_simulate(signs_in=signs_in):
-                raise
-        admission = await self._registrar.owned(admission)
-        return await self._registered(handler, turn, admission, signs_in=False)
 
-    async def _registered(self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool) -> Completed:
+        async def register(admission: Admission, pass_on: PassOn) -> Completed:
+            return await self._registered(handler, turn, admission, signs_in=signs_in, pass_on=pass_on)
+
+        return await self._registrar.retried(admission, register, signs_in=signs_in)
+
+    async def _registered(
+        self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool, pass_on: PassOn
+    ) -> Completed:
         enrolment, signed_in = admission.enrolment, None
-        # Another submission may have taken the identifier meanwhile. Where that is kept secret, no form may show it:
-        # try once more.
-        secret = (Taken,) if self._registrar.may_simulate(signs_in=signs_in) else ()
         async with self._completion.transaction() as unit:
-            with rejections_shown(unit, turn, now=self._clock.now(), but=secret):
+            with rejections_shown(unit, turn, now=self._clock.now(), but=pass_on):
                 # A taken identifier is told before a finished flow, as in the contract (native_registration).
                 identity = await self._registrar.create(
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
@@ -241,7 +250,7 @@ class Dispatcher:
                     signed_in = await self._completion.elevate(
                         unit, change.proof, session=session, client=client, new_token=browser
                     )
-                identity = await self._identities.lock(unit, session.identity.id)
+                identity = await self._completion.locked_owner(unit, session)
                 if change.effect is not None:
                     await change.effect(unit)
                 await self._identities.change_credentials(
@@ -253,16 +262,19 @@ class Dispatcher:
                     spare_session=session.id,
                 )
                 done = replace(turn.flow.remembering(turn.method, {}), state=FlowState.SUCCESS, active=None)
-                stored = await self._store(unit, await handler.form(unit, done, turn.caller))
+                # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
+                stored = replace(await handler.form(unit, done, turn.caller), updated_at=self._clock.now())
+                await unit.write(store.keeping(stored, whatever_version=True))
         return Updated(stored, status=200, signed_in=signed_in)
 
     # -- shared --------------------------------------------------------------------------------------------------------
 
-    async def _reject(self, turn: Turn, rejected: SubmissionRejected) -> None:
-        """Show the form with these messages. Raises `FlowInvalid`."""
-        async with self._database.reading() as unit:
-            with rejections_shown(unit, turn, now=self._clock.now()):
-                raise rejected
+    async def _rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
+        """Store the form with these messages; the caller raises what is returned."""
+        invalid = _form_with_mistakes(turn, rejected, now=self._clock.now())
+        async with self._database.unit() as unit:
+            await unit.write(store.keeping(invalid.flow))
+        return invalid
 
     async def _store(self, unit: Unit, flow: Flow) -> Flow:
         """Store the flow in place of the version that was read. Raises `Superseded`."""
@@ -291,10 +303,22 @@ def rejections_shown(
         raise
     except (SubmissionRejected, InvalidCredentials) as refused:
         rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
-        typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
-        shown = replace(with_mistakes(typed, rejected), updated_at=now)
-        unit.always(store.keeping(shown))
-        raise FlowInvalid(shown) from refused
+        invalid = _form_with_mistakes(turn, rejected, now=now)
+        unit.always(store.keeping(invalid.flow))
+        raise invalid from refused
+
+
+def _form_with_mistakes(turn: Turn, rejected: SubmissionRejected, *, now: datetime) -> FlowInvalid:
+    typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
+    return FlowInvalid(replace(with_mistakes(typed, rejected), updated_at=now))
+
+
+def _with_more_to_ask(turn: Turn, enrolment: Enrolment) -> Turn:
+    """Return the turn as if the traits had been typed, with what the method must remember: the form asks for the traits
+    that are missing or wrong, and the method can enrol with its next submission without leaving again."""
+    flow = turn.flow.remembering(turn.method, enrolment.context)
+    fields = {**turn.submission.fields, "traits": enrolment.traits}
+    return replace(turn, flow=flow, submission=replace(turn.submission, fields=fields))
 
 
 def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, now: datetime) -> Flow:
@@ -347,7 +371,10 @@ def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
 
 
 def _confirmed_identity(turn: Turn) -> UUID | None:
-    """Return the identity whose session the flow confirms or elevates; no step may lead to another one."""
+    """Return the identity that the flow belongs to, or whose session it confirms or elevates; no step may lead to
+    another one."""
     session = turn.caller.session
+    if turn.flow.identity_id is not None:
+        return turn.flow.identity_id
     confirms = turn.flow.refresh or turn.flow.requested_aal is Aal.AAL2
     return session.identity.id if confirms and session is not None else None

@@ -1,15 +1,12 @@
 """The outcomes of a submission, for the routes, which answer each kind of client in its own way."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from shopkeeper.errors import FlowExpired, Refusal
 from shopkeeper.flows.flow import Flow
 from shopkeeper.identity.values import Identity
 from shopkeeper.signin.completion import SignedIn
-
-ContinueWith: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +14,16 @@ class Completed:
     """The flow has ended.
 
     Args:
-        next: where the browser goes: a URL, or a flow that follows, whose page is shown.
+        next: the URL that the browser goes to.
         signed_in: the session that started or was elevated, if any.
         guest: the anonymous visitor that the caller was until now.
-        shown: the flow as the answer shows it, for flows that answer with themselves at their end.
     """
 
     flow: Flow
     identity: Identity
-    next: str | Flow
+    next: str
     signed_in: SignedIn | None = None
     guest: str | None = None
-    continue_with: ContinueWith = ()
-    shown: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,6 @@ class Updated:
 
     flow: Flow
     status: int = 400
-    continue_with: ContinueWith = ()
     signed_in: SignedIn | None = None
 
 

@@ -17,7 +17,7 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
 from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
-from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal
+from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
 from shopkeeper.flows.dispatch import Dispatcher, Superseded, blank_flow, csrf_digest, rejections_shown
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
@@ -37,6 +37,7 @@ class Pipeline:
 
     Args:
         callback_url: the address that other servers send the browser back to; the method's name is appended.
+        locale_of: returns the language of a store's mails.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pipeline:
         clock: Clock,
         return_addresses: ReturnAddresses,
         callback_url: str,
+        locale_of: Callable[[str], str],
     ) -> None:
         self._handlers = {handler.name: handler for handler in handlers}
         self._database = database
@@ -55,6 +57,7 @@ class Pipeline:
         self._clock = clock
         self._return = return_addresses
         self._callback_url = callback_url
+        self._locale_of = locale_of
 
     def handler(self, name: str) -> FlowHandler:
         """Return the handler of a flow, by its name."""
@@ -93,13 +96,15 @@ class Pipeline:
         return flow
 
     async def show_reason(self, flow: Flow, submission: Submission, *, reason: str) -> Flow:
-        """Show a sentence above the form of a refused submission, and keep what was typed into it."""
+        """Show a sentence above the form of a refused submission, and keep what was typed into it. Where another
+        submission was stored meanwhile, return its form. Raises `FlowExpired` where that one ended the flow."""
         typed = {} if has_long_values(flow, submission.fields) else submission.fields
         shown = replace(filled(flow, typed), messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
         async with self._database.unit() as unit:
-            if (await unit.write(store.keeping(shown))).rowcount != 1:
-                raise finished(flow)
-        return shown
+            if (await unit.write(store.keeping(shown))).rowcount == 1:
+                return shown
+        async with self._database.reading() as unit:
+            return await self._standing(unit, flow)
 
     async def submit(self, name: str, flow_id: str | None, submission: Submission, caller: Caller) -> FlowOutcome:
         """Submit to a flow. Raises `FlowInvalid` with the form to show again, or `FlowRefused`; a plain refusal before
@@ -129,13 +134,14 @@ class Pipeline:
     async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow when another server sends the browser back; the flow is found by `state`, which works once.
 
-        Raises as `submit` does; `CsrfViolation` for an unknown state and for another browser.
+        Raises as `submit` does; `SessionAlreadyAvailable` where a signed-in browser comes back once more, as by
+        reloading; `CsrfViolation` for every other unknown state and for another browser.
         """
         state = query.get("state", "")
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is None or flow.callback_method != method:
-            raise CsrfViolation(_NOT_AWAITED)
+            raise SessionAlreadyAvailable if caller.session is not None else CsrfViolation(_NOT_AWAITED)
         if not _left_from(flow, caller):
             raise CsrfViolation("The answer belongs to a sign-in of another browser. Please begin again.")
         async with self._database.unit() as unit:
@@ -190,7 +196,7 @@ class Pipeline:
             flow=flow,
             submission=submission,
             # A form is sent without the query that its flow was opened with; the flow stores its store.
-            caller=caller.within(flow.store),
+            caller=replace(caller.within(flow.store), locale=self._locale_of(flow.store)),
             method=method,
             count_attempt=count_attempt,
             callback=Callback(url=f"{self._callback_url}/{method}/callback", state=crypto.new_token("")),
@@ -200,10 +206,14 @@ class Pipeline:
     async def _as_it_stands(self, flow: Flow) -> FlowOutcome:
         """Return the form that another submission of the same flow has stored meanwhile."""
         async with self._database.reading() as unit:
-            current = await store.get(unit, flow.id, kind=flow.kind)
+            with _refusals_with(flow):
+                return Updated(await self._standing(unit, flow))
+
+    async def _standing(self, unit: Unit, flow: Flow) -> Flow:
+        current = await store.get(unit, flow.id, kind=flow.kind)
         if current is None or current.finished_at is not None:
-            raise FlowRefused(flow, finished(flow))
-        return Updated(current)
+            raise finished(flow)
+        return current
 
     async def _refuse_expired(self, unit: Unit, handler: FlowHandler, turn: Turn) -> None:
         flow = turn.flow

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import structlog
 
@@ -21,7 +21,7 @@ from shopkeeper.client import Client
 from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
-from shopkeeper.identity.builder import AddressInput, NewIdentity
+from shopkeeper.identity.builder import AddressInput, CredentialInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.schema import Schema, Schemas
@@ -43,6 +43,11 @@ log = structlog.get_logger("shopkeeper.registration")
 
 BlockingHooks = Callable[[HookSubject], Awaitable[Mapping[str, Any] | None]]
 """Runs the blocking hooks and returns the traits that one has changed. Raises their refusals."""
+
+
+Result = TypeVar("Result")
+PassOn: TypeAlias = tuple[type[SubmissionRejected], ...]
+"""Rejections that are passed on to the caller instead of being shown in a form."""
 
 
 class Taken(SubmissionRejected):
@@ -124,13 +129,35 @@ class Registrar:
         if not isinstance(step, Enrolment):
             raise SubmissionRejected(message(4010003))
         admission = await self.admit(step, schema_id=schema_id, flow="registration", client=client)
+
+        async def create_alone(admission: Admission, pass_on: PassOn) -> Identity:
+            async with self._database.unit() as unit:
+                return await self.create(unit, admission, client=client, locale=locale, signs_in=False)
+
+        return await self.retried(admission, create_alone, signs_in=False), step.method
+
+    async def retried(
+        self,
+        admission: Admission,
+        register: Callable[[Admission, PassOn], Awaitable[Result]],
+        *,
+        signs_in: bool,
+    ) -> Result:
+        """Run the transaction of a registration; once more where an identifier was taken since `admit` and that is kept
+        secret, so that the second one simulates.
+
+        `register` lets the rejections pass that its second argument names, instead of showing them in a form.
+        """
+        if not self.may_simulate(signs_in=signs_in):
+            return await register(admission, ())
         try:
-            identity = await self._create_alone(admission, client=client, locale=locale)
+            return await register(admission, (Taken,))
         except Taken:
-            if not self.may_simulate(signs_in=False):
-                raise
-            identity = await self._create_alone(await self.owned(admission), client=client, locale=locale)
-        return identity, step.method
+            return await register(await self.owned(admission), ())
+
+    def mistakes(self, enrolment: Enrolment, *, schema_id: str | None) -> Sequence[FieldError]:
+        """What is missing or wrong in the traits of an enrolment that did not come from the form."""
+        return trait_errors(self._schemas.require(schema_id).validate(enrolment.traits))
 
     async def prove(
         self, unit: Unit, method_name: str, asked: MethodInput, *, schema_id: str | None, traits: Mapping[str, Any]
@@ -172,7 +199,7 @@ class Registrar:
         """Return the admission with the account that has one of its identifiers now."""
         extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
         async with self._database.reading() as unit:
-            owner = await self._owner(unit, extracted)
+            owner = await self._owner(unit, extracted, admission.new.credentials)
         return replace(admission, owner=owner, notified=await self._was_notified(owner))
 
     async def create(
@@ -197,10 +224,6 @@ class Registrar:
         await self._mail(unit, "welcome", to=identity.email, context=names, locale=locale)
         return identity
 
-    async def _create_alone(self, admission: Admission, *, client: Client, locale: str) -> Identity:
-        async with self._database.unit() as unit:
-            return await self.create(unit, admission, client=client, locale=locale, signs_in=False)
-
     def _require_enabled(self) -> None:
         if not self._enabled:
             raise FlowDisabled("Registration is switched off here.")
@@ -221,10 +244,11 @@ class Registrar:
         else:
             await self._throttle.release(slot)
 
-    async def _owner(self, unit: Unit, wanted: Extracted) -> Identity | None:
+    async def _owner(self, unit: Unit, wanted: Extracted, credentials: Sequence[CredentialInput]) -> Identity | None:
         """Return the account with one of these identifiers or addresses. All are looked up, so that the time reveals
         nothing."""
         named = [(type_, name) for type_, names in wanted.identifiers.items() for name in names]
+        named += [(credential.type, name) for credential in credentials for name in credential.identifiers]
         reached = dict.fromkeys((*wanted.verifiable, *wanted.recovery))
         found = [await self._identities.find_by_identifier(unit, type=type_, identifier=name) for type_, name in named]
         found += [await self._identities.find_by_address(unit, via=via, value=value) for via, value in reached]

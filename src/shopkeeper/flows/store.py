@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Index,
     Insert,
     Integer,
@@ -101,7 +102,7 @@ async def by_callback_state(unit: Unit, state: bytes) -> Flow | None:
     return _from_row(row) if row else None
 
 
-def keeping(flow: Flow) -> Update:
+def keeping(flow: Flow, *, whatever_version: bool = False) -> Update:
     """Return the statement that stores a changed flow in place of the version that was read, for a unit that may roll
     back.
 
@@ -109,7 +110,11 @@ def keeping(flow: Flow) -> Update:
     one.
     """
     row = {**_to_row(flow), "version": flow.version + 1}
-    as_read = flows.c.version == flow.version, flows.c.finished_at.is_(None)
+    as_read: list[ColumnElement[bool]] = [flows.c.finished_at.is_(None)]
+    if whatever_version:
+        row["version"] = flows.c.version + 1
+    else:
+        as_read.append(flows.c.version == flow.version)
     return update(flows).where(flows.c.id == row.pop("id"), *as_read).values(**row)
 
 

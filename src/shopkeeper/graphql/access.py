@@ -48,10 +48,7 @@ class IsLoggedIn:
 
 
 class LoggedInOnly(FieldExtension):
-    """Prints `@isLoggedIn` at a field and enforces it."""
-
-    def apply(self, field: StrawberryField) -> None:
-        field.directives = [*field.directives, IsLoggedIn()]
+    """Enforces `@isLoggedIn` at a field."""
 
     async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
         if not info.context.principal.signed_in:
@@ -60,9 +57,13 @@ class LoggedInOnly(FieldExtension):
 
 
 def closed(root: type) -> type:
-    """Close to visitors every field of a root type that is not on the list."""
+    """Close to visitors every field of a root type that is not on the list.
+
+    The directive is added here, once, and not when a schema is built: two threads may build the first one at once.
+    """
     for field in fields_of(root):
         if field.python_name not in OPEN_TO_VISITORS:
+            field.directives = [*field.directives, IsLoggedIn()]
             field.extensions = [*field.extensions, LoggedInOnly()]
     return root
 

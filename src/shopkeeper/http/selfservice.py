@@ -215,9 +215,12 @@ class SelfService:
 
     async def _callback(self, request: Request, caller: Caller) -> Response:
         """Continue a flow when another server sends the browser back."""
-        method = request.path_params["method"]
+        method, provider = request.path_params["method"], request.path_params.get("provider")
+        query = {**request.query_params, **({"provider": provider} if provider else {})}
         try:
-            outcome = await self._pipeline.callback(method, dict(request.query_params), caller)
+            outcome = await self._pipeline.callback(method, query, caller)
+        except SessionAlreadyAvailable:
+            return redirect(self._pipeline.landing("login"))
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=False, status=FlowInvalid.status)
         except FlowRefused as refused:
@@ -326,20 +329,17 @@ class SelfService:
     def _finish(self, done: Completed, *, as_json: bool) -> Response:
         if done.flow.type is FlowType.API:
             return json_response(self._native_success(done))
-        answer = json_response(self._spa_success(done)) if as_json else redirect(self._next(done))
+        answer = json_response(self._spa_success(done)) if as_json else redirect(done.next)
         for cookie in self._new_cookies(done):
             answer.headers.append("Set-Cookie", cookie)
         return answer
-
-    def _next(self, done: Completed) -> str:
-        return done.next if isinstance(done.next, str) else self._ui(done.next.kind, done.next.id)
 
     def _native_success(self, done: Completed) -> dict[str, object]:
         token = {"session_token": done.signed_in.token} if done.signed_in and done.signed_in.token else {}
         return {**token, **self._session_of(done), **self._presentations[done.flow.kind].success(self._shapes, done)}
 
     def _spa_success(self, done: Completed) -> dict[str, object]:
-        further = [{"action": "redirect_browser_to", "redirect_browser_to": self._next(done)}]
+        further = [{"action": "redirect_browser_to", "redirect_browser_to": done.next}]
         own = self._presentations[done.flow.kind].success(self._shapes, done)
         return {**self._session_of(done), **own, "continue_with": further}
 

@@ -54,7 +54,7 @@ class SessionElevation:
 
         Raises `SessionInactive` where the session has ended meanwhile, and `IdentityDisabled`.
         """
-        session = (await self._locked(unit, session_id)).with_proof(proof)
+        session = (await self.locked(unit, session_id)).with_proof(proof)
         token = crypto.new_token(self._prefix) if new_token else None
         await rows.save_proofs(unit, session, token_hash=crypto.digest(token) if token else None)
         if token is not None and self._tokens is not None:
@@ -62,7 +62,8 @@ class SessionElevation:
         unit.after_commit(lambda: self._cache.announce([session_id]))
         return ElevatedSession(session, token)
 
-    async def _locked(self, unit: Unit, session_id: UUID) -> Session:
+    async def locked(self, unit: Unit, session_id: UUID) -> Session:
+        """Lock a session and return it as it is now. Raises `SessionInactive` or `IdentityDisabled`."""
         session = await self._reader.get(unit, session_id) if await rows.lock(unit, session_id) else None
         if session is None:
             raise SessionInactive

@@ -186,6 +186,13 @@ class Sessions:
         await self._note(unit, "session.elevated", owner, by=str(owner), client=client, **details)
         return elevated
 
+    async def lock(self, unit: Unit, session: Session) -> Session:
+        """Lock a session until the unit ends, and return it as it is now.
+
+        Raises `SessionInactive` where it has ended meanwhile, and `IdentityDisabled`.
+        """
+        return await self._elevation.locked(unit, session.id)
+
     def is_ours(self, token: str) -> bool:
         """Whether a token has the form of session tokens; nothing is looked up."""
         return token.startswith(self._prefix)

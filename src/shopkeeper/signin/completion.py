@@ -23,7 +23,7 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
-from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook, commit_refusal
+from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 
@@ -111,7 +111,7 @@ class SignInCompletion:
         for hook in self._hooks.blocking.get((subject.flow, subject.method), ()):
             answer = await hook(subject)
             if isinstance(answer, Refuse):
-                await self._commit_blocked(subject, answer)
+                await self._commit(answer, blocked=subject)
                 raise answer.error
             if answer is not None:
                 changed, subject = answer, replace(subject, traits=answer)
@@ -125,7 +125,7 @@ class SignInCompletion:
             async with self._database.unit() as unit:
                 yield unit
         except HookRefused as refused:
-            await commit_refusal(self._database, refused.refuse)
+            await self._commit(refused.refuse)
             raise refused.refuse.error from refused
 
     async def complete(self, unit: Unit, proof: Proof, request: SignInRequest) -> SignedIn:
@@ -187,6 +187,15 @@ class SignInCompletion:
             return SignedIn(started.session, started.token, pending=merged)
         return SignedIn(started.session, started.token, merged)
 
+    async def locked_owner(self, unit: Unit, session: Session) -> Identity:
+        """Lock a session and its identity, for a change that the session is allowed to make.
+
+        Raises `SessionInactive` or `IdentityDisabled` where one of them has ended meanwhile.
+        """
+        identity = await self._identities.lock(unit, session.identity.id)
+        await self._sessions.lock(unit, session)
+        return identity
+
     async def settle(self, signed_in: SignedIn) -> SignedIn:
         """Have a remote engine merge the cart after the commit, within a deadline. Raises nothing for the engine."""
         if signed_in.pending is None:
@@ -205,13 +214,14 @@ class SignInCompletion:
             await self._record_refusal(unit, proof.identity_id, proof.method, client, refusal)
             raise
 
-    async def _commit_blocked(self, subject: HookSubject, refuse: Refuse) -> None:
-        """Commit the effect of a blocking hook's refusal, and the audit event of the refused sign-in."""
+    async def _commit(self, refuse: Refuse, *, blocked: HookSubject | None = None) -> None:
+        """Commit the effect of a hook's refusal in a unit of its own; for a blocking hook also the audit event of the
+        refused sign-in, which a hook inside the transaction has left already."""
         async with self._database.unit() as unit:
             if refuse.effect is not None:
                 await refuse.effect(unit)
-            if subject.flow != "registration":
-                await self._record_refusal(unit, subject.identity_id, subject.method, subject.client, refuse.error)
+            if blocked is not None and blocked.flow != "registration":
+                await self._record_refusal(unit, blocked.identity_id, blocked.method, blocked.client, refuse.error)
 
     async def _record_refusal(
         self, unit: Unit, identity_id: UUID, method: str, client: Client, refusal: Refusal

@@ -16,7 +16,7 @@ from shopkeeper.credentials.steps import Effect
 from shopkeeper.errors import Refusal
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
-from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.database import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,3 @@ class RevokeActiveSessions:
 
     async def __call__(self, unit: Unit, *, session: Session, client: Client) -> None:
         await self.sessions.revoke_others(unit, session, client=client)
-
-
-async def commit_refusal(database: Database, refuse: Refuse) -> None:
-    """Commit the effect of a hook's refusal in a unit of its own; the caller raises the error."""
-    if refuse.effect is not None:
-        async with database.unit() as unit:
-            await refuse.effect(unit)
