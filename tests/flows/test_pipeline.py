@@ -17,6 +17,7 @@ from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.errors import Forbidden
 from shopkeeper.flows import stored_errors
+from shopkeeper.flows.form_filling import flatten
 from shopkeeper.http.authentication import RequestCredentials
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.values import State
@@ -496,6 +497,25 @@ class TestStartingOver:
         stage.provider.says("arrive", subject="bea")
         await browser.get(await stage.provider.send_back(await stage.depart(browser, fresh)))
         assert await browser.whoami() is not None
+
+    async def test_keeps_what_was_typed(self, staging: Staging, sqlite_dsn: str) -> None:
+        """Regression: after too many wrong codes the address and the name had to be typed again."""
+        codes = {"methods": {"code": {"passwordless_enabled": True, "config": {"max_submissions": 1}}}}
+        async with staging(sqlite_dsn, selfservice=codes) as stage:
+            browser = await stage.scene.browser()
+            typed = {
+                "login": {"identifier": "ada@example.org"},
+                "registration": {"traits": {"email": "bea@example.org"}},
+            }
+            for kind, fields in typed.items():
+                form = {"method": "code", **fields}
+                flow = (await browser.send_flow(await browser.open_flow(kind), form)).json()
+                for _ in range(2):
+                    answer = await browser.send_flow(flow, {**form, "code": "000000"})
+                fresh = await stage.flow(browser, kind, answer.json()["use_flow_id"])
+                shown = [node["attributes"].get("value") for node in fresh["ui"]["nodes"]]
+                assert set(flatten(fields).values()) <= set(shown)
+                assert "000000" not in shown
 
     async def _is_dead(self, browser: Browser, flow: Mapping[str, Any]) -> None:
         answer = await browser.send_flow(flow, {"method": TRAVEL, "word": "plum"})

@@ -70,6 +70,7 @@ class TestNativeApps:
             for _ in range(2):
                 answer = await self._submit(app, flow=flow, identifier=email, password=PASSWORD)
             assert (answer.status_code, answer.json()["error"]["id"]) == (410, "self_service_flow_expired")
+            assert answer.json()["since"] >= 0, "it counts from the end of the flow, not from its expiry"
 
     async def test_an_expired_flow_is_answered_in_json(self, opening: Opening, dsn: str) -> None:
         async with opening(dsn) as scene:

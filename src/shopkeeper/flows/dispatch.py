@@ -44,7 +44,7 @@ from shopkeeper.signin.completion import SignedIn, SignInCompletion, SignInReque
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import Message, message
-from shopkeeper.ui.nodes import csrf_node
+from shopkeeper.ui.nodes import Node, csrf_node
 
 _NEEDS_BROWSER = (
     "This way to sign in leads to another server and back, which an app's flow cannot do yet: open a browser flow."
@@ -98,9 +98,17 @@ class Dispatcher:
                 outcome = await self._change(handler, turn, step)
         return outcome
 
-    async def replacement(self, unit: Unit, handler: FlowHandler, turn: Turn, messages: Sequence[Message]) -> Flow:
-        """Build the replacement of a flow that cannot continue, opened with the same parameters; the caller stores
-        it."""
+    async def replacement(
+        self,
+        unit: Unit,
+        handler: FlowHandler,
+        turn: Turn,
+        messages: Sequence[Message],
+        *,
+        shown: Sequence[Node] = (),
+    ) -> Flow:
+        """Build the replacement of a flow that cannot continue, opened with the same parameters; the caller stores it.
+        What was typed into the `shown` nodes is kept."""
         flow = turn.flow
         opening = Opening(
             type=flow.type,
@@ -111,7 +119,9 @@ class Dispatcher:
             schema_id=flow.schema_id,
         )
         blank = blank_flow(handler, opening, turn.caller, now=self._clock.now())
-        fresh = await handler.form(unit, blank, turn.caller)
+        fresh = filled(
+            await handler.form(unit, blank, turn.caller), {node.name: node.value for node in shown if node.value}
+        )
         return replace(fresh, messages=(*messages, *fresh.messages), csrf=flow.csrf)
 
     # -- the flow continues --------------------------------------------------------------------------------------------
@@ -159,7 +169,7 @@ class Dispatcher:
     async def _start_over(self, handler: FlowHandler, turn: Turn, step: StartOver) -> Replaced:
         async with self._database.unit() as unit:
             await self._finish(unit, turn.flow)
-            fresh = await self.replacement(unit, handler, turn, step.messages)
+            fresh = await self.replacement(unit, handler, turn, step.messages, shown=turn.flow.nodes)
             await store.add(unit, fresh)
         return Replaced(turn.flow, fresh)
 

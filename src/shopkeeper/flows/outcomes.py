@@ -77,4 +77,7 @@ class FlowRefused(Exception):
 
 def finished(flow: Flow) -> FlowExpired:
     """Return the refusal of a flow that has ended."""
-    return FlowExpired("This form has done its work already; open a new one.", expired_at=flow.expires_at)
+    ended_at = flow.finished_at or flow.updated_at
+    return FlowExpired(
+        "This form has done its work already; open a new one.", expired_at=min(ended_at, flow.expires_at)
+    )
