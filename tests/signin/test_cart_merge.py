@@ -64,6 +64,25 @@ async def states(scene: Scene) -> list[str]:
         return [row.state for row in await unit.all(select(cart_merges.c.state))]
 
 
+async def reports(scene: Scene) -> list[object]:
+    """Return the stored reports, `None` for a merge without one."""
+    async with scene.database.unit() as unit:
+        return [row.report for row in await unit.all(select(cart_merges.c.report))]
+
+
+async def in_flight(scene: Scene, identity: Identity, *, by: str) -> "asyncio.Task[object]":
+    """Begin a merge by the request or by a worker; return when the engine has made it and not answered yet."""
+    _, pending = await scene.claim(identity)
+    assert isinstance(pending, PendingMerge)
+    scene.server.delay_answers, scene.server.at = 0.5, MERGE
+    if by == "worker":
+        async with scene.database.unit() as unit:
+            await scene.outbox.release(unit, pending.leased)
+    merging = asyncio.create_task(scene.merger.settle(pending) if by == "request" else scene.worker().run_once())
+    await scene.server.merged.wait()
+    return merging
+
+
 async def is_closed(scene: Scene, guest: str = GUEST) -> bool:
     async with scene.database.unit() as unit:
         return await guest_is_closed(unit, store=NORTH.id, guest=guest)
@@ -354,8 +373,31 @@ class TestAReport:
             await scene.process.identities.delete(unit, ada.id, actor="admin")
             await scene.deferred.forget(unit, ada.id)
         await scene.work()
-        assert [await scene.report(guest, ada) for guest in (GUEST, OTHER_GUEST)] == [REFUSED, REFUSED]
+        assert (await states(scene), await reports(scene)) == ([MergeState.FORGOTTEN] * 2, [None, None])
         assert (await scene.merges(), await is_closed(scene, OTHER_GUEST), await undelivered(scene)) == (1, True, 0)
+
+    @pytest.mark.parametrize("by", ["request", "worker"])
+    async def test_is_not_stored_by_a_merge_that_was_in_flight_while_its_identity_was_deleted(
+        self, scene: Scene, ada: Identity, by: str
+    ) -> None:
+        await scene.fill()
+        merging = await in_flight(scene, ada, by=by)
+        async with scene.database.unit() as unit:
+            await scene.process.identities.delete(unit, ada.id, actor="admin")
+            await scene.deferred.forget(unit, ada.id)
+        await merging
+        assert (await states(scene), await reports(scene)) == ([MergeState.FORGOTTEN], [None])
+        assert (await scene.merges(), await is_closed(scene)) == (1, True)
+
+    async def test_is_not_stored_by_a_merge_that_is_given_up_after_its_identity_was_deleted(
+        self, scene: Scene, ada: Identity
+    ) -> None:
+        await scene.fill()
+        _, pending = await scene.claim(ada)
+        async with scene.database.unit() as unit:
+            await scene.deferred.forget(unit, ada.id)
+            await scene.deferred.give_up(unit, pending.leased.event)
+        assert (await states(scene), await reports(scene)) == ([MergeState.FORGOTTEN], [None])
 
     async def test_is_deleted_after_its_time(self, scene: Scene, ada: Identity) -> None:
         await scene.sign_in(ada)

@@ -183,7 +183,7 @@ class DeferredMerges:
         async with self._database.reading() as unit:
             merge = await merges.get(unit, UUID(event.payload["merge_id"]))
             identity = await self._identities.get(unit, UUID(merge.customer)) if merge else None
-        if merge is None or merge.state is MergeState.DONE:
+        if merge is None or merge.state in {MergeState.DONE, MergeState.FORGOTTEN}:
             log.debug("visit.cart_merge_finished_before", merge_id=event.payload["merge_id"])
             return
         finished = _Finished(MergeState.REFUSED, _REFUSED)
