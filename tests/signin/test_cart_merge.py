@@ -314,6 +314,14 @@ class TestAGuest:
         assert contents(await scene.cart_of(ada)) == {PLENTY: 2}
         assert await scene.merges() == 1
 
+    async def test_a_guest_without_a_cart_has_nothing_to_merge_at_any_sign_in(
+        self, scene: Scene, ada: Identity, bob: Identity
+    ) -> None:
+        own = await scene.put(NORTH.customer(str(ada.id)))
+        for _ in range(2):
+            assert await scene.sign_in(ada) == CartMergeReport(Outcome.NOTHING, own.id)
+        assert await scene.sign_in(bob) == CartMergeReport(Outcome.NOTHING, None)
+
     @pytest.mark.parametrize("same", [True, False], ids=["the same customer", "two customers"])
     async def test_a_guest_who_signs_in_many_times_at_once_is_merged_once(
         self, scene: Scene, ada: Identity, bob: Identity, same: bool

@@ -102,8 +102,8 @@ class DeferredMerges:
         """Claim a guest for the customer who signs in. Return what `settle` needs, or the report that exists already.
 
         `cart_id` is None where the client named no cart: the guest's current one is merged. The same customer gets the
-        report of the first claim again (`ALREADY_DONE`, `PENDING` or `REFUSED`), another customer `REFUSED`. An id that
-        no cart can have is refused without claiming the guest.
+        report of the first claim again (`ALREADY_DONE`, `PENDING` or `REFUSED`), another customer `REFUSED`. Where the
+        guest had no cart, both get `NOTHING`. An id that no cart can have is refused without claiming the guest.
         """
         if cart_id is not None and not (storable(cart_id) and len(cart_id) <= merges.MAX_ID):
             return await self.ensure_later(unit, identity, store=store, report=_REFUSED)
@@ -290,8 +290,11 @@ def _report(merge: CartMerge) -> CartMergeReport:
 
 
 def _again(merge: CartMerge, customer: str) -> CartMergeReport:
-    """Return the report for a sign-in whose guest was claimed before."""
-    if merge.customer != customer:
-        return _REFUSED
+    """Return the report for a sign-in whose guest was claimed before. The first customer's cart is not shown to
+    others."""
     report = _report(merge)
+    if merge.customer != customer:
+        return _NOTHING if report.outcome is Outcome.NOTHING else _REFUSED
+    if report.outcome is Outcome.NOTHING:
+        return report
     return replace(report, outcome=Outcome.ALREADY_DONE) if merge.state is MergeState.DONE else report
