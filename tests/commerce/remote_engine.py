@@ -35,7 +35,7 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.storage.database import Database, Unit
 
 PARTS: Mapping[str, type] = {"carts": Carts, "catalogue": Catalogue, "orders": Orders, "customers": Customers}
-MERGE, FORGET = "/merge_guest_cart", "/forget"
+MERGE, FORGET, ENSURE = "/merge_guest_cart", "/forget", "/customers/ensure"
 NONSENSE = (b"<html>Welcome to nginx!</html>", b"", b"\xff\xfe", b"[[[[", b'{"outcome": "eaten"}', b"null", b"[]")
 """Bodies that no answer of this engine can have."""
 

@@ -689,6 +689,13 @@ class TestACustomer:
             assert (await stand.orders.orders(shopper)).total == 1
         assert await stand.customers.customer(customer("dora")) == neighbour
 
+    async def test_an_unknown_customer_can_be_forgotten_and_a_known_one_twice(self, stand: Stand):
+        await stand.forget("identity-unknown")
+        await stand.customers.ensure(customer(), Profile(customer().id, "cleo@example.org"))
+        for _ in range(2):
+            await stand.forget(customer().id)
+            assert await stand.customers.customer(customer()) is None
+
     async def test_a_customer_is_forgotten_with_the_merges_of_their_carts(self, stand: Stand):
         await stand.customers.ensure(customer(), Profile(customer().id, "cleo@example.org"))
         for name in ("ann", "bob"):

@@ -1,7 +1,7 @@
 """The components of a sign-in, in front of a remote engine."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded.store import cart_hand_overs
-from shopkeeper.commerce.port import Cart, CartMergeReport, Shopper
+from shopkeeper.commerce.port import Cart, CartMergeReport, Engine, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
@@ -81,7 +81,7 @@ class Scene:
 
     def with_engine(self, engine: Any = None, *, deadline: timedelta = PATIENT) -> CartMerger:
         """Return a merger with another connector, or with another deadline."""
-        return self.merger_of(_deferred(self, engine or self.engine, deadline))
+        return self.merger_of(deferred_merges(self, {"remote": engine or self.engine}, deadline))
 
     async def claim(
         self, identity: Identity, *, guest: str | None = GUEST, hint: AuthHint | None = None
@@ -147,10 +147,10 @@ class Scene:
             return int(await unit.scalar(select(func.count()).select_from(cart_hand_overs)))
 
 
-def _deferred(scene: Any, engine: Any, deadline: timedelta) -> DeferredMerges:
+def deferred_merges(scene: Scene, engines: Mapping[str, Engine], deadline: timedelta = PATIENT) -> DeferredMerges:
     return DeferredMerges(
         stores=Stores([NORTH], default="north"),
-        engines={"remote": engine},
+        engines=engines,
         identities=scene.process.identities,
         database=scene.database,
         outbox=scene.outbox,
@@ -177,7 +177,7 @@ async def scene(database: Database, engine_database: Database, clock: StoppedClo
     async with remote_engine(shop.engine, engine_database) as (server, engine):
         rooms = process(database, MemoryCache(clock), clock)
         scene = Scene(database, clock, Outbox(clock), rooms, server, engine, shop, deferred=None)  # type: ignore[arg-type]
-        scene.deferred = _deferred(scene, engine, PATIENT)
+        scene.deferred = deferred_merges(scene, {"remote": engine})
         server.on_call = watching(scene)
         yield scene
         assert not any(scene.held)

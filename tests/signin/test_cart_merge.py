@@ -10,17 +10,28 @@ import pytest
 from sqlalchemy import delete, select
 
 from shopkeeper.commerce.port import CartMergeReport, LineReport, Outcome, Shopper
-from shopkeeper.errors import TokenInvalid
+from shopkeeper.crypto import new_id
+from shopkeeper.errors import TokenInvalid, UpstreamFailed
 from shopkeeper.graphql.context import Operations
 from shopkeeper.identity.values import Identity
 from shopkeeper.signin.cart_merge import AuthHint, PendingMerge, guest_is_closed
-from shopkeeper.signin.deferred_merge import DeferredMerges
+from shopkeeper.signin.deferred_merge import ENSURE_TOPIC, FORGET_TOPIC, MERGE_TOPIC, DeferredMerges
 from shopkeeper.signin.store import MergeState, cart_merges
+from shopkeeper.storage.outbox import Event
 from shopkeeper.storage.outbox import outbox as events
 from shopkeeper.transaction_guard import CalledInsideTransaction
-from tests.commerce.remote_engine import MERGE, NONSENSE, RemoteEngine, RemoteServer
+from tests.commerce.remote_engine import ENSURE, FORGET, MERGE, NONSENSE, RemoteEngine, RemoteServer
 from tests.commerce.stand import PLENTY, PLENTY_TOO, contents
-from tests.signin.conftest import GUEST, HASTY, LEASE, NORTH, OTHER_GUEST, Scene, holds_a_transaction
+from tests.signin.conftest import (
+    GUEST,
+    HASTY,
+    LEASE,
+    NORTH,
+    OTHER_GUEST,
+    Scene,
+    deferred_merges,
+    holds_a_transaction,
+)
 
 PENDING = CartMergeReport(Outcome.PENDING, None)
 REFUSED = CartMergeReport(Outcome.REFUSED, None)
@@ -64,14 +75,50 @@ async def states(scene: Scene) -> list[str]:
         return [row.state for row in await unit.all(select(cart_merges.c.state))]
 
 
+async def reports(scene: Scene) -> list[object]:
+    """Return the stored reports, `None` for a merge without one."""
+    async with scene.database.unit() as unit:
+        return [row.report for row in await unit.all(select(cart_merges.c.report))]
+
+
+async def in_flight(scene: Scene, identity: Identity, *, by: str) -> "asyncio.Task[object]":
+    """Begin a merge by the request or by a worker; return when the engine has made it and not answered yet."""
+    _, pending = await scene.claim(identity)
+    assert isinstance(pending, PendingMerge)
+    scene.server.delay_answers, scene.server.at = 0.5, MERGE
+    if by == "worker":
+        async with scene.database.unit() as unit:
+            await scene.outbox.release(unit, pending.leased)
+    merging = asyncio.create_task(scene.merger.settle(pending) if by == "request" else scene.worker().run_once())
+    await scene.server.merged.wait()
+    return merging
+
+
+async def delete_identity(scene: Scene, identity: Identity) -> None:
+    async with scene.database.unit() as unit:
+        await scene.process.identities.delete(unit, identity.id, actor="admin")
+        await scene.deferred.forget(unit, identity.id)
+
+
+async def is_known(scene: Scene, identity: Identity) -> bool:
+    """Whether the engine has a record of the customer."""
+    return await scene.engine.bind(None, NORTH.customer(str(identity.id))).customers.customer() is not None
+
+
 async def is_closed(scene: Scene, guest: str = GUEST) -> bool:
     async with scene.database.unit() as unit:
         return await guest_is_closed(unit, store=NORTH.id, guest=guest)
 
 
-async def undelivered(scene: Scene) -> int:
+async def waiting(scene: Scene) -> list[tuple[str, str]]:
+    """Return topic and key of the events that were not delivered, in their order."""
+    left = select(events.c.topic, events.c.key).where(events.c.delivered_at.is_(None)).order_by(events.c.sequence)
     async with scene.database.unit() as unit:
-        return len(await unit.all(select(events.c.id).where(events.c.delivered_at.is_(None))))
+        return [(row.topic, row.key) for row in await unit.all(left)]
+
+
+async def undelivered(scene: Scene) -> int:
+    return len(await waiting(scene))
 
 
 class TestAnEngineThatAnswers:
@@ -295,6 +342,14 @@ class TestAGuest:
         assert contents(await scene.cart_of(ada)) == {PLENTY: 2}
         assert await scene.merges() == 1
 
+    async def test_a_guest_without_a_cart_has_nothing_to_merge_at_any_sign_in(
+        self, scene: Scene, ada: Identity, bob: Identity
+    ) -> None:
+        own = await scene.put(NORTH.customer(str(ada.id)))
+        for _ in range(2):
+            assert await scene.sign_in(ada) == CartMergeReport(Outcome.NOTHING, own.id)
+        assert await scene.sign_in(bob) == CartMergeReport(Outcome.NOTHING, None)
+
     @pytest.mark.parametrize("same", [True, False], ids=["the same customer", "two customers"])
     async def test_a_guest_who_signs_in_many_times_at_once_is_merged_once(
         self, scene: Scene, ada: Identity, bob: Identity, same: bool
@@ -350,12 +405,31 @@ class TestAReport:
         await scene.fill(OTHER_GUEST)
         await scene.sign_in(ada, guest=GUEST)
         await scene.claim(ada, guest=OTHER_GUEST)
-        async with scene.database.unit() as unit:
-            await scene.process.identities.delete(unit, ada.id, actor="admin")
-            await scene.deferred.forget(unit, ada.id)
+        await delete_identity(scene, ada)
         await scene.work()
-        assert [await scene.report(guest, ada) for guest in (GUEST, OTHER_GUEST)] == [REFUSED, REFUSED]
+        assert (await states(scene), await reports(scene)) == ([MergeState.FORGOTTEN] * 2, [None, None])
         assert (await scene.merges(), await is_closed(scene, OTHER_GUEST), await undelivered(scene)) == (1, True, 0)
+
+    @pytest.mark.parametrize("by", ["request", "worker"])
+    async def test_is_not_stored_by_a_merge_that_was_in_flight_while_its_identity_was_deleted(
+        self, scene: Scene, ada: Identity, by: str
+    ) -> None:
+        await scene.fill()
+        merging = await in_flight(scene, ada, by=by)
+        await delete_identity(scene, ada)
+        await merging
+        assert (await states(scene), await reports(scene)) == ([MergeState.FORGOTTEN], [None])
+        assert (await scene.merges(), await is_closed(scene)) == (1, True)
+
+    async def test_is_not_stored_by_a_merge_that_is_given_up_after_its_identity_was_deleted(
+        self, scene: Scene, ada: Identity
+    ) -> None:
+        await scene.fill()
+        _, pending = await scene.claim(ada)
+        async with scene.database.unit() as unit:
+            await scene.deferred.forget(unit, ada.id)
+            await scene.deferred.give_up(unit, pending.leased.event)
+        assert (await states(scene), await reports(scene)) == ([MergeState.FORGOTTEN], [None])
 
     async def test_is_deleted_after_its_time(self, scene: Scene, ada: Identity) -> None:
         await scene.sign_in(ada)
@@ -365,6 +439,83 @@ class TestAReport:
             assert await scene.deferred.purge(unit, scene.clock.now() - timedelta(days=5), 100) == 1
         assert await scene.report(GUEST, ada) is None
         assert await scene.report(OTHER_GUEST, ada) == CartMergeReport(Outcome.NOTHING, None)
+
+
+class TestAnEngineWhoseCustomersIdentityIsDeleted:
+    async def test_forgets_the_customer(self, scene: Scene, ada: Identity) -> None:
+        await scene.fill()
+        await scene.sign_in(ada)
+        await delete_identity(scene, ada)
+        assert await is_known(scene, ada)
+        await scene.work()
+        assert not await is_known(scene, ada)
+        assert (await scene.cart_of(ada), await undelivered(scene)) == (None, 0)
+
+    @pytest.mark.parametrize("by", ["request", "worker"])
+    async def test_forgets_the_customer_after_a_merge_that_was_in_flight(
+        self, scene: Scene, ada: Identity, by: str
+    ) -> None:
+        await scene.fill()
+        merging = await in_flight(scene, ada, by=by)
+        await delete_identity(scene, ada)
+        for _ in range(3):
+            await scene.worker().run_once()
+        assert await waiting(scene) == [(MERGE_TOPIC, str(ada.id)), (FORGET_TOPIC, str(ada.id))]
+        assert not scene.server.calls[FORGET]
+        await merging
+        await scene.work()
+        assert scene.server.calls[FORGET] == 1
+        assert not await is_known(scene, ada)
+        assert (await scene.cart_of(ada), await undelivered(scene)) == (None, 0)
+
+    async def test_forgets_the_customer_after_an_update_that_was_in_flight(self, scene: Scene, ada: Identity) -> None:
+        await scene.sign_in(ada, guest=None)
+        scene.server.delay, scene.server.at = 0.5, ENSURE
+        arrived, look = asyncio.Event(), scene.server.on_call
+
+        async def on_call() -> None:
+            await look()
+            arrived.set()
+
+        scene.server.on_call = on_call
+        ensuring = asyncio.create_task(scene.worker().run_once())
+        await arrived.wait()
+        await delete_identity(scene, ada)
+        await scene.worker().run_once()
+        assert [topic for topic, _ in await waiting(scene)] == [ENSURE_TOPIC, FORGET_TOPIC]
+        await ensuring
+        assert await is_known(scene, ada)
+        await scene.work()
+        assert not await is_known(scene, ada)
+
+    async def test_is_asked_again_until_it_answers(self, scene: Scene, ada: Identity) -> None:
+        await scene.sign_in(ada, guest=None)
+        await scene.work()
+        await delete_identity(scene, ada)
+        scene.server.status, scene.server.at = 503, FORGET
+        await scene.work()
+        assert await is_known(scene, ada)
+        scene.server.status = None
+        await scene.work()
+        assert (await is_known(scene, ada), await undelivered(scene)) == (False, 0)
+
+    async def test_is_asked_also_where_another_engine_fails(self, scene: Scene, ada: Identity) -> None:
+        class Failing(RemoteEngine):
+            async def forget(self, *_: object) -> None:
+                raise UpstreamFailed
+
+        failing = Failing(scene.engine._outgoing, scene.server.url)
+        deferred = deferred_merges(scene, {"failing": failing, "remote": scene.engine})
+        event = Event(new_id(), FORGET_TOPIC, str(ada.id), {"customer": str(ada.id)}, 1, scene.clock.now())
+        with pytest.raises(UpstreamFailed):
+            await deferred.on_forget_event(event)
+        assert scene.server.calls[FORGET] == 1
+
+    async def test_is_not_asked_by_an_event_where_it_shares_the_transaction(self, scene: Scene, ada: Identity) -> None:
+        deferred = deferred_merges(scene, {"embedded": scene.shop.engine})
+        async with scene.database.unit() as unit:
+            await deferred.forget(unit, ada.id)
+        assert await waiting(scene) == []
 
 
 class TestOurTransactions:

@@ -1,4 +1,4 @@
-"""Build stores, engines, providers, channels, and the sign-ins of the storefront."""
+"""Build stores, engines, providers, and the sign-ins of the storefront."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def build_commerce(
     )
     guest_lifespan = infrastructure.settings.tokens.anonymous.lifespan
     retention_rules = [
-        *(chore for engine in _tidy(engines) for chore in engine.retention_rules(guest_lifespan=guest_lifespan)),
+        *_rules_of(engines, guest_lifespan=guest_lifespan),
         RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
         RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
@@ -112,15 +112,18 @@ def _engines(infrastructure: Infrastructure) -> Mapping[str, Engine]:
     return {name: ENGINES[name](infrastructure) for name in {store.engine for store in infrastructure.settings.stores}}
 
 
-def _tidy(engines: Mapping[str, Engine]) -> Sequence[HasRetention]:
-    return [engine for engine in engines.values() if isinstance(engine, HasRetention)]
+def _rules_of(engines: Mapping[str, Engine], *, guest_lifespan: timedelta) -> Sequence[RetentionRule]:
+    """Return the retention rules of the engines that have any."""
+    with_retention = [engine for engine in engines.values() if isinstance(engine, HasRetention)]
+    return [rule for engine in with_retention for rule in engine.retention_rules(guest_lifespan=guest_lifespan)]
 
 
 def _forgetting(engines: Mapping[str, Engine]) -> Listener:
     """Return a listener that deletes what the engines keep about a deleted identity, in the transaction that deletes
     it.
 
-    Only engines that share the transaction are called: no other server may be called while it is open.
+    Only engines that share the transaction are called: no other server may be called while it is open. The others are
+    called after the commit, by the events that `DeferredMerges.forget` queues.
     """
     local = [engine for engine in engines.values() if engine.shares_transaction]
 

@@ -506,7 +506,9 @@ class Engine(Protocol):
         """Delete the engine's data about a deleted identity, in every store, and the carts and drafts that were never
         ordered.
 
-        Orders stay, for accounting: they contain the identity's id and no other data of it. An unknown id is no error.
+        Orders stay, for accounting: they contain the identity's id and no other data of it. An unknown id is no error,
+        and neither is a second call for the same one: an engine that does not share our transaction is called by the
+        outbox after the deletion, at least once.
         """
         ...
 

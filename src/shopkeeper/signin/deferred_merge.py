@@ -9,6 +9,9 @@
    idempotency key, so that an attempt whose answer was lost is not made twice.
 
 A sign-in never fails because of the engine.
+
+When an identity is deleted, its merges end in the same transaction, and remote engines are asked to forget it by an
+event that waits behind everything that may still create the customer there (`forget`).
 """
 
 import asyncio
@@ -38,6 +41,7 @@ from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
 MERGE_TOPIC: Final = "cart.merge"
 ENSURE_TOPIC: Final = "customer.ensure"
+FORGET_TOPIC: Final = "customer.forget"
 DEADLINE: Final = timedelta(seconds=2)
 LEASE: Final = timedelta(seconds=30)
 
@@ -93,6 +97,7 @@ class DeferredMerges:
         self._stores, self._engines, self._identities = stores, engines, identities
         self._database, self._outbox, self._clock = database, outbox, clock
         self._deadline, self._lease = deadline, lease
+        self._remote = [engine for engine in engines.values() if not engine.shares_transaction]
 
     # -- in the sign-in's transaction ----------------------------------------------------------------------------------
 
@@ -102,8 +107,8 @@ class DeferredMerges:
         """Claim a guest for the customer who signs in. Return what `settle` needs, or the report that exists already.
 
         `cart_id` is None where the client named no cart: the guest's current one is merged. The same customer gets the
-        report of the first claim again (`ALREADY_DONE`, `PENDING` or `REFUSED`), another customer `REFUSED`. An id that
-        no cart can have is refused without claiming the guest.
+        report of the first claim again (`ALREADY_DONE`, `PENDING` or `REFUSED`), another customer `REFUSED`. Where the
+        guest had no cart, both get `NOTHING`. An id that no cart can have is refused without claiming the guest.
         """
         if cart_id is not None and not (storable(cart_id) and len(cart_id) <= merges.MAX_ID):
             return await self.ensure_later(unit, identity, store=store, report=_REFUSED)
@@ -127,8 +132,25 @@ class DeferredMerges:
         """
         customer = str(identity.id)
         payload = {"store": store.id, "customer": customer}
-        await self._outbox.add(unit, ENSURE_TOPIC, key=f"{ENSURE_TOPIC}/{customer}", payload=payload)
+        await self._outbox.add(unit, ENSURE_TOPIC, key=_ensure_key(customer), payload=payload)
         return report
+
+    # -- in the transaction that deletes the identity ------------------------------------------------------------------
+
+    async def forget(self, unit: Unit, identity_id: UUID) -> None:
+        """Delete the reports of a deleted identity, end what is pending, and queue that remote engines forget it.
+
+        A merge or an `ensure` that is under way could create the customer again. The event waits behind both: first
+        under the key of the `ensure` events, then under that of the merges. Nothing is queued where no store has a
+        remote engine.
+        """
+        customer = str(identity_id)
+        await merges.forget(unit, customer, now=self._clock.now())
+        if self._remote:
+            await self._queue_forget(unit, customer, key=_ensure_key(customer))
+
+    async def _queue_forget(self, unit: Unit, customer: str, *, key: str) -> None:
+        await self._outbox.add(unit, FORGET_TOPIC, key=key, payload={"customer": customer})
 
     # -- after the commit ----------------------------------------------------------------------------------------------
 
@@ -183,7 +205,7 @@ class DeferredMerges:
         async with self._database.reading() as unit:
             merge = await merges.get(unit, UUID(event.payload["merge_id"]))
             identity = await self._identities.get(unit, UUID(merge.customer)) if merge else None
-        if merge is None or merge.state is MergeState.DONE:
+        if merge is None or merge.state in {MergeState.DONE, MergeState.FORGOTTEN}:
             log.debug("visit.cart_merge_finished_before", merge_id=event.payload["merge_id"])
             return
         finished = _Finished(MergeState.REFUSED, _REFUSED)
@@ -201,15 +223,31 @@ class DeferredMerges:
         if identity is not None:
             await self._ensure(store, store.customer(str(identity.id)), profile_of(identity))
 
+    async def on_forget_event(self, event: Event) -> None:
+        """Handle the outbox events of `customer.forget`: have every remote engine forget, also where another one fails.
+
+        Raises the failure of one of them; all are asked again then.
+        """
+        customer = event.payload["customer"]
+        if event.key == _ensure_key(customer):
+            async with self._database.unit() as unit:
+                await self._queue_forget(unit, customer, key=customer)
+            return
+        asked = (engine.forget(None, customer) for engine in self._remote)
+        for failed in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(failed, BaseException):
+                raise failed
+
     async def give_up(self, unit: Unit, event: Event) -> None:
         """Store that a merge is not tried again. Replaying its dead letter tries it again."""
         await self._finish(unit, UUID(event.payload["merge_id"]), _Finished(MergeState.REFUSED, _REFUSED))
 
     def subscribers(self) -> Mapping[str, Subscriber]:
-        """Return the handlers of both topics, for the worker."""
+        """Return the handlers of the three topics, for the worker."""
         return {
             MERGE_TOPIC: Subscriber(self.on_merge_event, give_up=self.give_up),
             ENSURE_TOPIC: Subscriber(self.on_ensure_event),
+            FORGET_TOPIC: Subscriber(self.on_forget_event),
         }
 
     # -- afterwards ----------------------------------------------------------------------------------------------------
@@ -223,10 +261,6 @@ class DeferredMerges:
             return None
         merge = await merges.find(unit, store=store, guest=named, merge_id=uuid_or_none(named), customer=customer)
         return _report(merge) if merge is not None else None
-
-    async def forget(self, unit: Unit, identity_id: UUID) -> None:
-        """Delete the reports of a deleted identity; what is pending is not merged any more."""
-        await merges.forget(unit, str(identity_id), now=self._clock.now())
 
     async def purge(self, unit: Unit, before: datetime, batch: int) -> int:
         """Delete merges that ended before a moment, at most `batch`; return how many."""
@@ -283,6 +317,10 @@ def profile_of(identity: Identity) -> Profile:
     return Profile(str(identity.id), identity.email, names.first, names.last)
 
 
+def _ensure_key(customer: str) -> str:
+    return f"{ENSURE_TOPIC}/{customer}"
+
+
 def _report(merge: CartMerge) -> CartMergeReport:
     if merge.state is MergeState.PENDING:
         return _PENDING
@@ -290,8 +328,11 @@ def _report(merge: CartMerge) -> CartMergeReport:
 
 
 def _again(merge: CartMerge, customer: str) -> CartMergeReport:
-    """Return the report for a sign-in whose guest was claimed before."""
-    if merge.customer != customer:
-        return _REFUSED
+    """Return the report for a sign-in whose guest was claimed before. The first customer's cart is not shown to
+    others."""
     report = _report(merge)
+    if merge.customer != customer:
+        return _NOTHING if report.outcome is Outcome.NOTHING else _REFUSED
+    if report.outcome is Outcome.NOTHING:
+        return report
     return replace(report, outcome=Outcome.ALREADY_DONE) if merge.state is MergeState.DONE else report

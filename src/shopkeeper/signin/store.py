@@ -60,7 +60,9 @@ class MergeState(StrEnum):
     PENDING = "pending"
     DONE = "done"
     REFUSED = "refused"
-    """Refused by the engine, given up after a day of failures, or ended because the identity was deleted."""
+    """Refused by the engine, or given up after a day of failures. Replaying the dead letter may still end in `DONE`."""
+    FORGOTTEN = "forgotten"
+    """Ended because the customer's identity was deleted. The row keeps the guest closed, and never gets a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +135,18 @@ async def name_cart(unit: Unit, merge_id: UUID, cart_id: str) -> None:
 async def finish(
     unit: Unit, merge_id: UUID, state: MergeState, report: CartMergeReport | None, *, now: datetime
 ) -> bool:
-    """Write a merge's outcome, unless it is done already; return whether it was written."""
-    open_ = cart_merges.c.id == merge_id, cart_merges.c.state != MergeState.DONE.value
+    """Write a merge's outcome, unless it is done or forgotten already; return whether it was written.
+
+    A merge may be in flight while its customer's identity is deleted: its report must not be stored afterwards.
+    """
+    open_ = cart_merges.c.id == merge_id, cart_merges.c.state.not_in(_FINAL)
     outcome = {"state": state, "report": _to_json(report) if report else None, "updated_at": now}
     return (await unit.write(update(cart_merges).where(*open_).values(outcome))).rowcount == 1
 
 
 async def forget(unit: Unit, customer: str, *, now: datetime) -> None:
     """Delete the reports of a customer who is deleted, and end what is pending. The guests stay closed."""
-    ended = {"state": MergeState.REFUSED, "report": None, "updated_at": now}
+    ended = {"state": MergeState.FORGOTTEN, "report": None, "updated_at": now}
     await unit.write(update(cart_merges).where(cart_merges.c.customer == customer).values(ended))
 
 
@@ -151,6 +156,7 @@ async def purge(unit: Unit, *, before: datetime, batch: int = 500) -> int:
     return (await unit.write(delete(cart_merges).where(cart_merges.c.id.in_(old)))).rowcount
 
 
+_FINAL = MergeState.DONE.value, MergeState.FORGOTTEN.value
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _OF_GUEST = cart_merges.c.store == bindparam("of_store"), cart_merges.c.guest == bindparam("of_guest")
 _BY_GUEST = select(cart_merges).where(*_OF_GUEST)
