@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from shopkeeper import crypto
-from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy
+from shopkeeper.http.cookies import CALLBACK, CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
 from tests.flows.conftest import JSON, Stage, Staging, post_across_sites
 from tests.flows.travelling_method import TRAVEL

@@ -42,12 +42,12 @@ from shopkeeper.flows.outcomes import (
 )
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import ERROR_HEADER, empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
 from shopkeeper.parsing import uuid_or_none
-from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database
 

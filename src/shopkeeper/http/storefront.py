@@ -14,10 +14,10 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import ERROR_HEADER, encode, json_response, retry_after
 from shopkeeper.http.serializers import cart_merge_shape, moment
-from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.signin.cart_merge import AuthHint, profile_of
 from shopkeeper.signin.visit import Access, Visit
