@@ -56,7 +56,7 @@ class Counters(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ThrottleSlot:
     """A counted attempt, with the counter that `release` decrements."""
 
     counters: Counters
@@ -141,7 +141,7 @@ class Throttle:
         """Whether the cache is down, so that each worker counts separately."""
         return self._ask_again_at is not None
 
-    async def check(self, subject: str, *, ip: str) -> Attempt:
+    async def check(self, subject: str, *, ip: str) -> ThrottleSlot:
         """Count an attempt before any expensive work.
 
         Each attempt must end with exactly one of `failed`, `succeeded` and `release`.
@@ -179,13 +179,13 @@ class Throttle:
         pair, _ = self._names(subject, ip)
         await self._counting(lambda counters: self._clear(counters, pair))
 
-    async def release(self, attempt: Attempt) -> None:
+    async def release(self, slot: ThrottleSlot) -> None:
         """Take back the pair's count of an attempt without a verdict: we were busy, or another server was down.
 
         The address's budget stays spent.
         """
         with suppress(self._down):
-            await self._take_back(attempt.counters, attempt.key)
+            await self._take_back(slot.counters, slot.key)
 
     async def is_first_refusal(self, *, ip: str) -> bool:
         """Whether this is the first refusal of an address in its period.
@@ -214,7 +214,7 @@ class Throttle:
             self._log.info("throttle.recovered", throttle=self._name)
         self._ask_again_at = until
 
-    async def _reserve(self, counters: Counters, pair: str, address: str) -> Attempt | timedelta:
+    async def _reserve(self, counters: Counters, pair: str, address: str) -> ThrottleSlot | timedelta:
         """Return the counted attempt, or how long to wait."""
         wait = await self._spend(counters, address)
         if wait is not None:
@@ -228,7 +228,7 @@ class Throttle:
         if tried > self._failures:
             await self._take_back(counters, current)
             return WHILE_OTHERS_ARE_UNDER_WAY
-        return Attempt(counters, current)
+        return ThrottleSlot(counters, current)
 
     async def _take_back(self, counters: Counters, key: str) -> None:
         if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile, so undo the decrement

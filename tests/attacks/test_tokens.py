@@ -161,7 +161,7 @@ class TestCode:
             "credentials/guessing.py: secret(present) != secret(right.identity)",
             "credentials/password.py: _hash_of(present) == verified",
             "crypto.py: base64.urlsafe_b64encode(raw).rstrip(b'=').decode() != sealed",
-            "sessions/cookies.py: _encode(token) == cookie",
+            "http/cookies.py: _encode(token) == cookie",
             "tokens/sealed.py: _encode(raw) != text",
         }
     )

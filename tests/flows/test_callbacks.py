@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from shopkeeper import crypto
 from shopkeeper.flows import store
-from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy
+from shopkeeper.http.cookies import CALLBACK, CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
 from tests.flows.conftest import JSON, Stage, Staging, post_across_sites
 from tests.flows.travelling_method import TRAVEL

@@ -19,9 +19,9 @@ from shopkeeper.errors import Forbidden
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.form_filling import flatten
 from shopkeeper.http.authentication import RequestCredentials
+from shopkeeper.http.cookies import cookies_in
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.values import State
-from shopkeeper.sessions.cookies import cookies_in
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.hooks import HookSubject, Refuse
 from shopkeeper.storage.database import Unit

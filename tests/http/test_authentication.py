@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shopkeeper.sessions import cookies
+from shopkeeper.http import cookies
 from shopkeeper.sessions.service import Sessions
 from tests.attacks.scene import HTML, ME, OWN_PAGE, PASSWORD, Browser, Scene, csrf_of, new_address
 from tests.http.conftest import Opening

@@ -1,13 +1,16 @@
 """The storefront's routes `/signin` and `/signout`."""
 
+import asyncio
 import base64
 import json
 from typing import Any, NoReturn
 
 import pytest
+from sqlalchemy import text
 
 from shopkeeper.client import Client
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.sessions.service import Sessions
 from shopkeeper.signin.completion import Hooks, SignInCompletion, SignInRequest
 from tests.attacks.scene import PASSWORD, Scene, new_address, sign_up, visit
 from tests.http.conftest import Opening
@@ -90,6 +93,58 @@ class TestSigningIn:
                 [event] = await application.infrastructure.audit.events(unit, action="sign_in.failed")
             assert (event.subject, event.details["reason"]) == (str(proof.identity_id), "upstream_failed")
             assert len(await scene.rows("sessions")) == 1
+
+    async def test_a_deadlock_is_answered_as_temporary(
+        self, opening: Opening, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Regression: it was a 500. Here another transaction holds the session that the sign-in replaces, and waits for
+        the identity that the sign-in has locked."""
+        locked, waits, start = asyncio.Event(), asyncio.Event(), Sessions.start
+
+        async def start_later(self: Sessions, *args: Any, **options: Any) -> Any:
+            locked.set()
+            await waits.wait()
+            return await start(self, *args, **options)
+
+        async with opening(postgres_dsn) as scene:
+            app, email = await scene.native(), new_address()
+            ada = (await sign_up(app, email))["identity"]["id"]
+            bob = await sign_up(app, new_address())
+            database = scene.application.infrastructure.database
+            monkeypatch.setattr(Sessions, "start", start_later)
+            signing_in = asyncio.create_task(
+                app.post(
+                    "/signin",
+                    json={"username": email, "password": PASSWORD},
+                    headers={"authorization": f"Bearer {bob['session_token']}"},
+                )
+            )
+            await locked.wait()
+            async with database.unit() as unit:
+                await unit.write(text("SET LOCAL deadlock_timeout = '1min'"))  # the sign-in detects the deadlock
+                session_id = bob["session"]["id"]
+                await unit.write(text(f"UPDATE sessions SET active = active WHERE id = '{session_id}'"))
+                locking = asyncio.create_task(
+                    unit.write(text(f"UPDATE identities SET state = state WHERE id = '{ada}'"))
+                )
+                await _until_one_waits(scene)
+                waits.set()
+                answer = await signing_in
+                await locking
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["errors"][0]["extensions"]["code"] == "BUSY"
+
+
+async def _until_one_waits(scene: Scene) -> None:
+    """Wait until a connection to the database waits for a lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while True:
+        async with scene.application.infrastructure.database.reading() as unit:
+            if await unit.scalar(waiting):
+                return
+        await asyncio.sleep(0.02)
 
 
 async def _unavailable(*args: Any, **kwargs: Any) -> NoReturn:

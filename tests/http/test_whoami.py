@@ -14,6 +14,7 @@ from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.whoami import WhoAmI, WhoamiRenderer
@@ -21,7 +22,6 @@ from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
-from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.service import Sessions

@@ -9,7 +9,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.principal import PresentedTokens, PrincipalResolver
-from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens, bearer_of
+from shopkeeper.sessions.token_sources import SessionTokens, VisitTokens
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
@@ -229,29 +229,3 @@ class TestWhoami:
             PresentedTokens(session_cookie=DEAD, bearer="x", visit_cookie=visit),
         ):
             assert await resolver.session(carriers) is None
-
-
-@pytest.mark.parametrize(
-    ("header", "token"),
-    [
-        ("Bearer abc", "abc"),
-        ("bearer abc", "abc"),
-        ("BEARER   abc==", "abc=="),
-        ("Bearer Bearer abc", "abc"),  # how the published shop client asks for a refresh
-        ("Bearer a-b._~+/c", "a-b._~+/c"),
-        ("Bearer Bearer Bearer abc", None),
-        ("Bearer", None),
-        ("Bearer ", None),
-        ("Bearer a b", None),
-        ("Bearer a,b", None),
-        ("Bearer é", None),
-        ("Bearer abc\r\nX: y", None),
-        ("Bearer abc\n", None),
-        ("Basic abc", None),
-        ("Bearerabc", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_a_bearer_is_taken_from_its_header(header: str | None, token: str | None) -> None:
-    assert bearer_of(header) == token

@@ -1,6 +1,8 @@
 """Sessions are started, found by their token, listed, extended, ended and deleted."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -110,6 +112,67 @@ class TestStarting:
         after = await sign_in(database, one.sessions, ada, replacing=before.session)
         assert before.token != after.token
         assert await answers(one.sessions, [before.token, after.token]) == [False, True]
+
+    async def test_two_that_replace_each_others_session_do_not_deadlock(
+        self, database: Database, one: Process, clock: StoppedClock, ada: Identity
+    ) -> None:
+        """Regression: each locked the other's session first, and waited for its own in `revoke_active_sessions`."""
+        bob = await enrol(database, clock)
+        former = {each.id: await sign_in(database, one.sessions, each) for each in (ada, bob)}
+        started = {ada.id: asyncio.Event(), bob.id: asyncio.Event()}
+
+        async def swap(to: Identity, other: Identity) -> str:
+            async with database.unit() as unit:
+                await one.identities.lock(unit, to.id)
+                session = await one.sessions.start(
+                    unit,
+                    to,
+                    method="password",
+                    aal=Aal.AAL1,
+                    client=CLIENT,
+                    store="fruit",
+                    replacing=former[other.id].session,
+                )
+                started[to.id].set()
+                with suppress(TimeoutError):  # the other one may have to wait until this transaction ends
+                    await asyncio.wait_for(started[other.id].wait(), 0.3)
+                await one.sessions.revoke_others(unit, session.session, client=CLIENT)
+            return session.token
+
+        tokens = await asyncio.gather(swap(ada, bob), swap(bob, ada))
+        assert await answers(one.sessions, tokens) == [True, True]
+        assert await answers(one.sessions, [each.token for each in former.values()]) == [False, False]
+
+    async def test_a_replacing_start_and_the_end_of_all_sessions_do_not_deadlock(
+        self, database: Database, one: Process, ada: Identity
+    ) -> None:
+        """The newest session is replaced, while another request ends all of them from the oldest on."""
+        former = [await sign_in(database, one.sessions, ada) for _ in range(4)]
+        started = asyncio.Event()
+
+        async def start_and_revoke() -> str:
+            async with database.unit() as unit:
+                session = await one.sessions.start(
+                    unit,
+                    ada,
+                    method="password",
+                    aal=Aal.AAL1,
+                    client=CLIENT,
+                    store="fruit",
+                    replacing=former[-1].session,
+                )
+                started.set()
+                await asyncio.sleep(0.3)
+                await one.sessions.revoke_others(unit, session.session, client=CLIENT)
+            return session.token
+
+        async def revoke_all() -> int:
+            await started.wait()
+            return int(await change(database, one.sessions.revoke_all, ada.id, by="admin"))
+
+        token, ended = await asyncio.gather(start_and_revoke(), revoke_all())
+        assert ended == 5
+        assert await answers(one.sessions, [token, *(each.token for each in former)]) == [False] * 5
 
 
 class TestTokens:

@@ -274,6 +274,12 @@ async def _note_and_collect(database: Database, notes: Notes, write: WriteCollec
         unit.collect(1, write=write)
 
 
+async def _execute(database: Database, *statements: str) -> None:
+    async with database.transaction() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
 class TestAway:
     async def test_a_server_that_is_gone_is_reported_as_temporary(self) -> None:
         database = Database(f"postgresql+asyncpg://ada:secret@127.0.0.1:{free_port()}/shop")
@@ -300,6 +306,41 @@ class TestAway:
         async with database.unit() as unit:
             await unit.begin()
             assert await unit.scalar(text("SELECT 1")) == 1
+        await database.close()
+
+    async def test_a_deadlock_is_reported_as_temporary_to_one_of_two(self, postgres_dsn: str) -> None:
+        database = Database(sqlalchemy_url(postgres_dsn))
+        holding = [asyncio.Event(), asyncio.Event()]
+        await _execute(database, "CREATE TABLE notes (number INTEGER PRIMARY KEY)", "INSERT INTO notes VALUES (0), (1)")
+
+        async def lock_both(first: int) -> None:
+            async with database.unit() as unit:
+                await unit.write(text(f"UPDATE notes SET number = number WHERE number = {first}"))
+                holding[first].set()
+                await holding[1 - first].wait()
+                await unit.write(text(f"UPDATE notes SET number = number WHERE number = {1 - first}"))
+
+        outcomes = await asyncio.gather(lock_both(0), lock_both(1), return_exceptions=True)
+        [refused] = [outcome for outcome in outcomes if outcome is not None]
+        assert isinstance(refused, DatabaseUnavailable)
+        assert (refused.status, refused.retry_after) == (503, 1)
+        await database.close()
+
+    async def test_a_serialization_failure_is_reported_as_temporary(self, postgres_dsn: str) -> None:
+        database = Database(sqlalchemy_url(postgres_dsn))
+        await _execute(database, "CREATE TABLE notes (number INTEGER)", "INSERT INTO notes VALUES (0)")
+        raise_number = text("UPDATE notes SET number = number + 1")
+
+        async def write_after_another() -> None:
+            async with database.unit() as unit:
+                await unit.write(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+                await unit.scalar(text("SELECT number FROM notes"))
+                async with database.unit() as other:
+                    await other.write(raise_number)
+                await unit.write(raise_number)
+
+        with pytest.raises(DatabaseUnavailable):
+            await write_after_another()
         await database.close()
 
     async def test_a_wrong_statement_is_not_reported_as_temporary(self, database: Database) -> None:

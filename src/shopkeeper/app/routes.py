@@ -34,6 +34,7 @@ from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.health import Health
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.origins import Origins
@@ -48,7 +49,6 @@ from shopkeeper.http.storefront import Storefront
 from shopkeeper.http.whoami import WhoAmI, WhoamiRenderer
 from shopkeeper.http.wiring import RouteGroup, admin_app, public_app
 from shopkeeper.sessions.assurance import AssurancePolicy
-from shopkeeper.sessions.cookies import CookiePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens

@@ -14,8 +14,7 @@ from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.values import Identity
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
-from shopkeeper.throttle import Attempt as ThrottleSlot
-from shopkeeper.throttle import Throttle
+from shopkeeper.throttle import Throttle, ThrottleSlot
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class AdminIdentities:
         self._database = database
         self._identities = identities
         self._imports = imports
-        self._shapes = serializers
+        self._serializers = serializers
         self._pages = pages
         self._operators = operators
         self._admin_url = admin_url.rstrip("/")
@@ -106,7 +106,7 @@ class AdminIdentities:
                 ids=wanted.ids,
                 credentials_identifier=wanted.identifier,
             )
-        shown = [self._shapes.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
+        shown = [self._serializers.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
         if wanted.ids is not None:  # all in one response, so there are no other pages
             return json_response(shown)
         links = self._pages.links("/admin/identities", wanted.again(), of="identities", next_after=next_after)
@@ -116,7 +116,7 @@ class AdminIdentities:
         body = await body_of(request, IdentityBody, limit=self._max_body)
         identity = await self._make(body, by=self._operators.of(request))
         location = f"{self._admin_url}/identities/{identity.id}"
-        return json_response(self._shapes.identity_for_admin(identity), 201, headers={"Location": location})
+        return json_response(self._serializers.identity_for_admin(identity), 201, headers={"Location": location})
 
     async def _batch(self, request: Request) -> Response:
         """Create each identity of a batch on its own; an entry that fails has its error in the result."""
@@ -140,7 +140,7 @@ class AdminIdentities:
         configs = shown_credentials(request.query_params)
         async with self._database.unit() as unit:
             identity = await self._identities.require(unit, require_id(request.path_params["id"]), credentials=True)
-        return json_response(self._shapes.identity_for_admin(identity, configs=configs))
+        return json_response(self._serializers.identity_for_admin(identity, configs=configs))
 
     async def _read_external(self, request: Request) -> Response:
         configs = shown_credentials(request.query_params)
@@ -150,14 +150,14 @@ class AdminIdentities:
             )
         if identity is None:
             raise NotFound
-        return json_response(self._shapes.identity_for_admin(identity, configs=configs))
+        return json_response(self._serializers.identity_for_admin(identity, configs=configs))
 
     async def _replace(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         new = await self._new(await body_of(request, ReplacedIdentityBody, limit=self._max_body))
         async with self._database.unit() as unit:
             identity = await self._identities.replace(unit, identity_id, new, actor=by.name, client_ip=by.client.ip)
-        return json_response(self._shapes.identity_for_admin(identity))
+        return json_response(self._serializers.identity_for_admin(identity))
 
     async def _patch(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
@@ -168,7 +168,7 @@ class AdminIdentities:
             identity = await self._identities.patch(
                 unit, identity_id, operations, actor=by.name, client_ip=by.client.ip
             )
-        return json_response(self._shapes.identity_for_admin(identity))
+        return json_response(self._serializers.identity_for_admin(identity))
 
     async def _delete(self, request: Request) -> Response:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
@@ -217,7 +217,7 @@ class AdminSessions:
     ) -> None:
         self._database = database
         self._sessions = sessions
-        self._shapes = serializers
+        self._serializers = serializers
         self._pages = pages
         self._operators = operators
 
@@ -255,7 +255,7 @@ class AdminSessions:
         # The contract always links a next and a previous page of this list.
         links = page.links(f"/admin/identities/{identity_id}/sessions", "first", "next", "prev")
         return json_response(
-            [self._shapes.session_in_list(session) for session in found.items],
+            [self._serializers.session_in_list(session) for session in found.items],
             headers={"X-Total-Count": str(count), "Link": links},
         )
 
@@ -282,12 +282,12 @@ class AdminSessions:
         session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             session = await self._sessions.extend(unit, session_id, by=by.name, client=by.client)
-        return json_response(self._shapes.session(session))
+        return json_response(self._serializers.session(session))
 
     def _expanded(self, wanted: Sequence[str], sessions: Sequence[Session]) -> list[Mapping[str, Any]]:
         """Return sessions as an admin sees them, with identity and devices only where `wanted` names them."""
         bare = sessions if "devices" in wanted else [replace(session, devices=()) for session in sessions]
-        shown = self._shapes.session if "identity" in wanted else self._shapes.session_alone
+        shown = self._serializers.session if "identity" in wanted else self._serializers.session_alone
         return [shown(session) for session in bare]
 
 

@@ -8,8 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shopkeeper.clock import Clock
 from shopkeeper.errors import AdminKeyRequired, TokenInvalid
 from shopkeeper.http.request_log import note
+from shopkeeper.http.requests import bearer_of
 from shopkeeper.http.responses import error_response
-from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, bearer_of, verify
+from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, verify
 
 OPEN_TO_ALL: Final = frozenset({"/health/alive", "/health/ready", "/version"})
 DEVELOPMENT_KEY: Final = ServiceKey("dev")

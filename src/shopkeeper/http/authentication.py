@@ -13,14 +13,13 @@ from starlette.types import Scope
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT, Store, Stores
 from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.http.cookies import CookiePolicy, cookies_in
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.request_log import note
-from shopkeeper.http.requests import JSON, client_of
+from shopkeeper.http.requests import JSON, bearer_of, client_of
 from shopkeeper.sessions.cache import CachedSession
-from shopkeeper.sessions.cookies import CookiePolicy, cookies_in
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.principal import KnownSessions, PresentedTokens, PrincipalResolver
-from shopkeeper.sessions.token_sources import bearer_of
 from shopkeeper.sessions.values import Principal, Session
 
 _KEPT_AS = "shopkeeper.credentials"

@@ -11,8 +11,8 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
 from shopkeeper.http.responses import error_response
-from shopkeeper.sessions.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")

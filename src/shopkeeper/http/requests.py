@@ -1,6 +1,7 @@
 """Reads requests: the client, the headers, the body. All input is bounded here."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -21,6 +22,8 @@ MAX_FIELDS = 2_000
 MAX_USER_AGENT = 512
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+
+_BEARER = re.compile(r"Bearer +(?:Bearer +)?([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +64,18 @@ def _address(text: str) -> str | None:
         return str(ipaddress.ip_address(without_port(text).partition("%")[0]))
     except ValueError:
         return None
+
+
+def bearer_of(header: str | None) -> str | None:
+    """Return the token of an `Authorization` header (RFC 6750 section 2.1); None for other or malformed schemes.
+
+    The scheme may occur twice: the published shop client sends it so when it refreshes.
+
+    >>> bearer_of("Bearer Bearer abc"), bearer_of("Basic abc"), bearer_of("Bearer a b")
+    ('abc', None, None)
+    """
+    found = _BEARER.fullmatch(header.strip(" ")) if header else None
+    return found[1] if found else None
 
 
 def prefers_json(headers: Headers) -> bool:

@@ -42,12 +42,12 @@ from shopkeeper.flows.outcomes import (
 )
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import ERROR_HEADER, empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
 from shopkeeper.parsing import uuid_or_none
-from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database
 
@@ -79,15 +79,15 @@ class SelfService:
         self._logout = logout
         self._callers = callers
         self._cookies = cookies
-        self._shapes = serializers
+        self._serializers = serializers
         self._clock = clock
-        self._presentations = flow_responses
+        self._flow_responses = flow_responses
         self._error_url = error_url
         self._max_body = max_body
 
     def routes(self) -> list[Route]:
         """List the routes."""
-        flows = [route for kind in self._presentations for route in self._flow_routes(kind)]
+        flows = [route for kind in self._flow_responses for route in self._flow_routes(kind)]
         return [
             *flows,
             *self._callback_routes(f"{CALLBACKS}/{{method}}/callback"),
@@ -177,7 +177,7 @@ class SelfService:
         """Add to an expired flow's refusal where to open another one, as the contract requires for fetching."""
         if not isinstance(refusal, FlowExpired):
             return refusal
-        base = f"{self._shapes.base_url}/self-service/{kind}"
+        base = f"{self._serializers.base_url}/self-service/{kind}"
         native = refusal.details.get("flow_type") == FlowType.API
         opened_with = refusal.details.get("opened_with", {})
         store = urlencode({name: opened_with[name] for name in (STORE, TENANT) if name in opened_with})
@@ -188,7 +188,7 @@ class SelfService:
 
     def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
         token = crypto.mask(caller.csrf) if flow.type is FlowType.BROWSER and caller.csrf else ""
-        return self._shapes.flow(flow, own=self._presentations[flow.kind].own(flow), csrf_token=token)
+        return self._serializers.flow(flow, own=self._flow_responses[flow.kind].own(flow), csrf_token=token)
 
     # -- submitting ----------------------------------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class SelfService:
     async def _ask_to_wait(self, flow: Flow, submission: Submission, later: TooManyRequests | Busy) -> Response:
         """Show the reason in the form, which keeps what was typed and can be sent again."""
         await self._pipeline.show_reason(flow, submission, reason=later.sentence)
-        return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
+        return redirect(self._ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
     def _begin_again(self, flow: Flow) -> Response:
         """Redirect the second of two clicks, or of two tabs: the flow has ended, or a session has started elsewhere.
@@ -291,7 +291,7 @@ class SelfService:
         A signed-in browser is redirected from there to the end of the flow, any other to a new form. Only the next
         request shows which it is: this one may have been sent before the session's cookie arrived.
         """
-        url = f"{self._shapes.base_url}/self-service/{flow.kind}/browser"
+        url = f"{self._serializers.base_url}/self-service/{flow.kind}/browser"
         query = urlencode(flow.opened_with)
         return redirect(f"{url}?{query}" if query else url)
 
@@ -299,7 +299,7 @@ class SelfService:
         if as_json or flow.type is FlowType.API:
             headers = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else None
             return json_response(self._flow_for(flow, caller), status, headers)
-        return redirect(self._ui(flow.kind, flow.id), status=self._presentations[flow.kind].invalid_status)
+        return redirect(self._ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
     def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
         answer = self._show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)
@@ -336,11 +336,15 @@ class SelfService:
 
     def _native_success(self, done: Completed) -> dict[str, object]:
         token = {"session_token": done.signed_in.token} if done.signed_in and done.signed_in.token else {}
-        return {**token, **self._session_of(done), **self._presentations[done.flow.kind].success(self._shapes, done)}
+        return {
+            **token,
+            **self._session_of(done),
+            **self._flow_responses[done.flow.kind].success(self._serializers, done),
+        }
 
     def _spa_success(self, done: Completed) -> dict[str, object]:
         further = [{"action": "redirect_browser_to", "redirect_browser_to": done.next}]
-        own = self._presentations[done.flow.kind].success(self._shapes, done)
+        own = self._flow_responses[done.flow.kind].success(self._serializers, done)
         return {**self._session_of(done), **own, "continue_with": further}
 
     def _session_of(self, done: Completed) -> dict[str, object]:
@@ -349,7 +353,7 @@ class SelfService:
             return {}
         report = done.signed_in.cart_merge
         told = {"cart": cart_merge_shape(report)} if report and report.outcome is not Outcome.NOTHING else {}
-        return {"session": self._shapes.session(done.signed_in.session), **told}
+        return {"session": self._serializers.session(done.signed_in.session), **told}
 
     def _new_cookies(self, done: Completed) -> list[str]:
         """Return the cookies of a change of privilege: a new anti-CSRF token, the session, no anonymous visit."""
@@ -369,7 +373,7 @@ class SelfService:
     async def _logout_link(self, request: Request, caller: Caller) -> Response:
         return_to = request.query_params.get("return_to")
         token = self._logout.token(caller, return_to=return_to)
-        url = f"{self._shapes.base_url}/self-service/logout?token={token}"
+        url = f"{self._serializers.base_url}/self-service/logout?token={token}"
         return json_response({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
 
     async def _logout_by_link(self, request: Request, caller: Caller) -> Response:
@@ -429,7 +433,7 @@ class SelfService:
         return answer
 
     def _ui(self, kind: str, flow_id: UUID | str) -> str:
-        return f"{self._presentations[kind].ui_url}?flow={flow_id}"
+        return f"{self._flow_responses[kind].ui_url}?flow={flow_id}"
 
 
 def _opens_browser(request: Request) -> bool:

@@ -26,7 +26,7 @@ class OwnSessions:
         self._database = database
         self._sessions = sessions
         self._authenticator = authenticator
-        self._shapes = serializers
+        self._serializers = serializers
 
     def routes(self) -> list[Route]:
         """List the routes."""
@@ -48,7 +48,7 @@ class OwnSessions:
         # If there are fewer sessions than a page holds, the contract's links have that number as the page size.
         shown = replace(page, size=min(page.size, count))
         return json_response(
-            [self._shapes.session_in_list(session) for session in found.items],
+            [self._serializers.session_in_list(session) for session in found.items],
             headers={"X-Total-Count": str(count), "Link": shown.links("/sessions", *rels)},
         )
 

@@ -14,10 +14,10 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import ERROR_HEADER, encode, json_response, retry_after
 from shopkeeper.http.serializers import cart_merge_shape, moment
-from shopkeeper.sessions.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.sessions.values import PrincipalKind
 from shopkeeper.signin.cart_merge import AuthHint, profile_of
 from shopkeeper.signin.visit import Access, Visit
@@ -56,7 +56,7 @@ class Storefront:
         if fields.get("type") not in {None, "refresh"}:
             raise InvalidInput("The field 'type' is 'refresh', or is left out.")
         if fields.get("username") is not None:
-            return self._answer(request, await self._with_credentials(request, fields), somebody_else=True)
+            return self._answer(request, await self._with_credentials(request, fields), principal_changes=True)
         if fields.get("type") == "refresh":
             return self._answer(request, await self._refresh(request))
         return self._answer(request, await self._anonymous(request))
@@ -94,29 +94,29 @@ class Storefront:
         former = await self._authenticator.session_to_end(request, visitor)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(unit, store=store, former=former, client=visitor.client)
-        return self._answer(request, access, somebody_else=True)
+        return self._answer(request, access, principal_changes=True)
 
-    def _answer(self, request: Request, access: Access, *, somebody_else: bool = False) -> Response:
+    def _answer(self, request: Request, access: Access, *, principal_changes: bool = False) -> Response:
         """Return the tokens as JSON, and as cookies, which scripts cannot read, for pages that may have cookies."""
         answer = json_response(_access_shape(access), headers={"Cache-Control": "no-store"})
         if self._authenticator.may_have_cookies(request):
             store = self._authenticator.store_of(request).id
-            for cookie in self._new_cookies(access, store=store, somebody_else=somebody_else):
+            for cookie in self._new_cookies(access, store=store, principal_changes=principal_changes):
                 answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def _new_cookies(self, access: Access, *, store: str, somebody_else: bool) -> list[str]:
+    def _new_cookies(self, access: Access, *, store: str, principal_changes: bool) -> list[str]:
         """Rotate the CSRF token when the principal changes, so that forms from before are refused.
 
         Refreshing a token does not change the principal: the forms in the visitor's other tabs stay valid.
         """
-        anew = [self._cookies.set_csrf(new_csrf_token())] if somebody_else else []
+        new_csrf = [self._cookies.set_csrf(new_csrf_token())] if principal_changes else []
         now = self._clock.now()
         if access.session is not None:
             session = self._cookies.set_session(access.token, expires_at=access.expires_at, now=now)
-            return [session, self._cookies.delete_visit(store=store), *anew]
+            return [session, self._cookies.delete_visit(store=store), *new_csrf]
         visit = self._cookies.set_visit(access.token, store=store, expires_at=access.expires_at, now=now)
-        return [self._cookies.delete_session(), visit, *anew] if somebody_else else [visit]
+        return [self._cookies.delete_session(), visit, *new_csrf] if principal_changes else [visit]
 
 
 def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -41,7 +41,7 @@ class WhoamiRenderer:
         stores: Stores,
         clock: Clock,
     ) -> None:
-        self._shapes = serializers
+        self._serializers = serializers
         self._assurance = assurance
         self._required = required
         self._stores = stores
@@ -49,14 +49,15 @@ class WhoamiRenderer:
 
     def __call__(self, session: Session) -> WhoamiAnswer:
         if self._assurance.satisfied_by(session, required=self._required):
-            return WhoamiAnswer(OK, encode(self._shapes.session(session)))
+            return WhoamiAnswer(OK, encode(self._serializers.session(session)))
         refusal = SecondFactorRequired(redirect_browser_to=self._second_factor_url(session))
         return WhoamiAnswer(refusal.status, refusal_body(refusal, clock=self._clock))
 
     def _second_factor_url(self, session: Session) -> str:
         name, tenant = self._stores.names_of(session.store) if session.store else ("", "")
         query = {"aal": "aal2", STORE: name, TENANT: tenant}
-        return f"{self._shapes.base_url}/self-service/login/browser?{urlencode({k: v for k, v in query.items() if v})}"
+        named = urlencode({key: value for key, value in query.items() if value})
+        return f"{self._serializers.base_url}/self-service/login/browser?{named}"
 
 
 class WhoAmI:

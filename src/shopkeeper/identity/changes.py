@@ -90,7 +90,7 @@ class ChangePublisher:
         self._audit = audit
         self._events = events
         self._listeners = listeners
-        self._on_void = on_access_revoked
+        self._on_access_revoked = on_access_revoked
         self._on_deleted = on_deleted
         self._from_traits = from_traits
 
@@ -105,7 +105,7 @@ class ChangePublisher:
         """Record and publish a change. Where earlier proofs are no longer valid, sessions end, except `spare`."""
         await self.record(unit, change)
         await self.invalidate(unit, change.identity_id)
-        for revoked in self._on_void if _access_revoked(before, after, from_traits=self._from_traits) else ():
+        for revoked in self._on_access_revoked if _access_revoked(before, after, from_traits=self._from_traits) else ():
             await revoked(unit, change.identity_id, spare)
         # Events come last: adding one may wait for other units with the same key.
         await self._publish(unit, CHANGED, change)

@@ -91,7 +91,7 @@ class Identities(IdentityReader):
 
         After a `Conflict` the unit must end in an exception: earlier writes of this call must not be committed.
         """
-        identity = self._drafted(new, before=None)
+        identity = self._built(new, before=None)
         with uniqueness():
             identity = await self._store.insert(unit, identity)
         details = {"schema_id": identity.schema_id}
@@ -104,7 +104,7 @@ class Identities(IdentityReader):
 
         It costs as much as creating one, so that the time reveals nothing either. Raises `InvalidInput`.
         """
-        identity = self._drafted(new, before=None)
+        identity = self._built(new, before=None)
         stored = await self._store.insert(unit, incognito(identity))
         await store.delete_identity(unit, identity.id)
         return replace(identity, factors=stored.factors)
@@ -281,7 +281,7 @@ class Identities(IdentityReader):
     async def _change(
         self, unit: Unit, before: Identity, new: NewIdentity, *, actor: str, client_ip: str | None
     ) -> Identity:
-        after = self._drafted(new, before=before)
+        after = self._built(new, before=before)
         with uniqueness():
             after = await self._store.update(unit, before, after)
         changed = differences(before, after)
@@ -289,21 +289,21 @@ class Identities(IdentityReader):
         await self._publisher.changed(unit, change, before, after)
         return after
 
-    def _drafted(self, new: NewIdentity, *, before: Identity | None) -> Identity:
+    def _built(self, new: NewIdentity, *, before: Identity | None) -> Identity:
         schema = self.schemas.require(new.schema_id or (before.schema_id if before else None))
         schema.require_valid(new.traits)
-        return self._drafting(before).identity(new, schema_id=schema.id, extracted=schema.extract(new.traits))
+        return self._builder(before).identity(new, schema_id=schema.id, extracted=schema.extract(new.traits))
 
     def _with_credentials(
         self, before: Identity, changes: Mapping[str, CredentialInput | None], extracted: Extracted
     ) -> Identity:
         """Return the identity with changed credentials. Raises `BadRequest` where no way to sign in would be left."""
-        after = self._drafting(before).changed(changes, extracted=extracted)
+        after = self._builder(before).changed(changes, extracted=extracted)
         if self._first_factors(before) and not self._first_factors(after):
             raise BadRequest("This is the last way to sign in to the account: add another before removing it.")
         return after
 
-    def _drafting(self, before: Identity | None) -> IdentityBuilder:
+    def _builder(self, before: Identity | None) -> IdentityBuilder:
         return IdentityBuilder(now=self._clock.now(), new_id=self._ids, facts=self._facts, before=before)
 
     def _first_factors(self, identity: Identity) -> list[str]:

@@ -1,1 +1,1 @@
-"""Sessions: an authenticated visit on one device each, with their opaque tokens and the cookies that carry them."""
+"""Sessions: an authenticated visit on one device each, with their opaque tokens."""

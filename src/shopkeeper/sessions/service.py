@@ -142,6 +142,10 @@ class Sessions:
         """
         if not identity.active:
             raise IdentityDisabled
+        if replacing is not None:
+            # A hook may end the identity's other sessions in this transaction. Were the replaced one locked apart from
+            # them, two sign-ins that each replace a session of the other's identity would deadlock, in either order.
+            await rows.lock_in_order(unit, rows.of_identity(identity.id) | rows.with_id(replacing.id))
         proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
         session = new_session(identity, proof, client=client, store=store, lifespan=self._lifespan)
         token = new_token(self._prefix)
@@ -346,6 +350,7 @@ class Sessions:
     async def _end_all(
         self, unit: Unit, chosen: ColumnElement[bool], identity_id: UUID, *, by: str, client: Client | None
     ) -> int:
+        await rows.lock_in_order(unit, chosen)
         ended = await self._end(unit, chosen)
         if ended:
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)

@@ -208,6 +208,16 @@ async def replace_token(unit: Unit, old: bytes, new: bytes, *, expires_at: datet
     return (await unit.write(_REPLACE_TOKEN, [values])).rowcount == 1
 
 
+async def lock_in_order(unit: Unit, chosen: ColumnElement[bool]) -> None:
+    """Lock sessions until the transaction ends, in the order of their ids.
+
+    Call it before several sessions are changed in one transaction: two transactions that lock the same sessions in
+    different orders deadlock.
+    """
+    await unit.begin()
+    await unit.all(select(sessions.c.id).where(chosen).order_by(sessions.c.id).with_for_update())
+
+
 async def lock(unit: Unit, session_id: UUID) -> bool:
     """Lock the row of a session until the transaction ends. Returns `False` where there is no such session."""
     await unit.begin()

@@ -17,20 +17,6 @@ from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
 
-_BEARER = re.compile(r"Bearer +(?:Bearer +)?([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
-
-
-def bearer_of(header: str | None) -> str | None:
-    """Return the token of an `Authorization` header (RFC 6750 section 2.1); None for other or malformed schemes.
-
-    The scheme may occur twice: the published shop client sends it so when it refreshes.
-
-    >>> bearer_of("Bearer Bearer abc"), bearer_of("Basic abc"), bearer_of("Bearer a b")
-    ('abc', None, None)
-    """
-    found = _BEARER.fullmatch(header.strip(" ")) if header else None
-    return found[1] if found else None
-
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:

@@ -16,7 +16,8 @@ from shopkeeper.errors import Busy
 
 
 class DatabaseUnavailable(Busy):
-    """Raised when the database cannot be reached or does not answer in time; the request may be sent again."""
+    """Raised when the database cannot be reached, does not answer in time, or has ended a transaction because another
+    one was in its way, as in a deadlock. The request may be sent again."""
 
     message = "The database does not answer just now."
 
@@ -50,7 +51,7 @@ def explained(url: URL) -> Iterator[None]:
 
 
 def is_unavailable(failed: BaseException) -> bool:
-    """Whether an exception means that the database is temporarily unreachable or unable to answer.
+    """Whether an exception means that the database is temporarily unreachable or unable to execute the statement.
 
     >>> is_unavailable(ConnectionRefusedError()), is_unavailable(KeyError())
     (True, False)
@@ -66,8 +67,9 @@ def _says_away(error: BaseException) -> bool:
     return str(getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", "")).startswith(_AWAY)
 
 
-_AWAY: Final = ("08", "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
-"""Connections (08), resources (53), a lock that is not released (55P03), shutting down or timed out (57)."""
+_AWAY: Final = ("08", "40", "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
+"""Connections (08), a rollback because of another transaction, as in a deadlock (40), resources (53), a lock that is
+not released (55P03), shutting down or timed out (57)."""
 
 
 def _sentence(failed: BaseException, url: URL) -> str | None:

@@ -61,20 +61,20 @@ class AccountPages:
         self._engines = engines
         self._stores = stores
         self._authenticator = authenticator
-        self._frame = layout
+        self._layout = layout
         self._place = place
 
     def routes(self) -> list[Route]:
         """List the routes."""
-        revoke, others = self._frame.with_error_page(self._revoke), self._frame.with_error_page(self._revoke_others)
+        revoke, others = self._layout.with_error_page(self._revoke), self._layout.with_error_page(self._revoke_others)
         return [
-            Route("/account", self._frame.with_error_page(self._show), methods=["GET"]),
+            Route("/account", self._layout.with_error_page(self._show), methods=["GET"]),
             Route("/account/sessions/revoke", revoke, methods=["POST"]),
             Route("/account/sessions/revoke-others", others, methods=["POST"]),
         ]
 
     async def _show(self, request: Request) -> Response:
-        caller, cookie = await self._frame.caller(request)
+        caller, cookie = await self._layout.caller(request)
         if caller.session is None:
             return self._sign_in_first()
         start = _number(request.query_params.get("orders"))
@@ -88,7 +88,7 @@ class AccountPages:
             "newer": max(0, start - ORDERS) if start else None,
             "done": request.query_params.get("done"),
         }
-        return self._frame.answer(request, "account", context, caller=caller, cookie=cookie)
+        return self._layout.answer(request, "account", context, caller=caller, cookie=cookie)
 
     async def _devices(self, unit: Unit, current: Session) -> list[Device]:
         others = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
@@ -110,7 +110,7 @@ class AccountPages:
         session_id = require_uuid(str(fields.get("session")), otherwise=NotFound("There is no such session."))
         async with self._database.unit() as unit:
             await self._sessions.revoke_own(unit, caller.session, session_id, client=caller.client)
-        return self._frame.go("/account?done=one#devices")
+        return self._layout.go("/account?done=one#devices")
 
     async def _revoke_others(self, request: Request) -> Response:
         caller, _ = await self._own_form(request)
@@ -118,14 +118,14 @@ class AccountPages:
             return self._sign_in_first()
         async with self._database.unit() as unit:
             await self._sessions.revoke_others(unit, caller.session, client=caller.client)
-        return self._frame.go("/account?done=others#devices")
+        return self._layout.go("/account?done=others#devices")
 
     async def _own_form(self, request: Request) -> tuple[Caller, Mapping[str, Any]]:
         """Return the caller that sends a form, and its fields.
 
         Raises `CsrfViolation` unless our page in this browser sent it.
         """
-        caller, new_cookie = await self._frame.caller(request)
+        caller, new_cookie = await self._layout.caller(request)
         body = await read_body(request, limit=MAX_BODY)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         fields = parse_fields(body, FORM) if kind == FORM else {}
@@ -136,7 +136,7 @@ class AccountPages:
 
     def _sign_in_first(self) -> Response:
         back = urlencode({"return_to": f"{self._place.base_url}/account"})
-        return self._frame.go(f"/self-service/login/browser?{back}")
+        return self._layout.go(f"/self-service/login/browser?{back}")
 
 
 def _device(session: Session, *, current: bool) -> Device:

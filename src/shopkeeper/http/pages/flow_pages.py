@@ -47,7 +47,7 @@ class FlowPages:
         self._pipeline = pipeline
         self._engines = engines
         self._stores = stores
-        self._frame = layout
+        self._layout = layout
         self._place = place
 
     def routes(self) -> list[Route]:
@@ -58,10 +58,10 @@ class FlowPages:
         async def show(request: Request) -> Response:
             return await self._show(request, kind)
 
-        return Route(f"/{kind}", self._frame.with_error_page(show), methods=["GET"])
+        return Route(f"/{kind}", self._layout.with_error_page(show), methods=["GET"])
 
     async def _show(self, request: Request, kind: str) -> Response:
-        caller, cookie = await self._frame.caller(request)
+        caller, cookie = await self._layout.caller(request)
         query = {name: request.query_params[name] for name in _PASSED_ON if name in request.query_params}
         flow_id = request.query_params.get("flow")
         if not flow_id:
@@ -96,7 +96,7 @@ class FlowPages:
         self, request: Request, kind: str, caller: Caller, cookie: str | None, query: dict[str, str]
     ) -> Response:
         if cookie and _COOKIE_CHECK in request.query_params:
-            return self._frame.answer(request, "no_cookies", {"kind": kind}, caller=caller)
+            return self._layout.answer(request, "no_cookies", {"kind": kind}, caller=caller)
         return self._afresh(kind, query)
 
     async def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
@@ -117,7 +117,7 @@ class FlowPages:
             "cart_stays": await self._has_cart(caller),
             "query": _query(further),
         }
-        return self._frame.answer(request, flow.kind, context, caller=caller)
+        return self._layout.answer(request, flow.kind, context, caller=caller)
 
     async def _has_cart(self, caller: Caller) -> bool:
         """Return whether a guest has a cart with items. False if the engine refuses: the form is shown in any case."""
@@ -133,10 +133,10 @@ class FlowPages:
         return cart is not None and cart.quantity > 0
 
     def _afresh(self, kind: str, query: dict[str, str]) -> Response:
-        return self._frame.go(f"/self-service/{kind}/browser{_query(query)}")
+        return self._layout.go(f"/self-service/{kind}/browser{_query(query)}")
 
     def _check_cookies(self, kind: str, query: dict[str, str], cookie: str) -> Response:
-        return self._frame.go(f"/{kind}{_query({**query, _COOKIE_CHECK: 'asked'})}", cookie=cookie)
+        return self._layout.go(f"/{kind}{_query({**query, _COOKIE_CHECK: 'asked'})}", cookie=cookie)
 
 
 def _query(fields: dict[str, str]) -> str:

@@ -21,29 +21,29 @@ class InboxPages:
     def __init__(self, *, database: Database, courier: Courier, layout: PageLayout) -> None:
         self._database = database
         self._courier = courier
-        self._frame = layout
+        self._layout = layout
 
     def routes(self) -> list[Route]:
         """List the routes."""
         return [
-            Route("/inbox", self._frame.with_error_page(self._list), methods=["GET"]),
-            Route("/inbox/{id}", self._frame.with_error_page(self._show), methods=["GET"]),
+            Route("/inbox", self._layout.with_error_page(self._list), methods=["GET"]),
+            Route("/inbox/{id}", self._layout.with_error_page(self._show), methods=["GET"]),
         ]
 
     async def _list(self, request: Request) -> Response:
-        caller, _ = await self._frame.caller(request)
+        caller, _ = await self._layout.caller(request)
         before = request.query_params.get("before")
         start = _mail_id(before) if before else None
         async with self._database.unit() as unit:
             page = await self._courier.messages(unit, before=start, limit=PAGE)
         context = {"mails": page.items, "before": page.before, "first_page": not before}
-        return self._frame.answer(request, "inbox", context, caller=caller)
+        return self._layout.answer(request, "inbox", context, caller=caller)
 
     async def _show(self, request: Request) -> Response:
-        caller, _ = await self._frame.caller(request)
+        caller, _ = await self._layout.caller(request)
         async with self._database.unit() as unit:
             mail = await self._courier.message(unit, _mail_id(request.path_params["id"]))
-        return self._frame.answer(request, "mail", {"mail": mail}, caller=caller, inline_styles=True)
+        return self._layout.answer(request, "mail", {"mail": mail}, caller=caller, inline_styles=True)
 
 
 def _mail_id(text: str) -> UUID:

@@ -64,7 +64,7 @@ class PageRoutes:
             templates=templates, callers=callers, sessions=sessions, place=place, form_targets=tuple(form_targets)
         )
         self._database = database
-        self._frame = layout
+        self._layout = layout
         self._first_page = "shop" if demo else "welcome"
         self._place = place
         self._assets = assets
@@ -91,11 +91,11 @@ class PageRoutes:
     def routes(self) -> list[Route]:
         """List the routes of every page."""
         return [
-            Route("/", self._frame.with_error_page(self._first), methods=["GET"]),
+            Route("/", self._layout.with_error_page(self._first), methods=["GET"]),
             *self._flows.routes(),
             *self._account.routes(),
-            Route("/signed-out", self._frame.with_error_page(self._signed_out), methods=["GET"]),
-            Route("/error", self._frame.with_error_page(self._error), methods=["GET"]),
+            Route("/signed-out", self._layout.with_error_page(self._signed_out), methods=["GET"]),
+            Route("/error", self._layout.with_error_page(self._error), methods=["GET"]),
             *(self._inbox.routes() if self._inbox else ()),
             *self._assets.routes(),
         ]
@@ -107,22 +107,22 @@ class PageRoutes:
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Render the error page for an address that is not served."""
         if isinstance(refusal, NotFound):
-            return self._frame.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
-        return self._frame.refused(request, refusal)
+            return self._layout.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
+        return self._layout.refused(request, refusal)
 
     async def _first(self, request: Request) -> Response:
-        caller, _ = await self._frame.caller(request)
-        return self._frame.answer(request, self._first_page, {}, caller=caller)
+        caller, _ = await self._layout.caller(request)
+        return self._layout.answer(request, self._first_page, {}, caller=caller)
 
     async def _signed_out(self, request: Request) -> Response:
-        caller, _ = await self._frame.caller(request)
-        return self._frame.answer(request, "signed_out", {}, caller=caller)
+        caller, _ = await self._layout.caller(request)
+        return self._layout.answer(request, "signed_out", {}, caller=caller)
 
     async def _error(self, request: Request) -> Response:
         """Show an error that was stored when a form or a link failed. An unknown id gets a page as well."""
-        caller, _ = await self._frame.caller(request)
+        caller, _ = await self._layout.caller(request)
         problem = await self._kept_problem(request.query_params.get("id") or request.query_params.get("error") or "")
-        return self._frame.answer(request, "error", {"problem": problem}, caller=caller)
+        return self._layout.answer(request, "error", {"problem": problem}, caller=caller)
 
     async def _kept_problem(self, error_id: str) -> Problem:
         async with self._database.unit() as unit:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shopkeeper.crypto import mask, same, unmask
-from shopkeeper.sessions.cookies import (
+from shopkeeper.http.cookies import (
     CookiePolicy,
     cookies_in,
     csrf_token_in,
