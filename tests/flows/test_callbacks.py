@@ -14,12 +14,13 @@ from sqlalchemy import update
 
 from shopkeeper import crypto
 from shopkeeper.flows import store
-from shopkeeper.http.cookies import CALLBACK, CookiePolicy
+from shopkeeper.http.cookies import CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
 from tests.flows.conftest import JSON, Stage, Staging, post_across_sites
 from tests.flows.travelling_method import TRAVEL
 
 CALLBACKS = f"https://shop.test/self-service/methods/{TRAVEL}/callback"
+CALLBACK_COOKIE = "__Host-shopkeeper_callback"
 ACCOUNT = "https://shop.test/account"
 WRONG, CODE_WRONG, EXPIRED = 4000006, 4010008, 4010001
 
@@ -60,10 +61,10 @@ class TestLeaving:
         sent: dict[str, Any] = {"json": whole, "headers": JSON} if spa else {"data": whole}
         answer = await browser.post(flow["ui"]["action"], **sent)
         assert answer.status_code == (422 if spa else 303)
-        line = set_cookies(answer)[CALLBACK]
+        line = set_cookies(answer)[CALLBACK_COOKIE]
         assert {"Path=/", "HttpOnly", "Secure", "SameSite=None"} <= set(line.split("; "))
         [csrf] = [cookie.value for cookie in browser.cookies.jar if cookie.name.startswith("csrf_token")]
-        assert browser.cookies[CALLBACK] != csrf
+        assert browser.cookies[CALLBACK_COOKIE] != csrf
 
     async def test_an_app_is_told_that_it_needs_a_browser(self, stage: Stage) -> None:
         app = await stage.scene.native()
@@ -85,9 +86,9 @@ class TestLeaving:
         state = query_of(await stage.depart(browser, flow))["state"]
         [row] = await stage.scene.rows("flows")
         assert (row["callback_method"], row["callback_state"]) == (TRAVEL, crypto.digest(state))
-        assert row["callback_binding"] == crypto.digest(browser.cookies[CALLBACK])
+        assert row["callback_binding"] == crypto.digest(browser.cookies[CALLBACK_COOKIE])
         assert state not in str(row)
-        assert browser.cookies[CALLBACK] not in str(row)
+        assert browser.cookies[CALLBACK_COOKIE] not in str(row)
 
     async def test_two_tabs_of_a_browser_do_not_disturb_each_other(self, stage: Stage) -> None:
         await stage.customer("ada")

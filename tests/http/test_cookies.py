@@ -58,6 +58,13 @@ class TestLines:
         assert policy.delete_visit(store="fruit").endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
         assert policy.delete_session().endswith("SameSite=None")
 
+    def test_the_callback_cookie_belongs_to_the_exact_host(self) -> None:
+        policy = CookiePolicy("https://shop.test/", domain="shop.test", path="/account")
+        line = policy.set_callback("abc").split("; ")
+        assert line[0] == f"{policy.callback_name}=abc" == "__Host-shopkeeper_callback=abc"
+        assert {"Path=/", "Secure", "HttpOnly", "SameSite=None"} <= set(line)
+        assert not any(part.startswith("Domain=") for part in line)
+
     def test_visits_to_two_stores_on_one_host_have_two_cookies(self) -> None:
         """Regression: they had one name, so that looking into the second shop lost the cart in the first."""
         policy = CookiePolicy(base_url=BASE, default_store="fruit")

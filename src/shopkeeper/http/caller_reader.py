@@ -11,7 +11,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.cookies import CALLBACK, CookiePolicy, csrf_token_in, new_csrf_token
+from shopkeeper.http.cookies import CookiePolicy, csrf_token_in, new_csrf_token
 from shopkeeper.http.responses import error_response
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
@@ -45,7 +45,7 @@ class CallerReader:
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
-            callback_cookie=authenticator.cookies_of(request).get(CALLBACK),
+            callback_cookie=authenticator.cookies_of(request).get(self._cookies.callback_name),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -71,6 +71,12 @@ class CookiePolicy:
         """The name of the anti-CSRF cookie."""
         return _csrf_name(self.base_url)
 
+    @property
+    def callback_name(self) -> str:
+        """The name of the callback cookie. With the prefix, no neighbouring host can plant it, which would make a
+        browser finish a sign-in that somebody else began (login CSRF, OWASP ASVS 3.3.1)."""
+        return f"__Host-{CALLBACK}" if self.secure else CALLBACK
+
     def set_session(self, token: str, *, expires_at: datetime, now: datetime) -> str:
         """Return the line that sets the session cookie."""
         if not self.persistent:
@@ -91,10 +97,11 @@ class CookiePolicy:
         """Return the line that binds the browser to a flow that has redirected to another server.
 
         `SameSite=None`, because that server may send the browser back with a cross-site POST, to which browsers add no
-        other cookies. Over plain http, where browsers refuse that, it is Lax.
+        other cookies. Over plain http, where browsers refuse that, it is Lax. It belongs to the exact host.
         """
         same_site: SameSite = "None" if self.secure else "Lax"
-        return self._line(CALLBACK, token, f"Max-Age={CALLBACK_SECONDS}", same_site=same_site)
+        own = replace(self, domain=None, path="/")
+        return own._line(self.callback_name, token, f"Max-Age={CALLBACK_SECONDS}", same_site=same_site)
 
     def visit_name(self, store: str) -> str:
         """Return the name of a store's visit cookie: on one host, a visit to one store must not end that to another."""
