@@ -1,7 +1,10 @@
 """The account page: the sessions and orders of the signed-in identity, and of no other."""
 
+import asyncio
+
 import pytest
 
+from tests.http.pages.broken_engine import BREAKING, Breaking, broken, reported
 from tests.http.pages.conftest import ADDRESS, PASSWORD, Browser, Visited
 from tests.http.pages.reading import Element, read
 
@@ -173,6 +176,22 @@ class TestOrders:
         newer = older.one("section", aria_labelledby="orders").one("a")
         assert newer.text == "Newer orders"
         assert len((await browser.see(newer["href"])).all("summary")) == 10
+
+    @BREAKING
+    async def test_the_page_is_shown_also_where_the_engine_gives_no_orders(
+        self, shop: Visited, monkeypatch: pytest.MonkeyPatch, breaking: Breaking, level: str
+    ) -> None:
+        """Regression: without its orders nobody could sign out a lost device."""
+        browser = shop.browser()
+        await browser.register(ANA)
+        with broken(shop.application, monkeypatch, breaking) as logs:
+            async with asyncio.timeout(20):
+                page = await browser.see("/account")
+        assert len(devices(page)) == 1
+        orders = page.one("section", aria_labelledby="orders")
+        assert orders.one("p", role="status").text == "Your orders cannot be shown just now. Please try again later."
+        assert "not ordered anything" not in orders.text
+        assert reported(logs) == [("account", level)]
 
     @pytest.mark.parametrize("start", ["-1", "x", "99999999999999", "1e3", "１２"])
     async def test_a_page_of_orders_out_of_range_is_no_fault(self, shop: Visited, start: str) -> None:

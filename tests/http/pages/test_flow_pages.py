@@ -1,11 +1,13 @@
 """The pages of login and registration: every visitor gets a form of a flow of their own, and can complete it."""
 
+import asyncio
 import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from shopkeeper.ui.messages import message
+from tests.http.pages.broken_engine import BREAKING, Breaking, broken, reported
 from tests.http.pages.conftest import ADDRESS, CSRF_COOKIE, Browser, Visited, Visiting
 from tests.http.pages.reading import read
 
@@ -168,6 +170,21 @@ class TestTheWayThrough:
         for kind in ("login", "registration"):
             page = await browser.see(f"/self-service/{kind}/browser")
             assert page.one("p", class_="hint").text == "What you have put in your cart stays in it."
+
+    @KINDS
+    @BREAKING
+    async def test_a_guest_gets_the_form_also_where_the_engine_gives_no_cart(
+        self, shop: Visited, monkeypatch: pytest.MonkeyPatch, kind: str, breaking: Breaking, level: str
+    ) -> None:
+        """Regression: a fault of a connector was a 500, and a remote engine was waited for without a deadline."""
+        browser = shop.browser()
+        await browser.sign_in_by_script()
+        with broken(shop.application, monkeypatch, breaking) as logs:
+            async with asyncio.timeout(20):
+                page = await browser.see(f"/self-service/{kind}/browser")
+        assert page.one("form")["action"].startswith(f"/self-service/{kind}?flow=")
+        assert not page.all("p", class_="hint")
+        assert reported(logs) == [(kind, level)]
 
     async def test_an_empty_cart_is_not_mentioned(self, shop: Visited) -> None:
         browser = shop.browser()

@@ -19,6 +19,7 @@ from shopkeeper.errors import CsrfViolation, NotFound
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.pages.devices import device_name
+from shopkeeper.http.pages.engine_reads import read_or_none
 from shopkeeper.http.pages.layout import PageLayout, Place
 from shopkeeper.http.requests import FORM, parse_fields, read_body, require_uuid
 from shopkeeper.sessions.service import Sessions
@@ -80,11 +81,12 @@ class AccountPages:
         start = _number(request.query_params.get("orders"))
         async with self._database.unit() as unit:
             devices = await self._devices(unit, caller.session)
-        orders = await self._orders(request, caller.session, start)
+        store = self._store(request, caller.session)
+        orders = await read_or_none(self._orders(store, caller.session, start), page="account")
         context = {
             "devices": devices,
-            "orders": orders.items,
-            "older": start + ORDERS if orders.cursor else None,
+            "orders": orders.items if orders is not None else None,
+            "older": start + ORDERS if orders is not None and orders.cursor else None,
             "newer": max(0, start - ORDERS) if start else None,
             "done": request.query_params.get("done"),
         }
@@ -94,8 +96,7 @@ class AccountPages:
         others = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
         return [_device(current, current=True), *(_device(session, current=False) for session in others.items)]
 
-    async def _orders(self, request: Request, session: Session, start: int) -> Page[Order]:
-        store = self._store(request, session)
+    async def _orders(self, store: Store, session: Session, start: int) -> Page[Order]:
         engine, shopper = self._engines[store.engine], store.customer(str(session.identity.id))
         async with engine_session(engine, shopper, open_unit=self._database.unit) as bound:
             return await bound.orders.orders(offset=start, limit=ORDERS) if bound.orders is not None else Page(())

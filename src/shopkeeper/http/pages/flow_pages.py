@@ -11,12 +11,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.commerce.binding import engine_session
-from shopkeeper.commerce.port import Engine
+from shopkeeper.commerce.port import Cart, Engine
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
-from shopkeeper.errors import FlowExpired, NotFound, Refusal
+from shopkeeper.errors import FlowExpired, NotFound
 from shopkeeper.flows.flow import Caller, Flow, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.http.pages.engine_reads import read_or_none
 from shopkeeper.http.pages.forms import form_of
 from shopkeeper.http.pages.layout import PageLayout, Place, masked
 from shopkeeper.http.responses import redirect
@@ -114,23 +115,26 @@ class FlowPages:
         context = {
             "form": form,
             "refresh": flow.refresh,
-            "cart_stays": await self._has_cart(caller),
+            "cart_stays": await self._has_cart(caller, page=flow.kind),
             "query": _query(further),
         }
         return self._layout.answer(request, flow.kind, context, caller=caller)
 
-    async def _has_cart(self, caller: Caller) -> bool:
-        """Return whether a guest has a cart with items. False if the engine refuses: the form is shown in any case."""
+    async def _has_cart(self, caller: Caller, *, page: str) -> bool:
+        """Return whether a guest has a cart with items.
+
+        False where the engine refuses, fails or does not answer in time: the form is shown in any case.
+        """
         if caller.guest is None:
             return False
-        try:
-            store = self._stores.require(caller.store)
-            engine, guest = self._engines[store.engine], store.guest(caller.guest)
-            async with engine_session(engine, guest, open_unit=self._database.unit) as bound:
-                cart = await bound.carts.current()
-        except Refusal:
-            return False
+        cart = await read_or_none(self._cart(caller.store, caller.guest), page=page)
         return cart is not None and cart.quantity > 0
+
+    async def _cart(self, store_id: str, guest_id: str) -> Cart | None:
+        store = self._stores.require(store_id)
+        engine, guest = self._engines[store.engine], store.guest(guest_id)
+        async with engine_session(engine, guest, open_unit=self._database.unit) as bound:
+            return await bound.carts.current()
 
     def _afresh(self, kind: str, query: dict[str, str]) -> Response:
         return self._layout.go(f"/self-service/{kind}/browser{_query(query)}")
