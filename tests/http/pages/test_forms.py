@@ -55,6 +55,28 @@ class TestFields:
         assert told == ["Please fill in: email.", "There is no such account, or it has no way to sign in yet."]
         assert field["aria-invalid"] == "true"
 
+    @pytest.mark.parametrize(
+        ("language", "told"),
+        [
+            ("en", ["Please fill in: ID.", "Please fill in: Password.", "Please fill in: Sign-in code."]),
+            ("de", ["Bitte ausfüllen: Kennung.", "Bitte ausfüllen: Passwort.", "Bitte ausfüllen: Code zum Anmelden."]),
+        ],
+    )
+    def test_a_message_calls_a_field_by_its_label(self, language: str, told: list[str]) -> None:
+        fields = [
+            input_node(name, "text", group="default", label=message(label)).with_messages(
+                message(4000002, property=name)
+            )
+            for name, label in (("identifier", 1070004), ("password", 1070001), ("code", 1070013))
+        ]
+        page = draw(*fields, language=language)
+        assert [each.text for each in page.all("p", class_="message error")] == told
+
+    def test_a_message_calls_a_field_without_a_label_by_its_name(self) -> None:
+        node = input_node("traits.name.first", "text", group="default")
+        page = draw(node.with_messages(message(4000002, property="first")), language="de")
+        assert page.one("p", class_="message error").text == "Bitte ausfüllen: first."
+
     def test_a_message_that_is_no_error_does_not_make_a_field_wrong(self) -> None:
         field = draw(input_node("x", "text", group="default").with_messages(message(1010003))).one("input", name="x")
         assert field.has("aria-describedby")

@@ -19,6 +19,8 @@ from shopkeeper.ui.messages import CATALOGUE, Message
 SOURCE: Final = "en"
 # The label of a field is its title in the schema. The catalogues translate the titles of our own schema.
 _TITLE: Final = 1070002
+# The name of a field in a message's context.
+_PROPERTY: Final = "property"
 
 
 def choose_language(accept_language: str, offered: Sequence[str]) -> str:
@@ -42,12 +44,19 @@ class Translations:
         self.language = language
         self.translations = _read(language)
 
-    def message(self, message: Message) -> str:
-        """Return the text of a numbered message, in English if it has no translation."""
+    def message(self, message: Message, field: Message | None = None) -> str:
+        """Return the text of a numbered message, in English if it has no translation.
+
+        Args:
+            field: the label of the message's field; it replaces the name of the property, which readers do not know.
+        """
         if message.id == _TITLE:
             return self.translations.gettext(message.text) if message.text else ""
         sentence = CATALOGUE[message.id][1] if message.id in CATALOGUE else message.text
         translated = self.translations.gettext(sentence)
+        label = self.message(field) if field else ""
+        if label and message.id in CATALOGUE and _PROPERTY in message.context:
+            return translated.format_map(_Printable({**message.context, _PROPERTY: label}))
         return message.text if translated == sentence else translated.format_map(_Printable(message.context))
 
 
