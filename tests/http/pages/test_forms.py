@@ -13,6 +13,7 @@ from tests.http.pages.reading import Element, read
 ALWAYS = {"base": "", "home": "/", "static": "/static/x", "shop_name": "Commerce", "demo": None, "dev": False}
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")
+CODE = input_node("code", "text", group="code", autocomplete="one-time-code", label=message(1070013))
 SIGN_IN = submit_node("password", label=message(1010022))
 
 
@@ -86,6 +87,12 @@ class TestFields:
         page = draw(input_node("password", "password", group="password", value="secret"))
         assert not page.one("input", name="password").has("value")
 
+    def test_a_mailed_code_is_typed_on_a_keypad(self) -> None:
+        page = draw(input_node("x", "text", group="default"), CODE)
+        field = page.one("input", name="code")
+        assert (field["inputmode"], field["autocomplete"]) == ("numeric", "one-time-code")
+        assert not page.one("input", name="x").has("inputmode")
+
     def test_an_unknown_type_is_a_text_field(self) -> None:
         assert draw(input_node("x", "image", group="default")).one("input", name="x")["type"] == "text"
 
@@ -123,6 +130,18 @@ class TestFocus:
     def test_stays_where_it_is_while_nothing_is_wrong(self) -> None:
         page = draw(input_node("a", "text", group="default"), messages=(message(1010003),))
         assert not [element for element in page.below() if element.has("autofocus")]
+
+    def test_goes_to_the_field_of_a_mailed_code(self) -> None:
+        page = draw(input_node("a", "text", group="default"), CODE, messages=(message(1010014),))
+        assert [element["name"] for element in page.below() if element.has("autofocus")] == ["code"]
+
+    def test_goes_to_the_messages_above_after_a_wrong_code(self) -> None:
+        page = draw(CODE, messages=(message(4010008),))
+        assert [element.get("class") for element in page.below() if element.has("autofocus")] == ["notices"]
+
+    def test_goes_to_a_wrong_field_rather_than_to_the_code(self) -> None:
+        page = draw(CODE, input_node("a", "text", group="default").with_messages(WRONG))
+        assert [element["name"] for element in page.below() if element.has("autofocus")] == ["a"]
 
 
 class TestButtons:

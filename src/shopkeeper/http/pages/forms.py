@@ -36,6 +36,11 @@ class Part:
         return self.attributes.get("value", "")
 
     @property
+    def one_time_code(self) -> bool:
+        """Whether the field takes a mailed code. Browsers know it by `autocomplete`, too."""
+        return _one_time_code(self.attributes)
+
+    @property
     def invalid(self) -> bool:
         return any(message.type == "error" for message in self.messages)
 
@@ -83,12 +88,13 @@ class Form:
 def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str) -> Form:
     """Return the form of some nodes, with the anti-CSRF token, which is never stored."""
     shown = [node.with_value(csrf_token) if node.name == "csrf_token" else node for node in nodes]
-    parts = tuple(_parts(_arranged(shown)))
+    wrong = any(m.type == "error" for m in messages)
+    parts = tuple(_parts(_arranged(shown), focus_code=not wrong))
     return Form(
         action=action,
         parts=parts,
         messages=tuple(messages),
-        focus_messages=any(m.type == "error" for m in messages) and not any(part.focused for part in parts),
+        focus_messages=wrong and not any(part.focused for part in parts),
         # With several methods in one form, an empty field of one must not block the button of another.
         check_in_browser=sum(part.kind == "submit" and part.name == "method" for part in parts) <= 1,
     )
@@ -109,8 +115,10 @@ def _chooses_method(node: Node) -> bool:
     return node.attributes.get("type") == "submit" and node.name == "method"
 
 
-def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
+def _parts(nodes: Sequence[Node], *, focus_code: bool) -> Iterator[Part]:
     first_wrong = next((i for i, node in enumerate(nodes) if _visible(node) and _wrong(node)), -1)
+    codes = [i for i, node in enumerate(nodes) if _visible(node) and _one_time_code(node.attributes)]
+    focused = codes[0] if codes and focus_code and first_wrong < 0 else first_wrong
     buttons = [i for i, node in enumerate(nodes) if node.attributes.get("type") == "submit"]
     main = next((i for i in buttons if _chooses_method(nodes[i])), next(iter(buttons), -1))
     for position, node in enumerate(nodes):
@@ -123,7 +131,7 @@ def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
             attributes=_safe(node),
             label=node.label,
             messages=node.messages,
-            focused=position == first_wrong,
+            focused=position == focused,
             primary=position == main,
         )
 
@@ -147,6 +155,10 @@ def _type(node: Node) -> str:
 
 def _visible(node: Node) -> bool:
     return _kind(node) in {"field", "choice", "checkbox"}
+
+
+def _one_time_code(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("autocomplete") == "one-time-code"
 
 
 def _wrong(node: Node) -> bool:
