@@ -1,17 +1,24 @@
 """The pages of login and registration: every visitor gets a form of a flow of their own, and can complete it."""
 
 import re
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from shopkeeper.ui.messages import message
 from tests.http.pages.conftest import ADDRESS, CSRF_COOKIE, Browser, Visited, Visiting
-from tests.http.pages.reading import read
+from tests.http.pages.reading import Element, read
 
 KINDS = pytest.mark.parametrize("kind", ["login", "registration"])
 BELOW_A_PATH = {"public": {"base_url": "https://example.org/shop/"}}
 ADD = 'mutation { addToCart(addToCartInput: {itemId: "QK-SALT-125"}) { success } }'
+SENDING = [
+    ("login", "unified", "identifier", "Send sign-in code"),
+    ("login", "identifier_first", "identifier", "Send sign-in code"),
+    ("registration", "unified", "traits.email", "Send sign-up code"),
+    ("registration", "profile_first", "traits.email", "Send sign-up code"),
+]
 NOBODYS = "01890000-0000-7000-8000-000000000000"
 
 
@@ -103,6 +110,34 @@ class TestTheWayThrough:
         again = await browser.submit(wrong.all("form")[1], {})
         page = await browser.submit(again.all("form")[0], {"code": await _mailed_code(browser)})
         assert page.one("h1").text == "Your account"
+
+    @pytest.mark.parametrize(("kind", "style", "field", "button"), SENDING)
+    async def test_after_a_code_was_sent_the_address_is_shown_and_can_be_changed(
+        self, visiting: Visiting, sqlite_dsn: str, kind: str, style: str, field: str, button: str
+    ) -> None:
+        async with visiting(sqlite_dsn, with_demo=True, **_styled(kind, style)) as visited:
+            browser = visited.browser()
+            page = await browser.see(f"/self-service/{kind}/browser?return_to={ADDRESS}/signed-out")
+            assert not _another_way(page)
+            if not [each for each in page.all("button") if each.text == button]:
+                page = await browser.submit(page.one("form"), {field: "ana@exmaple.com"})
+            assert not _another_way(page)
+            sent = await browser.submit(page.all("form")[0], {field: "ana@exmaple.com"}, button=button)
+            assert [each.text for each in sent.one("main").all("strong")] == ["ana@exmaple.com"]
+            wrong = await browser.submit(sent.all("form")[0], {"code": "wrong"})
+            assert [each.text for each in wrong.one("main").all("strong")] == ["ana@exmaple.com"]
+            afresh = await browser.see(_another_way(wrong)[0])
+        assert afresh.one("input", name=field)["type"] != "hidden"
+        aside = afresh.one("p", class_="aside").one("a")
+        assert parse_qs(urlsplit(aside["href"]).query) == {"return_to": [f"{ADDRESS}/signed-out"]}
+
+    async def test_to_confirm_a_session_another_way_keeps_that_purpose(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register("ana@example.com")
+        form = await browser.see("/self-service/login/browser?refresh=true")
+        asked = await browser.submit(form.all("form")[1], {}, button="Send code to ana@example.com")
+        assert [each.text for each in asked.one("main").all("strong")] == ["ana@example.com"]
+        assert (await browser.see(_another_way(asked)[0])).one("h1").text == "Confirm that it is you"
 
     async def test_a_session_is_confirmed_with_a_mailed_code(self, shop: Visited) -> None:
         browser = shop.browser()
@@ -211,3 +246,13 @@ async def _mailed_code(browser: Browser) -> str:
     """Return the code in the newest mail of the development inbox."""
     inbox = await browser.get("/inbox")
     return re.findall(r"\b\d{6}\b", inbox.text)[0]
+
+
+def _another_way(page: Element) -> list[str]:
+    """Return the addresses of the links that open another flow after a code was sent."""
+    return [each["href"] for each in page.all("a") if each.text == "Use another address or another way"]
+
+
+def _styled(kind: str, style: str) -> dict[str, Any]:
+    """Return the settings that show the form of a flow in one or in two steps."""
+    return {"selfservice": {"flows": {kind: {"style": style}}}}

@@ -14,7 +14,7 @@ from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import FlowExpired, NotFound, Refusal
-from shopkeeper.flows.flow import Caller, Flow, FlowType
+from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.pages.forms import form_of
@@ -116,8 +116,15 @@ class FlowPages:
             "refresh": flow.refresh,
             "cart_stays": await self._has_cart(caller),
             "query": _query(further),
+            "another_way": self._another_way(flow),
         }
         return self._frame.answer(request, flow.kind, context, caller=caller)
+
+    def _another_way(self, flow: Flow) -> str | None:
+        """Return where to open another flow like this one, if a mail was sent: its address may be mistyped."""
+        if flow.state is not FlowState.SENT_EMAIL:
+            return None
+        return f"{self._place.prefix}/self-service/{flow.kind}/browser{_query(flow.opened_with)}"
 
     async def _has_cart(self, caller: Caller) -> bool:
         """Return whether a guest has a cart with items. False if the engine refuses: the form is shown in any case."""

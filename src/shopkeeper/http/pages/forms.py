@@ -36,6 +36,11 @@ class Part:
         return self.attributes.get("value", "")
 
     @property
+    def takes_address(self) -> bool:
+        """Whether the field takes an e-mail address, also where it is hidden."""
+        return self.attributes.get("autocomplete") == "email"
+
+    @property
     def one_time_code(self) -> bool:
         """Whether the field takes a mailed code. Browsers know it by `autocomplete`, too."""
         return _one_time_code(self.attributes)
@@ -78,6 +83,12 @@ class Form:
     def known(self) -> tuple[Part, ...]:
         """The hidden fields."""
         return tuple(part for part in self.parts if part.kind == "hidden")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that were given in an earlier step and are sent again, as they were typed."""
+        given = [part.value for part in self.known if part.name == "identifier" or part.takes_address]
+        return tuple(dict.fromkeys(str(value) for value in given if value))
 
     @property
     def wrong(self) -> bool:
