@@ -1,5 +1,6 @@
 """The pages of login and registration: every visitor gets a form of a flow of their own, and can complete it."""
 
+import math
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -187,6 +188,32 @@ class TestTheWayThrough:
         page = await browser.submit(form, {"identifier": "a", "password": "b", "csrf_token": "forged"})
         assert page.one("h1").text == "That could not be let through"
         assert "403 security_csrf_violation" in page.one("main").text
+
+    @pytest.mark.parametrize(
+        ("language", "told"),
+        [
+            ("en", "That was a little too often. Try again in {wait}."),
+            ("de", "Das war etwas zu oft. Versuchen Sie es in {wait} noch einmal."),
+            ("es", "Han sido demasiadas solicitudes en poco tiempo. Vuelve a probar dentro de {wait}."),
+        ],
+    )
+    async def test_codes_asked_for_too_often_are_refused_in_the_visitors_language(
+        self, visiting: Visiting, sqlite_dsn: str, language: str, told: str
+    ) -> None:
+        limits = {"code": {"per_pair": "2/hour"}}
+        async with visiting(sqlite_dsn, with_demo=True, throttle=limits) as visited:
+            browser = visited.browser(Accept_Language=language)
+            page = await browser.see("/self-service/login/browser")
+            flow = urlsplit(page.one("form")["action"]).query.removeprefix("flow=")
+            pressed = {"identifier": "ana@example.com", "method": "code"}
+            for _ in range(3):
+                page = await browser.submit(page.all("form")[0], {**pressed, "resend": "code"}, button="none")
+            answer = await browser.get(f"/self-service/login/flows?id={flow}", headers={"accept": "application/json"})
+        (stored,) = answer.json()["ui"]["messages"]
+        seconds = re.fullmatch(r"Too many attempts\. Try again in (\d+) seconds\.", stored["text"])
+        assert seconds is not None
+        assert stored["context"] == {"reason": stored["text"]}
+        assert page.one("p", role="alert").text == told.format(wait=f"{math.ceil(int(seconds[1]) / 60)} min")
 
     async def test_the_anti_csrf_token_looks_different_every_time(self, shop: Visited) -> None:
         browser = shop.browser()
