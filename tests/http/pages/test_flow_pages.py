@@ -215,6 +215,34 @@ class TestTheWayThrough:
         assert stored["context"] == {"reason": stored["text"]}
         assert page.one("p", role="alert").text == told.format(wait=f"{math.ceil(int(seconds[1]) / 60)} min")
 
+    @pytest.mark.parametrize(
+        ("language", "heading", "told", "onward"),
+        [
+            (
+                "en",
+                "This account is switched off",
+                "Only the shop can switch it on again. Please ask its customer service.",
+                "To the shop",
+            ),
+            (
+                "de",
+                "Dieses Konto ist abgeschaltet",
+                "Nur der Shop kann es wieder freischalten. Bitte fragen Sie dort beim Kundendienst nach.",
+                "Zum Shop",
+            ),
+        ],
+    )
+    async def test_a_disabled_account_is_named_and_not_sent_round_in_circles(
+        self, shop: Visited, language: str, heading: str, told: str, onward: str
+    ) -> None:
+        await shop.browser().register("ana@example.com")
+        await _disable(shop, "ana@example.com")
+        page = await shop.browser(Accept_Language=language).sign_in("ana@example.com")
+        main = page.one("main")
+        assert main.one("h1").text == heading
+        assert main.all("p")[0].text == told
+        assert [(a.text, a["class"], a["href"]) for a in main.all("a")] == [(onward, "button", "/")]
+
     async def test_the_anti_csrf_token_looks_different_every_time(self, shop: Visited) -> None:
         browser = shop.browser()
         first = await browser.see("/self-service/login/browser")
@@ -278,6 +306,15 @@ async def _mailed_code(browser: Browser) -> str:
 def _another_way(page: Element) -> list[str]:
     """Return the addresses of the links that open another flow after a code was sent."""
     return [each["href"] for each in page.all("a") if each.text == "Use another address or another way"]
+
+
+async def _disable(shop: Visited, email: str) -> None:
+    """Disable an account, as an operator does."""
+    identities = shop.application.accounts.identities
+    async with shop.application.infrastructure.database.unit() as unit:
+        found = await identities.find_by_identifier(unit, type="password", identifier=email)
+        assert found is not None
+        await identities.patch(unit, found.id, [{"op": "replace", "path": "/state", "value": "inactive"}])
 
 
 def _styled(kind: str, style: str) -> dict[str, Any]:
