@@ -1,7 +1,9 @@
 """The pages of login and registration: every visitor gets a form of a flow of their own, and can complete it."""
 
 import asyncio
+import math
 import re
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -9,11 +11,17 @@ import pytest
 from shopkeeper.ui.messages import message
 from tests.http.pages.broken_engine import BREAKING, Breaking, broken, reported
 from tests.http.pages.conftest import ADDRESS, CSRF_COOKIE, Browser, Visited, Visiting
-from tests.http.pages.reading import read
+from tests.http.pages.reading import Element, read
 
 KINDS = pytest.mark.parametrize("kind", ["login", "registration"])
 BELOW_A_PATH = {"public": {"base_url": "https://example.org/shop/"}}
 ADD = 'mutation { addToCart(addToCartInput: {itemId: "QK-SALT-125"}) { success } }'
+SENDING = [
+    ("login", "unified", "identifier", "Send sign-in code"),
+    ("login", "identifier_first", "identifier", "Send sign-in code"),
+    ("registration", "unified", "traits.email", "Send sign-up code"),
+    ("registration", "profile_first", "traits.email", "Send sign-up code"),
+]
 NOBODYS = "01890000-0000-7000-8000-000000000000"
 
 
@@ -106,6 +114,34 @@ class TestTheWayThrough:
         page = await browser.submit(again.all("form")[0], {"code": await _mailed_code(browser)})
         assert page.one("h1").text == "Your account"
 
+    @pytest.mark.parametrize(("kind", "style", "field", "button"), SENDING)
+    async def test_after_a_code_was_sent_the_address_is_shown_and_can_be_changed(
+        self, visiting: Visiting, sqlite_dsn: str, kind: str, style: str, field: str, button: str
+    ) -> None:
+        async with visiting(sqlite_dsn, with_demo=True, **_styled(kind, style)) as visited:
+            browser = visited.browser()
+            page = await browser.see(f"/self-service/{kind}/browser?return_to={ADDRESS}/signed-out")
+            assert not _another_way(page)
+            if not [each for each in page.all("button") if each.text == button]:
+                page = await browser.submit(page.one("form"), {field: "ana@exmaple.com"})
+            assert not _another_way(page)
+            sent = await browser.submit(page.all("form")[0], {field: "ana@exmaple.com"}, button=button)
+            assert [each.text for each in sent.one("main").all("strong")] == ["ana@exmaple.com"]
+            wrong = await browser.submit(sent.all("form")[0], {"code": "wrong"})
+            assert [each.text for each in wrong.one("main").all("strong")] == ["ana@exmaple.com"]
+            afresh = await browser.see(_another_way(wrong)[0])
+        assert afresh.one("input", name=field)["type"] != "hidden"
+        aside = afresh.one("p", class_="aside").one("a")
+        assert parse_qs(urlsplit(aside["href"]).query) == {"return_to": [f"{ADDRESS}/signed-out"]}
+
+    async def test_to_confirm_a_session_another_way_keeps_that_purpose(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register("ana@example.com")
+        form = await browser.see("/self-service/login/browser?refresh=true")
+        asked = await browser.submit(form.all("form")[1], {}, button="Send code to ana@example.com")
+        assert [each.text for each in asked.one("main").all("strong")] == ["ana@example.com"]
+        assert (await browser.see(_another_way(asked)[0])).one("h1").text == "Confirm that it is you"
+
     async def test_a_session_is_confirmed_with_a_mailed_code(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.register("ana@example.com")
@@ -154,6 +190,60 @@ class TestTheWayThrough:
         page = await browser.submit(form, {"identifier": "a", "password": "b", "csrf_token": "forged"})
         assert page.one("h1").text == "That could not be let through"
         assert "403 security_csrf_violation" in page.one("main").text
+
+    @pytest.mark.parametrize(
+        ("language", "told"),
+        [
+            ("en", "That was a little too often. Try again in {wait}."),
+            ("de", "Das war etwas zu oft. Versuchen Sie es in {wait} noch einmal."),
+            ("es", "Han sido demasiadas solicitudes en poco tiempo. Vuelve a probar dentro de {wait}."),
+        ],
+    )
+    async def test_codes_asked_for_too_often_are_refused_in_the_visitors_language(
+        self, visiting: Visiting, sqlite_dsn: str, language: str, told: str
+    ) -> None:
+        limits = {"code": {"per_pair": "2/hour"}}
+        async with visiting(sqlite_dsn, with_demo=True, throttle=limits) as visited:
+            browser = visited.browser(Accept_Language=language)
+            page = await browser.see("/self-service/login/browser")
+            flow = urlsplit(page.one("form")["action"]).query.removeprefix("flow=")
+            pressed = {"identifier": "ana@example.com", "method": "code"}
+            for _ in range(3):
+                page = await browser.submit(page.all("form")[0], {**pressed, "resend": "code"}, button="none")
+            answer = await browser.get(f"/self-service/login/flows?id={flow}", headers={"accept": "application/json"})
+        (stored,) = answer.json()["ui"]["messages"]
+        seconds = re.fullmatch(r"Too many attempts\. Try again in (\d+) seconds\.", stored["text"])
+        assert seconds is not None
+        assert stored["context"] == {"reason": stored["text"]}
+        assert page.one("p", role="alert").text == told.format(wait=f"{math.ceil(int(seconds[1]) / 60)} min")
+
+    @pytest.mark.parametrize(
+        ("language", "heading", "told", "onward"),
+        [
+            (
+                "en",
+                "This account is switched off",
+                "Only the shop can switch it on again. Please ask its customer service.",
+                "To the shop",
+            ),
+            (
+                "de",
+                "Dieses Konto ist abgeschaltet",
+                "Nur der Shop kann es wieder freischalten. Bitte fragen Sie dort beim Kundendienst nach.",
+                "Zum Shop",
+            ),
+        ],
+    )
+    async def test_a_disabled_account_is_named_and_not_sent_round_in_circles(
+        self, shop: Visited, language: str, heading: str, told: str, onward: str
+    ) -> None:
+        await shop.browser().register("ana@example.com")
+        await _disable(shop, "ana@example.com")
+        page = await shop.browser(Accept_Language=language).sign_in("ana@example.com")
+        main = page.one("main")
+        assert main.one("h1").text == heading
+        assert main.all("p")[0].text == told
+        assert [(a.text, a["class"], a["href"]) for a in main.all("a")] == [(onward, "button", "/")]
 
     async def test_the_anti_csrf_token_looks_different_every_time(self, shop: Visited) -> None:
         browser = shop.browser()
@@ -228,3 +318,22 @@ async def _mailed_code(browser: Browser) -> str:
     """Return the code in the newest mail of the development inbox."""
     inbox = await browser.get("/inbox")
     return re.findall(r"\b\d{6}\b", inbox.text)[0]
+
+
+def _another_way(page: Element) -> list[str]:
+    """Return the addresses of the links that open another flow after a code was sent."""
+    return [each["href"] for each in page.all("a") if each.text == "Use another address or another way"]
+
+
+async def _disable(shop: Visited, email: str) -> None:
+    """Disable an account, as an operator does."""
+    identities = shop.application.accounts.identities
+    async with shop.application.infrastructure.database.unit() as unit:
+        found = await identities.find_by_identifier(unit, type="password", identifier=email)
+        assert found is not None
+        await identities.patch(unit, found.id, [{"op": "replace", "path": "/state", "value": "inactive"}])
+
+
+def _styled(kind: str, style: str) -> dict[str, Any]:
+    """Return the settings that show the form of a flow in one or in two steps."""
+    return {"selfservice": {"flows": {kind: {"style": style}}}}

@@ -13,13 +13,14 @@ from tests.http.pages.reading import Element, read
 ALWAYS = {"base": "", "home": "/", "static": "/static/x", "shop_name": "Commerce", "demo": None, "dev": False}
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")
+CODE = input_node("code", "text", group="code", autocomplete="one-time-code", label=message(1070013))
 SIGN_IN = submit_node("password", label=message(1010022))
 
 
 def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en") -> Element:
     """Draw a page with some nodes."""
     form = form_of(nodes, messages, action="/self-service/login?flow=1", csrf_token="masked")
-    context: dict[str, Any] = {"form": form, "refresh": False, "cart_stays": False, "query": ""}
+    context: dict[str, Any] = {"form": form, "refresh": False, "cart_stays": False, "query": "", "another_way": None}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     return read(TEMPLATES.render("login", {**context, **nobody}, language=language))
 
@@ -55,6 +56,28 @@ class TestFields:
         assert told == ["Please fill in: email.", "There is no such account, or it has no way to sign in yet."]
         assert field["aria-invalid"] == "true"
 
+    @pytest.mark.parametrize(
+        ("language", "told"),
+        [
+            ("en", ["Please fill in: ID.", "Please fill in: Password.", "Please fill in: Sign-in code."]),
+            ("de", ["Bitte ausfüllen: Kennung.", "Bitte ausfüllen: Passwort.", "Bitte ausfüllen: Code zum Anmelden."]),
+        ],
+    )
+    def test_a_message_calls_a_field_by_its_label(self, language: str, told: list[str]) -> None:
+        fields = [
+            input_node(name, "text", group="default", label=message(label)).with_messages(
+                message(4000002, property=name)
+            )
+            for name, label in (("identifier", 1070004), ("password", 1070001), ("code", 1070013))
+        ]
+        page = draw(*fields, language=language)
+        assert [each.text for each in page.all("p", class_="message error")] == told
+
+    def test_a_message_calls_a_field_without_a_label_by_its_name(self) -> None:
+        node = input_node("traits.name.first", "text", group="default")
+        page = draw(node.with_messages(message(4000002, property="first")), language="de")
+        assert page.one("p", class_="message error").text == "Bitte ausfüllen: first."
+
     def test_a_message_that_is_no_error_does_not_make_a_field_wrong(self) -> None:
         field = draw(input_node("x", "text", group="default").with_messages(message(1010003))).one("input", name="x")
         assert field.has("aria-describedby")
@@ -63,6 +86,12 @@ class TestFields:
     def test_a_password_is_never_shown_again(self) -> None:
         page = draw(input_node("password", "password", group="password", value="secret"))
         assert not page.one("input", name="password").has("value")
+
+    def test_a_mailed_code_is_typed_on_a_keypad(self) -> None:
+        page = draw(input_node("x", "text", group="default"), CODE)
+        field = page.one("input", name="code")
+        assert (field["inputmode"], field["autocomplete"]) == ("numeric", "one-time-code")
+        assert not page.one("input", name="x").has("inputmode")
 
     def test_an_unknown_type_is_a_text_field(self) -> None:
         assert draw(input_node("x", "image", group="default")).one("input", name="x")["type"] == "text"
@@ -101,6 +130,18 @@ class TestFocus:
     def test_stays_where_it_is_while_nothing_is_wrong(self) -> None:
         page = draw(input_node("a", "text", group="default"), messages=(message(1010003),))
         assert not [element for element in page.below() if element.has("autofocus")]
+
+    def test_goes_to_the_field_of_a_mailed_code(self) -> None:
+        page = draw(input_node("a", "text", group="default"), CODE, messages=(message(1010014),))
+        assert [element["name"] for element in page.below() if element.has("autofocus")] == ["code"]
+
+    def test_goes_to_the_messages_above_after_a_wrong_code(self) -> None:
+        page = draw(CODE, messages=(message(4010008),))
+        assert [element.get("class") for element in page.below() if element.has("autofocus")] == ["notices"]
+
+    def test_goes_to_a_wrong_field_rather_than_to_the_code(self) -> None:
+        page = draw(CODE, input_node("a", "text", group="default").with_messages(WRONG))
+        assert [element["name"] for element in page.below() if element.has("autofocus")] == ["a"]
 
 
 class TestButtons:

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -161,6 +162,22 @@ class TestFirstPage:
             page = await visited.browser().see("/")
             assert (await visited.browser().get("/inbox")).status_code == 404
         assert not [a for a in page.all("a") if a["href"] in {"/inbox", "/graphql"}]
+
+    @pytest.mark.parametrize(
+        ("dialog", "kind", "link"),
+        [("sign-in", "login", "All ways to sign in"), ("sign-up", "registration", "All ways to sign up")],
+    )
+    async def test_the_shops_dialogs_link_to_the_page_with_every_method(
+        self, shop: Visited, dialog: str, kind: str, link: str
+    ) -> None:
+        browser = shop.browser()
+        anchor = (await browser.see("/")).one("dialog", id=dialog).one("a")
+        assert anchor.text == link
+        target = urlsplit(anchor["href"])
+        assert (target.path, target.query) == (f"/self-service/{kind}/browser", "return_to=http%3A//shop.test/")
+        if kind == "login":
+            page = await browser.see(anchor["href"])
+            assert [each.text for each in page.all("button")] == ["Sign in with password", "Send sign-in code"]
 
     async def test_the_demo_shop_has_a_text_for_browsers_without_scripts(self, shop: Visited) -> None:
         note = (await shop.browser().see("/")).one("noscript")

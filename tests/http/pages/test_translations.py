@@ -8,8 +8,11 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from shopkeeper.errors import Busy, IdentityDisabled, Refusal, TooManyRequests
+from shopkeeper.http.pages import refusals
 from shopkeeper.http.pages.templates import LANGUAGES
 from shopkeeper.http.pages.translations import Translations, choose_language
+from shopkeeper.http.responses import error_object
 from shopkeeper.ui.messages import CATALOGUE, Message, message
 from tests.http.pages.conftest import Visited
 
@@ -47,6 +50,43 @@ def test_in_english_a_message_is_shown_as_it_was_written() -> None:
     assert Translations("en").message(message(4000002, property="email")) == "Please fill in: email."
 
 
+@pytest.mark.parametrize(
+    ("seconds", "wait"), [(1, "1 s"), (90, "90 s"), (91, "2 min"), (120, "2 min"), (121, "3 min"), (2158, "36 min")]
+)
+def test_a_refusal_says_in_the_visitors_language_how_long_to_wait(seconds: int, wait: str) -> None:
+    refusal = TooManyRequests(retry_after=seconds)
+    told = f"Das war etwas zu oft. Versuchen Sie es in {wait} noch einmal."
+    assert Translations("de").refusal(refusal.code, refusal.sentence) == told
+    assert Translations("de").message(message(4000001, reason=refusal.sentence)) == told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("refusal", [TooManyRequests(retry_after=7), Busy(retry_after=7)])
+def test_a_refusal_above_a_form_reads_as_on_the_error_page(language: str, refusal: TooManyRequests | Busy) -> None:
+    translations = Translations(language)
+    told = translations.message(message(4000001, reason=refusal.sentence))
+    assert told == translations.refusal(refusal.code, refusal.sentence)
+    assert "7 s" in told
+    assert refusal.message not in told
+
+
+def test_a_refusal_without_a_known_wait_says_to_try_again() -> None:
+    told = Translations("de").refusal(Busy.code, "More people are signing in than this server can serve; try again.")
+    assert told == "Bitte versuchen Sie es gleich noch einmal."
+
+
+def test_a_reason_that_is_no_refusal_is_shown_as_it_is() -> None:
+    for reason in ("The body cannot be read.", "Too many attempts.", "Pay. Try again in 9 seconds."):
+        assert Translations("de").message(message(4000001, reason=reason)) == reason
+
+
+@pytest.mark.parametrize(
+    "refusal", [TooManyRequests(retry_after=7), Busy("A reason.", retry_after=7), IdentityDisabled("A reason.")]
+)
+def test_the_kind_of_a_stored_error_is_known(refusal: Refusal) -> None:
+    assert refusals.code_of(error_object(refusal)) == refusal.code
+
+
 def catalogue(language: str) -> Catalog:
     source = files("shopkeeper") / "web" / "locale" / language / "LC_MESSAGES" / "pages.po"
     with source.open("rb") as file:
@@ -54,12 +94,13 @@ def catalogue(language: str) -> Catalog:
 
 
 def written() -> set[str]:
-    """Return every sentence of the templates and of the numbered messages, without those that are only a
+    """Return every sentence of the templates, the numbered messages and the refusals, without those that are only a
     placeholder."""
     folder = str(files("shopkeeper") / "web" / "pages")
     options = {"**": {"trimmed": "true", "extensions": "jinja2.ext.i18n"}}
     found = extract_from_dir(folder, [("**.j2", "jinja2.ext.babel_extract")], options)  # type: ignore[list-item]
     sentences = {str(sentence) for _, _, sentence, _, _ in found} | {text for _, text in CATALOGUE.values()}
+    sentences |= {*refusals.SENTENCES.values(), refusals.SOON, refusals.SECONDS, refusals.MINUTES}
     return {sentence for sentence in sentences if not GAP.fullmatch(sentence)}
 
 

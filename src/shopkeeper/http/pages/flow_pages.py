@@ -14,7 +14,7 @@ from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Cart, Engine
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import FlowExpired, NotFound
-from shopkeeper.flows.flow import Caller, Flow, FlowType
+from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.pages.engine_reads import read_or_none
@@ -117,8 +117,15 @@ class FlowPages:
             "refresh": flow.refresh,
             "cart_stays": await self._has_cart(caller, page=flow.kind),
             "query": _query(further),
+            "another_way": self._another_way(flow),
         }
         return self._layout.answer(request, flow.kind, context, caller=caller)
+
+    def _another_way(self, flow: Flow) -> str | None:
+        """Return where to open another flow like this one, if a mail was sent: its address may be mistyped."""
+        if flow.state is not FlowState.SENT_EMAIL:
+            return None
+        return f"{self._place.prefix}/self-service/{flow.kind}/browser{_query(flow.opened_with)}"
 
     async def _has_cart(self, caller: Caller, *, page: str) -> bool:
         """Return whether a guest has a cart with items.

@@ -36,6 +36,16 @@ class Part:
         return self.attributes.get("value", "")
 
     @property
+    def takes_address(self) -> bool:
+        """Whether the field takes an e-mail address, also where it is hidden."""
+        return self.attributes.get("autocomplete") == "email"
+
+    @property
+    def one_time_code(self) -> bool:
+        """Whether the field takes a mailed code. Browsers know it by `autocomplete`, too."""
+        return _one_time_code(self.attributes)
+
+    @property
     def invalid(self) -> bool:
         return any(message.type == "error" for message in self.messages)
 
@@ -75,6 +85,12 @@ class Form:
         return tuple(part for part in self.parts if part.kind == "hidden")
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that were given in an earlier step and are sent again, as they were typed."""
+        given = [part.value for part in self.known if part.name == "identifier" or part.takes_address]
+        return tuple(dict.fromkeys(str(value) for value in given if value))
+
+    @property
     def wrong(self) -> bool:
         """Whether the form has an error to show."""
         return any(m.type == "error" for m in self.messages) or any(part.invalid for part in self.parts)
@@ -83,12 +99,13 @@ class Form:
 def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str) -> Form:
     """Return the form of some nodes, with the anti-CSRF token, which is never stored."""
     shown = [node.with_value(csrf_token) if node.name == "csrf_token" else node for node in nodes]
-    parts = tuple(_parts(_arranged(shown)))
+    wrong = any(m.type == "error" for m in messages)
+    parts = tuple(_parts(_arranged(shown), focus_code=not wrong))
     return Form(
         action=action,
         parts=parts,
         messages=tuple(messages),
-        focus_messages=any(m.type == "error" for m in messages) and not any(part.focused for part in parts),
+        focus_messages=wrong and not any(part.focused for part in parts),
         # With several methods in one form, an empty field of one must not block the button of another.
         check_in_browser=sum(part.kind == "submit" and part.name == "method" for part in parts) <= 1,
     )
@@ -109,8 +126,10 @@ def _chooses_method(node: Node) -> bool:
     return node.attributes.get("type") == "submit" and node.name == "method"
 
 
-def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
+def _parts(nodes: Sequence[Node], *, focus_code: bool) -> Iterator[Part]:
     first_wrong = next((i for i, node in enumerate(nodes) if _visible(node) and _wrong(node)), -1)
+    codes = [i for i, node in enumerate(nodes) if _visible(node) and _one_time_code(node.attributes)]
+    focused = codes[0] if codes and focus_code and first_wrong < 0 else first_wrong
     buttons = [i for i, node in enumerate(nodes) if node.attributes.get("type") == "submit"]
     main = next((i for i in buttons if _chooses_method(nodes[i])), next(iter(buttons), -1))
     for position, node in enumerate(nodes):
@@ -123,7 +142,7 @@ def _parts(nodes: Sequence[Node]) -> Iterator[Part]:
             attributes=_safe(node),
             label=node.label,
             messages=node.messages,
-            focused=position == first_wrong,
+            focused=position == focused,
             primary=position == main,
         )
 
@@ -147,6 +166,10 @@ def _type(node: Node) -> str:
 
 def _visible(node: Node) -> bool:
     return _kind(node) in {"field", "choice", "checkbox"}
+
+
+def _one_time_code(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("autocomplete") == "one-time-code"
 
 
 def _wrong(node: Node) -> bool:

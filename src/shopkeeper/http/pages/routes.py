@@ -15,6 +15,7 @@ from shopkeeper.flows import stored_errors
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.pages import refusals
 from shopkeeper.http.pages.account import AccountPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.flow_pages import FlowPages
@@ -136,7 +137,7 @@ _UNKNOWN = Problem(NotFound.status, NotFound.code, "")
 def _told(error: Mapping[str, object]) -> Problem:
     sentence = error.get("reason") or error.get("message") or ""
     code = error.get("code")
-    return Problem(code if isinstance(code, int) else 500, str(error.get("id") or ""), str(sentence))
+    return Problem(code if isinstance(code, int) else 500, refusals.code_of(error), str(sentence))
 
 
 def _always(
