@@ -20,13 +20,13 @@ from structlog.testing import capture_logs
 
 from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
-from shopkeeper.credentials.attempts import AttemptGuard
+from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.code import Code
 from shopkeeper.credentials.code_mails import CodeMails
 from shopkeeper.credentials.method import LoginMethod, MethodInput, MethodView, RegistrationMethod, Traits
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Proof, StartOver, SubmissionRejected
-from shopkeeper.errors import TooManyRequests
+from shopkeeper.errors import InvalidCredentials, TooManyRequests
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
@@ -1008,3 +1008,71 @@ async def test_no_client_alone_uses_up_the_codes_of_a_recipient(world: World, cl
             await strict.talk(client=replace(stranger, ip=f"2001:db8::{number + 1}")).login(identifier=ADA)
     assert len(await world.mailbox(ADA)) == 4
     assert asked(await strict.talk(client=CLIENT).login(identifier=ADA)) == (400, [1010014])
+
+
+@on_sqlite
+class TestTheThrottleRevealsNoAccount:
+    """A throttle that counted failed codes for accounts, and those of unknown addresses for names, told one from the
+    other: a password that was tried afterwards was answered with 400 for one and 429 for the other."""
+
+    @pytest.mark.parametrize("known", ["with a password", "without a password", None])
+    @pytest.mark.parametrize("how", ["wrong", "another identifier", "another account's flow"])
+    @pytest.mark.parametrize("first", ["code", "password"])
+    async def test_codes_and_passwords_are_answered_alike(
+        self, world: World, how: str, known: str | None, first: str
+    ) -> None:
+        bea, name = await world.customer(BEA), ADA if known else UNKNOWN
+        guard = AttemptGuard(throttle=_few_failures(world.clock), audit=world.audit)
+        strict = replace(world, guard=guard)
+        account = await world.customer(ADA) if known else None
+        found = account if known == "with a password" else None  # the password method finds only those that have one
+
+        async def try_password() -> None:
+            async with world.database.unit() as unit:
+                attempt = CredentialAttempt("password", found, name=name, client=CLIENT)
+                with pytest.raises(InvalidCredentials):
+                    await guard.judge(unit, attempt, _never)
+
+        async def try_code() -> AnyStep:
+            talk = strict.talk()
+            await talk.login(identifier=name)
+            talk.identity = bea if how == "another account's flow" else None
+            return await talk.login(identifier=BEA if how == "another identifier" else name, code="wrong")
+
+        for attempt in (try_code, try_password) if first == "code" else (try_password, try_code):
+            await attempt()
+            await attempt()
+
+    async def test_a_failure_in_a_flow_for_another_account_is_recorded_for_the_account_of_the_address(
+        self, world: World
+    ) -> None:
+        ada, bea = await world.customer(ADA), await world.customer(BEA)
+        talk = world.talk()
+        await talk.login(identifier=ADA)
+        code = await world.code(ADA)
+        talk.identity = bea
+        assert asked(await talk.login(identifier=ADA, code=code)) == (400, [WRONG_LOGIN])
+        assert [failure.subject for failure in await world.failures()] == [str(ada.id)]
+
+
+async def _never() -> bool:
+    return False
+
+
+@on_sqlite
+async def test_a_code_that_the_throttle_refuses_costs_the_flow_no_attempt(world: World) -> None:
+    """The right code was used up while the throttle blocked."""
+    await world.customer(ADA)
+    strict = replace(world, guard=AttemptGuard(throttle=_few_failures(world.clock), audit=world.audit))
+    for _ in range(2):
+        stranger = strict.talk()
+        await stranger.login(identifier=ADA)
+        await stranger.login(identifier=ADA, code="wrong")
+    talk = strict.talk()
+    await talk.login(identifier=ADA)
+    code = await world.code(ADA)
+    for _ in range(MAX_SUBMISSIONS + 1):
+        with pytest.raises(TooManyRequests):
+            await talk.login(identifier=ADA, code=code)
+    world.clock.advance(minutes=2)
+    assert isinstance(await talk.login(identifier=ADA, code=code), Proof)

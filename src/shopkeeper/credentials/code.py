@@ -122,17 +122,20 @@ class Code:
         """Return the proof for a right code. Raises `InvalidCredentials` or `TooManyRequests`.
 
         The account must be the one that the code was sent for, must still have the address, and must be the one that
-        the flow is for; the identifier, if it is sent again, must be the one that the code went to.
+        the flow is for; the identifier, if it is sent again, must be the one that the code went to. Every attempt is
+        counted for the address that the code went to, so that the throttle treats known and unknown addresses alike.
         """
         address = (sent.via, sent.address)
         found = await self._find(unit, sent.address)
         same = found is not None and found.id == sent.identity_id and self._may_prove(found, address, submission)
-        identity = found if same and _named(submission, sent.address) else None
+        provable = same and _named(submission, sent.address)
 
         async def check() -> bool:
             return self._codes.matches(sent, typed)
 
-        attempt = CredentialAttempt(CODE, identity, name=sent.address, client=submission.client)
+        attempt = CredentialAttempt(
+            CODE, found, name=sent.address, client=submission.client, provable=provable, by_name=True
+        )
         verified = await self._guard.judge(unit, attempt, check)
         return Proof(
             verified.identity.id,
