@@ -84,10 +84,10 @@ class Code:
         if typed is None or not sent:
             return await self._send_login_code(unit, input)
         _require_filled(typed)
-        if not await input.count_attempt(self._max_submissions):
-            return StartOver((message(4010008),))
         try:
             return await self._prove(unit, input, sent[0], typed)
+        except _NoAttemptLeft:
+            return StartOver((message(4010008),))
         except InvalidCredentials:
             form = Form(nodes.login_wrong(input, sent[0].address), input.context, "form")
             return Ask(form, state=SENT, messages=(message(4010008),))
@@ -119,7 +119,7 @@ class Code:
         return self._mails.mail("login_code", to=to, context=context, locale=locale)
 
     async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
-        """Return the proof for a right code. Raises `InvalidCredentials` or `TooManyRequests`.
+        """Return the proof for a right code. Raises `InvalidCredentials`, `TooManyRequests` or `_NoAttemptLeft`.
 
         The account must be the one that the code was sent for, must still have the address, and must be the one that
         the flow is for; the identifier, if it is sent again, must be the one that the code went to. Every attempt is
@@ -131,6 +131,9 @@ class Code:
         provable = same and _named(submission, sent.address)
 
         async def check() -> bool:
+            # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
+            if not await submission.count_attempt(self._max_submissions):
+                raise _NoAttemptLeft
             return self._codes.matches(sent, typed)
 
         attempt = CredentialAttempt(
@@ -236,6 +239,10 @@ class Code:
         found = [await self._identities.find_by_identifier(unit, type=type_, identifier=value) for type_ in types]
         found.append(await self._identities.find_by_address(unit, via=via, value=value))
         return self._mitigate and any(owner is not None for owner in found)
+
+
+class _NoAttemptLeft(Exception):
+    """The flow has taken all the codes that it may."""
 
 
 def _typed(submission: MethodInput) -> str | None:
