@@ -400,11 +400,19 @@ class TestRefresh:
         assert proof.verified == ((Via.EMAIL, "work@example.org"),)
 
     @on_sqlite
-    async def test_the_address_of_another_account_confirms_nothing(self, world: World) -> None:
+    @pytest.mark.parametrize("mitigate", [True, False])
+    @pytest.mark.parametrize("address", [BEA, UNKNOWN])
+    async def test_an_address_of_another_account_is_refused_and_its_budget_is_not_spent(
+        self, world: World, address: str, mitigate: bool
+    ) -> None:
         ada, _ = await world.customer(ADA), await world.customer(BEA)
-        talk = world.talk(identity=ada)
-        assert asked(await talk.login(address=BEA)) == (400, [1010025])
-        assert await world.mailbox(BEA) == ()
+        strict = replace(world, mitigate=mitigate)
+        for number in range(2 * PER_RECIPIENT):
+            with pytest.raises(SubmissionRejected) as rejected:
+                await strict.talk(identity=ada, client=Client(ip=f"198.51.100.{number}")).login(address=address)
+            assert told(rejected) == [("identifier", 4000035)]
+        assert await world.mailbox() == ()
+        assert asked(await world.talk().login(identifier=address)) == (400, [1010014])
 
 
 class TestBinding:
@@ -689,12 +697,13 @@ class TestMailBombing:
             await strict.talk(client=Client(ip="198.51.100.99")).login(identifier=UNKNOWN)
 
     @on_sqlite
-    async def test_registering_and_signing_in_spend_one_budget_of_a_recipient(self, world: World) -> None:
+    async def test_registering_and_signing_in_have_separate_budgets_of_a_recipient(self, world: World) -> None:
         await world.customer(ADA)
         for number in range(PER_RECIPIENT):
             await world.talk(client=Client(ip=f"198.51.100.{number}")).register({"email": ADA})
         with pytest.raises(TooManyRequests):
-            await world.talk(client=Client(ip="198.51.100.99")).login(identifier=ADA)
+            await world.talk(client=Client(ip="198.51.100.99")).register({"email": ADA})
+        assert asked(await world.talk(client=Client(ip="198.51.100.99")).login(identifier=ADA)) == (400, [1010014])
 
     @on_sqlite
     async def test_one_client_asks_so_often_for_all_recipients_together(self, world: World) -> None:

@@ -94,7 +94,9 @@ class Code:
 
     async def _send_login_code(self, unit: Unit, submission: MethodInput) -> Ask:
         address = _require_address(submission)
-        await self._mails.spend(address, client=submission.client)
+        if submission.identity is not None:
+            await self._require_own(unit, submission.identity, address)
+        await self._mails.spend(address, purpose="login", client=submission.client)
         found = await self._find(unit, address)
         identity = found if self._may_prove(found, (Via.EMAIL, address), submission) else None
         if identity is None and not self._mitigate:
@@ -111,6 +113,15 @@ class Code:
             transient_payload={},
             effect=self._mail_login_code(identity, issued, locale=submission.locale),
         )
+
+    async def _require_own(self, unit: Unit, expected: Identity, address: str) -> None:
+        """Refuse an address of another account in a flow that is for one account, before its budget is spent.
+
+        The answer reveals nothing about other accounts: it depends on the addresses of this one alone.
+        """
+        now = await self._identities.get(unit, expected.id)
+        if (Via.EMAIL, address) not in self._addresses(now):
+            raise _at_identifier(message(4000035))
 
     def _mail_login_code(self, identity: Identity | None, issued: IssuedCode, *, locale: str) -> Effect:
         first_name = names_of(identity).first if identity is not None else None
@@ -206,7 +217,7 @@ class Code:
         if not addresses:
             raise SubmissionRejected(message(4000009))
         for _, address in addresses:
-            await self._mails.spend(address, client=submission.client)
+            await self._mails.spend(address, purpose="registration", client=submission.client)
         mails = [await self._registration_mail(unit, address, extracted, submission) for address in addresses]
         return Ask(
             Form(nodes.registration_sent(native=submission.native), _context(*(sent for sent, _ in mails)), "form"),

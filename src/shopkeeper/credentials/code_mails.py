@@ -31,15 +31,16 @@ class CodeMails:
         self._per_recipient = per_recipient
         self._per_pair = per_pair
 
-    async def spend(self, recipient: str, *, client: Client) -> None:
+    async def spend(self, recipient: str, *, purpose: str, client: Client) -> None:
         """Count a request for a code; `recipient` is normalised. Raises `TooManyRequests`.
 
-        Call it before the account is looked up, so that unknown addresses count like known ones. A client without
+        Each purpose (login, registration) has budgets of its own for a recipient, so that requests to register an
+        address do not keep its owner from signing in. Call it before the account is looked up, so that unknown addresses count like known ones. A client without
         budget does not spend the recipient's, and no client alone can spend all of it.
         """
         await self._per_client.spend(client.ip)
-        await self._per_pair.spend(f"{network_of(client.ip)} {recipient}")
-        await self._per_recipient.spend(recipient)
+        await self._per_pair.spend(f"{purpose} {network_of(client.ip)} {recipient}")
+        await self._per_recipient.spend(f"{purpose} {recipient}")
 
     def mail(self, template: str, *, to: str | None, context: Mapping[str, Any], locale: str) -> Effect:
         """Queue a mail inside the transaction of the form. The same work is done where `to` is None."""
