@@ -35,8 +35,9 @@ class CodeMails:
         """Count a request for a code; `recipient` is normalised. Raises `TooManyRequests`.
 
         Each purpose (login, registration) has budgets of its own for a recipient, so that requests to register an
-        address do not keep its owner from signing in. Call it before the account is looked up, so that unknown addresses count like known ones. A client without
-        budget does not spend the recipient's, and no client alone can spend all of it.
+        address do not keep its owner from signing in. Call it before the account is looked up, so that unknown
+        addresses count like known ones. A client without budget does not spend the recipient's, and no client alone
+        can spend all of it.
         """
         await self._per_client.spend(client.ip)
         await self._per_pair.spend(f"{purpose} {network_of(client.ip)} {recipient}")

@@ -2,7 +2,8 @@
 
 A code has six random digits, about as many as people copy without mistakes. Its safety comes from limits: it counts for
 one flow and one address, for a limited time and number of attempts, and a new one replaces it. The flow stores an HMAC
-of it, never the code; the key is not in the database, so a copy of the database does not reveal codes.
+of it, never the code, and the key is not in the database. The mail with the code is stored sealed until it is sent, and
+its text is deleted then (`notify/secret_mails.py`); in development it is stored as it is.
 """
 
 import hmac
