@@ -305,9 +305,7 @@ class TestSignIn:
         assert isinstance(await talk.login(identifier=ADA, code=code), Proof)
 
     @on_sqlite
-    @pytest.mark.parametrize(
-        "wrong", ["", "0", "12345", "1234567", "x" * 100_000, "\ud800", ["123456"], {"$ne": 1}, 1, True, "١٢٣٤٥٦"]
-    )
+    @pytest.mark.parametrize("wrong", ["", "0", "12345", "1234567", "x" * 100_000, "\ud800", "١٢٣٤٥٦", "...", "abcdef"])
     async def test_malformed_codes_are_wrong_or_missing(self, world: World, wrong: Any) -> None:
         await world.customer(ADA)
         talk = world.talk()
@@ -319,6 +317,34 @@ class TestSignIn:
         else:
             assert asked(await talk.login(identifier=ADA, code=wrong)) == (400, [WRONG_LOGIN])
         assert len(await world.mailbox(ADA)) == 1
+
+    @on_sqlite
+    @pytest.mark.parametrize("wrong", [7814, 7814.0, True, False, ["123456"], {"$ne": 1}, []])
+    async def test_a_code_that_is_no_text_is_refused_and_costs_no_attempt(self, world: World, wrong: Any) -> None:
+        await world.customer(ADA)
+        talk, registering = world.talk(), world.talk()
+        await talk.login(identifier=ADA)
+        await registering.register({"email": BEA})
+        with pytest.raises(SubmissionRejected) as rejected:
+            await talk.login(identifier=ADA, code=wrong)
+        assert told(rejected) == [("code", 4000026)]
+        with pytest.raises(SubmissionRejected) as rejected:
+            await registering.register({"email": BEA}, code=wrong)
+        assert told(rejected) == [("code", 4000026)]
+        assert (talk.attempts, registering.attempts, await world.failures()) == (0, 0, [])
+
+    @on_sqlite
+    @pytest.mark.parametrize("mitigate", [True, False])
+    @pytest.mark.parametrize(
+        "identifier", ["ada", "not an address", "ada@", "a@example.org,b@example.org", "+49 170 1"]
+    )
+    async def test_an_identifier_that_is_no_address_is_refused_at_its_field(
+        self, world: World, identifier: str, mitigate: bool
+    ) -> None:
+        with pytest.raises(SubmissionRejected) as rejected:
+            await replace(world, mitigate=mitigate).talk().login(identifier=identifier)
+        assert told(rejected) == [("identifier", 4000040)]
+        assert identifier in rejected.value.fields[0].message.text
 
     @on_sqlite
     @pytest.mark.parametrize("identifier", [None, "", "  ", "\u200b", ["ada@example.org"], 7])
@@ -591,11 +617,14 @@ class TestEnumeration:
         assert rejected.value.filled
 
     @on_sqlite
-    async def test_an_account_that_only_has_a_phone_number_is_like_an_unknown_one(self, world: World) -> None:
+    @pytest.mark.parametrize("number", ["+49 170 1234567", "+49 170 7654321"], ids=["known", "unknown"])
+    async def test_a_phone_number_gets_the_same_answer_whether_it_is_known(self, world: World, number: str) -> None:
         """No channel carries text messages yet."""
         async with world.database.unit() as unit:
             await world.identities.create(unit, NewIdentity(traits={"phone": "+49 170 1234567"}))
-        assert asked(await world.talk().login(identifier="+49 170 1234567")) == (400, [1010014])
+        with pytest.raises(SubmissionRejected) as rejected:
+            await world.talk().login(identifier=number)
+        assert told(rejected) == [("identifier", 4000040)]
         assert await world.mailbox() == ()
 
     async def test_row_075_a_taken_address_gets_the_answer_of_a_free_one_and_its_owner_a_mail(
@@ -954,8 +983,21 @@ class TestCodesAsTheyAreTyped:
     """A code is copied from a mail: what people and keyboards add must not cost an attempt."""
 
     @on_sqlite
-    @pytest.mark.parametrize("written", ["{}{}{}-{}{}{}", " {}{}{} {}{}{} ", "{}\u00a0{}{}{}{}{}"], ids=repr)
-    async def test_spaces_and_hyphens_do_not_count(self, world: World, written: str) -> None:
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "{}{}{}-{}{}{}",
+            " {}{}{} {}{}{} ",
+            "{}\u00a0{}{}{}{}{}",
+            "{}{}{}\u200b{}{}{}\ufeff",
+            "{}{}{}{}{}{}.",
+            "{}{}{}\u2013{}{}{}",
+            "\u202a{}{}{}{}{}{}\u202c",
+            "Code: {}{}{}{}{}{}",
+        ],
+        ids=repr,
+    )
+    async def test_what_is_no_digit_does_not_count(self, world: World, written: str) -> None:
         await world.customer(ADA)
         talk = world.talk()
         await talk.login(identifier=ADA)

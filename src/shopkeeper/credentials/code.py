@@ -17,6 +17,7 @@ from shopkeeper.credentials.steps import Ask, Effect, Enrolment, FieldError, For
 from shopkeeper.errors import InvalidCredentials
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.formats import is_email
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
@@ -26,6 +27,7 @@ from shopkeeper.ui.messages import Message, message
 
 CODE: Final = "code"
 SENT: Final = "sent_email"
+_JSON_TYPES: Final = {bool: "boolean", int: "integer", float: "number", list: "array"}
 
 
 class Code:
@@ -257,9 +259,18 @@ class _NoAttemptLeft(Exception):
 
 
 def _typed(submission: MethodInput) -> str | None:
-    """Return the submitted code; None where a code is asked for: no field, or the button that sends another one."""
+    """Return the submitted code; None where a code is asked for: no field, or the button that sends another one.
+
+    Raises `SubmissionRejected` for anything but text, before an attempt is counted.
+    """
     typed = submission.submitted.get(CODE)
-    return None if typed is None or submission.submitted.get("resend") else str(typed)
+    if typed is None or submission.submitted.get("resend"):
+        return None
+    if not isinstance(typed, str):  # a JSON number has lost its leading zeros
+        actual = _JSON_TYPES.get(type(typed), "object")
+        wrong = message(4000026, allowed_types=["string"], actual_type=actual)
+        raise SubmissionRejected(fields=[FieldError(CODE, wrong)])
+    return typed
 
 
 def _require_filled(typed: str) -> None:
@@ -268,7 +279,10 @@ def _require_filled(typed: str) -> None:
 
 
 def _require_address(submission: MethodInput) -> str:
-    """Return the address to send a code to, normalised: the pressed button's, the field's, or that of the last code."""
+    """Return the address to send a code to, normalised: the pressed button's, the field's, or that of the last code.
+
+    Raises `SubmissionRejected` where it is no e-mail address: no account with such an identifier gets a code.
+    """
     last = [stored["address"] for stored in submission.context.get("sent", ())]
     texts = (submission.text("address"), submission.text("identifier"), *last)
     given = next((text for text in texts if text and text.strip()), "")
@@ -277,6 +291,8 @@ def _require_address(submission: MethodInput) -> str:
     address = normalise_identifier(given)
     if not address:
         raise _at_identifier(message(4000002, property="identifier"))
+    if not is_email(address):
+        raise _at_identifier(message(4000040, value=given))
     return address
 
 

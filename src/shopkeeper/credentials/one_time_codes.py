@@ -9,6 +9,7 @@ its text is deleted then (`notify/secret_mails.py`); in development it is stored
 import hmac
 import math
 import secrets
+import string
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -111,10 +112,11 @@ class OneTimeCodes:
     def matches(self, sent: SentCode, typed: str) -> bool:
         """Return whether the text is this code, and the code has not expired.
 
-        White space and hyphens in the text do not count, and digits of other widths are digits.
+        Only digits count, of any width: spaces, hyphens, full stops and invisible characters come along where a code
+        is copied from a mail.
         """
         plain = unicodedata.normalize("NFKC", typed) if len(typed) <= LONGEST_TYPED else ""
-        code = "".join(plain.split()).replace("-", "")
+        code = "".join(character for character in plain if character in string.digits)
         same = crypto.same(sent.digest, self._digest(code, via=sent.via, address=sent.address))
         return same and self._clock.now() < sent.expires_at
 
