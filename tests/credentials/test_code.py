@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import delete
@@ -27,14 +28,17 @@ from shopkeeper.credentials.method import LoginMethod, MethodInput, MethodView, 
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Proof, StartOver, SubmissionRejected
 from shopkeeper.errors import InvalidCredentials, TooManyRequests
+from shopkeeper.flows import registrar
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.store import credentials
 from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.notify import sign_up_notices
 from shopkeeper.notify.channels import InboxChannel
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import CourierMessage
 from shopkeeper.storage.audit import Audit, AuditEvent
@@ -154,6 +158,7 @@ class World:
     audit: Audit
     guard: AttemptGuard
     mails: CodeMails
+    notices: SignUpNotices
     mitigate: bool = True
     key: bytes = b"c" * 32
 
@@ -164,6 +169,7 @@ class World:
             codes=OneTimeCodes(key=self.key, clock=self.clock, lifespan=LIFESPAN),
             mails=self.mails,
             guard=self.guard,
+            notices=self.notices,
             max_submissions=MAX_SUBMISSIONS,
             mitigate_enumeration=self.mitigate,
         )
@@ -190,9 +196,9 @@ class World:
         assert code in mail.html
         return str(code)
 
-    async def failures(self) -> Sequence[AuditEvent]:
+    async def failures(self, action: str = "sign_in.failed") -> Sequence[AuditEvent]:
         async with self.database.unit() as unit:
-            return await self.audit.events(unit, action="sign_in.failed")
+            return await self.audit.events(unit, action=action)
 
 
 @pytest.fixture
@@ -220,10 +226,12 @@ def world(database: Database, clock: StoppedClock) -> World:
         AttemptGuard(throttle=login, audit=audit),
         CodeMails(
             courier,
+            audit=audit,
             per_client=per_client,
             per_recipient=recipients,
             per_pair=_throttle(clock, "code_pair", f"{PER_RECIPIENT}/hour"),
         ),
+        SignUpNotices(MemoryCache(clock)),
     )
 
 
@@ -1048,6 +1056,7 @@ async def test_no_client_alone_uses_up_the_codes_of_a_recipient(world: World, cl
         world,
         mails=CodeMails(
             world.courier,
+            audit=world.audit,
             per_client=_throttle(clock, "code", "100/minute"),
             per_recipient=_throttle(clock, "code_recipient", "10/hour"),
             per_pair=_throttle(clock, "code_pair", "4/hour"),
@@ -1127,3 +1136,67 @@ async def test_a_code_that_the_throttle_refuses_costs_the_flow_no_attempt(world:
             await talk.login(identifier=ADA, code=code)
     world.clock.advance(minutes=2)
     assert isinstance(await talk.login(identifier=ADA, code=code), Proof)
+
+
+@on_sqlite
+class TestAuditTrail:
+    """Who was mailed, and what was refused, without a code and without an address."""
+
+    async def test_a_mailed_code_is_recorded(self, world: World) -> None:
+        ada = await world.customer(ADA)
+        await world.talk().login(identifier=ADA)
+        await world.talk().register({"email": BEA})
+        registration, login = await world.failures("code.sent")
+        assert (login.outcome, login.subject, login.client) == ("success", str(ada.id), world.audit.client(CLIENT.ip))
+        assert (login.details["flow"], login.details["template"]) == ("login", "login_code")
+        assert (registration.outcome, registration.subject) == ("success", None)
+        assert registration.details["recipient"] != login.details["recipient"]
+        for secret in (ADA, BEA, await world.code(ADA), await world.code(BEA)):
+            assert secret not in str([registration, login])
+
+    async def test_requests_without_a_mail_are_recorded_with_their_reason(self, world: World) -> None:
+        ada = await world.customer(ADA)
+        await world.talk().login(identifier=UNKNOWN)
+        await world.talk().register({"email": ADA})
+        await world.talk().register({"email": ADA})
+        events = await world.failures("code.sent")
+        assert [(event.outcome, event.subject, event.details.get("reason")) for event in events] == [
+            ("refused", str(ada.id), "notified_before"),
+            ("success", str(ada.id), None),
+            ("refused", None, "unknown_account"),
+        ]
+
+    async def test_refusals_for_a_recipient_are_recorded_once_in_a_period(self, world: World) -> None:
+        for number in range(PER_RECIPIENT + 5):
+            with suppress(TooManyRequests):
+                await world.talk(client=Client(ip=f"198.51.100.{number}")).login(identifier=UNKNOWN)
+        (refused,) = await world.failures("code.refused")
+        assert (refused.outcome, refused.details["reason"]) == ("refused", "too_many_requests")
+        assert UNKNOWN not in str(refused)
+
+    async def test_a_wrong_code_of_a_registration_is_recorded(self, world: World) -> None:
+        talk = world.talk()
+        await talk.register({"email": ADA})
+        wrong = other_than(await world.code(ADA))
+        await talk.register({"email": ADA}, code=wrong)
+        (failure,) = await world.failures("registration.failed")
+        assert failure.details == {"method": "code", "reason": "wrong_credentials"}
+        assert (failure.subject, wrong in str(failure)) == (None, False)
+
+
+@on_sqlite
+async def test_the_owner_of_an_address_gets_one_mail_an_hour_about_attempts_to_register(world: World) -> None:
+    await world.customer(ADA)
+    for number in range(3):
+        step = await world.talk(client=Client(ip=f"198.51.100.{number}")).register({"email": ADA})
+        assert asked(step) == (400, [1040005])
+    assert [mail.template_type for mail in await world.mailbox(ADA)] == ["sign_up_attempt"]
+    world.clock.advance(hours=1)
+    await world.talk().register({"email": ADA})
+    assert len(await world.mailbox(ADA)) == 2
+
+
+def test_the_registrar_and_the_method_share_the_limit_of_mails_about_attempts() -> None:
+    """Two attempts, one by password and one by code, are one mail: both must use the same key of the cache."""
+    owner = cast("Identity", SimpleNamespace(email=ADA))
+    assert registrar._notified_key(owner) == sign_up_notices._key(ADA)

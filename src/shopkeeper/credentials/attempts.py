@@ -97,6 +97,11 @@ class AttemptGuard:
         await self._throttle.succeeded(attempt.account, ip=attempt.client.ip)
         return VerifiedAttempt(attempt, attempt.identity)
 
+    async def record_failed_registration(self, unit: Unit, *, method: str, client: Client) -> None:
+        """Record a wrong secret in a registration, which the registrar counts. There is no account to name yet."""
+        attempt = CredentialAttempt(method, None, name="", client=client)
+        await _record_failure(self._audit, unit, attempt, "wrong_credentials", action="registration.failed")
+
     async def _counted(self, unit: Unit, attempt: CredentialAttempt) -> ThrottleSlot:
         try:
             return await self._throttle.check(attempt.account, ip=attempt.client.ip)
@@ -106,11 +111,13 @@ class AttemptGuard:
             raise
 
 
-async def _record_failure(audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str) -> None:
+async def _record_failure(
+    audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str, *, action: str = "sign_in.failed"
+) -> None:
     """Record a failed attempt, also where the unit rolls back."""
     await audit.record(
         unit,
-        "sign_in.failed",
+        action,
         outcome="refused",
         actor="anonymous",
         subject=str(attempt.identity.id) if attempt.identity is not None else None,
