@@ -833,6 +833,7 @@ class TestRegistration:
             with pytest.raises(SubmissionRejected) as rejected:
                 await talk.register(traits, code=code)
             assert told(rejected) == [4000036]
+            assert "ask for another code" in rejected.value.general[0].text
         changed = {"email": ADA, "name": {"first": "Ada"}}
         enrolment = await talk.register(changed, code=code)
         assert isinstance(enrolment, Enrolment)

@@ -213,7 +213,9 @@ class TestMailsWithCodes:
         sent = await read(courier, database, message_id)
         assert "042137" not in repr(waiting)
         assert "042137" in str(postbox.mails[0]["Subject"])
-        assert "042137" in postbox.mails[0].get_body(("plain",)).get_content()
+        text = postbox.mails[0].get_body(("plain",))
+        assert text is not None
+        assert "042137" in text.get_content()
         assert (sent.status, sent.subject, sent.body, sent.html) == (Status.SENT, "", "", "")
 
     async def test_an_abandoned_code_is_deleted_too_and_its_replay_sends_nothing(

@@ -264,7 +264,7 @@ class Code:
         issued = self._codes.issue(via=via, address=value, until=submission.expires_at)
         context = {"code": issued.code, "minutes": self._codes.minutes_left(issued.sent)}
         mail = self._mails.mail(request, "registration_code", context=context, locale=locale)
-        return issued.sent, _all_of((mail, _after_commit(lambda: self._notices.was_sent(value))))
+        return issued.sent, _all_of((mail, _after_commit(lambda: self._notices.look_up(value))))
 
     async def _owner(self, unit: Unit, address: Address, extracted: Extracted) -> Identity | None:
         """Return the account that has the address. The work does not depend on the answer.
@@ -358,7 +358,7 @@ def _all_of(effects: Sequence[Effect]) -> Effect:
     return run
 
 
-def _after_commit(act: Callable[[], Awaitable[object]]) -> Effect:
+def _after_commit(act: Callable[[], Awaitable[None]]) -> Effect:
     async def run(unit: Unit) -> None:
         unit.after_commit(act)
 
