@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import delete
@@ -20,21 +21,24 @@ from structlog.testing import capture_logs
 
 from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
-from shopkeeper.credentials.attempts import AttemptGuard
+from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.code import Code
 from shopkeeper.credentials.code_mails import CodeMails
 from shopkeeper.credentials.method import LoginMethod, MethodInput, MethodView, RegistrationMethod, Traits
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Proof, StartOver, SubmissionRejected
-from shopkeeper.errors import TooManyRequests
+from shopkeeper.errors import InvalidCredentials, TooManyRequests
+from shopkeeper.flows import registrar
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.store import credentials
 from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.notify import sign_up_notices
 from shopkeeper.notify.channels import InboxChannel
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import CourierMessage
 from shopkeeper.storage.audit import Audit, AuditEvent
@@ -154,6 +158,7 @@ class World:
     audit: Audit
     guard: AttemptGuard
     mails: CodeMails
+    notices: SignUpNotices
     mitigate: bool = True
     key: bytes = b"c" * 32
 
@@ -164,6 +169,7 @@ class World:
             codes=OneTimeCodes(key=self.key, clock=self.clock, lifespan=LIFESPAN),
             mails=self.mails,
             guard=self.guard,
+            notices=self.notices,
             max_submissions=MAX_SUBMISSIONS,
             mitigate_enumeration=self.mitigate,
         )
@@ -190,9 +196,9 @@ class World:
         assert code in mail.html
         return str(code)
 
-    async def failures(self) -> Sequence[AuditEvent]:
+    async def failures(self, action: str = "sign_in.failed") -> Sequence[AuditEvent]:
         async with self.database.unit() as unit:
-            return await self.audit.events(unit, action="sign_in.failed")
+            return await self.audit.events(unit, action=action)
 
 
 @pytest.fixture
@@ -220,10 +226,12 @@ def world(database: Database, clock: StoppedClock) -> World:
         AttemptGuard(throttle=login, audit=audit),
         CodeMails(
             courier,
+            audit=audit,
             per_client=per_client,
             per_recipient=recipients,
             per_pair=_throttle(clock, "code_pair", f"{PER_RECIPIENT}/hour"),
         ),
+        SignUpNotices(MemoryCache(clock)),
     )
 
 
@@ -305,9 +313,7 @@ class TestSignIn:
         assert isinstance(await talk.login(identifier=ADA, code=code), Proof)
 
     @on_sqlite
-    @pytest.mark.parametrize(
-        "wrong", ["", "0", "12345", "1234567", "x" * 100_000, "\ud800", ["123456"], {"$ne": 1}, 1, True, "١٢٣٤٥٦"]
-    )
+    @pytest.mark.parametrize("wrong", ["", "0", "12345", "1234567", "x" * 100_000, "\ud800", "١٢٣٤٥٦", "...", "abcdef"])
     async def test_malformed_codes_are_wrong_or_missing(self, world: World, wrong: Any) -> None:
         await world.customer(ADA)
         talk = world.talk()
@@ -319,6 +325,34 @@ class TestSignIn:
         else:
             assert asked(await talk.login(identifier=ADA, code=wrong)) == (400, [WRONG_LOGIN])
         assert len(await world.mailbox(ADA)) == 1
+
+    @on_sqlite
+    @pytest.mark.parametrize("wrong", [7814, 7814.0, True, False, ["123456"], {"$ne": 1}, []])
+    async def test_a_code_that_is_no_text_is_refused_and_costs_no_attempt(self, world: World, wrong: Any) -> None:
+        await world.customer(ADA)
+        talk, registering = world.talk(), world.talk()
+        await talk.login(identifier=ADA)
+        await registering.register({"email": BEA})
+        with pytest.raises(SubmissionRejected) as rejected:
+            await talk.login(identifier=ADA, code=wrong)
+        assert told(rejected) == [("code", 4000026)]
+        with pytest.raises(SubmissionRejected) as rejected:
+            await registering.register({"email": BEA}, code=wrong)
+        assert told(rejected) == [("code", 4000026)]
+        assert (talk.attempts, registering.attempts, await world.failures()) == (0, 0, [])
+
+    @on_sqlite
+    @pytest.mark.parametrize("mitigate", [True, False])
+    @pytest.mark.parametrize(
+        "identifier", ["ada", "not an address", "ada@", "a@example.org,b@example.org", "+49 170 1"]
+    )
+    async def test_an_identifier_that_is_no_address_is_refused_at_its_field(
+        self, world: World, identifier: str, mitigate: bool
+    ) -> None:
+        with pytest.raises(SubmissionRejected) as rejected:
+            await replace(world, mitigate=mitigate).talk().login(identifier=identifier)
+        assert told(rejected) == [("identifier", 4000040)]
+        assert identifier in rejected.value.fields[0].message.text
 
     @on_sqlite
     @pytest.mark.parametrize("identifier", [None, "", "  ", "\u200b", ["ada@example.org"], 7])
@@ -400,11 +434,19 @@ class TestRefresh:
         assert proof.verified == ((Via.EMAIL, "work@example.org"),)
 
     @on_sqlite
-    async def test_the_address_of_another_account_confirms_nothing(self, world: World) -> None:
+    @pytest.mark.parametrize("mitigate", [True, False])
+    @pytest.mark.parametrize("address", [BEA, UNKNOWN])
+    async def test_an_address_of_another_account_is_refused_and_its_budget_is_not_spent(
+        self, world: World, address: str, mitigate: bool
+    ) -> None:
         ada, _ = await world.customer(ADA), await world.customer(BEA)
-        talk = world.talk(identity=ada)
-        assert asked(await talk.login(address=BEA)) == (400, [1010025])
-        assert await world.mailbox(BEA) == ()
+        strict = replace(world, mitigate=mitigate)
+        for number in range(2 * PER_RECIPIENT):
+            with pytest.raises(SubmissionRejected) as rejected:
+                await strict.talk(identity=ada, client=Client(ip=f"198.51.100.{number}")).login(address=address)
+            assert told(rejected) == [("identifier", 4000035)]
+        assert await world.mailbox() == ()
+        assert asked(await world.talk().login(identifier=address)) == (400, [1010014])
 
 
 class TestBinding:
@@ -583,11 +625,14 @@ class TestEnumeration:
         assert rejected.value.filled
 
     @on_sqlite
-    async def test_an_account_that_only_has_a_phone_number_is_like_an_unknown_one(self, world: World) -> None:
+    @pytest.mark.parametrize("number", ["+49 170 1234567", "+49 170 7654321"], ids=["known", "unknown"])
+    async def test_a_phone_number_gets_the_same_answer_whether_it_is_known(self, world: World, number: str) -> None:
         """No channel carries text messages yet."""
         async with world.database.unit() as unit:
             await world.identities.create(unit, NewIdentity(traits={"phone": "+49 170 1234567"}))
-        assert asked(await world.talk().login(identifier="+49 170 1234567")) == (400, [1010014])
+        with pytest.raises(SubmissionRejected) as rejected:
+            await world.talk().login(identifier=number)
+        assert told(rejected) == [("identifier", 4000040)]
         assert await world.mailbox() == ()
 
     async def test_row_075_a_taken_address_gets_the_answer_of_a_free_one_and_its_owner_a_mail(
@@ -689,12 +734,13 @@ class TestMailBombing:
             await strict.talk(client=Client(ip="198.51.100.99")).login(identifier=UNKNOWN)
 
     @on_sqlite
-    async def test_registering_and_signing_in_spend_one_budget_of_a_recipient(self, world: World) -> None:
+    async def test_registering_and_signing_in_have_separate_budgets_of_a_recipient(self, world: World) -> None:
         await world.customer(ADA)
         for number in range(PER_RECIPIENT):
             await world.talk(client=Client(ip=f"198.51.100.{number}")).register({"email": ADA})
         with pytest.raises(TooManyRequests):
-            await world.talk(client=Client(ip="198.51.100.99")).login(identifier=ADA)
+            await world.talk(client=Client(ip="198.51.100.99")).register({"email": ADA})
+        assert asked(await world.talk(client=Client(ip="198.51.100.99")).login(identifier=ADA)) == (400, [1010014])
 
     @on_sqlite
     async def test_one_client_asks_so_often_for_all_recipients_together(self, world: World) -> None:
@@ -787,6 +833,7 @@ class TestRegistration:
             with pytest.raises(SubmissionRejected) as rejected:
                 await talk.register(traits, code=code)
             assert told(rejected) == [4000036]
+            assert "ask for another code" in rejected.value.general[0].text
         changed = {"email": ADA, "name": {"first": "Ada"}}
         enrolment = await talk.register(changed, code=code)
         assert isinstance(enrolment, Enrolment)
@@ -945,8 +992,21 @@ class TestCodesAsTheyAreTyped:
     """A code is copied from a mail: what people and keyboards add must not cost an attempt."""
 
     @on_sqlite
-    @pytest.mark.parametrize("written", ["{}{}{}-{}{}{}", " {}{}{} {}{}{} ", "{}\u00a0{}{}{}{}{}"], ids=repr)
-    async def test_spaces_and_hyphens_do_not_count(self, world: World, written: str) -> None:
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "{}{}{}-{}{}{}",
+            " {}{}{} {}{}{} ",
+            "{}\u00a0{}{}{}{}{}",
+            "{}{}{}\u200b{}{}{}\ufeff",
+            "{}{}{}{}{}{}.",
+            "{}{}{}\u2013{}{}{}",
+            "\u202a{}{}{}{}{}{}\u202c",
+            "Code: {}{}{}{}{}{}",
+        ],
+        ids=repr,
+    )
+    async def test_what_is_no_digit_does_not_count(self, world: World, written: str) -> None:
         await world.customer(ADA)
         talk = world.talk()
         await talk.login(identifier=ADA)
@@ -997,6 +1057,7 @@ async def test_no_client_alone_uses_up_the_codes_of_a_recipient(world: World, cl
         world,
         mails=CodeMails(
             world.courier,
+            audit=world.audit,
             per_client=_throttle(clock, "code", "100/minute"),
             per_recipient=_throttle(clock, "code_recipient", "10/hour"),
             per_pair=_throttle(clock, "code_pair", "4/hour"),
@@ -1008,3 +1069,135 @@ async def test_no_client_alone_uses_up_the_codes_of_a_recipient(world: World, cl
             await strict.talk(client=replace(stranger, ip=f"2001:db8::{number + 1}")).login(identifier=ADA)
     assert len(await world.mailbox(ADA)) == 4
     assert asked(await strict.talk(client=CLIENT).login(identifier=ADA)) == (400, [1010014])
+
+
+@on_sqlite
+class TestTheThrottleRevealsNoAccount:
+    """A throttle that counted failed codes for accounts, and those of unknown addresses for names, told one from the
+    other: a password that was tried afterwards was answered with 400 for one and 429 for the other."""
+
+    @pytest.mark.parametrize("known", ["with a password", "without a password", None])
+    @pytest.mark.parametrize("how", ["wrong", "another identifier", "another account's flow"])
+    @pytest.mark.parametrize("first", ["code", "password"])
+    async def test_codes_and_passwords_are_answered_alike(
+        self, world: World, how: str, known: str | None, first: str
+    ) -> None:
+        bea, name = await world.customer(BEA), ADA if known else UNKNOWN
+        guard = AttemptGuard(throttle=_few_failures(world.clock), audit=world.audit)
+        strict = replace(world, guard=guard)
+        account = await world.customer(ADA) if known else None
+        found = account if known == "with a password" else None  # the password method finds only those that have one
+
+        async def try_password() -> None:
+            async with world.database.unit() as unit:
+                attempt = CredentialAttempt("password", found, name=name, client=CLIENT)
+                with pytest.raises(InvalidCredentials):
+                    await guard.judge(unit, attempt, _never)
+
+        async def try_code() -> AnyStep:
+            talk = strict.talk()
+            await talk.login(identifier=name)
+            talk.identity = bea if how == "another account's flow" else None
+            return await talk.login(identifier=BEA if how == "another identifier" else name, code="wrong")
+
+        for attempt in (try_code, try_password) if first == "code" else (try_password, try_code):
+            await attempt()
+            await attempt()
+
+    async def test_a_failure_in_a_flow_for_another_account_is_recorded_for_the_account_of_the_address(
+        self, world: World
+    ) -> None:
+        ada, bea = await world.customer(ADA), await world.customer(BEA)
+        talk = world.talk()
+        await talk.login(identifier=ADA)
+        code = await world.code(ADA)
+        talk.identity = bea
+        assert asked(await talk.login(identifier=ADA, code=code)) == (400, [WRONG_LOGIN])
+        assert [failure.subject for failure in await world.failures()] == [str(ada.id)]
+
+
+async def _never() -> bool:
+    return False
+
+
+@on_sqlite
+async def test_a_code_that_the_throttle_refuses_costs_the_flow_no_attempt(world: World) -> None:
+    """The right code was used up while the throttle blocked."""
+    await world.customer(ADA)
+    strict = replace(world, guard=AttemptGuard(throttle=_few_failures(world.clock), audit=world.audit))
+    for _ in range(2):
+        stranger = strict.talk()
+        await stranger.login(identifier=ADA)
+        await stranger.login(identifier=ADA, code="wrong")
+    talk = strict.talk()
+    await talk.login(identifier=ADA)
+    code = await world.code(ADA)
+    for _ in range(MAX_SUBMISSIONS + 1):
+        with pytest.raises(TooManyRequests):
+            await talk.login(identifier=ADA, code=code)
+    world.clock.advance(minutes=2)
+    assert isinstance(await talk.login(identifier=ADA, code=code), Proof)
+
+
+@on_sqlite
+class TestAuditTrail:
+    """Who was mailed, and what was refused, without a code and without an address."""
+
+    async def test_a_mailed_code_is_recorded(self, world: World) -> None:
+        ada = await world.customer(ADA)
+        await world.talk().login(identifier=ADA)
+        await world.talk().register({"email": BEA})
+        registration, login = await world.failures("code.sent")
+        assert (login.outcome, login.subject, login.client) == ("success", str(ada.id), world.audit.client(CLIENT.ip))
+        assert (login.details["flow"], login.details["template"]) == ("login", "login_code")
+        assert (registration.outcome, registration.subject) == ("success", None)
+        assert registration.details["recipient"] != login.details["recipient"]
+        for secret in (ADA, BEA, await world.code(ADA), await world.code(BEA)):
+            assert secret not in str([registration, login])
+
+    async def test_requests_without_a_mail_are_recorded_with_their_reason(self, world: World) -> None:
+        ada = await world.customer(ADA)
+        await world.talk().login(identifier=UNKNOWN)
+        await world.talk().register({"email": ADA})
+        await world.talk().register({"email": ADA})
+        events = await world.failures("code.sent")
+        assert [(event.outcome, event.subject, event.details.get("reason")) for event in events] == [
+            ("refused", str(ada.id), "notified_before"),
+            ("success", str(ada.id), None),
+            ("refused", None, "unknown_account"),
+        ]
+
+    async def test_refusals_for_a_recipient_are_recorded_once_in_a_period(self, world: World) -> None:
+        for number in range(PER_RECIPIENT + 5):
+            with suppress(TooManyRequests):
+                await world.talk(client=Client(ip=f"198.51.100.{number}")).login(identifier=UNKNOWN)
+        (refused,) = await world.failures("code.refused")
+        assert (refused.outcome, refused.details["reason"]) == ("refused", "too_many_requests")
+        assert UNKNOWN not in str(refused)
+
+    async def test_a_wrong_code_of_a_registration_is_recorded(self, world: World) -> None:
+        talk = world.talk()
+        await talk.register({"email": ADA})
+        wrong = other_than(await world.code(ADA))
+        await talk.register({"email": ADA}, code=wrong)
+        (failure,) = await world.failures("registration.failed")
+        assert failure.details == {"method": "code", "reason": "wrong_credentials"}
+        assert (failure.subject, wrong in str(failure)) == (None, False)
+
+
+@on_sqlite
+async def test_the_owner_of_an_address_gets_one_mail_an_hour_about_attempts_to_register(world: World) -> None:
+    await world.customer(ADA)
+    for number in range(3):
+        step = await world.talk(client=Client(ip=f"198.51.100.{number}")).register({"email": ADA})
+        assert asked(step) == (400, [1040005])
+    assert [mail.template_type for mail in await world.mailbox(ADA)] == ["sign_up_attempt"]
+    world.clock.advance(hours=1)
+    await world.talk().register({"email": ADA})
+    assert len(await world.mailbox(ADA)) == 2
+
+
+def test_the_registrar_and_the_method_share_the_limit_of_mails_about_attempts() -> None:
+    """Two attempts, one by password and one by code, are one mail: both must use the same key of the cache."""
+    owner = cast("Identity", SimpleNamespace(email=ADA))
+    assert registrar._notified_key(owner) == sign_up_notices._key(ADA)

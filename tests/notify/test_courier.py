@@ -12,10 +12,12 @@ from sqlalchemy import Engine, event
 from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.crypto import KeyRing
 from shopkeeper.errors import NotFound
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import TOPIC, Courier
+from shopkeeper.notify.secret_mails import SecretMails
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import CourierMessage, Status
 from shopkeeper.storage.database import Database
@@ -190,6 +192,81 @@ class TestQueueing:
         for base_url in ("", "shop.example", "javascript:alert(1)", "https://", "https://a.example/?x", "/shop"):
             with pytest.raises(ValueError, match="the address that mails link to"):
                 make(base_url=base_url)
+
+
+CODE = {"template": "login_code", "context": {"first_name": "Ana", "code": "042137", "minutes": 10}}
+
+
+class TestMailsWithCodes:
+    """A copy of the database must reveal no code, neither before the mail is sent nor afterwards."""
+
+    @staticmethod
+    def secret(secret: str = "s" * 32) -> SecretMails:
+        return SecretMails(KeyRing([secret], purpose="mails"))
+
+    async def test_a_code_is_sealed_until_it_is_sent_and_deleted_then(self, make: Make, database: Database) -> None:
+        async with mail_server(Postbox()) as postbox:
+            courier = make(smtp(postbox), secret=self.secret())
+            message_id = await queue(courier, database, **CODE)
+            waiting = await read(courier, database, message_id)
+            await courier.deliver(mail_event(message_id))
+        sent = await read(courier, database, message_id)
+        assert "042137" not in repr(waiting)
+        assert "042137" in str(postbox.mails[0]["Subject"])
+        text = postbox.mails[0].get_body(("plain",))
+        assert text is not None
+        assert "042137" in text.get_content()
+        assert (sent.status, sent.subject, sent.body, sent.html) == (Status.SENT, "", "", "")
+
+    async def test_an_abandoned_code_is_deleted_too_and_its_replay_sends_nothing(
+        self, make: Make, database: Database
+    ) -> None:
+        async with mail_server(Postbox(recipient_answer="550 no such user")) as postbox:
+            courier = make(smtp(postbox), secret=self.secret())
+            message_id = await queue(courier, database, **CODE)
+            await courier.deliver(mail_event(message_id))
+            abandoned = await read(courier, database, message_id)
+            postbox.recipient_answer = "250 OK"
+            await courier.deliver(mail_event(message_id))
+        assert (abandoned.status, abandoned.body, postbox.mails) == (Status.ABANDONED, "", [])
+
+    async def test_a_code_that_is_given_up_is_deleted(self, make: Make, database: Database) -> None:
+        courier = make(nowhere(), secret=self.secret())
+        message_id = await queue(courier, database, **CODE)
+        async with database.unit() as unit:
+            await courier.give_up(unit, mail_event(message_id))
+        assert (await read(courier, database, message_id)).body == ""
+
+    async def test_a_code_that_waits_for_a_further_attempt_is_kept(self, make: Make, database: Database) -> None:
+        away = make(nowhere(), secret=self.secret())
+        message_id = await queue(away, database, **CODE)
+        with pytest.raises(ChannelFailed):
+            await away.deliver(mail_event(message_id))
+        async with mail_server(Postbox()) as postbox:
+            await make(smtp(postbox), secret=self.secret()).deliver(mail_event(message_id))
+        assert "042137" in str(postbox.mails[0]["Subject"])
+
+    async def test_a_code_whose_secret_is_gone_is_abandoned(self, make: Make, database: Database) -> None:
+        message_id = await queue(make(secret=self.secret()), database, **CODE)
+        other = make(secret=self.secret("t" * 32))
+        await other.deliver(mail_event(message_id))
+        assert (await read(other, database, message_id)).status is Status.ABANDONED
+
+    async def test_a_code_that_an_earlier_version_queued_is_sent(self, make: Make, database: Database) -> None:
+        message_id = await queue(make(), database, **CODE)
+        async with mail_server(Postbox()) as postbox:
+            courier = make(smtp(postbox), secret=self.secret())
+            await courier.deliver(mail_event(message_id))
+        assert "042137" in str(postbox.mails[0]["Subject"])
+        assert (await read(courier, database, message_id)).body == ""
+
+    async def test_other_mails_and_those_of_development_stay_readable(self, make: Make, database: Database) -> None:
+        courier, development = make(secret=self.secret()), make()
+        welcome, code = await queue(courier, database), await queue(development, database, **CODE)
+        await courier.deliver(mail_event(welcome))
+        await development.deliver(mail_event(code))
+        assert "Hello Ana" in (await read(courier, database, welcome)).body
+        assert "042137" in (await read(development, database, code)).body
 
 
 class TestDelivery:

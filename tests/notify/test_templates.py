@@ -150,6 +150,26 @@ class TestMistakesOfOurs:
             MailTemplates([])
 
 
+@pytest.mark.parametrize("template", ["login_code", "registration_code"])
+@pytest.mark.parametrize(
+    ("language", "minutes", "said"),
+    [
+        ("en", 1, "within 1 minute."),
+        ("en", 10, "within 10 minutes."),
+        ("de", 1, "innerhalb von 1 Minute."),
+        ("de", 10, "innerhalb von 10 Minuten."),
+        ("es", 1, "en un plazo de 1 minuto."),
+        ("es", 10, "en un plazo de 10 minutos."),
+    ],
+)
+def test_one_minute_is_not_said_as_several(
+    templates: MailTemplates, template: str, language: str, minutes: int, said: str
+) -> None:
+    mail = templates.render(template, {**KNOWN, "minutes": minutes}, locale=language)
+    assert said in mail.text
+    assert said in mail.html
+
+
 class TestCatalogues:
     """The translations are complete: every sentence, with every value in it, and no sentence that was removed."""
 

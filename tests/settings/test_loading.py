@@ -237,6 +237,11 @@ class TestDemo:
         assert not load([], {}, dev=True, demo=False).selfservice.methods.code.signs_in
 
 
+def test_a_code_can_be_used_for_ten_minutes() -> None:
+    """The most that OWASP ASVS 5.0 allows (6.5.5)."""
+    assert load([], {}, dev=True, demo=False).selfservice.methods.code.config.lifespan == timedelta(minutes=10)
+
+
 class TestProblems:
     @pytest.mark.parametrize(("text", "sentence"), [(row["given"], row["said"]) for row in PROBLEMS])
     def test_each_problem_says_where_and_what_to_do(self, write: Write, text: str, sentence: str) -> None:

@@ -2,8 +2,10 @@
 
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded import demo
+from shopkeeper.crypto import KeyRing
 from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.secret_mails import PURPOSE, SecretMails
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 
@@ -17,7 +19,13 @@ def build_courier(infrastructure: Infrastructure) -> Courier:
         clock=infrastructure.clock,
         base_url=infrastructure.base_url,
         shop_name=infrastructure.settings.courier.smtp.from_name or _shop_name(infrastructure.settings),
+        secret=_secret_mails(infrastructure.settings),
     )
+
+
+def _secret_mails(settings: Settings) -> SecretMails | None:
+    """Return None in development, where the inbox page shows what mails say."""
+    return None if settings.dev else SecretMails(KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE))
 
 
 def _shop_name(settings: Settings) -> str:

@@ -20,6 +20,7 @@ from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.throttle import Throttle
 
 SHORTEST_CONTEXT_WORD = 5
@@ -88,11 +89,13 @@ def build_code(
         codes=OneTimeCodes(key=derive(secret, purpose="codes"), clock=infrastructure.clock, lifespan=config.lifespan),
         mails=CodeMails(
             courier,
+            audit=infrastructure.audit,
             per_client=throttles["code"],
             per_recipient=throttles["code_recipient"],
             per_pair=throttles["code_pair"],
         ),
         guard=guard,
+        notices=SignUpNotices(infrastructure.cache),
         max_submissions=config.max_submissions,
         mitigate_enumeration=infrastructure.settings.security.account_enumeration.mitigate,
     )

@@ -21,24 +21,32 @@ from shopkeeper.throttle import Throttle, ThrottleSlot
 class CredentialAttempt:
     """One attempt to prove an identity: with which method, at which account, from where.
 
-    `identity` is the account that `name` leads to, None where it is unknown; the check still runs then, and fails.
+    Args:
+        identity: the account that `name` leads to, None where it is unknown; the check still runs then, and fails.
+        provable: whether this attempt may prove the account, such as in a flow that is for one account only. False
+            fails after the same work and is counted for the same subject as any other wrong attempt.
+        by_name: count the attempt by method and name, whether the name is known or not. For secrets that belong to a
+            name, such as mailed codes: what is counted then never depends on whether there is an account.
     """
 
     method: str
     identity: Identity | None
     name: str
     client: Client
+    provable: bool = True
+    by_name: bool = False
 
     @property
     def account(self) -> str:
-        """The account whose budget is spent: the identity's id, or the normalised name where it is unknown.
+        """The subject whose budget is spent: the identity's id, or the normalised name where it is unknown.
 
         A name longer than any identifier is not normalised: cut to a shorter one, it would spend that name's budget,
         which would reveal whether that name is known.
         """
-        if self.identity is not None:
+        if self.identity is not None and not self.by_name:
             return str(self.identity.id)
-        return normalise_identifier(self.name) if len(self.name) <= LONGEST else self.name
+        name = normalise_identifier(self.name) if len(self.name) <= LONGEST else self.name
+        return f"{self.method}\0{name}" if self.by_name else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +89,17 @@ class AttemptGuard:
         except BaseException:  # too busy, or the client disconnected
             await self._throttle.release(slot)
             raise
-        if not right or attempt.identity is None:
+        if not right or attempt.identity is None or not attempt.provable:
             await self._throttle.failed(attempt.account, ip=attempt.client.ip)
             await _record_failure(self._audit, unit, attempt, "wrong_credentials")
             raise InvalidCredentials
         await self._throttle.succeeded(attempt.account, ip=attempt.client.ip)
         return VerifiedAttempt(attempt, attempt.identity)
+
+    async def record_failed_registration(self, unit: Unit, *, method: str, client: Client) -> None:
+        """Record a wrong secret in a registration, which the registrar counts. There is no account to name yet."""
+        attempt = CredentialAttempt(method, None, name="", client=client)
+        await _record_failure(self._audit, unit, attempt, "wrong_credentials", action="registration.failed")
 
     async def _counted(self, unit: Unit, attempt: CredentialAttempt) -> ThrottleSlot:
         try:
@@ -97,11 +110,13 @@ class AttemptGuard:
             raise
 
 
-async def _record_failure(audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str) -> None:
+async def _record_failure(
+    audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str, *, action: str = "sign_in.failed"
+) -> None:
     """Record a failed attempt, also where the unit rolls back."""
     await audit.record(
         unit,
-        "sign_in.failed",
+        action,
         outcome="refused",
         actor="anonymous",
         subject=str(attempt.identity.id) if attempt.identity is not None else None,

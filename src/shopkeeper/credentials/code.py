@@ -5,27 +5,30 @@ A submission without a code sends one; the next one contains it. The flow stores
 one, after the same work; only the owner of the mailbox learns more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from shopkeeper.credentials import code_nodes as nodes
 from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
-from shopkeeper.credentials.code_mails import CodeMails
+from shopkeeper.credentials.code_mails import CodeMails, CodeRequest
 from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
 from shopkeeper.credentials.one_time_codes import IssuedCode, OneTimeCodes, SentCode
 from shopkeeper.credentials.steps import Ask, Effect, Enrolment, FieldError, Form, Proof, StartOver, SubmissionRejected
 from shopkeeper.errors import InvalidCredentials
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.formats import is_email
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message, message
 
 CODE: Final = "code"
 SENT: Final = "sent_email"
+_JSON_TYPES: Final = {bool: "boolean", int: "integer", float: "number", list: "array"}
 
 
 class Code:
@@ -36,6 +39,7 @@ class Code:
         codes: issues and checks codes.
         mails: queues mails, within budgets.
         guard: counts attempts and judges them.
+        notices: limits the mails to owners of addresses that somebody wants to register with.
         max_submissions: how many codes may be tried in one flow.
         mitigate_enumeration: whether answers hide which addresses have an account.
     """
@@ -58,6 +62,7 @@ class Code:
         codes: OneTimeCodes,
         mails: CodeMails,
         guard: AttemptGuard,
+        notices: SignUpNotices,
         max_submissions: int,
         mitigate_enumeration: bool,
     ) -> None:
@@ -65,6 +70,7 @@ class Code:
         self._codes = codes
         self._mails = mails
         self._guard = guard
+        self._notices = notices
         self._max_submissions = max_submissions
         self._mitigate = mitigate_enumeration
 
@@ -84,17 +90,20 @@ class Code:
         if typed is None or not sent:
             return await self._send_login_code(unit, input)
         _require_filled(typed)
-        if not await input.count_attempt(self._max_submissions):
-            return StartOver((message(4010008),))
         try:
             return await self._prove(unit, input, sent[0], typed)
+        except _NoAttemptLeft:
+            return StartOver((message(4010008),))
         except InvalidCredentials:
             form = Form(nodes.login_wrong(input, sent[0].address), input.context, "form")
             return Ask(form, state=SENT, messages=(message(4010008),))
 
     async def _send_login_code(self, unit: Unit, submission: MethodInput) -> Ask:
         address = _require_address(submission)
-        await self._mails.spend(address, client=submission.client)
+        if submission.identity is not None:
+            await self._require_own(unit, submission.identity, address)
+        request = CodeRequest("login", address, submission.client)
+        await self._mails.spend(unit, request)
         found = await self._find(unit, address)
         identity = found if self._may_prove(found, (Via.EMAIL, address), submission) else None
         if identity is None and not self._mitigate:
@@ -109,30 +118,52 @@ class Code:
             state=SENT,
             messages=(message(1010025 if submission.refresh else 1010014),),
             transient_payload={},
-            effect=self._mail_login_code(identity, issued, locale=submission.locale),
+            effect=self._mail_login_code(request, identity, issued, locale=submission.locale),
         )
 
-    def _mail_login_code(self, identity: Identity | None, issued: IssuedCode, *, locale: str) -> Effect:
+    async def _require_own(self, unit: Unit, expected: Identity, address: str) -> None:
+        """Refuse an address of another account in a flow that is for one account, before its budget is spent.
+
+        The answer reveals nothing about other accounts: it depends on the addresses of this one alone.
+        """
+        now = await self._identities.get(unit, expected.id)
+        if (Via.EMAIL, address) not in self._addresses(now):
+            raise _at_identifier(message(4000035))
+
+    def _mail_login_code(
+        self, request: CodeRequest, identity: Identity | None, issued: IssuedCode, *, locale: str
+    ) -> Effect:
         first_name = names_of(identity).first if identity is not None else None
-        context = {"first_name": first_name, "code": issued.code, "minutes": self._codes.minutes_left(issued.sent)}
-        to = issued.sent.address if identity is not None else None
-        return self._mails.mail("login_code", to=to, context=context, locale=locale)
+        return self._mails.mail(
+            request,
+            "login_code",
+            context={"first_name": first_name, "code": issued.code, "minutes": self._codes.minutes_left(issued.sent)},
+            locale=locale,
+            account=identity.id if identity is not None else None,
+            withheld="unknown_account" if identity is None else None,
+        )
 
     async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
-        """Return the proof for a right code. Raises `InvalidCredentials` or `TooManyRequests`.
+        """Return the proof for a right code. Raises `InvalidCredentials`, `TooManyRequests` or `_NoAttemptLeft`.
 
         The account must be the one that the code was sent for, must still have the address, and must be the one that
-        the flow is for; the identifier, if it is sent again, must be the one that the code went to.
+        the flow is for; the identifier, if it is sent again, must be the one that the code went to. Every attempt is
+        counted for the address that the code went to, so that the throttle treats known and unknown addresses alike.
         """
         address = (sent.via, sent.address)
         found = await self._find(unit, sent.address)
         same = found is not None and found.id == sent.identity_id and self._may_prove(found, address, submission)
-        identity = found if same and _named(submission, sent.address) else None
+        provable = same and _named(submission, sent.address)
 
         async def check() -> bool:
+            # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
+            if not await submission.count_attempt(self._max_submissions):
+                raise _NoAttemptLeft
             return self._codes.matches(sent, typed)
 
-        attempt = CredentialAttempt(CODE, identity, name=sent.address, client=submission.client)
+        attempt = CredentialAttempt(
+            CODE, found, name=sent.address, client=submission.client, provable=provable, by_name=True
+        )
         verified = await self._guard.judge(unit, attempt, check)
         return Proof(
             verified.identity.id,
@@ -191,6 +222,7 @@ class Code:
             return StartOver((message(4040003),))
         proven = [(code.via, code.address) for code in sent if self._codes.matches(code, typed)]
         if not proven:
+            await self._guard.record_failed_registration(unit, method=CODE, client=input.client)
             form = Form(nodes.registration_wrong(native=input.native), input.context, "form")
             return Ask(form, state=SENT, messages=(message(4040003),))
         return Enrolment(traits.values, (), method=CODE, verified=proven)
@@ -200,7 +232,7 @@ class Code:
         if not addresses:
             raise SubmissionRejected(message(4000009))
         for _, address in addresses:
-            await self._mails.spend(address, client=submission.client)
+            await self._mails.spend(unit, CodeRequest("registration", address, submission.client))
         mails = [await self._registration_mail(unit, address, extracted, submission) for address in addresses]
         return Ask(
             Form(nodes.registration_sent(native=submission.native), _context(*(sent for sent, _ in mails)), "form"),
@@ -214,17 +246,28 @@ class Code:
         self, unit: Unit, address: Address, extracted: Extracted, submission: MethodInput
     ) -> tuple[SentCode, Effect]:
         """Return the code for an address and its mail. The owner of a taken address gets a mail about the attempt
-        instead."""
+        instead, once an hour. The cache is asked the same of every address, so that the time reveals nothing."""
         (via, value), locale = address, submission.locale
-        if await self._is_taken(unit, address, extracted):
+        request = CodeRequest("registration", value, submission.client)
+        owner, notified = await self._owner(unit, address, extracted), await self._notices.was_sent(value)
+        if owner is not None and self._mitigate:
+            mail = self._mails.mail(
+                request,
+                "sign_up_attempt",
+                context={},
+                locale=locale,
+                account=owner.id,
+                withheld="notified_before" if notified else None,
+            )
             unusable = self._codes.issue_unusable(via=via, address=value)
-            return unusable.sent, self._mails.mail("sign_up_attempt", to=value, context={}, locale=locale)
+            return unusable.sent, _all_of((mail, _after_commit(lambda: self._notices.remember(value))))
         issued = self._codes.issue(via=via, address=value, until=submission.expires_at)
         context = {"code": issued.code, "minutes": self._codes.minutes_left(issued.sent)}
-        return issued.sent, self._mails.mail("registration_code", to=value, context=context, locale=locale)
+        mail = self._mails.mail(request, "registration_code", context=context, locale=locale)
+        return issued.sent, _all_of((mail, _after_commit(lambda: self._notices.look_up(value))))
 
-    async def _is_taken(self, unit: Unit, address: Address, extracted: Extracted) -> bool:
-        """Return whether the address is an account's and that is to be hidden. The work does not depend on the answer.
+    async def _owner(self, unit: Unit, address: Address, extracted: Extracted) -> Identity | None:
+        """Return the account that has the address. The work does not depend on the answer.
 
         Without mitigation the code is sent anyway, as in Kratos: creating the identity finds the conflict.
         """
@@ -232,13 +275,26 @@ class Code:
         types = [type_ for type_, names in extracted.identifiers.items() if value in names]
         found = [await self._identities.find_by_identifier(unit, type=type_, identifier=value) for type_ in types]
         found.append(await self._identities.find_by_address(unit, via=via, value=value))
-        return self._mitigate and any(owner is not None for owner in found)
+        return next((owner for owner in found if owner is not None), None)
+
+
+class _NoAttemptLeft(Exception):
+    """The flow has taken all the codes that it may."""
 
 
 def _typed(submission: MethodInput) -> str | None:
-    """Return the submitted code; None where a code is asked for: no field, or the button that sends another one."""
+    """Return the submitted code; None where a code is asked for: no field, or the button that sends another one.
+
+    Raises `SubmissionRejected` for anything but text, before an attempt is counted.
+    """
     typed = submission.submitted.get(CODE)
-    return None if typed is None or submission.submitted.get("resend") else str(typed)
+    if typed is None or submission.submitted.get("resend"):
+        return None
+    if not isinstance(typed, str):  # a JSON number has lost its leading zeros
+        actual = _JSON_TYPES.get(type(typed), "object")
+        wrong = message(4000026, allowed_types=["string"], actual_type=actual)
+        raise SubmissionRejected(fields=[FieldError(CODE, wrong)])
+    return typed
 
 
 def _require_filled(typed: str) -> None:
@@ -247,7 +303,10 @@ def _require_filled(typed: str) -> None:
 
 
 def _require_address(submission: MethodInput) -> str:
-    """Return the address to send a code to, normalised: the pressed button's, the field's, or that of the last code."""
+    """Return the address to send a code to, normalised: the pressed button's, the field's, or that of the last code.
+
+    Raises `SubmissionRejected` where it is no e-mail address: no account with such an identifier gets a code.
+    """
     last = [stored["address"] for stored in submission.context.get("sent", ())]
     texts = (submission.text("address"), submission.text("identifier"), *last)
     given = next((text for text in texts if text and text.strip()), "")
@@ -256,6 +315,8 @@ def _require_address(submission: MethodInput) -> str:
     address = normalise_identifier(given)
     if not address:
         raise _at_identifier(message(4000002, property="identifier"))
+    if not is_email(address):
+        raise _at_identifier(message(4000040, value=given))
     return address
 
 
@@ -293,5 +354,12 @@ def _all_of(effects: Sequence[Effect]) -> Effect:
     async def run(unit: Unit) -> None:
         for effect in effects:
             await effect(unit)
+
+    return run
+
+
+def _after_commit(act: Callable[[], Awaitable[None]]) -> Effect:
+    async def run(unit: Unit) -> None:
+        unit.after_commit(act)
 
     return run

@@ -1,14 +1,18 @@
 """Mails with one-time codes, within budgets, so that strangers can neither fill an inbox nor make us fill many."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import structlog
 
 from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Effect
+from shopkeeper.errors import TooManyRequests
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
+from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle, network_of
 
@@ -20,37 +24,103 @@ class CodeMails:
 
     Args:
         courier: queues mails.
+        audit: records mails with codes, and refusals of the budgets. Recipients are recorded as keyed hashes.
         per_client: the budget of a client's address.
         per_recipient: the budget of a recipient, for requests from all addresses together.
         per_pair: the budget of a recipient, for requests from one address.
     """
 
-    def __init__(self, courier: Courier, *, per_client: Throttle, per_recipient: Throttle, per_pair: Throttle) -> None:
+    def __init__(
+        self, courier: Courier, *, audit: Audit, per_client: Throttle, per_recipient: Throttle, per_pair: Throttle
+    ) -> None:
         self._courier = courier
+        self._audit = audit
         self._per_client = per_client
         self._per_recipient = per_recipient
         self._per_pair = per_pair
 
-    async def spend(self, recipient: str, *, client: Client) -> None:
-        """Count a request for a code; `recipient` is normalised. Raises `TooManyRequests`.
+    async def spend(self, unit: Unit, request: "CodeRequest") -> None:
+        """Count a request for a code. Raises `TooManyRequests`.
 
-        Call it before the account is looked up, so that unknown addresses count like known ones. A client without
-        budget does not spend the recipient's, and no client alone can spend all of it.
+        Each flow (login, registration) has budgets of its own for a recipient, so that requests to register an address
+        do not keep its owner from signing in. Call it before the account is looked up, so that unknown addresses count
+        like known ones. A client without budget does not spend the recipient's, and no client alone can spend all of
+        it.
         """
-        await self._per_client.spend(client.ip)
-        await self._per_pair.spend(f"{network_of(client.ip)} {recipient}")
-        await self._per_recipient.spend(recipient)
+        ip, flow, recipient = request.client.ip, request.flow, request.recipient
+        await self._spend(unit, self._per_client, ip, request)
+        await self._spend(unit, self._per_pair, f"{flow} {network_of(ip)} {recipient}", request)
+        await self._spend(unit, self._per_recipient, f"{flow} {recipient}", request)
 
-    def mail(self, template: str, *, to: str | None, context: Mapping[str, Any], locale: str) -> Effect:
-        """Queue a mail inside the transaction of the form. The same work is done where `to` is None."""
+    def mail(
+        self,
+        request: "CodeRequest",
+        template: str,
+        *,
+        context: Mapping[str, Any],
+        locale: str,
+        account: UUID | None = None,
+        withheld: str | None = None,
+    ) -> Effect:
+        """Queue a mail, and record it, inside the transaction of the form.
+
+        Args:
+            account: the account that the request is about, for the record.
+            withheld: why there is no mail; the same work is done then.
+        """
 
         async def queue(unit: Unit) -> None:
-            try:
-                if to:
-                    await self._courier.queue(unit, template=template, recipient=to, context=context, locale=locale)
-                    return
-            except AddressRefused:
-                log.warning("mail.address_refused", template=template)
-            await self._courier.simulate(unit, template=template, context=context, locale=locale)
+            reason = withheld
+            if reason is None:
+                try:
+                    await self._courier.queue(
+                        unit, template=template, recipient=request.recipient, context=context, locale=locale
+                    )
+                except AddressRefused:
+                    log.warning("mail.address_refused", template=template)
+                    reason = "address_refused"
+            if reason is not None:
+                await self._courier.simulate(unit, template=template, context=context, locale=locale)
+            await self._record(unit, "code.sent", request, account=account, reason=reason, template=template)
 
         return queue
+
+    async def _spend(self, unit: Unit, throttle: Throttle, source: str, request: "CodeRequest") -> None:
+        try:
+            await throttle.spend(source)
+        except TooManyRequests:
+            if await throttle.is_first_refusal(ip=source):
+                await self._record(unit, "code.refused", request, reason="too_many_requests", always=True)
+            raise
+
+    async def _record(
+        self,
+        unit: Unit,
+        action: str,
+        request: "CodeRequest",
+        *,
+        account: UUID | None = None,
+        reason: str | None,
+        always: bool = False,
+        **details: str,
+    ) -> None:
+        why = {"reason": reason} if reason is not None else {}
+        await self._audit.record(
+            unit,
+            action,
+            outcome="success" if reason is None else "refused",
+            actor="anonymous",
+            subject=str(account) if account is not None else None,
+            client_ip=request.client.ip,
+            details={"flow": request.flow, "recipient": self._audit.client(request.recipient), **why, **details},
+            always=always,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """A request for a code: for which flow, to which recipient (normalised), from which client."""
+
+    flow: str
+    recipient: str
+    client: Client

@@ -2,12 +2,14 @@
 
 A code has six random digits, about as many as people copy without mistakes. Its safety comes from limits: it counts for
 one flow and one address, for a limited time and number of attempts, and a new one replaces it. The flow stores an HMAC
-of it, never the code; the key is not in the database, so a copy of the database does not reveal codes.
+of it, never the code, and the key is not in the database. The mail with the code is stored sealed until it is sent, and
+its text is deleted then (`notify/secret_mails.py`); in development it is stored as it is.
 """
 
 import hmac
 import math
 import secrets
+import string
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -110,10 +112,11 @@ class OneTimeCodes:
     def matches(self, sent: SentCode, typed: str) -> bool:
         """Return whether the text is this code, and the code has not expired.
 
-        White space and hyphens in the text do not count, and digits of other widths are digits.
+        Only digits count, of any width: spaces, hyphens, full stops and invisible characters come along where a code
+        is copied from a mail.
         """
         plain = unicodedata.normalize("NFKC", typed) if len(typed) <= LONGEST_TYPED else ""
-        code = "".join(plain.split()).replace("-", "")
+        code = "".join(character for character in plain if character in string.digits)
         same = crypto.same(sent.digest, self._digest(code, via=sent.via, address=sent.address))
         return same and self._clock.now() < sent.expires_at
 

@@ -6,6 +6,9 @@ killed between sending a mail and recording that sends it again, under the same 
 
 A mail is abandoned when the server finally refuses it, or when the outbox gives its event up. The latter is a dead
 letter, and replaying that delivers the mail after all.
+
+Outside development, mails with one-time codes are stored sealed (`secret_mails.py`), and what they said is deleted when
+they are sent or abandoned. Replaying such a mail sends nothing.
 """
 
 import asyncio
@@ -24,8 +27,9 @@ from shopkeeper.errors import NotFound
 from shopkeeper.notify import store
 from shopkeeper.notify.addresses import AddressRefused, require_address
 from shopkeeper.notify.channels import Channel, ChannelFailed
+from shopkeeper.notify.secret_mails import SecretMails
 from shopkeeper.notify.templates import SOURCE, MailTemplates
-from shopkeeper.notify.values import CourierMessage, MessagePage, Status
+from shopkeeper.notify.values import CourierMessage, Mail, MessagePage, Status
 from shopkeeper.storage.database import Database, Unit, broken_constraint, to_the_end
 from shopkeeper.storage.outbox import Event, Outbox
 
@@ -41,6 +45,7 @@ class Courier:
     Args:
         base_url: where the links of mails lead; never taken from a request, because any client can choose its Host.
         shop_name: the name that mails are signed with.
+        secret: seals mails with one-time codes; None stores them as they are and keeps them, for development.
 
     >>> async with database.unit() as unit:  # doctest: +SKIP
     ...     await courier.queue(unit, template="welcome", recipient="ana@example.com", context={"first_name": "Ana"})
@@ -56,9 +61,11 @@ class Courier:
         clock: Clock,
         base_url: str,
         shop_name: str,
+        secret: SecretMails | None = None,
     ) -> None:
         self._templates, self._outbox, self._channel, self._database = templates, outbox, channel, database
         self._clock = clock
+        self._secret = secret
         self._always = {"base_url": _link(base_url), "shop_name": shop_name}
 
     # -- queueing ------------------------------------------------------------------------------------------------------
@@ -80,10 +87,10 @@ class Courier:
         """
         to = require_address(recipient)
         language = self._templates.language(locale)
-        mail = self._templates.render(template, {**context, **self._always}, locale=language)
-        now = self._clock.now()
+        message_id, now = new_id(), self._clock.now()
+        mail = self._rendered(template, context, message_id, locale=language)
         message = CourierMessage(
-            id=new_id(),
+            id=message_id,
             status=Status.QUEUED,
             type="email",
             recipient=to,
@@ -108,10 +115,14 @@ class Courier:
 
         The event that it leaves behind leads to no message, and is done when it is delivered.
         """
-        self._templates.render(template, {**context, **self._always}, locale=self._templates.language(locale))
         nothing = new_id()
+        self._rendered(template, context, nothing, locale=self._templates.language(locale))
         await store.remove(unit, nothing)
         await self._outbox.add(unit, TOPIC, key=str(nothing), payload={"message_id": str(nothing)})
+
+    def _rendered(self, template: str, context: Mapping[str, Any], message_id: UUID, *, locale: str) -> Mail:
+        mail = self._templates.render(template, {**context, **self._always}, locale=locale)
+        return self._secret.seal(mail, template=template, message_id=message_id) if self._secret is not None else mail
 
     async def on_order_placed(self, event: Event) -> None:
         """Handle the outbox events of `order.placed`: one confirmation for each event, however often it is
@@ -151,7 +162,7 @@ class Courier:
             log.debug("mail.finished_before", message_id=event.payload["message_id"])
             return
         try:
-            await self._channel.send(message)
+            await self._channel.send(message if self._secret is None else self._secret.open(message))
         except ChannelFailed as failure:
             await self._settle_failure(message, failure)
             if not failure.permanent:
@@ -171,7 +182,7 @@ class Courier:
         if message is None:
             return
         now = self._clock.now()
-        await store.settle(unit, message.id, status=Status.ABANDONED, error=message.last_error, now=now)
+        await self._store_result(unit, message, Status.ABANDONED, error=message.last_error, now=now)
         _warn("mail.abandoned", message, reason="it could not be handed over in all the time it had")
 
     async def _settle_failure(self, message: CourierMessage, failure: ChannelFailed) -> None:
@@ -181,7 +192,15 @@ class Courier:
 
     async def _settle(self, message: CourierMessage, status: Status, *, error: str | None = None) -> None:
         async with self._database.unit() as unit:
-            await store.settle(unit, message.id, status=status, error=error, now=self._clock.now())
+            await self._store_result(unit, message, status, error=error, now=self._clock.now())
+
+    async def _store_result(
+        self, unit: Unit, message: CourierMessage, status: Status, *, error: str | None, now: datetime
+    ) -> None:
+        """Store the result of an attempt, and delete what a mail with a code said once no further attempt follows."""
+        over = status in {Status.SENT, Status.ABANDONED}
+        emptied = over and self._secret is not None and self._secret.concerns(message.template_type)
+        await store.settle(unit, message.id, status=status, error=error, now=now, emptied=emptied)
 
     async def purge(self, unit: Unit, before: datetime, batch: int = 500) -> int:
         """Delete messages queued before a moment, sent or not, because they contain names and addresses; return how

@@ -80,10 +80,11 @@ async def page(
 
 async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessage | None:
     """Take an unsent message for one more attempt, and count it. An abandoned one is taken too: its dead letter is
-    replayed."""
+    replayed. One that was emptied is not, because nothing is left to send."""
+    unsent = courier_messages.c.status != Status.SENT, courier_messages.c.body != ""
     taken = (
         update(courier_messages)
-        .where(courier_messages.c.id == message_id, courier_messages.c.status != Status.SENT)
+        .where(courier_messages.c.id == message_id, *unsent)
         .values(status=Status.PROCESSING, send_count=courier_messages.c.send_count + 1, updated_at=now)
         .returning(*courier_messages.c)
     )
@@ -91,12 +92,16 @@ async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessag
     return _message(row) if row else None
 
 
-async def settle(unit: Unit, message_id: UUID, *, status: Status, error: str | None, now: datetime) -> None:
-    """Store the result of an attempt. A message that another worker has finished meanwhile stays finished."""
+async def settle(
+    unit: Unit, message_id: UUID, *, status: Status, error: str | None, now: datetime, emptied: bool = False
+) -> None:
+    """Store the result of an attempt; `emptied` deletes the message's subject and bodies. A message that another worker
+    has finished meanwhile stays finished."""
+    blank = {"subject": "", "body": "", "html": ""} if emptied else {}
     await unit.write(
         update(courier_messages)
         .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
-        .values(status=status, last_error=error, updated_at=now)
+        .values(status=status, last_error=error, updated_at=now, **blank)
     )
 
 

@@ -187,7 +187,9 @@ class PasswordMethod(Section):
 class CodeConfig(Section):
     """Limits of one-time codes."""
 
-    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a code can be used")
+    lifespan: Lifespan = Field(
+        default=parse_duration("10m"), description="How long a code can be used (Kratos' default is `1h`)"
+    )
     max_submissions: int = Field(default=5, ge=1, le=100, description="How many codes may be tried in one flow")
 
 

@@ -77,7 +77,7 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
     4000033: ("error", "The password may have {max_length} characters at most; this one has {actual_length}."),
     4000034: ("error", "This password is known from data breaches. Please choose another one."),
     4000035: ("error", "There is no account with this address, or it cannot sign in with a code."),
-    4000036: ("error", "The form was changed in the meantime. Please check it and try again."),
+    4000036: ("error", "The code was sent to another address than the one in this form. Please ask for another code."),
     4000037: ("error", "There is no such account, or it has no way to sign in yet."),
     4000040: ("error", "This is not an e-mail address: {value}"),
     4000041: ("error", "This is not a phone number: {value}"),

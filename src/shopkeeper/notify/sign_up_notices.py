@@ -1,0 +1,45 @@
+"""Which addresses recently got a mail that somebody wanted to register with them (`sign_up_attempt`).
+
+The registrar and the methods that mail before an identity is created share this limit.
+"""
+
+from contextlib import suppress
+from datetime import timedelta
+
+from shopkeeper import crypto
+from shopkeeper.storage.cache.port import Cache, CacheDown
+
+NOTIFIED_FOR = timedelta(hours=1)
+"""The time for which an address gets no second mail, so that strangers cannot fill an inbox."""
+
+
+class SignUpNotices:
+    """Remembers which addresses got the mail.
+
+    Args:
+        cache: keeps the addresses, as digests. While it is down, every attempt is mailed.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    async def was_sent(self, address: str) -> bool:
+        """Return whether the address recently got the mail. Ask for free addresses too, so that the time reveals
+        nothing."""
+        try:
+            return await self._cache.get(_key(address)) is not None
+        except CacheDown:
+            return False
+
+    async def remember(self, address: str) -> None:
+        """Remember that the address gets the mail. Call it after the commit."""
+        with suppress(CacheDown):
+            await self._cache.add(_key(address), b"1", ttl=NOTIFIED_FOR)
+
+    async def look_up(self, address: str) -> None:
+        """Do the work of `remember` for an address that gets no such mail, so that the time reveals nothing."""
+        await self.was_sent(address)
+
+
+def _key(address: str) -> str:
+    return f"sign-up-told:{crypto.digest(address).hex()}"
