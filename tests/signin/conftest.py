@@ -38,12 +38,14 @@ LEASE = timedelta(seconds=30)
 
 TRANSACTIONS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
-    " AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+    " AND (backend_xid IS NOT NULL OR state LIKE 'idle in transaction%') AND pid <> pg_backend_pid()"
 )
+"""Counts transactions that have written or wait for their next statement. A single read is not counted, because it ends
+by itself: the worker looks for events of other topics while a delivery calls the engine."""
 
 
 async def holds_a_transaction(database: Database) -> bool:
-    """Whether any connection has a transaction open in which it writes, or on PostgreSQL any transaction at all."""
+    """Whether any connection has a transaction open: on SQLite one that writes, on PostgreSQL any but a single read."""
     path = sqlite_path(database.url)
     if path is None:
         async with database.unit() as unit:
