@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, text
@@ -17,8 +16,10 @@ from shopkeeper.commerce.embedded.store import cart_hand_overs
 from shopkeeper.commerce.port import Cart, CartMergeReport, Engine, Shopper
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.signin import store as merges
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
 from shopkeeper.signin.deferred_merge import DeferredMerges
+from shopkeeper.signin.store import cart_merges
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database, Unit, sqlite_path
 from shopkeeper.storage.outbox import Outbox
@@ -116,9 +117,12 @@ class Scene:
         assert merged is not None
         return merged
 
-    async def report(self, named: str | UUID, identity: Identity, *, store: str = NORTH.id) -> CartMergeReport | None:
+    async def report(self, guest: str = GUEST) -> CartMergeReport | None:
+        """Return the stored report of a guest's merge; None where there is none yet, or no such merge."""
         async with self.database.unit() as unit:
-            return await self.deferred.report_of(unit, store=store, guest_or_merge_id=named, customer=str(identity.id))
+            row = await unit.first(select(cart_merges.c.id).where(cart_merges.c.guest == guest))
+            merge = await merges.get(unit, row.id) if row else None
+        return merge.report if merge else None
 
     async def fill(self, guest: str = GUEST, variant: str = PLENTY, quantity: int = 2) -> Cart:
         """Put something into a guest's cart, at the engine."""
