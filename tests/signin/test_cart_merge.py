@@ -167,11 +167,11 @@ class TestAnEngineOnABadDay:
         cart = await scene.fill()
         await spoil(scene.server)
         assert await scene.sign_in(ada, merger=scene.with_engine(deadline=HASTY)) == PENDING
-        assert (await states(scene), await scene.report(GUEST, ada)) == ([MergeState.PENDING], PENDING)
+        assert (await states(scene), await scene.report()) == ([MergeState.PENDING], None)
 
         await mend(scene.server)
         assert await scene.worker().run_once() == 1
-        report = await scene.report(GUEST, ada)
+        report = await scene.report()
         assert report is not None
         assert (report.outcome, report.cart_id) == (Outcome.ADOPTED, cart.id)
         assert contents(await scene.cart_of(ada)) == {PLENTY: 2}
@@ -205,7 +205,7 @@ class TestAnEngineOnABadDay:
         assert await scene.sign_in(ada, guest=OTHER_GUEST) == PENDING
         assert scene.server.calls == calls
         await scene.work()
-        first, second = await scene.report(GUEST, ada), await scene.report(OTHER_GUEST, ada)
+        first, second = await scene.report(GUEST), await scene.report(OTHER_GUEST)
         assert (first.outcome, second.outcome) == (Outcome.ADOPTED, Outcome.MERGED)
         assert contents(await scene.cart_of(ada)) == {PLENTY: 2, PLENTY_TOO: 3}
 
@@ -227,13 +227,13 @@ class TestAnEngineOnABadDay:
         for _ in range(8):
             await scene.worker().run_once()
             scene.clock.advance(hours=6)
-        assert (await scene.report(GUEST, ada), await states(scene)) == (REFUSED, [MergeState.REFUSED])
+        assert (await scene.report(), await states(scene)) == (REFUSED, [MergeState.REFUSED])
         scene.server.status = None
         async with scene.database.unit() as unit:
             (letter,) = await scene.outbox.dead(unit)
             await scene.outbox.replay(unit, letter.event.id)
         await scene.work()
-        report = await scene.report(GUEST, ada)
+        report = await scene.report()
         assert (report.outcome, await scene.merges()) == (Outcome.ADOPTED, 1)
 
 
@@ -247,7 +247,7 @@ class TestAProcessKilledBetweenCommitAndMerge:
         assert await scene.worker().run_once() == 0
         assert not scene.server.calls
         await scene.work()
-        report = await scene.report(pending.merge.id, ada)
+        report = await scene.report()
         assert (report.outcome, await scene.merges()) == (Outcome.ADOPTED, 1)
 
     async def test_a_request_that_was_only_late_finds_the_workers_report(self, scene: Scene, ada: Identity) -> None:
@@ -256,7 +256,7 @@ class TestAProcessKilledBetweenCommitAndMerge:
         await scene.work()
         report = await scene.merger.settle(pending)
         assert (report.outcome, await scene.merges()) == (Outcome.ADOPTED, 1)
-        assert await scene.report(GUEST, ada) == report
+        assert await scene.report() == report
 
     async def test_a_request_that_loses_its_lease_during_the_call_writes_nothing_twice(
         self, scene: Scene, ada: Identity
@@ -270,7 +270,7 @@ class TestAProcessKilledBetweenCommitAndMerge:
         scene.clock.advance(seconds=LEASE.total_seconds() + 1)
         scene.server.delay_answers = 0
         await scene.work()
-        by_worker = await scene.report(GUEST, ada)
+        by_worker = await scene.report()
         report = await late
         assert (report, await scene.merges()) == (by_worker, 1)
         assert report.outcome is Outcome.ADOPTED
@@ -389,17 +389,6 @@ class TestASignInWithoutAGuestsCart:
 
 
 class TestAReport:
-    async def test_is_its_owners_alone(self, scene: Scene, ada: Identity, bob: Identity) -> None:
-        await scene.fill()
-        _, pending = await scene.claim(ada)
-        report = await scene.merger.settle(pending)
-        for named in (GUEST, pending.merge.id, str(pending.merge.id)):
-            assert await scene.report(named, ada) == report
-            assert await scene.report(named, bob) is None
-            assert await scene.report(named, ada, store="south") is None
-        for unknown in (OTHER_GUEST, "", "\x00", "\ud800", "x" * 5000):
-            assert await scene.report(unknown, ada) is None
-
     async def test_a_deleted_identity_loses_its_reports_and_pending_merges(self, scene: Scene, ada: Identity) -> None:
         await scene.fill(GUEST)
         await scene.fill(OTHER_GUEST)
@@ -437,8 +426,8 @@ class TestAReport:
         await scene.sign_in(ada, guest=OTHER_GUEST)
         async with scene.database.unit() as unit:
             assert await scene.deferred.purge(unit, scene.clock.now() - timedelta(days=5), 100) == 1
-        assert await scene.report(GUEST, ada) is None
-        assert await scene.report(OTHER_GUEST, ada) == CartMergeReport(Outcome.NOTHING, None)
+        assert await scene.report(GUEST) is None
+        assert await scene.report(OTHER_GUEST) == CartMergeReport(Outcome.NOTHING, None)
 
 
 class TestAnEngineWhoseCustomersIdentityIsDeleted:

@@ -294,7 +294,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """The customer may not have that cart, and it was left alone. Engines raise instead of returning this."""
     PENDING = "pending"
-    """A remote engine has not answered yet; the merge is tried again, and its report can be read later."""
+    """A remote engine has not answered yet; the merge is tried again. Signing in once more with the token of the same
+    guest returns its report."""
 
 
 @dataclass(frozen=True, slots=True)

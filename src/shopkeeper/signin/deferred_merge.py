@@ -8,7 +8,8 @@
    event has one holder at a time, so request and worker never merge at once; the engine gets the row's id as
    idempotency key, so that an attempt whose answer was lost is not made twice.
 
-A sign-in never fails because of the engine.
+A sign-in never fails because of the engine. A client that got `PENDING` reads the report by signing in again with the
+token of the same guest: `claim` returns what became of the first one.
 
 When an identity is deleted, its merges end in the same transaction, and remote engines are asked to forget it by an
 event that waits behind everything that may still create the customer there (`forget`).
@@ -30,7 +31,6 @@ from shopkeeper.errors import Refusal
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
-from shopkeeper.parsing import uuid_or_none
 from shopkeeper.signin import store as merges
 from shopkeeper.signin.store import CartMerge, MergeState
 from shopkeeper.storage.database import Database, Unit, to_the_end
@@ -251,16 +251,6 @@ class DeferredMerges:
         }
 
     # -- afterwards ----------------------------------------------------------------------------------------------------
-
-    async def report_of(
-        self, unit: Unit, *, store: str, guest_or_merge_id: str | UUID, customer: str
-    ) -> CartMergeReport | None:
-        """Return the report of a customer's merge, `PENDING` until there is one; None where there is no such merge."""
-        named = str(guest_or_merge_id)
-        if not storable(named):
-            return None
-        merge = await merges.find(unit, store=store, guest=named, merge_id=uuid_or_none(named), customer=customer)
-        return _report(merge) if merge is not None else None
 
     async def purge(self, unit: Unit, before: datetime, batch: int) -> int:
         """Delete merges that ended before a moment, at most `batch`; return how many."""

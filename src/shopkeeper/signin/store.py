@@ -13,7 +13,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Row,
     String,
     Table,
@@ -21,7 +20,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     literal,
-    or_,
     select,
     update,
 )
@@ -111,14 +109,6 @@ async def claim(unit: Unit, merge: CartMerge, *, now: datetime) -> CartMerge:
 async def get(unit: Unit, merge_id: UUID) -> CartMerge | None:
     """Return a merge by its id."""
     row = await unit.first(select(cart_merges).where(cart_merges.c.id == merge_id))
-    return _merge(row) if row else None
-
-
-async def find(unit: Unit, *, store: str, guest: str | None, merge_id: UUID | None, customer: str) -> CartMerge | None:
-    """Return a customer's merge in a store, by the guest's id or the merge's; None where it is another customer's."""
-    named: ColumnElement[bool] = or_(cart_merges.c.guest == guest, cart_merges.c.id == merge_id)
-    owned = cart_merges.c.store == store, cart_merges.c.customer == customer
-    row = await unit.first(select(cart_merges).where(*owned, named).limit(1))
     return _merge(row) if row else None
 
 
