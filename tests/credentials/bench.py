@@ -182,7 +182,7 @@ class Bench:
     async def mailed_code(self) -> str:
         """Return the code in the newest mail."""
         mail, *_ = await self.stage.scene.waiting_mails()
-        return SIX_DIGITS.findall(mail.subject)[0]
+        return str(SIX_DIGITS.findall(mail.subject)[0])
 
 
 class PasswordBench(Bench):
