@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 
@@ -16,6 +16,7 @@ from shopkeeper.app import Application, Extensions, build
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.commerce.embedded.load import load as load_catalogue
+from shopkeeper.notify.values import CourierMessage
 from shopkeeper.settings import load
 
 ADDRESS = "https://shop.test"
@@ -50,6 +51,7 @@ class Scene:
     application: Application
     clock: StoppedClock
     _clients: AsyncExitStack = field(repr=False)
+    _said: dict[UUID, CourierMessage] = field(default_factory=dict, repr=False)
 
     async def native(self, *, ip: str = HERE, **headers: str) -> httpx2.AsyncClient:
         """Open a client of the public port that sends the headers of an app, not of a browser."""
@@ -72,12 +74,26 @@ class Scene:
             found = await connection.exec_driver_sql(f"SELECT * FROM {table}")
             return [dict(row) for row in found.mappings()]
 
-    async def mails(self) -> list[Any]:
-        """Deliver every due event of the outbox, and return the mails."""
+    async def mails(self) -> list[CourierMessage]:
+        """Deliver every due event of the outbox, and return the mails as they were sent."""
+        await self.waiting_mails()
         while await self.application.worker.run_once():
             pass
+        return [self._as_sent(mail) for mail in await self.waiting_mails()]
+
+    async def waiting_mails(self) -> list[CourierMessage]:
+        """Return the mails as they are stored, newest first, and opened where they are sealed."""
+        courier = self.application.commerce.courier
         async with self.application.infrastructure.database.unit() as unit:
-            return list((await self.application.commerce.courier.messages(unit, limit=100)).items)
+            stored = (await courier.messages(unit, limit=100)).items
+        mails = [mail if courier._secret is None else courier._secret.open(mail) for mail in stored]
+        self._said.update({mail.id: mail for mail in mails if mail.body})
+        return mails
+
+    def _as_sent(self, mail: CourierMessage) -> CourierMessage:
+        """Return a mail with what it said, which is deleted where it was a code."""
+        said = self._said.get(mail.id, mail)
+        return replace(mail, subject=said.subject, body=said.body, html=said.html)
 
     async def _client(self, app: Any, address: str, ip: str, headers: Mapping[str, str]) -> httpx2.AsyncClient:
         transport = httpx2.ASGITransport(app=app, client=(ip, 40_000))
