@@ -49,6 +49,7 @@ from shopkeeper.storage.outbox import Outbox
 from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
+from tests.flows.conftest import Staging
 
 ADA, BEA, UNKNOWN = "ada@example.org", "bea@example.org", "nobody@example.org"
 CLIENT = Client(ip="203.0.113.7")
@@ -1201,3 +1202,22 @@ def test_the_registrar_and_the_method_share_the_limit_of_mails_about_attempts() 
     """Two attempts, one by password and one by code, are one mail: both must use the same key of the cache."""
     owner = cast("Identity", SimpleNamespace(email=ADA))
     assert registrar._notified_key(owner) == sign_up_notices._key(ADA)
+
+
+async def test_codes_that_are_tried_at_once_are_counted_in_the_flow_and_by_the_throttle(
+    staging: Staging, dsn: str
+) -> None:
+    """The throttle is asked first, then the flow counts; neither lets more codes through because they come together."""
+    methods = {"methods": {"code": {"passwordless_enabled": True, "config": {"max_submissions": 3}}}}
+    loose = {"login": {"failures": 100, "per_ip": "1000/minute"}}
+    async with staging(dsn, selfservice=methods, throttle=loose) as stage:
+        await stage.customer("ada", email=ADA)
+        browser = await stage.scene.browser()
+        shown = await browser.send_flow(await browser.open_flow("login"), {"method": "code", "identifier": ADA})
+        form = {"method": "code", "identifier": ADA, "code": "wrong"}
+        answers = await asyncio.gather(*(browser.send_flow(shown.json(), form) for _ in range(12)))
+        [row, *_] = [each for each in await stage.scene.rows("flows") if each["attempts"]]
+        assert row["attempts"] == 3
+        failures = [row for row in await stage.scene.rows("audit_events") if row["action"] == "sign_in.failed"]
+        assert len(failures) == 3
+        assert {answer.status_code for answer in answers} <= {400, 410}
