@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import delete
@@ -28,14 +27,12 @@ from shopkeeper.credentials.method import LoginMethod, MethodInput, MethodView, 
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.steps import AnyStep, Ask, Enrolment, Proof, StartOver, SubmissionRejected
 from shopkeeper.errors import InvalidCredentials, TooManyRequests
-from shopkeeper.flows import registrar
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.store import credentials
 from shopkeeper.identity.values import Aal, Identity, Via
-from shopkeeper.notify import sign_up_notices
 from shopkeeper.notify.channels import InboxChannel
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.sign_up_notices import SignUpNotices
@@ -1196,12 +1193,6 @@ async def test_the_owner_of_an_address_gets_one_mail_an_hour_about_attempts_to_r
     world.clock.advance(hours=1)
     await world.talk().register({"email": ADA})
     assert len(await world.mailbox(ADA)) == 2
-
-
-def test_the_registrar_and_the_method_share_the_limit_of_mails_about_attempts() -> None:
-    """Two attempts, one by password and one by code, are one mail: both must use the same key of the cache."""
-    owner = cast("Identity", SimpleNamespace(email=ADA))
-    assert registrar._notified_key(owner) == sign_up_notices._key(ADA)
 
 
 async def test_codes_that_are_tried_at_once_are_counted_in_the_flow_and_by_the_throttle(

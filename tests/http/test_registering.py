@@ -10,6 +10,7 @@ from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.database import Unit
@@ -173,7 +174,7 @@ def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
         identities=application.accounts.identities,
         throttle=throttle,
         courier=courier,
-        cache=cache,
+        notices=SignUpNotices(cache),
         before=application.commerce.completion.before,
     )
 

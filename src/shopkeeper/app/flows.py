@@ -18,6 +18,7 @@ from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.settings import Settings
 from shopkeeper.settings.not_in_effect import REGISTER_LATER
 from shopkeeper.settings.selfservice import After
@@ -42,7 +43,7 @@ def build_registrar(infrastructure: Infrastructure, accounts: Accounts, commerce
         identities=accounts.identities,
         throttle=accounts.throttles["registration"],
         courier=commerce.courier,
-        cache=infrastructure.cache,
+        notices=SignUpNotices(infrastructure.cache),
         before=commerce.completion.before,
     )
 

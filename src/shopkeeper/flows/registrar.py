@@ -9,9 +9,8 @@ case a taken one gets the answer of a free one after the same work, and its owne
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import structlog
@@ -24,20 +23,18 @@ from shopkeeper.errors import Conflict, FlowDisabled
 from shopkeeper.identity.builder import AddressInput, CredentialInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.names import names_of
+from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.identity.violations import Violation
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.signin.hooks import HookSubject
-from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.throttle import Throttle
 from shopkeeper.ui.messages import message
-
-NOTIFIED_FOR = timedelta(hours=1)
-"""The time for which the owner of an address gets no second mail, so that strangers cannot fill an inbox."""
 
 log = structlog.get_logger("shopkeeper.registration")
 
@@ -76,7 +73,7 @@ class Registrar:
         enabled: whether registration is enabled.
         mitigate_enumeration: whether a taken identifier is kept secret where that is possible.
         before: runs the blocking hooks.
-        cache: keeps which owners recently got a mail.
+        notices: limits the mails to owners of identifiers that somebody wants to register with.
     """
 
     def __init__(
@@ -90,7 +87,7 @@ class Registrar:
         identities: Identities,
         throttle: Throttle,
         courier: Courier,
-        cache: Cache,
+        notices: SignUpNotices,
         before: BlockingHooks,
     ) -> None:
         self._enabled = enabled
@@ -101,7 +98,7 @@ class Registrar:
         self._identities = identities
         self._throttle = throttle
         self._courier = courier
-        self._cache = cache
+        self._notices = notices
         self._before = before
 
     def may_simulate(self, *, signs_in: bool) -> bool:
@@ -200,7 +197,7 @@ class Registrar:
         extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
         async with self._database.reading() as unit:
             owner = await self._owner(unit, extracted, admission.new.credentials)
-        return replace(admission, owner=owner, notified=await self._was_notified(owner))
+        return replace(admission, owner=owner, notified=await self._notices.was_sent(_mailbox(owner)))
 
     async def create(
         self, unit: Unit, admission: Admission, *, client: Client, locale: str, signs_in: bool
@@ -260,7 +257,7 @@ class Registrar:
         simulated = await self._identities.simulate(unit, new)
         await self._mail(unit, "sign_up_attempt", to=None if notified else owner.email, context={}, locale=locale)
         # Stored after the commit. Two concurrent attempts may both mail the owner; the throttle limits them.
-        unit.after_commit(lambda: self._remember_notified(owner))
+        unit.after_commit(lambda: self._notices.remember(_mailbox(owner)))
         return simulated
 
     async def _mail(
@@ -274,18 +271,6 @@ class Registrar:
         except AddressRefused:
             log.warning("mail.address_refused", template=template)
         await self._courier.simulate(unit, template=template, context=context, locale=locale)
-
-    async def _was_notified(self, owner: Identity | None) -> bool:
-        """Return whether the owner recently got a mail. The cache is asked for None as well, so that the time reveals
-        nothing."""
-        try:
-            return await self._cache.get(_notified_key(owner)) is not None
-        except CacheDown:
-            return False
-
-    async def _remember_notified(self, owner: Identity) -> None:
-        with suppress(CacheDown):
-            await self._cache.add(_notified_key(owner), b"1", ttl=NOTIFIED_FOR)
 
 
 @dataclass(slots=True)
@@ -308,5 +293,5 @@ def _require_whole(
         raise SubmissionRejected(fields=[*wrong, *(method.missing(submitted) if method else ())])
 
 
-def _notified_key(owner: Identity | None) -> str:
-    return f"sign-up-told:{crypto.digest((owner and owner.email) or '').hex()}"
+def _mailbox(owner: Identity | None) -> str:
+    return normalise_identifier((owner and owner.email) or "")
