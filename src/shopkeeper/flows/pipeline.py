@@ -141,7 +141,7 @@ class Pipeline:
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is None or flow.callback_method != method:
-            raise SessionAlreadyAvailable if caller.session is not None else CsrfViolation(_NOT_AWAITED)
+            raise SessionAlreadyAvailable if state and caller.session is not None else CsrfViolation(_NOT_AWAITED)
         if not _left_from(flow, caller):
             raise CsrfViolation("The answer belongs to a sign-in of another browser. Please begin again.")
         async with self._database.unit() as unit:
