@@ -73,8 +73,11 @@ class CookiePolicy:
 
     @property
     def callback_name(self) -> str:
-        """The name of the callback cookie. With the prefix, no neighbouring host can plant it, which would make a
-        browser finish a sign-in that somebody else began (login CSRF, OWASP ASVS 3.3.1)."""
+        """The name of the callback cookie.
+
+        Browsers accept the prefix from the exact host only, so that a neighbouring host cannot set the cookie and sign
+        the browser in to an attacker's account (login CSRF, OWASP ASVS 3.3.1).
+        """
         return f"__Host-{CALLBACK}" if self.secure else CALLBACK
 
     def set_session(self, token: str, *, expires_at: datetime, now: datetime) -> str:

@@ -1,6 +1,6 @@
-"""Which addresses recently got a mail that somebody wanted to register with them (`sign_up_attempt`).
+"""Limits the mails `sign_up_attempt`, which tell the owner of an address that it was used to register again.
 
-The registrar and the methods that mail before an identity is created share this limit.
+The registrar and the methods that mail before an identity is created share the limit.
 """
 
 from contextlib import suppress
