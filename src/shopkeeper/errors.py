@@ -83,7 +83,7 @@ class MalformedBody(BadRequest):
 
 
 class UnknownField(BadRequest):
-    """An unknown field in admin or GraphQL input."""
+    """An unknown field in the input of the admin API, of GraphQL, or of `/signin`."""
 
     code = "unknown_field"
     message = "The request body has an unknown field: remove it, or correct its name."

@@ -1,6 +1,7 @@
 """Parses untrusted bodies, headers and ids, with limits on size, depth and number of values."""
 
-from collections.abc import AsyncIterable, Sequence
+import difflib
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from shopkeeper.errors import MalformedBody, PayloadTooLarge
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
 MOST_WISHES = 20
+LONGEST_NAME = 64
+"""Characters of a misspelt name that are compared, because comparing takes the square of them."""
 
 
 def parse_accept(header: str) -> Sequence[tuple[str, float]]:
@@ -37,6 +40,15 @@ def _share(text: str) -> float:
     except ValueError:
         return 0.0
     return share if 0 <= share <= 1 else 0.0
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was most likely meant, or None.
+
+    >>> nearest_name("user", ["username", "password"]), nearest_name("x", ["username"])
+    ('username', None)
+    """
+    return next(iter(difflib.get_close_matches(name[:LONGEST_NAME], list(known), n=1)), None)
 
 
 def uuid_or_none(text: str) -> UUID | None:

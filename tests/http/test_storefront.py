@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import pytest
@@ -155,3 +156,98 @@ async def _unavailable(*args: Any, **kwargs: Any) -> NoReturn:
 async def _statuses(scene: Scene, *tokens: str) -> list[int]:
     app = await scene.native()
     return [(await app.get("/sessions/whoami", headers={"x-session-token": token})).status_code for token in tokens]
+
+
+class TestFields:
+    """Regression: `{"user": "a"}` silently gave a guest's token."""
+
+    @pytest.mark.parametrize(
+        ("body", "code", "sentence"),
+        [
+            ({"user": "a"}, "UNKNOWN_FIELD", "'user' is not known here; did you mean 'username'?"),
+            ({"Password": "a"}, "UNKNOWN_FIELD", "did you mean 'password'?"),
+            ({"authhint": {}}, "UNKNOWN_FIELD", "did you mean 'authHint'?"),
+            ({"zzz": 1}, "UNKNOWN_FIELD", "the known ones are: username, password, scope, type, attrs, country"),
+            ({"z" * 99_000: 1}, "UNKNOWN_FIELD", f"'{'z' * 64}' is not known"),
+            ({"authHint": {"oldCartID": "1"}}, "UNKNOWN_FIELD", "'authHint.oldCartID' is not known here; did you mean"),
+            ({"username": ["a"]}, "INVALID_INPUT", "'username' must be a text."),
+            ({"username": "a", "password": 7}, "INVALID_INPUT", "'password' must be a text."),
+            ({"username": "a"}, "INVALID_INPUT", "'password' must be a text that is not empty."),
+            ({"password": "a"}, "INVALID_INPUT", "'username' is missing"),
+            ({"scope": {}}, "INVALID_INPUT", "'scope' must be a text."),
+            ({"type": []}, "INVALID_INPUT", "'type' must be a text."),
+            ({"type": {}}, "INVALID_INPUT", "'type' must be a text."),
+            ({"type": "guest"}, "INVALID_INPUT", "'type' is 'refresh', or is left out."),
+            ({"attrs": "x"}, "INVALID_INPUT", "'attrs' must be an object."),
+            ({"country": 1}, "INVALID_INPUT", "'country' must be a text."),
+            ({"currency": True}, "INVALID_INPUT", "'currency' must be a text."),
+            ({"locale": ["en"]}, "INVALID_INPUT", "'locale' must be a text."),
+            ({"authHint": []}, "INVALID_INPUT", "'authHint' must be an object."),
+            ({"authHint": "x"}, "INVALID_INPUT", "'authHint' must be an object."),
+            ({"authHint": {"oldCartId": 1}}, "INVALID_INPUT", "'authHint.oldCartId' must be a text."),
+            ({"authHint": {"token": {}}}, "INVALID_INPUT", "'authHint.token' must be a text."),
+            ({"authHint": {"token": "x"}}, "INVALID_INPUT", "another provider's token"),
+            ({"authHint": {"mergeWithExistingCustomerCart": []}}, "INVALID_INPUT", "must be true or false."),
+            ({"authHint": {"mergeWithExistingCustomerCart": 1}}, "INVALID_INPUT", "must be true or false."),
+        ],
+        ids=lambda value: str(value)[:40],
+    )
+    async def test_that_are_unknown_or_of_another_type_are_refused_by_name(
+        self, storefront: Scene, body: dict[str, Any], code: str, sentence: str
+    ) -> None:
+        answer = await (await storefront.native()).post("/signin", json=body)
+        [error] = answer.json()["errors"]
+        assert (answer.status_code, error["extensions"]["code"]) == (400, code)
+        assert sentence in error["message"]
+        assert "authorization" not in answer.json()
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"scope": "public"},
+            {"scope": "public", "attrs": {"referer": "https://shop.test/", "user": {"deep": [1, None]}}},
+            dict.fromkeys(
+                ("username", "password", "scope", "type", "attrs", "country", "currency", "locale", "authHint")
+            ),
+            {"country": "DE", "currency": "EUR", "locale": "de-DE", "authHint": {}},
+            {"authHint": {"token": "", "oldCartId": "", "mergeWithExistingCustomerCart": "true"}},
+        ],
+        ids=lambda value: str(value)[:40],
+    )
+    async def test_that_published_clients_send_are_accepted(self, storefront: Scene, body: dict[str, Any]) -> None:
+        assert (await visit(await storefront.native(), **body))["customer"] is None
+
+    async def test_of_a_login_by_the_published_client_are_accepted(self, storefront: Scene) -> None:
+        app, email = await storefront.native(), new_address()
+        await sign_up(app, email)
+        told = await visit(
+            app,
+            username=email,
+            password=PASSWORD,
+            country="DE",
+            currency="EUR",
+            locale="de",
+            attrs={"referer": "https://shop.test/"},
+            authHint={"oldCartId": "cart-1", "mergeWithExistingCustomerCart": "true"},
+        )
+        assert told["customer"]["email"] == email
+
+    async def test_of_a_sign_out_have_no_meaning_and_keep_nobody_signed_in(self, storefront: Scene) -> None:
+        app = await storefront.native()
+        token = (await sign_up(app, new_address()))["session_token"]
+        answer = await app.post("/signout", json={"unknown": [1]}, headers={"authorization": f"Bearer {token}"})
+        assert (answer.status_code, await _statuses(storefront, token)) == (200, [401])
+
+    @pytest.mark.parametrize("token", [{}, [], 7, True])
+    async def test_of_a_native_sign_out_have_one_type(self, storefront: Scene, token: Any) -> None:
+        body = json.dumps({"session_token": token})
+        answer = await (await storefront.native()).request("DELETE", "/self-service/logout/api", content=body)
+        assert (answer.status_code, answer.json()["error"]["reason"]) == (
+            400,
+            "The field 'session_token' must be a text.",
+        )
+
+    @pytest.fixture
+    async def storefront(self, opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
+        async with opening(sqlite_dsn) as scene:
+            yield scene

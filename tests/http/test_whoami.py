@@ -1,6 +1,7 @@
 """`/sessions/whoami`: which session it answers with, and when it asks for a second factor."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -241,6 +242,8 @@ class TestStores:
             ("?store=&tenant=", {}, True),
             ("?store=kettle", {"connector": "quince"}, True),  # headers come before the address
             ("?other=kettle", {}, True),
+            ("/?store=quince", {}, True),
+            ("/?store=kettle", {}, False),
         ],
     )
     async def test_are_named_by_the_address_as_at_every_other_route(
@@ -282,3 +285,31 @@ class TestShape:
                 "aal": "aal1",
                 "provider": "idp",
             }
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"])
+async def test_a_slash_at_the_end_of_a_path_changes_no_answer(opening: Opening, sqlite_dsn: str, method: str) -> None:
+    """Every path of both ports. Regression: `/sessions/whoami/` was a 405 to every method."""
+    async with opening(sqlite_dsn) as scene:
+        app, admin = await scene.native(), await scene.admin()
+        token = (await sign_up(app, new_address()))["session_token"]
+        app.headers["x-session-token"] = token
+        for client, served in ((app, scene.application.public), (admin, scene.application.admin)):
+            for path in _paths(served):
+                answers = [
+                    await client.request(method, f"{path}{end}", follow_redirects=False) for end in ("", "/", "//")
+                ]
+                told = [(answer.status_code, answer.headers.get("x-error-code")) for answer in answers]
+                assert told == [told[0]] * 3, (path, told)
+        whoami = await app.request(method, "/sessions/whoami/")
+        assert (whoami.status_code, whoami.headers["x-kratos-authenticated-identity-id"] != "") == (200, True)
+
+
+def _paths(served: Any) -> list[str]:
+    """Return an address of every route of a port, with some id in place of a parameter."""
+    labels = served._labels
+    templates = [template for _, template in labels._templates]
+    filled = [re.sub(r"\{[^}]*\}", "0191e0a0-0000-7000-8000-000000000000", template) for template in templates]
+    return [
+        path for path in (*labels._exact, *filled) if path != "/" and not path.startswith("/self-service/logout/api")
+    ]

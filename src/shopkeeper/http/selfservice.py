@@ -391,9 +391,11 @@ class SelfService:
     async def _logout_native(self, request: Request) -> Response:
         fields = parse_fields(await read_body(request, limit=self._max_body), "application/json")
         token = fields.get("session_token")
+        if token is not None and not isinstance(token, str):
+            raise InvalidInput("The field 'session_token' must be a text.")
         async with self._database.unit() as unit:
             caller = await self._callers.of(request)
-            await self._logout.native(unit, caller, session_token=token if isinstance(token, str) else "")
+            await self._logout.native(unit, caller, session_token=token or "")
         return empty_response()
 
     async def _error(self, request: Request) -> Response:

@@ -12,14 +12,15 @@ from starlette.routing import Route
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
-from shopkeeper.errors import InvalidInput, MalformedBody, Refusal
+from shopkeeper.errors import MalformedBody, Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import ERROR_HEADER, encode, json_response, retry_after
 from shopkeeper.http.serializers import cart_merge_shape, moment
+from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of
 from shopkeeper.sessions.values import PrincipalKind
-from shopkeeper.signin.cart_merge import AuthHint, profile_of
+from shopkeeper.signin.cart_merge import profile_of
 from shopkeeper.signin.visit import Access, Visit
 from shopkeeper.storage.database import Database
 
@@ -53,8 +54,7 @@ class Storefront:
 
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
-        if fields.get("type") not in {None, "refresh"}:
-            raise InvalidInput("The field 'type' is 'refresh', or is left out.")
+        require_sign_in_fields(fields)
         if fields.get("username") is not None:
             return self._answer(request, await self._with_credentials(request, fields), principal_changes=True)
         if fields.get("type") == "refresh":
@@ -75,21 +75,21 @@ class Storefront:
         return self._visit.anonymous(self._authenticator.store_of(request), guest=guest)
 
     async def _with_credentials(self, request: Request, fields: Mapping[str, Any]) -> Access:
-        hint = _hint(fields.get("authHint"))
+        username, password = text_of(fields, "username"), text_of(fields, "password")
         visitor = await self._authenticator.principal_signing_in(request)
         former = await self._authenticator.session_to_end(request, visitor)
         return await self._visit.sign_in(
             store=self._authenticator.store_of(request),
-            username=_text(fields, "username"),
-            password=_text(fields, "password"),
-            hint=hint,
+            username=username,
+            password=password,
+            hint=hint_of(fields),
             visitor=visitor,
             former=former,
             client=visitor.client,
         )
 
     async def _sign_out(self, request: Request) -> Response:
-        await _fields(request)
+        await _fields(request)  # none has a meaning, and an unknown one must not leave anybody signed in
         store, visitor = self._authenticator.store_of(request), await self._authenticator.principal_signing_in(request)
         former = await self._authenticator.session_to_end(request, visitor)
         async with self._database.unit() as unit:
@@ -147,33 +147,6 @@ async def _fields(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise MalformedBody(message=f"Send the body as {JSON}; an empty object {{}} will do.")
     return parse_object(await read_body(request, limit=MAX_BODY))
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidInput(f"The field '{name}' must be a text that is not empty.")
-    return value
-
-
-def _hint(hint: Any) -> AuthHint:
-    """Parse the client's hint: flags may be texts; one that is absent, or null, is true."""
-    if hint is None:
-        return AuthHint()
-    if not isinstance(hint, dict):
-        raise InvalidInput("The field 'authHint' must be an object.")
-    if hint.get("token"):
-        raise InvalidInput("Signing in with another provider's token is not available for this store.")
-    cart_id, merge = hint.get("oldCartId"), hint.get("mergeWithExistingCustomerCart")
-    flag = "true" if merge is None else str(merge).lower()
-    if cart_id is not None and not isinstance(cart_id, str):
-        raise InvalidInput("The field 'authHint.oldCartId' must be a text.")
-    if flag not in _FLAGS:
-        raise InvalidInput("The field 'authHint.mergeWithExistingCustomerCart' must be true or false.")
-    return AuthHint(old_cart_id=cart_id or None, merge=_FLAGS[flag])
-
-
-_FLAGS = {"true": True, "false": False}
 
 
 def _access_shape(access: Access) -> dict[str, Any]:

@@ -43,7 +43,10 @@ class RouteGroup(Protocol):
 
 
 class HotPaths:
-    """Answers a few exact paths before the router; their refusals are rendered as the router's."""
+    """Answers a few paths before the router; their refusals are rendered as the router's.
+
+    As everywhere else, slashes at the end of a path do not matter.
+    """
 
     def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp], clock: Clock) -> None:
         self._app = app
@@ -51,7 +54,7 @@ class HotPaths:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._hot.get(scope.get("path", ""))
+        answer = self._hot.get(trim(scope.get("path", "")))
         if answer is None:
             await self._app(scope, receive, send)
             return
