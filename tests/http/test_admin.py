@@ -151,6 +151,15 @@ class TestRecoveryAddresses:
         assert "recovery_addresses" in answer.json()["error"]["reason"]
 
 
+class TestPatch:
+    async def test_adds_below_what_a_new_identity_has_as_null(self, admin: httpx2.AsyncClient) -> None:
+        made = await admin.post("/admin/identities", json=person())
+        patch = [{"op": "add", "path": "/metadata_public/shoe", "value": 44}]
+        changed = await admin.patch(f"/admin/identities/{made.json()['id']}", json=patch)
+        assert (made.json().get("metadata_public"), changed.status_code) == (None, 200)
+        assert changed.json()["metadata_public"] == {"shoe": 44}
+
+
 class TestAudit:
     async def test_records_the_address_of_an_admin(self, scene: Scene, admin: httpx2.AsyncClient) -> None:
         app, email = await scene.native(), new_address()

@@ -21,12 +21,15 @@ _T = TypeVar("_T")
 
 
 def patched(identity: Identity, operations: Sequence[Mapping[str, Any]]) -> NewIdentity:
-    """Return the identity's data after a patch. Raises `BadRequest` for paths that a patch may not change."""
+    """Return the identity's data after a patch. Raises `BadRequest` for paths that a patch may not change.
+
+    As in Kratos, `add` creates the objects and arrays on its path that are missing or null.
+    """
     for operation in operations:
         _refuse_closed(operation.get("path"))
         if "from" in operation:
             _refuse_closed(operation["from"])
-    return _read(apply(_document(identity), operations))
+    return _read(apply(_document(identity), operations, create_parents=True))
 
 
 def _refuse_closed(path: Any) -> None:
