@@ -23,7 +23,7 @@ from shopkeeper.errors import NotFound
 from shopkeeper.graphql.schema import print_schema
 from shopkeeper.log_config import configure_log
 from shopkeeper.parsing import uuid_or_none
-from shopkeeper.server import PortTaken, ServerEnded, require_ports, serve, work
+from shopkeeper.server import PortTaken, ServerEnded, require_ports, run, serve, work
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
@@ -103,7 +103,7 @@ def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - 
     """Deliver mails and other outbox events, without serving requests. For `outbox.worker: separate`."""
     settings = _checked(config, dev=dev)
     configure_log(settings)
-    _ready(lambda: asyncio.run(work(settings)))
+    _ready(lambda: run(work(settings)))
 
 
 @cli.command("doctor")

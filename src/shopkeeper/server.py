@@ -11,9 +11,12 @@ import multiprocessing
 import multiprocessing.connection
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine, Sequence
 from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
@@ -39,6 +42,7 @@ COLLECT_AFTER = (20_000, 20, 50)
 """How many more objects were created than freed before the garbage collector scans the youngest generation, and how
 often it does that before it scans an older one."""
 LoadSettings = Callable[[], Settings]
+Result = TypeVar("Result")
 
 
 class PortTaken(Exception):
@@ -67,6 +71,21 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+def run(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end on the event loop of a server: uvloop, or Python's own on Windows, where uvloop does
+    not exist."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main)
+
+
+def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - does not exist on Windows
+
+    return uvloop.new_event_loop
+
+
 def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     """Serve until stopped. `load` is called again in each further process, because settings are not passed to it.
 
@@ -75,7 +94,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     settings = load()
     require_ports(settings)
     if settings.http.workers == 1:
-        asyncio.run(_serve_here(settings, ready=lambda: announce(settings)))
+        run(_serve_here(settings, ready=lambda: announce(settings)))
         return
     _Family(load, settings.http.workers).run(ready=lambda: _announce_when_open(settings, announce))
 
@@ -174,7 +193,7 @@ async def work(settings: Settings) -> None:
 
 def _child(load: LoadSettings) -> None:
     configure_log(settings := load())
-    asyncio.run(_serve_here(settings, ready=lambda: None))
+    run(_serve_here(settings, ready=lambda: None))
 
 
 class _Family:
