@@ -22,7 +22,7 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.cache.redis import RedisCache
 from shopkeeper.storage.database import Database
-from tests.services.databases import drop_postgres, empty_postgres, new_postgres, new_sqlite, sqlalchemy_url
+from tests.services.databases import LentPostgres, drop_postgres, empty_postgres, new_sqlite, sqlalchemy_url
 from tests.services.postgres import start_postgres
 from tests.services.server import Server, share, stop_shared
 from tests.services.valkey import start_valkey
@@ -87,12 +87,20 @@ def sqlite_dsn(run: Run, tmp_path: Path) -> str:
     return new_sqlite(run.folder, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def lent_postgres(run: Run, postgres_server: Server) -> Iterator[LentPostgres]:
+    """The PostgreSQL databases of this process of the run."""
+    databases = LentPostgres(run.folder, postgres_server)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def postgres_dsn(run: Run, postgres_server: Server) -> Iterator[str]:
-    """A fresh PostgreSQL database with all tables, in Kratos' notation."""
-    dsn = new_postgres(run.folder, postgres_server)
+def postgres_dsn(lent_postgres: LentPostgres) -> Iterator[str]:
+    """A PostgreSQL database with all tables, as if it were fresh, in Kratos' notation."""
+    dsn = lent_postgres.lend()
     yield dsn
-    drop_postgres(postgres_server, dsn)
+    lent_postgres.take_back(dsn)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
