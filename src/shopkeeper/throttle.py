@@ -1,4 +1,4 @@
-"""Throttles guessing: consecutive failures of an (account, address) pair, and a budget of attempts per address.
+"""Throttles guessing: consecutive failures of a (name, address) pair, and a budget of attempts per address.
 
 An attempt is counted *before* the password is hashed, and stays counted unless it succeeds. So a hundred concurrent
 guesses achieve no more than a hundred consecutive ones: at most `failures` of them reach the hash.
@@ -7,6 +7,10 @@ guesses achieve no more than a hundred consecutive ones: at most `failures` of t
   `block_max`. A successful sign-in clears the pair. Failures are forgotten after `block_max`, or at most twice that.
 - An address may make `per_ip` attempts, for any subjects and with any outcome. A successful sign-in does not restore
   the budget: otherwise the owner of one account could guess at all others without limit.
+- An account may have several names, such as an e-mail address and a phone number. A block of one must not show at the
+  others: a stranger would learn that they belong together. So names are blocked one by one, and the account behind them
+  has a limit of its own, `OF_ACCOUNT` times as high, that does not show: attempts beyond it are made and fail, whatever
+  their secret, with the same answer and the same work.
 
 Subjects and addresses are stored only as keyed hashes. IPv6 addresses are counted by /64, because one customer owns a
 whole /64. All times are computed with the given clock; the TTLs of the counters only remove old ones.
@@ -31,6 +35,9 @@ from shopkeeper.errors import TooManyRequests
 ASK_AGAIN_AFTER: Final = timedelta(seconds=5)
 """How long the spare counters are used before the cache is tried again: each try may cost a timeout."""
 WHILE_OTHERS_ARE_UNDER_WAY: Final = timedelta(seconds=1)
+OF_ACCOUNT: Final = 2
+"""How many times the failures of one name an account may have, over all its names, until attempts fail silently. Above
+1, so that its owner, blocked under one name, still gets in under another."""
 
 T = TypeVar("T")
 
@@ -57,10 +64,15 @@ class Counters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ThrottleSlot:
-    """A counted attempt, with the counter that `release` decrements."""
+    """A counted attempt, with the counters that `release` decrements.
+
+    `exhausted` says that the account behind the name has no attempt left: the caller does all the work, and refuses as
+    it refuses a wrong secret.
+    """
 
     counters: Counters
-    key: str
+    keys: tuple[str, ...]
+    exhausted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +111,12 @@ class Throttle:
         block_max: the maximum length of a block; also how long failures are remembered.
         per_ip: attempts of one address, such as `30/minute`.
 
-    >>> async def sign_in(subject, password, ip):
-    ...     await throttle.check(subject, ip=ip)
-    ...     if not await hasher.verify(password, hashed):
-    ...         await throttle.failed(subject, ip=ip)
+    >>> async def sign_in(subject, account, password, ip):
+    ...     slot = await throttle.check(subject, ip=ip, account=account)
+    ...     if not await hasher.verify(password, hashed) or slot.exhausted:
+    ...         await throttle.failed(subject, ip=ip, account=account)
     ...         raise InvalidCredentials
-    ...     await throttle.succeeded(subject, ip=ip)
+    ...     await throttle.succeeded(subject, ip=ip, account=account)
     """
 
     def __init__(
@@ -141,19 +153,22 @@ class Throttle:
         """Whether the cache is down, so that each worker counts separately."""
         return self._ask_again_at is not None
 
-    async def check(self, subject: str, *, ip: str) -> ThrottleSlot:
+    async def check(self, subject: str, *, ip: str, account: str | None = None) -> ThrottleSlot:
         """Count an attempt before any expensive work.
 
-        Each attempt must end with exactly one of `failed`, `succeeded` and `release`.
+        Each attempt must end with exactly one of `failed`, `succeeded` and `release`, with the same arguments.
 
         Args:
-            subject: the account, normalised as for its lookup, so that no spelling has counters of its own.
+            subject: the name, normalised as for its lookup, so that no spelling has counters of its own.
+            account: what the name leads to, where several names may lead to one account; for an unknown name a value of
+                its own, so that the work does not tell. Its limit shows only in `ThrottleSlot.exhausted`.
 
         Raises:
             TooManyRequests: with the seconds to wait.
         """
         pair, address = self._names(subject, ip)
-        outcome = await self._counting(lambda counters: self._reserve(counters, pair, address))
+        behind = self._account(account, ip)
+        outcome = await self._counting(lambda counters: self._reserve(counters, pair, address, behind))
         if isinstance(outcome, timedelta):
             raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
         return outcome
@@ -169,15 +184,20 @@ class Throttle:
         if wait is not None:
             raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
 
-    async def failed(self, subject: str, *, ip: str) -> None:
+    async def failed(self, subject: str, *, ip: str, account: str | None = None) -> None:
         """Record that the attempt was a wrong guess."""
         pair, _ = self._names(subject, ip)
-        await self._counting(lambda counters: self._fail(counters, pair))
+        await self._counting(lambda counters: self._fail(counters, pair, self._failures))
+        if (behind := self._account(account, ip)) is not None:
+            await self._counting(lambda counters: self._fail(counters, behind, self._failures * OF_ACCOUNT))
 
-    async def succeeded(self, subject: str, *, ip: str) -> None:
-        """Clear the pair after a successful attempt. The address's budget stays spent."""
+    async def succeeded(self, subject: str, *, ip: str, account: str | None = None) -> None:
+        """Clear the pair, and what its account has failed, after a successful attempt. Blocks of other names stay, and
+        the address's budget stays spent."""
         pair, _ = self._names(subject, ip)
         await self._counting(lambda counters: self._clear(counters, pair))
+        if (behind := self._account(account, ip)) is not None:
+            await self._counting(lambda counters: self._clear(counters, behind))
 
     async def release(self, slot: ThrottleSlot) -> None:
         """Take back the pair's count of an attempt without a verdict: we were busy, or another server was down.
@@ -185,7 +205,8 @@ class Throttle:
         The address's budget stays spent.
         """
         with suppress(self._down):
-            await self._take_back(slot.counters, slot.key)
+            for key in slot.keys:
+                await self._take_back(slot.counters, key)
 
     async def is_first_refusal(self, *, ip: str) -> bool:
         """Whether this is the first refusal of an address in its period.
@@ -214,7 +235,9 @@ class Throttle:
             self._log.info("throttle.recovered", throttle=self._name)
         self._ask_again_at = until
 
-    async def _reserve(self, counters: Counters, pair: str, address: str) -> ThrottleSlot | timedelta:
+    async def _reserve(
+        self, counters: Counters, pair: str, address: str, behind: str | None
+    ) -> ThrottleSlot | timedelta:
         """Return the counted attempt, or how long to wait."""
         wait = await self._spend(counters, address)
         if wait is not None:
@@ -228,17 +251,33 @@ class Throttle:
         if tried > self._failures:
             await self._take_back(counters, current)
             return WHILE_OTHERS_ARE_UNDER_WAY
-        return ThrottleSlot(counters, current)
+        if behind is None:
+            return ThrottleSlot(counters, (current,))
+        return await self._reserve_behind(counters, current, behind)
+
+    async def _reserve_behind(self, counters: Counters, counted: str, behind: str) -> ThrottleSlot:
+        """Count the attempt for the account as well. The cache is asked the same whether its limit is reached.
+
+        Nothing is counted during a block, so that attempts which were not judged do not make it longer.
+        """
+        block = _Block.read(await counters.get(behind))
+        blocked = block.until > self._now
+        current, previous = self._windows(behind, "tried", block.round)
+        tried = await counters.increment(current, ttl=self._memory, by=0 if blocked else 1)
+        tried += await _count(counters, previous)
+        keys = (counted,) if blocked else (counted, current)
+        return ThrottleSlot(counters, keys, exhausted=blocked or tried > self._failures * OF_ACCOUNT)
 
     async def _take_back(self, counters: Counters, key: str) -> None:
         if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile, so undo the decrement
             await counters.increment(key, ttl=self._memory)
 
-    async def _fail(self, counters: Counters, pair: str) -> None:
+    async def _fail(self, counters: Counters, pair: str, allowed: int) -> None:
         block = _Block.read(await counters.get(pair))
         current, previous = self._windows(pair, "failed", block.round)
-        failed = await counters.increment(current, ttl=self._memory) + await _count(counters, previous)
-        if failed >= self._failures:
+        by = 0 if block.until > self._now else 1
+        failed = await counters.increment(current, ttl=self._memory, by=by) + await _count(counters, previous)
+        if failed >= allowed:
             length = min(self._block * (1 << min(block.level, 30)), self._block_max)
             blocked = _Block(block.round + 1, block.level + 1, self._now + length.total_seconds())
             await counters.set(pair, blocked.written(), ttl=length + self._memory)
@@ -290,6 +329,9 @@ class Throttle:
     def _names(self, subject: str, ip: str) -> tuple[str, str]:
         network = network_of(ip)
         return f"{self._name}:pair:{self._hash(subject, network)}", f"{self._name}:ip:{self._hash(network)}"
+
+    def _account(self, account: str | None, ip: str) -> str | None:
+        return account and f"{self._name}:account:{self._hash(account, network_of(ip))}"
 
     def _hash(self, *parts: str) -> str:
         text = "\0".join(f"{len(part)}:{part}" for part in parts)

@@ -1,5 +1,6 @@
 """Rows 69, 70 and 72 to 78: guessing passwords, and guessing who has an account."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -102,6 +103,59 @@ class TestBudgets:
         statuses = [(await sign_in(app, name, WRONG)).status_code for name in (email, spelled(email)) * 3]
         assert statuses == [400] * 5 + [429]
 
+    async def test_row_077_a_block_of_one_name_does_not_show_at_another_of_the_account(
+        self, opening: Opening, dsn: str, tmp_path: Path
+    ) -> None:
+        """Regression: failures were counted by account, so a block told a stranger whose phone number it is."""
+        async with opening(dsn, identity=_names_and_addresses_sign_in(tmp_path)) as scene:
+            app, email, other = await scene.native(), new_address(), new_address("other")
+            await sign_up(app, email, username="ada.lovelace")
+            await sign_up(app, other, username="grace.hopper")
+            for try_ in (_by_form, _by_storefront):
+                scene.clock.advance(hours=1)
+                blocked = [(await try_(app, email)).status_code for _ in range(6)]
+                assert blocked[-1] == 429
+                names = ("ada.lovelace", "grace.hopper", "nobody.else")
+                told = [[_plain(await try_(app, name), name) for _ in range(6)] for name in names]
+                assert told[0] == told[1] == told[2]
+
+    async def test_row_077_all_names_of_an_account_together_give_twice_the_guesses_of_one_and_no_sign_of_it(
+        self, opening: Opening, sqlite_dsn: str, tmp_path: Path
+    ) -> None:
+        """The limit of the account refuses the right password like a wrong one, until its block is over."""
+        settings = {"identity": _many_names(tmp_path), "throttle": {"login": {"failures": 3, "per_ip": "1000/minute"}}}
+        async with opening(sqlite_dsn, **settings) as scene:
+            app, admin = await scene.native(), await scene.admin()
+            names = [f"ada.{number}" for number in range(4)]
+            body = {
+                "schema_id": "default",
+                "traits": {"names": names},
+                "credentials": {"password": {"config": {"password": PASSWORD}}},
+            }
+            assert (await admin.post("/admin/identities", json=body)).status_code == 201
+            for name in names[:2]:
+                assert [(await _by_form(app, name)).status_code for _ in range(4)] == [400, 400, 400, 429]
+            right, wrong = await sign_in(app, names[2]), await _by_form(app, "nobody.else")
+            assert _plain(right, names[2]) == _plain(wrong, "nobody.else")
+            told = [
+                event["details"] for event in await scene.rows("audit_events") if event["action"] == "sign_in.failed"
+            ]
+            assert "too_many_attempts" in told[-2]
+            elsewhere = await scene.native(ip=THERE)
+            assert (await sign_in(elsewhere, names[2])).status_code == 200
+            scene.clock.advance(minutes=1)
+            assert (await sign_in(app, names[3])).status_code == 200
+
+    async def test_row_077_who_is_blocked_under_one_name_gets_in_under_another(
+        self, opening: Opening, sqlite_dsn: str, tmp_path: Path
+    ) -> None:
+        async with opening(sqlite_dsn, identity=_names_and_addresses_sign_in(tmp_path)) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email, username="ada.lovelace")
+            assert [(await _by_form(app, email)).status_code for _ in range(6)] == [400] * 5 + [429]
+            assert (await sign_in(app, "ada.lovelace")).status_code == 200
+            assert (await sign_in(app, email)).status_code == 429
+
     @pytest.mark.parametrize("door", ["form", "storefront"])
     async def test_row_077_a_name_that_is_too_long_tells_nothing_of_its_beginning(
         self, scene: Scene, door: str
@@ -157,8 +211,6 @@ class TestBudgets:
         assert told["errors"][0]["extensions"]["code"] == "TOO_MANY_ALIASES"
 
     async def test_row_078_guesses_at_once_get_no_further_than_guesses_in_a_row(self, scene: Scene) -> None:
-        import asyncio
-
         app, email = await scene.native(), new_address()
         await sign_up(app, email)
         before = scene.application.accounts.hasher.computed
@@ -272,6 +324,50 @@ class TestEnumeration:
             for try_ in (_sign_up_by_form, _sign_up_by_graphql, _sign_up_in_a_browser(scene)):
                 fresh = new_address("fresh")
                 assert _plain(await try_(app, taken), taken) == _plain(await try_(app, fresh), fresh)
+
+    @pytest.mark.parametrize("door", ["form", "graphql", "browser"])
+    async def test_row_074_sign_ups_at_the_same_moment_tell_nothing_either(
+        self, opening: Opening, dsn: str, door: str
+    ) -> None:
+        """Of a free address, one becomes an account; the others find it taken only when they write it."""
+        async with opening(dsn, selfservice=QUIET) as scene:
+            app, taken, free = await scene.native(), new_address("taken"), new_address("free")
+            assert (await _sign_up_by_form(app, taken)).status_code == 200
+            doors = {"form": _sign_up_by_form, "graphql": _sign_up_by_graphql, "browser": _sign_up_in_a_browser(scene)}
+            told = []
+            for name in (taken, free):
+                answers = await asyncio.gather(*(doors[door](app, name) for _ in range(4)))
+                told.append([_plain(answer, name) for answer in answers])
+            assert told[0] == told[1]
+            assert len(await scene.rows("identities")) == 2
+
+    async def test_row_074_codes_typed_in_at_the_same_moment_tell_nothing_either(
+        self, opening: Opening, dsn: str
+    ) -> None:
+        """Both have the code of a free address; the second one's account exists when it is written."""
+        async with opening(dsn, selfservice={**QUIET, "methods": {"code": {"passwordless_enabled": True}}}) as scene:
+            app, name = await scene.native(), new_address("free")
+            asked = {"method": "code", "traits": {"email": name}}
+            paths = [(await submit(app, "registration", asked)).json()["ui"]["action"] for _ in range(2)]
+            codes = [re.findall(r"\b\d{6}\b", mail.body)[0] for mail in reversed(await scene.waiting_mails())]
+            told = await asyncio.gather(
+                *(app.post(path, json={**asked, "code": code}) for path, code in zip(paths, codes, strict=True))
+            )
+            assert [answer.status_code for answer in told] == [200, 200]
+            assert _plain(told[0], name) == _plain(told[1], name)
+            assert len(await scene.rows("identities")) == 1
+
+    async def test_row_074_a_sign_up_and_a_sign_in_afterwards_tell_as_documented(self, scene: Scene) -> None:
+        """Without verification of addresses this stays: who can sign in with the password just chosen made the
+        account. The owner of a taken address gets a mail for it."""
+        app, taken, free = await scene.native(), new_address("taken"), new_address("free")
+        await sign_up(app, taken, password="another kettle, by the window")
+        await scene.mails()
+        for name in (taken, free):
+            assert '"code":"OK"' in (await _sign_up_by_graphql(app, name)).text
+        tries = [await app.post("/signin", json={"username": name, "password": PASSWORD}) for name in (taken, free)]
+        assert [answer.status_code for answer in tries] == [401, 200]
+        assert "sign_up_attempt" in {mail.template_type for mail in await scene.mails() if mail.recipient == taken}
 
     async def test_row_074_a_bad_sign_up_tells_nothing_either(self, opening: Opening, sqlite_dsn: str) -> None:
         """A refused password or a broken trait must be noticed as early for a taken address as for a free one."""
@@ -391,6 +487,19 @@ def _names_sign_in(folder: Path) -> dict[str, Any]:
         "email": {"type": "string", "format": "email", "ory.sh/kratos": reached},
     }
     return {"schemas": [{"id": "default", "url": written_schema(folder, traits)}]}
+
+
+def _names_and_addresses_sign_in(folder: Path) -> dict[str, Any]:
+    """Return settings in which both a user name and an e-mail address sign in."""
+    signs_in = {"ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}}
+    traits = {name: {"type": "string", **signs_in} for name in ("username", "email")}
+    return {"schemas": [{"id": "default", "url": written_schema(folder, traits)}]}
+
+
+def _many_names(folder: Path) -> dict[str, Any]:
+    """Return settings in which an account signs in with any of several names."""
+    one = {"type": "string", "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}}
+    return {"schemas": [{"id": "default", "url": written_schema(folder, {"names": {"type": "array", "items": one}})}]}
 
 
 def _sign_up_in_a_browser(scene: Scene) -> Any:

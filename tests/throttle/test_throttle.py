@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -120,6 +120,84 @@ class TestPairs:
         clock.advance(minutes=10)
         await fail(brake)
         assert await wait_asked(brake) == 60
+
+
+class TestAccounts:
+    """Several names of one account: each is blocked by itself, and the account's own limit does not show."""
+
+    async def attempt(self, brake: Throttle, name: str, *, account: str, right: bool = False) -> bool:
+        """Make an attempt; return whether it was let in."""
+        slot = await brake.check(name, ip=HOME, account=account)
+        if right and not slot.exhausted:
+            await brake.succeeded(name, ip=HOME, account=account)
+            return True
+        await brake.failed(name, ip=HOME, account=account)
+        return False
+
+    async def test_a_block_of_one_name_is_none_of_another(self, brake: Throttle) -> None:
+        for _ in range(3):
+            await self.attempt(brake, "mail", account=ADA)
+        with pytest.raises(TooManyRequests):
+            await self.attempt(brake, "mail", account=ADA)
+        assert await self.attempt(brake, "phone", account=ADA, right=True)
+        with pytest.raises(TooManyRequests):
+            await self.attempt(brake, "mail", account=ADA)
+
+    async def test_twice_as_many_failures_over_all_names_refuse_in_silence_for_a_block(
+        self, brake: Throttle, clock: StoppedClock
+    ) -> None:
+        for name in ("mail", "phone"):
+            for _ in range(3):
+                await self.attempt(brake, name, account=ADA)
+        assert not await self.attempt(brake, "number", account=ADA, right=True)
+        clock.advance(minutes=1)
+        assert await self.attempt(brake, "number", account=ADA, right=True)
+
+    async def test_attempts_that_were_not_judged_do_not_make_the_block_longer(
+        self, brake: Throttle, clock: StoppedClock
+    ) -> None:
+        for number in range(26):
+            await self.attempt(brake, f"name {number}", account=ADA)
+        clock.advance(minutes=1)
+        assert await self.attempt(brake, "mail", account=ADA, right=True)
+
+    async def test_what_was_given_back_was_no_guess(self, brake: Throttle) -> None:
+        for number in range(20):
+            await brake.release(await brake.check(f"name {number}", ip=HOME, account=ADA))
+        assert await self.attempt(brake, "mail", account=ADA, right=True)
+
+    async def test_the_cache_is_asked_the_same_for_an_account_without_attempts_left(self, clock: StoppedClock) -> None:
+        """Otherwise the time of an answer would tell which names belong to one account."""
+        cache = MemoryCache(clock)
+        brake = throttle(cache, clock)
+        for number in range(7):
+            await self.attempt(brake, f"name {number}", account=ADA)
+        asked: dict[str, list[str]] = {}
+        for account in (ADA, "nobody"):
+            with recording(cache) as calls:
+                await self.attempt(brake, f"another of {account}", account=account)
+            asked[account] = calls
+        assert asked[ADA] == asked["nobody"]
+
+
+@contextmanager
+def recording(cache: MemoryCache) -> Iterator[list[str]]:
+    """Yield the names of the calls that a cache gets, which it answers as ever."""
+    calls: list[str] = []
+
+    def recorded(name: str) -> Any:
+        real = getattr(cache, name)
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            return await real(*arguments, **named)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("get", "set", "increment", "delete"):
+            patch.setattr(cache, name, recorded(name))
+        yield calls
 
 
 class TestParallelGuesses:

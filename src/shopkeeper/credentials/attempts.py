@@ -1,8 +1,10 @@
 """Judging attempts: the steps that all methods with a secret share, so that no method can forget one.
 
 A method names the account that is tried and checks the secret. The throttle counts the attempt *before* the check, a
-failure is recorded in the audit trail, and an unknown account fails after the same work as a known one. Whether the
-account is active is asked later, under the lock (`signin/completion.py`).
+failure is recorded in the audit trail, and an unknown account fails after the same work as a known one. Attempts are
+counted for the name that was given, because a block that showed at the account's other names would tell that they
+belong together; the account has a limit over all its names that does not show. Whether the account is active is asked
+later, under the lock (`signin/completion.py`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,8 +27,9 @@ class CredentialAttempt:
         identity: the account that `name` leads to, None where it is unknown; the check still runs then, and fails.
         provable: whether this attempt may prove the account, such as in a flow that is for one account only. False
             fails after the same work and is counted for the same subject as any other wrong attempt.
-        by_name: count the attempt by method and name, whether the name is known or not. For secrets that belong to a
-            name, such as mailed codes: what is counted then never depends on whether there is an account.
+        name: what was given as the account's name. A second factor, which asks for none, gives the account's id.
+        own_secret: the secret belongs to the name and not to the account, such as a mailed code. It is counted by
+            method and name only: guesses at the codes of two addresses are not guesses at one secret.
     """
 
     method: str
@@ -34,19 +37,23 @@ class CredentialAttempt:
     name: str
     client: Client
     provable: bool = True
-    by_name: bool = False
+    own_secret: bool = False
 
     @property
-    def account(self) -> str:
-        """The subject whose budget is spent: the identity's id, or the normalised name where it is unknown.
+    def subject(self) -> str:
+        """The subject whose budget is spent: the normalised name, whether there is such an account or not.
 
-        A name longer than any identifier is not normalised: cut to a shorter one, it would spend that name's budget,
-        which would reveal whether that name is known.
+        A name longer than any identifier is not normalised: cut to a shorter one, it would spend that name's budget.
         """
-        if self.identity is not None and not self.by_name:
-            return str(self.identity.id)
         name = normalise_identifier(self.name) if len(self.name) <= LONGEST else self.name
-        return f"{self.method}\0{name}" if self.by_name else name
+        return f"{self.method}\0{name}" if self.own_secret else name
+
+    @property
+    def account(self) -> str | None:
+        """What the attempts at all names of the account are counted for; an unknown name counts for itself."""
+        if self.own_secret:
+            return None
+        return str(self.identity.id) if self.identity is not None else f"nobody\0{self.subject}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class AttemptGuard:
     ...     return Proof(verified.identity.id, "totp", Aal.AAL2, still_valid=lambda now: secret(now) == secret(found))
 
     Args:
-        throttle: counts failures by account and by client address.
+        throttle: counts failures by name, by account and by client address.
         audit: records failures.
     """
 
@@ -81,7 +88,8 @@ class AttemptGuard:
 
         `check` says whether the secret is right; it must cost the same for an unknown account. Where it raises, there
         is no verdict and the attempt is given back. Raises `TooManyRequests` before the check, and
-        `InvalidCredentials`.
+        `InvalidCredentials`, also for the right secret where the account's own limit is reached: saying so would tell a
+        stranger which names belong to it.
         """
         slot = await self._counted(unit, attempt)
         try:
@@ -89,11 +97,13 @@ class AttemptGuard:
         except BaseException:  # too busy, or the client disconnected
             await self._throttle.release(slot)
             raise
-        if not right or attempt.identity is None or not attempt.provable:
-            await self._throttle.failed(attempt.account, ip=attempt.client.ip)
-            await _record_failure(self._audit, unit, attempt, "wrong_credentials")
+        ip = attempt.client.ip
+        if not right or attempt.identity is None or not attempt.provable or slot.exhausted:
+            await self._throttle.failed(attempt.subject, ip=ip, account=attempt.account)
+            reason = "too_many_attempts" if slot.exhausted else "wrong_credentials"
+            await _record_failure(self._audit, unit, attempt, reason)
             raise InvalidCredentials
-        await self._throttle.succeeded(attempt.account, ip=attempt.client.ip)
+        await self._throttle.succeeded(attempt.subject, ip=ip, account=attempt.account)
         return VerifiedAttempt(attempt, attempt.identity)
 
     async def record_failed_registration(self, unit: Unit, *, method: str, client: Client) -> None:
@@ -103,7 +113,7 @@ class AttemptGuard:
 
     async def _counted(self, unit: Unit, attempt: CredentialAttempt) -> ThrottleSlot:
         try:
-            return await self._throttle.check(attempt.account, ip=attempt.client.ip)
+            return await self._throttle.check(attempt.subject, ip=attempt.client.ip, account=attempt.account)
         except TooManyRequests:
             if await self._throttle.is_first_refusal(ip=attempt.client.ip):
                 await _record_failure(self._audit, unit, attempt, "too_many_attempts")

@@ -162,7 +162,7 @@ class Code:
             return self._codes.matches(sent, typed)
 
         attempt = CredentialAttempt(
-            CODE, found, name=sent.address, client=submission.client, provable=provable, by_name=True
+            CODE, found, name=sent.address, client=submission.client, provable=provable, own_secret=True
         )
         verified = await self._guard.judge(unit, attempt, check)
         return Proof(

@@ -11,7 +11,7 @@ case a taken one gets the answer of a free one after the same work, and its owne
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 
@@ -42,6 +42,9 @@ BlockingHooks = Callable[[HookSubject], Awaitable[Mapping[str, Any] | None]]
 """Runs the blocking hooks and returns the traits that one has changed. Raises their refusals."""
 
 
+_RACES: Final = 3
+"""How often a registration starts over because an identifier was taken under it. The second time simulates; more are
+needed only where the identifier's new owner was deleted meanwhile, and yet another one came."""
 Result = TypeVar("Result")
 PassOn: TypeAlias = tuple[type[SubmissionRejected], ...]
 """Rejections that are passed on to the caller instead of being shown in a form."""
@@ -140,17 +143,19 @@ class Registrar:
         *,
         signs_in: bool,
     ) -> Result:
-        """Run the transaction of a registration; once more where an identifier was taken since `admit` and that is kept
-        secret, so that the second one simulates.
+        """Run the transaction of a registration; again, in a fresh one, where an identifier was taken since `admit` and
+        that is kept secret, so that the next one simulates.
 
         `register` lets the rejections pass that its second argument names, instead of showing them in a form.
         """
         if not self.may_simulate(signs_in=signs_in):
             return await register(admission, ())
-        try:
-            return await register(admission, (Taken,))
-        except Taken:
-            return await register(await self.owned(admission), ())
+        for _ in range(_RACES):
+            try:
+                return await register(admission, (Taken,))
+            except Taken:
+                admission = await self.owned(admission)
+        return await register(admission, ())
 
     def mistakes(self, enrolment: Enrolment, *, schema_id: str | None) -> Sequence[FieldError]:
         """What is missing or wrong in the traits of an enrolment that did not come from the form."""

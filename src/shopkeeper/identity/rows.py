@@ -49,17 +49,22 @@ def credential_row(owner: UUID, credential: Credential, *, config: Mapping[str, 
 
 
 def identifier_rows(owner: UUID, given: Iterable[Credential]) -> list[dict[str, Any]]:
-    return [
+    """Return the rows in the order of what is unique in them: two accounts that want each other's names wait for each
+    other in one order, instead of in a ring that the database ends with an error."""
+    rows = [
         {"identity_id": owner, "type": credential.type, "identifier": identifier, "position": position}
         for credential in given
         for position, identifier in enumerate(credential.identifiers)
     ]
+    return sorted(rows, key=lambda row: (row["type"], row["identifier"]))
 
 
 def address_rows(owner: UUID, addresses: Addresses) -> list[dict[str, Any]]:
-    return [
+    """Return the rows in the order of what is unique in them, see `identifier_rows`."""
+    rows = [
         {**asdict(address), "identity_id": owner, "position": position} for position, address in enumerate(addresses)
     ]
+    return sorted(rows, key=lambda row: (row["via"], row["value"]))
 
 
 def to_identity(

@@ -195,7 +195,7 @@ class LoginThrottle(Section):
     """Limits on guessing passwords."""
 
     failures: int = Field(
-        default=5, ge=1, description="Wrong passwords in a row for one account from one address until a block"
+        default=5, ge=1, description="Wrong passwords in a row for one name from one address until a block"
     )
     block: Lifespan = Field(
         default=parse_duration("1m"), description="Length of the first block; it doubles with each further one"
