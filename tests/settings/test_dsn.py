@@ -39,7 +39,22 @@ def test_what_kratos_writes_becomes_an_sqlalchemy_url(text: str, kind: str, url:
         ("postgres://u:p@h", "names no database"),
         ("postgres://u:p@h/d?max_conns=0", "max_conns"),
         ("postgres://u:p@h/d?sslmode=maybe", "unknown sslmode"),
-        ("postgres://u:p@h/d?sslrootcert=ca.pem", "no sslmode"),
+        ("postgres://u:p@h/d?sslrootcert=system&sslmode=require", "proves nothing"),
+        ("postgres://u:p@h/d?channel_binding=require&sslmode=require", "sslmode=verify-full stops the same attack"),
+        ("postgres://u:p@h/d?gssencmode=require", "unsupported gssencmode"),
+        ("postgres://u:p@h/d?require_auth=scram-sha-256", "unknown option require_auth"),
+        ("postgres://u:p@h/d?target_session_attrs=standby", "cannot be written"),
+        ("postgres://u:p@h/d?connect_timeout=soon", "no number of seconds"),
+        ("postgres://u:p@h/d?options=search_path%3Dx", "options that cannot be read"),
+        ("postgres://u:p@h/d?options=-c%20'x", "options that cannot be read"),
+        ("postgres://u:p@h/d?sslnegotiation=direct", "sslmode=require or stronger"),
+        ("postgres://u:p@h/d?service=nowhere&servicefile=/nowhere", "names a service that cannot be found"),
+        ("postgres://u:p@h1:1,h2,h3/d?port=1,2", "a port for some of its hosts only"),
+        ("postgres://u:p@h1,,h3/d", "an empty host between commas"),
+        ("postgres://u:p@h1:0,h2/d", "cannot be read"),
+        ("postgres://u:p@h/d?pool_max_conns=many", "pool_max_conns"),
+        ("sqlite:///x.db?immutable=1", "read-only"),
+        ("sqlite:///x.db?max_conns=none", "max_conns"),
         ("postgres://u:p@h/d?colour=red", "unknown option colour"),
         ("sqlite://", "names no file"),
         ("sqlite:///x.db?mode=ro", "read-only"),
@@ -83,8 +98,59 @@ def test_a_password_is_never_shown() -> None:
 
 def test_the_options_of_pool_and_tls_are_kept() -> None:
     dsn = parse_dsn("postgres://u:p@h/d?max_conns=20&sslmode=require")
-    assert (dsn.pool_size, dsn.connect_args()) == (20, {"ssl": "require"})
+    assert dsn.server is not None
+    assert (dsn.pool_size, dsn.server.tls.mode) == (20, "require")
+    assert parse_dsn("postgres://u:p@h/d?pool_max_conns=7").pool_size == 7
     assert parse_dsn("memory").connect_args() == {}
+
+
+@pytest.mark.parametrize(
+    ("rest", "hosts"),
+    [
+        ("h/d", [("h", 0)]),
+        ("h1,h2:5433/d", [("h1", 5432), ("h2", 5433)]),
+        ("h1,[::1]:5433/d", [("h1", 5432), ("::1", 5433)]),
+        ("/d?host=h1,h2&port=6432", [("h1", 6432), ("h2", 6432)]),
+        ("ignored/d?host=h1,/run/pg&port=6432,6433", [("h1", 6432), ("/run/pg", 6433)]),
+        ("%2Frun%2Fpg/d", [("/run/pg", 0)]),
+        ("/d", []),
+    ],
+)
+def test_hosts_are_read_as_libpq_reads_them(rest: str, hosts: list[tuple[str, int]]) -> None:
+    server = parse_dsn(f"postgres://{rest}").server
+    assert server is not None
+    assert list(server.hosts) == hosts
+
+
+def test_every_host_is_shown_and_the_password_is_not() -> None:
+    dsn = parse_dsn("postgres://shop:hunter2@one,two:5433/shop")
+    assert str(dsn) == "postgresql+asyncpg://shop:***@one:5432/shop (and two:5433)"
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("postgres://u:p@h/d?max_conns=4&sslmode=require&search_path=shop&application_name=kettle", []),
+        ("postgres://u:p@h/d?target_session_attrs=read-write&connect_timeout=3&passfile=/x&role=r", []),
+        ("postgres://u:p@h/d?channel_binding=prefer&gssencmode=prefer&sslsni=1&client_encoding=UTF8", []),
+        ("postgres://u:p@h/d?max_idle_conns=4&max_conn_lifetime=5m", ["max_idle_conns", "max_conn_lifetime"]),
+        ("postgres://u:p@h/d?pool_min_conns=4", ["pool_min_conns"]),
+        ("postgres://u:p@h/d?connect_timeout=0", ["connect_timeout"]),
+        ("postgres://u:p@h/d?connect_timeout=60", ["connect_timeout"]),
+        ("postgres://u:p@h/d?keepalives=1&tcp_user_timeout=9", ["keepalives", "tcp_user_timeout"]),
+        ("postgres://u:p@h/d?statement_timeout=9&options=-c%20lock_timeout%3D9", ["statement_timeout", "lock_timeout"]),
+        ("postgres://u:p@h/d?options=-c%20TimeZone%3DUTC%20-c%20search_path%3Dx", ["timezone"]),
+        ("postgres://u:p@h/d?default_query_exec_mode=exec&sslsni=0", ["default_query_exec_mode", "sslsni"]),
+        ("sqlite:///x.db?_fk=true&mode=rwc&cache=shared&_txlock=immediate&_journal_mode=WAL", []),
+        ("sqlite:///x.db?max_conns=1&_txlock=exclusive&_busy_timeout=5000", ["max_conns", "_txlock", "_busy_timeout"]),
+        ("sqlite:///x.db?_fk=false&_loc=auto", ["_fk", "_loc"]),
+        ("sqlite://:memory:?_fk=true&max_idle_conns=1", ["max_idle_conns"]),
+    ],
+)  # fmt: skip
+def test_options_without_effect_are_known_and_passed_over(text: str, options: list[str]) -> None:
+    found = parse_dsn(text).passed_over
+    assert [one.option for one in found] == options
+    assert all(one.reason for one in found)
 
 
 def test_an_sqlite_database_knows_its_file() -> None:

@@ -179,10 +179,15 @@ def _kept_nowhere(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "dsn", sentence)
 
 
-def _pool_options(settings: Settings) -> Iterator[Finding]:
-    for option in settings.dsn.without_effect:
-        sentence = f"dsn has {option}, which is not in effect here: connections are kept; max_conns says how many."
-        yield Finding("notice", "dsn", sentence)
+def _passed_over_options(settings: Settings) -> Iterator[Finding]:
+    for found in settings.dsn.passed_over:
+        yield Finding("notice", "dsn", f"dsn has {found.option}, which has no effect here: {found.reason}.")
+
+
+def _database_certificates(settings: Settings) -> Iterator[Finding]:
+    server = settings.dsn.server
+    for sentence in server.tls.remarks() if server else ():
+        yield Finding("warning", "dsn", sentence)
 
 
 def _mails_nowhere(settings: Settings) -> Iterator[Finding]:
@@ -232,7 +237,8 @@ CHECKS: Final[Iterable[Check]] = (
     _unsafe_cookies,
     _several_workers,
     _kept_nowhere,
-    _pool_options,
+    _passed_over_options,
+    _database_certificates,
     _mails_nowhere,
     _weak_hashes,
     _enumeration,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shopkeeper.errors import Busy
+from shopkeeper.storage.tls import ServerRefused
 
 
 class DatabaseUnavailable(Busy):
@@ -75,6 +76,8 @@ not released (55P03), shutting down or timed out (57)."""
 def _sentence(failed: BaseException, url: URL) -> str | None:
     by_type = _IN_A_FILE if url.get_backend_name() == "sqlite" else _ON_A_SERVER
     for error in _causes(failed):
+        if isinstance(error, ServerRefused):
+            return str(error)
         tell = _by_code(error) or next((tell for fits, tell in by_type if fits(error)), None)
         if tell is not None:
             return tell(url)
