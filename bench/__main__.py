@@ -15,6 +15,7 @@ import granian
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from bench.footprint import footprint
 from bench.growth import growth
@@ -46,7 +47,7 @@ ON_DEMAND: Mapping[str, Measure] = {"growth": growth}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. It exits with 1 if anything could not be measured. A missed target is a result, not an error."""
     told = _arguments(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False, markup=False)
     options = Options(seconds=told.seconds, rounds=told.rounds, postgresql=told.postgresql, accounts=tuple(told.people))
     chosen = {name: measure for name, measure in _known(large=told.large).items() if not told.only or name in told.only}
     begun = time.monotonic()
@@ -110,9 +111,9 @@ def _print(
         table.add_column(name, justify=justify)
     for row in rows:
         verdict = row.verdict
-        table.add_row(row.what, row.shown, str(row.target or ""), f"[{_COLOURS[verdict]}]{verdict}[/]", row.context)
+        table.add_row(row.what, row.shown, str(row.target or ""), Text(verdict, _COLOURS[verdict]), row.context)
     for name, why in unmeasured.items():
-        table.add_row(name, "", "", "[red]not measured[/]", why)
+        table.add_row(name, "", "", Text("not measured", "red"), why)
     console.print(table)
     console.print(_circumstances(options, seconds))
 

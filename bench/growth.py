@@ -74,7 +74,7 @@ _DATABASES: dict[str, Callable[[Run, int], str]] = {"SQLite": _new_sqlite, "Post
 def _town(run: Run, closing: ExitStack, name: str, dsn: str, accounts: int) -> Town:
     run.tell(f"seeding {accounts:,} on {name}")
     came_of_it = seed(dsn, count=accounts, password_hash=hash_of(PASSWORD, LIGHT), console=run.console)
-    run.console.print(f"{name}: {came_of_it}", highlight=False, soft_wrap=True)
+    run.console.print(f"{name}: {came_of_it}", highlight=False, markup=False, soft_wrap=True)
     folder = run.folder / f"{name}-{accounts}"
     folder.mkdir(exist_ok=True)
     shop = Commerce(closing.enter_context(shopkeeper(folder, dsn=dsn, environ=LIGHT_ENVIRON)), dsn)

@@ -42,8 +42,9 @@ cli.add_typer(graphql, name="graphql")
 outbox = typer.Typer(help="Deliveries that were given up: list them, or try them again.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+# Sentences and settings contain what others wrote: `[/prod]` or `:key:` must stay text.
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 Files = Annotated[
     list[Path],
@@ -122,7 +123,7 @@ def doctor_command(
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
     _ready(lambda: asyncio.run(dry_run(settings)))
-    out.print("[green]The server can start with this configuration.[/green]")
+    out.print("The server can start with this configuration.", style="green")
 
 
 @cli.command("version")
@@ -207,27 +208,36 @@ def _ready(do: Callable[[], T]) -> T:
 
 def _fail(sentence: str) -> NoReturn:
     for line in sentence.splitlines():
-        err.print(f"[red]Error:[/red] {line}", markup=True)
+        _print_labelled("Error", line, colour=_COLOURS["error"])
     raise typer.Exit(1)
 
 
 def _tell(found: list[Finding]) -> None:
     for finding in found:
-        colour = _COLOURS[finding.level]
-        err.print(f"[{colour}]{finding.level.capitalize()}:[/{colour}] ", end="")
-        err.print(finding.sentence, markup=False)
+        _print_labelled(finding.level.capitalize(), finding.sentence, colour=_COLOURS[finding.level])
+
+
+def _print_labelled(label: str, sentence: str, *, colour: str) -> None:
+    err.print(f"{label}: ", style=colour, end="")
+    err.print(_printable(sentence))
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, which could give orders to the terminal: a mail server's answer, for example."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _print_settings(settings: Settings) -> None:
     table = Table("Setting", "Value", show_edge=False, pad_edge=False)
     for name, value in describe(settings):
-        table.add_row(name, value)
+        table.add_row(name, _printable(value))
     out.print(table)
 
 
 def _announce(settings: Settings) -> None:
     public, admin = settings.serve.public, settings.serve.admin
-    out.print(f"[bold]Shopkeeper {__version__}[/bold] is running.")
+    out.print(f"Shopkeeper {__version__}", style="bold", end="")
+    out.print(" is running.")
     out.print(f"  Shop and public API  {public.base_url}")
     out.print(f"  Admin API            {admin.base_url}")
     if settings.dev:
@@ -282,11 +292,8 @@ def _print_dead_letters(letters: list[DeadLetter]) -> None:
     """Print two lines for each, because a table of ids and sentences fits no terminal."""
     for letter in letters:
         event = letter.event
-        out.print(
-            f"{event.id}  {event.topic}, given up {letter.died_at:%Y-%m-%d %H:%M} UTC, tries: {event.attempt}",
-            markup=False,
-        )
-        out.print(f"  {letter.last_error}", markup=False)
+        out.print(f"{event.id}  {event.topic}, given up {letter.died_at:%Y-%m-%d %H:%M} UTC, tries: {event.attempt}")
+        out.print(f"  {_printable(letter.last_error)}")
 
 
 def _migrations(waiting: list[str]) -> str:
