@@ -122,6 +122,7 @@ def doctor_command(
     _ready(lambda: asyncio.run(_look_at_database(settings)))
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
+    _ready(lambda: require_ports(settings, may_be_taken=True))
     _ready(lambda: asyncio.run(dry_run(settings)))
     out.print("The server can start with this configuration.", style="green")
 

@@ -6,6 +6,7 @@ on the same ports; they learn of each other's changes through the shared cache, 
 
 import asyncio
 import contextlib
+import errno
 import gc
 import multiprocessing
 import multiprocessing.connection
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp
 from shopkeeper.app import opened
 from shopkeeper.log_config import configure_log
 from shopkeeper.settings import Settings
+from shopkeeper.settings.listening import UnknownHost
 from shopkeeper.settings.serving import AdminServer, PublicServer
 
 log = structlog.get_logger("shopkeeper.serving")
@@ -53,22 +55,37 @@ class ServerEnded(Exception):
     """A server stopped unexpectedly."""
 
 
-def require_ports(settings: Settings) -> None:
-    """Raise `PortTaken` unless both ports are free. Two servers on one port would share its visitors."""
+def require_ports(settings: Settings, *, may_be_taken: bool = False) -> None:
+    """Raise `PortTaken` unless both ports can be listened on. Two servers on one port would share its visitors.
+
+    With `may_be_taken`, a port that is in use is fine: for a check beside the running server.
+    """
     for name, endpoint in (("public", settings.serve.public), ("admin", settings.serve.admin)):
-        with contextlib.closing(socket.socket(_family(endpoint.host))) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((endpoint.host, endpoint.port))
-            except OSError as refused:
-                raise PortTaken(
-                    f"The {name} port {endpoint.host}:{endpoint.port} cannot be used ({refused.strerror}): stop what "
-                    f"listens there, or choose another with serve.{name}.port (SERVE_{name.upper()}_PORT)."
-                ) from refused
+        try:
+            _bind(endpoint.address, endpoint.port)
+        except UnknownHost as unknown:
+            raise PortTaken(f"serve.{name}.host {unknown}.") from unknown
+        except OSError as refused:
+            if not (may_be_taken and refused.errno == errno.EADDRINUSE):
+                raise PortTaken(_unusable(name, endpoint, refused)) from refused
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _bind(address: str, port: int) -> None:
+    with contextlib.closing(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, port))
+
+
+def _unusable(name: str, endpoint: PublicServer | AdminServer, refused: OSError) -> str:
+    where = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    advice = {
+        errno.EADDRNOTAVAIL: f"this machine does not have that address; give serve.{name}.host one that it has",
+        errno.EACCES: f"this user may not; choose a port above 1023 with serve.{name}.port",
+    }.get(
+        refused.errno or 0,
+        f"stop what listens there, or choose another with serve.{name}.port (SERVE_{name.upper()}_PORT)",
+    )
+    return f"The {name} port {where}:{endpoint.port} cannot be used ({refused.strerror}): {advice}."
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
@@ -105,9 +122,13 @@ async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
     async with opened(settings) as application:
         servers = [_server(application.public, settings.serve.public), _server(application.admin, settings.serve.admin)]
         running = [asyncio.create_task(server.serve(), name="serve") for server in servers]
-        await _listening(settings)
-        _spare_the_collector()
-        ready()
+        opening = asyncio.create_task(_listening(settings))
+        await asyncio.wait([opening, *running], return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            opening.result()
+            _spare_the_collector()
+            ready()
+        opening.cancel()
         await asyncio.wait([asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED)
         broken = [task for task in running if task.done()]
         for server in servers:
@@ -126,14 +147,20 @@ def _spare_the_collector() -> None:
 
 
 async def _listening(settings: Settings) -> None:
-    """Wait until the public port answers."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.serve.public.host, settings.serve.public.host)  # noqa: S104 - a name, not a bind
+    """Wait until both ports answer. Raises `ServerEnded` where they do not."""
+    for endpoint in (settings.serve.public, settings.serve.admin):
+        every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not a bind
+        await _connectable(every.get(endpoint.address, endpoint.address), endpoint.port)
+
+
+async def _connectable(address: str, port: int) -> None:
     for _ in range(3000):
         with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(host, settings.serve.public.port)
+            _, writer = await asyncio.open_connection(address, port)
             writer.close()
             return
         await asyncio.sleep(0.01)
+    raise ServerEnded(f"Nothing answers at port {port} of {address}, where the server should listen; start it again.")
 
 
 def _announce_when_open(settings: Settings, announce: Callable[[Settings], None]) -> None:
@@ -161,7 +188,7 @@ def _stop_with_parent(stop: asyncio.Event) -> None:
 def _server(app: ASGIApp, endpoint: PublicServer | AdminServer) -> Server:
     return Server(
         app,
-        address=endpoint.host,
+        address=endpoint.address,
         port=endpoint.port,
         interface=Interfaces.ASGINL,
         websockets=False,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
+from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.root import Settings
 
@@ -38,7 +39,7 @@ def findings(settings: Settings) -> list[Finding]:
 def _one_port_for_both(settings: Settings) -> Iterator[Finding]:
     """Report one port for both servers: both can listen on it, and the system then distributes requests at random."""
     public, admin = settings.serve.public, settings.serve.admin
-    if public.port == admin.port and _overlap(public.host, admin.host):
+    if public.port == admin.port and overlap(public.host, admin.host):
         sentence = (
             f"serve.admin.port is {admin.port}, the port of the public API as well; give each its own"
             " (SERVE_PUBLIC_PORT, SERVE_ADMIN_PORT)."
@@ -46,19 +47,12 @@ def _one_port_for_both(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "serve.admin.port", sentence)
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Return whether listening on one host also accepts connections to the other."""
-    here, there = _listening_at(one), _listening_at(other)
-    return here == there or "" in (here, there)
-
-
-def _listening_at(host: str) -> str:
-    """Return one spelling of a host to listen on; the empty text stands for all addresses."""
-    try:
-        address = ip_address("127.0.0.1" if host.lower() == "localhost" else host)
-    except ValueError:
-        return host.lower()
-    return "" if address.is_unspecified else str(address)
+def _unknown_hosts(settings: Settings) -> Iterator[Finding]:
+    for name, endpoint in (("public", settings.serve.public), ("admin", settings.serve.admin)):
+        try:
+            address_of(endpoint.host)
+        except UnknownHost as unknown:
+            yield Finding("error", f"serve.{name}.host", f"serve.{name}.host {unknown}.")
 
 
 def _missing_secrets(settings: Settings) -> Iterator[Finding]:
@@ -107,7 +101,7 @@ def _printed_admin_key(settings: Settings) -> Iterator[Finding]:
 
 
 def _open_admin(settings: Settings) -> Iterator[Finding]:
-    if settings.dev and not settings.admin.api_keys and not _loopback(settings.serve.admin.host):
+    if settings.dev and not settings.admin.api_keys and not is_loopback(settings.serve.admin.host):
         sentence = "serve.admin.host opens an admin API without keys to the network; listen on 127.0.0.1 or set a key."
         yield Finding("notice", "serve.admin.host", sentence)
 
@@ -224,7 +218,7 @@ def _private_addresses(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", path, sentence)
 
 
-CHECKS_EVEN_IN_DEVELOPMENT: Final[Iterable[Check]] = (_one_port_for_both,)
+CHECKS_EVEN_IN_DEVELOPMENT: Final[Iterable[Check]] = (_unknown_hosts, _one_port_for_both)
 CHECKS: Final[Iterable[Check]] = (
     _missing_secrets,
     _weak_secrets,

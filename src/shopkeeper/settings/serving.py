@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from shopkeeper.settings.known_secrets import PRINTED, is_published
+from shopkeeper.settings.listening import address_of
 from shopkeeper.settings.section import SECRET, Section
 from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
 
@@ -51,20 +52,37 @@ class Cors(Section):
     max_age: int = Field(default=0, ge=0, description="Seconds a browser may remember the answer to a preflight")
 
 
-class PublicServer(Section):
+class _Endpoint(Section):
+    """A host and a port to listen on."""
+
+    host: str
+
+    @property
+    def address(self) -> str:
+        """The address that the host stands for. Raises `UnknownHost`."""
+        return address_of(self.host)
+
+
+class PublicServer(_Endpoint):
     """The server of the public API."""
 
     base_url: BaseUrl = Field(default="http://127.0.0.1:4433/", description="Where visitors reach the public API")
-    host: str = Field(default="0.0.0.0", description="Address to listen on; 127.0.0.1 with `--dev`")  # noqa: S104 - Kratos' own
+    host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - Kratos' own
+        description="Address or name to listen on, empty for every address; 127.0.0.1 with `--dev`",
+    )
     port: Port = Field(default=4433, description="Port to listen on")
     cors: Cors = Cors()
 
 
-class AdminServer(Section):
+class AdminServer(_Endpoint):
     """The server of the admin API."""
 
     base_url: BaseUrl = Field(default="http://127.0.0.1:4434/", description="Where operators reach the admin API")
-    host: str = Field(default="0.0.0.0", description="Address to listen on; 127.0.0.1 with `--dev`")  # noqa: S104 - Kratos' own
+    host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - Kratos' own
+        description="Address or name to listen on, empty for every address; 127.0.0.1 with `--dev`",
+    )
     port: Port = Field(default=4434, description="Port to listen on")
 
 
