@@ -151,6 +151,58 @@ class TestEnvironment:
         both = sentences(environ={name: secret, f"{name}_FILE": "x"})
         assert both == [f"{name} and {name}_FILE are both set; keep one of them."]
 
+    @pytest.mark.parametrize("ending", ["\n", "\r\n", "\n\n", "\r"], ids=repr)
+    @pytest.mark.parametrize(
+        ("path", "secret"),
+        [
+            ("dsn", "postgres://shop:hunter2@db/shop"),
+            ("secrets.default", "8be1f04c7a2d4f6e93b5c8d1a07e624f"),
+            ("secrets.cookie", "8be1f04c7a2d4f6e93b5c8d1a07e624f"),
+            ("secrets.cipher", "8be1f04c7a2d4f6e93b5c8d1a07e624f"),
+            ("secrets.pagination", "8be1f04c7a2d4f6e93b5c8d1a07e624f"),
+            ("admin.api_keys", "8be1f04c7a2d4f6e93b5c8d1a07e624f"),
+            ("cache.url", "redis://:hunter2@cache/0"),
+            ("courier.smtp.connection_uri", "smtp://shop:hunter2@mail/"),
+        ],
+    )
+    def test_a_line_break_at_the_end_makes_no_other_secret(
+        self, write: Write, folder: Path, path: str, secret: str, ending: str
+    ) -> None:
+        """Wherever it is written: in a file, in a variable, in a file that a variable names, in a list."""
+        name, in_list = path.replace(".", "_").upper(), path.split(".", maxsplit=1)[0] in {"secrets", "admin"}
+        (folder / "secret").write_bytes(f"{secret}{ending}".encode())
+        section, _, key = path.rpartition(".")
+        tree: object = {key: [secret + ending] if in_list else secret + ending}
+        for step in reversed(section.split(".") if section else []):
+            tree = {step: tree}
+        one = f"{name}_0" if in_list else name
+        ways = [
+            read(write(json.dumps(tree), name="shop.json")),
+            read(environ={one: secret + ending}),
+            read(environ={f"{one}_FILE": str(folder / "secret")}),
+        ]
+        if in_list:
+            ways += [read(environ={name: json.dumps([secret + ending])}), read(environ={name: secret + ending})]
+        found = [self._at(settings, path) for settings in ways]
+        assert found == [self._at(read(environ={one: secret}), path)] * len(ways)
+
+    @staticmethod
+    def _at(settings: object, path: str) -> object:
+        for step in path.split("."):
+            settings = getattr(settings, step)
+        return settings
+
+    def test_a_variable_of_line_breaks_is_not_set(self) -> None:
+        assert read(environ={"DSN": "\n", "SERVE_PUBLIC_PORT": "\r\n"}).serve.public.port == 4433
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    def test_a_byte_order_mark_is_no_part_of_a_value(self, folder: Path, encoding: str) -> None:
+        (folder / "secret").write_text("8be1f04c7a2d4f6e93b5c8d1a07e624f", encoding=encoding)
+        (folder / "shop.json").write_text('{"log": {"level": "error"}}', encoding=encoding)
+        settings = read(folder / "shop.json", environ={"SECRETS_DEFAULT_0_FILE": str(folder / "secret")})
+        assert settings.secrets.for_all_else() == ("8be1f04c7a2d4f6e93b5c8d1a07e624f",)
+        assert settings.log.level == "error"
+
     def test_two_names_of_one_setting_are_refused(self) -> None:
         both = {"TOKEN_REFRESH_ENABLED": "true", "TOKENS_REFRESH_ENABLED": "false"}
         assert sentences(environ=both) == [

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from shopkeeper.settings.dsn_options import POOL, SQLITE, PassedOver, passed_over, pool_size, refuse_unknown
 from shopkeeper.settings.postgres_dsn import FORM as POSTGRES_FORM
 from shopkeeper.settings.postgres_dsn import PostgresDsn, parse_postgres
-from shopkeeper.settings.section import SECRET
+from shopkeeper.settings.section import SECRET, without_line_break
 
 DEFAULT: Final = "sqlite://./var/shopkeeper.db"
 # SQLite's memdb: one database for all connections of the process, with real locks, deleted with the last connection.
@@ -70,6 +70,7 @@ def parse_dsn(text: object) -> Dsn:
     """
     if isinstance(text, Dsn):
         return text
+    text = without_line_break(text)
     if not isinstance(text, str) or not text:
         raise ValueError(_KNOWN_FORMS)
     if text == "memory":

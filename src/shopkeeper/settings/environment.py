@@ -69,7 +69,7 @@ def _item_kind(key: Key) -> Kind:
 
 def find_variables(environ: Mapping[str, str]) -> list[Variable]:
     """Return our variables that are set and not empty. A list precedes its items."""
-    found = [variable for name in environ if environ[name] and (variable := _variable(name))]
+    found = [variable for name, text in environ.items() if text.rstrip("\r\n") and (variable := _variable(name))]
     return sorted(found, key=lambda variable: (len(variable.path), variable.path, variable.name))
 
 
@@ -102,6 +102,9 @@ def _refuse_both(first: str, second: str) -> None:
 
 
 def _text(variable: Variable, text: str) -> str:
+    """Return the value of a variable: of what it holds, or of the file that it names. Line breaks at the end, which no
+    setting has, are not part of it."""
+    text = text.rstrip("\r\n")
     if not variable.in_file:
         return text
     try:

@@ -28,7 +28,7 @@ def read_files(files: Iterable[Path]) -> tuple[Tree, list[Problem]]:
 def read_text(file: Path) -> str:
     """Return the text of a file. Raises `SettingsError` with its own sentence."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except OSError as broken:
         raise _unreadable(file, f"cannot be read: {(broken.strerror or 'unknown error').lower()}") from broken
     except ValueError as broken:

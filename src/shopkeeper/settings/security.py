@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from shopkeeper.settings.section import SECRET, Secret, Section
+from shopkeeper.settings.section import Secret, Section
 from shopkeeper.settings.values import Lifespan, Size, format_size, parse_duration, parse_size
 
 SameSite = Literal["Strict", "Lax", "None"]
@@ -191,7 +191,7 @@ def _smtp_uri(uri: SecretStr) -> SecretStr:
 class Smtp(Section):
     """The mail server."""
 
-    connection_uri: Annotated[SecretStr, AfterValidator(_smtp_uri), SECRET] | None = Field(
+    connection_uri: Annotated[Secret, AfterValidator(_smtp_uri)] | None = Field(
         default=None, description="The mail server; without one, mails go to the inbox page of `--dev`"
     )
     from_address: str = Field(

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from shopkeeper.settings.known_secrets import PRINTED, is_published
 from shopkeeper.settings.listening import address_of
-from shopkeeper.settings.section import SECRET, Section
+from shopkeeper.settings.section import SECRET, TRIMMED, Secret, Section, without_line_break
 from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -154,7 +154,7 @@ def _is_cache_address(text: str) -> bool:
 class Cache(Section):
     """Where sessions are cached and attempts are counted."""
 
-    url: Annotated[SecretStr, AfterValidator(_cache_url), SECRET] = Field(
+    url: Annotated[Secret, AfterValidator(_cache_url)] = Field(
         default=SecretStr("memory"), description="`memory`, or the address of a Redis or Valkey shared by all workers"
     )
 
@@ -168,7 +168,7 @@ class ApiKey(Section):
     """An admin API key: stored as its SHA-256, with an id for the audit log. The key itself is never stored."""
 
     id: str = Field(min_length=1, max_length=64, description="The key's name in the audit log")
-    hash: str = Field(
+    hash: Annotated[str, TRIMMED] = Field(
         pattern=r"^[0-9a-f]{64}$", repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
     )
 
@@ -177,6 +177,7 @@ class ApiKey(Section):
     def _from_plain(cls, value: Any) -> Any:
         if isinstance(value, ApiKey):
             return value
+        value = without_line_break(value)
         if isinstance(value, str):
             digest = _digest(value)
             return {"id": digest[:8], "hash": digest}
