@@ -1,12 +1,16 @@
 """The limits of one request."""
 
+import gc
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 from graphql import get_introspection_query
 
-from shopkeeper.graphql.documents import MOST_CHARACTERS, Documents, Prepared
-from shopkeeper.graphql.limits import QueryTooComplex, check_cost
+from shopkeeper.errors import Unauthenticated
+from shopkeeper.graphql.cost import QueryTooComplex
+from shopkeeper.graphql.documents import MOST_BYTES, MOST_MISTAKES, Documents, Prepared
+from shopkeeper.graphql.errors import LONGEST_MESSAGE
 from shopkeeper.graphql.schema import core_schema
 from tests.graphql import published
 from tests.graphql.shop import LIMITS
@@ -20,10 +24,10 @@ def code(prepared: Prepared) -> str:
     return str(prepared.errors[0]["extensions"]["code"])
 
 
-def cost(text: str, **variables: object) -> int:
-    prepared = documents().prepare(text)
-    assert not prepared.errors
-    return prepared.cost(None).given(variables)
+def spread(levels: int, times: int, leaf: str, *, on: str) -> str:
+    """Return fragments of which each spreads the next so many times; the last one selects the leaf."""
+    each = [f"fragment F{n} on {on} {{ {f'...F{n + 1} ' * times}}} " for n in range(levels)]
+    return "".join(each) + f"fragment F{levels} on {on} {{ {leaf} }}"
 
 
 CATALOGUE = [
@@ -36,9 +40,12 @@ CATALOGUE = [
 class TestThePublishedClient:
     @pytest.mark.parametrize(("name", "text"), CATALOGUE)
     def test_stays_within_the_limits(self, name: str, text: str) -> None:
-        prepared = documents().prepare(text)
+        several = documents()
+        prepared = several.prepare(text)
         assert prepared.errors == ()
-        check_cost(prepared.cost(None), {}, LIMITS)
+        operation = prepared.chosen(None)
+        assert operation is not None
+        several.check_cost(operation, {})
 
 
 class TestDepth:
@@ -68,11 +75,6 @@ class TestDepth:
         text = "{ getCart { ...A } } fragment A on Cart { id ...B } fragment B on Cart { state ...A }"
         assert code(documents().prepare(text)) == "GRAPHQL_VALIDATION_FAILED"
 
-    def test_is_measured_at_once_where_fragments_double_themselves(self) -> None:
-        doubling = "".join(f"fragment F{n} on Cart {{ ...F{n + 1} ... {{ ...F{n + 1} }} }} " for n in range(60))
-        text = "{ getCart { ...F0 } } " + doubling + "fragment F60 on Cart { id }"
-        assert documents().prepare(text).cost(None).given({}) > 1
-
 
 class TestAliases:
     def test_are_counted_in_the_whole_document(self) -> None:
@@ -85,66 +87,86 @@ class TestAliases:
         assert code(documents().prepare(text)) == "TOO_MANY_ALIASES"
 
 
+class TestRepetition:
+    """Row 16 of the first look: a fragment costs what it is, written out, before anything is validated."""
+
+    PAGES = 'findItemsByKeyword(text: "", limit: $n) { total }'
+
+    @pytest.mark.parametrize("levels", [5, 8, 60])
+    def test_fragments_that_multiply_are_refused(self, levels: int) -> None:
+        text = "query($n: Int) { ...F0 } " + spread(levels, 10, self.PAGES, on="Query")
+        assert code(documents().prepare(text)) == "QUERY_TOO_REPETITIVE"
+
+    def test_fragments_that_nothing_spreads_are_counted_too(self) -> None:
+        text = "{ getCart { id } } " + spread(60, 2, "id", on="Cart")
+        assert code(documents().prepare(text)) == "QUERY_TOO_REPETITIVE"
+
+    def test_each_operation_counts(self) -> None:
+        fragments = spread(40, 1, "id", on="Cart")
+        text = " ".join(f"query Q{n} {{ getCart {{ ...F0 }} }}" for n in range(50)) + fragments
+        assert documents().prepare(text).errors == ()
+        assert code(documents(selections=2_000).prepare(text)) == "QUERY_TOO_REPETITIVE"
+
+    def test_a_fragment_may_be_spread_often(self) -> None:
+        fields = " ".join(f"e{n}: entries {{ listPrice {{ ...P }} purchasePrice {{ ...P }} }}" for n in range(20))
+        text = f"{{ getCart {{ {fields} }} }} fragment P on Price {{ moneyAmounts {{ amount currency }} }}"
+        assert documents().prepare(text).errors == ()
+
+    def test_inline_fragments_nest_as_deep_as_the_stack_allows(self) -> None:
+        text = "{ getCart { ...F0 } } " + spread(150, 1, "id", on="Cart")
+        assert code(documents().prepare(text)) == "QUERY_TOO_DEEP"
+
+
+class TestStrangers:
+    """Callers without a token may query the schema only, and are refused before anything else is measured."""
+
+    @pytest.mark.parametrize("text", ["{ getCart { id } }", "{ __typename getCart { id } }", "{ nonsense }"])
+    def test_are_refused_the_shop(self, text: str) -> None:
+        with pytest.raises(Unauthenticated):
+            documents(introspection=True).prepare_for_stranger(text)
+
+    def test_long_documents_are_not_even_read(self) -> None:
+        with pytest.raises(Unauthenticated):
+            documents(introspection=True).prepare_for_stranger("{ __typename } #" + "x" * 10_000)
+
+    def test_may_query_the_schema_and_fill_no_cache(self) -> None:
+        several = documents(introspection=True)
+        assert several.prepare_for_stranger(get_introspection_query()).errors == ()
+        assert several.kept_bytes == 0
+
+
+class TestMistakes:
+    def test_are_few(self) -> None:
+        text = "{ getCart { " + " ".join(f"wrong{n}" for n in range(500)) + " } }"
+        assert len(documents().prepare(text).errors) <= MOST_MISTAKES + 1
+
+    def test_are_short(self) -> None:
+        [error] = documents().prepare("{ getCart { " + "x" * 100_000 + " } }").errors
+        assert len(error["message"]) <= LONGEST_MESSAGE + 1
+
+    @pytest.mark.parametrize("digits", [11, 5_000, 150_000])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            'query {{ findItemsByKeyword(text: "", limit: {}) {{ total }} }}',
+            'query($n: Int = {}) {{ findItemsByKeyword(text: "", limit: $n) {{ total }} }}',
+        ],
+        ids=["literal", "default"],
+    )
+    def test_a_giant_number_is_the_callers_mistake(self, text: str, digits: int) -> None:
+        [error] = documents().prepare(text.format("9" * digits)).errors
+        assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+        assert "999" not in error["message"]
+        assert "Python" not in error["message"]
+        assert "sys." not in error["message"]
+
+
 class TestSize:
+    def test_many_comments_are_not_read_to_the_end(self) -> None:
+        assert code(documents().prepare("{ getCart { id } }" + "#\n" * 50_000)) == "GRAPHQL_PARSE_FAILED"
+
     def test_many_tokens_are_not_read_to_the_end(self) -> None:
         assert code(documents().prepare("{ getCart { " + "id " * 4_000 + "} }")) == "GRAPHQL_PARSE_FAILED"
-
-
-class TestCost:
-    def test_a_page_costs_its_length_times_what_is_on_it(self) -> None:
-        text = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total items { slug displayName } } }'
-        assert cost(text, n=100) - cost(text, n=99) == 1 + 2
-        assert cost(text) == cost(text, n=20), "no variable: the default of the page"
-
-    def test_a_literal_and_a_default_count_like_a_variable(self) -> None:
-        field = "{ items { slug } } }"
-        literal = 'query { findItemsByKeyword(text: "", limit: 50) ' + field
-        default = 'query($n: Int = 50) { findItemsByKeyword(text: "", limit: $n) ' + field
-        variable = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) ' + field
-        assert cost(literal) == cost(default) == cost(variable, n=50)
-
-    def test_what_is_asked_for_by_id_costs_as_much_as_there_are_ids(self) -> None:
-        field = "{ total items { slug } } }"
-        variable = "query($ids: [String!]!) { findItemsByIds(ids: $ids, limit: 1) " + field
-        literal = 'query { findItemsByIds(ids: ["a", "b", "c"]) ' + field
-        assert cost(variable, ids=["any"] * 500) - cost(variable, ids=["any"]) == 499 * 2
-        default = 'query($ids: [String!]! = ["a", "b", "c"]) { findItemsByIds(ids: $ids) ' + field
-        assert cost(literal) == cost(default) == cost(variable, ids=["a", "b", "c"])
-
-    def test_a_page_of_which_only_the_total_is_selected_costs_its_full_length(self) -> None:
-        text = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total } }'
-        assert cost(text, n=100) - cost(text, n=1) == 99
-
-    def test_lists_within_a_page_multiply(self) -> None:
-        flat = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { items { slug } } }'
-        deep = 'query($n: Int) { findItemsByKeyword(text: "", limit: $n) { items { slug variants { master } } } }'
-        assert cost(deep, n=100) - cost(flat, n=100) == 100 * (1 + 3)
-
-    def test_of_an_interface_the_dearest_type_counts(self) -> None:
-        both = "... on Item { slug displayName } ... on ItemVariant { master }"
-        one = "... on Item { slug displayName }"
-        entries = "query {{ getCart {{ entries {{ items {{ displayName {} }} }} }} }}"
-        assert cost(entries.format(both)) == cost(entries.format(one)) > cost(entries.format("__typename"))
-
-    def test_a_field_under_several_aliases_costs_as_often(self) -> None:
-        once = 'query { a: findItemsByKeyword(text: "") { items { slug } } }'
-        twice = 'query { a: findItemsByKeyword(text: "") { items { slug } } b: findItemsByKeyword(text: "") { total } }'
-        assert cost(twice) > cost(once)
-
-    @pytest.mark.parametrize("limit", [-5, 0, "many", None, 1.5, True])
-    def test_a_length_of_null_neither_lowers_the_cost_nor_fails(self, limit: object) -> None:
-        assert cost('query($n: Int) { findItemsByKeyword(text: "", limit: $n) { total } }', n=limit) > 0
-
-    def test_too_high_a_cost_is_refused_with_the_numbers(self) -> None:
-        prepared = documents().prepare(published.BY_KEYWORD)
-        check_cost(prepared.cost("Items"), {"limit": 100}, LIMITS)
-        with pytest.raises(QueryTooComplex, match="30000 are given at most"):
-            check_cost(prepared.cost("Items"), {"limit": 1_000_000}, LIMITS)
-
-    def test_each_operation_has_its_own_cost(self) -> None:
-        prepared = documents().prepare("query A { getCart { id } } query B { getCart { id state } }")
-        assert prepared.cost("B").given({}) == prepared.cost("A").given({}) + 1
-        assert prepared.cost("C").given({}) == 0
 
 
 class TestMemory:
@@ -162,18 +184,67 @@ class TestMemory:
 
     def test_long_documents_do_not_fill_the_memory(self) -> None:
         several = documents()
-        texts = [f"{{ getCart {{ id }} }} #{'x' * 30_000}{number}" for number in range(40)]
-        for text in texts:
-            several.prepare(text)
-        assert several.kept_characters <= MOST_CHARACTERS
+        texts = [f"{{ getCart {{ id }} }} #{'x' * 150_000}{number}" for number in range(40)]
+        kept = [several.prepare(text) for text in texts]
+        assert sum(prepared.charge for prepared in kept) > MOST_BYTES
+        assert MOST_BYTES / 2 < several.kept_bytes <= MOST_BYTES
 
-    def test_a_giant_document_is_not_kept_at_all(self) -> None:
+    def test_a_document_that_takes_much_memory_is_not_kept_at_all(self) -> None:
         several = documents()
-        several.prepare("{ getCart { id } } #" + "x" * MOST_CHARACTERS)
-        assert several.kept_characters == 0
+        prepared = several.prepare("{ getCart { " + "...F " * 900 + "} } fragment F on Cart { id state }")
+        assert prepared.errors == ()
+        assert prepared.charge > MOST_BYTES / 10
+        assert several.kept_bytes == 0
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            published.BY_KEYWORD,
+            "{ getCart { id } }",
+            "{ getCart { id } } #" + "☕" * 50_000,
+            "{ getCart { id } }" + "#\n" * 900,
+            '{ findItemById(id: "' + "☕" * 50_000 + '") { slug } }',
+            "{ findItemsByIds(ids: [" + '"a" ' * 1_900 + "]) { total } }",
+            "{ findItemsByIds(ids: [" + "$a " * 900 + "]) { total } }",
+            "{ getCart { " + "wrong " * 1_900 + "} }",
+            "{ getCart { " + " ".join(f"{'x' * 1_000}{n}" for n in range(20)) + "} }",
+            "{ getCart { " + "...F " * 90 + "} } fragment F on Cart { entries { id quantity } }",
+            "{" * 150,
+        ],
+        ids=lambda text: text[:30],
+    )
+    def test_a_document_is_charged_at_least_its_memory(self, text: str) -> None:
+        several = documents()
+        several.prepare("{ getCart { state } }")
+        tracemalloc.start()
+        try:
+            prepared = several.prepare(text)
+            gc.collect()
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert taken <= prepared.charge
+
+    def test_the_cache_is_charged_what_its_documents_are(self) -> None:
+        several = documents()
+        kept = [several.prepare(f"{{ a{n}: getCart {{ id }} }}") for n in range(10)]
+        assert several.kept_bytes == sum(prepared.charge for prepared in kept)
 
 
 class TestIntrospection:
+    def test_has_a_limit_of_its_own(self) -> None:
+        several = documents(introspection=True)
+        usual = several.prepare(get_introspection_query(input_value_deprecation=True)).chosen(None)
+        greedy = several.prepare("{ __schema { types { fields { args { type { fields { args { name } } } } } } } }")
+        assert usual is not None
+        several.check_cost(usual, {})
+        with pytest.raises(QueryTooComplex):
+            several.check_cost(greedy.operations[None], {})
+
+    def test_is_not_repeated_under_aliases(self) -> None:
+        text = "{ __schema { a: types { name } b: types { name } } }"
+        assert code(documents(introspection=True).prepare(text)) == "TOO_MANY_ALIASES"
+
     def test_is_refused_where_it_is_off(self) -> None:
         assert code(documents().prepare("{ __schema { types { name } } }")) == "GRAPHQL_VALIDATION_FAILED"
         assert documents().prepare("{ getCart { __typename } }").errors == ()

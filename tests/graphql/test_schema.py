@@ -6,7 +6,7 @@ import pytest
 from graphql import GraphQLField, GraphQLList, GraphQLObjectType, is_input_object_type, is_object_type, parse
 
 from shopkeeper.graphql.access import OPEN_TO_VISITORS, IsLoggedIn
-from shopkeeper.graphql.limits import list_size
+from shopkeeper.graphql.cost import list_size
 from shopkeeper.graphql.schema import core_schema, print_schema
 
 GOLDEN = Path(__file__).with_name("schema.graphql")

@@ -14,9 +14,9 @@ from shopkeeper.commerce.port import Cart as EngineCart
 from shopkeeper.commerce.port import Line, Shopper
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import ItemLike, reference, variant_of
-from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import MoneyAmount, Price
 from shopkeeper.graphql.pagination import DONE, Attribute, AttributeInput, MutationResponse

@@ -1,11 +1,13 @@
 """Documents: the texts of queries, parsed, measured and validated once, then cached.
 
-Parsing and validating take most of a query's time, and a storefront keeps sending the same few texts.
+Parsing and validating take most of a query's time, and a storefront keeps sending the same few texts. Everything is
+bounded before the step that it would slow down: the text before it is parsed, the shape before it is validated. What is
+cached is charged with the memory that it takes, not with the length of its text.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
@@ -15,49 +17,80 @@ from graphql import (
     GraphQLSyntaxError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
+    get_introspection_query,
     parse,
     specified_rules,
     validate,
 )
 
-from shopkeeper.errors import Refusal
-from shopkeeper.graphql.errors import formatted, told
+from shopkeeper.errors import Refusal, Unauthenticated
+from shopkeeper.graphql.cost import Cost, Measuring, default_lengths
+from shopkeeper.graphql.errors import SYNTAX, as_invalid, formatted, told
 from shopkeeper.graphql.execution import Plans
-from shopkeeper.graphql.limits import Cost, Costs, Limits, check_shape, fields_in
+from shopkeeper.graphql.limits import Limits, check_cost, check_shape, fields_in, operations_in
 
 MOST_KEPT = 1_000
-MOST_CHARACTERS = 400_000
-"""Of all cached texts together. A parsed document takes about 45 times the memory of its text."""
+MOST_BYTES = 24_000_000
+"""The memory of all cached documents together. One that takes more than a tenth of it is not cached."""
 
-MOST_MISTAKES = 20
-"""Reported for one document, because each message may repeat the whole value that is wrong."""
+BYTES_OF_A_CHARACTER = 6
+"""The text itself, at four bytes where it has characters outside of the BMP, and the values that were read from it."""
+BYTES_OF_A_TOKEN = 1_200
+"""A token and the nodes that begin with it."""
+BYTES_OF_A_SELECTION = 1_500
+"""What the executor keeps of a selection, written out, for all the types that it is applied to."""
+BYTES_OF_A_TERM = 400
+BYTES_OF_A_DOCUMENT = 20_000
+BYTES_OF_A_MISTAKE = 4_000
 
-SYNTAX = "GRAPHQL_PARSE_FAILED"
-INVALID = "GRAPHQL_VALIDATION_FAILED"
+MOST_MISTAKES = 10
+"""Reported for one document."""
+
+FROM_STRANGERS = 8_000
+"""Characters of a document without a token, which can only be about the schema. The usual introspection has 1,800."""
+TOKENS_FROM_STRANGERS = 600
+
+UNAUTHENTICATED = "This needs authentication: POST /signin gives every visitor a token."
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a document.
+
+    Attributes:
+        cost: its cost as a function of its variables.
+        defaults: the lengths that the default values of its variables give to lists.
+        about_schema: whether it queries the schema only.
+    """
+
+    cost: Cost
+    defaults: Mapping[str, Any]
+    about_schema: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A document that may be executed, or the errors why it may not be.
 
-    `plans` are the executor's cached plans; they are valid for this document only.
+    `plans` are the executor's cached plans; they are valid for this document only. `charge` is at least the memory in
+    bytes that all of it takes, plans included.
     """
 
     document: DocumentNode = field(default_factory=DocumentNode)
     errors: tuple[Mapping[str, Any], ...] = ()
-    costs: Mapping[str | None, Cost] = field(default_factory=dict)
+    operations: Mapping[str | None, Operation] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
-    about_schema: bool = False
     plans: Plans = field(default_factory=Plans)
+    charge: int = 0
 
-    def cost(self, name: str | None) -> Cost:
-        """Return the cost of the named operation, or of the only one.
+    def chosen(self, name: str | None) -> Operation | None:
+        """Return the named operation, or the only one; None where there is no such operation, or a choice of several.
 
-        An unknown operation costs 0: it is refused later.
+        graphql-core refuses to execute the document then.
         """
         if name:
-            return self.costs.get(name, Cost())
-        return next(iter(self.costs.values()), Cost())
+            return self.operations.get(name)
+        return next(iter(self.operations.values())) if len(self.operations) == 1 else None
 
 
 class Documents:
@@ -68,6 +101,9 @@ class Documents:
         limits: the limits that documents must keep.
         introspection: whether documents may query the schema itself. Without it, errors suggest no names either.
         most_kept: how many documents are cached.
+
+    Attributes:
+        kept_bytes: the charges of all cached documents together.
     """
 
     def __init__(
@@ -77,10 +113,10 @@ class Documents:
         self._limits = limits
         self._suggest = introspection
         self._rules = list(specified_rules) if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
-        self._costs = Costs(schema)
+        self._most_about_schema = _usual_introspection(schema) * 5 // 4 if introspection else limits.complexity
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
         self._most_kept = most_kept
-        self.kept_characters = 0
+        self.kept_bytes = 0
 
     def prepare(self, text: str) -> Prepared:
         """Return the document of a text, from the cache if it is there."""
@@ -88,51 +124,100 @@ class Documents:
         if known is not None:
             self._kept.move_to_end(text)
             return known
-        prepared = self._prepared(text)
+        prepared = self._prepared(text, tokens=self._limits.tokens)
         self._keep(text, prepared)
         return prepared
 
-    def _prepared(self, text: str) -> Prepared:
+    def prepare_for_stranger(self, text: str) -> Prepared:
+        """Return the document of a caller without a token, who may query the schema only, and fills no cache.
+
+        Raises `Unauthenticated` for any other document, before it is measured or validated.
+        """
+        if len(text) > FROM_STRANGERS:
+            raise Unauthenticated(UNAUTHENTICATED)
+        return self._prepared(text, tokens=min(TOKENS_FROM_STRANGERS, self._limits.tokens), stranger=True)
+
+    def check_cost(self, operation: Operation, variables: Mapping[str, Any]) -> None:
+        """Raise `QueryTooComplex` for an operation that costs too much with these variables.
+
+        Queries of the schema have a limit of their own: a quarter more than the usual introspection query costs.
+        """
+        most = self._most_about_schema if operation.about_schema else self._limits.complexity
+        check_cost(operation.cost, {**operation.defaults, **variables}, most)
+
+    def _prepared(self, text: str, *, tokens: int, stranger: bool = False) -> Prepared:
         try:
-            document = parse(text, max_lexical_tokens=self._limits.tokens)
-            check_shape(document, self._limits)
+            document = parse(text, max_lexical_tokens=tokens, max_comments=self._limits.comments)
+            about_schema = [_about_schema(node) for node in operations_in(document)]
+            if stranger and not all(about_schema):
+                raise Unauthenticated(UNAUTHENTICATED)
+            # Tools that read the schema use no aliases, which would multiply its long lists.
+            limits = replace(self._limits, aliases=0) if self._suggest and any(about_schema) else self._limits
+            selections = check_shape(document, limits)
+            return self._validated(text, document, selections)
         except GraphQLSyntaxError as wrong:
-            return Prepared(errors=(formatted(wrong, SYNTAX),))
+            return _refused(text, formatted(wrong, SYNTAX))
+        except Unauthenticated:
+            raise
         except Refusal as refusal:
-            return Prepared(errors=(told(refusal),))
+            return _refused(text, told(refusal))
+
+    def _validated(self, text: str, document: DocumentNode, selections: int) -> Prepared:
         invalid = validate(
             self._schema, document, self._rules, max_errors=MOST_MISTAKES, hide_suggestions=not self._suggest
         )
         if invalid:
-            return Prepared(errors=tuple(formatted(error, INVALID) for error in invalid))
-        return self._measured(document, lasting="@" not in text)
-
-    def _measured(self, document: DocumentNode, *, lasting: bool) -> Prepared:
-        operations = _operations(document)
+            return _refused(text, *(as_invalid(error) for error in invalid))
+        operations = _measured(self._schema, document)
         return Prepared(
             document=document,
-            costs={_name(node): self._costs.of(node, document) for node in operations},
+            operations=operations,
             asked=frozenset(node.name.value for node in fields_in(document)),
-            about_schema=all(_about_schema(node) for node in operations),
-            plans=Plans(lasting=lasting),
+            plans=Plans(lasting="@" not in text),
+            charge=_charge(text, document, selections, operations.values()),
         )
 
     def _keep(self, text: str, prepared: Prepared) -> None:
-        if len(text) > MOST_CHARACTERS // 10:
+        if prepared.charge > MOST_BYTES // 10:
             return
         self._kept[text] = prepared
-        self.kept_characters += len(text)
-        while self.kept_characters > MOST_CHARACTERS or len(self._kept) > self._most_kept:
-            forgotten, _ = self._kept.popitem(last=False)
-            self.kept_characters -= len(forgotten)
+        self.kept_bytes += prepared.charge
+        while self.kept_bytes > MOST_BYTES or len(self._kept) > self._most_kept:
+            _, forgotten = self._kept.popitem(last=False)
+            self.kept_bytes -= forgotten.charge
 
 
-def _operations(document: DocumentNode) -> list[OperationDefinitionNode]:
-    return [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+def _refused(text: str, *errors: Mapping[str, Any]) -> Prepared:
+    charge = BYTES_OF_A_DOCUMENT + BYTES_OF_A_CHARACTER * len(text) + BYTES_OF_A_MISTAKE * len(errors)
+    return Prepared(errors=errors, charge=charge)
 
 
-def _name(operation: OperationDefinitionNode) -> str | None:
-    return operation.name.value if operation.name else None
+def _charge(text: str, document: DocumentNode, selections: int, operations: Iterable[Operation]) -> int:
+    return (
+        BYTES_OF_A_DOCUMENT
+        + BYTES_OF_A_CHARACTER * len(text)
+        + BYTES_OF_A_TOKEN * _tokens(document)
+        + BYTES_OF_A_SELECTION * selections
+        + BYTES_OF_A_TERM * sum(len(each.cost.terms) + len(each.defaults) for each in operations)
+    )
+
+
+def _tokens(document: DocumentNode) -> int:
+    """Count the tokens of a document, comments included: all of them are kept, as a linked list."""
+    count, token = 0, document.loc.start_token if document.loc else None
+    while token is not None:
+        count, token = count + 1, token.next
+    return count
+
+
+def _measured(schema: GraphQLSchema, document: DocumentNode) -> Mapping[str | None, Operation]:
+    measuring = Measuring(schema, document)
+    return {
+        node.name.value if node.name else None: Operation(
+            measuring.operation(node), default_lengths(node), _about_schema(node)
+        )
+        for node in operations_in(document)
+    }
 
 
 def _about_schema(operation: OperationDefinitionNode) -> bool:
@@ -140,3 +225,10 @@ def _about_schema(operation: OperationDefinitionNode) -> bool:
     return all(
         isinstance(node, FieldNode) and node.name.value.startswith("__") for node in operation.selection_set.selections
     )
+
+
+def _usual_introspection(schema: GraphQLSchema) -> int:
+    """Return the cost of the introspection query that all tools send."""
+    query = get_introspection_query(specified_by_url=True, input_value_deprecation=True, schema_description=True)
+    [operation] = _measured(schema, parse(query)).values()
+    return operation.cost.given({})

@@ -18,12 +18,12 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal, Unauthenticated
+from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal
 from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import FastPathExecutor
-from shopkeeper.graphql.limits import Limits, check_cost
+from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.registration import CustomerRegistration
@@ -134,10 +134,10 @@ class GraphQLEndpoint:
     async def _outcome(self, asked: Asked, request: Request) -> Mapping[str, Any]:
         """Return the result of a request: data, errors, or both."""
         try:
-            prepared = self._prepare(asked)
+            principal = await self._identify(request)
+            prepared = self._prepare(asked, principal)
             if prepared.errors:
                 return {"errors": prepared.errors}
-            principal = await self._identify(request)
             return await self._execute(prepared, asked, principal, request)
         except Forbidden:
             raise
@@ -145,18 +145,20 @@ class GraphQLEndpoint:
             log.info("graphql refused", error=refusal.code)
             return {"errors": [told(refusal)]}
 
-    def _prepare(self, asked: Asked) -> Prepared:
-        if asked.query:
+    def _prepare(self, asked: Asked, principal: Principal) -> Prepared:
+        if not asked.query:
+            raise NoPersistedQueries if asked.extensions else MalformedBody("There is no 'query' in the request.")
+        if principal.kind in SHOPPERS:
             return self._documents.prepare(asked.query)
-        raise NoPersistedQueries if asked.extensions else MalformedBody("There is no 'query' in the request.")
+        return self._documents.prepare_for_stranger(asked.query)
 
     async def _execute(
         self, prepared: Prepared, asked: Asked, principal: Principal, request: Request
     ) -> Mapping[str, Any]:
         variables = asked.variables or {}
-        if principal.kind not in SHOPPERS and not prepared.about_schema:
-            raise Unauthenticated("This needs authentication: POST /signin gives every visitor a token.")
-        check_cost(prepared.cost(asked.operation_name), variables, self._limits)
+        operation = prepared.chosen(asked.operation_name)
+        if operation is not None:
+            self._documents.check_cost(operation, variables)
         async with self._database.reading() as unit:
             executor = FastPathExecutor.build(
                 self._schema,

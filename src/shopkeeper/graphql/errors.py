@@ -12,6 +12,11 @@ from shopkeeper.errors import Busy, InternalError, Refusal, TooManyRequests
 
 BROKEN = "INTERNAL_SERVER_ERROR"
 BAD_INPUT = "BAD_USER_INPUT"
+SYNTAX = "GRAPHQL_PARSE_FAILED"
+INVALID = "GRAPHQL_VALIDATION_FAILED"
+
+LONGEST_MESSAGE = 400
+"""graphql-core repeats names and values of the request in its messages, however long they are."""
 
 log = structlog.get_logger("shopkeeper.graphql")
 
@@ -21,7 +26,7 @@ def code_of(refusal: Refusal) -> str:
     return refusal.graphql_code or refusal.code.upper()
 
 
-_ECHO = re.compile(r"(represent [^:]*value): .*|, found: .*", re.DOTALL)
+_ECHO = re.compile(r"(represent [^:]*value): .*|, found: .*|, but encountered error.*", re.DOTALL)
 
 
 def told(refusal: Refusal) -> dict[str, Any]:
@@ -41,9 +46,18 @@ def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
     return {**_place(error), **told(cause)}
 
 
+def as_invalid(error: GraphQLError) -> dict[str, Any]:
+    """Return an error of validation as a GraphQL error.
+
+    Where a scalar could not parse a literal, such as a number of 5,000 digits, the document is wrong, not the server.
+    """
+    return {**_place(error), "message": _without_values(error.message), "extensions": {"code": INVALID}}
+
+
 def _without_values(message: str) -> str:
     """Remove input values from an error message. graphql-core repeats the whole input, which may hold a password."""
-    return _ECHO.sub(lambda echo: f"{echo[1] or ''}.", message)
+    short = _ECHO.sub(lambda echo: f"{echo[1] or ''}.", message)
+    return short if len(short) <= LONGEST_MESSAGE else f"{short[:LONGEST_MESSAGE]}…"
 
 
 def _place(error: GraphQLError) -> dict[str, Any]:

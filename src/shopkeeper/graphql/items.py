@@ -8,8 +8,8 @@ import strawberry
 from shopkeeper.commerce.port import Category as Shelf
 from shopkeeper.commerce.port import Product, Variant
 from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
-from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import Price, amount_of
 from shopkeeper.graphql.pagination import Attribute

@@ -8,8 +8,8 @@ from strawberry import UNSET
 
 from shopkeeper.errors import SessionAlreadyAvailable
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
-from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.pagination import DONE, Attribute, MutationResponse
 from shopkeeper.graphql.registration import Problem, SignUpRejected, trait, traits_of
 

@@ -12,9 +12,9 @@ from shopkeeper.commerce.port import OrderLine, OrderState, Profile, require_ord
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.carts import CartHint, Discount
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import ItemLike, variant_of
-from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.loaders import Sold
 from shopkeeper.graphql.money import MoneyAmount, Price
 from shopkeeper.graphql.pagination import (

@@ -10,9 +10,9 @@ from shopkeeper.commerce.port import Category as Shelf
 from shopkeeper.commerce.port import Sort, require_catalogue
 from shopkeeper.errors import InvalidInput
 from shopkeeper.graphql.context import Context, Info
+from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
 from shopkeeper.graphql.items import Category, Item, items_of, reference
-from shopkeeper.graphql.limits import ListSize
 from shopkeeper.graphql.pagination import (
     DEFAULT_LIMIT,
     FacetResult,
