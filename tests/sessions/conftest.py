@@ -78,7 +78,7 @@ async def enrol(database: Database, clock: Clock, **changes: Any) -> Identity:
 def rendered(session: Session) -> WhoamiAnswer:
     """Render an answer to whoami, with only what these tests look at."""
     shown = {"id": session.id, "expires_at": session.expires_at, "traits": session.identity.traits}
-    return WhoamiAnswer(200, msgspec.json.encode(shown))
+    return WhoamiAnswer(200, (), msgspec.json.encode(shown), str(session.identity.id))
 
 
 class CountingIdentities(Identities):

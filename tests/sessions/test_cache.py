@@ -68,7 +68,9 @@ def resolved(identity: Identity | None = None) -> CachedSession:
         expires_at=NOW + timedelta(hours=24),
         devices=(),
     )
-    return CachedSession(session=session, whoami=WhoamiAnswer(200, b"{}"), until=session.expires_at, read_at=NOW)
+    return CachedSession(
+        session=session, whoami=WhoamiAnswer(200, (), b"{}", ""), until=session.expires_at, read_at=NOW
+    )
 
 
 async def listening(cache: Line, clock: StoppedClock, *, entries: int = 3) -> SessionCache:

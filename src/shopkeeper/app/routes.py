@@ -36,18 +36,20 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.health import Health
+from shopkeeper.http.immediate import ImmediateAnswers
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
+from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.storefront import Storefront
-from shopkeeper.http.whoami import WhoAmI, WhoamiRenderer
-from shopkeeper.http.wiring import RouteGroup, admin_app, public_app
+from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
+from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_app
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
@@ -173,6 +175,21 @@ def build_public(
         metrics=metrics,
         clock=infrastructure.clock,
         page=pages.refused,
+        immediate=_immediate(infrastructure, accounts, commerce),
+    )
+
+
+def _immediate(
+    infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce
+) -> Callable[[RequestLog], ASGIApp]:
+    """Return what answers the simplest of the most frequent requests ahead of the app."""
+    settings = infrastructure.settings
+    return partial(
+        ImmediateAnswers,
+        routes={"/sessions/whoami": WhoamiAtOnce(cached=accounts.sessions.cached, stores=commerce.stores)},
+        session_cookie=settings.session_cookie().name,
+        store_headers=(settings.store_header, settings.tenant_header),
+        further=[VARY_ORIGIN] if settings.serve.public.cors.enabled else [],
     )
 
 

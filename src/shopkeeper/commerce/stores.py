@@ -113,4 +113,6 @@ class Stores:
         return fronts[tenant]
 
     def _hosted(self, host: str | None) -> str | None:
+        if not self._by_host:
+            return None
         return self._by_host.get((host or "").partition(":")[0].rstrip(".").lower())

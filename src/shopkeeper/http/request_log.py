@@ -27,8 +27,8 @@ from shopkeeper.http.route_labels import PathLabels, method_label
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _BROKEN = encode({"error": error_object(InternalError())})
 _ERROR_HEADER = ERROR_HEADER.lower().encode()
-_USUAL = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
-_USUAL_OF_GET = (*_USUAL, (b"cache-control", NO_STORE.encode()))
+DEFAULT_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
+DEFAULT_HEADERS_OF_GET = (*DEFAULT_HEADERS, (b"cache-control", NO_STORE.encode()))
 """Default headers of every response: no sniffing, no referrer to other origins, and no storing of responses to GET."""
 LATE = 0.02
 """Seconds that the log line of a request may wait, to be written together with others."""
@@ -81,7 +81,7 @@ class RequestLog:
         request_id = _request_id(scope)
         about = {"request_id": request_id}
         _about.set(about)
-        usual = _USUAL_OF_GET if scope["method"] == "GET" else _USUAL
+        usual = DEFAULT_HEADERS_OF_GET if scope["method"] == "GET" else DEFAULT_HEADERS
         seen = _Seen(send, (*usual, (b"x-request-id", request_id.encode())))
         begun = time.perf_counter()
         try:
@@ -96,18 +96,32 @@ class RequestLog:
 
     def _tell(self, scope: Scope, seen: "_Seen", seconds: float, about: Mapping[str, str]) -> None:
         path, method = self._labels.of(scope["path"]), method_label(scope["method"])
-        self._metrics.observe(self._name, method, path, seen.status, seconds)
+        self.record(method, path, seen.status, seconds, about, error=seen.error)
+
+    def record(
+        self, method: str, path: str, status: int, seconds: float, about: Mapping[str, str], *, error: str = ""
+    ) -> None:
+        """Count a response and write its line.
+
+        Args:
+            method, path: the labels of the request.
+            about: further facts for the line.
+            error: the error code of a refusal.
+        """
+        self._metrics.observe(self._name, method, path, status, seconds)
         if path in self._quiet:
             return
         facts = {
             "app": self._name,
             "method": method,
             "path": path,
-            "status": seen.status,
+            "status": status,
             "milliseconds": round(seconds * 1000, 2),
             **about,
         }
-        self._write({**facts, "error": seen.error} if seen.error else facts)
+        if error:
+            facts["error"] = error
+        self._write(facts)
 
 
 def line_writer(log: Any) -> Callable[[dict[str, Any]], None]:
@@ -133,10 +147,10 @@ class _Lines:
         atexit.register(self._flush)
 
     def add(self, facts: dict[str, Any]) -> None:
-        line = encode({**facts, "event": "request", "level": "info", "timestamp": datetime.now(UTC)})
+        facts.update(event="request", level="info", timestamp=datetime.now(UTC))
         if not self._waiting:
             asyncio.get_running_loop().call_later(LATE, self._flush)
-        self._waiting.append(line)
+        self._waiting.append(encode(facts))
         if len(self._waiting) >= MOST_LINES:
             self._flush()
 
@@ -170,7 +184,10 @@ class _Seen:
 
 
 def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value.decode())
-    return uuid_utils.uuid7().hex
+    given = (value for name, value in scope["headers"] if name == b"x-request-id" and _REQUEST_ID.fullmatch(value))
+    return request_id_of(next(given, b""))
+
+
+def request_id_of(given: bytes) -> str:
+    """Return the id of a request: the one that a client or a proxy gave it where it is well-formed, else a new one."""
+    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid_utils.uuid7().hex

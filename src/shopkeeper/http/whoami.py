@@ -1,10 +1,10 @@
 """`/sessions/whoami` (contract page sections 1.1 and 3).
 
-A hot path: a plain ASGI callable before the router. The response is rendered once for each cached session, and is
-cached with it as bytes.
+The response is rendered once for each cached session, and is cached with it as bytes. Most requests are answered
+immediately (`WhoamiAtOnce`); the others by a plain ASGI callable before the router (`WhoAmI`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode
 
@@ -18,9 +18,11 @@ from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import ERROR_HEADER, encode, error_response, refusal_body
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
+from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 
 OK: Final = 200
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class WhoamiRenderer:
@@ -49,9 +51,11 @@ class WhoamiRenderer:
 
     def __call__(self, session: Session) -> WhoamiAnswer:
         if self._assurance.satisfied_by(session, required=self._required):
-            return WhoamiAnswer(OK, encode(self._serializers.session(session)))
+            body = encode(self._serializers.session(session))
+            return _answer(session, OK, body, _headers_of(session))
         refusal = SecondFactorRequired(redirect_browser_to=self._second_factor_url(session))
-        return WhoamiAnswer(refusal.status, refusal_body(refusal, clock=self._clock))
+        body = refusal_body(refusal, clock=self._clock)
+        return _answer(session, refusal.status, body, _REFUSED, error=refusal.code)
 
     def _second_factor_url(self, session: Session) -> str:
         name, tenant = self._stores.names_of(session.store) if session.store else ("", "")
@@ -79,13 +83,35 @@ class WhoAmI:
         if cached is None:
             await self._refusal(scope, receive, send)
             return
-        identity = str(cached.session.identity.id)
-        note(principal=identity)
-        status, body = cached.whoami
-        headers = [(b"content-length", b"%d" % len(body))]
-        headers += _headers_of(cached.session, identity) if status == OK else _REFUSED
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        answer = cached.whoami
+        note(principal=answer.principal)
+        await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers]})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+
+class WhoamiAtOnce:
+    """Whoami as an immediate route: it answers where the session of the token is in the cache.
+
+    Args:
+        cached: returns the valid session of a token if it is in the cache.
+        stores: a session of another store than the host's does not count.
+    """
+
+    def __init__(self, *, cached: Callable[[str], CachedSession | None], stores: Stores) -> None:
+        self._cached = cached
+        self._stores = stores
+
+    def __call__(self, token: str, *, host: str) -> WhoamiAnswer | None:
+        found = self._cached(token)
+        if found is None:
+            return None
+        store = self._stores.named(name=None, tenant=None, host=host)
+        return found.whoami if store is None or found.session.at_home_in(store.id) else None
+
+
+def _answer(session: Session, status: int, body: bytes, headers: Headers, *, error: str = "") -> WhoamiAnswer:
+    length = (b"content-length", b"%d" % len(body))
+    return WhoamiAnswer(status, (length, *headers), body, principal=str(session.identity.id), error=error)
 
 
 _REFUSED = (
@@ -94,9 +120,9 @@ _REFUSED = (
 )
 
 
-def _headers_of(session: Session, identity: str) -> Sequence[tuple[bytes, bytes]]:
+def _headers_of(session: Session) -> Headers:
     usual = (
         (b"content-type", b"application/json; charset=utf-8"),
-        (b"x-kratos-authenticated-identity-id", identity.encode()),
+        (b"x-kratos-authenticated-identity-id", str(session.identity.id).encode()),
     )
     return usual if session.store is None else (*usual, (b"x-shopkeeper-store", session.store.encode()))

@@ -1,4 +1,4 @@
-"""The layers of an app, from outside to inside: request log, CORS, hot paths, the router, and refusals.
+"""The layers of an app, from outside to inside: immediate answers, request log, CORS, hot paths, router, refusals.
 
 A request enters at the top of `public_app` or `admin_app`, and passes these layers only.
 """
@@ -64,6 +64,10 @@ class HotPaths:
             await error_response(refusal, clock=self._clock)(scope, receive, send)
 
 
+VARY_ORIGIN = (b"vary", b"Origin")
+"""What `VaryOrigin` adds to a response without a `Vary`."""
+
+
 class VaryOrigin:
     """Adds `Vary: Origin` to every response where CORS is on, also without an `Origin` (Fetch, 3.2.5)."""
 
@@ -126,11 +130,13 @@ def public_app(
     metrics: Metrics,
     clock: Clock,
     page: RefusalPage | None = None,
+    immediate: Callable[[RequestLog], ASGIApp] = lambda app: app,
 ) -> ASGIApp:
     """Return the public app.
 
     Args:
         hot: apps by path, called before the router.
+        immediate: puts the immediate routes in front of the app.
         cors: the arguments of Starlette's `CORSMiddleware`; None switches CORS off.
         page: renders "not found" for browsers; programs get JSON.
     """
@@ -140,7 +146,7 @@ def public_app(
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
     labels = PathLabels(routes, further=hot)
-    return RequestLog(answering, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES)
+    return immediate(RequestLog(answering, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES))
 
 
 def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:

@@ -54,6 +54,10 @@ class SessionQueries:
         key = digest(token)
         return self._cache.get(key) or await self._look_up(key, token)
 
+    def cached(self, token: str) -> CachedSession | None:
+        """Return the session of a token from the cache; it may have ended."""
+        return self._cache.get(digest(token))
+
     async def get(self, unit: Unit, session_id: UUID) -> Session | None:
         """Return a session by its id, or None where it is unknown."""
         record = await rows.by_id(unit, session_id)

@@ -206,6 +206,11 @@ class Sessions:
         resolved = await self._reader.lookup(token) if self.is_ours(token) else None
         return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None
 
+    def cached(self, token: str) -> CachedSession | None:
+        """Return the session of a token if it is cached and valid; None says nothing about the token."""
+        found = self._reader.cached(token) if self.is_ours(token) else None
+        return found if found is not None and found.valid_at(self._clock.now()) else None
+
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
         """Replace a token and return its successor for the same session.
 

@@ -73,10 +73,16 @@ class Session:
 
 
 class WhoamiAnswer(NamedTuple):
-    """The answer to `/sessions/whoami` for one session: its HTTP status and its body, encoded once."""
+    """The answer to `/sessions/whoami` for one session, encoded once.
+
+    `principal` is the identity's id as text; `error` is the error code where the answer is a refusal.
+    """
 
     status: int
+    headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    principal: str
+    error: str = ""
 
 
 class PrincipalKind(StrEnum):
