@@ -22,6 +22,7 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.cache.redis import RedisCache
 from shopkeeper.storage.database import Database
+from tests.services.compiled_statements import share_compiled_statements
 from tests.services.databases import LentPostgres, drop_postgres, empty_postgres, new_sqlite, sqlalchemy_url
 from tests.services.postgres import start_postgres
 from tests.services.server import Server, share, stop_shared
@@ -42,6 +43,7 @@ RUN = pytest.StashKey[Run]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    share_compiled_statements()
     told = getattr(config, "workerinput", None)
     if told is None:
         config.stash[RUN] = Run(Path(tempfile.mkdtemp(prefix="shopkeeper-tests-")), os.getpid())

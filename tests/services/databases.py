@@ -106,13 +106,11 @@ class _Emptied:
                 self._run(self._empty())
                 return bool(self._run(self._look()) == self._fresh)
             except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
-                self._connection = None
+                self._run(self._disconnect())
         return False
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-        self._run(asyncio.sleep(0))
+        self._run(self._disconnect())
         self._thread.submit(self._loop.close).result()
         self._thread.shutdown()
 
@@ -125,6 +123,12 @@ class _Emptied:
     async def _look(self) -> tuple[object, ...]:
         connection = await self._connected()
         return tuple([await connection.fetch(question) for question in (_STRUCTURE, _SETTINGS, _REVISIONS)])
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+            await asyncio.sleep(0)  # its transport is closed in the loop's next round
 
     async def _connected(self) -> Any:
         if self._connection is None:

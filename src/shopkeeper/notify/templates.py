@@ -8,7 +8,7 @@ A new mail is three files (`<name>.subject.j2`, `.txt.j2`, `.html.j2`), its name
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from io import BytesIO
@@ -21,6 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from shopkeeper.notify.formats import day, money, person, tame
 from shopkeeper.notify.values import Mail
+from shopkeeper.ui.compiled_templates import CompiledTemplates
 
 SOURCE: Final = "en"
 """The language of the templates themselves."""
@@ -33,6 +34,8 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "registration_code": frozenset({"code", "minutes"}),
 }
 """Every mail, and the values that its template needs beside the shop's name and address."""
+
+_COMPILED = CompiledTemplates()
 
 
 class MailTemplates:
@@ -82,6 +85,7 @@ def _environment(locale: str) -> ImmutableSandboxedEnvironment:
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
+        bytecode_cache=_COMPILED,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -96,6 +100,7 @@ def _environment(locale: str) -> ImmutableSandboxedEnvironment:
     return environment
 
 
+@cache
 def _translations(locale: str) -> NullTranslations:
     if locale == SOURCE:
         return NullTranslations()

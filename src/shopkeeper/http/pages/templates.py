@@ -12,8 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from shopkeeper.commerce.port import Money
 from shopkeeper.http.pages.translations import Translations, choose_language
 from shopkeeper.notify.formats import money
+from shopkeeper.ui.compiled_templates import CompiledTemplates
 
 LANGUAGES = ("en", "de", "es")
+_COMPILED = CompiledTemplates()
 
 
 class PageTemplates:
@@ -41,6 +43,7 @@ def _environment(translations: Translations, always: Mapping[str, Any]) -> Envir
         undefined=StrictUndefined,
         auto_reload=False,
         extensions=["jinja2.ext.i18n"],
+        bytecode_cache=_COMPILED,
         trim_blocks=True,
         lstrip_blocks=True,
     )

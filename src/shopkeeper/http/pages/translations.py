@@ -5,6 +5,7 @@ server starts: there is no compiled copy that could be out of date.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from io import BytesIO
@@ -88,6 +89,7 @@ class _Printable(dict[str, Any]):
         return f"{{{key}}}"
 
 
+@cache
 def _read(language: str) -> NullTranslations:
     if language == SOURCE:
         return NullTranslations()
