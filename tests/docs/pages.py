@@ -10,18 +10,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = {"node_modules", "var", "build", "dist"}
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^\n]*) -->\n *$")
 _LINK = re.compile(r"\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(?P<title>.+?) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its info string, its text, and its place on the page."""
+    """A fenced block: its info string, its text, its place on the page, and why it is not run, if the page says so."""
 
     page: Path
     line: int
     info: str
     text: str
+    not_run: str | None = None
 
     @property
     def language(self) -> str:
@@ -64,7 +66,9 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 def _block(page: Path, text: str, match: re.Match[str]) -> Block:
     indent, lines = match["indent"], match["text"].splitlines()
     unindented = "".join(f"{line.removeprefix(indent)}\n" for line in lines)
-    return Block(page, text.count("\n", 0, match.start()) + 1, match["info"].strip(), unindented)
+    marked = _NOT_RUN.search(text[: match.start()])
+    reason = marked["reason"] if marked else None
+    return Block(page, text.count("\n", 0, match.start()) + 1, match["info"].strip(), unindented, reason)
 
 
 def all_blocks(language: str) -> list[Block]:

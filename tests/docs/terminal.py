@@ -1,6 +1,8 @@
-"""A terminal with the commands of our pages and no others: variables, `curl` with a few options, `jq` with a path.
+"""A terminal with the commands of our pages and no others: variables, `curl` with a few options, `jq` with a path, and
+`shopkeeper` with its output in a file.
 
-So the examples run on machines that have neither program, and a page that needs more than this is too complicated.
+So the examples run on machines that have neither `curl` nor `jq`, and a page that needs more than this is too
+complicated. Nothing is sent but what was typed, and the headers that `curl` adds by itself.
 """
 
 import json
@@ -8,8 +10,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from typer.testing import CliRunner
+
+from shopkeeper.cli import cli
 
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
 _CAPTURED = re.compile(r"\$\((?P<command>.*)\)", re.DOTALL)
@@ -24,6 +31,10 @@ class NotTaught(Exception):
     """The terminal does not support this."""
 
 
+class NothingCaptured(Exception):
+    """A variable was to be taken from an answer that does not have it."""
+
+
 @dataclass
 class Call:
     """The request of a `curl` command."""
@@ -34,7 +45,7 @@ class Call:
     body: list[str] = field(default_factory=list)
     show_headers: bool = False
     write: str | None = None
-    quiet: bool = False
+    into: str | None = None
     read_jar: bool = False
     write_jar: bool = False
 
@@ -42,8 +53,9 @@ class Call:
 class Terminal:
     """A session: its variables, its cookie jars, and the real addresses behind those on the pages."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
+    def __init__(self, addresses: Mapping[str, str], folder: Path) -> None:
         self._addresses = addresses
+        self._folder = folder
         self.variables: dict[str, str] = {}
         self.jar: dict[str, str] = {}
 
@@ -55,17 +67,45 @@ class Terminal:
             return self._shown(self._pipeline(command))
         captured = _CAPTURED.fullmatch(assigned["value"])
         value = self._pipeline(captured["command"]).strip() if captured else "".join(self._words(assigned["value"])[0])
+        if captured and value in {"", "null"}:
+            raise NothingCaptured(f"${assigned['name']} is {value!r} after {command}")
         self.variables[assigned["name"]] = value
         return ""
+
+    def filled(self, text: str) -> str:
+        """Return a text with the values of the variables in it."""
+        return _VARIABLE.sub(lambda name: self.variables[name[1] or name[2]], text)
+
+    def ask(self, document: str, *, headers: Sequence[tuple[str, str]], variables: str) -> str:
+        """Send a GraphQL document to the page's server, in the form of `curl` with `$JSON`; return the answer."""
+        given = json.loads(self.filled(variables))
+        body = json.dumps({"query": document, **({"variables": given} if given else {})})
+        named = [*headers, ("content-type", "application/json")]
+        call = Call(url=f"{self.variables['SHOP']}/graphql", headers=named, body=[body])
+        return self._shown(self._send(call))
 
     def _pipeline(self, command: str) -> str:
         said = ""
         for program, *arguments in self._words(command):
-            said = self._program(program)(arguments, said)
+            into = arguments.pop() if arguments[-2:-1] == [">"] else None
+            said = self._program(program)([word for word in arguments if word != ">"], said)
+            if into is not None:
+                said = self._kept(into, said)
         return said
 
+    def _jq(self, arguments: Sequence[str], said: str) -> str:
+        """Run `jq` on what was said before it, or on a file that is named behind the path."""
+        words = [word for word in arguments if not word.startswith("-")]
+        if len(words) < 2:
+            return jq(arguments, said)
+        return jq([word for word in arguments if word != words[1]], (self._folder / words[1]).read_text("utf-8"))
+
+    def _kept(self, name: str, said: str) -> str:
+        (self._folder / name).write_text(said, encoding="utf-8")
+        return ""
+
     def _program(self, name: str) -> Callable[[Sequence[str], str], str]:
-        known = {"curl": self._curl, "jq": jq}
+        known = {"curl": self._curl, "jq": self._jq, "shopkeeper": _shopkeeper}
         if name not in known:
             raise NotTaught(f"the terminal of the examples has no program {name!r}")
         return known[name]
@@ -91,7 +131,7 @@ class Terminal:
         if part["plain"] is not None:
             return part["plain"]
         text = part["bare"] if part["quoted"] is None else re.sub(r'\\(["\\$])', r"\1", part["quoted"])
-        return _VARIABLE.sub(lambda name: self.variables[name[1] or name[2]], text)
+        return self.filled(text)
 
     def _real(self, text: str) -> str:
         for shown, real in self._addresses.items():
@@ -106,7 +146,9 @@ class Terminal:
     # -- curl ----------------------------------------------------------------------------------------------------------
 
     def _curl(self, arguments: Sequence[str], _: str) -> str:
-        call = read_call(arguments)
+        return self._send(read_call(arguments))
+
+    def _send(self, call: Call) -> str:
         parts = urlsplit(call.url)
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         try:
@@ -135,7 +177,11 @@ class Terminal:
             written = call.write.replace("%{http_code}", str(answer.status)).replace("%{redirect_url}", location)
             written = written.replace("\\n", "\n")
         head = _head(answer) if call.show_headers else ""
-        return f"{head}{'' if call.quiet else body}{written}"
+        if call.into is None:
+            return f"{head}{body}{written}"
+        if call.into != "/dev/null":
+            self._kept(call.into, body)
+        return written
 
     def _keep_cookies(self, answer: HTTPResponse) -> None:
         for line in answer.headers.get_all("set-cookie", []):
@@ -181,7 +227,7 @@ _OPTIONS: Mapping[str, Callable[[Call, str], None]] = {
     "-d": lambda call, text: call.body.append(text),
     "--data-urlencode": lambda call, text: call.body.append(_urlencoded(text)),
     "-w": _set("write"),
-    "-o": _set("quiet", True),
+    "-o": _set("into"),
     "-b": _set("read_jar", True),
     "-c": _set("write_jar", True),
 }
@@ -190,6 +236,12 @@ _OPTIONS: Mapping[str, Callable[[Call, str], None]] = {
 def _urlencoded(text: str) -> str:
     name, _, value = text.partition("=")
     return f"{name}={quote(value, safe='')}"
+
+
+def _shopkeeper(arguments: Sequence[str], _: str) -> str:
+    done = CliRunner().invoke(cli, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 # -- jq ----------------------------------------------------------------------------------------------------------------
@@ -214,6 +266,7 @@ def follow(document: Any, path: str) -> Any:
     if "".join(step.group() for step in steps) != path.removesuffix(".") and path != ".":
         raise NotTaught(f"the terminal of the examples does not know the path {path!r}")
     for step in steps:
-        document = document[step["name"]] if step["name"] else document
+        if step["name"]:
+            document = document.get(step["name"]) if isinstance(document, Mapping) else document[step["name"]]
         document = document[int(step["index"])] if step["index"] else document
     return document
