@@ -1,5 +1,6 @@
 """Every link of every page leads somewhere."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.docs.pages import ROOT, anchors, links, pages
 
 ELSEWHERE = ("http://", "https://", "mailto:")
+PICTURE = re.compile(r"!\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -21,6 +23,14 @@ def leads(page: Path, target: str) -> bool:
     if not there.exists():
         return False
     return not anchor or (there.suffix == ".md" and anchor in anchors(there))
+
+
+def test_every_picture_is_told_in_words_and_loads_fast() -> None:
+    found = [(page, picture) for page in pages() for picture in PICTURE.finditer(page.read_text(encoding="utf-8"))]
+    assert found
+    for page, picture in found:
+        assert len(picture["words"]) > 20, page
+        assert (page.parent / picture["target"]).stat().st_size < 200_000, page
 
 
 def test_every_page_can_be_reached_from_the_first() -> None:
