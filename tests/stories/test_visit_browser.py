@@ -191,6 +191,18 @@ class TestAWholeVisit:
 
 @SQLITE
 class TestTheCart:
+    def test_a_cart_on_the_page_is_drawn_anew_once_somebody_has_signed_in(
+        self, screens: Screens, customer: str
+    ) -> None:
+        """Regression: the header counted the merged cart, and the page went on showing the guest's."""
+        page = screens.open().go("/")
+        put_into_cart(page, "Breakfast mug")
+        open_cart(page, items=1)
+        sign_in(page, customer)
+        expect(page.get_by_role("link", name=pattern("^Sea salt flakes"))).to_be_visible()
+        expect(page.get_by_role("link", name=pattern("^Breakfast mug"))).to_be_visible()
+        expect(page.get_by_text("You will be asked to sign in.")).to_have_count(0)
+
     def quantity(self, page: Page) -> Locator:
         return page.get_by_label("How many of Sea salt")
 

@@ -3,7 +3,7 @@
 import { explain } from "./shop/api.js";
 import { showCart } from "./shop/cart.js";
 import { categories, showAll, showCategory, showHome, showProduct, showSearch } from "./shop/catalogue.js";
-import { goodbye, openSignIn, openSignUp, requireCustomer, start } from "./shop/dialogs.js";
+import { goodbye, invite, openSignIn, openSignUp, requireCustomer, start } from "./shop/dialogs.js";
 import { showCheckout, showOrders, showThanks } from "./shop/orders.js";
 import { act, announce, fill, hush, say, shopName, toast } from "./shop/page.js";
 import { onChange, onEnd, refreshQuietly, visitor } from "./shop/visitor.js";
@@ -122,6 +122,12 @@ async function goOn() {
   if (signedIn) await show();
 }
 
+/** Whoever signs in while the cart is on the page sees it as it is now, merged with what was in their own. */
+async function enterHere(open) {
+  const { signedIn } = await invite(open);
+  if (signedIn && location.hash === "#/cart") await show();
+}
+
 /** The search box holds what is searched for, and nothing on any other page. */
 function searched() {
   const words = SEARCH.exec(location.hash.slice(1))?.[1] ?? "";
@@ -169,8 +175,8 @@ function wire() {
     location.hash = words ? `#/search/${encodeURIComponent(words)}` : "#/all";
   });
   const account = document.getElementById("account");
-  act(account, "sign-in", () => openSignIn());
-  act(account, "sign-up", () => openSignUp());
+  act(account, "sign-in", () => enterHere(openSignIn));
+  act(account, "sign-up", () => enterHere(openSignUp));
   act(account, "sign-out", async () => {
     try {
       await goodbye();

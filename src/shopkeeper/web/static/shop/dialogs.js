@@ -12,7 +12,12 @@ let waiting = null;
 /** Asks for a sign-in if there is need. Answers whether somebody is signed in, and whether all of the cart came along. */
 export function requireCustomer(why) {
   if (visitor.customer) return Promise.resolve({ signedIn: true, whole: true });
-  openSignIn(why);
+  return invite(() => openSignIn(why));
+}
+
+/** Opens a dialog, and answers as `requireCustomer` once it is done. */
+export function invite(open) {
+  open();
   return new Promise((settle) => { waiting = settle; });
 }
 
