@@ -1,6 +1,7 @@
 """Rows 87 to 89, 91, 92, 94, 96: forged cursors, calls inwards, markup, unguarded routes, costly hashes, defaults."""
 
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import httpx2
 import pytest
 import yaml
 from graphql import (
@@ -21,14 +23,20 @@ from graphql import (
     get_named_type,
     is_leaf_type,
 )
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from shopkeeper.crypto import KeyRing
+from shopkeeper.clock import StoppedClock
+from shopkeeper.crypto import KeyRing, digest
+from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.schema import core_schema
+from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.paging import PageTokens
+from shopkeeper.sessions.token_sources import ServiceKeys
 from shopkeeper.settings import SettingsError, findings, load
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import (
+    ADMIN_ADDRESS,
     CART,
     ORDER,
     ORDERS,
@@ -504,6 +512,27 @@ class TestDefaults:
     def test_row_096_a_sample_admin_key_stops_the_start(self, tmp_path: Path, key: str) -> None:
         told = _errors(tmp_path, {**SETTINGS, "admin": {"api_keys": [key]}})
         assert any("admin.api_keys" in sentence for sentence in told)
+
+    @pytest.mark.parametrize("nothing", ["", "\n", "\r\n", " ", "\n\n", "\t", "\0"], ids=repr)
+    @pytest.mark.parametrize("dev", [False, True])
+    def test_row_096_the_digest_of_nothing_stops_the_start(self, tmp_path: Path, nothing: str, dev: bool) -> None:
+        """`sha256sum` of an empty file gives a hash like any other, and would make "no key" a key."""
+        key = {"id": "backoffice", "hash": hashlib.sha256(nothing.encode()).hexdigest()}
+        told = _errors(tmp_path, {**SETTINGS, "dev": dev, "admin": {"api_keys": [key]}})
+        assert any("is the SHA-256 of an empty key" in sentence for sentence in told)
+
+    @pytest.mark.parametrize("nothing", ["", " ", "\n", "\0"], ids=repr)
+    async def test_row_096_no_key_is_no_key_whatever_the_hashes_are(self, clock: StoppedClock, nothing: str) -> None:
+        """Behind the check of the settings, the admin API itself lets nobody in without a key."""
+        keys = ServiceKeys({"backoffice": digest(nothing)})
+        with pytest.raises(TokenInvalid):
+            await keys.verify(nothing, None)
+        guarded = AdminAuthentication(JSONResponse({}), keys=keys, open_without_key=True, clock=clock)
+        for header in (None, "", " ", "Bearer", "Bearer ", "Bearer Bearer", "Bearer Bearer ", "Bearer =", "Basic Og=="):
+            headers = {} if header is None else {"authorization": header}
+            async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded), base_url=ADMIN_ADDRESS) as admin:
+                answer = await admin.get("/admin/identities", headers=headers)
+            assert answer.status_code == 401, header
 
     def test_row_096_every_secret_that_our_own_pages_show_stops_the_start(self, tmp_path: Path) -> None:
         shown = list(_shown_secrets())

@@ -121,7 +121,12 @@ class ServiceKeys:
         return _KEY.fullmatch(token) is not None
 
     async def verify(self, token: str, store: str | None) -> ServiceKey:
-        """Compare with every key, so that the time reveals neither which one matches nor whether one does."""
+        """Compare with every key, so that the time reveals neither which one matches nor whether one does.
+
+        No key that is empty or that a header cannot carry matches, whatever the hashes are.
+        """
+        if not self.recognises(token):
+            raise TokenInvalid
         given = digest(token)
         matching = [name for name, known in self._digests.items() if same(given, known)]
         if not matching:

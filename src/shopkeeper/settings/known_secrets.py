@@ -1,6 +1,7 @@
 """Published secrets: those of manuals, quickstarts and examples, and those of our own documentation."""
 
 import hashlib
+import itertools
 import re
 from typing import Final
 
@@ -21,6 +22,11 @@ PRINTED: Final = frozenset(
     }
 )
 """Secrets of our own documentation that look random: README.md and docs/howto."""
+_BLANKS: Final = ("", " ", "\t", "\n", "\r", "\0")
+BLANK_DIGESTS: Final = frozenset(
+    hashlib.sha256("".join(blank).encode()).hexdigest() for blank in itertools.product(_BLANKS, repeat=3)
+)
+"""SHA-256 of nothing and of up to three blanks: what is made of an empty file, with or without a line break."""
 PRINTED_DIGESTS: Final = frozenset(hashlib.sha256(secret.encode()).hexdigest() for secret in PRINTED)
 
 

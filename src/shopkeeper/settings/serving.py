@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from shopkeeper.settings.known_secrets import PRINTED, is_published
+from shopkeeper.settings.known_secrets import BLANK_DIGESTS, PRINTED, is_published
 from shopkeeper.settings.listening import address_of
 from shopkeeper.settings.section import SECRET, TRIMMED, Secret, Section, without_line_break
 from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
@@ -164,11 +164,17 @@ class Cache(Section):
         return self.url.get_secret_value() == "memory"
 
 
+def _of_something(digest: str) -> str:
+    if digest in BLANK_DIGESTS:
+        raise ValueError("is the SHA-256 of an empty key; make one with `openssl rand -hex 32` and hash that")
+    return digest
+
+
 class ApiKey(Section):
     """An admin API key: stored as its SHA-256, with an id for the audit log. The key itself is never stored."""
 
     id: str = Field(min_length=1, max_length=64, description="The key's name in the audit log")
-    hash: Annotated[str, TRIMMED] = Field(
+    hash: Annotated[str, TRIMMED, AfterValidator(_of_something)] = Field(
         pattern=r"^[0-9a-f]{64}$", repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
     )
 
