@@ -25,7 +25,7 @@ CONFIGURATION = {"yaml", "json schema"}
 """The info strings of what is loaded, by `test_settings.py`."""
 ANSWERS = {"graphql": "json", "python": "text"}
 """What must follow a block: what the server answers, or the program prints."""
-_OF_THE_SHELL = {"mkdir", "openssl", "export", "tr"}
+_OF_THE_SHELL = {"mkdir", "openssl", "export", "test", "tr"}
 """Programs of the system. A block that begins each command with one of them is given to the system's shell."""
 _HEADER = re.compile(r"# (?P<name>[a-z-]+): (?P<value>.*)\n")
 """A header of a GraphQL request, or its `variables`: the comments in the first lines of a document."""
