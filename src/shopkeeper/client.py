@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,18 @@ def without_port(address: str) -> str:
     """
     found = _WITH_PORT.fullmatch(address)
     return (found["ipv6"] or found["other"] or "") if found else address
+
+
+def names_this_machine(host: str) -> bool:
+    """Return whether a host name or an address, without a port, is this machine itself (RFC 6761 section 6.3).
+
+    >>> [names_this_machine(host) for host in ("localhost", "shop.localhost", "127.0.0.1", "localhost.evil.test")]
+    [True, True, True, False]
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 _WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]*)\](?::\d{1,5})?|(?P<other>[^:]*):\d{1,5}")

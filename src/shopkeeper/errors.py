@@ -28,6 +28,7 @@
     ├── FlowExpired              410 carries when, and the flow that replaces it
     ├── FlowReplaced             410 carries the flow that replaces it
     ├── PayloadTooLarge          413
+    ├── HostNotAllowed           421 the request is addressed to a host that is not ours
     ├── BrowserLocationChangeRequired  422 carries where the browser must go
     ├── TooManyRequests          429 carries when to come back
     ├── InternalError            500 our fault
@@ -280,6 +281,13 @@ class PayloadTooLarge(Refusal):
 
     code, status = "body_too_large", 413
     message = "The request body is too large."
+
+
+class HostNotAllowed(Refusal):
+    """The request is addressed to a host that this port does not answer for (RFC 9110 section 15.5.20)."""
+
+    code, status, named_in_kratos = "host_not_allowed", 421, False
+    message = "This server does not answer for that host."
 
 
 class _ComeBack(Refusal):

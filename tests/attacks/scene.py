@@ -273,7 +273,7 @@ def csrf_of(flow: Mapping[str, Any]) -> str:
 
 
 def set_cookies(answer: httpx2.Response) -> dict[str, str]:
-    """Return the `Set-Cookie` lines of an answer by cookie name, without the digest that ends the anti-CSRF cookie's
-    name."""
+    """Return the `Set-Cookie` lines of an answer by cookie name, without the prefix for exact hosts, and without the
+    digest that ends the anti-CSRF cookie's name."""
     lines = answer.headers.get_list("set-cookie")
-    return {re.sub(r"_[0-9a-f]{64}$", "", line.partition("=")[0]): line for line in lines}
+    return {re.sub(r"^__Host-|_[0-9a-f]{64}$", "", line.partition("=")[0]): line for line in lines}

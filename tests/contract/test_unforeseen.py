@@ -1,6 +1,7 @@
 """Unexpected errors also end in Kratos' error object, with a stable id and without details."""
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,12 +14,15 @@ from starlette.types import ASGIApp
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.http.admin_auth import AdminAuthentication
+from shopkeeper.http.cookies import CookiePolicy
+from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.wiring import admin_app, public_app
 from shopkeeper.sessions.token_sources import ServiceKeys
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 
 Build = Callable[[StoppedClock], ASGIApp]
+RULES: dict[str, Any] = {"cors": None, "hosts": HostRules(None), "cookies": CookiePolicy("http://shop/", secure=False)}
 
 
 async def broken(request: Request) -> Response:
@@ -26,19 +30,21 @@ async def broken(request: Request) -> Response:
 
 
 def public(clock: StoppedClock) -> ASGIApp:
-    return public_app([Route("/", broken)], hot={}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
+    return public_app([Route("/", broken)], hot={}, **RULES, metrics=Metrics(CollectorRegistry()), clock=clock)
 
 
 def admin(clock: StoppedClock) -> ASGIApp:
     guard = Middleware(AdminAuthentication, keys=ServiceKeys({}), open_without_key=True, clock=clock)
-    return admin_app([Route("/", broken)], guard=guard, metrics=Metrics(CollectorRegistry()), clock=clock)
+    return admin_app(
+        [Route("/", broken)], guard=guard, hosts=RULES["hosts"], metrics=Metrics(CollectorRegistry()), clock=clock
+    )
 
 
 def hot(clock: StoppedClock) -> ASGIApp:
     async def whoami(scope: object, receive: object, send: object) -> None:
         raise LookupError("the secret is 12345")
 
-    return public_app([], hot={"/": whoami}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
+    return public_app([], hot={"/": whoami}, **RULES, metrics=Metrics(CollectorRegistry()), clock=clock)
 
 
 @pytest.mark.parametrize("build", [public, admin, hot])
@@ -55,7 +61,7 @@ async def test_a_fast_path_answers_as_other_routes_do_while_the_database_is_unav
     async def whoami(scope: object, receive: object, send: object) -> None:
         raise DatabaseUnavailable(retry_after=1)
 
-    app = public_app([], hot={"/": whoami}, cors=None, metrics=Metrics(CollectorRegistry()), clock=clock)
+    app = public_app([], hot={"/": whoami}, **RULES, metrics=Metrics(CollectorRegistry()), clock=clock)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://shop") as client:
         answer = await client.get("/")
     assert (answer.status_code, answer.headers["x-error-code"], answer.headers["retry-after"]) == (503, "busy", "1")

@@ -42,9 +42,9 @@ class TestLines:
         assert line == f"ory_kratos_session={TOKEN}; Path=/; HttpOnly; Secure; SameSite=Lax"
 
     def test_the_session_cookie_is_deleted_by_its_line(self) -> None:
-        assert PLAIN.delete_session() == (
+        assert PLAIN.delete_session() == [
             "ory_kratos_session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; SameSite=Lax"
-        )
+        ]
 
     def test_the_anti_csrf_cookie_is_named_after_the_address_and_lives_a_year(self) -> None:
         line = PLAIN.set_csrf(b"\x00" * 32)
@@ -55,8 +55,8 @@ class TestLines:
         policy = CookiePolicy(base_url=BASE, same_site="None", default_store="fruit")
         line = policy.set_visit("e30..a.b.c", store="fruit", expires_at=NOW + timedelta(minutes=1), now=NOW)
         assert line == "shopkeeper_visit=e30..a.b.c; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
-        assert policy.delete_visit(store="fruit").endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
-        assert policy.delete_session().endswith("SameSite=None")
+        assert policy.delete_visit(store="fruit")[0].endswith("Max-Age=0; HttpOnly; Secure; SameSite=Lax")
+        assert policy.delete_session()[0].endswith("SameSite=None")
 
     def test_the_callback_cookie_belongs_to_the_exact_host(self) -> None:
         policy = CookiePolicy("https://shop.test/", domain="shop.test", path="/account")
@@ -73,8 +73,8 @@ class TestLines:
 
     def test_domain_path_and_name_are_configurable(self) -> None:
         policy = CookiePolicy(base_url=BASE, domain="shop.example", path="/id", same_site="Strict", session_name="who")
-        assert policy.delete_session().startswith("who=; Path=/id; Domain=shop.example; ")
-        assert policy.delete_session().endswith("; Secure; SameSite=Strict")
+        assert policy.delete_session()[0].startswith("who=; Path=/id; Domain=shop.example; ")
+        assert policy.delete_session()[0].endswith("; Secure; SameSite=Strict")
 
     @pytest.mark.parametrize("value", ["a;b", "a\r\nSet-Cookie: b=c", "a b", "ü", 'a"', "a,b", "a\x00"])
     def test_a_value_that_would_end_early_is_refused(self, value: str) -> None:
@@ -91,8 +91,10 @@ def test_row_042_a_cookie_is_cleared_where_it_was_set(domain: str | None, path: 
         (policy.set_session(TOKEN, expires_at=NOW, now=NOW), policy.delete_session()),
         (policy.set_visit("e30..a.b.c", store="fruit", expires_at=NOW, now=NOW), policy.delete_visit(store="fruit")),
     ):
-        assert place_of(line) == place_of(cleared)
-        assert "Max-Age=0" in cleared.split("; ")
+        places = [place_of(each) for each in cleared]
+        assert place_of(line) == places[0]
+        assert [any("Domain" in part for part in place) for place in places] == ([True, False] if domain else [False])
+        assert all("Max-Age=0" in each.split("; ") for each in cleared)
 
 
 def place_of(line: str) -> list[str]:
@@ -135,7 +137,7 @@ def recorded_cookies(shared: Path) -> dict[tuple[str, str], Sequence[str]]:
     ("name", "done", "line"),
     [
         ("ory_kratos_session", "set", PLAIN.set_session(TOKEN, expires_at=NOW + timedelta(1), now=NOW)),
-        ("ory_kratos_session", "cleared", PLAIN.delete_session()),
+        ("ory_kratos_session", "cleared", PLAIN.delete_session()[0]),
         ("csrf_token_<base-url-hash>", "set", PLAIN.set_csrf(bytes(32))),
     ],
 )
@@ -150,16 +152,17 @@ class TestReading:
         [
             ([], {}),
             ([""], {}),
-            (["a=1; b=2"], {"a": "1", "b": "2"}),
-            (["a=1;b=2;"], {"a": "1", "b": "2"}),
-            (["a=1", "b=2"], {"a": "1", "b": "2"}),  # HTTP/2 may split the header
-            (["a=x=y"], {"a": "x=y"}),
-            (["a="], {"a": ""}),
-            (["a=1; a=1"], {"a": "1"}),
-            (["a=1; a=2; b=3"], {"b": "3"}),  # one of them was planted, and it is unknown which
-            (["a=1; a=2; a=1"], {}),
-            (["a=1", "a=2"], {}),
-            (["A=1; a=2"], {"A": "1", "a": "2"}),
+            (["a=1; b=2"], {"a": ("1",), "b": ("2",)}),
+            (["a=1;b=2;"], {"a": ("1",), "b": ("2",)}),
+            (["a=1", "b=2"], {"a": ("1",), "b": ("2",)}),  # HTTP/2 may split the header
+            (["a=x=y"], {"a": ("x=y",)}),
+            (["a="], {"a": ("",)}),
+            (["a=1; a=1"], {"a": ("1",)}),
+            (["a=1; a=2; b=3"], {"a": ("1", "2"), "b": ("3",)}),
+            (["a=1; a=2; a=1"], {"a": ("1", "2")}),
+            (["a=1", "a=2"], {"a": ("1", "2")}),
+            (["a=1; a=2; a=3; a=4; a=5; b=6"], {"a": ("1", "2", "3", "4"), "b": ("6",)}),
+            (["A=1; a=2"], {"A": ("1",), "a": ("2",)}),
             (["a; =1; b c=1; a b=2; c=d e; d=\x00; ü=1; e=ü"], {}),
         ],
     )
@@ -168,12 +171,12 @@ class TestReading:
 
     @given(st.lists(st.text()))
     def test_malformed_headers_never_fail(self, headers: list[str]) -> None:
-        assert all("=" not in name and ";" not in value for name, value in cookies_in(headers).items())
+        assert all("=" not in name and ";" not in "".join(values) for name, values in cookies_in(headers).items())
 
     @given(st.binary(min_size=32, max_size=32))
     def test_a_line_that_was_set_is_read_back(self, token: bytes) -> None:
         found = cookies_in([PLAIN.set_csrf(token).split(";")[0]])
-        assert csrf_token_in(found[CSRF]) == token
+        assert [csrf_token_in(value) for value in found[CSRF]] == [token]
 
 
 def matches(cookie: str | None, masked: str | None) -> bool:
@@ -185,7 +188,7 @@ def matches(cookie: str | None, masked: str | None) -> bool:
 class TestCsrf:
     def test_a_form_of_the_same_browser_matches(self) -> None:
         token = new_csrf_token()
-        cookie = cookies_in([PLAIN.set_csrf(token)])[CSRF]
+        [cookie] = cookies_in([PLAIN.set_csrf(token)])[CSRF]
         assert matches(cookie, mask(token))
         assert matches(cookie, mask(token))
 

@@ -36,16 +36,20 @@ def resolver(one: Process, sealed: SealedTokens) -> PrincipalResolver:
     return PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits))
 
 
+def _presented(carrier: str, token: str) -> PresentedTokens:
+    return PresentedTokens(**{carrier: (token,) if carrier.endswith("cookies") else token})
+
+
 class TestCustomers:
-    @pytest.mark.parametrize("carrier", ["session_token", "session_cookie", "bearer"])
+    @pytest.mark.parametrize("carrier", ["session_token", "session_cookies", "bearer"])
     async def test_carry_the_same_token_in_any_way(
         self, database: Database, one: Process, resolver: PrincipalResolver, ada: Identity, carrier: str
     ) -> None:
         started = await sign_in(database, one.sessions, ada)
-        principal = await resolver.resolve(PresentedTokens(**{carrier: started.token}), store="fruit", client=CLIENT)
+        principal = await resolver.resolve(_presented(carrier, started.token), store="fruit", client=CLIENT)
         assert (principal.kind, principal.subject, principal.store) == (PrincipalKind.CUSTOMER, str(ada.id), "fruit")
         assert (principal.session, principal.client) == (started.session, CLIENT)
-        assert principal.by_cookie is (carrier == "session_cookie")
+        assert principal.by_cookie is (carrier == "session_cookies")
 
     async def test_row_039_are_told_apart_by_the_order_of_carriers(
         self, database: Database, one: Process, resolver: PrincipalResolver, clock: StoppedClock
@@ -56,8 +60,8 @@ class TestCustomers:
         """
         accounts = [await enrol(database, clock) for _ in range(3)]
         header, cookie, bearer = [(await sign_in(database, one.sessions, who)).token for who in accounts]
-        everything = PresentedTokens(session_token=header, session_cookie=cookie, bearer=bearer)
-        without = PresentedTokens(session_cookie=cookie, bearer=bearer)
+        everything = PresentedTokens(session_token=header, session_cookies=(cookie,), bearer=bearer)
+        without = PresentedTokens(session_cookies=(cookie,), bearer=bearer)
         found = [await resolver.resolve(each, store="fruit", client=CLIENT) for each in (everything, without)]
         assert [principal.subject for principal in found] == [str(accounts[0].id), str(accounts[2].id)]
         assert not found[1].by_cookie
@@ -72,7 +76,7 @@ class TestCustomers:
         for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
             with pytest.raises(TokenInvalid):
                 await resolver.resolve(carriers, store="shoes", client=CLIENT)
-        by_cookie = await resolver.resolve(PresentedTokens(session_cookie=token), store="shoes", client=CLIENT)
+        by_cookie = await resolver.resolve(PresentedTokens(session_cookies=(token,)), store="shoes", client=CLIENT)
         assert by_cookie.kind is PrincipalKind.NOBODY
 
     async def test_customers_that_signed_in_at_no_store_count_at_all(
@@ -92,20 +96,20 @@ class TestCustomers:
             for carriers in (PresentedTokens(session_token=token), PresentedTokens(bearer=token)):
                 with pytest.raises(TokenInvalid):
                     await resolver.resolve(carriers, store="fruit", client=CLIENT)
-            principal = await resolver.resolve(PresentedTokens(session_cookie=token), store="fruit", client=CLIENT)
+            principal = await resolver.resolve(PresentedTokens(session_cookies=(token,)), store="fruit", client=CLIENT)
             assert principal.kind is PrincipalKind.NOBODY
 
 
 class TestVisitors:
-    @pytest.mark.parametrize("carrier", ["bearer", "visit_cookie"])
+    @pytest.mark.parametrize("carrier", ["bearer", "visit_cookies"])
     async def test_are_anonymous_by_their_sealed_token(
         self, resolver: PrincipalResolver, sealed: SealedTokens, carrier: str
     ) -> None:
         token = sealed.issue(store="fruit@acme")
-        carriers = PresentedTokens(**{carrier: token.text})
+        carriers = _presented(carrier, token.text)
         principal = await resolver.resolve(carriers, store="fruit@acme", client=CLIENT)
         assert (principal.kind, principal.subject) == (PrincipalKind.ANONYMOUS, str(token.visit.guest))
-        assert principal.by_cookie is (carrier == "visit_cookie")
+        assert principal.by_cookie is (carrier == "visit_cookies")
         assert not principal.signed_in
 
     @pytest.mark.parametrize("store", ["shoes", "fruit@acme"])
@@ -115,16 +119,18 @@ class TestVisitors:
         token = sealed.issue(store="fruit").text
         with pytest.raises(TokenInvalid):
             await resolver.resolve(PresentedTokens(bearer=token), store=store, client=CLIENT)
-        by_cookie = await resolver.resolve(PresentedTokens(visit_cookie=token), store=store, client=CLIENT)
+        by_cookie = await resolver.resolve(PresentedTokens(visit_cookies=(token,)), store=store, client=CLIENT)
         assert by_cookie.kind is PrincipalKind.NOBODY
 
     async def test_are_known_by_the_store_that_each_of_their_tokens_counts_in(
         self, resolver: PrincipalResolver, sealed: SealedTokens
     ) -> None:
         fruit, shoes, other = [sealed.issue(store=store) for store in ("fruit", "shoes", "fruit")]
-        found = await resolver.guests(None, {"fruit": fruit.text, "shoes": shoes.text, "hats": None, "bags": "rubbish"})
+        found = await resolver.guests(
+            None, {"fruit": [fruit.text], "shoes": [shoes.text], "hats": [], "bags": ["rubbish"]}
+        )
         assert found == {"fruit": str(fruit.visit.guest), "shoes": str(shoes.visit.guest)}
-        assert await resolver.guests(other.text, {"fruit": fruit.text}) == {"fruit": str(other.visit.guest)}
+        assert await resolver.guests(other.text, {"fruit": [fruit.text]}) == {"fruit": str(other.visit.guest)}
         assert await resolver.guests(DEAD, {}) == {}
 
     async def test_row_038_count_under_the_cookie_of_their_own_store_only(
@@ -132,7 +138,7 @@ class TestVisitors:
     ) -> None:
         """Regression: a cookie under another store's name took the place of the visitor's own."""
         planted, own = sealed.issue(store="fruit"), sealed.issue(store="fruit")
-        found = await resolver.guests(None, {"shoes": planted.text, "fruit": own.text})
+        found = await resolver.guests(None, {"shoes": [planted.text], "fruit": [own.text]})
         assert found == {"fruit": str(own.visit.guest)}
 
     async def test_cost_no_query(self, one: Process, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
@@ -145,7 +151,7 @@ class TestVisitors:
         token = sealed.issue(store="fruit").text
         with pytest.raises(TokenInvalid):
             await resolver.resolve(PresentedTokens(session_token=token), store="fruit", client=CLIENT)
-        principal = await resolver.resolve(PresentedTokens(session_cookie=token), store="fruit", client=CLIENT)
+        principal = await resolver.resolve(PresentedTokens(session_cookies=(token,)), store="fruit", client=CLIENT)
         assert principal.kind is PrincipalKind.NOBODY
 
     async def test_a_stale_session_cookie_does_not_hide_the_visit(
@@ -153,8 +159,8 @@ class TestVisitors:
     ) -> None:
         visit = sealed.issue(store="fruit")
         for carriers in (
-            PresentedTokens(session_cookie=DEAD, bearer=visit.text),
-            PresentedTokens(session_cookie=DEAD, visit_cookie=visit.text),
+            PresentedTokens(session_cookies=(DEAD,), bearer=visit.text),
+            PresentedTokens(session_cookies=(DEAD,), visit_cookies=(visit.text,)),
         ):
             principal = await resolver.resolve(carriers, store="fruit", client=CLIENT)
             assert principal.subject == str(visit.visit.guest)
@@ -165,8 +171,8 @@ class TestNobody:
         "carriers",
         [
             PresentedTokens(),
-            PresentedTokens(session_token="", session_cookie="", bearer="", visit_cookie=""),
-            PresentedTokens(session_cookie=DEAD, visit_cookie="rubbish"),
+            PresentedTokens(session_token="", session_cookies=("",), bearer="", visit_cookies=("",)),
+            PresentedTokens(session_cookies=(DEAD,), visit_cookies=("rubbish",)),
         ],
     )
     async def test_is_the_principal_without_tokens_or_with_old_cookies_only(
@@ -201,7 +207,9 @@ class TestNobody:
         token = (await sign_in(database, one.sessions, ada)).token
         with pytest.raises(TokenInvalid):
             await resolver.resolve(
-                PresentedTokens(session_token=DEAD, session_cookie=token, bearer=token), store="fruit", client=CLIENT
+                PresentedTokens(session_token=DEAD, session_cookies=(token,), bearer=token),
+                store="fruit",
+                client=CLIENT,
             )
 
 
@@ -212,9 +220,9 @@ class TestWhoami:
         started = await sign_in(database, one.sessions, ada, store="shoes")
         for carriers in (
             PresentedTokens(session_token=started.token),
-            PresentedTokens(session_cookie=started.token),
+            PresentedTokens(session_cookies=(started.token,)),
             PresentedTokens(bearer=started.token),
-            PresentedTokens(session_cookie=DEAD, bearer=started.token),
+            PresentedTokens(session_cookies=(DEAD,), bearer=started.token),
         ):
             resolved = await resolver.session(carriers)
             assert resolved is not None
@@ -226,6 +234,6 @@ class TestWhoami:
             PresentedTokens(),
             PresentedTokens(session_token=DEAD),
             PresentedTokens(bearer=visit),
-            PresentedTokens(session_cookie=DEAD, bearer="x", visit_cookie=visit),
+            PresentedTokens(session_cookies=(DEAD,), bearer="x", visit_cookies=(visit,)),
         ):
             assert await resolver.session(carriers) is None

@@ -1,6 +1,6 @@
 """Build the routes of the public and of the admin port."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from starlette.middleware import Middleware
@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from shopkeeper import __version__
 from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.addressing import admin_hosts, cookie_origins, cors_of, form_origins, own_origin, public_hosts
 from shopkeeper.app.background import Background
 from shopkeeper.app.commerce import Commerce, build_stores
 from shopkeeper.app.flows import (
@@ -38,7 +39,6 @@ from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.health import Health
 from shopkeeper.http.immediate import ImmediateAnswers
 from shopkeeper.http.metrics import Metrics
-from shopkeeper.http.origins import Origins
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
@@ -54,7 +54,6 @@ from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens
-from shopkeeper.settings import Settings
 from shopkeeper.settings.serving import GraphQL
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
@@ -78,16 +77,15 @@ def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> C
 def build_authenticator(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> RequestAuthenticator:
     """Build what authenticates requests. The storefront and GraphQL accept bearer tokens of sessions and of visits;
     whoami, self-service and the other routes of sessions accept sessions only."""
-    settings, public = infrastructure.settings, infrastructure.settings.serve.public
-    own = "/".join(infrastructure.base_url.split("/")[:3])
+    settings = infrastructure.settings
     sessions, visits = SessionTokens(accounts.sessions), VisitTokens(accounts.sealed)
     return RequestAuthenticator(
         stores=commerce.stores,
         resolver=PrincipalResolver(sessions=sessions, visits=visits, bearers=(sessions, visits)),
         cookies=build_cookie_policy(infrastructure, commerce),
         trusted_proxies=settings.throttle.trusted_proxies,
-        trusted_origins=Origins({own, *(public.cors.allowed_origins if public.cors.enabled else ())}),
-        own_origin=own,
+        trusted_origins=cookie_origins(settings),
+        own_origin=own_origin(settings),
         store_header=settings.store_header,
         tenant_header=settings.tenant_header,
     )
@@ -122,7 +120,11 @@ def build_public(
     pipeline = build_pipeline(infrastructure, accounts, commerce, flow_bindings, registrar=registrar)
     cookies, serializers = build_cookie_policy(infrastructure, commerce), Serializers(base_url=infrastructure.base_url)
     callers = CallerReader(
-        authenticator=authenticator, cookies=cookies, clock=infrastructure.clock, base_url=infrastructure.base_url
+        authenticator=authenticator,
+        cookies=cookies,
+        form_origins=form_origins(infrastructure.settings, [binding.shown.ui_url for binding in flow_bindings]),
+        clock=infrastructure.clock,
+        base_url=infrastructure.base_url,
     )
     pages = _pages(
         infrastructure,
@@ -171,7 +173,9 @@ def build_public(
     return public_app(
         routes,
         hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=infrastructure.clock)},
-        cors=_cors(infrastructure.settings),
+        cors=cors_of(infrastructure.settings),
+        hosts=public_hosts(infrastructure.settings),
+        cookies=cookies,
         metrics=metrics,
         clock=infrastructure.clock,
         page=pages.refused,
@@ -184,12 +188,14 @@ def _immediate(
 ) -> Callable[[RequestLog], ASGIApp]:
     """Return what answers the simplest of the most frequent requests ahead of the app."""
     settings = infrastructure.settings
+    hosts = public_hosts(settings)
     return partial(
         ImmediateAnswers,
         routes={"/sessions/whoami": WhoamiAtOnce(cached=accounts.sessions.cached, stores=commerce.stores)},
         session_cookie=settings.session_cookie().name,
         store_headers=(settings.store_header, settings.tenant_header),
-        further=[VARY_ORIGIN] if settings.serve.public.cors.enabled else [],
+        accepts=hosts.accepts,
+        further=[*([VARY_ORIGIN] if settings.serve.public.cors.enabled else []), *hosts.headers],
     )
 
 
@@ -280,23 +286,6 @@ def build_limits(graphql: GraphQL) -> Limits:
     return Limits(body=graphql.max_bytes, depth=graphql.depth, aliases=graphql.aliases, complexity=graphql.complexity)
 
 
-def _cors(settings: Settings) -> Mapping[str, object] | None:
-    cors = settings.serve.public.cors
-    if not cors.enabled:
-        return None
-    origins = Origins(cors.allowed_origins)
-    return {
-        "allow_origins": origins.exact,
-        "allow_origin_regex": origins.pattern,
-        "allow_methods": cors.allowed_methods,
-        # Without these two, a shop on another origin could not send the store headers, which may have been renamed.
-        "allow_headers": (*cors.allowed_headers, settings.store_header, settings.tenant_header),
-        "expose_headers": (*cors.exposed_headers, "X-Request-Id", "X-Error-Code", "Retry-After"),
-        "allow_credentials": cors.allow_credentials,
-        "max_age": cors.max_age,
-    }
-
-
 def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: Metrics, health: Health) -> ASGIApp:
     settings, serializers = infrastructure.settings, Serializers(base_url=infrastructure.base_url)
     pages = PageTokens(KeyRing(settings.secrets.for_pages(), purpose="page tokens"))
@@ -331,7 +320,13 @@ def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: 
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
     ]
-    return admin_app([*routes, *health.admin_routes()], guard=guard, metrics=metrics, clock=infrastructure.clock)
+    return admin_app(
+        [*routes, *health.admin_routes()],
+        guard=guard,
+        hosts=admin_hosts(settings),
+        metrics=metrics,
+        clock=infrastructure.clock,
+    )
 
 
 def build_health(infrastructure: Infrastructure, background: Background) -> Health:

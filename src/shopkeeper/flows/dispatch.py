@@ -24,7 +24,7 @@ from shopkeeper.credentials.steps import (
 )
 from shopkeeper.errors import InvalidCredentials, SessionInactive
 from shopkeeper.flows import store
-from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening
+from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled, with_mistakes
 from shopkeeper.flows.handler import FlowHandler, NextForm, Turn
 from shopkeeper.flows.outcomes import (
@@ -155,7 +155,7 @@ class Dispatcher:
         exchange of session tokens, which binds it otherwise, comes with social sign-in."""
         if turn.flow.type is FlowType.API:
             raise await self._rejected(turn, SubmissionRejected(message(4000001, reason=_NEEDS_BROWSER), filled=False))
-        cookie = turn.caller.callback_cookie or crypto.new_token("")
+        cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
         left = replace(
             turn.flow.remembering(turn.method, step.context),
             callback_method=turn.method,
@@ -344,16 +344,11 @@ def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, now: d
         expires_at=now + handler.settings.lifespan,
         created_at=now,
         updated_at=now,
-        csrf=csrf_digest(caller) if opening.type is FlowType.BROWSER else None,
+        csrf=csrf_digest(caller.csrf) if opening.type is FlowType.BROWSER and caller.csrf else None,
         refresh=opening.refresh,
         requested_aal=Aal(opening.aal or Aal.AAL1),
         schema_id=opening.schema_id,
     )
-
-
-def csrf_digest(caller: Caller) -> bytes | None:
-    """Return what is stored of a browser's anti-CSRF cookie."""
-    return crypto.digest(caller.csrf.hex()) if caller.csrf else None
 
 
 _TURNS_INTO: Mapping[type[Proof | Enrolment], Mapping[str, str]] = {

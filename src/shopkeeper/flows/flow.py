@@ -3,7 +3,7 @@
 A flow is a frozen value. It never contains passwords: of a submission, only the values of visible fields are kept.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
+from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.identity.values import Aal
@@ -141,34 +142,55 @@ class Caller:
 
     Args:
         locale: the language of the store's mails.
-        csrf: the token in the anti-CSRF cookie.
+        csrf_tokens: the tokens in the anti-CSRF cookie; several where the cookie came several times.
         from_browser: whether the request has cookies or an `Origin`, which native apps never send.
         session: the caller's session, if it counts in this store.
         former: the session whose token the caller presented, in any store; it ends where another one takes its place.
         guests: the anonymous visitors whose carts may be merged, by their stores.
-        callback_cookie: the cookie that binds a browser to the flow in which it was redirected to another server.
+        callback_cookies: the cookie that binds a browser to the flow in which it was redirected to another server; all
+            its values where it came several times.
+        from_foreign_page: whether a browser says that a page sent the request that is not one of ours.
+        doubles: the live sessions of a session cookie that came several times; they end when the caller signs out.
     """
 
     client: Client
     store: str
     locale: str = "en"
-    csrf: bytes | None = None
+    csrf_tokens: tuple[bytes, ...] = ()
     from_browser: bool = False
     session: Session | None = None
     former: Session | None = None
     guests: Mapping[str, str] = field(default_factory=dict)
-    callback_cookie: str | None = None
+    callback_cookies: tuple[str, ...] = ()
+    from_foreign_page: bool = False
+    doubles: Sequence[Session] = ()
 
     @property
     def guest(self) -> str | None:
         """The guest of this store."""
         return self.guests.get(self.store)
 
+    @property
+    def csrf(self) -> bytes | None:
+        """The anti-CSRF token for a new form."""
+        return next(iter(self.csrf_tokens), None)
+
+    def csrf_for(self, flow: Flow) -> bytes | None:
+        """Return the anti-CSRF token that the browser opened a flow with, or None for another browser."""
+        if flow.csrf is None:
+            return None
+        return next((token for token in self.csrf_tokens if crypto.same(csrf_digest(token), flow.csrf)), None)
+
     def within(self, store: str) -> "Caller":
         """Return the caller as a store knows them: with a session of another store they are not signed in here."""
         at_home = self.session is not None and self.session.at_home_in(store)
         former = self.session or self.former
         return replace(self, store=store, session=self.session if at_home else None, former=former)
+
+
+def csrf_digest(token: bytes) -> bytes:
+    """Return what is stored of a browser's anti-CSRF token."""
+    return crypto.digest(token.hex())
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,11 @@ class Logout:
             raise Forbidden(
                 "The logout link belongs to another session; get a new one from /self-service/logout/browser."
             )
-        await self._sessions.revoke(unit, session.id, by=str(session.identity.id), client=caller.client)
+        for each in {
+            session.id,
+            *(double.id for double in caller.doubles if double.identity.id == session.identity.id),
+        }:
+            await self._sessions.revoke(unit, each, by=str(session.identity.id), client=caller.client)
         return target
 
     async def native(self, unit: Unit, caller: Caller, *, session_token: str) -> None:

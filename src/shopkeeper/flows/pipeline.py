@@ -19,7 +19,7 @@ from shopkeeper.credentials.method import Callback
 from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
 from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
-from shopkeeper.flows.dispatch import Dispatcher, Superseded, blank_flow, csrf_digest, rejections_shown
+from shopkeeper.flows.dispatch import Dispatcher, Superseded, blank_flow, rejections_shown
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
@@ -88,7 +88,7 @@ class Pipeline:
                 raise FlowExpired(
                     _EXPIRED, expired_at=flow.expires_at, flow_type=flow.type, opened_with=flow.opened_with
                 )
-            if flow.type is FlowType.BROWSER and not _opened_by(flow, caller):
+            if flow.type is FlowType.BROWSER and caller.csrf_for(flow) is None:
                 raise CsrfViolation(
                     "This form was opened by another browser, or its anti-CSRF cookie is missing. Open a new one.",
                     details={"reject_reason": "the anti-CSRF cookie does not belong to this flow"},
@@ -275,7 +275,14 @@ def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
         if caller.from_browser:
             raise SubmissionRejected(message(4000001, reason=_NOT_FOR_BROWSERS))
         return
-    if not _opened_by(flow, caller) or not crypto.same(crypto.unmask(submission.csrf_token), caller.csrf or b"-"):
+    if caller.from_foreign_page:
+        raise CsrfViolation(
+            "The form was sent by a page of another site. If the page is yours, add its origin to "
+            "selfservice.allowed_return_urls.",
+            details={"reject_reason": "the request comes from a page whose origin is not allowed"},
+        )
+    token = caller.csrf_for(flow)
+    if token is None or not crypto.same(crypto.unmask(submission.csrf_token), token):
         raise CsrfViolation(
             "The form was not sent by the page that showed it: send the cookies and the field 'csrf_token' of this "
             "flow, and call with credentials included.",
@@ -289,14 +296,8 @@ def _why_forged(submission: Submission, caller: Caller) -> str:
     return "the csrf_token does not match" if submission.csrf_token else "the csrf_token is missing from the body"
 
 
-def _opened_by(flow: Flow, caller: Caller) -> bool:
-    digest = csrf_digest(caller)
-    return digest is not None and flow.csrf is not None and crypto.same(digest, flow.csrf)
-
-
 def _left_from(flow: Flow, caller: Caller) -> bool:
     """Return whether the callback comes from the browser that was redirected. It has a cookie of its own, not the
     anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies."""
-    if flow.callback_binding is None or not caller.callback_cookie:
-        return False
-    return crypto.same(crypto.digest(caller.callback_cookie), flow.callback_binding)
+    binding = flow.callback_binding
+    return binding is not None and any(crypto.same(crypto.digest(each), binding) for each in caller.callback_cookies)

@@ -13,7 +13,8 @@ from starlette.types import Scope
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT, Store, Stores
 from shopkeeper.errors import Forbidden, TokenInvalid
-from shopkeeper.http.cookies import CookiePolicy, cookies_in
+from shopkeeper.http.cookies import CookiePolicy, Cookies, cookies_in
+from shopkeeper.http.leftover_cookies import delete_session_cookies
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import JSON, bearer_of, client_of
@@ -52,7 +53,7 @@ class RequestCredentials:
         self.bearer = bearer_of(first.get(b"authorization"))
 
     @property
-    def cookies(self) -> Mapping[str, str]:
+    def cookies(self) -> Cookies:
         """The cookies, by name."""
         return cookies_in(self.cookie_lines) if self.cookie_lines else {}
 
@@ -73,13 +74,13 @@ class KeptCredentials(RequestCredentials):
 
     def __init__(self, scope: Scope, *, read: frozenset[bytes]) -> None:
         super().__init__(scope, read=read)
-        self._cookies: Mapping[str, str] | None = None
+        self._cookies: Cookies | None = None
         self.store: Store | None = None
         self.client: Client | None = None
         self.known_sessions: KnownSessions = {}
 
     @property
-    def cookies(self) -> Mapping[str, str]:
+    def cookies(self) -> Cookies:
         """The cookies, by name; parsed at the first call."""
         if self._cookies is None:
             self._cookies = super().cookies
@@ -129,7 +130,7 @@ class RequestAuthenticator:
             kept.store = self._stores.choose(name=name, tenant=tenant, host=kept.header(b"host"))
         return kept.store
 
-    def cookies_of(self, request: HTTPConnection) -> Mapping[str, str]:
+    def cookies_of(self, request: HTTPConnection) -> Cookies:
         """Return the cookies of the request."""
         return self._credentials(request).cookies
 
@@ -164,11 +165,23 @@ class RequestAuthenticator:
         cached = await self._resolver.session(presented, known=credentials.known_sessions)
         return cached.session if cached else None
 
+    async def doubles_of(self, request: HTTPConnection) -> Sequence[Session]:
+        """Return the live sessions of a session cookie that came several times; empty where it came once.
+
+        Those of one identity end together: otherwise a browser that keeps one of the cookies would stay signed in.
+        """
+        credentials = self._credentials(request)
+        tokens = credentials.cookies.get(self._cookies.session_name, ())
+        if len(tokens) < 2:
+            return ()
+        live = await self._resolver.live_sessions(tokens, known=credentials.known_sessions)
+        return [cached.session for cached in live.values()]
+
     async def guests_of(self, request: HTTPConnection) -> Mapping[str, str]:
         """Return the guests that a request presents, as bearer token or in cookies, by store."""
         credentials = self._credentials(request)
         cookies = credentials.cookies
-        visits = {store.id: cookies.get(self._cookies.visit_name(store.id)) for store in self._stores.fronts}
+        visits = {store.id: self._cookies.visits_in(cookies, store=store.id) for store in self._stores.fronts}
         return await self._resolver.guests(credentials.bearer, visits)
 
     async def principal_of(self, request: HTTPConnection) -> Principal:
@@ -179,12 +192,12 @@ class RequestAuthenticator:
         unless it is a GET.
         """
         credentials, store = self._credentials(request), self.store_of(request)
+        presented = self._presented(credentials, store=store)
         principal = await self._resolver.resolve(
-            self._presented(credentials, store=store),
-            store=store.id,
-            client=self.client_of(request),
-            known=credentials.known_sessions,
+            presented, store=store.id, client=self.client_of(request), known=credentials.known_sessions
         )
+        if principal.session is None and not presented.on_purpose:
+            await self._note_conflict(credentials, presented, known=credentials.known_sessions)
         if principal.by_cookie:
             self._require_own_page(request)
         note(principal=principal.subject)
@@ -210,19 +223,21 @@ class RequestAuthenticator:
         if principal.session is not None or not self.may_have_cookies(request):
             return principal.session
         credentials = self._credentials(request)
-        presented = PresentedTokens(session_cookie=credentials.cookies.get(self._cookies.session_name))
+        presented = PresentedTokens(session_cookies=credentials.cookies.get(self._cookies.session_name, ()))
         cached = await self._resolver.session(presented, known=credentials.known_sessions)
         return cached.session if cached is not None else None
 
-    def token_to_refresh(self, request: HTTPConnection) -> str | None:
+    async def token_to_refresh(self, request: HTTPConnection) -> str | None:
         """Return the one token that a request relies on, valid or not.
 
         Raises `Forbidden` if it is a cookie that another site's page sent.
         """
-        presented = self._presented(self._credentials(request), store=self.store_of(request))
-        if not presented.on_purpose:
-            self._require_own_page(request)
-        return presented.on_purpose or presented.by_cookie
+        credentials, store = self._credentials(request), self.store_of(request)
+        presented = self._presented(credentials, store=store)
+        if presented.on_purpose:
+            return presented.on_purpose
+        self._require_own_page(request)
+        return await self._resolver.token_by_cookie(presented, store=store.id, known=credentials.known_sessions)
 
     def may_have_cookies(self, request: HTTPConnection) -> bool:
         """Return whether the response may change the browser's cookies.
@@ -234,7 +249,7 @@ class RequestAuthenticator:
         if self._from_own_page(credentials):
             return True
         presented = self._presented(credentials, store=self.store_of(request))
-        return not presented.on_purpose and bool(presented.by_cookie) and self._from_trusted_page(credentials)
+        return not presented.on_purpose and presented.by_cookie and self._from_trusted_page(credentials)
 
     def refuse_foreign_page(self, request: HTTPConnection) -> None:
         """Raise `Forbidden` if a browser says that another site's page makes this request with our cookies.
@@ -257,9 +272,9 @@ class RequestAuthenticator:
         cookies = credentials.cookies
         return PresentedTokens(
             session_token=credentials.header(_SESSION_TOKEN),
-            session_cookie=cookies.get(self._cookies.session_name),
+            session_cookies=cookies.get(self._cookies.session_name, ()),
             bearer=credentials.bearer,
-            visit_cookie=cookies.get(self._cookies.visit_name(store.id)) if store else None,
+            visit_cookies=self._cookies.visits_in(cookies, store=store.id) if store else (),
         )
 
     async def _session(
@@ -268,7 +283,20 @@ class RequestAuthenticator:
         name, tenant = credentials.named_store(self._store_header, self._tenant_header)
         store = self._stores.named(name=name, tenant=tenant, host=credentials.header(b"host"))
         presented = self._presented(credentials)
-        return await self._resolver.session(presented, store=store.id if store else None, known=known)
+        found = await self._resolver.session(presented, store=store.id if store else None, known=known)
+        if found is None:
+            await self._note_conflict(credentials, presented, known=known)
+        return found
+
+    async def _note_conflict(
+        self, credentials: RequestCredentials, presented: PresentedTokens, *, known: KnownSessions | None
+    ) -> None:
+        """Have the response delete the session cookies where they are live sessions of different identities.
+
+        None of them counts, and the browser would send them until the last of them ends.
+        """
+        if len(presented.session_cookies) > 1 and await self._resolver.conflicting(presented.session_cookies, known):
+            delete_session_cookies(credentials.scope)
 
     def _require_own_page(self, request: HTTPConnection) -> None:
         credentials = self._credentials(request)

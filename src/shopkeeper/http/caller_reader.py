@@ -12,6 +12,7 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CookiePolicy, csrf_token_in, new_csrf_token
+from shopkeeper.http.origins import Origins, is_from_foreign_page
 from shopkeeper.http.responses import error_response
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
@@ -19,13 +20,25 @@ _PROXY_COOKIES = ("__cf", "_cf", "cf_")
 
 
 class CallerReader:
-    """Reads requests of self-service flows. `authenticator` reads client, session, guests and store."""
+    """Reads requests of self-service flows.
+
+    Args:
+        authenticator: reads client, session, guests and store.
+        form_origins: the origins whose pages may send forms: of our pages, and of those that are configured.
+    """
 
     def __init__(
-        self, *, authenticator: RequestAuthenticator, cookies: CookiePolicy, clock: Clock, base_url: str
+        self,
+        *,
+        authenticator: RequestAuthenticator,
+        cookies: CookiePolicy,
+        form_origins: Origins,
+        clock: Clock,
+        base_url: str,
     ) -> None:
         self._authenticator = authenticator
         self._cookies = cookies
+        self._form_origins = form_origins
         self._clock = clock
         self._base_url = base_url.rstrip("/")
 
@@ -40,12 +53,16 @@ class CallerReader:
             client=authenticator.client_of(request),
             store=store.id,
             locale=store.locale,
-            csrf=csrf_token_in(cookies.get(self._cookies.csrf_name)),
+            csrf_tokens=tuple(
+                token for value in cookies.get(self._cookies.csrf_name, ()) if (token := csrf_token_in(value))
+            ),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
-            callback_cookie=authenticator.cookies_of(request).get(self._cookies.callback_name),
+            callback_cookies=cookies.get(self._cookies.callback_name, ()),
+            from_foreign_page=is_from_foreign_page(request.headers, self._form_origins),
+            doubles=await authenticator.doubles_of(request),
         )
 
     def carries_session_cookie(self, request: Request) -> bool:
@@ -57,7 +74,7 @@ class CallerReader:
         if caller.csrf is not None or not when:
             return caller, None
         token = new_csrf_token()
-        return replace(caller, csrf=token), self._cookies.set_csrf(token)
+        return replace(caller, csrf_tokens=(token,)), self._cookies.set_csrf(token)
 
     def public_url(self, request: Request) -> str:
         """Return the request's public address: from the configured base URL, never from `Host`."""

@@ -2,6 +2,10 @@
 
 The session cookie holds the session's token itself, which may also be sent in a header. The anti-CSRF cookie holds a
 random value; the forms that it protects hold the same value, masked.
+
+A cookie can come several times: browsers distinguish cookies by domain and path as well, and send all that match, those
+with longer paths first (RFC 6265 section 5.4). That is so after `cookies.domain` or `cookies.path` were changed, until
+the earlier ones end, and where a neighbouring host has set one. Which one counts is decided by what it holds.
 """
 
 import base64
@@ -9,26 +13,34 @@ import binascii
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
 SESSION = "ory_kratos_session"
 VISIT = "shopkeeper_visit"
 CALLBACK = "shopkeeper_callback"
 CALLBACK_SECONDS = 3_600
 CSRF_BYTES = 32
+MOST_VALUES = 4
+"""How many different values of one cookie are looked at."""
+MOST_PARENTS = 3
 YEAR = 31_536_000
 
 SameSite = Literal["Strict", "Lax", "None"]
+Cookies = Mapping[str, tuple[str, ...]]
+"""The cookies of a request: the different values of each name, in the order in which they came."""
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[A-Za-z0-9!#$%&'()*+\-./:<=>?@\[\]^_`{|}~]*")
 _PATH = re.compile(r"/[!-:<-~]*")
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_HOST_PREFIX = "__Host-"
 _CLEARED = ("Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0")
 
 
@@ -67,18 +79,25 @@ class CookiePolicy:
             raise ValueError("browsers refuse __Host- cookies that have a domain or another path than /")
 
     @property
+    def prefix(self) -> str:
+        """The prefix of the anti-CSRF and the visit cookies.
+
+        Browsers accept `__Host-` from the exact host only, so that a neighbouring host cannot set such a cookie and
+        sign the browser in to an attacker's account, or give it an attacker's cart (login CSRF, OWASP ASVS 3.3.1). It
+        needs https, the path `/` and no domain; the session cookie has its configured name in any case.
+        """
+        exact = self.domain is None and self.path == "/"
+        return _HOST_PREFIX if exact and self.secure and self.base_url.startswith("https://") else ""
+
+    @property
     def csrf_name(self) -> str:
         """The name of the anti-CSRF cookie."""
-        return _csrf_name(self.base_url)
+        return self.prefix + _csrf_name(self.base_url)
 
     @property
     def callback_name(self) -> str:
-        """The name of the callback cookie.
-
-        Browsers accept the prefix from the exact host only, so that a neighbouring host cannot set the cookie and sign
-        the browser in to an attacker's account (login CSRF, OWASP ASVS 3.3.1).
-        """
-        return f"__Host-{CALLBACK}" if self.secure else CALLBACK
+        """The name of the callback cookie, which always belongs to the exact host."""
+        return f"{_HOST_PREFIX}{CALLBACK}" if self.secure else CALLBACK
 
     def set_session(self, token: str, *, expires_at: datetime, now: datetime) -> str:
         """Return the line that sets the session cookie."""
@@ -88,9 +107,9 @@ class CookiePolicy:
         expires = f"Expires={format_datetime(expires_at, usegmt=True)}"
         return self._line(self.session_name, token, expires, f"Max-Age={seconds}")
 
-    def delete_session(self) -> str:
-        """Return the line that deletes the session cookie."""
-        return self._line(self.session_name, "", *_CLEARED)
+    def delete_session(self) -> Sequence[str]:
+        """Return the lines that delete the session cookie, with a domain and without."""
+        return self._deleted(self.session_name)
 
     def set_csrf(self, token: bytes) -> str:
         """Return the line that sets the anti-CSRF cookie."""
@@ -103,52 +122,124 @@ class CookiePolicy:
         other cookies. Over plain http, where browsers refuse that, it is Lax. It belongs to the exact host.
         """
         same_site: SameSite = "None" if self.secure else "Lax"
-        own = replace(self, domain=None, path="/")
-        return own._line(self.callback_name, token, f"Max-Age={CALLBACK_SECONDS}", same_site=same_site)
+        lifetime = f"Max-Age={CALLBACK_SECONDS}"
+        return self._line(self.callback_name, token, lifetime, same_site=same_site, place=Place(None, "/"))
 
     def visit_name(self, store: str) -> str:
         """Return the name of a store's visit cookie: on one host, a visit to one store must not end that to another."""
-        return VISIT if store == self.default_store else f"{VISIT}_{store.replace('@', '~')}"
+        return self.prefix + (VISIT if store == self.default_store else f"{VISIT}_{store.replace('@', '~')}")
+
+    def visits_in(self, cookies: Cookies, *, store: str) -> Sequence[str]:
+        """Return the tokens of visits to a store.
+
+        Without a cookie with the prefix, one without it counts: it was set by an earlier release, or before https, and
+        the visitor's cart must not be lost. The next answer that sets the cookie replaces it.
+        """
+        name = self.visit_name(store)
+        return cookies.get(name) or cookies.get(name.removeprefix(self.prefix), ())
 
     def set_visit(self, token: str, *, store: str, expires_at: datetime, now: datetime) -> str:
         """Return the line that sets the cookie of an anonymous visit to a store."""
         lifetime = f"Max-Age={max(0, int((expires_at - now).total_seconds()))}"
         return self._line(self.visit_name(store), token, lifetime, same_site="Lax")
 
-    def delete_visit(self, *, store: str) -> str:
-        """Return the line that deletes the cookie of an anonymous visit to a store."""
-        return self._line(self.visit_name(store), "", *_CLEARED, same_site="Lax")
+    def delete_visit(self, *, store: str) -> Sequence[str]:
+        """Return the lines that delete the cookie of an anonymous visit to a store, with a domain and without."""
+        return self._deleted(self.visit_name(store), same_site="Lax")
 
-    def _line(self, name: str, value: str, *lifetime: str, same_site: SameSite | None = None) -> str:
+    def delete_leftovers(self, name: str, came: Counter[str]) -> Sequence[str]:
+        """Return the lines that delete what a browser has of a cookie besides the one that is set now.
+
+        `came` counts how often each name came with the request. Where the name came more than once, the cookie is
+        deleted in all other places where an earlier configuration may have set it; where it came under its name without
+        the prefix, that one is deleted.
+        """
+        lines = self._deleted_elsewhere(name) if came[name] > 1 else []
+        former = name.removeprefix(self.prefix)
+        if former != name and came[former]:
+            lines += [self._line(former, "", *_CLEARED), *self._deleted_elsewhere(former)]
+        return lines
+
+    def delete_session_everywhere(self) -> Sequence[str]:
+        """Return the lines that delete every session cookie that a browser may have of us."""
+        return [self._line(self.session_name, "", *_CLEARED), *self._deleted_elsewhere(self.session_name)]
+
+    def is_ours(self, name: str) -> bool:
+        """Whether a cookie is a session, an anti-CSRF token, or a visit of ours."""
+        return name in {self.session_name, self.csrf_name} or name.startswith(f"{self.prefix}{VISIT}")
+
+    def _deleted(self, name: str, *, same_site: SameSite | None = None) -> list[str]:
+        places = [self._place] if self.domain is None else [self._place, Place(None, self.path)]
+        return [self._line(name, "", *_CLEARED, same_site=same_site, place=place) for place in places]
+
+    def _deleted_elsewhere(self, name: str) -> list[str]:
+        if name.startswith(_HOST_PREFIX):  # browsers keep these in one place only
+            return []
+        places = [place for place in _places(self.base_url, self._place) if place != self._place]
+        return [self._line(name, "", *_CLEARED, place=place) for place in places]
+
+    @property
+    def _place(self) -> "Place":
+        return Place(self.domain.removeprefix(".") if self.domain else None, self.path)
+
+    def _line(
+        self,
+        name: str,
+        value: str,
+        *lifetime: str,
+        same_site: SameSite | None = None,
+        place: "Place | None" = None,
+    ) -> str:
         if not _VALUE.fullmatch(value):
             raise ValueError(f"the value for cookie {name} has characters that a cookie value may not have")
-        parts = [f"{name}={value}", f"Path={self.path}"]
-        if self.domain is not None:
-            parts.append(f"Domain={self.domain}")
+        domain, path = place or Place(self.domain, self.path)
+        parts = [f"{name}={value}", f"Path={path}"]
+        if domain is not None:
+            parts.append(f"Domain={domain}")
         parts += [*lifetime, "HttpOnly"]
         if self.secure:
             parts.append("Secure")
         return "; ".join([*parts, f"SameSite={same_site or self.same_site}"])
 
 
-def cookies_in(headers: Iterable[str]) -> Mapping[str, str]:
-    """Return the cookies of a request, from its `Cookie` headers.
+class Place(NamedTuple):
+    """What browsers distinguish cookies of one name by. Without a domain, a cookie belongs to the exact host."""
 
-    A name that occurs twice with different values is left out: one of them was planted from a neighbouring host or
-    path, and they cannot be distinguished.
+    domain: str | None
+    path: str
+
+
+def _places(base_url: str, now: Place) -> Sequence[Place]:
+    """Return the places where cookies are set now, and where an earlier configuration may have set them: for the host
+    or one of its parents, for all paths or the public address's."""
+    address = urlsplit(base_url)
+    labels = (address.hostname or "").split(".")
+    parents = [".".join(labels[first:]) for first in range(len(labels) - 1)] if not labels[-1].isdecimal() else []
+    domains = dict.fromkeys((None, now.domain, *parents[:MOST_PARENTS]))
+    paths = dict.fromkeys(("/", now.path, address.path.rstrip("/") or "/"))
+    return [Place(domain, path) for domain in domains for path in paths]
+
+
+def cookies_in(headers: Iterable[str]) -> Cookies:
+    """Return the cookies of a request, from its `Cookie` headers: the different values of each name, in their order.
 
     >>> cookies_in(["a=1; b=2", "a=3"])
-    {'b': '2'}
+    {'a': ('1', '3'), 'b': ('2',)}
     """
-    found: dict[str, str] = {}
-    doubtful: set[str] = set()
+    found: dict[str, tuple[str, ...]] = {}
     for pair in (pair for header in headers for pair in header.split(";")):
         name, mark, value = pair.strip(" \t").partition("=")
         if not mark or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             continue
-        if found.setdefault(name, value) != value:
-            doubtful.add(name)
-    return {name: value for name, value in found.items() if name not in doubtful}
+        values = found.get(name, ())
+        if value not in values and len(values) < MOST_VALUES:
+            found[name] = (*values, value)
+    return found
+
+
+def names_in(headers: Iterable[str]) -> Counter[str]:
+    """Return how often each name occurs in `Cookie` headers, whatever its values."""
+    return Counter(pair.strip(" \t").partition("=")[0] for header in headers for pair in header.split(";"))
 
 
 def new_csrf_token() -> bytes:

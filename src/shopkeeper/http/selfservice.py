@@ -187,8 +187,10 @@ class SelfService:
         return refusal
 
     def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
-        token = crypto.mask(caller.csrf) if flow.type is FlowType.BROWSER and caller.csrf else ""
-        return self._serializers.flow(flow, own=self._flow_responses[flow.kind].own(flow), csrf_token=token)
+        token = caller.csrf_for(flow) if flow.type is FlowType.BROWSER else None
+        return self._serializers.flow(
+            flow, own=self._flow_responses[flow.kind].own(flow), csrf_token=crypto.mask(token) if token else ""
+        )
 
     # -- submitting ----------------------------------------------------------------------------------------------------
 
@@ -359,7 +361,7 @@ class SelfService:
         """Return the cookies of a change of privilege: a new anti-CSRF token, the session, no anonymous visit."""
         cookies = [self._cookies.set_csrf(new_csrf_token()), *self._session_cookies(done.signed_in)]
         if done.signed_in and done.guest:
-            cookies.append(self._cookies.delete_visit(store=done.flow.store))
+            cookies += self._cookies.delete_visit(store=done.flow.store)
         return cookies
 
     def _session_cookies(self, signed_in: SignedIn | None) -> list[str]:
@@ -384,8 +386,8 @@ class SelfService:
             )
         answer = empty_response() if prefers_json(request.headers) else redirect(target, body=True)
         if self._callers.carries_session_cookie(request):
-            answer.headers.append("Set-Cookie", self._cookies.delete_session())
-            answer.headers.append("Set-Cookie", self._cookies.set_csrf(new_csrf_token()))
+            for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(new_csrf_token())):
+                answer.headers.append("Set-Cookie", cookie)
         return answer
 
     async def _logout_native(self, request: Request) -> Response:

@@ -3,7 +3,7 @@
 Success is `{"authorization": …}` with further members; a refusal is `{"errors": [{message, extensions: {code}}]}`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import ERROR_HEADER, encode, json_response, retry_after
 from shopkeeper.http.serializers import cart_merge_shape, moment
 from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of
-from shopkeeper.sessions.values import PrincipalKind
+from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import profile_of
 from shopkeeper.signin.visit import Access, Visit
 from shopkeeper.storage.database import Database
@@ -64,7 +64,7 @@ class Storefront:
     async def _refresh(self, request: Request) -> Access:
         return await self._visit.refresh(
             store=self._authenticator.store_of(request),
-            token=self._authenticator.token_to_refresh(request),
+            token=await self._authenticator.token_to_refresh(request),
             client=self._authenticator.client_of(request),
         )
 
@@ -91,10 +91,17 @@ class Storefront:
     async def _sign_out(self, request: Request) -> Response:
         await _fields(request)  # none has a meaning, and an unknown one must not leave anybody signed in
         store, visitor = self._authenticator.store_of(request), await self._authenticator.principal_signing_in(request)
-        former = await self._authenticator.session_to_end(request, visitor)
+        sessions = await self._sessions_to_end(request, visitor)
         async with self._database.unit() as unit:
-            access = await self._visit.sign_out(unit, store=store, former=former, client=visitor.client)
+            access = await self._visit.sign_out(unit, store=store, sessions=sessions, client=visitor.client)
         return self._answer(request, access, principal_changes=True)
+
+    async def _sessions_to_end(self, request: Request, visitor: Principal) -> Sequence[Session]:
+        former = await self._authenticator.session_to_end(request, visitor)
+        if former is None:
+            return ()
+        doubles = await self._authenticator.doubles_of(request) if self._authenticator.may_have_cookies(request) else ()
+        return [former, *(double for double in doubles if double.identity.id == former.identity.id)]
 
     def _answer(self, request: Request, access: Access, *, principal_changes: bool = False) -> Response:
         """Return the tokens as JSON, and as cookies, which scripts cannot read, for pages that may have cookies."""
@@ -114,9 +121,9 @@ class Storefront:
         now = self._clock.now()
         if access.session is not None:
             session = self._cookies.set_session(access.token, expires_at=access.expires_at, now=now)
-            return [session, self._cookies.delete_visit(store=store), *new_csrf]
+            return [session, *self._cookies.delete_visit(store=store), *new_csrf]
         visit = self._cookies.set_visit(access.token, store=store, expires_at=access.expires_at, now=now)
-        return [self._cookies.delete_session(), visit, *new_csrf] if principal_changes else [visit]
+        return [*self._cookies.delete_session(), visit, *new_csrf] if principal_changes else [visit]
 
 
 def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

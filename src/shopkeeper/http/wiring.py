@@ -1,4 +1,4 @@
-"""The layers of an app, from outside to inside: immediate answers, request log, CORS, hot paths, router, refusals.
+"""The layers of an app, from outside to inside: immediate answers, request log, hosts, CORS, cookies, router.
 
 A request enters at the top of `public_app` or `admin_app`, and passes these layers only.
 """
@@ -20,6 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, Refusal, RequestTimeout
+from shopkeeper.http.cookies import CookiePolicy
+from shopkeeper.http.hosts import HostCheck, HostRules
+from shopkeeper.http.leftover_cookies import LeftoverCookies
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.requests import prefers_json
@@ -127,6 +130,8 @@ def public_app(
     *,
     hot: Mapping[str, ASGIApp],
     cors: Mapping[str, Any] | None,
+    hosts: HostRules,
+    cookies: CookiePolicy,
     metrics: Metrics,
     clock: Clock,
     page: RefusalPage | None = None,
@@ -138,22 +143,28 @@ def public_app(
         hot: apps by path, called before the router.
         immediate: puts the immediate routes in front of the app.
         cors: the arguments of Starlette's `CORSMiddleware`; None switches CORS off.
+        hosts: how requests must be addressed.
+        cookies: our cookies, whose leftovers in browsers are deleted.
         page: renders "not found" for browsers; programs get JSON.
     """
     router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
     router.router.redirect_slashes = False  # slashes are trimmed already; the redirect would trust `Host`
     answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot, clock=clock)
+    answering = LeftoverCookies(answering, policy=cookies)
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
     labels = PathLabels(routes, further=hot)
-    return immediate(RequestLog(answering, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES))
+    checked = HostCheck(answering, rules=hosts, clock=clock)
+    return immediate(RequestLog(checked, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES))
 
 
-def admin_app(routes: Sequence[BaseRoute], *, guard: Middleware, metrics: Metrics, clock: Clock) -> ASGIApp:
+def admin_app(
+    routes: Sequence[BaseRoute], *, guard: Middleware, hosts: HostRules, metrics: Metrics, clock: Clock
+) -> ASGIApp:
     """Return the admin app: every path works with and without `/admin` before it; `guard` requires a key."""
     router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
     router.router.redirect_slashes = False
-    app = TrimSlash(BodyDeadline(router), prefix="/admin")
+    app = HostCheck(TrimSlash(BodyDeadline(router), prefix="/admin"), rules=hosts, clock=clock)
     labels = PathLabels(routes, prefix="/admin")
     return RequestLog(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 

@@ -6,6 +6,10 @@
     visit cookie      an anonymous visit; ignored where it is not valid
     none of these     an unknown caller
 
+A cookie that comes several times counts where exactly one of its values is valid, or where all that are valid belong to
+one identity: then the session that was authenticated last is meant. Sessions of different identities, or visits of
+different guests, count for nothing, because it is unknown which of them was planted.
+
 The first one that is present decides, in this order: a header, which a client sends deliberately, precedes a cookie,
 which a browser sends automatically. So the published client, which always sends a bearer, acts as the principal of its
 bearer regardless of its host's cookies. On Kratos' own paths (`tokens_of`) the session cookie precedes the bearer, as
@@ -29,12 +33,12 @@ KnownSessions = dict[str, CachedSession | None]
 
 
 class PresentedTokens(NamedTuple):
-    """The tokens of a request, by their place; an empty text counts as `None`."""
+    """The tokens of a request, by their place; an empty text counts as `None`. A cookie can have several values."""
 
     session_token: str | None = None
-    session_cookie: str | None = None
+    session_cookies: Sequence[str] = ()
     bearer: str | None = None
-    visit_cookie: str | None = None
+    visit_cookies: Sequence[str] = ()
 
     @property
     def on_purpose(self) -> str | None:
@@ -42,20 +46,20 @@ class PresentedTokens(NamedTuple):
         return self.session_token or self.bearer or None
 
     @property
-    def by_cookie(self) -> str | None:
-        """The token in a cookie, which a browser sends automatically."""
-        return self.session_cookie or self.visit_cookie or None
+    def by_cookie(self) -> bool:
+        """Whether there is a token in a cookie, which a browser sends automatically."""
+        return any(self.session_cookies) or any(self.visit_cookies)
 
 
-def tokens_of(presented: PresentedTokens) -> Sequence[str]:
-    """Return the possible session tokens in the order to try them; one in `X-Session-Token` is the only one.
+def tokens_of(presented: PresentedTokens) -> Sequence[Sequence[str]]:
+    """Return the possible session tokens by their place, in the order to try them; `X-Session-Token` is the only one.
 
-    >>> tokens_of(PresentedTokens(session_token="", session_cookie="c", bearer="b"))
-    ('c', 'b')
+    >>> tokens_of(PresentedTokens(session_token="", session_cookies=("c", "d"), bearer="b"))
+    [('c', 'd'), ('b',)]
     """
     if presented.session_token:
-        return (presented.session_token,)
-    return tuple(token for token in (presented.session_cookie, presented.bearer) if token)
+        return [(presented.session_token,)]
+    return [tokens for tokens in (presented.session_cookies, (presented.bearer or "",)) if any(tokens)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +86,51 @@ class PrincipalResolver:
         self, presented: PresentedTokens, *, store: str | None = None, known: KnownSessions | None = None
     ) -> CachedSession | None:
         """Return the first valid session of a request that counts in the store, or in any where `store` is None."""
-        for token in tokens_of(presented):
-            cached = await self._resolved(token, known)
-            if cached is not None and (store is None or cached.session.at_home_in(store)):
-                return cached
+        for tokens in tokens_of(presented):
+            found = await self._meant(tokens, store, known)
+            if found is not None:
+                return found[1]
         return None
 
-    async def guests(self, bearer: str | None, visits: Mapping[str, str | None]) -> Mapping[str, str]:
+    async def live_sessions(
+        self, tokens: Sequence[str], *, store: str | None = None, known: KnownSessions | None = None
+    ) -> Mapping[str, CachedSession]:
+        """Return the valid sessions among some tokens, of a store or of any, by their token."""
+        found = {}
+        for token in tokens:
+            cached = await self._resolved(token, known)
+            if cached is not None and (store is None or cached.session.at_home_in(store)):
+                found[token] = cached
+        return found
+
+    async def conflicting(self, tokens: Sequence[str], known: KnownSessions | None = None) -> bool:
+        """Return whether some tokens are those of valid sessions of different identities."""
+        live = await self.live_sessions(tokens, known=known)
+        return len({cached.session.identity.id for cached in live.values()}) > 1
+
+    async def token_by_cookie(
+        self, presented: PresentedTokens, *, store: str, known: KnownSessions | None = None
+    ) -> str | None:
+        """Return the token in a cookie that a request relies on. A single one is not verified."""
+        sessions, visits = presented.session_cookies, presented.visit_cookies
+        if len(sessions) > 1:
+            found = await self._meant(sessions, store, known)
+            sessions = (found[0],) if found else sessions
+        if len(visits) > 1:
+            visit = await self._visit_meant(visits, store)
+            visits = (visit[0],) if visit else visits
+        return next((token for token in (*sessions[:1], *visits[:1]) if token), None)
+
+    async def guests(self, bearer: str | None, visits: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
         """Return the guests of a request by their store: those of each store's cookie, overridden by the bearer's.
 
         A visit counts only in the cookie of its own store: in another store's cookie it was planted.
         """
         found: dict[str, str] = {}
-        for store, token in (*visits.items(), (None, bearer)):
-            visit = await self._visit(token, store) if token else None
-            if visit is not None:
-                found[visit.store] = str(visit.guest)
+        for store, tokens in (*visits.items(), (None, (bearer,) if bearer else ())):
+            meant = await self._visit_meant(tokens, store) if tokens else None
+            if meant is not None:
+                found[meant[1].store] = str(meant[1].guest)
         return found
 
     async def resolve(
@@ -112,14 +145,33 @@ class PrincipalResolver:
             return await self._by_session(presented.session_token, place, known)
         if presented.bearer:
             return await self._by_bearer(presented.bearer, place, known)
-        if presented.session_cookie:
-            cached = await self._resolved(presented.session_cookie, known)
-            if cached is not None and cached.session.at_home_in(store):
-                return _customer(cached, place, by_cookie=True)
-        visit = await self._visit(presented.visit_cookie, store) if presented.visit_cookie else None
+        session = await self._meant(presented.session_cookies, store, known)
+        if session is not None:
+            return _customer(session[1], place, by_cookie=True)
+        visit = await self._visit_meant(presented.visit_cookies, store)
         if visit is not None:
-            return _guest(visit, place, by_cookie=True)
+            return _guest(visit[1], place, by_cookie=True)
         return Principal(kind=PrincipalKind.NOBODY, subject="", store=store, client=client)
+
+    async def _meant(
+        self, tokens: Sequence[str], store: str | None, known: KnownSessions | None
+    ) -> tuple[str, CachedSession] | None:
+        """Return the token and the session that some tokens of one place mean, or None."""
+        if len(tokens) == 1:  # nearly always
+            cached = await self._resolved(tokens[0], known)
+            at_home = cached is not None and (store is None or cached.session.at_home_in(store))
+            return (tokens[0], cached) if cached is not None and at_home else None
+        live = await self.live_sessions(tokens, store=store, known=known)
+        if len({cached.session.identity.id for cached in live.values()}) != 1:
+            return None
+        return max(live.items(), key=lambda each: each[1].session.authenticated_at)
+
+    async def _visit_meant(self, tokens: Sequence[str], store: str | None) -> tuple[str, AnonymousVisit] | None:
+        """Return the token and the visit that some tokens of one place mean, or None; the one that lasts longest."""
+        found = [(token, visit) for token in tokens if (visit := await self._visit(token, store)) is not None]
+        if len({visit.guest for _, visit in found}) != 1:
+            return None
+        return max(found, key=lambda each: each[1].expires_at)
 
     async def _by_session(self, token: str, place: _Place, known: KnownSessions | None) -> Principal:
         cached = await self._resolved(token, known)

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from shopkeeper.client import names_this_machine
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
 from shopkeeper.settings.problems import Finding
@@ -137,16 +137,9 @@ def _wildcard_returns(settings: Settings) -> Iterator[Finding]:
 def _plain_http(settings: Settings) -> Iterator[Finding]:
     for name, url in (("public", settings.serve.public.base_url), ("admin", settings.serve.admin.base_url)):
         parts = urlsplit(url)
-        if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not names_this_machine(parts.hostname or ""):
             path = f"serve.{name}.base_url"
             yield Finding("warning", path, f"{path} is plain http; put TLS in front and write https://.")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _unsafe_cookies(settings: Settings) -> Iterator[Finding]:

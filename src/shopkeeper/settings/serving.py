@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -52,6 +53,31 @@ class Cors(Section):
     max_age: int = Field(default=0, ge=0, description="Seconds a browser may remember the answer to a preflight")
 
 
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+def _own_host(host: str) -> str:
+    """Refuse a host with more than a name or an address: requests' hosts are compared without their port."""
+    name = host.strip("[]").lower()
+    if not _ADDRESS.fullmatch(name) and not _is_ipv6(name):
+        raise ValueError("must be a bare host such as shop.example.org or 10.0.0.7: no https://, no port, no path")
+    return name
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return bool(IPv6Address(text))
+    except ValueError:
+        return False
+
+
+OwnHost = Annotated[str, AfterValidator(_own_host)]
+_HOSTS: Final = (
+    "Further hosts that requests may be addressed to, besides {known}; where it is set, all others are refused. "
+    "With `--dev`, those and this machine's own names are the only ones in any case"
+)
+
+
 class _Endpoint(Section):
     """A host and a port to listen on."""
 
@@ -72,6 +98,9 @@ class PublicServer(_Endpoint):
         description="Address or name to listen on, empty for every address; 127.0.0.1 with `--dev`",
     )
     port: Port = Field(default=4433, description="Port to listen on")
+    allowed_hosts: tuple[OwnHost, ...] = Field(
+        default=(), description=_HOSTS.format(known="the host of `base_url` and those of the stores")
+    )
     cors: Cors = Cors()
 
 
@@ -84,6 +113,7 @@ class AdminServer(_Endpoint):
         description="Address or name to listen on, empty for every address; 127.0.0.1 with `--dev`",
     )
     port: Port = Field(default=4434, description="Port to listen on")
+    allowed_hosts: tuple[OwnHost, ...] = Field(default=(), description=_HOSTS.format(known="the host of `base_url`"))
 
 
 class Serve(Section):

@@ -4,7 +4,7 @@ Every token that is issued here is new; the one it replaces is dead, or dies aft
 completed in `signin/completion.py`, for all routes alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -83,10 +83,10 @@ class Visit:
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
 
-    async def sign_out(self, unit: Unit, *, store: Store, former: Session | None, client: Client) -> Access:
-        """End the customer's session and start a new anonymous visit."""
-        if former is not None:
-            await self._sessions.revoke(unit, former.id, by=str(former.identity.id), client=client)
+    async def sign_out(self, unit: Unit, *, store: Store, sessions: Iterable[Session], client: Client) -> Access:
+        """End the customer's sessions in this browser and start a new anonymous visit."""
+        for session in {session.id: session for session in sessions}.values():
+            await self._sessions.revoke(unit, session.id, by=str(session.identity.id), client=client)
         return self.anonymous(store)
 
     async def refresh(self, *, store: Store, token: str | None, client: Client) -> Access:

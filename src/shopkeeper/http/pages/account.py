@@ -131,7 +131,8 @@ class AccountPages:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         fields = parse_fields(body, FORM) if kind == FORM else {}
         given = crypto.unmask(str(fields.get("csrf_token", "")))
-        if new_cookie or caller.csrf is None or not crypto.same(given, caller.csrf):
+        genuine = any(crypto.same(given, token) for token in caller.csrf_tokens)
+        if new_cookie or caller.from_foreign_page or not genuine:
             raise CsrfViolation("The form was not sent by the page that showed it; open the page again and retry.")
         return caller, fields
 

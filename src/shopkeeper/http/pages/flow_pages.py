@@ -110,7 +110,7 @@ class FlowPages:
             flow.nodes,
             flow.messages,
             action=f"{self._place.prefix}/self-service/{flow.kind}?{flow.submit_query}",
-            csrf_token=masked(caller),
+            csrf_token=masked(caller.csrf_for(flow)),
         )
         context = {
             "form": form,

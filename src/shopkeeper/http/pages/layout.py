@@ -120,11 +120,11 @@ class PageLayout:
         return answer
 
     def _signed_in(self, caller: Caller | None) -> dict[str, Any]:
-        session = caller.session if caller else None
+        session, csrf_token = (caller.session, masked(caller.csrf)) if caller else (None, "")
         if session is None:
-            return {"signed_in": None, "sign_out_link": None, "csrf_token": masked(caller)}
+            return {"signed_in": None, "sign_out_link": None, "csrf_token": csrf_token}
         link = f"{self._place.prefix}/self-service/logout?token={self._sessions.logout_token(session)}"
-        return {"signed_in": session.identity, "sign_out_link": link, "csrf_token": masked(caller)}
+        return {"signed_in": session.identity, "sign_out_link": link, "csrf_token": csrf_token}
 
     def _headers(self, language: str, *, inline_styles: bool) -> dict[str, str]:
         return {
@@ -169,9 +169,9 @@ class Problem:
     sentence: str
 
 
-def masked(caller: Caller | None) -> str:
+def masked(token: bytes | None) -> str:
     """Return the anti-CSRF token for a form, masked differently each time."""
-    return crypto.mask(caller.csrf) if caller and caller.csrf else ""
+    return crypto.mask(token) if token else ""
 
 
 def _origin(url: str) -> str:
