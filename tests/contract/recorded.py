@@ -6,6 +6,7 @@ is compared whole; and each can be left out, which shows whether it is still nee
 
 import copy
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -146,8 +147,20 @@ def differences(
     return found
 
 
-def record(conversations: Path, out: Path, *, public: str, admin: str, names: Sequence[str], profile: str) -> str:
-    """Hold conversations with a server and write its answers down; return the recorder's output."""
+def record(
+    conversations: Path,
+    out: Path,
+    *,
+    public: str,
+    admin: str,
+    names: Sequence[str],
+    profile: str,
+    authority: Path | None = None,
+) -> str:
+    """Hold conversations with a server and write its answers down; return the recorder's output.
+
+    `authority` is the certificate that an https address is verified with.
+    """
     command = [sys.executable, str(conversations / "record.py"), str(out), profile, public, admin]
     told = subprocess.run(
         [*command, "--modules", "accounts", "operators", "--only", *names],
@@ -155,5 +168,6 @@ def record(conversations: Path, out: Path, *, public: str, admin: str, names: Se
         capture_output=True,
         text=True,
         timeout=90,
+        env={**os.environ, **({"SSL_CERT_FILE": str(authority)} if authority else {})},
     )
     return told.stdout

@@ -10,10 +10,14 @@ import pytest
 from tests.conftest import Run
 from tests.contract.conftest import Launch
 from tests.contract.recorded import Compare, Entry, Exchange, differences, read_compare, read_entries, record
-from tests.services.server import locked
+from tests.notify.mail_server import certificate_for
+from tests.services.databases import new_sqlite
+from tests.services.server import free_port, locked
+from tests.services.tls_front import tls_front
 
 PROFILE = "base"
 NAMES = ("native_registration", "native_login", "html", "admin", "code_sign_in")
+OVER_HTTPS = ("html", "native_login")
 ENTRIES = read_entries()
 
 
@@ -42,8 +46,57 @@ def talks(run: Run, launch: Launch, dsn: str, profiles: Path, conversations: Pat
     return Talks(_read(conversations / "recorded" / PROFILE), _read(out / PROFILE), read_compare(conversations))
 
 
+@dataclass(frozen=True)
+class TalksOverHttps:
+    """The conversations with our server behind TLS, and the folder of those with Kratos."""
+
+    ours: Mapping[str, list[Exchange]]
+    recorded: Path
+    compare: Compare
+
+
+@pytest.fixture(scope="module")
+def over_https(
+    launch_for_module: Launch, run: Run, profiles: Path, conversations: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TalksOverHttps:
+    folder, port = tmp_path_factory.mktemp("https"), free_port()
+    authority, context = certificate_for("localhost", folder=folder)
+    address = f"https://localhost:{port}"
+    shop = launch_for_module(
+        config=profiles / f"{PROFILE}.yml", dsn=new_sqlite(run.folder, folder), public_url=f"{address}/"
+    )
+    with tls_front(shop.public, port=port, context=context):
+        said = record(
+            conversations,
+            folder,
+            public=address,
+            admin=shop.admin,
+            names=OVER_HTTPS,
+            profile=PROFILE,
+            authority=authority,
+        )
+    assert "STOPPED" not in said, said
+    ours = {name: json.loads((folder / PROFILE / f"{name}.json").read_text()) for name in OVER_HTTPS}
+    return TalksOverHttps(ours, conversations / "recorded" / PROFILE, read_compare(conversations))
+
+
 def _read(folder: Path) -> Mapping[str, list[Exchange]]:
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", OVER_HTTPS)
+def test_every_exchange_of_browsers_matches_over_https(over_https: TalksOverHttps, name: str) -> None:
+    """Besides the attributes and names of cookies, nothing depends on the scheme of the public address."""
+    recorded = json.loads((over_https.recorded / f"{name}.json").read_text())
+    cookies = [cookie for exchange in over_https.ours[name] for cookie in exchange["response"]["cookies"]]
+    for cookie in cookies:
+        own_host, attributes = cookie[0].startswith("__Host-"), cookie[1]
+        assert ("Secure" in attributes, own_host) == (True, cookie[0] != "ory_kratos_session"), cookie
+        cookie[0] = cookie[0].removeprefix("__Host-")
+        attributes.remove("Secure")
+    found = differences(name, recorded, over_https.ours[name], ENTRIES, over_https.compare)
+    assert not found, "\n".join(f"{place}\n    " + "\n    ".join(lines) for place, lines in found.items())
+    assert cookies or name != "html"
 
 
 @pytest.mark.parametrize("name", NAMES)
