@@ -145,7 +145,7 @@ class TestVisitors:
         await one.sessions.close()
         token = sealed.issue(store="fruit").text
         await resolver.resolve(PresentedTokens(bearer=token), store="fruit", client=CLIENT)
-        assert one.identities.reads == 0
+        assert one.reads == 0
 
     async def test_may_not_carry_a_visit_as_a_session(self, resolver: PrincipalResolver, sealed: SealedTokens) -> None:
         token = sealed.issue(store="fruit").text

@@ -77,9 +77,9 @@ async def test_a_session_that_one_ends_is_refused_by_the_other(
     started = await sign_in(database, here.sessions, ada)
     for each in two:
         assert await answers(each.sessions, [started.token] * 2) == [True, True]
-    reads = there.identities.reads
+    reads = there.reads
     assert await answers(there.sessions, [started.token]) == [True]
-    assert there.identities.reads == reads, "it is kept over there, or this test shows nothing"
+    assert there.reads == reads, "it is kept over there, or this test shows nothing"
     await ending(here.sessions, database, started)
     assert await answers(here.sessions, [started.token]) == [False]
     await refuses(there, started.token)

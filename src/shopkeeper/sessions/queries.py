@@ -11,6 +11,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest
 from shopkeeper.identity.service import Identities
 from shopkeeper.sessions import store as rows
+from shopkeeper.sessions import with_identity
 from shopkeeper.sessions.cache import CachedSession, SessionCache
 from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay
 from shopkeeper.sessions.store import SessionRow
@@ -60,8 +61,7 @@ class SessionQueries:
 
     async def get(self, unit: Unit, session_id: UUID) -> Session | None:
         """Return a session by its id, or None where it is unknown."""
-        record = await rows.by_id(unit, session_id)
-        return await self._whole(unit, record) if record else None
+        return await with_identity.by_id(unit, session_id)
 
     async def list_for(
         self,
@@ -91,11 +91,10 @@ class SessionQueries:
     async def _look_up(self, key: bytes, token: str) -> CachedSession | None:
         with self._cache.reading() as reading:
             async with self._database.unit() as unit:
-                found = await self._find(unit, key, token)
-                session = await self._whole(unit, found[0]) if found else None
-            if found is None or session is None:
+                session, until = await self._find(unit, key, token)
+            if session is None:
                 return None
-            resolved = self.rendered(session, until=found[1], read_at=reading.began_at)
+            resolved = self.rendered(session, until=until, read_at=reading.began_at)
             self._cache.keep(key, resolved, reading)
             return resolved
 
@@ -104,19 +103,15 @@ class SessionQueries:
         ends_at = session.expires_at if until is None else until
         return CachedSession(session=session, whoami=self._render(session), until=ends_at, read_at=read_at)
 
-    async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[SessionRow, datetime | None] | None:
-        record = await rows.by_token(unit, key)
-        if record is not None:
-            return record, None
-        replaced = await self._refresh.recall(unit, token) if self._refresh else None
+    async def _find(self, unit: Unit, key: bytes, token: str) -> tuple[Session | None, datetime | None]:
+        """Return the session of a token, or of one that was replaced, and until when that one is accepted."""
+        session = await with_identity.by_token(unit, key)
+        if session is not None or self._refresh is None:
+            return session, None
+        replaced = await self._refresh.recall(unit, token)
         if not isinstance(replaced, Replay):
-            return None
-        record = await rows.by_id(unit, replaced.family)
-        return (record, replaced.until) if record else None
-
-    async def _whole(self, unit: Unit, record: SessionRow) -> Session | None:
-        identity = await self._identities.get(unit, record.identity_id)
-        return record.of(identity) if identity else None
+            return None, None
+        return await with_identity.by_id(unit, replaced.family), replaced.until
 
     async def _page(self, unit: Unit, records: list[SessionRow], size: int) -> SessionPage:
         shown = records[:size]

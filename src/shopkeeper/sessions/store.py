@@ -115,16 +115,6 @@ async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
     await unit.write(_ADD_DEVICES, [_device_row(session.id, device) for device in session.devices])
 
 
-async def by_token(unit: Unit, token_hash: bytes) -> SessionRow | None:
-    """Return the session whose current token has this hash, or None."""
-    return _one(await unit.all(_BY_TOKEN, {"token_hash": token_hash}))
-
-
-async def by_id(unit: Unit, session_id: UUID) -> SessionRow | None:
-    """Return a session by its id, or None where it is unknown."""
-    return _one(await unit.all(_BY_ID, {"id": session_id}))
-
-
 async def owner_of(unit: Unit, session_id: UUID) -> UUID | None:
     """Return the identity of a session, ended or not; None where the session is unknown."""
     owner: UUID | None = await unit.scalar(select(sessions.c.identity_id).where(with_id(session_id)))
@@ -259,8 +249,6 @@ def _with_devices(chosen: Select[Any]) -> Select[Any]:
 # Built once: building a frequent statement costs as much as sending it.
 _ADD = insert(sessions)
 _ADD_DEVICES = insert(session_devices)
-_BY_TOKEN = _with_devices(select(sessions).where(sessions.c.token_hash == bindparam("token_hash", type_=LargeBinary)))
-_BY_ID = _with_devices(select(sessions).where(sessions.c.id == bindparam("id", type_=Id)))
 _REPLACE_TOKEN = (
     update(sessions)
     .where(
@@ -273,10 +261,6 @@ _REPLACE_TOKEN = (
     .values(token_hash=bindparam("token_hash", type_=LargeBinary), expires_at=bindparam("expires_at", type_=Moment))
 )
 _WIDTH = len(sessions.c)
-
-
-def _one(rows: Sequence[Row[Any]]) -> SessionRow | None:
-    return _record(rows) if rows else None
 
 
 def _many(rows: Sequence[Row[Any]]) -> list[SessionRow]:
@@ -300,6 +284,22 @@ def _record(rows: Sequence[Row[Any]]) -> SessionRow:
         issued_at=issued_at,
         expires_at=expires_at,
         devices=tuple(Device(*row[_WIDTH:]) for row in rows if row[_WIDTH] is not None),
+    )
+
+
+def session_of(row: Row[Any], *, identity: Identity, devices: Sequence[Device]) -> Session:
+    """Return the session of a row with its columns; the id's is `session_id`."""
+    return Session(
+        id=row.session_id,
+        identity=identity,
+        active=row.active,
+        aal=Aal(row.aal),
+        authentication_methods=tuple(_method(method) for method in row.authentication_methods),
+        authenticated_at=row.authenticated_at,
+        issued_at=row.issued_at,
+        expires_at=row.expires_at,
+        devices=tuple(devices),
+        store=row.store,
     )
 
 
