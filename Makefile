@@ -8,7 +8,7 @@ UV := UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv --no-config --quiet
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check types lint bench format pins clean browser services
+.PHONY: help run test check types lint bench format pins clean programs services
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ help: ## what there is to make
 run: $(VENV)/.run ## start the server with a demo shop on http://127.0.0.1:4433
 	@exec $(BIN)/shopkeeper serve --dev --demo $(ARGS)
 
-test: $(VENV)/.dev browser ## everything the tests need, then all of them
+test: $(VENV)/.dev programs ## everything the tests need, then all of them
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, the import contract, the docs' examples
@@ -31,8 +31,8 @@ bench: $(VENV)/.dev ## the benchmarks, as ratios within one run
 format: $(VENV)/.dev ## lay the code out
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-browser: $(VENV)/.dev
-	@$(BIN)/python tests/services/install_browser.py
+programs: $(VENV)/.dev
+	@$(BIN)/python tests/services/install.py
 
 $(VENV)/.tools: requirements/tools.txt
 	@test -n "$(PYTHON)" || { echo "Shopkeeper needs Python 3.11 or later; none was found on the PATH."; exit 1; }

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,12 +23,17 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.cache.redis import RedisCache
 from shopkeeper.storage.database import Database
+from shopkeeper.storage.postgres_connection import Deadlines
 from tests.services.compiled_statements import share_compiled_statements
 from tests.services.databases import LentPostgres, drop_postgres, empty_postgres, new_sqlite, sqlalchemy_url
+from tests.services.install import PGBOUNCER, NotInstalled
+from tests.services.pgbouncer import start_pgbouncer, through
 from tests.services.postgres import start_postgres
 from tests.services.server import Server, share, stop_shared
 from tests.services.valkey import start_valkey
 
+# These tests do not test the deadlines, which are long so that a busy machine does not fail them.
+PATIENT = Deadlines(answer=30, connect=20, turn=60, total=60)
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 
 
@@ -76,6 +82,24 @@ def postgres_server(run: Run) -> Server:
 
 
 @pytest.fixture(scope="session")
+def pgbouncer_server(request: pytest.FixtureRequest, run: Run, postgres_server: Server) -> Server:
+    """A PgBouncer in front of the run's PostgreSQL server: in transaction mode, unless parametrized otherwise."""
+    mode = getattr(request, "param", "transaction")
+    try:
+        PGBOUNCER.ensure()
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+    begin = partial(start_pgbouncer, postgres_server, pool_mode=mode, owner=run.owner)
+    return share(run.folder, f"pgbouncer-{mode}", begin)
+
+
+@pytest.fixture
+def pgbouncer_dsn(pgbouncer_server: Server, postgres_dsn: str) -> str:
+    """A fresh PostgreSQL database with all tables, reached through PgBouncer."""
+    return through(pgbouncer_server, postgres_dsn)
+
+
+@pytest.fixture(scope="session")
 def valkey_server() -> Iterator[Server]:
     """One Valkey for each process of the run, because channels are not kept apart by database numbers."""
     server = start_valkey(owner=os.getpid())
@@ -115,7 +139,7 @@ def dsn(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
     """A fresh database of either kind, opened."""
-    database = Database(sqlalchemy_url(dsn))
+    database = Database(sqlalchemy_url(dsn), deadlines=PATIENT)
     yield database
     await database.close()
 

@@ -1,11 +1,11 @@
 """A shop to test with: an engine on a real database, and a few articles whose stock and prices are known."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, Row, event, func, select, update
+from sqlalchemy import Executable, Row, func, select, update
 from sqlalchemy.sql.schema import Table
 
 from shopkeeper.clock import Clock
@@ -199,25 +199,17 @@ ENGINES: Mapping[str, Callable[[Database, Clock], AbstractAsyncContextManager[St
 """Every engine that exists: the conformance suite runs on each."""
 
 
-class Statements:
-    """Collects the statements that a database is sent while it is open."""
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """Collect the statements that a database is sent while the context is open."""
+    seen: list[str] = []
 
-    def __init__(self, database: Database) -> None:
-        self._engines = database.engines
-        self.seen: list[str] = []
-
-    def __enter__(self) -> list[str]:
-        for engine in self._engines:
-            event.listen(engine, "before_cursor_execute", self._note)
-        return self.seen
-
-    def __exit__(self, *_: object) -> None:
-        for engine in self._engines:
-            event.remove(engine, "before_cursor_execute", self._note)
-
-    def _note(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def note(statement: str) -> None:
         if not statement.startswith("BEGIN"):
-            self.seen.append(statement)
+            seen.append(statement)
+
+    with database.observed(note):
+        yield seen
 
 
 def contents(cart: Any) -> dict[str, int]:

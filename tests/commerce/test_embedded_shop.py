@@ -47,13 +47,13 @@ from tests.commerce.stand import (
     PLENTY_TOO,
     SOLD_OUT,
     Stand,
-    Statements,
     catalogue,
     contents,
     customer,
     guest,
     product,
     report,
+    statements,
     variant,
 )
 
@@ -165,25 +165,25 @@ class TestQueries:
 
     async def test_a_longer_page_of_products_takes_no_more_queries(self, shop: Stand):
         for limit, text in ((1, None), (50, None), (50, "many")):
-            with Statements(shop.database) as seen:
+            with statements(shop.database) as seen:
                 await shop.catalogue.find_products(guest(), text=text, limit=limit)
             assert len(seen) == 3, seen
 
     async def test_more_products_and_variants_by_name_take_no_more_queries(self, shop: Stand):
-        with Statements(shop.database) as seen:
+        with statements(shop.database) as seen:
             await shop.catalogue.products(guest(), [f"p{n}" for n in range(60)])
         assert len(seen) == 2, seen
-        with Statements(shop.database) as seen:
+        with statements(shop.database) as seen:
             await shop.catalogue.variants(guest(), [f"P-{n}-A" for n in range(60)])
         assert len(seen) == 2, seen
 
     async def test_a_longer_cart_takes_no_more_queries(self, shop: Stand):
         for number in range(20):
             cart = await shop.add(guest(), f"P-{number}-A")
-        with Statements(shop.database) as seen:
+        with statements(shop.database) as seen:
             await shop.carts.current(guest())
         assert len(seen) == 1, seen
-        with Statements(shop.database) as seen:
+        with statements(shop.database) as seen:
             await shop.carts.require(guest(), cart.id)
         assert len(seen) == 1, seen
 
@@ -193,16 +193,16 @@ class TestQueries:
             for number in range(many):
                 cart = await shop.add(guest(name), f"P-{number}-A")
                 await shop.add(customer(name), f"P-{number}-B")
-            with Statements(shop.database) as handing:
+            with statements(shop.database) as handing:
                 await shop.merge_guest_cart(
                     guest=guest(name), customer=customer(name), cart_id=cart.id, mode=MergeMode.MERGE
                 )
             current = await shop.carts.current(customer(name))
-            with Statements(shop.database) as drafting:
+            with statements(shop.database) as drafting:
                 draft = await shop.orders.check_out(customer(name), cart_id=current.id)
-            with Statements(shop.database) as placing:
+            with statements(shop.database) as placing:
                 await shop.place(customer(name), order_id=draft.id)
-            with Statements(shop.database) as listing:
+            with statements(shop.database) as listing:
                 await shop.orders.orders(customer(name))
             counts.add((len(handing), len(drafting), len(placing), len(listing)))
         assert len(counts) == 1, counts
@@ -400,7 +400,7 @@ class TestExpiry:
 
 @pytest.mark.parametrize("dsn", ["sqlite"], indirect=True)
 async def test_looking_for_former_carts_reads_no_further_than_those(database: Database, clock: StoppedClock):
-    with Statements(database) as seen:
+    with statements(database) as seen:
         async with database.unit() as unit:
             await delete_former_carts(unit, clock.now(), 10)
     async with database.transaction() as connection:

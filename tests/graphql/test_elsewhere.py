@@ -12,7 +12,7 @@ from shopkeeper.client import Client as Caller
 from shopkeeper.clock import StoppedClock
 from shopkeeper.commerce.port import Profile
 from shopkeeper.sessions.values import Principal, PrincipalKind
-from tests.commerce.stand import Statements
+from tests.commerce.stand import statements
 from tests.conftest import Run
 from tests.graphql.elsewhere import CalledInsideATransaction, ElsewhereEngine, elsewhere
 from tests.graphql.shop import (
@@ -133,7 +133,7 @@ class TestAnEngineElsewhere:
         assert (await scene.customer().data(ME))["getCurrentCustomer"]["firstName"] == "Ada"
 
     async def test_writes_nothing_to_our_database(self, scene: Scene) -> None:
-        with Statements(scene.stand.infrastructure.database) as seen:
+        with statements(scene.stand.infrastructure.database) as seen:
             await filled(scene.visitor())
         assert [statement for statement in seen if not statement.lstrip().startswith("SELECT")] == []
 

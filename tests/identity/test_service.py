@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
@@ -34,18 +33,12 @@ def counted(database: Database) -> Iterator[list[str]]:
     """Collect every statement that reaches the database."""
     statements: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+    def note(statement: str) -> None:
         if not statement.startswith("BEGIN"):
             statements.append(statement)
 
-    engines = database.engines
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
-    try:
+    with database.observed(note):
         yield statements
-    finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
 
 
 def versions(identity: Identity) -> dict[str, int]:

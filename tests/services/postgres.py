@@ -52,7 +52,7 @@ def start_postgres(*, owner: int, tls: WithTls | None = None) -> Server:
     """
     failures = []
     for binaries in _installations() if tls is None else _system_packages():
-        folder = _folder()
+        folder = server_folder("postgres")
         try:
             return _start(binaries, folder, owner=owner, tls=tls)
         except (NotStarted, OSError, subprocess.CalledProcessError) as failed:
@@ -76,7 +76,7 @@ def _system_packages() -> list[Path]:
 
 
 def _start(binaries: Path, folder: Path, *, owner: int, tls: WithTls | None) -> Server:
-    user = _server_user()
+    user = server_user()
     if user is not None and not _open_to_all(binaries):
         binaries = _copy(binaries, folder)
     data, password, port = folder / "data", secrets.token_hex(16), free_port()
@@ -126,16 +126,16 @@ def _ready(note: Path) -> bool:
     return note.exists() and note.read_text().rstrip().endswith("ready")
 
 
-def _server_user() -> int | None:
-    """Return the id of the user `nobody` for root, because PostgreSQL refuses to run as root; else None."""
+def server_user() -> int | None:
+    """Return the id of the user `nobody` for root, because the servers refuse to run as root; else None."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
-def _folder() -> Path:
+def server_folder(name: str) -> Path:
     """Create a folder that the server's user can reach, even where the tests' own temporary folder is private."""
     places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
     place = next((place for place in places if os.geteuid() != 0 or _open_to_all(place)), places[0])
-    return Path(tempfile.mkdtemp(prefix="shopkeeper-postgres-", dir=place))
+    return Path(tempfile.mkdtemp(prefix=f"shopkeeper-{name}-", dir=place))
 
 
 def _open_to_all(path: Path) -> bool:

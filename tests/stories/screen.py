@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
-from tests.services.install_browser import ensure_chromium
+from tests.services.install import CHROMIUM
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1280, "height": 900}
@@ -31,7 +31,7 @@ def chromium() -> Iterator[Browser]:
     """The machine's Chromium."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(ensure_chromium()), args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM.ensure()), args=list(FLAGS))
         try:
             yield browser
         finally:

@@ -333,7 +333,10 @@ def build_health(infrastructure: Infrastructure, background: Background) -> Heal
     async def database() -> str | None:
         try:
             waiting = await pending(infrastructure.database)
-        except (*DATABASE_ERRORS, StorageUnavailable) as failed:
+            await infrastructure.database.require_writable()
+        except StorageUnavailable as failed:
+            return str(failed)
+        except DATABASE_ERRORS as failed:
             return f"The database does not answer ({type(failed).__name__})."
         return f"{len(waiting)} migrations have not run: shopkeeper migrate" if waiting else None
 

@@ -1,6 +1,8 @@
 """Probes, the version, and the metrics."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.requests import Request
@@ -9,6 +11,9 @@ from starlette.routing import Route
 
 from shopkeeper.http.responses import json_response
 
+LONGEST_CHECK: Final = 9.0
+"""Seconds that a check may take; load balancers usually wait for ten at most."""
+RETRY: Final = {"Retry-After": "1"}
 Check = Callable[[], Awaitable[str | None]]
 """A check: returns None on success, else a sentence. A part that is degraded but works is not a failure."""
 
@@ -57,13 +62,13 @@ class Health:
     async def _ready_in_public(self, request: Request) -> Response:
         failed = await _failures(self._required)
         if failed:
-            return json_response({"errors": dict.fromkeys(failed, "not available")}, 503)
+            return json_response({"errors": dict.fromkeys(failed, "not available")}, 503, RETRY)
         return json_response({"status": "ok"})
 
     async def _ready(self, request: Request) -> Response:
         failed = await _failures(self._required)
         if failed:
-            return json_response({"errors": failed}, 503)
+            return json_response({"errors": failed}, 503, RETRY)
         degraded = await _failures(self._degraded)
         return json_response({"status": "ok", **({"degraded": degraded} if degraded else {})})
 
@@ -72,8 +77,16 @@ class Health:
 
 
 async def _failures(checks: Mapping[str, Check]) -> dict[str, str]:
-    told = {name: await check() for name, check in checks.items()}
-    return {name: sentence for name, sentence in told.items() if sentence}
+    told = await asyncio.gather(*map(_in_time, checks.values()))
+    return {name: sentence for name, sentence in zip(checks, told, strict=True) if sentence}
+
+
+async def _in_time(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(LONGEST_CHECK):
+            return await check()
+    except TimeoutError:
+        return "There was no answer in time."
 
 
 def _metrics_routes(registry: CollectorRegistry | None) -> list[Route]:

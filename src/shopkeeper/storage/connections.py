@@ -8,22 +8,21 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from sqlalchemy import CursorResult, Executable, create_engine, event
+from sqlalchemy import Executable, create_engine, event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool, StaticPool
 
+from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
-Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-"""The values of a statement's bind parameters, or one mapping for each of many executions."""
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 PATIENCE = 30_000
 """Milliseconds that SQLite waits for a lock in a thread of its own."""
@@ -46,7 +45,7 @@ class Transacting(Protocol):
 
     def begin(self) -> Awaitable[object]: ...
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]: ...
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result: ...
 
     async def commit(self) -> None: ...
 
@@ -56,10 +55,7 @@ class Transacting(Protocol):
 class Reads(Protocol):
     """Runs single queries."""
 
-    @property
-    def for_events(self) -> Engine: ...
-
-    async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
         """Run a query outside any transaction; the result must be fetched before anything is awaited."""
         ...
 
@@ -68,9 +64,6 @@ class Reads(Protocol):
 
 class Writes(Protocol):
     """Provides connections for transactions."""
-
-    @property
-    def for_events(self) -> Engine: ...
 
     async def take(self) -> Transacting:
         """Wait for a free connection and return it; the caller gives it back."""
@@ -116,7 +109,7 @@ class Pooled:
         finally:
             await self.give_back(connection)
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
         async with self.connection() as connection:
             return await connection.execute(query, parameters)
 
@@ -142,7 +135,7 @@ class PooledInMemory(Pooled):
         async with super().connection() as connection:
             yield connection.inner  # type: ignore[attr-defined]  # what `take` of this class returns
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
         async with super().connection() as connection:
             return await connection.execute(query, parameters)
 
@@ -156,7 +149,7 @@ class UninterruptedConnection:
     async def begin(self) -> None:
         await _uninterrupted(self._begin())
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result:
         return await _uninterrupted(self.inner.execute(statement, parameters))
 
     async def commit(self) -> None:
@@ -169,7 +162,7 @@ class UninterruptedConnection:
         await self.inner.begin()
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
+async def _uninterrupted(work: Coroutine[Any, Any, Value]) -> Value:
     """Let work run to its end when the caller is cancelled, and raise the cancellation then."""
     task = asyncio.ensure_future(work)
     try:
@@ -213,7 +206,7 @@ class ReadInThread(InThread):
     def __init__(self, url: URL, **options: Any) -> None:
         super().__init__(url, isolation_level="AUTOCOMMIT", **options)
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
         return await _patiently(lambda: self.connection.execute(query, parameters))
 
 
@@ -280,7 +273,7 @@ class TransactionInThread:
     async def begin(self) -> None:
         await _patiently(self._connection.begin)
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result:
         return self._connection.execute(statement, parameters)
 
     async def commit(self) -> None:
@@ -293,7 +286,7 @@ class TransactionInThread:
             driver.rollback()
 
 
-async def _patiently(do: Callable[[], Result]) -> Result:
+async def _patiently(do: Callable[[], Value]) -> Value:
     """Call `do`, and repeat it while another connection holds the lock; other tasks run between attempts."""
     for _ in range(TRIES_IN_PLACE):
         try:

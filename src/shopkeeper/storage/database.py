@@ -10,17 +10,21 @@ transaction, `unit()` for the transaction. While a transaction is open, clients 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Select, text
+from sqlalchemy import Select, event, text
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from shopkeeper.storage.connections import (
     PATIENCE,
@@ -33,19 +37,28 @@ from shopkeeper.storage.connections import (
     begin_immediately,
     prepare_sqlite,
 )
+from shopkeeper.storage.postgres_connection import LIMITS, Deadlines, Observe, PostgresServer
+from shopkeeper.storage.postgres_pool import PostgresPool
+from shopkeeper.storage.unavailable import StorageUnavailable, read_only
 from shopkeeper.storage.unit import Unit
 
 log = structlog.get_logger("shopkeeper.database")
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds to wait for a PostgreSQL server that drops packets; the driver's default is a minute."""
+_IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean")
 
-_PATIENCE_OF_POSTGRESQL = {
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
+
+def _to_json(document: Any) -> str:
+    return msgspec.json.encode(document).decode()
+
+
+# A unit ends its own transaction, so the pool need not reset a returned connection. Parameters are hashes, addresses
+# and names; they must not reach the log with an error.
+_OPTIONS: Mapping[str, Any] = {
+    "pool_reset_on_return": None,
+    "hide_parameters": True,
+    "json_serializer": _to_json,
+    "json_deserializer": msgspec.json.decode,
 }
-"""Limits for one request, so that it cannot block others for long; migrations and bulk loading have no limits."""
 
 
 class _Lifetime:
@@ -78,47 +91,29 @@ class Database:
         url: an SQLAlchemy URL with an async driver: `sqlite+aiosqlite:///path`, `postgresql+asyncpg://…`.
         pool_size: connections for reading and, on PostgreSQL, as many again for transactions. SQLite has one writer.
         connect_args: passed to the driver.
+        deadlines: how long to wait for PostgreSQL.
     """
 
-    def __init__(self, url: str | URL, *, pool_size: int = 10, connect_args: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        pool_size: int = 10,
+        connect_args: Mapping[str, Any] | None = None,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 - an immutable value
+    ) -> None:
         self.url = make_url(url)
         self.kind = self.url.get_backend_name()
-        arguments = dict(connect_args or {})
         if self.kind == "postgresql":
-            arguments.setdefault("timeout", CONNECT_TIMEOUT)
-            arguments["server_settings"] = {**_PATIENCE_OF_POSTGRESQL, **arguments.get("server_settings", {})}
-        # A unit ends its own transaction, so the pool need not reset a returned connection. Parameters are hashes,
-        # addresses and names; they must not reach the log with an error.
-        options: dict[str, Any] = {
-            "connect_args": arguments,
-            "pool_reset_on_return": None,
-            "hide_parameters": True,
-            "json_serializer": _to_json,
-            "json_deserializer": msgspec.json.decode,
-        }
-        writers = 1 if self.kind == "sqlite" else pool_size
-        pool = create_async_engine(self.url, pool_size=writers, max_overflow=0, **options)
-        pooled = PooledInMemory if _in_memory(self.url) else Pooled
-        self._pool = pooled(pool, size=writers)
-        if self.kind == "sqlite":
-            prepare_sqlite(pool.sync_engine, patience=PATIENCE)
-            begin_immediately(pool.sync_engine)
-        self._reads: Reads
-        self._writes: Writes = self._pool
-        if self.kind == "sqlite" and not _in_memory(self.url):
-            self._reads, self._writes = ReadInThread(self.url, **options), WriteInThread(self.url, **options)
-            return
-        reads = create_async_engine(
-            self.url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options
-        )
-        self._reads = pooled(reads, size=pool_size)
-        if self.kind == "sqlite":
-            prepare_sqlite(reads.sync_engine, patience=PATIENCE)
+            self._backend = _postgresql(self.url, pool_size, connect_args or {}, deadlines)
+        else:
+            self._backend = _sqlite(self.url, pool_size, connect_args or {})
 
-    @property
-    def engines(self) -> tuple[Engine, Engine]:
-        """The engines for reading and for writing, so that tools can listen to the statements."""
-        return self._reads.for_events, self._writes.for_events
+    @contextmanager
+    def observed(self, observe: Observe) -> Iterator[None]:
+        """Call `observe` with the text of each statement while the context is open, for tools and tests."""
+        with self._backend.observed(observe):
+            yield
 
     def unit(self) -> AbstractAsyncContextManager[Unit]:
         """Open a unit of work: commit on return, roll back on any exception.
@@ -128,7 +123,7 @@ class Database:
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)
         """
-        return _Lifetime(Unit(self.kind, self._reads, self._writes))
+        return _Lifetime(Unit(self.kind, self._backend.reads, self._backend.writes))
 
     def reading(self) -> AbstractAsyncContextManager[Unit]:
         """Open a unit of work that holds no transaction, so that the caller may wait for other servers.
@@ -139,26 +134,111 @@ class Database:
         >>> async with database.reading() as unit:  # doctest: +SKIP
         ...     proof = await method.submit_login(unit, submitted)
         """
-        return _Lifetime(Unit(self.kind, self._reads, self._writes, reads_only=True))
+        return _Lifetime(Unit(self.kind, self._backend.reads, self._backend.writes, reads_only=True))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Open a bare transaction without time limits, for migrations and bulk loading."""
-        async with self._pool.connection() as connection, connection.begin():
+        async with self._backend.bulk() as connection, connection.begin():
             if self.kind == "postgresql":
-                for setting in ("statement_timeout", "lock_timeout"):
+                for setting in LIMITS:
                     await connection.execute(text(f"SET LOCAL {setting} = 0"))
             yield connection
 
-    async def ping(self) -> None:
-        """Run a query. Raises the driver's exception where the database does not answer."""
-        (await self._reads.read(text("SELECT 1"))).all()
+    async def require_writable(self) -> None:
+        """Raise `StorageUnavailable` where PostgreSQL accepts no writes, as a standby after a failover; the driver's
+        exception or `DatabaseUnavailable` where it does not answer."""
+        if self.kind != "postgresql":
+            return
+        async with self.unit() as unit:
+            if await unit.scalar(_IS_READ_ONLY):
+                self._backend.distrust()  # the next connection may reach the primary
+                raise StorageUnavailable(read_only(self.url))
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._reads.close()
-        await self._writes.close()
-        await self._pool.close()
+        await self._backend.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """How a kind of database is reached."""
+
+    reads: Reads
+    writes: Writes
+    bulk: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+    observed: Callable[[Observe], AbstractContextManager[None]]
+    further: tuple[AsyncEngine, ...]
+    distrust: Callable[[], None] = lambda: None
+    """Use no connection again that was made until now."""
+
+    async def close(self) -> None:
+        await self.reads.close()
+        await self.writes.close()
+        for engine in self.further:
+            await engine.dispose()
+
+
+def _postgresql(url: URL, pool_size: int, connect_args: Mapping[str, Any], deadlines: Deadlines) -> _Backend:
+    dialect: Any = PGDialect_asyncpg
+    _, options = dialect().create_connect_args(url)
+    server = PostgresServer({**options, **connect_args}, deadlines)
+    # Migrations and bulk loading are rare and need SQLAlchemy's own connection. An unnamed statement leaves nothing
+    # behind on a pooler's connection.
+    unnamed = {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    bulk = create_async_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="READ COMMITTED",
+        connect_args={"timeout": deadlines.connect, **connect_args, **unnamed},
+        **_OPTIONS,
+    )
+    return _Backend(
+        reads=PostgresPool(server, size=pool_size),
+        writes=PostgresPool(server, size=pool_size),
+        bulk=bulk.connect,
+        observed=server.observed,
+        further=(bulk,),
+        distrust=server.breaker.distrust,
+    )
+
+
+def _sqlite(url: URL, pool_size: int, connect_args: Mapping[str, Any]) -> _Backend:
+    options = {"connect_args": dict(connect_args), **_OPTIONS}
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, **options)
+    prepare_sqlite(engine.sync_engine, patience=PATIENCE)
+    begin_immediately(engine.sync_engine)
+    reads: PooledInMemory | ReadInThread
+    writes: PooledInMemory | WriteInThread
+    if _in_memory(url):
+        readers = create_async_engine(url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options)
+        prepare_sqlite(readers.sync_engine, patience=PATIENCE)
+        reads, writes = PooledInMemory(readers, size=pool_size), PooledInMemory(engine, size=1)
+        bulk = writes.connection
+    else:
+        reads, writes = ReadInThread(url, **options), WriteInThread(url, **options)
+        bulk = Pooled(engine, size=1).connection
+    return _Backend(
+        reads=reads,
+        writes=writes,
+        bulk=bulk,
+        observed=partial(_observed, (reads.for_events, writes.for_events)),
+        further=(engine,),
+    )
+
+
+@contextmanager
+def _observed(engines: Sequence[Engine], observe: Observe) -> Iterator[None]:
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        observe(statement)
+
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
 
 
 def broken_constraint(error: IntegrityError) -> str:
@@ -184,10 +264,6 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if cancelled is not None:
         raise cancelled
-
-
-def _to_json(document: Any) -> str:
-    return msgspec.json.encode(document).decode()
 
 
 def _in_memory(url: URL) -> bool:

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from asyncpg import PostgresError  # type: ignore[import-untyped]  # asyncpg carries no types
+from asyncpg import (  # type: ignore[import-untyped]  # asyncpg carries no types
+    InterfaceError,
+    InvalidCachedStatementError,
+    PostgresError,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -23,7 +27,20 @@ class DatabaseUnavailable(Busy):
     message = "The database does not answer just now."
 
 
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, PostgresError, sqlite3.Error, OSError, DatabaseUnavailable)
+class DatabaseInterrupted(DatabaseUnavailable):
+    """Raised when a statement had no effect for a reason that may be over: its connection was cut or is outdated, or
+    another transaction was in the way. In a new transaction the same may succeed at once."""
+
+
+DATABASE_ERRORS: Final = (
+    DBAPIError,
+    PoolTimeout,
+    PostgresError,
+    InterfaceError,
+    sqlite3.Error,
+    OSError,
+    DatabaseUnavailable,
+)
 """All exceptions that can be caused by the database's state rather than by a bug. SQLAlchemy wraps what a driver raises
 for a statement, but not all of what it raises while connecting."""
 
@@ -60,17 +77,33 @@ def is_unavailable(failed: BaseException) -> bool:
     return any(_says_away(error) for error in _causes(failed))
 
 
+def is_passing(failed: BaseException) -> bool:
+    """Whether the reason of an unavailable database may be over at once, so that another attempt is worth it."""
+    return any(_is_outdated(error) or _code(error).startswith(_PASSING) for error in _causes(failed))
+
+
 def _says_away(error: BaseException) -> bool:
-    if isinstance(error, ConnectionError | socket.gaierror | TimeoutError | PoolTimeout):
+    if isinstance(error, ConnectionError | socket.gaierror | TimeoutError | PoolTimeout | DatabaseUnavailable):
         return True
     if getattr(error, "connection_invalidated", False):
         return True
-    return str(getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", "")).startswith(_AWAY)
+    return _is_outdated(error) or _code(error).startswith(_AWAY)
 
 
-_AWAY: Final = ("08", "40", "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
-"""Connections (08), a rollback because of another transaction, as in a deadlock (40), resources (53), a lock that is
-not released (55P03), shutting down or timed out (57)."""
+def _is_outdated(error: BaseException) -> bool:
+    """Whether a prepared statement does not fit its tables any more (0A000), which only its connection minds."""
+    return isinstance(error, InvalidCachedStatementError)
+
+
+def _code(error: BaseException) -> str:
+    return str(getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", ""))
+
+
+_PASSING: Final = ("08", "25006", "26000", "40", "57P")
+"""Connections (08), a server that was a primary until its failover (25006), a prepared statement that a pooler has left
+on another connection (26000), a rollback because of another transaction, as in a deadlock (40), shutting down (57P)."""
+_AWAY: Final = (*_PASSING, "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
+"""Also resources (53), a lock that is not released (55P03), a statement that takes too long (57014)."""
 
 
 def _sentence(failed: BaseException, url: URL) -> str | None:
@@ -78,7 +111,7 @@ def _sentence(failed: BaseException, url: URL) -> str | None:
     for error in _causes(failed):
         if isinstance(error, ServerRefused):
             return str(error)
-        tell = _by_code(error) or next((tell for fits, tell in by_type if fits(error)), None)
+        tell = _in_its_words(error) or _by_code(error) or next((tell for fits, tell in by_type if fits(error)), None)
         if tell is not None:
             return tell(url)
     return None
@@ -117,6 +150,11 @@ def _not_allowed(url: URL) -> str:
     )
 
 
+def read_only(url: URL) -> str:
+    """Return the sentence about a PostgreSQL server that accepts no writes."""
+    return f"The database at {_server(url)} is read-only: point the DSN at the primary, not a replica."
+
+
 def _hung_up(url: URL) -> str:
     return (
         f"{_server(url)} closed the connection, or speaks no TLS: check that it is PostgreSQL, and that sslmode in the"
@@ -124,9 +162,15 @@ def _hung_up(url: URL) -> str:
     )
 
 
+def _in_its_words(error: BaseException) -> "_Tell | None":
+    """Report what a server, or a connection pooler in front of it, says about a connection that it does not want."""
+    if _code(error) != "08P01":
+        return None
+    return lambda url: f"{_server(url)} refuses the connection: {str(error).rstrip('.')}."
+
+
 _BY_CODE: Final[Mapping[str, _Tell]] = {
     "08003": _hung_up,
-    "08P01": _hung_up,
     "28P01": _refused,
     "28000": _refused,
     "3D000": lambda url: (
@@ -139,7 +183,7 @@ _BY_CODE: Final[Mapping[str, _Tell]] = {
         " DSN."
     ),
     "57P03": lambda url: f"The database at {_server(url)} is starting up or shutting down: try again in a moment.",
-    "25006": lambda url: f"The database at {_server(url)} is read-only: point the DSN at the primary, not a replica.",
+    "25006": read_only,
     "SQLITE_CANTOPEN": lambda url: (
         f"The database file {url.database} cannot be opened or created: check that its folder exists and may be"
         " written by this user."

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import CursorResult, Executable, Row
+from sqlalchemy import Executable, Row
 
-from shopkeeper.storage.connections import Parameters, Reads, Transacting, Writes
+from shopkeeper.storage.compiled import Parameters, Result
+from shopkeeper.storage.connections import Reads, Transacting, Writes
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseUnavailable, is_unavailable
 from shopkeeper.transaction_guard import TransactionScope
 
@@ -50,7 +51,7 @@ class Unit:
         """Return the first column of the first row, or None."""
         return (await self._read(query, parameters)).scalar()
 
-    async def write(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+    async def write(self, statement: Executable, parameters: Parameters = None) -> Result:
         """Execute a statement inside the transaction, which it opens if needed.
 
         Given a sequence of parameters, the statement is executed once for each.
@@ -120,7 +121,7 @@ class Unit:
         self._require_writable()
         self._collected.setdefault(write, []).append(item)
 
-    async def _read(self, query: Executable, parameters: Parameters) -> CursorResult[Any]:
+    async def _read(self, query: Executable, parameters: Parameters) -> Result:
         try:
             if self._open is not None:
                 return await self._open.execute(query, parameters)
@@ -187,6 +188,9 @@ class Unit:
 
 def _refuse_if_unavailable(failed: BaseException) -> None:
     """Raise `DatabaseUnavailable` where the driver's exception means that."""
+    if isinstance(failed, DatabaseUnavailable):
+        log.warning("database.away", error=type(failed.__cause__ or failed).__name__)
+        raise failed
     if is_unavailable(failed):
         log.warning("database.away", error=type(failed).__name__)
         raise DatabaseUnavailable(retry_after=1) from failed

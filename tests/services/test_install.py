@@ -1,13 +1,13 @@
-"""The step of `make test` that provides a browser."""
+"""The step of `make test` that provides a browser and a connection pooler."""
 
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.services.install_browser import NAMED_BY, find_chromium
+from tests.services.install import CHROMIUM
 
-STEP = Path(__file__).with_name("install_browser.py")
+STEP = Path(__file__).with_name("install.py")
 
 
 def run(environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -15,16 +15,16 @@ def run(environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_browser_that_is_there_is_enough() -> None:
-    browser = find_chromium()
+    browser = CHROMIUM.find()
     assert browser is not None
-    ran = run({NAMED_BY: str(browser)})
+    ran = run({CHROMIUM.named_by: str(browser)})
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_a_path_that_leads_to_nothing_is_reported(tmp_path: Path) -> None:
-    ran = run({NAMED_BY: str(tmp_path / "chromium")})
+    ran = run({CHROMIUM.named_by: str(tmp_path / "chromium")})
     assert ran.returncode == 1
-    assert NAMED_BY in ran.stderr
+    assert CHROMIUM.named_by in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
 
@@ -39,6 +39,6 @@ def test_a_browser_that_does_not_start_is_reported_as_such(tmp_path: Path) -> No
     broken = tmp_path / "chromium"
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
-    ran = run({NAMED_BY: str(broken)})
+    ran = run({CHROMIUM.named_by: str(broken)})
     assert ran.returncode == 1
     assert "does not start" in ran.stderr

@@ -1,0 +1,261 @@
+"""Connections to PostgreSQL, directly over asyncpg, with a client's deadline for every statement and every wait.
+
+Two kinds of server are told apart when a connection is made. Behind a connection pooler such as PgBouncer, which lends
+a server's connection for one transaction, nothing may stay behind on it: no setting, no named prepared statement. Time
+limits are set inside each transaction there, and statements are parsed each time.
+
+Transactions are READ COMMITTED, whatever the server's default is: they lock the rows that they depend on, and rely on
+seeing what others have committed meanwhile.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # asyncpg carries no types
+from asyncpg.prepared_stmt import PreparedStatement  # type: ignore[import-untyped]
+from sqlalchemy import Executable
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from shopkeeper.storage.circuit_breaker import CircuitBreaker
+from shopkeeper.storage.compiled import COMPILER, BoundStatement, Parameters, Result
+from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable, is_passing, is_unavailable
+
+CLOSE_WITHIN: Final = 2.0
+MOST_PREPARED: Final = 300
+"""Prepared statements that a connection keeps."""
+LIMITS: Final[Mapping[str, str]] = {
+    "statement_timeout": "5s",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""The server's limits for one request, so that it cannot block others for long; migrations and bulk loading have no
+limits."""
+
+_DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_POOLED: Final = "; ".join([_BEGIN, *(f"SET LOCAL {name} = '{limit}'" for name, limit in LIMITS.items())])
+_SET_LIMITS: Final = ", ".join(f"set_config('{name}', '{limit}', false)" for name, limit in LIMITS.items())
+# A pooler tells its clients process ids of its own, which they cancel statements with.
+_IS_DIRECT: Final = "SELECT pg_backend_pid()"
+Value = TypeVar("Value")
+Observe = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long to wait for PostgreSQL, in seconds. A request has been refused after less than ten."""
+
+    answer: float = 6.0
+    """For a statement, a commit or a rollback. The server itself gives up earlier, so that an answer that does not come
+    at all means that the server is silent."""
+    connect: float = 3.0
+    """For a connection to be made."""
+    turn: float = 5.0
+    """For a connection to be free, while the server answers others."""
+    total: float = 9.0
+    """For a free connection and the answers on it."""
+    least: float = 1.0
+    """For an answer after a long wait for a free connection."""
+
+
+class PostgresServer:
+    """How to reach a server, and what is known of it: shared by the pools of one database.
+
+    Args:
+        options: the arguments of `asyncpg.connect`, and `async_creator_fn` where another function makes connections.
+    """
+
+    def __init__(self, options: Mapping[str, Any], deadlines: Deadlines) -> None:
+        self._options = {"timeout": deadlines.connect, **options, "statement_cache_size": 0}
+        self._connect = self._options.pop("async_creator_fn", asyncpg.connect)
+        self.deadlines = deadlines
+        self.breaker = CircuitBreaker()
+        self.observers: list[Observe] = []
+        self._pooled = False
+
+    async def connect(self) -> "PostgresConnection":
+        """Open a connection. Raises `DatabaseUnavailable` for whatever reason there is none."""
+        with self.breaker.connecting():
+            try:
+                async with asyncio.timeout(self.deadlines.connect):
+                    return await self._connected()
+            except TimeoutError as failed:
+                self.breaker.open(failed)
+                raise DatabaseUnavailable(retry_after=1) from failed
+            except _DRIVER_ERRORS as failed:
+                raise DatabaseUnavailable(retry_after=1) from failed
+
+    @contextmanager
+    def observed(self, observe: Observe) -> Iterator[None]:
+        """Call `observe` with the text of each statement while the context is open."""
+        self.observers.append(observe)
+        try:
+            yield
+        finally:
+            self.observers.remove(observe)
+
+    def assume_pooler(self) -> None:
+        """Keep nothing on any connection from now on: a prepared statement has vanished."""
+        self._pooled = True
+        self.breaker.distrust()
+
+    async def _connected(self) -> "PostgresConnection":
+        generation = self.breaker.generation
+        driver = await self._connect(**self._options)
+        try:
+            pooled = self._pooled or await _fetch_one(driver, _IS_DIRECT) != driver.get_server_pid()
+            if not pooled:
+                await _fetch_one(driver, f"SELECT {_SET_LIMITS}")
+        except BaseException:
+            driver.terminate()
+            raise
+        return PostgresConnection(driver, server=self, pooled=pooled, generation=generation)
+
+
+async def _fetch_one(driver: Any, sql: str) -> Any:
+    return await (await driver.prepare(sql, name="")).fetchval()
+
+
+class PostgresConnection:
+    """One connection. After a wait that ran out, an error of the connection, or a cancellation it is not used again."""
+
+    def __init__(self, driver: Any, *, server: PostgresServer, pooled: bool, generation: int) -> None:
+        self._driver, self._server, self._pooled, self._generation = driver, server, pooled, generation
+        self._prepared: OrderedDict[str, PreparedStatement] = OrderedDict()
+        self._name, self._named = secrets.token_hex(8), 0
+        self._ran_out = self._interrupted = False
+        self._patience = server.deadlines.answer
+
+    @property
+    def is_open(self) -> bool:
+        return not self._driver.is_closed()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a new read or transaction may begin on it."""
+        return (
+            not self._driver.is_closed()
+            and self._generation == self._server.breaker.generation
+            and not self._interrupted
+            and not self._driver.is_in_transaction()
+        )
+
+    def lend(self, *, waited: float) -> None:
+        """Take into account how long the borrower has waited for it."""
+        deadlines = self._server.deadlines
+        self._patience = max(deadlines.least, min(deadlines.answer, deadlines.total - waited))
+
+    async def begin(self) -> None:
+        await self._within_deadline(self._driver.execute(_BEGIN_POOLED if self._pooled else _BEGIN))
+
+    async def end(self, how: str) -> None:
+        """COMMIT or ROLLBACK. The server rolls back by itself where the connection is gone."""
+        await self._within_deadline(self._driver.execute(how))
+
+    async def execute(self, statement: Executable, parameters: Parameters) -> Result:
+        """Execute a statement. Raises `DatabaseUnavailable`, or SQLAlchemy's exception for the driver's."""
+        if parameters is None or isinstance(parameters, Mapping):
+            given: Sequence[Mapping[str, Any]] = (parameters or {},)
+        else:
+            given = parameters
+        bound = COMPILER.bound(statement, tuple(given[0]))
+        return await self._within_deadline(self._execute(bound, given))
+
+    async def close(self) -> None:
+        """Take leave of the server where that is quickly done: it ends a statement that still runs."""
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._driver.close(timeout=CLOSE_WITHIN)
+        except (*_DRIVER_ERRORS, TimeoutError):
+            self.terminate()
+
+    def terminate(self) -> None:
+        """Drop the connection without a word."""
+        self._driver.terminate()
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether a statement may still run on it."""
+        return self._interrupted and not self._driver.is_closed()
+
+    async def _execute(self, bound: BoundStatement, given: Sequence[Mapping[str, Any]]) -> Result:
+        sql, values = bound.sql_and_values(given[0])
+        for observe in self._server.observers:
+            observe(sql)
+        statement = self._prepared.get(sql) or await self._prepare(sql)
+        if len(given) == 1:
+            records = await statement.fetch(*values)
+            return bound.result(records, statement.get_attributes(), rowcount=_changed(statement.get_statusmsg()))
+        await statement.executemany([values, *(bound.sql_and_values(each)[1] for each in given[1:])])
+        return bound.result((), (), rowcount=-1)
+
+    async def _prepare(self, sql: str) -> PreparedStatement:
+        if self._pooled:
+            return await self._driver.prepare(sql, name="")
+        self._named += 1
+        # Names that no other connection uses: a pooler that was not recognised must not find another's statement.
+        statement = await self._driver.prepare(sql, name=f"{self._name}_{self._named}")
+        self._prepared[sql] = statement
+        if len(self._prepared) > MOST_PREPARED:
+            self._prepared.popitem(last=False)
+        return statement
+
+    async def _within_deadline(self, work: Awaitable[Value]) -> Value:
+        """Wait for an answer, but not for long. A timer that cuts the line costs less than `asyncio.timeout`, and
+        leaves nothing behind that waits for the server's answer to a cancellation."""
+        deadline = asyncio.get_running_loop().call_later(self._patience, self._run_out)
+        try:
+            return await work
+        except _DRIVER_ERRORS as failed:
+            raise self._translated(failed) from failed
+        except BaseException:
+            self._interrupted = True
+            raise
+        finally:
+            deadline.cancel()
+
+    def _run_out(self) -> None:
+        self._ran_out = True
+        self.terminate()
+
+    def _translated(self, failed: Exception) -> Exception:
+        if self._ran_out:
+            silent = TimeoutError("no answer")
+            self._server.breaker.open(silent)
+            return DatabaseUnavailable(retry_after=1)
+        if isinstance(failed, asyncpg.InternalClientError):
+            self.terminate()
+        if self._driver.is_closed() or is_unavailable(failed):
+            self._learn(failed)
+            passing = self._driver.is_closed() or is_passing(failed)
+            return (DatabaseInterrupted if passing else DatabaseUnavailable)(retry_after=1)
+        kind = IntegrityError if isinstance(failed, asyncpg.IntegrityConstraintViolationError) else DBAPIError
+        return kind(None, None, failed, hide_parameters=True)
+
+    def _learn(self, failed: Exception) -> None:
+        """Draw conclusions about the other connections from what this one has met."""
+        if getattr(failed, "sqlstate", None) == asyncpg.InvalidSQLStatementNameError.sqlstate:
+            self._server.assume_pooler()
+        elif self._driver.is_closed() or isinstance(failed, _OF_ALL_CONNECTIONS):
+            self._server.breaker.distrust()
+
+
+# A changed table, a server that became read-only or is about to stop: known to one connection, met by all of them.
+_OF_ALL_CONNECTIONS: Final = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+
+
+def _changed(status: str | None) -> int:
+    """Return the count of a status such as `UPDATE 1` or `INSERT 0 1`."""
+    count = (status or "").rpartition(" ")[2]
+    return int(count) if count.isdigit() else -1

@@ -1,0 +1,68 @@
+"""A TCP connection to a server that can fall silent: what is sent arrives nowhere, and nobody hangs up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Line:
+    """Forwards what arrives at a port of its own, until it is told to hold everything back."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    def fall_silent(self) -> None:
+        """Forward nothing from now on, in either direction, on open connections and on new ones."""
+        self._open.clear()
+
+    def speak_again(self) -> None:
+        self._open.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with closing(writer):
+            await self._open.wait()
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            async with closing(far_writer):
+                await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await self._open.wait()
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+
+@asynccontextmanager
+async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close a connection at the end, whoever has hung up already."""
+    try:
+        yield
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def line_to(host: str, port: int) -> AsyncIterator[Line]:
+    """Open a line to a server, on a free port of this machine."""
+    line = Line(host, port)
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(line._accept(reader, writer))
+        line._tasks.add(task)
+        task.add_done_callback(line._tasks.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    line.port = server.sockets[0].getsockname()[1]
+    try:
+        yield line
+    finally:
+        server.close()
+        for task in line._tasks:
+            task.cancel()
+        await asyncio.gather(*line._tasks, return_exceptions=True)

@@ -1,0 +1,291 @@
+"""PostgreSQL when something is wrong with it: silent, restarted, read-only, changed, or stricter than usual."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from sqlalchemy import Integer, bindparam, text
+from sqlalchemy.engine import make_url
+
+from shopkeeper.clock import SystemClock
+from shopkeeper.storage.cleanup import Cleanup, RetentionRule
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.outbox import Outbox
+from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
+from shopkeeper.storage.postgres_connection import Deadlines
+from shopkeeper.storage.unavailable import DatabaseUnavailable, StorageUnavailable
+from tests.services.databases import sqlalchemy_url
+from tests.services.line import Line, line_to
+
+SHORT = Deadlines(answer=1.0, connect=2.0)
+ENOUGH = 30
+"""Seconds after which a wait counts as endless."""
+INSERT = text("INSERT INTO notes VALUES (:number)").bindparams(bindparam("number", type_=Integer))
+COUNT = text("SELECT count(*) FROM notes")
+RAISE = text("UPDATE notes SET number = number + 1")
+
+
+async def execute(database: Database, *statements: str) -> None:
+    async with database.transaction() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+@pytest.fixture
+async def database(postgres_dsn: str) -> AsyncIterator[Database]:
+    """A database with an empty table `notes`."""
+    database = Database(sqlalchemy_url(postgres_dsn))
+    await execute(database, "CREATE TABLE notes (number INTEGER)")
+    yield database
+    await database.close()
+
+
+async def read(database: Database) -> int:
+    async with database.unit() as unit:
+        return int(await unit.scalar(COUNT))
+
+
+async def write(database: Database, number: int = 1) -> None:
+    async with database.unit() as unit:
+        await unit.write(INSERT, {"number": number})
+
+
+async def warm(database: Database) -> None:
+    """Fill both pools: half of the connections stay idle, as in a server that was busier a moment ago."""
+    acts = [act for act in (read, write) for _ in range(4)]
+    await asyncio.gather(*(_until_it_works(partial(act, database)) for act in acts))
+
+
+class TestSilence:
+    """A server, or something on the way to it, that keeps its connections open and does not answer."""
+
+    @pytest.fixture
+    async def line(self, database: Database) -> AsyncIterator[Line]:
+        async with line_to("127.0.0.1", database.url.port or 5432) as line:
+            yield line
+
+    @pytest.fixture
+    async def far(self, database: Database, line: Line) -> AsyncIterator[Database]:
+        """The database at the end of the line, with all connections open."""
+        far = Database(database.url.set(port=line.port), deadlines=SHORT)
+        await warm(far)
+        yield far
+        await far.close()
+
+    @pytest.mark.parametrize("act", [read, write], ids=["reading", "writing"])
+    async def test_all_who_ask_are_refused_in_time_and_served_again_later(
+        self, far: Database, line: Line, act: Callable[[Database], Awaitable[object]]
+    ) -> None:
+        line.fall_silent()
+        async with asyncio.timeout(ENOUGH):
+            refused = await asyncio.gather(*(act(far) for _ in range(30)), return_exceptions=True)
+        assert {type(each) for each in refused} == {DatabaseUnavailable}
+        assert all(isinstance(each, DatabaseUnavailable) and each.retry_after >= 1 for each in refused)
+        line.speak_again()
+        async with asyncio.timeout(ENOUGH):
+            await _until_it_works(lambda: act(far))
+
+    @pytest.mark.parametrize("how", ["commits", "rolls back"])
+    async def test_the_end_of_a_transaction_does_not_wait_for_ever(self, far: Database, line: Line, how: str) -> None:
+        async def work() -> None:
+            async with far.unit() as unit:
+                await unit.write(INSERT, {"number": 7})
+                line.fall_silent()
+                if how == "rolls back":
+                    raise LookupError
+
+        with pytest.raises(DatabaseUnavailable if how == "commits" else LookupError):
+            await asyncio.wait_for(work(), ENOUGH)
+        line.speak_again()
+        async with asyncio.timeout(ENOUGH):
+            await _until_it_works(lambda: read(far))
+
+    async def test_what_is_written_always_is_not_waited_for_again(self, far: Database, line: Line) -> None:
+        async def work() -> None:
+            async with far.unit() as unit:
+                unit.always(INSERT, {"number": 7})
+                line.fall_silent()
+                await unit.scalar(COUNT)
+
+        with pytest.raises(DatabaseUnavailable):
+            await asyncio.wait_for(work(), ENOUGH)
+
+    async def test_the_database_can_be_closed(self, database: Database, line: Line) -> None:
+        far = Database(database.url.set(port=line.port), deadlines=SHORT)
+        await warm(far)
+        line.fall_silent()
+        await asyncio.wait_for(far.close(), ENOUGH)
+
+    async def test_background_tasks_go_on_when_it_is_over(self, far: Database, line: Line) -> None:
+        delivered, cleaned = asyncio.Event(), asyncio.Event()
+
+        async def deliver(_event: object) -> None:
+            delivered.set()
+
+        async def clean(unit: Unit, _before: object, _batch: int) -> int:
+            await unit.scalar(COUNT)
+            cleaned.set()
+            return 0
+
+        clock = SystemClock()
+        worker = OutboxWorker(
+            far, {"mail": Subscriber(deliver)}, clock=clock, random=lambda: 1.0, poll=timedelta(seconds=0.1)
+        )
+        cleanup = Cleanup(far, [RetentionRule("notes", timedelta(0), clean)], clock=clock, every=timedelta(seconds=0.1))
+        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(cleanup.run())]
+        async with asyncio.timeout(ENOUGH):
+            await cleaned.wait()
+            line.fall_silent()
+            with suppress(DatabaseUnavailable):
+                await read(far)
+            cleaned.clear()
+            line.speak_again()
+            await _until_it_works(lambda: self._post(far))
+            await delivered.wait()
+            await cleaned.wait()
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    async def _post(database: Database) -> None:
+        async with database.unit() as unit:
+            await Outbox(SystemClock()).add(unit, "mail", key="ada", payload={})
+
+
+async def _until_it_works(act: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await act()
+        except DatabaseUnavailable:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+class TestCutConnections:
+    async def test_nobody_notices_that_idle_connections_were_cut(self, database: Database, postgres_dsn: str) -> None:
+        await warm(database)
+        other = Database(sqlalchemy_url(postgres_dsn))
+        await execute(
+            other,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        await other.close()
+        assert await read(database) == 4
+        await write(database)
+        assert await read(database) == 5
+
+
+class TestChangedTables:
+    """A column changes its type under connections that have prepared statements for it: SQLSTATE 0A000."""
+
+    NUMBERS = text("SELECT number FROM notes")
+
+    async def _change(self, database: Database) -> None:
+        await execute(database, "ALTER TABLE notes ALTER COLUMN number TYPE BIGINT")
+
+    async def test_reads_go_on(self, database: Database) -> None:
+        await write(database)
+        for change in (False, True):
+            if change:
+                await self._change(database)
+            async with database.unit() as unit:
+                assert await unit.scalar(self.NUMBERS) == 1
+
+    async def test_a_transaction_that_begins_with_it_goes_on(self, database: Database) -> None:
+        await write(database)
+        for change in (False, True):
+            if change:
+                await self._change(database)
+            async with database.unit() as unit:
+                await unit.begin()
+                assert await unit.scalar(self.NUMBERS) == 1
+                await unit.write(INSERT, {"number": 1})
+        assert await read(database) == 3
+
+    async def test_a_transaction_that_meets_it_later_is_refused_once(self, database: Database) -> None:
+        async def work() -> None:
+            async with database.unit() as unit:
+                await unit.write(INSERT, {"number": 1})
+                await unit.all(self.NUMBERS)
+
+        await work()
+        await self._change(database)
+        with pytest.raises(DatabaseUnavailable):
+            await work()
+        await work()
+        assert await read(database) == 2
+
+
+class TestStricterServers:
+    @pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+    async def test_writers_of_one_row_take_turns_whatever_the_default_isolation_is(
+        self, database: Database, postgres_dsn: str, level: str
+    ) -> None:
+        await write(database, 0)
+        await execute(database, f"ALTER DATABASE {database.url.database} SET default_transaction_isolation = '{level}'")
+        strict = Database(sqlalchemy_url(postgres_dsn))
+
+        async def raise_after_reading() -> None:
+            async with strict.unit() as unit:
+                await unit.begin()
+                await unit.scalar(text("SELECT number FROM notes FOR UPDATE"))
+                await unit.write(RAISE)
+
+        await asyncio.gather(*(raise_after_reading() for _ in range(8)))
+        async with strict.unit() as unit:
+            assert await unit.scalar(text("SELECT number FROM notes")) == 8
+        await strict.close()
+
+    async def test_a_server_that_became_read_only_is_reported_and_recovers(
+        self, database: Database, postgres_dsn: str
+    ) -> None:
+        other, name = Database(sqlalchemy_url(postgres_dsn)), database.url.database
+        await execute(other, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        failed_over = Database(sqlalchemy_url(postgres_dsn))
+        with pytest.raises(DatabaseUnavailable) as refused:
+            await write(failed_over)
+        assert (refused.value.status, refused.value.retry_after) == (503, 1)
+        with pytest.raises(StorageUnavailable, match="is read-only: point the DSN at the primary"):
+            await failed_over.require_writable()
+        assert await read(failed_over) == 0
+        await execute(other, "SET TRANSACTION READ WRITE", f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await write(failed_over)
+        with suppress(StorageUnavailable):  # a connection of the time before is noticed, and dropped
+            await failed_over.require_writable()
+        await failed_over.require_writable()
+        await failed_over.close()
+        await other.close()
+
+    async def test_a_server_that_is_writable_is_reported_as_such(self, database: Database) -> None:
+        await database.require_writable()
+
+    async def test_a_prepared_statement_that_has_vanished_is_not_missed(self, database: Database) -> None:
+        """As behind a pooler that could not be recognised."""
+        await write(database)
+        await write(database)
+        async with database.unit() as unit:
+            await unit.write(text("DEALLOCATE ALL"))
+        await write(database)
+        assert await read(database) == 3
+
+
+async def test_no_setting_goes_with_the_connection(database: Database, postgres_dsn: str) -> None:
+    """Poolers refuse those that they do not know."""
+    async with database.unit() as unit:
+        limits = {
+            name: await unit.scalar(text(f"SHOW {name}"))
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        }
+    assert limits == {
+        "statement_timeout": "5s",
+        "lock_timeout": "4s",
+        "idle_in_transaction_session_timeout": "1min",
+    }
+    assert make_url(sqlalchemy_url(postgres_dsn)).query == {}
