@@ -119,6 +119,24 @@ class TestBudgets:
                 told = [[_plain(await try_(app, name), name) for _ in range(6)] for name in names]
                 assert told[0] == told[1] == told[2]
 
+    async def test_row_077_wrong_codes_for_one_address_do_not_show_at_another_of_the_account(
+        self, opening: Opening, dsn: str, tmp_path: Path
+    ) -> None:
+        """A code belongs to its address: what is counted for one must not tell whose the other is."""
+        by_code = {"methods": {"code": {"passwordless_enabled": True}}}
+        async with opening(dsn, identity=_two_addresses(tmp_path), selfservice=by_code) as scene:
+            app, admin = await scene.native(), await scene.admin()
+            for person in ("ada", "grace"):
+                traits = {"home": f"{person}@home.example.org", "work": f"{person}@work.example.org"}
+                made = await admin.post("/admin/identities", json={"schema_id": "default", "traits": traits})
+                assert made.status_code == 201, made.text
+            told = await _wrong_codes(app, "ada@home.example.org", 6)
+            assert told[-1][0] == 429
+            others = ("ada@work.example.org", "grace@work.example.org", "nobody@example.org")
+            answers = [await _wrong_codes(app, name, 2) for name in others]
+            assert answers[0] == answers[1] == answers[2]
+            assert [status for status, *_ in answers[0]] == [400, 400]
+
     async def test_row_077_all_names_of_an_account_together_give_twice_the_guesses_of_one_and_no_sign_of_it(
         self, opening: Opening, sqlite_dsn: str, tmp_path: Path
     ) -> None:
@@ -494,6 +512,25 @@ def _names_and_addresses_sign_in(folder: Path) -> dict[str, Any]:
     signs_in = {"ory.sh/kratos": {"credentials": {"password": {"identifier": True}}}}
     traits = {name: {"type": "string", **signs_in} for name in ("username", "email")}
     return {"schemas": [{"id": "default", "url": written_schema(folder, traits)}]}
+
+
+def _two_addresses(folder: Path) -> dict[str, Any]:
+    """Return settings in which codes are mailed to two addresses of an account."""
+    mailed = {"ory.sh/kratos": {"credentials": {"code": {"identifier": True, "via": "email"}}}}
+    traits = {name: {"type": "string", "format": "email", **mailed} for name in ("home", "work")}
+    return {"schemas": [{"id": "default", "url": written_schema(folder, traits)}]}
+
+
+async def _wrong_codes(app: httpx2.AsyncClient, name: str, times: int) -> list[tuple[int, list[str], str]]:
+    """Ask for codes for an address, two tries with each; return the answers to wrong ones."""
+    told = []
+    for number in range(times):
+        if number % 2 == 0:
+            asked = await submit(app, "login", {"method": "code", "identifier": name})
+            path = str(asked.json()["ui"]["action"])
+        answer = await app.post(path, json={"method": "code", "identifier": name, "code": "not one"})
+        told.append(_plain(answer, name))
+    return told
 
 
 def _many_names(folder: Path) -> dict[str, Any]:
