@@ -77,6 +77,19 @@ class TestSettings:
         assert str(refused.value).endswith(f"refuses a setting in the DSN: {sentence}.")
 
 
+@pytest.mark.parametrize("pgbouncer_server", ["transaction", "session"], indirect=True)
+class TestBehindAPooler:
+    @pytest.mark.parametrize("query", ["search_path=shop", "options=-c%20search_path%3Dshop"])
+    async def test_a_start_up_parameter_that_it_refuses_has_its_sentence(self, pgbouncer_dsn: str, query: str) -> None:
+        with pytest.raises(StorageUnavailable) as refused:
+            await show(f"{pgbouncer_dsn}&{query}", "search_path")
+        assert "(PgBouncer) refuses the start-up parameter search_path" in str(refused.value)
+        assert "ALTER ROLE … SET search_path = …" in str(refused.value)
+
+    async def test_the_name_of_the_application_is_passed_on(self, pgbouncer_dsn: str) -> None:
+        assert await show(f"{pgbouncer_dsn}&application_name=kettle", "application_name") == "kettle"
+
+
 class TestHosts:
     """One database on two servers: the first of them is read-only, the second can be written."""
 

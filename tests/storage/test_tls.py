@@ -15,7 +15,7 @@ from tests.services.postgres import USER
 from tests.services.tls_postgres import PASSWORD, Ground
 
 # The driver closes refused connections in the background, which may outlive the loop of a test.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*Transport.__del__")
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*(Transport|socket)")
 NOT_TRUSTED = "is not trusted"
 NO_FILE = "needs the certificates to trust"
 NO_CERTIFICATES = "cannot be read as certificates"

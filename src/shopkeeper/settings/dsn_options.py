@@ -9,7 +9,7 @@ from typing import Final
 
 DEFAULT_POOL: Final = 10
 MOST_CONNECTIONS: Final = 1_000
-LONGEST_CONNECT: Final = 5
+LONGEST_CONNECT: Final = 3
 """Seconds of `connect_timeout` that can be in effect: requests do not wait longer for a connection."""
 
 _KEPT: Final = "connections are kept; max_conns says how many"
