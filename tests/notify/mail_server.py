@@ -69,6 +69,7 @@ async def mail_server(
     implicit_tls: ssl.SSLContext | None = None,
     start_tls: ssl.SSLContext | None = None,
     auth: bool = False,
+    utf8: bool = True,
 ) -> AsyncIterator[Postbox]:
     """Listen on a free port of this machine until the test is over."""
     loop = asyncio.get_running_loop()
@@ -82,7 +83,7 @@ async def mail_server(
             require_starttls=start_tls is not None,
             authenticator=postbox.authenticate if auth else None,
             auth_required=auth,
-            enable_SMTPUTF8=True,
+            enable_SMTPUTF8=utf8,
         )
 
     server = await loop.create_server(session, "127.0.0.1", 0, ssl=implicit_tls)

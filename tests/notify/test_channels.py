@@ -95,6 +95,55 @@ class TestMail:
         assert postbox.envelopes[0].rcpt_tos == ["анна@shop.example"]
         assert str(postbox.mails[0]["To"]) == "анна@shop.example"
 
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "<https://shop.example/unsubscribe?token=" + "f" * 200 + ">, <mailto:unsubscribe@shop.example>",
+            '{"category":["' + "orders" * 40 + '"],"unique_args":{"shop":"corner"}}',
+            " ".join(["word"] * 60),
+        ],
+        ids=["an address", "JSON", "words"],
+    )
+    async def test_a_long_header_is_sent_as_it_was_written(self, value: str) -> None:
+        """Regression: with more than 77 characters it was sent as an encoded word, which nobody decodes there."""
+        assert (await self._headers({"X-Long": value}))["X-Long"] == value
+
+    async def test_a_header_is_broken_at_spaces_where_a_line_would_be_too_long(self) -> None:
+        value = " ".join(f"<https://shop.example/{number:0100}>" for number in range(30))
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port, headers={"X-Long": value}).send(MESSAGE)
+        content = postbox.envelopes[0].content
+        assert isinstance(content, bytes)
+        assert max(map(len, content.split(b"\r\n"))) <= 998
+        assert str(postbox.mails[0]["X-Long"]) == value
+
+    async def test_only_the_words_outside_ascii_are_encoded(self) -> None:
+        link = f"<https://shop.example/{'f' * 100}>"
+        found = await self._headers({"X-Shop": f"Söhne Änne {link} & Co", "Reply-To": '"Söhne, Co." <a@shop.example>'})
+        assert found == {
+            "X-Shop": f"=?utf-8?b?U8O2aG5lIMOEbm5l?= {link} & Co",
+            "Reply-To": "=?utf-8?q?S=C3=B6hne=2C_Co=2E?= <a@shop.example>",
+        }
+
+    async def test_our_own_headers_stay_as_they_are_with_long_addresses(self) -> None:
+        sender, recipient = f"no-reply@{'s' * 60}.example", f"{'a' * 60}@{'r' * 60}.example"
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port, from_address=sender, from_name=None).send(replace(MESSAGE, recipient=recipient))
+        content = postbox.envelopes[0].content
+        assert isinstance(content, bytes)
+        for line in (f"From: {sender}", f"To: {recipient}", f"Message-ID: <{MESSAGE.id}@{'s' * 60}.example>"):
+            assert line.encode() in content.split(b"\r\n")
+
+    @staticmethod
+    async def _headers(headers: dict[str, str]) -> dict[str, str]:
+        """Send a mail with further headers; return each as it stands in the bytes that were sent."""
+        async with mail_server(Postbox()) as postbox:
+            await plain(postbox.port, headers=headers).send(MESSAGE)
+        content = postbox.envelopes[0].content
+        assert isinstance(content, bytes)
+        lines = content.partition(b"\r\n\r\n")[0].decode("ascii").split("\r\n")
+        return dict(line.split(": ", 1) for line in lines if line.partition(":")[0] in headers)
+
     async def test_a_repetition_has_the_same_message_id(self) -> None:
         async with mail_server(Postbox()) as postbox:
             channel = plain(postbox.port)
@@ -134,6 +183,14 @@ class TestRefusals:
             failed = await failure(plain(postbox.port))
         assert failed.detail == "550 no such user ana@x"
         assert "@" not in str(failed)
+
+    async def test_an_address_outside_ascii_is_given_up_where_the_server_does_not_read_it(self) -> None:
+        async with mail_server(Postbox(), utf8=False) as postbox:
+            failed = await failure(plain(postbox.port), replace(MESSAGE, recipient="анна@shop.example"))
+            await plain(postbox.port).send(replace(MESSAGE, recipient="anna@магазин.example"))
+        assert failed.permanent
+        assert str(failed) == "the mail server takes no address outside ASCII (no SMTPUTF8)"
+        assert [envelope.rcpt_tos for envelope in postbox.envelopes] == [["anna@xn--80aairftm.example"]]
 
     async def test_a_port_without_a_server_is_a_temporary_failure(self) -> None:
         with socket.socket() as unused:
@@ -227,6 +284,7 @@ class TestSettings:
             ({"uri": "smtp:///"}, "must look like smtp://"),
             ({"headers": {"subject": "Buy!"}}, "header subject of mails is written by Shopkeeper"),
             ({"headers": {"Content-Type": "text/html"}}, "header Content-Type"),
+            ({"headers": {"X-Shop": "f" * 998}}, "has a word that is too long"),
             ({"headers": {"X-Shop": "a\r\nBcc: all@evil.example"}}, "cannot stand in a mail"),
             ({"headers": {"X Shop:": "a"}}, "cannot stand in a mail"),
             ({"from_name": "Shop\r\nBcc: all@evil.example"}, "CR or LF"),
@@ -240,6 +298,7 @@ class TestSettings:
             "uri",
             "our-header",
             "content-header",
+            "long-word",
             "crlf-value",
             "bad-name",
             "crlf-sender",

@@ -24,6 +24,11 @@ class TestSmtpUri:
         found = read("smtp://mail.example:1025/?skip_ssl_verify=true&disable_starttls=1&server_name=other.example")
         assert (found.start_tls, found.verify, found.server_name) == (False, False, "other.example")
 
+    @pytest.mark.parametrize("value", ["true", "false", ""])
+    def test_an_option_of_older_releases_changes_nothing(self, value: str) -> None:
+        uri = "smtps://ana:pa%40ss@mail.example:465/"
+        assert read(f"{uri}?legacy_ssl={value}&skip_ssl_verify=true") == read(f"{uri}?skip_ssl_verify=true")
+
     def test_smtps_speaks_tls_from_the_first_byte(self) -> None:
         found = read("smtps://mail.example:465/?disable_starttls=true")
         assert (found.implicit_tls, found.start_tls) == (True, False)

@@ -57,6 +57,7 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
         ("dsn: 'postgres://u:p@h/d?sslrootcert=ca.pem'", "warning", "dsn"),
         ("dsn: 'postgres://u:p@h/d?sslmode=require&sslrootcert=nowhere.pem'", "warning", "dsn"),
         ("dsn: 'postgres://u:p@h/d?sslmode=verify-full&sslcert=nowhere.pem'", "warning", "dsn"),
+        ("courier: {smtp: {connection_uri: 'smtps://m/?legacy_ssl=true'}}", "notice", "courier.smtp.connection_uri"),
         ("hashers: {argon2: {memory: 1MiB}}", "warning", "hashers.argon2"),
         ("security: {account_enumeration: {mitigate: false}}", "warning", "security.account_enumeration.mitigate"),
         ("clients: {http: {disallow_private_ip_ranges: false}}", "warning", "clients.http.disallow_private_ip_ranges"),

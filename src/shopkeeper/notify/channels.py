@@ -4,18 +4,16 @@ import re
 from collections.abc import Mapping
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP as MAIL_POLICY
 from typing import Final, Protocol
 
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from shopkeeper.notify.addresses import on_the_wire
+from shopkeeper.notify.mail_lines import POLICY, as_bytes, fits
 from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
 from shopkeeper.notify.values import CourierMessage
 from shopkeeper.transaction_guard import refuse_inside_transaction
 
-# With 7-bit bodies the mail is the same bytes for every server, independent of its extensions.
-POLICY: Final = MAIL_POLICY.clone(cte_type="7bit")
 OURS: Final = frozenset(
     {"from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "mime-version", "auto-submitted"}
 )
@@ -93,9 +91,23 @@ class SmtpChannel:
         mail = self._compose(message, recipient=recipient)
         try:
             async with self._connection() as server:
-                await server.send_message(mail, sender=self._sender.addr_spec, recipients=[recipient])
+                await self._hand_over(server, mail, recipient=recipient)
         except (SMTPException, OSError) as refusal:
             raise _failure(refusal) from refusal
+
+    async def _hand_over(self, server: SMTP, mail: EmailMessage, *, recipient: str) -> None:
+        utf8 = not recipient.isascii()
+        if utf8:
+            if server.is_ehlo_or_helo_needed:
+                await server.ehlo()
+            if not server.supports_extension("smtputf8"):
+                raise ChannelFailed("the mail server takes no address outside ASCII (no SMTPUTF8)", permanent=True)
+        await server.sendmail(
+            self._sender.addr_spec,
+            [recipient],
+            as_bytes(mail, utf8=utf8),
+            mail_options=["SMTPUTF8", "BODY=8BITMIME"] if utf8 else [],
+        )
 
     def _connection(self) -> SMTP:
         server = self._server
@@ -147,6 +159,8 @@ def _further_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
             raise ValueError(f"the header {name} of mails is written by Shopkeeper; take it out of the settings")
         if not name.isascii() or not name.replace("-", "").isalnum() or not value.isprintable():
             raise ValueError("a further header of mails has a name or value that cannot stand in a mail")
+        if not fits(name, value):
+            raise ValueError(f"the header {name} of mails has a word that is too long for a line of a mail; shorten it")
     return dict(headers)
 
 

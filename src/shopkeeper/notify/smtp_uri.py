@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 FORM: Final = "smtp://user:password@host:587/ or smtps://user:password@host:465/"
 OPTIONS: Final = frozenset({"skip_ssl_verify", "disable_starttls", "server_name"})
+PASSED_OVER: Final = frozenset({"legacy_ssl"})
+"""Options of older Kratos releases that change nothing: `smtps` always speaks TLS from the first byte."""
 # Go's spelling of booleans, because Kratos' configuration files use it.
 BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
@@ -61,6 +63,15 @@ def parse_smtp_uri(uri: str) -> SmtpAddress:
     )
 
 
+def passed_over(uri: str) -> list[str]:
+    """Return the options of an address that have no effect.
+
+    >>> passed_over("smtps://mail.example/?legacy_ssl=true")
+    ['legacy_ssl']
+    """
+    return sorted(dict(parse_qsl(uri.partition("?")[2], keep_blank_values=True)).keys() & PASSED_OVER)
+
+
 def tls_context(address: SmtpAddress, *, certificate: str | None, key: str | None) -> ssl.SSLContext:
     """Return the TLS settings for this server, with our client certificate, if any. Raises `ValueError`."""
     context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -99,7 +110,7 @@ class _NamedContext(ssl.SSLContext):
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - OPTIONS)
+    unknown = sorted(options.keys() - OPTIONS - PASSED_OVER)
     if unknown:
         raise ValueError(f"the mail server's address has an unknown option; known are {', '.join(sorted(OPTIONS))}")
     return options

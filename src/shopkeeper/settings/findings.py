@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from shopkeeper.client import names_this_machine
+from shopkeeper.notify.smtp_uri import passed_over
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
 from shopkeeper.settings.problems import Finding
@@ -185,6 +186,13 @@ def _mails_nowhere(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", path, sentence)
 
 
+def _passed_over_mail_options(settings: Settings) -> Iterator[Finding]:
+    path, uri = "courier.smtp.connection_uri", settings.courier.smtp.connection_uri
+    for option in passed_over(uri.get_secret_value()) if uri is not None else ():
+        sentence = f"{path} has {option}, which has no effect here: smtps:// always speaks TLS from the first byte."
+        yield Finding("notice", path, sentence)
+
+
 def _weak_hashes(settings: Settings) -> Iterator[Finding]:
     argon2 = settings.hashers.argon2
     # OWASP's equal choices: less memory needs more passes.
@@ -227,6 +235,7 @@ CHECKS: Final[Iterable[Check]] = (
     _passed_over_options,
     _database_certificates,
     _mails_nowhere,
+    _passed_over_mail_options,
     _weak_hashes,
     _enumeration,
     _private_addresses,
