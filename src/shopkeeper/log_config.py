@@ -1,7 +1,9 @@
 """The format and level of the log."""
 
+import contextlib
 import logging
 import sys
+from typing import IO, Any
 
 import msgspec
 import structlog
@@ -16,10 +18,27 @@ def _for_terminal() -> structlog.dev.ConsoleRenderer:
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
+class _Forgiving:
+    """Standard error, without the errors of writing to it: where its disk is full or its reader is gone, lines of the
+    log are lost, and requests are answered all the same."""
+
+    def __init__(self, stream: IO[Any]) -> None:
+        self._stream = stream
+
+    def write(self, line: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_log(settings: Settings) -> None:
     """Configure the log: JSON lines for machines, or text for people; on standard error."""
     level = logging.getLevelNamesMapping()[settings.log.severity]
     as_json = settings.log.format == "json"
+    stream: Any = _Forgiving(sys.stderr.buffer if as_json else sys.stderr)
     structlog.configure(
         processors=[
             merge_request,
@@ -28,9 +47,7 @@ def configure_log(settings: Settings) -> None:
             *(_JSON if as_json else [_for_terminal()]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
-        if as_json
-        else structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(stream) if as_json else structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

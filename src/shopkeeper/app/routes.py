@@ -57,6 +57,7 @@ from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitT
 from shopkeeper.settings.serving import GraphQL
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
+from shopkeeper.storage.sqlite_file import WritableProbe
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
 
 
@@ -330,8 +331,11 @@ def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: 
 
 
 def build_health(infrastructure: Infrastructure, background: Background) -> Health:
+    sqlite = WritableProbe(infrastructure.database.url)
+
     async def database() -> str | None:
         try:
+            await sqlite.require()
             waiting = await pending(infrastructure.database)
             await infrastructure.database.require_writable()
         except StorageUnavailable as failed:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool, StaticPool
 
 from shopkeeper.storage.compiled import Parameters, Result
+from shopkeeper.storage.sqlite_file import OpenFile
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
 Value = TypeVar("Value")
@@ -179,6 +180,7 @@ class InThread:
     def __init__(self, url: URL, **options: Any) -> None:
         self._engine = create_engine(url.set(drivername="sqlite"), poolclass=StaticPool, **options)
         self._connection: Connection | None = None
+        self._file = OpenFile(url)
         prepare_sqlite(self._engine, patience=PATIENCE_IN_PLACE)
 
     @property
@@ -187,13 +189,24 @@ class InThread:
 
     @property
     def connection(self) -> Connection:
+        """The connection, opened again where another file has taken the place of the one that was opened.
+
+        Raises `FileGone` where there is no file any more.
+        """
+        if self._connection is not None and self._file.was_replaced():
+            self._disconnect()
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._file.opened()
         return self._connection
 
     async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
         self._engine.dispose()
 
 

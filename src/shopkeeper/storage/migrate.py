@@ -24,7 +24,8 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import shopkeeper
-from shopkeeper.storage.database import Database, Unit, sqlite_path
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.sqlite_file import plain_file
 from shopkeeper.storage.tables import metadata
 from shopkeeper.storage.unavailable import StorageUnavailable, explained
 
@@ -183,9 +184,7 @@ def _require_room_for(file: Path) -> None:
 
 
 def _file(database: Database) -> Path | None:
-    """Return the file of an SQLite database; None where it is in memory or given as a URI with options of its own."""
-    file = sqlite_path(database.url)
-    return None if file is None or str(file).startswith(("file:", ":memory:")) else file
+    return plain_file(database.url)
 
 
 def main(arguments: Sequence[str]) -> None:

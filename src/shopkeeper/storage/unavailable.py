@@ -102,8 +102,12 @@ def _code(error: BaseException) -> str:
 _PASSING: Final = ("08", "25006", "26000", "40", "57P")
 """Connections (08), a server that was a primary until its failover (25006), a prepared statement that a pooler has left
 on another connection (26000), a rollback because of another transaction, as in a deadlock (40), shutting down (57P)."""
-_AWAY: Final = (*_PASSING, "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED")
-"""Also resources (53), a lock that is not released (55P03), a statement that takes too long (57014)."""
+_AWAY: Final = (
+    *(*_PASSING, "53", "55P03", "57", "SQLITE_BUSY", "SQLITE_LOCKED"),
+    *("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB"),
+)
+"""Also resources (53), a lock that is not released (55P03), a statement that takes too long (57014); for SQLite, a disk
+that is full or read-only, and a file that is damaged."""
 
 
 def _sentence(failed: BaseException, url: URL) -> str | None:
