@@ -191,7 +191,9 @@ class Forbidden(Refusal):
 
 
 class CsrfViolation(Forbidden):
-    """The anti-CSRF cookie and the token in the body do not belong together, or one is missing."""
+    """The anti-CSRF cookie and the token in the body do not belong together, or one is missing, or a page of another
+    site sent the form.
+    """
 
     code, named_in_kratos = "security_csrf_violation", True
     message = "The request may come from another site. Open a new form and send it from there."
