@@ -10,7 +10,7 @@ from typing import Any, get_args
 import httpx2
 import pytest
 import yaml
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 from structlog.testing import capture_logs
 
 from shopkeeper.app import Application, Misconfigured, dry_run, opened
@@ -70,6 +70,26 @@ class TestBackground:
                 pass
         assert [line for line in logs if line["event"] == "background.failed"] == []
         assert await application.background.check() is None
+
+
+OTHERS_LEAVE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+class TestReadiness:
+    async def test_a_database_that_became_read_only_is_not_ready(self, tmp_path: Path, postgres_dsn: str) -> None:
+        name = postgres_dsn.partition("?")[0].rpartition("/")[2]
+        async with opened(settings(tmp_path, postgres_dsn)) as application:
+            database = application.infrastructure.database
+            assert (await ask_admin(application, "/health/ready")).status_code == 200
+            async with database.transaction() as connection:
+                await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+                await connection.execute(text(OTHERS_LEAVE))
+            told = await ask_admin(application, "/health/ready")
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+        assert "is read-only" in told.json()["errors"]["database"]
 
 
 class TestTheDemo:

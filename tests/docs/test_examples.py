@@ -30,6 +30,7 @@ NOT_RUN: list[str] = [
     "docs/howto/observe.md: it needs a mail that was given up",
     "docs/howto/production.md: it needs the database and the cache that the configuration names",
     "docs/howto/production.md: for the administrator of a PostgreSQL server",
+    "docs/howto/production.md: for PgBouncer",
     "docs/howto/production.md: it needs the database that the configuration names",
     "docs/howto/production.md: it needs the database that the configuration names",
     "docs/howto/production.md: for nginx",

@@ -25,6 +25,7 @@ Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 MOST_TEXTS: Final = 1_000
 """Compiled SQL texts that are kept."""
 
+Describe = Callable[[], Sequence[Attribute]]
 _Process = Callable[[Any], Any]
 _MakeRow = Callable[[Any], Row[Any]]
 
@@ -87,10 +88,10 @@ class _Plan:
         processors = {**self._compiled._bind_processors, **expanded.processors}
         return expanded.statement, _processed(_slots(expanded.positiontup, processors), expanded.parameters)
 
-    def row_maker(self, attributes: Sequence[Attribute]) -> _MakeRow:
+    def row_maker(self, describe: Describe) -> _MakeRow:
         if self._make_row is not None:
             return self._make_row
-        columns = self._compiled._result_columns
+        columns, attributes = self._compiled._result_columns, describe()
         if len(columns) != len(attributes):  # plain SQL text, whose columns may change with its tables
             return self._new_row_maker([each.name for each in attributes], [None] * len(attributes), attributes)
         self._make_row = self._new_row_maker(
@@ -129,9 +130,9 @@ class BoundStatement:
             raise InvalidRequestError(f"A value is required for bind parameter {missing}")
         return self._plan.sql_and_values({**self._constants, **parameters} if parameters else self._constants)
 
-    def result(self, records: Sequence[Record], attributes: Sequence[Attribute], *, rowcount: int) -> Fetched:
-        """Convert the records of an execution; `attributes` describe their columns."""
-        return Fetched(records, self._plan.row_maker(attributes), rowcount=rowcount)
+    def result(self, records: Sequence[Record], *, describe: Describe, rowcount: int) -> Fetched:
+        """Convert the records of an execution; `describe` returns their columns, which takes its time."""
+        return Fetched(records, self._plan.row_maker(describe), rowcount=rowcount)
 
 
 class Compiler:

@@ -190,9 +190,10 @@ class PostgresConnection:
         statement = self._prepared.get(sql) or await self._prepare(sql)
         if len(given) == 1:
             records = await statement.fetch(*values)
-            return bound.result(records, statement.get_attributes(), rowcount=_changed(statement.get_statusmsg()))
+            rowcount = _changed(statement.get_statusmsg())
+            return bound.result(records, describe=statement.get_attributes, rowcount=rowcount)
         await statement.executemany([values, *(bound.sql_and_values(each)[1] for each in given[1:])])
-        return bound.result((), (), rowcount=-1)
+        return bound.result((), describe=tuple, rowcount=-1)
 
     async def _prepare(self, sql: str) -> PreparedStatement:
         if self._pooled:
