@@ -20,7 +20,6 @@ from shopkeeper import __version__
 from shopkeeper.app import Misconfigured, dry_run, open_database
 from shopkeeper.clock import SystemClock
 from shopkeeper.errors import NotFound
-from shopkeeper.graphql.schema import print_schema
 from shopkeeper.log_config import configure_log
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.server import PortTaken, ServerEnded, require_ports, run, serve, work
@@ -136,6 +135,8 @@ def version_command() -> None:
 @graphql.command("schema")
 def schema_command() -> None:
     """Print the GraphQL schema, for code generators."""
+    from shopkeeper.graphql.schema import print_schema  # noqa: PLC0415 - no other command needs it
+
     sys.stdout.write(print_schema())
 
 

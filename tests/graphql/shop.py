@@ -17,8 +17,9 @@ from shopkeeper.app.accounts import Accounts, build_accounts
 from shopkeeper.app.application import LISTENERS
 from shopkeeper.app.commerce import Commerce, build_commerce
 from shopkeeper.app.flows import build_registrar
+from shopkeeper.app.graphql import build_limits
 from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
-from shopkeeper.app.routes import build_authenticator, build_cookie_policy, build_limits, session_body
+from shopkeeper.app.routes import build_authenticator, build_cookie_policy, session_body
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.embedded.demo import Catalogue, read_catalogue
 from shopkeeper.commerce.embedded.load import load as load_catalogue

@@ -55,16 +55,24 @@ class Application:
     commerce: Commerce
 
 
-async def build(settings: Settings, *, clock: Clock | None = None, extensions: Extensions | None = None) -> Application:
+async def build(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    extensions: Extensions | None = None,
+    with_graphql: bool = True,
+) -> Application:
     """Build the application without starting anything. Raises `Misconfigured` where the settings are not usable."""
     try:
-        return await _build(settings, clock=clock or SystemClock(), extensions=extensions or Extensions())
+        return await _build(
+            settings, clock=clock or SystemClock(), extensions=extensions or Extensions(), with_graphql=with_graphql
+        )
     except (ValueError, UpstreamFailed) as refused:
         sentence = str(refused).rstrip(".")
         raise Misconfigured(f"The server cannot work with this configuration: {sentence}.") from refused
 
 
-async def _build(settings: Settings, *, clock: Clock, extensions: Extensions) -> Application:
+async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, with_graphql: bool) -> Application:
     infrastructure = build_infrastructure(settings, clock, listeners=LISTENERS)
     accounts = await build_accounts(
         infrastructure,
@@ -86,6 +94,7 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions) ->
             metrics=metrics,
             health=health,
             further_flows=extensions.flows,
+            with_graphql=with_graphql,
         ),
         admin=build_admin(infrastructure, accounts, metrics=metrics, health=health),
         worker=_worker(infrastructure, commerce),
@@ -165,14 +174,17 @@ async def opened(settings: Settings) -> AsyncIterator[Application]:
 
 
 async def dry_run(settings: Settings) -> None:
-    """Build the application and discard it, without opening anything. Raises what a start would raise."""
-    async with _built(settings):
+    """Build the application and discard it, without opening anything. Raises what a start would raise.
+
+    The GraphQL API is left out: no setting makes it refuse to be built, and importing it takes long.
+    """
+    async with _built(settings, with_graphql=False):
         pass
 
 
 @asynccontextmanager
-async def _built(settings: Settings) -> AsyncIterator[Application]:
-    application = await build(settings)
+async def _built(settings: Settings, *, with_graphql: bool = True) -> AsyncIterator[Application]:
+    application = await build(settings, with_graphql=with_graphql)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(application.infrastructure.database.close)
         closing.push_async_callback(application.infrastructure.cache.close)

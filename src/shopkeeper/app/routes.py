@@ -25,11 +25,7 @@ from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.return_to import AfterFlow
-from shopkeeper.graphql.endpoint import GraphQLEndpoint
-from shopkeeper.graphql.limits import Limits
-from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
@@ -54,7 +50,6 @@ from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens
-from shopkeeper.settings.serving import GraphQL
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.sqlite_file import WritableProbe
@@ -112,6 +107,7 @@ def build_public(
     metrics: Metrics,
     health: Health,
     further_flows: Callable[[Infrastructure, Accounts], Sequence[FlowBinding]] = lambda infrastructure, accounts: (),
+    with_graphql: bool = True,
 ) -> ASGIApp:
     registrar = build_registrar(infrastructure, accounts, commerce)
     flow_bindings = [
@@ -161,12 +157,17 @@ def build_public(
         ),
         pages,
     ]
-    graphql = _graphql(
-        infrastructure, accounts, commerce, authenticator, registrar=registrar, pictures=pages.picture_url
-    )
+    graphql = []
+    if with_graphql:
+        from shopkeeper.app.graphql import build_graphql  # noqa: PLC0415 - a fifth of all imports
+
+        endpoint = build_graphql(
+            infrastructure, accounts, commerce, authenticator, registrar=registrar, pictures=pages.picture_url
+        )
+        graphql = [Route("/graphql", endpoint, methods=["GET", "POST"])]
     # The router tries routes in this order, so the most requested ones come first.
     routes = [
-        Route("/graphql", graphql, methods=["GET", "POST"]),
+        *graphql,
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
         *health.public_routes(),
@@ -256,35 +257,6 @@ def _pages(
         demo=read_demo() if settings.demo else None,
         dev=settings.dev,
     )
-
-
-def _graphql(
-    infrastructure: Infrastructure,
-    accounts: Accounts,
-    commerce: Commerce,
-    authenticator: RequestAuthenticator,
-    *,
-    registrar: Registrar,
-    pictures: Callable[[str], str],
-) -> GraphQLEndpoint:
-    settings = infrastructure.settings.graphql
-    kept = {field.name for field in accounts.schemas.default.fields()}
-    return GraphQLEndpoint(
-        database=infrastructure.database,
-        identify=authenticator.principal_of,
-        stores=commerce.stores,
-        engines=commerce.engines,
-        registration=CustomerRegistration(registrar=registrar, kept=kept),
-        pictures=pictures,
-        limits=build_limits(settings),
-        introspection=settings.introspection,
-        playground=settings.playground,
-    )
-
-
-def build_limits(graphql: GraphQL) -> Limits:
-    """Return the limits of one GraphQL request."""
-    return Limits(body=graphql.max_bytes, depth=graphql.depth, aliases=graphql.aliases, complexity=graphql.complexity)
 
 
 def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: Metrics, health: Health) -> ASGIApp:

@@ -1,0 +1,42 @@
+"""Build the endpoint of the GraphQL API."""
+
+from collections.abc import Callable
+
+from shopkeeper.app.accounts import Accounts
+from shopkeeper.app.commerce import Commerce
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.flows.registrar import Registrar
+from shopkeeper.graphql.endpoint import GraphQLEndpoint
+from shopkeeper.graphql.limits import Limits
+from shopkeeper.graphql.registration import CustomerRegistration
+from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.settings.serving import GraphQL
+
+
+def build_graphql(
+    infrastructure: Infrastructure,
+    accounts: Accounts,
+    commerce: Commerce,
+    authenticator: RequestAuthenticator,
+    *,
+    registrar: Registrar,
+    pictures: Callable[[str], str],
+) -> GraphQLEndpoint:
+    settings = infrastructure.settings.graphql
+    kept = {field.name for field in accounts.schemas.default.fields()}
+    return GraphQLEndpoint(
+        database=infrastructure.database,
+        identify=authenticator.principal_of,
+        stores=commerce.stores,
+        engines=commerce.engines,
+        registration=CustomerRegistration(registrar=registrar, kept=kept),
+        pictures=pictures,
+        limits=build_limits(settings),
+        introspection=settings.introspection,
+        playground=settings.playground,
+    )
+
+
+def build_limits(graphql: GraphQL) -> Limits:
+    """Return the limits of one GraphQL request."""
+    return Limits(body=graphql.max_bytes, depth=graphql.depth, aliases=graphql.aliases, complexity=graphql.complexity)
