@@ -10,7 +10,7 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.settings import SettingsError, load
-from tests.attacks.scene import Scene, opened
+from tests.attacks.scene import Scene, new_address, opened, sign_up
 
 Opening = Callable[..., AbstractAsyncContextManager[Scene]]
 PUBLIC, ADMIN = "https://shop.test:8443/", "http://admin.shop.test/"
@@ -161,3 +161,13 @@ async def test_row_045_a_host_that_is_sent_twice_or_not_at_all_is_refused(openin
             request = httpx2.Request("GET", "https://shop.test/sessions/whoami")
             request.headers = httpx2.Headers([(b"host", host) for host in headers])
             assert (await (await scene.native()).send(request)).status_code == status, headers
+
+
+async def test_row_045_an_immediate_answer_is_for_known_hosts_only(opening: Opening) -> None:
+    """Whoami for a cached session is answered ahead of all layers; it has their rules and headers."""
+    async with opening(dev=True) as scene:
+        app = await scene.native()
+        app.headers["x-session-token"] = (await sign_up(app, new_address()))["session_token"]
+        answers = [await app.get("/sessions/whoami", headers={"host": host}) for host in ("shop.test", "evil.test") * 2]
+    assert [answer.status_code for answer in answers] == [200, 421] * 2
+    assert {answer.headers["strict-transport-security"] for answer in answers} == {"max-age=31536000"}
