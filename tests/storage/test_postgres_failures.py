@@ -1,6 +1,7 @@
 """PostgreSQL when something is wrong with it: silent, restarted, read-only, changed, or stricter than usual."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -9,10 +10,11 @@ from functools import partial
 import pytest
 from sqlalchemy import Integer, bindparam, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 
 from shopkeeper.clock import SystemClock
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
-from shopkeeper.storage.database import Database, Unit
+from shopkeeper.storage.database import Database, Unit, broken_constraint
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
 from shopkeeper.storage.postgres_connection import Deadlines
@@ -274,6 +276,26 @@ class TestStricterServers:
             await unit.write(text("DEALLOCATE ALL"))
         await write(database)
         assert await read(database) == 3
+
+
+async def test_an_error_tells_its_statement_and_no_values(database: Database) -> None:
+    await execute(database, "CREATE UNIQUE INDEX ON notes (number)")
+    await write(database, 4711)
+    with pytest.raises(IntegrityError) as refused:
+        await write(database, 4711)
+    told = "".join(traceback.format_exception(refused.value))
+    assert "INSERT INTO notes" in told
+    assert broken_constraint(refused.value) == "notes_number_idx"
+    assert "4711" not in told.replace("4711)\n", "")  # but for the line of this test
+
+
+async def test_a_limit_in_the_dsn_comes_before_ours(postgres_dsn: str) -> None:
+    settings = {"server_settings": {"statement_timeout": "2s"}}
+    database = Database(sqlalchemy_url(postgres_dsn), connect_args=settings)
+    async with database.unit() as unit:
+        assert await unit.scalar(text("SHOW statement_timeout")) == "2s"
+        assert await unit.scalar(text("SHOW lock_timeout")) == "4s"
+    await database.close()
 
 
 async def test_no_setting_goes_with_the_connection(database: Database, postgres_dsn: str) -> None:

@@ -38,8 +38,6 @@ limits."""
 
 _DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_BEGIN_POOLED: Final = "; ".join([_BEGIN, *(f"SET LOCAL {name} = '{limit}'" for name, limit in LIMITS.items())])
-_SET_LIMITS: Final = ", ".join(f"set_config('{name}', '{limit}', false)" for name, limit in LIMITS.items())
 # A pooler tells its clients process ids of its own, which they cancel statements with.
 _IS_DIRECT: Final = "SELECT pg_backend_pid()"
 Value = TypeVar("Value")
@@ -74,6 +72,11 @@ class PostgresServer:
         self._options = {"timeout": deadlines.connect, **options, "statement_cache_size": 0}
         self._connect = self._options.pop("async_creator_fn", asyncpg.connect)
         self.deadlines = deadlines
+        # What the operator has set in the DSN stays.
+        given = self._options.get("server_settings") or {}
+        limits = [(name, limit) for name, limit in LIMITS.items() if name not in given]
+        self._set_limits = ", ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits)
+        self.begin_pooled = "; ".join([_BEGIN, *(f"SET LOCAL {name} = '{limit}'" for name, limit in limits)])
         self.breaker = CircuitBreaker()
         self.observers: list[Observe] = []
         self._pooled = False
@@ -109,8 +112,8 @@ class PostgresServer:
         driver = await self._connect(**self._options)
         try:
             pooled = self._pooled or await _fetch_one(driver, _IS_DIRECT) != driver.get_server_pid()
-            if not pooled:
-                await _fetch_one(driver, f"SELECT {_SET_LIMITS}")
+            if not pooled and self._set_limits:
+                await _fetch_one(driver, f"SELECT {self._set_limits}")
         except BaseException:
             driver.terminate()
             raise
@@ -130,6 +133,7 @@ class PostgresConnection:
         self._name, self._named = secrets.token_hex(8), 0
         self._ran_out = self._interrupted = False
         self._patience = server.deadlines.answer
+        self._sql = ""
 
     @property
     def is_open(self) -> bool:
@@ -151,7 +155,7 @@ class PostgresConnection:
         self._patience = max(deadlines.least, min(deadlines.answer, deadlines.total - waited))
 
     async def begin(self) -> None:
-        await self._within_deadline(self._driver.execute(_BEGIN_POOLED if self._pooled else _BEGIN))
+        await self._within_deadline(self._driver.execute(self._server.begin_pooled if self._pooled else _BEGIN))
 
     async def end(self, how: str) -> None:
         """COMMIT or ROLLBACK. The server rolls back by itself where the connection is gone."""
@@ -185,6 +189,7 @@ class PostgresConnection:
 
     async def _execute(self, bound: BoundStatement, given: Sequence[Mapping[str, Any]]) -> Result:
         sql, values = bound.sql_and_values(given[0])
+        self._sql = sql
         for observe in self._server.observers:
             observe(sql)
         statement = self._prepared.get(sql) or await self._prepare(sql)
@@ -236,7 +241,9 @@ class PostgresConnection:
             passing = self._driver.is_closed() or is_passing(failed)
             return (DatabaseInterrupted if passing else DatabaseUnavailable)(retry_after=1)
         kind = IntegrityError if isinstance(failed, asyncpg.IntegrityConstraintViolationError) else DBAPIError
-        return kind(None, None, failed, hide_parameters=True)
+        if isinstance(failed, asyncpg.PostgresError):
+            failed.detail = None  # it quotes the row, whose addresses and names must not reach the log
+        return kind(self._sql, None, failed, hide_parameters=True)
 
     def _learn(self, failed: Exception) -> None:
         """Draw conclusions about the other connections from what this one has met."""
