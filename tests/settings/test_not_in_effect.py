@@ -33,13 +33,10 @@ def test_an_empty_configuration_reports_nothing() -> None:
             "selfservice: {flows: {login: {after: {hooks: [{hook: web_hook}]}}}}",
             "selfservice.flows.login.after.hooks[0]",
         ),
-        ("hashers: {algorithm: bcrypt}", "hashers.algorithm"),
         ("courier: {channels: [{id: sms}]}", "courier.channels"),
         ("oauth2_provider: {url: 'http://hydra:4445'}", "oauth2_provider"),
         ("session: {whoami: {tokenizer: {templates: {a: {jwks_url: x}}}}}", "session.whoami.tokenizer"),
-        ("serve: {public: {tls: {cert: {path: a.pem}}}}", "serve.public.tls"),
         ("tracing: {provider: otel, providers: {otlp: {server_url: x}}}", "tracing"),
-        ("expose-metrics-port: 4000", "expose-metrics-port"),
         ("feature_flags: {faster_session_extend: true}", "feature_flags.faster_session_extend"),
     ],
 )
@@ -47,6 +44,37 @@ def test_what_is_set_is_named(write: Write, text: str, path: str) -> None:
     (finding,) = waiting(write(text))
     assert finding.path == path
     assert "is not in effect yet" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "hashers: {algorithm: bcrypt}",
+            "hashers.algorithm has no effect, and will have none: passwords are always hashed with Argon2id.",
+        ),
+        (
+            "serve: {public: {tls: {cert: {path: a.pem}}}}",
+            "serve.public.tls (set: cert.path) has no effect, and will have none: TLS ends in front of Shopkeeper, at"
+            " your proxy.",
+        ),
+        (
+            "expose-metrics-port: 4000",
+            "expose-metrics-port has no effect, and will have none: the figures of mails are in /metrics of the admin"
+            " port.",
+        ),
+        (
+            "selfservice: {methods: {saml: {enabled: true}}}",
+            "selfservice.methods.saml (set: enabled) has no effect, and will have none: there is no SAML here.",
+        ),
+    ],
+)
+def test_what_will_never_have_an_effect_is_not_called_late(write: Write, text: str, sentence: str) -> None:
+    assert [finding.sentence for finding in waiting(write(text))] == [sentence]
+
+
+def test_every_row_names_its_feature_or_says_why_there_will_be_none() -> None:
+    assert [row.where for row in LATER if bool(row.what) is bool(row.never)] == []
 
 
 @pytest.mark.parametrize(

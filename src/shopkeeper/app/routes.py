@@ -314,7 +314,7 @@ def build_health(infrastructure: Infrastructure, background: Background) -> Heal
             return str(failed)
         except DATABASE_ERRORS as failed:
             return f"The database does not answer ({type(failed).__name__})."
-        return f"{len(waiting)} migrations have not run: shopkeeper migrate" if waiting else None
+        return f"Migrations are missing ({len(waiting)}); run: shopkeeper migrate" if waiting else None
 
     async def cache() -> str | None:
         try:

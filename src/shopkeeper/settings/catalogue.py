@@ -155,4 +155,4 @@ def _for_later() -> Iterator[Key]:
 
 def _later_key(path: str, *, kind: Kind, later: Later) -> Key:
     secret = path.rpartition(".")[2] in _LATER_SECRETS
-    return Key(path=path, kind=kind, secret=secret, default="unset", meaning=later.what, later=later)
+    return Key(path=path, kind=kind, secret=secret, default="unset", meaning=later.meaning, later=later)

@@ -30,7 +30,7 @@ def fill_in(configured: Mapping[str, Any], *, dsn: Dsn, keep: bool = True) -> tu
     file = _file(dsn)
     made, how = _keep(file) if keep or file is None or file.exists() else _forget(file)
     sentence = (
-        f"secrets.{', secrets.'.join(missing)} are not set: --dev made them up, {how}. Set your own outside --dev."
+        f"Not set: secrets.{', secrets.'.join(missing)}. --dev makes up what is missing, {how}; set your own elsewhere."
     )
     return {**configured, **{name: [made[name]] for name in missing}}, [Finding("notice", "secrets", sentence)]
 
@@ -44,7 +44,7 @@ def _file(dsn: Dsn) -> Path | None:
 
 
 def _forget(file: Path) -> tuple[dict[str, str], str]:
-    return _made_up(), f"for this command only; the server keeps its own in {file}"
+    return _made_up(), f"here for this command only, and the server keeps its own in {file}"
 
 
 def _made_up() -> dict[str, str]:
@@ -54,12 +54,12 @@ def _made_up() -> dict[str, str]:
 def _keep(file: Path | None) -> tuple[dict[str, str], str]:
     made = _made_up()
     if file is None:
-        return made, "for this process only, so sessions end with it"
+        return made, "for this process only, so that sessions end with it"
     try:
         _write_first(file, json.dumps(made))
     except OSError:
         if not file.exists():
-            return made, f"for this process only, as {file} cannot be written, so sessions end with it"
+            return made, f"for this process only, as {file} cannot be written, so that sessions end with it"
     return _read(file), f"and keeps them in {file}"
 
 

@@ -1,6 +1,7 @@
-"""Kratos' keys whose feature Shopkeeper does not have yet, as data: accepted, and reported when they are set.
+"""Kratos' keys without effect in Shopkeeper, as data: accepted, and reported when they are set.
 
-When a feature is added, delete its line here and add its fields to the model.
+Most wait for their feature: when it is added, delete its line here and add its fields to the model. Some will never
+have an effect; their line says why.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,15 +14,22 @@ class Later:
     """Keys that have no effect until their feature exists.
 
     `keys` are the names below `where` (empty: `where` itself is the key; `x.*`: anything below `x`; `x[].y`: a list).
-    `switch` names the key that turns the feature on: while it is off, nothing is reported. `same` are values that ask
-    for what happens anyway.
+    `never` is the reason, as a sentence without full stop, where there will be no such feature; otherwise `what` names
+    the feature. `switch` names the key that turns the feature on: while it is off, nothing is reported. `same` are
+    values that ask for what happens anyway.
     """
 
     where: str
-    what: str
+    what: str = ""
     keys: str = ""
     switch: str | None = None
     same: tuple[Any, ...] = ()
+    never: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """What the reference says about it."""
+        return f"Will have no effect: {self.never}" if self.never else f"For {self.what}"
 
     def paths(self) -> Iterator[str]:
         """Yield the full path of every key."""
@@ -37,6 +45,7 @@ _REQUEST: Final = (
     "request_config.auth.type request_config.auth.config.*"
 )
 _TLS: Final = "cert.path cert.base64 key.path key.base64"
+_TLS_IN_FRONT: Final = "TLS ends in front of Shopkeeper, at your proxy"
 _SOCKET: Final = "owner group mode"
 _RELYING_PARTY: Final = "config.rp.id config.rp.display_name config.rp.origin config.rp.origins config.rp.icon"
 _PROVIDER_FIELDS: Final = """
@@ -60,14 +69,14 @@ _UNTIL_PASSKEY: Final = "passkeys"
 _UNTIL_WEB_HOOK: Final = "web hooks"
 
 LATER: Final = (
-    Later("serve.public.tls", "serving TLS itself; end TLS in front of Shopkeeper", _TLS),
-    Later("serve.admin.tls", "serving TLS itself; end TLS in front of Shopkeeper", _TLS),
+    Later("serve.public.tls", keys=_TLS, never=_TLS_IN_FRONT),
+    Later("serve.admin.tls", keys=_TLS, never=_TLS_IN_FRONT),
     Later("serve.public.socket", "listening on a Unix socket", _SOCKET),
     Later("serve.admin.socket", "listening on a Unix socket", _SOCKET),
     Later("serve.public.request_log.disable_for_health", "leaving health checks out of the log", same=(False,)),
     Later("serve.admin.request_log.disable_for_health", "leaving health checks out of the log", same=(False,)),
-    Later("serve.public.cors.options_passthrough", "passing preflights on", same=(False,)),
-    Later("serve.public.cors.debug", "a log of its own for CORS", same=(False,)),
+    Later("serve.public.cors.options_passthrough", never="preflights are answered here", same=(False,)),
+    Later("serve.public.cors.debug", never="preflights are in the log like all requests", same=(False,)),
     Later(
         "serve.admin.cors",
         "browser calls to the admin API from other origins",
@@ -76,14 +85,14 @@ LATER: Final = (
     ),
     Later(
         "log.leak_sensitive_values",
-        "writing secrets and addresses to the log, which Shopkeeper never does",
+        never="secrets and addresses are never written to the log",
         same=(False,),
     ),
     Later("log.redaction_text", "a text of your own in place of what is masked in the log"),
     Later("tracing", "tracing", "provider service_name deployment_environment providers.*"),
-    Later("expose-metrics-port", "a port of its own for the courier's figures", same=(0,)),
-    Later("watch-courier", "starting the courier by a setting; see outbox.worker", same=(True,)),
-    Later("sqa-opt-out", "telemetry, which Shopkeeper does not have", same=(True, False)),
+    Later("expose-metrics-port", never="the figures of mails are in /metrics of the admin port", same=(0,)),
+    Later("watch-courier", never="outbox.worker says which process delivers mails", same=(True,)),
+    Later("sqa-opt-out", never="there is no telemetry", same=(True, False)),
     Later("selfservice.flows.login.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
     Later("selfservice.flows.login.after.oidc", _UNTIL_SOCIAL, _AFTER),
     Later("selfservice.flows.login.after.totp", _UNTIL_SECOND, _AFTER),
@@ -155,16 +164,16 @@ LATER: Final = (
         + " ".join(f"config.providers[].{field}" for field in _PROVIDER_FIELDS.split()),
         switch="enabled",
     ),
-    Later("selfservice.methods.saml", "SAML", "enabled config.*", switch="enabled"),
+    Later("selfservice.methods.saml", keys="enabled config.*", switch="enabled", never="there is no SAML here"),
     Later("selfservice.methods.captcha", "captchas", "enabled config.*", switch="enabled"),
     Later("session.whoami.tokenizer", "sessions as JSON Web Tokens", "templates.*"),
     Later("identity.schemas[].selfservice_selectable", "a choice of schema at sign-up", same=(False,)),
-    Later("ciphers.algorithm", "a choice of cipher: what is sealed is always sealed with AES-256-GCM", same=("aes",)),
-    Later("hashers.algorithm", "a choice of hash: passwords are always hashed with Argon2id", same=("argon2",)),
-    Later("hashers.bcrypt.cost", "hashing with bcrypt; passwords are always hashed with Argon2id"),
+    Later("ciphers.algorithm", never="what is sealed is always sealed with AES-256-GCM", same=("aes",)),
+    Later("hashers.algorithm", never="passwords are always hashed with Argon2id", same=("argon2",)),
+    Later("hashers.bcrypt.cost", never="passwords are always hashed with Argon2id"),
     Later("hashers.argon2.expected_duration", "watching how long hashing takes"),
     Later("hashers.argon2.expected_deviation", "watching how long hashing takes"),
-    Later("hashers.argon2.dedicated_memory", "watching memory; see hashers.pool for the bound"),
+    Later("hashers.argon2.dedicated_memory", never="hashers.pool limits how much memory all hashes take together"),
     Later("courier.delivery_strategy", "sending mails by HTTP", same=("smtp",)),
     Later("courier.http", "sending mails by HTTP", _REQUEST),
     Later(
@@ -174,11 +183,11 @@ LATER: Final = (
     ),
     Later("courier.template_override_path", "mail templates of your own"),
     Later("courier.templates", "mail templates of your own", "*"),
-    Later("courier.worker", "the courier's own pace; see outbox.poll", "pull_count pull_wait"),
+    Later("courier.worker", keys="pull_count pull_wait", never="outbox.poll sets the pace of deliveries"),
     Later("oauth2_provider", "being the sign-in page of an OAuth2 server", "url headers.* override_return_to"),
     Later(
         "security.disallow_ref_in_identity_schemas",
-        "remote references in schemas: they are always refused",
+        never="remote references in schemas are always refused",
         same=(True,),
     ),
     Later("clients.web_hook.header_allowlist", _UNTIL_WEB_HOOK),
@@ -188,7 +197,7 @@ LATER: Final = (
     Later("organizations", "organisations", same=([],)),
     Later(
         "preview.default_read_consistency_level",
-        "a choice of read consistency: every read is consistent",
+        never="every read is consistent",
         same=("strong",),
     ),
 )

@@ -65,7 +65,7 @@ SENTENCES: Final = {
     "mapping_type": "must be a section with names and values",
     "model_type": "must be a section with names and values",
     "model_attributes_type": "must be a section with names and values",
-    "too_short": "must have at least {min_length} entry",
+    "too_short": "must have at least {min_length} entries",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }
@@ -74,6 +74,8 @@ SENTENCES: Final = {
 def explain(error: ErrorDetails) -> str:
     """Explain an error of pydantic. The sentence never contains the value, which may be a secret."""
     context = error.get("ctx", {})
+    if error["type"] in {"too_short", "string_too_short"} and context.get("min_length") == 1:
+        return "must not be empty"
     if error["type"] == "value_error":
         return str(context["error"])
     sentence = SENTENCES.get(error["type"])

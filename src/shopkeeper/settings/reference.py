@@ -26,7 +26,7 @@ def _row(key: Key) -> str:
     secret = f" Secret: also `{key.env.replace('#', 'n')}_FILE`." if key.secret and key.env else ""
     if key.later is None:
         return _line(f"`{path}`", env, default, "yes", f"{key.meaning}.{secret}")
-    return _line(f"`{path}`", env, "–", "not yet", f"For {key.meaning}.{secret}")
+    return _line(f"`{path}`", env, "–", "no" if key.later.never else "not yet", f"{key.meaning}.{secret}")
 
 
 def _line(*cells: str) -> str:

@@ -121,7 +121,7 @@ def _below() -> Mapping[str, Collection[str]]:
 
 
 def not_in_effect(later: Iterable[tuple[Later, KeyPath, Any]]) -> Iterator[Finding]:
-    """Yield one finding for each feature that is configured and does not exist yet."""
+    """Yield one finding for each feature that is configured and does not exist, now or ever."""
     by_row: dict[Later, list[tuple[KeyPath, Any]]] = defaultdict(list)
     for row, path, value in later:
         by_row[row].append((path, value))
@@ -139,6 +139,8 @@ def _waiting(row: Later, wanted: list[str]) -> Finding:
     place = row.where if row.keys else wanted[0]
     below = sorted({path.removeprefix(place).lstrip(".") for path in wanted} - {""})
     names = f" (set: {', '.join(below)})" if below else ""
+    if row.never:
+        return Finding("warning", place, f"{place}{names} has no effect, and will have none: {row.never}.")
     sentence = f"{place}{names} is not in effect yet; it is about {row.what}. It may stay, but do not count on it."
     return Finding("warning", place, sentence)
 
