@@ -30,6 +30,7 @@ from tests.services.install import PGBOUNCER, NotInstalled
 from tests.services.pgbouncer import start_pgbouncer, through
 from tests.services.postgres import start_postgres
 from tests.services.server import Server, share, stop_shared
+from tests.services.tls_postgres import Ground, start_tls_postgres
 from tests.services.valkey import start_valkey
 
 # These tests do not test the deadlines, which are long so that a busy machine does not fail them.
@@ -79,6 +80,17 @@ def run(pytestconfig: pytest.Config) -> Run:
 def postgres_server(run: Run) -> Server:
     """One PostgreSQL server for the whole run."""
     return share(run.folder, "postgres", lambda: start_postgres(owner=run.owner))
+
+
+@pytest.fixture(scope="session")
+def ground(run: Run, postgres_server: Server) -> Ground:
+    """A PostgreSQL server with TLS beside the run's, which has none, and files of certificates."""
+    folder = run.folder / "certificates"
+    try:
+        started = share(run.folder, "postgres-tls", lambda: start_tls_postgres(folder, owner=run.owner))
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+    return Ground(started, postgres_server, folder)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from shopkeeper.cli import cli
+from tests.services.postgres import USER
 from tests.services.server import free_port
+from tests.services.tls_postgres import PASSWORD, Ground
 from tests.stories.production import PRODUCTION, flat
 
 Run = Callable[..., Result]
@@ -33,6 +35,40 @@ def shopkeeper(folder: Path) -> Run:
         return CliRunner().invoke(cli, list(arguments), env={**sound, **environ})
 
     return run
+
+
+class TestDatabaseCertificates:
+    """What is wrong with TLS to the database is told by one sentence, whichever command meets it."""
+
+    @pytest.mark.parametrize("command", ["doctor", "migrate", "serve"])
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"sslmode": "verify-full"}, "sslmode=verify-full needs the certificates to trust, and the file"),
+            ({"sslmode": "verify-full", "root": "missing"}, "nowhere.pem is not there: name one with sslrootcert"),
+            ({"sslmode": "verify-ca", "root": "garbage"}, "cannot be read as certificates"),
+            (
+                {"sslmode": "require", "root": "another"},
+                "(self-signed certificate in certificate chain)",
+            ),
+            ({"sslmode": "require", "root": "system"}, "dsn has sslrootcert=system with sslmode=require"),
+            ({"sslmode": "require", "user": "shows_one", "sslcert": "/nowhere"}, "asks for a certificate of ours"),
+            ({"sslmode": "disable", "user": "only_tls"}, "admits this user only with TLS"),
+        ],
+        ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
+    )
+    def test_one_sentence_and_no_traceback(
+        self, shopkeeper: Run, ground: Ground, command: str, options: dict[str, str], sentence: str
+    ) -> None:
+        given = dict(options)
+        user, root = given.pop("user", USER), given.pop("root", "absent")
+        dsn = ground.dsn("with TLS", user, **given, **ground.root(root))
+        ran = shopkeeper(command, DSN=dsn)
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+        assert (ran.exit_code, len(errors)) == (1, 1), ran.output
+        assert sentence in errors[0]
+        assert "Traceback" not in ran.output
+        assert PASSWORD not in ran.output
 
 
 class TestWhatOthersWrote:

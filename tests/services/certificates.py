@@ -19,6 +19,10 @@ class Issued:
     certificate: Path
     key: Path
 
+    @classmethod
+    def named(cls, name: str, folder: Path) -> "Issued":
+        return cls(folder / f"{name}.crt", folder / f"{name}.key")
+
 
 class Authority:
     """A certificate authority that keeps its files in a folder."""
@@ -39,7 +43,7 @@ class Authority:
         if hosts:
             names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
-        issued = Issued(self._folder / f"{name}.crt", self._folder / f"{name}.key")
+        issued = Issued.named(name, self._folder)
         issued.certificate.write_bytes(self._sign(builder).public_bytes(serialization.Encoding.PEM))
         issued.key.write_bytes(_pem(key))
         issued.key.chmod(0o600)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.services.install import NotInstalled
 from tests.services.server import NotStarted, Server, free_port, start
 
 USER = "shopkeeper"
@@ -48,8 +49,11 @@ class WithTls:
 def start_postgres(*, owner: int, tls: WithTls | None = None) -> Server:
     """Start a fresh cluster with a port and a password of its own.
 
-    The wheel's server speaks no TLS, so that with `tls` the system's package is started.
+    The wheel's server speaks no TLS, so that with `tls` the system's package is started. Raises `NotInstalled` where
+    that is missing.
     """
+    if tls is not None and not _system_packages():
+        raise NotInstalled("No PostgreSQL with TLS is there: install Debian's package `postgresql`.")
     failures = []
     for binaries in _installations() if tls is None else _system_packages():
         folder = server_folder("postgres")

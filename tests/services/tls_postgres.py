@@ -28,10 +28,26 @@ class Ground:
     with_tls: Server
     without_tls: Server
     folder: Path
-    authority: Authority
-    ours: Issued
-    stranger: Issued
-    revoked: Path
+
+    @property
+    def authority(self) -> Path:
+        """The authority of the server's certificate."""
+        return self.folder / "authority.pem"
+
+    @property
+    def ours(self) -> Issued:
+        """A certificate that the server trusts."""
+        return Issued.named("ours", self.folder)
+
+    @property
+    def stranger(self) -> Issued:
+        """A certificate of another authority."""
+        return Issued.named("stranger", self.folder)
+
+    @property
+    def revoked(self) -> Path:
+        """A list that revokes the server's certificate."""
+        return self.folder / "server.crl"
 
     def dsn(self, server: str, user: str, *, host: str = "localhost", **options: str) -> str:
         """Return a DSN; the password is the server's own for its owner, and ours for others."""
@@ -43,7 +59,7 @@ class Ground:
     def root(self, kind: str) -> dict[str, str]:
         """Return the option `sslrootcert` of one kind."""
         files = {
-            "right": self.authority.file,
+            "right": self.authority,
             "another": self.folder / "another.pem",
             "missing": self.folder / "nowhere.pem",
             "a folder": self.folder,
@@ -54,23 +70,18 @@ class Ground:
         return {"sslrootcert": "system" if kind == "system" else str(files[kind])}
 
 
-def start_ground(without_tls: Server, *, folder: Path, owner: int) -> Ground:
-    """Start the server with TLS; its users have one password, here and on the server without."""
+def start_tls_postgres(folder: Path, *, owner: int) -> Server:
+    """Start the server with TLS, and make the files of `Ground` in a folder."""
+    folder.mkdir()
     authority, another = Authority("authority", folder), Authority("another", folder)
     (folder / "garbage.pem").write_text("Dear diary, " * 20)
     server = authority.issue("server", hosts=("localhost",))
-    tls = WithTls(server.certificate, server.key, authority.file, ACCESS)
-    started = start_postgres(owner=owner, tls=tls)
+    authority.issue("ours")
+    another.issue("stranger")
+    authority.revocations(server)
+    started = start_postgres(owner=owner, tls=WithTls(server.certificate, server.key, authority.file, ACCESS))
     in_a_loop_of_its_own(_make_users, started)
-    return Ground(
-        started,
-        without_tls,
-        folder,
-        authority,
-        ours=authority.issue("ours"),
-        stranger=another.issue("stranger"),
-        revoked=authority.revocations(server),
-    )
+    return started
 
 
 async def _make_users(server: Server) -> None:

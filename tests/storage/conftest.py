@@ -1,6 +1,6 @@
 """An outbox, and its workers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,18 +10,7 @@ from shopkeeper.clock import StoppedClock
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.storage.outbox_worker import GiveUp, Handler, OutboxWorker, Subscriber
-from tests.conftest import Run
-from tests.services.server import Server
-from tests.services.tls_postgres import Ground, start_ground
 from tests.storage.post import LEASE, PAUSE, Work
-
-
-@pytest.fixture(scope="session")
-def ground(run: Run, postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """A PostgreSQL server with TLS, one without, and files of certificates."""
-    started = start_ground(postgres_server, folder=tmp_path_factory.mktemp("certificates"), owner=run.owner)
-    yield started
-    started.with_tls.stop()
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ async def test_the_systems_authorities_are_trusted_where_they_are_named(
 ) -> None:
     dsn = ground.dsn("with TLS", USER, sslrootcert="system", **mode)
     assert NOT_TRUSTED in await outcome(dsn)
-    monkeypatch.setenv("SSL_CERT_FILE", str(ground.authority.file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(ground.authority))
     # The system's authorities are read once; another DSN reads them anew.
     assert await outcome(f"{dsn}&ssl_min_protocol_version=TLSv1.3") == "tls"
 

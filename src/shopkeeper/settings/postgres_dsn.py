@@ -56,7 +56,7 @@ class PostgresDsn:
 
     def connect_args(self) -> dict[str, Any]:
         """Return what SQLAlchemy's asyncpg dialect takes as `connect_args`."""
-        from shopkeeper.storage.postgres import Connector  # noqa: PLC0415 - it imports the driver
+        from shopkeeper.storage.postgres_connector import Connector  # noqa: PLC0415 - it imports the driver
 
         options = self.options
         connector = Connector(
