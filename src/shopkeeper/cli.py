@@ -22,7 +22,8 @@ from shopkeeper.clock import SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.log_config import configure_log
 from shopkeeper.parsing import uuid_or_none
-from shopkeeper.server import PortTaken, ServerEnded, require_ports, run, serve, work
+from shopkeeper.server import PortTaken, ServerEnded, limits_of_process, require_ports, run, serve, work
+from shopkeeper.server_limits import TooFewDescriptors
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
@@ -55,7 +56,15 @@ Dev = Annotated[bool, typer.Option("--dev", help="For development only: relaxes 
 Demo = Annotated[bool, typer.Option("--demo", help="Load a sample catalogue into the embedded shop.")]
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
 # What ends a command with one sentence: a wrong configuration, database, port or id, which only the operator can fix.
-_FOR_THE_OPERATOR = (SettingsError, Misconfigured, StorageUnavailable, PortTaken, ServerEnded, NotFound)
+_FOR_THE_OPERATOR = (
+    SettingsError,
+    Misconfigured,
+    StorageUnavailable,
+    PortTaken,
+    TooFewDescriptors,
+    ServerEnded,
+    NotFound,
+)
 LISTED = 100
 """The most dead letters that are listed."""
 T = TypeVar("T")
@@ -122,6 +131,11 @@ def doctor_command(
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
     _ready(lambda: require_ports(settings, may_be_taken=True))
+    limits = _ready(lambda: limits_of_process(settings))
+    if limits.few:
+        _tell([Finding("warning", "", limits.sentence)])
+    else:
+        out.print(limits.sentence)
     _ready(lambda: asyncio.run(dry_run(settings)))
     out.print("The server can start with this configuration.", style="green")
 

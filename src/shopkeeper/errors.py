@@ -3,6 +3,7 @@
     Refusal                      code, status, sentence
     ├── BadRequest               400
     │   ├── MalformedBody            the body cannot be read
+    │   │   └── BodyIncomplete           the body ends before its announced end
     │   ├── UnknownField             an unknown field, where those are refused
     │   ├── InvalidInput             a value breaks a rule
     │   ├── InvalidCursor            a page token that is not ours
@@ -28,7 +29,9 @@
     ├── FlowExpired              410 carries when, and the flow that replaces it
     ├── FlowReplaced             410 carries the flow that replaces it
     ├── PayloadTooLarge          413
+    ├── AddressTooLong           414 the query is too long
     ├── HostNotAllowed           421 the request is addressed to a host that is not ours
+    ├── HeadersTooLarge          431 the headers are too large together
     ├── BrowserLocationChangeRequired  422 carries where the browser must go
     ├── TooManyRequests          429 carries when to come back
     ├── InternalError            500 our fault
@@ -81,6 +84,13 @@ class MalformedBody(BadRequest):
 
     code = "malformed_body"
     message = "The request body could not be read."
+
+
+class BodyIncomplete(MalformedBody):
+    """The client hung up in the middle of the body, or its chunks are broken (RFC 9112 sections 6.3 and 7.1)."""
+
+    code = "body_incomplete"
+    message = "The request body ends before its announced end, or its chunks cannot be read."
 
 
 class UnknownField(BadRequest):
@@ -290,6 +300,20 @@ class HostNotAllowed(Refusal):
 
     code, status, named_in_kratos = "host_not_allowed", 421, False
     message = "This server does not answer for that host."
+
+
+class AddressTooLong(Refusal):
+    """The query of the address is longer than the limit."""
+
+    code, status, named_in_kratos = "address_too_long", 414, False
+    message = "The address of the request is too long: shorten its query."
+
+
+class HeadersTooLarge(Refusal):
+    """The headers of the request are larger together than the limit; cookies are the usual cause."""
+
+    code, status, named_in_kratos = "headers_too_large", 431, False
+    message = "The headers of the request are too large: delete the cookies of this site."
 
 
 class _ComeBack(Refusal):

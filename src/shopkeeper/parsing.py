@@ -14,6 +14,8 @@ MAX_VALUES = 20_000
 MOST_WISHES = 20
 LONGEST_NAME = 64
 """Characters of a misspelt name that are compared, because comparing takes the square of them."""
+_LONGEST_SIZE = 18
+"""Digits of a size, which is below an exabyte."""
 
 
 def parse_accept(header: str) -> Sequence[tuple[str, float]]:
@@ -64,7 +66,7 @@ async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: i
 
     `declared` is the value of `Content-Length`.
     """
-    if declared and declared.isdecimal() and int(declared) > limit:
+    if declared and _exceeds(declared, limit):
         raise _too_large(limit)
     body = bytearray()
     async for chunk in stream:
@@ -72,6 +74,14 @@ async def gather(stream: AsyncIterable[bytes], *, declared: str | None, limit: i
         if len(body) > limit:
             raise _too_large(limit)
     return bytes(body)
+
+
+def _exceeds(digits: str, limit: int) -> bool:
+    """Return whether decimal digits spell a number above the limit. They may be so many that `int` refuses them."""
+    if not digits.isdecimal():
+        return False
+    significant = digits.lstrip("0")
+    return len(significant) > _LONGEST_SIZE or int(significant or "0") > limit
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -27,6 +27,14 @@ from starlette.types import ASGIApp
 
 from shopkeeper.app import opened
 from shopkeeper.log_config import configure_log
+from shopkeeper.server_limits import (
+    HEADERS_WITHIN,
+    LARGEST_HEAD,
+    ServerLimits,
+    backlog_for,
+    raise_descriptor_limit,
+    server_limits,
+)
 from shopkeeper.settings import Settings
 from shopkeeper.settings.listening import UnknownHost
 from shopkeeper.settings.serving import AdminServer, PublicServer
@@ -35,9 +43,6 @@ log = structlog.get_logger("shopkeeper.serving")
 
 GRACE = 10.0
 """Seconds that open requests have to finish when the server is stopped."""
-BACKLOG = 1024
-MOST_CONNECTIONS = 4096
-"""Connections on each port: browsers keep theirs open for a while, and idle ones must not keep others out."""
 PAUSE = 0.5
 """Seconds before a process that ended is replaced."""
 COLLECT_AFTER = (20_000, 20, 50)
@@ -109,6 +114,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     `announce` is called once, when the ports are open.
     """
     settings = load()
+    limits_of_process(settings)
     require_ports(settings)
     if settings.http.workers == 1:
         run(_serve_here(settings, ready=lambda: announce(settings)))
@@ -116,11 +122,21 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     _Family(load, settings.http.workers).run(ready=lambda: _announce_when_open(settings, announce))
 
 
+def limits_of_process(settings: Settings) -> ServerLimits:
+    """Raise this process's limit of file descriptors, and return what it allows. Raises `TooFewDescriptors`."""
+    # The database has a pool for reading and one for writing.
+    return server_limits(raise_descriptor_limit(), database_connections=2 * settings.dsn.pool_size)
+
+
 async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
     stop = _stop_signal()
     _stop_with_parent(stop)
+    limits = limits_of_process(settings)
     async with opened(settings) as application:
-        servers = [_server(application.public, settings.serve.public), _server(application.admin, settings.serve.admin)]
+        servers = [
+            _server(application.public, settings.serve.public, connections=limits.public_connections),
+            _server(application.admin, settings.serve.admin, connections=limits.admin_connections),
+        ]
         running = [asyncio.create_task(server.serve(), name="serve") for server in servers]
         opening = asyncio.create_task(_listening(settings))
         await asyncio.wait([opening, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +201,7 @@ def _stop_with_parent(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
 
 
-def _server(app: ASGIApp, endpoint: PublicServer | AdminServer) -> Server:
+def _server(app: ASGIApp, endpoint: PublicServer | AdminServer, *, connections: int) -> Server:
     return Server(
         app,
         address=endpoint.address,
@@ -195,9 +211,9 @@ def _server(app: ASGIApp, endpoint: PublicServer | AdminServer) -> Server:
         log_enabled=False,
         # With HTTP/2 offered as well, an idle connection would never be closed.
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=30_000),
-        backlog=BACKLOG,
-        backpressure=MOST_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN, max_buffer_size=LARGEST_HEAD),
+        backlog=backlog_for(connections),
+        backpressure=connections,
     )
 
 

@@ -61,6 +61,7 @@ def server(run: Run) -> Commerce:
             "selfservice": {"methods": SETTINGS["selfservice"]["methods"]},
         }
         dsn = new_sqlite(run.folder, folder)
-        return start_shopkeeper(folder, owner=run.owner, config=config, dsn=dsn, dev=False, demo=True)
+        # Few descriptors, so that few connections use them up.
+        return start_shopkeeper(folder, owner=run.owner, config=config, dsn=dsn, dev=False, demo=True, descriptors=400)
 
     return share_shopkeeper(run.folder, "attacked", begin)

@@ -163,8 +163,8 @@ def test_a_body_that_nests_33_deep_is_refused(shop: Commerce, name: str) -> None
 @doors
 def test_a_body_of_too_many_fields_is_refused(shop: Commerce, door: Door) -> None:
     answer = door.send(shop, json.dumps({f"field{n}": n for n in range(25_000)}).encode())
-    door.refuses(answer)
     assert answer.status in {400, 413}
+    (is_error if answer.status == 413 and door.refuses is is_flow else door.refuses)(answer)
 
 
 @on_one_database
@@ -302,7 +302,7 @@ BAD_VALUES = {
     "an object": {"$ne": 1},
     "true": True,
     "a number of 31 digits": 10**30,
-    "a million letters": "x" * 1_000_000,
+    "ninety thousand letters": "x" * 90_000,
     "NUL": NUL,
     "an escape sequence": "\x1b[31m\r\nSet-Cookie: a=b",
 }

@@ -74,6 +74,7 @@ def start_shopkeeper(
     environ: Mapping[str, str] | None = None,
     public_port: int | None = None,
     public_url: str | None = None,
+    descriptors: int | None = None,
 ) -> Commerce:
     """Start `shopkeeper serve` and wait for `/health/ready`.
 
@@ -86,6 +87,7 @@ def start_shopkeeper(
         environ: further variables; only the search path and the home are inherited from the tests.
         public_port: the public port; a free one where it is None.
         public_url: its public base URL, where another server is in front of it.
+        descriptors: how many file descriptors it may have; as many as the tests where it is None.
     """
     for left in reversed(range(TRIES)):
         public, admin = public_port or free_port(), free_port()
@@ -103,12 +105,16 @@ def start_shopkeeper(
         }
         shop = Commerce(f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}", Server("", str(folder), 0))
         try:
-            return _start(shop, [*_flags(dev=dev, demo=demo), *_file(folder, config)], told, owner=owner)
+            return _start(shop, [*_flags(dev=dev, demo=demo), *_file(folder, config)], told, owner, descriptors)
         except NotStarted as failed:
             # Between choosing a free port and listening on it, another test may have taken it.
             if not left or PORT_TAKEN not in str(failed):
                 raise
     raise AssertionError("unreachable")
+
+
+def _limited(descriptors: int | None) -> list[str]:
+    return ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
 
 
 def _flags(*, dev: bool, demo: bool) -> list[str]:
@@ -125,12 +131,14 @@ def _file(folder: Path, config: Path | Mapping[str, Any] | None) -> list[str]:
     return ["-c", str(written)]
 
 
-def _start(shop: Commerce, arguments: list[str], told: Mapping[str, str], *, owner: int) -> Commerce:
+def _start(
+    shop: Commerce, arguments: list[str], told: Mapping[str, str], owner: int, descriptors: int | None
+) -> Commerce:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     variables = [f"{name}={value}" for name, value in {**kept, **told}.items()]
     server = start(
         shop.public,
-        ["/usr/bin/env", "-i", *variables, str(COMMAND), "serve", *arguments],
+        [*_limited(descriptors), "/usr/bin/env", "-i", *variables, str(COMMAND), "serve", *arguments],
         folder=shop.folder,
         answers=lambda: ready(shop.public),
         owner=owner,

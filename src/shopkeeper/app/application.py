@@ -19,6 +19,7 @@ from shopkeeper.commerce.port import HasSampleData
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
 from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
 from shopkeeper.storage.database import Unit
@@ -50,6 +51,7 @@ class Application:
     worker: OutboxWorker
     cleanup: Cleanup
     background: Background
+    bodies: BodyBudget
     infrastructure: Infrastructure
     accounts: Accounts
     commerce: Commerce
@@ -83,7 +85,7 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, wi
     commerce = build_commerce(infrastructure, accounts, further_hooks=extensions.hooks)
     authenticator = build_authenticator(infrastructure, accounts, commerce)
     metrics = Metrics(infrastructure.registry)
-    background = Background()
+    bodies, background = BodyBudget(settings.http.max_bodies), Background()
     health = build_health(infrastructure, background)
     return Application(
         public=build_public(
@@ -91,15 +93,17 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, wi
             accounts,
             commerce,
             authenticator,
+            bodies=bodies,
             metrics=metrics,
             health=health,
             further_flows=extensions.flows,
             with_graphql=with_graphql,
         ),
-        admin=build_admin(infrastructure, accounts, metrics=metrics, health=health),
+        admin=build_admin(infrastructure, accounts, bodies=bodies, metrics=metrics, health=health),
         worker=_worker(infrastructure, commerce),
         cleanup=_cleanup(infrastructure, accounts, commerce),
         background=background,
+        bodies=bodies,
         infrastructure=infrastructure,
         accounts=accounts,
         commerce=commerce,

@@ -38,9 +38,10 @@ from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
+from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
-from shopkeeper.http.selfservice import SelfService
+from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.storefront import Storefront
@@ -104,6 +105,7 @@ def build_public(
     commerce: Commerce,
     authenticator: RequestAuthenticator,
     *,
+    bodies: BodyBudget,
     metrics: Metrics,
     health: Health,
     further_flows: Callable[[Infrastructure, Accounts], Sequence[FlowBinding]] = lambda infrastructure, accounts: (),
@@ -178,6 +180,7 @@ def build_public(
         cors=cors_of(infrastructure.settings),
         hosts=public_hosts(infrastructure.settings),
         cookies=cookies,
+        bodies=bodies,
         metrics=metrics,
         clock=infrastructure.clock,
         page=pages.refused,
@@ -227,7 +230,7 @@ def _self_service(
         clock=infrastructure.clock,
         flow_responses={flow_binding.handler.name: flow_binding.shown for flow_binding in flow_bindings},
         error_url=flows.error.ui_url,
-        max_body=infrastructure.settings.http.max_body,
+        max_body=min(infrastructure.settings.http.max_body, LARGEST_BODY),
     )
 
 
@@ -259,7 +262,9 @@ def _pages(
     )
 
 
-def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: Metrics, health: Health) -> ASGIApp:
+def build_admin(
+    infrastructure: Infrastructure, accounts: Accounts, *, bodies: BodyBudget, metrics: Metrics, health: Health
+) -> ASGIApp:
     settings, serializers = infrastructure.settings, Serializers(base_url=infrastructure.base_url)
     pages = PageTokens(KeyRing(settings.secrets.for_pages(), purpose="page tokens"))
     operators = Operators(trusted_proxies=settings.throttle.trusted_proxies)
@@ -297,6 +302,7 @@ def build_admin(infrastructure: Infrastructure, accounts: Accounts, *, metrics: 
         [*routes, *health.admin_routes()],
         guard=guard,
         hosts=admin_hosts(settings),
+        bodies=bodies,
         metrics=metrics,
         clock=infrastructure.clock,
     )

@@ -30,6 +30,7 @@ from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
 
 Prove = Callable[[Unit, Turn], Awaitable[AnyStep | NextForm]]
+ReadSubmission = Callable[[], Awaitable[Submission]]
 
 
 class Pipeline:
@@ -106,10 +107,16 @@ class Pipeline:
         async with self._database.reading() as unit:
             return await self._standing(unit, flow)
 
-    async def submit(self, name: str, flow_id: str | None, submission: Submission, caller: Caller) -> FlowOutcome:
+    async def submit(self, name: str, flow_id: str | None, read: ReadSubmission, caller: Caller) -> FlowOutcome:
         """Submit to a flow. Raises `FlowInvalid` with the form to show again, or `FlowRefused`; a plain refusal before
-        the flow is read. Never call it while a transaction is open."""
+        the flow is read, and what `read` raises. Never call it while a transaction is open.
+
+        `read` is called once it is known that the flow exists, so that nobody sends large bodies for nothing.
+        """
         handler = self._handlers[name]
+        async with self._database.reading() as unit:
+            flow = await self._required_for_submit(unit, name, flow_id)
+        submission = await read()
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             # Checked before forgery, because a sign-in in another tab makes every open form look forged. A caller who
@@ -121,7 +128,7 @@ class Pipeline:
             refuse_long_values(turn.flow, submission.fields)
             return await handler.submit(unit, turn)
 
-        return await self._take_on(handler, flow_id, submission, caller, prove)
+        return await self._take_on(handler, flow, submission, caller, prove)
 
     async def follow_link(self, name: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow by a mailed link. Raises as `submit` does; `NotFound` where this flow has no links."""

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal
+from shopkeeper.errors import Busy, Forbidden, MalformedBody, MethodNotAllowed, Refusal
 from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Prepared
 from shopkeeper.graphql.errors import formatted, told
@@ -214,7 +214,8 @@ def _json(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, 
 def _refused(refusal: Refusal) -> Response:
     """Return the refusal of a request that is not a GraphQL request, with its usual HTTP status."""
     allow = {"Allow": "POST"} if isinstance(refusal, MethodNotAllowed) else {}
-    return _json({"errors": [told(refusal)]}, refusal.status, {"X-Error-Code": refusal.code, **allow})
+    later = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, Busy) else {}
+    return _json({"errors": [told(refusal)]}, refusal.status, {"X-Error-Code": refusal.code, **allow, **later})
 
 
 _ASKED = msgspec.json.Decoder(Asked)

@@ -31,6 +31,8 @@ MOST_VALUES = 4
 """How many different values of one cookie are looked at."""
 MOST_PARENTS = 3
 YEAR = 31_536_000
+MOST_COOKIES = 200
+"""Cookies of a request that are read: browsers keep fewer for a site, and reading each of thousands takes long."""
 
 SameSite = Literal["Strict", "Lax", "None"]
 Cookies = Mapping[str, tuple[str, ...]]
@@ -223,11 +225,13 @@ def _places(base_url: str, now: Place) -> Sequence[Place]:
 def cookies_in(headers: Iterable[str]) -> Cookies:
     """Return the cookies of a request, from its `Cookie` headers: the different values of each name, in their order.
 
+    The first `MOST_COOKIES` are read.
+
     >>> cookies_in(["a=1; b=2", "a=3"])
     {'a': ('1', '3'), 'b': ('2',)}
     """
     found: dict[str, tuple[str, ...]] = {}
-    for pair in (pair for header in headers for pair in header.split(";")):
+    for pair in ";".join(headers).split(";", MOST_COOKIES)[:MOST_COOKIES]:
         name, mark, value = pair.strip(" \t").partition("=")
         if not mark or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             continue

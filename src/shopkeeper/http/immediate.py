@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from shopkeeper.http.cookies import MOST_COOKIES
 from shopkeeper.http.request_log import DEFAULT_HEADERS_OF_GET, RequestLog, request_id_of
 from shopkeeper.http.requests import bearer_of
 
@@ -145,6 +146,8 @@ class ImmediateAnswers:
 
     def _token_in_cookie(self, value: bytes) -> str | None:
         """Return the token of the session cookie. Where there are several, the app decides which one counts."""
+        if value.count(b";") >= MOST_COOKIES:  # the app does not read all of them
+            return None
         tokens = self._in_cookies.findall(value)
         return tokens[0].strip(b" \t").decode("latin-1") if len(tokens) == 1 else None
 

@@ -112,12 +112,18 @@ def parse_fields(body: bytes, content_type: str) -> Mapping[str, Any]:
 
     Other types are refused because browsers can send text/plain to other sites without a CORS preflight.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == JSON:
-        return parse_object(body)
-    if kind == FORM:
-        return _parse_form(body)
-    raise MalformedBody(message=f"Send the fields as {JSON} or {FORM}.")
+    if not has_fields(content_type):
+        raise MalformedBody(message=f"Send the fields as {JSON} or {FORM}.")
+    return parse_object(body) if _kind_of(content_type) == JSON else _parse_form(body)
+
+
+def has_fields(content_type: str) -> bool:
+    """Return whether a content type is that of a form or of JSON."""
+    return _kind_of(content_type) in {JSON, FORM}
+
+
+def _kind_of(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _parse_form(body: bytes) -> dict[str, str]:

@@ -44,7 +44,7 @@ from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.flow_responses import FlowResponses
-from shopkeeper.http.requests import parse_fields, prefers_json, read_body
+from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import ERROR_HEADER, empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
 from shopkeeper.parsing import uuid_or_none
@@ -53,6 +53,8 @@ from shopkeeper.storage.database import Database
 
 Answer = Callable[[Request, Caller], Awaitable[Response]]
 CALLBACKS = "/self-service/methods"
+LARGEST_BODY = 100_000
+"""Bytes of a submission, in every format. The flows are open to everybody, and no form needs more."""
 LONGEST_URL = 8_192
 """Characters: every flow stores the address that opened it."""
 
@@ -195,10 +197,15 @@ class SelfService:
     # -- submitting ----------------------------------------------------------------------------------------------------
 
     async def _submit(self, request: Request, caller: Caller, kind: str) -> Response:
-        submission = await self._submission(request)
-        as_json = prefers_json(request.headers)
+        submission, as_json = Submission(), prefers_json(request.headers)
+
+        async def read() -> Submission:
+            nonlocal submission
+            submission = await self._submission(request)
+            return submission
+
         try:
-            outcome = await self._pipeline.submit(kind, request.query_params.get("flow"), submission, caller)
+            outcome = await self._pipeline.submit(kind, request.query_params.get("flow"), read, caller)
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
@@ -254,9 +261,11 @@ class SelfService:
                 return self._finish(outcome, as_json=as_json)
 
     async def _submission(self, request: Request) -> Submission:
-        body = await read_body(request, limit=self._max_body)
+        kind = request.headers.get("content-type", "")
+        # A body of another type is not read at all; one that breaks off is a refusal, not a form with a message.
+        body = await read_body(request, limit=self._max_body) if has_fields(kind) else b""
         try:
-            fields = parse_fields(body, request.headers.get("content-type", ""))
+            fields = parse_fields(body, kind)
         except MalformedBody as broken:
             return Submission(broken=broken.sentence)
         token = fields.get("csrf_token")

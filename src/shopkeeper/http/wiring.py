@@ -3,7 +3,6 @@
 A request enters at the top of `public_app` or `admin_app`, and passes these layers only.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,11 +18,12 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
-from shopkeeper.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, Refusal, RequestTimeout
+from shopkeeper.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, Refusal
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.hosts import HostCheck, HostRules
 from shopkeeper.http.leftover_cookies import LeftoverCookies
 from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.request_limits import LARGEST_HEADERS, BodyBudget, BodyLimits, HeadLimits
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.requests import prefers_json
 from shopkeeper.http.responses import error_response
@@ -32,7 +32,6 @@ from shopkeeper.parsing import parse_accept
 
 log = structlog.get_logger("shopkeeper.http")
 
-BODY_WITHIN = 30.0
 PROBES = frozenset({"/health/alive", "/health/ready", "/metrics"})
 
 
@@ -101,30 +100,6 @@ class TrimSlash:
         await self._app({**scope, "path": trimmed} if trimmed != path else scope, receive, send)
 
 
-class BodyDeadline:
-    """Limits the time for a whole body to arrive, so that a slow sender cannot keep a request open (Kratos' 30 s)."""
-
-    def __init__(self, app: ASGIApp, *, within: float = BODY_WITHIN) -> None:
-        self._app = app
-        self._within = within
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        deadline = asyncio.get_running_loop().time() + self._within
-        arrived = False
-
-        async def in_time() -> Message:
-            nonlocal arrived
-            try:
-                async with asyncio.timeout_at(None if arrived else deadline):
-                    message = await receive()
-            except TimeoutError as late:
-                raise RequestTimeout from late
-            arrived = not message.get("more_body", False)
-            return message
-
-        await self._app(scope, in_time, send)
-
-
 def public_app(
     routes: Sequence[BaseRoute],
     *,
@@ -132,6 +107,7 @@ def public_app(
     cors: Mapping[str, Any] | None,
     hosts: HostRules,
     cookies: CookiePolicy,
+    bodies: BodyBudget,
     metrics: Metrics,
     clock: Clock,
     page: RefusalPage | None = None,
@@ -145,26 +121,35 @@ def public_app(
         cors: the arguments of Starlette's `CORSMiddleware`; None switches CORS off.
         hosts: how requests must be addressed.
         cookies: our cookies, whose leftovers in browsers are deleted.
+        bodies: counts the bodies of both apps.
         page: renders "not found" for browsers; programs get JSON.
     """
     router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
     router.router.redirect_slashes = False  # slashes are trimmed already; the redirect would trust `Host`
-    answering: ASGIApp = HotPaths(TrimSlash(BodyDeadline(router)), hot=hot, clock=clock)
+    answering: ASGIApp = HotPaths(TrimSlash(BodyLimits(router, budget=bodies)), hot=hot, clock=clock)
     answering = LeftoverCookies(answering, policy=cookies)
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
     labels = PathLabels(routes, further=hot)
-    checked = HostCheck(answering, rules=hosts, clock=clock)
+    checked = HeadLimits(HostCheck(answering, rules=hosts, clock=clock), clock=clock)
     return immediate(RequestLog(checked, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES))
 
 
 def admin_app(
-    routes: Sequence[BaseRoute], *, guard: Middleware, hosts: HostRules, metrics: Metrics, clock: Clock
+    routes: Sequence[BaseRoute],
+    *,
+    guard: Middleware,
+    hosts: HostRules,
+    bodies: BodyBudget,
+    metrics: Metrics,
+    clock: Clock,
 ) -> ASGIApp:
     """Return the admin app: every path works with and without `/admin` before it; `guard` requires a key."""
     router = Starlette(routes=list(routes), middleware=[guard], exception_handlers=_refusals(clock))
     router.router.redirect_slashes = False
-    app = HostCheck(TrimSlash(BodyDeadline(router), prefix="/admin"), rules=hosts, clock=clock)
+    checked = HostCheck(TrimSlash(BodyLimits(router, budget=bodies), prefix="/admin"), rules=hosts, clock=clock)
+    # Lists of ids are longer than any query of the public port.
+    app = HeadLimits(checked, clock=clock, longest_query=LARGEST_HEADERS)
     labels = PathLabels(routes, prefix="/admin")
     return RequestLog(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
 

@@ -126,7 +126,16 @@ class Serve(Section):
 class Http(Section):
     """Limits and processes of the HTTP server."""
 
-    max_body: Size = Field(default=parse_size("5MB"), ge=1024, description="Largest request body")
+    max_body: Size = Field(
+        default=parse_size("5MB"),
+        ge=1024,
+        description="Largest request body of the admin API; those of self-service, `/signin` and `/signout` have 100kB",
+    )
+    max_bodies: Size = Field(
+        default=parse_size("64MB"),
+        ge=1_000_000,
+        description="Bytes of all request bodies that a process holds at once; what is too much gets a 503",
+    )
     workers: int = Field(default=1, ge=1, le=256, description="Server processes")
 
 
