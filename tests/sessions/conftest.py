@@ -134,7 +134,7 @@ def process(
     *,
     refresh: bool = True,
     earliest_extend: timedelta | None = None,
-    entries: int = 100,
+    cache_capacity: int = 10_000_000,
 ) -> Process:
     listeners: list[Callable[..., Awaitable[None]]] = []
     lookups = Lookups(database)
@@ -156,7 +156,7 @@ def process(
         render=rendered,
         logout_secrets=SECRETS,
         refresh=tokens,
-        entries=entries,
+        cache_capacity=cache_capacity,
     )
     listeners.append(sessions.invalidate_identity)
     return Process(sessions, identities, tokens, lookups)

@@ -1,7 +1,10 @@
 """What a process caches of sessions, and when it drops that."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -13,6 +16,7 @@ from shopkeeper.crypto import digest, new_id
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.cache import STALE_AFTER, CachedSession, SessionCache
 from shopkeeper.sessions.invalidation import CHANNEL, EVERYTHING, Invalidation, InvalidationPublisher
+from shopkeeper.sessions.memory import memory_of
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -73,8 +77,12 @@ def resolved(identity: Identity | None = None) -> CachedSession:
     )
 
 
+SIZE = memory_of(resolved(), most=1_000_000) + 20
+"""Bytes of one session, and a few for a longer name."""
+
+
 async def listening(cache: Line, clock: StoppedClock, *, entries: int = 3) -> SessionCache:
-    kept = SessionCache(cache, clock=clock, entries=entries)
+    kept = SessionCache(cache, clock=clock, capacity=entries * SIZE)
     await kept.listen()
     return kept
 
@@ -102,7 +110,7 @@ class TestKeeping:
         assert kept.get(b"a") is None
 
     async def test_nothing_is_kept_before_listening_and_after_closing(self, cache: Line, clock: StoppedClock) -> None:
-        kept = SessionCache(cache, clock=clock, entries=3)
+        kept = SessionCache(cache, clock=clock, capacity=3 * SIZE)
         keep(kept, b"a", resolved())
         assert kept.get(b"a") is None
         await kept.listen()
@@ -114,7 +122,52 @@ class TestKeeping:
 
     async def test_needs_a_size_of_at_least_one(self, cache: Line, clock: StoppedClock) -> None:
         with pytest.raises(ValueError, match="at least one"):
-            SessionCache(cache, clock=clock, entries=0)
+            SessionCache(cache, clock=clock, capacity=0)
+
+    async def test_is_bounded_by_the_bytes_of_what_it_keeps(self, cache: Line, clock: StoppedClock) -> None:
+        kept = await listening(cache, clock, entries=50)
+        for number in range(60):
+            keep(kept, bytes([number]), resolved(replace(person(NOW), metadata_admin=["x" * 100] * 100)))
+        assert 0 < len(kept) < 50
+        assert len(kept) * 100 * 8 < kept.size <= 50 * SIZE
+
+    async def test_keeps_none_that_is_too_large(self, cache: Line, clock: StoppedClock) -> None:
+        kept = await listening(cache, clock, entries=2_000)
+        keep(kept, b"a", resolved())
+        for name in ("traits", "metadata_public", "metadata_admin"):
+            keep(kept, b"b", resolved(replace(person(NOW), **{name: {"avatar": "x" * 4_500_000}})))
+            assert kept.get(b"b") is None
+        assert kept.get(b"a") is not None
+
+    async def test_charges_nothing_for_what_was_dropped(self, cache: Line, clock: StoppedClock) -> None:
+        kept = await listening(cache, clock)
+        first, second = resolved(), resolved()
+        keep(kept, b"a", first)
+        keep(kept, b"b", second)
+        keep(kept, b"b", second)
+        assert kept.size == memory_of(first, most=SIZE * 2) + memory_of(second, most=SIZE * 2)
+        await kept.announce([second.session.id])
+        assert kept.size == memory_of(first, most=SIZE * 2)
+        await kept.close()
+        assert (kept.size, len(kept)) == (0, 0)
+
+    async def test_charges_at_least_the_memory_that_is_taken(self, cache: Line, clock: StoppedClock) -> None:
+        kept = await listening(cache, clock, entries=2_000)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(500):
+                traits = msgspec.json.decode(
+                    f'{{"email": "ada{number}@example.org", "tags": ["a{number}", {number}.5]}}'
+                )
+                keep(kept, digest(str(number)), resolved(replace(person(NOW), traits=traits)))
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert len(kept) == 500
+        assert taken <= kept.size <= 4 * taken
 
     async def test_leaves_no_index_behind_for_what_was_dropped(self, cache: Line, clock: StoppedClock) -> None:
         """A bounded cache whose index grows is not bounded."""

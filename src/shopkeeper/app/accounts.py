@@ -154,6 +154,7 @@ def _sessions(infrastructure: Infrastructure, identities: Identities, *, render:
         audit=infrastructure.audit,
         render=render,
         logout_secrets=settings.secrets.for_cookies(),
+        cache_capacity=settings.cache.sessions,
         refresh=RefreshTokens(
             clock=infrastructure.clock,
             lifespan=refresh.lifespan,

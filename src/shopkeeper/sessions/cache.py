@@ -22,10 +22,13 @@ import msgspec
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
 from shopkeeper.sessions.invalidation import CHANNEL, EVERYTHING, Invalidation, InvalidationPublisher
+from shopkeeper.sessions.memory import FIXED, memory_of
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.cache.port import Cache
 
 STALE_AFTER = timedelta(seconds=60)
+LARGEST = 1_000_000
+"""Bytes of a session that is cached: a larger one would evict hundreds of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +71,37 @@ class Reading:
 class SessionCache:
     """The sessions cached in this process, by the hash of their tokens; the least recently used is evicted first.
 
+    Each is charged the memory that it takes. One that takes more than `LARGEST` is not cached.
+
     Args:
         cache: carries the announcements.
         clock: decides whether a cached session is too old.
-        entries: how many sessions to cache.
+        capacity: the bytes that all cached sessions may take.
         observer: is called with every change, before a changed session can be read again.
     """
 
-    def __init__(self, cache: Cache, *, clock: Clock, entries: int, observer: Observer | None = None) -> None:
-        if entries < 1:
-            raise ValueError("a session cache holds at least one entry")
-        self._cache, self._clock, self._most = cache, clock, entries
+    def __init__(self, cache: Cache, *, clock: Clock, capacity: int, observer: Observer | None = None) -> None:
+        if capacity < FIXED:
+            raise ValueError("a session cache has room for at least one session")
+        self._cache, self._clock, self._capacity = cache, clock, capacity
         self._origin = new_id()
         self._announcer = InvalidationPublisher(cache, clock=clock, origin=self._origin, worth_telling=STALE_AFTER)
         self._observer = observer
         self._hearing = False
         self._leave: Callable[[], Awaitable[None]] | None = None
         self._entries: OrderedDict[bytes, CachedSession] = OrderedDict()
+        self._sizes: dict[bytes, int] = {}
+        self._size = 0
         self._known_by: dict[UUID, set[bytes]] = {}
         self._readings: set[Reading] = set()
+
+    @property
+    def size(self) -> int:
+        """The bytes that the cached sessions are charged."""
+        return self._size
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     async def listen(self) -> None:
         """Begin to cache sessions as soon as announcements are heard."""
@@ -164,11 +179,16 @@ class SessionCache:
 
     def _insert(self, key: bytes, resolved: CachedSession) -> None:
         self._drop(key)
-        self._entries[key] = resolved
+        most = min(LARGEST, self._capacity)
+        size = memory_of(resolved, most=most)
+        if size > most:
+            return
+        while self._size + size > self._capacity:
+            self._drop(next(iter(self._entries)))
+        self._entries[key], self._sizes[key] = resolved, size
+        self._size += size
         for each in _ids(resolved):
             self._known_by.setdefault(each, set()).add(key)
-        if len(self._entries) > self._most:
-            self._drop(next(iter(self._entries)))
 
     def _let_go(self, ids: Sequence[UUID]) -> None:
         for each in ids:
@@ -183,6 +203,8 @@ class SessionCache:
         for reading in self._readings:
             reading.in_vain = True
         self._entries.clear()
+        self._sizes.clear()
+        self._size = 0
         self._known_by.clear()
         if self._observer is not None:
             self._observer.all_changed()
@@ -191,6 +213,7 @@ class SessionCache:
         resolved = self._entries.pop(key, None)
         if resolved is None:
             return
+        self._size -= self._sizes.pop(key)
         for each in _ids(resolved):
             keys = self._known_by[each]
             keys.discard(key)

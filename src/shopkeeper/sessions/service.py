@@ -33,7 +33,7 @@ from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
 
 TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the prefix of every token, for people and secret scanners
-ENTRIES = 10_000
+CACHE_CAPACITY = 64_000_000
 PAGE = 250
 
 
@@ -50,7 +50,7 @@ class Sessions:
         render: renders the answer to whoami, once for each cached session.
         logout_secrets: secrets for the tokens of logout links, newest first.
         refresh: families of tokens; without it, tokens are never replaced.
-        entries: how many sessions to cache in process.
+        cache_capacity: the bytes that cached sessions may take in this process.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Sessions:
         logout_secrets: Sequence[str],
         refresh: RefreshTokens | None = None,
         token_prefix: str = TOKEN_PREFIX,
-        entries: int = ENTRIES,
+        cache_capacity: int = CACHE_CAPACITY,
     ) -> None:
         self._clock, self._lifespan, self._earliest_extend = clock, lifespan, earliest_extend
         self._audit, self._prefix = audit, token_prefix
         self._logout = LogoutTokens(logout_secrets)
         self._kept_longer = refresh.idle if refresh else timedelta()
         self._end_watch = EndWatch(database, clock=clock)
-        self._cache = SessionCache(cache, clock=clock, entries=entries, observer=self._end_watch)
+        self._cache = SessionCache(cache, clock=clock, capacity=cache_capacity, observer=self._end_watch)
         self._reader = SessionQueries(
             identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh
         )

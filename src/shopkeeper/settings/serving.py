@@ -197,6 +197,13 @@ class Cache(Section):
         default=SecretStr("memory"), description="`memory`, or the address of a Redis or Valkey shared by all workers"
     )
 
+    sessions: Size = Field(
+        default=parse_size("64MB"),
+        ge=1_000_000,
+        description="Memory for sessions that each process caches, about ten thousand; a larger cache is asked less of "
+        "the database",
+    )
+
     @property
     def in_process(self) -> bool:
         """Whether every worker process has a cache of its own."""
