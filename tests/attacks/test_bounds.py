@@ -5,16 +5,19 @@ import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from shopkeeper.errors import BodyIncomplete, Busy
+from shopkeeper.flows import stored_errors
 from shopkeeper.http.cookies import MOST_COOKIES, cookies_in
 from shopkeeper.http.request_limits import LARGEST_HEADERS, LONGEST_QUERY, UNCOUNTED, BodyBudget, BodyLimits
 from shopkeeper.http.requests import read_body
 from shopkeeper.http.selfservice import LARGEST_BODY
-from tests.attacks.scene import Scene
+from tests.attacks.conftest import Opening
+from tests.attacks.scene import ADDRESS, THERE, Scene, new_address, sign_up
 from tests.attacks.wire import request, send
 from tests.services.shopkeeper_server import Commerce
 
@@ -151,6 +154,57 @@ class TestBudget:
         assert (await app.post("/signin", json={})).status_code == 200
 
 
+class TestRows:
+    """What strangers make the database keep."""
+
+    async def test_row_093_a_return_address_has_2048_characters_at_most(self, scene: Scene) -> None:
+        browser = await scene.browser()
+        for size, code in ((2_048, None), (2_049, "self_service_flow_return_to_forbidden")):
+            address = f"{ADDRESS}/".ljust(size, "a")
+            answer = await browser.get("/self-service/login/browser", params={"return_to": address})
+            assert (answer.status_code, answer.headers.get("x-error-code")) == (303, code)
+
+    async def test_row_093_a_stored_error_has_four_kilobytes_at_most(self, scene: Scene) -> None:
+        browser = await scene.browser()
+        for address in (f"https://{'a.' * 900}evil.test/", "https://evil.test/".ljust(1_000, "ä"), "x" * 8_000):
+            await browser.get("/self-service/login/browser", params={"return_to": address})
+        await browser.get(f"/self-service/login/browser?aal={'x' * 8_000}")
+        rows = await scene.rows("flow_errors")
+        assert len(rows) == 4
+        assert all(len(repr(row["error"])) < 4_500 for row in rows)
+
+    async def test_row_093_the_large_part_of_an_error_is_left_out(self, scene: Scene) -> None:
+        error = {"id": "a", "code": 400, "status": "Bad Request", "reason": "x" * 5_000, "message": "b"}
+        async with scene.application.infrastructure.database.unit() as unit:
+            kept = await stored_errors.keep(unit, error, clock=scene.clock)
+        assert kept.error == {"id": "a", "code": 400, "status": "Bad Request", "message": "b"}
+
+    async def test_row_093_so_many_errors_of_an_address_are_stored(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn, throttle={"error": {"per_ip": "3/minute"}}) as scene:
+            browser = await scene.browser()
+            refused = [await browser.get("/self-service/login/browser?return_to=https://evil.test") for _ in range(5)]
+            assert [answer.status_code for answer in refused] == [303, 303, 303, 400, 400]
+            assert {answer.headers["x-error-code"] for answer in refused} == {"self_service_flow_return_to_forbidden"}
+            assert len(await scene.rows("flow_errors")) == 3
+            other = await scene.browser(ip=THERE)
+            assert (await other.get("/self-service/login/browser?return_to=https://evil.test")).status_code == 303
+
+    @pytest.mark.parametrize("budget", ["per_ip", "per_session"])
+    async def test_row_093_refreshing_has_a_brake(self, opening: Opening, sqlite_dsn: str, budget: str) -> None:
+        refreshing = {"refresh": {"enabled": True}}
+        async with opening(sqlite_dsn, throttle={"refresh": {budget: "3/minute"}}, tokens=refreshing) as scene:
+            app, email = await scene.native(), new_address()
+            token = (await sign_up(app, email))["session_token"]
+            for _ in range(3):
+                token = (await _refresh(app, token)).json()["authorization"]
+            refused = await _refresh(app, token)
+            assert (refused.status_code, refused.headers["x-error-code"]) == (429, "too_many_requests")
+            assert int(refused.headers["retry-after"]) >= 1
+            assert len(await scene.rows("replaced_tokens")) == 3
+            scene.clock.advance(seconds=120)
+            assert (await _refresh(app, token)).status_code == 200
+
+
 class TestHeads:
     async def test_row_093_headers_have_32_kilobytes_together(self, scene: Scene) -> None:
         app = await scene.native()
@@ -179,6 +233,10 @@ class TestHeads:
         cookie = f"{others}; ory_kratos_session={browser.session_cookie}"
         answer = await (await scene.native()).get("/sessions/whoami", headers={"cookie": cookie})
         assert answer.status_code == 200
+
+
+async def _refresh(app: httpx2.AsyncClient, token: str) -> httpx2.Response:
+    return await app.post("/signin", json={"type": "refresh"}, headers={"authorization": f"Bearer {token}"})
 
 
 def _half_sent(size: int) -> list[Message]:

@@ -22,6 +22,7 @@ from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.queries import Render
+from shopkeeper.sessions.refresh import RefreshBudgets
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -83,6 +84,9 @@ async def build_accounts(
         "login": settings.throttle.login.per_ip,
         "registration": settings.throttle.registration.per_ip,
         "code": settings.throttle.code.per_ip,
+        "error": settings.throttle.error.per_ip,
+        "refresh": settings.throttle.refresh.per_ip,
+        "refresh_session": settings.throttle.refresh.per_session,
         "code_recipient": settings.throttle.code.per_recipient,
         "code_pair": settings.throttle.code.per_pair,
     }
@@ -106,7 +110,8 @@ async def build_accounts(
     methods = build_methods(infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code)
     methods = Methods([*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)
-    sessions = _sessions(infrastructure, identities, render=render(assurance))
+    budgets_of_refresh = RefreshBudgets(by_address=throttles["refresh"], by_session=throttles["refresh_session"])
+    sessions = _sessions(infrastructure, identities, render=render(assurance), budgets=budgets_of_refresh)
     listeners.append(sessions.invalidate_identity)
     on_access_revoked.append(sessions.end_for)
     return Accounts(
@@ -141,7 +146,9 @@ async def _schemas(infrastructure: Infrastructure, facts: FactsByType) -> Schema
     return await Schemas.load(sources, configured.default_schema_id, from_traits=types_from_traits(facts), fetch=fetch)
 
 
-def _sessions(infrastructure: Infrastructure, identities: Identities, *, render: Render) -> Sessions:
+def _sessions(
+    infrastructure: Infrastructure, identities: Identities, *, render: Render, budgets: RefreshBudgets
+) -> Sessions:
     settings = infrastructure.settings
     refresh = settings.tokens.refresh
     return Sessions(
@@ -162,6 +169,7 @@ def _sessions(infrastructure: Infrastructure, identities: Identities, *, render:
         )
         if refresh.enabled
         else None,
+        refresh_budgets=budgets,
     )
 
 

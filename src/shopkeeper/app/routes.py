@@ -230,6 +230,7 @@ def _self_service(
         clock=infrastructure.clock,
         flow_responses={flow_binding.handler.name: flow_binding.shown for flow_binding in flow_bindings},
         error_url=flows.error.ui_url,
+        error_budget=accounts.throttles["error"],
         max_body=min(infrastructure.settings.http.max_body, LARGEST_BODY),
     )
 

@@ -11,6 +11,9 @@ from shopkeeper.errors import ReturnToForbidden
 _MISREAD = re.compile(r"[\x00-\x20\x7f\\]|%5c|%0[0-9a-f]", re.IGNORECASE)
 # Characters that an address may contain unencoded (RFC 3986 section 2), and the sign of those that are encoded already.
 _AS_IT_IS = "%:/?#[]@!$&'()*+,;="
+LONGEST = 2_048
+"""Characters of a return address: it is stored with flows, and part of addresses and of headers."""
+_SHOWN = 100
 _HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[0-9a-f:.]+")
 
 
@@ -40,12 +43,14 @@ class ReturnAddresses:
         `ReturnToForbidden`."""
         if not wanted:
             return None
+        if len(wanted) > LONGEST:
+            raise ReturnToForbidden(f"The return address has more than {LONGEST} characters.")
         if _MISREAD.search(wanted):
             raise ReturnToForbidden("The return address has characters that browsers misread.")
         absolute, target = self._absolute(wanted)
         if not any(_covers(allowed, target) for allowed in self._allowed):
             raise ReturnToForbidden(
-                f"The return address must begin with an allowed address; {target.hostname} is not among them. "
+                f"The return address must begin with an allowed address; {_shown(target)} is not among them. "
                 "Add it to selfservice.allowed_return_urls."
             )
         return percent_encoded(absolute)
@@ -64,6 +69,11 @@ class ReturnAddresses:
         if unreadable or "@" in target.netloc:
             raise ReturnToForbidden("The return address must be a plain http or https address.")
         return absolute, target
+
+
+def _shown(target: SplitResult) -> str:
+    host = target.hostname or ""
+    return host if len(host) <= _SHOWN else f"{host[:_SHOWN]}..."
 
 
 def percent_encoded(url: str) -> str:

@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
 from shopkeeper.errors import NotFound
 from shopkeeper.flows import store
 from shopkeeper.storage.database import Unit
+
+LARGEST: Final = 4_000
+"""Bytes of a stored error. A larger one is stored without what is particular to it, which may be from the request."""
+_GENERAL: Final = ("id", "code", "status", "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,9 @@ class StoredError:
 
 
 async def keep(unit: Unit, error: Mapping[str, Any], *, clock: Clock) -> StoredError:
-    """Store an error until the cleanup deletes it."""
+    """Store an error until the cleanup deletes it; of a large one, only its code, status and message."""
+    if len(msgspec.json.encode(error)) > LARGEST:
+        error = {name: error[name] for name in _GENERAL if name in error}
     now = clock.now()
     kept = StoredError(id=new_id(), error=error, created_at=now, updated_at=now)
     await store.add_error(unit, error_id=kept.id, error=kept.error, at=now)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
@@ -64,6 +65,10 @@ class CallerReader:
             from_foreign_page=is_from_foreign_page(request.headers, self._form_origins),
             doubles=await authenticator.doubles_of(request),
         )
+
+    def client_of(self, request: Request) -> Client:
+        """Return the client of a request."""
+        return self._authenticator.client_of(request)
 
     def carries_session_cookie(self, request: Request) -> bool:
         """Return whether the request has a session cookie, valid or not: signing out deletes it."""

@@ -5,6 +5,7 @@ module only: HTML is redirected, JSON is answered, native apps get a session tok
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -59,6 +60,14 @@ LONGEST_URL = 8_192
 """Characters: every flow stores the address that opened it."""
 
 
+class ErrorBudget(Protocol):
+    """Limits how many errors of an address are stored for the error page."""
+
+    async def spend(self, source: str) -> None:
+        """Count one. Raises `TooManyRequests`."""
+        ...
+
+
 class SelfService:
     """The routes of the self-service flows."""
 
@@ -74,6 +83,7 @@ class SelfService:
         clock: Clock,
         flow_responses: Mapping[str, FlowResponses],
         error_url: str,
+        error_budget: ErrorBudget,
         max_body: int,
     ) -> None:
         self._database = database
@@ -85,6 +95,7 @@ class SelfService:
         self._clock = clock
         self._flow_responses = flow_responses
         self._error_url = error_url
+        self._error_budget = error_budget
         self._max_body = max_body
 
     def routes(self) -> list[Route]:
@@ -438,6 +449,10 @@ class SelfService:
 
     async def _refused(self, request: Request, refusal: Refusal) -> Response:
         if prefers_json(request.headers):
+            return self._callers.refuse(refusal)
+        try:
+            await self._error_budget.spend(self._callers.client_of(request).ip)
+        except TooManyRequests:  # the refusal itself, which says more
             return self._callers.refuse(refusal)
         async with self._database.unit() as unit:
             kept = await stored_errors.keep(unit, error_object(refusal), clock=self._clock)

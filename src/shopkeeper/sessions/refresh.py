@@ -6,6 +6,7 @@ because only then do they notice. So a session's tokens form a family (`sessions
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -33,10 +34,27 @@ class IssuedSession:
     token: str
 
 
+class Budget(Protocol):
+    """Counts attempts of a source."""
+
+    async def spend(self, source: str) -> None:
+        """Count one. Raises `TooManyRequests`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshBudgets:
+    """How often an address, and how often a session, may be refreshed: each time, the replaced token is stored."""
+
+    by_address: Budget
+    by_session: Budget
+
+
 class SessionRefresh:
     """Replaces each token at most once.
 
     Args:
+        budgets: limits how often is refreshed; None limits nothing.
         lifespan: how long a session lives after it was started or refreshed.
         token_prefix: the prefix of session tokens.
     """
@@ -48,12 +66,14 @@ class SessionRefresh:
         reader: SessionQueries,
         cache: SessionCache,
         tokens: RefreshTokens,
+        budgets: RefreshBudgets | None,
         clock: Clock,
         lifespan: timedelta,
         audit: Audit,
         token_prefix: str,
     ) -> None:
         self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
+        self._budgets = budgets
         self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
 
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
@@ -61,8 +81,10 @@ class SessionRefresh:
 
         It runs in a unit of its own, because the end of a family must be stored although the request is refused.
 
-        Raises `TokenInvalid`.
+        Raises `TokenInvalid`, and `TooManyRequests` where the budget of the address or of the session is spent.
         """
+        if self._budgets is not None and client is not None:
+            await self._budgets.by_address.spend(client.ip)
         with self._cache.reading() as reading:
             async with self._database.unit() as unit:
                 started = await self._rotate(unit, token, store, reading) or await self._presented_again(
@@ -75,6 +97,8 @@ class SessionRefresh:
     async def _rotate(self, unit: Unit, token: str, store: str, reading: Reading) -> IssuedSession | None:
         known = await self._reader.lookup(token)
         if known is not None and self._may_go_on(known.session, store):
+            if self._budgets is not None:
+                await self._budgets.by_session.spend(str(known.session.id))
             return await self._replace(unit, token, known, reading)
         return None
 

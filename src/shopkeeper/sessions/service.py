@@ -25,7 +25,7 @@ from shopkeeper.sessions.errors import SessionIsCurrent
 from shopkeeper.sessions.logout import LogoutTokens
 from shopkeeper.sessions.new_session import new_session
 from shopkeeper.sessions.queries import Render, SessionPage, SessionQueries
-from shopkeeper.sessions.refresh import IssuedSession, SessionRefresh
+from shopkeeper.sessions.refresh import IssuedSession, RefreshBudgets, SessionRefresh
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.storage.audit import Audit
@@ -50,6 +50,7 @@ class Sessions:
         render: renders the answer to whoami, once for each cached session.
         logout_secrets: secrets for the tokens of logout links, newest first.
         refresh: families of tokens; without it, tokens are never replaced.
+        refresh_budgets: limits how often is refreshed; None limits nothing.
         cache_capacity: the bytes that cached sessions may take in this process.
     """
 
@@ -66,6 +67,7 @@ class Sessions:
         render: Render,
         logout_secrets: Sequence[str],
         refresh: RefreshTokens | None = None,
+        refresh_budgets: RefreshBudgets | None = None,
         token_prefix: str = TOKEN_PREFIX,
         cache_capacity: int = CACHE_CAPACITY,
     ) -> None:
@@ -88,6 +90,7 @@ class Sessions:
                 reader=self._reader,
                 cache=self._cache,
                 tokens=refresh,
+                budgets=refresh_budgets,
                 clock=clock,
                 lifespan=lifespan,
                 audit=audit,

@@ -308,12 +308,35 @@ class CodeThrottle(Section):
     )
 
 
+class RefreshThrottle(Section):
+    """Limits on refreshing tokens: each refresh stores the token that it replaced."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("300/minute"), description="Tokens refreshed from one address; 6000/minute with `--dev`"
+    )
+    per_session: RateText = Field(
+        default=parse_rate("30/minute"), description="Tokens refreshed of one session; 600/minute with `--dev`"
+    )
+
+
+class ErrorThrottle(Section):
+    """Limits on errors that are stored for the error page."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("30/minute"),
+        description="Refusals stored for browsers of one address; those beyond it are answered without the error page; "
+        "600/minute with `--dev`",
+    )
+
+
 class Throttle(Section):
     """Limits on attempts."""
 
     login: LoginThrottle = LoginThrottle()
     registration: RegistrationThrottle = RegistrationThrottle()
     code: CodeThrottle = CodeThrottle()
+    refresh: RefreshThrottle = RefreshThrottle()
+    error: ErrorThrottle = ErrorThrottle()
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"
     )
