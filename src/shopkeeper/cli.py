@@ -27,7 +27,7 @@ from shopkeeper.server_limits import TooFewDescriptors
 from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
-from shopkeeper.storage.outbox import DeadLetter, Outbox
+from shopkeeper.storage.outbox import DeadLetter, Outbox, WaitingEvent
 from shopkeeper.storage.unavailable import StorageUnavailable, explained
 
 cli = typer.Typer(
@@ -39,7 +39,9 @@ cli = typer.Typer(
 )
 graphql = typer.Typer(help="The GraphQL API.", no_args_is_help=True)
 cli.add_typer(graphql, name="graphql")
-outbox = typer.Typer(help="Deliveries that were given up: list them, or try them again.", no_args_is_help=True)
+outbox = typer.Typer(
+    help="Deliveries that wait, fail or were given up: list them, or try one again.", no_args_is_help=True
+)
 cli.add_typer(outbox, name="outbox")
 
 # Sentences and settings contain what others wrote: `[/prod]` or `:key:` must stay text.
@@ -66,7 +68,7 @@ _FOR_THE_OPERATOR = (
     NotFound,
 )
 LISTED = 100
-"""The most dead letters that are listed."""
+"""The most deliveries of each kind that are listed."""
 T = TypeVar("T")
 
 
@@ -156,15 +158,16 @@ def schema_command() -> None:
 
 @outbox.command("list")
 def outbox_list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
-    """List the deliveries that were given up, oldest first, each with its last error."""
+    """List the deliveries that were given up, that fail and that wait, oldest first, each with its last error."""
     settings = _look(config, dev=dev)
-    letters = _ready(lambda: asyncio.run(_list_dead_letters(settings)))
-    if not letters:
-        out.print("No delivery was given up.")
+    letters, waiting = _ready(lambda: asyncio.run(_list_deliveries(settings)))
+    if not letters and not waiting:
+        out.print("Nothing waits, and no delivery was given up.")
         return
     _print_dead_letters(letters[:LISTED])
-    if len(letters) > LISTED:
-        out.print(f"These are the {LISTED} oldest; there are more.")
+    _print_waiting(waiting[:LISTED])
+    if max(len(letters), len(waiting)) > LISTED:
+        out.print(f"These are the first {LISTED}; there are more.")
 
 
 def _id(text: str) -> UUID:
@@ -281,9 +284,10 @@ async def _look_at_database(settings: Settings) -> None:
         out.print(f"The database needs {_migrations(waiting)}: start the server, or run: shopkeeper migrate")
 
 
-async def _list_dead_letters(settings: Settings) -> list[DeadLetter]:
+async def _list_deliveries(settings: Settings) -> tuple[list[DeadLetter], list[WaitingEvent]]:
     async with _migrated(settings) as database, database.unit() as unit:
-        return await Outbox(SystemClock()).dead(unit, limit=LISTED + 1)
+        outbox = Outbox(SystemClock())
+        return await outbox.dead(unit, limit=LISTED + 1), await outbox.waiting(unit, limit=LISTED + 1)
 
 
 async def _replay(settings: Settings, event_id: UUID) -> None:
@@ -310,6 +314,19 @@ def _print_dead_letters(letters: list[DeadLetter]) -> None:
         event = letter.event
         out.print(f"{event.id}  {event.topic}, given up {letter.died_at:%Y-%m-%d %H:%M} UTC, tries: {event.attempt}")
         out.print(f"  {_printable(letter.last_error)}")
+
+
+def _print_waiting(events: list[WaitingEvent]) -> None:
+    for waiting in events:
+        event = waiting.event
+        if waiting.last_error is None:
+            out.print(f"{event.id}  {event.topic}, waits since {event.created_at:%Y-%m-%d %H:%M} UTC", markup=False)
+            continue
+        out.print(
+            f"{event.id}  {event.topic}, next try {waiting.next_at:%Y-%m-%d %H:%M} UTC, tries: {event.attempt}",
+            markup=False,
+        )
+        out.print(f"  {waiting.last_error}", markup=False)
 
 
 def _migrations(waiting: list[str]) -> str:

@@ -170,6 +170,7 @@ def _sessions(
         if refresh.enabled
         else None,
         refresh_budgets=budgets,
+        tally=infrastructure.tally,
     )
 
 

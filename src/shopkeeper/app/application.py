@@ -86,7 +86,7 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, wi
     authenticator = build_authenticator(infrastructure, accounts, commerce)
     metrics = Metrics(infrastructure.registry)
     bodies, background = BodyBudget(settings.http.max_bodies), Background()
-    health = build_health(infrastructure, background)
+    health = build_health(infrastructure, accounts, background)
     return Application(
         public=build_public(
             infrastructure,

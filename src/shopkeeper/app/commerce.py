@@ -67,6 +67,7 @@ def build_commerce(
         cart_merger=cart_merger,
         hooks=build_hooks(infrastructure, accounts, further_hooks),
         audit=infrastructure.audit,
+        tally=infrastructure.tally,
     )
     visit = Visit(
         database=infrastructure.database,

@@ -14,6 +14,7 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Outbox
+from shopkeeper.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +29,27 @@ class Infrastructure:
     audit: Audit
     http_client: GuardedClient
     registry: CollectorRegistry
+    tally: Tally
     base_url: str
 
 
 def build_infrastructure(
     settings: Settings, clock: Clock, *, listeners: Mapping[str, Collection[str]]
 ) -> Infrastructure:
+    tally = Tally()
     return Infrastructure(
         settings=settings,
         clock=clock,
         database=open_database(settings),
         cache=_cache(settings, clock),
         outbox=Outbox(clock, listeners=listeners),
-        audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit")),
+        audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit"), tally=tally),
         http_client=GuardedClient(
             private_allowed=not settings.clients.http.disallow_private_ip_ranges,
             exceptions=settings.clients.http.private_ip_exception_urls,
         ),
         registry=CollectorRegistry(),
+        tally=tally,
         base_url=settings.serve.public.base_url.rstrip("/"),
     )
 

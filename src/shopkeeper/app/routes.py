@@ -35,6 +35,7 @@ from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.health import Health
 from shopkeeper.http.immediate import ImmediateAnswers
 from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.operation_metrics import OperationMetrics
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
@@ -53,6 +54,7 @@ from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
+from shopkeeper.storage.outbox import Backlog
 from shopkeeper.storage.sqlite_file import WritableProbe
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
 
@@ -309,7 +311,25 @@ def build_admin(
     )
 
 
-def build_health(infrastructure: Infrastructure, background: Background) -> Health:
+def build_operation_metrics(infrastructure: Infrastructure, accounts: Accounts) -> OperationMetrics:
+    async def backlog() -> Sequence[Backlog] | None:
+        try:
+            async with infrastructure.database.reading() as unit:
+                return await infrastructure.outbox.backlog(unit)
+        except (*DATABASE_ERRORS, StorageUnavailable):
+            return None
+
+    return OperationMetrics(
+        infrastructure.registry,
+        tally=infrastructure.tally,
+        clock=infrastructure.clock,
+        backlog=backlog,
+        pools=infrastructure.database.pools,
+        sessions=accounts.sessions,
+    )
+
+
+def build_health(infrastructure: Infrastructure, accounts: Accounts, background: Background) -> Health:
     sqlite = WritableProbe(infrastructure.database.url)
 
     async def database() -> str | None:
@@ -335,4 +355,5 @@ def build_health(infrastructure: Infrastructure, background: Background) -> Heal
         required={"database": database},
         degraded={"cache": cache, "background": background.check},
         registry=infrastructure.registry if infrastructure.settings.metrics.enabled else None,
+        refresh=build_operation_metrics(infrastructure, accounts).refresh,
     )

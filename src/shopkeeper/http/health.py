@@ -25,6 +25,7 @@ class Health:
         required: what must work before traffic is sent here: the database, its migrations.
         degraded: what may fail without stopping the service: the details report it, and the status stays 200.
         registry: the metrics of `/metrics`; without it the route does not exist.
+        refresh: is called before the metrics are told.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Health:
         required: Mapping[str, Check],
         degraded: Mapping[str, Check],
         registry: CollectorRegistry | None,
+        refresh: Callable[[], Awaitable[None]],
     ) -> None:
         self._version = version
         self._required = required
         self._degraded = degraded
         self._registry = registry
+        self._refresh = refresh
 
     def public_routes(self) -> list[Route]:
         """List the probes, without details."""
@@ -53,7 +56,7 @@ class Health:
             Route("/health/alive", self._alive, methods=["GET"]),
             Route("/health/ready", self._ready, methods=["GET"]),
             Route("/version", self._tell_version, methods=["GET"]),
-            *_metrics_routes(self._registry),
+            *_metrics_routes(self._registry, self._refresh),
         ]
 
     async def _alive(self, request: Request) -> Response:
@@ -89,11 +92,12 @@ async def _in_time(check: Check) -> str | None:
         return "There was no answer in time."
 
 
-def _metrics_routes(registry: CollectorRegistry | None) -> list[Route]:
+def _metrics_routes(registry: CollectorRegistry | None, refresh: Callable[[], Awaitable[None]]) -> list[Route]:
     if registry is None:
         return []
 
     async def tell(request: Request) -> Response:
+        await refresh()
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return [Route(path, tell, methods=["GET"]) for path in ("/metrics", "/metrics/prometheus")]

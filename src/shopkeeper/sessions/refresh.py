@@ -22,6 +22,7 @@ from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay, Reuse
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tally import Tally
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class SessionRefresh:
     """Replaces each token at most once.
 
     Args:
+        tally: counts refreshes by their outcome.
         budgets: limits how often is refreshed; None limits nothing.
         lifespan: how long a session lives after it was started or refreshed.
         token_prefix: the prefix of session tokens.
@@ -67,13 +69,14 @@ class SessionRefresh:
         cache: SessionCache,
         tokens: RefreshTokens,
         budgets: RefreshBudgets | None,
+        tally: Tally,
         clock: Clock,
         lifespan: timedelta,
         audit: Audit,
         token_prefix: str,
     ) -> None:
         self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
-        self._budgets = budgets
+        self._budgets, self._tally = budgets, tally
         self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
 
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
@@ -87,9 +90,9 @@ class SessionRefresh:
             await self._budgets.by_address.spend(client.ip)
         with self._cache.reading() as reading:
             async with self._database.unit() as unit:
-                started = await self._rotate(unit, token, store, reading) or await self._presented_again(
-                    unit, token, store, client=client
-                )
+                rotated = await self._rotate(unit, token, store, reading)
+                started = rotated or await self._presented_again(unit, token, store, client=client)
+        self._tally.count("refreshes", "replaced" if rotated else "repeated" if started else "refused")
         if started is None:
             raise TokenInvalid
         return started

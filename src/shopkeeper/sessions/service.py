@@ -31,6 +31,7 @@ from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tally import Tally
 
 TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the prefix of every token, for people and secret scanners
 CACHE_CAPACITY = 64_000_000
@@ -51,6 +52,7 @@ class Sessions:
         logout_secrets: secrets for the tokens of logout links, newest first.
         refresh: families of tokens; without it, tokens are never replaced.
         refresh_budgets: limits how often is refreshed; None limits nothing.
+        tally: counts refreshes.
         cache_capacity: the bytes that cached sessions may take in this process.
     """
 
@@ -68,6 +70,7 @@ class Sessions:
         logout_secrets: Sequence[str],
         refresh: RefreshTokens | None = None,
         refresh_budgets: RefreshBudgets | None = None,
+        tally: Tally | None = None,
         token_prefix: str = TOKEN_PREFIX,
         cache_capacity: int = CACHE_CAPACITY,
     ) -> None:
@@ -91,11 +94,17 @@ class Sessions:
                 cache=self._cache,
                 tokens=refresh,
                 budgets=refresh_budgets,
+                tally=tally or Tally(),
                 clock=clock,
                 lifespan=lifespan,
                 audit=audit,
                 token_prefix=token_prefix,
             )
+
+    @property
+    def cached_bytes(self) -> int:
+        """The memory that cached sessions take."""
+        return self._cache.size
 
     async def listen(self) -> None:
         """Begin to cache sessions. Before this, every lookup queries the database."""

@@ -26,6 +26,7 @@ from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
 from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
+from shopkeeper.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class SignInCompletion:
         cart_merger: CartMerger,
         hooks: Hooks,
         audit: Audit,
+        tally: Tally | None = None,
     ) -> None:
         self._database = database
         self._identities = identities
@@ -91,6 +93,7 @@ class SignInCompletion:
         self._cart_merger = cart_merger
         self._hooks = hooks
         self._audit = audit
+        self._tally = tally or Tally()
 
     async def sign_in(self, proof: Proof, request: SignInRequest) -> SignedIn:
         """Run every phase after the proof. Never call it while a transaction is open.
@@ -198,9 +201,12 @@ class SignInCompletion:
 
     async def settle(self, signed_in: SignedIn) -> SignedIn:
         """Have a remote engine merge the cart after the commit, within a deadline. Raises nothing for the engine."""
-        if signed_in.pending is None:
-            return signed_in
-        return replace(signed_in, cart_merge=await self._cart_merger.settle(signed_in.pending), pending=None)
+        if signed_in.pending is not None:
+            merged = await self._cart_merger.settle(signed_in.pending)
+            signed_in = replace(signed_in, cart_merge=merged, pending=None)
+        if signed_in.cart_merge is not None:
+            self._tally.count("cart_merges", signed_in.cart_merge.outcome.value)
+        return signed_in
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
+from shopkeeper.tally import Tally
 
 audit_events = Table(
     "audit_events",
@@ -58,6 +59,7 @@ class Audit:
 
     Args:
         key: hashes addresses; derived for this purpose only.
+        tally: counts sign-ins and registrations by what they are recorded as.
 
     >>> async def refuse(unit):
     ...     await audit.record(
@@ -66,10 +68,10 @@ class Audit:
     ...     )
     """
 
-    def __init__(self, clock: Clock, *, key: bytes) -> None:
+    def __init__(self, clock: Clock, *, key: bytes, tally: Tally | None = None) -> None:
         if len(key) < 16:
             raise ValueError("the key for addresses needs 16 bytes at least")
-        self._clock, self._key = clock, key
+        self._clock, self._key, self._tally = clock, key, tally or Tally()
 
     async def record(
         self,
@@ -100,8 +102,26 @@ class Audit:
         }
         if always:
             unit.always(_ADD, row)
+            self._count(action, outcome, actor, details or {})
         else:
             await unit.write(_ADD, row)
+
+            async def count() -> None:
+                self._count(action, outcome, actor, details or {})
+
+            unit.after_commit(count)
+
+    def _count(self, action: str, outcome: str, actor: str, details: Mapping[str, Any]) -> None:
+        """Count what the metrics tell. An event that is written always is counted although its unit may roll back."""
+        match action:
+            case "session.started":
+                self._tally.count("sign_ins", str(details.get("method", "")), "success")
+            case "sign_in.failed":
+                self._tally.count("sign_ins", str(details.get("method", "")), str(details.get("reason", outcome)))
+            case "identity.created" if actor == "self":
+                self._tally.count("registrations", "success")
+            case "registration.refused" | "registration.failed":
+                self._tally.count("registrations", str(details.get("reason", outcome)))
 
     def client(self, ip: str) -> str:
         """Return the keyed hash that is stored for an address; every spelling of one address gives the same hash."""

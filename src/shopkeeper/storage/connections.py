@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.sqlite_file import OpenFile
+from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
 Value = TypeVar("Value")
@@ -80,7 +81,7 @@ class Pooled:
 
     def __init__(self, engine: AsyncEngine, *, size: int) -> None:
         self._engine = engine
-        self._turns = asyncio.Semaphore(size)
+        self.turns = Turns(size)
 
     @property
     def for_events(self) -> Engine:
@@ -88,18 +89,18 @@ class Pooled:
 
     async def take(self) -> AsyncConnection:
         async with asyncio.timeout(LONGEST_WAIT):
-            await self._turns.acquire()
+            await self.turns.acquire()
         try:
             return await self._engine.connect()
         except BaseException:
-            self._turns.release()
+            self.turns.release()
             raise
 
     async def give_back(self, connection: AsyncConnection) -> None:
         try:
             await connection.close()
         finally:
-            self._turns.release()
+            self.turns.release()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

@@ -39,6 +39,7 @@ from shopkeeper.storage.connections import (
 )
 from shopkeeper.storage.postgres_connection import LIMITS, Deadlines, Observe, PostgresServer
 from shopkeeper.storage.postgres_pool import PostgresPool
+from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import StorageUnavailable, read_only
 from shopkeeper.storage.unit import Unit
 
@@ -154,6 +155,12 @@ class Database:
             if await unit.scalar(_IS_READ_ONLY):
                 self._backend.distrust()  # the next connection may reach the primary
                 raise StorageUnavailable(read_only(self.url))
+
+    @property
+    def pools(self) -> Mapping[str, Turns]:
+        """The turns at the connections for reading and for writing. Files of SQLite have none."""
+        found = {"read": self._backend.reads, "write": self._backend.writes}
+        return {name: side.turns for name, side in found.items() if isinstance(side, Pooled | PostgresPool)}
 
     async def close(self) -> None:
         """Close all connections."""

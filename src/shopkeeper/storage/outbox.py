@@ -37,6 +37,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -107,6 +108,19 @@ UNLOCKED: Final[Mapping[str, None]] = {"locked_by": None, "locked_until": None}
 SHARE_OF_LEASE: Final = 0.9
 """How much of a lease a delivery may use; the rest is for storing the outcome before another worker takes over."""
 
+_failing: Final = func.sum(case((outbox.c.last_error.is_not(None), 1), else_=0))
+# Two queries, because each has an index of its own; delivered events are many.
+_BACKLOG: Final = (
+    select(
+        outbox.c.topic,
+        func.count().label("waiting"),
+        _failing.label("failing"),
+        func.min(outbox.c.created_at).label("oldest"),
+    )
+    .where(waiting)
+    .group_by(outbox.c.topic)
+)
+_GIVEN_UP: Final = select(outbox.c.topic, func.count().label("dead")).where(_dead).group_by(outbox.c.topic)
 _LOCK_KEY: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key"), 0)))
 _ADD: Final = insert(outbox)
 _LEASED: Final = and_(outbox.c.id == bindparam("event"), outbox.c.locked_by == bindparam("holder"), waiting)
@@ -137,6 +151,26 @@ class LeasedEvent:
     event: Event
     holder: UUID
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits of a topic: how much, how much of it has failed before, since when, and how much was given up."""
+
+    topic: str
+    waiting: int
+    failing: int
+    dead: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """An event that waits: when it is tried next, and why the last attempt failed, if there was one."""
+
+    event: Event
+    next_at: datetime
+    last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +302,21 @@ class Outbox:
         """Return the dead letters, oldest first."""
         rows = await unit.all(select(outbox).where(_dead).order_by(outbox.c.sequence).limit(limit))
         return [DeadLetter(event_of(row), row.died_at, row.last_error or "") for row in rows]
+
+    async def waiting(self, unit: Unit, *, limit: int = 100) -> list[WaitingEvent]:
+        """Return the events that wait: first those that have failed before, then the others, oldest first."""
+        order = case((outbox.c.attempts > 0, 0), else_=1), outbox.c.sequence
+        rows = await unit.all(select(outbox).where(waiting).order_by(*order).limit(limit))
+        return [WaitingEvent(event_of(row), row.available_at, row.last_error) for row in rows]
+
+    async def backlog(self, unit: Unit) -> list[Backlog]:
+        """Return what waits and what was given up, by topic."""
+        dead = {row.topic: int(row.dead) for row in await unit.all(_GIVEN_UP)}
+        alive = [
+            Backlog(row.topic, row.waiting, int(row.failing), dead.pop(row.topic, 0), row.oldest)
+            for row in await unit.all(_BACKLOG)
+        ]
+        return [*alive, *(Backlog(topic, 0, 0, number, None) for topic, number in dead.items())]
 
     async def replay(self, unit: Unit, event_id: UUID) -> None:
         """Append a dead letter to its key's queue, with the same id and a new count of attempts.

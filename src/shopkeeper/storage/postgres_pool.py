@@ -12,6 +12,7 @@ from sqlalchemy import Executable
 
 from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.postgres_connection import PostgresConnection, PostgresServer
+from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable
 
 
@@ -20,7 +21,7 @@ class PostgresPool:
 
     def __init__(self, server: PostgresServer, *, size: int) -> None:
         self._server = server
-        self._turns = asyncio.Semaphore(size)
+        self.turns = Turns(size)
         self._idle: deque[PostgresConnection] = deque()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -57,13 +58,13 @@ class PostgresPool:
 
     async def _take(self) -> PostgresConnection:
         loop, waited = asyncio.get_running_loop(), 0.0
-        if self._turns.locked() or not self._idle:
+        if self.turns.locked() or not self._idle:
             began = loop.time()
             await self._wait_for_turn()
             connection = await self._or_release()
             waited = loop.time() - began
         else:
-            await self._turns.acquire()
+            await self.turns.acquire()
             connection = await self._or_release()
         connection.lend(waited=waited)
         return connection
@@ -71,7 +72,7 @@ class PostgresPool:
     async def _wait_for_turn(self) -> None:
         try:
             async with asyncio.timeout(self._server.deadlines.turn):
-                await self._turns.acquire()
+                await self.turns.acquire()
         except TimeoutError as failed:
             raise DatabaseUnavailable(retry_after=1) from failed
 
@@ -79,7 +80,7 @@ class PostgresPool:
         try:
             return await self._usable()
         except BaseException:
-            self._turns.release()
+            self.turns.release()
             raise
 
     async def _usable(self) -> PostgresConnection:
@@ -102,11 +103,11 @@ class PostgresPool:
             self._idle.append(connection)
         else:
             connection.terminate()
-        self._turns.release()
+        self.turns.release()
 
     def _closed(self, closing: "asyncio.Task[None]") -> None:
         self._closing.discard(closing)
-        self._turns.release()
+        self.turns.release()
 
 
 class PostgresTransaction:
