@@ -81,6 +81,21 @@ BODIES: dict[str, tuple[str, str, Any]] = {
         {"method": "profile", "screen": "previous", "traits": {"email": "a@example.org"}},
     ),
     "logout": ("DELETE", "/self-service/logout/api", {"session_token": "a"}),
+    "sign-in": (
+        "POST",
+        "/signin",
+        {
+            "type": "refresh",
+            "username": "a",
+            "password": "b",
+            "authHint": {"token": "a", "oldCartId": "b", "mergeWithExistingCustomerCart": True},
+            "scope": "a",
+            "attrs": {"a": 1},
+            "country": "DE",
+            "currency": "EUR",
+            "locale": "de",
+        },
+    ),
     "sign-out": ("POST", "/signout", {"a": 1}),
     "graphql": (
         "POST",
