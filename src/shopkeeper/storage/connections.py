@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool, StaticPool
 
 from shopkeeper.storage.compiled import Parameters, Result
+from shopkeeper.storage.prepared import PreparedQueries
 from shopkeeper.storage.sqlite_file import OpenFile
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
@@ -219,8 +220,17 @@ class ReadInThread(InThread):
 
     def __init__(self, url: URL, **options: Any) -> None:
         super().__init__(url, isolation_level="AUTOCOMMIT", **options)
+        self._prepared = PreparedQueries(self._engine.dialect)
 
     async def read(self, query: Executable, parameters: Parameters = None) -> Result:
+        prepared = self._prepared.of(query)
+        # Whoever listens to the statements hears of those that SQLAlchemy executes.
+        if prepared is not None and not self._engine.dispatch.before_cursor_execute:
+            driver: Any = self.connection.connection.driver_connection
+            try:
+                return prepared.run(driver, parameters or {})  # type: ignore[arg-type] # queries take one mapping
+            except (LookupError, sqlite3.Error):  # SQLAlchemy runs it again, or raises in its own words
+                pass
         return await _patiently(lambda: self.connection.execute(query, parameters))
 
 
