@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from shopkeeper.commerce.embedded.store import variants
 from shopkeeper.storage.outbox import outbox
 from tests.graphql.shop import (
     ADD,
@@ -217,3 +218,43 @@ PRICE = """
 query { findItemById(id: "quince-jelly") {
   purchasePrice { moneyAmounts { amount centAmount currency displayValue } } } }
 """
+
+
+class TestAddingAProduct:
+    """Whoever has only a product's id gets its first variant, as commercetools' master variant."""
+
+    PRODUCTS = """query { findItemsByKeyword(text: "", limit: 30) { items {
+      itemId { id code } variants { itemId { id code } master }
+    } } }"""
+
+    async def product(self, visitor: Client) -> tuple[str, list[str]]:
+        """Return the id of a product that has several variants, and theirs."""
+        found = await visitor.data(self.PRODUCTS)
+        item = next(each for each in found["findItemsByKeyword"]["items"] if len(each["variants"]) > 1)
+        assert item["variants"][0]["master"]
+        return item["itemId"]["id"], [variant["itemId"]["id"] for variant in item["variants"]]
+
+    async def test_takes_its_first_variant(self, stand: Stand) -> None:
+        visitor = await stand.visitor()
+        product, [first, *_] = await self.product(visitor)
+        for item in (product, f"{product}___a-slug"):
+            cart = (await visitor.data(ADD, input={"itemId": item}))["addToCart"]["cart"]
+            [entry] = cart["entries"]
+            assert entry["items"][0]["itemId"]["id"] == first
+        assert cart["totalQuantity"] == 2
+
+    async def test_takes_it_in_stock_or_not(self, stand: Stand) -> None:
+        visitor = await stand.visitor()
+        product, [first, *_] = await self.product(visitor)
+        async with stand.infrastructure.database.unit() as unit:
+            await unit.write(update(variants).where(variants.c.id == first).values(stock=0))
+        error = await visitor.refusal(ADD, input={"itemId": product})
+        assert error["extensions"]["code"] == "OUT_OF_STOCK"
+
+    async def test_a_variant_named_like_a_product_comes_first(self, stand: Stand) -> None:
+        visitor = await stand.visitor()
+        product, [*_, last] = await self.product(visitor)
+        async with stand.infrastructure.database.unit() as unit:
+            await unit.write(update(variants).where(variants.c.id == last).values(sku=product))
+        cart = (await visitor.data(ADD, input={"itemId": product}))["addToCart"]["cart"]
+        assert cart["entries"][0]["items"][0]["itemId"]["id"] == last

@@ -331,7 +331,10 @@ class Carts(Protocol):
         ...
 
     async def add(self, *, cart_id: str | None, variant_id: str, quantity: int) -> Cart:
-        """Add a variant (by id or SKU) to a cart; without `cart_id` to the current one, or to a new one.
+        """Add a variant to a cart; without `cart_id` to the current one, or to a new one.
+
+        `variant_id` is the id or SKU of a variant, or the id of a product, which adds the first of its variants in the
+        order of the catalogue, in stock or not.
 
         Raises `NotYours`, `NotFound`, `QuantityInvalid`, `OutOfStock`, `CurrencyMismatch`, `CartFull`, `CartClosed`;
         and `TokenInvalid` for a guest whose cart was merged into a customer's, because that token is used up.

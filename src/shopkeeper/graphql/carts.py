@@ -173,7 +173,9 @@ class AddToCartInput:
     cart_id: str | None = strawberry.field(
         default=UNSET, description="The cart; the current one if left out, and a new one if there is none."
     )
-    item_id: str = strawberry.field(description="The variant's id or SKU; `id___code` will do as well.")
+    item_id: str = strawberry.field(
+        description="The variant's id or SKU, or the product's id for its first variant; `id___code` will do as well."
+    )
     quantity: int | None = strawberry.field(default=1, description="How many.")
     custom_attrs: list[AttributeInput] | None = strawberry.field(
         default=UNSET, description="For engines that keep attributes of entries; refused where they would be lost."

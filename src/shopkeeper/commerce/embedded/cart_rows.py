@@ -98,7 +98,9 @@ def _view(cart_id: ColumnElement[UUID]) -> Select[Any]:
 
 
 def _offer() -> Select[Any]:
-    """Select a variant by id or SKU, with its price in a currency and its line in a cart."""
+    """Select a variant by id or SKU, or the first of a product by its id, with its price in a currency and its line in
+    a cart."""
+    named = (variants.c.id == _VARIANT, variants.c.sku == _VARIANT)
     return (
         select(
             variants.c.id,
@@ -115,8 +117,8 @@ def _offer() -> Select[Any]:
             .outerjoin(prices, _price_of(variants.c.id, store=_STORE, currency=_CURRENCY))
             .outerjoin(cart_lines, and_(cart_lines.c.cart_id == _CART, cart_lines.c.variant_id == variants.c.id))
         )
-        .where(variants.c.store == _STORE, or_(variants.c.id == _VARIANT, variants.c.sku == _VARIANT))
-        .order_by((variants.c.id == _VARIANT).desc())
+        .where(variants.c.store == _STORE, or_(*named, variants.c.product_id == _VARIANT))
+        .order_by(*(name.desc() for name in named), variants.c.position, variants.c.id)
         .limit(1)
     )
 
@@ -232,7 +234,10 @@ async def lock(unit: Unit, shopper: Shopper, cart_id: UUID) -> Row[Any] | None:
 async def offer(
     unit: Unit, shopper: Shopper, *, variant_id: str, currency: str, cart_id: UUID | None
 ) -> Row[Any] | None:
-    """Return a variant by id or SKU, with its price (None where it has none in the currency) and its line in a cart."""
+    """Return a variant by id or SKU, or the first of a product by its id, whether it is in stock or not.
+
+    The row has its price (None where it has none in the currency) and its line in a cart.
+    """
     bound = {"of_store": shopper.store, "of_variant": variant_id, "of_currency": currency, "of_cart": cart_id}
     return await unit.first(_OFFER, bound)
 

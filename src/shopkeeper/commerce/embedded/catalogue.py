@@ -65,12 +65,8 @@ class EmbeddedCatalogue:
 
     async def variants(self, ids: Sequence[str], currency: str | None = None) -> Mapping[str, tuple[Product, Variant]]:
         wanted, bound = _wanted(ids), self._bound if currency is None else {**self._bound, "of_currency": currency}
-        rows = await self._unit.all(_PRODUCTS_WITH, {**bound, "names": wanted})
-        found = [
-            (product, variant)
-            for product in await _with_variants(self._unit, bound, rows)
-            for variant in product.variants
-        ]
+        rows = await self._unit.all(_PRODUCTS_WITH, {**bound, "names": wanted}) if wanted else ()
+        found = [(product, variant) for product in _products(rows, bound) for variant in product.variants]
         named = {pair[1].sku: pair for pair in found} | {pair[1].id: pair for pair in found}
         return {name: named[name] for name in wanted if name in named}
 
@@ -89,6 +85,9 @@ def _wanted(ids: Sequence[str]) -> list[str]:
         raise InvalidInput(f"At most {MAX_IDS} can be asked for at once.")
     return [name for name in dict.fromkeys(ids) if storable(name)]
 
+
+_IN_ORDER = (variants.c.position, variants.c.id)
+"""The order of a product's variants."""
 
 # -- the statements ----------------------------------------------------------------------------------------------------
 
@@ -118,6 +117,29 @@ def _sold() -> Select[Any]:
     )
     priced = exists().select_from(variants.join(prices, _priced())).where(_of_product())
     return select(*shown).where(products.c.store == _STORE, priced)
+
+
+def _whole_products() -> Select[Any]:
+    """Select products with a row for each of their variants that has a price in the shopper's currency."""
+    shown = (
+        variants.c.product_id,
+        variants.c.id,
+        variants.c.sku,
+        variants.c.name,
+        variants.c.attributes,
+        variants.c.stock,
+        prices.c.amount,
+        prices.c.list_amount,
+        products.c.slug,
+        products.c.name.label("product_name"),
+        products.c.description,
+        products.c.picture,
+        products.c.picture_alt,
+        products.c.attributes.label("product_attributes"),
+        _shelves().label("shelves"),
+    )
+    joined = variants.join(prices, _priced()).join(products, _of_product())
+    return select(*shown).select_from(joined).where(variants.c.store == _STORE).order_by(*_IN_ORDER)
 
 
 def _shelves() -> ColumnElement[str]:
@@ -175,8 +197,8 @@ def _any_of(name: str) -> Any:
 
 
 _PRODUCTS_NAMED = _sold().where(or_(products.c.id.in_(_any_of("names")), products.c.slug.in_(_any_of("names"))))
-_PRODUCTS_WITH = _sold().where(
-    products.c.id.in_(
+_PRODUCTS_WITH = _whole_products().where(
+    variants.c.product_id.in_(
         select(variants.c.product_id).where(
             variants.c.store == _STORE,
             or_(variants.c.id.in_(_any_of("names")), variants.c.sku.in_(_any_of("names"))),
@@ -189,7 +211,7 @@ _VARIANTS = (
     select(variants, prices.c.amount, prices.c.list_amount)
     .select_from(variants.join(prices, _priced()))
     .where(variants.c.store == _STORE, variants.c.product_id.in_(_any_of("ids")))
-    .order_by(variants.c.position, variants.c.id)
+    .order_by(*_IN_ORDER)
 )
 
 
@@ -207,7 +229,7 @@ async def _with_variants(unit: Unit, bound: Bound, rows: Sequence[Row[Any]]) -> 
             slug=row.slug,
             name=row.name,
             description=row.description,
-            category_ids=tuple(sorted(row.shelves.split(BETWEEN_SHELVES))) if row.shelves else (),
+            category_ids=_category_ids(row.shelves),
             picture=row.picture,
             picture_alt=row.picture_alt,
             attributes=row.attributes,
@@ -215,6 +237,31 @@ async def _with_variants(unit: Unit, bound: Bound, rows: Sequence[Row[Any]]) -> 
         )
         for row in rows
     )
+
+
+def _products(rows: Sequence[Row[Any]], bound: Bound) -> list[Product]:
+    """Return products of rows that hold a variant each."""
+    sorts: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        sorts[row.product_id].append(row)
+    return [
+        Product(
+            id=first.product_id,
+            slug=first.slug,
+            name=first.product_name,
+            description=first.description,
+            category_ids=_category_ids(first.shelves),
+            picture=first.picture,
+            picture_alt=first.picture_alt,
+            attributes=first.product_attributes,
+            variants=tuple(_variant(row, bound["of_currency"]) for row in (first, *others)),
+        )
+        for first, *others in sorts.values()
+    ]
+
+
+def _category_ids(shelves: str | None) -> tuple[str, ...]:
+    return tuple(sorted(shelves.split(BETWEEN_SHELVES))) if shelves else ()
 
 
 async def _variants(unit: Unit, bound: Bound, ids: Sequence[str]) -> Mapping[str, list[Variant]]:
