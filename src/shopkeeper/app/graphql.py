@@ -6,10 +6,13 @@ from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.flows.registrar import Registrar
+from shopkeeper.graphql.documents import Operation
 from shopkeeper.graphql.endpoint import GraphQLEndpoint
 from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.request_log import note
 from shopkeeper.settings.serving import GraphQL
 
 
@@ -21,8 +24,14 @@ def build_graphql(
     *,
     registrar: Registrar,
     pictures: Callable[[str], str],
+    metrics: Metrics,
 ) -> GraphQLEndpoint:
     settings = infrastructure.settings.graphql
+
+    def observe(operation: Operation, seconds: float, succeeded: bool) -> None:
+        outcome = "succeeded" if succeeded else "refused"
+        metrics.observe_operation(operation.kind, operation.field, outcome, seconds)
+
     kept = {field.name for field in accounts.schemas.default.fields()}
     return GraphQLEndpoint(
         database=infrastructure.database,
@@ -34,6 +43,8 @@ def build_graphql(
         limits=build_limits(settings),
         introspection=settings.introspection,
         playground=settings.playground,
+        note=note,
+        observe=observe,
     )
 
 

@@ -161,17 +161,22 @@ def build_public(
         ),
         pages,
     ]
-    graphql = []
+    direct: dict[str, ASGIApp] = {}
     if with_graphql:
         from shopkeeper.app.graphql import build_graphql  # noqa: PLC0415 - a fifth of all imports
 
-        endpoint = build_graphql(
-            infrastructure, accounts, commerce, authenticator, registrar=registrar, pictures=pages.picture_url
+        direct["/graphql"] = build_graphql(
+            infrastructure,
+            accounts,
+            commerce,
+            authenticator,
+            registrar=registrar,
+            pictures=pages.picture_url,
+            metrics=metrics,
         )
-        graphql = [Route("/graphql", endpoint, methods=["GET", "POST"])]
     # The router tries routes in this order, so the most requested ones come first.
     routes = [
-        *graphql,
+        *(Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in direct.items()),
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
         *health.public_routes(),
@@ -179,6 +184,7 @@ def build_public(
     return public_app(
         routes,
         hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=infrastructure.clock)},
+        direct=direct,
         cors=cors_of(infrastructure.settings),
         hosts=public_hosts(infrastructure.settings),
         cookies=cookies,

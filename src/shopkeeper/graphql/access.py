@@ -14,7 +14,7 @@ from strawberry.types.base import WithStrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from shopkeeper.errors import Unauthenticated
-from shopkeeper.graphql.context import Info
+from shopkeeper.graphql.context import Context, Info
 
 OPEN_TO_VISITORS = frozenset(
     {
@@ -50,9 +50,14 @@ class IsLoggedIn:
 class LoggedInOnly(FieldExtension):
     """Enforces `@isLoggedIn` at a field."""
 
-    async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
-        if not info.context.principal.signed_in:
+    @staticmethod
+    def check(context: Context) -> None:
+        """Raise `Unauthenticated` for a visitor."""
+        if not context.principal.signed_in:
             raise Unauthenticated
+
+    async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Info, **kwargs: Any) -> Any:
+        self.check(info.context)
         return await next_(source, info, **kwargs)
 
 

@@ -13,8 +13,12 @@ from typing import Any
 from graphql import (
     DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLSchema,
     GraphQLSyntaxError,
+    InlineFragmentNode,
+    Node,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     get_introspection_query,
@@ -43,6 +47,9 @@ BYTES_OF_A_TERM = 400
 BYTES_OF_A_DOCUMENT = 20_000
 BYTES_OF_A_MISTAKE = 4_000
 
+LONGEST_LABEL = 64
+"""Characters of an operation's name in the log."""
+
 MOST_MISTAKES = 10
 """Reported for one document."""
 
@@ -58,11 +65,17 @@ class Operation:
     """One operation of a document.
 
     Attributes:
+        kind: `query` or `mutation`.
+        label: the name that its client gave it, shortened; empty where it has none. Clients choose it freely.
+        field: the first field that it asks for: one of the schema's, so that there is a bounded number of them.
         cost: its cost as a function of its variables.
         defaults: the lengths that the default values of its variables give to lists.
         about_schema: whether it queries the schema only.
     """
 
+    kind: str
+    label: str
+    field: str
     cost: Cost
     defaults: Mapping[str, Any]
     about_schema: bool
@@ -214,10 +227,26 @@ def _measured(schema: GraphQLSchema, document: DocumentNode) -> Mapping[str | No
     measuring = Measuring(schema, document)
     return {
         node.name.value if node.name else None: Operation(
-            measuring.operation(node), default_lengths(node), _about_schema(node)
+            kind=node.operation.value,
+            label=node.name.value[:LONGEST_LABEL] if node.name else "",
+            field=_first_field(node, document),
+            cost=measuring.operation(node),
+            defaults=default_lengths(node),
+            about_schema=_about_schema(node),
         )
         for node in operations_in(document)
     }
+
+
+def _first_field(operation: OperationDefinitionNode, document: DocumentNode) -> str:
+    """Return the name of the first field of a valid operation, through any fragments."""
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    first: Node = operation.selection_set.selections[0]
+    while not isinstance(first, FieldNode):
+        fragment = fragments[first.name.value] if isinstance(first, FragmentSpreadNode) else first
+        assert isinstance(fragment, FragmentDefinitionNode | InlineFragmentNode)  # noqa: S101 - for the type checker
+        first = fragment.selection_set.selections[0]
+    return first.name.value
 
 
 def _about_schema(operation: OperationDefinitionNode) -> bool:

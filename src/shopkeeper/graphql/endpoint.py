@@ -1,11 +1,14 @@
 """The HTTP endpoint of GraphQL: an ASGI application for `/graphql`.
 
-It follows GraphQL over HTTP for `application/json`: an operation is POSTed, and its result has status 200, also where
-it is a refusal. Only a request that is not a GraphQL request at all (wrong HTTP method, unreadable, too large, forged)
-has another status. Batches and persisted queries are not supported.
+It follows GraphQL over HTTP. An operation is POSTed. As `application/json`, its result has status 200, also where it is
+a refusal; only a request that is not a GraphQL request at all (wrong HTTP method, unreadable, too large, forged) has
+another status. As `application/graphql-response+json`, which a client asks for with `Accept`, a result without data has
+the status of its refusal (section 6.4.2). Batches and persisted queries are not supported.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
 
@@ -20,10 +23,11 @@ from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import Busy, Forbidden, MalformedBody, MethodNotAllowed, Refusal
 from shopkeeper.graphql.context import Context, Operations
-from shopkeeper.graphql.documents import Documents, Prepared
+from shopkeeper.graphql.documents import Documents, Operation, Prepared
 from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import FastPathExecutor
 from shopkeeper.graphql.limits import Limits
+from shopkeeper.graphql.media_types import GRAPHQL, JSON, media_type
 from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.registration import CustomerRegistration
@@ -32,7 +36,6 @@ from shopkeeper.parsing import gather, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.storage.database import Database, Unit
 
-JSON = "application/json"
 SHOPPERS = frozenset({PrincipalKind.ANONYMOUS, PrincipalKind.CUSTOMER})
 
 Identify = Callable[[Request], Awaitable[Principal]]
@@ -41,7 +44,21 @@ Identify = Callable[[Request], Awaitable[Principal]]
 Raises `TokenInvalid`, `StoreUnknown`, or `Forbidden` for a request from another site's page.
 """
 
+Observe = Callable[[Operation, float, bool], None]
+"""Counts an operation: which one, the seconds it took, and whether it was answered without errors."""
+
+INVALID_REQUEST = 400
+"""The status of an operation that cannot be executed: its document or its variables are wrong."""
+
 log = structlog.get_logger("shopkeeper.graphql")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a request, and its status as `application/graphql-response+json`."""
+
+    result: Mapping[str, Any]
+    status: int = 200
 
 
 class Asked(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,6 +92,8 @@ class GraphQLEndpoint:
         limits: how much one request may ask for.
         introspection: whether clients may query the schema itself: for development.
         playground: whether GET serves a page to try queries on: for development.
+        note: adds facts to the log lines of the request.
+        observe: counts each operation for the metrics.
     """
 
     def __init__(
@@ -89,7 +108,10 @@ class GraphQLEndpoint:
         limits: Limits,
         introspection: bool = False,
         playground: bool = False,
+        note: Callable[..., None] = lambda **_: None,
+        observe: Observe = lambda *_: None,
     ) -> None:
+        self._note, self._observe = note, observe
         self._database = database
         self._identify = identify
         self._stores = stores
@@ -104,19 +126,21 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        accepted = media_type(request.headers.get("accept"))
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, accepted)
         except Refusal as refusal:
-            answer = _refused(refusal)
+            answer = _refused(refusal, accepted)
         await answer(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, accepted: str) -> Response:
         if request.method == "GET" and self._page is not None:
             return HTMLResponse(self._page.html, headers=self._page.headers)
         if request.method != "POST":
             raise MethodNotAllowed("GraphQL operations are POSTed.")
         asked = await self._read(request)
-        return _json(await self._outcome(asked, request))
+        outcome = await self._outcome(asked, request)
+        return _encoded(outcome.result, accepted, outcome.status if accepted == GRAPHQL else 200)
 
     async def _read(self, request: Request) -> Asked:
         """Read the body as JSON only, because a form on another site cannot send that type."""
@@ -131,19 +155,32 @@ class GraphQLEndpoint:
         require_bounded([asked.variables, asked.extensions])
         return asked
 
-    async def _outcome(self, asked: Asked, request: Request) -> Mapping[str, Any]:
+    async def _outcome(self, asked: Asked, request: Request) -> Outcome:
         """Return the result of a request: data, errors, or both."""
         try:
             principal = await self._identify(request)
             prepared = self._prepare(asked, principal)
             if prepared.errors:
-                return {"errors": prepared.errors}
-            return await self._execute(prepared, asked, principal, request)
+                return Outcome({"errors": prepared.errors}, INVALID_REQUEST)
+            return await self._observed(prepared, asked, principal, request)
         except Forbidden:
             raise
         except Refusal as refusal:
             log.info("graphql refused", error=refusal.code)
-            return {"errors": [told(refusal)]}
+            return Outcome({"errors": [told(refusal)]}, refusal.status)
+
+    async def _observed(self, prepared: Prepared, asked: Asked, principal: Principal, request: Request) -> Outcome:
+        operation = prepared.chosen(asked.operation_name)
+        if operation is None:
+            return await self._execute(prepared, None, asked, principal, request)
+        self._note(operation=operation.label or operation.field)
+        begun, succeeded = time.perf_counter(), False
+        try:
+            outcome = await self._execute(prepared, operation, asked, principal, request)
+            succeeded = "errors" not in outcome.result
+            return outcome
+        finally:
+            self._observe(operation, time.perf_counter() - begun, succeeded)
 
     def _prepare(self, asked: Asked, principal: Principal) -> Prepared:
         if not asked.query:
@@ -153,25 +190,31 @@ class GraphQLEndpoint:
         return self._documents.prepare_for_stranger(asked.query)
 
     async def _execute(
-        self, prepared: Prepared, asked: Asked, principal: Principal, request: Request
-    ) -> Mapping[str, Any]:
+        self, prepared: Prepared, operation: Operation | None, asked: Asked, principal: Principal, request: Request
+    ) -> Outcome:
         variables = asked.variables or {}
-        operation = prepared.chosen(asked.operation_name)
         if operation is not None:
             self._documents.check_cost(operation, variables)
         async with self._database.reading() as unit:
+            context = self._context(prepared, principal, request, unit)
+            data = await _fast(prepared, asked.operation_name, context, variables)
+            if data is not None:
+                return Outcome({"data": data})
             executor = FastPathExecutor.build(
                 self._schema,
                 prepared.document,
-                context_value=self._context(prepared, principal, request, unit),
+                context_value=context,
                 raw_variable_values=variables,
                 operation_name=asked.operation_name or None,
                 hide_suggestions=not self._suggest,
                 plans=prepared.plans.for_one_request(),
             )
             if isinstance(executor, list):
-                return {"errors": [formatted(error) for error in executor]}
-            return _answered(await _executed(executor))
+                return Outcome({"errors": [formatted(error) for error in executor]}, INVALID_REQUEST)
+            assert isinstance(executor, FastPathExecutor)  # noqa: S101 - `build` returns the class it is called on
+            if operation is not None:
+                prepared.plans.keep(asked.operation_name, executor)
+            return Outcome(_answered(await _executed(executor)))
 
     def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
         store = self._stores.require(principal.store)
@@ -186,6 +229,31 @@ class GraphQLEndpoint:
             locale=language_of(request.headers.get("accept-language"), default=store.locale),
             asked=prepared.asked,
         )
+
+
+class Encoded(Response):
+    """A response whose headers need no conversion: Starlette's takes as long as a whole query plan."""
+
+    def __init__(self, body: bytes, status: int, media: str, headers: Mapping[str, str]) -> None:
+        self.status_code, self.body, self.background = status, body, None
+        self.raw_headers = [
+            (b"content-length", str(len(body)).encode()),
+            (b"content-type", f"{media}; charset=utf-8".encode()),
+            *((name.lower().encode(), value.encode()) for name, value in headers.items()),
+        ]
+
+
+async def _fast(
+    prepared: Prepared, name: str | None, context: Context, variables: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the data of a query that was compiled; None where graphql-core is to execute it."""
+    plan = prepared.plans.queries.get(name)
+    if plan is None:
+        return None
+    try:
+        return await plan.execute(context, variables)
+    except Exception:  # graphql-core executes the query again, and reports what it raises
+        return None
 
 
 async def _executed(executor: Executor[Any]) -> ExecutionResult:
@@ -204,18 +272,20 @@ def _answered(result: ExecutionResult) -> Mapping[str, Any]:
     return {"errors": errors, "data": result.data}
 
 
-def _json(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON response; prices are numbers with all their digits."""
-    return Response(
-        _ENCODER.encode(document), status, {"Cache-Control": "no-store", **(headers or {})}, f"{JSON}; charset=utf-8"
-    )
+def _encoded(
+    document: Mapping[str, Any], media: str, status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a response in JSON; prices are numbers with all their digits."""
+    all_ = {"Cache-Control": "no-store", **(headers or {})}
+    return Encoded(_ENCODER.encode(document), status, media, all_)
 
 
-def _refused(refusal: Refusal) -> Response:
+def _refused(refusal: Refusal, media: str) -> Response:
     """Return the refusal of a request that is not a GraphQL request, with its usual HTTP status."""
     allow = {"Allow": "POST"} if isinstance(refusal, MethodNotAllowed) else {}
     later = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, Busy) else {}
-    return _json({"errors": [told(refusal)]}, refusal.status, {"X-Error-Code": refusal.code, **allow, **later})
+    headers = {"X-Error-Code": refusal.code, **allow, **later}
+    return _encoded({"errors": [told(refusal)]}, media, refusal.status, headers)
 
 
 _ASKED = msgspec.json.Decoder(Asked)

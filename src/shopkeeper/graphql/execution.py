@@ -7,9 +7,14 @@ document.
 
 Errors are the same on both paths: where the fast path fails (an exception, a null in a non-null field, a value of
 another type), graphql-core executes the object again from the start, and reports the error itself.
+
+A query whose root fields all have a `RootResolver` is compiled as a whole (`QueryPlan`), and graphql-core's executor is
+not even built. Queries only read, so where one fails graphql-core may run it again. Mutations always go through
+graphql-core.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FunctionType
@@ -17,6 +22,7 @@ from typing import Any, TypeAlias
 
 from graphql import (
     Executor,
+    FieldNode,
     GraphQLBoolean,
     GraphQLField,
     GraphQLID,
@@ -25,14 +31,25 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLSchema,
     GraphQLString,
+    ListValueNode,
+    ObjectValueNode,
+    OperationType,
     TypeNameMetaFieldDef,
+    ValueNode,
+    VariableDefinitionNode,
+    VariableNode,
     is_abstract_type,
     is_leaf_type,
 )
-from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.collect_fields import FieldDetailsList, collect_fields
+from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.types.field import StrawberryField
+
+from shopkeeper.graphql.context import Context
+from shopkeeper.graphql.resolvers import Arguments, RootResolver, root_resolver
 
 Read: TypeAlias = Callable[[Any], Any]
 ReadObject: TypeAlias = Callable[[Any], dict[str, Any]]
@@ -48,13 +65,20 @@ class Plans:
     """The compiled selections of one document, by type and by selecting nodes. None where the fast path cannot be used.
 
     They live as long as the document, unless it has directives, which may select other fields in the next request.
+    `queries` holds the plan of each operation that was executed, by name.
     """
 
     lasting: bool = False
     known: dict[Key, ReadObject | None] = field(default_factory=dict)
+    queries: dict[str | None, "QueryPlan | None"] = field(default_factory=dict)
 
     def for_one_request(self) -> "Plans":
         return self if self.lasting else Plans()
+
+    def keep(self, name: str | None, executor: "FastPathExecutor") -> None:
+        """Compile an operation for the next requests, when it is executed for the first time."""
+        if self.lasting and name not in self.queries:
+            self.queries[name] = executor.query_plan()
 
 
 class FastPathExecutor(Executor[None]):
@@ -79,6 +103,27 @@ class FastPathExecutor(Executor[None]):
             except Exception:  # noqa: S110 - graphql-core raises it again below, and reports it
                 pass
         return super().collect_and_execute_subfields(return_type, field_details_list, path, result, position_context)
+
+    def query_plan(self) -> "QueryPlan | None":
+        """Compile the operation as a whole; None where it is not a query, or where the fast path cannot be used."""
+        root = self.schema.query_type
+        if root is None or self.operation.operation is not OperationType.QUERY:
+            return None
+        collected = collect_fields(self.schema, self.fragments, self.variable_values, root, self.operation)
+        try:
+            fields = [self._root_field(name, root, details) for name, details in collected.grouped_field_set.items()]
+        except NotPlain:
+            return None
+        return QueryPlan(self.schema, tuple(self.operation.variable_definitions or ()), fields)
+
+    def _root_field(self, name: str, root: GraphQLObjectType, details: FieldDetailsList) -> "RootField":
+        node = details[0].node
+        definition = self.schema.get_field(root, node.name.value)
+        resolver = root_resolver(definition) if definition is not None else None
+        if definition is None or resolver is None:
+            raise NotPlain
+        constant = None if _depends(node) else get_argument_values(definition, node)
+        return RootField(name, node, definition, resolver, constant, self._completion(definition.type, details))
 
     def _plan(self, type_: GraphQLObjectType, selected: FieldDetailsList) -> ReadObject | None:
         key = (type_.name, tuple(id(detail.node) for detail in selected))
@@ -137,6 +182,69 @@ class FastPathExecutor(Executor[None]):
             for possible in self.schema.get_possible_types(type_)
         }
         return lambda value: by_class[type(value)](value)
+
+
+@dataclass(frozen=True, slots=True)
+class RootField:
+    """A compiled root field. `constant` are its arguments, where they have no variables."""
+
+    name: str
+    node: FieldNode
+    definition: GraphQLField
+    resolver: RootResolver
+    constant: Arguments | None
+    complete: Read
+
+    async def resolve(self, context: Context, variables: VariableValues | None) -> Any:
+        arguments = self.constant
+        if arguments is None:
+            arguments = get_argument_values(self.definition, self.node, variables)
+        return self.complete(await self.resolver(context, arguments))
+
+
+class QueryPlan:
+    """A whole query, compiled for one document without directives."""
+
+    __slots__ = ("_fields", "_schema", "_variables")
+
+    def __init__(
+        self, schema: GraphQLSchema, variables: Sequence[VariableDefinitionNode], fields: Sequence[RootField]
+    ) -> None:
+        self._schema, self._variables, self._fields = schema, variables, fields
+
+    async def execute(self, context: Context, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the data. Raises any exception where graphql-core is to execute the query, and to report the error."""
+        variables = self._coerced(given) if self._variables else None
+        if len(self._fields) == 1:
+            [only] = self._fields
+            return {only.name: await only.resolve(context, variables)}
+        # All run to their end, because they share a unit of work that ends with the request.
+        work = [field.resolve(context, variables) for field in self._fields]
+        values = await asyncio.gather(*work, return_exceptions=True)
+        for value in values:
+            if isinstance(value, BaseException):
+                raise value
+        return {field.name: value for field, value in zip(self._fields, values, strict=True)}
+
+    def _coerced(self, given: Mapping[str, Any]) -> VariableValues:
+        values = get_variable_values(self._schema, self._variables, dict(given), max_errors=1)
+        if isinstance(values, list):
+            raise NotPlain
+        return values
+
+
+def _depends(node: FieldNode) -> bool:
+    """Return whether the arguments of a field have variables."""
+    pending: list[ValueNode] = [argument.value for argument in node.arguments or ()]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, VariableNode):
+            return True
+        if isinstance(value, ListValueNode):
+            pending.extend(value.values)
+        if isinstance(value, ObjectValueNode):
+            pending.extend(field.value for field in value.fields)
+    return False
 
 
 def _getter(definition: GraphQLField) -> Read:

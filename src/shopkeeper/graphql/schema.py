@@ -14,6 +14,7 @@ from shopkeeper.graphql.me import CustomerMutations, CustomerQueries
 from shopkeeper.graphql.money import SCALARS
 from shopkeeper.graphql.orders import OrderMutations, OrderQueries
 from shopkeeper.graphql.products import CatalogueQueries
+from shopkeeper.graphql.resolvers import resolve_plainly
 
 
 @closed
@@ -36,9 +37,11 @@ class Mutation(CartMutations, OrderMutations, CustomerMutations):
 @cache
 def schema() -> strawberry.Schema:
     """Return the schema, built once."""
-    return strawberry.Schema(
+    built = strawberry.Schema(
         query=Query, mutation=Mutation, types=[Item, ItemVariant], config=StrawberryConfig(scalar_map=SCALARS)
     )
+    resolve_plainly(built)
+    return built
 
 
 def core_schema() -> GraphQLSchema:

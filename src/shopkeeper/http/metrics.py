@@ -29,6 +29,7 @@ class Metrics:
         self.registry = registry
         self._answers: dict[tuple[str, str, str, int], int] = {}
         self._durations: dict[tuple[str, str, str], _Durations] = {}
+        self._operations: dict[tuple[str, str, str], _Durations] = {}
         registry.register(self)
 
     def observe(self, app: str, method: str, path: str, status: int, seconds: float) -> None:
@@ -38,6 +39,15 @@ class Metrics:
         durations = self._durations.get(key[:3])
         if durations is None:
             durations = self._durations[key[:3]] = _Durations()
+        durations.counts[bisect_left(_BUCKETS, seconds)] += 1
+        durations.total += seconds
+
+    def observe_operation(self, kind: str, field: str, outcome: str, seconds: float) -> None:
+        """Count one GraphQL operation, by the first field that it asks for.
+
+        Clients choose the names of operations freely, and could fill the memory with them; the fields are the schema's.
+        """
+        durations = self._operations.setdefault((kind, field, outcome), _Durations())
         durations.counts[bisect_left(_BUCKETS, seconds)] += 1
         durations.total += seconds
 
@@ -53,6 +63,13 @@ class Metrics:
         for where, durations in self._durations.items():
             seconds.add_metric(where, _cumulative(durations.counts), durations.total)
         yield seconds
+        told = "Seconds that a GraphQL operation took, by the first field that it asks for."
+        operations = HistogramMetricFamily(
+            "shopkeeper_graphql_operation_seconds", told, labels=("type", "field", "outcome")
+        )
+        for what, durations in self._operations.items():
+            operations.add_metric(what, _cumulative(durations.counts), durations.total)
+        yield operations
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:

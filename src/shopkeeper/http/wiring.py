@@ -104,6 +104,7 @@ def public_app(
     routes: Sequence[BaseRoute],
     *,
     hot: Mapping[str, ASGIApp],
+    direct: Mapping[str, ASGIApp] | None = None,
     cors: Mapping[str, Any] | None,
     hosts: HostRules,
     cookies: CookiePolicy,
@@ -116,7 +117,8 @@ def public_app(
     """Return the public app.
 
     Args:
-        hot: apps by path, called before the router.
+        hot: apps by path, called before the router and before the limits of bodies.
+        direct: apps by path, called in place of the router, which takes as long as a query; `routes` lists them too.
         immediate: puts the immediate routes in front of the app.
         cors: the arguments of Starlette's `CORSMiddleware`; None switches CORS off.
         hosts: how requests must be addressed.
@@ -126,7 +128,8 @@ def public_app(
     """
     router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
     router.router.redirect_slashes = False  # slashes are trimmed already; the redirect would trust `Host`
-    answering: ASGIApp = HotPaths(TrimSlash(BodyLimits(router, budget=bodies)), hot=hot, clock=clock)
+    routed = TrimSlash(BodyLimits(HotPaths(router, hot=direct or {}, clock=clock), budget=bodies))
+    answering: ASGIApp = HotPaths(routed, hot=hot, clock=clock)
     answering = LeftoverCookies(answering, policy=cookies)
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
