@@ -1,7 +1,7 @@
 """The smallest application with GraphQL: the real modules, `/signin`, and clients that shop in it."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx2
 import yaml
-from sqlalchemy import Engine, event
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -28,6 +27,7 @@ from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.settings import load
 from shopkeeper.settings.serving import GraphQL
+from shopkeeper.storage.database import Database
 
 BASE_URL = "http://shop.example"
 PASSWORD = "a-long-walk-to-the-orchard"
@@ -151,12 +151,14 @@ async def opened(
         clock=clock,
     )
     app = Starlette(routes=[Route("/graphql", endpoint=graphql), *signin.routes()])
+    _OPEN.append(infrastructure.database)
     try:
         await accounts.sessions.listen()
         stand = Stand(infrastructure, accounts, shop, graphql, app)
         await stand.stock("kettle")
         yield stand
     finally:
+        _OPEN.remove(infrastructure.database)
         await accounts.sessions.close()
         await infrastructure.http_client.close()
         await infrastructure.cache.close()
@@ -168,13 +170,14 @@ async def opened(
 def statements() -> Iterator[list[str]]:
     """Collect every statement that is sent to the database during the block."""
     seen: list[str] = []
+    with ExitStack() as listening:
+        for database in _OPEN:
+            listening.enter_context(database.observed(seen.append))
+        yield seen
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
 
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
+_OPEN: list[Database] = []
+"""The databases of the shops that are open."""
 
 
 @cache

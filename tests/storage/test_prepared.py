@@ -46,7 +46,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def both(database: Database, query: Select[Any], given: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:
     """Return the rows of SQLAlchemy, and those of the prepared query."""
-    reads: Any = database._reads
+    reads: Any = database._backend.reads
     assert isinstance(reads, ReadInThread)
     slowly = reads.connection.execute(query, given).all()
     for _ in range(2):
@@ -92,7 +92,7 @@ class TestPreparedQueries:
                     await unit.all(missing)
 
     async def test_few_texts_are_compiled(self, database: Database) -> None:
-        reads: Any = database._reads
+        reads: Any = database._backend.reads
         for length in range(1, 200):
             await reads.read(ANY, {"names": ["n1"] * length})
         assert len(reads._prepared.of(ANY)._by_length) <= 9
