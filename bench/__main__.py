@@ -1,6 +1,7 @@
 """The table: every benchmark, one after the other, each row with its target.
 
 python -m bench [--only NAME …] [--seconds N] [--rounds N] [--postgresql DSN|auto|none] [--large [--people FEW MANY]]
+                [--results FILE] [--against FILE]
 """
 
 import argparse
@@ -9,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import granian
@@ -17,12 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from bench.cold import cold_whoami
 from bench.footprint import footprint
 from bench.growth import growth
 from bench.guests import begun_cart, login, refresh
 from bench.hot import anonymous, cart, customer, page, whoami
 from bench.load import CONNECTIONS, require_wrk
 from bench.outcome import Row, Unmeasured
+from bench.results import LATEST, Results, load, save
 from bench.revoking import revocation
 from bench.run import Options, Run
 
@@ -31,6 +35,7 @@ Measure = Callable[[Run], Iterator[Row]]
 MEASURES: Mapping[str, Measure] = {
     "footprint": footprint,
     "whoami": whoami,
+    "cold": cold_whoami,
     "anonymous": anonymous,
     "customer": customer,
     "cart": cart,
@@ -52,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = {name: measure for name, measure in _known(large=told.large).items() if not told.only or name in told.only}
     begun = time.monotonic()
     rows, unmeasured = _measured(chosen, options)
-    _print(console, rows, unmeasured, options, seconds=time.monotonic() - begun)
+    circumstances = _circumstances(options, time.monotonic() - begun)
+    _print(console, rows, unmeasured, told.against, circumstances=circumstances)
+    save(rows, told.results, circumstances=circumstances)
     sys.exit(1 if unmeasured else 0)
 
 
@@ -71,7 +78,18 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar=("FEW", "MANY"),
         help="other sizes for --large",
     )
+    parser.add_argument(
+        "--results", type=Path, default=LATEST, metavar="FILE", help="where the figures are written (%(default)s)"
+    )
+    parser.add_argument("--against", type=_earlier, metavar="FILE", help="figures of an earlier run, printed beside")
     return parser.parse_args(arguments)
+
+
+def _earlier(text: str) -> Results:
+    try:
+        return load(Path(text))
+    except ValueError as failed:
+        raise argparse.ArgumentTypeError(str(failed)) from failed
 
 
 def _known(*, large: bool) -> Mapping[str, Measure]:
@@ -104,18 +122,26 @@ def _measured(chosen: Mapping[str, Measure], options: Options) -> tuple[list[Row
 
 
 def _print(
-    console: Console, rows: Sequence[Row], unmeasured: Mapping[str, str], options: Options, *, seconds: float
+    console: Console,
+    rows: Sequence[Row],
+    unmeasured: Mapping[str, str],
+    before: Results | None,
+    *,
+    circumstances: str,
 ) -> None:
     table = Table(title="Shopkeeper, measured", title_justify="left", show_edge=False, pad_edge=False)
     for name, justify in _COLUMNS.items():
         table.add_column(name, justify=justify)
+    if before is not None:
+        table.add_column(f"On {before.taken_at[:16]}")
     for row in rows:
-        verdict = row.verdict
-        table.add_row(row.what, row.shown, str(row.target or ""), Text(verdict, _COLOURS[verdict]), row.context)
+        verdict, earlier = row.verdict, [before.change(row)] if before is not None else []
+        shown = Text(verdict, _COLOURS[verdict])
+        table.add_row(row.what, row.shown, str(row.target or ""), shown, row.context, *earlier)
     for name, why in unmeasured.items():
         table.add_row(name, "", "", Text("not measured", "red"), why)
     console.print(table)
-    console.print(_circumstances(options, seconds))
+    console.print(circumstances)
 
 
 _DESCRIPTION = TextColumn("{task.description}")
@@ -134,7 +160,7 @@ def _circumstances(options: Options, seconds: float) -> str:
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"Granian {granian.__version__}, one worker; wrk and the server share the cores, and nothing is pinned.\n"
         f"Bare is a Starlette route that answers a constant of the same size through the same server, asked with the "
-        f"same {CONNECTIONS} connections.\n"
+        f"same {CONNECTIONS} connections; bare ASGI and RSGI are one function, with as many headers as whoami.\n"
         f"Medians of {options.rounds} windows of {options.seconds} s, ours and bare in turn. It took {seconds:,.0f} s."
     )
 

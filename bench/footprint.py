@@ -24,8 +24,10 @@ def footprint(run: Run) -> Iterator[Row]:
             time.sleep(SETTLING)
             sizes.append(psutil.Process(server.pid).memory_full_info())
     first, again = starts[0], middle(starts[1:])
-    context = f"with its tables and the demo's shelves to be made: {first:.2f} s"
+    context = f"the fastest took {min(starts[1:]):.2f} s"
     yield Row("start to first healthy answer", again, "s", context, Target(most=1.5, unit="s"))
+    context = "with the tables and the demo shop to be made"
+    yield Row("first start", first, "s", context, Target(most=3.0, unit="s"))
     resident, own = (middle([getattr(size, name) / 1e6 for size in sizes]) for name in ("rss", "uss"))
     context = f"resident; {own:.0f} MB of it are its own"
-    yield Row("idle memory per worker", resident, "MB", context, Target(most=150, unit="MB"))
+    yield Row("idle memory per worker", resident, "MB", context, Target(most=140, unit="MB"))

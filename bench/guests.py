@@ -21,9 +21,9 @@ STEADY = 200
 def login(run: Run) -> Iterator[Row]:
     """Measure password sign-ins on both routes, against the hashes that as many threads compute without a server."""
     bodies = [json.dumps({"username": email, "password": PASSWORD}) for email in CUSTOMERS]
-    yield _against_hash(run, "password login, shop front", "sign_in", bodies)
+    yield _against_hash(run, "password login, shop front", "sign_in", bodies, target=0.9)
     submits = [json.dumps({"method": "password", "identifier": email, "password": PASSWORD}) for email in CUSTOMERS]
-    yield _against_hash(run, "password login, native app", "login", submits)
+    yield _against_hash(run, "password login, native app", "login", submits, target=0.75)
     yield _whoami_meanwhile(run, bodies)
 
 
@@ -45,7 +45,7 @@ def begun_cart(run: Run) -> Iterator[Row]:
         run.tell(f"guest carts: window {number + 1} of {run.options.rounds}, {CONNECTIONS} connections")
         figures.append(converse(run.shop.server.url, "cart", lines, seconds=run.options.seconds))
         run.shop.server.forget_log()
-    yield _per_second("a guest cart begun, SQLite", figures, Target(least=500, unit="/s"))
+    yield _per_second("a guest cart begun, SQLite", figures, Target(least=600, unit="/s"))
 
 
 def _per_second(what: str, figures: Sequence[Figures], target: Target) -> Row:
@@ -54,7 +54,7 @@ def _per_second(what: str, figures: Sequence[Figures], target: Target) -> Row:
     return Row(what, middle_one, "/s", f"{CONNECTIONS} connections; p99 of a request {slowest:.1f} ms", target)
 
 
-def _against_hash(run: Run, what: str, conversation: str, bodies: Sequence[str]) -> Row:
+def _against_hash(run: Run, what: str, conversation: str, bodies: Sequence[str], *, target: float) -> Row:
     threads = os.cpu_count() or 1
     logins, hashes = [], []
     for _ in range(run.options.warm_ups):
@@ -66,7 +66,7 @@ def _against_hash(run: Run, what: str, conversation: str, bodies: Sequence[str])
     ours = middle([one.per_second for one in logins])
     context = f"{ours:,.0f}/s against {middle(hashes):,.0f}/s by {threads} threads; argon2id, 19 MiB, 2 passes"
     share = ratio([one.per_second for one in logins], hashes)
-    return Row(what, share, "× hash", context, Target(least=0.85, unit="× hash"))
+    return Row(what, share, "× hash", context, Target(least=target, unit="× hash"))
 
 
 def _sign_in(shop: Commerce, conversation: str, bodies: Sequence[str], *, seconds: int) -> Figures:

@@ -55,12 +55,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def bare(size: int, *, folder: Path) -> Iterator[Running]:
-    """Run the baseline, answering `size` bytes."""
+def bare(size: int, *, folder: Path, kind: str = "route") -> Iterator[Running]:
+    """Run a baseline, answering `size` bytes; the kinds are those of `bench/bare.py`."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.bare", str(port), str(size)]
+    command = [sys.executable, "-m", "bench.bare", str(port), str(size), kind]
     address = f"http://127.0.0.1:{port}"
-    with _running(command, address, admin=("", ""), ready="/", environ={}, log=folder / "bare.log") as server:
+    with _running(command, address, admin=("", ""), ready="/", environ={}, log=folder / f"bare-{kind}.log") as server:
         yield server
 
 

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from bench.results import load
+
 ROOT = Path(__file__).resolve().parents[2]
 
 ROWS = [
     "start to first healthy answer",
+    "first start",
     "idle memory per worker",
     "whoami, warm",
+    "whoami, warm, against RSGI",
+    "whoami, warm, against a route",
+    "whoami, cold, PostgreSQL",
     "anonymous sign-in",
     "anonymous sign-in, writes",
     "getCurrentCustomer",
@@ -32,21 +38,36 @@ GROWTH = [
 
 
 @pytest.mark.timeout(400)
-def test_every_row_is_printed_with_its_verdict() -> None:
-    table = run_bench("--seconds", "1", "--rounds", "1")
+def test_every_row_is_printed_with_its_verdict_and_written(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    table = run_bench("--seconds", "1", "--rounds", "1", "--results", str(file))
     assert list(table) == ROWS
-    assert {verdict for _, _, verdict, _ in table.values()} <= {"met", "missed"}
+    assert {verdict for _, _, verdict, _ in table.values()} <= {"met", "missed", ""}
+    assert list(load(file).figures) == ROWS
     assert table["anonymous sign-in, writes"][0] == "0 rows"
 
 
 @pytest.mark.timeout(400)
-def test_growth_compares_few_with_many_on_both_databases() -> None:
-    table = run_bench("--only", "growth", "--large", "--people", "60", "240", "--seconds", "1", "--rounds", "1")
+def test_growth_compares_few_with_many_on_both_databases(tmp_path: Path) -> None:
+    table = run_bench(
+        "--results",
+        str(tmp_path / "results.json"),
+        "--only",
+        "growth",
+        "--large",
+        "--people",
+        "60",
+        "240",
+        "--seconds",
+        "1",
+        "--rounds",
+        "1",
+    )
     assert list(table) == [*GROWTH, "whoami's p99 at 1,000/s, 240 people"]
 
 
-def test_what_cannot_be_measured_is_named_and_the_exit_status_is_1() -> None:
-    done = bench("--only", "refresh", "--postgresql", "none")
+def test_what_cannot_be_measured_is_named_and_the_exit_status_is_1(tmp_path: Path) -> None:
+    done = bench("--only", "refresh", "--postgresql", "none", "--results", str(tmp_path / "results.json"))
     assert done.returncode == 1
     assert "not measured" in done.stdout
     assert "it needs PostgreSQL" in done.stdout
