@@ -94,7 +94,10 @@ class TestReading:
             answer = await browser.send_flow(flow, {"identifier": email, "password": PASSWORD})
         assert answer.status_code == 200
         assert len(reads_of("flows", seen)) == 1
-        assert {table: len(reads_of(table, seen)) for table in IDENTITY} == dict.fromkeys(IDENTITY, 2)
+        locked = {"identities": 1}
+        assert {table: len(reads_of(table, seen)) - locked.get(table, 0) for table in IDENTITY} == dict.fromkeys(
+            IDENTITY, 2
+        )
         lock = next(number for number, each in enumerate(seen) if each.startswith("UPDATE flows"))
         assert [table for table in IDENTITY if reads_of(table, seen[lock:])] == list(IDENTITY)
         assert [each for each in seen[:lock] if each.startswith(("INSERT", "UPDATE", "DELETE"))] == []

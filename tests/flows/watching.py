@@ -27,8 +27,8 @@ def statements() -> Iterator[list[str]]:
 
 
 def reads_of(table: str, seen: list[str]) -> list[str]:
-    """Return the queries whose first table this is."""
-    return [each for each in seen if each.startswith("SELECT") and each.partition(" FROM ")[2].startswith(table)]
+    """Return the queries that read this table, alone or with others in one statement."""
+    return [each for each in seen if each.startswith("SELECT") and f" FROM {table}" in each]
 
 
 @contextmanager

@@ -259,12 +259,12 @@ class TestRead:
         assert found is not None
         assert found.id == identity.id
 
-    async def test_whoami_needs_two_queries(self, database: Database, identities: Identities) -> None:
+    async def test_an_identity_is_read_with_one_query(self, database: Database, identities: Identities) -> None:
         identity = await made(database, identities, person())
         async with database.unit() as unit:
             with counted(database) as statements:
                 await identities.get(unit, identity.id)
-        assert len(statements) == 2
+        assert len(statements) == 1
 
 
 class TestFind:
@@ -333,7 +333,7 @@ class TestFind:
                     await identities.find_by_identifier(unit, type="password", identifier=email)
             asked.append(statements)
         assert asked[0] == asked[1]
-        assert len(asked[0]) == 3
+        assert len(asked[0]) == 1
 
 
 class TestList:
@@ -399,7 +399,7 @@ class TestList:
             assert len(page) == size
             assert all(len(one.credentials["password"].identifiers) == 2 for one in page)
             counts.append(len(statements))
-        assert counts == [4, 4]
+        assert counts == [2, 2]
 
 
 class TestReplace:

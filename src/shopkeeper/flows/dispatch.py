@@ -274,7 +274,7 @@ class Dispatcher:
                 done = replace(turn.flow.remembering(turn.method, {}), state=FlowState.SUCCESS, active=None)
                 # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
                 stored = replace(await handler.form(unit, done, turn.caller), updated_at=self._clock.now())
-                await unit.write(store.keeping(stored, whatever_version=True))
+                await unit.write(*store.keeping(stored, whatever_version=True))
         return Updated(stored, status=200, signed_in=signed_in)
 
     # -- shared --------------------------------------------------------------------------------------------------------
@@ -283,13 +283,13 @@ class Dispatcher:
         """Store the form with these messages; the caller raises what is returned."""
         invalid = _form_with_mistakes(turn, rejected, now=self._clock.now())
         async with self._database.unit() as unit:
-            await unit.write(store.keeping(invalid.flow))
+            await unit.write(*store.keeping(invalid.flow))
         return invalid
 
     async def _store(self, unit: Unit, flow: Flow) -> Flow:
         """Store the flow in place of the version that was read. Raises `Superseded`."""
         shown = replace(flow, updated_at=self._clock.now())
-        if (await unit.write(store.keeping(shown))).rowcount != 1:
+        if (await unit.write(*store.keeping(shown))).rowcount != 1:
             raise Superseded
         return replace(shown, version=flow.version + 1)
 
@@ -314,7 +314,7 @@ def rejections_shown(
     except (SubmissionRejected, InvalidCredentials) as refused:
         rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
         invalid = _form_with_mistakes(turn, rejected, now=now)
-        unit.always(store.keeping(invalid.flow))
+        unit.always(*store.keeping(invalid.flow))
         raise invalid from refused
 
 

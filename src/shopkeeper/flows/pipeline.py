@@ -102,7 +102,7 @@ class Pipeline:
         typed = {} if has_long_values(flow, submission.fields) else submission.fields
         shown = replace(filled(flow, typed), messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
         async with self._database.unit() as unit:
-            if (await unit.write(store.keeping(shown))).rowcount == 1:
+            if (await unit.write(*store.keeping(shown))).rowcount == 1:
                 return shown
         async with self._database.reading() as unit:
             return await self._standing(unit, flow)
@@ -232,7 +232,7 @@ class Pipeline:
             expired_at_unix=int(flow.expires_at.timestamp()),
         )
         fresh = await self._dispatcher.replacement(unit, handler, turn, (told,))
-        unit.always(store.adding(fresh))
+        unit.always(*store.adding(fresh))
         raise FlowExpired(_EXPIRED, expired_at=flow.expires_at, use_flow_id=str(fresh.id))
 
     async def _required_for_submit(self, unit: Unit, name: str, flow_id: str | None) -> Flow:

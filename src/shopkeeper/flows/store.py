@@ -10,7 +10,6 @@ from uuid import UUID
 from sqlalchemy import (
     Boolean,
     Column,
-    ColumnElement,
     Index,
     Insert,
     Integer,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Update,
+    bindparam,
     delete,
     insert,
     select,
@@ -82,18 +82,18 @@ flow_errors = Table(
 
 async def add(unit: Unit, flow: Flow) -> None:
     """Insert a new flow."""
-    await unit.write(adding(flow))
+    await unit.write(*adding(flow))
 
 
 async def get(unit: Unit, flow_id: UUID, *, kind: str) -> Flow | None:
     """Return a flow by its id and name."""
-    row = await unit.first(select(flows).where(flows.c.id == flow_id, flows.c.kind == kind))
+    row = await unit.first(_BY_ID, {"of_flow": flow_id, "of_kind": kind})
     return _from_row(row) if row else None
 
 
-def adding(flow: Flow) -> Insert:
-    """Return the statement that inserts a new flow, for a unit that may roll back."""
-    return insert(flows).values(**_to_row(flow))
+def adding(flow: Flow) -> tuple[Insert, Mapping[str, Any]]:
+    """Return the statement that inserts a new flow and its parameters, for a unit that may roll back."""
+    return _ADD, _to_row(flow)
 
 
 async def by_callback_state(unit: Unit, state: bytes) -> Flow | None:
@@ -102,20 +102,19 @@ async def by_callback_state(unit: Unit, state: bytes) -> Flow | None:
     return _from_row(row) if row else None
 
 
-def keeping(flow: Flow, *, whatever_version: bool = False) -> Update:
-    """Return the statement that stores a changed flow in place of the version that was read, for a unit that may roll
-    back.
+def keeping(flow: Flow, *, whatever_version: bool = False) -> tuple[Update, Mapping[str, Any]]:
+    """Return the statement that stores a changed flow in place of the version that was read, and its parameters, for a
+    unit that may roll back.
 
     It changes nothing where the flow has ended or was changed meanwhile, so that a late write does not undo an earlier
     one.
     """
-    row = {**_to_row(flow), "version": flow.version + 1}
-    as_read: list[ColumnElement[bool]] = [flows.c.finished_at.is_(None)]
+    row = _to_row(flow)
+    bound = {"of_flow": row.pop("id")}
     if whatever_version:
-        row["version"] = flows.c.version + 1
-    else:
-        as_read.append(flows.c.version == flow.version)
-    return update(flows).where(flows.c.id == row.pop("id"), *as_read).values(**row)
+        del row["version"]
+        return _KEEP_WHATEVER_VERSION, {**row, **bound}
+    return _KEEP, {**row, **bound, "version": flow.version + 1, "as_read": flow.version}
 
 
 async def count_attempt(unit: Unit, flow_id: UUID, *, most: int) -> bool:
@@ -141,8 +140,7 @@ async def take_callback(unit: Unit, flow: Flow) -> bool:
 
 async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
     """End a flow; return False where it has ended before. The database decides, so that a flow is used once."""
-    ended = update(flows).where(flows.c.id == flow_id, flows.c.finished_at.is_(None)).values(finished_at=at)
-    return (await unit.write(ended)).rowcount == 1
+    return (await unit.write(_UNFINISHED, {"of_flow": flow_id, "finished_at": at})).rowcount == 1
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
@@ -166,6 +164,15 @@ async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:
     """Return a stored error; None where it is unknown."""
     return await unit.first(select(flow_errors).where(flow_errors.c.id == error_id))
 
+
+# Built once: building a frequent statement costs as much as sending it.
+_OF_FLOW = flows.c.id == bindparam("of_flow", type_=Id)
+_BY_ID = select(flows).where(_OF_FLOW, flows.c.kind == bindparam("of_kind"))
+_ADD = insert(flows)
+# Their parameters are the columns to set.
+_UNFINISHED = update(flows).where(_OF_FLOW, flows.c.finished_at.is_(None))
+_KEEP = _UNFINISHED.where(flows.c.version == bindparam("as_read"))
+_KEEP_WHATEVER_VERSION = _UNFINISHED.values(version=flows.c.version + 1)
 
 _PLAIN = [f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "context", "transient_payload"}]
 

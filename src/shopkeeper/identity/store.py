@@ -1,6 +1,6 @@
 """The tables of identities and all their queries.
 
-Any number of identities is read in two queries, with credentials in three. The database decides the uniqueness of
+Any number of identities is read in one query, with all that belongs to them. The database decides the uniqueness of
 identifiers and addresses; `constraints.py` converts a broken constraint into an error.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -29,12 +29,11 @@ from sqlalchemy import (
     and_,
     delete,
     insert,
-    null,
     select,
     text,
-    union_all,
     update,
 )
+from sqlalchemy.types import TypeEngine
 
 from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.builder import LONGEST_EXTERNAL_ID, LONGEST_TYPE
@@ -52,8 +51,9 @@ from shopkeeper.identity.rows import (
     to_verifiable_address,
 )
 from shopkeeper.identity.sealing import ConfigSealer
-from shopkeeper.identity.values import AddressStatus, Credential, Identity, RecoveryAddress, VerifiableAddress
+from shopkeeper.identity.values import AddressStatus, Credential, Identity
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.parts import Part, by_part, columns_of, union_of
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
 
@@ -178,11 +178,18 @@ class IdentityStore:
 
         `lock` prevents concurrent changes until the unit ends.
         """
-        rows = await unit.all(_rows_of(selector.condition, lock=lock), selector.bound)
-        verifiable, recovery = await _addresses(unit, selector)
-        proofs = await self._credentials(unit, selector) if with_credentials else {}
+        if lock:
+            await unit.all(_locked(selector.condition), selector.bound)
+        statement = _all_of(selector.condition, with_credentials=with_credentials)
+        rows, to_verify, to_recover, proving = by_part(await unit.all(statement, selector.bound), count=4)
+        verifiable, recovery, proofs = _by_owner(to_verify), _by_owner(to_recover), self._credentials(proving)
         return [
-            to_identity(row, verifiable.get(row.id, ()), recovery.get(row.id, ()), proofs.get(row.id, {}))
+            to_identity(
+                row,
+                [to_verifiable_address(each) for each in verifiable.get(row.id, ())],
+                [to_recovery_address(each) for each in recovery.get(row.id, ())],
+                proofs.get(row.id, {}),
+            )
             for row in rows
         ]
 
@@ -217,9 +224,10 @@ class IdentityStore:
     def _row(self, owner: UUID, credential: Credential) -> dict[str, Any]:
         return credential_row(owner, credential, config=self._sealer.to_row(owner, credential))
 
-    async def _credentials(self, unit: Unit, selector: Selector) -> Mapping[UUID, dict[str, Credential]]:
+    def _credentials(self, proving: Sequence[Row[Any]]) -> Mapping[UUID, dict[str, Credential]]:
+        """Return the credentials by owner and type, from their rows: one for each identifier."""
         rows: dict[tuple[UUID, str], list[Row[Any]]] = defaultdict(list)
-        for row in await unit.all(_credentials_of(selector.condition), selector.bound):
+        for row in proving:
             rows[row.identity_id, row.type].append(row)
         result: dict[UUID, dict[str, Credential]] = defaultdict(dict)
         for (owner, type_), group in rows.items():
@@ -266,56 +274,47 @@ async def mark_address(
     return row.identity_id if row else None
 
 
-async def _addresses(
-    unit: Unit, selector: Selector
-) -> tuple[Mapping[UUID, Sequence[VerifiableAddress]], Mapping[UUID, Sequence[RecoveryAddress]]]:
-    """Return verifiable and recovery addresses, read with one query."""
-    to_verify: dict[UUID, list[VerifiableAddress]] = defaultdict(list)
-    to_recover: dict[UUID, list[RecoveryAddress]] = defaultdict(list)
-    for row in await unit.all(_addresses_of(selector.condition), selector.bound):
-        if row.status is None:
-            to_recover[row.identity_id].append(to_recovery_address(row))
-        else:
-            to_verify[row.identity_id].append(to_verifiable_address(row))
-    return to_verify, to_recover
+def _by_owner(rows: Sequence[Row[Any]]) -> Mapping[UUID, Sequence[Row[Any]]]:
+    found: dict[UUID, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        found[row.identity_id].append(row)
+    return found
 
 
 @cache
-def _rows_of(condition: Condition, *, lock: bool) -> Select[Any]:
-    found = select(identities).where(condition(identities.c.id)).order_by(identities.c.id)
-    return found.with_for_update() if lock else found
+def _locked(condition: Condition) -> Select[Any]:
+    return select(identities.c.id).where(condition(identities.c.id)).order_by(identities.c.id).with_for_update()
 
 
 @cache
-def _addresses_of(condition: Condition) -> CompoundSelect[Any]:
-    verifiable, recovery = verifiable_addresses.c, recovery_addresses.c
-    unproven = (null().label("verified"), null().label("status"), null().label("verified_at"))
-    return union_all(
-        select(*_common(verifiable_addresses), verifiable.verified, verifiable.status, verifiable.verified_at).where(
-            condition(verifiable.identity_id)
-        ),
-        select(*_common(recovery_addresses), *unproven).where(condition(recovery.identity_id)),
-    ).order_by("position")
-
-
-@cache
-def _credentials_of(condition: Condition) -> Select[Any]:
+def _all_of(condition: Condition, *, with_credentials: bool) -> CompoundSelect[Any]:
+    """Return the statement for identities with their addresses, and with their credentials if they are wanted."""
     named = credential_identifiers.c
-    joined = credentials.outerjoin(
-        credential_identifiers,
-        and_(named.identity_id == credentials.c.identity_id, named.type == credentials.c.type),
+    identified = credentials.outerjoin(
+        credential_identifiers, and_(named.identity_id == credentials.c.identity_id, named.type == credentials.c.type)
     )
-    return (
-        select(credentials, named.identifier)
-        .select_from(joined)
-        .where(condition(credentials.c.identity_id))
-        .order_by(credentials.c.type, named.position)
+    of_credential = {**columns_of(credentials), "identifier": named.identifier, "position": named.position}
+    parts = [
+        Part(columns_of(identities), identities, condition(identities.c.id)),
+        Part(columns_of(verifiable_addresses), verifiable_addresses, condition(verifiable_addresses.c.identity_id)),
+        Part(columns_of(recovery_addresses), recovery_addresses, condition(recovery_addresses.c.identity_id)),
+        Part(of_credential, identified, condition(credentials.c.identity_id)),
+    ]
+    return union_of(
+        parts if with_credentials else parts[:3],
+        _COLUMNS if with_credentials else {name: kind for name, kind in _COLUMNS.items() if name not in _OF_CREDENTIAL},
+        order_by=("type", "position", "id") if with_credentials else ("position", "id"),
     )
 
 
-def _common(table: Table) -> tuple[Column[Any], ...]:
-    c = table.c
-    return c.id, c.identity_id, c.via, c.value, c.position, c.created_at, c.updated_at
+_OF_CREDENTIAL: Final = frozenset({"type", "config", "version", "identifier"})
+_COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
+    **{column.name: column.type for column in identities.c},
+    **{column.name: column.type for column in verifiable_addresses.c if column.name != "id"},
+    **{column.name: column.type for column in credentials.c if column.name != "identity_id"},
+    "identifier": credential_identifiers.c.identifier.type,
+}
+"""The name `id` is the identity's or the address's; `identity_id` is the owner's."""
 
 
 def _of(identity_id: UUID) -> Any:
