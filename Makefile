@@ -42,8 +42,9 @@ $(VENV)/.tools: requirements/tools.txt
 	@touch $@
 
 $(VENV)/.run: requirements/run.txt pyproject.toml $(VENV)/.tools
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt
+	@$(UV) pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/run.txt
 	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run

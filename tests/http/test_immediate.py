@@ -166,6 +166,8 @@ def unusual(token: bytes) -> Mapping[str, Scope]:
         "a page of some origin": whoami(HOST, own, (b"origin", b"https://evil.test")),
         "a body": whoami(HOST, own, (b"content-length", b"3")),
         "a body in chunks": whoami(HOST, own, (b"transfer-encoding", b"chunked")),
+        "a large header": whoami(HOST, own, (b"x-large", b"x" * 8_192)),
+        "a header with a long name": whoami(HOST, own, (b"x" * 8_192, b"")),
         "another method": whoami(HOST, own, method="POST"),
         "HEAD": whoami(HOST, own, method="HEAD"),
     }

@@ -22,6 +22,10 @@ log = structlog.get_logger("shopkeeper.http")
 Header = tuple[bytes, bytes]
 
 
+LARGEST_HEADERS: Final = 8_192
+"""Bytes of all headers; the app decides how many more it accepts."""
+
+
 class ImmediateAnswer(Protocol):
     """A whole response, rendered before."""
 
@@ -124,14 +128,16 @@ class ImmediateAnswers:
         without a body, with one `Host` and one token, and names no store."""
         if scope["method"] != "GET" or scope["query_string"]:
             return None
-        found = [_NONE, _NONE, _NONE]
+        found, size = [_NONE, _NONE, _NONE], 0
         for header in scope["headers"]:
+            size += len(header[0]) + len(header[1])
             meaning = self._meanings.get(header[0])
             if meaning is not None:
                 if meaning == _UNUSUAL or found[meaning] is not _NONE:
                     return None
                 found[meaning] = header
-        return None if found[_HOST] is _NONE or found[_CREDENTIAL] is _NONE else found
+        complete = found[_HOST] is not _NONE and found[_CREDENTIAL] is not _NONE
+        return found if complete and size <= LARGEST_HEADERS else None
 
     def _ask(self, route: ImmediateRoute, found: Sequence[Header]) -> ImmediateAnswer | None:
         host, (name, value) = found[_HOST][1], found[_CREDENTIAL]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, insert, select, update
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, bindparam, insert, select, update
 
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Moment, metadata
@@ -46,10 +46,7 @@ async def add(unit: Unit, token_hash: bytes, replaced: Replaced) -> None:
 
 async def get(unit: Unit, token_hash: bytes) -> Replaced | None:
     """Return the replacement of a token, or None where it was never replaced."""
-    columns = replaced_tokens.c
-    row = await unit.first(
-        select(columns.family, columns.replaced_at, columns.successor).where(columns.token_hash == token_hash)
-    )
+    row = await unit.first(_GET, {"of_token": token_hash})
     return Replaced(row.family, row.replaced_at, row.successor) if row else None
 
 
@@ -58,4 +55,8 @@ async def withdraw_successors(unit: Unit, family: UUID) -> None:
     await unit.write(update(replaced_tokens).where(replaced_tokens.c.family == family).values(successor=b""))
 
 
+# Built once: building a frequent statement costs as much as sending it.
 _ADD = insert(replaced_tokens)
+_GET = select(replaced_tokens.c.family, replaced_tokens.c.replaced_at, replaced_tokens.c.successor).where(
+    replaced_tokens.c.token_hash == bindparam("of_token", type_=LargeBinary)
+)
