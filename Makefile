@@ -6,9 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never $(BIN)/uv --no-config --quiet
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Some systems switch this on; then each of the tests' processes compiles every module again.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check types lint bench format pins clean programs services
+.PHONY: help run test quick check types lint bench format pins clean programs services
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +19,10 @@ run: $(VENV)/.run ## start the server with a demo shop on http://127.0.0.1:4433
 	@exec $(BIN)/shopkeeper serve --dev --demo $(ARGS)
 
 test: $(VENV)/.dev programs ## everything the tests need, then all of them
-	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+quick: $(VENV)/.dev ## what one edit needs: the tests of what has changed, and a core, without servers
+	@$(BIN)/python -m tests.quick -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, the import contract, the docs' examples
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -29,7 +29,7 @@ from tests.services.databases import LentPostgres, drop_postgres, empty_postgres
 from tests.services.install import PGBOUNCER, NotInstalled
 from tests.services.pgbouncer import start_pgbouncer, through
 from tests.services.postgres import start_postgres
-from tests.services.server import Server, share, stop_shared
+from tests.services.server import Server, share, start_no_servers, stop_shared
 from tests.services.tls_postgres import Ground, start_tls_postgres
 from tests.services.valkey import start_valkey
 
@@ -49,8 +49,14 @@ class Run:
 RUN = pytest.StashKey[Run]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="skip what needs a server in a process of its own")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     share_compiled_statements()
+    if config.getoption("quick"):
+        start_no_servers()
     told = getattr(config, "workerinput", None)
     if told is None:
         config.stash[RUN] = Run(Path(tempfile.mkdtemp(prefix="shopkeeper-tests-")), os.getpid())

@@ -17,6 +17,8 @@ from pathlib import Path
 LEASH = Path(__file__).with_name("leash.py")
 PATIENCE = 75
 
+_starting = True
+
 
 class NotStarted(Exception):
     """A server that the tests need could not be started; the sentence says what was tried."""
@@ -48,6 +50,10 @@ def start(
     url: str, command: Sequence[str], *, folder: Path, answers: Callable[[], bool], owner: int, user: int | None = None
 ) -> Server:
     """Start a server that lives no longer than the process `owner`, and wait until it answers."""
+    if not _starting:
+        import pytest
+
+        pytest.skip("needs a server in a process of its own")
     with (folder / "log").open("ab") as log:  # not the run's own output: a pipe would stay open as long as the leash
         leash = subprocess.Popen(
             [sys.executable, str(LEASH), str(owner), str(folder), "-" if user is None else str(user), *command],
@@ -68,6 +74,12 @@ def start(
     finally:
         leash.returncode = 0  # `stop` waits for the leash by its pid; this Popen has nothing left to wait for
     return server
+
+
+def start_no_servers() -> None:
+    """From now on, skip every test of this process that would start a server."""
+    global _starting  # noqa: PLW0603 - an option of the whole run
+    _starting = False
 
 
 def share(folder: Path, name: str, begin: Callable[[], Server]) -> Server:

@@ -6,9 +6,11 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.services.server import free_port
 from tests.services.shopkeeper_server import COMMAND
+from tests.stories.warm_command import WARM, run_command
 
 PATIENCE = 120
 
@@ -34,18 +36,16 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run_shopkeeper(*arguments: str, folder: Path, environ: Mapping[str, str] | None = None) -> Ran:
-    """Run the command to its end."""
-    done = subprocess.run(
-        [str(COMMAND), *arguments],
-        cwd=folder,
-        env=environment(environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return Ran(done.args, done.returncode, done.stdout, done.stderr)
+    """Run the command to its end, in a process that has imported it already (`tests/stories/warm_command.py`)."""
+    with TemporaryDirectory() as written:
+        out, err = Path(written, "out"), Path(written, "err")
+        process = WARM.Process(target=run_command, args=(arguments, folder, environment(environ), out, err))
+        process.start()
+        process.join(PATIENCE)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(arguments, PATIENCE)
+        return Ran(arguments, process.exitcode, out.read_text(), err.read_text())
 
 
 @contextmanager
