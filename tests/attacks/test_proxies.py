@@ -223,7 +223,8 @@ class TestMalformedHost:
         await scene.application.public(scope, receive, note)
         assert seen[0]["status"] == 400
         assert b"set-cookie" not in dict(seen[0]["headers"])
-        assert json.loads(b"".join(answers))["error"]["reason"].startswith("The Host header is not a host name")
+        reason = json.loads(b"".join(answers))["error"]["reason"]
+        assert reason.startswith("The Host header is not a host name" if host else "A request has exactly one Host")
 
     @pytest.mark.parametrize("port", ["public", "admin"])
     @pytest.mark.parametrize(
@@ -336,15 +337,14 @@ class TestPaths:
             "/sessions/./whoami",
             "/Sessions/whoami",
             "/sessions/whoami;x",
-            "/sessions/whoami%2f",
             "/sessions/whoami%00",
-            "/sessions/whoami/",
             "/sessions/whoami/x",
             "/admin/sessions/whoami",
         ],
     )
     def test_row_046_only_the_exact_path_is_answered_ahead_of_the_router(self, server: Commerce, path: str) -> None:
-        """A gateway that allows `/sessions/whoami` must not pass a path that this server reads differently."""
+        """A gateway that allows `/sessions/whoami` must not pass a path that this server reads differently. Slashes at
+        the end are the only exception, as for every other path."""
         app = _account(server)
         answer = send(server.public, request(path, headers=f"X-Session-Token: {app}\r\n".encode()))
         assert answer.status in {400, 404, 405}, answer.head

@@ -47,17 +47,24 @@ class TestFixation:
         assert answer.status_code == 403
         assert "csrf_token" not in answer.text or "value" not in answer.text
 
-    async def test_row_038_a_planted_csrf_cookie_beside_the_own_one_counts_for_nothing(self, scene: Scene) -> None:
-        """A neighbouring host can set a cookie for the domain that both share; the browser then sends two."""
-        attacker, victim = await scene.browser(), await scene.browser()
-        flow = await attacker.open_flow("login")
-        await victim.open_flow("login")
-        [name] = [name for name in victim.cookies if "csrf_token_" in name]
-        both = f"{name}={attacker.cookies[name]}; {name}={victim.cookies[name]}"
-        fields = {"method": "password", "identifier": "a", "password": "b", "csrf_token": csrf_of(flow)}
-        app = await scene.native()
-        answer = await app.post(flow["ui"]["action"], json=fields, headers={"cookie": both, **JSON})
-        assert answer.status_code == 403
+    @pytest.mark.parametrize("domain", [None, "shop.test"])
+    async def test_row_038_a_planted_csrf_cookie_beside_the_own_one_counts_for_nothing(
+        self, opening: Opening, sqlite_dsn: str, domain: str | None
+    ) -> None:
+        """A neighbouring host can set a cookie for the domain that both share; the browser then sends two. With the
+        prefix `__Host-` it cannot; without it, its form is refused for its origin."""
+        async with opening(sqlite_dsn, cookies={"domain": domain} if domain else {}) as scene:
+            attacker, victim, app = await scene.browser(), await scene.browser(), await scene.native()
+            flow = await attacker.open_flow("login")
+            await victim.open_flow("login")
+            [name] = [name for name in victim.cookies if "csrf_token_" in name]
+            pair = (f"{name}={attacker.cookies[name]}", f"{name}={victim.cookies[name]}")
+            fields = {"method": "password", "identifier": "a", "password": "b", "csrf_token": csrf_of(flow)}
+            page = {"origin": "https://evil.shop.test", "sec-fetch-site": "same-site"} if domain else {}
+            for both in (pair, pair[::-1]):
+                headers = {"cookie": "; ".join(both), **JSON, **page}
+                answer = await app.post(flow["ui"]["action"], json=fields, headers=headers)
+                assert answer.status_code == 403
 
     async def test_row_038_signing_in_gives_new_values_for_every_cookie(self, scene: Scene) -> None:
         browser, email = await scene.browser(), new_address()

@@ -53,7 +53,8 @@ class TestCookies:
         async with opening(sqlite_dsn, session={"cookie": {"name": "__Host-session"}}) as scene:
             browser = await scene.browser()
             answer = await browser.sign_up(new_address())
-            line = set_cookies(answer)["__Host-session"]
+            line = set_cookies(answer)["session"]
+            assert "__Host-session" in browser.cookies
             assert "Secure" in line
             assert "Path=/;" in line
             assert "Domain" not in line

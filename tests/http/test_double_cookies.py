@@ -133,6 +133,12 @@ class TestSessions:
 
 
 class TestForms:
+    @pytest.fixture
+    async def shared(self, opening: Opening, sqlite_dsn: str) -> AsyncIterator[Scene]:
+        """An application whose cookies belong to a domain, so that they have no prefix."""
+        async with opening(sqlite_dsn, cookies={"domain": "shop.test"}) as scene:
+            yield scene
+
     @pytest.mark.parametrize("first", [True, False])
     async def test_a_form_is_sent_beside_a_dead_anti_csrf_cookie(
         self, opening: Opening, sqlite_dsn: str, first: bool
@@ -152,16 +158,24 @@ class TestForms:
             assert answer.status_code == 200, answer.text
             assert deleted(answer, name) == {(None, "/")}
 
-    async def test_a_form_opened_with_two_of_them_is_taken_with_two_of_them(self, scene: Scene) -> None:
+    async def test_a_form_opened_with_two_of_them_is_taken_with_two_of_them(self, shared: Scene) -> None:
         email = new_address()
-        await sign_up(await scene.native(), email)
-        name = CookiePolicy(f"{ADDRESS}/").csrf_name
-        app, headers = await scene.native(), {**JSON, **sent(name, "A" * 43, "E" * 43, "broken")}
+        await sign_up(await shared.native(), email)
+        name = CookiePolicy(f"{ADDRESS}/", domain="shop.test").csrf_name
+        app, headers = await shared.native(), {**JSON, **sent(name, "A" * 43, "E" * 43, "broken")}
         flow = (await app.get("/self-service/login/browser", headers=headers)).json()
         body = {"method": "password", "identifier": email, "password": PASSWORD, "csrf_token": csrf_of(flow)}
         assert (await app.post(flow["ui"]["action"], json=body, headers=headers)).status_code == 200
 
-    async def test_a_form_of_the_account_page_takes_each_of_them(self, scene: Scene) -> None:
+    async def test_row_038_one_that_browsers_keep_once_is_worth_nothing_twice(self, scene: Scene) -> None:
+        name = CookiePolicy(f"{ADDRESS}/").csrf_name
+        app, headers = await scene.native(), {**JSON, **sent(name, "A" * 43, "E" * 43)}
+        opened = await app.get("/self-service/login/browser", headers=headers)
+        [line] = [line for line in opened.headers.get_list("set-cookie") if line.startswith(f"{name}=")]
+        assert line.partition("=")[2][:43] not in {"A" * 43, "E" * 43}
+
+    async def test_a_form_of_the_account_page_takes_each_of_them(self, shared: Scene) -> None:
+        scene = shared
         browser, email = await scene.browser(), new_address()
         await sign_up(await scene.native(), email)
         await browser.sign_in(email)

@@ -12,7 +12,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.cookies import CookiePolicy, csrf_token_in, new_csrf_token
+from shopkeeper.http.cookies import CookiePolicy, Cookies, csrf_token_in, new_csrf_token
 from shopkeeper.http.origins import Origins, is_from_foreign_page
 from shopkeeper.http.responses import error_response
 
@@ -54,9 +54,7 @@ class CallerReader:
             client=authenticator.client_of(request),
             store=store.id,
             locale=store.locale,
-            csrf_tokens=tuple(
-                token for value in cookies.get(self._cookies.csrf_name, ()) if (token := csrf_token_in(value))
-            ),
+            csrf_tokens=self._csrf_tokens(cookies),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
             session=await authenticator.session_of(request),
             former=await authenticator.any_session_of(request),
@@ -69,6 +67,13 @@ class CallerReader:
     def client_of(self, request: Request) -> Client:
         """Return the client of a request."""
         return self._authenticator.client_of(request)
+
+    def _csrf_tokens(self, cookies: Cookies) -> tuple[bytes, ...]:
+        """Return the values of the anti-CSRF cookie; none where a cookie that browsers keep once comes twice."""
+        values = cookies.get(self._cookies.csrf_name, ())
+        if self._cookies.prefix and len(values) > 1:
+            return ()
+        return tuple(token for value in values if (token := csrf_token_in(value)))
 
     def carries_session_cookie(self, request: Request) -> bool:
         """Return whether the request has a session cookie, valid or not: signing out deletes it."""

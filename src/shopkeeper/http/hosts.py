@@ -25,6 +25,7 @@ MOST_REMEMBERED: Final = 64
 PROBES: Final = frozenset({"/health/alive", "/health/ready"})
 """Answered to any host outside development: probes and load balancers address a server by its number."""
 
+_WITHOUT_HOST: Final = frozenset({"1.0", "1"})  # as ASGI has it, and as Granian writes it
 # RFC 9112 section 3.2: uri-host [ ":" port ]; of the characters of a registered name, those that host names have.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
@@ -33,14 +34,14 @@ def refuse_malformed_host(hosts: Sequence[bytes], *, http_version: str) -> Refus
     """Return the refusal of a request without exactly one valid `Host` (RFC 9112 section 3.2), or None.
 
     HTTP/1.0 has no such header, but two of them are refused there as well: the servers in between may have read
-    different ones.
+    different ones. An empty one counts as none: the HTTP server adds it where there is none.
 
     >>> refuse_malformed_host([b"shop.test:443"], http_version="1.1"), refuse_malformed_host([], http_version="1.0")
     (None, None)
     """
-    if not hosts and http_version == "1.0":
+    if not any(hosts) and len(hosts) < 2 and http_version in _WITHOUT_HOST:
         return None
-    if len(hosts) != 1:
+    if len(hosts) != 1 or not hosts[0]:
         return BadRequest("A request has exactly one Host header.")
     if len(hosts[0]) > LONGEST or not _HOST.fullmatch(hosts[0]):
         return BadRequest("The Host header is not a host name or an address, with or without a port.")
