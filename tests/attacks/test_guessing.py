@@ -3,15 +3,12 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, event
 
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import (
@@ -552,21 +549,11 @@ async def _cost(scene: Scene, app: httpx2.AsyncClient, try_: Any, name: str) -> 
     """Return the work that one attempt causes, by kind."""
     hasher = scene.application.accounts.hasher
     before = hasher.computed
-    with _statements() as seen:
-        await try_(app, name)
-    return {"hashes": hasher.computed - before, "statements": len(seen)}
-
-
-@contextmanager
-def _statements() -> Iterator[list[str]]:
     seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
+    with scene.application.infrastructure.database.observed(seen.append):
+        await try_(app, name)
+    assert seen
+    return {"hashes": hasher.computed - before, "statements": len(seen)}
 
 
 def _plain(answer: httpx2.Response, name: str) -> tuple[int, list[str], str]:
