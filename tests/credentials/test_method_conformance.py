@@ -191,7 +191,7 @@ class TestReading:
     async def test_forms_write_nothing(self, either_bench: Bench) -> None:
         bench = either_bench
         ada = await bench.customer(ADA)
-        with statements() as seen:
+        with statements(bench.stage.scene) as seen:
             for kind in forms_of(bench):
                 await bench.talk(identity=ada).form(kind)
         assert [each for each in seen if WRITES.match(each)] == []
@@ -201,7 +201,7 @@ class TestReading:
         bench = either_bench
         ada = await bench.customer(ADA)
         talk, submitted, _ = await bench.secrets(ADA)
-        with statements() as seen:
+        with statements(bench.stage.scene) as seen:
             proof = await talk.login(**submitted)
             await bench.talk().register({"email": "bea@example.org"}, password="a stove under the fig tree")
         assert isinstance(proof, Proof)
@@ -213,7 +213,7 @@ class TestReading:
         await bench.customer(ADA)
         talk = await bench.asked(ADA)
         wrong: dict[str, Any] = {"identifier": ADA, "password": "a guess", "code": "000000", "word": "a guess"}
-        with statements() as seen, suppress(SubmissionRejected):
+        with statements(bench.stage.scene) as seen, suppress(SubmissionRejected):
             await talk.login(**wrong)
         written = [each for each in seen if WRITES.match(each)]
         assert [each.split()[2] for each in written] in ([], ["audit_events"])
@@ -290,7 +290,7 @@ class TestAnUnknownAccount:
         talk = await bench.asked(email) if asked else bench.talk()
         hasher = bench.stage.scene.application.accounts.hasher
         before = hasher.computed
-        with statements() as seen:
+        with statements(bench.stage.scene) as seen:
             try:
                 if asked:
                     wrong = {"identifier": email, "password": "a guess", "code": "no code", "word": "a guess"}

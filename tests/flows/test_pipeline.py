@@ -90,7 +90,7 @@ class TestReading:
     ) -> None:
         browser, email, _ = await registered(either_stage)
         flow = await browser.open_flow("login")
-        with statements() as seen:
+        with statements(either_stage.scene) as seen:
             answer = await browser.send_flow(flow, {"identifier": email, "password": PASSWORD})
         assert answer.status_code == 200
         assert len(reads_of("flows", seen)) == 1
@@ -109,7 +109,7 @@ class TestReading:
         flow = (await app.get("/self-service/login/api")).json() if client == "native" else None
         flow = flow or await browser.open_flow("login")
         wrong = {"method": "password", "identifier": email, "password": "a wrong guess", "csrf_token": csrf_of(flow)}
-        with statements() as seen:
+        with statements(stage.scene) as seen:
             if client == "html":
                 answer = await browser.post(flow["ui"]["action"], data=wrong)
             else:
@@ -130,7 +130,7 @@ class TestReading:
             browser, parsed, read = await stage.scene.browser(), list[int](), list[int]()
             browser.cookies.update(cookies)
             headers = at_each_call(RequestCredentials.__init__, lambda: read.append(1))
-            with statements() as seen, headers, at_each_call(cookies_in, lambda: parsed.append(1)):
+            with statements(stage.scene) as seen, headers, at_each_call(cookies_in, lambda: parsed.append(1)):
                 answer = await browser.send_flow(flow, {"identifier": email, "password": PASSWORD})
         assert answer.status_code == 200
         assert len(parsed) == 1

@@ -6,24 +6,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from sqlalchemy import Engine, event
-
 from shopkeeper.transaction_guard import CalledInsideTransaction, refuse_inside_transaction
+from tests.attacks.scene import Scene
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """Collect every statement that is sent to a database during the block, in one line each."""
+def statements(scene: Scene) -> Iterator[list[str]]:
+    """Collect every statement that the application sends to its database during the block, in one line each."""
     seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(" ".join(statement.split()))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with scene.application.infrastructure.database.observed(lambda text: seen.append(" ".join(text.split()))):
         yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def reads_of(table: str, seen: list[str]) -> list[str]:

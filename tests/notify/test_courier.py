@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, event
 from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
@@ -118,18 +117,11 @@ async def deliver_due(courier: Courier, database: Database, clock: StoppedClock)
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """Collect every statement that is sent to a database during the block."""
+def statements(database: Database) -> Iterator[list[str]]:
+    """Collect every statement that is sent to the database during the block."""
     said: list[str] = []
-
-    def listen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        said.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", listen)
-    try:
+    with database.observed(said.append):
         yield said
-    finally:
-        event.remove(Engine, "before_cursor_execute", listen)
 
 
 class TestQueueing:
@@ -163,7 +155,7 @@ class TestQueueing:
         self, make: Make, database: Database
     ) -> None:
         courier = make()
-        with statements() as said:
+        with statements(database) as said:
             for recipient in TWO_FACED.values():
                 with pytest.raises(AddressRefused):
                     await queue(courier, database, recipient=recipient)
@@ -181,9 +173,9 @@ class TestQueueing:
     ) -> None:
         # Otherwise the time of the answer would reveal who has an account.
         courier = make()
-        with statements() as welcome:
+        with statements(database) as welcome:
             await queue(courier, database)
-        with statements() as attempt:
+        with statements(database) as attempt:
             await queue(courier, database, template="sign_up_attempt", context={})
         assert welcome == attempt
         assert len(welcome) >= 2
