@@ -11,8 +11,9 @@ from sqlalchemy import text
 from shopkeeper.settings.dsn import parse_dsn
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.unavailable import StorageUnavailable, explained
+from tests.conftest import Run
 from tests.services.postgres import USER
-from tests.services.server import Server, free_port
+from tests.services.server import Server, free_port, locked
 from tests.services.tls_postgres import PASSWORD, Ground
 
 NAME = "two_hosts"
@@ -94,10 +95,11 @@ class TestHosts:
     """One database on two servers: the first of them is read-only, the second can be written."""
 
     @pytest.fixture
-    async def ports(self, ground: Ground) -> tuple[int, int]:
+    async def ports(self, ground: Ground, run: Run) -> tuple[int, int]:
         """The ports of the read-only server, and of the other one."""
-        for server in (ground.with_tls, ground.without_tls):
-            await self._prepare(server, read_only=server is ground.with_tls)
+        with locked(run.folder / "two-hosts.lock"):
+            for server in (ground.with_tls, ground.without_tls):
+                await self._prepare(server, read_only=server is ground.with_tls)
         read_only, writable = (urlsplit(server.url).port for server in (ground.with_tls, ground.without_tls))
         assert read_only is not None
         assert writable is not None
