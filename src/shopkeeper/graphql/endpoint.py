@@ -47,6 +47,9 @@ Raises `TokenInvalid`, `StoreUnknown`, or `Forbidden` for a request from another
 Observe = Callable[[Operation, float, bool], None]
 """Counts an operation: which one, the seconds it took, and whether it was answered without errors."""
 
+MOST_VALUES = 4_000
+"""Of variables and extensions together: converting an input object takes longer than reading a whole product."""
+
 INVALID_REQUEST = 400
 """The status of an operation that cannot be executed: its document or its variables are wrong."""
 
@@ -152,7 +155,7 @@ class GraphQLEndpoint:
             asked = _ASKED.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
             raise MalformedBody(f"The body is not one GraphQL request in JSON: {broken}") from broken
-        require_bounded([asked.variables, asked.extensions])
+        require_bounded([asked.variables, asked.extensions], most_values=MOST_VALUES)
         return asked
 
     async def _outcome(self, asked: Asked, request: Request) -> Outcome:
@@ -268,7 +271,7 @@ def _answered(result: ExecutionResult) -> Mapping[str, Any]:
     if not result.errors:
         return {"data": result.data}
     errors = [formatted(error) for error in result.errors]
-    log.info("graphql refused", error=",".join(error["extensions"]["code"] for error in errors))
+    log.info("graphql refused", error=",".join(dict.fromkeys(error["extensions"]["code"] for error in errors)))
     return {"errors": errors, "data": result.data}
 
 
