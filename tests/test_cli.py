@@ -40,7 +40,7 @@ def shopkeeper(folder: Path) -> Run:
 class TestDatabaseCertificates:
     """What is wrong with TLS to the database is told by one sentence, whichever command meets it."""
 
-    @pytest.mark.parametrize("command", ["doctor", "migrate", "serve"])
+    @pytest.mark.parametrize("command", ["doctor", "migrate", "serve", "work"])
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [

@@ -113,6 +113,7 @@ def migrate_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006
 def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """Deliver mails and other outbox events, without serving requests. For `outbox.worker: separate`."""
     settings = _checked(config, dev=dev)
+    _ready(lambda: asyncio.run(_look_at_database(settings)))
     configure_log(settings)
     _ready(lambda: run(work(settings)))
 

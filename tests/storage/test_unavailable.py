@@ -1,7 +1,9 @@
 """One readable sentence for each failure of a database, from the real failure."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
-from shopkeeper.storage.unavailable import StorageUnavailable, explained
+from shopkeeper.storage.unavailable import StorageUnavailable, explained, is_unavailable
 from tests.services.databases import sqlalchemy_url
 from tests.services.server import free_port
 
@@ -143,6 +145,16 @@ class TestFile:
         with pytest.raises(StorageUnavailable, match="is not an SQLite database"):
             await pending(database)
         await database.close()
+
+
+def test_a_file_that_became_read_only_counts_as_unavailable(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE one (id INTEGER)")
+    read_only = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    with closing(read_only), pytest.raises(sqlite3.OperationalError) as failed:
+        read_only.execute("INSERT INTO one VALUES (1)")
+    assert is_unavailable(failed.value)
 
 
 def test_an_error_that_is_not_the_databases_fault_passes_unchanged() -> None:

@@ -282,6 +282,7 @@ class WriteInThread(InThread):
 
     def _checkpoint(self, mode: str) -> None:
         try:
+            self._file.require()
             with self._beside.connect() as connection:
                 connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
         except DATABASE_ERRORS as failed:  # the log grows until the next attempt; no data is lost
