@@ -113,6 +113,17 @@ async def test_it_answers_503_is_not_ready_and_goes_on_by_itself(scene: Scene, d
     assert (await _sign_up(app, new_address())).status_code == 200
 
 
+async def test_a_file_that_is_gone_before_its_first_use_is_not_made_anew(scene: Scene, disk: Path) -> None:
+    """Regression: SQLite made an empty database in its place, and every write was a 500."""
+    await scene.application.infrastructure.database.close()  # its connections are opened again when they are needed
+    app = await scene.native()
+    with removed(disk):
+        answer = await app.get("/self-service/login/api")
+        assert (answer.status_code, int(answer.headers["retry-after"])) == (503, 1)
+        assert not os.path.lexists(disk / "shopkeeper.db")
+    assert (await app.get("/self-service/login/api")).status_code == 200
+
+
 async def test_a_file_that_was_restored_is_opened_anew(scene: Scene, disk: Path) -> None:
     app, email = await scene.native(), new_address()
     _copy(disk, "shopkeeper.db", "backup.db")

@@ -198,6 +198,7 @@ class InThread:
         if self._connection is not None and self._file.was_replaced():
             self._disconnect()
         if self._connection is None:
+            self._file.require()  # SQLite would make an empty database in its place
             self._connection = self._engine.connect()
             self._file.opened()
         return self._connection

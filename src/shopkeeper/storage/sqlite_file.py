@@ -19,7 +19,7 @@ _PATIENCE: Final = 0.2
 
 
 class FileGone(ConnectionError):
-    """The file of the database was removed while it was in use."""
+    """The file of the database is not there any more."""
 
 
 def plain_file(url: URL) -> Path | None:
@@ -37,6 +37,11 @@ class OpenFile:
     def __init__(self, url: URL) -> None:
         self._path = plain_file(url)
         self._opened: tuple[int, int] | None = None
+
+    def require(self) -> None:
+        """Raise `FileGone` where there is no file to open."""
+        if self._path is not None:
+            self._identity(self._path)
 
     def opened(self) -> None:
         """Note which file has just been opened."""
