@@ -1,5 +1,7 @@
 """Compiled queries: the second request for a document is answered as the first, which graphql-core executed."""
 
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -61,6 +63,30 @@ class TestCompiledQueries:
         both, one = ["__typename", "id"], ["__typename"]
         assert [sorted(answer["getCart"]) for answer in answers] == [both, one, both]
         assert small_stand.door._documents.prepare(text).plans.queries == {}
+
+    async def test_a_compiled_document_is_charged_at_least_its_memory(self, small_stand: Stand) -> None:
+        visitor = await small_stand.visitor()
+        item, *_ = await some(visitor)
+        await visitor.data(ADD, input={"itemId": item})
+        texts = [
+            f"{{ getCart {{ {' '.join(f'{name}{n}: entries {{ items {{ ...I }} }}' for n in range(25))} }} }}"
+            " fragment I on ItemLike { displayName description listPrice { ...P } purchasePrice { ...P } }"
+            " fragment P on Price { moneyAmounts { amount currency displayValue } }"
+            for name in "ab"
+        ]
+        for text in texts:  # the second is measured: the first fills what is cached once
+            gc.collect()
+            tracemalloc.start()
+            try:
+                for _ in range(2):
+                    await visitor.data(text)
+                gc.collect()
+                taken, _peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        prepared = small_stand.door._documents.prepare(text)
+        assert prepared.plans.queries[None] is not None
+        assert prepared.charge / 4 < taken <= prepared.charge
 
     async def test_a_mutation_is_not_compiled(self, small_stand: Stand) -> None:
         text = "mutation { createCart(createCartInput: {}) { cart { id } } }"

@@ -41,10 +41,10 @@ BYTES_OF_A_CHARACTER = 6
 """The text itself, at four bytes where it has characters outside of the BMP, and the values that were read from it."""
 BYTES_OF_A_TOKEN = 1_200
 """A token and the nodes that begin with it."""
-BYTES_OF_A_SELECTION = 1_500
+BYTES_OF_A_SELECTION = 3_000
 """What the executor keeps of a selection, written out, for all the types that it is applied to."""
 BYTES_OF_A_TERM = 400
-BYTES_OF_A_DOCUMENT = 20_000
+BYTES_OF_A_DOCUMENT = 40_000
 BYTES_OF_A_MISTAKE = 4_000
 
 LONGEST_LABEL = 64
