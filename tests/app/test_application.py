@@ -37,7 +37,7 @@ def settings(folder: Path, dsn: str, **sections: Any) -> Settings:
 
 
 def admin_of(application: Application) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=application.admin), base_url="http://admin")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=application.admin), base_url="http://localhost")
 
 
 async def ask_admin(application: Application, path: str) -> httpx2.Response:
@@ -161,7 +161,7 @@ class TestOtherOrigins:
         sections = {"serve": {"public": {"cors": cors}}, "store_header": "X-Shop", "tenant_header": "X-Brand"}
         async with opened(settings(tmp_path, sqlite_dsn, **sections)) as application:
             transport = httpx2.ASGITransport(app=application.public)
-            async with httpx2.AsyncClient(transport=transport, base_url="http://shop") as browser:
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as browser:
                 preflight = await browser.options(
                     "/graphql",
                     headers={

@@ -44,7 +44,7 @@ def send(
     too."""
     with socket.create_connection((urlsplit(base).hostname, urlsplit(base).port), timeout=20) as line:
         length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
-        head = [f"{method} {path} HTTP/1.1", "Host: shop", f"Accept: {JSON}", "Connection: close", length]
+        head = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Accept: {JSON}", "Connection: close", length]
         head += [] if content_type is None else [f"Content-Type: {content_type}"]
         line.sendall("\r\n".join([*head, "", ""]).encode())
         with suppress(BrokenPipeError, ConnectionResetError):

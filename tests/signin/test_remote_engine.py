@@ -53,12 +53,12 @@ class Shop:
         """Return a client; where it is like another one, with that one's token."""
         transport = httpx2.ASGITransport(app=self.application.public)
         return Client(
-            httpx2.AsyncClient(transport=transport, base_url="http://shop"), {**(like.headers if like else {})}
+            httpx2.AsyncClient(transport=transport, base_url="http://localhost"), {**(like.headers if like else {})}
         )
 
     async def delete(self, identity: str) -> None:
         transport = httpx2.ASGITransport(app=self.application.admin)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://admin") as operator:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as operator:
             assert (await operator.delete(f"/admin/identities/{identity}")).status_code == 204
 
     async def work(self) -> None:
