@@ -9,6 +9,7 @@ later, under the lock (`signin/completion.py`).
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from shopkeeper.client import Client
 from shopkeeper.errors import InvalidCredentials, TooManyRequests
@@ -19,7 +20,7 @@ from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle, ThrottleSlot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CredentialAttempt:
     """One attempt to prove an identity: with which method, at which account, from where.
 
@@ -39,7 +40,7 @@ class CredentialAttempt:
     provable: bool = True
     own_secret: bool = False
 
-    @property
+    @cached_property
     def subject(self) -> str:
         """The subject whose budget is spent: the normalised name, whether there is such an account or not.
 
