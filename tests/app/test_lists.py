@@ -33,7 +33,9 @@ async def application(
 
 
 async def ask(built: Application, method: str, path: str, **more: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=built.public), base_url="http://localhost") as visitor:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=built.public), base_url="http://localhost"
+    ) as visitor:
         return await visitor.request(method, path, **more)
 
 
