@@ -530,7 +530,7 @@ class TestPatch:
             identities,
             identity.id,
             {"op": "replace", "path": "/traits/name/first", "value": "Iris"},
-            {"op": "add", "path": "/metadata_public/x", "value": 1},
+            {"op": "add", "path": "/state/x", "value": 1},
         )
         assert answer == await stored(database, identities, identity.id)
         assert answer.traits == {"email": ADA, "name": {"first": "Iris"}}
@@ -582,7 +582,7 @@ class TestPatch:
             {"op": "replace", "path": "/schema_id", "value": "no"},
             {"op": "replace", "path": "/schema_id", "value": None},
             {"op": "replace", "path": "/external_id", "value": 7},
-            {"op": "add", "path": "/metadata_public/x", "value": 1},
+            {"op": "add", "path": "/state/x", "value": 1},
             {"op": "add", "path": "/metadata_admin", "value": "\x00"},
             {"op": "test", "path": "/state", "value": "inactive"},
             {"op": "replace", "path": "/verifiable_addresses/0/status", "value": "done"},
