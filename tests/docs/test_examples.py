@@ -38,6 +38,7 @@ NOT_RUN: list[str] = [
     "docs/methods/code.md: a part of a schema; the whole one is in custom-schema.md",
     "docs/reference/bench.md: it takes minutes, and half an hour",
     "docs/reference/bench.md: it takes minutes",
+    "docs/reference/bench.md: it takes minutes",
     "docs/reference/messages.md: a message in an answer, for its form",
     "docs/stories/visit.md: it starts the server that the other examples are read against",
 ]

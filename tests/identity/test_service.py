@@ -530,7 +530,7 @@ class TestPatch:
             identities,
             identity.id,
             {"op": "replace", "path": "/traits/name/first", "value": "Iris"},
-            {"op": "add", "path": "/state/x", "value": 1},
+            {"op": "add", "path": "/metadata_public/x", "value": 1},
         )
         assert answer == await stored(database, identities, identity.id)
         assert answer.traits == {"email": ADA, "name": {"first": "Iris"}}
