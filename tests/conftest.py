@@ -4,6 +4,7 @@ The servers are real and shared by all processes of a run (`pytest -n`): the fir
 process that began the run ends it.
 """
 
+import gc
 import os
 import shutil
 import socket
@@ -33,6 +34,9 @@ from tests.services.server import Server, share, start_no_servers, stop_shared
 from tests.services.tls_postgres import Ground, start_tls_postgres
 from tests.services.valkey import start_valkey
 
+# Rooms share it, and whichever is collected first imports it.
+pytest.register_assert_rewrite("tests.attacks.scene")
+
 # These tests do not test the deadlines, which are long so that a busy machine does not fail them.
 PATIENT = Deadlines(answer=30, connect=20, turn=60, total=60)
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
@@ -54,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until all is collected: it takes half of that time, and there is no garbage yet
     share_compiled_statements()
     if config.getoption("quick"):
         start_no_servers()
@@ -62,6 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = Run(Path(tempfile.mkdtemp(prefix="shopkeeper-tests-")), os.getpid())
     else:
         config.stash[RUN] = Run(Path(told["folder"]), told["owner"])
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the modules and the collected tests from garbage collection: they live until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
