@@ -1,7 +1,7 @@
 """Prepared queries: rows and values as SQLAlchemy has them, from the driver itself."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ things = Table(
 )
 NAMED = select(things).where(things.c.name == bindparam("of_name", type_=String)).order_by(things.c.number)
 ANY = select(things.c.number).where(things.c.name.in_(bindparam("names", expanding=True))).order_by(things.c.number)
+SINCE = select(things.c.number).where(
+    things.c.made_at <= bindparam("now"), things.c.made_at.in_(bindparam("moments", expanding=True))
+)
 BY_ID = select(things.c.number.label("so_many")).where(things.c.id == bindparam("of_id", type_=Id), things.c.number > 0)
 
 
@@ -50,9 +53,8 @@ async def both(database: Database, query: Select[Any], given: dict[str, Any]) ->
     assert isinstance(reads, ReadInThread)
     slowly = reads.connection.execute(query, given).all()
     for _ in range(2):
-        quickly = (await reads.read(query, given)).all()
-    assert reads._prepared.of(query) is not None
-    return slowly, quickly
+        prepared = reads._prepared.of(query)
+    return slowly, prepared.run(reads.connection.connection.driver_connection, given).all()
 
 
 class TestPreparedQueries:
@@ -75,8 +77,32 @@ class TestPreparedQueries:
 
     @pytest.mark.parametrize("names", [[], ["n1"] * (MOST_LISTED + 1)], ids=["empty", "long"])
     async def test_other_lists_are_left_to_sqlalchemy(self, database: Database, names: list[str]) -> None:
-        slowly, quickly = await both(database, ANY, {"names": names})
+        with pytest.raises(LookupError):
+            await both(database, ANY, {"names": names})
+        async with database.reading() as unit:
+            slowly, *quickly = [await unit.all(ANY, {"names": names}) for _ in range(3)]
+        assert quickly == [slowly, slowly]
+
+    async def test_values_of_our_own_types_are_converted_in_and_out_of_lists(self, database: Database) -> None:
+        """Regression: a moment outside of a list was compared as another text than the stored one."""
+        made = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+        for now, found in ((made, 20), (made - timedelta(microseconds=1), 0)):
+            slowly, quickly = await both(database, SINCE, {"now": now, "moments": [made, made]})
+            assert quickly == slowly
+            assert len(quickly) == found
+
+    @pytest.mark.parametrize("column", ["id", "name", "number", "made_at", "about"])
+    @pytest.mark.parametrize("is_null", [True, False])
+    async def test_a_value_of_each_type_is_found_as_it_was_stored(
+        self, database: Database, column: str, is_null: bool
+    ) -> None:
+        async with database.reading() as unit:
+            [stored] = await unit.all(select(things).where(things.c.number == 7))
+        query = select(things.c.number).where(things.c[column] == bindparam("value", type_=things.c[column].type))
+        value = None if is_null else getattr(stored, column)
+        slowly, quickly = await both(database, query, {"value": value})
         assert quickly == slowly
+        assert ((7,) in quickly) is not is_null
 
     async def test_a_missing_value_is_reported_by_sqlalchemy(self, database: Database) -> None:
         async with database.reading() as unit:

@@ -67,7 +67,8 @@ class PreparedQuery:
         parameters: list[Parameter] = []
         for position in state.positiontup or ():
             name, place = entries.get(position, (position, None))
-            convert: Any = state.processors.get(position)
+            # The expanded state has the converters of lists only.
+            convert: Any = state.processors.get(position) or self._compiled._bind_processors.get(name)
             constant = constants.get(name)
             fixed = convert(constant) if convert is not None and constant is not None else constant
             parameters.append((self._compiled.binds[name].key, place, fixed, convert))
