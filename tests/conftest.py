@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -86,6 +87,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if run is not None and run.owner == os.getpid():
         stop_shared(run.folder)
         shutil.rmtree(run.folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def log_configuration() -> Iterator[None]:
+    """Restore the configuration of the log: a command that runs in this process sets its own."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

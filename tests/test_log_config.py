@@ -2,7 +2,6 @@
 
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,6 @@ from shopkeeper.log_config import configure_log
 from shopkeeper.settings import load
 
 FULL = Path("/dev/full")
-
-
-@pytest.fixture(autouse=True)
-def configuration() -> Iterator[None]:
-    """Restore the configuration of the log."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a device that is always full")
