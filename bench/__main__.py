@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Shopkeeper, as ratios in one run.")
     parser.add_argument("--only", nargs="+", choices=_known(large=True), metavar="NAME", help=", ".join(MEASURES))
-    parser.add_argument("--seconds", type=int, default=2, help="length of a window (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of a window (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="windows of each kind, of which the median counts")
     parser.add_argument("--postgresql", default="auto", metavar="DSN", help="a server to use, `auto` or `none`")
     parser.add_argument("--large", action="store_true", help="also grow from 10,000 people to 1,000,000; takes long")
@@ -161,7 +161,8 @@ def _circumstances(options: Options, seconds: float) -> str:
         f"Granian {granian.__version__}, one worker; wrk and the server share the cores, and nothing is pinned.\n"
         f"Bare is a Starlette route that answers a constant of the same size through the same server, asked with the "
         f"same {CONNECTIONS} connections; bare ASGI and RSGI are one function, with as many headers as whoami.\n"
-        f"Medians of {options.rounds} windows of {options.seconds} s, ours and bare in turn. It took {seconds:,.0f} s."
+        f"Medians of {options.rounds} windows of {options.seconds:g} s, ours and bare in turn. "
+        f"It took {seconds:,.0f} s."
     )
 
 

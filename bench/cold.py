@@ -22,7 +22,7 @@ def cold_whoami(run: Run) -> Iterator[Row]:
     """Ask for each of many sessions once, on PostgreSQL."""
     if not run.cluster.own:
         raise Unmeasured("it makes a database of its own: use --postgresql auto")
-    share = ASKED * run.options.seconds
+    share = int(ASKED * run.options.seconds)
     windows = run.options.rounds + run.options.warm_ups
     dsn, folder = new_database(run.cluster), run.folder / "cold"
     folder.mkdir(exist_ok=True)

@@ -69,7 +69,7 @@ def _against_hash(run: Run, what: str, conversation: str, bodies: Sequence[str],
     return Row(what, share, "× hash", context, Target(least=target, unit="× hash"))
 
 
-def _sign_in(shop: Commerce, conversation: str, bodies: Sequence[str], *, seconds: int) -> Figures:
+def _sign_in(shop: Commerce, conversation: str, bodies: Sequence[str], *, seconds: float) -> Figures:
     return converse(shop.server.url, conversation, bodies, seconds=seconds, connections=SIGNING_IN)
 
 

@@ -6,7 +6,9 @@ own.
 """
 
 import json
+import math
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -48,32 +50,47 @@ def require_wrk() -> None:
         raise Unmeasured("wrk is missing: install it (Debian, Ubuntu: apt-get install wrk) and run this again")
 
 
-def send(url: str, request: Request, *, seconds: int, connections: int = CONNECTIONS) -> Figures:
+def send(url: str, request: Request, *, seconds: float, connections: int = CONNECTIONS) -> Figures:
     """Send the same request repeatedly."""
     return _wrk(url, request, "same", [], seconds=seconds, connections=connections, threads=1)
 
 
-def send_with_tokens(url: str, request: Request, tokens: Sequence[str], *, seconds: int) -> Figures:
+def send_with_tokens(url: str, request: Request, tokens: Sequence[str], *, seconds: float) -> Figures:
     """Send the same request repeatedly, each time with the next token."""
     return _wrk(url, request, "tokens", tokens, seconds=seconds, connections=CONNECTIONS, threads=1)
 
 
-def converse(url: str, name: str, lines: Sequence[str], *, seconds: int, connections: int = CONNECTIONS) -> Figures:
-    """Play a conversation of several requests, one after the other on each connection; count the finished ones."""
-    return _wrk(url, Request("/"), name, lines, seconds=seconds, connections=connections, threads=connections)
+def converse(url: str, name: str, lines: Sequence[str], *, seconds: float, connections: int = CONNECTIONS) -> Figures:
+    """Play a conversation of several requests, one after the other on each connection; count the finished ones.
+
+    It takes full seconds: a sign-in may take half of one.
+    """
+    full = math.ceil(seconds)
+    return _wrk(url, Request("/"), name, lines, seconds=full, connections=connections, threads=connections)
 
 
 def _wrk(
-    url: str, request: Request, name: str, lines: Sequence[str], *, seconds: int, connections: int, threads: int
+    url: str, request: Request, name: str, lines: Sequence[str], *, seconds: float, connections: int, threads: int
 ) -> Figures:
     with tempfile.TemporaryDirectory(prefix="shopkeeper-bench-") as folder:
         script, data = Path(folder, "script.lua"), Path(folder, "lines")
         parts = (_preset(request), *((SCRIPTS / f"{part}.lua").read_text() for part in ("common", name)))
         script.write_text("\n".join(parts))
         data.write_text("\n".join(lines))
-        counts = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s"]
+        counts = [f"-t{threads}", f"-c{connections}", f"-d{math.ceil(seconds)}s", f"--timeout={PATIENCE}s"]
         command = ["wrk", *counts, "-s", str(script), url + request.path, str(data)]
-        return _figures(subprocess.run(command, capture_output=True, text=True, check=False))
+        return _figures(_run(command, seconds=seconds))
+
+
+def _run(command: Sequence[str], *, seconds: float) -> "subprocess.CompletedProcess[str]":
+    """Run `wrk`, which counts in full seconds, and interrupt it where there are fewer: it prints its figures then."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            told, failed = running.communicate(timeout=seconds if seconds % 1 else None)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGINT)
+            told, failed = running.communicate()
+    return subprocess.CompletedProcess(command, running.returncode, told, failed)
 
 
 def _figures(done: "subprocess.CompletedProcess[str]") -> Figures:

@@ -22,7 +22,7 @@ CUSTOMERS = [f"customer-{number}@bench.example" for number in range(64)]
 class Options:
     """The options: seconds in a window, windows of each kind, the PostgreSQL, and the two numbers of accounts."""
 
-    seconds: int = 2
+    seconds: float = 2
     rounds: int = 3
     postgresql: str = "auto"
     accounts: tuple[int, ...] = (10_000, 1_000_000)
