@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import HERE, Scene, new_address, opened, sign_in, submit
@@ -163,3 +164,16 @@ async def _until_ready(admin: httpx2.AsyncClient, status: int) -> None:
         if (await admin.get("/health/ready")).status_code == status:
             return
     raise AssertionError(f"/health/ready never answered {status}")
+
+
+async def test_no_refusal_is_stored_in_the_database_that_is_away(scene: Scene, disk: Path) -> None:
+    """Regression: where the database was silent, a browser waited for the refusal, and then for its storing."""
+    away = {}
+    with removed(disk):
+        for accept in ("text/html", "application/json"):
+            with capture_logs() as logs:
+                answer = await (await scene.browser()).get("/self-service/login/browser", headers={"accept": accept})
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"]
+            away[accept] = sum(line["event"] == "database.away" for line in logs)
+    assert away["text/html"] == away["application/json"] == 1

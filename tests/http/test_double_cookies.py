@@ -76,6 +76,15 @@ class TestSessions:
             assert deleted(mine) == {(None, "/"), ("shop.test", "/")}
         assert await scene.rows("sessions") == before, "whoever planted one ends nobody's session"
 
+    @pytest.mark.parametrize("live", [False, True])
+    async def test_more_than_are_looked_at_do_not_stay(self, scene: Scene, live: bool) -> None:
+        """Regression: dead cookies hid the live one behind them for as long as a browser kept them."""
+        dead = [f"{DEAD[:-1]}{letter}" for letter in "abcdef"]
+        cookies = sent(SESSION, *dead, *([await token_of(scene, new_address())] if live else []))
+        answer = await (await scene.native()).get("/sessions/whoami", headers=cookies)
+        assert answer.status_code == 401
+        assert deleted(answer) == {(None, "/"), ("shop.test", "/")}
+
     async def test_two_of_different_identities_leave_a_token_in_a_header_alone(self, scene: Scene) -> None:
         emails = [new_address() for _ in range(3)]
         tokens = [await token_of(scene, email) for email in emails]

@@ -104,7 +104,7 @@ class TestInProduction:
                 assert await ask(scene, host) == [401, 200], host
             for host in ("evil.test", "localhost", "127.0.0.1", "admin.shop.test"):
                 assert await ask(scene, host) == [421, 200], host
-                for probe in ("/health/alive", "/health/ready"):
+                for probe in ("/health/alive", "/health/ready", "/health/alive/"):
                     assert (await ask(scene, host, public=probe))[0] in {200, 503}, host
 
     async def test_the_admin_port_has_hosts_of_its_own(self, opening: Opening) -> None:
@@ -113,6 +113,13 @@ class TestInProduction:
             assert await ask(scene, "10.0.0.7") == [401, 200]
             assert await ask(scene, "admin.shop.test") == [401, 200]
             assert await ask(scene, "quince.test") == [401, 421]
+
+    @pytest.mark.parametrize("path", ["/health/alive", "/health/ready", "/metrics", "/metrics/prometheus"])
+    async def test_what_monitoring_asks_for_is_answered_to_every_host(self, opening: Opening, path: str) -> None:
+        own = {"public": {"base_url": PUBLIC}, "admin": {"base_url": ADMIN, "allowed_hosts": ["admin.shop.test"]}}
+        async with opening(serve=own) as scene:
+            for written in (path, f"{path}/", f"/admin{path}", f"/admin{path}/"):
+                assert (await ask(scene, "10.0.0.9:4434", admin=written))[1] in {200, 503}, written
 
     async def test_a_host_of_another_alphabet_is_compared_as_browsers_send_it(self, opening: Opening) -> None:
         own = {

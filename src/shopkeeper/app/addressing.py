@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from shopkeeper.http.hosts import PROBES, HostRules, host_of
+from shopkeeper.http.health import MONITORED
+from shopkeeper.http.hosts import HostRules, host_of
 from shopkeeper.http.origins import Origins, origin_of
 from shopkeeper.settings import Settings
 from shopkeeper.settings.serving import AdminServer, PublicServer
@@ -55,7 +56,7 @@ def _hosts(
         names = [name for port in both for name in (host_of(port.base_url), *port.allowed_hosts)]
         return HostRules([*names, *stores], setting=setting, loopback=True, https=https)
     names = [host_of(server.base_url), *server.allowed_hosts, *further]
-    return HostRules(names if server.allowed_hosts else None, setting=setting, any_path=PROBES, https=https)
+    return HostRules(names if server.allowed_hosts else None, setting=setting, any_path=MONITORED, https=https)
 
 
 def cors_of(settings: Settings) -> Mapping[str, object] | None:

@@ -33,6 +33,7 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.health import Health
+from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.immediate import ImmediateAnswers
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.operation_metrics import OperationMetrics
@@ -120,6 +121,7 @@ def build_public(
     ]
     pipeline = build_pipeline(infrastructure, accounts, commerce, flow_bindings, registrar=registrar)
     cookies, serializers = build_cookie_policy(infrastructure, commerce), Serializers(base_url=infrastructure.base_url)
+    hosts = public_hosts(infrastructure.settings)
     callers = CallerReader(
         authenticator=authenticator,
         cookies=cookies,
@@ -186,22 +188,21 @@ def build_public(
         hot={"/sessions/whoami": WhoAmI(authenticator=authenticator, clock=infrastructure.clock)},
         direct=direct,
         cors=cors_of(infrastructure.settings),
-        hosts=public_hosts(infrastructure.settings),
+        hosts=hosts,
         cookies=cookies,
         bodies=bodies,
         metrics=metrics,
         clock=infrastructure.clock,
         page=pages.refused,
-        immediate=_immediate(infrastructure, accounts, commerce),
+        immediate=_immediate(infrastructure, accounts, commerce, hosts=hosts),
     )
 
 
 def _immediate(
-    infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce
+    infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce, *, hosts: HostRules
 ) -> Callable[[RequestLog], ASGIApp]:
     """Return what answers the simplest of the most frequent requests ahead of the app."""
     settings = infrastructure.settings
-    hosts = public_hosts(settings)
     return partial(
         ImmediateAnswers,
         routes={"/sessions/whoami": WhoamiAtOnce(cached=accounts.sessions.cached, stores=commerce.stores)},

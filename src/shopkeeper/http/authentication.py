@@ -291,11 +291,13 @@ class RequestAuthenticator:
     async def _note_conflict(
         self, credentials: RequestCredentials, presented: PresentedTokens, *, known: KnownSessions | None
     ) -> None:
-        """Have the response delete the session cookies where they are live sessions of different identities.
+        """Have the response delete the session cookies where several came and no session counts.
 
-        None of them counts, and the browser would send them until the last of them ends.
+        They are live sessions of different identities, or have all ended. The browser would send them for up to a year,
+        and as more values than are looked at they would hide the one that a sign-in sets.
         """
-        if len(presented.session_cookies) > 1 and await self._resolver.conflicting(presented.session_cookies, known):
+        several = presented.session_cookies if len(presented.session_cookies) > 1 else ()
+        if several and not await self._resolver.mean_one_identity(several, known):
             delete_session_cookies(credentials.scope)
 
     def _require_own_page(self, request: HTTPConnection) -> None:

@@ -18,6 +18,11 @@ Check = Callable[[], Awaitable[str | None]]
 """A check: returns None on success, else a sentence. A part that is degraded but works is not a failure."""
 
 
+MONITORED: Final = frozenset({"/health/alive", "/health/ready", "/metrics", "/metrics/prometheus"})
+"""Asked for every few seconds: not logged, and outside development answered to any host, because probes, load
+balancers and Prometheus address a server by its number."""
+
+
 class Health:
     """`/health/alive` says that the process runs, `/health/ready` that it can serve; details are for operators only.
 

@@ -15,6 +15,7 @@ from shopkeeper.client import names_this_machine, without_port
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, HostNotAllowed, Refusal
 from shopkeeper.http.responses import error_response
+from shopkeeper.http.route_labels import trim
 
 LONGEST: Final = 261
 """Bytes of a `Host`: 255 of a name (RFC 1035 section 2.3.4), and a port."""
@@ -22,8 +23,6 @@ HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 """A year of https only (RFC 6797). Neighbouring hosts are not included: they are not ours to decide about."""
 MOST_REMEMBERED: Final = 64
 """How many accepted hosts are remembered as they are written, because nearly all requests have the same few."""
-PROBES: Final = frozenset({"/health/alive", "/health/ready"})
-"""Answered to any host outside development: probes and load balancers address a server by its number."""
 
 _WITHOUT_HOST: Final = frozenset({"1.0", "1"})  # as ASGI has it, and as Granian writes it
 # RFC 9112 section 3.2: uri-host [ ":" port ]; of the characters of a registered name, those that host names have.
@@ -55,7 +54,7 @@ class HostRules:
         names: the host names and addresses, without ports, that the port answers for; None answers for every host.
         setting: the setting that adds a host, for the sentence of the refusal.
         loopback: whether the names of this machine itself are answered for as well.
-        any_path: paths that are answered to every well-formed host.
+        any_path: paths that are answered to every well-formed host, as the router knows them.
         https: whether the port's public address is https.
     """
 
@@ -88,7 +87,7 @@ class HostRules:
     def refusal(self, hosts: Sequence[bytes], *, http_version: str, path: str) -> Refusal | None:
         """Return the refusal of a request with these `Host` headers, or None."""
         malformed = refuse_malformed_host(hosts, http_version=http_version)
-        if malformed is not None or self._names is None or path in self._any_path:
+        if malformed is not None or self._names is None or trim(path, prefix="/admin") in self._any_path:
             return malformed
         name = _plain(without_port(hosts[0].decode("ascii"))) if hosts else ""
         if name in self._names or (self._loopback and names_this_machine(name)):

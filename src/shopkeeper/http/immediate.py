@@ -22,7 +22,7 @@ log = structlog.get_logger("shopkeeper.http")
 Header = tuple[bytes, bytes]
 
 
-LARGEST_HEADERS: Final = 8_192
+LARGEST_SIMPLE_HEADERS: Final = 8_192
 """Bytes of all headers; the app decides how many more it accepts."""
 
 
@@ -137,7 +137,7 @@ class ImmediateAnswers:
                     return None
                 found[meaning] = header
         complete = found[_HOST] is not _NONE and found[_CREDENTIAL] is not _NONE
-        return found if complete and size <= LARGEST_HEADERS else None
+        return found if complete and size <= LARGEST_SIMPLE_HEADERS else None
 
     def _ask(self, route: ImmediateRoute, found: Sequence[Header]) -> ImmediateAnswer | None:
         host, (name, value) = found[_HOST][1], found[_CREDENTIAL]

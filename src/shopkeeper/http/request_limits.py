@@ -118,7 +118,7 @@ class HeadLimits:
         answer: ASGIApp = self._app
         if len(scope.get("query_string", b"")) > self._longest_query:
             answer = self._long_query
-        elif _size_of(scope["headers"]) > LARGEST_HEADERS:
+        elif scope["type"] == "http" and _size_of(scope["headers"]) > LARGEST_HEADERS:
             answer = self._large_headers
         await answer(scope, receive, send)
 

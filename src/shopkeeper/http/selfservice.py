@@ -51,6 +51,7 @@ from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 
 Answer = Callable[[Request, Caller], Awaitable[Response]]
 CALLBACKS = "/self-service/methods"
@@ -448,7 +449,8 @@ class SelfService:
         return endpoint
 
     async def _refused(self, request: Request, refusal: Refusal) -> Response:
-        if prefers_json(request.headers):
+        # An error cannot be stored in the database that caused it: the browser would only wait twice.
+        if prefers_json(request.headers) or isinstance(refusal, DatabaseUnavailable):
             return self._callers.refuse(refusal)
         try:
             await self._error_budget.spend(self._callers.client_of(request).ip)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, Refusal
 from shopkeeper.http.cookies import CookiePolicy
+from shopkeeper.http.health import MONITORED
 from shopkeeper.http.hosts import HostCheck, HostRules
 from shopkeeper.http.leftover_cookies import LeftoverCookies
 from shopkeeper.http.metrics import Metrics
@@ -31,8 +32,6 @@ from shopkeeper.http.route_labels import PathLabels, trim
 from shopkeeper.parsing import parse_accept
 
 log = structlog.get_logger("shopkeeper.http")
-
-PROBES = frozenset({"/health/alive", "/health/ready", "/metrics"})
 
 
 RefusalPage = Callable[[Request, Refusal], Response]
@@ -135,7 +134,7 @@ def public_app(
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
     labels = PathLabels(routes, further=hot)
     checked = HeadLimits(HostCheck(answering, rules=hosts, clock=clock), clock=clock)
-    return immediate(RequestLog(checked, name="public", labels=labels, metrics=metrics, log=log, quiet=PROBES))
+    return immediate(RequestLog(checked, name="public", labels=labels, metrics=metrics, log=log, quiet=MONITORED))
 
 
 def admin_app(
@@ -154,7 +153,7 @@ def admin_app(
     # Lists of ids are longer than any query of the public port.
     app = HeadLimits(checked, clock=clock, longest_query=LARGEST_HEADERS)
     labels = PathLabels(routes, prefix="/admin")
-    return RequestLog(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=PROBES)
+    return RequestLog(app, name="admin", labels=labels, metrics=metrics, log=log, quiet=MONITORED)
 
 
 _FOR_PROGRAMS = ("/self-service/", "/sessions", "/schemas", "/health", "/.well-known/")

@@ -20,6 +20,7 @@ from jsonpatch import (
     JsonPointer,
     JsonPointerException,
 )
+from jsonpointer import EndOfList
 
 from shopkeeper.errors import InvalidInput, MalformedBody
 from shopkeeper.parsing import MAX_DEPTH, require_bounded
@@ -135,9 +136,12 @@ def _size_of_copy(document: Any, operation: Mapping[str, Any], *, left: int) -> 
 
 def _resolved(document: Any, path: str) -> Any:
     try:
-        return JsonPointer(path).resolve(document)
+        found = JsonPointer(path).resolve(document)
     except JsonPointerException as missing:
         raise _CannotApply(_nothing_at(path)) from missing
+    if isinstance(found, EndOfList):  # `-` is where `add` appends; nothing is there
+        raise _CannotApply(_nothing_at(path))
+    return found
 
 
 def _run(document: Any, operation: Mapping[str, Any]) -> Any:

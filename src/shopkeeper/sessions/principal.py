@@ -103,10 +103,10 @@ class PrincipalResolver:
                 found[token] = cached
         return found
 
-    async def conflicting(self, tokens: Sequence[str], known: KnownSessions | None = None) -> bool:
-        """Return whether some tokens are those of valid sessions of different identities."""
+    async def mean_one_identity(self, tokens: Sequence[str], known: KnownSessions | None = None) -> bool:
+        """Return whether the valid sessions among some tokens are those of one identity."""
         live = await self.live_sessions(tokens, known=known)
-        return len({cached.session.identity.id for cached in live.values()}) > 1
+        return len({cached.session.identity.id for cached in live.values()}) == 1
 
     async def token_by_cookie(
         self, presented: PresentedTokens, *, store: str, known: KnownSessions | None = None
