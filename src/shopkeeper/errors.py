@@ -45,7 +45,9 @@ case. None of them ever contains a secret.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+ERROR_HEADER: Final = "X-Error-Code"
 
 
 class Refusal(Exception):
@@ -70,6 +72,11 @@ class Refusal(Exception):
     def sentence(self) -> str:
         """The most specific sentence: `reason`, or else `message`."""
         return self.reason or self.message
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the response: the code, and when to come back (RFC 9110 section 10.2.3)."""
+        return {ERROR_HEADER: self.code}
 
 
 class BadRequest(Refusal):
@@ -320,6 +327,10 @@ class _ComeBack(Refusal):
     def __init__(self, reason: str | None = None, *, retry_after: int) -> None:
         self.retry_after = max(1, retry_after)
         super().__init__(reason or f"{self.message} Try again in {self.retry_after} seconds.")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers, "Retry-After": str(self.retry_after)}
 
 
 class TooManyRequests(_ComeBack):

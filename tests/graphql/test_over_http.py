@@ -176,6 +176,12 @@ class TestRefusals:
             assert (await send(stranger, {"query": GET_CART}, accept=GRAPHQL)).status_code == 401
             assert (await send(stranger, {"query": GET_CART}, accept=JSON)).status_code == 200
 
+    async def test_a_refusal_has_the_headers_of_every_refusal(self, small_stand: Stand) -> None:
+        client = small_stand.client(authorization="Bearer nonsense")
+        as_graphql, as_json = [await send(client, {"query": GET_CART}, accept=accept) for accept in (GRAPHQL, JSON)]
+        assert as_graphql.headers["x-error-code"] == "token_invalid"
+        assert "x-error-code" not in as_json.headers
+
     async def test_an_answer_with_data_has_200_beside_errors(self, small_stand: Stand) -> None:
         visitor = await small_stand.visitor()
         query = '{ findOrders { total } findItemById(id: "breakfast-tea") { slug } }'

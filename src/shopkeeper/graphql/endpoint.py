@@ -8,7 +8,7 @@ the status of its refusal (section 6.4.2). Batches and persisted queries are not
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
 
@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import Busy, Forbidden, MalformedBody, MethodNotAllowed, Refusal
+from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal
 from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Operation, Prepared
 from shopkeeper.graphql.errors import formatted, told
@@ -58,10 +58,11 @@ log = structlog.get_logger("shopkeeper.graphql")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a request, and its status as `application/graphql-response+json`."""
+    """The result of a request, and its status and headers as `application/graphql-response+json`."""
 
     result: Mapping[str, Any]
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Asked(msgspec.Struct, frozen=True, rename="camel"):
@@ -143,7 +144,9 @@ class GraphQLEndpoint:
             raise MethodNotAllowed("GraphQL operations are POSTed.")
         asked = await self._read(request)
         outcome = await self._outcome(asked, request)
-        return _encoded(outcome.result, accepted, outcome.status if accepted == GRAPHQL else 200)
+        if accepted != GRAPHQL:
+            return _encoded(outcome.result, accepted, 200)
+        return _encoded(outcome.result, accepted, outcome.status, outcome.headers)
 
     async def _read(self, request: Request) -> Asked:
         """Read the body as JSON only, because a form on another site cannot send that type."""
@@ -170,7 +173,7 @@ class GraphQLEndpoint:
             raise
         except Refusal as refusal:
             log.info("graphql refused", error=refusal.code)
-            return Outcome({"errors": [told(refusal)]}, refusal.status)
+            return Outcome({"errors": [told(refusal)]}, refusal.status, refusal.headers)
 
     async def _observed(self, prepared: Prepared, asked: Asked, principal: Principal, request: Request) -> Outcome:
         operation = prepared.chosen(asked.operation_name)
@@ -286,9 +289,7 @@ def _encoded(
 def _refused(refusal: Refusal, media: str) -> Response:
     """Return the refusal of a request that is not a GraphQL request, with its usual HTTP status."""
     allow = {"Allow": "POST"} if isinstance(refusal, MethodNotAllowed) else {}
-    later = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, Busy) else {}
-    headers = {"X-Error-Code": refusal.code, **allow, **later}
-    return _encoded({"errors": [told(refusal)]}, media, refusal.status, headers)
+    return _encoded({"errors": [told(refusal)]}, media, refusal.status, {**refusal.headers, **allow})
 
 
 _ASKED = msgspec.json.Decoder(Asked)

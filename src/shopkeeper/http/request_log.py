@@ -18,10 +18,10 @@ import uuid_utils
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shopkeeper.errors import InternalError
+from shopkeeper.errors import ERROR_HEADER, InternalError
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.requests import JSON
-from shopkeeper.http.responses import ERROR_HEADER, NO_STORE, encode, error_object
+from shopkeeper.http.responses import NO_STORE, encode, error_object
 from shopkeeper.http.route_labels import PathLabels, method_label
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")

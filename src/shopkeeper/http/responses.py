@@ -10,18 +10,15 @@ from starlette.responses import Response
 from shopkeeper.clock import Clock
 from shopkeeper.errors import (
     BrowserLocationChangeRequired,
-    Busy,
     FlowExpired,
     FlowReplaced,
     Refusal,
     SecondFactorRequired,
-    TooManyRequests,
 )
 from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.serializers import moment
 
 NO_STORE = "private, no-cache, no-store, must-revalidate"
-ERROR_HEADER = "X-Error-Code"
 _encoder = msgspec.json.Encoder()
 
 
@@ -53,7 +50,7 @@ def error_response(refusal: Refusal, *, clock: Clock) -> Response:
 
     Its code is always in a header, and in the body if the contract has it.
     """
-    headers = {ERROR_HEADER: refusal.code, **retry_after(refusal)}
+    headers = dict(refusal.headers)
     return Response(refusal_body(refusal, clock=clock), refusal.status, headers, "application/json")
 
 
@@ -72,11 +69,6 @@ def error_object(refusal: Refusal) -> dict[str, Any]:
         **{name: value for name, value in optional.items() if value},
         "message": refusal.message,
     }
-
-
-def retry_after(refusal: Refusal) -> dict[str, str]:
-    """Return the `Retry-After` header, if the refusal has one."""
-    return {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooManyRequests | Busy) else {}
 
 
 def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Outcome
 from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import (
+    ERROR_HEADER,
     BrowserLocationChangeRequired,
     Busy,
     FlowExpired,
@@ -46,7 +47,7 @@ from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
-from shopkeeper.http.responses import ERROR_HEADER, empty_response, error_object, json_response, redirect
+from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.signin.completion import SignedIn

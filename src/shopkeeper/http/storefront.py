@@ -16,7 +16,7 @@ from shopkeeper.errors import MalformedBody, Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.requests import JSON, parse_object, read_body
-from shopkeeper.http.responses import ERROR_HEADER, encode, json_response, retry_after
+from shopkeeper.http.responses import encode, json_response
 from shopkeeper.http.serializers import cart_merge_shape, moment
 from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
@@ -142,7 +142,7 @@ def client_refusal(refusal: Refusal) -> Response:
     """Return `{"errors": [{"message", "extensions": {"code"}}]}` with the refusal's status."""
     code = refusal.graphql_code or refusal.code.upper()
     error = {"message": refusal.sentence, "extensions": {"code": code, **refusal.details}}
-    headers = {ERROR_HEADER: refusal.code, "Cache-Control": "no-store", **retry_after(refusal)}
+    headers = {"Cache-Control": "no-store", **refusal.headers}
     return Response(encode({"errors": [error]}), refusal.status, headers, "application/json; charset=utf-8")
 
 

@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
-from shopkeeper.errors import SecondFactorRequired, StoreUnknown, Unauthenticated
+from shopkeeper.errors import ERROR_HEADER, SecondFactorRequired, StoreUnknown, Unauthenticated
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
-from shopkeeper.http.responses import ERROR_HEADER, encode, error_response, refusal_body
+from shopkeeper.http.responses import encode, error_response, refusal_body
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.cache import CachedSession

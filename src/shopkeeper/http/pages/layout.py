@@ -13,7 +13,7 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.templates import PageTemplates
-from shopkeeper.http.responses import ERROR_HEADER, NO_STORE, redirect, retry_after
+from shopkeeper.http.responses import NO_STORE, redirect
 from shopkeeper.sessions.service import Sessions
 
 PageEndpoint = Callable[[Request], Awaitable[Response]]
@@ -108,7 +108,7 @@ class PageLayout:
         """Render a refusal as a page."""
         problem = Problem(refusal.status, refusal.code, refusal.sentence)
         answer = self.answer(request, "error", {"problem": problem}, status=refusal.status)
-        answer.headers.update({ERROR_HEADER: refusal.code, **retry_after(refusal)})
+        answer.headers.update(refusal.headers)
         return answer
 
     def go(self, path: str, *, cookie: str | None = None) -> Response:
