@@ -41,9 +41,3 @@ def test_after_a_try_that_failed_the_next_caller_tries(opened: CircuitBreaker) -
             raise LookupError
     with opened.connecting(), pytest.raises(DatabaseUnavailable):
         opened.require_closed()
-
-
-def test_earlier_connections_are_not_used_again(opened: CircuitBreaker) -> None:
-    before = opened.generation
-    opened.distrust()
-    assert opened.generation > before > CircuitBreaker().generation

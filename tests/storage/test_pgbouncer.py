@@ -9,6 +9,7 @@ from sqlalchemy import text
 from shopkeeper.settings.dsn import parse_dsn
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending, revisions
+from shopkeeper.storage.postgres_connection import Deadlines
 from shopkeeper.storage.unavailable import DatabaseUnavailable, StorageUnavailable
 from tests.conftest import PATIENT
 from tests.services.databases import drop_postgres, empty_postgres, sqlalchemy_url
@@ -16,6 +17,7 @@ from tests.services.pgbouncer import CONNECTIONS, through
 from tests.services.server import Server
 from tests.storage.test_outbox import TestLeases, TestManyWorkers
 from tests.storage.test_outbox_leases import TestCrash, TestOrder, TestRequestsAndWorkers, TestSettling
+from tests.storage.test_postgres_failures import until
 
 __all__ = ["TestCrash", "TestLeases", "TestManyWorkers", "TestOrder", "TestRequestsAndWorkers", "TestSettling"]
 
@@ -142,4 +144,26 @@ async def test_what_else_a_pooler_says_is_reported_in_its_words(pgbouncer_server
         await migrate(database)
     assert "refuses" in str(told.value)
     assert "TLS" not in str(told.value)
+    await database.close()
+
+
+@BOTH_MODES
+async def test_a_slow_read_ends_at_the_server_too(dsn: str) -> None:
+    """A read that stands alone has no limit of the server's there."""
+    database = Database(sqlalchemy_url(dsn), deadlines=Deadlines(answer=0.5, connect=20, turn=60, total=60))
+    backends = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND query LIKE '%pg_sleep(30)%' AND pid <> pg_backend_pid()"
+    )
+    async with database.unit() as unit:
+        await unit.scalar(text("SELECT 1"))
+    async with database.unit() as unit:
+        with pytest.raises(DatabaseUnavailable):
+            await unit.scalar(text("SELECT pg_sleep(30)"))
+
+    async def is_over() -> bool:
+        async with database.unit() as unit:
+            return await unit.scalar(text(backends)) == 0
+
+    await until(is_over)
     await database.close()

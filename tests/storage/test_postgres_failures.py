@@ -159,6 +159,92 @@ class TestSilence:
             await Outbox(SystemClock()).add(unit, "mail", key="ada", payload={})
 
 
+class TestSlowness:
+    """A statement that takes too long, on a server that answers everybody else."""
+
+    SLEEP = text("SELECT pg_sleep(20), 'slow'")
+    STILL_ACTIVE = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+        " AND query LIKE '%pg_sleep(20)%' AND pid <> pg_backend_pid()"
+    )
+    BACKEND = text("SELECT pg_backend_pid()")
+
+    @pytest.mark.parametrize("acts", ["reading", "writing"])
+    async def test_only_its_request_ends_and_the_server_stops_it(self, database: Database, acts: str) -> None:
+        impatient = Database(database.url, deadlines=Deadlines(answer=0.3))
+        async with impatient.unit() as unit:
+            backend = await unit.scalar(self.BACKEND)
+            await unit.begin()
+            writing = await unit.scalar(self.BACKEND)
+
+        async def work() -> None:
+            async with impatient.unit() as unit:
+                unit.always(INSERT, {"number": 1})
+                if acts == "writing":
+                    await unit.begin()
+                await unit.scalar(self.SLEEP)
+
+        with pytest.raises(DatabaseUnavailable) as refused:
+            await work()
+        assert isinstance(refused.value.__cause__, TimeoutError)
+        await until(partial(self._is_over, database))
+        await until(partial(self._all_given_back, impatient))
+        async with impatient.unit() as unit:  # the connections that nothing happened to are kept
+            if acts == "writing":
+                assert await unit.scalar(self.BACKEND) == backend
+            await unit.begin()
+            assert (await unit.scalar(self.BACKEND) == writing) == (acts == "reading")
+        assert await read(database) == 1
+        await impatient.close()
+
+    async def _is_over(self, database: Database) -> bool:
+        async with database.unit() as unit:
+            return await unit.scalar(self.STILL_ACTIVE) == 0
+
+    @staticmethod
+    async def _all_given_back(database: Database) -> bool:
+        return not any(pool.taken for pool in database.pools.values())
+
+    async def test_a_unit_waits_no_longer_for_many_statements_than_for_one(self, database: Database) -> None:
+        hurried = Database(database.url, deadlines=Deadlines(answer=0.6, total=1.0))
+
+        async def work() -> None:
+            async with hurried.unit() as unit:
+                for _ in range(30):
+                    await unit.scalar(text("SELECT pg_sleep(0.1)"))
+
+        with pytest.raises(DatabaseUnavailable) as refused:
+            await work()
+        assert isinstance(refused.value.__cause__, TimeoutError)
+        async with hurried.unit() as unit:
+            await asyncio.sleep(1.1)  # password hashing or another server: not the database's time
+            await unit.scalar(COUNT)
+        await hurried.close()
+
+    async def test_who_waited_long_for_a_turn_has_less_time_and_harms_nobody(self, database: Database) -> None:
+        hurried = Database(database.url, pool_size=1, deadlines=Deadlines(answer=4.0, turn=4.0, total=2.0))
+
+        async def hold(seconds: float) -> None:
+            async with hurried.unit() as unit:
+                await unit.begin()
+                await unit.scalar(text(f"SELECT pg_sleep({seconds})"))
+
+        async with hurried.unit() as unit:
+            reader = await unit.scalar(self.BACKEND)
+        first, second = await asyncio.gather(hold(1.5), hold(1.6), return_exceptions=True)
+        assert first is None
+        assert isinstance(second, DatabaseUnavailable)
+        async with hurried.unit() as unit:
+            assert await unit.scalar(self.BACKEND) == reader
+        await hurried.close()
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(ENOUGH):
+        while not await is_so():
+            await asyncio.sleep(0.02)
+
+
 async def _until_it_works(act: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:

@@ -10,22 +10,19 @@ from shopkeeper.storage.unavailable import DatabaseUnavailable
 
 
 class CircuitBreaker:
-    """Open while the server is silent: from the first wait that ran out until somebody reaches it again."""
+    """Open while the server is silent: from a new connection that it did not answer until somebody reaches it."""
 
     def __init__(self) -> None:
         self._cause: BaseException | None = None
         self._probing = False
-        self.generation = 0
-        """Raised where connections that were made earlier are not to be used again."""
+
+    @property
+    def is_open(self) -> bool:
+        return self._cause is not None
 
     def open(self, cause: BaseException) -> None:
         """Refuse callers from now on, because a wait ran out."""
         self._cause = cause
-        self.distrust()
-
-    def distrust(self) -> None:
-        """Use no connection again that was made until now, such as those to a server that became read-only."""
-        self.generation += 1
 
     def require_closed(self) -> None:
         """Raise `DatabaseUnavailable` while another caller tries the silent server."""

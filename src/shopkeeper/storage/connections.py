@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.prepared import PreparedQueries
 from shopkeeper.storage.sqlite_file import OpenFile
+from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DATABASE_ERRORS
 
@@ -58,8 +59,11 @@ class Transacting(Protocol):
 class Reads(Protocol):
     """Runs single queries."""
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
-        """Run a query outside any transaction; the result must be fetched before anything is awaited."""
+    async def read(self, query: Executable, parameters: Parameters, budget: TimeBudget) -> Result:
+        """Run a query outside any transaction; the result must be fetched before anything is awaited.
+
+        `budget` bounds the waits for another server; a file is waited for as long as its lock allows.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -68,7 +72,7 @@ class Reads(Protocol):
 class Writes(Protocol):
     """Provides connections for transactions."""
 
-    async def take(self) -> Transacting:
+    async def take(self, budget: TimeBudget) -> Transacting:
         """Wait for a free connection and return it; the caller gives it back."""
         ...
 
@@ -88,7 +92,7 @@ class Pooled:
     def for_events(self) -> Engine:
         return self._engine.sync_engine
 
-    async def take(self) -> AsyncConnection:
+    async def take(self, _budget: TimeBudget | None = None) -> AsyncConnection:
         async with asyncio.timeout(LONGEST_WAIT):
             await self.turns.acquire()
         try:
@@ -112,7 +116,7 @@ class Pooled:
         finally:
             await self.give_back(connection)
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
+    async def read(self, query: Executable, parameters: Parameters = None, _budget: TimeBudget | None = None) -> Result:
         async with self.connection() as connection:
             return await connection.execute(query, parameters)
 
@@ -127,7 +131,7 @@ class PooledInMemory(Pooled):
     even where its connection is closed. So every statement runs to its end; the cancellation is raised after it.
     """
 
-    async def take(self) -> Any:
+    async def take(self, _budget: TimeBudget | None = None) -> Any:
         return UninterruptedConnection(await super().take())
 
     async def give_back(self, connection: Any) -> None:
@@ -138,7 +142,7 @@ class PooledInMemory(Pooled):
         async with super().connection() as connection:
             yield connection.inner  # type: ignore[attr-defined]  # what `take` of this class returns
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
+    async def read(self, query: Executable, parameters: Parameters = None, _budget: TimeBudget | None = None) -> Result:
         async with super().connection() as connection:
             return await connection.execute(query, parameters)
 
@@ -223,7 +227,7 @@ class ReadInThread(InThread):
         super().__init__(url, isolation_level="AUTOCOMMIT", **options)
         self._prepared = PreparedQueries(self._engine.dialect)
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
+    async def read(self, query: Executable, parameters: Parameters = None, _budget: TimeBudget | None = None) -> Result:
         prepared = self._prepared.of(query)
         # Whoever listens to the statements hears of those that SQLAlchemy executes.
         if prepared is not None and not self._engine.dispatch.before_cursor_execute:
@@ -251,7 +255,7 @@ class WriteInThread(InThread):
         self._since_checkpoint = 0
         self._checkpointing: asyncio.Task[None] | None = None
 
-    async def take(self) -> "TransactionInThread":
+    async def take(self, _budget: TimeBudget | None = None) -> "TransactionInThread":
         async with asyncio.timeout(LONGEST_WAIT):
             await self._turn.acquire()
         try:

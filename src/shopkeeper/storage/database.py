@@ -105,6 +105,7 @@ class Database:
     ) -> None:
         self.url = make_url(url)
         self.kind = self.url.get_backend_name()
+        self._seconds = deadlines.total
         if self.kind == "postgresql":
             self._backend = _postgresql(self.url, pool_size, connect_args or {}, deadlines)
         else:
@@ -124,7 +125,7 @@ class Database:
         >>> async with database.unit() as unit:  # doctest: +SKIP
         ...     await carts.add_line(unit, cart, line)
         """
-        return _Lifetime(Unit(self.kind, self._backend.reads, self._backend.writes))
+        return _Lifetime(Unit(self.kind, self._backend.reads, self._backend.writes, seconds=self._seconds))
 
     def reading(self) -> AbstractAsyncContextManager[Unit]:
         """Open a unit of work that holds no transaction, so that the caller may wait for other servers.
@@ -135,7 +136,8 @@ class Database:
         >>> async with database.reading() as unit:  # doctest: +SKIP
         ...     proof = await method.submit_login(unit, submitted)
         """
-        return _Lifetime(Unit(self.kind, self._backend.reads, self._backend.writes, reads_only=True))
+        backend = self._backend
+        return _Lifetime(Unit(self.kind, backend.reads, backend.writes, seconds=self._seconds, reads_only=True))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -201,12 +203,12 @@ def _postgresql(url: URL, pool_size: int, connect_args: Mapping[str, Any], deadl
         **_OPTIONS,
     )
     return _Backend(
-        reads=PostgresPool(server, size=pool_size),
-        writes=PostgresPool(server, size=pool_size),
+        reads=PostgresPool(server, server.readers, size=pool_size),
+        writes=PostgresPool(server, server.writers, size=pool_size),
         bulk=bulk.connect,
         observed=server.observed,
         further=(bulk,),
-        distrust=server.breaker.distrust,
+        distrust=server.retire_all,
     )
 
 

@@ -10,9 +10,10 @@ seeing what others have committed meanwhile.
 
 import asyncio
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -23,6 +24,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shopkeeper.storage.circuit_breaker import CircuitBreaker
 from shopkeeper.storage.compiled import COMPILER, BoundStatement, Parameters, Result
+from shopkeeper.storage.connection_generation import ConnectionGeneration
+from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable, is_passing, is_unavailable
 
 CLOSE_WITHIN: Final = 2.0
@@ -49,16 +52,13 @@ class Deadlines:
     """How long to wait for PostgreSQL, in seconds. A request has been refused after less than ten."""
 
     answer: float = 6.0
-    """For a statement, a commit or a rollback. The server itself gives up earlier, so that an answer that does not come
-    at all means that the server is silent."""
+    """For a statement, a commit or a rollback. A server that is reached directly gives up earlier by itself."""
     connect: float = 3.0
     """For a connection to be made."""
     turn: float = 5.0
     """For a connection to be free, while the server answers others."""
     total: float = 9.0
-    """For a free connection and the answers on it."""
-    least: float = 1.0
-    """For an answer after a long wait for a free connection."""
+    """For all waits of one unit of work together."""
 
 
 class PostgresServer:
@@ -78,20 +78,59 @@ class PostgresServer:
         self._set_limits = ", ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits)
         self.begin_pooled = "; ".join([_BEGIN, *(f"SET LOCAL {name} = '{limit}'" for name, limit in limits)])
         self.breaker = CircuitBreaker()
+        self.readers, self.writers = ConnectionGeneration(), ConnectionGeneration()
         self.observers: list[Observe] = []
         self._pooled = False
+        self._probe: asyncio.Task[None] | None = None
 
-    async def connect(self) -> "PostgresConnection":
+    async def connect(self, generation: ConnectionGeneration, budget: TimeBudget) -> "PostgresConnection":
         """Open a connection. Raises `DatabaseUnavailable` for whatever reason there is none."""
         with self.breaker.connecting():
+            began, seconds = time.monotonic(), budget.at_most(self.deadlines.connect)
             try:
-                async with asyncio.timeout(self.deadlines.connect):
-                    return await self._connected()
+                async with asyncio.timeout(seconds):
+                    return await self._connected(generation)
             except TimeoutError as failed:
-                self.breaker.open(failed)
+                if seconds >= self.deadlines.connect:
+                    self._is_silent(failed)
                 raise DatabaseUnavailable(retry_after=1) from failed
             except _DRIVER_ERRORS as failed:
                 raise DatabaseUnavailable(retry_after=1) from failed
+            finally:
+                budget.spend(time.monotonic() - began)
+
+    def suspect(self) -> None:
+        """Find out whether the server is silent, or was only slow with one statement: a new connection tells.
+
+        Nobody waits for it.
+        """
+        if not self.breaker.is_open and (self._probe is None or self._probe.done()):
+            self._probe = asyncio.create_task(self._try_to_connect())
+
+    def retire_all(self) -> None:
+        """Use no connection again that was made until now."""
+        self.readers.retire()
+        self.writers.retire()
+
+    def retire_observed(self, generation: ConnectionGeneration, number: int) -> None:
+        """Retire all connections for what one of this generation has met, unless that was done before."""
+        if generation.number == number:
+            self.retire_all()
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+
+    def _is_silent(self, failed: TimeoutError) -> None:
+        self.breaker.open(failed)
+        self.retire_all()
+
+    async def _try_to_connect(self) -> None:
+        with suppress(DatabaseUnavailable):
+            connection = await self.connect(self.readers, TimeBudget(self.deadlines.connect))
+            await connection.close()
 
     @contextmanager
     def observed(self, observe: Observe) -> Iterator[None]:
@@ -105,10 +144,10 @@ class PostgresServer:
     def assume_pooler(self) -> None:
         """Keep nothing on any connection from now on: a prepared statement has vanished."""
         self._pooled = True
-        self.breaker.distrust()
+        self.retire_all()
 
-    async def _connected(self) -> "PostgresConnection":
-        generation = self.breaker.generation
+    async def _connected(self, generation: ConnectionGeneration) -> "PostgresConnection":
+        number = generation.number
         driver = await self._connect(**self._options)
         try:
             pooled = self._pooled or await _fetch_one(driver, _IS_DIRECT) != driver.get_server_pid()
@@ -117,7 +156,7 @@ class PostgresServer:
         except BaseException:
             driver.terminate()
             raise
-        return PostgresConnection(driver, server=self, pooled=pooled, generation=generation)
+        return PostgresConnection(driver, server=self, pooled=pooled, generation=generation, number=number)
 
 
 async def _fetch_one(driver: Any, sql: str) -> Any:
@@ -127,12 +166,15 @@ async def _fetch_one(driver: Any, sql: str) -> Any:
 class PostgresConnection:
     """One connection. After a wait that ran out, an error of the connection, or a cancellation it is not used again."""
 
-    def __init__(self, driver: Any, *, server: PostgresServer, pooled: bool, generation: int) -> None:
-        self._driver, self._server, self._pooled, self._generation = driver, server, pooled, generation
+    def __init__(
+        self, driver: Any, *, server: PostgresServer, pooled: bool, generation: ConnectionGeneration, number: int
+    ) -> None:
+        self._driver, self._server, self._pooled = driver, server, pooled
+        self._generation, self._number = generation, number
         self._prepared: OrderedDict[str, PreparedStatement] = OrderedDict()
         self._name, self._named = secrets.token_hex(8), 0
-        self._ran_out = self._interrupted = False
-        self._patience = server.deadlines.answer
+        self._interrupted = False
+        self._budget = TimeBudget(server.deadlines.total)
         self._sql = ""
 
     @property
@@ -144,22 +186,24 @@ class PostgresConnection:
         """Whether a new read or transaction may begin on it."""
         return (
             not self._driver.is_closed()
-            and self._generation == self._server.breaker.generation
+            and self._number == self._generation.number
             and not self._interrupted
             and not self._driver.is_in_transaction()
         )
 
-    def lend(self, *, waited: float) -> None:
-        """Take into account how long the borrower has waited for it."""
-        deadlines = self._server.deadlines
-        self._patience = max(deadlines.least, min(deadlines.answer, deadlines.total - waited))
+    def lend(self, budget: TimeBudget) -> None:
+        """Let the waits of the borrower count against its budget."""
+        self._budget = budget
 
     async def begin(self) -> None:
-        await self._within_deadline(self._driver.execute(self._server.begin_pooled if self._pooled else _BEGIN))
+        await self._command(self._server.begin_pooled if self._pooled else _BEGIN)
 
     async def end(self, how: str) -> None:
         """COMMIT or ROLLBACK. The server rolls back by itself where the connection is gone."""
-        await self._within_deadline(self._driver.execute(how))
+        await self._command(how)
+
+    async def _command(self, sql: str) -> None:
+        await self._answered(lambda seconds: self._driver.execute(sql, timeout=seconds))
 
     async def execute(self, statement: Executable, parameters: Parameters) -> Result:
         """Execute a statement. Raises `DatabaseUnavailable`, or SQLAlchemy's exception for the driver's."""
@@ -168,7 +212,7 @@ class PostgresConnection:
         else:
             given = parameters
         bound = COMPILER.bound(statement, tuple(given[0]))
-        return await self._within_deadline(self._execute(bound, given))
+        return await self._answered(lambda seconds: self._execute(bound, given, seconds))
 
     async def close(self) -> None:
         """Take leave of the server where that is quickly done: it ends a statement that still runs."""
@@ -187,53 +231,55 @@ class PostgresConnection:
         """Whether a statement may still run on it."""
         return self._interrupted and not self._driver.is_closed()
 
-    async def _execute(self, bound: BoundStatement, given: Sequence[Mapping[str, Any]]) -> Result:
+    async def _execute(self, bound: BoundStatement, given: Sequence[Mapping[str, Any]], seconds: float) -> Result:
         sql, values = bound.sql_and_values(given[0])
         self._sql = sql
         for observe in self._server.observers:
             observe(sql)
-        statement = self._prepared.get(sql) or await self._prepare(sql)
+        statement = self._prepared.get(sql)
+        if statement is None:
+            began = time.monotonic()
+            statement = await self._prepare(sql, seconds)
+            seconds = max(0.001, seconds - (time.monotonic() - began))
         if len(given) == 1:
-            records = await statement.fetch(*values)
+            records = await statement.fetch(*values, timeout=seconds)
             rowcount = _changed(statement.get_statusmsg())
             return bound.result(records, describe=statement.get_attributes, rowcount=rowcount)
-        await statement.executemany([values, *(bound.sql_and_values(each)[1] for each in given[1:])])
+        all_values = [values, *(bound.sql_and_values(each)[1] for each in given[1:])]
+        await statement.executemany(all_values, timeout=seconds)
         return bound.result((), describe=tuple, rowcount=-1)
 
-    async def _prepare(self, sql: str) -> PreparedStatement:
+    async def _prepare(self, sql: str, seconds: float) -> PreparedStatement:
         if self._pooled:
-            return await self._driver.prepare(sql, name="")
+            return await self._driver.prepare(sql, name="", timeout=seconds)
         self._named += 1
         # Names that no other connection uses: a pooler that was not recognised must not find another's statement.
-        statement = await self._driver.prepare(sql, name=f"{self._name}_{self._named}")
+        statement = await self._driver.prepare(sql, name=f"{self._name}_{self._named}", timeout=seconds)
         self._prepared[sql] = statement
         if len(self._prepared) > MOST_PREPARED:
             self._prepared.popitem(last=False)
         return statement
 
-    async def _within_deadline(self, work: Awaitable[Value]) -> Value:
-        """Wait for an answer, but not for long. A timer that cuts the line costs less than `asyncio.timeout`, and
-        leaves nothing behind that waits for the server's answer to a cancellation."""
-        deadline = asyncio.get_running_loop().call_later(self._patience, self._run_out)
+    async def _answered(self, ask: Callable[[float], Awaitable[Value]]) -> Value:
+        """Wait for an answer, but not for long. The driver asks the server to cancel what takes longer, in the
+        background: behind a pooler the server itself may have no limit."""
+        seconds, began = self._budget.at_most(self._server.deadlines.answer), time.monotonic()
         try:
-            return await work
+            return await ask(seconds)
+        except TimeoutError as failed:
+            self._interrupted = True
+            if seconds >= self._server.deadlines.answer:
+                self._server.suspect()
+            raise DatabaseUnavailable(retry_after=1) from failed
         except _DRIVER_ERRORS as failed:
             raise self._translated(failed) from failed
         except BaseException:
             self._interrupted = True
             raise
         finally:
-            deadline.cancel()
-
-    def _run_out(self) -> None:
-        self._ran_out = True
-        self.terminate()
+            self._budget.spend(time.monotonic() - began)
 
     def _translated(self, failed: Exception) -> Exception:
-        if self._ran_out:
-            silent = TimeoutError("no answer")
-            self._server.breaker.open(silent)
-            return DatabaseUnavailable(retry_after=1)
         if isinstance(failed, asyncpg.InternalClientError):
             self.terminate()
         if self._driver.is_closed() or is_unavailable(failed):
@@ -250,7 +296,7 @@ class PostgresConnection:
         if getattr(failed, "sqlstate", None) == asyncpg.InvalidSQLStatementNameError.sqlstate:
             self._server.assume_pooler()
         elif self._driver.is_closed() or isinstance(failed, _OF_ALL_CONNECTIONS):
-            self._server.breaker.distrust()
+            self._server.retire_observed(self._generation, self._number)
 
 
 # A changed table, a server that became read-only or is about to stop: known to one connection, met by all of them.

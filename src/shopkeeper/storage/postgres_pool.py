@@ -5,13 +5,16 @@ transaction with its first statement. Everything else is refused, and the caller
 """
 
 import asyncio
+import time
 from collections import deque
 from typing import Any
 
 from sqlalchemy import Executable
 
 from shopkeeper.storage.compiled import Parameters, Result
+from shopkeeper.storage.connection_generation import ConnectionGeneration
 from shopkeeper.storage.postgres_connection import PostgresConnection, PostgresServer
+from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable
 
@@ -19,77 +22,75 @@ from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavaila
 class PostgresPool:
     """Connections that are handed out first come, first served, and the one that was used last first."""
 
-    def __init__(self, server: PostgresServer, *, size: int) -> None:
-        self._server = server
+    def __init__(self, server: PostgresServer, generation: ConnectionGeneration, *, size: int) -> None:
+        self._server, self._generation = server, generation
         self.turns = Turns(size)
         self._idle: deque[PostgresConnection] = deque()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def read(self, query: Executable, parameters: Parameters = None) -> Result:
+    async def read(self, query: Executable, parameters: Parameters, budget: TimeBudget) -> Result:
         """Run a query outside any transaction."""
         try:
-            return await self._read(query, parameters)
+            return await self._read(query, parameters, budget)
         except DatabaseInterrupted:
-            return await self._read(query, parameters)
+            return await self._read(query, parameters, budget)
 
-    async def take(self) -> "PostgresTransaction":
+    async def take(self, budget: TimeBudget) -> "PostgresTransaction":
         """Wait for a free connection and return it; the caller gives it back. Raises `DatabaseUnavailable`."""
-        return PostgresTransaction(self, await self._take())
+        return PostgresTransaction(self, await self._take(budget), budget)
 
     async def give_back(self, transaction: "PostgresTransaction") -> None:
         self._give_back(transaction.connection)
 
-    async def replace(self, connection: PostgresConnection) -> PostgresConnection:
+    async def replace(self, connection: PostgresConnection, budget: TimeBudget) -> PostgresConnection:
         """Drop a connection and return another one in its place. Raises `DatabaseUnavailable`."""
         connection.terminate()
-        return await self._usable()
+        return await self._usable(budget)
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._server.close()
         await asyncio.gather(*(connection.close() for connection in self._idle), *self._closing)
         self._idle.clear()
 
-    async def _read(self, query: Executable, parameters: Parameters) -> Result:
-        connection = await self._take()
+    async def _read(self, query: Executable, parameters: Parameters, budget: TimeBudget) -> Result:
+        connection = await self._take(budget)
         try:
             return await connection.execute(query, parameters)
         finally:
             self._give_back(connection)
 
-    async def _take(self) -> PostgresConnection:
-        loop, waited = asyncio.get_running_loop(), 0.0
-        if self.turns.locked() or not self._idle:
-            began = loop.time()
-            await self._wait_for_turn()
-            connection = await self._or_release()
-            waited = loop.time() - began
+    async def _take(self, budget: TimeBudget) -> PostgresConnection:
+        if self.turns.locked():
+            await self._wait_for_turn(budget)
         else:
             await self.turns.acquire()
-            connection = await self._or_release()
-        connection.lend(waited=waited)
-        return connection
-
-    async def _wait_for_turn(self) -> None:
         try:
-            async with asyncio.timeout(self._server.deadlines.turn):
-                await self.turns.acquire()
-        except TimeoutError as failed:
-            raise DatabaseUnavailable(retry_after=1) from failed
-
-    async def _or_release(self) -> PostgresConnection:
-        try:
-            return await self._usable()
+            return await self._usable(budget)
         except BaseException:
             self.turns.release()
             raise
 
-    async def _usable(self) -> PostgresConnection:
+    async def _wait_for_turn(self, budget: TimeBudget) -> None:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(budget.at_most(self._server.deadlines.turn)):
+                await self.turns.acquire()
+        except TimeoutError as failed:
+            raise DatabaseUnavailable(retry_after=1) from failed
+        finally:
+            budget.spend(time.monotonic() - began)
+
+    async def _usable(self, budget: TimeBudget) -> PostgresConnection:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable:
-                return connection
+                break
             connection.terminate()
-        return await self._server.connect()
+        else:
+            connection = await self._server.connect(self._generation, budget)
+        connection.lend(budget)
+        return connection
 
     def _give_back(self, connection: PostgresConnection) -> None:
         """Keep a connection, or drop it. One on which a cancelled statement still runs keeps its turn until the server
@@ -113,8 +114,8 @@ class PostgresPool:
 class PostgresTransaction:
     """A transaction on one connection; until its first statement has succeeded, on whichever connection works."""
 
-    def __init__(self, pool: PostgresPool, connection: PostgresConnection) -> None:
-        self._pool, self.connection = pool, connection
+    def __init__(self, pool: PostgresPool, connection: PostgresConnection, budget: TimeBudget) -> None:
+        self._pool, self.connection, self._budget = pool, connection, budget
         self._is_blank = True
 
     async def begin(self) -> None:
@@ -146,5 +147,5 @@ class PostgresTransaction:
             self.connection.terminate()
 
     async def _begin_again(self) -> None:
-        self.connection = await self._pool.replace(self.connection)
+        self.connection = await self._pool.replace(self.connection, self._budget)
         await self.connection.begin()

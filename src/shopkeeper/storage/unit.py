@@ -11,6 +11,7 @@ from sqlalchemy import Executable, Row
 
 from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.connections import Reads, Transacting, Writes
+from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseUnavailable, is_unavailable
 from shopkeeper.transaction_guard import TransactionScope
 
@@ -27,12 +28,16 @@ class Unit:
 
     Build a frequent statement once, with bind parameters, and pass its `parameters` with each call: building it, or
     binding its values beforehand, takes longer than SQLite takes to execute it.
+
+    Args:
+        seconds: how long it may wait for PostgreSQL, over all of its statements.
     """
 
-    def __init__(self, dialect: str, reads: Reads, writes: Writes, *, reads_only: bool = False) -> None:
+    def __init__(self, dialect: str, reads: Reads, writes: Writes, *, seconds: float, reads_only: bool = False) -> None:
         self.dialect = dialect
         """`sqlite` or `postgresql`."""
         self._reads, self._writes, self._reads_only = reads, writes, reads_only
+        self._budget = TimeBudget(seconds)
         self._scope = TransactionScope()
         self._open: Transacting | None = None
         self._after_commit: list[AfterCommit] = []
@@ -86,7 +91,7 @@ class Unit:
             raise RuntimeError("This unit of work only reads. Open another one with Database.unit() to write.")
 
     async def _begun(self) -> Transacting:
-        connection = await self._writes.take()
+        connection = await self._writes.take(self._budget)
         try:
             await connection.begin()
         except BaseException:
@@ -125,7 +130,7 @@ class Unit:
         try:
             if self._open is not None:
                 return await self._open.execute(query, parameters)
-            return await self._reads.read(query, parameters)
+            return await self._reads.read(query, parameters, self._budget)
         except DATABASE_ERRORS as failed:
             _refuse_if_unavailable(failed)
             raise
