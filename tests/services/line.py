@@ -13,6 +13,7 @@ class Line:
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._last_words: bytes | None = None
         self.port = 0
 
     def fall_silent(self) -> None:
@@ -22,17 +23,36 @@ class Line:
     def speak_again(self) -> None:
         self._open.set()
 
+    def hang_up_at(self, words: bytes) -> None:
+        """Let what contains these words arrive at the server, and hang up when the server answers."""
+        self._last_words = words
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with closing(writer):
             await self._open.wait()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             async with closing(far_writer):
-                await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
+                said = asyncio.Event()
+                await asyncio.gather(self._ask(reader, far_writer, said), self._answer(far_reader, writer, said))
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: asyncio.Event) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await self._open.wait()
+                if self._last_words is not None and self._last_words in data:
+                    said.set()
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: asyncio.Event) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await self._open.wait()
+                if said.is_set():
+                    self._last_words = None
+                    writer.transport.abort()
+                    return
                 writer.write(data)
                 await writer.drain()
             writer.close()

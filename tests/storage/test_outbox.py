@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from shopkeeper.clock import StoppedClock, SystemClock
 from shopkeeper.errors import NotFound
@@ -334,6 +335,28 @@ class TestFailing:
         await work(Post(failures=1), least_attempts=1, give_up=stumble).run_once()
         async with database.unit() as unit:
             assert [letter.event.id for letter in await outbox.dead(unit)] == [event_id]
+
+    async def test_a_statement_of_a_subscriber_that_fails_does_not_undo_the_outcome(
+        self, database: Database, outbox: Outbox, work: Work
+    ) -> None:
+        """PostgreSQL would roll all of the unit back, and the event would be tried for ever."""
+        (event_id,) = await put(database, outbox, 1)
+        done = []
+
+        async def note() -> None:
+            done.append("noted")
+
+        async def break_a_rule(unit: Unit, event: Event) -> None:
+            unit.after_commit(note)
+            try:
+                await unit.write(text("INSERT INTO outbox (id) VALUES (NULL)"))
+            except IntegrityError as broken:
+                raise KeyError("message_id") from broken
+
+        await work(Post(failures=1), least_attempts=1, give_up=break_a_rule).run_once()
+        async with database.unit() as unit:
+            assert [letter.event.id for letter in await outbox.dead(unit)] == [event_id]
+        assert done == []
 
     async def test_after_the_last_attempt_an_event_is_a_dead_letter_and_its_key_continues(
         self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock

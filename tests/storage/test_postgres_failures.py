@@ -18,7 +18,7 @@ from shopkeeper.storage.database import Database, Unit, broken_constraint
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
 from shopkeeper.storage.postgres_connection import Deadlines
-from shopkeeper.storage.unavailable import DatabaseUnavailable, StorageUnavailable
+from shopkeeper.storage.unavailable import CommitUnknown, DatabaseInterrupted, DatabaseUnavailable, StorageUnavailable
 from tests.services.databases import sqlalchemy_url
 from tests.services.line import Line, line_to
 
@@ -241,7 +241,7 @@ class TestSlowness:
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(ENOUGH):
-        while not await is_so():
+        while not await is_so():  # noqa: ASYNC110 - what another server does sets no event
             await asyncio.sleep(0.02)
 
 
@@ -253,6 +253,68 @@ async def _until_it_works(act: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.05)
         else:
             return
+
+
+class TestLostCommits:
+    """The connection is lost between a commit and its answer."""
+
+    @pytest.fixture
+    async def line(self, database: Database) -> AsyncIterator[Line]:
+        async with line_to("127.0.0.1", database.url.port or 5432) as line:
+            yield line
+
+    async def test_nobody_is_told_that_nothing_happened(self, database: Database, line: Line) -> None:
+        far, ran = Database(database.url.set(port=line.port)), list[str]()
+
+        async def note(what: str) -> None:
+            ran.append(what)
+
+        async def work() -> None:
+            async with far.unit() as unit:
+                await unit.write(INSERT, {"number": 7})
+                unit.after_commit(partial(note, "the change"))
+                unit.after_commit(partial(note, "kept"), if_unknown=partial(note, "dropped"))
+                unit.after_commit_or_doubt(partial(note, "invalidated"))
+                line.hang_up_at(b"COMMIT\0")
+
+        with pytest.raises(CommitUnknown, match="It may have been made") as refused:
+            await work()
+        assert not isinstance(refused.value, DatabaseInterrupted)
+        assert ran == ["dropped", "invalidated"]
+        assert await read(database) == 1
+        await far.close()
+
+    async def test_a_commit_that_the_server_refuses_has_had_no_effect(self, database: Database) -> None:
+        await execute(database, "CREATE TABLE once (n INTEGER UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        ran = []
+
+        async def note() -> None:
+            ran.append("ran")
+
+        async def work() -> None:
+            async with database.unit() as unit:
+                unit.after_commit_or_doubt(note)
+                for _ in range(2):
+                    await unit.write(text("INSERT INTO once VALUES (1)"))
+
+        with pytest.raises(IntegrityError):
+            await work()
+        assert ran == []
+
+    async def test_a_transaction_that_was_aborted_is_not_taken_for_a_commit(self, database: Database) -> None:
+        await execute(database, "CREATE UNIQUE INDEX ON notes (number)")
+        await write(database, 1)
+
+        async def work() -> None:
+            async with database.unit() as unit:
+                await unit.write(INSERT, {"number": 2})
+                with suppress(IntegrityError):
+                    await unit.write(INSERT, {"number": 1})
+
+        with pytest.raises(RuntimeError, match="rolled the transaction back"):
+            await work()
+        assert await read(database) == 1
+        await write(database, 2)
 
 
 class TestCutConnections:

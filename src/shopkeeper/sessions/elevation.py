@@ -59,7 +59,7 @@ class SessionElevation:
         await rows.save_proofs(unit, session, token_hash=crypto.digest(token) if token else None)
         if token is not None and self._tokens is not None:
             await self._tokens.withdraw(unit, session_id)
-        unit.after_commit(lambda: self._cache.announce([session_id]))
+        unit.after_commit_or_doubt(lambda: self._cache.announce([session_id]))
         return ElevatedSession(session, token)
 
     async def locked(self, unit: Unit, session_id: UUID) -> Session:

@@ -116,7 +116,10 @@ class SessionRefresh:
             return None
         await self._tokens.replace(unit, token, successor=successor, family=session.id)
         resolved = self._reader.rendered(session, until=None, read_at=known.read_at)
-        unit.after_commit(lambda: self._cache.announce_and_keep(digest(successor), resolved, reading))
+        unit.after_commit(
+            lambda: self._cache.announce_and_keep(digest(successor), resolved, reading),
+            if_unknown=lambda: self._cache.announce([session.id]),
+        )
         return IssuedSession(session, successor)
 
     def _prolonged(self, session: Session) -> Session:
@@ -138,6 +141,8 @@ class SessionRefresh:
 
     async def _end(self, unit: Unit, family: UUID, *, client: Client | None) -> None:
         owner = await rows.owner_of(unit, family)
+        # Announced again where it has ended before: the answer to that commit, and its announcement, may be lost.
+        unit.after_commit_or_doubt(lambda: self._cache.announce([family]))
         if not await rows.revoke(unit, rows.with_id(family) & rows.NOT_REVOKED, at=self._clock.now()):
             return
         log.warning("session.token_reused", session=str(family))
@@ -150,4 +155,3 @@ class SessionRefresh:
             client_ip=client.ip if client else None,
             details={"session": str(family), "reason": "a replaced token was presented again"},
         )
-        unit.after_commit(lambda: self._cache.announce([family]))

@@ -359,7 +359,9 @@ class Sessions:
         """Revoke a session of this owner; one that has ended or belongs to another identity stays unchanged."""
         if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id) & rows.NOT_REVOKED):
             await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
-            self._announce(unit, session_id)
+        elif await rows.owner_of(unit, session_id) != owner:
+            return
+        self._announce(unit, session_id)
 
     async def _end(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
         return await rows.revoke(unit, chosen, at=self._clock.now())
@@ -371,11 +373,12 @@ class Sessions:
         ended = await self._end(unit, chosen)
         if ended:
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
-            self._announce(unit, identity_id)
+        self._announce(unit, identity_id)
         return ended
 
     def _announce(self, unit: Unit, *ids: UUID) -> None:
-        unit.after_commit(lambda: self._cache.announce(ids))
+        """Also where nothing was changed: an earlier commit may have been made without its announcement."""
+        unit.after_commit_or_doubt(lambda: self._cache.announce(ids))
 
     async def _note(
         self, unit: Unit, action: str, owner: UUID, *, by: str, client: Client | None, **details: str | int

@@ -352,7 +352,7 @@ class Outbox:
 
     def _wake_after(self, unit: Unit) -> None:
         if self._wake is not None:
-            unit.after_commit(self._tell)
+            unit.after_commit_or_doubt(self._tell)
 
     async def _tell(self) -> None:
         if self._wake is not None:

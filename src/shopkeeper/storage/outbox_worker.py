@@ -222,7 +222,8 @@ class OutboxWorker:
 
     async def _give_up(self, unit: Unit, event: Event, give_up: GiveUp) -> None:
         try:
-            await give_up(unit, event)
+            async with unit.savepoint():
+                await give_up(unit, event)
         except DATABASE_ERRORS:
             raise
         except Exception:  # otherwise an event whose `give_up` fails would stop every worker

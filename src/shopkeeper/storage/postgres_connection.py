@@ -26,7 +26,13 @@ from shopkeeper.storage.circuit_breaker import CircuitBreaker
 from shopkeeper.storage.compiled import COMPILER, BoundStatement, Parameters, Result
 from shopkeeper.storage.connection_generation import ConnectionGeneration
 from shopkeeper.storage.time_budget import TimeBudget
-from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable, is_passing, is_unavailable
+from shopkeeper.storage.unavailable import (
+    CommitUnknown,
+    DatabaseInterrupted,
+    DatabaseUnavailable,
+    is_passing,
+    is_unavailable,
+)
 
 CLOSE_WITHIN: Final = 2.0
 MOST_PREPARED: Final = 300
@@ -198,12 +204,27 @@ class PostgresConnection:
     async def begin(self) -> None:
         await self._command(self._server.begin_pooled if self._pooled else _BEGIN)
 
-    async def end(self, how: str) -> None:
-        """COMMIT or ROLLBACK. The server rolls back by itself where the connection is gone."""
-        await self._command(how)
+    async def commit(self) -> None:
+        """Commit. Raises `CommitUnknown` where no answer came, and `RuntimeError` where the server rolled back instead.
 
-    async def _command(self, sql: str) -> None:
-        await self._answered(lambda seconds: self._driver.execute(sql, timeout=seconds))
+        It does so where an earlier statement of the transaction has failed and its exception was swallowed.
+        """
+        try:
+            status = await self._command("COMMIT")
+        except DatabaseUnavailable as failed:
+            if self._driver.is_closed() or self._interrupted:
+                raise CommitUnknown(retry_after=1) from failed.__cause__ or failed
+            raise
+        if status != "COMMIT":
+            raise RuntimeError("PostgreSQL rolled the transaction back, because one of its statements had failed.")
+
+    async def roll_back(self) -> None:
+        """Roll back. The server does so by itself where the connection is gone."""
+        await self._command("ROLLBACK")
+
+    async def _command(self, sql: str) -> str:
+        status: str = await self._answered(lambda seconds: self._driver.execute(sql, timeout=seconds))
+        return status
 
     async def execute(self, statement: Executable, parameters: Parameters) -> Result:
         """Execute a statement. Raises `DatabaseUnavailable`, or SQLAlchemy's exception for the driver's."""

@@ -135,14 +135,14 @@ class PostgresTransaction:
         return await self.connection.execute(statement, parameters)
 
     async def commit(self) -> None:
-        await self.connection.end("COMMIT")
+        await self.connection.commit()
 
     async def rollback(self) -> None:
         """Roll back. Where the connection is lost, the server does it."""
         if self.connection.was_interrupted or not self.connection.is_open:
             return
         try:
-            await self.connection.end("ROLLBACK")
+            await self.connection.roll_back()
         except DatabaseUnavailable:
             self.connection.terminate()
 

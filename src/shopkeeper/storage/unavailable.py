@@ -27,6 +27,15 @@ class DatabaseUnavailable(Busy):
     message = "The database does not answer just now."
 
 
+class CommitUnknown(DatabaseUnavailable):
+    """Raised when the connection was lost before the answer to a commit came: the change was made, or it was not.
+
+    The same must not be tried again without looking.
+    """
+
+    message = "The database has not confirmed the change. It may have been made: look before you send it again."
+
+
 class DatabaseInterrupted(DatabaseUnavailable):
     """Raised when a statement had no effect for a reason that may be over: its connection was cut or is outdated, or
     another transaction was in the way. In a new transaction the same may succeed at once."""

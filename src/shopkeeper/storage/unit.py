@@ -3,16 +3,17 @@
 The `Database` that opened it (`database.py`) ends it, through its private methods.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Executable, Row
+from sqlalchemy import Executable, Row, text
 
 from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.connections import Reads, Transacting, Writes
 from shopkeeper.storage.time_budget import TimeBudget
-from shopkeeper.storage.unavailable import DATABASE_ERRORS, DatabaseUnavailable, is_unavailable
+from shopkeeper.storage.unavailable import DATABASE_ERRORS, CommitUnknown, DatabaseUnavailable, is_unavailable
 from shopkeeper.transaction_guard import TransactionScope
 
 log = structlog.get_logger("shopkeeper.database")
@@ -21,6 +22,10 @@ AfterCommit = Callable[[], Awaitable[None]]
 Item = TypeVar("Item")
 WriteCollected = Callable[["Unit", Sequence[Item]], Awaitable[None]]
 """Writes the items that a unit collected, right before it commits."""
+
+_SAVEPOINT = text("SAVEPOINT unit")
+_ROLL_BACK_TO_SAVEPOINT = text("ROLLBACK TO SAVEPOINT unit")
+_RELEASE_SAVEPOINT = text("RELEASE SAVEPOINT unit")
 
 
 class Unit:
@@ -40,7 +45,7 @@ class Unit:
         self._budget = TimeBudget(seconds)
         self._scope = TransactionScope()
         self._open: Transacting | None = None
-        self._after_commit: list[AfterCommit] = []
+        self._after_commit: list[tuple[AfterCommit, AfterCommit | None]] = []
         self._always: list[tuple[Executable, Parameters]] = []
         self._collected: dict[WriteCollected[Any], list[Any]] = {}
 
@@ -99,9 +104,36 @@ class Unit:
             raise
         return connection
 
-    def after_commit(self, action: AfterCommit) -> None:
-        """Call `action` after the commit, to publish an invalidation or wake the outbox; never after a rollback."""
-        self._after_commit.append(action)
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what the body has written, and no more, where it raises. The exception passes.
+
+        PostgreSQL refuses every further statement of a transaction in which one has failed; after this it goes on.
+        """
+        await self.write(_SAVEPOINT)
+        actions, collected = len(self._after_commit), {write: len(items) for write, items in self._collected.items()}
+        try:
+            yield
+        except Exception:
+            await self.write(_ROLL_BACK_TO_SAVEPOINT)
+            del self._after_commit[actions:]
+            for write, items in self._collected.items():
+                del items[collected.get(write, 0) :]
+            raise
+        await self.write(_RELEASE_SAVEPOINT)
+
+    def after_commit(self, action: AfterCommit, *, if_unknown: AfterCommit | None = None) -> None:
+        """Call `action` after the commit, to publish an invalidation or wake the outbox; never after a rollback.
+
+        Args:
+            if_unknown: is called instead where the answer to the commit was lost (`CommitUnknown`). It must do no harm
+                where nothing was committed, as an invalidation does none.
+        """
+        self._after_commit.append((action, if_unknown))
+
+    def after_commit_or_doubt(self, action: AfterCommit) -> None:
+        """Call `action` after the commit, and also where its answer was lost."""
+        self.after_commit(action, if_unknown=action)
 
     def always(self, statement: Executable, parameters: Parameters = None) -> None:
         """Execute a statement at the end of the unit, even after a rollback: the audit of a refused attempt.
@@ -143,14 +175,14 @@ class Unit:
     async def _finish(self) -> None:
         try:
             await self._commit()
+        except CommitUnknown:
+            await _run([if_unknown for _, if_unknown in self._after_commit if if_unknown is not None])
+            await self._roll_back()
+            raise
         except BaseException:
             await self._roll_back()
             raise
-        for action in self._after_commit:
-            try:
-                await action()
-            except Exception:  # the change is committed, so the other actions must run, too
-                log.exception("database.after_commit_failed")
+        await _run([action for action, _ in self._after_commit])
 
     async def _commit(self) -> None:
         self._reads_only = False  # this is the end of the unit, where `always` also applies to one that only reads
@@ -189,6 +221,14 @@ class Unit:
         self._scope.is_open = False
         if connection is not None:
             await self._writes.give_back(connection)
+
+
+async def _run(actions: Sequence[AfterCommit]) -> None:
+    for action in actions:
+        try:
+            await action()
+        except Exception:  # the change is committed, so the other actions must run, too
+            log.exception("database.after_commit_failed")
 
 
 def _refuse_if_unavailable(failed: BaseException) -> None:
