@@ -22,6 +22,7 @@ things = Table(
     Column("id", Id),
     Column("document", Json),
     Column("at", Moment),
+    Column("changes", Integer, onupdate=7),
 )
 BY_NAMES = select(things.c.number).where(things.c.name.in_(bindparam("names", expanding=True))).order_by("number")
 RENAME = update(things).where(things.c.number == bindparam("which")).values(name=bindparam("new"))
@@ -49,8 +50,15 @@ async def test_values_come_back_as_they_were(database: Database) -> None:
         await unit.write(insert(things).values(number=2, name="two", document=None))
     async with database.unit() as unit:
         one, two = await unit.all(select(things).order_by(things.c.number))
-    assert one._asdict() == {**row, "name": "nameless", "at": row["at"].astimezone(UTC)}
-    assert tuple(two) == (2, "two", None, None, None)
+    assert one._asdict() == {**row, "name": "nameless", "at": row["at"].astimezone(UTC), "changes": None}
+    assert tuple(two) == (2, "two", None, None, None, None)
+
+
+async def test_an_update_sets_what_its_column_says(database: Database) -> None:
+    async with database.unit() as unit:
+        await unit.write(insert(things), {"number": 1, "name": "old"})
+        await unit.write(RENAME, {"which": 1, "new": "new"})
+        assert tuple(await unit.first(select(things.c.name, things.c.changes)) or ()) == ("new", 7)
 
 
 async def test_lists_of_any_length_are_found(database: Database) -> None:

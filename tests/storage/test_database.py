@@ -42,6 +42,32 @@ async def notes(database: Database) -> Notes:
     return Notes(database)
 
 
+class TestWriting:
+    async def test_two_first_writes_of_one_unit_at_once_are_refused(self, notes: Notes, database: Database) -> None:
+        """One of them was lost, with its connection."""
+
+        async def work() -> None:
+            async with database.unit() as unit:
+                await asyncio.gather(*(unit.write(notes.insert(number)) for number in range(2)))
+
+        if database.kind == "postgresql":
+            with pytest.raises(RuntimeError, match="at once"):
+                await work()
+            assert await notes.all() == []
+        else:  # in a file's thread no other task runs before the transaction has begun
+            await work()
+            assert await notes.all() == [0, 1]
+        assert not any(pool.taken for pool in database.pools.values())
+
+    async def test_a_statement_with_no_parameters_at_all_is_not_executed(
+        self, notes: Notes, database: Database
+    ) -> None:
+        async with database.unit() as unit:
+            result = await unit.write(text("INSERT INTO notes VALUES (:number)"), [])
+            assert (result.rowcount, result.first(), result.all(), result.scalar()) == (0, None, [], None)
+        assert await notes.all() == []
+
+
 class TestCancelledStatements:
     """A client that disconnects, or the end of the server, cancels whatever statement is running."""
 

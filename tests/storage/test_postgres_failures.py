@@ -27,6 +27,7 @@ ENOUGH = 30
 """Seconds after which a wait counts as endless."""
 INSERT = text("INSERT INTO notes VALUES (:number)").bindparams(bindparam("number", type_=Integer))
 COUNT = text("SELECT count(*) FROM notes")
+BACKEND = text("SELECT pg_backend_pid()")
 RAISE = text("UPDATE notes SET number = number + 1")
 
 
@@ -167,15 +168,14 @@ class TestSlowness:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
         " AND query LIKE '%pg_sleep(20)%' AND pid <> pg_backend_pid()"
     )
-    BACKEND = text("SELECT pg_backend_pid()")
 
     @pytest.mark.parametrize("acts", ["reading", "writing"])
     async def test_only_its_request_ends_and_the_server_stops_it(self, database: Database, acts: str) -> None:
         impatient = Database(database.url, deadlines=Deadlines(answer=0.3))
         async with impatient.unit() as unit:
-            backend = await unit.scalar(self.BACKEND)
+            backend = await unit.scalar(BACKEND)
             await unit.begin()
-            writing = await unit.scalar(self.BACKEND)
+            writing = await unit.scalar(BACKEND)
 
         async def work() -> None:
             async with impatient.unit() as unit:
@@ -191,9 +191,9 @@ class TestSlowness:
         await until(partial(self._all_given_back, impatient))
         async with impatient.unit() as unit:  # the connections that nothing happened to are kept
             if acts == "writing":
-                assert await unit.scalar(self.BACKEND) == backend
+                assert await unit.scalar(BACKEND) == backend
             await unit.begin()
-            assert (await unit.scalar(self.BACKEND) == writing) == (acts == "reading")
+            assert (await unit.scalar(BACKEND) == writing) == (acts == "reading")
         assert await read(database) == 1
         await impatient.close()
 
@@ -230,12 +230,12 @@ class TestSlowness:
                 await unit.scalar(text(f"SELECT pg_sleep({seconds})"))
 
         async with hurried.unit() as unit:
-            reader = await unit.scalar(self.BACKEND)
+            reader = await unit.scalar(BACKEND)
         first, second = await asyncio.gather(hold(1.5), hold(1.6), return_exceptions=True)
         assert first is None
         assert isinstance(second, DatabaseUnavailable)
         async with hurried.unit() as unit:
-            assert await unit.scalar(self.BACKEND) == reader
+            assert await unit.scalar(BACKEND) == reader
         await hurried.close()
 
 
@@ -406,12 +406,42 @@ class TestStricterServers:
             await failed_over.require_writable()
         assert await read(failed_over) == 0
         await execute(other, "SET TRANSACTION READ WRITE", f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        await write(failed_over)
-        with suppress(StorageUnavailable):  # a connection of the time before is noticed, and dropped
-            await failed_over.require_writable()
+        async with asyncio.timeout(ENOUGH):  # connections of the time before are noticed, and dropped
+            await _until_it_works(lambda: write(failed_over))
         await failed_over.require_writable()
         await failed_over.close()
         await other.close()
+
+    async def test_writes_that_a_read_only_server_refuses_do_not_open_connections(
+        self, database: Database, postgres_dsn: str
+    ) -> None:
+        """Neither do checks of readiness; and readers keep theirs until the writer has found a better server."""
+        name = database.url.database
+        await execute(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        failed_over = Database(sqlalchemy_url(postgres_dsn), pool_size=1)
+
+        async def read_backend() -> int:
+            async with failed_over.unit() as unit:
+                return int(await unit.scalar(BACKEND))
+
+        reader, writers = await read_backend(), set[int]()
+        for _ in range(10):
+            with pytest.raises(DatabaseUnavailable):
+                await write(failed_over)
+            with pytest.raises(StorageUnavailable):
+                await failed_over.require_writable()
+            assert await read_backend() == reader
+            async with failed_over.unit() as unit:
+                await unit.begin()
+                writers.add(await unit.scalar(BACKEND))
+        assert len(writers) < 10
+        await execute(
+            database, "SET TRANSACTION READ WRITE", f"ALTER DATABASE {name} RESET default_transaction_read_only"
+        )
+        async with asyncio.timeout(ENOUGH):
+            await _until_it_works(lambda: write(failed_over))
+        assert await read_backend() != reader
+        await failed_over.close()
 
     async def test_a_server_that_is_writable_is_reported_as_such(self, database: Database) -> None:
         await database.require_writable()
@@ -435,15 +465,6 @@ async def test_an_error_tells_its_statement_and_no_values(database: Database) ->
     assert "INSERT INTO notes" in told
     assert broken_constraint(refused.value) == "notes_number_idx"
     assert "4711" not in told.replace("4711)\n", "")  # but for the line of this test
-
-
-async def test_a_limit_in_the_dsn_comes_before_ours(postgres_dsn: str) -> None:
-    settings = {"server_settings": {"statement_timeout": "2s"}}
-    database = Database(sqlalchemy_url(postgres_dsn), connect_args=settings)
-    async with database.unit() as unit:
-        assert await unit.scalar(text("SHOW statement_timeout")) == "2s"
-        assert await unit.scalar(text("SHOW lock_timeout")) == "4s"
-    await database.close()
 
 
 async def test_no_setting_goes_with_the_connection(database: Database, postgres_dsn: str) -> None:

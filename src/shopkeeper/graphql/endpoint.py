@@ -258,6 +258,8 @@ async def _fast(
         return None
     try:
         return await plan.execute(context, variables)
+    except Busy:  # asking a database that does not answer a second time would take as long again
+        raise
     except Exception:  # graphql-core executes the query again, and reports what it raises
         return None
 

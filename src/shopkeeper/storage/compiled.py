@@ -7,7 +7,6 @@ only its compiler, its types and its rows are used.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
 
 import msgspec
 from asyncpg import Attribute, Record  # type: ignore[import-untyped]  # asyncpg carries no types
@@ -18,6 +17,8 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import LRUCache
+
+from shopkeeper.storage.statement_cache import StatementCache
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """The values of a statement's bind parameters, or one mapping for each of many executions."""
@@ -62,6 +63,14 @@ class Fetched:
     def scalar(self) -> Any:
         row = self.first()
         return None if row is None else row[0]
+
+
+def _no_row(record: Record) -> Row[Any]:
+    raise LookupError(record)
+
+
+NOTHING: Final = Fetched((), _no_row, rowcount=0)
+"""The result of a statement that was not executed."""
 
 
 class _Plan:
@@ -145,14 +154,16 @@ class Compiler:
     def __init__(self) -> None:
         self._dialect = PGDialect_asyncpg(json_serializer=_to_json)  # type: ignore[no-untyped-call]  # it has no types
         self._texts: LRUCache[Any, Any] = LRUCache(MOST_TEXTS)
-        self._plans: WeakKeyDictionary[SQLCompiler, _Plan] = WeakKeyDictionary()
-        self._by_identity: WeakKeyDictionary[Executable, dict[tuple[str, ...], BoundStatement]] = WeakKeyDictionary()
+        self._plans: LRUCache[SQLCompiler, _Plan] = LRUCache(MOST_TEXTS)
+        self._known: StatementCache[dict[tuple[str, ...], BoundStatement]] = StatementCache()
 
     def bound(self, statement: Executable, names: tuple[str, ...]) -> BoundStatement:
         """Return a compiled statement; `names` are those of its parameters, which an INSERT's text depends on."""
-        by_names = self._by_identity.get(statement)
+        by_names = self._known.get(statement)
         if by_names is None:
-            by_names = self._by_identity[statement] = {}
+            by_names = self._known.on_second_use(statement, dict)
+        if by_names is None:
+            return self._compile(statement, names)
         found = by_names.get(names)
         if found is None:
             found = by_names[names] = self._compile(statement, names)
@@ -165,7 +176,7 @@ class Compiler:
         values = compiled.construct_params(
             extracted_parameters=extracted, escape_names=False, _check=False, _collected_params=constants
         )
-        plan = self._plans.get(compiled)
+        plan: _Plan | None = self._plans.get(compiled)
         if plan is None:
             plan = self._plans[compiled] = _Plan(compiled, self._dialect)
         return BoundStatement(plan, values)
@@ -180,12 +191,16 @@ def _processed(slots: Sequence[tuple[str, _Process | None]], values: Mapping[str
 
 
 def _defaults(compiled: SQLCompiler) -> dict[str, Any]:
-    """Return the values of columns that an INSERT leaves to Python. Raises `TypeError` unless they are constants."""
+    """Return the values of columns that a statement leaves to Python. Raises `TypeError` unless they are constants."""
     found = {}
-    for column in (*compiled.insert_prefetch, *compiled.update_prefetch):
-        if column.default is None or not column.default.is_scalar:
+    prefetched = [
+        *((column, column.default) for column in compiled.insert_prefetch),
+        *((column, column.onupdate) for column in compiled.update_prefetch),
+    ]
+    for column, default in prefetched:
+        if default is None or not default.is_scalar:
             raise TypeError(f"The default of {column} must be a constant, or the database's.")
-        found[compiled._within_exec_param_key_getter(column)] = column.default.arg  # type: ignore[attr-defined]  # scalar
+        found[compiled._within_exec_param_key_getter(column)] = default.arg  # type: ignore[attr-defined]  # scalar
     return found
 
 

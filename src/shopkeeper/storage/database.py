@@ -154,8 +154,9 @@ class Database:
         if self.kind != "postgresql":
             return
         async with self.unit() as unit:
+            await unit.begin()  # on a connection for writing
             if await unit.scalar(_IS_READ_ONLY):
-                self._backend.distrust()  # the next connection may reach the primary
+                self._backend.retire_writers()  # the next connection may reach the primary
                 raise StorageUnavailable(read_only(self.url))
 
     @property
@@ -178,8 +179,8 @@ class _Backend:
     bulk: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
     observed: Callable[[Observe], AbstractContextManager[None]]
     further: tuple[AsyncEngine, ...]
-    distrust: Callable[[], None] = lambda: None
-    """Use no connection again that was made until now."""
+    retire_writers: Callable[[], object] = lambda: None
+    """Use no connection for writing again that was made until now; at most once a second."""
 
     async def close(self) -> None:
         await self.reads.close()
@@ -208,7 +209,7 @@ def _postgresql(url: URL, pool_size: int, connect_args: Mapping[str, Any], deadl
         bulk=bulk.connect,
         observed=server.observed,
         further=(bulk,),
-        distrust=server.retire_all,
+        retire_writers=server.found_read_only,
     )
 
 

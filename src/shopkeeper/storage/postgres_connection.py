@@ -47,8 +47,11 @@ limits."""
 
 _DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_SET_LIMITS: Final = "SELECT " + ", ".join(f"set_config('{name}', '{limit}', false)" for name, limit in LIMITS.items())
+_BEGIN_POOLED: Final = "; ".join([_BEGIN, *(f"SET LOCAL {name} = '{limit}'" for name, limit in LIMITS.items())])
 # A pooler tells its clients process ids of its own, which they cancel statements with.
 _IS_DIRECT: Final = "SELECT pg_backend_pid()"
+_WRITES: Final = ("INSERT", "UPDATE", "DELETE")
 Value = TypeVar("Value")
 Observe = Callable[[str], None]
 
@@ -78,15 +81,10 @@ class PostgresServer:
         self._options = {"timeout": deadlines.connect, **options, "statement_cache_size": 0}
         self._connect = self._options.pop("async_creator_fn", asyncpg.connect)
         self.deadlines = deadlines
-        # What the operator has set in the DSN stays.
-        given = self._options.get("server_settings") or {}
-        limits = [(name, limit) for name, limit in LIMITS.items() if name not in given]
-        self._set_limits = ", ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits)
-        self.begin_pooled = "; ".join([_BEGIN, *(f"SET LOCAL {name} = '{limit}'" for name, limit in limits)])
         self.breaker = CircuitBreaker()
         self.readers, self.writers = ConnectionGeneration(), ConnectionGeneration()
         self.observers: list[Observe] = []
-        self._pooled = False
+        self._pooled = self._read_only = False
         self._probe: asyncio.Task[None] | None = None
 
     async def connect(self, generation: ConnectionGeneration, budget: TimeBudget) -> "PostgresConnection":
@@ -112,6 +110,24 @@ class PostgresServer:
         """
         if not self.breaker.is_open and (self._probe is None or self._probe.done()):
             self._probe = asyncio.create_task(self._try_to_connect())
+
+    def is_read_only(self, generation: ConnectionGeneration, number: int) -> bool:
+        """Note that a connection for writing accepts no writes. Returns whether a newer connection may.
+
+        Readers stay where they are until the server that can be written is found: they may be the only ones who work.
+        """
+        self._read_only = True
+        return generation.retire_observed(number)
+
+    def found_read_only(self) -> bool:
+        """Note that the newest connection for writing accepts none."""
+        return self.is_read_only(self.writers, self.writers.number)
+
+    def is_writable(self) -> None:
+        """Note that something was written. Readers may still be connected to the server that was read-only."""
+        if self._read_only:
+            self._read_only = False
+            self.readers.retire()
 
     def retire_all(self) -> None:
         """Use no connection again that was made until now."""
@@ -157,8 +173,8 @@ class PostgresServer:
         driver = await self._connect(**self._options)
         try:
             pooled = self._pooled or await _fetch_one(driver, _IS_DIRECT) != driver.get_server_pid()
-            if not pooled and self._set_limits:
-                await _fetch_one(driver, f"SELECT {self._set_limits}")
+            if not pooled:
+                await _fetch_one(driver, _SET_LIMITS)
         except BaseException:
             driver.terminate()
             raise
@@ -202,7 +218,7 @@ class PostgresConnection:
         self._budget = budget
 
     async def begin(self) -> None:
-        await self._command(self._server.begin_pooled if self._pooled else _BEGIN)
+        await self._command(_BEGIN_POOLED if self._pooled else _BEGIN)
 
     async def commit(self) -> None:
         """Commit. Raises `CommitUnknown` where no answer came, and `RuntimeError` where the server rolled back instead.
@@ -258,14 +274,18 @@ class PostgresConnection:
         for observe in self._server.observers:
             observe(sql)
         statement = self._prepared.get(sql)
-        if statement is None:
+        if statement is not None:
+            self._prepared.move_to_end(sql)
+        else:
             began = time.monotonic()
             statement = await self._prepare(sql, seconds)
             seconds = max(0.001, seconds - (time.monotonic() - began))
         if len(given) == 1:
             records = await statement.fetch(*values, timeout=seconds)
-            rowcount = _changed(statement.get_statusmsg())
-            return bound.result(records, describe=statement.get_attributes, rowcount=rowcount)
+            status = statement.get_statusmsg() or ""
+            if status.startswith(_WRITES):
+                self._server.is_writable()
+            return bound.result(records, describe=statement.get_attributes, rowcount=_changed(status))
         all_values = [values, *(bound.sql_and_values(each)[1] for each in given[1:])]
         await statement.executemany(all_values, timeout=seconds)
         return bound.result((), describe=tuple, rowcount=-1)
@@ -303,6 +323,9 @@ class PostgresConnection:
     def _translated(self, failed: Exception) -> Exception:
         if isinstance(failed, asyncpg.InternalClientError):
             self.terminate()
+        if isinstance(failed, asyncpg.ReadOnlySQLTransactionError):
+            may_differ = self._server.is_read_only(self._generation, self._number)
+            return (DatabaseInterrupted if may_differ else DatabaseUnavailable)(retry_after=1)
         if self._driver.is_closed() or is_unavailable(failed):
             self._learn(failed)
             passing = self._driver.is_closed() or is_passing(failed)
@@ -320,17 +343,16 @@ class PostgresConnection:
             self._server.retire_observed(self._generation, self._number)
 
 
-# A changed table, a server that became read-only or is about to stop: known to one connection, met by all of them.
+# A changed table, a server that is about to stop: known to one connection, met by all of them.
 _OF_ALL_CONNECTIONS: Final = (
     asyncpg.InvalidCachedStatementError,
-    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
 )
 
 
-def _changed(status: str | None) -> int:
+def _changed(status: str) -> int:
     """Return the count of a status such as `UPDATE 1` or `INSERT 0 1`."""
-    count = (status or "").rpartition(" ")[2]
+    count = status.rpartition(" ")[2]
     return int(count) if count.isdigit() else -1

@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Row, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.result import SimpleResultMetaData
 
 from shopkeeper.storage.compiled import Fetched
+from shopkeeper.storage.statement_cache import StatementCache
 
 Convert = Callable[[Any], Any]
 Values = Mapping[str, Any]
@@ -89,19 +89,14 @@ class PreparedQueries:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._known: WeakKeyDictionary[Select[Any], PreparedQuery | None] = WeakKeyDictionary()
+        self._known: StatementCache[PreparedQuery] = StatementCache()
 
     def of(self, query: object) -> PreparedQuery | None:
         """Return the prepared query, or None where SQLAlchemy is to run it."""
         if not isinstance(query, Select):
             return None
-        known: PreparedQuery | None = self._known.get(query, _UNSEEN)
-        if known is _UNSEEN:
-            self._known[query] = None
-            return None
-        if known is None:
-            known = self._known[query] = PreparedQuery(query, self._dialect)
-        return known
+        known = self._known.get(query)
+        return known or self._known.on_second_use(query, lambda: PreparedQuery(query, self._dialect))
 
 
 def _rounded(values: Sequence[Any]) -> int:
@@ -109,6 +104,3 @@ def _rounded(values: Sequence[Any]) -> int:
     if not 0 < len(values) <= MOST_LISTED:
         raise LookupError
     return 1 << (len(values) - 1).bit_length()
-
-
-_UNSEEN: Any = object()

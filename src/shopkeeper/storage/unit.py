@@ -3,14 +3,15 @@
 The `Database` that opened it (`database.py`) ends it, through its private methods.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Executable, Row, text
 
-from shopkeeper.storage.compiled import Parameters, Result
+from shopkeeper.storage.compiled import NOTHING, Parameters, Result
 from shopkeeper.storage.connections import Reads, Transacting, Writes
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, CommitUnknown, DatabaseUnavailable, is_unavailable
@@ -45,6 +46,8 @@ class Unit:
         self._budget = TimeBudget(seconds)
         self._scope = TransactionScope()
         self._open: Transacting | None = None
+        self._begun_by: asyncio.Event | None = None
+        self._is_ending = False
         self._after_commit: list[tuple[AfterCommit, AfterCommit | None]] = []
         self._always: list[tuple[Executable, Parameters]] = []
         self._collected: dict[WriteCollected[Any], list[Any]] = {}
@@ -64,12 +67,14 @@ class Unit:
     async def write(self, statement: Executable, parameters: Parameters = None) -> Result:
         """Execute a statement inside the transaction, which it opens if needed.
 
-        Given a sequence of parameters, the statement is executed once for each.
+        Given a sequence of parameters, the statement is executed once for each: not at all if it is empty.
 
         Raises SQLAlchemy's `IntegrityError` where a constraint breaks (`broken_constraint` returns which), and
-        `RuntimeError` in a unit that only reads.
+        `RuntimeError` in a unit that only reads, and where two tasks write first at once.
         """
         await self.begin()
+        if parameters is not None and not isinstance(parameters, Mapping) and not parameters:
+            return NOTHING
         assert self._open is not None  # noqa: S101 - `begin` has just opened it; for the type checker
         try:
             return await self._open.execute(statement, parameters)
@@ -82,14 +87,28 @@ class Unit:
 
         Raises `RuntimeError` in a unit that only reads.
         """
-        if self._open is None:
-            self._require_writable()
-            try:
-                self._open = await self._begun()
-            except DATABASE_ERRORS as failed:
-                _refuse_if_unavailable(failed)
-                raise
-            self._scope.is_open = True
+        if self._open is not None:
+            return
+        self._require_writable()
+        if self._begun_by is not None:
+            raise RuntimeError("Two tasks begin the transaction of one unit of work at once. Await one first.")
+        self._begun_by = asyncio.Event()
+        try:
+            connection = await self._begun()
+            if self._is_ending:
+                try:
+                    await connection.rollback()
+                finally:
+                    await self._writes.give_back(connection)
+                raise RuntimeError("The unit of work ended while one of its tasks began the transaction.")
+            self._open = connection
+        except DATABASE_ERRORS as failed:
+            _refuse_if_unavailable(failed)
+            raise
+        finally:
+            self._begun_by.set()
+            self._begun_by = None
+        self._scope.is_open = True
 
     def _require_writable(self) -> None:
         if self._reads_only:
@@ -170,7 +189,8 @@ class Unit:
     @property
     def _is_idle(self) -> bool:
         """Whether nothing was written and nothing is left to do."""
-        return self._open is None and not self._always and not self._collected and not self._after_commit
+        is_open = self._open is not None or self._begun_by is not None
+        return not (is_open or self._always or self._collected or self._after_commit)
 
     async def _finish(self) -> None:
         try:
@@ -185,6 +205,8 @@ class Unit:
         await _run([action for action, _ in self._after_commit])
 
     async def _commit(self) -> None:
+        if self._begun_by is not None:
+            raise RuntimeError("The unit of work ends while one of its tasks begins the transaction.")
         self._reads_only = False  # this is the end of the unit, where `always` also applies to one that only reads
         for statement, parameters in self._always:
             await self.write(statement, parameters)
@@ -210,6 +232,10 @@ class Unit:
                 raise
 
     async def _undo(self) -> None:
+        if self._begun_by is not None:  # a task of the unit that nobody waits for any more
+            self._is_ending = True
+            await self._begun_by.wait()
+            self._is_ending = False
         if self._open is not None:
             try:
                 await self._open.rollback()
