@@ -5,10 +5,12 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shopkeeper.graphql.access import OPEN_TO_VISITORS
 from shopkeeper.graphql.resolvers import root_resolver
 from shopkeeper.graphql.schema import core_schema
+from shopkeeper.storage.database import sqlite_path
 from tests.graphql import published
 from tests.graphql.shop import ADD, GET_CART, ME, ORDERS, Stand, statements
 from tests.graphql.test_story import some
@@ -54,6 +56,21 @@ class TestCompiledQueries:
         prepared = small_stand.door._documents.prepare(text)
         if name != "a wrong variable":
             assert prepared.plans.queries[None] is not None
+
+    async def test_a_database_that_does_not_answer_is_asked_once(self, small_stand: Stand) -> None:
+        visitor = await small_stand.visitor()
+        item, *_ = await some(visitor)
+        await visitor.data(ADD, input={"itemId": item})
+        for _ in range(2):
+            await visitor.ask(GET_CART)
+        file = sqlite_path(small_stand.infrastructure.database.url)
+        assert file is not None
+        away = file.rename(file.with_suffix(".away"))
+        with capture_logs() as told:
+            answer = await visitor.ask(GET_CART)
+        away.rename(file)
+        assert [error["extensions"]["code"] for error in answer["errors"]] == ["BUSY"]
+        assert [entry["event"] for entry in told].count("database.away") == 1
 
     async def test_a_document_with_directives_is_not_compiled(self, small_stand: Stand) -> None:
         text = "query($yes: Boolean!) { getCart { id @include(if: $yes) __typename } }"
