@@ -1,13 +1,18 @@
 """What `/metrics` tells besides requests, and what `outbox list` is made of."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.http.operation_metrics import QUERY_WITHIN, OperationMetrics
+from shopkeeper.storage.turns import Turns
+from shopkeeper.tally import Tally
 from tests.attacks.scene import PASSWORD, Scene, fill_cart, new_address, opened, sign_in, sign_up, visit
 
 SETTINGS = {
@@ -48,6 +53,23 @@ async def test_sign_ins_registrations_refreshes_and_merges_are_counted(scene: Sc
     assert metrics['shopkeeper_refreshes_total{outcome="replaced"}'] == 1
     assert metrics['shopkeeper_refreshes_total{outcome="repeated"}'] == 1
     assert metrics["shopkeeper_session_cache_bytes"] > 1_000
+
+
+async def test_a_silent_database_does_not_keep_the_metrics_back(clock: StoppedClock) -> None:
+    async def backlog() -> None:
+        await asyncio.Event().wait()
+
+    class Nothing:
+        cached_bytes = 0
+
+    registry = CollectorRegistry()
+    metrics = OperationMetrics(
+        registry, tally=Tally(), clock=clock, backlog=backlog, pools={"read": Turns(3)}, sessions=Nothing()
+    )
+    await asyncio.wait_for(metrics.refresh(), QUERY_WITHIN * 5)
+    text = generate_latest(registry).decode()
+    assert "shopkeeper_sign_ins" in text
+    assert "shopkeeper_outbox" not in text
 
 
 async def test_mails_that_wait_and_fail_are_told_with_their_age(scene: Scene) -> None:

@@ -14,6 +14,7 @@ class Line:
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_words: bytes | None = None
+        self._accepted = self._forgotten = 0
         self.port = 0
 
     def fall_silent(self) -> None:
@@ -23,22 +24,34 @@ class Line:
     def speak_again(self) -> None:
         self._open.set()
 
+    def forget(self) -> None:
+        """Forward nothing more on the connections that are open now, as a firewall that has forgotten them."""
+        self._forgotten = self._accepted
+
     def hang_up_at(self, words: bytes) -> None:
         """Let what contains these words arrive at the server, and hang up when the server answers."""
         self._last_words = words
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with closing(writer):
+            self._accepted += 1
+            number = self._accepted
             await self._open.wait()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             async with closing(far_writer):
                 said = asyncio.Event()
-                await asyncio.gather(self._ask(reader, far_writer, said), self._answer(far_reader, writer, said))
+                await asyncio.gather(
+                    self._ask(reader, far_writer, said, number), self._answer(far_reader, writer, said)
+                )
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: asyncio.Event) -> None:
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: asyncio.Event, number: int
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await self._open.wait()
+                if number <= self._forgotten:
+                    continue
                 if self._last_words is not None and self._last_words in data:
                     said.set()
                 writer.write(data)

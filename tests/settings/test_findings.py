@@ -52,7 +52,7 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
         ("dsn: memory", "error", "dsn"),
         ("dsn: 'postgres://u:p@h/d?max_conns=20&max_idle_conns=4'", "notice", "dsn"),
         ("dsn: 'postgres://u:p@h/d?max_conn_lifetime=5m'", "notice", "dsn"),
-        ("dsn: 'postgres://u:p@h/d?keepalives=1'", "notice", "dsn"),
+        ("dsn: 'postgres://u:p@h/d?sslsni=0'", "notice", "dsn"),
         ("dsn: 'sqlite:///x.db?_txlock=deferred'", "notice", "dsn"),
         ("dsn: 'postgres://u:p@h/d?sslrootcert=ca.pem'", "warning", "dsn"),
         ("dsn: 'postgres://u:p@h/d?sslmode=require&sslrootcert=nowhere.pem'", "warning", "dsn"),

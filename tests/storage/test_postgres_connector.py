@@ -1,6 +1,7 @@
 """Connections to real PostgreSQL servers by the options of a DSN: several hosts, and the settings of a session."""
 
 import asyncio
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,6 +77,36 @@ class TestSettings:
         with pytest.raises(StorageUnavailable) as refused:
             await show(f"{postgres_server.url}/postgres?sslmode=disable&{query}", "search_path")
         assert str(refused.value).endswith(f"refuses a setting in the DSN: {sentence}.")
+
+
+class TestKeepalive:
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("", (1, 30, 10, 3, 30_000)),
+            ("keepalives_idle=7&keepalives_interval=2&keepalives_count=5&tcp_user_timeout=1234", (1, 7, 2, 5, 1234)),
+            ("keepalives=0", (0, 30, 10, 3, 30_000)),
+        ],
+    )
+    async def test_the_kernel_notices_that_the_server_is_gone(
+        self, postgres_server: Server, query: str, found: tuple[int, ...]
+    ) -> None:
+        parsed = parse_dsn(f"{postgres_server.url}/postgres?{query}")
+        arguments = parsed.connect_args()
+        url, connect = urlsplit(parsed.sqlalchemy_url), arguments.pop("async_creator_fn")
+        connection = await connect(
+            host=url.hostname, port=url.port, user=url.username, password=url.password, database="postgres"
+        )
+        used = connection._transport.get_extra_info("socket")
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        is_on = used.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert (is_on, *(used.getsockopt(socket.IPPROTO_TCP, option) for option in options)) == found
+        await connection.close()
+
+    @pytest.mark.parametrize("value", ["soon", "-1", "1e3", "999999999"])
+    def test_what_is_no_number_is_refused(self, value: str) -> None:
+        with pytest.raises(ValueError, match="has a keepalives_idle that is no number"):
+            parse_dsn(f"postgres://u:p@h/d?keepalives_idle={value}")
 
 
 @pytest.mark.parametrize("pgbouncer_server", ["transaction", "session"], indirect=True)

@@ -122,6 +122,17 @@ class TestSilence:
         line.fall_silent()
         await asyncio.wait_for(far.close(), ENOUGH)
 
+    async def test_connections_that_were_forgotten_while_idle_cost_nobody_a_refusal(
+        self, database: Database, line: Line
+    ) -> None:
+        far = Database(database.url.set(port=line.port), deadlines=Deadlines(idle=0.0, probe=0.2))
+        await warm(far)
+        line.forget()
+        for _ in range(3):
+            assert await read(far) == 4
+        await write(far)
+        await far.close()
+
     async def test_background_tasks_go_on_when_it_is_over(self, far: Database, line: Line) -> None:
         delivered, cleaned = asyncio.Event(), asyncio.Event()
 

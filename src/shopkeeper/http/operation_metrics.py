@@ -4,7 +4,9 @@ Counters are read from the tally. The state of the outbox is queried for each sc
 answer, its metrics are left out.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -16,6 +18,8 @@ from shopkeeper.storage.outbox import Backlog
 from shopkeeper.storage.turns import Turns
 from shopkeeper.tally import Tally
 
+QUERY_WITHIN: Final = 2.0
+"""Seconds to wait for the state of the outbox."""
 COUNTED: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "sign_ins": ("shopkeeper_sign_ins", "Sign-ins, and attempts that failed.", ("method", "outcome")),
     "registrations": ("shopkeeper_registrations", "Accounts that were registered or refused.", ("outcome",)),
@@ -56,8 +60,11 @@ class OperationMetrics:
         registry.register(self)
 
     async def refresh(self) -> None:
-        """Query what the next `collect` tells."""
-        self._backlog = await self._query()
+        """Query what the next `collect` tells; without the outbox where that takes long, since scrapers do not wait."""
+        self._backlog = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUERY_WITHIN):
+                self._backlog = await self._query()
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics for the registry."""

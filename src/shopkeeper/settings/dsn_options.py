@@ -13,7 +13,6 @@ LONGEST_CONNECT: Final = 3
 """Seconds of `connect_timeout` that can be in effect: requests do not wait longer for a connection."""
 
 _KEPT: Final = "connections are kept; max_conns says how many"
-_DEADLINES: Final = "every statement has a deadline here, which notices a dead connection"
 _DRIVER: Final = "it is about another driver's own ways"
 _OWN_FORMAT: Final = "dates, times and text are exchanged in one fixed form"
 _ONE_WRITER: Final = "an SQLite file has one writer and one reader in each process"
@@ -69,11 +68,9 @@ POSTGRES: Final[Mapping[str, str]] = {
             *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcertmode", "sslnegotiation"),
             *("ssl_min_protocol_version", "ssl_max_protocol_version", "channel_binding", "gssencmode"),
             *("krbsrvname", "gsslib"),
+            *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
         ),
         "",
-    ),
-    **dict.fromkeys(
-        ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"), _DEADLINES
     ),
     **dict.fromkeys(
         (

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote
 from sqlalchemy.engine import URL
 
 from shopkeeper.settings.dsn_options import OUR_SETTINGS, POOL, POSTGRES, SERVER_SETTINGS, pool_size, refuse_unknown
+from shopkeeper.storage.keepalive import Keepalive
 from shopkeeper.storage.tls import MODES, SYSTEM, VERSIONS, Tls
 
 FORM: Final = "postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=system"
@@ -65,6 +66,7 @@ class PostgresDsn:
             session_attrs=options.get("target_session_attrs", "any"),
             shuffled=options.get("load_balance_hosts") == "random",
             direct_tls=options.get("sslnegotiation") == "direct",
+            keepalive=Keepalive.of(options),
             connect_within=float(options.get("connect_timeout", "0")) or None,
         )
         arguments: dict[str, Any] = {"async_creator_fn": connector.connect}
@@ -182,6 +184,7 @@ def _check(options: Mapping[str, str]) -> None:
     seconds = options.get("connect_timeout", "0")
     if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 5):
         raise ValueError("has a connect_timeout that is no number of seconds; write for example connect_timeout=10")
+    Keepalive.of(options)
     list(_settings_of(options.get("options", "")))
 
 

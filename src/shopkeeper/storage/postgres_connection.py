@@ -64,6 +64,10 @@ class Deadlines:
     """For a statement, a commit or a rollback. A server that is reached directly gives up earlier by itself."""
     connect: float = 3.0
     """For a connection to be made."""
+    idle: float = 60.0
+    """Unused for longer than this, a connection is asked for an answer before it is lent."""
+    probe: float = 1.0
+    """For that answer."""
     turn: float = 5.0
     """For a connection to be free, while the server answers others."""
     total: float = 9.0
@@ -197,6 +201,7 @@ class PostgresConnection:
         self._name, self._named = secrets.token_hex(8), 0
         self._interrupted = False
         self._budget = TimeBudget(server.deadlines.total)
+        self.used_at = time.monotonic()
         self._sql = ""
 
     @property
@@ -212,6 +217,15 @@ class PostgresConnection:
             and not self._interrupted
             and not self._driver.is_in_transaction()
         )
+
+    async def answers(self, within: float) -> bool:
+        """Whether the server still answers on this connection, which was idle for long."""
+        try:
+            await self._driver.execute("SELECT 1", timeout=within)
+        except _DRIVER_ERRORS:
+            self.terminate()
+            return False
+        return True
 
     def lend(self, budget: TimeBudget) -> None:
         """Let the waits of the borrower count against its budget."""

@@ -19,6 +19,7 @@ from asyncpg.exceptions import (  # type: ignore[import-untyped]
     TargetServerAttributeNotMatched,
 )
 
+from shopkeeper.storage.keepalive import Keepalive
 from shopkeeper.storage.tls import ServerRefused, Tls, TlsUnusable
 
 DEFAULT_PORT: Final = 5432
@@ -41,6 +42,7 @@ class Connector:
         shuffled: whether to try the hosts in random order (`load_balance_hosts=random`).
         direct_tls: whether TLS begins at once (`sslnegotiation=direct`), which PostgreSQL 17 and later understand.
         connect_within: seconds for each host, where that is less than its share.
+        keepalive: how the kernel notices that the server is gone.
     """
 
     tls: Tls = field(default_factory=Tls)
@@ -49,6 +51,7 @@ class Connector:
     shuffled: bool = False
     direct_tls: bool = False
     connect_within: float | None = None
+    keepalive: Keepalive = field(default_factory=Keepalive)
 
     async def connect(
         self,
@@ -70,9 +73,12 @@ class Connector:
         failures: list[tuple[Host, Exception]] = []
         for candidate in hosts:
             try:
-                return await self._connect_to(candidate, options)
+                connection = await self._connect_to(candidate, options)
             except (OSError, CannotConnectNowError, TargetServerAttributeNotMatched) as failed:
                 failures.append((candidate, failed))
+            else:
+                self.keepalive.apply(connection)
+                return connection
         raise _summary(failures) from failures[-1][1]
 
     async def _connect_to(self, host: Host, options: dict[str, Any]) -> asyncpg.Connection:

@@ -82,15 +82,37 @@ class PostgresPool:
             budget.spend(time.monotonic() - began)
 
     async def _usable(self, budget: TimeBudget) -> PostgresConnection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_usable:
-                break
-            connection.terminate()
-        else:
-            connection = await self._server.connect(self._generation, budget)
+        connection = await self._idle_one(budget) or await self._server.connect(self._generation, budget)
         connection.lend(budget)
         return connection
+
+    async def _idle_one(self, budget: TimeBudget) -> PostgresConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_usable:
+                connection.terminate()
+            elif await self._still_answers(connection, budget):
+                return connection
+            else:  # the others have been idle for even longer
+                self._drop_idle()
+        return None
+
+    async def _still_answers(self, connection: PostgresConnection, budget: TimeBudget) -> bool:
+        """Ask a connection that was idle for long: a firewall may have forgotten it, so that no answer ever comes."""
+        deadlines, began = self._server.deadlines, time.monotonic()
+        if began - connection.used_at < deadlines.idle:
+            return True
+        try:
+            return await connection.answers(within=budget.at_most(deadlines.probe))
+        except BaseException:
+            connection.terminate()
+            raise
+        finally:
+            budget.spend(time.monotonic() - began)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
 
     def _give_back(self, connection: PostgresConnection) -> None:
         """Keep a connection, or drop it. One on which a cancelled statement still runs keeps its turn until the server
@@ -101,6 +123,7 @@ class PostgresPool:
             closing.add_done_callback(self._closed)
             return
         if connection.is_usable:
+            connection.used_at = time.monotonic()
             self._idle.append(connection)
         else:
             connection.terminate()
