@@ -14,15 +14,20 @@ guesses achieve no more than a hundred consecutive ones: at most `failures` of t
 
 Subjects and addresses are stored only as keyed hashes. IPv6 addresses are counted by /64, because one customer owns a
 whole /64. All times are computed with the given clock; the TTLs of the counters only remove old ones.
+
+The outcome of an attempt is recorded where the attempt was counted. If the cache is down by then, the outcome is kept
+in process and recorded when the cache answers again: an attempt whose outcome is lost would count as one under way.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import limits
@@ -38,6 +43,8 @@ WHILE_OTHERS_ARE_UNDER_WAY: Final = timedelta(seconds=1)
 OF_ACCOUNT: Final = 2
 """How many times the failures of one name an account may have, over all its names, until attempts fail silently. Above
 1, so that its owner, blocked under one name, still gets in under another."""
+MOST_OWED: Final = 1_000
+"""Outcomes that wait for the cache: of the attempts that were under way when it went down. The oldest are dropped."""
 
 T = TypeVar("T")
 
@@ -64,14 +71,21 @@ class Counters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ThrottleSlot:
-    """A counted attempt, with the counters that `release` decrements.
+    """A counted attempt, to be given to exactly one of `failed`, `succeeded` and `release`.
 
-    `exhausted` says that the account behind the name has no attempt left: the caller does all the work, and refuses as
-    it refuses a wrong secret.
+    Args:
+        counters: where the attempt was counted, and where its outcome is recorded.
+        pair: the key of the name and the client's network.
+        account: the key of the account behind the name, if one was given.
+        counted: the counters that were incremented, which `release` decrements.
+        exhausted: the account behind the name has no attempt left: the caller does all the work, and refuses as it
+            refuses a wrong secret.
     """
 
     counters: Counters
-    keys: tuple[str, ...]
+    pair: str
+    account: str | None
+    counted: tuple[str, ...]
     exhausted: bool = False
 
 
@@ -114,9 +128,9 @@ class Throttle:
     >>> async def sign_in(subject, account, password, ip):
     ...     slot = await throttle.check(subject, ip=ip, account=account)
     ...     if not await hasher.verify(password, hashed) or slot.exhausted:
-    ...         await throttle.failed(subject, ip=ip, account=account)
+    ...         await throttle.failed(slot)
     ...         raise InvalidCredentials
-    ...     await throttle.succeeded(subject, ip=ip, account=account)
+    ...     await throttle.succeeded(slot)
     """
 
     def __init__(
@@ -146,6 +160,7 @@ class Throttle:
         self._key, self._name = key, name
         self._failures, self._block, self._block_max = failures, block, block_max
         self._ask_again_at: datetime | None = None
+        self._owed: deque[Callable[[Counters], Awaitable[None]]] = deque(maxlen=MOST_OWED)
         self._log: FilteringBoundLogger = log or structlog.get_logger("shopkeeper.throttle")
 
     @property
@@ -156,7 +171,7 @@ class Throttle:
     async def check(self, subject: str, *, ip: str, account: str | None = None) -> ThrottleSlot:
         """Count an attempt before any expensive work.
 
-        Each attempt must end with exactly one of `failed`, `succeeded` and `release`, with the same arguments.
+        Each attempt must end with exactly one of `failed`, `succeeded` and `release`, which take the returned slot.
 
         Args:
             subject: the name, normalised as for its lookup, so that no spelling has counters of its own.
@@ -184,29 +199,26 @@ class Throttle:
         if wait is not None:
             raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
 
-    async def failed(self, subject: str, *, ip: str, account: str | None = None) -> None:
+    async def failed(self, slot: ThrottleSlot) -> None:
         """Record that the attempt was a wrong guess."""
-        pair, _ = self._names(subject, ip)
-        await self._counting(lambda counters: self._fail(counters, pair, self._failures))
-        if (behind := self._account(account, ip)) is not None:
-            await self._counting(lambda counters: self._fail(counters, behind, self._failures * OF_ACCOUNT))
+        await self._record(slot, partial(self._fail, name=slot.pair, allowed=self._failures))
+        if slot.account is not None:
+            allowed = self._failures * OF_ACCOUNT
+            await self._record(slot, partial(self._fail, name=slot.account, allowed=allowed))
 
-    async def succeeded(self, subject: str, *, ip: str, account: str | None = None) -> None:
+    async def succeeded(self, slot: ThrottleSlot) -> None:
         """Clear the pair, and what its account has failed, after a successful attempt. Blocks of other names stay, and
         the address's budget stays spent."""
-        pair, _ = self._names(subject, ip)
-        await self._counting(lambda counters: self._clear(counters, pair))
-        if (behind := self._account(account, ip)) is not None:
-            await self._counting(lambda counters: self._clear(counters, behind))
+        for name in filter(None, (slot.pair, slot.account)):
+            await self._record(slot, partial(self._clear, name=name))
 
     async def release(self, slot: ThrottleSlot) -> None:
         """Take back the pair's count of an attempt without a verdict: we were busy, or another server was down.
 
         The address's budget stays spent.
         """
-        with suppress(self._down):
-            for key in slot.keys:
-                await self._take_back(slot.counters, key)
+        for key in slot.counted:
+            await self._record(slot, partial(self._take_back, key=key))
 
     async def is_first_refusal(self, *, ip: str) -> bool:
         """Whether this is the first refusal of an address in its period.
@@ -220,13 +232,42 @@ class Throttle:
 
     async def _counting(self, act: Callable[[Counters], Awaitable[T]]) -> T:
         """Count in the cache, or with the spare counters while the cache is down."""
-        if self._ask_again_at is None or self._clock.now() >= self._ask_again_at:
-            with suppress(self._down):
-                result = await act(self._counters)
-                self._degrade(None)
-                return result
+        try:
+            return await self._in_cache(act)
+        except self._down:
+            return await act(self._spare)
+
+    async def _record(self, slot: ThrottleSlot, act: Callable[[Counters], Awaitable[None]]) -> None:
+        """Record an outcome where its attempt was counted: in the cache as soon as it answers."""
+        if slot.counters is self._spare:
+            await act(self._spare)
+            return
+        try:
+            await self._in_cache(act)
+        except self._down:
+            self._owed.append(act)
+
+    async def _in_cache(self, act: Callable[[Counters], Awaitable[T]]) -> T:
+        """Count in the cache, after the outcomes that it is owed. Raises `down`, for a while without asking again."""
+        if self._ask_again_at is not None and self._clock.now() < self._ask_again_at:
+            raise self._down
+        try:
+            await self._settle()
+            result = await act(self._counters)
+        except self._down:
             self._degrade(self._clock.now() + ASK_AGAIN_AFTER)
-        return await act(self._spare)
+            raise
+        self._degrade(None)
+        return result
+
+    async def _settle(self) -> None:
+        while self._owed:
+            act = self._owed.popleft()
+            try:
+                await act(self._counters)
+            except (self._down, asyncio.CancelledError):
+                self._owed.appendleft(act)
+                raise
 
     def _degrade(self, until: datetime | None) -> None:
         if until is not None and self._ask_again_at is None:
@@ -252,42 +293,42 @@ class Throttle:
             await self._take_back(counters, current)
             return WHILE_OTHERS_ARE_UNDER_WAY
         if behind is None:
-            return ThrottleSlot(counters, (current,))
-        return await self._reserve_behind(counters, current, behind)
+            return ThrottleSlot(counters, pair, None, (current,))
+        return await self._reserve_behind(ThrottleSlot(counters, pair, behind, (current,)), behind)
 
-    async def _reserve_behind(self, counters: Counters, counted: str, behind: str) -> ThrottleSlot:
+    async def _reserve_behind(self, slot: ThrottleSlot, behind: str) -> ThrottleSlot:
         """Count the attempt for the account as well. The cache is asked the same whether its limit is reached.
 
         Nothing is counted during a block, so that attempts which were not judged do not make it longer.
         """
-        block = _Block.read(await counters.get(behind))
+        counters, block = slot.counters, _Block.read(await slot.counters.get(behind))
         blocked = block.until > self._now
         current, previous = self._windows(behind, "tried", block.round)
         tried = await counters.increment(current, ttl=self._memory, by=0 if blocked else 1)
         tried += await _count(counters, previous)
-        keys = (counted,) if blocked else (counted, current)
-        return ThrottleSlot(counters, keys, exhausted=blocked or tried > self._failures * OF_ACCOUNT)
+        counted = slot.counted if blocked else (*slot.counted, current)
+        return replace(slot, counted=counted, exhausted=blocked or tried > self._failures * OF_ACCOUNT)
 
     async def _take_back(self, counters: Counters, key: str) -> None:
         if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile, so undo the decrement
             await counters.increment(key, ttl=self._memory)
 
-    async def _fail(self, counters: Counters, pair: str, allowed: int) -> None:
-        block = _Block.read(await counters.get(pair))
-        current, previous = self._windows(pair, "failed", block.round)
+    async def _fail(self, counters: Counters, name: str, allowed: int) -> None:
+        block = _Block.read(await counters.get(name))
+        current, previous = self._windows(name, "failed", block.round)
         by = 0 if block.until > self._now else 1
         failed = await counters.increment(current, ttl=self._memory, by=by) + await _count(counters, previous)
         if failed >= allowed:
             length = min(self._block * (1 << min(block.level, 30)), self._block_max)
             blocked = _Block(block.round + 1, block.level + 1, self._now + length.total_seconds())
-            await counters.set(pair, blocked.written(), ttl=length + self._memory)
+            await counters.set(name, blocked.written(), ttl=length + self._memory)
 
-    async def _clear(self, counters: Counters, pair: str) -> None:
-        number = _Block.read(await counters.get(pair)).round
+    async def _clear(self, counters: Counters, name: str) -> None:
+        number = _Block.read(await counters.get(name)).round
         if number == 0:  # never blocked, like most pairs: there is no round to remember
-            await counters.delete(*self._windows(pair, "tried", 0), *self._windows(pair, "failed", 0))
+            await counters.delete(*self._windows(name, "tried", 0), *self._windows(name, "failed", 0))
         else:
-            await counters.set(pair, _Block(number + 1).written(), ttl=self._memory)
+            await counters.set(name, _Block(number + 1).written(), ttl=self._memory)
 
     async def _spend(self, counters: Counters, address: str) -> timedelta | None:
         """Spend one attempt of a sliding window; return how long to wait, or None where it fits.

@@ -47,13 +47,11 @@ def brake(cache: Cache, clock: StoppedClock) -> Throttle:
 
 async def fail(brake: Throttle, times: int = 1, *, subject: str = ADA, ip: str = HOME) -> None:
     for _ in range(times):
-        await brake.check(subject, ip=ip)
-        await brake.failed(subject, ip=ip)
+        await brake.failed(await brake.check(subject, ip=ip))
 
 
 async def succeed(brake: Throttle, *, subject: str = ADA, ip: str = HOME) -> None:
-    await brake.check(subject, ip=ip)
-    await brake.succeeded(subject, ip=ip)
+    await brake.succeeded(await brake.check(subject, ip=ip))
 
 
 async def wait_asked(brake: Throttle, *, subject: str = ADA, ip: str = HOME) -> int:
@@ -129,9 +127,9 @@ class TestAccounts:
         """Make an attempt; return whether it was let in."""
         slot = await brake.check(name, ip=HOME, account=account)
         if right and not slot.exhausted:
-            await brake.succeeded(name, ip=HOME, account=account)
+            await brake.succeeded(slot)
             return True
-        await brake.failed(name, ip=HOME, account=account)
+        await brake.failed(slot)
         return False
 
     async def test_a_block_of_one_name_is_none_of_another(self, brake: Throttle) -> None:
@@ -207,10 +205,10 @@ class TestParallelGuesses:
         hashed = []
 
         async def guess(number: int) -> None:
-            await brake.check(ADA, ip=HOME)
+            slot = await brake.check(ADA, ip=HOME)
             hashed.append(number)
             await asyncio.sleep(0.01)
-            await brake.failed(ADA, ip=HOME)
+            await brake.failed(slot)
 
         outcomes = await asyncio.gather(*map(guess, range(100)), return_exceptions=True)
         assert len(hashed) == 3
@@ -218,10 +216,9 @@ class TestParallelGuesses:
         assert await wait_asked(brake) == 60
 
     async def test_a_refusal_because_of_others_under_way_allows_a_retry_soon(self, brake: Throttle) -> None:
-        for _ in range(3):
-            await brake.check(ADA, ip=HOME)
+        attempts = [await brake.check(ADA, ip=HOME) for _ in range(3)]
         assert await wait_asked(brake) == 1
-        await brake.succeeded(ADA, ip=HOME)
+        await brake.succeeded(attempts[0])
         await succeed(brake)
 
     async def test_an_attempt_without_a_verdict_is_taken_back(self, brake: Throttle) -> None:
@@ -386,6 +383,92 @@ class TestWhenTheCacheIsDown:
         await asyncio.to_thread(again.stop)
 
 
+class Faltering(MemoryCache):
+    """A cache that can be unreachable, and keeps what it has meanwhile."""
+
+    unreachable = False
+
+    async def get(self, key: str) -> bytes | None:
+        self._refuse()
+        return await super().get(key)
+
+    async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
+        self._refuse()
+        await super().set(key, value, ttl=ttl)
+
+    async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
+        self._refuse()
+        return await super().increment(key, ttl=ttl, by=by)
+
+    async def delete(self, *keys: str) -> None:
+        self._refuse()
+        await super().delete(*keys)
+
+    def _refuse(self) -> None:
+        if self.unreachable:
+            raise CacheDown
+
+
+class TestWhenTheCacheFaltersDuringAnAttempt:
+    """Regression: the outcome was recorded where attempts were counted by then. So those in the cache stayed under way,
+    and later ones were refused, until they were forgotten."""
+
+    @pytest.fixture
+    def shared(self, clock: StoppedClock) -> Faltering:
+        return Faltering(clock)
+
+    @staticmethod
+    def back(shared: Faltering, clock: StoppedClock) -> None:
+        shared.unreachable = False
+        clock.advance(seconds=ASK_AGAIN_AFTER.total_seconds())
+
+    @pytest.mark.parametrize("outcome", ["succeeded", "release"])
+    async def test_no_attempt_stays_under_way(self, shared: Faltering, clock: StoppedClock, outcome: str) -> None:
+        brake, of_another_process = throttle(shared, clock), throttle(shared, clock)
+        for _ in range(5):
+            slot = await brake.check(ADA, ip=HOME, account=ADA)
+            shared.unreachable = True
+            await getattr(brake, outcome)(slot)
+            self.back(shared, clock)
+        await brake.check(GRACE, ip=CAFE)
+        await fail(of_another_process, 3)
+        assert await wait_asked(of_another_process) == 60
+
+    async def test_a_wrong_guess_is_a_failure_for_all_processes(self, shared: Faltering, clock: StoppedClock) -> None:
+        brake = throttle(shared, clock)
+        for _ in range(3):
+            slot = await brake.check(ADA, ip=HOME, account=ADA)
+            shared.unreachable = True
+            await brake.failed(slot)
+            self.back(shared, clock)
+        await brake.check(GRACE, ip=CAFE)
+        assert await wait_asked(throttle(shared, clock)) == 60
+
+    async def test_an_attempt_counted_in_process_ends_there(self, shared: Faltering, clock: StoppedClock) -> None:
+        brake = throttle(shared, clock)
+        shared.unreachable = True
+        attempts = [await brake.check(ADA, ip=HOME) for _ in range(3)]
+        self.back(shared, clock)
+        for slot in attempts:
+            await brake.failed(slot)
+        await brake.check(ADA, ip=HOME)
+        shared.unreachable = True
+        assert await wait_asked(brake) == 60
+
+    async def test_what_the_cache_is_owed_waits_until_it_takes_it(self, shared: Faltering, clock: StoppedClock) -> None:
+        brake = throttle(shared, clock)
+        attempts = [await brake.check(ADA, ip=HOME) for _ in range(3)]
+        shared.unreachable = True
+        for slot in attempts:
+            await brake.release(slot)
+        clock.advance(seconds=ASK_AGAIN_AFTER.total_seconds())
+        await brake.check(ADA, ip=HOME)
+        assert brake.degraded
+        self.back(shared, clock)
+        await fail(brake, 3)
+        assert await wait_asked(throttle(shared, clock)) == 60
+
+
 class TestConfiguration:
     @pytest.mark.parametrize(
         "nonsense",
@@ -440,7 +523,7 @@ async def _guesses_stay_bounded(happenings: list[tuple[str, float]], failures: i
                 await brake.release(attempt)
             else:
                 guesses.append(began)
-                await brake.failed(ADA, ip=HOME)
+                await brake.failed(attempt)
     guesses.sort()
     for first, beyond in zip(guesses, guesses[failures:], strict=False):
         assert beyond - first >= timedelta(minutes=1)

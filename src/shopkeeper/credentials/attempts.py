@@ -98,13 +98,12 @@ class AttemptGuard:
         except BaseException:  # too busy, or the client disconnected
             await self._throttle.release(slot)
             raise
-        ip = attempt.client.ip
         if not right or attempt.identity is None or not attempt.provable or slot.exhausted:
-            await self._throttle.failed(attempt.subject, ip=ip, account=attempt.account)
+            await self._throttle.failed(slot)
             reason = "too_many_attempts" if slot.exhausted else "wrong_credentials"
             await _record_failure(self._audit, unit, attempt, reason)
             raise InvalidCredentials
-        await self._throttle.succeeded(attempt.subject, ip=ip, account=attempt.account)
+        await self._throttle.succeeded(slot)
         return VerifiedAttempt(attempt, attempt.identity)
 
     async def record_failed_registration(self, unit: Unit, *, method: str, client: Client) -> None:

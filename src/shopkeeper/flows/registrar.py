@@ -242,7 +242,7 @@ class Registrar:
             await self._throttle.release(slot)
             raise
         if verdict.reached:
-            await self._throttle.failed(subject, ip=client.ip)
+            await self._throttle.failed(slot)
         else:
             await self._throttle.release(slot)
 
