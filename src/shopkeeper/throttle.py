@@ -288,13 +288,17 @@ class Throttle:
         if left > 0:
             return timedelta(seconds=left)
         current, previous = self._windows(pair, "tried", block.round)
-        tried = await counters.increment(current, ttl=self._memory) + await _count(counters, previous)
-        if tried > self._failures:
-            await self._take_back(counters, current)
-            return WHILE_OTHERS_ARE_UNDER_WAY
-        if behind is None:
-            return ThrottleSlot(counters, pair, None, (current,))
-        return await self._reserve_behind(ThrottleSlot(counters, pair, behind, (current,)), behind)
+        tried_before = await _count(counters, previous)
+        tried = await counters.increment(current, ttl=self._memory) + tried_before
+        slot = ThrottleSlot(counters, pair, behind, (current,))
+        try:
+            if tried > self._failures:
+                await self._take_back(counters, current)
+                return WHILE_OTHERS_ARE_UNDER_WAY
+            return slot if behind is None else await self._reserve_behind(slot, behind)
+        except self._down:  # counted with the spare counters now
+            self._owed.append(partial(self._take_back, key=current))
+            raise
 
     async def _reserve_behind(self, slot: ThrottleSlot, behind: str) -> ThrottleSlot:
         """Count the attempt for the account as well. The cache is asked the same whether its limit is reached.
@@ -304,8 +308,8 @@ class Throttle:
         counters, block = slot.counters, _Block.read(await slot.counters.get(behind))
         blocked = block.until > self._now
         current, previous = self._windows(behind, "tried", block.round)
-        tried = await counters.increment(current, ttl=self._memory, by=0 if blocked else 1)
-        tried += await _count(counters, previous)
+        tried_before = await _count(counters, previous)
+        tried = await counters.increment(current, ttl=self._memory, by=0 if blocked else 1) + tried_before
         counted = slot.counted if blocked else (*slot.counted, current)
         return replace(slot, counted=counted, exhausted=blocked or tried > self._failures * OF_ACCOUNT)
 

@@ -387,6 +387,8 @@ class Faltering(MemoryCache):
     """A cache that can be unreachable, and keeps what it has meanwhile."""
 
     unreachable = False
+    calls_left: int | None = None
+    """How many calls are answered before it is unreachable; None for any number."""
 
     async def get(self, key: str) -> bytes | None:
         self._refuse()
@@ -405,6 +407,8 @@ class Faltering(MemoryCache):
         await super().delete(*keys)
 
     def _refuse(self) -> None:
+        if self.calls_left is not None:
+            self.calls_left, self.unreachable = max(0, self.calls_left - 1), self.calls_left == 0
         if self.unreachable:
             raise CacheDown
 
@@ -419,7 +423,7 @@ class TestWhenTheCacheFaltersDuringAnAttempt:
 
     @staticmethod
     def back(shared: Faltering, clock: StoppedClock) -> None:
-        shared.unreachable = False
+        shared.unreachable, shared.calls_left = False, None
         clock.advance(seconds=ASK_AGAIN_AFTER.total_seconds())
 
     @pytest.mark.parametrize("outcome", ["succeeded", "release"])
@@ -454,6 +458,18 @@ class TestWhenTheCacheFaltersDuringAnAttempt:
         await brake.check(ADA, ip=HOME)
         shared.unreachable = True
         assert await wait_asked(brake) == 60
+
+    @pytest.mark.parametrize("calls", range(9))
+    async def test_a_check_that_was_moved_in_the_middle_is_not_under_way_in_the_cache(
+        self, shared: Faltering, clock: StoppedClock, calls: int
+    ) -> None:
+        brake = throttle(shared, clock)
+        for _ in range(5):
+            shared.calls_left = calls
+            await brake.release(await brake.check(ADA, ip=HOME, account=ADA))
+            self.back(shared, clock)
+        await brake.check(GRACE, ip=CAFE)
+        await fail(throttle(shared, clock), 3)
 
     async def test_what_the_cache_is_owed_waits_until_it_takes_it(self, shared: Faltering, clock: StoppedClock) -> None:
         brake = throttle(shared, clock)
