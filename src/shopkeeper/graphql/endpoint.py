@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.commerce.port import Engine
 from shopkeeper.commerce.stores import Stores
-from shopkeeper.errors import Forbidden, MalformedBody, MethodNotAllowed, Refusal
+from shopkeeper.errors import Busy, Forbidden, MalformedBody, MethodNotAllowed, Refusal
 from shopkeeper.graphql.context import Context, Operations
 from shopkeeper.graphql.documents import Documents, Operation, Prepared
 from shopkeeper.graphql.errors import formatted, told

@@ -17,7 +17,10 @@ OF_A_PART: Final = 600
 
 
 def memory_of(cached: "CachedSession", *, most: int) -> int:
-    """Return at least the bytes that a cached session takes; counting ends above `most`."""
+    """Return about the bytes that a cached session takes; counting ends above `most`.
+
+    Measured sessions took from a quarter less to an eighth more: the most where long texts are outside of ASCII.
+    """
     session, identity = cached.session, cached.session.identity
     parts: tuple[Any, ...] = (
         *identity.verifiable_addresses,
