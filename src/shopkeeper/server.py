@@ -38,6 +38,7 @@ from shopkeeper.server_limits import (
 from shopkeeper.settings import Settings
 from shopkeeper.settings.listening import UnknownHost
 from shopkeeper.settings.serving import AdminServer, PublicServer
+from shopkeeper.unread_answers import close_unread
 
 log = structlog.get_logger("shopkeeper.serving")
 
@@ -142,6 +143,7 @@ async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
         await asyncio.wait([opening, *running], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
             opening.result()
+            close_unread({settings.serve.public.port, settings.serve.admin.port})
             _spare_the_collector()
             ready()
         opening.cancel()
