@@ -174,3 +174,33 @@ async def test_row_093_no_value_in_any_field_is_answered_with_a_500(
 async def _new_flow(app: httpx2.AsyncClient, kind: str) -> str:
     flow = (await app.get(f"/self-service/{kind}/api")).json()
     return f"/self-service/{kind}?flow={flow['id']}"
+
+
+QUERY = [
+    *("aal", "active", "code", "credentials_identifier", "expand", "flow", "id", "ids", "include_credential", "lang"),
+    *("login_challenge", "page", "page_size", "page_token", "per_page", "recipient", "refresh", "return_to", "state"),
+    *("status", "store", "token", "via"),
+]
+GETS = {
+    "public": [
+        *(f"/self-service/{kind}/{how}" for kind in ("login", "registration") for how in ("browser", "api", "flows")),
+        *("/self-service/logout", "/self-service/logout/browser", "/self-service/errors", "/sessions"),
+        *("/sessions/whoami", "/schemas", "/", "/account", "/login", "/registration", "/error", "/health/ready"),
+    ],
+    "admin": ["/identities", "/sessions", "/courier/messages", "/schemas", "/version", "/health/ready"],
+}
+
+
+@pytest.mark.parametrize("value", ["a%00b", "%ff", "aal3", "-1", "9" * 5_000])
+async def test_row_093_no_value_in_any_query_is_answered_with_a_500(
+    opening: Opening, postgres_dsn: str, value: str
+) -> None:
+    """On PostgreSQL, which cannot store a NUL: regression for one in an error that was stored."""
+    async with opening(postgres_dsn, throttle=UNTHROTTLED, selfservice=METHODS) as scene:
+        for port, client in (("public", await scene.browser()), ("admin", await scene.admin())):
+            for path in GETS[port]:
+                for name in QUERY:
+                    for accept in ("text/html", "application/json"):
+                        asked = f"{path}?{name}={value}"
+                        answer = await client.get(asked, headers={"accept": accept})
+                        assert answer.status_code < 500, asked[:100]

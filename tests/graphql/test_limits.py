@@ -254,3 +254,19 @@ class TestIntrospection:
         assert "getCart" not in error["message"]
         [error] = documents(introspection=True).prepare("{ getCard { id } }").errors
         assert "getCart" in error["message"]
+
+
+EMPTY = [
+    *("{}", "query{}", "query A{}", "mutation{}", "{ }", "{#x\n}", "{...{}}", "{...F} fragment F on Query{}"),
+    *('{findItemsByKeyword(text:""){items{}}}', "mutation{createCart(createCartInput:{}){}}", "{__schema{}}"),
+]
+
+
+@pytest.mark.parametrize("text", EMPTY)
+@pytest.mark.parametrize("introspection", [False, True])
+def test_row_093_braces_that_select_nothing_are_a_mistake(text: str, introspection: bool) -> None:
+    """Regression: graphql-core parses them. A stranger's were a 500, and nested ones were executed."""
+    for prepare in (documents(introspection=introspection).prepare, documents().prepare_for_stranger):
+        prepared = prepare(text)
+        assert code(prepared) == "GRAPHQL_PARSE_FAILED"
+        assert "Expected a selection" in prepared.errors[0]["message"]

@@ -153,6 +153,7 @@ def unusual(token: bytes) -> Mapping[str, Scope]:
         "two bearers": whoami(HOST, (b"authorization", b"Bearer " + token), (b"authorization", b"Bearer " + token)),
         "two kinds of token": whoami(HOST, own, cookie),
         "a dead bearer beside a cookie": whoami(HOST, (b"authorization", b"Bearer " + UNKNOWN), cookie),
+        "a cookie that begins with a space": whoami(HOST, (b"cookie", b"ory_kratos_session= " + token)),
         "two Cookie headers": whoami(HOST, cookie, cookie),
         "a session cookie that comes twice": whoami(HOST, (b"cookie", cookie[1] + b"; " + cookie[1])),
         "a session cookie whose name is longer": whoami(HOST, (b"cookie", b"not_" + cookie[1])),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from shopkeeper.credentials.method import CallbackMethod, LoginMethod
 from shopkeeper.credentials.steps import AnyStep, FieldError, Form, SubmissionRejected
-from shopkeeper.errors import FirstFactorRequired, InvalidInput, SessionAlreadyAvailable
+from shopkeeper.errors import FirstFactorRequired, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.outcomes import finished
@@ -51,8 +51,6 @@ class Login:
         self._identities = identities
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
-        if opening.aal not in {None, "", *Aal}:
-            raise InvalidInput("The query parameter 'aal' takes aal1 or aal2.")
         if opening.aal == Aal.AAL2:
             if caller.session is None:
                 raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")

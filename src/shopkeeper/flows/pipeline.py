@@ -25,6 +25,7 @@ from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_v
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
 from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
@@ -71,6 +72,8 @@ class Pipeline:
 
     async def open(self, name: str, opening: Opening, caller: Caller) -> Flow:
         """Open a flow. Raises `SessionAlreadyAvailable`, `FlowDisabled`, `ReturnToForbidden` and the like."""
+        if opening.aal not in {None, "", *Aal}:
+            raise InvalidInput("The query parameter 'aal' takes aal1 or aal2.")
         handler, caller = self._handlers[name], caller.within(caller.store)
         wanted = replace(opening, return_to=self._return.check(opening.return_to))
         async with self._database.unit() as unit:

@@ -15,7 +15,9 @@ from shopkeeper.flows import store
 from shopkeeper.storage.database import Unit
 
 LARGEST: Final = 4_000
-"""Bytes of a stored error. A larger one is stored without what is particular to it, which may be from the request."""
+"""Bytes of a stored error."""
+_NUL: Final = b"\\u0000"
+"""A NUL in JSON, which PostgreSQL cannot store."""
 _GENERAL: Final = ("id", "code", "status", "message")
 
 
@@ -30,8 +32,13 @@ class StoredError:
 
 
 async def keep(unit: Unit, error: Mapping[str, Any], *, clock: Clock) -> StoredError:
-    """Store an error until the cleanup deletes it; of a large one, only its code, status and message."""
-    if len(msgspec.json.encode(error)) > LARGEST:
+    """Store an error until the cleanup deletes it.
+
+    Of one that is too large, or that cannot be stored as it is, only code, status and message are stored: what is
+    particular to it may be from the request.
+    """
+    encoded = msgspec.json.encode(error)
+    if len(encoded) > LARGEST or _NUL in encoded:
         error = {name: error[name] for name in _GENERAL if name in error}
     now = clock.now()
     kept = StoredError(id=new_id(), error=error, created_at=now, updated_at=now)

@@ -31,7 +31,7 @@ from shopkeeper.errors import Refusal, Unauthenticated
 from shopkeeper.graphql.cost import Cost, Measuring, default_lengths
 from shopkeeper.graphql.errors import SYNTAX, as_invalid, formatted, told
 from shopkeeper.graphql.execution import Plans
-from shopkeeper.graphql.limits import Limits, check_cost, check_shape, fields_in, operations_in
+from shopkeeper.graphql.limits import Limits, check_cost, check_shape, fields_in, operations_in, refuse_empty_selections
 
 MOST_KEPT = 1_000
 MOST_BYTES = 24_000_000
@@ -161,6 +161,7 @@ class Documents:
     def _prepared(self, text: str, *, tokens: int, stranger: bool = False) -> Prepared:
         try:
             document = parse(text, max_lexical_tokens=tokens, max_comments=self._limits.comments)
+            refuse_empty_selections(document)
             about_schema = [_about_schema(node) for node in operations_in(document)]
             if stranger and not all(about_schema):
                 raise Unauthenticated(UNAUTHENTICATED)

@@ -15,6 +15,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLSyntaxError,
     InlineFragmentNode,
     Node,
     OperationDefinitionNode,
@@ -98,16 +99,29 @@ def check_cost(cost: Cost, variables: Mapping[str, Any], most: int) -> None:
         )
 
 
+def refuse_empty_selections(document: DocumentNode) -> None:
+    """Raise `GraphQLSyntaxError` where braces select nothing: graphql-core parses that, although the grammar has no
+    such thing (GraphQL, section 2.5), and neither validates nor measures it."""
+    for node in _nodes_in(document):
+        selections = getattr(node, "selection_set", None)
+        if selections is not None and not selections.selections and selections.loc is not None:
+            raise GraphQLSyntaxError(selections.loc.source, selections.loc.start, "Expected a selection, found '}'.")
+
+
 def fields_in(node: Node) -> Iterator[FieldNode]:
-    """Yield every field of a document, at any depth.
+    """Yield every field of a document, at any depth."""
+    return (each for each in _nodes_in(node) if isinstance(each, FieldNode))
+
+
+def _nodes_in(node: Node) -> Iterator[Node]:
+    """Yield a node, and the definitions and selections below it at any depth.
 
     Not recursive, so that a deep document cannot overflow the stack.
     """
     pending: list[Node] = [node]
     while pending:
         current = pending.pop()
-        if isinstance(current, FieldNode):
-            yield current
+        yield current
         if isinstance(current, DocumentNode):
             pending.extend(current.definitions)
         selections = getattr(current, "selection_set", None)

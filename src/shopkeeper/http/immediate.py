@@ -155,7 +155,7 @@ class ImmediateAnswers:
         if value.count(b";") >= MOST_COOKIES:  # the app does not read all of them
             return None
         tokens = self._in_cookies.findall(value)
-        return tokens[0].strip(b" \t").decode("latin-1") if len(tokens) == 1 else None
+        return tokens[0].rstrip(b" \t").decode("latin-1") if len(tokens) == 1 else None
 
 
 def _bearer(value: bytes) -> str | None:

@@ -32,6 +32,7 @@ from shopkeeper.notify.templates import SOURCE, MailTemplates
 from shopkeeper.notify.values import CourierMessage, Mail, MessagePage, Status
 from shopkeeper.storage.database import Database, Unit, broken_constraint, to_the_end
 from shopkeeper.storage.outbox import Event, Outbox
+from shopkeeper.storage.text_limits import storable
 
 TOPIC: Final = "mail"
 PAGE: Final = 50
@@ -219,6 +220,8 @@ class Courier:
         limit: int = PAGE,
     ) -> MessagePage:
         """Return messages, newest first; `before` is the value of the preceding page."""
+        if recipient is not None and not storable(recipient):
+            return MessagePage((), None)
         return await store.page(unit, status=status, recipient=recipient, before=before, limit=limit)
 
     async def message(self, unit: Unit, message_id: UUID) -> CourierMessage:
