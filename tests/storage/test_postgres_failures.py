@@ -18,7 +18,14 @@ from shopkeeper.storage.database import Database, Unit, broken_constraint
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
 from shopkeeper.storage.postgres_connection import Deadlines
-from shopkeeper.storage.unavailable import CommitUnknown, DatabaseInterrupted, DatabaseUnavailable, StorageUnavailable
+from shopkeeper.storage.unavailable import (
+    DATABASE_ERRORS,
+    CommitUnknown,
+    DatabaseInterrupted,
+    DatabaseUnavailable,
+    StorageUnavailable,
+    explained,
+)
 from tests.services.databases import sqlalchemy_url
 from tests.services.line import Line, line_to
 
@@ -105,6 +112,57 @@ class TestSilence:
         line.speak_again()
         async with asyncio.timeout(ENOUGH):
             await _until_it_works(lambda: read(far))
+
+    @pytest.mark.parametrize("when", ["connecting", "locking", "committing", "rolling back"])
+    async def test_no_wait_of_a_bulk_transaction_is_endless(self, database: Database, line: Line, when: str) -> None:
+        deadlines = Deadlines(answer=1.0, connect=1.0, bulk_commit=1.0)
+        far = Database(database.url.set(port=line.port), deadlines=deadlines)
+
+        async def work() -> None:
+            if when == "connecting":
+                line.fall_silent()
+            async with far.transaction() as connection:
+                await connection.execute(text("INSERT INTO notes VALUES (1)"))
+                line.fall_silent()
+                if when == "rolling back":
+                    raise LookupError
+
+        expected = {"committing": CommitUnknown, "rolling back": LookupError}
+        if when != "locking":
+            with pytest.raises(expected.get(when, DATABASE_ERRORS)):
+                await asyncio.wait_for(work(), ENOUGH)
+        else:
+            await self._lock_in_vain(database)
+        await asyncio.wait_for(far.close(), ENOUGH)
+
+    @staticmethod
+    async def _lock_in_vain(database: Database) -> None:
+        near = Database(database.url, deadlines=Deadlines(bulk_lock=0.2))
+        async with database.transaction() as holder:
+            await holder.execute(text("SELECT pg_advisory_xact_lock(7)"))
+            with pytest.raises(StorageUnavailable, match="keeps a lock"), explained(near.url):
+                async with near.transaction() as connection:
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(7)"))
+        await near.close()
+
+    async def test_a_bulk_transaction_can_be_cancelled(self, database: Database, line: Line) -> None:
+        far, ready = Database(database.url.set(port=line.port)), asyncio.Event()
+
+        async def work() -> None:
+            async with far.transaction() as connection:
+                await connection.execute(text("INSERT INTO notes VALUES (1)"))
+                line.fall_silent()
+                ready.set()
+                await connection.execute(text("INSERT INTO notes VALUES (2)"))
+
+        task = asyncio.create_task(work())
+        await ready.wait()
+        await asyncio.sleep(0.05)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=ENOUGH)
+        assert done
+        assert task.cancelled()
+        await far.close()
 
     async def test_what_is_written_always_is_not_waited_for_again(self, far: Database, line: Line) -> None:
         async def work() -> None:

@@ -116,6 +116,12 @@ class Pooled:
         finally:
             await self.give_back(connection)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that commits on return."""
+        async with self.connection() as connection, connection.begin():
+            yield connection
+
     async def read(self, query: Executable, parameters: Parameters = None, _budget: TimeBudget | None = None) -> Result:
         async with self.connection() as connection:
             return await connection.execute(query, parameters)

@@ -37,7 +37,8 @@ from shopkeeper.storage.connections import (
     begin_immediately,
     prepare_sqlite,
 )
-from shopkeeper.storage.postgres_connection import LIMITS, Deadlines, Observe, PostgresServer
+from shopkeeper.storage.postgres_bulk import bulk_transactions
+from shopkeeper.storage.postgres_connection import Deadlines, Observe, PostgresServer
 from shopkeeper.storage.postgres_pool import PostgresPool
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import StorageUnavailable, read_only
@@ -141,11 +142,11 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Open a bare transaction without time limits, for migrations and bulk loading."""
-        async with self._backend.bulk() as connection, connection.begin():
-            if self.kind == "postgresql":
-                for setting in LIMITS:
-                    await connection.execute(text(f"SET LOCAL {setting} = 0"))
+        """Open a bare transaction, for migrations and bulk loading: its statements take as long as they need.
+
+        Waits for a connection, a lock or the commit end; then it raises `DatabaseUnavailable`, or `CommitUnknown`.
+        """
+        async with self._backend.bulk() as connection:
             yield connection
 
     async def require_writable(self) -> None:
@@ -206,7 +207,7 @@ def _postgresql(url: URL, pool_size: int, connect_args: Mapping[str, Any], deadl
     return _Backend(
         reads=PostgresPool(server, server.readers, size=pool_size),
         writes=PostgresPool(server, server.writers, size=pool_size),
-        bulk=bulk.connect,
+        bulk=bulk_transactions(bulk, deadlines),
         observed=server.observed,
         further=(bulk,),
         retire_writers=server.found_read_only,
@@ -224,14 +225,14 @@ def _sqlite(url: URL, pool_size: int, connect_args: Mapping[str, Any]) -> _Backe
         readers = create_async_engine(url, pool_size=pool_size, max_overflow=0, isolation_level="AUTOCOMMIT", **options)
         prepare_sqlite(readers.sync_engine, patience=PATIENCE)
         reads, writes = PooledInMemory(readers, size=pool_size), PooledInMemory(engine, size=1)
-        bulk = writes.connection
+        pooled: Pooled = writes
     else:
         reads, writes = ReadInThread(url, **options), WriteInThread(url, **options)
-        bulk = Pooled(engine, size=1).connection
+        pooled = Pooled(engine, size=1)
     return _Backend(
         reads=reads,
         writes=writes,
-        bulk=bulk,
+        bulk=pooled.transaction,
         observed=partial(_observed, (reads.for_events, writes.for_events)),
         further=(engine,),
     )

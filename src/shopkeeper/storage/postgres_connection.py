@@ -70,6 +70,10 @@ class Deadlines:
     """For that answer."""
     turn: float = 5.0
     """For a connection to be free, while the server answers others."""
+    bulk_lock: float = 600.0
+    """For a lock in a migration, such as that of another process which migrates."""
+    bulk_commit: float = 60.0
+    """For the commit of a migration or of bulk loading."""
     total: float = 9.0
     """For all waits of one unit of work together."""
 

@@ -195,6 +195,10 @@ _BY_CODE: Final[Mapping[str, _Tell]] = {
         f"The database at {_server(url)} has no connection left: raise its max_connections, or lower max_conns in the"
         " DSN."
     ),
+    "55P03": lambda url: (
+        f"Another session of the database at {_server(url)} keeps a lock that is needed: wait until another process has"
+        " migrated, or end the transaction that holds the lock."
+    ),
     "57P03": lambda url: f"The database at {_server(url)} is starting up or shutting down: try again in a moment.",
     "25006": read_only,
     "SQLITE_CANTOPEN": lambda url: (
