@@ -7,9 +7,13 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.storage.database import sqlite_path
 from tests.attacks.scene import HERE, PASSWORD, Scene, new_address, opened, sign_in, sign_up, submit
+from tests.services.databases import sqlalchemy_url
 
 
 async def imported(dsn: str, folder: Path, clock: StoppedClock, **said: Any) -> tuple[int, dict[str, Any]]:
@@ -222,3 +226,19 @@ class TestOwnSessions:
                 page = await app.get(page.links["next"]["url"])
         assert (len(seen), set(seen)) == (5, others)
         assert {"first", "prev"} == set(page.links)
+
+
+async def test_a_batch_asks_a_database_that_does_not_answer_once(
+    sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+) -> None:
+    async with opened(sqlite_dsn, tmp_path, clock, settings={}) as scene:
+        admin = await scene.admin()
+        file = sqlite_path(make_url(sqlalchemy_url(sqlite_dsn)))
+        assert file is not None
+        away = file.rename(file.with_suffix(".away"))
+        with capture_logs() as told:
+            made = await batch(admin, [person() for _ in range(20)])
+        away.rename(file)
+    assert {(entry["action"], entry["error"]["code"]) for entry in made} == {("error", 503)}
+    assert len(made) == 20
+    assert [entry["event"] for entry in told].count("database.away") == 1

@@ -35,6 +35,7 @@ from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +125,26 @@ class AdminIdentities:
         if len(batch.identities) > MOST_IN_A_BATCH:
             raise InvalidInput(f"A batch takes {MOST_IN_A_BATCH} identities at most.")
         by = self._operators.of(request)
-        return json_response({"identities": [await self._entry(entry, by=by) for entry in batch.identities]})
+        told: list[dict[str, Any]] = []
+        away: DatabaseUnavailable | None = None
+        for entry in batch.identities:
+            try:
+                told.append(_failed(entry, away) if away else await self._entry(entry, by=by))
+            except DatabaseUnavailable as failed:  # the others are not tried: each would wait as long
+                told.append(_failed(entry, failed))
+                away = DatabaseUnavailable(retry_after=1)
+        return json_response({"identities": told})
 
     async def _entry(self, entry: BatchEntry, *, by: Operator) -> dict[str, Any]:
         patch_id = {"patch_id": entry.patch_id} if entry.patch_id else {}
         try:
             identity = await self._make(entry.create, by=by)
+        except DatabaseUnavailable:
+            raise
         except Conflict:
-            return {"action": "error", **patch_id, "error": error_object(Conflict())}
+            return _failed(entry, Conflict())
         except Refusal as refusal:
-            return {"action": "error", **patch_id, "error": error_object(refusal)}
+            return _failed(entry, refusal)
         return {"action": "create", "identity": str(identity.id), **patch_id}
 
     async def _read(self, request: Request) -> Response:
@@ -294,3 +305,8 @@ class AdminSessions:
 def require_id(text: str) -> UUID:
     """Return the id of a path. Raises `NotFound` if it is not a UUID."""
     return require_uuid(text, otherwise=NotFound())
+
+
+def _failed(entry: BatchEntry, refusal: Refusal) -> dict[str, Any]:
+    patch_id = {"patch_id": entry.patch_id} if entry.patch_id else {}
+    return {"action": "error", **patch_id, "error": error_object(refusal)}
