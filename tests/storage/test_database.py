@@ -12,9 +12,9 @@ from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from shopkeeper.clock import StoppedClock, SystemClock
-from shopkeeper.storage.connections import CHECKPOINT_EVERY
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.storage.outbox import Outbox, outbox
+from shopkeeper.storage.sqlite_connections import CHECKPOINT_EVERY
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 from shopkeeper.storage.unit import WriteCollected
 from tests.services.databases import sqlalchemy_url

@@ -10,9 +10,9 @@ from sqlalchemy import Column, Integer, MetaData, Select, String, Table, bindpar
 from sqlalchemy.exc import OperationalError, StatementError
 
 from shopkeeper.crypto import new_id
-from shopkeeper.storage.connections import ReadInThread
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.prepared import MOST_LISTED, PreparedQueries
+from shopkeeper.storage.sqlite_connections import ReadInThread
 from shopkeeper.storage.tables import Id, Json, Moment
 
 metadata = MetaData()

@@ -26,20 +26,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shopkeeper.storage.connections import (
+from shopkeeper.storage.port import Reads, Writes
+from shopkeeper.storage.postgres_bulk import bulk_transactions
+from shopkeeper.storage.postgres_connection import Deadlines, Observe, PostgresServer
+from shopkeeper.storage.postgres_pool import PostgresPool
+from shopkeeper.storage.sqlite_connections import (
     PATIENCE,
     Pooled,
     PooledInMemory,
     ReadInThread,
-    Reads,
     WriteInThread,
-    Writes,
     begin_immediately,
     prepare_sqlite,
 )
-from shopkeeper.storage.postgres_bulk import bulk_transactions
-from shopkeeper.storage.postgres_connection import Deadlines, Observe, PostgresServer
-from shopkeeper.storage.postgres_pool import PostgresPool
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import StorageUnavailable, read_only
 from shopkeeper.storage.unit import Unit

@@ -1,4 +1,4 @@
-"""How statements reach the database: over a pool of connections or, for an SQLite file, in the event loop's thread.
+"""How statements reach SQLite: in the event loop's thread for a file, over a pool of connections for one in memory.
 
 Connections are handed out first come, first served. SQLAlchemy's own queue gives a free connection to the task that
 runs next, so that one busy task can starve all others.
@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Executable, create_engine, event
@@ -42,43 +42,6 @@ WAL_TRIES = 100
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16000")
 
 log = structlog.get_logger("shopkeeper.database")
-
-
-class Transacting(Protocol):
-    """A connection that one unit of work uses until it gives it back."""
-
-    def begin(self) -> Awaitable[object]: ...
-
-    async def execute(self, statement: Executable, parameters: Any = None) -> Result: ...
-
-    async def commit(self) -> None: ...
-
-    async def rollback(self) -> None: ...
-
-
-class Reads(Protocol):
-    """Runs single queries."""
-
-    async def read(self, query: Executable, parameters: Parameters, budget: TimeBudget) -> Result:
-        """Run a query outside any transaction; the result must be fetched before anything is awaited.
-
-        `budget` bounds the waits for another server; a file is waited for as long as its lock allows.
-        """
-        ...
-
-    async def close(self) -> None: ...
-
-
-class Writes(Protocol):
-    """Provides connections for transactions."""
-
-    async def take(self, budget: TimeBudget) -> Transacting:
-        """Wait for a free connection and return it; the caller gives it back."""
-        ...
-
-    async def give_back(self, connection: Any) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 class Pooled:
