@@ -5,8 +5,8 @@ import gc
 from sqlalchemy import Select, column, select, table
 from sqlalchemy.dialects.sqlite import dialect
 
-from shopkeeper.storage.compiled import MOST_TEXTS, Compiler
-from shopkeeper.storage.prepared import PreparedQueries
+from shopkeeper.storage.postgres_statements import MOST_TEXTS, Compiler
+from shopkeeper.storage.sqlite_statements import PreparedQueries
 from shopkeeper.storage.statement_cache import MOST_STATEMENTS, StatementCache
 
 SLACK = 1.5

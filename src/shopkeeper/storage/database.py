@@ -39,6 +39,7 @@ from shopkeeper.storage.sqlite_connections import (
     begin_immediately,
     prepare_sqlite,
 )
+from shopkeeper.storage.statements import to_json
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import StorageUnavailable, read_only
 from shopkeeper.storage.unit import Unit
@@ -48,16 +49,12 @@ log = structlog.get_logger("shopkeeper.database")
 _IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean")
 
 
-def _to_json(document: Any) -> str:
-    return msgspec.json.encode(document).decode()
-
-
 # A unit ends its own transaction, so the pool need not reset a returned connection. Parameters are hashes, addresses
 # and names; they must not reach the log with an error.
 _OPTIONS: Mapping[str, Any] = {
     "pool_reset_on_return": None,
     "hide_parameters": True,
-    "json_serializer": _to_json,
+    "json_serializer": to_json,
     "json_deserializer": msgspec.json.decode,
 }
 

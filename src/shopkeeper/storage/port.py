@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Executable
 
-from shopkeeper.storage.compiled import Parameters, Result
+from shopkeeper.storage.statements import Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 
 

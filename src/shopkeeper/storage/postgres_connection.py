@@ -23,8 +23,9 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shopkeeper.storage.circuit_breaker import CircuitBreaker
-from shopkeeper.storage.compiled import COMPILER, BoundStatement, Parameters, Result
 from shopkeeper.storage.connection_generation import ConnectionGeneration
+from shopkeeper.storage.postgres_statements import COMPILER, BoundStatement
+from shopkeeper.storage.statements import Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.unavailable import (
     CommitUnknown,

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Executable
 
-from shopkeeper.storage.compiled import Parameters, Result
 from shopkeeper.storage.connection_generation import ConnectionGeneration
 from shopkeeper.storage.postgres_connection import PostgresConnection, PostgresServer
+from shopkeeper.storage.statements import Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable

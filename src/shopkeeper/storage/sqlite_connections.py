@@ -19,9 +19,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool, StaticPool
 
-from shopkeeper.storage.compiled import Parameters, Result
-from shopkeeper.storage.prepared import PreparedQueries
 from shopkeeper.storage.sqlite_file import OpenFile
+from shopkeeper.storage.sqlite_statements import PreparedQueries
+from shopkeeper.storage.statements import Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.turns import Turns
 from shopkeeper.storage.unavailable import DATABASE_ERRORS

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import Executable, Row, text
 
-from shopkeeper.storage.compiled import NOTHING, Parameters, Result
 from shopkeeper.storage.port import Reads, Transacting, Writes
+from shopkeeper.storage.statements import NOTHING, Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.unavailable import DATABASE_ERRORS, CommitUnknown, DatabaseUnavailable, is_unavailable
 from shopkeeper.transaction_guard import TransactionScope

@@ -6,9 +6,8 @@ only its compiler, its types and its rows are used.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import msgspec
 from asyncpg import Attribute, Record  # type: ignore[import-untyped]  # asyncpg carries no types
 from sqlalchemy import JSON, Executable, Row
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -19,58 +18,13 @@ from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import LRUCache
 
 from shopkeeper.storage.statement_cache import StatementCache
-
-Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
-"""The values of a statement's bind parameters, or one mapping for each of many executions."""
+from shopkeeper.storage.statements import Fetched, MakeRow, from_json, to_json
 
 MOST_TEXTS: Final = 1_000
 """Compiled SQL texts that are kept."""
 
 Describe = Callable[[], Sequence[Attribute]]
 _Process = Callable[[Any], Any]
-_MakeRow = Callable[[Any], Row[Any]]
-
-
-class Result(Protocol):
-    """What a statement returned."""
-
-    @property
-    def rowcount(self) -> int:
-        """How many rows were found or changed; -1 where that is unknown, as after many executions."""
-        ...
-
-    def all(self) -> Sequence[Row[Any]]: ...
-
-    def first(self) -> Row[Any] | None: ...
-
-    def scalar(self) -> Any: ...
-
-
-class Fetched:
-    """The rows that asyncpg has fetched; they are converted when they are asked for."""
-
-    __slots__ = ("_make", "_records", "rowcount")
-
-    def __init__(self, records: Sequence[Record], make: _MakeRow, *, rowcount: int) -> None:
-        self._records, self._make, self.rowcount = records, make, rowcount
-
-    def all(self) -> Sequence[Row[Any]]:
-        return [self._make(record) for record in self._records]
-
-    def first(self) -> Row[Any] | None:
-        return self._make(self._records[0]) if self._records else None
-
-    def scalar(self) -> Any:
-        row = self.first()
-        return None if row is None else row[0]
-
-
-def _no_row(record: Record) -> Row[Any]:
-    raise LookupError(record)
-
-
-NOTHING: Final = Fetched((), _no_row, rowcount=0)
-"""The result of a statement that was not executed."""
 
 
 class _Plan:
@@ -87,7 +41,7 @@ class _Plan:
         if not (compiled.post_compile_params or compiled.literal_execute_params):
             self._sql = compiled.string
             self._slots = _slots(compiled.positiontup, compiled._bind_processors)
-        self._make_row: _MakeRow | None = None
+        self._make_row: MakeRow | None = None
 
     def sql_and_values(self, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
         if self._sql is not None:
@@ -97,7 +51,7 @@ class _Plan:
         processors = {**self._compiled._bind_processors, **expanded.processors}
         return expanded.statement, _processed(_slots(expanded.positiontup, processors), expanded.parameters)
 
-    def row_maker(self, describe: Describe) -> _MakeRow:
+    def row_maker(self, describe: Describe) -> MakeRow:
         if self._make_row is not None:
             return self._make_row
         columns, attributes = self._compiled._result_columns, describe()
@@ -110,14 +64,14 @@ class _Plan:
 
     def _new_row_maker(
         self, names: Sequence[str], types: Sequence[TypeEngine[Any] | None], attributes: Sequence[Attribute]
-    ) -> _MakeRow:
+    ) -> MakeRow:
         processors: list[Any] = [self._converter(kind, column) for kind, column in zip(types, attributes, strict=True)]
         metadata = SimpleResultMetaData(names)
         return partial(Row, metadata, processors if any(processors) else None, metadata._key_to_index)
 
     def _converter(self, kind: TypeEngine[Any] | None, attribute: Attribute) -> _Process | None:
         if isinstance(kind, JSON) or attribute.type.name in {"json", "jsonb"}:
-            return _from_json
+            return from_json
         return None if kind is None else kind._cached_result_processor(self._dialect, attribute.type.oid)
 
 
@@ -152,7 +106,7 @@ class Compiler:
     """
 
     def __init__(self) -> None:
-        self._dialect = PGDialect_asyncpg(json_serializer=_to_json)  # type: ignore[no-untyped-call]  # it has no types
+        self._dialect = PGDialect_asyncpg(json_serializer=to_json)  # type: ignore[no-untyped-call]  # it has no types
         self._texts: LRUCache[Any, Any] = LRUCache(MOST_TEXTS)
         self._plans: LRUCache[SQLCompiler, _Plan] = LRUCache(MOST_TEXTS)
         self._known: StatementCache[dict[tuple[str, ...], BoundStatement]] = StatementCache()
@@ -202,14 +156,6 @@ def _defaults(compiled: SQLCompiler) -> dict[str, Any]:
             raise TypeError(f"The default of {column} must be a constant, or the database's.")
         found[compiled._within_exec_param_key_getter(column)] = default.arg  # type: ignore[attr-defined]  # scalar
     return found
-
-
-def _to_json(document: Any) -> str:
-    return msgspec.json.encode(document).decode()
-
-
-def _from_json(text: str | None) -> Any:
-    return None if text is None else msgspec.json.decode(text)
 
 
 COMPILER: Final = Compiler()

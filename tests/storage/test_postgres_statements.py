@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, insert, literal, select, text, update
 from sqlalchemy.exc import InvalidRequestError
 
-from shopkeeper.storage.compiled import Compiler
 from shopkeeper.storage.database import Database
+from shopkeeper.storage.postgres_statements import Compiler
 from shopkeeper.storage.tables import Id, Json, Moment
 from tests.services.databases import sqlalchemy_url
 

@@ -11,8 +11,8 @@ from sqlalchemy.exc import OperationalError, StatementError
 
 from shopkeeper.crypto import new_id
 from shopkeeper.storage.database import Database
-from shopkeeper.storage.prepared import MOST_LISTED, PreparedQueries
 from shopkeeper.storage.sqlite_connections import ReadInThread
+from shopkeeper.storage.sqlite_statements import MOST_LISTED, PreparedQueries
 from shopkeeper.storage.tables import Id, Json, Moment
 
 metadata = MetaData()

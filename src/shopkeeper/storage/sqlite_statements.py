@@ -14,8 +14,8 @@ from sqlalchemy import Row, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.result import SimpleResultMetaData
 
-from shopkeeper.storage.compiled import Fetched
 from shopkeeper.storage.statement_cache import StatementCache
+from shopkeeper.storage.statements import Fetched
 
 Convert = Callable[[Any], Any]
 Values = Mapping[str, Any]
