@@ -21,8 +21,8 @@ from shopkeeper.storage.postgres_connection import Deadlines
 from shopkeeper.storage.unavailable import (
     DATABASE_ERRORS,
     CommitUnknown,
-    DatabaseInterrupted,
     DatabaseUnavailable,
+    RetryAtOnce,
     StorageUnavailable,
     explained,
 )
@@ -348,7 +348,7 @@ class TestLostCommits:
 
         with pytest.raises(CommitUnknown, match="It may have been made") as refused:
             await work()
-        assert not isinstance(refused.value, DatabaseInterrupted)
+        assert not isinstance(refused.value, RetryAtOnce)
         assert ran == ["dropped", "invalidated"]
         assert await read(database) == 1
         await far.close()

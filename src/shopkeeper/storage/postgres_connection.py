@@ -29,8 +29,8 @@ from shopkeeper.storage.statements import Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.unavailable import (
     CommitUnknown,
-    DatabaseInterrupted,
     DatabaseUnavailable,
+    RetryAtOnce,
     is_passing,
     is_unavailable,
 )
@@ -344,11 +344,11 @@ class PostgresConnection:
             self.terminate()
         if isinstance(failed, asyncpg.ReadOnlySQLTransactionError):
             may_differ = self._server.is_read_only(self._generation, self._number)
-            return (DatabaseInterrupted if may_differ else DatabaseUnavailable)(retry_after=1)
+            return (RetryAtOnce if may_differ else DatabaseUnavailable)(retry_after=1)
         if self._driver.is_closed() or is_unavailable(failed):
             self._learn(failed)
             passing = self._driver.is_closed() or is_passing(failed)
-            return (DatabaseInterrupted if passing else DatabaseUnavailable)(retry_after=1)
+            return (RetryAtOnce if passing else DatabaseUnavailable)(retry_after=1)
         kind = IntegrityError if isinstance(failed, asyncpg.IntegrityConstraintViolationError) else DBAPIError
         if isinstance(failed, asyncpg.PostgresError):
             failed.detail = None  # it quotes the row, whose addresses and names must not reach the log

@@ -16,7 +16,7 @@ from shopkeeper.storage.postgres_connection import PostgresConnection, PostgresS
 from shopkeeper.storage.statements import Parameters, Result
 from shopkeeper.storage.time_budget import TimeBudget
 from shopkeeper.storage.turns import Turns
-from shopkeeper.storage.unavailable import DatabaseInterrupted, DatabaseUnavailable
+from shopkeeper.storage.unavailable import DatabaseUnavailable, RetryAtOnce
 
 
 class PostgresPool:
@@ -32,7 +32,7 @@ class PostgresPool:
         """Run a query outside any transaction."""
         try:
             return await self._read(query, parameters, budget)
-        except DatabaseInterrupted:
+        except RetryAtOnce:
             return await self._read(query, parameters, budget)
 
     async def take(self, budget: TimeBudget) -> "PostgresTransaction":
@@ -144,14 +144,14 @@ class PostgresTransaction:
     async def begin(self) -> None:
         try:
             await self.connection.begin()
-        except DatabaseInterrupted:
+        except RetryAtOnce:
             await self._begin_again()
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Result:
         was_blank, self._is_blank = self._is_blank, False
         try:
             return await self.connection.execute(statement, parameters)
-        except DatabaseInterrupted:
+        except RetryAtOnce:
             if not was_blank:
                 raise
         await self._begin_again()

@@ -36,7 +36,7 @@ class CommitUnknown(DatabaseUnavailable):
     message = "The database has not confirmed the change. It may have been made: look before you send it again."
 
 
-class DatabaseInterrupted(DatabaseUnavailable):
+class RetryAtOnce(DatabaseUnavailable):
     """Raised when a statement had no effect for a reason that may be over: its connection was cut or is outdated, or
     another transaction was in the way. In a new transaction the same may succeed at once."""
 
