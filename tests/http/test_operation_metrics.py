@@ -72,6 +72,26 @@ async def test_a_silent_database_does_not_keep_the_metrics_back(clock: StoppedCl
     assert "shopkeeper_outbox" not in text
 
 
+@pytest.mark.parametrize("budget", ["per_ip", "per_session"])
+async def test_refreshes_that_a_budget_refuses_are_counted(
+    sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, budget: str
+) -> None:
+    throttle = {"refresh": {budget: "1/minute"}}
+    async with opened(sqlite_dsn, tmp_path, clock, settings={**SETTINGS, "throttle": throttle}) as scene:
+        app, email = await scene.native(), new_address()
+        await sign_up(app, email)
+        token, statuses = (await app.post("/signin", json={"username": email, "password": PASSWORD})).json(), []
+        for _ in range(3):
+            headers = {"authorization": f"Bearer {token['authorization']}"}
+            answer = await app.post("/signin", json={"type": "refresh"}, headers=headers)
+            statuses.append(answer.status_code)
+            token = answer.json() if answer.is_success else token
+        metrics = await told(scene)
+    assert statuses == [200, 429, 429]
+    assert metrics['shopkeeper_refreshes_total{outcome="throttled"}'] == 2
+    assert metrics['shopkeeper_refreshes_total{outcome="replaced"}'] == 1
+
+
 async def test_mails_that_wait_and_fail_are_told_with_their_age(scene: Scene) -> None:
     await sign_up(await scene.native(), new_address())
     scene.clock.advance(seconds=90)

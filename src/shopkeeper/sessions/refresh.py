@@ -14,7 +14,7 @@ import structlog
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, new_token
-from shopkeeper.errors import TokenInvalid
+from shopkeeper.errors import TokenInvalid, TooManyRequests
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, Reading, SessionCache
 from shopkeeper.sessions.queries import SessionQueries
@@ -86,12 +86,16 @@ class SessionRefresh:
 
         Raises `TokenInvalid`, and `TooManyRequests` where the budget of the address or of the session is spent.
         """
-        if self._budgets is not None and client is not None:
-            await self._budgets.by_address.spend(client.ip)
-        with self._cache.reading() as reading:
-            async with self._database.unit() as unit:
-                rotated = await self._rotate(unit, token, store, reading)
-                started = rotated or await self._presented_again(unit, token, store, client=client)
+        try:
+            if self._budgets is not None and client is not None:
+                await self._budgets.by_address.spend(client.ip)
+            with self._cache.reading() as reading:
+                async with self._database.unit() as unit:
+                    rotated = await self._rotate(unit, token, store, reading)
+                    started = rotated or await self._presented_again(unit, token, store, client=client)
+        except TooManyRequests:
+            self._tally.count("refreshes", "throttled")
+            raise
         self._tally.count("refreshes", "replaced" if rotated else "repeated" if started else "refused")
         if started is None:
             raise TokenInvalid
