@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shopkeeper.errors import MalformedBody, PayloadTooLarge
-from shopkeeper.parsing import gather, parse_accept, parse_json
+from shopkeeper.parsing import gather, media_type_of, parse_accept, parse_json
 from shopkeeper.settings.values import parse_size
 
 
@@ -22,6 +22,22 @@ from shopkeeper.settings.values import parse_size
 )
 def test_preferences_have_weights(header: str, wished: list[tuple[str, float]]) -> None:
     assert list(parse_accept(header)) == wished
+
+
+@pytest.mark.parametrize(
+    ("content_type", "media_type"),
+    [
+        ("application/json", "application/json"),
+        ("Application/JSON;charset=utf-8", "application/json"),
+        (" text/plain ; a=b; c=d", "text/plain"),
+        ("application/json, text/plain", "application/json, text/plain"),  # a list is no media type
+        (";charset=utf-8", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_a_media_type_is_read_without_its_parameters(content_type: str | None, media_type: str) -> None:
+    assert media_type_of(content_type) == media_type
 
 
 def test_endless_preferences_are_not_read_to_the_end() -> None:

@@ -44,6 +44,16 @@ def _share(text: str) -> float:
     return share if 0 <= share <= 1 else 0.0
 
 
+def media_type_of(content_type: str | None) -> str:
+    """Return the media type of a `Content-Type` in lower case, without its parameters (RFC 9110 section 8.3.1); "" for
+    none.
+
+    >>> media_type_of("Application/JSON; charset=utf-8"), media_type_of(None)
+    ('application/json', '')
+    """
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was most likely meant, or None.
 

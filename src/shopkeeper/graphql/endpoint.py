@@ -32,7 +32,7 @@ from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.graphql.schema import core_schema, print_schema
-from shopkeeper.parsing import gather, require_bounded
+from shopkeeper.parsing import gather, media_type_of, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.storage.database import Database, Unit
 
@@ -150,7 +150,7 @@ class GraphQLEndpoint:
 
     async def _read(self, request: Request) -> Asked:
         """Read the body as JSON only, because a form on another site cannot send that type."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        if media_type_of(request.headers.get("content-type")) != JSON:
             raise MalformedBody(f"Send the operation as {JSON}.")
         declared = request.headers.get("content-length")
         body = await gather(request.stream(), declared=declared, limit=self._limits.body)

@@ -19,7 +19,7 @@ from shopkeeper.http.paging import page_size
 from shopkeeper.http.requests import read_body, require_uuid
 from shopkeeper.identity.builder import AddressInput
 from shopkeeper.identity.values import AddressStatus, State, Via
-from shopkeeper.parsing import parse_json
+from shopkeeper.parsing import media_type_of, parse_json
 
 MOST_IN_A_BATCH: Final = 1_000
 MOST_VALUES: Final = 300_000
@@ -119,7 +119,7 @@ async def document_of(request: Request, *, limit: int) -> Any:
 
     Only JSON types are accepted: another site's page needs a CORS preflight to send them, and gets none.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in BODY_TYPES:
+    if media_type_of(request.headers.get("content-type")) not in BODY_TYPES:
         raise MalformedBody(message="Send the body as application/json, a patch as application/json-patch+json.")
     return parse_json(await read_body(request, limit=limit), most_values=MOST_VALUES)
 

@@ -18,6 +18,7 @@ from shopkeeper.http.leftover_cookies import delete_session_cookies
 from shopkeeper.http.origins import Origins
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import JSON, bearer_of, client_of
+from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
 from shopkeeper.sessions.principal import KnownSessions, PresentedTokens, PrincipalResolver
@@ -302,7 +303,7 @@ class RequestAuthenticator:
 
     def _require_own_page(self, request: HTTPConnection) -> None:
         credentials = self._credentials(request)
-        content_type = (credentials.header(b"content-type") or "").partition(";")[0].strip().lower()
+        content_type = media_type_of(credentials.header(b"content-type"))
         if request.scope["method"] != "GET" and content_type != JSON:
             raise Forbidden(f"A request that relies on cookies must be sent as {JSON}.")
         self._require_trusted_page(credentials)

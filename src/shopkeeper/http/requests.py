@@ -16,7 +16,7 @@ from starlette.types import Scope
 from shopkeeper.client import Client, without_port
 from shopkeeper.errors import MalformedBody, Refusal
 from shopkeeper.identity.coercion import repeated
-from shopkeeper.parsing import gather, parse_accept, parse_json, uuid_or_none
+from shopkeeper.parsing import gather, media_type_of, parse_accept, parse_json, uuid_or_none
 
 MAX_FIELDS = 2_000
 MAX_USER_AGENT = 512
@@ -114,16 +114,12 @@ def parse_fields(body: bytes, content_type: str) -> Mapping[str, Any]:
     """
     if not has_fields(content_type):
         raise MalformedBody(message=f"Send the fields as {JSON} or {FORM}.")
-    return parse_object(body) if _kind_of(content_type) == JSON else _parse_form(body)
+    return parse_object(body) if media_type_of(content_type) == JSON else _parse_form(body)
 
 
 def has_fields(content_type: str) -> bool:
     """Return whether a content type is that of a form or of JSON."""
-    return _kind_of(content_type) in {JSON, FORM}
-
-
-def _kind_of(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
+    return media_type_of(content_type) in {JSON, FORM}
 
 
 def _parse_form(body: bytes) -> dict[str, str]:

@@ -19,6 +19,7 @@ from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import encode, json_response
 from shopkeeper.http.serializers import cart_merge_shape, moment
 from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of
+from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import profile_of
 from shopkeeper.signin.visit import Access, Visit
@@ -151,7 +152,7 @@ async def _fields(request: Request) -> dict[str, Any]:
 
     Only JSON is accepted, because another site's page cannot send it without a CORS preflight.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+    if media_type_of(request.headers.get("content-type")) != JSON:
         raise MalformedBody(message=f"Send the body as {JSON}; an empty object {{}} will do.")
     return parse_object(await read_body(request, limit=MAX_BODY))
 

@@ -22,6 +22,7 @@ from shopkeeper.http.pages.devices import device_name
 from shopkeeper.http.pages.engine_reads import read_or_none
 from shopkeeper.http.pages.layout import PageLayout, Place
 from shopkeeper.http.requests import FORM, parse_fields, read_body, require_uuid
+from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
@@ -128,7 +129,7 @@ class AccountPages:
         """
         caller, new_cookie = await self._layout.caller(request)
         body = await read_body(request, limit=MAX_BODY)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = media_type_of(request.headers.get("content-type"))
         fields = parse_fields(body, FORM) if kind == FORM else {}
         given = crypto.unmask(str(fields.get("csrf_token", "")))
         genuine = any(crypto.same(given, token) for token in caller.csrf_tokens)
