@@ -1,11 +1,11 @@
-"""Which pages may send a self-service form: `Origin`, `Sec-Fetch-Site` and `Referer`, beside the anti-CSRF token."""
+"""Which pages may send a form, and which may call us with our cookies: `Origin`, `Sec-Fetch-Site` and `Referer`."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from shopkeeper.http.origins import Origins, is_from_foreign_page, origin_of
+from shopkeeper.http.origins import Origins, Sender, origin_of, sender_of
 from tests.attacks.scene import ADDRESS, APP, EVIL, PASSWORD, Browser, Scene, csrf_of, new_address, sign_up
 from tests.http.conftest import Opening
 
@@ -63,6 +63,16 @@ FOREIGN = {
     "an old browser with a broken referer": {"referer": "https://[shop.test"},
     "an empty origin": {"origin": "", **OWN_SITE},
     "a star": {"origin": "*", **CROSS},
+}
+
+OF_FORMS_ONLY = {
+    "a flow's page",
+    "another flow's page",
+    "a page to return to",
+    "a page to return to, by a star",
+    "a hidden origin of no page",
+    "a lost origin of no page",
+    "an old browser at a flow's page",
 }
 
 
@@ -138,6 +148,42 @@ class TestForms:
             assert (answer.status_code, [each["id"] for each in answer.json()["ui"]["messages"]]) == (400, [4000001])
 
 
+async def test_row_047_calls_with_our_cookies_are_judged_as_forms_are_but_for_two_differences(scene: Scene) -> None:
+    """Pages of flows may not call, as CORS lets them read no answer, and nothing is accepted that no page sends.
+
+    Regression: `Referer` was not looked at, nor whether an `Origin` fits to `Sec-Fetch-Site: same-origin`."""
+    browser = await scene.browser()
+    await browser.sign_up(new_address())
+    judged = {**TRUSTED, **FOREIGN}
+    answers = {name: await browser.delete("/sessions", headers={**JSON, **judged[name]}) for name in judged}
+    refused = {name for name, answer in answers.items() if answer.status_code == 403}
+    assert refused == {*FOREIGN, *OF_FORMS_ONLY}
+    assert {answers[name].status_code for name in ("our page", "a page of CORS", "a program")} == {200}
+
+
+@pytest.mark.parametrize(
+    ("headers", "sender"),
+    [
+        ({b"origin": ADDRESS, b"sec-fetch-site": "same-origin"}, Sender.OWN_PAGE),
+        ({b"origin": ADDRESS}, Sender.OWN_PAGE),
+        ({b"sec-fetch-site": "same-origin"}, Sender.OWN_PAGE),
+        ({b"origin": "null", b"sec-fetch-site": "same-origin"}, Sender.OWN_PAGE),
+        ({b"origin": ADDRESS, b"sec-fetch-site": "cross-site"}, Sender.TRUSTED_PAGE),
+        ({b"origin": ADDRESS, b"sec-fetch-site": "none"}, Sender.TRUSTED_PAGE),
+        ({b"origin": SPA, b"sec-fetch-site": "cross-site"}, Sender.TRUSTED_PAGE),
+        ({b"referer": f"{ADDRESS}/login"}, Sender.TRUSTED_PAGE),
+        ({b"origin": EVIL}, Sender.FOREIGN_PAGE),
+        ({b"origin": "null"}, Sender.FOREIGN_PAGE),
+        ({b"referer": EVIL}, Sender.FOREIGN_PAGE),
+        ({b"sec-fetch-site": "none"}, Sender.USER),
+        ({b"origin": "null", b"sec-fetch-site": "none"}, Sender.USER),
+        ({}, Sender.PROGRAM),
+    ],
+)
+def test_who_makes_a_request(headers: dict[bytes, str], sender: Sender) -> None:
+    assert sender_of(headers.get, own=ADDRESS, trusted=Origins([ADDRESS, SPA])) is sender
+
+
 @pytest.mark.parametrize(
     ("url", "origin"),
     [
@@ -164,4 +210,4 @@ def test_the_origin_of_an_address_is_written_as_browsers_write_it(url: str, orig
 
 
 def test_a_star_in_cors_trusts_no_form() -> None:
-    assert is_from_foreign_page({"origin": EVIL}, Origins(["*"]))
+    assert sender_of({b"origin": EVIL}.get, own=ADDRESS, trusted=Origins(["*"])) is Sender.FOREIGN_PAGE

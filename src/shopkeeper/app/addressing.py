@@ -15,7 +15,8 @@ def own_origin(settings: Settings) -> str:
 
 
 def cookie_origins(settings: Settings) -> Origins:
-    """Return the origins whose pages may call the storefront, GraphQL and `/sessions` with our cookies."""
+    """Return the origins whose pages may call the storefront, GraphQL and `/sessions` with our cookies: ours, and those
+    of CORS, as no other page could read the answers."""
     return Origins({own_origin(settings), *_cors_origins(settings)})
 
 

@@ -15,7 +15,7 @@ from shopkeeper.commerce.stores import STORE, TENANT, Store, Stores
 from shopkeeper.errors import Forbidden, TokenInvalid
 from shopkeeper.http.cookies import CookiePolicy, Cookies, cookies_in
 from shopkeeper.http.leftover_cookies import delete_session_cookies
-from shopkeeper.http.origins import Origins
+from shopkeeper.http.origins import Origins, Sender, sender_of
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import JSON, bearer_of, client_of
 from shopkeeper.parsing import media_type_of
@@ -26,7 +26,10 @@ from shopkeeper.sessions.values import Principal, Session
 
 _KEPT_AS = "shopkeeper.credentials"
 _COOKIE, _SESSION_TOKEN = b"cookie", b"x-session-token"
-_READ = frozenset({_COOKIE, _SESSION_TOKEN, b"authorization", b"host", b"origin", b"sec-fetch-site", b"content-type"})
+_OF_THE_PAGE = frozenset({b"origin", b"sec-fetch-site", b"referer"})
+_READ = frozenset({_COOKIE, _SESSION_TOKEN, b"authorization", b"host", b"content-type"}) | _OF_THE_PAGE
+_MAY_CALL = frozenset({Sender.OWN_PAGE, Sender.TRUSTED_PAGE, Sender.PROGRAM})
+"""Whose requests may rely on cookies without a token against forgery."""
 
 
 class RequestCredentials:
@@ -246,11 +249,15 @@ class RequestAuthenticator:
         It may for our own pages, and for pages of trusted origins that authenticate by cookie, which would otherwise
         keep a token that was replaced.
         """
-        credentials = self._credentials(request)
-        if self._from_own_page(credentials):
+        sender = self.sender_of(request, self._trusted_origins)
+        if sender is Sender.OWN_PAGE:
             return True
-        presented = self._presented(credentials, store=self.store_of(request))
-        return not presented.on_purpose and presented.by_cookie and self._from_trusted_page(credentials)
+        presented = self._presented(self._credentials(request), store=self.store_of(request))
+        return not presented.on_purpose and presented.by_cookie and sender in _MAY_CALL
+
+    def sender_of(self, request: HTTPConnection, trusted: Origins) -> Sender:
+        """Return who makes the request, with the origins whose pages may make this kind of request."""
+        return sender_of(self._credentials(request).header, own=self._own_origin, trusted=trusted)
 
     def refuse_foreign_page(self, request: HTTPConnection) -> None:
         """Raise `Forbidden` if a browser says that another site's page makes this request with our cookies.
@@ -259,7 +266,7 @@ class RequestAuthenticator:
         """
         credentials = self._credentials(request)
         if not credentials.header(_SESSION_TOKEN) and not credentials.bearer:
-            self._require_trusted_page(credentials)
+            self._require_trusted_page(request)
 
     def _credentials(self, request: HTTPConnection) -> KeptCredentials:
         """Return the credentials of the request: read at the first call, then cached in its scope."""
@@ -302,26 +309,11 @@ class RequestAuthenticator:
             delete_session_cookies(credentials.scope)
 
     def _require_own_page(self, request: HTTPConnection) -> None:
-        credentials = self._credentials(request)
-        content_type = media_type_of(credentials.header(b"content-type"))
+        content_type = media_type_of(self._credentials(request).header(b"content-type"))
         if request.scope["method"] != "GET" and content_type != JSON:
             raise Forbidden(f"A request that relies on cookies must be sent as {JSON}.")
-        self._require_trusted_page(credentials)
+        self._require_trusted_page(request)
 
-    def _require_trusted_page(self, credentials: RequestCredentials) -> None:
-        if not self._from_trusted_page(credentials):
+    def _require_trusted_page(self, request: HTTPConnection) -> None:
+        if self.sender_of(request, self._trusted_origins) not in _MAY_CALL:
             raise Forbidden("The request comes from a page of another site.")
-
-    def _from_own_page(self, credentials: RequestCredentials) -> bool:
-        """Return whether a browser says that one of our own pages makes this request. No page can set these headers.
-
-        Over plain HTTP, browsers omit `Sec-Fetch-Site` except for localhost; a POST then has an `Origin`.
-        """
-        site = credentials.header(b"sec-fetch-site")
-        return site == "same-origin" or (site is None and credentials.header(b"origin") == self._own_origin)
-
-    def _from_trusted_page(self, credentials: RequestCredentials) -> bool:
-        """Return whether the request comes from one of our pages, a page of a trusted origin, or no browser at all."""
-        origin = credentials.header(b"origin")
-        no_browser = origin is None and credentials.header(b"sec-fetch-site") is None
-        return no_browser or self._from_own_page(credentials) or origin in self._trusted_origins

@@ -13,7 +13,7 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CookiePolicy, Cookies, csrf_token_in, new_csrf_token
-from shopkeeper.http.origins import Origins, is_from_foreign_page
+from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
@@ -60,7 +60,7 @@ class CallerReader:
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
             callback_cookies=cookies.get(self._cookies.callback_name, ()),
-            from_foreign_page=is_from_foreign_page(request.headers, self._form_origins),
+            from_foreign_page=authenticator.sender_of(request, self._form_origins) is Sender.FOREIGN_PAGE,
             doubles=await authenticator.doubles_of(request),
         )
 

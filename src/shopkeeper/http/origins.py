@@ -1,7 +1,17 @@
-"""Origins (RFC 6454) whose pages may call us with our cookies: whole, or with one `*` for part of a host."""
+"""Origins (RFC 6454), and which page makes a request.
+
+Two lists of origins are trusted (`app/addressing.py` makes them), by one function, `sender_of`:
+
+- **Forms** of self-service are taken from the pages that show them, which may be at other origins than ours: those of
+  each `ui_url`, of allowed return addresses and of CORS. A form also proves itself with its anti-CSRF token.
+- **Calls** of the storefront, GraphQL and `/sessions` are taken from the origins of CORS only, because browsers let no
+  other page read the answers. No token proves a call, so a request of no page, which a browser never makes as a POST
+  of JSON or a DELETE, is refused as well; a form, where `Origin` was lost on the way, has its token.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum, auto
 from urllib.parse import urlsplit
 
 from shopkeeper.http.hosts import host_of
@@ -52,28 +62,59 @@ def origin_of(url: str) -> str | None:
     return f"{parts.scheme}://{named}" + (f":{port}" if port not in {None, _DEFAULT_PORTS[parts.scheme]} else "")
 
 
-def is_from_foreign_page(headers: Mapping[str, str], trusted: Origins) -> bool:
-    """Return whether a browser says that a page which is not trusted sends this request. No page can set these headers.
+class Sender(Enum):
+    """Who makes a request, as far as a browser says. No page can set the headers that it says so with."""
 
-    Browsers send `Origin` with every POST, and `Sec-Fetch-Site` too where the address is https or this machine's
-    (Fetch, section 3.2; Fetch Metadata Request Headers). Where an origin is hidden (`null`), or was lost on the way,
-    `Sec-Fetch-Site` decides; for browsers without either, before 2020, `Referer` does. A request without all three
-    comes from a program, or from such a browser that hides them: there the anti-CSRF token alone decides.
+    OWN_PAGE = auto()
+    """A page at the origin that the request is addressed to."""
+    TRUSTED_PAGE = auto()
+    """A page of one of the given origins."""
+    FOREIGN_PAGE = auto()
+    """Any other page, or one that the browser hides."""
+    USER = auto()
+    """No page: somebody typed the address, or opened it from a bookmark."""
+    PROGRAM = auto()
+    """No browser, or one from before 2020 that hides everything."""
+
+
+def sender_of(header: Callable[[bytes], str | None], *, own: str, trusted: Origins) -> Sender:
+    """Return who makes a request.
+
+    Browsers send `Origin` with every POST and DELETE, and `Sec-Fetch-Site` too where the address is https or this
+    machine's (Fetch, section 3.2; Fetch Metadata Request Headers). A trusted `Origin` counts whatever `Sec-Fetch-Site`
+    says. Where an origin is hidden (`null`), or was lost on the way, `Sec-Fetch-Site` decides; for browsers without
+    either, before 2020, `Referer` does.
+
+    Args:
+        header: returns a header by its name in lower case.
+        own: the origin of our public address.
+        trusted: the origins whose pages may make this kind of request.
     """
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    origin, site = header(b"origin"), header(b"sec-fetch-site")
     if origin is None and site is None:
-        referer = headers.get("referer")
-        return referer is not None and origin_of(referer) not in trusted
+        return _sender_by_referer(header(b"referer"), trusted)
     if origin is None or origin == "null":
-        return site not in {"same-origin", "none"}
-    same = site == "same-origin" and origin_of(origin) == origin and host_of(origin) == _host(headers)
-    return origin not in trusted and not same
+        return _HIDDEN.get(site, Sender.FOREIGN_PAGE)
+    if site == "same-origin" and (origin in trusted or _is_at(header(b"host"), origin)):
+        return Sender.OWN_PAGE
+    if site is None and origin == own:
+        return Sender.OWN_PAGE
+    return Sender.TRUSTED_PAGE if origin in trusted else Sender.FOREIGN_PAGE
 
 
-def _host(headers: Mapping[str, str]) -> str:
-    """Return the host that a request is addressed to. A server has more names than are configured: its stores', and in
-    development this machine's."""
-    return host_of(f"//{headers.get('host', '')}")
+_HIDDEN: Mapping[str | None, Sender] = {"same-origin": Sender.OWN_PAGE, "none": Sender.USER}
+
+
+def _sender_by_referer(referer: str | None, trusted: Origins) -> Sender:
+    if referer is None:
+        return Sender.PROGRAM
+    return Sender.TRUSTED_PAGE if origin_of(referer) in trusted else Sender.FOREIGN_PAGE
+
+
+def _is_at(host: str | None, origin: str) -> bool:
+    """Return whether a request is addressed to the host of an origin. A server has more names than are configured: its
+    stores', and in development this machine's."""
+    return origin_of(origin) == origin and host_of(origin) == host_of(f"//{host or ''}")
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
