@@ -1,6 +1,16 @@
-"""The layers of an app, from outside to inside: immediate answers, request log, hosts, CORS, cookies, router.
+"""The layers of an app. A request passes these only, from the outside to the inside:
 
-A request enters at the top of `public_app` or `admin_app`, and passes these layers only.
+1. `ImmediateAnswers`, on the public port: the simplest of the most frequent requests end here.
+2. `RequestLog`: the id, the log, the metrics, and the headers of every response.
+3. `HeadLimits`: the length of the query and of the headers.
+4. `HostCheck`: the `Host`.
+5. `VaryOrigin` and `CORSMiddleware`, on the public port where CORS is on.
+6. `LeftoverCookies`, on the public port: deletes cookies that no longer count.
+7. `HotPaths`, on the public port: answers without the layers below.
+8. `TrimSlash`: slashes at the end of the path, and `/admin` on the admin port.
+9. `BodyLimits`: the time of a body, and the bytes of all bodies.
+10. `HotPaths` again, on the public port: answers that read bodies, without the router.
+11. The router; on the admin port `AdminAuthentication` asks for the key first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
