@@ -3,9 +3,9 @@
 The session cookie holds the session's token itself, which may also be sent in a header. The anti-CSRF cookie holds a
 random value; the forms that it protects hold the same value, masked.
 
-A cookie can come several times: browsers distinguish cookies by domain and path as well, and send all that match, those
-with longer paths first (RFC 6265 section 5.4). That is so after `cookies.domain` or `cookies.path` were changed, until
-the earlier ones end, and where a neighbouring host has set one. Which one counts is decided by what it holds.
+A request may have several cookies of one name: browsers tell cookies apart by name, domain and path, and send all that
+match, longer paths first (RFC 6265 section 5.4). This happens after `cookies.domain` or `cookies.path` was changed,
+until the earlier cookies expire, and where a neighbouring host has set one. Their values decide which of them counts.
 """
 
 import base64
@@ -28,11 +28,11 @@ CALLBACK = "shopkeeper_callback"
 CALLBACK_SECONDS = 3_600
 CSRF_BYTES = 32
 MOST_VALUES = 4
-"""How many different values of one cookie are looked at."""
+"""At most so many different values of one cookie are read."""
 MOST_PARENTS = 3
 YEAR = 31_536_000
 MOST_COOKIES = 200
-"""Cookies of a request that are read: browsers keep fewer for a site, and reading each of thousands takes long."""
+"""At most so many cookies of a request are read. Browsers keep fewer for a site, and thousands would take long."""
 
 SameSite = Literal["Strict", "Lax", "None"]
 Cookies = Mapping[str, tuple[str, ...]]
@@ -84,9 +84,9 @@ class CookiePolicy:
     def prefix(self) -> str:
         """The prefix of the anti-CSRF and the visit cookies.
 
-        Browsers accept `__Host-` from the exact host only, so that a neighbouring host cannot set such a cookie and
-        sign the browser in to an attacker's account, or give it an attacker's cart (login CSRF, OWASP ASVS 3.3.1). It
-        needs https, the path `/` and no domain; the session cookie has its configured name in any case.
+        Browsers accept `__Host-` only for the exact host. Without it, a neighbouring host could set such a cookie, and
+        sign the browser in to an attacker's account or give it an attacker's cart (login CSRF, OWASP ASVS 3.3.1). The
+        prefix needs https, the path `/` and no domain. The session cookie always has its configured name.
         """
         exact = self.domain is None and self.path == "/"
         return _HOST_PREFIX if exact and self.secure and self.base_url.startswith("https://") else ""
@@ -110,7 +110,7 @@ class CookiePolicy:
         return self._line(self.session_name, token, expires, f"Max-Age={seconds}")
 
     def delete_session(self) -> Sequence[str]:
-        """Return the lines that delete the session cookie, with a domain and without."""
+        """Return the lines that delete the session cookie: for the configured domain, and for the exact host."""
         return self._deleted(self.session_name)
 
     def set_csrf(self, token: bytes) -> str:
@@ -120,22 +120,23 @@ class CookiePolicy:
     def set_callback(self, token: str) -> str:
         """Return the line that binds the browser to a flow that has redirected to another server.
 
-        `SameSite=None`, because that server may send the browser back with a cross-site POST, to which browsers add no
-        other cookies. Over plain http, where browsers refuse that, it is Lax. It belongs to the exact host.
+        It has `SameSite=None`, because that server may send the browser back with a cross-site POST, and browsers add
+        only such cookies to it. Over plain http browsers refuse `None`, so it is `Lax` there. The cookie belongs to the
+        exact host.
         """
         same_site: SameSite = "None" if self.secure else "Lax"
         lifetime = f"Max-Age={CALLBACK_SECONDS}"
         return self._line(self.callback_name, token, lifetime, same_site=same_site, place=Place(None, "/"))
 
     def visit_name(self, store: str) -> str:
-        """Return the name of a store's visit cookie: on one host, a visit to one store must not end that to another."""
+        """Return the name of a store's visit cookie. Each has its own, because one host may serve several stores."""
         return self.prefix + (VISIT if store == self.default_store else f"{VISIT}_{store.replace('@', '~')}")
 
     def visits_in(self, cookies: Cookies, *, store: str) -> Sequence[str]:
         """Return the tokens of visits to a store.
 
-        Without a cookie with the prefix, one without it counts: it was set by an earlier release, or before https, and
-        the visitor's cart must not be lost. The next answer that sets the cookie replaces it.
+        If no cookie has the prefix, one without it counts: an earlier release set it, or the server before it had
+        https, and the visitor's cart must not be lost. The next response that sets the cookie replaces it.
         """
         name = self.visit_name(store)
         return cookies.get(name) or cookies.get(name.removeprefix(self.prefix), ())
@@ -146,15 +147,17 @@ class CookiePolicy:
         return self._line(self.visit_name(store), token, lifetime, same_site="Lax")
 
     def delete_visit(self, *, store: str) -> Sequence[str]:
-        """Return the lines that delete the cookie of an anonymous visit to a store, with a domain and without."""
+        """Return the lines that delete the visit cookie of a store: for the configured domain, and the exact host."""
         return self._deleted(self.visit_name(store), same_site="Lax")
 
     def delete_leftovers(self, name: str, came: Counter[str]) -> Sequence[str]:
-        """Return the lines that delete what a browser has of a cookie besides the one that is set now.
+        """Return the lines that delete earlier cookies of the same purpose as one that is set or deleted now.
 
-        `came` counts how often each name came with the request. Where the name came more than once, the cookie is
-        deleted in all other places where an earlier configuration may have set it; where it came under its name without
-        the prefix, that one is deleted.
+        If the request had the name more than once, the cookie is deleted in every other place where an earlier
+        configuration may have set it. If the request had the name without its prefix, that cookie is deleted as well.
+
+        Args:
+            came: how often the request had each name.
         """
         lines = self._deleted_elsewhere(name) if came[name] > 1 else []
         former = name.removeprefix(self.prefix)
@@ -163,7 +166,7 @@ class CookiePolicy:
         return lines
 
     def delete_session_everywhere(self) -> Sequence[str]:
-        """Return the lines that delete every session cookie that a browser may have of us."""
+        """Return the lines that delete the session cookie in every place where the browser may have it."""
         return [self._line(self.session_name, "", *_CLEARED), *self._deleted_elsewhere(self.session_name)]
 
     def is_ours(self, name: str) -> bool:
@@ -205,15 +208,17 @@ class CookiePolicy:
 
 
 class Place(NamedTuple):
-    """What browsers distinguish cookies of one name by. Without a domain, a cookie belongs to the exact host."""
+    """Browsers keep one cookie of each name per domain and path. Without a domain, a cookie is of the exact host."""
 
     domain: str | None
     path: str
 
 
 def _places(base_url: str, now: Place) -> Sequence[Place]:
-    """Return the places where cookies are set now, and where an earlier configuration may have set them: for the host
-    or one of its parents, for all paths or the public address's."""
+    """Return where cookies are set now, and where an earlier configuration may have set them.
+
+    These are the host and its parents, each with `/`, with the configured path, and with the public address's path.
+    """
     address = urlsplit(base_url)
     labels = (address.hostname or "").split(".")
     parents = [".".join(labels[first:]) for first in range(len(labels) - 1)] if not labels[-1].isdecimal() else []

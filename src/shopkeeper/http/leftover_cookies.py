@@ -1,4 +1,4 @@
-"""Deletes cookies that a browser sends besides those that count: of an earlier domain, path or name."""
+"""Deletes cookies that a browser still has of an earlier domain, path or name, and that no longer count."""
 
 from collections.abc import MutableMapping
 from typing import Any, Final
@@ -11,17 +11,17 @@ _CONFLICT: Final = "shopkeeper.conflicting_sessions"
 
 
 def delete_session_cookies(scope: MutableMapping[str, Any]) -> None:
-    """Have the response to a request delete every session cookie of the browser."""
+    """Have the response delete the session cookies that the browser has of us, in every place."""
     conflict = scope.get(_CONFLICT)
     if conflict is not None:
         conflict.append(True)
 
 
 class LeftoverCookies:
-    """Adds to a response that sets or deletes one of our cookies what deletes the cookie's leftovers in the browser.
+    """Deletes the leftovers of each of our cookies that a response sets or deletes.
 
-    Others keep them: answering a question does not change cookies, except where the sessions in several cookies are
-    those of different identities (`delete_session_cookies`).
+    Other responses leave all cookies alone: reading changes none. The one exception are session cookies whose sessions
+    belong to different identities (`delete_session_cookies`).
     """
 
     def __init__(self, app: ASGIApp, *, policy: CookiePolicy) -> None:
@@ -43,7 +43,7 @@ class LeftoverCookies:
         await self._app(scope, receive, cleaning)
 
     def _lines(self, scope: Scope, message: Message, *, conflict: bool) -> list[tuple[bytes, bytes]]:
-        """Return the headers that delete leftovers. They precede the others, so that what is set now stays."""
+        """Return the headers that delete leftovers. They come before the response's own, so that these win."""
         given = [value.decode("latin-1") for name, value in message["headers"] if name.lower() == b"set-cookie"]
         written = dict.fromkeys(
             name for name in (line.partition("=")[0] for line in given) if self._policy.is_ours(name)
