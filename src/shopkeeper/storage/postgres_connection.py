@@ -61,7 +61,7 @@ Observe = Callable[[str], None]
 class Deadlines:
     """How long to wait for PostgreSQL, in seconds. A request has been refused after less than ten."""
 
-    answer: float = 6.0
+    answer: float = 5.5
     """For a statement, a commit or a rollback. A server that is reached directly gives up earlier by itself."""
     connect: float = 3.0
     """For a connection to be made."""
@@ -75,7 +75,7 @@ class Deadlines:
     """For a lock in a migration, such as that of another process which migrates."""
     bulk_commit: float = 60.0
     """For the commit of a migration or of bulk loading."""
-    total: float = 9.0
+    total: float = 8.0
     """For all waits of one unit of work together."""
 
 
