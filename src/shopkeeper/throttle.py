@@ -15,6 +15,9 @@ guesses achieve no more than a hundred consecutive ones: at most `failures` of t
 Subjects and addresses are stored only as keyed hashes. IPv6 addresses are counted by /64, because one customer owns a
 whole /64. All times are computed with the given clock; the TTLs of the counters only remove old ones.
 
+An attempt that ends because we are busy gives the address's budget back as well, where its operation runs within
+`refunds.refunded_when_busy`.
+
 The outcome of an attempt is recorded where the attempt was counted. If the cache is down by then, the outcome is kept
 in process and recorded when the cache answers again: an attempt whose outcome is lost would count as one under way.
 """
@@ -34,6 +37,7 @@ import limits
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from shopkeeper import refunds
 from shopkeeper.clock import Clock
 from shopkeeper.errors import TooManyRequests
 
@@ -78,6 +82,7 @@ class ThrottleSlot:
         pair: the key of the name and the client's network.
         account: the key of the account behind the name, if one was given.
         counted: the counters that were incremented, which `release` decrements.
+        spent: what it took of the address's budget.
         exhausted: the account behind the name has no attempt left: the caller does all the work, and refuses as it
             refuses a wrong secret.
     """
@@ -86,7 +91,16 @@ class ThrottleSlot:
     pair: str
     account: str | None
     counted: tuple[str, ...]
+    spent: "_Spent"
     exhausted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """One attempt of a budget: where it was counted, and under which key."""
+
+    counters: Counters
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +200,7 @@ class Throttle:
         outcome = await self._counting(lambda counters: self._reserve(counters, pair, address, behind))
         if isinstance(outcome, timedelta):
             raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
+        await self._charge(outcome.spent)
         return outcome
 
     async def spend(self, source: str) -> None:
@@ -195,9 +210,10 @@ class Throttle:
         Raises `TooManyRequests` with the seconds to wait.
         """
         _, address = self._names("", source)
-        wait = await self._counting(lambda counters: self._spend(counters, address))
-        if wait is not None:
-            raise TooManyRequests(retry_after=math.ceil(wait.total_seconds()))
+        outcome = await self._counting(lambda counters: self._spend(counters, address))
+        if isinstance(outcome, timedelta):
+            raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
+        await self._charge(outcome)
 
     async def failed(self, slot: ThrottleSlot) -> None:
         """Record that the attempt was a wrong guess."""
@@ -215,7 +231,7 @@ class Throttle:
     async def release(self, slot: ThrottleSlot) -> None:
         """Take back the pair's count of an attempt without a verdict: we were busy, or another server was down.
 
-        The address's budget stays spent.
+        The address's budget stays spent, unless the operation ends because we were busy.
         """
         for key in slot.counted:
             await self._record(slot, partial(self._take_back, key=key))
@@ -227,7 +243,7 @@ class Throttle:
         writes.
         """
         _, address = self._names("", ip)
-        key, ttl = f"{address}:refused:{int(self._now / self._period)}", timedelta(seconds=2 * self._period)
+        key, ttl = f"{address}:refused:{int(self._now / self._period)}", self._memory_of_budget
         return await self._counting(lambda counters: counters.increment(key, ttl=ttl)) == 1
 
     async def _counting(self, act: Callable[[Counters], Awaitable[T]]) -> T:
@@ -237,9 +253,14 @@ class Throttle:
         except self._down:
             return await act(self._spare)
 
-    async def _record(self, slot: ThrottleSlot, act: Callable[[Counters], Awaitable[None]]) -> None:
+    async def _charge(self, spent: _Spent) -> None:
+        """Give one attempt of a budget back where the operation that spends it ends because we are busy."""
+        take_back = partial(self._take_back, key=spent.key, ttl=self._memory_of_budget)
+        await refunds.charge(give_back=lambda: self._record(spent, take_back))
+
+    async def _record(self, counted: ThrottleSlot | _Spent, act: Callable[[Counters], Awaitable[None]]) -> None:
         """Record an outcome where its attempt was counted: in the cache as soon as it answers."""
-        if slot.counters is self._spare:
+        if counted.counters is self._spare:
             await act(self._spare)
             return
         try:
@@ -280,9 +301,9 @@ class Throttle:
         self, counters: Counters, pair: str, address: str, behind: str | None
     ) -> ThrottleSlot | timedelta:
         """Return the counted attempt, or how long to wait."""
-        wait = await self._spend(counters, address)
-        if wait is not None:
-            return wait
+        spent = await self._spend(counters, address)
+        if isinstance(spent, timedelta):
+            return spent
         block = _Block.read(await counters.get(pair))
         left = block.until - self._now
         if left > 0:
@@ -290,7 +311,7 @@ class Throttle:
         current, previous = self._windows(pair, "tried", block.round)
         tried_before = await _count(counters, previous)
         tried = await counters.increment(current, ttl=self._memory) + tried_before
-        slot = ThrottleSlot(counters, pair, behind, (current,))
+        slot = ThrottleSlot(counters, pair, behind, (current,), spent)
         try:
             if tried > self._failures:
                 await self._take_back(counters, current)
@@ -313,9 +334,10 @@ class Throttle:
         counted = slot.counted if blocked else (*slot.counted, current)
         return replace(slot, counted=counted, exhausted=blocked or tried > self._failures * OF_ACCOUNT)
 
-    async def _take_back(self, counters: Counters, key: str) -> None:
-        if await counters.increment(key, ttl=self._memory, by=-1) < 0:  # cleared meanwhile, so undo the decrement
-            await counters.increment(key, ttl=self._memory)
+    async def _take_back(self, counters: Counters, key: str, *, ttl: timedelta | None = None) -> None:
+        ttl = ttl or self._memory
+        if await counters.increment(key, ttl=ttl, by=-1) < 0:  # cleared meanwhile, so undo the decrement
+            await counters.increment(key, ttl=ttl)
 
     async def _fail(self, counters: Counters, name: str, allowed: int) -> None:
         block = _Block.read(await counters.get(name))
@@ -334,8 +356,8 @@ class Throttle:
         else:
             await counters.set(name, _Block(number + 1).written(), ttl=self._memory)
 
-    async def _spend(self, counters: Counters, address: str) -> timedelta | None:
-        """Spend one attempt of a sliding window; return how long to wait, or None where it fits.
+    async def _spend(self, counters: Counters, address: str) -> _Spent | timedelta:
+        """Spend one attempt of a sliding window; return what was spent, or how long to wait where it does not fit.
 
         The previous period counts in proportion to its share of the window. The strategies of `limits` take the time
         from the storage, and its sliding windows need scripts in it. Two counters and our clock work with any cache.
@@ -343,11 +365,11 @@ class Throttle:
         """
         window, elapsed = divmod(self._now, self._period)
         key, share = f"{address}:{int(window)}", elapsed / self._period
-        ttl = timedelta(seconds=2 * self._period)
+        ttl = self._memory_of_budget
         current = await counters.increment(key, ttl=ttl)
         previous = await _count(counters, f"{address}:{int(window) - 1}")
         if current + previous * (1 - share) <= self._per_ip:
-            return None
+            return _Spent(counters, key)
         current = await counters.increment(key, ttl=ttl, by=-1)
         return timedelta(seconds=self._wait(current, previous, share) * self._period)
 
@@ -366,6 +388,10 @@ class Throttle:
     @property
     def _memory(self) -> timedelta:
         return 2 * self._block_max
+
+    @property
+    def _memory_of_budget(self) -> timedelta:
+        return timedelta(seconds=2 * self._period)
 
     @property
     def _now(self) -> float:

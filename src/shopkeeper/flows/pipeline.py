@@ -27,6 +27,7 @@ from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Upd
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
+from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message
 
@@ -182,18 +183,19 @@ class Pipeline:
         query: Mapping[str, str] | None = None,
     ) -> FlowOutcome:
         """Get the step in a unit that only reads, then dispatch it in one transaction."""
-        async with self._database.reading() as unit:
-            flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
-            turn = self._turn(flow, submission, caller, query or {})
-            with _refusals_with(flow):
-                await self._refuse_expired(unit, handler, turn)
-                with rejections_shown(unit, turn, now=self._clock.now()):
-                    step = await prove(unit, turn)
-        try:
-            with _refusals_with(flow):
-                return await self._dispatcher.dispatch(handler, turn, step)
-        except Superseded:
-            return await self._as_it_stands(flow)
+        async with refunded_when_busy():
+            async with self._database.reading() as unit:
+                flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
+                turn = self._turn(flow, submission, caller, query or {})
+                with _refusals_with(flow):
+                    await self._refuse_expired(unit, handler, turn)
+                    with rejections_shown(unit, turn, now=self._clock.now()):
+                        step = await prove(unit, turn)
+            try:
+                with _refusals_with(flow):
+                    return await self._dispatcher.dispatch(handler, turn, step)
+            except Superseded:
+                return await self._as_it_stands(flow)
 
     def _turn(self, flow: Flow, submission: Submission, caller: Caller, query: Mapping[str, str]) -> Turn:
         method = submission.method or _pressed(flow, submission)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 
-from shopkeeper import crypto
+from shopkeeper import crypto, refunds
 from shopkeeper.client import Client
 from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
@@ -124,17 +124,18 @@ class Registrar:
         `SubmissionRejected`, `TooManyRequests`, `FlowDisabled` or `Busy`.
         """
         asked = MethodInput(client=client, submitted=submitted, locale=locale)
-        async with self._database.reading() as unit:
-            step = await self.prove(unit, str(submitted.get("method")), asked, schema_id=schema_id, traits=traits)
-        if not isinstance(step, Enrolment):
-            raise SubmissionRejected(message(4010003))
-        admission = await self.admit(step, schema_id=schema_id, flow="registration", client=client)
 
         async def create_alone(admission: Admission, pass_on: PassOn) -> Identity:
             async with self._database.unit() as unit:
                 return await self.create(unit, admission, client=client, locale=locale, signs_in=False)
 
-        return await self.retried(admission, create_alone, signs_in=False), step.method
+        async with refunds.refunded_when_busy():
+            async with self._database.reading() as unit:
+                step = await self.prove(unit, str(submitted.get("method")), asked, schema_id=schema_id, traits=traits)
+            if not isinstance(step, Enrolment):
+                raise SubmissionRejected(message(4010003))
+            admission = await self.admit(step, schema_id=schema_id, flow="registration", client=client)
+            return await self.retried(admission, create_alone, signs_in=False), step.method
 
     async def retried(
         self,
@@ -233,7 +234,10 @@ class Registrar:
     @asynccontextmanager
     async def _counted(self, extracted: Extracted, client: Client) -> AsyncIterator["_Verdict"]:
         """Count the attempt: for the client's address always; for the identifier where the attempt reaches a verdict,
-        good or bad. An identity registers only once, and counting free and taken identifiers alike reveals nothing."""
+        good or bad. An identity registers only once, and counting free and taken identifiers alike reveals nothing.
+
+        A verdict counts when the registration has ended, because we may still be too busy to create the identity.
+        """
         subject = next((identifier for known in extracted.identifiers.values() for identifier in known), "")
         slot, verdict = await self._throttle.check(subject, ip=client.ip), _Verdict()
         try:
@@ -242,7 +246,8 @@ class Registrar:
             await self._throttle.release(slot)
             raise
         if verdict.reached:
-            await self._throttle.failed(slot)
+            throttle = self._throttle
+            await refunds.charge(give_back=lambda: throttle.release(slot), keep=lambda: throttle.failed(slot))
         else:
             await self._throttle.release(slot)
 

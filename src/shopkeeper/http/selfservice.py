@@ -50,6 +50,7 @@ from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, rea
 from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
 from shopkeeper.parsing import uuid_or_none
+from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.unavailable import DatabaseUnavailable
@@ -453,12 +454,13 @@ class SelfService:
         # An error cannot be stored in the database that caused it: the browser would only wait twice.
         if prefers_json(request.headers) or isinstance(refusal, DatabaseUnavailable):
             return self._callers.refuse(refusal)
-        try:
-            await self._error_budget.spend(self._callers.client_of(request).ip)
-        except TooManyRequests:  # the refusal itself, which says more
-            return self._callers.refuse(refusal)
-        async with self._database.unit() as unit:
-            kept = await stored_errors.keep(unit, error_object(refusal), clock=self._clock)
+        async with refunded_when_busy():
+            try:
+                await self._error_budget.spend(self._callers.client_of(request).ip)
+            except TooManyRequests:  # the refusal itself, which says more
+                return self._callers.refuse(refusal)
+            async with self._database.unit() as unit:
+                kept = await stored_errors.keep(unit, error_object(refusal), clock=self._clock)
         answer = redirect(f"{self._error_url}?id={kept.id}", body=request.method == "GET")
         answer.headers["X-Error-Code"] = refusal.code
         return answer

@@ -15,6 +15,7 @@ from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import TokenInvalid, TooManyRequests
+from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, Reading, SessionCache
 from shopkeeper.sessions.queries import SessionQueries
@@ -87,12 +88,13 @@ class SessionRefresh:
         Raises `TokenInvalid`, and `TooManyRequests` where the budget of the address or of the session is spent.
         """
         try:
-            if self._budgets is not None and client is not None:
-                await self._budgets.by_address.spend(client.ip)
-            with self._cache.reading() as reading:
-                async with self._database.unit() as unit:
-                    rotated = await self._rotate(unit, token, store, reading)
-                    started = rotated or await self._presented_again(unit, token, store, client=client)
+            async with refunded_when_busy():
+                if self._budgets is not None and client is not None:
+                    await self._budgets.by_address.spend(client.ip)
+                with self._cache.reading() as reading:
+                    async with self._database.unit() as unit:
+                        rotated = await self._rotate(unit, token, store, reading)
+                        started = rotated or await self._presented_again(unit, token, store, client=client)
         except TooManyRequests:
             self._tally.count("refreshes", "throttled")
             raise
