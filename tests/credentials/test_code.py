@@ -1036,13 +1036,21 @@ class TestAnAccountOlderThanTheSchemasMark:
             assert proof.still_valid(await world.identities.lock(unit, ada.id))
 
 
+@pytest.mark.parametrize(("passed", "minutes"), [(0, 10), (0.001, 10), (59.9, 10), (60, 9), (599, 1), (600, 1)])
+def test_the_minutes_are_rounded_up(clock: StoppedClock, passed: float, minutes: int) -> None:
+    codes = OneTimeCodes(key=bytes(32), clock=clock, lifespan=LIFESPAN)
+    sent = codes.issue(via=Via.EMAIL, address=ADA).sent
+    clock.advance(seconds=passed)
+    assert codes.minutes_left(sent) == minutes
+
+
 @on_sqlite
 class TestHowLongACodeCounts:
     async def test_it_ends_with_its_flow_and_the_mail_says_so(self, world: World, clock: StoppedClock) -> None:
         await world.customer(ADA)
         talk = world.talk(expires_at=clock.now() + timedelta(minutes=7, seconds=30))
         await talk.login(identifier=ADA)
-        assert "7 minutes" in (await world.mailbox(ADA))[0].body
+        assert "8 minutes" in (await world.mailbox(ADA))[0].body
         code = await world.code(ADA)
         clock.advance(minutes=8)
         assert asked(await talk.login(identifier=ADA, code=code)) == (400, [4010008])

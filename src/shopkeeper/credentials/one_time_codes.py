@@ -93,8 +93,11 @@ class OneTimeCodes:
         self._key, self._clock, self._lifespan = key, clock, lifespan
 
     def minutes_left(self, sent: SentCode) -> int:
-        """How long a code counts from now, in whole minutes and at least one, for mails."""
-        return max(1, math.floor((sent.expires_at - self._clock.now()).total_seconds() / 60))
+        """How long a code counts from now, in minutes and at least one, for mails.
+
+        Rounded up: the mail is made a moment after the code, and ten minutes must not read as nine.
+        """
+        return max(1, math.ceil((sent.expires_at - self._clock.now()).total_seconds() / 60))
 
     def issue(
         self, *, via: Via, address: str, identity_id: UUID | None = None, until: datetime | None = None
