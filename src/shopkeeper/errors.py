@@ -323,10 +323,19 @@ class HeadersTooLarge(Refusal):
     message = "The headers of the request are too large: delete the cookies of this site."
 
 
+def in_seconds(count: float) -> str:
+    """Return a number of seconds in words.
+
+    >>> in_seconds(1), in_seconds(2), in_seconds(0.5)
+    ('1 second', '2 seconds', '0.5 seconds')
+    """
+    return "1 second" if count == 1 else f"{count:.12g} seconds"
+
+
 class _ComeBack(Refusal):
     def __init__(self, reason: str | None = None, *, retry_after: int) -> None:
         self.retry_after = max(1, retry_after)
-        super().__init__(reason or f"{self.message} Try again in {self.retry_after} seconds.")
+        super().__init__(reason or f"{self.message} Try again in {in_seconds(self.retry_after)}.")
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpcore2
 import httpx2
 
-from shopkeeper.errors import UpstreamFailed
+from shopkeeper.errors import UpstreamFailed, in_seconds
 from shopkeeper.transaction_guard import refuse_inside_transaction
 
 TIMEOUT: Final = 5.0
@@ -129,7 +129,7 @@ class GuardedClient:
                 response = await self._client.send(request, stream=True, follow_redirects=follow_redirects)
                 return await _read(response, host, max_bytes if max_bytes is not None else self._max_bytes)
         except (TimeoutError, httpx2.TimeoutException, httpcore2.TimeoutException) as late:
-            raise HttpCallFailed(f"{host} did not answer within {seconds:g} seconds.") from late
+            raise HttpCallFailed(f"{host} did not answer within {in_seconds(seconds)}.") from late
         except (httpx2.UnsupportedProtocol, httpcore2.UnsupportedProtocol, httpx2.InvalidURL) as odd:
             raise HttpCallRefused(f"{host} led to something that is not an http or https address.") from odd
         except httpx2.TooManyRedirects as circle:

@@ -70,6 +70,17 @@ def test_a_refusal_above_a_form_reads_as_on_the_error_page(language: str, refusa
     assert refusal.message not in told
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(1, "1 second"), (2, "2 seconds"), (120, "120 seconds")])
+@pytest.mark.parametrize("kind", [Busy, TooManyRequests])
+def test_a_wait_is_said_in_the_right_number_and_read_back(
+    kind: type[Busy | TooManyRequests], seconds: int, said: str
+) -> None:
+    sentence = kind(retry_after=seconds).sentence
+    assert sentence == f"{kind.message} Try again in {said}."
+    assert refusals.code_in(sentence) == kind.code
+    assert refusals.wait_in(sentence) == ((refusals.SECONDS, seconds) if seconds < 90 else (refusals.MINUTES, 2))
+
+
 def test_a_refusal_without_a_known_wait_says_to_try_again() -> None:
     told = Translations("de").refusal(Busy.code, "More people are signing in than this server can serve; try again.")
     assert told == "Bitte versuchen Sie es gleich noch einmal."

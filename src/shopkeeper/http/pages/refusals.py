@@ -22,7 +22,7 @@ SECONDS: Final = "{count} s"
 MINUTES: Final = "{count} min"
 
 _LONGEST_IN_SECONDS: Final = 90
-_WAIT = re.compile(r" Try again in ([0-9]{1,9}) seconds\.$")
+_WAIT = re.compile(r" Try again in ([0-9]{1,9}) seconds?\.$")
 # The contract leaves the code out of some errors; the message is then what tells them apart.
 _CODES = {kind.message: kind.code for kind in (TooManyRequests, Busy, IdentityDisabled)}
 
