@@ -8,7 +8,7 @@ A file belongs to a room, and its tests to the room of the same name: `src/shopk
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +69,18 @@ def _mirrored(name: str) -> str | None:
     return next((place for place in places if (ROOT / place).exists()), None)
 
 
+def announced(tests: Sequence[str]) -> str:
+    """Return the line that says what runs besides the core.
+
+    >>> announced(chosen(["src/shopkeeper/flows/pipeline.py"]))
+    'Tests of the core, and of what has changed: tests/flows'
+    """
+    of_changes = tests[len(CORE) :]
+    if not of_changes:
+        return "Nothing has changed that has tests of its own: only the core runs."
+    return f"Tests of the core, and of what has changed: {' '.join(of_changes)}"
+
+
 def changed_files() -> list[str]:
     """Return the files that differ from the last commit or, where none does, those that it changed."""
     uncommitted = [*_git("diff", "--name-only", "HEAD"), *_git("ls-files", "--others", "--exclude-standard")]
@@ -82,6 +94,6 @@ def _git(*arguments: str) -> list[str]:
 
 if __name__ == "__main__":
     tests = chosen(changed_files())
-    print("Tests of what has changed:", *tests[len(CORE) :], flush=True)
+    print(announced(tests), flush=True)
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", "-q", "-rfE", "--quick", *sys.argv[1:], *tests])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.quick import CORE, ELSEWHERE, ROOT, chosen
+from tests.quick import CORE, ELSEWHERE, ROOT, announced, chosen
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,11 @@ def test_a_changed_file_brings_the_tests_of_its_room(changed: str, tests: list[s
 def test_a_room_is_run_once_and_the_core_always() -> None:
     assert chosen([]) == list(CORE)
     assert chosen(["src/shopkeeper/flows/flow.py", "src/shopkeeper/flows/store.py"]) == [*CORE, "tests/flows"]
+
+
+def test_what_runs_is_said_also_where_nothing_has_changed() -> None:
+    assert announced(chosen([])) == "Nothing has changed that has tests of its own: only the core runs."
+    assert announced(chosen(["src/shopkeeper/flows/flow.py"])).endswith("what has changed: tests/flows")
 
 
 def test_every_place_that_is_named_exists() -> None:
