@@ -33,7 +33,6 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
     ("text", "level", "path"),
     [
         ("secrets: {default: []}", "error", "secrets.default"),
-        ("secrets: {default: []}", "error", "secrets.cookie"),
         ("secrets: {cipher: []}", "error", "secrets.cipher"),
         ("secrets: {default: [f00f1e2d3c]}", "error", "secrets.default[0]"),
         ("secrets: {cipher: [c41e7d90ab3f4625981d0be6f72a53c]}", "error", "secrets.cipher[0]"),
@@ -71,6 +70,13 @@ def test_each_fault_is_found_and_with_dev_is_only_a_notice(write: Write, text: s
     assert finding.level == level
     assert finding.sentence.endswith(".")
     assert {finding.level for finding in found(file, over, dev=True)} <= {"notice"}
+
+
+@pytest.mark.parametrize("nothing", ["", "\n", "\r\n\n"], ids=repr)
+def test_a_missing_secret_is_reported_once_and_not_for_what_it_stands_in_for(write: Write, nothing: str) -> None:
+    file = write("\n".join(line for line in SOUND.splitlines() if "default: [" not in line))
+    settings = load([file], {"SECRETS_DEFAULT_0": nothing}, dev=False, demo=False)
+    assert [finding.path.partition("[")[0] for finding in findings(settings)] == ["secrets.default"]
 
 
 def test_mails_that_no_server_delivers_are_an_error(write: Write) -> None:

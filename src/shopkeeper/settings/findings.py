@@ -57,10 +57,9 @@ def _unknown_hosts(settings: Settings) -> Iterator[Finding]:
 
 
 def _missing_secrets(settings: Settings) -> Iterator[Finding]:
-    secrets = settings.secrets
-    wanted = {"default": secrets.default, "cookie": secrets.for_cookies(), "cipher": secrets.cipher}
-    for name, present in wanted.items():
-        if not present:
+    """Report secrets without which nothing works. The others are `secrets.default` where they are not set."""
+    for name in ("default", "cipher"):
+        if not getattr(settings.secrets, name):
             sentence = (
                 f"secrets.{name} is not set; make one with `{_RANDOM} 16` and set it, or SECRETS_{name.upper()}_0."
             )
