@@ -497,6 +497,13 @@ SAMPLES = [
 ]
 
 
+NOTHINGS = [
+    *("", "\n", "\r\n", " ", "\n\n", "\t", "\0", " " * 64, "\n" * 17),
+    *("null", "None", "null\n", '""', "''", "undefined", "changeme", "CHANGEME\n"),
+    *("\ufeff", "\xa0", "\u3000" * 64, "\u2003\n", "\u200b"),
+]
+
+
 class TestDefaults:
     @pytest.mark.parametrize("secret", SAMPLES)
     @pytest.mark.parametrize("name", ["default", "cookie", "cipher", "pagination"])
@@ -510,7 +517,7 @@ class TestDefaults:
         told = _errors(tmp_path, {**SETTINGS, "admin": {"api_keys": [key]}})
         assert any("admin.api_keys" in sentence for sentence in told)
 
-    @pytest.mark.parametrize("nothing", ["", "\n", "\r\n", " ", "\n\n", "\t", "\0"], ids=repr)
+    @pytest.mark.parametrize("nothing", NOTHINGS, ids=ascii)
     @pytest.mark.parametrize("dev", [False, True])
     def test_row_096_the_digest_of_nothing_stops_the_start(self, tmp_path: Path, nothing: str, dev: bool) -> None:
         """`sha256sum` of an empty file gives a hash like any other, and would make "no key" a key."""

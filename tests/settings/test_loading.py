@@ -1,5 +1,6 @@
 """Files and environment become settings, or sentences."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -338,6 +339,25 @@ class TestValues:
     def test_the_range_service_is_a_host_however_kratos_files_write_it(self, write: Write, address: str) -> None:
         text = f"selfservice: {{methods: {{password: {{config: {{haveibeenpwned_host: '{address}'}}}}}}}}"
         assert read(write(text)).selfservice.methods.password.config.haveibeenpwned_host == "pwned.example:8443"
+
+    @pytest.mark.parametrize("ending", ["", "\n", "\r\n"], ids=repr)
+    def test_the_hash_of_an_api_key_may_have_capital_letters_and_a_line_break(self, ending: str) -> None:
+        digest = hashlib.sha256(b"8be1f04c7a2d4f6e93b5c8d1a07e624f").hexdigest()
+        settings = read(environ={"ADMIN_API_KEYS": json.dumps([{"id": "ci", "hash": digest.upper() + ending}])})
+        assert settings.admin.api_keys[0].hash == digest
+
+    @pytest.mark.parametrize("hash_", ["", "abc", "g" * 64, "a" * 63, "a" * 65, "\u0661" * 64])
+    def test_another_text_is_refused_as_the_hash_of_an_api_key_without_a_pattern(self, hash_: str) -> None:
+        with pytest.raises(SettingsError) as refused:
+            read(environ={"ADMIN_API_KEYS": json.dumps([{"id": "ci", "hash": hash_}])})
+        [problem] = refused.value.problems
+        assert problem.sentence.startswith("admin.api_keys[0].hash must be a SHA-256 in 64 hexadecimal digits")
+        assert "^" not in problem.sentence
+
+    def test_two_api_keys_with_one_id_are_refused(self) -> None:
+        keys = [{"id": "ci", "hash": hashlib.sha256(key).hexdigest()} for key in (b"one", b"two")]
+        with pytest.raises(SettingsError, match="two api_keys with the same id"):
+            read(environ={"ADMIN_API_KEYS": json.dumps(keys)})
 
     def test_an_api_key_is_kept_as_its_hash(self) -> None:
         key, digest = "k" * 8 + "8be1f04c7a2d4f6e8be1f04c7a", "ab" * 32

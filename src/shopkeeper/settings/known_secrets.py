@@ -1,8 +1,10 @@
 """Published secrets: those of manuals, quickstarts and examples, and those of our own documentation."""
 
+import functools
 import hashlib
 import itertools
 import re
+from collections.abc import Iterator
 from typing import Final
 
 # Words in the secrets of examples.
@@ -23,10 +25,31 @@ PRINTED: Final = frozenset(
 )
 """Secrets of our own documentation that look random: README.md and docs/howto."""
 _BLANKS: Final = ("", " ", "\t", "\n", "\r", "\0")
-BLANK_DIGESTS: Final = frozenset(
-    hashlib.sha256("".join(blank).encode()).hexdigest() for blank in itertools.product(_BLANKS, repeat=3)
+# White space of Unicode, and what is as invisible: the zero-width space, joiners, and the byte order mark.
+_INVISIBLE: Final = (
+    *(chr(code) for code in range(0x3001) if chr(code).isspace()),
+    *("\0", "\u180e", "\u200b", "\u200c", "\u200d", "\u2060", "\ufeff"),
 )
-"""SHA-256 of nothing and of up to three blanks: what is made of an empty file, with or without a line break."""
+_LONGEST_BLANK: Final = 64
+_PLACEHOLDERS: Final = ("null", "None", "nil", "undefined", "NaN", "none", "{}", "[]", '""', "''", "false", "changeme")
+_LINE_ENDS: Final = ("", "\n", "\r\n")
+
+
+def _nothings() -> Iterator[str]:
+    """Yield what programs write in place of a key that is missing."""
+    yield from ("".join(blanks) for blanks in itertools.product(_BLANKS, repeat=3))
+    for blank in _INVISIBLE:
+        yield from (blank * length + end for length in range(1, _LONGEST_BLANK + 1) for end in _LINE_ENDS)
+    for word in _PLACEHOLDERS:
+        yield from (form + end for form in (word, word.upper(), word.capitalize()) for end in _LINE_ENDS)
+
+
+@functools.cache
+def digests_of_nothing() -> frozenset[str]:
+    """Return the SHA-256 of nothing, of one blank up to 64 times, and of what programs write for a missing value."""
+    return frozenset(hashlib.sha256(nothing.encode()).hexdigest() for nothing in _nothings())
+
+
 PRINTED_DIGESTS: Final = frozenset(hashlib.sha256(secret.encode()).hexdigest() for secret in PRINTED)
 
 

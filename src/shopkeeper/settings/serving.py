@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from shopkeeper.settings.known_secrets import BLANK_DIGESTS, PRINTED, is_published
+from shopkeeper.settings.known_secrets import PRINTED, digests_of_nothing, is_published
 from shopkeeper.settings.listening import address_of
 from shopkeeper.settings.section import SECRET, TRIMMED, Secret, Section, without_line_break
 from shopkeeper.settings.values import BaseUrl, Lifespan, RateText, Size, parse_duration, parse_rate, parse_size
@@ -211,8 +211,19 @@ class Cache(Section):
 
 
 def _of_something(digest: str) -> str:
-    if digest in BLANK_DIGESTS:
-        raise ValueError("is the SHA-256 of an empty key; make one with `openssl rand -hex 32` and hash that")
+    if digest in digests_of_nothing():
+        raise ValueError(
+            "is the SHA-256 of an empty key, or of a word for none; make one with `openssl rand -hex 32` and hash that"
+        )
+    return digest
+
+
+def _hex_digest(written: str) -> str:
+    digest = written.lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(
+            'must be a SHA-256 in 64 hexadecimal digits; make it with: printf %s "$KEY" | sha256sum | cut -c1-64'
+        )
     return digest
 
 
@@ -220,8 +231,8 @@ class ApiKey(Section):
     """An admin API key: stored as its SHA-256, with an id for the audit log. The key itself is never stored."""
 
     id: str = Field(min_length=1, max_length=64, description="The key's name in the audit log")
-    hash: Annotated[str, TRIMMED, AfterValidator(_of_something)] = Field(
-        pattern=r"^[0-9a-f]{64}$", repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
+    hash: Annotated[str, TRIMMED, AfterValidator(_hex_digest), AfterValidator(_of_something)] = Field(
+        repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
     )
 
     @model_validator(mode="before")
@@ -260,6 +271,13 @@ class Admin(Section):
         default=(),
         description="Keys for the admin API; several at once for rotation; only their SHA-256 is kept in memory",
     )
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> "Admin":
+        ids = [key.id for key in self.api_keys]
+        if len(set(ids)) < len(ids):
+            raise ValueError("has two api_keys with the same id; give each its own, because the audit log names it")
+        return self
 
 
 class LoginThrottle(Section):
