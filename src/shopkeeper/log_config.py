@@ -41,6 +41,7 @@ def configure_log(settings: Settings) -> None:
     stream: Any = _Forgiving(sys.stderr.buffer if as_json else sys.stderr)
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             merge_request,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from shopkeeper.clock import StoppedClock
@@ -309,6 +310,17 @@ class TestDelivery:
         (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
         assert (warning["event"], warning["message_id"]) == ("mail.abandoned", str(message_id))
         assert "ana" not in repr(logs)
+
+    async def test_a_try_that_fails_writes_one_line(self, make: Make, database: Database, clock: StoppedClock) -> None:
+        """Regression: the courier and the outbox wrote one each."""
+        away = make(nowhere())
+        message_id = await queue(away, database)
+        with capture_logs(processors=[merge_contextvars]) as logs:
+            await deliver_due(away, database, clock)
+        (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
+        assert (warning["event"], warning["message_id"]) == ("outbox.failed", str(message_id))
+        assert warning["reason"].startswith("the mail server could not be reached")
+        assert warning["template"]
 
     async def test_an_outage_of_hours_abandons_nothing(
         self, make: Make, database: Database, clock: StoppedClock

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import IntegrityError
+from structlog.contextvars import bind_contextvars
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
@@ -189,7 +190,10 @@ class Courier:
     async def _settle_failure(self, message: CourierMessage, failure: ChannelFailed) -> None:
         status = Status.ABANDONED if failure.permanent else Status.QUEUED
         await self._settle(message, status, error=failure.detail)
-        _warn("mail.abandoned" if failure.permanent else "mail.delayed", message, reason=str(failure))
+        if failure.permanent:
+            _warn("mail.abandoned", message, reason=str(failure))
+        else:  # The outbox writes one line for each try; what is known of the mail goes into that.
+            bind_contextvars(message_id=str(message.id), template=message.template_type, reason=str(failure))
 
     async def _settle(self, message: CourierMessage, status: Status, *, error: str | None = None) -> None:
         async with self._database.unit() as unit:
