@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -339,6 +340,32 @@ class TestValues:
     def test_the_range_service_is_a_host_however_kratos_files_write_it(self, write: Write, address: str) -> None:
         text = f"selfservice: {{methods: {{password: {{config: {{haveibeenpwned_host: '{address}'}}}}}}}}"
         assert read(write(text)).selfservice.methods.password.config.haveibeenpwned_host == "pwned.example:8443"
+
+    @pytest.mark.parametrize(
+        ("smtp", "sentence"),
+        [
+            (
+                {"connection_uri": "smtp://mail.example.org/?tls=maybe"},
+                "courier.smtp.connection_uri has the unknown option tls; known are ",
+            ),
+            (
+                {"connection_uri": "smtp://mail.example.org/?skip_ssl_verify=perhaps"},
+                "courier.smtp.connection_uri has skip_ssl_verify, which must be true or false",
+            ),
+            ({"headers": {"Subject": "Hello"}}, "courier.smtp.headers has the header Subject, which Shopkeeper writes"),
+            ({"headers": {"X A": "b"}}, "courier.smtp.headers has the header X A, whose name must have only"),
+            ({"headers": {"X-A": "hunter2\r\nBcc: b"}}, "courier.smtp.headers has the header X-A, whose value has"),
+        ],
+    )
+    def test_mistakes_of_mail_settings_are_named_beside_all_others(
+        self, write: Write, smtp: dict[str, Any], sentence: str
+    ) -> None:
+        with pytest.raises(SettingsError) as refused:
+            read(write(json.dumps({"courier": {"smtp": smtp}, "log": {"level": "loud"}})))
+        sentences = [problem.sentence for problem in refused.value.problems]
+        assert len(sentences) == 2
+        assert any(each.startswith(sentence) for each in sentences)
+        assert "hunter2" not in repr(sentences)
 
     @pytest.mark.parametrize("ending", ["", "\n", "\r\n"], ids=repr)
     def test_the_hash_of_an_api_key_may_have_capital_letters_and_a_line_break(self, ending: str) -> None:

@@ -76,7 +76,7 @@ class TestBadConfigurations:
                 "selfservice: {methods: {password: {config: {max_password_length: 2000}}}}\n",
                 "max_password_length must be at most 1024",
             ),
-            ("courier: {smtp: {connection_uri: 'smtp://mail.example.org/?tls=maybe'}}\n", "an unknown option"),
+            ("courier: {smtp: {connection_uri: 'smtp://mail.example.org/?tls=maybe'}}\n", "the unknown option tls"),
             ("tokens: {refresh: {enabled: true, lifespan: 5s}}\n", "tokens.refresh has a replay_window"),
             ("cookies: {domain: a b}\n", "cookies.domain"),
             ("cache: {url: 'redis://:Not-To-Be-Told-77:/x@127.0.0.1/'}\n", "cache.url"),

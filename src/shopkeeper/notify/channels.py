@@ -9,14 +9,11 @@ from typing import Final, Protocol
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from shopkeeper.notify.addresses import on_the_wire
-from shopkeeper.notify.mail_lines import POLICY, as_bytes, fits
+from shopkeeper.notify.further_headers import refuse_wrong_headers
+from shopkeeper.notify.mail_lines import POLICY, as_bytes
 from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
 from shopkeeper.notify.values import CourierMessage
 from shopkeeper.transaction_guard import refuse_inside_transaction
-
-OURS: Final = frozenset(
-    {"from", "to", "cc", "bcc", "sender", "subject", "date", "message-id", "mime-version", "auto-submitted"}
-)
 
 # Less strict than for recipients, because `no-reply@localhost` is a valid sender.
 _SENDER: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
@@ -143,7 +140,7 @@ class SmtpChannel:
 
 def _sender(address: str, *, name: str | None) -> Address:
     if not _SENDER.fullmatch(address):
-        raise ValueError("the sender of mails must be one address like no-reply@shop.example, in ASCII")
+        raise ValueError("courier.smtp.from_address must be one address like no-reply@shop.example, in ASCII")
     return Address(display_name=name or "", addr_spec=address)
 
 
@@ -154,13 +151,10 @@ def _mailbox(address: str) -> Address:
 
 
 def _further_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in headers.items():
-        if name.lower() in OURS or name.lower().startswith("content-"):
-            raise ValueError(f"the header {name} of mails is written by Shopkeeper; take it out of the settings")
-        if not name.isascii() or not name.replace("-", "").isalnum() or not value.isprintable():
-            raise ValueError("a further header of mails has a name or value that cannot stand in a mail")
-        if not fits(name, value):
-            raise ValueError(f"the header {name} of mails has a word that is too long for a line of a mail; shorten it")
+    try:
+        refuse_wrong_headers(headers)
+    except ValueError as wrong:
+        raise ValueError(f"courier.smtp.headers {wrong}") from None
     return dict(headers)
 
 

@@ -4,6 +4,7 @@
 the mail is not sent: an attacker on the network can strip an upgrade that is optional.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 FORM: Final = "smtp://user:password@host:587/ or smtps://user:password@host:465/"
+SUBJECT: Final = "the mail server's address"
+"""What the sentences of errors begin with."""
+# A name that is written otherwise may be the rest of a password with a question mark in it, and is not repeated.
+_OPTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,40}", re.ASCII | re.IGNORECASE)
 OPTIONS: Final = frozenset({"skip_ssl_verify", "disable_starttls", "server_name"})
 PASSED_OVER: Final = frozenset({"legacy_ssl"})
 """Options of older Kratos releases that change nothing: `smtps` always speaks TLS from the first byte."""
@@ -36,7 +41,8 @@ class SmtpAddress:
 
 
 def parse_smtp_uri(uri: str) -> SmtpAddress:
-    """Parse a mail server's address. Raises `ValueError` with a sentence that repeats no part of it.
+    """Parse a mail server's address. Raises `ValueError` with a sentence that repeats no part of it
+    but the name of an unknown option.
 
     >>> parse_smtp_uri("smtp://localhost:1025/?disable_starttls=true").start_tls
     False
@@ -45,9 +51,9 @@ def parse_smtp_uri(uri: str) -> SmtpAddress:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"the mail server's address cannot be read; write {FORM}") from None
+        raise ValueError(f"{SUBJECT} cannot be read; write {FORM}") from None
     if parts.scheme not in {"smtp", "smtps"} or not host or parts.path not in {"", "/"} or parts.fragment:
-        raise ValueError(f"the mail server's address must look like {FORM}")
+        raise ValueError(f"{SUBJECT} must look like {FORM}")
     options = _options(parts.query)
     implicit = parts.scheme == "smtps"
     start_tls = not implicit and not _flag(options, "disable_starttls")
@@ -89,7 +95,8 @@ def _show(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
     try:
         context.load_cert_chain(certificate, key)
     except OSError as broken:
-        raise ValueError("the certificate to show to the mail server, or its key, cannot be read") from broken
+        sentence = "courier.smtp.client_cert_path, or client_key_path, cannot be read as a certificate and its key"
+        raise ValueError(sentence) from broken
 
 
 class _NamedContext(ssl.SSLContext):
@@ -112,14 +119,16 @@ def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(options.keys() - OPTIONS - PASSED_OVER)
     if unknown:
-        raise ValueError(f"the mail server's address has an unknown option; known are {', '.join(sorted(OPTIONS))}")
+        shown = _OPTION_NAME.fullmatch(unknown[0]) is not None
+        named = f"the unknown option {unknown[0]}" if shown else "an unknown option"
+        raise ValueError(f"{SUBJECT} has {named}; known are {', '.join(sorted(OPTIONS))}")
     return options
 
 
 def _flag(options: Mapping[str, str], name: str) -> bool:
     text = options.get(name, "false")
     if text not in BOOLEANS:
-        raise ValueError(f"{name} in the mail server's address must be true or false")
+        raise ValueError(f"{SUBJECT} has {name}, which must be true or false")
     return BOOLEANS[text]
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from shopkeeper.notify.further_headers import refuse_wrong_headers
+from shopkeeper.notify.smtp_uri import SUBJECT, parse_smtp_uri
 from shopkeeper.settings.section import Secret, Section
 from shopkeeper.settings.values import Lifespan, Size, format_size, parse_duration, parse_size
 
@@ -185,7 +187,16 @@ class Cookies(Section):
 def _smtp_uri(uri: SecretStr) -> SecretStr:
     if not _SMTP_URI.fullmatch(uri.get_secret_value()):
         raise ValueError("must be smtp://user:password@host:587/ or smtps://user:password@host:465/")
+    try:
+        parse_smtp_uri(uri.get_secret_value())
+    except ValueError as wrong:
+        raise ValueError(str(wrong).removeprefix(f"{SUBJECT} ")) from None
     return uri
+
+
+def _sendable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    refuse_wrong_headers(headers)
+    return headers
 
 
 class Smtp(Section):
@@ -198,7 +209,9 @@ class Smtp(Section):
         default="no-reply@localhost", pattern=r"^[^@\s]+@[^@\s]+$", description="Sender of our mails"
     )
     from_name: str | None = Field(default=None, description="Name beside it")
-    headers: Mapping[str, str] = Field(default={}, repr=False, description="Further headers for each mail")
+    headers: Annotated[Mapping[str, str], AfterValidator(_sendable_headers)] = Field(
+        default={}, repr=False, description="Further headers for each mail"
+    )
     local_name: str = Field(default="localhost", description="How we introduce ourselves to the mail server")
     client_cert_path: str | None = Field(default=None, description="Certificate to show to the mail server")
     client_key_path: str | None = Field(default=None, description="Its key")
