@@ -55,7 +55,15 @@ def test_what_kratos_writes_becomes_an_sqlalchemy_url(text: str, kind: str, url:
         ("postgres://u:p@h/d?pool_max_conns=many", "pool_max_conns"),
         ("sqlite:///x.db?immutable=1", "read-only"),
         ("sqlite:///x.db?max_conns=none", "max_conns"),
-        ("postgres://u:p@h/d?colour=red", "unknown option colour"),
+        ("postgres://u:p@h/d?colour=red", "unknown option colour; known are "),
+        ("postgres://u:p@h/d?serch_path=x", r"unknown option serch_path; did you mean search_path\?"),
+        ("sqlite:///x.db?_foreign_key=1", r"unknown option _foreign_key; did you mean _foreign_keys\?"),
+        ("postgres://u:p@[::1/d", "brackets do not fit"),
+        ("postgres://u:p@[::1:5432/d", "brackets do not fit"),
+        ("postgres://u:p@[::1]5432/d", "brackets do not fit"),
+        ("postgres://u:p@h,[::1/d", "brackets do not fit"),
+        ("postgres://u:p@::1]/d", "a host that cannot be one"),
+        ("postgres:///d?host=[::1", "brackets do not fit"),
         ("sqlite://", "names no file"),
         ("sqlite:///x.db?mode=ro", "read-only"),
         ("sqlite:///x.db?colour=red", "unknown option colour"),
@@ -123,8 +131,15 @@ def test_hosts_are_read_as_libpq_reads_them(rest: str, hosts: list[tuple[str, in
 
 
 def test_every_host_is_shown_and_the_password_is_not() -> None:
-    dsn = parse_dsn("postgres://shop:hunter2@one,two:5433/shop")
-    assert str(dsn) == "postgresql+asyncpg://shop:***@one:5432/shop (and two:5433)"
+    dsn = parse_dsn("postgres://shop:hunter2@one,two:5433,[::1]/shop?host=one,two,::1,/run/pg&port=5432,5433,5432,5434")
+    assert str(dsn) == (
+        "postgresql+asyncpg://shop:***@one:5432/shop (and two:5433, [::1]:5432, /run/pg/.s.PGSQL.5434)"
+    )
+
+
+def test_a_socket_is_shown() -> None:
+    dsn = parse_dsn("postgres://shop:hunter2@%2Frun%2Fpg/shop?max_conns=4")
+    assert str(dsn) == "postgresql+asyncpg://shop:***@/shop (/run/pg/.s.PGSQL.5432)"
 
 
 @pytest.mark.parametrize(

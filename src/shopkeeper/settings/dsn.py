@@ -55,8 +55,17 @@ class Dsn:
             return "memory"
         url = make_url(self.sqlalchemy_url)
         plain = URL.create(url.drivername, url.username, url.password, url.host, url.port, url.database)
-        further = f" (and {', '.join(self.server.further_hosts)})" if self.server and self.server.further_hosts else ""
-        return plain.render_as_string(hide_password=True) + further
+        return f"{plain.render_as_string(hide_password=True)}{self._not_in_address}"
+
+    @property
+    def _not_in_address(self) -> str:
+        """The servers that the form of an address has no place for: a Unix socket, and every host but the first."""
+        if self.server is None:
+            return ""
+        further = ", ".join(self.server.further_hosts)
+        socket = self.server.socket
+        told = [*((socket,) if socket else ()), *((f"and {further}",) if further else ())]
+        return f" ({' '.join(told)})" if told else ""
 
     def __repr__(self) -> str:
         return f"Dsn({str(self)!r})"

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from shopkeeper.parsing import nearest_name
+
 DEFAULT_POOL: Final = 10
 MOST_CONNECTIONS: Final = 1_000
 LONGEST_CONNECT: Final = 3
@@ -160,4 +162,7 @@ def refuse_unknown(options: Collection[str], known: Collection[str]) -> None:
     """Raise `ValueError` with the first option that is not known."""
     unknown = sorted(option for option in options if option not in known)
     if unknown:
-        raise ValueError(f"has the unknown option {unknown[0][:60]}; known are {', '.join(sorted(known))}")
+        name = unknown[0][:60]
+        meant = nearest_name(name, sorted(known))
+        hint = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
+        raise ValueError(f"has the unknown option {name}; {hint}")

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 
 from shopkeeper.settings.dsn_options import OUR_SETTINGS, POOL, POSTGRES, SERVER_SETTINGS, pool_size, refuse_unknown
 from shopkeeper.storage.keepalive import Keepalive
+from shopkeeper.storage.server_address import shown
 from shopkeeper.storage.tls import MODES, SYSTEM, VERSIONS, Tls
 
 FORM: Final = "postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=system"
@@ -53,7 +54,13 @@ class PostgresDsn:
     @property
     def further_hosts(self) -> tuple[str, ...]:
         """Every host but the first, with its port."""
-        return tuple(f"{host}:{port}" for host, port in self.hosts[1:])
+        return tuple(shown(host, port) for host, port in self.hosts[1:])
+
+    @property
+    def socket(self) -> str | None:
+        """The file of the Unix socket, where the first host is one."""
+        host, port = self.hosts[0] if self.hosts else ("", 0)
+        return shown(host, port) if host.startswith("/") else None
 
     def connect_args(self) -> dict[str, Any]:
         """Return what SQLAlchemy's asyncpg dialect takes as `connect_args`."""
@@ -149,7 +156,9 @@ def _hosts(hosts: str, ports: str | None) -> Iterator[tuple[str, int]]:
 
 def _host_and_port(text: str) -> tuple[str, str]:
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
+        host, closed, port = text[1:].partition("]")
+        if not closed or port[:1] not in {"", ":"}:
+            raise ValueError("has an IPv6 address whose brackets do not fit; write it as [::1] or [::1]:5432")
         port = port.removeprefix(":")
     elif text.startswith("/") or text.count(":") > 1:
         host, port = text, ""

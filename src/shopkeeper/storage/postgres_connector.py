@@ -20,9 +20,9 @@ from asyncpg.exceptions import (  # type: ignore[import-untyped]
 )
 
 from shopkeeper.storage.keepalive import Keepalive
+from shopkeeper.storage.server_address import shown
 from shopkeeper.storage.tls import ServerRefused, Tls, TlsUnusable
 
-DEFAULT_PORT: Final = 5432
 CONNECT_WITHIN: Final = 5.0
 """Seconds to wait for all hosts together, unless the caller says otherwise."""
 _STARTUP_PARAMETER: Final = re.compile(r"unsupported startup parameter(?: in options)?: (\w+)")
@@ -107,7 +107,7 @@ class Connector:
     def _worth_telling(self, failures: Sequence[Exception], host: Host) -> Exception:
         """Return the failure to raise: a wrong password says more than that the other attempt was refused too."""
         last = next((failed for failed in failures if isinstance(failed, InvalidPasswordError)), failures[-1])
-        sentence = self._sentence(last, _shown(host))
+        sentence = self._sentence(last, shown(*host))
         if sentence is None:
             return last
         told = ServerRefused(sentence)
@@ -133,11 +133,23 @@ class Connector:
                 f"The database at {server} speaks no TLS, which sslmode={self.tls.mode} asks for: switch it on at the"
                 " server, or, in a network that nobody else can read, write sslmode=disable into the DSN."
             )
-        return self._about_our_certificate(failed, server)
+        return self._about_our_certificate(failed, server) or self._about_closing(failed, server)
+
+    def _about_closing(self, failed: Exception, server: str) -> str | None:
+        """Explain a connection that was closed at the request for TLS, where the DSN insists on TLS."""
+        closed = type(failed) is ConnectionError or isinstance(failed, ConnectionResetError)
+        if not closed or False in self.tls.attempts or server.startswith("/"):
+            return None
+        return (
+            f"{server} closed the connection, or speaks no TLS: check that it is PostgreSQL, and that sslmode in the"
+            " DSN fits."
+        )
 
     def _about_our_certificate(self, failed: Exception, server: str) -> str | None:
         """Explain a connection that is closed without a word, as TLS 1.3 ends where our certificate is not trusted."""
         if not (isinstance(failed, ConnectionDoesNotExistError | ConnectionResetError) and self.tls.shows_certificate):
+            return None
+        if isinstance(failed.__cause__, PostgresError):  # it was not closed without a word
             return None
         return (
             f"{server} closed the connection when our certificate {self.tls.certificate_file} was shown: check that"
@@ -193,11 +205,6 @@ _BY_RULE: Final = (
 )
 
 
-def _shown(host: Host) -> str:
-    name, port = host[0] or "localhost", host[1] or DEFAULT_PORT
-    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
-
-
 def _summary(failures: Sequence[tuple[Host, Exception]]) -> Exception:
     """Return the failure of the only host, or one sentence about all of them."""
     if len(failures) == 1:
@@ -208,14 +215,14 @@ def _summary(failures: Sequence[tuple[Host, Exception]]) -> Exception:
 
 def _unfit(host: Host) -> ServerRefused:
     return ServerRefused(
-        f"The database at {_shown(host)} is read-only, and the DSN asks for one that can be written"
+        f"The database at {shown(*host)} is read-only, and the DSN asks for one that can be written"
         " (target_session_attrs): name the primary."
     )
 
 
 def _reasons(failures: Sequence[tuple[Host, Exception]]) -> Iterator[str]:
     for host, failed in failures:
-        yield f"{_shown(host)} {_reason(failed)}"
+        yield f"{shown(*host)} {_reason(failed)}"
 
 
 def _reason(failed: Exception) -> str:
