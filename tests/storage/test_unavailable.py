@@ -1,16 +1,19 @@
 """One readable sentence for each failure of a database, from the real failure."""
 
 import asyncio
+import getpass
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 
+from shopkeeper.settings.dsn import parse_dsn
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending
 from shopkeeper.storage.unavailable import StorageUnavailable, explained, is_unavailable
@@ -18,6 +21,12 @@ from tests.services.databases import sqlalchemy_url
 from tests.services.server import free_port
 
 PASSWORD = "correct-horse-battery"
+
+
+async def sentence_about(dsn: str) -> str:
+    """Return what is said about a DSN with its options, as the command reads it."""
+    parsed = parse_dsn(dsn)
+    return await sentence(parsed.sqlalchemy_url, connect_args=parsed.connect_args())
 
 
 async def sentence(url: str | URL, **options: Any) -> str:
@@ -75,20 +84,67 @@ class TestServer:
         assert "host 'database.invalid' cannot be found" in said
 
     async def test_a_server_without_tls_where_tls_is_asked_for_has_its_sentence(self, postgres_dsn: str) -> None:
-        said = await sentence(sqlalchemy_url(postgres_dsn), connect_args={"ssl": "require"})
-        assert "speaks no TLS" in said
-        assert "sslmode in the DSN fits" in said
+        said = await sentence_about(postgres_dsn.replace("sslmode=disable", "sslmode=require"))
+        assert "speaks no TLS, which sslmode=require asks for" in said
 
-    @pytest.mark.parametrize("ssl", ["disable", "prefer", "require"])
-    async def test_a_closed_connection_is_not_called_a_fault_of_tls_alone(self, ssl: str) -> None:
+    @pytest.mark.parametrize(
+        ("mode", "fault"),
+        [
+            ("disable", "closed the connection: check that it is PostgreSQL"),
+            ("allow", "closed the connection: check that it is PostgreSQL"),
+            ("prefer", "closed the connection: check that it is PostgreSQL"),
+            ("require", "closed the connection, or speaks no TLS: check that it is PostgreSQL"),
+        ],
+    )
+    async def test_a_closed_connection_may_be_a_fault_of_tls_only_where_tls_is_needed(
+        self, mode: str, fault: str
+    ) -> None:
         async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.close()
 
         async with await asyncio.start_server(hang_up, "127.0.0.1", port := free_port()):
-            said = await sentence(
-                f"postgresql+asyncpg://ada:{PASSWORD}@127.0.0.1:{port}/shop", connect_args={"ssl": ssl}
-            )
-        assert said.startswith(f"127.0.0.1:{port} closed the connection, or speaks no TLS: check that it is PostgreSQL")
+            said = await sentence_about(f"postgres://ada:{PASSWORD}@127.0.0.1:{port}/shop?sslmode={mode}")
+        assert said.startswith(f"127.0.0.1:{port} {fault}")
+
+    @pytest.mark.parametrize("dsn", ["postgres://ada@/shop?host={}&port=6000", "postgres://ada@{}/shop?port=6000"])
+    async def test_a_socket_is_named_by_its_file(self, tmp_path: Path, dsn: str) -> None:
+        encoded = str(tmp_path).replace("/", "%2F")
+        said = await sentence_about(dsn.format(encoded))
+        assert said.startswith(f"Nothing answers at {tmp_path}/.s.PGSQL.6000:")
+
+    async def test_a_closed_socket_says_nothing_about_tls(self) -> None:
+        async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        with TemporaryDirectory(dir="/tmp") as folder:  # the path of a socket must be short
+            async with await asyncio.start_unix_server(hang_up, f"{folder}/.s.PGSQL.5432"):
+                said = await sentence_about(f"postgres://ada@/shop?host={folder}&sslmode=require")
+            assert said.startswith(f"{folder}/.s.PGSQL.5432 closed the connection: check that it is PostgreSQL")
+
+    async def test_a_dsn_without_a_user_is_told_whom_it_stands_for(
+        self, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url = make_url(sqlalchemy_url(postgres_dsn))
+        dsn = f"postgres://127.0.0.1:{url.port}/shop?sslmode=disable&password={PASSWORD}"
+        monkeypatch.delenv("PGUSER", raising=False)
+        assert f"refuses the user {getpass.getuser()!r}, who is asked for because the DSN names no user" in (
+            await sentence_about(dsn)
+        )
+        monkeypatch.setenv("PGUSER", "nobody-we-know")
+        assert "refuses the user 'nobody-we-know'" in await sentence_about(dsn)
+
+    @pytest.mark.parametrize("path", ["nosuch", "nosuch,norsuch"])
+    async def test_a_schema_that_is_not_there_has_its_sentence_before_a_migration_too(
+        self, postgres_dsn: str, path: str
+    ) -> None:
+        dsn = f"{postgres_dsn}&search_path={path}"
+        parsed = parse_dsn(dsn)
+        database = Database(parsed.sqlalchemy_url, connect_args=parsed.connect_args())
+        with pytest.raises(StorageUnavailable) as looked:
+            await pending(database)
+        await database.close()
+        assert str(looked.value) == await sentence_about(dsn)
+        assert str(looked.value).startswith(f"There is no schema {path!r} in the database: create it")
 
     async def test_a_user_who_may_not_make_tables_has_its_sentence(self, guest: tuple[Database, URL]) -> None:
         owner, url = guest

@@ -36,6 +36,20 @@ _HAS_VERSION: Final = {
     "postgresql": text("SELECT to_regclass('alembic_version')"),
 }
 
+_SCHEMA: Final = text("SELECT current_schema()")
+_PATH: Final = text("SELECT current_setting('search_path')")
+# One that is there and yet not the current schema may not be used by this user, which the migration tells.
+_IS_THERE: Final = text("""
+SELECT EXISTS (
+    SELECT FROM unnest(string_to_array(current_setting('search_path'), ',')) AS listed, btrim(listed) AS name
+    JOIN pg_namespace ON nspname = CASE
+        WHEN name = '"$user"' THEN current_user
+        WHEN name LIKE '"%' THEN btrim(name, '"')
+        ELSE lower(name)
+    END
+)
+""")
+
 
 async def migrate(database: Database, *, scripts: Path = SCRIPTS) -> None:
     """Apply the pending revisions; delete a new SQLite file where that fails.
@@ -123,9 +137,22 @@ def _after(current: str | None, known: list[str]) -> list[str]:
 
 async def _current(unit: Unit) -> str | None:
     if await unit.scalar(_HAS_VERSION[unit.dialect]) is None:
+        if unit.dialect == "postgresql":
+            await _require_schema(unit)
         return None
     version: str | None = await unit.scalar(text("SELECT version_num FROM alembic_version"))
     return version
+
+
+async def _require_schema(unit: Unit) -> None:
+    """Raise `StorageUnavailable` where no schema of `search_path` is there, in which the tables would be created."""
+    if await unit.scalar(_SCHEMA) is not None or await unit.scalar(_IS_THERE):
+        return
+    path = await unit.scalar(_PATH)
+    raise StorageUnavailable(
+        f"There is no schema {path!r} in the database: create it (CREATE SCHEMA), or correct search_path in the DSN or"
+        " of the user."
+    )
 
 
 async def _alone(connection: AsyncConnection) -> None:

@@ -79,7 +79,10 @@ class Connector:
             else:
                 self.keepalive.apply(connection)
                 return connection
-        raise _summary(failures) from failures[-1][1]
+        told, last = _summary(failures), failures[-1][1]
+        if told is last:  # `from` would make it its own cause, and lose what the server said
+            raise told
+        raise told from last
 
     async def _connect_to(self, host: Host, options: dict[str, Any]) -> asyncpg.Connection:
         on_socket = host[0] is not None and host[0].startswith("/")

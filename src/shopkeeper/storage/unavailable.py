@@ -1,5 +1,7 @@
 """Explains why the database cannot be used, in one sentence for the operator. It never contains a password."""
 
+import getpass
+import os
 import socket
 import sqlite3
 import ssl
@@ -17,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shopkeeper.errors import Busy
+from shopkeeper.storage.server_address import shown
 from shopkeeper.storage.tls import ServerRefused
 
 
@@ -121,7 +124,7 @@ that is full or read-only, and a file that is damaged."""
 
 def _sentence(failed: BaseException, url: URL) -> str | None:
     by_type = _IN_A_FILE if url.get_backend_name() == "sqlite" else _ON_A_SERVER
-    for error in _causes(failed):
+    for error in sorted(_causes(failed), key=_only_says_closed):
         if isinstance(error, ServerRefused):
             return str(error)
         tell = _in_its_words(error) or _by_code(error) or next((tell for fits, tell in by_type if fits(error)), None)
@@ -132,9 +135,19 @@ def _sentence(failed: BaseException, url: URL) -> str | None:
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and its causes: SQLAlchemy wraps the driver's exception, which may wrap another one."""
-    while error is not None:
+    met: set[int] = set()
+    while error is not None and id(error) not in met:  # an exception can be its own cause
+        met.add(id(error))
         yield error
         error = getattr(error, "orig", None) or error.__cause__
+
+
+def _only_says_closed(error: BaseException) -> bool:
+    """Whether an exception tells less than its cause: the driver has what the server said last as the cause of it."""
+    return _code(error) == _CLOSED
+
+
+_CLOSED: Final = "08003"
 
 
 def _by_code(error: BaseException) -> "_Tell | None":
@@ -149,16 +162,32 @@ _Tell = Callable[[URL], str]
 
 
 def _server(url: URL) -> str:
-    return f"{url.host or 'localhost'}:{url.port or 5432}"
+    """Return how the server of a URL is named. SQLAlchemy keeps the folder of a Unix socket in the query."""
+    return shown(url.host or _single(url, "host"), url.port or _single(url, "port"))
+
+
+def _single(url: URL, option: str) -> str | None:
+    value = url.query.get(option)
+    return value if isinstance(value, str) else None
+
+
+def _user(url: URL) -> str:
+    """Return the user of a URL, or who the driver takes in its place, as libpq does."""
+    return url.username or os.environ.get("PGUSER") or getpass.getuser()
 
 
 def _refused(url: URL) -> str:
+    if not url.username:
+        return (
+            f"The database at {_server(url)} refuses the user {_user(url)!r}, who is asked for because the DSN names"
+            " no user: write user and password into the DSN."
+        )
     return f"The database at {_server(url)} refuses the user {url.username!r}: check user and password in the DSN."
 
 
 def _not_allowed(url: URL) -> str:
     return (
-        f"The user {url.username!r} may not do this in the database {url.database!r}: make it the owner of the"
+        f"The user {_user(url)!r} may not do this in the database {url.database!r}: make it the owner of the"
         " database, or grant it CREATE and USAGE on the schema."
     )
 
@@ -169,21 +198,28 @@ def read_only(url: URL) -> str:
 
 
 def _hung_up(url: URL) -> str:
-    return (
-        f"{_server(url)} closed the connection, or speaks no TLS: check that it is PostgreSQL, and that sslmode in the"
-        " DSN fits."
-    )
+    return f"{_server(url)} closed the connection: check that it is PostgreSQL, and look at its log."
 
 
 def _in_its_words(error: BaseException) -> "_Tell | None":
     """Report what a server, or a connection pooler in front of it, says about a connection that it does not want."""
     if _code(error) != "08P01":
         return None
-    return lambda url: f"{_server(url)} refuses the connection: {str(error).rstrip('.')}."
+    said = str(error).rstrip(".")
+    if any(words in said for words in _SERVER_OF_POOLER):
+        return lambda url: f"The pooler at {_server(url)} cannot reach its database: {said}."
+    return lambda url: f"{_server(url)} refuses the connection: {said}."
+
+
+_SERVER_OF_POOLER: Final = (
+    *("server login", "server_login", "server conn crashed", "server down", "cannot connect to server"),
+    *("server DNS lookup failed", "connect failed", "connect timeout"),
+)
+"""Parts of what PgBouncer says about its own connections to PostgreSQL."""
 
 
 _BY_CODE: Final[Mapping[str, _Tell]] = {
-    "08003": _hung_up,
+    _CLOSED: _hung_up,
     "28P01": _refused,
     "28000": _refused,
     "3D000": lambda url: (
