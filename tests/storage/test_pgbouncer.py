@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -11,9 +12,10 @@ from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import migrate, pending, revisions
 from shopkeeper.storage.postgres_connection import Deadlines
 from shopkeeper.storage.unavailable import DatabaseUnavailable, StorageUnavailable
-from tests.conftest import PATIENT
+from tests.conftest import PATIENT, Run
 from tests.services.databases import drop_postgres, empty_postgres, sqlalchemy_url
-from tests.services.pgbouncer import CONNECTIONS, through
+from tests.services.pgbouncer import CONNECTIONS, start_pgbouncer, through
+from tests.services.postgres import start_postgres
 from tests.services.server import Server
 from tests.storage.test_outbox import TestLeases, TestManyWorkers
 from tests.storage.test_outbox_leases import TestCrash, TestOrder, TestRequestsAndWorkers, TestSettling
@@ -145,6 +147,38 @@ async def test_what_else_a_pooler_says_is_reported_in_its_words(pgbouncer_server
     assert "refuses" in str(told.value)
     assert "TLS" not in str(told.value)
     await database.close()
+
+
+async def test_a_pooler_without_its_database_says_so(run: Run) -> None:
+    """It is PgBouncer that answers, and not a server that speaks no TLS."""
+    server = start_postgres(owner=run.owner)
+    pooler = start_pgbouncer(server, pool_mode="transaction", owner=run.owner, options="server_login_retry = 1")
+    parsed = parse_dsn(f"{pooler.url}/postgres?sslmode=disable")
+    told = ""
+
+    async def is_told() -> bool:
+        """The pooler lets the first clients wait, and refuses the next ones."""
+        nonlocal told
+        hasty = Deadlines(answer=1, connect=1, turn=1, total=2)
+        database = Database(parsed.sqlalchemy_url, connect_args=parsed.connect_args(), deadlines=hasty)
+        with pytest.raises(StorageUnavailable) as refused:
+            await pending(database)
+        await database.close()
+        told = str(refused.value)
+        return "pooler" in told
+
+    try:
+        database = Database(parsed.sqlalchemy_url, connect_args=parsed.connect_args())
+        assert await pending(database) == revisions()
+        await database.close()
+        server.stop()
+        await until(is_told)
+    finally:
+        pooler.stop()
+    assert told == (
+        f"The pooler at {urlsplit(pooler.url).netloc.rpartition('@')[2]} cannot reach its database: server login has"
+        " been failing, try again later (server_login_retry)."
+    )
 
 
 @BOTH_MODES
