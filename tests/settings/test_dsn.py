@@ -132,9 +132,7 @@ def test_hosts_are_read_as_libpq_reads_them(rest: str, hosts: list[tuple[str, in
 
 def test_every_host_is_shown_and_the_password_is_not() -> None:
     dsn = parse_dsn("postgres://shop:hunter2@one,two:5433,[::1]/shop?host=one,two,::1,/run/pg&port=5432,5433,5432,5434")
-    assert str(dsn) == (
-        "postgresql+asyncpg://shop:***@one:5432/shop (and two:5433, [::1]:5432, /run/pg/.s.PGSQL.5434)"
-    )
+    assert str(dsn) == ("postgresql+asyncpg://shop:***@one:5432/shop (and two:5433, [::1]:5432, /run/pg/.s.PGSQL.5434)")
 
 
 def test_a_socket_is_shown() -> None:

@@ -49,6 +49,7 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
         ("serve: {admin: {base_url: 'http://10.0.0.7:4434/'}}", "warning", "serve.admin.base_url"),
         ("cache: {url: memory}\nhttp: {workers: 2}", "error", "cache.url"),
         ("dsn: memory", "error", "dsn"),
+        ("cache: {url: memory}", "notice", "cache.url"),
         ("dsn: 'postgres://u:p@h/d?max_conns=20&max_idle_conns=4'", "notice", "dsn"),
         ("dsn: 'postgres://u:p@h/d?max_conn_lifetime=5m'", "notice", "dsn"),
         ("dsn: 'postgres://u:p@h/d?sslsni=0'", "notice", "dsn"),

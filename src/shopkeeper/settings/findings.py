@@ -160,6 +160,17 @@ def _several_workers(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "dsn", sentence)
 
 
+def _cache_of_one_process(settings: Settings) -> Iterator[Finding]:
+    """Tell that further processes, which can only be seen at the database, would not hear of this one's messages."""
+    if settings.dsn.kind == "postgres" and settings.cache.in_process:
+        sentence = (
+            "cache.url is not set: run one server process only on this database, or set cache.url to a redis://"
+            " address. Without it, another process accepts a session for up to a minute after its end, and counts"
+            " attempts on its own."
+        )
+        yield Finding("notice", "cache.url", sentence)
+
+
 def _kept_nowhere(settings: Settings) -> Iterator[Finding]:
     if settings.dsn.kind == "memory":
         sentence = "dsn is memory, so everything is gone at the stop; set a sqlite:// or postgres:// address."
@@ -230,6 +241,7 @@ CHECKS: Final[Iterable[Check]] = (
     _plain_http,
     _unsafe_cookies,
     _several_workers,
+    _cache_of_one_process,
     _kept_nowhere,
     _passed_over_options,
     _database_certificates,
