@@ -71,6 +71,17 @@ class TestDatabaseCertificates:
         assert PASSWORD not in ran.output
 
 
+class TestCache:
+    def test_doctor_warns_of_a_cache_that_does_not_answer(self, shopkeeper: Run, sqlite_dsn: str) -> None:
+        ran = shopkeeper("doctor", DSN=sqlite_dsn, CACHE_URL=f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
+        assert "Warning: cache.url: the cache does not answer (ConnectionError); check its address" in ran.stderr
+        assert ran.exit_code == 0, ran.output
+        assert PASSWORD not in ran.output
+
+    def test_doctor_says_nothing_of_one_that_answers(self, shopkeeper: Run, sqlite_dsn: str, valkey_url: str) -> None:
+        assert "cache.url" not in shopkeeper("doctor", DSN=sqlite_dsn, CACHE_URL=valkey_url).output
+
+
 class TestWhatOthersWrote:
     """Text from outside is printed as it is: it is no markup, and gives the terminal no orders."""
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shopkeeper import __version__
-from shopkeeper.app import Misconfigured, dry_run, open_database
+from shopkeeper.app import Misconfigured, dry_run, look_at_cache, open_database
 from shopkeeper.clock import SystemClock
 from shopkeeper.errors import NotFound
 from shopkeeper.log_config import configure_log
@@ -133,6 +133,8 @@ def doctor_command(
     _ready(lambda: asyncio.run(_look_at_database(settings)))
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
+    if silent := asyncio.run(look_at_cache(settings)):
+        _tell([silent])
     _ready(lambda: require_ports(settings, may_be_taken=True))
     limits = _ready(lambda: limits_of_process(settings))
     if limits.few:

@@ -7,6 +7,6 @@ channel or route group is one line in the list of its file.
 
 from shopkeeper.app.application import Application, Misconfigured, build, dry_run, opened
 from shopkeeper.app.extensions import Extensions
-from shopkeeper.app.infrastructure import open_database
+from shopkeeper.app.infrastructure import look_at_cache, open_database
 
-__all__ = ["Application", "Extensions", "Misconfigured", "build", "dry_run", "open_database", "opened"]
+__all__ = ["Application", "Extensions", "Misconfigured", "build", "dry_run", "look_at_cache", "open_database", "opened"]

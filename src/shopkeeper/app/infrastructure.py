@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from shopkeeper.clock import Clock
+from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.crypto import derive
 from shopkeeper.http_client import GuardedClient
-from shopkeeper.settings import Settings
+from shopkeeper.settings import Finding, Settings
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
-from shopkeeper.storage.cache.port import Cache
+from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.tally import Tally
@@ -60,6 +60,23 @@ def _cache(settings: Settings, clock: Clock) -> Cache:
     from shopkeeper.storage.cache.redis import RedisCache  # noqa: PLC0415 - a large driver, only imported if used
 
     return RedisCache(settings.cache.url.get_secret_value())
+
+
+async def look_at_cache(settings: Settings) -> Finding | None:
+    """Return a warning where the configured cache does not answer; the server starts without it."""
+    cache = _cache(settings, SystemClock())
+    try:
+        await cache.ping()
+    except CacheDown as failed:
+        return Finding(
+            "warning",
+            "cache.url",
+            f"cache.url: {failed}; check its address, user and password. Without it, limits are counted in each process"
+            " and sessions are read from the database each time.",
+        )
+    finally:
+        await cache.close()
+    return None
 
 
 def open_database(settings: Settings) -> Database:
