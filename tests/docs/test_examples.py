@@ -35,6 +35,7 @@ NOT_RUN: list[str] = [
     "docs/howto/production.md: it needs the database that the configuration names",
     "docs/howto/production.md: for nginx",
     "docs/howto/production.md: for nginx",
+    "docs/howto/production.md: for Kubernetes",
     "docs/methods/code.md: a part of a schema; the whole one is in custom-schema.md",
     "docs/reference/bench.md: it takes minutes, and half an hour",
     "docs/reference/bench.md: it takes minutes",
