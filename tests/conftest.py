@@ -59,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The default renders the local variables of every frame with an exception, which takes seconds.
+    plainly = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plainly])
     gc.disable()  # until all is collected: it takes half of that time, and there is no garbage yet
     share_compiled_statements()
     if config.getoption("quick"):
