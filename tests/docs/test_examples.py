@@ -37,7 +37,7 @@ NOT_RUN: list[str] = [
     "docs/howto/production.md: for nginx",
     "docs/howto/production.md: for Kubernetes",
     "docs/methods/code.md: a part of a schema; the whole one is in custom-schema.md",
-    "docs/reference/bench.md: it takes minutes, and half an hour",
+    "docs/reference/bench.md: it takes minutes",
     "docs/reference/bench.md: it takes minutes",
     "docs/reference/bench.md: it takes minutes",
     "docs/reference/messages.md: a message in an answer, for its form",
