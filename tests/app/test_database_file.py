@@ -1,7 +1,6 @@
 """An SQLite database whose disk or file fails under a running application: 503 and not ready, and then on by itself."""
 
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +15,7 @@ from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import HERE, Scene, new_address, opened, sign_in, submit
 from tests.conftest import Run
 from tests.services.databases import new_sqlite
+from tests.services.file_limits import no_file_grows
 
 MAIL = {"courier": {"smtp": {"connection_uri": "smtp://127.0.0.1:9/?disable_starttls=true"}}}
 Fail = Callable[[Path], AbstractContextManager[None]]
@@ -59,12 +59,8 @@ def full(disk: Path) -> Iterator[None]:
 @contextmanager
 def limited(disk: Path) -> Iterator[None]:
     """Forbid this process to make any file longer than the shortest of the database's."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
-    try:
+    with no_file_grows():
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager

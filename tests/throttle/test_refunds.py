@@ -1,7 +1,6 @@
 """What we were too busy for (503) spends none of a client's budgets; everything else does."""
 
 import asyncio
-import resource
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +20,7 @@ from shopkeeper.throttle import Throttle
 from tests.attacks.scene import PASSWORD, SIGN_UP, THERE, Scene, ask, new_address, opened, sign_up, visit
 from tests.conftest import Run
 from tests.services.databases import new_sqlite
+from tests.services.file_limits import no_file_grows
 
 HOME = "192.0.2.7"
 TIGHT: dict[str, Any] = {
@@ -46,12 +46,8 @@ def nothing_can_be_written(database: Path) -> Iterator[None]:
     """Forbid this process to make any file longer, as on a full disk; the write-ahead log has no room left."""
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
-    try:
+    with no_file_grows():
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def registering_by_password(scene: Scene) -> Answer:
