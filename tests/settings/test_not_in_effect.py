@@ -26,7 +26,6 @@ def test_an_empty_configuration_reports_nothing() -> None:
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
         ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code"),
         ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
-        ("selfservice: {flows: {recovery: {enabled: true}}}", "selfservice.flows.recovery"),
         ("selfservice: {flows: {settings: {required_aal: aal1}}}", "selfservice.flows.settings"),
         ("selfservice: {flows: {login: {before: {hooks: [{hook: web_hook}]}}}}", "selfservice.flows.login.before"),
         (

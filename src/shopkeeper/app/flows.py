@@ -11,6 +11,7 @@ from shopkeeper.app.methods import Methods
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.login import Login, LoginSettings
+from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
@@ -91,6 +92,8 @@ def build_pipeline(
     registrar: Registrar,
 ) -> Pipeline:
     return_addresses = build_return_addresses(infrastructure)
+    handlers = [flow_binding.handler for flow_binding in flow_bindings]
+    opener = FlowOpener({handler.name: handler for handler in handlers}, clock=infrastructure.clock)
     dispatcher = Dispatcher(
         database=infrastructure.database,
         completion=commerce.completion,
@@ -98,11 +101,13 @@ def build_pipeline(
         identities=accounts.identities,
         clock=infrastructure.clock,
         return_addresses=return_addresses,
+        opener=opener,
     )
     return Pipeline(
-        [flow_binding.handler for flow_binding in flow_bindings],
+        handlers,
         database=infrastructure.database,
         dispatcher=dispatcher,
+        opener=opener,
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",

@@ -13,7 +13,14 @@ from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, Co
 from shopkeeper.credentials.code import Code
 from shopkeeper.credentials.code_mails import CodeMails
 from shopkeeper.credentials.hashes import Hasher
-from shopkeeper.credentials.method import LoginMethod, Method, RegistrationMethod
+from shopkeeper.credentials.method import (
+    LoginMethod,
+    Method,
+    RecoveryMethod,
+    RegistrationMethod,
+    SettingsMethod,
+    VerificationMethod,
+)
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
@@ -43,6 +50,18 @@ class Methods:
     @property
     def for_registration(self) -> Sequence[RegistrationMethod]:
         return [method for method in self.every if isinstance(method, RegistrationMethod)]
+
+    @property
+    def for_settings(self) -> Sequence[SettingsMethod]:
+        return [method for method in self.every if isinstance(method, SettingsMethod)]
+
+    @property
+    def for_recovery(self) -> Sequence[RecoveryMethod]:
+        return [method for method in self.every if isinstance(method, RecoveryMethod)]
+
+    @property
+    def for_verification(self) -> Sequence[VerificationMethod]:
+        return [method for method in self.every if isinstance(method, VerificationMethod)]
 
     @property
     def second_factors(self) -> frozenset[str]:

@@ -24,6 +24,7 @@ from shopkeeper.credentials.steps import (
     Redirect,
     StartOver,
     Step,
+    Verified,
 )
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.facts import CredentialFacts
@@ -169,6 +170,33 @@ class SettingsMethod(Method, Protocol):
 
     async def submit_settings(self, unit: Unit, input: MethodInput) -> Step | CredentialChange:  # noqa: A002
         """Return the step that follows; `input.identity` is set. Raises `SubmissionRejected` or `Busy`."""
+        ...
+
+
+@runtime_checkable
+class RecoveryMethod(Method, Protocol):
+    """A method that proves an identity by one of its recovery addresses, such as a mailed code."""
+
+    async def recovery_form(self, unit: Unit, view: MethodView) -> Form:
+        """Return the method's own nodes of the recovery form."""
+        ...
+
+    async def submit_recovery(self, unit: Unit, input: MethodInput) -> Step:  # noqa: A002 - the protocol's word
+        """Return the step that follows. `Ask` has the same answer for unknown addresses. Raises `SubmissionRejected`
+        or `TooManyRequests`."""
+        ...
+
+
+@runtime_checkable
+class VerificationMethod(Method, Protocol):
+    """A method that shows that an address belongs to the account that has it."""
+
+    async def verification_form(self, unit: Unit, view: MethodView) -> Form:
+        """Return the method's own nodes of the verification form."""
+        ...
+
+    async def submit_verification(self, unit: Unit, input: MethodInput) -> Step | Verified:  # noqa: A002
+        """Return the step that follows. Raises as `submit_recovery` does."""
         ...
 
 

@@ -6,6 +6,7 @@
     Proof             an identity was proven: sign in, or elevate the session
     Enrolment         a new identity with its credentials
     CredentialChange  credentials of the identity that is signed in
+    Verified          an address belongs to the identity that has it
 
 `SubmissionRejected` is an exception instead: it rolls back and shows the same form with messages.
 """
@@ -149,8 +150,18 @@ class CredentialChange:
     effect: Effect | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An address was shown to belong to the identity that has it. No session starts."""
+
+    identity_id: UUID
+    method: str
+    address: tuple[Via, str]
+    effect: Effect | None = None
+
+
 Step: TypeAlias = Proof | Ask | Redirect | StartOver
-AnyStep: TypeAlias = Step | Enrolment | CredentialChange
+AnyStep: TypeAlias = Step | Enrolment | CredentialChange | Verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ from shopkeeper.credentials.steps import (
 )
 from shopkeeper.errors import InvalidCredentials, SessionInactive
 from shopkeeper.flows import store
-from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, csrf_digest
+from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening
 from shopkeeper.flows.form_filling import filled, with_mistakes
 from shopkeeper.flows.handler import FlowHandler, NextForm, Turn
+from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import (
     Completed,
     FlowInvalid,
@@ -67,6 +68,7 @@ class Dispatcher:
         identities: Identities,
         clock: Clock,
         return_addresses: ReturnAddresses,
+        opener: FlowOpener,
     ) -> None:
         self._database = database
         self._completion = completion
@@ -74,6 +76,7 @@ class Dispatcher:
         self._identities = identities
         self._clock = clock
         self._return = return_addresses
+        self._opener = opener
 
     async def dispatch(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         """Act on a step. Never call it while a transaction is open.
@@ -118,7 +121,7 @@ class Dispatcher:
             aal=flow.requested_aal.value,
             schema_id=flow.schema_id,
         )
-        blank = blank_flow(handler, opening, turn.caller, now=self._clock.now())
+        blank = blank_flow(handler, opening, turn.caller, clock=self._clock)
         fresh = filled(
             await handler.form(unit, blank, turn.caller), {node.name: node.value for node in shown if node.value}
         )
@@ -329,26 +332,6 @@ def _with_more_to_ask(turn: Turn, enrolment: Enrolment) -> Turn:
     flow = turn.flow.remembering(turn.method, enrolment.context)
     fields = {**turn.submission.fields, "traits": enrolment.traits}
     return replace(turn, flow=flow, submission=replace(turn.submission, fields=fields))
-
-
-def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, now: datetime) -> Flow:
-    """Return a new flow without a form."""
-    return Flow(
-        id=crypto.new_id(),
-        kind=handler.name,
-        store=caller.store,
-        type=opening.type,
-        request_url=opening.request_url,
-        return_to=opening.return_to,
-        issued_at=now,
-        expires_at=now + handler.settings.lifespan,
-        created_at=now,
-        updated_at=now,
-        csrf=csrf_digest(caller.csrf) if opening.type is FlowType.BROWSER and caller.csrf else None,
-        refresh=opening.refresh,
-        requested_aal=Aal(opening.aal or Aal.AAL1),
-        schema_id=opening.schema_id,
-    )
 
 
 _TURNS_INTO: Mapping[type[Proof | Enrolment], Mapping[str, str]] = {

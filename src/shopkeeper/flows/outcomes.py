@@ -1,9 +1,11 @@
 """The outcomes of a submission, for the routes, which answer each kind of client in its own way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from shopkeeper.errors import FlowExpired, Refusal
+from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.flow import Flow
 from shopkeeper.identity.values import Identity
 from shopkeeper.signin.completion import SignedIn
@@ -15,6 +17,8 @@ class Completed:
 
     Args:
         next: the URL that the browser goes to.
+        follow: the flow that the browser goes to instead of `next`, such as settings after recovery.
+        continue_with: what the client can show next.
         signed_in: the session that started or was elevated, if any.
         guest: the anonymous visitor that the caller was until now.
     """
@@ -24,15 +28,19 @@ class Completed:
     next: str
     signed_in: SignedIn | None = None
     guest: str | None = None
+    follow: Flow | None = None
+    continue_with: Sequence[ContinueWith] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The flow stays open and shows this form. `signed_in` is set where a session was elevated."""
+    """The flow stays open and shows this form. `signed_in` is set where a session was elevated, `continue_with` where
+    the client can show something else next."""
 
     flow: Flow
     status: int = 400
     signed_in: SignedIn | None = None
+    continue_with: Sequence[ContinueWith] = ()
 
 
 @dataclass(frozen=True, slots=True)

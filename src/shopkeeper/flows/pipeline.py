@@ -19,10 +19,11 @@ from shopkeeper.credentials.method import Callback
 from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
 from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
-from shopkeeper.flows.dispatch import Dispatcher, Superseded, blank_flow, rejections_shown
+from shopkeeper.flows.dispatch import Dispatcher, Superseded, rejections_shown
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
+from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.identity.values import Aal
@@ -49,6 +50,7 @@ class Pipeline:
         *,
         database: Database,
         dispatcher: Dispatcher,
+        opener: FlowOpener,
         clock: Clock,
         return_addresses: ReturnAddresses,
         callback_url: str,
@@ -57,6 +59,7 @@ class Pipeline:
         self._handlers = {handler.name: handler for handler in handlers}
         self._database = database
         self._dispatcher = dispatcher
+        self._opener = opener
         self._clock = clock
         self._return = return_addresses
         self._callback_url = callback_url
@@ -79,9 +82,7 @@ class Pipeline:
         wanted = replace(opening, return_to=self._return.check(opening.return_to))
         async with self._database.unit() as unit:
             await handler.may_open(unit, wanted, caller)
-            flow = await handler.form(unit, blank_flow(handler, wanted, caller, now=self._clock.now()), caller)
-            await store.add(unit, flow)
-        return flow
+            return await self._opener.open(unit, name, wanted, caller)
 
     async def fetch(self, name: str, flow_id: str | None, caller: Caller) -> Flow:
         """Return the flow as it is stored. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with

@@ -4,7 +4,7 @@ Paths, statuses and headers are Kratos' (contract page sections 1.1, 2.1, 2.5). 
 module only: HTML is redirected, JSON is answered, native apps get a session token.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import urlencode
 from uuid import UUID
@@ -30,6 +30,7 @@ from shopkeeper.errors import (
     TooManyRequests,
 )
 from shopkeeper.flows import stored_errors
+from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.handler import LinkHandler
 from shopkeeper.flows.logout import Logout
@@ -48,7 +49,7 @@ from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
-from shopkeeper.http.serializers import Serializers, cart_merge_shape, moment
+from shopkeeper.http.serializers import Serializers, Wire, cart_merge_shape, continue_with, moment, ui_flow
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.signin.completion import SignedIn
@@ -354,23 +355,38 @@ class SelfService:
     def _finish(self, done: Completed, *, as_json: bool) -> Response:
         if done.flow.type is FlowType.API:
             return json_response(self._native_success(done))
-        answer = json_response(self._spa_success(done)) if as_json else redirect(done.next)
+        if done.follow is not None:
+            url = self._ui(done.follow.kind, done.follow.id)
+            elsewhere = BrowserLocationChangeRequired(redirect_browser_to=url)
+            answer = self._callers.refuse(elsewhere) if as_json else redirect(url)
+        else:
+            answer = json_response(self._spa_success(done)) if as_json else redirect(done.next)
         for cookie in self._new_cookies(done):
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
     def _native_success(self, done: Completed) -> dict[str, object]:
-        token = {"session_token": done.signed_in.token} if done.signed_in and done.signed_in.token else {}
-        return {
-            **token,
-            **self._session_of(done),
-            **self._flow_responses[done.flow.kind].success(self._serializers, done),
-        }
+        token = done.signed_in.token if done.signed_in else None
+        own = self._flow_responses[done.flow.kind].success(self._serializers, done)
+        further = [*self._continue_with(done.flow, done.continue_with), *(own.pop("continue_with", None) or ())]
+        shown = {"session_token": token} if token else {}
+        return {**shown, **self._session_of(done), **own, "continue_with": further or None}
 
     def _spa_success(self, done: Completed) -> dict[str, object]:
-        further = [{"action": "redirect_browser_to", "redirect_browser_to": done.next}]
+        further = [
+            *self._continue_with(done.flow, done.continue_with),
+            {"action": "redirect_browser_to", "redirect_browser_to": done.next},
+        ]
         own = self._flow_responses[done.flow.kind].success(self._serializers, done)
         return {**self._session_of(done), **own, "continue_with": further}
+
+    def _continue_with(self, flow: Flow, actions: Sequence[ContinueWith]) -> list[Wire]:
+        """Return what the client can show next; a browser's actions have the addresses of the pages."""
+        linked = flow.type is FlowType.BROWSER
+        return [
+            continue_with(action, url=self._ui(ui_flow(action), action.flow_id) if linked else None)
+            for action in actions
+        ]
 
     def _session_of(self, done: Completed) -> dict[str, object]:
         """Return the new session, and the result of the cart merge, if there was a cart."""

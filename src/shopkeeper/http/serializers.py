@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shopkeeper.commerce.port import CartMergeReport
+from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings, ShowVerification
 from shopkeeper.flows.flow import Flow
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.sessions.values import AuthenticationMethod, Session
@@ -25,6 +26,25 @@ def moment(at: datetime) -> str:
 def schema_url(base_url: str, schema_id: str) -> str:
     """Return the address of an identity's schema; its id is in base64url."""
     return f"{base_url}/schemas/{base64.urlsafe_b64encode(schema_id.encode()).rstrip(b'=').decode()}"
+
+
+_ACTIONS: Mapping[type[ContinueWith], tuple[str, str]] = {
+    ShowVerification: ("show_verification_ui", "verification"),
+    ShowSettings: ("show_settings_ui", "settings"),
+    ShowRecovery: ("show_recovery_ui", "recovery"),
+}
+
+
+def ui_flow(action: ContinueWith) -> str:
+    """Return the name of the flow that an action shows."""
+    return _ACTIONS[type(action)][1]
+
+
+def continue_with(action: ContinueWith, *, url: str | None) -> Wire:
+    """Return an action of `continue_with` (contract page section 2.7); `url` is the page's address, for browsers."""
+    address = {"verifiable_address": action.address} if isinstance(action, ShowVerification) else {}
+    flow = {"id": str(action.flow_id), **address, **({"url": url} if url else {})}
+    return {"action": _ACTIONS[type(action)][0], "flow": flow}
 
 
 class Serializers:

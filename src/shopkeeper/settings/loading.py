@@ -29,12 +29,16 @@ DEVELOPMENT: Final[Tree] = {
     "graphql": {"introspection": True, "playground": True},
 }
 
-# Defaults of --demo: registering signs in, and one-time codes are on.
+# Defaults of --demo: registering signs in, and one-time codes, recovery and verification are on.
 _SIGNS_IN: Final[Tree] = {"hooks": [{"hook": "session"}]}
 DEMONSTRATION: Final[Tree] = {
     "selfservice": {
         "methods": {"code": {"passwordless_enabled": True}},
-        "flows": {"registration": {"after": {"password": _SIGNS_IN, "code": _SIGNS_IN}}},
+        "flows": {
+            "registration": {"after": {"password": _SIGNS_IN, "code": _SIGNS_IN}},
+            "recovery": {"enabled": True},
+            "verification": {"enabled": True},
+        },
     }
 }
 

@@ -59,9 +59,6 @@ _FLAGS: Final = """
     legacy_require_verified_login_error legacy_continue_with_verification_ui legacy_oidc_registration_node_group
     password_profile_registration_node_group legacy_allow_insecure_origins
 """
-_BY_MAIL: Final = """
-    enabled ui_url lifespan use notify_unknown_recipients before.hooks after.hooks after.default_browser_return_url
-"""
 _UNTIL_SOCIAL: Final = "social sign-in"
 _UNTIL_SECOND: Final = "the second factor"
 _UNTIL_WEBAUTHN: Final = "security keys"
@@ -111,27 +108,16 @@ LATER: Final = (
     Later(
         "selfservice.flows.settings",
         "changing profile and credentials in a settings flow",
-        "lifespan privileged_session_max_age required_aal before.hooks after.hooks after.default_browser_return_url "
+        "required_aal before.hooks "
         + " ".join(
             f"after.{method}.{key}"
-            for method in ("password", "profile", "totp", "oidc", "webauthn", "passkey", "lookup_secret")
+            for method in ("totp", "oidc", "webauthn", "passkey", "lookup_secret")
             for key in _AFTER.split()
         ),
     ),
-    Later(
-        "selfservice.flows.recovery",
-        "account recovery",
-        _BY_MAIL,
-        switch="enabled",
-    ),
-    Later(
-        "selfservice.flows.verification",
-        "address verification",
-        _BY_MAIL,
-        switch="enabled",
-    ),
+    Later("selfservice.flows.recovery.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
+    Later("selfservice.flows.verification.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
     Later("selfservice.flows.logout.clear_browser_data", "clearing the browser's data at sign-out"),
-    Later("selfservice.methods.profile.enabled", "changing the profile in a settings flow", same=(False,)),
     Later(
         "selfservice.methods.password.config.migrate_hook", "asking another system about a password", "enabled config.*"
     ),
@@ -142,7 +128,6 @@ LATER: Final = (
         "passwordless_login_fallback_enabled mfa_enabled config.missing_credential_fallback_enabled",
         same=(False,),
     ),
-    Later("selfservice.methods.link", "links by mail", "enabled config.lifespan config.base_url", switch="enabled"),
     Later("selfservice.methods.totp", "one-time passwords", "enabled config.issuer", switch="enabled"),
     Later("selfservice.methods.lookup_secret", "recovery codes", "enabled", switch="enabled"),
     Later(

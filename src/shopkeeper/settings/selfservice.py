@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AfterValidator, Field, FilePath
 
 from shopkeeper.settings.section import Section
-from shopkeeper.settings.values import Lifespan, PageUrl, parse_duration
+from shopkeeper.settings.values import BaseUrl, Lifespan, PageUrl, parse_duration
 
 
 class Hook(Section):
@@ -39,6 +39,28 @@ class RegistrationHook(Hook):
 
 
 AnyHook = TypeVar("AnyHook", bound=Hook)
+
+
+class SettingsHook(Hook):
+    """A hook after a change on the account page."""
+
+    hook: Literal["revoke_active_sessions", "show_verification_ui", "web_hook", "b2b_sso", "organization"] = Field(
+        description="`revoke_active_sessions` ends the identity's other sessions"
+    )
+
+
+class RecoveryHook(Hook):
+    """A hook after recovering an account."""
+
+    hook: Literal["revoke_active_sessions", "web_hook", "b2b_sso", "organization"] = Field(
+        description="`revoke_active_sessions` ends the identity's other sessions"
+    )
+
+
+class VerificationHook(Hook):
+    """A hook after verifying an address."""
+
+    hook: Literal["web_hook", "b2b_sso", "organization"] = Field(description="Web hooks come later")
 
 
 class AfterMethod(Section, Generic[AnyHook]):
@@ -79,6 +101,21 @@ class AfterRegistration(After[RegistrationHook]):
     code: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
 
 
+class AfterSettings(After[SettingsHook]):
+    """After a change on the account page."""
+
+    password: AfterMethod[SettingsHook] = AfterMethod[SettingsHook]()
+    profile: AfterMethod[SettingsHook] = AfterMethod[SettingsHook]()
+
+
+class AfterRecovery(AfterMethod[RecoveryHook]):
+    """After recovering an account."""
+
+
+class AfterVerification(AfterMethod[VerificationHook]):
+    """After verifying an address."""
+
+
 class LoginFlow(Section):
     """Signing in."""
 
@@ -114,6 +151,42 @@ class SettingsFlow(Section):
     """The account page."""
 
     ui_url: PageUrl = Field(default="/account", description="The account page; ours on the public base URL when unset")
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long an opened account page can be used")
+    privileged_session_max_age: Lifespan = Field(
+        default=parse_duration("1h"),
+        description="How long after signing in password and addresses can be changed without signing in again",
+    )
+    after: AfterSettings = AfterSettings()
+
+
+class RecoveryFlow(Section):
+    """Recovering an account by mail."""
+
+    enabled: bool = Field(default=False, description="Whether accounts can be recovered by mail; on with `--demo`")
+    ui_url: PageUrl = Field(
+        default="/recovery", description="The recovery page; ours on the public base URL when unset"
+    )
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a started recovery stays open")
+    use: Literal["code", "link"] = Field(default="code", description="What is mailed: a code, or a link")
+    notify_unknown_recipients: bool = Field(
+        default=False, description="Whether a mail goes to addresses without an account, too"
+    )
+    after: AfterRecovery = AfterRecovery()
+
+
+class VerificationFlow(Section):
+    """Verifying addresses by mail."""
+
+    enabled: bool = Field(default=False, description="Whether addresses are verified by mail; on with `--demo`")
+    ui_url: PageUrl = Field(
+        default="/verification", description="The verification page; ours on the public base URL when unset"
+    )
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a started verification stays open")
+    use: Literal["code", "link"] = Field(default="code", description="What is mailed: a code, or a link")
+    notify_unknown_recipients: bool = Field(
+        default=False, description="Whether a mail goes to addresses without an account, too"
+    )
+    after: AfterVerification = AfterVerification()
 
 
 class ErrorFlow(Section):
@@ -143,6 +216,8 @@ class Flows(Section):
     login: LoginFlow = LoginFlow()
     registration: RegistrationFlow = RegistrationFlow()
     settings: SettingsFlow = SettingsFlow()
+    recovery: RecoveryFlow = RecoveryFlow()
+    verification: VerificationFlow = VerificationFlow()
     error: ErrorFlow = ErrorFlow()
     logout: LogoutFlow = LogoutFlow()
 
@@ -208,11 +283,39 @@ class CodeMethod(Section):
         return self.enabled and self.passwordless_enabled
 
 
+class LinkConfig(Section):
+    """Limits of mailed links."""
+
+    lifespan: Lifespan = Field(default=parse_duration("1h"), description="How long a mailed link can be used")
+    base_url: BaseUrl | None = Field(
+        default=None, description="What mailed links begin with; `serve.public.base_url` when unset"
+    )
+    confirm_by_click: bool = Field(
+        default=False,
+        description="Whether a mailed link shows a button first; mail scanners follow links, and press no button",
+    )
+
+
+class LinkMethod(Section):
+    """Links by e-mail, for recovery and verification."""
+
+    enabled: bool = Field(default=False, description="Whether links may be mailed")
+    config: LinkConfig = LinkConfig()
+
+
+class ProfileMethod(Section):
+    """Changing the profile."""
+
+    enabled: bool = Field(default=True, description="Whether the account page can change the profile")
+
+
 class Methods(Section):
     """The methods that prove an identity."""
 
     password: PasswordMethod = PasswordMethod()
     code: CodeMethod = CodeMethod()
+    link: LinkMethod = LinkMethod()
+    profile: ProfileMethod = ProfileMethod()
 
 
 class SelfService(Section):

@@ -1,0 +1,52 @@
+"""Opening a flow: its blank value, its first form, and its row."""
+
+from collections.abc import Mapping
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, csrf_digest
+from shopkeeper.flows.handler import FlowHandler
+from shopkeeper.identity.values import Aal
+from shopkeeper.storage.database import Unit
+
+
+class FlowOpener:
+    """Opens flows of every kind, also inside the transaction of another flow: settings after recovery, verification
+    after registration. It does not ask whether the caller may open the flow; the pipeline does."""
+
+    def __init__(self, handlers: Mapping[str, FlowHandler], *, clock: Clock) -> None:
+        self._handlers = handlers
+        self._clock = clock
+
+    def offers(self, name: str) -> bool:
+        """Return whether there are flows of this name."""
+        return name in self._handlers
+
+    async def open(self, unit: Unit, name: str, opening: Opening, caller: Caller) -> Flow:
+        """Open a flow with its first form, and store it."""
+        handler = self._handlers[name]
+        flow = await handler.form(unit, blank_flow(handler, opening, caller, clock=self._clock), caller)
+        await store.add(unit, flow)
+        return flow
+
+
+def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, clock: Clock) -> Flow:
+    """Return a new flow without a form."""
+    now = clock.now()
+    return Flow(
+        id=crypto.new_id(),
+        kind=handler.name,
+        store=caller.store,
+        type=opening.type,
+        request_url=opening.request_url,
+        return_to=opening.return_to,
+        issued_at=now,
+        expires_at=now + handler.settings.lifespan,
+        created_at=now,
+        updated_at=now,
+        csrf=csrf_digest(caller.csrf) if opening.type is FlowType.BROWSER and caller.csrf else None,
+        refresh=opening.refresh,
+        requested_aal=Aal(opening.aal or Aal.AAL1),
+        schema_id=opening.schema_id,
+    )
