@@ -398,7 +398,7 @@ class TestSignIn:
         talk = world.talk()
         await talk.login(identifier=ADA)
         (mail,) = await world.mailbox(ADA)
-        assert mail.template_type == "login_code"
+        assert mail.template_type == "login_code_valid"
         assert "Ada" in mail.body
         assert "10 minutes" in mail.body
 
@@ -1156,7 +1156,7 @@ class TestAuditTrail:
         await world.talk().register({"email": BEA})
         registration, login = await world.failures("code.sent")
         assert (login.outcome, login.subject, login.client) == ("success", str(ada.id), world.audit.client(CLIENT.ip))
-        assert (login.details["flow"], login.details["template"]) == ("login", "login_code")
+        assert (login.details["flow"], login.details["template"]) == ("login", "login_code_valid")
         assert (registration.outcome, registration.subject) == ("success", None)
         assert registration.details["recipient"] != login.details["recipient"]
         for secret in (ADA, BEA, await world.code(ADA), await world.code(BEA)):

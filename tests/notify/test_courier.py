@@ -187,7 +187,7 @@ class TestQueueing:
                 make(base_url=base_url)
 
 
-CODE = {"template": "login_code", "context": {"first_name": "Ana", "code": "042137", "minutes": 10}}
+CODE = {"template": "login_code_valid", "context": {"first_name": "Ana", "code": "042137", "expires_in_minutes": 10}}
 
 
 class TestMailsWithCodes:

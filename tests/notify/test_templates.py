@@ -28,7 +28,15 @@ KNOWN: Mapping[str, Any] = {
     "total": {"amount": 3498, "currency": "EUR"},
     "placed_at": datetime(2026, 3, 14, 15, 9, tzinfo=UTC),
     "code": "042042",
-    "minutes": 60,
+    "expires_in_minutes": 60,
+    "hours": 72,
+    "recovery_url": f"{BASE}/self-service/recovery?flow=1&token=2",
+    "verification_url": f"{BASE}/self-service/verification?flow=1&code=2",
+    "undo_url": f"{BASE}/undo?token=3",
+    "end_url": f"{BASE}/end?token=4",
+    "new_address": "eve@example.org",
+    "device": {"browser": "Firefox", "system": "Windows"},
+    "signed_in_at": "2026-03-14T15:09:00+00:00",
     "shop_name": "Corner & Sons",
     "base_url": BASE,
 }
@@ -129,7 +137,7 @@ class TestWords:
 
 class TestMistakesOfOurs:
     def test_an_unknown_mail_is_named(self, templates: MailTemplates) -> None:
-        with pytest.raises(ValueError, match="no mail 'wellcome'; there are login_code, order_placed, "):
+        with pytest.raises(ValueError, match="no mail 'wellcome'; there are address_changed, login_code_valid, "):
             templates.render("wellcome", KNOWN)
 
     def test_a_value_that_a_mail_was_not_given_is_named(self, templates: MailTemplates) -> None:
@@ -150,7 +158,7 @@ class TestMistakesOfOurs:
             MailTemplates([])
 
 
-@pytest.mark.parametrize("template", ["login_code", "registration_code"])
+@pytest.mark.parametrize("template", ["login_code_valid", "registration_code_valid", "recovery_valid"])
 @pytest.mark.parametrize(
     ("language", "minutes", "said"),
     [
@@ -165,7 +173,7 @@ class TestMistakesOfOurs:
 def test_one_minute_is_not_said_as_several(
     templates: MailTemplates, template: str, language: str, minutes: int, said: str
 ) -> None:
-    mail = templates.render(template, {**KNOWN, "minutes": minutes}, locale=language)
+    mail = templates.render(template, {**KNOWN, "expires_in_minutes": minutes}, locale=language)
     assert said in mail.text
     assert said in mail.html
 

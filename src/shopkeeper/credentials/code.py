@@ -136,8 +136,12 @@ class Code:
         first_name = names_of(identity).first if identity is not None else None
         return self._mails.mail(
             request,
-            "login_code",
-            context={"first_name": first_name, "code": issued.code, "minutes": self._codes.minutes_left(issued.sent)},
+            "login_code_valid",
+            context={
+                "first_name": first_name,
+                "code": issued.code,
+                "expires_in_minutes": self._codes.minutes_left(issued.sent),
+            },
             locale=locale,
             account=identity.id if identity is not None else None,
             withheld="unknown_account" if identity is None else None,
@@ -262,8 +266,8 @@ class Code:
             unusable = self._codes.issue_unusable(via=via, address=value)
             return unusable.sent, _all_of((mail, _after_commit(lambda: self._notices.remember(value))))
         issued = self._codes.issue(via=via, address=value, until=submission.expires_at)
-        context = {"code": issued.code, "minutes": self._codes.minutes_left(issued.sent)}
-        mail = self._mails.mail(request, "registration_code", context=context, locale=locale)
+        context = {"code": issued.code, "expires_in_minutes": self._codes.minutes_left(issued.sent)}
+        mail = self._mails.mail(request, "registration_code_valid", context=context, locale=locale)
         return issued.sent, _all_of((mail, _after_commit(lambda: self._notices.look_up(value))))
 
     async def _owner(self, unit: Unit, address: Address, extracted: Extracted) -> Identity | None:

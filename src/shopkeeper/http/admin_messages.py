@@ -23,12 +23,12 @@ from shopkeeper.storage.database import Database
 
 PATH: Final = "/admin/courier/messages"
 REDACTED: Final = "<redacted-unless-dev-mode>"
-TEMPLATE_TYPES: Final[Mapping[str, str]] = {
-    "login_code": "login_code_valid",
-    "registration_code": "registration_code_valid",
-}
-"""Our templates by the names of the contract. Its clients know no other names."""
 OTHER_TEMPLATE: Final = "stub"
+TEMPLATE_TYPES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("welcome", "sign_up_attempt", "order_placed", "password_changed", "new_device"), OTHER_TEMPLATE),
+    "address_changed": "verifiable_address_changed",
+}
+"""Mails of ours by the names of the contract. Its clients know no other names; the other mails bear them already."""
 
 
 class AdminMessages:
@@ -79,7 +79,7 @@ class AdminMessages:
             "recipient": message.recipient,
             "body": message.body if self._shown else REDACTED,
             "subject": message.subject if self._shown else REDACTED,
-            "template_type": TEMPLATE_TYPES.get(message.template_type, OTHER_TEMPLATE),
+            "template_type": TEMPLATE_TYPES.get(message.template_type, message.template_type),
             "channel": message.channel,
             "send_count": message.send_count,
             "created_at": moment(message.created_at),

@@ -3,16 +3,19 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from babel import Locale
-from babel.dates import format_date
+from babel.dates import format_date, format_time
 
 from shopkeeper.money import printed
 
 LONGEST: Final = 200
 LONGEST_NAME: Final = 60
+LONGEST_LINK: Final = 2048
+LINK_SUFFIX: Final = "_url"
+"""Ends the names of values that are links: half a link would lead nowhere."""
 
 # Controls, line and paragraph separators, lone surrogates, and the marks that change the direction of text.
 _LINE_BREAKING: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -30,9 +33,31 @@ def money(value: Mapping[str, Any], *, locale: str) -> str:
     return printed(value["amount"], value["currency"], locale=Locale.parse(locale, sep="-"))
 
 
-def day(value: date, *, locale: str) -> str:
-    """Format a day with its month in words."""
-    return format_date(value, format="long", locale=Locale.parse(locale, sep="-"))
+def day(value: date | str, *, locale: str) -> str:
+    """Format a day with its month in words. A text is read as ISO 8601."""
+    read = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return format_date(read, format="long", locale=Locale.parse(locale, sep="-"))
+
+
+def moment(value: datetime | str, *, locale: str) -> str:
+    """Format a day and a time of the day, in UTC, because the customer's time zone is not known.
+
+    >>> moment("2026-03-14T15:09:00+00:00", locale="de")
+    '14. März 2026, 15:09 (UTC)'
+    """
+    read = (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+    clock = format_time(read, format="short", tzinfo=UTC, locale=Locale.parse(locale, sep="-"))
+    return f"{day(read, locale=locale)}, {clock} (UTC)"
+
+
+def masked(address: str) -> str:
+    """Show an address so that its owner recognises it, and nobody else learns it.
+
+    >>> masked("ada@example.org"), masked("a…@example.org")
+    ('a…@example.org', 'a…@example.org')
+    """
+    name, at, domain = address.rpartition("@")
+    return f"{name[:1]}…{at}{domain}"
 
 
 def person(name: str | None) -> str:
@@ -56,15 +81,20 @@ def tame(value: Any) -> Any:
     {'name': 'Ana Bcc: everybody'}
     """
     if isinstance(value, str):
-        return _one_line(value)
+        return _one_line(value, longest=LONGEST)
     if isinstance(value, Mapping):
-        return {key: tame(inner) for key, inner in value.items()}
+        return {
+            key: _one_line(inner, longest=LONGEST_LINK)
+            if isinstance(inner, str) and str(key).endswith(LINK_SUFFIX)
+            else tame(inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [tame(inner) for inner in value]
     return value
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: str, *, longest: int) -> str:
     spaced = "".join(" " if unicodedata.category(character) in _LINE_BREAKING else character for character in text)
     line = " ".join("".join(character for character in spaced if character not in _TURNING).split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"

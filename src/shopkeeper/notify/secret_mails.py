@@ -16,8 +16,19 @@ from shopkeeper.notify.values import CourierMessage, Mail
 
 PURPOSE: Final = "mails"
 """The purpose of the key ring, for key derivation."""
-TEMPLATES: Final = frozenset({"login_code", "registration_code"})
-"""The templates that show a code."""
+TEMPLATES: Final = frozenset(
+    {
+        "recovery_valid",
+        "recovery_code_valid",
+        "verification_valid",
+        "verification_code_valid",
+        "login_code_valid",
+        "registration_code_valid",
+        "address_changed",
+        "new_device",
+    }
+)
+"""The templates that show a code, or a link that acts for the account."""
 SEALED: Final = "sealed:"
 """The beginning of a sealed body. A mail that was queued by an earlier version, or in development, has none."""
 

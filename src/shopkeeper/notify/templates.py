@@ -19,21 +19,45 @@ from babel.messages.pofile import read_po
 from jinja2 import PackageLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from shopkeeper.notify.formats import day, money, person, tame
+from shopkeeper.notify.formats import day, masked, moment, money, person, tame
 from shopkeeper.notify.values import Mail
 from shopkeeper.ui.compiled_templates import CompiledTemplates
 
 SOURCE: Final = "en"
 """The language of the templates themselves."""
 
+_CODE: Final = frozenset({"code", "expires_in_minutes"})
+
 TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
-    "welcome": frozenset({"first_name"}),
-    "order_placed": frozenset({"first_name", "number", "lines", "total", "placed_at"}),
+    "recovery_valid": frozenset({"recovery_url", "expires_in_minutes"}),
+    "recovery_invalid": frozenset(),
+    "recovery_code_valid": _CODE,
+    "recovery_code_invalid": frozenset(),
+    "verification_valid": frozenset({"verification_url", "expires_in_minutes"}),
+    "verification_invalid": frozenset(),
+    "verification_code_valid": _CODE | {"verification_url"},
+    "verification_code_invalid": frozenset(),
+    "login_code_valid": _CODE,
+    "registration_code_valid": _CODE,
+    "welcome": frozenset(),
     "sign_up_attempt": frozenset(),
-    "login_code": frozenset({"first_name", "code", "minutes"}),
-    "registration_code": frozenset({"code", "minutes"}),
+    "order_placed": frozenset({"number", "lines", "total", "placed_at"}),
+    "password_changed": frozenset(),
+    "address_changed": frozenset({"new_address", "undo_url", "hours"}),
+    "new_device": frozenset({"device", "signed_in_at", "end_url", "hours"}),
 }
-"""Every mail, and the values that its template needs beside the shop's name and address."""
+"""Every mail, and the values that its template needs beside the shop's name and address.
+
+The types that Kratos has bear its names, so that overrides for it are found. `new_address` is shown masked. `device` is
+`{"browser": …, "system": …}`, where either may be None. Links (`…_url`) may be longer than other texts.
+"""
+
+OPTIONAL: Final = frozenset({"to", "first_name", "identity", "request_url", "transient_payload"})
+"""What every template may use, and is None where it was not given.
+
+`first_name` is what the mail greets, `identity` the account as the API shows it; the others are as in Kratos' template
+data.
+"""
 
 _COMPILED = CompiledTemplates()
 
@@ -66,7 +90,7 @@ class MailTemplates:
         if missing:
             raise ValueError(f"the mail {template} needs to know {', '.join(missing)}")
         environment = self._environments[self.language(locale)]
-        known = tame(context)
+        known = {**dict.fromkeys(OPTIONAL), **tame(context)}
         subject, text, html = (
             environment.get_template(f"{template}.{part}.j2").render(known) for part in ("subject", "txt", "html")
         )
@@ -95,7 +119,9 @@ def _environment(locale: str) -> ImmutableSandboxedEnvironment:
     environment.filters |= {
         "money": partial(money, locale=locale),
         "day": partial(day, locale=locale),
+        "moment": partial(moment, locale=locale),
         "person": person,
+        "masked": masked,
     }
     return environment
 
