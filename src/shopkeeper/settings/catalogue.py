@@ -19,7 +19,7 @@ from shopkeeper.settings.section import SecretMark, Section
 from shopkeeper.settings.values import format_duration
 
 # Another tool's variable of the same name must not open the admin API, load sample goods or fake a version.
-NOT_FROM_ENVIRONMENT: Final = frozenset({"dev", "demo", "version"})
+NOT_FROM_ENVIRONMENT: Final = frozenset({"dev", "demo", "version", "revision"})
 # Last names of the keys below a `Later` that hold a secret.
 _LATER_SECRETS: Final = frozenset({"client_secret", "apple_private_key"})
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from shopkeeper.settings.catalogue import NOT_FROM_ENVIRONMENT, Key, Kind, env_name, known_keys
 from shopkeeper.settings.files import Tree, read_text, set_only
+from shopkeeper.settings.former_keys import DEFAULT_SCHEMA_URL, former_variables
 from shopkeeper.settings.problems import Finding, KeyPath, Problem, SettingsError
 
 # Other names for our settings.
@@ -58,6 +59,7 @@ def slots() -> Mapping[str, Slot]:
         if key.kind is Kind.LIST:
             item = f"{key.path}[]"
             found[env_name(item)] = Slot(item, _item_kind(key), key.secret, later=key.later is not None)
+    found[env_name(DEFAULT_SCHEMA_URL)] = Slot(DEFAULT_SCHEMA_URL, Kind.SCALAR, secret=False, later=False)
     return found
 
 
@@ -75,11 +77,31 @@ def find_variables(environ: Mapping[str, str]) -> list[Variable]:
 
 def _variable(name: str) -> Variable | None:
     for stem in (name, name.removesuffix("_FILE")):
-        target = ALIASES.get(stem, stem)
+        target = ALIASES.get(stem) or _today(stem) or stem
         slot = slots().get(_INDEX.sub("#", target))
         if slot is not None and (stem == name or slot.secret):
             return Variable(name=name, target=target, slot=slot, in_file=stem != name)
     return None
+
+
+def _today(name: str) -> str | None:
+    """Return today's name of a variable of an older release, with its indices; None for other variables."""
+    found = former_variables().get(_INDEX.sub("#", name))
+    if found is None:
+        return None
+    indices = iter(_INDEX.findall(name))
+    return re.sub("#", lambda _: next(indices), found[0])
+
+
+def former_names(variables: Iterable[Variable]) -> Iterator[Finding]:
+    """Yield a notice for each variable with the name of an older release."""
+    for variable in variables:
+        stem = variable.name.removesuffix("_FILE") if variable.in_file else variable.name
+        found = former_variables().get(_INDEX.sub("#", stem))
+        if found is not None:
+            today = f"{variable.target}_FILE" if variable.in_file else variable.target
+            sentence = f"{variable.name} is a name of Kratos until {found[1].until}; set {today} today."
+            yield Finding("notice", variable.name, sentence)
 
 
 def over(tree: Tree, variables: Iterable[Variable], environ: Mapping[str, str]) -> tuple[Tree, list[Problem]]:

@@ -11,6 +11,10 @@ import yaml
 from shopkeeper.settings.problems import Problem, SettingsError
 
 Tree = dict[str, Any]
+LARGEST: Final = 8 * 1024 * 1024
+"""Bytes of a configuration file, or of a file with a secret. A schema of a megabyte fits in, as `base64://`."""
+MOST_VALUES: Final = 100_000
+"""Values of a file, repeated parts of YAML written out: a few lines of anchors can come to billions."""
 
 
 def read_files(files: Iterable[Path]) -> tuple[Tree, list[Problem]]:
@@ -28,7 +32,11 @@ def read_files(files: Iterable[Path]) -> tuple[Tree, list[Problem]]:
 def read_text(file: Path) -> str:
     """Return the text of a file. Raises `SettingsError` with its own sentence."""
     try:
-        return file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise _unreadable(file, f"is larger than {LARGEST} bytes; name a configuration")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")  # some editors begin a file with a byte order mark
     except OSError as broken:
         raise _unreadable(file, f"cannot be read: {(broken.strerror or 'unknown error').lower()}") from broken
     except ValueError as broken:
@@ -54,9 +62,22 @@ def _read(file: Path) -> Tree:
     if not isinstance(tree, dict):
         raise _unreadable(file, "must be a section with names and values, such as `dsn: memory`")
     try:
+        if _counted(tree) > MOST_VALUES:
+            raise _unreadable(file, f"has more than {MOST_VALUES} values; look for anchors that repeat each other")
         return set_only(tree)
     except RecursionError as broken:
         raise _unreadable(file, "contains itself; write the repeated part out") from broken
+
+
+def _counted(value: Any, so_far: int = 0) -> int:
+    """Return how many values there are, those of repeated parts each time; counting ends soon after `MOST_VALUES`."""
+    so_far += 1
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        if so_far > MOST_VALUES:
+            break
+        so_far = _counted(each, so_far)
+    return so_far
 
 
 def set_only(section: Mapping[Any, Any]) -> Tree:

@@ -9,8 +9,9 @@ from pydantic_core import ErrorDetails
 
 from shopkeeper.settings import development
 from shopkeeper.settings.catalogue import known_keys
-from shopkeeper.settings.environment import find_variables, over, slips
+from shopkeeper.settings.environment import find_variables, former_names, over, slips
 from shopkeeper.settings.files import Tree, merge, read_files
+from shopkeeper.settings.older_releases import convert, rename
 from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
 from shopkeeper.settings.root import Remarks, Settings
 from shopkeeper.settings.unknown_keys import hooks_not_in_effect, not_in_effect, sort
@@ -57,15 +58,17 @@ def load(
     """
     variables = find_variables(environ)
     tree, unreadable = read_files(files)
-    tree, unusable = over(tree, variables, environ)
-    sorted_ = sort(tree)
+    renamed = rename(tree)
+    tree, unusable = over(renamed.tree, variables, environ)
+    converted = convert(tree)
+    sorted_ = sort(converted.tree)
     tree = _started(sorted_.tree, dev=dev, demo=demo)
     origins = {dotted(variable.path): variable.name for variable in variables}
-    problems = [*unreadable, *unusable, *sorted_.problems]
+    problems = [*unreadable, *renamed.problems, *unusable, *converted.problems, *sorted_.problems]
     bare = _validated(tree, problems=problems, origins=origins, remarks=Remarks())
     tree = merge(_pages(bare.serve.public.base_url), tree)
     waiting = (*not_in_effect(sorted_.later), *hooks_not_in_effect(tree))
-    others = list(slips(environ))
+    others = [*renamed.notices, *former_names(variables), *converted.notices, *slips(environ)]
     if bare.dev:
         tree["secrets"], made = development.fill_in(tree.get("secrets", {}), dsn=bare.dsn, keep=keep_secrets)
         others += made

@@ -1,9 +1,10 @@
 """All settings as one frozen value, and the values that depend on several of them."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
 from shopkeeper.settings.problems import Finding
@@ -43,11 +44,22 @@ class Remarks:
     others: tuple[Finding, ...] = ()
 
 
+def _as_text(revision: Any) -> Any:
+    """Return a number or a date as text: nobody should have to quote `revision: 7`."""
+    return str(revision) if isinstance(revision, int | float | date) and not isinstance(revision, bool) else revision
+
+
 class Settings(Section):
     """All settings. Create it with `load`; `docs/reference/settings.md` explains each key."""
 
     version: str | None = Field(
         default=None, description="The Kratos release the file was written for; nothing depends on it"
+    )
+    revision: Annotated[str, BeforeValidator(_as_text)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="A name of yours for this configuration, as `/admin/health/config` answers it; a hash when unset",
     )
     dsn: DsnText = Field(
         default=parse_dsn(DEFAULT), description="Where the data is kept: SQLite, PostgreSQL, or `memory`"
