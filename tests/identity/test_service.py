@@ -664,8 +664,8 @@ class TestDeleteCredential:
     async def test_other_credential_types_are_deleted_whole(self, database: Database, identities: Identities) -> None:
         given = [Given("oidc", {"a": 1}, ["idp:7"]), Given("totp", {"totp_url": "otpauth://totp/x"})]
         identity = await made(database, identities, person(credentials=given))
-        for type_ in ("oidc", "totp"):
-            await self._delete(database, identities, identity.id, type_)
+        await self._delete(database, identities, identity.id, "oidc", identifier="idp:7")
+        await self._delete(database, identities, identity.id, "totp")
         assert set((await stored(database, identities, identity.id)).credentials) == {"code", "password", "webauthn"}
         async with database.unit() as unit:
             assert await identities.find_by_identifier(unit, type="oidc", identifier="idp:7") is None
@@ -682,6 +682,27 @@ class TestDeleteCredential:
         identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
         with pytest.raises(BadRequest, match="by itself"):
             await self._delete(database, identities, identity.id, "code")
+
+    async def test_one_of_several_linked_accounts_is_deleted_by_its_identifier(
+        self, database: Database, schemas: Schemas, clock: StoppedClock, trail: Trail
+    ) -> None:
+        void = Revoked()
+        identities = identities_of(schemas, clock, on_access_revoked=[void], audit=trail)
+        accounts = [{"provider": "idp", "subject": "7"}, {"provider": "other", "subject": "x"}]
+        given = [Given("oidc", {"providers": accounts}, ["idp:7", "other:x"])]
+        new = NewIdentity(schema_id="seller", traits={"username": "ada"}, credentials=given)
+        identity = await made(database, identities, new)
+        with pytest.raises(BadRequest, match="identifier"):
+            await self._delete(database, identities, identity.id, "oidc")
+        with pytest.raises(NotFound):
+            await self._delete(database, identities, identity.id, "oidc", identifier="idp:8")
+        await self._delete(database, identities, identity.id, "oidc", identifier="idp:7")
+        left = (await stored(database, identities, identity.id)).credentials["oidc"]
+        assert (left.identifiers, dict(left.config)) == (("other:x",), {"providers": accounts[1:]})
+        assert void.calls == [(identity.id, None)]
+        assert trail.entries[-1][0::3] == ("identity.credential_deleted", {"type": "oidc"})
+        with pytest.raises(BadRequest, match="last way"):
+            await self._delete(database, identities, identity.id, "oidc", identifier="other:x")
 
     @pytest.mark.parametrize("type_", ["password", "totp"])
     async def test_a_thief_is_signed_out_with_the_password_that_is_taken_away(
@@ -700,9 +721,16 @@ class TestDeleteCredential:
         with pytest.raises(NotFound):
             await self._delete(database, identities, uuid4(), "password")
 
-    async def _delete(self, database: Database, identities: Identities, identity_id: UUID, type_: str) -> None:
+    async def _delete(
+        self,
+        database: Database,
+        identities: Identities,
+        identity_id: UUID,
+        type_: str,
+        identifier: str | None = None,
+    ) -> None:
         async with database.unit() as unit:
-            await identities.delete_credential(unit, identity_id, type_)
+            await identities.delete_credential(unit, identity_id, type_, identifier=identifier)
 
 
 class TestSetCredentialConfig:

@@ -26,9 +26,10 @@ from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.return_to import AfterFlow
-from shopkeeper.http.admin import AdminIdentities, AdminSessions, Operators
+from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
+from shopkeeper.http.admin_sessions import AdminSessions
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
@@ -295,6 +296,7 @@ def build_admin(
             serializers=serializers,
             pages=pages,
             operators=operators,
+            max_body=settings.http.max_body,
         ),
         AdminMessages(database=infrastructure.database, courier=accounts.courier, pages=pages, shown=settings.dev),
     ]

@@ -1,7 +1,6 @@
-"""The admin API: identities and sessions (contract page section 1.2). Unknown fields and filters are refused."""
+"""The admin API: identities (contract page section 1.2). Unknown fields and filters are refused."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,22 +17,18 @@ from shopkeeper.http.admin_input import (
     BatchEntry,
     IdentityBody,
     ReplacedIdentityBody,
-    active_or_not,
     body_of,
     document_of,
     identity_query,
-    refuse_unserved,
     shown_credentials,
 )
-from shopkeeper.http.paging import PageTokens, numbered_page, page_size
+from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.requests import client_of, require_uuid
 from shopkeeper.http.responses import empty_response, error_object, json_response
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
-from shopkeeper.sessions.service import Sessions
-from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 
@@ -191,7 +186,12 @@ class AdminIdentities:
         identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
         async with self._database.unit() as unit:
             await self._identities.delete_credential(
-                unit, identity_id, request.path_params["type"], actor=by.name, client_ip=by.client.ip
+                unit,
+                identity_id,
+                request.path_params["type"],
+                identifier=request.query_params.get("identifier") or None,
+                actor=by.name,
+                client_ip=by.client.ip,
             )
         return empty_response()
 
@@ -212,94 +212,6 @@ class AdminIdentities:
             verifiable_addresses=[address.read() for address in body.verifiable_addresses],
             recovery_addresses=[address.read() for address in body.recovery_addresses],
         )
-
-
-class AdminSessions:
-    """`/sessions`, and the sessions of an identity, on the admin port."""
-
-    def __init__(
-        self,
-        *,
-        database: Database,
-        sessions: Sessions,
-        serializers: Serializers,
-        pages: PageTokens,
-        operators: Operators,
-    ) -> None:
-        self._database = database
-        self._sessions = sessions
-        self._serializers = serializers
-        self._pages = pages
-        self._operators = operators
-
-    def routes(self) -> list[Route]:
-        """List the routes."""
-        return [
-            Route("/sessions", self._list, methods=["GET"]),
-            Route("/sessions/{id}", self._read, methods=["GET"]),
-            Route("/sessions/{id}", self._revoke, methods=["DELETE"]),
-            Route("/sessions/{id}/extend", self._extend, methods=["PATCH"]),
-            Route("/identities/{id}/sessions", self._list_of, methods=["GET"]),
-            Route("/identities/{id}/sessions", self._delete_of, methods=["DELETE"]),
-        ]
-
-    async def _list(self, request: Request) -> Response:
-        query = request.query_params
-        refuse_unserved(query, served=("active", "expand", "page_size", "page_token"))
-        size, active = page_size(query.get("page_size")), active_or_not(query.get("active"))
-        async with self._database.unit() as unit:
-            after = self._pages.open(query.get("page_token"), of="sessions")
-            page = await self._sessions.list_all(unit, page_size=size, after=after, active=active)
-        chosen = {name: query.getlist(name) for name in ("active", "expand") if name in query}
-        again = {"page_size": str(size), **chosen}
-        links = self._pages.links("/admin/sessions", again, of="sessions", next_after=page.next_after)
-        shown = self._expanded(query.getlist("expand"), page.items)
-        return json_response(shown, headers={"Link": links})
-
-    async def _list_of(self, request: Request) -> Response:
-        identity_id, query = require_id(request.path_params["id"]), request.query_params
-        refuse_unserved(query, served=("active", "page", "page_size", "page_token", "per_page"))
-        page, active = numbered_page(query), active_or_not(query.get("active"))
-        async with self._database.unit() as unit:
-            count = await self._sessions.count_for(unit, identity_id, active=active)
-            found = await self._sessions.list_for(unit, identity_id, active=active, page_size=page.size, skip=page.skip)
-        # The contract always links a next and a previous page of this list.
-        links = page.links(f"/admin/identities/{identity_id}/sessions", "first", "next", "prev")
-        return json_response(
-            [self._serializers.session_in_list(session) for session in found.items],
-            headers={"X-Total-Count": str(count), "Link": links},
-        )
-
-    async def _delete_of(self, request: Request) -> Response:
-        identity_id, by = require_id(request.path_params["id"]), self._operators.of(request)
-        async with self._database.unit() as unit:
-            await self._sessions.delete_for(unit, identity_id, by=by.name, client=by.client)
-        return empty_response()
-
-    async def _read(self, request: Request) -> Response:
-        async with self._database.unit() as unit:
-            session = await self._sessions.require(unit, require_id(request.path_params["id"]))
-        [shown] = self._expanded(request.query_params.getlist("expand"), [session])
-        return json_response(shown)
-
-    async def _revoke(self, request: Request) -> Response:
-        session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
-        async with self._database.unit() as unit:
-            if not await self._sessions.revoke(unit, session_id, by=by.name, client=by.client):
-                raise NotFound
-        return empty_response()
-
-    async def _extend(self, request: Request) -> Response:
-        session_id, by = require_id(request.path_params["id"]), self._operators.of(request)
-        async with self._database.unit() as unit:
-            session = await self._sessions.extend(unit, session_id, by=by.name, client=by.client)
-        return json_response(self._serializers.session(session))
-
-    def _expanded(self, wanted: Sequence[str], sessions: Sequence[Session]) -> list[Mapping[str, Any]]:
-        """Return sessions as an admin sees them, with identity and devices only where `wanted` names them."""
-        bare = sessions if "devices" in wanted else [replace(session, devices=()) for session in sessions]
-        shown = self._serializers.session if "identity" in wanted else self._serializers.session_alone
-        return [shown(session) for session in bare]
 
 
 def require_id(text: str) -> UUID:

@@ -7,7 +7,7 @@ list would show all identities.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -20,8 +20,11 @@ from shopkeeper.http.requests import read_body, require_uuid
 from shopkeeper.identity.builder import AddressInput
 from shopkeeper.identity.values import AddressStatus, State, Via
 from shopkeeper.parsing import media_type_of, parse_json
+from shopkeeper.sessions.ending import ChosenSessions
 
 MOST_IN_A_BATCH: Final = 1_000
+MOST_IDS: Final = 500
+EVERY: Final = "*"
 MOST_VALUES: Final = 300_000
 """Values in a body: enough for a whole batch of identities with three hundred each."""
 LARGEST_LEGACY_PAGE: Final = 1_000
@@ -112,6 +115,26 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Several identities at once."""
 
     identities: list[BatchEntry]
+
+
+class SessionsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which sessions to end: of some identities or some by their ids, or `["*"]` for all."""
+
+    action: Literal["disable", "delete"]
+    identities: list[str] | None = None
+    sessions: list[str] | None = None
+
+    def read(self) -> ChosenSessions:
+        """Return the chosen sessions. Raises `InvalidInput`."""
+        if (self.identities is None) == (self.sessions is None):
+            raise InvalidInput("Give one of 'identities' and 'sessions': a list of ids, or [\"*\"] for all.")
+        name, given = ("sessions", self.sessions) if self.identities is None else ("identities", self.identities)
+        if given == [EVERY]:
+            return ChosenSessions()
+        if not given or len(given) > MOST_IDS:
+            raise InvalidInput(f"'{name}' takes 1 to {MOST_IDS} ids, or [\"*\"] for all.")
+        ids = [require_uuid(text, otherwise=InvalidInput(f"'{name}' has an id that is not a UUID.")) for text in given]
+        return ChosenSessions(sessions=ids) if name == "sessions" else ChosenSessions(identities=ids)
 
 
 async def document_of(request: Request, *, limit: int) -> Any:

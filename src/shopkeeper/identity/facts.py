@@ -18,6 +18,8 @@ class CredentialFacts:
         first_factor: whether it can sign in alone (AAL1).
         second_factor: whether it can raise a session to AAL2.
         removable: whether an operator may remove it from an identity.
+        without: returns a credential without the part of one identifier, for types that hold several which an operator
+            removes one by one; None for types that are removed whole.
         from_traits: whether its identifiers are traits that the schema marks with its name.
         reached_by: how its identifiers are reached where the schema gives no `via`; None if they are no addresses.
         config_from_traits: computes the whole config from the traits; a config that is given for the type is ignored.
@@ -33,6 +35,7 @@ class CredentialFacts:
     first_factor: bool = False
     second_factor: bool = False
     removable: bool = False
+    without: Callable[[Credential, str], Credential] | None = None
     from_traits: bool = False
     reached_by: Via | None = None
     config_from_traits: Callable[[Extracted], Mapping[str, Any]] | None = None

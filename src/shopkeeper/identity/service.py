@@ -191,16 +191,22 @@ class Identities(IdentityReader):
         identity_id: UUID,
         type: str,  # noqa: A002 - the contract's word
         *,
+        identifier: str | None = None,
         actor: str = "system",
         client_ip: str | None = None,
     ) -> None:
         """Remove a credential and end the sessions that it may have proven.
 
-        Raises `NotFound`, and `BadRequest` for the last way to sign in.
+        Args:
+            identifier: the part to remove, for types that hold several parts (`CredentialFacts.without`); ignored for
+                all others.
+
+        Raises `NotFound`, and `BadRequest` for the last way to sign in, for types that cannot be removed, and where the
+        identifier is missing.
         """
         before = await self.lock(unit, identity_id)
-        self._refuse_unremovable(before, type)
-        after = self._with_credentials(before, {type: None}, _reserved(before, self._facts))
+        left = self._left_of(self._removable(before, type), identifier)
+        after = self._with_credentials(before, {type: left}, _reserved(before, self._facts))
         after = await self._store.update(unit, before, after)
         action, details = "identity.credential_deleted", {"type": type}
         change = Change(action, identity_id, actor, client_ip, changed=["credentials"], details=details)
@@ -310,7 +316,8 @@ class Identities(IdentityReader):
         known = [(facts_of(self._facts, type_), credential) for type_, credential in identity.credentials.items()]
         return [facts.type for facts, credential in known if facts.first_factor and facts.usable(credential)]
 
-    def _refuse_unremovable(self, identity: Identity, type_: str) -> None:
+    def _removable(self, identity: Identity, type_: str) -> Credential:
+        """Return the credential of a type. Raises `NotFound`, and `BadRequest` where it cannot be removed."""
         credential = identity.credentials.get(type_)
         if credential is None:
             raise NotFound("The account has no credential of this type.")
@@ -318,6 +325,27 @@ class Identities(IdentityReader):
             raise BadRequest("A credential of this type cannot be removed by itself.")
         if not holds_something(credential.config):
             raise NotFound("The account has no credential of this type.")
+        return credential
+
+    def _left_of(self, credential: Credential, identifier: str | None) -> Credential | None:
+        """Return what is left of a credential without an identifier, None where nothing is.
+
+        Raises `BadRequest` for a missing identifier, and `NotFound` for one that the credential does not have.
+        """
+        without = facts_of(self._facts, credential.type).without
+        if without is None:
+            return None
+        if identifier is None:
+            raise BadRequest("Name the account to remove: send its 'identifier', one of the credential's identifiers.")
+        if identifier not in credential.identifiers:
+            raise NotFound("The account has no credential of this type with this identifier.")
+        if len(credential.identifiers) == 1:
+            return None
+        if not credential.config:
+            raise BadRequest(
+                "This credential cannot be opened: configure the secret in secrets.cipher it was sealed with."
+            )
+        return without(credential, identifier)
 
 
 def _marked(owner: UUID, status: AddressStatus, *, actor: str, client_ip: str | None) -> Change:

@@ -17,10 +17,12 @@ from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import IdentityDisabled, NotFound, TokenInvalid
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.sessions import ending
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, SessionCache
 from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
 from shopkeeper.sessions.end_watch import EndCallback, EndWatch
+from shopkeeper.sessions.ending import ChosenSessions, EndedSessions
 from shopkeeper.sessions.errors import SessionIsCurrent
 from shopkeeper.sessions.logout import LogoutTokens
 from shopkeeper.sessions.new_session import new_session
@@ -331,6 +333,26 @@ class Sessions:
         await self._note(unit, "session.revoked", identity_id, by=by, client=client, deleted=removed)
         self._announce(unit, identity_id)
         return removed
+
+    async def end_many(
+        self, unit: Unit, chosen: ChosenSessions, *, delete: bool, by: str, client: Client | None = None
+    ) -> EndedSessions:
+        """Revoke or delete at most 5,000 of the chosen sessions, and say whether there are more.
+
+        Repeat the call while there are more. Sessions that are revoked already are skipped unless they are deleted.
+        """
+        ended = await ending.end(unit, chosen, delete=delete, at=self._clock.now())
+        name = "deleted" if delete else "count"
+        await self._audit.record_each(
+            unit,
+            "session.revoked",
+            outcome="success",
+            actor=by,
+            client_ip=client.ip if client else None,
+            details={str(owner): {name: count} for owner, count in ended.by_identity.items()},
+        )
+        self._announce(unit, *ended.ids)
+        return ended
 
     async def purge_expired(self, unit: Unit, before: datetime, batch: int) -> int:
         """Delete at most `batch` sessions that expired before `before` and can no longer be refreshed."""

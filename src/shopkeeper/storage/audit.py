@@ -90,16 +90,7 @@ class Audit:
         Args:
             always: keep the event even where the unit rolls back, for refused attempts.
         """
-        row = {
-            "id": new_id(),
-            "at": self._clock.now(),
-            "action": action,
-            "outcome": outcome,
-            "actor": actor,
-            "subject": subject,
-            "client": None if client_ip is None else self.client(client_ip),
-            "details": dict(details or {}),
-        }
+        row = self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=details or {})
         if always:
             unit.always(_ADD, row)
             self._count(action, outcome, actor, details or {})
@@ -110,6 +101,44 @@ class Audit:
                 self._count(action, outcome, actor, details or {})
 
             unit.after_commit(count)
+
+    async def record_each(
+        self,
+        unit: Unit,
+        action: str,
+        *,
+        outcome: str,
+        actor: str,
+        client_ip: str | None,
+        details: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Write an event for each subject of `details`, all at once: for what an operator does to many subjects."""
+        rows = [
+            self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=told)
+            for subject, told in details.items()
+        ]
+        await unit.write(_ADD, rows)
+
+    def _row(
+        self,
+        action: str,
+        subject: str | None,
+        *,
+        outcome: str,
+        actor: str,
+        ip: str | None,
+        details: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        return {
+            "id": new_id(),
+            "at": self._clock.now(),
+            "action": action,
+            "outcome": outcome,
+            "actor": actor,
+            "subject": subject,
+            "client": None if ip is None else self.client(ip),
+            "details": dict(details),
+        }
 
     def _count(self, action: str, outcome: str, actor: str, details: Mapping[str, Any]) -> None:
         """Count what the metrics tell. An event that is written always is counted although its unit may roll back."""
