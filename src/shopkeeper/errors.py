@@ -35,6 +35,7 @@
     ├── BrowserLocationChangeRequired  422 carries where the browser must go
     ├── TooManyRequests          429 carries when to come back
     ├── InternalError            500 our fault
+    ├── NotBuilt                 501 part of the contract, and not built yet
     ├── UpstreamFailed           502 another server failed (two kinds in `http_client.py`)
     └── Busy                     503 carries when to come back
 
@@ -355,6 +356,13 @@ class InternalError(Refusal):
 
     code, status, named_in_kratos = "internal_error", 500, False
     message = "An internal error occurred. The log has its cause under the request id."
+
+
+class NotBuilt(Refusal):
+    """A part of Kratos' contract that is not built yet; the reason names what to use instead."""
+
+    code, status = "not_implemented", 501
+    message = "This part of the contract is not built yet."
 
 
 class UpstreamFailed(Refusal):

@@ -235,7 +235,7 @@ class TestMarkup:
         _require_no_markup(await browser.get(f"/error?{query}"))
 
 
-OPEN, SESSION, VISIT, FORM = "open", "session", "visit", "form"
+OPEN, SESSION, VISIT, FORM, NOT_BUILT = "open", "session", "visit", "form", "not built"
 # Every route of the public port, and what it requires. A new route fails this test until it is added here.
 PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/login/api"): OPEN,
@@ -275,6 +275,15 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("POST", "/graphql"): VISIT,
     ("GET", "/health/alive"): OPEN,
     ("GET", "/health/ready"): OPEN,
+    ("GET", "/.well-known/change-password"): OPEN,
+    ("GET", "/.well-known/ory/webauthn.js"): NOT_BUILT,
+    ("GET", "/self-service/fed-cm/parameters"): NOT_BUILT,
+    ("POST", "/self-service/fed-cm/token"): NOT_BUILT,
+    ("DELETE", "/self-service/login/test"): NOT_BUILT,
+    ("GET", "/sessions/token-exchange"): NOT_BUILT,
+    ("GET", "/self-service/methods/oidc/callback"): NOT_BUILT,
+    ("GET", "/self-service/methods/oidc/callback/{provider}"): NOT_BUILT,
+    ("POST", "/self-service/methods/oidc/callback/{provider}"): NOT_BUILT,
 }
 KEYLESS = {("GET", "/health/alive"), ("GET", "/health/ready"), ("GET", "/version")}
 EXPECTED = {
@@ -299,7 +308,7 @@ class TestEveryRoute:
             filled = re.sub(r"\{[^}]+\}", str(uuid4()), path)
             answer = await app.request(method, filled, json=_body(path) if method != "GET" else None, headers=headers)
             found = _graphql_outcome(answer) if (method, path) == ("POST", "/graphql") else answer.status_code
-            assert found in EXPECTED[role][asks], (method, path, answer.text[:200])
+            assert found in EXPECTED[role].get(asks, {501}), (method, path, answer.text[:200])
             if asks == SESSION and found == 303:
                 assert answer.headers["location"].startswith("/self-service/login/browser")
 

@@ -159,11 +159,11 @@ def _chosen(discriminator: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def implemented(description: Description, shop: Commerce) -> Iterator[Operation]:
-    """Yield the operations that a server answers: their path is routed, and their method is not refused."""
+    """Yield the operations that a server answers: their path is routed, and they are not refused or 501."""
     for operation in description.operations:
         url = (shop.admin if operation.admin else shop.public) + re.sub(r"\{\w+\}", NOBODY, operation.path)
         routed = _status(NO_SUCH_METHOD, url) != 404
-        if routed and _status(operation.method, url) != 405:
+        if routed and _status(operation.method, url) not in {405, 501}:
             yield operation
 
 

@@ -210,6 +210,55 @@ class TestAudit:
             assert {row["client"] for row in told} == {scene.application.infrastructure.audit.client(HERE)}
 
 
+class TestEndingManySessions:
+    @pytest.mark.parametrize("action", ["disable", "delete"])
+    async def test_ends_the_sessions_of_the_identities_and_no_others(
+        self, scene: Scene, admin: httpx2.AsyncClient, action: str
+    ) -> None:
+        app = await scene.native()
+        ada, bob = await sign_up(app, new_address()), await sign_up(app, new_address())
+        whoami = [await app.get("/sessions/whoami", headers=_token(account)) for account in (ada, bob)]
+        body = {"action": action, "identities": [ada["identity"]["id"]]}
+        ended = await admin.post("/admin/sessions", json=body)
+        assert (ended.status_code, ended.json()) == (200, {"processed": 1, "more": False})
+        whoami += [await app.get("/sessions/whoami", headers=_token(account)) for account in (ada, bob)]
+        assert [answer.status_code for answer in whoami] == [200, 200, 401, 200]
+        shown = await admin.get(f"/admin/sessions/{ada['session']['id']}")
+        assert shown.status_code == (200 if action == "disable" else 404)
+
+    async def test_all_of_them(self, scene: Scene, admin: httpx2.AsyncClient) -> None:
+        app = await scene.native()
+        accounts = [await sign_up(app, new_address()) for _ in range(3)]
+        ended = await admin.post("/admin/sessions", json={"action": "disable", "sessions": ["*"]})
+        assert ended.json() == {"processed": 3, "more": False}
+        assert {(await app.get("/sessions/whoami", headers=_token(each))).status_code for each in accounts} == {401}
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"action": "disable"},
+            {"action": "disable", "identities": []},
+            {"action": "disable", "identities": ["ada"]},
+            {"action": "disable", "identities": ["*", str(uuid4())]},
+            {"action": "disable", "identities": ["*"], "sessions": ["*"]},
+            {"action": "disable", "sessions": [str(uuid4()) for _ in range(501)]},
+            {"action": "keep", "sessions": ["*"]},
+            {"action": "delete", "sessions": ["*"], "store": "fruit"},
+        ],
+    )
+    async def test_an_unclear_request_ends_none(
+        self, scene: Scene, admin: httpx2.AsyncClient, body: dict[str, Any]
+    ) -> None:
+        app = await scene.native()
+        account = await sign_up(app, new_address())
+        assert (await admin.post("/admin/sessions", json=body)).status_code == 400
+        assert (await app.get("/sessions/whoami", headers=_token(account))).status_code == 200
+
+
+def _token(account: dict[str, Any]) -> dict[str, str]:
+    return {"x-session-token": account["session_token"]}
+
+
 class TestOwnSessions:
     async def test_own_sessions_are_returned_in_pages_with_the_total(self, scene: Scene) -> None:
         """Regression: pages were ignored, and the count was that of the page."""

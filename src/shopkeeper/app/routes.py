@@ -37,6 +37,7 @@ from shopkeeper.http.health import Health
 from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.immediate import ImmediateAnswers
 from shopkeeper.http.metrics import Metrics
+from shopkeeper.http.not_built import ADMIN, PUBLIC, not_built_routes
 from shopkeeper.http.operation_metrics import OperationMetrics
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.routes import PageRoutes
@@ -48,6 +49,7 @@ from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.storefront import Storefront
+from shopkeeper.http.well_known import well_known_routes
 from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
 from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_app
 from shopkeeper.sessions.assurance import AssurancePolicy
@@ -180,9 +182,11 @@ def build_public(
     # The router tries routes in this order, so the most requested ones come first.
     routes = [
         *(Route(path, endpoint, methods=["GET", "POST"]) for path, endpoint in direct.items()),
+        *not_built_routes(PUBLIC),  # before the routes of all methods' callbacks
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
         *health.public_routes(),
+        *well_known_routes(settings_url=infrastructure.settings.selfservice.flows.settings.ui_url),
     ]
     return public_app(
         routes,
@@ -309,6 +313,7 @@ def build_admin(
     routes = [
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
+        *not_built_routes(ADMIN),
     ]
     return admin_app(
         [*routes, *health.admin_routes()],

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
-from shopkeeper.errors import ERROR_HEADER, SecondFactorRequired, StoreUnknown, Unauthenticated
+from shopkeeper.errors import ERROR_HEADER, NotBuilt, SecondFactorRequired, StoreUnknown, Unauthenticated
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import encode, error_response, refusal_body
@@ -83,6 +83,8 @@ class WhoAmI:
         if cached is None:
             await self._refusal(scope, receive, send)
             return
+        if b"tokenize_as=" in scope["query_string"]:
+            raise NotBuilt("Sessions as JSON Web Tokens are not built yet: send the session token itself to whoami.")
         answer = cached.whoami
         note(principal=answer.principal)
         await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers]})
