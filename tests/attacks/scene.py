@@ -86,7 +86,7 @@ class Scene:
         courier = self.application.commerce.courier
         async with self.application.infrastructure.database.unit() as unit:
             stored = (await courier.messages(unit, limit=100)).items
-        mails = [mail if courier._secret is None else courier._secret.open(mail) for mail in stored]
+        mails = [courier.as_sent(mail) for mail in stored]
         self._said.update({mail.id: mail for mail in mails if mail.body})
         return mails
 

@@ -40,6 +40,11 @@ async def test_a_code_is_shown_to_developers_only(told: Any) -> None:
         assert {(mail["subject"], mail["body"]) for mail in shown} == {(REDACTED, REDACTED)}
         one = await (await scene.admin()).get(f"{PATH}/{shown[0]['id']}")
         assert one.json() == shown[0]
+        await scene.mails()
+        sent = (await (await scene.admin()).get(f"{PATH}/{shown[0]['id']}")).json()
+        (dispatch,) = sent["dispatches"]
+        assert (sent["status"], sent["send_count"], dispatch["status"]) == ("sent", 1, "success")
+        assert dispatch["message_id"] == sent["id"]
 
 
 async def test_with_dev_the_mail_is_readable(told: Any) -> None:

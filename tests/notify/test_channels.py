@@ -24,6 +24,7 @@ MESSAGE = CourierMessage(
     subject="Ihre Bestellung über 34,98 €",
     body="Guten Tag Ana,\n\n2 × Becher\n.\nEin Punkt allein beendet keine Mail.\n",
     html="<!doctype html><p>Guten Tag Ana, " + "sehr lange Zeile " * 100 + "</p>",
+    context=None,
     template_type="order_placed",
     channel="email",
     send_count=1,

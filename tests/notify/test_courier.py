@@ -14,15 +14,17 @@ from structlog.testing import capture_logs
 from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import KeyRing
 from shopkeeper.errors import NotFound
+from shopkeeper.notify import suppressions
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
-from shopkeeper.notify.courier import TOPIC, Courier
+from shopkeeper.notify.courier import TOPIC, Courier, NothingToSend
 from shopkeeper.notify.secret_mails import SecretMails
 from shopkeeper.notify.templates import MailTemplates
-from shopkeeper.notify.values import CourierMessage, Status
+from shopkeeper.notify.values import CourierMessage, Status, Suppression, SuppressionReason
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.outbox import Event, Outbox
 from shopkeeper.storage.outbox_worker import OutboxWorker, Subscriber
+from shopkeeper.transaction_guard import refuse_inside_transaction
 from tests.notify.mail_server import Postbox, mail_server
 from tests.notify.test_addresses import TWO_FACED
 from tests.services.server import free_port
@@ -126,6 +128,33 @@ def statements(database: Database) -> Iterator[list[str]]:
 
 
 class TestQueueing:
+    async def test_no_transaction_is_open_while_a_mail_is_rendered(
+        self, make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rendered: list[str] = []
+        render = MailTemplates.render
+
+        def observed(self: MailTemplates, template: str, *args: Any, **options: Any) -> Any:
+            refuse_inside_transaction("A template")
+            rendered.append(template)
+            return render(self, template, *args, **options)
+
+        monkeypatch.setattr(MailTemplates, "render", observed)
+        courier = make()
+        await queue(courier, database)
+        assert rendered == []
+        await deliver_all(courier, database)
+        assert rendered == ["welcome"]
+
+    async def test_a_payload_that_is_too_large_is_left_out_of_the_mail(self, make: Make, database: Database) -> None:
+        courier = make()
+        await queue(courier, database, context={"first_name": "Ana", "transient_payload": {"x": "y" * 100_000}})
+        (message,) = await everything(courier, database)
+        assert len(message.context or "") < 1000
+        assert "Hello Ana" in message.body
+        with pytest.raises(ValueError, match="larger than 65536 bytes"):
+            await queue(courier, database, context={"first_name": "y" * 100_000})
+
     async def test_a_mail_is_rendered_and_stored(self, make: Make, database: Database) -> None:
         courier = make()
         message = await read(courier, database, await queue(courier, database, locale="de-AT"))
@@ -310,6 +339,73 @@ class TestDelivery:
         (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
         assert (warning["event"], warning["message_id"]) == ("mail.abandoned", str(message_id))
         assert "ana" not in repr(logs)
+
+    async def test_a_mailbox_that_does_not_exist_is_asked_once(self, make: Make, database: Database) -> None:
+        async with mail_server(Postbox(recipient_answer="550 5.1.1 no such user")) as postbox:
+            courier = make(smtp(postbox))
+            first = await queue(courier, database)
+            await deliver_all(courier, database)
+            postbox.recipient_answer = "250 OK"
+            second = await queue(courier, database, recipient="ANA@shop.example")
+            await deliver_all(courier, database)
+            assert (await read(courier, database, second)).status is Status.ABANDONED
+            async with database.unit() as unit:
+                found = await suppressions.find(unit, "ana@shop.example")
+                attempts = await courier.dispatches(unit, first)
+                assert await suppressions.remove(unit, "Ana@shop.example")
+                await courier.resend(unit, second)
+            await deliver_all(courier, database)
+        assert found is not None
+        assert (found.reason, found.source) == (SuppressionReason.BOUNCE, "email")
+        assert [attempt.error for attempt in attempts] == ["the recipient was refused (550)"]
+        assert (await read(courier, database, first)).status is Status.ABANDONED
+        assert (await read(courier, database, second)).status is Status.SENT
+        assert len(postbox.mails) == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "550 5.7.1 your network is blocked",
+            "552 5.2.2 mailbox full",
+            "554 5.7.1 rejected",
+            "550 5.1.8 bad sender",
+            "451 4.1.1 greylisted",
+        ],
+    )
+    async def test_a_refusal_that_is_not_about_the_mailbox_suppresses_nothing(
+        self, make: Make, database: Database, answer: str
+    ) -> None:
+        async with mail_server(Postbox(recipient_answer=answer)) as postbox:
+            courier = make(smtp(postbox))
+            await queue(courier, database)
+            await deliver_all(courier, database)
+        async with database.unit() as unit:
+            assert await suppressions.find(unit, "ana@shop.example") is None
+
+    async def test_a_suppression_ends_after_its_time(self, make: Make, database: Database, clock: StoppedClock) -> None:
+        async with database.unit() as unit:
+            for address in ("a@shop.example", "b@shop.example", "c@shop.example"):
+                told = Suppression(address, SuppressionReason.COMPLAINT, "webhook", "x" * 5000, clock.now())
+                await suppressions.add(unit, told)
+                await suppressions.add(unit, told)
+                clock.advance(days=1)
+            found = await suppressions.find(unit, "a@shop.example")
+            assert found is not None
+            assert found.detail == "x" * 500
+            assert await suppressions.purge(unit, NOW + timedelta(days=1, seconds=1), 1) == 1
+            assert [one.address for one in await suppressions.page(unit, after=None, limit=9)] == [
+                "b@shop.example",
+                "c@shop.example",
+            ]
+            assert await suppressions.counts(unit) == {"complaint": 2}
+
+    async def test_what_was_sent_is_not_sent_again(self, make: Make, database: Database) -> None:
+        courier = make()
+        message_id = await queue(courier, database)
+        await courier.deliver(mail_event(message_id))
+        async with database.unit() as unit:
+            with pytest.raises(NothingToSend, match="cannot be sent again"):
+                await courier.resend(unit, message_id)
 
     async def test_a_try_that_fails_writes_one_line(self, make: Make, database: Database, clock: StoppedClock) -> None:
         """Regression: the courier and the outbox wrote one each."""

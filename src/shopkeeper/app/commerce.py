@@ -12,6 +12,7 @@ from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.identity.changes import Listener
+from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
 from shopkeeper.signin.cart_merge import CartMerger
@@ -81,6 +82,7 @@ def build_commerce(
     retention_rules = [
         *_rules_of(engines, guest_lifespan=guest_lifespan),
         RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
+        RetentionRule("suppressed addresses", infrastructure.settings.courier.suppression.lifespan, suppressions.purge),
         RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
     return Commerce(

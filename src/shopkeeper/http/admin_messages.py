@@ -18,16 +18,15 @@ from shopkeeper.http.paging import PageTokens, page_size
 from shopkeeper.http.responses import json_response
 from shopkeeper.http.serializers import moment
 from shopkeeper.notify.courier import Courier
-from shopkeeper.notify.values import CourierMessage, Status
+from shopkeeper.notify.values import CourierMessage, Dispatch, Status
 from shopkeeper.storage.database import Database
 
 PATH: Final = "/admin/courier/messages"
 REDACTED: Final = "<redacted-unless-dev-mode>"
 OTHER_TEMPLATE: Final = "stub"
-TEMPLATE_TYPES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("welcome", "sign_up_attempt", "order_placed", "password_changed", "new_device"), OTHER_TEMPLATE),
-    "address_changed": "verifiable_address_changed",
-}
+TEMPLATE_TYPES: Final[Mapping[str, str]] = dict.fromkeys(
+    ("welcome", "sign_up_attempt", "order_placed", "password_changed", "address_changed", "new_device"), OTHER_TEMPLATE
+)
 """Mails of ours by the names of the contract. Its clients know no other names; the other mails bear them already."""
 
 
@@ -67,9 +66,11 @@ class AdminMessages:
         async with self._database.unit() as unit:
             try:
                 message = await self._courier.message(unit, require_id(request.path_params["id"]))
+                attempts = await self._courier.dispatches(unit, message.id)
             except NotFound:
                 raise NotFound from None  # the contract gives no reason here
-        return json_response(self._message(message))
+        tried = {"dispatches": [_dispatch(attempt) for attempt in attempts]} if attempts else {}
+        return json_response({**self._message(message), **tried})
 
     def _message(self, message: CourierMessage) -> Mapping[str, Any]:
         return {
@@ -85,6 +86,14 @@ class AdminMessages:
             "created_at": moment(message.created_at),
             "updated_at": moment(message.updated_at),
         }
+
+
+def _dispatch(attempt: Dispatch) -> Mapping[str, Any]:
+    at = moment(attempt.created_at)
+    named = {"id": str(attempt.id), "message_id": str(attempt.message_id), "created_at": at, "updated_at": at}
+    if attempt.error is None:
+        return {**named, "status": "success"}
+    return {**named, "status": "failed", "error": {"message": attempt.error}}
 
 
 def _status(query: QueryParams) -> Status | None:

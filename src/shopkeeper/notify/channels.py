@@ -19,15 +19,23 @@ from shopkeeper.transaction_guard import refuse_inside_transaction
 _SENDER: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 
 
+_NO_MAILBOX: Final = frozenset({550, 551, 553, 556})
+_ENHANCED: Final = re.compile(r"5\.(\d{1,3}\.\d{1,3})\b", re.ASCII)
+# Wrong mailbox, wrong host, wrong syntax, moved, no mail at this host; and a mailbox that is switched off.
+_NO_MAILBOX_ENHANCED: Final = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
+
+
 class ChannelFailed(Exception):
-    """A message could not be sent. `permanent` says that trying again is useless.
+    """A message could not be sent. `permanent` says that trying again is useless, `bounced` that the recipient does
+    not exist.
 
     The sentence may go into any log; `detail` has the other side's own words, which often repeat the address.
     """
 
-    def __init__(self, reason: str, *, permanent: bool, detail: str | None = None) -> None:
+    def __init__(self, reason: str, *, permanent: bool, bounced: bool = False, detail: str | None = None) -> None:
         super().__init__(reason)
         self.permanent = permanent
+        self.bounced = bounced
         self.detail = detail or reason
 
 
@@ -165,7 +173,8 @@ def _failure(refusal: SMTPException | OSError) -> ChannelFailed:
     operator can fix it, so those mails wait.
     """
     if isinstance(refusal, SMTPRecipientsRefused):
-        return _answered("the recipient was refused", refusal.recipients[0], final=True)
+        refused = refusal.recipients[0]
+        return _answered("the recipient was refused", refused, final=True, bounced=_no_such_mailbox(refused))
     if isinstance(refusal, SMTPDataError):
         return _answered("the mail was refused", refusal, final=True)
     if isinstance(refusal, SMTPResponseException):
@@ -174,6 +183,19 @@ def _failure(refusal: SMTPException | OSError) -> ChannelFailed:
     return ChannelFailed(f"the mail server could not be reached ({kind})", permanent=False, detail=f"{kind}: {refusal}")
 
 
-def _answered(what: str, answer: SMTPResponseException, *, final: bool) -> ChannelFailed:
+def _no_such_mailbox(answer: SMTPResponseException) -> bool:
+    """Whether a refusal says that the mailbox does not exist.
+
+    A 550 may as well mean that the server does not like us, or that the mailbox is full; then the enhanced code
+    (RFC 3463) says so, and the address is not to blame.
+    """
+    if answer.code not in _NO_MAILBOX:
+        return False
+    enhanced = _ENHANCED.match(answer.message)
+    return enhanced is None or enhanced[1] in _NO_MAILBOX_ENHANCED
+
+
+def _answered(what: str, answer: SMTPResponseException, *, final: bool, bounced: bool = False) -> ChannelFailed:
     permanent = final and 500 <= answer.code < 600
-    return ChannelFailed(f"{what} ({answer.code})", permanent=permanent, detail=f"{answer.code} {answer.message}")
+    detail = f"{answer.code} {answer.message}"
+    return ChannelFailed(f"{what} ({answer.code})", permanent=permanent, bounced=permanent and bounced, detail=detail)

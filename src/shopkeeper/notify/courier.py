@@ -1,18 +1,21 @@
 """The courier: queues mails with the change that causes them, and delivers them after it has committed.
 
-A mail is rendered and stored in the caller's transaction, with an outbox event beside it. The outbox brings the event
-back until `deliver` returns; the order of mails to one recipient is kept. Delivery is at least once: a process that is
-killed between sending a mail and recording that sends it again, under the same Message-ID.
+The values of a mail are stored in the caller's transaction, with an outbox event beside it. It is rendered when it is
+sent, while no transaction is open. The outbox brings the event back until `deliver` returns; the order of mails to one
+recipient is kept. An event is leased to one worker, which takes its hands off before the lease ends; so a process that
+is killed before it sends a mail causes no second one. Delivery is at least once all the same: a process that is killed
+between sending a mail and recording that sends it again, under the same Message-ID.
 
-A mail is abandoned when the server finally refuses it, or when the outbox gives its event up. The latter is a dead
-letter, and replaying that delivers the mail after all.
+A mail is abandoned when the server finally refuses it, when its recipient is suppressed (`suppressions.py`), or when
+the outbox gives its event up. `resend` sends an abandoned mail again.
 
 Outside development, mails with one-time codes are stored sealed (`secret_mails.py`), and what they said is deleted when
-they are sent or abandoned. Replaying such a mail sends nothing.
+they are sent or abandoned. Sending such a mail again is not possible.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,14 +26,22 @@ from sqlalchemy.exc import IntegrityError
 from structlog.contextvars import bind_contextvars
 
 from shopkeeper.clock import Clock
-from shopkeeper.crypto import new_id
-from shopkeeper.errors import NotFound
-from shopkeeper.notify import store
+from shopkeeper.crypto import Unsealable, new_id
+from shopkeeper.errors import Conflict, NotFound
+from shopkeeper.notify import dispatches, store, suppressions
 from shopkeeper.notify.addresses import AddressRefused, require_address
 from shopkeeper.notify.channels import Channel, ChannelFailed
-from shopkeeper.notify.secret_mails import SecretMails
+from shopkeeper.notify.secret_mails import SecretMails, read, written
 from shopkeeper.notify.templates import SOURCE, MailTemplates
-from shopkeeper.notify.values import CourierMessage, Mail, MessagePage, Status
+from shopkeeper.notify.values import (
+    CourierMessage,
+    Dispatch,
+    Mail,
+    MessagePage,
+    Status,
+    Suppression,
+    SuppressionReason,
+)
 from shopkeeper.storage.database import Database, Unit, broken_constraint, to_the_end
 from shopkeeper.storage.outbox import Event, Outbox
 from shopkeeper.storage.text_limits import storable
@@ -39,6 +50,15 @@ TOPIC: Final = "mail"
 PAGE: Final = 50
 
 log = structlog.get_logger(__name__)
+
+
+class NothingToSend(Conflict):
+    """Raised where a message cannot be sent again."""
+
+    message = (
+        "This message cannot be sent again: it was not abandoned, or nothing is left of it, because it held a code. "
+        "Ask for a new code instead."
+    )
 
 
 class Courier:
@@ -88,21 +108,20 @@ class Courier:
         of this template already.
         """
         to = require_address(recipient)
-        language = self._templates.language(locale)
         message_id, now = new_id(), self._clock.now()
-        mail = self._rendered(template, context, message_id, locale=language)
         message = CourierMessage(
             id=message_id,
             status=Status.QUEUED,
             type="email",
             recipient=to,
-            subject=mail.subject,
-            body=mail.text,
-            html=mail.html,
+            subject="",
+            body="",
+            html="",
+            context=self._kept(template, {**context, "to": to}, message_id),
             template_type=template,
             channel="email",
             send_count=0,
-            locale=language,
+            locale=self._templates.language(locale),
             source_event=source_event,
             last_error=None,
             created_at=now,
@@ -118,13 +137,15 @@ class Courier:
         The event that it leaves behind leads to no message, and is done when it is delivered.
         """
         nothing = new_id()
-        self._rendered(template, context, nothing, locale=self._templates.language(locale))
+        self._kept(template, {**context, "to": ""}, nothing)
         await store.remove(unit, nothing)
         await self._outbox.add(unit, TOPIC, key=str(nothing), payload={"message_id": str(nothing)})
 
-    def _rendered(self, template: str, context: Mapping[str, Any], message_id: UUID, *, locale: str) -> Mail:
-        mail = self._templates.render(template, {**context, **self._always}, locale=locale)
-        return self._secret.seal(mail, template=template, message_id=message_id) if self._secret is not None else mail
+    def _kept(self, template: str, context: Mapping[str, Any], message_id: UUID) -> str:
+        """Return the values of a mail as they are stored."""
+        self._templates.require(template, {**context, **self._always})
+        text = written(context)
+        return self._secret.seal(text, template=template, message_id=message_id) if self._secret is not None else text
 
     async def on_order_placed(self, event: Event) -> None:
         """Handle the outbox events of `order.placed`: one confirmation for each event, however often it is
@@ -158,13 +179,17 @@ class Courier:
     async def deliver(self, event: Event) -> None:
         """Handle the outbox events of `mail`. Raises `ChannelFailed` where the message is to be tried again later, and
         what else the channel raises."""
-        async with self._database.unit() as unit:
-            message = await store.claim(unit, UUID(event.payload["message_id"]), now=self._clock.now())
+        message, suppressed = await self._claim(UUID(event.payload["message_id"]))
         if message is None:
             log.debug("mail.finished_before", message_id=event.payload["message_id"])
             return
+        if suppressed is not None:
+            await self._settle(message, Status.ABANDONED, error=f"the address is suppressed ({suppressed.reason})")
+            _warn("mail.suppressed", message, reason=suppressed.reason)
+            return
         try:
-            await self._channel.send(message if self._secret is None else self._secret.open(message))
+            sent = self.as_sent(message)
+            await self._channel.send(sent)
         except ChannelFailed as failure:
             await self._settle_failure(message, failure)
             if not failure.permanent:
@@ -175,8 +200,21 @@ class Courier:
             await to_the_end(self._settle(message, Status.QUEUED, error=type(unforeseen).__name__))
             raise
         else:
-            await self._settle(message, Status.SENT)
+            await self._settle(message, Status.SENT, said=Mail(sent.subject, sent.body, sent.html))
             log.info("mail.sent", message_id=str(message.id), template=message.template_type)
+
+    def as_sent(self, message: CourierMessage) -> CourierMessage:
+        """Return a message with its subject and bodies. Raises `ChannelFailed` where they cannot be made any more."""
+        if message.context is None:
+            return message
+        try:
+            text = message.context
+            text = text if self._secret is None else self._secret.open(text, message_id=message.id)
+            known = {**read(text), **self._always}
+            mail = self._templates.render(message.template_type, known, locale=message.locale)
+        except Unsealable as unsealable:
+            raise ChannelFailed("the mail was sealed with a secret that is gone", permanent=True) from unsealable
+        return replace(message, subject=mail.subject, body=mail.text, html=mail.html)
 
     async def give_up(self, unit: Unit, event: Event) -> None:
         """Abandon the message of a `mail` event that the outbox will not try again."""
@@ -187,25 +225,64 @@ class Courier:
         await self._store_result(unit, message, Status.ABANDONED, error=message.last_error, now=now)
         _warn("mail.abandoned", message, reason="it could not be handed over in all the time it had")
 
+    async def resend(self, unit: Unit, message_id: UUID) -> None:
+        """Queue an abandoned message again. Raises `NotFound`, and `NothingToSend` where nothing is left to send."""
+        message = await self.message(unit, message_id)
+        if not await store.requeue(unit, message_id, now=self._clock.now()):
+            raise NothingToSend
+        await self._outbox.add(unit, TOPIC, key=message.recipient, payload={"message_id": str(message_id)})
+
+    async def _claim(self, message_id: UUID) -> tuple[CourierMessage | None, Suppression | None]:
+        async with self._database.unit() as unit:
+            message = await store.claim(unit, message_id, now=self._clock.now())
+            return message, await suppressions.find(unit, message.recipient) if message is not None else None
+
     async def _settle_failure(self, message: CourierMessage, failure: ChannelFailed) -> None:
         status = Status.ABANDONED if failure.permanent else Status.QUEUED
-        await self._settle(message, status, error=failure.detail)
+        if failure.bounced:
+            await self._suppress(message, failure)
+        await self._settle(message, status, error=failure.detail, shown=str(failure))
         if failure.permanent:
             _warn("mail.abandoned", message, reason=str(failure))
         else:  # The outbox writes one line for each try; what is known of the mail goes into that.
             bind_contextvars(message_id=str(message.id), template=message.template_type, reason=str(failure))
 
-    async def _settle(self, message: CourierMessage, status: Status, *, error: str | None = None) -> None:
+    async def _suppress(self, message: CourierMessage, failure: ChannelFailed) -> None:
         async with self._database.unit() as unit:
-            await self._store_result(unit, message, status, error=error, now=self._clock.now())
+            bounce = SuppressionReason.BOUNCE
+            found = Suppression(message.recipient, bounce, message.channel, failure.detail, self._clock.now())
+            await suppressions.add(unit, found)
+
+    async def _settle(
+        self,
+        message: CourierMessage,
+        status: Status,
+        *,
+        error: str | None = None,
+        shown: str | None = None,
+        said: Mail | None = None,
+    ) -> None:
+        """Store the result of an attempt. `shown` is the error without the other side's words."""
+        now = self._clock.now()
+        async with self._database.unit() as unit:
+            await dispatches.add(unit, Dispatch(new_id(), message.id, shown or error, now))
+            await self._store_result(unit, message, status, error=error, now=now, said=said)
 
     async def _store_result(
-        self, unit: Unit, message: CourierMessage, status: Status, *, error: str | None, now: datetime
+        self,
+        unit: Unit,
+        message: CourierMessage,
+        status: Status,
+        *,
+        error: str | None,
+        now: datetime,
+        said: Mail | None = None,
     ) -> None:
         """Store the result of an attempt, and delete what a mail with a code said once no further attempt follows."""
         over = status in {Status.SENT, Status.ABANDONED}
-        emptied = over and self._secret is not None and self._secret.concerns(message.template_type)
-        await store.settle(unit, message.id, status=status, error=error, now=now, emptied=emptied)
+        if over and self._secret is not None and self._secret.concerns(message.template_type):
+            said = Mail("", "", "")
+        await store.settle(unit, message.id, status=status, error=error, now=now, said=said)
 
     async def purge(self, unit: Unit, before: datetime, batch: int = 500) -> int:
         """Delete messages queued before a moment, sent or not, because they contain names and addresses; return how
@@ -223,17 +300,26 @@ class Courier:
         before: UUID | None = None,
         limit: int = PAGE,
     ) -> MessagePage:
-        """Return messages, newest first; `before` is the value of the preceding page."""
+        """Return messages, newest first; `before` is the value of the preceding page. In development, those that wait
+        are shown as they will be sent."""
         if recipient is not None and not storable(recipient):
             return MessagePage((), None)
-        return await store.page(unit, status=status, recipient=recipient, before=before, limit=limit)
+        page = await store.page(unit, status=status, recipient=recipient, before=before, limit=limit)
+        return MessagePage(tuple(map(self._shown, page.items)), page.before)
 
     async def message(self, unit: Unit, message_id: UUID) -> CourierMessage:
         """Return one message. Raises `NotFound`."""
         found = await store.get(unit, message_id)
         if found is None:
             raise NotFound("There is no such message.")
-        return found
+        return self._shown(found)
+
+    async def dispatches(self, unit: Unit, message_id: UUID) -> Sequence[Dispatch]:
+        """Return the attempts to send a message, oldest first."""
+        return await dispatches.of_message(unit, message_id)
+
+    def _shown(self, message: CourierMessage) -> CourierMessage:
+        return self.as_sent(message) if self._secret is None else message
 
 
 def _warn(what: str, message: CourierMessage, *, reason: str) -> None:

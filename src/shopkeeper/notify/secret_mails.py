@@ -1,18 +1,16 @@
-"""Mails that hold one-time codes: sealed while they wait to be sent, so that a copy of the database reveals no code.
+"""What mails say, as it waits to be sent: the values for their templates, as JSON.
 
-Subject and bodies are sealed together, with AES-256-GCM under `secrets.cipher`, bound to the message's id. The sealed
-text is stored in place of the body.
+Mails that hold one-time codes, or links that act for an account, are sealed with AES-256-GCM under `secrets.cipher`,
+bound to the message's id, so that a copy of the database reveals no code.
 """
 
-from dataclasses import replace
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from shopkeeper.crypto import KeyRing, Unsealable
-from shopkeeper.notify.channels import ChannelFailed
-from shopkeeper.notify.values import CourierMessage, Mail
+from shopkeeper.crypto import KeyRing
 
 PURPOSE: Final = "mails"
 """The purpose of the key ring, for key derivation."""
@@ -30,11 +28,14 @@ TEMPLATES: Final = frozenset(
 )
 """The templates that show a code, or a link that acts for the account."""
 SEALED: Final = "sealed:"
-"""The beginning of a sealed body. A mail that was queued by an earlier version, or in development, has none."""
+"""The beginning of sealed values. Those that were queued in development have none."""
+MAX_BYTES: Final = 64 * 1024
+FROM_CLIENTS: Final = ("transient_payload", "request_url", "identity")
+"""Values that a client can make large. They are left out of a mail that would be larger than `MAX_BYTES`."""
 
 
 class SecretMails:
-    """Seals mails with codes and opens them for the channel.
+    """Seals the values of mails with codes, and opens them for the channel.
 
     Args:
         keys: the first one seals, all of them open.
@@ -47,20 +48,29 @@ class SecretMails:
         """Return whether mails of the template hold codes."""
         return template in TEMPLATES
 
-    def seal(self, mail: Mail, *, template: str, message_id: UUID) -> Mail:
-        """Return the mail as it is stored: sealed if it holds a code, unchanged otherwise."""
+    def seal(self, context: str, *, template: str, message_id: UUID) -> str:
+        """Return the values as they are stored: sealed if they hold a code, unchanged otherwise."""
         if not self.concerns(template):
-            return mail
-        text = self._keys.seal_text(msgspec.json.encode(mail), context=message_id.bytes)
-        return Mail(subject="", text=f"{SEALED}{text}", html="")
+            return context
+        return f"{SEALED}{self._keys.seal_text(context.encode(), context=message_id.bytes)}"
 
-    def open(self, message: CourierMessage) -> CourierMessage:
-        """Return the message as it is sent. Raises `ChannelFailed` where no configured secret opens it."""
-        if not self.concerns(message.template_type) or not message.body.startswith(SEALED):
-            return message
-        try:
-            plain = self._keys.open_text(message.body.removeprefix(SEALED), context=message.id.bytes)
-        except Unsealable as unsealable:
-            raise ChannelFailed("the mail was sealed with a secret that is gone", permanent=True) from unsealable
-        mail = msgspec.json.decode(plain, type=Mail)
-        return replace(message, subject=mail.subject, body=mail.text, html=mail.html)
+    def open(self, context: str, *, message_id: UUID) -> str:
+        """Return the values as they were. Raises `Unsealable` where no configured secret opens them."""
+        if not context.startswith(SEALED):
+            return context
+        return self._keys.open_text(context.removeprefix(SEALED), context=message_id.bytes).decode()
+
+
+def written(context: Mapping[str, Any]) -> str:
+    """Write the values of a mail as JSON, within `MAX_BYTES`. Raises `ValueError` where that is not possible."""
+    text = msgspec.json.encode(context)
+    if len(text) > MAX_BYTES:
+        text = msgspec.json.encode({name: value for name, value in context.items() if name not in FROM_CLIENTS})
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"the values of a mail are larger than {MAX_BYTES} bytes")
+    return text.decode()
+
+
+def read(context: str) -> dict[str, Any]:
+    """Read what `written` wrote."""
+    return msgspec.json.decode(context, type=dict[str, Any])

@@ -17,11 +17,13 @@ from sqlalchemy import (
     UniqueConstraint,
     delete,
     insert,
+    or_,
     select,
     update,
 )
 
-from shopkeeper.notify.values import CourierMessage, MessagePage, Status
+from shopkeeper.notify.dispatches import courier_dispatches
+from shopkeeper.notify.values import CourierMessage, Mail, MessagePage, Status
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Moment, metadata
 
@@ -35,6 +37,7 @@ courier_messages = Table(
     Column("subject", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("html", Text, nullable=False),
+    Column("context", Text, nullable=True),
     Column("template_type", String(64), nullable=False),
     Column("channel", String(32), nullable=False),
     Column("send_count", Integer, nullable=False),
@@ -49,6 +52,8 @@ courier_messages = Table(
     Index(None, "recipient", "id"),
 )
 
+# A message that an earlier version queued has bodies, and no context.
+_SENDABLE = or_(courier_messages.c.context.is_not(None), courier_messages.c.body != "")
 UNFINISHED = (Status.QUEUED, Status.PROCESSING)
 
 
@@ -81,7 +86,7 @@ async def page(
 async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessage | None:
     """Take an unsent message for one more attempt, and count it. An abandoned one is taken too: its dead letter is
     replayed. One that was emptied is not, because nothing is left to send."""
-    unsent = courier_messages.c.status != Status.SENT, courier_messages.c.body != ""
+    unsent = courier_messages.c.status != Status.SENT, _SENDABLE
     taken = (
         update(courier_messages)
         .where(courier_messages.c.id == message_id, *unsent)
@@ -93,16 +98,26 @@ async def claim(unit: Unit, message_id: UUID, *, now: datetime) -> CourierMessag
 
 
 async def settle(
-    unit: Unit, message_id: UUID, *, status: Status, error: str | None, now: datetime, emptied: bool = False
+    unit: Unit, message_id: UUID, *, status: Status, error: str | None, now: datetime, said: Mail | None = None
 ) -> None:
-    """Store the result of an attempt; `emptied` deletes the message's subject and bodies. A message that another worker
+    """Store the result of an attempt; `said` replaces what the message was rendered from. A message that another worker
     has finished meanwhile stays finished."""
-    blank = {"subject": "", "body": "", "html": ""} if emptied else {}
+    final = {"subject": said.subject, "body": said.text, "html": said.html, "context": None} if said else {}
     await unit.write(
         update(courier_messages)
         .where(courier_messages.c.id == message_id, courier_messages.c.status.in_(UNFINISHED))
-        .values(status=status, last_error=error, updated_at=now, **blank)
+        .values(status=status, last_error=error, updated_at=now, **final)
     )
+
+
+async def requeue(unit: Unit, message_id: UUID, *, now: datetime) -> bool:
+    """Put an abandoned message back, where something is left of it to send; return whether it was."""
+    again = (
+        update(courier_messages)
+        .where(courier_messages.c.id == message_id, courier_messages.c.status == Status.ABANDONED, _SENDABLE)
+        .values(status=Status.QUEUED, updated_at=now)
+    )
+    return (await unit.write(again)).rowcount == 1
 
 
 async def remove(unit: Unit, message_id: UUID) -> None:
@@ -111,10 +126,11 @@ async def remove(unit: Unit, message_id: UUID) -> None:
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
-    """Delete messages queued before a moment, in any status, at most `batch`; return how many."""
+    """Delete messages queued before a moment, in any status, and their attempts; at most `batch`. Return how many."""
     oldest = select(courier_messages.c.id, courier_messages.c.created_at).order_by(courier_messages.c.id).limit(batch)
     over = [row.id for row in await unit.all(oldest) if row.created_at < before]
     if over:
+        await unit.write(delete(courier_dispatches).where(courier_dispatches.c.message_id.in_(over)))
         await unit.write(delete(courier_messages).where(courier_messages.c.id.in_(over)))
     return len(over)
 

@@ -83,12 +83,16 @@ class MailTemplates:
         candidates = (wanted, wanted.replace("_", "-").partition("-")[0].lower(), self._default)
         return next(locale for locale in candidates if locale in self._environments)
 
-    def render(self, template: str, context: Mapping[str, Any], *, locale: str = SOURCE) -> Mail:
-        """Render a mail in a language. Raises `ValueError` where the template is unknown or a value that it needs is
-        missing."""
+    def require(self, template: str, context: Mapping[str, Any]) -> None:
+        """Raise `ValueError` where there is no such mail, or a value that it needs is missing."""
         missing = sorted(_needs(template) - context.keys())
         if missing:
             raise ValueError(f"the mail {template} needs to know {', '.join(missing)}")
+
+    def render(self, template: str, context: Mapping[str, Any], *, locale: str = SOURCE) -> Mail:
+        """Render a mail in a language. Raises `ValueError` where the template is unknown or a value that it needs is
+        missing."""
+        self.require(template, context)
         environment = self._environments[self.language(locale)]
         known = {**dict.fromkeys(OPTIONAL), **tame(context)}
         subject, text, html = (

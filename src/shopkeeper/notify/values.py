@@ -27,7 +27,11 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class CourierMessage:
-    """A message to one recipient, rendered when it was queued and never again."""
+    """A message to one recipient.
+
+    `context` has the values for its template, sealed or as JSON, until it is sent; it is rendered outside of every
+    transaction, when it is sent. Subject and bodies are empty before.
+    """
 
     id: UUID
     status: Status
@@ -36,6 +40,7 @@ class CourierMessage:
     subject: str
     body: str
     html: str
+    context: str | None
     template_type: str
     channel: str
     send_count: int
@@ -45,6 +50,38 @@ class CourierMessage:
     last_error: str | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """An attempt to send a message. `error` is None where it succeeded, and never has an address."""
+
+    id: UUID
+    message_id: UUID
+    error: str | None
+    created_at: datetime
+
+
+class SuppressionReason(StrEnum):
+    """Why an address gets no mail."""
+
+    BOUNCE = "bounce"
+    """A mail server has finally said that there is no such mailbox."""
+    COMPLAINT = "complaint"
+    """The recipient has reported a mail as unwanted."""
+    MANUAL = "manual"
+    """An operator has asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that gets no mail. `source` says who has reported it: `smtp`, `webhook` or an operator."""
+
+    address: str
+    reason: SuppressionReason
+    source: str
+    detail: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,10 +217,19 @@ class Smtp(Section):
     client_key_path: str | None = Field(default=None, description="Its key")
 
 
+class Suppression(Section):
+    """Addresses that get no mail, because a server has said that they do not exist or their owner complains."""
+
+    lifespan: Lifespan = Field(
+        default=parse_duration("2160h"), description="How long an address gets no mail, unless an operator takes it out"
+    )
+
+
 class Courier(Section):
     """Mails."""
 
     smtp: Smtp = Smtp()
+    suppression: Suppression = Suppression()
     message_retries: int = Field(
         default=5,
         ge=0,
