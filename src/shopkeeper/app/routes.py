@@ -274,6 +274,7 @@ def _pages(
         form_targets=return_urls(settings, flow_bindings),
         demo=read_demo() if settings.demo else None,
         dev=settings.dev,
+        recovery=settings.selfservice.flows.recovery.enabled,
     )
 
 

@@ -20,7 +20,15 @@ SIGN_IN = submit_node("password", label=message(1010022))
 def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en") -> Element:
     """Draw a page with some nodes."""
     form = form_of(nodes, messages, action="/self-service/login?flow=1", csrf_token="masked")
-    context: dict[str, Any] = {"form": form, "refresh": False, "cart_stays": False, "query": "", "another_way": None}
+    context: dict[str, Any] = {
+        "form": form,
+        "refresh": False,
+        "cart_stays": False,
+        "query": "",
+        "another_way": None,
+        "flow_state": "choose_method",
+        "recovery": False,
+    }
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     return read(TEMPLATES.render("login", {**context, **nobody}, language=language))
 

@@ -3,31 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper import crypto
 from shopkeeper.client import without_port
 from shopkeeper.commerce.binding import engine_session
 from shopkeeper.commerce.port import Engine, Order, Page
 from shopkeeper.commerce.stores import Store, Stores
-from shopkeeper.errors import CsrfViolation, NotFound
-from shopkeeper.flows.flow import Caller
+from shopkeeper.errors import NotFound
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.pages.devices import device_name
 from shopkeeper.http.pages.engine_reads import read_or_none
 from shopkeeper.http.pages.layout import PageLayout, Place
-from shopkeeper.http.requests import FORM, parse_fields, read_body, require_uuid
-from shopkeeper.parsing import media_type_of
+from shopkeeper.http.pages.own_forms import read_own_form
+from shopkeeper.http.requests import require_uuid
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
 
-MAX_BODY = 20_000
 ORDERS = 10
 LAST_ORDER = 10_000
 
@@ -106,7 +102,7 @@ class AccountPages:
         return self._stores.require(session.store) if session.store else self._authenticator.store_of(request)
 
     async def _revoke(self, request: Request) -> Response:
-        caller, fields = await self._own_form(request)
+        caller, fields = await read_own_form(request, self._layout)
         if caller.session is None:
             return self._sign_in_first()
         session_id = require_uuid(str(fields.get("session")), otherwise=NotFound("There is no such session."))
@@ -115,27 +111,12 @@ class AccountPages:
         return self._layout.go("/account?done=one#devices")
 
     async def _revoke_others(self, request: Request) -> Response:
-        caller, _ = await self._own_form(request)
+        caller, _ = await read_own_form(request, self._layout)
         if caller.session is None:
             return self._sign_in_first()
         async with self._database.unit() as unit:
             await self._sessions.revoke_others(unit, caller.session, client=caller.client)
         return self._layout.go("/account?done=others#devices")
-
-    async def _own_form(self, request: Request) -> tuple[Caller, Mapping[str, Any]]:
-        """Return the caller that sends a form, and its fields.
-
-        Raises `CsrfViolation` unless our page in this browser sent it.
-        """
-        caller, new_cookie = await self._layout.caller(request)
-        body = await read_body(request, limit=MAX_BODY)
-        kind = media_type_of(request.headers.get("content-type"))
-        fields = parse_fields(body, FORM) if kind == FORM else {}
-        given = crypto.unmask(str(fields.get("csrf_token", "")))
-        genuine = any(crypto.same(given, token) for token in caller.csrf_tokens)
-        if new_cookie or caller.from_foreign_page or not genuine:
-            raise CsrfViolation("The form was not sent by the page that showed it; open the page again and retry.")
-        return caller, fields
 
     def _sign_in_first(self) -> Response:
         back = urlencode({"return_to": f"{self._place.base_url}/account"})

@@ -1,4 +1,5 @@
-"""The pages of flows: `/login`, `/registration`. They show a form, which is sent to `/self-service`.
+"""The pages of flows: `/login`, `/registration`, `/recovery`, `/verification`. They show a form, which is sent to
+`/self-service`. The account page is the page of settings.
 
 Without a flow, or with one that has ended or is another browser's, the browser is redirected to a new one.
 """
@@ -30,12 +31,16 @@ _COOKIE_CHECK = "cookies"
 
 
 class FlowPages:
-    """A page for every kind of flow, at the path of its name and rendered with the template of that name."""
+    """A page for every kind of flow, at the path of its name and rendered with the template of that name.
+
+    `recovery` says whether the sign-in page offers to recover an account.
+    """
 
     def __init__(
         self,
         *,
         kinds: Iterable[str],
+        recovery: bool,
         database: Database,
         pipeline: Pipeline,
         engines: Mapping[str, Engine],
@@ -44,6 +49,7 @@ class FlowPages:
         place: Place,
     ) -> None:
         self._kinds = tuple(kinds)
+        self._recovery = recovery and "recovery" in self._kinds
         self._database = database
         self._pipeline = pipeline
         self._engines = engines
@@ -102,9 +108,10 @@ class FlowPages:
 
     async def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
         caller, further = caller.within(flow.store), {"return_to": flow.return_to or "", **flow.store_query}
-        if flow.type is FlowType.API or flow.finished_at is not None:
+        passed = flow.state is FlowState.PASSED_CHALLENGE
+        if flow.type is FlowType.API or (flow.finished_at is not None and not passed):
             return self._afresh(flow.kind, further)
-        if caller.session is not None and not flow.refresh and flow.requested_aal is Aal.AAL1:
+        if _has_no_use(flow, caller):
             return redirect(flow.return_to or self._pipeline.landing(flow.kind))
         form = form_of(
             flow.nodes,
@@ -114,6 +121,8 @@ class FlowPages:
         )
         context = {
             "form": form,
+            "flow_state": flow.state.value,
+            "recovery": self._recovery,
             "refresh": flow.refresh,
             "cart_stays": await self._has_cart(caller, page=flow.kind),
             "query": _query(further),
@@ -148,6 +157,13 @@ class FlowPages:
 
     def _check_cookies(self, kind: str, query: dict[str, str], cookie: str) -> Response:
         return self._layout.go(f"/{kind}{_query({**query, _COOKIE_CHECK: 'asked'})}", cookie=cookie)
+
+
+def _has_no_use(flow: Flow, caller: Caller) -> bool:
+    """Return whether the caller is signed in, and the flow would do no more than that."""
+    if flow.kind == "verification" or caller.session is None:
+        return False
+    return not flow.refresh and flow.requested_aal is Aal.AAL1
 
 
 def _query(fields: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ from shopkeeper.ui.nodes import Node
 
 _KINDS: Mapping[str, str] = {"hidden": "hidden", "submit": "submit", "checkbox": "checkbox", "button": "scripted"}
 _TYPES = frozenset({"text", "password", "email", "tel", "url", "number", "date", "datetime-local"})
+# For an address, passwords' managers look for a name to sign in with.
+_FILLED_IN: Mapping[str, str] = {"identifier": "username", "email": "email"}
 _SCHEMES = ("https://", "http://", "/")
 _PICTURES = ("https://", "http://", "/", "data:image/")
 
@@ -36,9 +38,21 @@ class Part:
         return self.attributes.get("value", "")
 
     @property
-    def takes_address(self) -> bool:
-        """Whether the field takes an e-mail address, also where it is hidden."""
-        return self.attributes.get("autocomplete") == "email"
+    def sends_address_again(self) -> bool:
+        """Whether the part holds an e-mail address of an earlier step: a hidden field, or a button that mails again."""
+        if self.kind == "submit":
+            return self.name == "email"
+        return self.kind == "hidden" and (self.name == "identifier" or self.attributes.get("autocomplete") == "email")
+
+    @property
+    def autocomplete(self) -> str | None:
+        """What browsers may fill in (HTML, autofill): as the contract says, else by the kind of field."""
+        return self.attributes.get("autocomplete") or _FILLED_IN.get(self.name) or _FILLED_IN.get(self.type)
+
+    @property
+    def heading(self) -> Message | None:
+        """The label of a link, which is written as its title."""
+        return self.label or _message(self.attributes.get("title"))
 
     @property
     def one_time_code(self) -> bool:
@@ -81,14 +95,20 @@ class Form:
 
     @property
     def known(self) -> tuple[Part, ...]:
-        """The hidden fields."""
-        return tuple(part for part in self.parts if part.kind == "hidden")
+        """The hidden fields that another step is sent with; its button names the method."""
+        return tuple(part for part in self.parts if part.kind == "hidden" and part.name != "method")
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that were given in an earlier step and are sent again, as they were typed."""
-        given = [part.value for part in self.known if part.name == "identifier" or part.takes_address]
+        given = [part.value for part in self.parts if part.sends_address_again]
         return tuple(dict.fromkeys(str(value) for value in given if value))
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing is left to be sent: a link leads on."""
+        kinds = {part.kind for part in self.parts}
+        return "link" in kinds and "submit" not in kinds
 
     @property
     def wrong(self) -> bool:
@@ -174,6 +194,10 @@ def _one_time_code(attributes: Mapping[str, Any]) -> bool:
 
 def _wrong(node: Node) -> bool:
     return any(message.type == "error" for message in node.messages)
+
+
+def _message(wire: object) -> Message | None:
+    return Message.from_wire(wire) if isinstance(wire, Mapping) else None
 
 
 def _safe(node: Node) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
+from shopkeeper.http.pages.one_click import OneClickPages
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.notify.courier import Courier
 from shopkeeper.parsing import uuid_or_none
@@ -38,6 +39,10 @@ class PageRoutes:
         demo: the demo shop's assets; without them, the first page describes the product.
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
         shop_name: the heading of the pages if there is no demo shop.
+        recovery: whether accounts can be recovered, which the sign-in page then offers.
+
+    Attributes:
+        one_click: the pages for the routes that mailed links lead to.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class PageRoutes:
         demo: DemoAssets | None = None,
         dev: bool = False,
         shop_name: str = "Shopkeeper",
+        recovery: bool = False,
     ) -> None:
         place = Place.at(base_url)
         assets = Assets(demo=demo)
@@ -64,13 +70,15 @@ class PageRoutes:
         layout = PageLayout(
             templates=templates, callers=callers, sessions=sessions, place=place, form_targets=tuple(form_targets)
         )
+        self.one_click = OneClickPages(layout)
         self._database = database
         self._layout = layout
         self._first_page = "shop" if demo else "welcome"
         self._place = place
         self._assets = assets
         self._flows = FlowPages(
-            kinds=kinds,
+            kinds=[kind for kind in kinds if kind != "settings"],
+            recovery=recovery,
             database=database,
             pipeline=pipeline,
             engines=engines,

@@ -67,7 +67,8 @@ def _day(at: datetime, *, locale: Locale) -> str:
 
 def _when(at: datetime, *, locale: Locale) -> str:
     """Format day and time in UTC, and say so: without scripts the reader's time zone is unknown."""
-    return format_datetime(at.astimezone(UTC), format="d MMM y, HH:mm 'UTC'", locale=locale)
+    day = "d." if locale.language == "de" else "d"
+    return format_datetime(at.astimezone(UTC), format=f"{day} MMM y, HH:mm 'UTC'", locale=locale)
 
 
 def _money(value: Money, *, language: str) -> str:

@@ -1,0 +1,65 @@
+"""Pages with one button, for what a mailed link asks for: programs that read mails open links, but press no buttons.
+
+Each purpose has its texts in the template `one_click`. The route that a link leads to shows the page and takes its form.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shopkeeper.flows.flow import Caller
+from shopkeeper.http.pages.layout import PageLayout, masked
+
+
+class Purpose(StrEnum):
+    """What the click does."""
+
+    RECOVERY = "recovery"
+    VERIFICATION = "verification"
+    UNDO_ADDRESS = "undo_address"
+    END_SESSION = "end_session"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The facts that help readers to decide; each may be missing."""
+
+    address: str = ""
+    device: str = ""
+    at: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.address or self.device or self.at)
+
+
+NOTHING = Shown()
+
+
+@dataclass(frozen=True, slots=True)
+class OneClickPages:
+    """Renders the pages. A page's address may hold the link's token, so that no other site learns the address."""
+
+    layout: PageLayout = field(repr=False)
+
+    async def ask(
+        self, request: Request, purpose: Purpose, *, action: str, fields: Mapping[str, str], shown: Shown = NOTHING
+    ) -> Response:
+        """Show the button. It posts the fields, and the anti-CSRF token of this browser, to `action`."""
+        caller, cookie = await self.layout.caller(request)
+        sent = {**fields, "csrf_token": masked(caller.csrf)}
+        context = {"purpose": purpose.value, "done": False, "action": action, "fields": sent, "shown": shown}
+        return self._answer(request, context, caller, cookie)
+
+    async def done(self, request: Request, purpose: Purpose, *, next_url: str = "") -> Response:
+        """Say that it has been done; `next_url` is where the reader chooses a new password."""
+        caller, cookie = await self.layout.caller(request)
+        return self._answer(request, {"purpose": purpose.value, "done": True, "next": next_url}, caller, cookie)
+
+    def _answer(self, request: Request, context: Mapping[str, object], caller: Caller, cookie: str | None) -> Response:
+        answer = self.layout.answer(request, "one_click", context, caller=caller, cookie=cookie)
+        answer.headers["Referrer-Policy"] = "strict-origin"
+        return answer

@@ -1,0 +1,95 @@
+"""Pages with one button, for what a mailed link asks for."""
+
+from datetime import datetime
+
+import pytest
+from starlette.requests import Request
+
+from shopkeeper import crypto
+from shopkeeper.app.routes import build_authenticator, build_cookie_policy
+from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.cookies import csrf_token_in
+from shopkeeper.http.origins import Origins
+from shopkeeper.http.pages.layout import PageLayout, Place
+from shopkeeper.http.pages.one_click import NOTHING, OneClickPages, Purpose, Shown
+from tests.http.pages.conftest import ADDRESS, Visited
+from tests.http.pages.reading import Element, read
+from tests.http.pages.test_forms import TEMPLATES
+
+PURPOSES = pytest.mark.parametrize("purpose", list(Purpose))
+
+
+def pages_of(shop: Visited) -> OneClickPages:
+    infrastructure, accounts = shop.application.infrastructure, shop.application.accounts
+    callers = CallerReader(
+        authenticator=build_authenticator(infrastructure, accounts, shop.application.commerce),
+        cookies=build_cookie_policy(infrastructure, shop.application.commerce),
+        form_origins=Origins([ADDRESS]),
+        clock=shop.clock,
+        base_url=ADDRESS,
+    )
+    return OneClickPages(
+        PageLayout(
+            templates=TEMPLATES,
+            callers=callers,
+            sessions=accounts.sessions,
+            place=Place.at(ADDRESS),
+            form_targets=(),
+        )
+    )
+
+
+def request_of(language: str = "en") -> Request:
+    headers = [(b"host", b"shop.test"), (b"accept-language", language.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/link", "query_string": b"token=secret", "headers": headers}
+    return Request({**scope, "client": ("127.0.0.1", 40_000), "scheme": "http", "server": ("shop.test", 80)})
+
+
+async def ask(shop: Visited, purpose: Purpose, *, language: str = "en", shown: Shown = NOTHING) -> Element:
+    page = await pages_of(shop).ask(
+        request_of(language), purpose, action="/link", fields={"token": "secret"}, shown=shown
+    )
+    return read(bytes(page.body).decode())
+
+
+@PURPOSES
+async def test_nothing_but_the_button_sends_the_token(shop: Visited, purpose: Purpose) -> None:
+    page = await ask(shop, purpose)
+    form = page.one("main").one("form")
+    assert (form["method"], form["action"], form.fields()["token"]) == ("post", "/link", "secret")
+    assert len(form.all("button")) == 1
+    places = [each.get(name) or "" for each in page.below() for name in ("href", "src") if each.has(name)]
+    assert [place for place in places if "secret" in place] == []
+    assert page.all("script") == []
+
+
+async def test_the_form_has_this_browsers_token(shop: Visited) -> None:
+    answer = await pages_of(shop).ask(request_of(), Purpose.RECOVERY, action="/link", fields={})
+    sent = read(bytes(answer.body).decode()).one("main").one("form").fields()["csrf_token"]
+    cookie = answer.headers["set-cookie"].partition("=")[2].partition(";")[0]
+    assert crypto.unmask(sent) == csrf_token_in(cookie)
+
+
+@PURPOSES
+async def test_no_other_site_and_no_cache_learns_the_token(shop: Visited, purpose: Purpose) -> None:
+    answer = await pages_of(shop).ask(request_of(), purpose, action="/link", fields={"token": "secret"})
+    assert answer.headers["referrer-policy"] == "strict-origin"
+    assert "no-store" in answer.headers["cache-control"]
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_the_facts_that_help_to_decide_are_shown_as_text(shop: Visited) -> None:
+    shown = Shown(address="a<b>@example.com", device="Firefox · Linux", at=datetime.fromisoformat("2026-03-01T10:00Z"))
+    page = await ask(shop, Purpose.END_SESSION, language="de", shown=shown)
+    assert [each.text for each in page.all("dd")] == ["a<b>@example.com", "Firefox · Linux", "1. März 2026, 10:00 UTC"]
+    assert page.one("h1").text == "Dieses Gerät abmelden"
+
+
+@pytest.mark.parametrize("purpose", [Purpose.UNDO_ADDRESS, Purpose.END_SESSION])
+async def test_afterwards_a_new_password_can_be_chosen(shop: Visited, purpose: Purpose) -> None:
+    answer = await pages_of(shop).done(request_of(), purpose, next_url="/self-service/recovery/browser")
+    page = read(bytes(answer.body).decode())
+    assert page.one("a", href="/self-service/recovery/browser").text == "Choose a new password"
+    assert page.one("p", role="status").text
+    assert page.one("main").all("form") == []
