@@ -21,6 +21,7 @@
     ├── Forbidden                403
     │   ├── CsrfViolation            the request was not made by our own page
     │   ├── SecondFactorRequired     the session has one factor, its identity has two
+    │   ├── AdminScopeMissing        the admin key may not do this
     │   └── NotYours                 it does not belong to the caller
     ├── NotFound                 404
     ├── MethodNotAllowed         405
@@ -225,6 +226,13 @@ class SecondFactorRequired(Forbidden):
 
     def __init__(self, reason: str | None = None, *, redirect_browser_to: str) -> None:
         super().__init__(reason, details={"redirect_browser_to": redirect_browser_to})
+
+
+class AdminScopeMissing(Forbidden):
+    """An admin key whose scopes or stores do not cover the request; the reason says which key does."""
+
+    code, named_in_kratos = "admin_scope_missing", True
+    message = "This admin key may not do this."
 
 
 class NotYours(Forbidden):

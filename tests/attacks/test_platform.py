@@ -32,7 +32,7 @@ from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.schema import core_schema
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.paging import PageTokens
-from shopkeeper.sessions.token_sources import ServiceKeys
+from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys
 from shopkeeper.settings import SettingsError, findings, load
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import (
@@ -537,7 +537,7 @@ class TestDefaults:
     @pytest.mark.parametrize("nothing", ["", " ", "\n", "\0"], ids=repr)
     async def test_row_096_no_key_is_no_key_whatever_the_hashes_are(self, clock: StoppedClock, nothing: str) -> None:
         """Behind the check of the settings, the admin API itself lets nobody in without a key."""
-        keys = ServiceKeys({"backoffice": digest(nothing)})
+        keys = ServiceKeys({ServiceKey("backoffice"): digest(nothing)})
         with pytest.raises(TokenInvalid):
             await keys.verify(nothing, None)
         guarded = AdminAuthentication(JSONResponse({}), keys=keys, open_without_key=True, clock=clock)

@@ -85,8 +85,12 @@ class TestFilters:
         "query",
         [
             "organization_id=6f1c1d0e-0000-4000-8000-000000000000",
-            "preview_credentials_identifier_similar=ada",
             "credential_identifier=ada",
+            "trait.email=ada",
+            "traits.=ada",
+            "state=sleeping",
+            "ids=6f1c1d0e-0000-4000-8000-000000000000&state=active",
+            "traits.a=1&traits.b=1&traits.c=1&traits.d=1&traits.e=1&traits.f=1",
             "page=2",
             "per_page=1001",
             "include_credential=teapot",
@@ -96,7 +100,15 @@ class TestFilters:
         assert (await admin.get(f"/admin/identities?{query}")).status_code == 400
 
     @pytest.mark.parametrize(
-        "query", ["page=0&per_page=1000", "consistency=strong", "organization_id=", "credentials_identifier=ada"]
+        "query",
+        [
+            "page=0&per_page=1000",
+            "consistency=strong",
+            "organization_id=",
+            "credentials_identifier=ada",
+            "preview_credentials_identifier_similar=ada&state=active&traits.email=ada&traits.name.first=ada",
+            "schema_id=%00&credentials_identifier=%00",
+        ],
     )
     async def test_a_supported_filter_is_accepted(self, admin: httpx2.AsyncClient, query: str) -> None:
         assert (await admin.get(f"/admin/identities?{query}")).status_code == 200
@@ -106,6 +118,29 @@ class TestFilters:
         self, admin: httpx2.AsyncClient, query: str
     ) -> None:
         assert (await admin.get(f"/admin/sessions?{query}")).status_code == 400
+
+    async def test_combine_on_every_page(self, admin: httpx2.AsyncClient) -> None:
+        names = [{"first": first, "last": "Smith"} for first in ("Ada", "Ada", "Bob", "ADA")]
+        entries = [
+            {"schema_id": "default", "traits": {"email": f"search-{number}@example.org", "name": name}}
+            for number, name in enumerate(names)
+        ]
+        made = [entry["identity"] for entry in await batch(admin, entries)]
+        for by in ("traits.name.last=smith", "preview_credentials_identifier_similar=SEARCH-"):
+            page = await admin.get(f"/admin/identities?page_size=1&traits.name.first=ada&state=active&{by}")
+            seen = [identity["id"] for identity in page.json()]
+            while "next" in page.links:
+                page = await admin.get(page.links["next"]["url"])
+                seen += [identity["id"] for identity in page.json()]
+            assert seen == [made[0], made[1], made[3]]
+            first = await admin.get(page.links["first"]["url"])
+            assert [identity["id"] for identity in first.json()] == made[:1]
+
+    async def test_a_page_of_one_order_is_not_a_page_of_another(self, admin: httpx2.AsyncClient) -> None:
+        await batch(admin, [person() for _ in range(2)])
+        token = (await admin.get("/admin/identities?page_size=1")).links["next"]["url"].partition("page_token=")[2]
+        query = f"preview_credentials_identifier_similar=ada&page_token={token}"
+        assert (await admin.get(f"/admin/identities?{query}")).status_code == 400
 
     async def test_show_the_credentials_that_are_asked_for_on_every_page(self, admin: httpx2.AsyncClient) -> None:
         given = {"password": {"config": {"password": "a kettle on the plum shelf"}}}

@@ -13,8 +13,9 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
 from shopkeeper.identity.builder import AddressInput, NewIdentity
-from shopkeeper.identity.reader import MOST_ON_A_PAGE
+from shopkeeper.identity.reader import MOST_ON_A_PAGE, lookup_key
 from shopkeeper.identity.schema import InvalidTraits, Schemas
+from shopkeeper.identity.search import IdentitySearch
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import AddressStatus, Identity, State, Via
 from shopkeeper.storage.audit import Audit
@@ -312,7 +313,8 @@ class TestFind:
         await made(database, identities, person())
         async with database.unit() as unit:
             assert await identities.find_by_identifier(unit, type="password", identifier=spelt) is None
-            assert (await identities.list_(unit, credentials_identifier=spelt))[0] == []
+            search = IdentitySearch(identifier=lookup_key(spelt))
+            assert (await identities.list_(unit, search=search))[0] == []
 
     async def test_an_identifier_is_found_by_its_credential_type_only(
         self, database: Database, identities: Identities
@@ -342,7 +344,7 @@ class TestList:
     ) -> None:
         ids = [(await made(database, identities, person(f"p{number}@example.org"))).id for number in range(7)]
         seen: list[UUID] = []
-        after: UUID | None = None
+        after: str | None = None
         for _ in range(4):
             async with database.unit() as unit:
                 page, after = await identities.list_(unit, page_size=2, after=after)
@@ -361,20 +363,18 @@ class TestList:
     ) -> None:
         first, second = [await made(database, identities, person(email)) for email in (ADA, BOB)]
         async with database.unit() as unit:
-            by_identifier, _ = await identities.list_(unit, credentials_identifier="BOB@example.org")
-            by_ids, _ = await identities.list_(unit, ids=[first.id, uuid4()])
-            none, _ = await identities.list_(unit, ids=[])
+            by_identifier, _ = await identities.list_(unit, search=IdentitySearch(identifier=BOB))
+            by_ids = await identities.list_by_ids(unit, [first.id, uuid4()])
+            none = await identities.list_by_ids(unit, [])
         assert [identity.id for identity in by_identifier] == [second.id]
         assert set(by_identifier[0].credentials) == {"code", "password", "webauthn"}
         assert [identity.id for identity in by_ids] == [first.id]
         assert none == []
 
-    async def test_the_list_takes_one_filter_at_a_time(self, database: Database, identities: Identities) -> None:
+    async def test_so_many_ids_are_listed_at_once(self, database: Database, identities: Identities) -> None:
         async with database.unit() as unit:
             with pytest.raises(BadRequest):
-                await identities.list_(unit, ids=[uuid4()], credentials_identifier="x")
-            with pytest.raises(BadRequest):
-                await identities.list_(unit, ids=[uuid4() for _ in range(MOST_ON_A_PAGE + 1)])
+                await identities.list_by_ids(unit, [uuid4() for _ in range(MOST_ON_A_PAGE + 1)])
 
     @pytest.mark.parametrize("size", [-1, 0, 5000])
     async def test_the_list_has_a_limited_page_size(

@@ -54,6 +54,6 @@ async def test_sessions_are_chosen_by_their_ids_and_within_one_store(
         await sign_in(database, one.sessions, ada, store=store) for store in ("fruit", "fruit", "books")
     ]
     tokens = [each.token for each in (fruit, other, books)]
-    chosen = ChosenSessions(sessions=[fruit.session.id, books.session.id], store="fruit")
+    chosen = ChosenSessions(sessions=[fruit.session.id, books.session.id], stores=["fruit"])
     await change(database, one.sessions.end_many, chosen, delete=False, by="ops")
     assert await answers(one.sessions, tokens) == [False, True, True]

@@ -55,7 +55,9 @@ from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_ap
 from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
-from shopkeeper.sessions.token_sources import ServiceKeys, SessionTokens, VisitTokens
+from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, SessionTokens, VisitTokens
+from shopkeeper.settings import Settings
+from shopkeeper.settings.serving import ApiKey
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.outbox import Backlog
@@ -307,7 +309,7 @@ def build_admin(
     ]
     guard = Middleware(
         AdminAuthentication,
-        keys=ServiceKeys({key.id: bytes.fromhex(key.hash) for key in settings.admin.api_keys}),
+        keys=_service_keys(settings),
         open_without_key=settings.dev,
         clock=infrastructure.clock,
     )
@@ -324,6 +326,21 @@ def build_admin(
         metrics=metrics,
         clock=infrastructure.clock,
     )
+
+
+def _service_keys(settings: Settings) -> ServiceKeys:
+    fronts = [front.id for front in build_stores(settings).fronts]
+
+    def key(configured: ApiKey) -> ServiceKey:
+        chosen = [front for front in fronts if {front, front.partition("@")[0]} & {*configured.stores}]
+        return ServiceKey(
+            configured.id,
+            reads="read" in configured.scopes,
+            writes="write" in configured.scopes,
+            stores=frozenset(chosen) if configured.stores else None,
+        )
+
+    return ServiceKeys({key(each): bytes.fromhex(each.hash) for each in settings.admin.api_keys})
 
 
 def build_operation_metrics(infrastructure: Infrastructure, accounts: Accounts) -> OperationMetrics:

@@ -1,6 +1,7 @@
 """The admin API: identities (contract page section 1.2). Unknown fields and filters are refused."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -16,19 +17,24 @@ from shopkeeper.http.admin_input import (
     BatchBody,
     BatchEntry,
     IdentityBody,
+    IdentityQuery,
     ReplacedIdentityBody,
     body_of,
     document_of,
     identity_query,
     shown_credentials,
 )
+from shopkeeper.http.admin_scopes import refuse_credentials, stores_of
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.requests import client_of, require_uuid
 from shopkeeper.http.responses import empty_response, error_object, json_response
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.identity.builder import NewIdentity
+from shopkeeper.identity.reader import NO_IDENTITY
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.store import Condition
 from shopkeeper.identity.values import Identity
+from shopkeeper.sessions.store import known_in
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 
@@ -93,20 +99,29 @@ class AdminIdentities:
         ]
 
     async def _list(self, request: Request) -> Response:
-        wanted = identity_query(request.query_params)
+        wanted, within = identity_query(request.query_params), self._within(request)
+        refuse_credentials(request, wanted.configs)
+        if wanted.ids is not None:  # all in one response, so there are no other pages
+            async with self._database.unit() as unit:
+                chosen = await self._identities.list_by_ids(unit, wanted.ids, within=within)
+            return json_response(self._listed(chosen, wanted))
         async with self._database.unit() as unit:
             found, next_after = await self._identities.list_(
                 unit,
+                search=replace(wanted.search, within=within),
                 page_size=wanted.size,
-                after=self._pages.open(wanted.page_token, of="identities"),
-                ids=wanted.ids,
-                credentials_identifier=wanted.identifier,
+                after=self._pages.open_text(wanted.page_token, of=wanted.order),
             )
-        shown = [self._serializers.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
-        if wanted.ids is not None:  # all in one response, so there are no other pages
-            return json_response(shown)
-        links = self._pages.links("/admin/identities", wanted.again(), of="identities", next_after=next_after)
-        return json_response(shown, headers={"Link": links})
+        links = self._pages.links("/admin/identities", wanted.again, of=wanted.order, next_after=next_after, first="")
+        return json_response(self._listed(found, wanted), headers={"Link": links})
+
+    def _listed(self, found: Sequence[Identity], wanted: IdentityQuery) -> list[Any]:
+        return [self._serializers.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
+
+    def _within(self, request: Request) -> Condition | None:
+        """Return the condition for the identities that the request's key may see."""
+        stores = stores_of(request)
+        return None if stores is None else known_in(stores)
 
     async def _create(self, request: Request) -> Response:
         body = await body_of(request, IdentityBody, limit=self._max_body)
@@ -143,17 +158,24 @@ class AdminIdentities:
         return {"action": "create", "identity": str(identity.id), **patch_id}
 
     async def _read(self, request: Request) -> Response:
-        configs = shown_credentials(request.query_params)
+        configs, within = shown_credentials(request.query_params), self._within(request)
+        refuse_credentials(request, configs)
+        identity_id = require_id(request.path_params["id"])
         async with self._database.unit() as unit:
-            identity = await self._identities.require(unit, require_id(request.path_params["id"]), credentials=True)
+            if within is not None and not await self._identities.list_by_ids(unit, [identity_id], within=within):
+                raise NotFound(message=NO_IDENTITY)
+            identity = await self._identities.require(unit, identity_id, credentials=True)
         return json_response(self._serializers.identity_for_admin(identity, configs=configs))
 
     async def _read_external(self, request: Request) -> Response:
-        configs = shown_credentials(request.query_params)
+        configs, within = shown_credentials(request.query_params), self._within(request)
+        refuse_credentials(request, configs)
         async with self._database.unit() as unit:
             identity = await self._identities.find_by_external_id(
                 unit, request.path_params["external_id"], credentials=True
             )
+            if identity is not None and within is not None:
+                identity = next(iter(await self._identities.list_by_ids(unit, [identity.id], within=within)), None)
         if identity is None:
             raise NotFound
         return json_response(self._serializers.identity_for_admin(identity, configs=configs))

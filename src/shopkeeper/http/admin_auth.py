@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import AdminKeyRequired, TokenInvalid
+from shopkeeper.http.admin_scopes import refusal_of
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import bearer_of
 from shopkeeper.http.responses import error_response
@@ -17,7 +18,9 @@ DEVELOPMENT_KEY: Final = ServiceKey("dev")
 
 
 class AdminAuthentication:
-    """Admits a request that presents one of the keys, and notes the key's id in `scope["admin"]`.
+    """Admits a request that presents one of the keys and is within its scopes.
+
+    Notes the key's id in `scope["admin"]`, and the stores that it is limited to in `scope["admin_stores"]`.
 
     Args:
         keys: the keys, as hashes.
@@ -44,7 +47,10 @@ class AdminAuthentication:
             await answer(scope, receive, send)
             return
         note(principal=f"admin:{key.id}")
-        scope["admin"] = key.id
+        if refusal := refusal_of(key, method=scope["method"], path=scope["path"]):
+            await error_response(refusal, clock=self._clock)(scope, receive, send)
+            return
+        scope["admin"], scope["admin_stores"] = key.id, key.stores
         await self._app(scope, receive, send)
 
     async def _presented_key(self, scope: Scope) -> ServiceKey | None:

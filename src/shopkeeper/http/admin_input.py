@@ -4,7 +4,7 @@ An unknown field or filter is refused by its name. A misspelt one would otherwis
 list would show all identities.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -18,6 +18,11 @@ from shopkeeper.errors import BadRequest, InvalidInput, MalformedBody, UnknownFi
 from shopkeeper.http.paging import page_size
 from shopkeeper.http.requests import read_body, require_uuid
 from shopkeeper.identity.builder import AddressInput
+from shopkeeper.identity.normalise import LONGEST, normalise_prefix
+from shopkeeper.identity.reader import lookup_key
+from shopkeeper.identity.search import IdentitySearch
+from shopkeeper.identity.terms import term
+from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.values import AddressStatus, State, Via
 from shopkeeper.parsing import media_type_of, parse_json
 from shopkeeper.sessions.ending import ChosenSessions
@@ -169,36 +174,100 @@ def _refused(invalid: msgspec.ValidationError) -> BadRequest:
 
 @dataclass(frozen=True, slots=True)
 class IdentityQuery:
-    """Which identities an admin asks for, and how much of each."""
+    """Which identities an admin asks for, and how much of each.
+
+    Args:
+        again: the parameters that the links to other pages must repeat.
+    """
 
     size: int
     page_token: str | None
     ids: Sequence[UUID] | None
-    identifier: str | None
+    search: IdentitySearch
     configs: frozenset[str]
+    again: Mapping[str, str | Sequence[str]]
 
-    def again(self) -> Mapping[str, str | Sequence[str]]:
-        """Return the parameters that the links to other pages must repeat."""
-        said = {
-            "page_size": str(self.size),
-            "credentials_identifier": self.identifier or "",
-            "include_credential": sorted(self.configs),
-        }
-        return {name: value for name, value in said.items() if value}
+    @property
+    def order(self) -> str:
+        """The name of the list for its page tokens: a search by a prefix has an order of its own."""
+        return "identities" if self.search.prefix is None else "identities by identifier"
 
 
 def identity_query(query: QueryParams) -> IdentityQuery:
     """Parse the query for identities. Raises `BadRequest`, which names an unsupported parameter."""
-    refuse_unserved(query, served=_IDENTITY_FILTERS)
+    refuse_unserved(query, served=_IDENTITY_FILTERS, further=_is_trait)
+    filters = [name for name, value in query.multi_items() if value and (name in _FILTERS or _is_trait(name))]
+    if "ids" in query and filters:
+        raise BadRequest("'ids' is not combined with other filters; the others are combined with each other.")
+    size = _identity_page(query)
+    repeated = {name: sorted(query.getlist(name)) for name in filters if _is_trait(name)}
+    said = {
+        "page_size": str(size),
+        **{name: query[name] for name in _FILTERS if name in query},
+        **repeated,
+        "include_credential": sorted(shown_credentials(query)),
+    }
     return IdentityQuery(
-        size=_identity_page(query),
+        size=size,
         page_token=query.get("page_token"),
         ids=[_id(text) for text in query.getlist("ids")] if "ids" in query else None,
-        identifier=query.get("credentials_identifier"),
+        search=IdentitySearch(
+            identifier=_searched(query, "credentials_identifier", lookup_key),
+            prefix=_searched(query, "preview_credentials_identifier_similar", _prefix),
+            state=_searched(query, "state", _state),
+            schema_id=_searched(query, "schema_id", _plain),
+            terms=_terms(query),
+        ),
         configs=shown_credentials(query),
+        again={name: value for name, value in said.items() if value},
     )
 
 
+def _searched(query: QueryParams, name: str, read: Callable[[str], _T]) -> _T | None:
+    given = query.get(name)
+    return read(given) if given else None
+
+
+def _state(text: str) -> State:
+    if text not in list(State):
+        raise BadRequest(f"'state' is one of: {', '.join(State)}.")
+    return State(text)
+
+
+def _prefix(text: str) -> str:
+    prefix = normalise_prefix(text[:LONGEST])
+    if not prefix or unstorable(prefix):
+        raise BadRequest("'preview_credentials_identifier_similar' is the beginning of an identifier.")
+    return prefix
+
+
+def _plain(text: str) -> str:
+    """Query text that no row can hold as an empty text, which none has."""
+    return "" if unstorable(text) else text
+
+
+def _terms(query: QueryParams) -> Sequence[str]:
+    """Return the terms of the traits that are searched for, each once."""
+    found: dict[str, None] = {}
+    for name, value in query.multi_items():
+        if not value or not _is_trait(name):
+            continue
+        searched = term(name.removeprefix(_TRAIT), value)
+        if searched is None or unstorable(searched):
+            raise BadRequest(f"'{name[:64]}' has a value that no trait is searched by: it is too long, or no text.")
+        found[searched] = None
+    if len(found) > MOST_TRAITS:
+        raise BadRequest(f"At most {MOST_TRAITS} traits are searched by at once.")
+    return tuple(found)
+
+
+def _is_trait(name: str) -> bool:
+    return name.startswith(_TRAIT) and len(name) > len(_TRAIT)
+
+
+MOST_TRAITS: Final = 5
+_TRAIT: Final = "traits."
+_FILTERS: Final = ("credentials_identifier", "preview_credentials_identifier_similar", "schema_id", "state")
 # `consistency` is accepted and ignored: all is read from one database, so every response is as consistent as `strong`.
 _IDENTITY_FILTERS: Final = (
     "consistency",
@@ -209,13 +278,18 @@ _IDENTITY_FILTERS: Final = (
     "page_size",
     "page_token",
     "per_page",
+    "preview_credentials_identifier_similar",
+    "schema_id",
+    "state",
 )
 
 
-def refuse_unserved(query: QueryParams, *, served: Collection[str]) -> None:
+def refuse_unserved(
+    query: QueryParams, *, served: Collection[str], further: Callable[[str], bool] = lambda name: False
+) -> None:
     """Raise `BadRequest` for the first parameter that is not supported; empty ones are ignored."""
     for name, value in query.multi_items():
-        if value and name not in served:
+        if value and name not in served and not further(name):
             raise BadRequest(f"'{name[:64]}' is not served here; what is: {', '.join(served)}.")
 
 

@@ -39,10 +39,36 @@ class PageTokens:
             raise InvalidCursor("The page token is not one of ours; begin with the first page.") from broken
         return None if after == FIRST else after
 
-    def links(self, path: str, query: Query, *, of: str, next_after: UUID | None) -> str:
-        """Return the `Link` header of a page: the first page, and the next if there is one."""
-        pages = [("first", FIRST), *([("next", next_after)] if next_after else [])]
-        return ",".join(link(path, {**query, "page_token": self.seal(after, of=of)}, rel) for rel, after in pages)
+    def seal_text(self, after: str, *, of: str) -> str:
+        """Return a token for the page of a list that begins after a text."""
+        return self._ring.seal_text(after.encode(), context=_of_texts(of))
+
+    def open_text(self, token: str | None, *, of: str) -> str | None:
+        """Return the text that a page begins after, None for the first page. Raises `InvalidCursor`."""
+        if not token:
+            return None
+        try:
+            return self._ring.open_text(token, context=_of_texts(of)).decode() or None
+        except (Unsealable, ValueError) as broken:
+            raise InvalidCursor("The page token is not one of ours; begin with the first page.") from broken
+
+    def links(
+        self, path: str, query: Query, *, of: str, next_after: UUID | str | None, first: UUID | str = FIRST
+    ) -> str:
+        """Return the `Link` header of a page: the first page, and the next if there is one.
+
+        `first` is the empty text for lists whose pages begin after texts.
+        """
+        pages = [("first", first), *([("next", next_after)] if next_after else [])]
+        return ",".join(link(path, {**query, "page_token": self._token(after, of)}, rel) for rel, after in pages)
+
+    def _token(self, after: UUID | str, of: str) -> str:
+        return self.seal_text(after, of=of) if isinstance(after, str) else self.seal(after, of=of)
+
+
+def _of_texts(of: str) -> bytes:
+    """Return the context of tokens with texts: none of them is taken for an id."""
+    return f"{of}, texts".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,25 @@ def normalise_identifier(text: str) -> str:
     >>> normalise_identifier("+49 170 1234567")
     '+491701234567'
     """
-    plain = _fold(text)
+    plain = fold(text)
     if "@" in plain:
         return _canonical_email(plain)
     return _canonical_phone(plain) if plain.startswith("+") else plain
 
 
+def normalise_prefix(text: str) -> str:
+    """Return the spelling of the beginning of an identifier.
+
+    >>> normalise_prefix("Ada@EX"), normalise_prefix("+49 170")
+    ('ada@ex', '+49170')
+    """
+    plain = fold(text)
+    return "+" + "".join(filter(str.isdecimal, plain)) if plain.startswith("+") and "@" not in plain else plain
+
+
 def normalise_email(text: str) -> str:
     """Normalise an e-mail address; other text is lowercased and stripped of invisible characters."""
-    return _canonical_email(_fold(text))
+    return _canonical_email(fold(text))
 
 
 def normalise_phone(text: str) -> str:
@@ -57,10 +67,10 @@ def normalise_phone(text: str) -> str:
     >>> normalise_phone("+49 (170) 1234567")
     '+491701234567'
     """
-    return _canonical_phone(_fold(text))
+    return _canonical_phone(fold(text))
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Lowercase and compose until nothing changes, because lowercasing and removing characters can undo composing."""
     for _ in range(_ROUNDS):
         folded = unicodedata.normalize("NFKC", _visible(text)).lower().strip()
@@ -82,7 +92,7 @@ def _canonical_email(plain: str) -> str:
         address = validate_email(plain, check_deliverability=False, globally_deliverable=False, test_environment=True)
     except EmailNotValidError:
         return plain
-    return _fold(address.normalized)
+    return fold(address.normalized)
 
 
 def _canonical_phone(plain: str) -> str:

@@ -6,7 +6,8 @@ from uuid import UUID
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import selectors
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
-from shopkeeper.identity.store import IdentityStore, Selector, page_of_ids
+from shopkeeper.identity.search import EVERYONE, IdentitySearch, ids_within, page_of_ids
+from shopkeeper.identity.store import Condition, IdentityStore, Selector
 from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.storage.database import Unit
@@ -42,7 +43,7 @@ class IdentityReader:
 
         An unknown identifier takes as long as a known one.
         """
-        return await self._one(unit, selectors.by_identifier(type, _key(identifier)), credentials=True)
+        return await self._one(unit, selectors.by_identifier(type, lookup_key(identifier)), credentials=True)
 
     async def find_by_address(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
         """Return the identity with this address, without credentials, or None. The address must be normalised.
@@ -59,28 +60,34 @@ class IdentityReader:
         self,
         unit: Unit,
         *,
+        search: IdentitySearch = EVERYONE,
         page_size: int = DEFAULT_PAGE,
-        after: UUID | None = None,
-        ids: Collection[UUID] | None = None,
-        credentials_identifier: str | None = None,
-    ) -> tuple[Sequence[Identity], UUID | None]:
-        """Return a page of identities with their credentials, and the `after` of the next page, None on the last one.
+        after: str | None = None,
+    ) -> tuple[Sequence[Identity], str | None]:
+        """Return a page of the identities that match, with their credentials, and the `after` of the next page.
 
-        A page has at most `MOST_ON_A_PAGE` identities; `ids` are returned all at once. Raises `BadRequest` for two
-        filters at once or too many ids.
+        It is None on the last page. A page has at most `MOST_ON_A_PAGE` identities. Raises `InvalidCursor`.
         """
-        if ids is not None and credentials_identifier is not None:
-            raise BadRequest("Only one filter can be used at a time: 'ids' or 'credentials_identifier'.")
-        if ids is not None and len(ids) > MOST_ON_A_PAGE:
-            raise BadRequest(f"'ids' takes {MOST_ON_A_PAGE} ids at most.")
-        if ids is not None:
-            return (await self._store.load(unit, selectors.by_ids(ids), with_credentials=True) if ids else []), None
         size = min(max(page_size, 1), MOST_ON_A_PAGE)
-        known = None if credentials_identifier is None else _key(credentials_identifier)
-        found = await page_of_ids(unit, size=size + 1, after=after, identifier=known)
-        page = found[:size]
-        loaded = await self._store.load(unit, selectors.by_ids(page), with_credentials=True) if page else []
-        return loaded, page[-1] if len(found) > size else None
+        found = await page_of_ids(unit, search, size=size, after=after)
+        loaded = await self.get_many(unit, found.ids, credentials=True) if found.ids else {}
+        return [loaded[each] for each in found.ids if each in loaded], found.next_after
+
+    async def list_by_ids(
+        self, unit: Unit, ids: Collection[UUID], *, within: Condition | None = None
+    ) -> Sequence[Identity]:
+        """Return the identities that exist among these ids, with their credentials, in the order of their ids.
+
+        Args:
+            within: returns only those that meet this condition.
+
+        Raises `BadRequest` for too many ids.
+        """
+        if len(ids) > MOST_ON_A_PAGE:
+            raise BadRequest(f"'ids' takes {MOST_ON_A_PAGE} ids at most.")
+        if within is not None and ids:
+            ids = await ids_within(unit, ids, within)
+        return await self._store.load(unit, selectors.by_ids(ids), with_credentials=True) if ids else []
 
     async def lock(self, unit: Unit, identity_id: UUID) -> Identity:
         """Lock an identity until the unit ends, and read it under the lock, with credentials.
@@ -102,7 +109,8 @@ def _there(identity: Identity | None) -> Identity:
     return identity
 
 
-def _key(identifier: str) -> str:
+def lookup_key(identifier: str) -> str:
+    """Return the spelling under which an identifier is looked up; empty for one that no identity can have."""
     return _queryable(normalise_identifier(identifier) if len(identifier) <= LONGEST else "")
 
 

@@ -5,7 +5,7 @@ identifiers and addresses; `constraints.py` converts a broken constraint into an
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -51,6 +51,7 @@ from shopkeeper.identity.rows import (
     to_verifiable_address,
 )
 from shopkeeper.identity.sealing import ConfigSealer
+from shopkeeper.identity.terms import LONGEST_TERM, terms_of
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.parts import Part, by_part, columns_of, union_of
@@ -63,6 +64,11 @@ def _owner() -> Column[UUID]:
 
 def _times() -> tuple[Column[datetime], Column[datetime]]:
     return Column("created_at", Moment, nullable=False), Column("updated_at", Moment, nullable=False)
+
+
+def _text_in_order(length: int) -> String:
+    """Return the type of text that is searched by its beginning: in the order of its bytes, as SQLite has it."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 identities = Table(
@@ -79,6 +85,7 @@ identities = Table(
     # The credential types with a usable secret, so that the AAL of a session is computed without reading credentials.
     Column("factors", Json, nullable=False, server_default=text("'[]'")),
     *_times(),
+    Index(None, "state", "id"),
 )
 
 credentials = Table(
@@ -95,7 +102,7 @@ credential_identifiers = Table(
     "credential_identifiers",
     metadata,
     # The identifier comes first in the key: the admin API searches by it alone, sign-in by both columns.
-    Column("identifier", String(LONGEST), primary_key=True),
+    Column("identifier", _text_in_order(LONGEST), primary_key=True),
     Column("type", String(LONGEST_TYPE), primary_key=True),
     Column("identity_id", Id, nullable=False),
     Column("position", Integer, nullable=False),
@@ -132,6 +139,15 @@ recovery_addresses = Table(
     Index(None, "identity_id"),
 )
 
+identity_terms = Table(
+    "identity_terms",
+    metadata,
+    # Walked in this order by searches (`search.py`).
+    Column("term", _text_in_order(LONGEST_TERM), primary_key=True),
+    Column("identity_id", Id, ForeignKey("identities.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "identity_id"),
+)
+
 Condition = Callable[[ColumnElement[UUID]], ColumnElement[bool]]
 
 
@@ -143,17 +159,6 @@ class Selector(NamedTuple):
 
     condition: Condition
     bound: Mapping[str, Any]
-
-
-async def page_of_ids(unit: Unit, *, size: int, after: UUID | None, identifier: str | None) -> Sequence[UUID]:
-    """Return the next ids in order."""
-    query = select(identities.c.id).order_by(identities.c.id).limit(size)
-    if after is not None:
-        query = query.where(identities.c.id > after)
-    if identifier is not None:
-        table = credential_identifiers.c
-        query = query.where(identities.c.id.in_(select(table.identity_id).where(table.identifier == identifier)))
-    return [row.id for row in await unit.all(query)]
 
 
 class IdentityStore:
@@ -202,6 +207,7 @@ class IdentityStore:
         await _insert(unit, credential_identifiers, identifier_rows(stored.id, proofs))
         await _insert(unit, verifiable_addresses, address_rows(stored.id, stored.verifiable_addresses))
         await _insert(unit, recovery_addresses, address_rows(stored.id, stored.recovery_addresses))
+        await _insert(unit, identity_terms, _term_rows(stored.id, terms_of(stored.traits)))
         return stored
 
     async def update(self, unit: Unit, before: Identity, after: Identity) -> Identity:
@@ -210,6 +216,7 @@ class IdentityStore:
         row = identity_row(stored)
         if row != identity_row(before):
             await unit.write(update(identities).where(identities.c.id == row.pop("id")).values(row))
+        await _update_terms(unit, before, stored)
         await self._update_credentials(unit, before, stored)
         for table, old, new in (
             (verifiable_addresses, before.verifiable_addresses, stored.verifiable_addresses),
@@ -338,6 +345,20 @@ async def _update_addresses(unit: Unit, table: Table, owner: UUID, before: Addre
         if new[address_id] != old[address_id]:
             await unit.write(update(table).where(table.c.id == address_id).values(new[address_id]))
     await _insert(unit, table, [row for address_id, row in new.items() if address_id not in old])
+
+
+async def _update_terms(unit: Unit, before: Identity, after: Identity) -> None:
+    if before.traits == after.traits:
+        return
+    old, new = terms_of(before.traits), terms_of(after.traits)
+    if gone := old - new:
+        own = and_(identity_terms.c.identity_id == after.id, identity_terms.c.term.in_(sorted(gone)))
+        await unit.write(delete(identity_terms).where(own))
+    await _insert(unit, identity_terms, _term_rows(after.id, new - old))
+
+
+def _term_rows(owner: UUID, terms: Collection[str]) -> list[dict[str, Any]]:
+    return [{"term": term, "identity_id": owner} for term in sorted(terms)]
 
 
 async def _insert(unit: Unit, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, select, true
 
-from shopkeeper.sessions.store import NOT_REVOKED, revoke, sessions
+from shopkeeper.sessions.store import NOT_REVOKED, in_stores, revoke, sessions
 from shopkeeper.storage.database import Unit
 
 BATCH: Final = 5_000
@@ -17,11 +17,11 @@ BATCH: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class ChosenSessions:
-    """The sessions to end: those with these ids, or of these identities, in one store; all where all are None."""
+    """The sessions to end: those with these ids, or of these identities, in these stores; all where all are None."""
 
     sessions: Sequence[UUID] | None = None
     identities: Sequence[UUID] | None = None
-    store: str | None = None
+    stores: Sequence[str] | None = None
 
     @property
     def condition(self) -> ColumnElement[bool]:
@@ -31,7 +31,7 @@ class ChosenSessions:
             chosen &= sessions.c.id.in_(self.sessions)
         if self.identities is not None:
             chosen &= sessions.c.identity_id.in_(self.identities)
-        return chosen if self.store is None else chosen & (sessions.c.store == self.store)
+        return chosen if self.stores is None else chosen & in_stores(self.stores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reads sessions: by token through the cache, by id, and as lists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -73,15 +73,19 @@ class SessionQueries:
         size: int,
         after: UUID | None,
         skip: int,
+        stores: Sequence[str] | None,
     ) -> SessionPage:
         """Return a page of an identity's sessions."""
-        chosen = self.chosen(rows.of_identity(identity_id, but=exclude), active)
+        chosen = self.chosen(rows.of_identity(identity_id, but=exclude, stores=stores), active)
         records = await rows.list_of(unit, chosen, after=after, limit=size + 1, skip=skip)
         return await self._page(unit, records, size)
 
-    async def list_all(self, unit: Unit, *, active: bool | None, size: int, after: UUID | None) -> SessionPage:
+    async def list_all(
+        self, unit: Unit, *, active: bool | None, size: int, after: UUID | None, stores: Sequence[str] | None
+    ) -> SessionPage:
         """Return a page of all sessions."""
-        records = await rows.list_of(unit, self.chosen(true(), active), after=after, limit=size + 1)
+        whose = true() if stores is None else rows.in_stores(stores)
+        records = await rows.list_of(unit, self.chosen(whose, active), after=after, limit=size + 1)
         return await self._page(unit, records, size)
 
     def chosen(self, whose: ColumnElement[bool], active: bool | None) -> ColumnElement[bool]:

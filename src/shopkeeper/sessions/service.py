@@ -239,10 +239,10 @@ class Sessions:
         """Return a session by its id, or None where it is unknown."""
         return await self._reader.get(unit, session_id)
 
-    async def require(self, unit: Unit, session_id: UUID) -> Session:
-        """Return a session by its id. Raises `NotFound`."""
+    async def require(self, unit: Unit, session_id: UUID, *, stores: Sequence[str] | None = None) -> Session:
+        """Return a session by its id. Raises `NotFound`, also where it began in none of `stores`."""
         session = await self.get(unit, session_id)
-        if session is None:
+        if session is None or (stores is not None and session.store not in stores):
             raise NotFound
         return session
 
@@ -256,23 +256,37 @@ class Sessions:
         page_size: int = PAGE,
         after: UUID | None = None,
         skip: int = 0,
+        stores: Sequence[str] | None = None,
     ) -> SessionPage:
-        """Return a page of an identity's sessions, newest first."""
+        """Return a page of an identity's sessions, newest first; with `stores`, only those that began there."""
         return await self._reader.list_for(
-            unit, identity_id, active=active, exclude=exclude, size=page_size, after=after, skip=skip
+            unit, identity_id, active=active, exclude=exclude, size=page_size, after=after, skip=skip, stores=stores
         )
 
     async def count_for(
-        self, unit: Unit, identity_id: UUID, *, active: bool | None = None, exclude: UUID | None = None
+        self,
+        unit: Unit,
+        identity_id: UUID,
+        *,
+        active: bool | None = None,
+        exclude: UUID | None = None,
+        stores: Sequence[str] | None = None,
     ) -> int:
         """Return the number of an identity's sessions; counting stops at 1,000."""
-        return await rows.count_of(unit, self._reader.chosen(rows.of_identity(identity_id, but=exclude), active))
+        own = rows.of_identity(identity_id, but=exclude, stores=stores)
+        return await rows.count_of(unit, self._reader.chosen(own, active))
 
     async def list_all(
-        self, unit: Unit, *, page_size: int = PAGE, after: UUID | None = None, active: bool | None = None
+        self,
+        unit: Unit,
+        *,
+        page_size: int = PAGE,
+        after: UUID | None = None,
+        active: bool | None = None,
+        stores: Sequence[str] | None = None,
     ) -> SessionPage:
-        """Return a page of all sessions, newest first."""
-        return await self._reader.list_all(unit, active=active, size=page_size, after=after)
+        """Return a page of all sessions, newest first; with `stores`, only those that began there."""
+        return await self._reader.list_all(unit, active=active, size=page_size, after=after, stores=stores)
 
     async def extend(self, unit: Unit, session_id: UUID, *, by: str = "admin", client: Client | None = None) -> Session:
         """Extend a session to its whole lifespan if `earliest_extend` allows; one that has ended stays unchanged.
@@ -324,10 +338,19 @@ class Sessions:
         return await self._end_all(unit, rows.of_identity(identity_id), identity_id, by=by, client=client)
 
     async def delete_for(
-        self, unit: Unit, identity_id: UUID, *, by: str = "admin", client: Client | None = None
+        self,
+        unit: Unit,
+        identity_id: UUID,
+        *,
+        stores: Sequence[str] | None = None,
+        by: str = "admin",
+        client: Client | None = None,
     ) -> int:
-        """Delete the sessions of an identity. Raises `NotFound` where there are none."""
-        removed = await rows.remove(unit, identity_id)
+        """Delete the sessions of an identity; with `stores`, only those of these stores.
+
+        Raises `NotFound` where there are none.
+        """
+        removed = await rows.remove(unit, rows.of_identity(identity_id, stores=stores))
         if not removed:
             raise NotFound(message="This identity has no sessions.")
         await self._note(unit, "session.revoked", identity_id, by=by, client=client, deleted=removed)

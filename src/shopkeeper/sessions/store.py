@@ -1,6 +1,6 @@
 """The tables of sessions and their devices, and all their queries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     true,
     update,
 )
@@ -55,6 +56,16 @@ sessions = Table(
     Column("revoked_at", Moment),
     Index("ix_sessions_identity_id_id", "identity_id", "id"),
     Index("ix_sessions_expires_at", "expires_at"),
+    # Lists of one store's sessions, and of the identities that have one there.
+    Index("ix_sessions_store_id", "store", "id"),
+    Index("ix_sessions_store_identity_id", "store", "identity_id"),
+    # All sessions are ended batch by batch, without reading those that have ended before.
+    Index(
+        "ix_sessions_not_revoked",
+        "id",
+        postgresql_where=text("active"),
+        sqlite_where=text("active"),
+    ),
 )
 
 session_devices = Table(
@@ -153,10 +164,24 @@ def with_id(session_id: UUID) -> ColumnElement[bool]:
     return sessions.c.id == session_id
 
 
-def of_identity(identity_id: UUID, *, but: UUID | None = None) -> ColumnElement[bool]:
-    """Select the sessions of one identity, optionally all but one."""
+def of_identity(
+    identity_id: UUID, *, but: UUID | None = None, stores: Sequence[str] | None = None
+) -> ColumnElement[bool]:
+    """Select the sessions of one identity, optionally all but one, and only those of some stores."""
     own = sessions.c.identity_id == identity_id
-    return own if but is None else own & (sessions.c.id != but)
+    others = own if but is None else own & (sessions.c.id != but)
+    return others if stores is None else others & in_stores(stores)
+
+
+def known_in(stores: Sequence[str]) -> Callable[[ColumnElement[UUID]], ColumnElement[bool]]:
+    """Return the condition for identities that have a session in one of some stores, ended or not."""
+    owners = select(sessions.c.identity_id).where(in_stores(stores))
+    return lambda identity_id: identity_id.in_(owners)
+
+
+def in_stores(stores: Sequence[str]) -> ColumnElement[bool]:
+    """Select the sessions that began in one of some stores."""
+    return sessions.c.store.in_(stores)
 
 
 def that_are(active: bool, now: datetime) -> ColumnElement[bool]:
@@ -172,9 +197,9 @@ async def revoke(unit: Unit, chosen: ColumnElement[bool], *, at: datetime) -> in
     return (await unit.write(ended)).rowcount
 
 
-async def remove(unit: Unit, identity_id: UUID) -> int:
-    """Delete the sessions of an identity, with their devices and replaced tokens."""
-    return (await unit.write(delete(sessions).where(sessions.c.identity_id == identity_id))).rowcount
+async def remove(unit: Unit, chosen: ColumnElement[bool]) -> int:
+    """Delete sessions, with their devices and replaced tokens."""
+    return (await unit.write(delete(sessions).where(chosen))).rowcount
 
 
 async def remove_expired(unit: Unit, *, before: datetime, limit: int) -> int:

@@ -20,9 +20,18 @@ from shopkeeper.tokens.sealed import AnonymousVisit, SealedTokens
 
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
-    """A key of the admin API, by its id."""
+    """A key of the admin API, by its id.
+
+    Args:
+        reads: whether it may read.
+        writes: whether it may change anything.
+        stores: the ids of the fronts that it is limited to; None for everything.
+    """
 
     id: str
+    reads: bool = True
+    writes: bool = True
+    stores: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +116,10 @@ _KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 class ServiceKeys:
     """The keys of the admin API: several at once for rotation, stored as hashes, compared in constant time.
 
-    `digests` has the SHA-256 of each key by the key's id.
+    `digests` has each key with its SHA-256.
     """
 
-    def __init__(self, digests: Mapping[str, bytes]) -> None:
+    def __init__(self, digests: Mapping[ServiceKey, bytes]) -> None:
         self._digests = dict(digests)
 
     def __len__(self) -> int:
@@ -128,7 +137,7 @@ class ServiceKeys:
         if not self.recognises(token):
             raise TokenInvalid
         given = digest(token)
-        matching = [name for name, known in self._digests.items() if same(given, known)]
+        matching = [key for key, known in self._digests.items() if same(given, known)]
         if not matching:
             raise TokenInvalid
-        return ServiceKey(matching[0])
+        return matching[0]

@@ -113,6 +113,10 @@ class Settings(Section):
             raise ValueError("stores has two stores with the same id; give each its own")
         if len(set(hosts)) < len(hosts):
             raise ValueError("stores names a host twice; a host belongs to one store")
+        fronts = {f"{store.id}@{tenant}" for store in self.stores for tenant in store.tenants}
+        for index, key in enumerate(self.admin.api_keys):
+            if unknown := [name for name in key.stores if name not in {*ids, *fronts}]:
+                raise ValueError(f"admin.api_keys[{index}].stores names {unknown[0]!r}, which is not among the stores")
         if self.default_store not in ids:
             raise ValueError("default_store is not among the stores; add that store or name one of them")
         return self

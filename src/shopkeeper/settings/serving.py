@@ -234,6 +234,13 @@ class ApiKey(Section):
     hash: Annotated[str, TRIMMED, AfterValidator(_hex_digest), AfterValidator(_of_something)] = Field(
         repr=False, description="SHA-256 of the key, in hex, instead of the key itself"
     )
+    scopes: tuple[Literal["read", "write"], ...] = Field(
+        default=("read", "write"), min_length=1, description="What the key may do: `read`, `write`, or both"
+    )
+    stores: tuple[str, ...] = Field(
+        default=(),
+        description="The stores that it is limited to, all when empty; `store@tenant` names one tenant",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,50 @@
+"""What a key of the admin API may do: its scopes `read` and `write`, and the stores that it is limited to.
+
+Identities are shared by all stores. So a key of one store reads those that have a session there, and changes nothing of
+them, since the change would count in the other stores, too. A new route is closed to such keys until it is listed here.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starlette.requests import Request
+
+from shopkeeper.errors import AdminScopeMissing, Refusal
+from shopkeeper.sessions.token_sources import ServiceKey
+
+_READING: Final = frozenset({"GET", "HEAD"})
+_OF_STORES: Final[Mapping[str, re.Pattern[str]]] = {
+    "GET": re.compile(r"/(identities|sessions|schemas|health|version)(/.*)?"),
+    "HEAD": re.compile(r"/(identities|sessions|schemas|health|version)(/.*)?"),
+    "POST": re.compile(r"/sessions"),
+    "PATCH": re.compile(r"/sessions/[^/]+/extend"),
+    "DELETE": re.compile(r"/sessions/[^/]+|/identities/[^/]+/sessions"),
+}
+"""What keys of single stores may ask for, by method; the routes restrict it to those stores."""
+
+
+def refusal_of(key: ServiceKey, *, method: str, path: str) -> Refusal | None:
+    """Return the refusal of a request that is outside of a key's scopes, else None."""
+    if method in _READING and not key.reads:
+        return AdminScopeMissing("This key does not read: use one with the scope 'read'.")
+    if method not in _READING and not key.writes:
+        return AdminScopeMissing("This key reads only: use one with the scope 'write'.")
+    if key.stores is None:
+        return None
+    allowed = _OF_STORES.get(method)
+    if allowed is None or not allowed.fullmatch(path):
+        return AdminScopeMissing("This concerns all stores: use a key that is not limited to some of them.")
+    return None
+
+
+def stores_of(request: Request) -> Sequence[str] | None:
+    """Return the ids of the fronts that the request's key is limited to; None for everything."""
+    stores: frozenset[str] | None = request.scope.get("admin_stores")
+    return None if stores is None else sorted(stores)
+
+
+def refuse_credentials(request: Request, wanted: frozenset[str]) -> None:
+    """Raise `AdminScopeMissing` where a key of single stores asks for credentials: they count in all stores."""
+    if wanted and stores_of(request) is not None:
+        raise AdminScopeMissing("Credentials count in all stores: use a key that is not limited to some of them.")
