@@ -1,6 +1,6 @@
 """Pages with one button, for what a mailed link asks for: programs that read mails open links, but press no buttons.
 
-Each purpose has its texts in the template `one_click`. The route that a link leads to shows the page and takes the form.
+Each purpose has its texts in the template `one_click`. A link leads to a route that shows the page, and takes its form.
 """
 
 from collections.abc import Mapping
