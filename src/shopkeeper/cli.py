@@ -115,7 +115,8 @@ def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - 
     settings = _checked(config, dev=dev)
     _ready(lambda: asyncio.run(_look_at_database(settings)))
     configure_log(settings)
-    _ready(lambda: run(work(settings)))
+    again = functools.partial(_reload, config, dev=dev, demo=False)
+    _ready(lambda: run(work(again)))
 
 
 @cli.command("doctor")
@@ -205,7 +206,8 @@ def _look(files: list[Path], *, dev: bool) -> Settings:
 
 
 def _reload(files: list[Path], *, dev: bool, demo: bool) -> Settings:
-    """Load the settings in a further process of the server, where findings have been printed already."""
+    """Load the settings again: in a further process of the server, or after a change. Findings are printed at the start
+    only."""
     return load(files, os.environ, dev=dev, demo=demo)
 
 

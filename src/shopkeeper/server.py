@@ -25,7 +25,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from starlette.types import ASGIApp
 
-from shopkeeper.app import opened
+from shopkeeper.app import running
 from shopkeeper.log_config import configure_log
 from shopkeeper.server_limits import (
     HEADERS_WITHIN,
@@ -118,7 +118,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     limits_of_process(settings)
     require_ports(settings)
     if settings.http.workers == 1:
-        run(_serve_here(settings, ready=lambda: announce(settings)))
+        run(_serve_here(settings, load, ready=lambda: announce(settings)))
         return
     _Family(load, settings.http.workers).run(ready=lambda: _announce_when_open(settings, announce))
 
@@ -129,29 +129,29 @@ def limits_of_process(settings: Settings) -> ServerLimits:
     return server_limits(raise_descriptor_limit(), database_connections=2 * settings.dsn.pool_size)
 
 
-async def _serve_here(settings: Settings, *, ready: Callable[[], None]) -> None:
+async def _serve_here(settings: Settings, load: LoadSettings, *, ready: Callable[[], None]) -> None:
     stop = _stop_signal()
     _stop_with_parent(stop)
     limits = limits_of_process(settings)
-    async with opened(settings) as application:
+    async with running(settings, load) as application:
         servers = [
             _server(application.public, settings.serve.public, connections=limits.public_connections),
             _server(application.admin, settings.serve.admin, connections=limits.admin_connections),
         ]
-        running = [asyncio.create_task(server.serve(), name="serve") for server in servers]
+        serving = [asyncio.create_task(server.serve(), name="serve") for server in servers]
         opening = asyncio.create_task(_listening(settings))
-        await asyncio.wait([opening, *running], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([opening, *serving], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
             opening.result()
             close_unread({settings.serve.public.port, settings.serve.admin.port})
             _spare_the_collector()
             ready()
         opening.cancel()
-        await asyncio.wait([asyncio.create_task(stop.wait()), *running], return_when=asyncio.FIRST_COMPLETED)
-        broken = [task for task in running if task.done()]
+        await asyncio.wait([asyncio.create_task(stop.wait()), *serving], return_when=asyncio.FIRST_COMPLETED)
+        broken = [task for task in serving if task.done()]
         for server in servers:
             server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server carries no types here
-        await asyncio.wait(running, timeout=GRACE)
+        await asyncio.wait(serving, timeout=GRACE)
         for task in broken:
             raise ServerEnded("A port was closed unexpectedly; start the server again.") from task.exception()
 
@@ -219,14 +219,19 @@ def _server(app: ASGIApp, endpoint: PublicServer | AdminServer, *, connections: 
     )
 
 
-async def work(settings: Settings) -> None:
+async def work(load: LoadSettings) -> None:
     """Deliver the outbox and run the cleanup until stopped, without any port.
 
     Raises `ServerEnded` when a background task has failed, so that the process does not stay without working.
     """
     stop = _stop_signal()
-    separate = settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"worker": "in_process"})})
-    async with opened(separate) as application:
+
+    def load_for_worker() -> Settings:
+        settings = load()
+        return settings.model_copy(update={"outbox": settings.outbox.model_copy(update={"worker": "in_process"})})
+
+    async with running(load_for_worker(), load_for_worker) as run:
+        application = run.application
         application.background.on_failure(stop.set)
         await stop.wait()
         if await application.background.check() is not None:
@@ -238,7 +243,7 @@ async def work(settings: Settings) -> None:
 
 def _child(load: LoadSettings) -> None:
     configure_log(settings := load())
-    run(_serve_here(settings, ready=lambda: None))
+    run(_serve_here(settings, load, ready=lambda: None))
 
 
 class _Family:

@@ -1,9 +1,8 @@
-"""The application: everything put together, its background tasks, and how it starts and stops."""
+"""The application: everything put together, once at the start, and again for each change of the configuration."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from starlette.types import ASGIApp
@@ -12,18 +11,17 @@ from shopkeeper.app.accounts import Accounts, build_accounts
 from shopkeeper.app.background import Background
 from shopkeeper.app.commerce import Commerce, build_commerce
 from shopkeeper.app.extensions import Extensions
-from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure
+from shopkeeper.app.infrastructure import Infrastructure, build_infrastructure, build_infrastructure_again
+from shopkeeper.app.lasting import Lasting, build_lasting
 from shopkeeper.app.routes import build_admin, build_authenticator, build_health, build_public, session_body
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.commerce.port import HasSampleData
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
-from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.migrate import migrate
 from shopkeeper.storage.outbox import topic_for
 from shopkeeper.storage.outbox_worker import Handler, OutboxWorker, Subscriber
 
@@ -50,11 +48,28 @@ class Application:
     admin: ASGIApp
     worker: OutboxWorker
     cleanup: Cleanup
-    background: Background
-    bodies: BodyBudget
+    lasting: Lasting
     infrastructure: Infrastructure
     accounts: Accounts
     commerce: Commerce
+    extensions: Extensions
+
+    @property
+    def background(self) -> Background:
+        """The background tasks."""
+        return self.lasting.background
+
+    @property
+    def bodies(self) -> BodyBudget:
+        """The bytes of all request bodies."""
+        return self.lasting.bodies
+
+    async def close(self) -> None:
+        """Close what belongs to this application alone. What an application with other settings shares stays open."""
+        await self.accounts.sessions.close()
+        await self.infrastructure.http_client.close()
+        self.accounts.hasher.close()
+        self.accounts.policy.close()
 
 
 async def build(
@@ -70,12 +85,65 @@ async def build(
             settings, clock=clock or SystemClock(), extensions=extensions or Extensions(), with_graphql=with_graphql
         )
     except (ValueError, UpstreamFailed) as refused:
-        sentence = str(refused).rstrip(".")
-        raise Misconfigured(f"The server cannot work with this configuration: {sentence}.") from refused
+        raise _misconfigured(refused) from refused
+
+
+def _misconfigured(refused: Exception) -> Misconfigured:
+    sentence = str(refused).rstrip(".")
+    return Misconfigured(f"The server cannot work with this configuration: {sentence}.")
 
 
 async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, with_graphql: bool) -> Application:
     infrastructure = build_infrastructure(settings, clock, listeners=LISTENERS)
+    lasting = build_lasting(infrastructure)
+    accounts, commerce, public, admin = await _parts(infrastructure, lasting, extensions, with_graphql=with_graphql)
+    return Application(
+        public=public,
+        admin=admin,
+        worker=_worker(infrastructure, commerce),
+        cleanup=Cleanup(
+            infrastructure.database,
+            _retention_rules(infrastructure, accounts, commerce),
+            clock=infrastructure.clock,
+            every=timedelta(minutes=1),
+        ),
+        lasting=lasting,
+        infrastructure=infrastructure,
+        accounts=accounts,
+        commerce=commerce,
+        extensions=extensions,
+    )
+
+
+async def build_again(former: Application, settings: Settings) -> Application:
+    """Build the application with other settings, on the same database, cache and background tasks.
+
+    Worker and cleanup are shared; `adopt` makes them work by the new settings. Raises `Misconfigured`, and changes
+    nothing then.
+    """
+    infrastructure = build_infrastructure_again(former.infrastructure, settings)
+    infrastructure.registry.register(former.lasting.metrics)
+    try:
+        accounts, commerce, public, admin = await _parts(infrastructure, former.lasting, former.extensions)
+    except (ValueError, UpstreamFailed) as refused:
+        await infrastructure.http_client.close()
+        raise _misconfigured(refused) from refused
+    return replace(
+        former, public=public, admin=admin, infrastructure=infrastructure, accounts=accounts, commerce=commerce
+    )
+
+
+def adopt(application: Application) -> None:
+    """Make worker and cleanup work by the settings of this application."""
+    infrastructure, accounts, commerce = application.infrastructure, application.accounts, application.commerce
+    application.worker.replace(_subscribers(infrastructure, commerce))
+    application.cleanup.replace(_retention_rules(infrastructure, accounts, commerce))
+
+
+async def _parts(
+    infrastructure: Infrastructure, lasting: Lasting, extensions: Extensions, *, with_graphql: bool = True
+) -> tuple[Accounts, Commerce, ASGIApp, ASGIApp]:
+    """Build what depends on the settings: accounts, commerce, the public and the admin app."""
     accounts = await build_accounts(
         infrastructure,
         render=session_body(infrastructure),
@@ -83,39 +151,32 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, wi
         further_methods=extensions.methods,
     )
     commerce = build_commerce(infrastructure, accounts, further_hooks=extensions.hooks)
-    authenticator = build_authenticator(infrastructure, accounts, commerce)
-    metrics = Metrics(infrastructure.registry)
-    bodies, background = BodyBudget(settings.http.max_bodies), Background()
-    health = build_health(infrastructure, accounts, background)
-    return Application(
-        public=build_public(
-            infrastructure,
-            accounts,
-            commerce,
-            authenticator,
-            bodies=bodies,
-            metrics=metrics,
-            health=health,
-            further_flows=extensions.flows,
-            with_graphql=with_graphql,
-        ),
-        admin=build_admin(infrastructure, accounts, bodies=bodies, metrics=metrics, health=health),
-        worker=_worker(infrastructure, commerce),
-        cleanup=_cleanup(infrastructure, accounts, commerce),
-        background=background,
+    bodies, metrics = lasting.bodies, lasting.metrics
+    health = build_health(infrastructure, accounts, degraded=lasting.checks)
+    public = build_public(
+        infrastructure,
+        accounts,
+        commerce,
+        build_authenticator(infrastructure, accounts, commerce),
         bodies=bodies,
-        infrastructure=infrastructure,
-        accounts=accounts,
-        commerce=commerce,
+        metrics=metrics,
+        health=health,
+        further_flows=extensions.flows,
+        with_graphql=with_graphql,
+    )
+    return (
+        accounts,
+        commerce,
+        public,
+        build_admin(infrastructure, accounts, bodies=bodies, metrics=metrics, health=health),
     )
 
 
 def _worker(infrastructure: Infrastructure, commerce: Commerce) -> OutboxWorker:
-    settings, courier = infrastructure.settings, commerce.courier
-    mails = Subscriber(courier.deliver, give_up=courier.give_up, least_attempts=settings.courier.message_retries + 1)
+    settings = infrastructure.settings
     worker = OutboxWorker(
         infrastructure.database,
-        {"mail": mails, **commerce.merges.subscribers(), **_listening(commerce)},
+        _subscribers(infrastructure, commerce),
         clock=infrastructure.clock,
         random=random.SystemRandom().random,
         poll=settings.outbox.poll,
@@ -123,6 +184,12 @@ def _worker(infrastructure: Infrastructure, commerce: Commerce) -> OutboxWorker:
     )
     infrastructure.outbox.wakes(worker.wake)
     return worker
+
+
+def _subscribers(infrastructure: Infrastructure, commerce: Commerce) -> Mapping[str, Subscriber]:
+    courier, retries = commerce.courier, infrastructure.settings.courier.message_retries
+    mails = Subscriber(courier.deliver, give_up=courier.give_up, least_attempts=retries + 1)
+    return {"mail": mails, **commerce.merges.subscribers(), **_listening(commerce)}
 
 
 def _listening(commerce: Commerce) -> Mapping[str, Subscriber]:
@@ -133,7 +200,7 @@ def _listening(commerce: Commerce) -> Mapping[str, Subscriber]:
     }
 
 
-def _cleanup(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> Cleanup:
+def _retention_rules(infrastructure: Infrastructure, accounts: Accounts, commerce: Commerce) -> Sequence[RetentionRule]:
     async def flows(unit: Unit, before: datetime, batch: int) -> int:
         return await flow_store.purge(unit, before=before, batch=batch)
 
@@ -146,7 +213,7 @@ def _cleanup(infrastructure: Infrastructure, accounts: Accounts, commerce: Comme
     async def delivered(unit: Unit, before: datetime, batch: int) -> int:
         return await infrastructure.outbox.purge(unit, before=before, batch=batch)
 
-    retention_rules = [
+    return [
         RetentionRule("flows", timedelta(days=1), flows),
         RetentionRule("flow errors", timedelta(days=1), flow_errors),
         RetentionRule("sessions", timedelta(days=7), accounts.sessions.purge_expired),
@@ -154,48 +221,6 @@ def _cleanup(infrastructure: Infrastructure, accounts: Accounts, commerce: Comme
         RetentionRule("outbox", timedelta(days=7), delivered),
         *commerce.retention_rules,
     ]
-    return Cleanup(infrastructure.database, retention_rules, clock=infrastructure.clock, every=timedelta(minutes=1))
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Application]:
-    """Run the application until the context ends: receive session invalidations, deliver the outbox, run the
-    cleanup."""
-    async with AsyncExitStack() as closing:
-        application = await closing.enter_async_context(_built(settings))
-        if settings.dsn.kind == "memory":
-            # A database in memory begins with the process that opens it, so it cannot have been migrated before.
-            await migrate(application.infrastructure.database)
-        await application.accounts.sessions.listen()
-        closing.push_async_callback(application.accounts.sessions.close)
-        if settings.demo:
-            await load_sample_data(application)
-        closing.push_async_callback(application.background.end)
-        application.background.start("upkeep", application.cleanup.run())
-        if settings.outbox.worker == "in_process":
-            application.background.start("outbox", application.worker.run())
-        yield application
-
-
-async def dry_run(settings: Settings) -> None:
-    """Build the application and discard it, without opening anything. Raises what a start would raise.
-
-    The GraphQL API is left out: no setting makes it refuse to be built, and importing it takes long.
-    """
-    async with _built(settings, with_graphql=False):
-        pass
-
-
-@asynccontextmanager
-async def _built(settings: Settings, *, with_graphql: bool = True) -> AsyncIterator[Application]:
-    application = await build(settings, with_graphql=with_graphql)
-    async with AsyncExitStack() as closing:
-        closing.push_async_callback(application.infrastructure.database.close)
-        closing.push_async_callback(application.infrastructure.cache.close)
-        closing.push_async_callback(application.infrastructure.http_client.close)
-        closing.callback(application.accounts.hasher.close)
-        closing.callback(application.accounts.policy.close)
-        yield application
 
 
 async def load_sample_data(application: Application) -> None:

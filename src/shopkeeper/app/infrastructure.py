@@ -1,7 +1,7 @@
 """What all other parts are built on, from storage to the guarded HTTP client."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry
 
@@ -43,15 +43,37 @@ def build_infrastructure(
         database=open_database(settings),
         cache=_cache(settings, clock),
         outbox=Outbox(clock, listeners=listeners),
-        audit=Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit"), tally=tally),
-        http_client=GuardedClient(
-            private_allowed=not settings.clients.http.disallow_private_ip_ranges,
-            exceptions=settings.clients.http.private_ip_exception_urls,
-        ),
+        audit=_audit(settings, clock, tally),
+        http_client=_http_client(settings),
         registry=CollectorRegistry(),
         tally=tally,
-        base_url=settings.serve.public.base_url.rstrip("/"),
+        base_url=_base_url(settings),
     )
+
+
+def build_infrastructure_again(former: Infrastructure, settings: Settings) -> Infrastructure:
+    """Build the infrastructure for other settings, on the same database, cache and outbox."""
+    return replace(
+        former,
+        settings=settings,
+        audit=_audit(settings, former.clock, former.tally),
+        http_client=_http_client(settings),
+        registry=CollectorRegistry(),  # the collectors of the former application belong to the former one
+        base_url=_base_url(settings),
+    )
+
+
+def _audit(settings: Settings, clock: Clock, tally: Tally) -> Audit:
+    return Audit(clock, key=derive(settings.secrets.for_all_else()[0], purpose="audit"), tally=tally)
+
+
+def _http_client(settings: Settings) -> GuardedClient:
+    http = settings.clients.http
+    return GuardedClient(private_allowed=not http.disallow_private_ip_ranges, exceptions=http.private_ip_exception_urls)
+
+
+def _base_url(settings: Settings) -> str:
+    return settings.serve.public.base_url.rstrip("/")
 
 
 def _cache(settings: Settings, clock: Clock) -> Cache:

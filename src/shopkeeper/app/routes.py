@@ -1,6 +1,6 @@
 """Build the routes of the public and of the admin port."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from starlette.middleware import Middleware
@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 from shopkeeper import __version__
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.addressing import admin_hosts, cookie_origins, cors_of, form_origins, own_origin, public_hosts
-from shopkeeper.app.background import Background
 from shopkeeper.app.commerce import Commerce, build_stores
 from shopkeeper.app.flows import (
     FlowBinding,
@@ -33,7 +32,7 @@ from shopkeeper.http.admin_sessions import AdminSessions
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
-from shopkeeper.http.health import Health
+from shopkeeper.http.health import Check, Health
 from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.immediate import ImmediateAnswers
 from shopkeeper.http.metrics import Metrics
@@ -56,7 +55,7 @@ from shopkeeper.sessions.assurance import AssurancePolicy
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, SessionTokens, VisitTokens
-from shopkeeper.settings import Settings
+from shopkeeper.settings import Settings, revision_of
 from shopkeeper.settings.serving import ApiKey
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
@@ -361,7 +360,8 @@ def build_operation_metrics(infrastructure: Infrastructure, accounts: Accounts) 
     )
 
 
-def build_health(infrastructure: Infrastructure, accounts: Accounts, background: Background) -> Health:
+def build_health(infrastructure: Infrastructure, accounts: Accounts, *, degraded: Mapping[str, Check]) -> Health:
+    """Build the health routes. `degraded` are the checks of parts that outlive a change of the configuration."""
     sqlite = WritableProbe(infrastructure.database.url)
 
     async def database() -> str | None:
@@ -384,8 +384,9 @@ def build_health(infrastructure: Infrastructure, accounts: Accounts, background:
 
     return Health(
         version=__version__,
+        revision=revision_of(infrastructure.settings),
         required={"database": database},
-        degraded={"cache": cache, "background": background.check},
+        degraded={"cache": cache, **degraded},
         registry=infrastructure.registry if infrastructure.settings.metrics.enabled else None,
         refresh=build_operation_metrics(infrastructure, accounts).refresh,
     )

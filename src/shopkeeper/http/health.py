@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from shopkeeper.http.responses import json_response
@@ -29,6 +29,7 @@ class Health:
     Args:
         required: what must work before traffic is sent here: the database, its migrations.
         degraded: what may fail without stopping the service: the details report it, and the status stays 200.
+        revision: the name of the configuration in effect.
         registry: the metrics of `/metrics`; without it the route does not exist.
         refresh: is called before the metrics are told.
     """
@@ -37,12 +38,13 @@ class Health:
         self,
         *,
         version: str,
+        revision: str,
         required: Mapping[str, Check],
         degraded: Mapping[str, Check],
         registry: CollectorRegistry | None,
         refresh: Callable[[], Awaitable[None]],
     ) -> None:
-        self._version = version
+        self._version, self._revision = version, revision
         self._required = required
         self._degraded = degraded
         self._registry = registry
@@ -56,10 +58,11 @@ class Health:
         ]
 
     def admin_routes(self) -> list[Route]:
-        """List the probes with details, the version and the metrics."""
+        """List the probes with details, the revision of the configuration, the version and the metrics."""
         return [
             Route("/health/alive", self._alive, methods=["GET"]),
             Route("/health/ready", self._ready, methods=["GET"]),
+            Route("/health/config", self._tell_revision, methods=["GET"]),
             Route("/version", self._tell_version, methods=["GET"]),
             *_metrics_routes(self._registry, self._refresh),
         ]
@@ -79,6 +82,9 @@ class Health:
             return json_response({"errors": failed}, 503, RETRY)
         degraded = await _failures(self._degraded)
         return json_response({"status": "ok", **({"degraded": degraded} if degraded else {})})
+
+    async def _tell_revision(self, request: Request) -> Response:
+        return PlainTextResponse(self._revision)
 
     async def _tell_version(self, request: Request) -> Response:
         return json_response({"version": self._version})

@@ -24,6 +24,7 @@ COUNTED: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "sign_ins": ("shopkeeper_sign_ins", "Sign-ins, and attempts that failed.", ("method", "outcome")),
     "registrations": ("shopkeeper_registrations", "Accounts that were registered or refused.", ("outcome",)),
     "refreshes": ("shopkeeper_refreshes", "Tokens presented for refreshing.", ("outcome",)),
+    "config_reloads": ("shopkeeper_config_reloads", "Changed configurations that were read.", ("outcome",)),
     "cart_merges": ("shopkeeper_cart_merges", "Carts merged at a sign-in.", ("outcome",)),
 }
 """The counters by their name in the tally: metric, description and labels."""

@@ -3,10 +3,11 @@
 from shopkeeper.settings.catalogue import Key, known_keys
 from shopkeeper.settings.describe import describe
 from shopkeeper.settings.dsn import Dsn
-from shopkeeper.settings.findings import findings
+from shopkeeper.settings.findings import findings, require_startable
 from shopkeeper.settings.loading import load
 from shopkeeper.settings.problems import Finding, Problem, SettingsError
 from shopkeeper.settings.root import CookieAttributes, Settings
+from shopkeeper.settings.sources import files_of, revision_of
 from shopkeeper.settings.values import Rate
 
 __all__ = [
@@ -19,7 +20,10 @@ __all__ = [
     "Settings",
     "SettingsError",
     "describe",
+    "files_of",
     "findings",
     "known_keys",
     "load",
+    "require_startable",
+    "revision_of",
 ]

@@ -12,7 +12,7 @@ from shopkeeper.client import names_this_machine
 from shopkeeper.notify.smtp_uri import passed_over
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
-from shopkeeper.settings.problems import Finding
+from shopkeeper.settings.problems import Finding, Problem, SettingsError
 from shopkeeper.settings.root import Settings
 
 Check = Callable[[Settings], Iterator[Finding]]
@@ -35,6 +35,13 @@ def findings(settings: Settings) -> list[Finding]:
         found = [replace(finding, level="notice") for finding in found]
     found += [finding for check in CHECKS_EVEN_IN_DEVELOPMENT for finding in check(settings)]
     return sorted(found, key=lambda finding: ("error", "warning", "notice").index(finding.level))
+
+
+def require_startable(settings: Settings) -> None:
+    """Raise `SettingsError` where a finding stops the start."""
+    errors = [finding for finding in findings(settings) if finding.level == "error"]
+    if errors:
+        raise SettingsError([Problem(finding.path, finding.sentence) for finding in errors])
 
 
 def _one_port_for_both(settings: Settings) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from shopkeeper.settings import development
 from shopkeeper.settings.catalogue import known_keys
 from shopkeeper.settings.environment import find_variables, former_names, over, slips
+from shopkeeper.settings.file_state import look_at
 from shopkeeper.settings.files import Tree, merge, read_files
 from shopkeeper.settings.older_releases import convert, rename
 from shopkeeper.settings.problems import Problem, SettingsError, dotted, explain
@@ -57,6 +58,8 @@ def load(
         keep_secrets: whether generated secrets of `--dev` are written to a file; False for commands that only read.
     """
     variables = find_variables(environ)
+    named = (Path(environ[variable.name].rstrip("\r\n")) for variable in variables if variable.in_file)
+    looked = {file: look_at(file) for file in (*files, *named)}
     tree, unreadable = read_files(files)
     renamed = rename(tree)
     tree, unusable = over(renamed.tree, variables, environ)
@@ -69,10 +72,13 @@ def load(
     tree = merge(_pages(bare.serve.public.base_url), tree)
     waiting = (*not_in_effect(sorted_.later), *hooks_not_in_effect(tree))
     others = [*renamed.notices, *former_names(variables), *converted.notices, *slips(environ)]
+    configured = tree.get("secrets", {})
     if bare.dev:
-        tree["secrets"], made = development.fill_in(tree.get("secrets", {}), dsn=bare.dsn, keep=keep_secrets)
+        tree["secrets"], made = development.fill_in(configured, dsn=bare.dsn, keep=keep_secrets)
         others += made
-    return _validated(tree, problems=(), origins=origins, remarks=Remarks(not_in_effect=waiting, others=tuple(others)))
+    made_up = frozenset(name for name in tree.get("secrets", {}) if not configured.get(name))
+    remarks = Remarks(not_in_effect=waiting, others=tuple(others), files=looked, made_up=made_up)
+    return _validated(tree, problems=(), origins=origins, remarks=remarks)
 
 
 def _started(tree: Tree, *, dev: bool, demo: bool) -> Tree:

@@ -1,12 +1,13 @@
 """All settings as one frozen value, and the values that depend on several of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
+from shopkeeper.settings.file_state import Look
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.security import (
@@ -38,10 +39,15 @@ class CookieAttributes:
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """What the loading found besides the values: keys not in effect yet, generated secrets, likely misspellings."""
+    """What the loading found besides the values: keys not in effect yet, generated secrets, likely misspellings, and
+    from where."""
 
     not_in_effect: tuple[Finding, ...] = ()
     others: tuple[Finding, ...] = ()
+    files: Look = field(default_factory=dict)
+    """The files that were read, configuration and values of `NAME_FILE`, and their states before that."""
+    made_up: frozenset[str] = frozenset()
+    """The names of the secrets that are not configured and were made up."""
 
 
 def _as_text(revision: Any) -> Any:
@@ -120,6 +126,12 @@ class Settings(Section):
         if self.default_store not in ids:
             raise ValueError("default_store is not among the stores; add that store or name one of them")
         return self
+
+    def with_made_up_secrets_of(self, former: "Settings") -> "Settings":
+        """Return these settings with the secrets that were made up for others, where they are not configured now."""
+        names = self._remarks.made_up & former.remarks.made_up
+        secrets = self.secrets.model_copy(update={name: getattr(former.secrets, name) for name in names})
+        return self.model_copy(update={"secrets": secrets})
 
     @property
     def remarks(self) -> Remarks:

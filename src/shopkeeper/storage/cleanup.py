@@ -41,6 +41,10 @@ class Cleanup:
         self._clock = clock
         self._every = every
 
+    def replace(self, retention_rules: Sequence[RetentionRule]) -> None:
+        """Run other rules from the next interval on."""
+        self._rules = tuple(retention_rules)
+
     async def run(self) -> None:
         """Run until cancelled. A rule that fails is tried again at the next interval."""
         while True:

@@ -98,6 +98,10 @@ class OutboxWorker:
         self._woken = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], str] = {}
 
+    def replace(self, subscribers: Mapping[str, Subscriber]) -> None:
+        """Deliver by other subscribers from now on. Deliveries under way end as they began."""
+        self._subscribers = {**self._subscribers, **subscribers}
+
     def wake(self) -> None:
         """Look for events now."""
         self._woken.set()

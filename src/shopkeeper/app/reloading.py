@@ -1,0 +1,112 @@
+"""Picks up changes of the configuration without a restart: reads it, builds the application anew, and replaces it.
+
+A configuration that cannot be used changes nothing: the one before stays in effect, the log names every problem, and
+`/health/ready` of the admin port says so. So does one that changes a setting which only a start can change.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any, Final
+
+import structlog
+
+from shopkeeper.app.application import Application, Misconfigured, adopt, build_again, load_sample_data
+from shopkeeper.app.running import RunningApplication
+from shopkeeper.settings import Settings, SettingsError, files_of, require_startable, revision_of
+from shopkeeper.settings.file_state import Look, changed, look_at
+from shopkeeper.settings.problems import Problem
+
+log = structlog.get_logger("shopkeeper.configuration")
+
+POLL: Final = 0.1
+"""Seconds between two looks at the files. A change counts once two looks agree, because files are written in pieces."""
+NEEDS_RESTART: Final = (
+    "dsn", "dev", "demo", "serve.public.host", "serve.public.port", "serve.admin.host", "serve.admin.port",
+    "http", "log", "metrics", "cache", "outbox",
+)  # fmt: skip
+"""Settings of the process: its ports, its database, its log. Kratos refuses to change `serve` and `log`, too."""
+
+
+class Reloader:
+    """Watches the files of the configuration.
+
+    Args:
+        load: reads the settings as the start did. Raises `SettingsError`.
+        running: the application to replace.
+        poll: seconds between two looks.
+    """
+
+    def __init__(self, load: Callable[[], Settings], running: RunningApplication, *, poll: float = POLL) -> None:
+        self._load, self._running, self._poll = load, running, poll
+        settings = running.application.infrastructure.settings
+        self._files = files_of(settings)
+        self._read: Look = {**{file: look_at(file) for file in self._files}, **settings.remarks.files}
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        seen = self._read
+        while True:
+            await asyncio.sleep(self._poll)
+            look = await asyncio.to_thread(self._look)
+            settled, seen = not changed(look, seen), look
+            if settled and changed(look, self._read) and self._running.may_replace:
+                self._read = look
+                await self._reload()
+
+    def _look(self) -> Look:
+        return {file: look_at(file) for file in self._files}
+
+    async def _reload(self) -> None:
+        application = self._running.application
+        check, tally = application.lasting.configuration, application.infrastructure.tally
+        try:
+            settings = await asyncio.to_thread(self._usable, application.infrastructure.settings)
+            await self._replace(application, settings)
+        except (SettingsError, Misconfigured) as refused:
+            check.refused = True
+            tally.count("config_reloads", "refused")
+            log.error("configuration.refused", problems=str(refused).splitlines())
+        except Exception:  # a bug here must not stop the watching, nor the server
+            check.refused = True
+            tally.count("config_reloads", "refused")
+            log.exception("configuration.refused")
+        else:
+            check.refused = False
+            tally.count("config_reloads", "succeeded")
+            log.info("configuration.reloaded", revision=revision_of(settings))
+
+    def _usable(self, former: Settings) -> Settings:
+        settings = self._load().with_made_up_secrets_of(former)
+        require_startable(settings)
+        if problems := list(_only_at_a_start(former, settings)):
+            raise SettingsError(problems)
+        return settings
+
+    async def _replace(self, former: Application, settings: Settings) -> None:
+        application = await build_again(former, settings)
+        try:
+            await application.accounts.sessions.listen()
+            if settings.demo:
+                await load_sample_data(application)
+        except BaseException:
+            await application.close()
+            raise
+        adopt(application)
+        self._running.replace(application)
+        self._watch(settings)
+
+    def _watch(self, settings: Settings) -> None:
+        """Watch the files of other settings. What was looked at already is not looked at again: it may have changed."""
+        self._files = files_of(settings)
+        self._read = {file: self._read.get(file) or look_at(file) for file in self._files}
+
+
+def _only_at_a_start(former: Settings, settings: Settings) -> Iterator[Problem]:
+    for path in NEEDS_RESTART:
+        if _value(former, path) != _value(settings, path):
+            yield Problem(path, f"{path} has changed, which takes effect at a start only; start the server again.")
+
+
+def _value(settings: Settings, path: str) -> Any:
+    return reduce(getattr, path.split("."), settings)

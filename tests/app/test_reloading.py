@@ -1,0 +1,346 @@
+"""Changes of the configuration are picked up while the server runs, or refused as a whole."""
+
+import asyncio
+import gc
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from starlette.types import Message, Receive, Scope, Send
+from structlog.testing import capture_logs
+
+from shopkeeper.app import running
+from shopkeeper.app.application import Application
+from shopkeeper.app.reloading import NEEDS_RESTART
+from shopkeeper.app.running import RunningApplication
+from shopkeeper.settings import Settings, load
+from tests.app.test_application import CONFIGURATION
+
+PATIENCE = 20
+KEY, NEXT_KEY = "4be1f04c7a2d4f6e93b5c8d1a07e6241", "5cf2a15d8b3e5a7fa4c6d9e2b18f7352"
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "email": {
+                    "type": "string",
+                    "format": "email",
+                    "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}},
+                }
+            },
+        }
+    },
+}
+
+
+class Place:
+    """A configuration file, and the application that follows it."""
+
+    def __init__(self, folder: Path, dsn: str, **sections: Any) -> None:
+        self.file = folder / "shopkeeper.yml"
+        self._dsn = dsn
+        self.write(**sections)
+
+    def write(self, **sections: Any) -> None:
+        self.write_text(yaml.safe_dump({**CONFIGURATION, "dsn": self._dsn, **sections}))
+
+    def write_text(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def load(self) -> Settings:
+        return load([self.file], {}, dev=True, demo=False)
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator["Server"]:
+        async with running(self.load(), self.load) as run:
+            yield Server(run)
+
+
+class Server:
+    """A running application, asked as clients ask it."""
+
+    def __init__(self, run: RunningApplication) -> None:
+        self.run = run
+
+    @property
+    def application(self) -> Application:
+        return self.run.application
+
+    async def admin(self, path: str, **headers: str) -> httpx2.Response:
+        async with self._client(self.run.admin) as client:
+            return await client.get(path, headers=headers)
+
+    async def public(self, path: str) -> httpx2.Response:
+        async with self._client(self.run.public) as client:
+            return await client.get(path, headers={"accept": "application/json"})
+
+    async def revision(self) -> str:
+        return (await self.admin("/health/config")).text
+
+    @staticmethod
+    def _client(app: Any) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - there is no event for all that is waited for
+            await asyncio.sleep(0.01)
+
+
+async def reloaded(server: Server, before: Application) -> None:
+    await until(lambda: server.application is not before)
+
+
+async def refused(server: Server) -> None:
+    await until(lambda: server.application.lasting.configuration.refused)
+
+
+class TestARevision:
+    async def test_is_answered_as_text_and_changes_with_the_file(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        place = Place(tmp_path, sqlite_dsn, revision="one")
+        async with place.started() as server:
+            answer = await server.admin("/admin/health/config")
+            assert (answer.status_code, answer.text) == (200, "one")
+            assert answer.headers["content-type"].startswith("text/plain")
+            before = server.application
+            place.write(revision="two")
+            await reloaded(server, before)
+            assert await server.revision() == "two"
+
+    async def test_is_a_hash_where_the_file_has_none(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        place = Place(tmp_path, sqlite_dsn)
+        async with place.started() as server:
+            first, before = await server.revision(), server.application
+            assert len(first) == 64
+            place.write_text(place.file.read_text() + "# a remark\n")
+            await reloaded(server, before)
+            second = await server.revision()
+        assert second != first
+        async with place.started() as server:
+            assert await server.revision() == second
+
+    async def test_is_told_to_keys_only(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        async with Place(tmp_path, sqlite_dsn, admin={"api_keys": [KEY]}).started() as server:
+            assert (await server.admin("/health/config")).status_code == 401
+            assert (await server.admin("/health/config", authorization=f"Bearer {KEY}")).status_code == 200
+
+
+class TestAChange:
+    @pytest.mark.parametrize("way", ["in place", "renamed over it", "a symbolic link above it"])
+    async def test_is_seen_however_it_is_made(self, tmp_path: Path, sqlite_dsn: str, way: str) -> None:
+        """Editors rename a new file over the old one; Kubernetes mounts `..data`, a link to a folder, and swaps it."""
+        first, second = tmp_path / "..1", tmp_path / "..2"
+        for folder, revision in ((first, "one"), (second, "two")):
+            folder.mkdir()
+            Place(folder, sqlite_dsn, revision=revision)
+        (tmp_path / "..data").symlink_to(first)
+        file = tmp_path / "shopkeeper.yml"
+        file.symlink_to(Path("..data", "shopkeeper.yml"))
+
+        def loaded() -> Settings:
+            return load([file], {}, dev=True, demo=False)
+
+        async with running(loaded(), loaded) as run:
+            server, before = Server(run), run.application
+            if way == "in place":
+                file.write_text((second / "shopkeeper.yml").read_text())
+            elif way == "renamed over it":
+                (second / "shopkeeper.yml").rename(first / "shopkeeper.yml")
+            else:
+                (tmp_path / "..next").symlink_to(second)
+                (tmp_path / "..next").rename(tmp_path / "..data")
+            await reloaded(server, before)
+            assert await server.revision() == "two"
+
+    async def test_takes_effect_on_flows_keys_and_pages(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        place = Place(tmp_path, sqlite_dsn, admin={"api_keys": [KEY]})
+        async with place.started() as server:
+            assert (await server.public("/self-service/registration/api")).status_code == 200
+            before = server.application
+            flows = {"registration": {"enabled": False}, "login": {"ui_url": "https://shop.example.org/in"}}
+            place.write(selfservice={"flows": flows}, admin={"api_keys": [NEXT_KEY]})
+            await reloaded(server, before)
+            assert (await server.public("/self-service/registration/api")).status_code == 400
+            browser = await server.public("/self-service/login/browser")
+            assert browser.json()["ui"]["action"].startswith("http://127.0.0.1:4433/self-service/login")
+            assert (await server.admin("/identities", authorization=f"Bearer {KEY}")).status_code == 401
+            assert (await server.admin("/identities", authorization=f"Bearer {NEXT_KEY}")).status_code == 200
+
+    async def test_of_an_identity_schema_or_of_a_secrets_file_is_one_too(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        schema, secret = tmp_path / "schema.json", tmp_path / "secret"
+        schema.write_text(json.dumps(SCHEMA))
+        secret.write_text("8be1f04c7a2d4f6e")
+        place = Place(tmp_path, sqlite_dsn, identity={"schemas": [{"id": "default", "url": f"file://{schema}"}]})
+        environ = {"SECRETS_COOKIE_0_FILE": str(secret)}
+
+        def loaded() -> Settings:
+            return load([place.file], environ, dev=True, demo=False)
+
+        async with running(loaded(), loaded) as run:
+            server, before = Server(run), run.application
+            schema.write_text(json.dumps({**SCHEMA, "title": "Shopper"}))
+            await reloaded(server, before)
+            assert (await server.public("/schemas/default")).json()["title"] == "Shopper"
+            before = server.application
+            secret.write_text("9cf2a15d8b3e5a7f")
+            await reloaded(server, before)
+            assert server.application.infrastructure.settings.secrets.for_cookies() == ("9cf2a15d8b3e5a7f",)
+
+    async def test_keeps_database_cache_tasks_and_counters(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        place = Place(tmp_path, sqlite_dsn, revision="one")
+        async with place.started() as server:
+            await server.public("/health/alive")
+            before = server.application
+            place.write(revision="two", courier={"message_retries": 7})
+            await reloaded(server, before)
+            after = server.application
+            assert after.infrastructure.database is before.infrastructure.database
+            assert after.infrastructure.cache is before.infrastructure.cache
+            assert (after.worker, after.cleanup, after.background) == (
+                before.worker,
+                before.cleanup,
+                before.background,
+            )
+            assert after.worker._subscribers["mail"].least_attempts == 8
+            metrics = (await server.admin("/metrics")).text
+            assert (
+                'shopkeeper_http_requests_total{app="public",method="GET",path="/health/alive",status="200"} 1.0'
+                in metrics
+            )
+            assert 'shopkeeper_config_reloads_total{outcome="succeeded"} 1.0' in metrics
+            assert await after.background.check() is None
+
+    async def test_keeps_secrets_that_were_made_up(self, tmp_path: Path) -> None:
+        file = tmp_path / "shopkeeper.yml"
+        file.write_text("dsn: memory\n")
+
+        def loaded() -> Settings:
+            return load([file], {}, dev=True, demo=False)
+
+        async with running(loaded(), loaded) as run:
+            server, before = Server(run), run.application
+            file.write_text("dsn: memory\nsession: {lifespan: 2h}\n")
+            await reloaded(server, before)
+            assert server.application.infrastructure.settings.secrets == before.infrastructure.settings.secrets
+
+    async def test_does_not_reach_requests_under_way(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        """A request is answered to its end by the application that it reached, which is closed afterwards."""
+        place = Place(tmp_path, sqlite_dsn, revision="one")
+        async with place.started() as server:
+            before, proceed, sent = server.application, asyncio.Event(), list[Message]()
+
+            async def receive() -> Message:
+                await proceed.wait()
+                return {"type": "http.request", "body": b'{"method":"password"}', "more_body": False}
+
+            async def send(message: Message) -> None:
+                sent.append(message)
+
+            request = asyncio.create_task(_call(server.run.public, receive, send))
+            await asyncio.sleep(0)
+            place.write(revision="two")
+            await reloaded(server, before)
+            assert not before.accounts.hasher._pool._shutdown
+            proceed.set()
+            await request
+            assert sent[0]["status"] in {400, 404, 410}
+            await until(lambda: before.accounts.hasher._pool._shutdown)
+
+
+async def _call(app: Any, receive: Receive, send: Send) -> None:
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/self-service/login",
+        "raw_path": b"/self-service/login",
+        "query_string": b"flow=0191b7a8-0000-7000-8000-000000000000",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"accept", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 4433),
+    }
+    await app(scope, receive, send)
+
+
+class TestAnUnusableChange:
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("serve: [", "is not valid YAML"),
+            ("", "is empty"),
+            ("session: {lifespann: 1h}", "did you mean session.lifespan"),
+            ("identity: {schemas: [{id: default, url: 'base64://bm8='}]}", "it is not JSON"),
+            ("identity: {schemas: [{id: default, url: 'file:///nowhere.json'}]}", "/nowhere.json cannot be read"),
+            ("serve: {public: {port: 4499}}", "serve.public.port has changed, which takes effect at a start only"),
+        ],
+    )
+    async def test_leaves_everything_as_it_was_and_is_told(
+        self, tmp_path: Path, sqlite_dsn: str, text: str, sentence: str
+    ) -> None:
+        place = Place(tmp_path, sqlite_dsn, revision="one")
+        good = place.file.read_text()
+        async with place.started() as server:
+            before = server.application
+            with capture_logs() as logs:
+                place.write_text(f"{good}{text}\n" if text and text != "serve: [" else text)
+                await refused(server)
+            assert server.application is before
+            assert await server.revision() == "one"
+            [line] = [line for line in logs if line["event"] == "configuration.refused"]
+            assert any(sentence in problem for problem in line["problems"])
+            assert "stays in effect" in (await server.admin("/health/ready")).json()["degraded"]["configuration"]
+            assert 'shopkeeper_config_reloads_total{outcome="refused"} 1.0' in (await server.admin("/metrics")).text
+            place.write(revision="three")
+            await reloaded(server, before)
+            assert (await server.admin("/health/ready")).json() == {"status": "ok"}
+
+    async def test_a_finding_that_stops_a_start_stops_it_too(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        place = Place(tmp_path, sqlite_dsn)
+        async with place.started() as server:
+            before = server.application
+            place.write(serve={"admin": {"port": 4433}})
+            await refused(server)
+            assert server.application is before
+
+    def test_every_setting_that_needs_a_start_exists(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        settings: Any = Place(tmp_path, sqlite_dsn).load()
+        for path in NEEDS_RESTART:
+            found = settings
+            for step in path.split("."):
+                found = getattr(found, step)
+
+
+def own_threads() -> list[str]:
+    """The names of all threads but those of asyncio, which are as many as were needed at once."""
+    return sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
+
+
+async def test_many_changes_leave_no_task_no_thread_and_no_memory(tmp_path: Path, sqlite_dsn: str) -> None:
+    place = Place(tmp_path, sqlite_dsn, revision="0")
+    async with place.started() as server:
+        before = server.application
+        place.write(revision="1")
+        await reloaded(server, before)
+        await until(lambda: not server.run._closing)
+        tasks, threads = len(asyncio.all_tasks()), own_threads()
+        for number in range(2, 6):
+            before = server.application
+            place.write(revision=str(number))
+            await reloaded(server, before)
+        await until(lambda: not server.run._closing)
+        del before
+        gc.collect()
+        assert len(asyncio.all_tasks()) == tasks
+        assert own_threads() == threads
+        assert sum(isinstance(each, Application) for each in gc.get_objects()) == 1
