@@ -240,19 +240,19 @@ class TestAChange:
 
             async def receive() -> Message:
                 await proceed.wait()
-                return {"type": "http.request", "body": b'{"method":"password"}', "more_body": False}
+                return {"type": "http.request", "body": b"{}", "more_body": False}
 
             async def send(message: Message) -> None:
                 sent.append(message)
 
             request = asyncio.create_task(_call(server.run.public, receive, send))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # so that the request begins
             place.write(revision="two")
             await reloaded(server, before)
             assert not before.accounts.hasher._pool._shutdown
             proceed.set()
             await request
-            assert sent[0]["status"] in {400, 404, 410}
+            assert sent[0]["status"] == 200
             await until(lambda: before.accounts.hasher._pool._shutdown)
 
 
@@ -263,10 +263,10 @@ async def _call(app: Any, receive: Receive, send: Send) -> None:
         "http_version": "1.1",
         "method": "POST",
         "scheme": "http",
-        "path": "/self-service/login",
-        "raw_path": b"/self-service/login",
-        "query_string": b"flow=0191b7a8-0000-7000-8000-000000000000",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"accept", b"application/json")],
+        "path": "/signin",
+        "raw_path": b"/signin",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 4433),
     }

@@ -23,16 +23,16 @@ async def running(settings: Settings, load: Callable[[], Settings] | None = None
     """Run the application until the context ends. With `load`, which reads the settings again, it follows changes of
     their files."""
     async with AsyncExitStack() as closing:
-        application = await build(settings)
-        closing.push_async_callback(application.infrastructure.database.close)
-        closing.push_async_callback(application.infrastructure.cache.close)
-        run = RunningApplication(application)
+        run = RunningApplication(await build(settings))
+        infrastructure, background = run.application.infrastructure, run.application.background
+        closing.push_async_callback(infrastructure.database.close)
+        closing.push_async_callback(infrastructure.cache.close)
         closing.push_async_callback(run.close)
-        await _begin(application)
-        closing.push_async_callback(application.background.end)
-        _work_in_background(application)
+        await _begin(run.application)
+        closing.push_async_callback(background.end)
+        _work_in_background(run.application)
         if load is not None:
-            application.background.start("configuration", Reloader(load, run).run())
+            background.start("configuration", Reloader(load, run).run())
         yield run
 
 
