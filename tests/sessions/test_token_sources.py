@@ -41,7 +41,10 @@ def sealed(clock: StoppedClock) -> SealedTokens:
 @pytest.fixture
 def keys() -> ServiceKeys:
     return ServiceKeys(
-        {ServiceKey(name): hashlib.sha256(key.encode()).digest() for name, key in {"old": KEY[::-1], "new": KEY}.items()}
+        {
+            ServiceKey(name): hashlib.sha256(key.encode()).digest()
+            for name, key in {"old": KEY[::-1], "new": KEY}.items()
+        }
     )
 
 
