@@ -9,7 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
+from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel
+from shopkeeper.notify.compose import MailComposer
+from shopkeeper.notify.smtp_channel import SmtpChannel
 from shopkeeper.notify.values import CourierMessage, Status
 from shopkeeper.storage.database import Database
 from shopkeeper.transaction_guard import CalledInsideTransaction
@@ -38,7 +40,9 @@ MESSAGE = CourierMessage(
 
 def plain(port: int, **options: Any) -> SmtpChannel:
     uri = options.pop("uri", "smtp://127.0.0.1:{port}/?disable_starttls=true").format(port=port)
-    return SmtpChannel(uri, **{"from_address": "no-reply@shop.example", "from_name": "Corner & Söhne", **options})
+    sender = {"from_address": "no-reply@shop.example", "from_name": "Corner & Söhne"}
+    composed = {name: options.pop(name) for name in ("from_address", "from_name", "headers") if name in options}
+    return SmtpChannel(uri, composer=MailComposer(**{**sender, **composed}), **options)
 
 
 async def failure(channel: Channel, message: CourierMessage = MESSAGE) -> ChannelFailed:

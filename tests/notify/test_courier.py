@@ -16,9 +16,11 @@ from shopkeeper.crypto import KeyRing
 from shopkeeper.errors import NotFound
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.addresses import AddressRefused
-from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel, SmtpChannel
+from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel
+from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.courier import TOPIC, Courier, NothingToSend
 from shopkeeper.notify.secret_mails import SecretMails
+from shopkeeper.notify.smtp_channel import SmtpChannel
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import CourierMessage, Status, Suppression, SuppressionReason
 from shopkeeper.storage.database import Database
@@ -69,12 +71,12 @@ def make(database: Database, clock: StoppedClock) -> Make:
 
 def smtp(postbox: Postbox) -> SmtpChannel:
     uri = f"smtp://127.0.0.1:{postbox.port}/?disable_starttls=true"
-    return SmtpChannel(uri, from_address="no-reply@shop.example")
+    return SmtpChannel(uri, composer=MailComposer(from_address="no-reply@shop.example"))
 
 
 def nowhere() -> SmtpChannel:
     """A mail server that is down."""
-    return SmtpChannel(f"smtp://127.0.0.1:{free_port()}/", from_address="no-reply@shop.example")
+    return SmtpChannel(f"smtp://127.0.0.1:{free_port()}/", composer=MailComposer(from_address="no-reply@shop.example"))
 
 
 def mail_event(message_id: UUID) -> Event:

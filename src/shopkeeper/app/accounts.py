@@ -105,7 +105,7 @@ async def build_accounts(
     )
     policy = build_policy(infrastructure)
     guard = AttemptGuard(throttle=throttles["login"], audit=infrastructure.audit)
-    courier = build_courier(infrastructure)
+    courier = await build_courier(infrastructure)
     code = build_code(infrastructure, identities, courier=courier, throttles=throttles, guard=guard)
     methods = build_methods(infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code)
     methods = Methods([*methods.every, *further_methods(infrastructure, identities)])

@@ -1,26 +1,54 @@
-"""The courier, and the channel that it sends mails through."""
+"""The courier, the templates of mails, and the channel that it sends mails through."""
+
+import asyncio
+from pathlib import Path
 
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.crypto import KeyRing
-from shopkeeper.notify.channels import Channel, InboxChannel, SmtpChannel
+from shopkeeper.http_client import GuardedClient
+from shopkeeper.notify.channels import Channel, InboxChannel
+from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.file_channel import FileChannel
+from shopkeeper.notify.http_channel import HttpAuth, HttpChannel, body_template
+from shopkeeper.notify.overrides import from_folder, from_settings, templates_with
 from shopkeeper.notify.secret_mails import PURPOSE, SecretMails
-from shopkeeper.notify.templates import MailTemplates
+from shopkeeper.notify.smtp_channel import SmtpChannel
+from shopkeeper.notify.templates import LANGUAGES, MailTemplates
 from shopkeeper.settings import Settings
+from shopkeeper.settings.courier import RequestAuth, RequestConfig
 
 
-def build_courier(infrastructure: Infrastructure) -> Courier:
+async def build_courier(infrastructure: Infrastructure) -> Courier:
+    """Build the courier. Raises `ValueError` where a template or the channel is not usable."""
+    settings = infrastructure.settings
     return Courier(
-        MailTemplates(),
+        await load_templates(settings, infrastructure.http_client),
         infrastructure.outbox,
-        _channel(infrastructure.settings),
+        await _channel(settings, infrastructure.http_client),
         infrastructure.database,
         clock=infrastructure.clock,
         base_url=infrastructure.base_url,
-        shop_name=infrastructure.settings.courier.smtp.from_name or _shop_name(infrastructure.settings),
-        secret=_secret_mails(infrastructure.settings),
+        shop_name=shop_name(settings),
+        secret=_secret_mails(settings),
     )
+
+
+async def load_templates(settings: Settings, client: GuardedClient) -> MailTemplates:
+    """Return our templates with the operator's in their place. Raises `OverrideBroken`."""
+    courier = settings.courier
+    overrides = dict(await from_settings(courier.templates, client))
+    if courier.template_override_path is not None:
+        overrides |= await asyncio.to_thread(from_folder, Path(courier.template_override_path), LANGUAGES)
+    return templates_with(overrides)
+
+
+def shop_name(settings: Settings) -> str:
+    """Return the name that mails are signed with."""
+    if settings.courier.smtp.from_name:
+        return settings.courier.smtp.from_name
+    return demo.read_catalogue().shop.name if settings.demo else settings.default_store
 
 
 def _secret_mails(settings: Settings) -> SecretMails | None:
@@ -28,20 +56,49 @@ def _secret_mails(settings: Settings) -> SecretMails | None:
     return None if settings.dev else SecretMails(KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE))
 
 
-def _shop_name(settings: Settings) -> str:
-    return demo.read_catalogue().shop.name if settings.demo else settings.default_store
+async def _channel(settings: Settings, client: GuardedClient) -> Channel:
+    courier = settings.courier
+    if courier.email_channel is not None:
+        return await _http_channel(courier.email_channel.request_config, client)
+    if courier.delivery_strategy == "http":
+        return await _http_channel(courier.http.request_config, client)
+    if courier.delivery_strategy == "file":
+        return FileChannel(Path(courier.file.folder), _composer(settings))
+    return _smtp_channel(settings)
 
 
-def _channel(settings: Settings) -> Channel:
+def _composer(settings: Settings) -> MailComposer:
+    smtp = settings.courier.smtp
+    return MailComposer(from_address=smtp.from_address, from_name=smtp.from_name, headers=smtp.headers)
+
+
+def _smtp_channel(settings: Settings) -> Channel:
     smtp = settings.courier.smtp
     if smtp.connection_uri is None:
         return InboxChannel()
     return SmtpChannel(
         smtp.connection_uri.get_secret_value(),
-        from_address=smtp.from_address,
-        from_name=smtp.from_name,
-        headers=smtp.headers,
+        composer=_composer(settings),
         local_name=smtp.local_name,
         client_cert_path=smtp.client_cert_path,
         client_key_path=smtp.client_key_path,
     )
+
+
+async def _http_channel(request: RequestConfig, client: GuardedClient) -> Channel:
+    return HttpChannel(
+        client,
+        request.url or "",
+        method=request.method,
+        headers=request.headers,
+        auth=_auth(request.auth),
+        template=await body_template(request.body, client) if request.body is not None else None,
+    )
+
+
+def _auth(auth: RequestAuth) -> HttpAuth | None:
+    if auth.type is None:
+        return None
+    if auth.type == "basic_auth":
+        return HttpAuth(auth.config["user"], auth.config["password"], "basic")
+    return HttpAuth(auth.config["name"], auth.config["value"], "cookie" if auth.in_cookie else "header")

@@ -214,7 +214,7 @@ class Courier:
             mail = self._templates.render(message.template_type, known, locale=message.locale)
         except Unsealable as unsealable:
             raise ChannelFailed("the mail was sealed with a secret that is gone", permanent=True) from unsealable
-        return replace(message, subject=mail.subject, body=mail.text, html=mail.html)
+        return replace(message, subject=mail.subject, body=mail.text, html=mail.html, data=known)
 
     async def give_up(self, unit: Unit, event: Event) -> None:
         """Abandon the message of a `mail` event that the outbox will not try again."""
@@ -227,10 +227,7 @@ class Courier:
 
     async def resend(self, unit: Unit, message_id: UUID) -> None:
         """Queue an abandoned message again. Raises `NotFound`, and `NothingToSend` where nothing is left to send."""
-        message = await self.message(unit, message_id)
-        if not await store.requeue(unit, message_id, now=self._clock.now()):
-            raise NothingToSend
-        await self._outbox.add(unit, TOPIC, key=message.recipient, payload={"message_id": str(message_id)})
+        await requeue(unit, message_id, outbox=self._outbox, clock=self._clock)
 
     async def _claim(self, message_id: UUID) -> tuple[CourierMessage | None, Suppression | None]:
         async with self._database.unit() as unit:
@@ -320,6 +317,16 @@ class Courier:
 
     def _shown(self, message: CourierMessage) -> CourierMessage:
         return self.as_sent(message) if self._secret is None else message
+
+
+async def requeue(unit: Unit, message_id: UUID, *, outbox: Outbox, clock: Clock) -> None:
+    """Queue an abandoned message again. Raises `NotFound`, and `NothingToSend` where nothing is left to send."""
+    message = await store.get(unit, message_id)
+    if message is None:
+        raise NotFound("There is no such message.")
+    if not await store.requeue(unit, message_id, now=clock.now()):
+        raise NothingToSend
+    await outbox.add(unit, TOPIC, key=message.recipient, payload={"message_id": str(message_id)})
 
 
 def _warn(what: str, message: CourierMessage, *, reason: str) -> None:

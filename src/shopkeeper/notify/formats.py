@@ -74,6 +74,17 @@ def person(name: str | None) -> str:
     return name
 
 
+def at(value: Any, *path: str) -> Any:
+    """Return what is at a path of keys, or an empty text where nothing is, as Go templates do.
+
+    >>> at({"traits": {"name": "Ana"}}, "traits", "name"), at(None, "traits")
+    ('Ana', '')
+    """
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return "" if value is None else value
+
+
 def tame(value: Any) -> Any:
     """Make a value from outside safe for a mail: texts become one line without controls, of limited length.
 

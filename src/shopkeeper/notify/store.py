@@ -59,7 +59,9 @@ UNFINISHED = (Status.QUEUED, Status.PROCESSING)
 
 async def add(unit: Unit, message: CourierMessage) -> None:
     """Insert a new message."""
-    await unit.write(insert(courier_messages).values(**asdict(message)))
+    await unit.write(
+        insert(courier_messages).values(**{name: value for name, value in asdict(message).items() if name != "data"})
+    )
 
 
 async def get(unit: Unit, message_id: UUID) -> CourierMessage | None:

@@ -7,24 +7,28 @@ so no compiled copy can be forgotten or outdated.
 A new mail is three files (`<name>.subject.j2`, `.txt.j2`, `.html.j2`), its name in `TEMPLATES`, and its translations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from jinja2 import PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from shopkeeper.notify.formats import day, masked, moment, money, person, tame
+from shopkeeper.notify.formats import at, day, masked, moment, money, person, tame
 from shopkeeper.notify.values import Mail
 from shopkeeper.ui.compiled_templates import CompiledTemplates
 
+if TYPE_CHECKING:
+    from shopkeeper.notify.overrides import Override
+
 SOURCE: Final = "en"
 """The language of the templates themselves."""
+LANGUAGES: Final = (SOURCE, "de", "es")
 
 _CODE: Final = frozenset({"code", "expires_in_minutes"})
 
@@ -59,6 +63,9 @@ OPTIONAL: Final = frozenset({"to", "first_name", "identity", "request_url", "tra
 data.
 """
 
+PARTS: Final = ("subject", "txt", "html")
+"""The templates of a mail: `<mail>.<part>.j2`."""
+
 _COMPILED = CompiledTemplates()
 
 
@@ -67,15 +74,18 @@ class MailTemplates:
 
     Args:
         locales: the languages to offer; the first one is the default.
+        overrides: templates in place of ours.
 
     >>> MailTemplates(["en", "de"]).language("de-AT"), MailTemplates(["en", "de"]).language("fr")
     ('de', 'en')
     """
 
-    def __init__(self, locales: Sequence[str] = ("en", "de", "es")) -> None:
+    def __init__(
+        self, locales: Sequence[str] = LANGUAGES, *, overrides: "Mapping[str, Override] | None" = None
+    ) -> None:
         if not locales:
             raise ValueError("mails need at least one language")
-        self._environments = {locale: _environment(locale) for locale in locales}
+        self._environments = {locale: _environment(locale, overrides or {}) for locale in locales}
         self._default = locales[0]
 
     def language(self, wanted: str) -> str:
@@ -95,9 +105,7 @@ class MailTemplates:
         self.require(template, context)
         environment = self._environments[self.language(locale)]
         known = {**dict.fromkeys(OPTIONAL), **tame(context)}
-        subject, text, html = (
-            environment.get_template(f"{template}.{part}.j2").render(known) for part in ("subject", "txt", "html")
-        )
+        subject, text, html = (environment.get_template(f"{template}.{part}.j2").render(known) for part in PARTS)
         return Mail(subject=tame(subject), text=text.strip() + "\n", html=html)
 
 
@@ -107,9 +115,24 @@ def _needs(template: str) -> frozenset[str]:
     return TEMPLATES[template] | {"shop_name", "base_url"}
 
 
-def _environment(locale: str) -> ImmutableSandboxedEnvironment:
+class _Loader(BaseLoader):
+    """Loads an operator's template for a language, or for every language, or else ours."""
+
+    def __init__(self, locale: str, overrides: "Mapping[str, Override]") -> None:
+        self._locale, self._overrides = locale, overrides
+        self._ours = PackageLoader("shopkeeper", "web/mail")
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """See `BaseLoader`."""
+        for name in (f"{self._locale}/{template}", template):
+            if own := self._overrides.get(name):
+                return own.source, own.origin, lambda: True
+        return self._ours.get_source(environment, template)
+
+
+def _environment(locale: str, overrides: "Mapping[str, Override]") -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        loader=PackageLoader("shopkeeper", "web/mail"),
+        loader=_Loader(locale, overrides),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
@@ -126,6 +149,7 @@ def _environment(locale: str) -> ImmutableSandboxedEnvironment:
         "moment": partial(moment, locale=locale),
         "person": person,
         "masked": masked,
+        "at": at,
     }
     return environment
 

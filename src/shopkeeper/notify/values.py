@@ -1,8 +1,10 @@
 """Messages as values. Shapes and states follow Kratos' courier message."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 
@@ -30,7 +32,7 @@ class CourierMessage:
     """A message to one recipient.
 
     `context` has the values for its template, sealed or as JSON, until it is sent; it is rendered outside of every
-    transaction, when it is sent. Subject and bodies are empty before.
+    transaction, when it is sent. Subject, bodies and `data`, the values in the clear, are empty before.
     """
 
     id: UUID
@@ -50,6 +52,7 @@ class CourierMessage:
     last_error: str | None
     created_at: datetime
     updated_at: datetime
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

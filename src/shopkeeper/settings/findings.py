@@ -196,7 +196,8 @@ def _database_certificates(settings: Settings) -> Iterator[Finding]:
 
 
 def _mails_nowhere(settings: Settings) -> Iterator[Finding]:
-    if settings.courier.smtp.connection_uri is None:
+    by_mail_server = settings.courier.delivery_strategy == "smtp" and not settings.courier.email_channel
+    if by_mail_server and settings.courier.smtp.connection_uri is None:
         path = "courier.smtp.connection_uri"
         effect = "go to the inbox page only" if settings.dev else "reach nobody"
         sentence = f"{path} is not set, so mails {effect}; set it to smtp://user:password@host:587/."
@@ -208,6 +209,12 @@ def _passed_over_mail_options(settings: Settings) -> Iterator[Finding]:
     for option in passed_over(uri.get_secret_value()) if uri is not None else ():
         sentence = f"{path} has {option}, which has no effect here: smtps:// always speaks TLS from the first byte."
         yield Finding("notice", path, sentence)
+
+
+def _text_messages(settings: Settings) -> Iterator[Finding]:
+    if any(channel.id == "sms" for channel in settings.courier.channels):
+        path = "courier.channels"
+        yield Finding("notice", path, f"{path} has sms, which has no effect: no text message is sent.")
 
 
 def _weak_hashes(settings: Settings) -> Iterator[Finding]:
@@ -254,6 +261,7 @@ CHECKS: Final[Iterable[Check]] = (
     _database_certificates,
     _mails_nowhere,
     _passed_over_mail_options,
+    _text_messages,
     _weak_hashes,
     _enumeration,
     _private_addresses,

@@ -159,15 +159,6 @@ LATER: Final = (
     Later("hashers.argon2.expected_duration", "watching how long hashing takes"),
     Later("hashers.argon2.expected_deviation", "watching how long hashing takes"),
     Later("hashers.argon2.dedicated_memory", never="hashers.pool limits how much memory all hashes take together"),
-    Later("courier.delivery_strategy", "sending mails by HTTP", same=("smtp",)),
-    Later("courier.http", "sending mails by HTTP", _REQUEST),
-    Later(
-        "courier.channels",
-        "text messages and other channels",
-        " ".join(f"[].{key}" for key in ("id type " + _REQUEST).split()),
-    ),
-    Later("courier.template_override_path", "mail templates of your own"),
-    Later("courier.templates", "mail templates of your own", "*"),
     Later("courier.worker", keys="pull_count pull_wait", never="outbox.poll sets the pace of deliveries"),
     Later("oauth2_provider", "being the sign-in page of an OAuth2 server", "url headers.* override_return_to"),
     Later(

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
+from shopkeeper.settings.courier import Courier
 from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
 from shopkeeper.settings.file_state import Look
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.security import (
     Cookies,
-    Courier,
     Hashers,
     Identity,
     SameSite,

@@ -1,14 +1,11 @@
 """Settings of personal data and its protection: `identity`, `secrets`, `hashers`, `session`, `cookies`, …"""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from shopkeeper.notify.further_headers import refuse_wrong_headers
-from shopkeeper.notify.smtp_uri import SUBJECT, parse_smtp_uri
 from shopkeeper.settings.section import Secret, Section
 from shopkeeper.settings.values import Lifespan, Size, format_size, parse_duration, parse_size
 
@@ -18,7 +15,6 @@ MOST_WORK: Final = parse_size("2GiB")
 CUSTOMER_SCHEMA: Final = "builtin://customer"
 _OWN_SCHEMA: Final = Path(__file__).resolve().parents[1] / "identity" / "default.schema.json"
 _SCHEMA_URL: Final = re.compile(r"(file|base64|https?)://\S+|builtin://customer", re.ASCII)
-_SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _COOKIE_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 _COOKIE_DOMAIN: Final = r"^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 
@@ -181,60 +177,6 @@ class Cookies(Section):
     same_site: SameSite = Field(default="Lax", description="SameSite of the cookies")
     secure: bool | None = Field(
         default=None, description="Secure; unset, it follows the scheme of `serve.public.base_url`"
-    )
-
-
-def _smtp_uri(uri: SecretStr) -> SecretStr:
-    if not _SMTP_URI.fullmatch(uri.get_secret_value()):
-        raise ValueError("must be smtp://user:password@host:587/ or smtps://user:password@host:465/")
-    try:
-        parse_smtp_uri(uri.get_secret_value())
-    except ValueError as wrong:
-        raise ValueError(str(wrong).removeprefix(f"{SUBJECT} ")) from None
-    return uri
-
-
-def _sendable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    refuse_wrong_headers(headers)
-    return headers
-
-
-class Smtp(Section):
-    """The mail server."""
-
-    connection_uri: Annotated[Secret, AfterValidator(_smtp_uri)] | None = Field(
-        default=None, description="The mail server; without one, mails go to the inbox page of `--dev`"
-    )
-    from_address: str = Field(
-        default="no-reply@localhost", pattern=r"^[^@\s]+@[^@\s]+$", description="Sender of our mails"
-    )
-    from_name: str | None = Field(default=None, description="Name beside it")
-    headers: Annotated[Mapping[str, str], AfterValidator(_sendable_headers)] = Field(
-        default={}, repr=False, description="Further headers for each mail"
-    )
-    local_name: str = Field(default="localhost", description="How we introduce ourselves to the mail server")
-    client_cert_path: str | None = Field(default=None, description="Certificate to show to the mail server")
-    client_key_path: str | None = Field(default=None, description="Its key")
-
-
-class Suppression(Section):
-    """Addresses that get no mail, because a server has said that they do not exist or their owner complains."""
-
-    lifespan: Lifespan = Field(
-        default=parse_duration("2160h"), description="How long an address gets no mail, unless an operator takes it out"
-    )
-
-
-class Courier(Section):
-    """Mails."""
-
-    smtp: Smtp = Smtp()
-    suppression: Suppression = Suppression()
-    message_retries: int = Field(
-        default=5,
-        ge=0,
-        le=100,
-        description="Further tries that a mail has at least, also where `outbox.give_up_after` is over before",
     )
 
 

@@ -1,0 +1,123 @@
+"""A mail server (SMTP, RFC 5321)."""
+
+import re
+from email.message import EmailMessage
+from typing import Final
+
+from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+
+from shopkeeper.notify.addresses import on_the_wire
+from shopkeeper.notify.channels import ChannelFailed
+from shopkeeper.notify.compose import MailComposer
+from shopkeeper.notify.mail_lines import as_bytes
+from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
+from shopkeeper.notify.values import CourierMessage
+from shopkeeper.transaction_guard import refuse_inside_transaction
+
+_NO_MAILBOX: Final = frozenset({550, 551, 553, 556})
+_ENHANCED: Final = re.compile(r"5\.(\d{1,3}\.\d{1,3})\b", re.ASCII)
+# Wrong mailbox, wrong host, wrong syntax, moved, no mail at this host; and a mailbox that is switched off.
+_NO_MAILBOX_ENHANCED: Final = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
+
+
+class SmtpChannel:
+    """A mail server.
+
+    Args:
+        connection_uri: in Kratos' format; see `smtp_uri`.
+        composer: composes the mails.
+        local_name: the host name that we send in EHLO.
+        timeout: seconds to wait for each answer.
+        client_cert_path, client_key_path: the client certificate, and its key.
+
+    Raises `ValueError` where one of these is not usable.
+    """
+
+    def __init__(
+        self,
+        connection_uri: str,
+        *,
+        composer: MailComposer,
+        local_name: str = "localhost",
+        timeout: float = 30.0,
+        client_cert_path: str | None = None,
+        client_key_path: str | None = None,
+    ) -> None:
+        self._server = parse_smtp_uri(connection_uri)
+        self._tls = tls_context(self._server, certificate=client_cert_path, key=client_key_path)
+        self._composer = composer
+        self._local_name, self._timeout = local_name, timeout
+
+    async def send(self, message: CourierMessage) -> None:
+        """Connect, send one message, and disconnect. Raises `CalledInsideTransaction` while a transaction is open."""
+        refuse_inside_transaction("The mail server")
+        recipient = on_the_wire(message.recipient)
+        mail = self._composer.compose(message, recipient=recipient)
+        try:
+            async with self._connection() as server:
+                await self._hand_over(server, mail, recipient=recipient)
+        except (SMTPException, OSError) as refusal:
+            raise _failure(refusal) from refusal
+
+    async def _hand_over(self, server: SMTP, mail: EmailMessage, *, recipient: str) -> None:
+        utf8 = not recipient.isascii()
+        if utf8:
+            if server.is_ehlo_or_helo_needed:
+                await server.ehlo()
+            if not server.supports_extension("smtputf8"):
+                raise ChannelFailed("the mail server takes no address outside ASCII (no SMTPUTF8)", permanent=True)
+        await server.sendmail(
+            self._composer.sender.addr_spec,
+            [recipient],
+            as_bytes(mail, utf8=utf8),
+            mail_options=["SMTPUTF8", "BODY=8BITMIME"] if utf8 else [],
+        )
+
+    def _connection(self) -> SMTP:
+        server = self._server
+        return SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.implicit_tls,
+            start_tls=server.start_tls,
+            tls_context=self._tls,
+            local_hostname=self._local_name,
+            timeout=self._timeout,
+        )
+
+
+def _failure(refusal: SMTPException | OSError) -> ChannelFailed:
+    """Convert an error. Permanent is what the server finally says about this recipient or this mail.
+
+    Every other error (no connection, no TLS, our password, our sender) concerns our configuration, not the message. An
+    operator can fix it, so those mails wait.
+    """
+    if isinstance(refusal, SMTPRecipientsRefused):
+        refused = refusal.recipients[0]
+        return _answered("the recipient was refused", refused, final=True, bounced=_no_such_mailbox(refused))
+    if isinstance(refusal, SMTPDataError):
+        return _answered("the mail was refused", refusal, final=True)
+    if isinstance(refusal, SMTPResponseException):
+        return _answered("the mail server refused to talk to us", refusal, final=False)
+    kind = type(refusal).__name__
+    return ChannelFailed(f"the mail server could not be reached ({kind})", permanent=False, detail=f"{kind}: {refusal}")
+
+
+def _no_such_mailbox(answer: SMTPResponseException) -> bool:
+    """Whether a refusal says that the mailbox does not exist.
+
+    A 550 may as well mean that the server does not like us, or that the mailbox is full; then the enhanced code
+    (RFC 3463) says so, and the address is not to blame.
+    """
+    if answer.code not in _NO_MAILBOX:
+        return False
+    enhanced = _ENHANCED.match(answer.message)
+    return enhanced is None or enhanced[1] in _NO_MAILBOX_ENHANCED
+
+
+def _answered(what: str, answer: SMTPResponseException, *, final: bool, bounced: bool = False) -> ChannelFailed:
+    permanent = final and 500 <= answer.code < 600
+    detail = f"{answer.code} {answer.message}"
+    return ChannelFailed(f"{what} ({answer.code})", permanent=permanent, bounced=permanent and bounced, detail=detail)
