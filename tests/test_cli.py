@@ -112,3 +112,53 @@ class TestWhatOthersWrote:
         ran = shopkeeper("outbox", "list", DSN=sqlite_dsn)
         assert ran.exit_code == 0, ran.output
         assert "  550 [/closed] \N{REPLACEMENT CHARACTER}[31m\n" in ran.stdout
+
+
+class TestMail:
+    """`shopkeeper mail`: previews, abandoned mails and suppressed addresses."""
+
+    def test_previews_are_listed_shown_and_written(self, shopkeeper: Run, folder: Path) -> None:
+        listed = shopkeeper("mail", "preview")
+        shown = shopkeeper("mail", "preview", "recovery_code_valid", "--locale", "de")
+        html = shopkeeper("mail", "preview", "new_device", "--format", "html")
+        written = shopkeeper("mail", "preview", "--locale", "es", "--out", "mails")
+        unknown = shopkeeper("mail", "preview", "wellcome")
+        assert "password_changed" in listed.stdout
+        assert shown.stdout.startswith("Subject: 042137 ist Ihr Code")
+        assert html.stdout.splitlines()[2] == "<!doctype html>"
+        assert written.stdout == "32 files are in mails.\n"
+        assert "Hola Ada" in (folder / "mails" / "welcome.es.txt").read_text().replace(",", "")
+        assert (unknown.exit_code, "there are address_changed" in unknown.stderr) == (1, True)
+
+    def test_a_broken_template_of_the_operators_ends_with_its_line(self, shopkeeper: Run, folder: Path) -> None:
+        (folder / "own").mkdir()
+        (folder / "own" / "welcome.txt.j2").write_text("\n{{ nonsense }}")
+        refused = shopkeeper("mail", "preview", COURIER_TEMPLATE_OVERRIDE_PATH="own")
+        assert refused.exit_code == 1
+        assert "own/welcome.txt.j2, line 2 cannot be used: 'nonsense' is undefined." in refused.stderr
+
+    def test_abandoned_mails_and_suppressed_addresses_are_listed(self, shopkeeper: Run, folder: Path) -> None:
+        database = {"DSN": f"sqlite://{folder}/shop.sqlite"}
+        assert shopkeeper("migrate", **database).exit_code == 0
+        abandoned, held_a_code = uuid4(), uuid4()
+        with sqlite3.connect(folder / "shop.sqlite") as connection:
+            for message, context in ((abandoned, "{}"), (held_a_code, None)):
+                connection.execute(
+                    "INSERT INTO courier_messages (id, status, type, recipient, subject, body, html, context,"
+                    " template_type, channel, send_count, locale, last_error, created_at, updated_at)"
+                    " VALUES (?, 'abandoned', 'email', 'a@b.example', '', '', '', ?, 'welcome', 'email', 1, 'en',"
+                    " '550 no', '2026-01-01 00:00:00', '2026-01-01 00:00:00')",
+                    (message.hex, context),
+                )
+            connection.execute(
+                "INSERT INTO courier_suppressions VALUES ('a@b.example', 'bounce', 'email', '550 no', '2026-01-01')"
+            )
+        listed = shopkeeper("mail", "dead", **database).stdout
+        assert str(abandoned) in listed
+        assert "550 no" in listed
+        assert shopkeeper("mail", "resend", str(abandoned), **database).exit_code == 0
+        assert "cannot be sent again" in shopkeeper("mail", "resend", str(held_a_code), **database).stderr
+        assert "a@b.example  bounce" in shopkeeper("mail", "suppressed", **database).stdout
+        assert shopkeeper("mail", "allow", "A@b.example", **database).exit_code == 0
+        assert "is not suppressed" in shopkeeper("mail", "allow", "a@b.example", **database).stderr
+        assert shopkeeper("mail", "suppressed", **database).stdout == "No address is suppressed.\n"

@@ -5,30 +5,37 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import structlog
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from shopkeeper import __version__
-from shopkeeper.app import Misconfigured, dry_run, look_at_cache, open_database
+from shopkeeper.app import dry_run, look_at_cache, open_database
 from shopkeeper.clock import SystemClock
-from shopkeeper.errors import NotFound
 from shopkeeper.log_config import configure_log
+from shopkeeper.mail_commands import mail
 from shopkeeper.parsing import uuid_or_none
-from shopkeeper.server import PortTaken, ServerEnded, limits_of_process, require_ports, run, serve, work
-from shopkeeper.server_limits import TooFewDescriptors
-from shopkeeper.settings import Finding, Settings, SettingsError, describe, findings, load
-from shopkeeper.storage.database import Database
+from shopkeeper.server import limits_of_process, require_ports, run, serve, work
+from shopkeeper.settings import Finding, Settings, describe, findings, load
 from shopkeeper.storage.migrate import migrate, pending
 from shopkeeper.storage.outbox import DeadLetter, Outbox, WaitingEvent
-from shopkeeper.storage.unavailable import StorageUnavailable, explained
+from shopkeeper.terminal import (
+    COLOURS,
+    Dev,
+    Files,
+    fail,
+    look,
+    migrated,
+    migrations,
+    out,
+    print_labelled,
+    printable,
+    ready,
+)
 
 cli = typer.Typer(
     help="Shopkeeper: the customer account and access server for headless shops.",
@@ -43,33 +50,11 @@ outbox = typer.Typer(
     help="Deliveries that wait, fail or were given up: list them, or try one again.", no_args_is_help=True
 )
 cli.add_typer(outbox, name="outbox")
+cli.add_typer(mail, name="mail")
 
-# Sentences and settings contain what others wrote: `[/prod]` or `:key:` must stay text.
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-Files = Annotated[
-    list[Path],
-    typer.Option(
-        "--config", "-c", help="A configuration file (YAML, JSON or TOML); may be repeated.", show_default=False
-    ),
-]
-Dev = Annotated[bool, typer.Option("--dev", help="For development only: relaxes checks that production needs.")]
 Demo = Annotated[bool, typer.Option("--demo", help="Load a sample catalogue into the embedded shop.")]
-_COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan"}
-# What ends a command with one sentence: a wrong configuration, database, port or id, which only the operator can fix.
-_FOR_THE_OPERATOR = (
-    SettingsError,
-    Misconfigured,
-    StorageUnavailable,
-    PortTaken,
-    TooFewDescriptors,
-    ServerEnded,
-    NotFound,
-)
 LISTED = 100
 """The most deliveries of each kind that are listed."""
-T = TypeVar("T")
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,11 +78,11 @@ def before_each_command(
 def serve_command(config: Files = [], dev: Dev = False, demo: Demo = False) -> None:  # noqa: B006 - typer's way to say "none"
     """Start the server: the public API and the pages on one port, the admin API on another."""
     settings = _checked(config, dev=dev, demo=demo)
-    _ready(lambda: require_ports(settings))
-    _ready(lambda: asyncio.run(_migrate(settings)))
+    ready(lambda: require_ports(settings))
+    ready(lambda: asyncio.run(_migrate(settings)))
     configure_log(settings)
     again = functools.partial(_reload, config, dev=dev, demo=demo)
-    _ready(lambda: serve(again, announce=_announce))
+    ready(lambda: serve(again, announce=_announce))
     out.print("Stopped.")
 
 
@@ -105,18 +90,18 @@ def serve_command(config: Files = [], dev: Dev = False, demo: Demo = False) -> N
 def migrate_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """Apply the missing migrations to the database. Safe to run repeatedly, and on several hosts at once."""
     settings = _load(config, dev=dev)
-    waiting = _ready(lambda: asyncio.run(_migrate(settings)))
-    out.print(f"{_migrations(waiting)} applied." if waiting else "The database is up to date.")
+    waiting = ready(lambda: asyncio.run(_migrate(settings)))
+    out.print(f"{migrations(waiting)} applied." if waiting else "The database is up to date.")
 
 
 @cli.command("work")
 def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """Deliver mails and other outbox events, without serving requests. For `outbox.worker: separate`."""
     settings = _checked(config, dev=dev)
-    _ready(lambda: asyncio.run(_look_at_database(settings)))
+    ready(lambda: asyncio.run(_look_at_database(settings)))
     configure_log(settings)
     again = functools.partial(_reload, config, dev=dev, demo=False)
-    _ready(lambda: run(work(again)))
+    ready(lambda: run(work(again)))
 
 
 @cli.command("doctor")
@@ -126,23 +111,23 @@ def doctor_command(
     show: Annotated[bool, typer.Option("--show", help="Also print every setting that is in effect.")] = False,
 ) -> None:
     """Check a configuration: print what is wrong and how to fix it. Exits with 1 if the server would not start."""
-    settings = _look(config, dev=dev)
+    settings = look(config, dev=dev)
     if show:
         _print_settings(settings)
     found = findings(settings)
     _tell(found)
-    _ready(lambda: asyncio.run(_look_at_database(settings)))
+    ready(lambda: asyncio.run(_look_at_database(settings)))
     if any(finding.level == "error" for finding in found):
         raise typer.Exit(1)
     if silent := asyncio.run(look_at_cache(settings)):
         _tell([silent])
-    _ready(lambda: require_ports(settings, may_be_taken=True))
-    limits = _ready(lambda: limits_of_process(settings))
+    ready(lambda: require_ports(settings, may_be_taken=True))
+    limits = ready(lambda: limits_of_process(settings))
     if limits.few:
         _tell([Finding("warning", "", limits.sentence)])
     else:
         out.print(limits.sentence)
-    _ready(lambda: asyncio.run(dry_run(settings)))
+    ready(lambda: asyncio.run(dry_run(settings)))
     out.print("The server can start with this configuration.", style="green")
 
 
@@ -163,8 +148,8 @@ def schema_command() -> None:
 @outbox.command("list")
 def outbox_list_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """List the deliveries that were given up, that fail and that wait, oldest first, each with its last error."""
-    settings = _look(config, dev=dev)
-    letters, waiting = _ready(lambda: asyncio.run(_list_deliveries(settings)))
+    settings = look(config, dev=dev)
+    letters, waiting = ready(lambda: asyncio.run(_list_deliveries(settings)))
     if not letters and not waiting:
         out.print("Nothing waits, and no delivery was given up.")
         return
@@ -188,8 +173,8 @@ def outbox_replay_command(
     dev: Dev = False,
 ) -> None:
     """Try a delivery again that was given up. The running server delivers it, or `shopkeeper work`."""
-    settings = _look(config, dev=dev)
-    _ready(lambda: asyncio.run(_replay(settings, event_id)))
+    settings = look(config, dev=dev)
+    ready(lambda: asyncio.run(_replay(settings, event_id)))
     out.print(f"{event_id} is queued for delivery again.")
 
 
@@ -197,12 +182,7 @@ def outbox_replay_command(
 
 
 def _load(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
-    return _ready(lambda: load(files, os.environ, dev=dev, demo=demo))
-
-
-def _look(files: list[Path], *, dev: bool) -> Settings:
-    """Load the settings for commands that only look at an installation: no file with generated secrets is written."""
-    return _ready(lambda: load(files, os.environ, dev=dev, demo=False, keep_secrets=False))
+    return ready(lambda: load(files, os.environ, dev=dev, demo=demo))
 
 
 def _reload(files: list[Path], *, dev: bool, demo: bool) -> Settings:
@@ -217,44 +197,20 @@ def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
     found = findings(settings)
     _tell(found)
     if any(finding.level == "error" for finding in found):
-        _fail("The server cannot start with this configuration. Fix it and check again with: shopkeeper doctor")
-    _ready(lambda: asyncio.run(dry_run(settings)))
+        fail("The server cannot start with this configuration. Fix it and check again with: shopkeeper doctor")
+    ready(lambda: asyncio.run(dry_run(settings)))
     return settings
-
-
-def _ready(do: Callable[[], T]) -> T:
-    """Call a function; an error that only the operator can fix ends the command with its sentence."""
-    try:
-        return do()
-    except _FOR_THE_OPERATOR as told:
-        _fail(str(told))
-
-
-def _fail(sentence: str) -> NoReturn:
-    for line in sentence.splitlines():
-        _print_labelled("Error", line, colour=_COLOURS["error"])
-    raise typer.Exit(1)
 
 
 def _tell(found: list[Finding]) -> None:
     for finding in found:
-        _print_labelled(finding.level.capitalize(), finding.sentence, colour=_COLOURS[finding.level])
-
-
-def _print_labelled(label: str, sentence: str, *, colour: str) -> None:
-    err.print(f"{label}: ", style=colour, end="")
-    err.print(_printable(sentence))
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, which could give orders to the terminal: a mail server's answer, for example."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+        print_labelled(finding.level.capitalize(), finding.sentence, colour=COLOURS[finding.level])
 
 
 def _print_settings(settings: Settings) -> None:
     table = Table("Setting", "Value", show_edge=False, pad_edge=False)
     for name, value in describe(settings):
-        table.add_row(name, _printable(value))
+        table.add_row(name, printable(value))
     out.print(table)
 
 
@@ -286,31 +242,18 @@ async def _look_at_database(settings: Settings) -> None:
     finally:
         await database.close()
     if waiting:
-        out.print(f"The database needs {_migrations(waiting)}: start the server, or run: shopkeeper migrate")
+        out.print(f"The database needs {migrations(waiting)}: start the server, or run: shopkeeper migrate")
 
 
 async def _list_deliveries(settings: Settings) -> tuple[list[DeadLetter], list[WaitingEvent]]:
-    async with _migrated(settings) as database, database.unit() as unit:
+    async with migrated(settings) as database, database.unit() as unit:
         outbox = Outbox(SystemClock())
         return await outbox.dead(unit, limit=LISTED + 1), await outbox.waiting(unit, limit=LISTED + 1)
 
 
 async def _replay(settings: Settings, event_id: UUID) -> None:
-    async with _migrated(settings) as database, database.unit() as unit:
+    async with migrated(settings) as database, database.unit() as unit:
         await Outbox(SystemClock()).replay(unit, event_id)
-
-
-@asynccontextmanager
-async def _migrated(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database. Ends the command where migrations are missing."""
-    database = open_database(settings)
-    try:
-        if waiting := await pending(database):
-            _fail(f"The database needs {_migrations(waiting)}. Run first: shopkeeper migrate")
-        with explained(database.url):
-            yield database
-    finally:
-        await database.close()
 
 
 def _print_dead_letters(letters: list[DeadLetter]) -> None:
@@ -318,7 +261,7 @@ def _print_dead_letters(letters: list[DeadLetter]) -> None:
     for letter in letters:
         event = letter.event
         out.print(f"{event.id}  {event.topic}, given up {letter.died_at:%Y-%m-%d %H:%M} UTC, tries: {event.attempt}")
-        out.print(f"  {_printable(letter.last_error)}")
+        out.print(f"  {printable(letter.last_error)}")
 
 
 def _print_waiting(events: list[WaitingEvent]) -> None:
@@ -332,7 +275,3 @@ def _print_waiting(events: list[WaitingEvent]) -> None:
             markup=False,
         )
         out.print(f"  {waiting.last_error}", markup=False)
-
-
-def _migrations(waiting: list[str]) -> str:
-    return f"{len(waiting)} migration{'s' if len(waiting) != 1 else ''}"

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from shopkeeper.app import Misconfigured, open_database
 from shopkeeper.errors import Conflict, NotFound
+from shopkeeper.notify.overrides import OverrideBroken
 from shopkeeper.server import PortTaken, ServerEnded
 from shopkeeper.server_limits import TooFewDescriptors
 from shopkeeper.settings import Settings, SettingsError, load
@@ -39,6 +40,7 @@ _FOR_THE_OPERATOR = (
     TooFewDescriptors,
     ServerEnded,
     NotFound,
+    OverrideBroken,
     Conflict,
 )
 T = TypeVar("T")

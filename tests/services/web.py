@@ -24,6 +24,7 @@ class Server:
     port: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     open: set["asyncio.Task[None] | None"] = field(default_factory=set)
 
     def url(self, path: str = "/", *, host: str | None = None) -> str:
@@ -36,10 +37,16 @@ class Server:
                 while True:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode()
                     self.heads.append(head)
+                    self.bodies.append(await reader.readexactly(_length_of(head)))
                     await self.answers[head.split()[1].partition("?")[0]](writer)
                     await writer.drain()
         finally:
             writer.transport.abort()
+
+
+def _length_of(head: str) -> int:
+    lengths = [line.partition(":")[2] for line in head.lower().splitlines() if line.startswith("content-length:")]
+    return int(lengths[0]) if lengths else 0
 
 
 def says(body: bytes = b"hello", *, status: str = "200 OK", **headers: str) -> Answer:

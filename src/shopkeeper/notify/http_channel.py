@@ -24,7 +24,7 @@ TIMEOUT: Final = 20.0
 """Seconds for a whole call. Shorter than the lease of an outbox event."""
 MAX_BODY: Final = 1024 * 1024
 MAX_ANSWER: Final = 64 * 1024
-_JSONNET: Final = re.compile(r"^\s*function\s*\(\s*ctx|^\s*local\s+\w+\s*=|std\.\w+\(", re.MULTILINE)
+_JSONNET: Final = re.compile(r"^[ \t]*function\s*\(\s*ctx|^[ \t]*local\s+\w+\s*=|std\.\w+\(", re.MULTILINE)
 _TRY_AGAIN: Final = frozenset({401, 403, 404, 405, 408, 409, 425, 429})
 """Answers below 500 that are about us or about the time, not about the mail: an operator can repair their cause."""
 
@@ -54,8 +54,9 @@ async def body_template(reference: str, client: GuardedClient) -> str:
         text = await load(reference, client)
     except Unreadable as unreadable:
         raise ValueError(f"courier.http.request_config.body cannot be used: {unreadable}") from unreadable
-    if _JSONNET.search(text) or reference.endswith((".jsonnet", ".libsonnet")):
-        line = text.count("\n", 0, found.start()) + 1 if (found := _JSONNET.search(text)) else 1
+    found = _JSONNET.search(text)
+    if found is not None or reference.endswith((".jsonnet", ".libsonnet")):
+        line = text.count("\n", 0, found.start()) + 1 if found is not None else 1
         raise ValueError(
             f"courier.http.request_config.body, line {line}: this is Jsonnet, which is not read here. "
             "Write the JSON as a Jinja template, with {{ ctx.recipient | tojson }} for its values"
