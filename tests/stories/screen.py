@@ -64,8 +64,8 @@ class Screens:
         self._browser, self._url = browser, url
         self._open: list[Screen] = []
 
-    def open(self, *, size: ViewportSize = DESK, scripts: bool = True) -> Screen:
-        context = self._browser.new_context(viewport=size, java_script_enabled=scripts, locale="en-GB")
+    def open(self, *, size: ViewportSize = DESK, scripts: bool = True, locale: str = "en-GB") -> Screen:
+        context = self._browser.new_context(viewport=size, java_script_enabled=scripts, locale=locale)
         context.set_default_timeout(PATIENCE)
         screen = Screen(context, context.new_page(), self._url)
         screen.page.on("console", screen.complain)
