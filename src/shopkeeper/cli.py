@@ -127,7 +127,7 @@ def doctor_command(
         _tell([Finding("warning", "", limits.sentence)])
     else:
         out.print(limits.sentence)
-    ready(lambda: asyncio.run(dry_run(settings)))
+    _tell(ready(lambda: asyncio.run(dry_run(settings))))
     out.print("The server can start with this configuration.", style="green")
 
 
@@ -198,7 +198,7 @@ def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
     _tell(found)
     if any(finding.level == "error" for finding in found):
         fail("The server cannot start with this configuration. Fix it and check again with: shopkeeper doctor")
-    ready(lambda: asyncio.run(dry_run(settings)))
+    _tell(ready(lambda: asyncio.run(dry_run(settings))))
     return settings
 
 

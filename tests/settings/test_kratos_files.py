@@ -115,3 +115,17 @@ class TestQuickstarts:
         settings = load([quickstart], SOUND, dev=False, demo=False)
         assert errors(settings) == {}
         await dry_run(settings)
+
+
+class TestSchemas:
+    @pytest.mark.parametrize(("passwordless", "told"), [(True, ["identity.schemas"]), (False, [])])
+    async def test_a_schema_without_an_address_for_codes_is_named(
+        self, write: Write, folder: Path, passwordless: bool, told: list[str]
+    ) -> None:
+        (folder / "schema.json").write_text(json.dumps(SCHEMA))
+        code = {"selfservice": {"methods": {"code": {"passwordless_enabled": passwordless}}}}
+        schemas = [{"id": "default", "url": "file://schema.json"}, {"id": "own", "url": "builtin://customer"}]
+        settings = load([write(yaml.safe_dump({**code, "identity": {"schemas": schemas}}))], {}, dev=True, demo=False)
+        found = await dry_run(settings)
+        assert [finding.path for finding in found] == told
+        assert all("'default' marks no address for codes" in finding.sentence for finding in found)

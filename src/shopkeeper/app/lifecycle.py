@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from shopkeeper.app.application import Application, build, load_sample_data
 from shopkeeper.app.reloading import Reloader
 from shopkeeper.app.running import RunningApplication
-from shopkeeper.settings import Settings
+from shopkeeper.app.schema_findings import schema_findings
+from shopkeeper.settings import Finding, Settings
 from shopkeeper.storage.migrate import migrate
 
 
@@ -52,12 +53,16 @@ def _work_in_background(application: Application) -> None:
         application.background.start("outbox", application.worker.run())
 
 
-async def dry_run(settings: Settings) -> None:
-    """Build the application and discard it, without opening anything. Raises what a start would raise.
+async def dry_run(settings: Settings) -> list[Finding]:
+    """Build the application and discard it, without opening anything; return findings about what it read.
+
+    Raises what a start would raise.
 
     The GraphQL API is left out: no setting makes it refuse to be built, and importing it takes long.
     """
     application = await build(settings, with_graphql=False)
+    found = list(schema_findings(application.accounts))
     await application.close()
     await application.infrastructure.cache.close()
     await application.infrastructure.database.close()
+    return found
