@@ -15,9 +15,11 @@ from shopkeeper.identity.changes import Listener
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
+from shopkeeper.signin import device_store
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
+from shopkeeper.signin.new_devices import KNOWN_FOR, NewDevices
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
@@ -46,6 +48,7 @@ class Commerce:
     cart_merger: CartMerger
     merges: DeferredMerges
     completion: SignInCompletion
+    devices: NewDevices
     visit: Visit
     courier: Courier
 
@@ -61,6 +64,13 @@ def build_commerce(
     merges = _deferred_merges(infrastructure, accounts, stores, engines)
     accounts.on_deleted.extend([_forgetting(engines), merges.forget])
     cart_merger = CartMerger(stores=stores, engines=engines, deferred=merges)
+    devices = NewDevices(
+        courier=accounts.courier,
+        sessions=accounts.sessions,
+        audit=infrastructure.audit,
+        clock=infrastructure.clock,
+        base_url=infrastructure.base_url,
+    )
     completion = SignInCompletion(
         database=infrastructure.database,
         identities=accounts.identities,
@@ -69,6 +79,7 @@ def build_commerce(
         hooks=build_hooks(infrastructure, accounts, further_hooks),
         audit=infrastructure.audit,
         tally=infrastructure.tally,
+        devices=devices if infrastructure.settings.courier.notices.new_device else None,
     )
     visit = Visit(
         database=infrastructure.database,
@@ -83,6 +94,8 @@ def build_commerce(
         *_rules_of(engines, guest_lifespan=guest_lifespan),
         RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
         RetentionRule("suppressed addresses", infrastructure.settings.courier.suppression.lifespan, suppressions.purge),
+        RetentionRule("known devices", KNOWN_FOR, device_store.purge_devices),
+        RetentionRule("links that end a session", timedelta(days=1), device_store.purge_notices),
         RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
     return Commerce(
@@ -92,6 +105,7 @@ def build_commerce(
         cart_merger=cart_merger,
         merges=merges,
         completion=completion,
+        devices=devices,
         visit=visit,
         courier=accounts.courier,
     )

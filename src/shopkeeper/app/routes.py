@@ -271,6 +271,7 @@ def _pages(
         engines=commerce.engines,
         stores=commerce.stores,
         courier=commerce.courier,
+        devices=commerce.devices,
         base_url=infrastructure.base_url,
         form_targets=return_urls(settings, flow_bindings),
         demo=read_demo() if settings.demo else None,

@@ -355,6 +355,7 @@ def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
         replacing=caller.session or caller.former,
         guest=caller.guest,
         expected=_confirmed_identity(turn),
+        locale=caller.locale,
     )
 
 

@@ -24,6 +24,7 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
 from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook
+from shopkeeper.signin.new_devices import NewDevices
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tally import Tally
@@ -40,6 +41,7 @@ class SignInRequest:
         guest: the anonymous visitor that the caller was until now.
         hint: what the client wants done with the guest's cart; None merges it.
         expected: the only identity that may be signed in, where a session is confirmed.
+        locale: the language of mails.
     """
 
     flow: str
@@ -49,6 +51,7 @@ class SignInRequest:
     guest: str | None = None
     hint: AuthHint | None = None
     expected: UUID | None = None
+    locale: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class SignInCompletion:
         hooks: Hooks,
         audit: Audit,
         tally: Tally | None = None,
+        devices: NewDevices | None = None,
     ) -> None:
         self._database = database
         self._identities = identities
@@ -94,6 +98,7 @@ class SignInCompletion:
         self._hooks = hooks
         self._audit = audit
         self._tally = tally or Tally()
+        self._devices = devices
 
     async def sign_in(self, proof: Proof, request: SignInRequest) -> SignedIn:
         """Run every phase after the proof. Never call it while a transaction is open.
@@ -181,6 +186,14 @@ class SignInCompletion:
             store=request.store,
             replacing=request.replacing,
         )
+        if self._devices is not None:
+            await self._devices.see(
+                unit,
+                started.session,
+                client=request.client,
+                registered=request.flow == "registration",
+                locale=request.locale,
+            )
         for hook in self._hooks.after.get((request.flow, method), ()):
             refused = await hook(unit, session=started.session, client=request.client)
             if refused is not None:

@@ -78,7 +78,13 @@ class Visit:
                 unit, username=username, password=password, client=client
             )
         request = SignInRequest(
-            flow="login", store=store.id, client=client, replacing=former, guest=_guest_of(visitor), hint=hint
+            flow="login",
+            store=store.id,
+            client=client,
+            replacing=former,
+            guest=_guest_of(visitor),
+            hint=hint,
+            locale=store.locale,
         )
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)

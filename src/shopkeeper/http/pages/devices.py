@@ -1,28 +1,7 @@
-"""Device names, guessed from the User-Agent. That header is not reliable enough for more than a guess."""
+"""Device names for pages, guessed from the User-Agent."""
 
-from collections.abc import Sequence
+from shopkeeper.signin.user_agents import browser_and_system
 
-# Order matters: most browsers also name the older browsers that they imitate.
-_BROWSERS: Sequence[tuple[str, str]] = (
-    ("Edg/", "Edge"),
-    ("OPR/", "Opera"),
-    ("SamsungBrowser/", "Samsung Internet"),
-    ("Firefox/", "Firefox"),
-    ("FxiOS/", "Firefox"),
-    ("CriOS/", "Chrome"),
-    ("Chrome/", "Chrome"),
-    ("Safari/", "Safari"),
-    ("curl/", "curl"),
-)
-_SYSTEMS: Sequence[tuple[str, str]] = (
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("Android", "Android"),
-    ("CrOS", "ChromeOS"),
-    ("Windows", "Windows"),
-    ("Mac OS X", "Mac"),
-    ("Linux", "Linux"),
-)
 LONGEST = 60
 
 
@@ -32,9 +11,4 @@ def device_name(user_agent: str) -> str:
     >>> device_name("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0")
     'Firefox · Linux'
     """
-    known = [_first(user_agent, _BROWSERS), _first(user_agent, _SYSTEMS)]
-    return " · ".join(name for name in known if name) or user_agent[:LONGEST]
-
-
-def _first(user_agent: str, names: Sequence[tuple[str, str]]) -> str:
-    return next((name for mark, name in names if mark in user_agent), "")
+    return " · ".join(name for name in browser_and_system(user_agent) if name) or user_agent[:LONGEST]

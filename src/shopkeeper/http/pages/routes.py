@@ -18,6 +18,7 @@ from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages import refusals
 from shopkeeper.http.pages.account import AccountPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
+from shopkeeper.http.pages.end_session import EndSessionPage
 from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
@@ -26,6 +27,7 @@ from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.notify.courier import Courier
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.signin.new_devices import NewDevices
 from shopkeeper.storage.database import Database
 
 
@@ -57,6 +59,7 @@ class PageRoutes:
         engines: Mapping[str, Engine],
         stores: Stores,
         courier: Courier,
+        devices: NewDevices,
         base_url: str,
         form_targets: Iterable[str] = (),
         demo: DemoAssets | None = None,
@@ -95,6 +98,7 @@ class PageRoutes:
             layout=layout,
             place=place,
         )
+        self._end_session = EndSessionPage(database=database, devices=devices, layout=layout)
         self._inbox = InboxPages(database=database, courier=courier, layout=layout) if dev else None
 
     def routes(self) -> list[Route]:
@@ -103,6 +107,7 @@ class PageRoutes:
             Route("/", self._layout.with_error_page(self._first), methods=["GET"]),
             *self._flows.routes(),
             *self._account.routes(),
+            *self._end_session.routes(),
             Route("/signed-out", self._layout.with_error_page(self._signed_out), methods=["GET"]),
             Route("/error", self._layout.with_error_page(self._error), methods=["GET"]),
             *(self._inbox.routes() if self._inbox else ()),

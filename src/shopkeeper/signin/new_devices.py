@@ -1,0 +1,117 @@
+"""Tells customers by mail of sign-ins from a browser or a network that is new for them, with a link to end the session.
+
+A sign-in has two features: the browser with its system, and the network (an IPv4 /16 or an IPv6 /32, stored as a keyed
+hash). Both are guesses, and an attacker chooses the first one; the second is what makes the sign-in of a stranger with
+a common browser stand out. It needs no cookie, so native apps count like browsers.
+
+No mail is sent for the first sign-in of an account, nor after three mails in a day: those say what is to be done.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+
+from shopkeeper.client import Client
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import digest, new_token
+from shopkeeper.identity.names import names_of
+from shopkeeper.notify.addresses import AddressRefused
+from shopkeeper.notify.courier import Courier
+from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.values import Session
+from shopkeeper.signin import device_store
+from shopkeeper.signin.device_store import Notice
+from shopkeeper.signin.user_agents import browser_and_system
+from shopkeeper.storage.audit import Audit
+from shopkeeper.storage.database import Unit
+
+PATH: Final = "/account/end-session"
+LIFESPAN: Final = timedelta(hours=72)
+KNOWN_FOR: Final = timedelta(days=365)
+"""How long a feature that is not seen again counts as known."""
+_BUDGET: Final = 3
+_BUDGET_TIME: Final = timedelta(days=1)
+_PREFIX: Final = "sk_end_"
+
+log = structlog.get_logger("shopkeeper.devices")
+
+
+class NewDevices:
+    """Knows the devices of identities.
+
+    Args:
+        base_url: where the links lead.
+    """
+
+    def __init__(self, *, courier: Courier, sessions: Sessions, audit: Audit, clock: Clock, base_url: str) -> None:
+        self._courier, self._sessions, self._audit, self._clock = courier, sessions, audit, clock
+        self._base_url = base_url
+
+    async def see(self, unit: Unit, session: Session, *, client: Client, registered: bool, locale: str) -> None:
+        """Record a new session's device in the caller's unit, and queue a mail where it is new for the identity.
+
+        Args:
+            registered: whether the identity was created by the same request.
+        """
+        now, identity = self._clock.now(), session.identity
+        new = await device_store.see(unit, identity.id, self._features(client), now=now)
+        if not new or registered or not identity.email:
+            return
+        earlier, sent = await device_store.history(unit, identity.id, now=now, since=now - _BUDGET_TIME)
+        if earlier and sent < _BUDGET:
+            await self._tell(unit, session, identity.email, client=client, locale=locale)
+
+    async def pending(self, unit: Unit, token: str) -> bool:
+        """Whether a link can be used. Changes nothing."""
+        return await device_store.find_notice(unit, digest(token), now=self._clock.now()) is not None
+
+    async def end(self, unit: Unit, token: str, *, client: Client) -> bool:
+        """End the session of a link, once; return whether the link could be used."""
+        notice = await device_store.use_notice(unit, digest(token), now=self._clock.now())
+        if notice is None:
+            return False
+        await self._sessions.revoke(unit, notice.session_id, by=str(notice.identity_id), client=client)
+        return True
+
+    async def _tell(self, unit: Unit, session: Session, email: str, *, client: Client, locale: str) -> None:
+        token, now = new_token(_PREFIX), self._clock.now()
+        browser, system = browser_and_system(client.user_agent)
+        context = {
+            "first_name": names_of(session.identity).first,
+            "device": {"browser": browser, "system": system},
+            "signed_in_at": session.authenticated_at.isoformat(),
+            "end_url": f"{self._base_url}{PATH}?token={quote(token)}",
+            "hours": int(LIFESPAN.total_seconds() // 3600),
+        }
+        try:
+            await self._courier.queue(unit, template="new_device", recipient=email, context=context, locale=locale)
+        except AddressRefused:
+            log.warning("mail.address_refused", template="new_device")
+            return
+        notice = Notice(session.identity.id, session.id)
+        await device_store.add_notice(unit, notice, token_digest=digest(token), now=now, expires_at=now + LIFESPAN)
+
+    def _features(self, client: Client) -> Collection[str]:
+        browser, system = browser_and_system(client.user_agent)
+        network = self._audit.client(_network(client.ip))
+        return {f"device:{browser or 'other'}/{system or 'other'}", f"network:{network}"}
+
+
+def _network(ip: str) -> str:
+    """Return the network of an address, wide enough for one provider's customers to stay in it mostly.
+
+    >>> _network("192.0.2.7"), _network("2001:db8:1::1"), _network("::ffff:192.0.2.7")
+    ('192.0.0.0', '2001:db8::', '192.0.0.0')
+    """
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return ip
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    bits = 16 if address.version == 4 else 32
+    return str(ipaddress.ip_network(f"{address}/{bits}", strict=False).network_address)
