@@ -29,6 +29,7 @@ from bench.outcome import Row, Unmeasured
 from bench.results import LATEST, Results, load, save
 from bench.revoking import revocation
 from bench.run import Options, Run
+from bench.search import search
 
 Measure = Callable[[Run], Iterator[Row]]
 
@@ -44,6 +45,7 @@ MEASURES: Mapping[str, Measure] = {
     "login": login,
     "refresh": refresh,
     "revocation": revocation,
+    "search": search,
 }
 ON_DEMAND: Mapping[str, Measure] = {"growth": growth}
 """The benchmarks that take a quarter of an hour, only with `--large`."""

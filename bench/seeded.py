@@ -10,6 +10,7 @@ from sqlalchemy import Table
 
 from shopkeeper.crypto import digest
 from shopkeeper.identity import store as accounts
+from shopkeeper.identity.terms import terms_of
 from shopkeeper.identity.values import Aal, AddressStatus, State, Via
 from shopkeeper.sessions import store as sessions
 from shopkeeper.sessions.service import TOKEN_PREFIX
@@ -18,6 +19,8 @@ MOST = 1 << 30
 BEGUN = datetime(2024, 1, 1, tzinfo=UTC)
 """When the first one registered; each further one came a millisecond later."""
 GOOD_FOR = timedelta(days=3650)
+RARE = 1_000
+"""One identity in so many is in the group `gold`, the others are in `standard`."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 Rows = list[dict[str, Any]]
@@ -51,6 +54,7 @@ def rows_of(numbers: range, *, password_hash: str, now: datetime) -> Mapping[Tab
         accounts.credential_identifiers: [_identifier(number) for number in numbers],
         accounts.verifiable_addresses: [{**_address(number, "verifiable"), **_UNPROVEN} for number in numbers],
         accounts.recovery_addresses: [_address(number, "recovery") for number in numbers],
+        accounts.identity_terms: [row for number in numbers for row in _terms(number)],
         sessions.sessions: [_session(number, now) for number in numbers],
         sessions.session_devices: [_device(number) for number in numbers],
     }
@@ -75,13 +79,22 @@ def _times(number: int) -> dict[str, datetime]:
     return {"created_at": _moment(number), "updated_at": _moment(number)}
 
 
+def _traits(number: int) -> dict[str, Any]:
+    name = {"first": "Seeded", "last": f"Customer {number}"}
+    return {"email": email(number), "name": name, "group": "standard" if number % RARE else "gold"}
+
+
+def _terms(number: int) -> Rows:
+    return [{"term": term, "identity_id": _id("identity", number)} for term in sorted(terms_of(_traits(number)))]
+
+
 def _identity(number: int) -> dict[str, Any]:
     return {
         "id": _id("identity", number),
         "schema_id": "default",
         "state": State.ACTIVE.value,
         "state_changed_at": _moment(number),
-        "traits": {"email": email(number), "name": {"first": "Seeded", "last": f"Customer {number}"}},
+        "traits": _traits(number),
         "metadata_public": None,
         "metadata_admin": None,
         "external_id": None,
