@@ -71,6 +71,7 @@ ADA, SMITH = trait("name.first", "ADA"), trait("name.last", "smith")
         (IdentitySearch(identifier="ada@example.org"), ["ada"]),
         (IdentitySearch(identifier="ada@example.org", terms=[SMITH]), []),
         (IdentitySearch(prefix="ada"), ["ada", "shop", "adam"]),
+        (IdentitySearch(prefix="ada", state=State.ACTIVE), ["ada", "shop", "adam"]),
         (IdentitySearch(prefix="adam"), ["adam", "shop"]),
         (IdentitySearch(prefix="ada", terms=[SMITH]), ["adam"]),
         (IdentitySearch(prefix="ada", identifier="adam@example.org"), ["adam"]),
@@ -86,7 +87,28 @@ async def test_filters_combine_and_pages_are_complete(
     size: int,
 ) -> None:
     wanted = [people[name].id for name in names]
-    assert await found(database, identities, search, size=size) == (wanted if search.prefix else sorted(wanted))
+    order = wanted if search.is_by_identifier else sorted(wanted)
+    assert await found(database, identities, search, size=size) == order
+
+
+@pytest.mark.parametrize(
+    "search", [IdentitySearch(terms=[ADA, SMITH]), IdentitySearch(prefix="", state=State.INACTIVE)]
+)
+async def test_what_is_rare_is_found_on_short_pages(
+    database: Database,
+    identities: Identities,
+    people: Mapping[str, Identity],
+    search: IdentitySearch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many there are, a page walks a bounded number of them."""
+    whole = await found(database, identities, search, size=5)
+    monkeypatch.setattr("shopkeeper.identity.search.WALK", 2)
+    async with database.unit() as unit:
+        page, after = await identities.list_(unit, search=search, page_size=5)
+    assert len(page) < len(whole) or not page
+    assert after is not None
+    assert await found(database, identities, search, size=5) == whole
 
 
 async def test_a_changed_trait_is_found_by_its_new_value_only(

@@ -31,8 +31,8 @@ from shopkeeper.http.responses import empty_response, error_object, json_respons
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.reader import NO_IDENTITY
+from shopkeeper.identity.search import Referring
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.store import Condition
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.store import known_in
 from shopkeeper.storage.database import Database
@@ -118,8 +118,8 @@ class AdminIdentities:
     def _listed(self, found: Sequence[Identity], wanted: IdentityQuery) -> list[Any]:
         return [self._serializers.identity_for_admin(each, configs=wanted.configs, listed=True) for each in found]
 
-    def _within(self, request: Request) -> Condition | None:
-        """Return the condition for the identities that the request's key may see."""
+    def _within(self, request: Request) -> Referring | None:
+        """Return the filter for the identities that the request's key may see."""
         stores = stores_of(request)
         return None if stores is None else known_in(stores)
 

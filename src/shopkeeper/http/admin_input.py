@@ -189,8 +189,8 @@ class IdentityQuery:
 
     @property
     def order(self) -> str:
-        """The name of the list for its page tokens: a search by a prefix has an order of its own."""
-        return "identities" if self.search.prefix is None else "identities by identifier"
+        """The name of the list for its page tokens: a search by a prefix may have an order of its own."""
+        return "identities by identifier" if self.search.is_by_identifier else "identities"
 
 
 def identity_query(query: QueryParams) -> IdentityQuery:

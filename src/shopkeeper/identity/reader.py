@@ -6,8 +6,8 @@ from uuid import UUID
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import selectors
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
-from shopkeeper.identity.search import EVERYONE, IdentitySearch, ids_within, page_of_ids
-from shopkeeper.identity.store import Condition, IdentityStore, Selector
+from shopkeeper.identity.search import EVERYONE, IdentitySearch, Referring, ids_within, page_of_ids
+from shopkeeper.identity.store import IdentityStore, Selector
 from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.storage.database import Unit
@@ -66,7 +66,8 @@ class IdentityReader:
     ) -> tuple[Sequence[Identity], str | None]:
         """Return a page of the identities that match, with their credentials, and the `after` of the next page.
 
-        It is None on the last page. A page has at most `MOST_ON_A_PAGE` identities. Raises `InvalidCursor`.
+        It is None on the last page. A page has at most `MOST_ON_A_PAGE` identities; one before the last may be short,
+        where little is found (`search.py`). Raises `InvalidCursor`.
         """
         size = min(max(page_size, 1), MOST_ON_A_PAGE)
         found = await page_of_ids(unit, search, size=size, after=after)
@@ -74,12 +75,12 @@ class IdentityReader:
         return [loaded[each] for each in found.ids if each in loaded], found.next_after
 
     async def list_by_ids(
-        self, unit: Unit, ids: Collection[UUID], *, within: Condition | None = None
+        self, unit: Unit, ids: Collection[UUID], *, within: Referring | None = None
     ) -> Sequence[Identity]:
         """Return the identities that exist among these ids, with their credentials, in the order of their ids.
 
         Args:
-            within: returns only those that meet this condition.
+            within: returns only those that these rows refer to.
 
         Raises `BadRequest` for too many ids.
         """

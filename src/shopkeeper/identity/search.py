@@ -1,7 +1,9 @@
-"""Searches identities: a page of their ids, by any combination of filters, in one indexed order.
+"""Searches identities by any combination of filters, with work that is bounded for every page.
 
-Every search walks one index from where the last page ended, so that a page costs the same at any depth; what else is
-asked for is looked up for each identity on the way. The most selective filter that has an index of its own leads.
+A search walks one index from where the last page ended: the leading filter's, which is the most selective one that has
+an index in the order of the page. At most `WALK` identities are walked, and the other filters are looked up for each of
+them. So a page costs the same at any depth; a search that finds little may return a short page, even an empty one, with
+a cursor to go on from.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,14 +11,41 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, literal, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, literal, or_, select
 
 from shopkeeper.errors import InvalidCursor
-from shopkeeper.identity.store import Condition, credential_identifiers, identities, identity_terms
+from shopkeeper.identity.store import credential_identifiers, identities, identity_terms
 from shopkeeper.identity.values import State
 from shopkeeper.storage.database import Unit
 
+WALK: Final = 4_000
 _LAST: Final = chr(0x10FFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Referring:
+    """Rows that refer to identities: a filter that lets those identities through.
+
+    Args:
+        owner: the column with the ids of identities.
+        condition: chooses the rows. An index begins with its columns and ends with `owner`.
+    """
+
+    owner: ColumnElement[UUID]
+    condition: ColumnElement[bool]
+
+    def ids(self, after: UUID | None) -> Select[Any]:
+        """Return the query of the ids, in order."""
+        query = select(self.owner.label("id")).where(self.condition).distinct().order_by(self.owner)
+        return query if after is None else query.where(self.owner > after)
+
+    def refers_to(self, identity_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+        """Return the condition that a row refers to an identity.
+
+        With its limit PostgreSQL looks it up for each identity, and never joins: a join would read all rows.
+        """
+        found = select(literal(1)).where(self.owner == identity_id, self.condition).limit(1)
+        return found.scalar_subquery().is_not(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +54,9 @@ class IdentitySearch:
 
     Args:
         identifier: an identifier of a credential, normalised.
-        prefix: how an identifier begins, normalised. The identities are in the order of these identifiers.
+        prefix: how an identifier begins, normalised.
         terms: values of traits (`terms.term`).
-        within: a condition on the ids of identities, such as a session in some store.
+        within: rows of another table that must refer to the identities, such as the sessions of a store.
     """
 
     identifier: str | None = None
@@ -35,7 +64,12 @@ class IdentitySearch:
     state: State | None = None
     schema_id: str | None = None
     terms: Sequence[str] = ()
-    within: Condition | None = None
+    within: Referring | None = None
+
+    @property
+    def is_by_identifier(self) -> bool:
+        """Whether the identities are in the order of the identifiers that begin so; else they are in that of ids."""
+        return self.prefix is not None and not (self.identifier or self.terms or self.within)
 
 
 EVERYONE: Final = IdentitySearch()
@@ -51,49 +85,90 @@ class FoundIds:
 
 async def page_of_ids(unit: Unit, search: IdentitySearch, *, size: int, after: str | None) -> FoundIds:
     """Return a page of the ids that match. Raises `InvalidCursor` for the cursor of another kind of search."""
-    query = _by_id(search, after) if search.prefix is None else _by_prefix(search, search.prefix, after)
-    found = await unit.all(query.limit(size + 1))
-    page = found[:size]
-    last = page[-1] if len(found) > size else None
-    cursor = None if last is None else f"{last.id}{last.identifier if search.prefix is not None else ''}"
-    return FoundIds([row.id for row in page], cursor)
+    lead = await _lead(unit, search, after)
+    walked = lead.limit(WALK).subquery("walked")
+    order = [walked.c[name] for name in _order(search)]
+    query = select(*walked.c).where(*_filters(search, walked)).order_by(*order).limit(size + 1)
+    found = await unit.all(query)
+    if len(found) > size:
+        return FoundIds([row.id for row in found[:size]], _cursor(search, found[size - 1]))
+    # Fewer than a page: either all was walked, or the rest is left to the next page.
+    last = await unit.first(lead.offset(WALK - 1).limit(1)) if search != EVERYONE else None
+    return FoundIds([row.id for row in found], None if last is None else _cursor(search, last))
 
 
-async def ids_within(unit: Unit, ids: Collection[UUID], within: Condition) -> Sequence[UUID]:
-    """Return those of some ids that meet a condition."""
-    query = select(identities.c.id).where(identities.c.id.in_(ids), within(identities.c.id))
+async def ids_within(unit: Unit, ids: Collection[UUID], within: Referring) -> Sequence[UUID]:
+    """Return those of some ids that rows refer to."""
+    query = select(identities.c.id).where(identities.c.id.in_(ids), within.refers_to(identities.c.id))
     return [row.id for row in await unit.all(query)]
 
 
-def _by_id(search: IdentitySearch, after: str | None) -> Select[Any]:
-    """Walk the terms where a trait is searched for, else the identities."""
-    leading, others = search.terms[:1], search.terms[1:]
-    column: ColumnElement[UUID] = identity_terms.c.identity_id if leading else identities.c.id
-    query = select(column.label("id")).order_by(column)
-    if leading:
-        query = query.where(identity_terms.c.term == leading[0])
-    if after is not None:
-        query = query.where(column > _id_of(after))
-    return query.where(*_filters(search, column, others=others, is_identity=not leading))
+async def _lead(unit: Unit, search: IdentitySearch, after: str | None) -> Select[Any]:
+    """Return the query that is walked: rows with `id`, and `identifier` where they are in that order."""
+    if search.is_by_identifier:
+        return _by_prefix(search.prefix or "", after)
+    begun = None if after is None else _id_of(after)
+    if search.identifier is not None:
+        return _identified(search.identifier).ids(begun)
+    leads = [*map(_with_term, search.terms), *([search.within] if search.within else [])]
+    if leads:
+        return (await _smallest(unit, leads)).ids(begun)
+    everyone = select(identities.c.id).order_by(identities.c.id)
+    if search.state is not None:
+        everyone = everyone.where(identities.c.state == search.state.value)
+    return everyone if begun is None else everyone.where(identities.c.id > begun)
 
 
-def _by_prefix(search: IdentitySearch, prefix: str, after: str | None) -> Select[Any]:
+async def _smallest(unit: Unit, leads: Sequence[Referring]) -> Referring:
+    """Return the filter with the fewest rows; counting stops where walking would."""
+    if len(leads) == 1:
+        return leads[0]
+    counts = [
+        await unit.scalar(
+            select(func.count()).select_from(select(literal(1)).where(lead.condition).limit(WALK).subquery())
+        )
+        for lead in leads
+    ]
+    return leads[counts.index(min(counts))]
+
+
+def _filters(search: IdentitySearch, walked: FromClause) -> list[ColumnElement[bool]]:
+    """Return the conditions on what is walked. Repeating the leading one is cheap, and right."""
+    column: ColumnElement[UUID] = walked.c.id
+    filters = [_with_term(term) for term in search.terms]
+    if search.state is not None:
+        filters.append(Referring(identities.c.id, identities.c.state == search.state.value))
+    if search.schema_id is not None:
+        filters.append(Referring(identities.c.id, identities.c.schema_id == search.schema_id))
+    if search.within is not None:
+        filters.append(search.within)
+    if search.prefix is not None and not search.is_by_identifier:
+        table = credential_identifiers.c
+        filters.append(Referring(table.identity_id, _begins(table.identifier, search.prefix)))
+    return [each.refers_to(column) for each in filters]
+
+
+def _with_term(term: str) -> Referring:
+    return Referring(identity_terms.c.identity_id, identity_terms.c.term == term)
+
+
+def _identified(identifier: str) -> Referring:
+    return Referring(credential_identifiers.c.identity_id, credential_identifiers.c.identifier == identifier)
+
+
+def _by_prefix(prefix: str, after: str | None) -> Select[Any]:
     """Walk the identifiers. An identity with several that begin so comes once, at the first of them."""
     table, earlier = credential_identifiers.c, credential_identifiers.alias("earlier").c
     before = or_(
         earlier.identifier < table.identifier, and_(earlier.identifier == table.identifier, earlier.type < table.type)
     )
-    repeated = select(literal(1)).where(
-        earlier.identity_id == table.identity_id, _begins(earlier.identifier, prefix), before
-    )
-    query = select(table.identity_id.label("id"), table.identifier).where(
-        _begins(table.identifier, prefix), ~repeated.exists()
-    )
+    own = and_(_begins(earlier.identifier, prefix), before)
+    repeated = Referring(earlier.identity_id, own).refers_to(table.identity_id)
+    query = select(table.identity_id.label("id"), table.identifier).where(_begins(table.identifier, prefix), ~repeated)
     if after is not None:
         last, last_identifier = _id_of(after), after[_ID_LENGTH:]
         further = or_(table.identifier > last_identifier, table.identity_id > last)
         query = query.where(table.identifier >= last_identifier, further)
-    query = query.where(*_filters(search, table.identity_id, others=search.terms, is_identity=False))
     return query.order_by(table.identifier, table.identity_id)
 
 
@@ -101,26 +176,12 @@ def _begins(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
     return and_(column >= prefix, column < prefix + _LAST)
 
 
-def _filters(
-    search: IdentitySearch, column: ColumnElement[UUID], *, others: Sequence[str], is_identity: bool
-) -> list[ColumnElement[bool]]:
-    """Return the conditions beside the leading one, on the column with the ids."""
-    own = [
-        *([identities.c.state == search.state.value] if search.state is not None else []),
-        *([identities.c.schema_id == search.schema_id] if search.schema_id is not None else []),
-    ]
-    chosen: list[ColumnElement[bool]] = [*own]
-    if own and not is_identity:
-        chosen = [select(literal(1)).where(identities.c.id == column, *own).exists()]
-    for each in others:
-        table = identity_terms.alias().c
-        chosen.append(select(literal(1)).where(table.term == each, table.identity_id == column).exists())
-    if search.identifier is not None:
-        named = credential_identifiers.alias().c
-        chosen.append(column.in_(select(named.identity_id).where(named.identifier == search.identifier)))
-    if search.within is not None:
-        chosen.append(search.within(column))
-    return chosen
+def _order(search: IdentitySearch) -> Sequence[str]:
+    return ("identifier", "id") if search.is_by_identifier else ("id",)
+
+
+def _cursor(search: IdentitySearch, row: Any) -> str:
+    return f"{row.id}{row.identifier}" if search.is_by_identifier else str(row.id)
 
 
 _ID_LENGTH: Final = len(str(UUID(int=0)))

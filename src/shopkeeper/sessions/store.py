@@ -1,6 +1,6 @@
 """The tables of sessions and their devices, and all their queries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from shopkeeper.identity.search import Referring
 from shopkeeper.identity.store import identities
 from shopkeeper.identity.values import Aal, Identity, State
 from shopkeeper.sessions.refresh_store import replaced_tokens
@@ -173,10 +174,9 @@ def of_identity(
     return others if stores is None else others & in_stores(stores)
 
 
-def known_in(stores: Sequence[str]) -> Callable[[ColumnElement[UUID]], ColumnElement[bool]]:
-    """Return the condition for identities that have a session in one of some stores, ended or not."""
-    owners = select(sessions.c.identity_id).where(in_stores(stores))
-    return lambda identity_id: identity_id.in_(owners)
+def known_in(stores: Sequence[str]) -> Referring:
+    """Return the filter for identities that have a session in one of some stores, ended or not."""
+    return Referring(sessions.c.identity_id, in_stores(stores))
 
 
 def in_stores(stores: Sequence[str]) -> ColumnElement[bool]:
