@@ -78,7 +78,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs=2,
         default=(10_000, 1_000_000),
         metavar=("FEW", "MANY"),
-        help="other sizes for --large",
+        help="other sizes for --large; searches are among MANY",
     )
     parser.add_argument(
         "--results", type=Path, default=LATEST, metavar="FILE", help="where the figures are written (%(default)s)"

@@ -29,6 +29,16 @@ ROWS = [
     "whoami's p99 while logins saturate",
     "refresh with rotation, PostgreSQL",
     "revocation seen by every worker",
+    "admin: the first pages",
+    "admin: pages at nine tenths",
+    "admin: inactive ones, of which there are none",
+    "admin: by identifier",
+    "admin: by the beginning of identifiers",
+    "admin: by the beginning, at nine tenths",
+    "admin: by a trait of one in a thousand",
+    "admin: by a trait of all others, at nine tenths",
+    "admin: by two traits and the state, at nine tenths",
+    "admin: by a rare trait and the beginning",
 ]
 GROWTH = [
     f"growth: {what}, {database}"
@@ -40,7 +50,7 @@ GROWTH = [
 @pytest.mark.timeout(400)
 def test_every_row_is_printed_with_its_verdict_and_written(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    table = run_bench("--seconds", "0.3", "--rounds", "1", "--results", str(file))
+    table = run_bench("--seconds", "0.3", "--rounds", "1", "--people", "60", "240", "--results", str(file))
     assert list(table) == ROWS
     assert {verdict for _, _, verdict, _ in table.values()} <= {"met", "missed", ""}
     assert list(load(file).figures) == ROWS

@@ -1,0 +1,85 @@
+"""PostgreSQL walks indexes for every search: no table is read as a whole, and nothing is sorted that has an order."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from rich.console import Console
+from sqlalchemy import text
+
+from bench.seed import seed
+from bench.seeded import email, identity_id
+from shopkeeper.identity.search import IdentitySearch, page_of_ids
+from shopkeeper.identity.values import State
+from shopkeeper.sessions.store import known_in
+from shopkeeper.storage.database import Database
+from tests.services.databases import sqlalchemy_url
+
+PEOPLE = 4_000
+GOLD, STANDARD = "group=gold", "group=standard"
+
+
+@pytest.fixture
+def seeded(postgres_dsn: str) -> str:
+    seed(postgres_dsn, count=PEOPLE, password_hash="", console=Console(quiet=True))
+    return postgres_dsn
+
+
+@pytest.mark.timeout(60)
+async def test_every_search_walks_indexes(seeded: str) -> None:
+    deep = str(identity_id(PEOPLE // 2))
+    searches = [
+        (IdentitySearch(), deep),
+        (IdentitySearch(state=State.INACTIVE), deep),
+        (IdentitySearch(state=State.ACTIVE, schema_id="default"), deep),
+        (IdentitySearch(terms=[STANDARD]), deep),
+        (IdentitySearch(terms=[STANDARD, "name.first=seeded"], state=State.ACTIVE), deep),
+        (IdentitySearch(terms=[GOLD], prefix="seeded-"), None),
+        (IdentitySearch(identifier=email(7), terms=[STANDARD]), None),
+        (IdentitySearch(prefix="seeded-", state=State.ACTIVE), deep + email(PEOPLE // 2)),
+        (IdentitySearch(within=known_in(["fruit"]), terms=[STANDARD]), deep),
+    ]
+    database = Database(sqlalchemy_url(seeded))
+    try:
+        for search, after in searches:
+            for plan in [plan async for plan in _plans(database, search, after)]:
+                read = {node["Node Type"] for node in _nodes(plan)}
+                assert "Seq Scan" not in read, (search, json.dumps(plan))
+                assert not read & {"Hash", "Hash Join", "Merge Join"}, (search, json.dumps(plan))
+    finally:
+        await database.close()
+
+
+async def _plans(database: Database, search: IdentitySearch, after: str | None) -> Any:
+    """Yield the plan of every statement of a search but the counts, which end soon in any order."""
+    statements: list[Any] = []
+    async with database.unit() as unit:
+        every, first = unit.all, unit.first
+
+        def noting(read: Any) -> Any:
+            async def note(query: Any, parameters: Any = None) -> Any:
+                statements.append(query)
+                return await read(query, parameters)
+
+            return note
+
+        with (
+            patch.object(unit, "all", noting(every)),
+            patch.object(unit, "first", noting(first)),
+            patch("shopkeeper.identity.search.WALK", 100),
+        ):
+            await page_of_ids(unit, search, size=20, after=after)
+    async with database.transaction() as connection:
+        for query in statements:
+            written = query.compile(connection.engine, compile_kwargs={"literal_binds": True})
+            found = await connection.execute(text(f"EXPLAIN (FORMAT JSON) {written}".replace(":", r"\:")))
+            [[plan]] = found.scalars().all()
+            yield plan["Plan"]
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
