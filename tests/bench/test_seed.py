@@ -13,6 +13,7 @@ from bench.servers import shopkeeper
 from bench.shop import PASSWORD, Commerce
 
 QUIET = Console(quiet=True)
+TERMS = 4  # the values of the traits of each identity
 SEEDED = (
     "identities",
     "credentials",
