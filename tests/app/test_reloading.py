@@ -195,6 +195,34 @@ class TestAChange:
             await reloaded(server, before)
             assert server.application.infrastructure.settings.secrets.for_cookies() == ("9cf2a15d8b3e5a7f",)
 
+    async def test_of_a_mail_template_is_one_too(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        templates = tmp_path / "templates"
+        templates.mkdir()
+        place = Place(tmp_path, sqlite_dsn, courier={"template_override_path": str(templates)})
+        async with place.started() as server:
+            before = server.application
+            (templates / "welcome.subject.j2").write_text("Good to see you\n")
+            await reloaded(server, before)
+            before = server.application
+            (templates / "welcome.subject.j2").write_text("{{ broken\n")
+            await refused(server)
+            assert server.application is before
+
+    async def test_keeps_the_client_for_other_servers_where_its_settings_stay(
+        self, tmp_path: Path, sqlite_dsn: str
+    ) -> None:
+        place = Place(tmp_path, sqlite_dsn, revision="one")
+        async with place.started() as server:
+            first = server.application
+            place.write(revision="two")
+            await reloaded(server, first)
+            second = server.application
+            place.write(clients={"http": {"disallow_private_ip_ranges": False}})
+            await reloaded(server, second)
+            third = server.application
+        assert first.infrastructure.http_client is second.infrastructure.http_client
+        assert second.infrastructure.http_client is not third.infrastructure.http_client
+
     async def test_keeps_database_cache_tasks_and_counters(self, tmp_path: Path, sqlite_dsn: str) -> None:
         place = Place(tmp_path, sqlite_dsn, revision="one")
         async with place.started() as server:

@@ -64,10 +64,11 @@ class Application:
         """The bytes of all request bodies."""
         return self.lasting.bodies
 
-    async def close(self) -> None:
-        """Close what belongs to this application alone. What an application with other settings shares stays open."""
+    async def close(self, *, other: "Application | None" = None) -> None:
+        """Close what belongs to this application alone, and leave open what the `other` one shares with it."""
         await self.accounts.sessions.close()
-        await self.infrastructure.http_client.close()
+        if other is None or other.infrastructure.http_client is not self.infrastructure.http_client:
+            await self.infrastructure.http_client.close()
         self.accounts.hasher.close()
         self.accounts.policy.close()
 
@@ -126,7 +127,8 @@ async def build_again(former: Application, settings: Settings) -> Application:
     try:
         accounts, commerce, public, admin = await _parts(infrastructure, former.lasting, former.extensions)
     except (ValueError, UpstreamFailed) as refused:
-        await infrastructure.http_client.close()
+        if infrastructure.http_client is not former.infrastructure.http_client:
+            await infrastructure.http_client.close()
         raise _misconfigured(refused) from refused
     return replace(
         former, public=public, admin=admin, infrastructure=infrastructure, accounts=accounts, commerce=commerce

@@ -52,12 +52,14 @@ def build_infrastructure(
 
 
 def build_infrastructure_again(former: Infrastructure, settings: Settings) -> Infrastructure:
-    """Build the infrastructure for other settings, on the same database, cache and outbox."""
+    """Build the infrastructure for other settings, on the same database, cache and outbox; on the same client, too,
+    where its settings are the same, because deliveries may be under way on it."""
+    same_client = settings.clients == former.settings.clients
     return replace(
         former,
         settings=settings,
         audit=_audit(settings, former.clock, former.tally),
-        http_client=_http_client(settings),
+        http_client=former.http_client if same_client else _http_client(settings),
         registry=CollectorRegistry(),  # the collectors of the former application belong to the former one
         base_url=_base_url(settings),
     )

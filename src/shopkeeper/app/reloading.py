@@ -19,7 +19,7 @@ from shopkeeper.settings.problems import Problem
 
 log = structlog.get_logger("shopkeeper.configuration")
 
-POLL: Final = 0.1
+POLL: Final = 0.05
 """Seconds between two looks at the files. A change counts once two looks agree, because files are written in pieces."""
 NEEDS_RESTART: Final = (
     "dsn", "dev", "demo", "serve.public.host", "serve.public.port", "serve.admin.host", "serve.admin.port",
@@ -90,7 +90,7 @@ class Reloader:
             if settings.demo:
                 await load_sample_data(application)
         except BaseException:
-            await application.close()
+            await application.close(other=former)
             raise
         adopt(application)
         self._running.replace(application)

@@ -54,7 +54,7 @@ class RunningApplication:
     def replace(self, application: Application) -> None:
         """Answer every further request by another application; close the current one when its requests are over."""
         former, self._current = self._current, _Generation(application)
-        task = asyncio.create_task(_close_when_idle(former), name="close a replaced application")
+        task = asyncio.create_task(_close_when_idle(former, application), name="close a replaced application")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -77,12 +77,12 @@ class RunningApplication:
         return app
 
 
-async def _close_when_idle(generation: _Generation) -> None:
+async def _close_when_idle(generation: _Generation, successor: Application) -> None:
     try:
         while generation.answering:
             generation.idle.clear()
             await generation.idle.wait()
     finally:
-        await generation.application.close()
-    del generation
+        await generation.application.close(other=successor)
+    del generation, successor
     gc.collect()  # its parts refer to each other, and the collector rarely looks at what has grown old

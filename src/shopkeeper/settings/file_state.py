@@ -43,8 +43,8 @@ def look_at(file: Path) -> FileState:
     except OSError as missing:
         return FileState((-1, missing.errno or 0), None)
     numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    if not stat.S_ISREG(found.st_mode):  # a pipe cannot be read twice
-        return FileState(numbers[:2], None)
+    if not stat.S_ISREG(found.st_mode):  # a folder changes with its list of files; a pipe cannot be read twice
+        return FileState(numbers if stat.S_ISDIR(found.st_mode) else numbers[:2], None)
     young = abs(time.time() - max(found.st_mtime, found.st_ctime)) < COARSE
     return FileState(numbers, content_of(file) if young else None)
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from shopkeeper.settings.describe import describe
@@ -12,13 +13,31 @@ from shopkeeper.settings.file_state import content_of
 from shopkeeper.settings.root import Settings
 
 _FILE: Final = "file://"
+MOST_TEMPLATES: Final = 1000
+"""Files of a folder of mail templates that are watched; there are about fifty to write."""
 
 
 def files_of(settings: Settings) -> Sequence[Path]:
-    """Return every file that the settings depend on: configuration, secrets, and identity schemas."""
-    schemas = [schema.url for schema in settings.identity.schemas if schema.url.startswith(_FILE)]
-    places = [Path(unquote(url.removeprefix(_FILE))).expanduser() for url in schemas]
-    return list(dict.fromkeys([*settings.remarks.files, *places]))
+    """Return every file that the settings depend on: configuration, secrets, `file://` addresses such as those of
+    identity schemas, certificates, and the folder of mail templates with what is in it."""
+    smtp, folder = settings.courier.smtp, settings.courier.template_override_path
+    places = [Path(unquote(url.removeprefix(_FILE))).expanduser() for url in _file_urls(settings.model_dump())]
+    named = [Path(path) for path in (smtp.client_cert_path, smtp.client_key_path) if path is not None]
+    return list(dict.fromkeys([*settings.remarks.files, *places, *named, *(_below(folder) if folder else ())]))
+
+
+def _file_urls(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith(_FILE):
+        yield value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for each in inner:
+        yield from _file_urls(each)
+
+
+def _below(folder: str) -> Iterator[Path]:
+    """Yield a folder and what is in it: a folder changes when a file is added."""
+    yield Path(folder)
+    yield from islice(sorted(Path(folder).rglob("*")), MOST_TEMPLATES)
 
 
 def revision_of(settings: Settings) -> str:
