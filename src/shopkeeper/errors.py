@@ -22,6 +22,8 @@
     │   ├── CsrfViolation            the request was not made by our own page
     │   ├── SecondFactorRequired     the session has one factor, its identity has two
     │   ├── AdminScopeMissing        the admin key may not do this
+    │   ├── SessionRefreshRequired   the last sign-in is too old for this change
+    │   ├── IdentityMismatch         a form of another account
     │   └── NotYours                 it does not belong to the caller
     ├── NotFound                 404
     ├── MethodNotAllowed         405
@@ -233,6 +235,26 @@ class AdminScopeMissing(Forbidden):
 
     code, named_in_kratos = "admin_scope_missing", True
     message = "This admin key may not do this."
+
+
+class SessionRefreshRequired(Forbidden):
+    """The sign-in is too old for this change. Says where a browser confirms that it is the owner."""
+
+    code, named_in_kratos = "session_refresh_required", True
+    message = "Please confirm that it is you: sign in again, then repeat the change."
+
+    def __init__(self, *, redirect_browser_to: str) -> None:
+        super().__init__("The last sign-in is too long ago for this change. Sign in again with refresh=true.")
+        self.redirect_browser_to = redirect_browser_to
+        self.continuity: str | None = None
+        """The value of the cookie that binds the browser to what it submitted, where that is kept."""
+
+
+class IdentityMismatch(Forbidden):
+    """The form belongs to another account than the one that is signed in."""
+
+    code, named_in_kratos = "security_identity_mismatch", True
+    message = "This form belongs to another account. Open a new one."
 
 
 class NotYours(Forbidden):

@@ -77,10 +77,12 @@ def _without_exchange(response: Exchange, told: Mapping[str, Any]) -> None:
 
 
 def _changed(response: Exchange, told: Mapping[str, Any]) -> Exchange:
-    """`at` is a JSON pointer in which `*` matches every step; `is` replaces the value, and without it the place is
-    removed."""
+    """`at` is a JSON pointer in which `*` matches every step; `is` replaces the value, or adds it where there is
+    none and no `was`; without it the place is removed."""
     root = {"": response}
     steps = told["at"].split("/")
+    if "is" in told and "was" not in told:
+        _add(root, steps, told["is"])
     for holder, key in reversed(list(_places(root, steps))):
         if not _matches(told.get("was"), holder[key]):
             continue
@@ -102,6 +104,13 @@ def _places(value: Any, steps: Sequence[str]) -> Iterator[tuple[Any, Any]]:
             yield value, key
         else:
             yield from _places(value[key], steps[1:])
+
+
+def _add(root: Any, steps: Sequence[str], value: Any) -> None:
+    """Add a member that is missing to the objects that the other steps lead to."""
+    for holder, key in _places(root, steps[:-1]) if len(steps) > 1 else ():
+        if isinstance(holder[key], dict):
+            holder[key].setdefault(steps[-1], copy.deepcopy(value))
 
 
 def _matches(pattern: Any, value: Any) -> bool:

@@ -89,6 +89,8 @@ def tell_of_a_customer(public: str) -> None:
             app.to_session(x_session_token=phone.session_token)
         assert app.to_session(x_session_token=tablet.session_token).id == tablet.session.id
 
+        _tell_of_settings(app, first, address)
+
         # Kratos' count includes the session that has already ended.
         assert app.disable_my_other_sessions(x_session_token=first).count == 2
         with refused(401):
@@ -98,6 +100,24 @@ def tell_of_a_customer(public: str) -> None:
         app.perform_native_logout(kratos.PerformNativeLogoutBody(session_token=first))
         with refused(401):
             app.to_session(x_session_token=first)
+
+
+def _tell_of_settings(app: kratos.FrontendApi, token: str, address: str) -> None:
+    """Change the name, which leaves the flow open, and fail to set the password that is there already."""
+    flow = app.create_native_settings_flow(x_session_token=token)
+    assert app.get_settings_flow(id=flow.id, x_session_token=token).id == flow.id
+    renamed = kratos.UpdateSettingsFlowWithProfileMethod(
+        method="profile", traits={"email": address, "name": {"first": "Eve", "last": "Fig"}}
+    )
+    changed = app.update_settings_flow(
+        flow=flow.id, x_session_token=token, update_settings_flow_body=kratos.UpdateSettingsFlowBody(renamed)
+    )
+    assert (changed.state, changed.identity.traits["name"]["first"]) == ("success", "Eve")
+    same = kratos.UpdateSettingsFlowWithPasswordMethod(method="password", password=PASSWORD)
+    with refused(400):
+        app.update_settings_flow(
+            flow=flow.id, x_session_token=token, update_settings_flow_body=kratos.UpdateSettingsFlowBody(same)
+        )
 
 
 # -- the customer in a browser -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.services.server import free_port, locked
 from tests.services.tls_front import tls_front
 
 PROFILE = "base"
-NAMES = ("native_registration", "native_login", "html", "admin", "code_sign_in")
+NAMES = ("native_registration", "native_login", "html", "admin", "code_sign_in", "settings")
 OVER_HTTPS = ("html", "native_login")
 ENTRIES = read_entries()
 

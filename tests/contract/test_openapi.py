@@ -23,12 +23,11 @@ LATER = {
     "/admin/recovery/": "recovery",
     "/self-service/fed-cm/": "not served by Kratos either",
     "/self-service/recovery": "recovery",
-    "/self-service/settings": "settings",
     "/self-service/verification": "verification",
     "/sessions/token-exchange": "signing in with a provider",
 }
 SERVED_BUT_NOT_DESCRIBED = ("POST /sessions/whoami -> 200",)
-CONVERSATIONS = ("native_registration", "native_login", "html", "admin", "code_sign_in")
+CONVERSATIONS = ("native_registration", "native_login", "html", "admin", "code_sign_in", "settings")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from shopkeeper.app.flows import FlowBinding
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
-from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.values import Session
@@ -28,7 +27,7 @@ from shopkeeper.storage.database import Unit
 pytest.register_assert_rewrite("tests.attacks.scene")
 
 from tests.attacks.scene import Browser, Scene, csrf_of, opened  # noqa: E402 - its assertions must be rewritten first
-from tests.flows.settings_handler import LinkFlow, SettingsHandler, presented  # noqa: E402
+from tests.flows.link_handler import LinkFlow, presented  # noqa: E402
 from tests.flows.travelling_method import TRAVEL, Provider, Travelling, open_provider, travel_credential  # noqa: E402
 
 JSON = {"accept": "application/json"}
@@ -126,9 +125,7 @@ def extensions_of(
     """Return the travelling method, the flows of these tests, and the hooks for every flow and method of theirs."""
 
     def flows(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[FlowBinding]:
-        changing = [method for method in accounts.methods.every if isinstance(method, SettingsMethod)]
-        settings = SettingsHandler(methods=changing, identities=accounts.identities)
-        return [FlowBinding(settings, presented("settings")), FlowBinding(link, presented("link"))]
+        return [FlowBinding(link, presented("link"))]
 
     async def run_after(unit: Unit, *, session: Session, client: Client) -> Refuse | None:
         for hook in after:

@@ -603,7 +603,7 @@ class TestAMailedLink:
         answer = await (await stage.scene.browser()).get(f"/self-service/link{query}")
         assert refused(answer) in {"not_found", "invalid_input"}
 
-    @pytest.mark.parametrize("kind", ["login", "registration", "settings"])
+    @pytest.mark.parametrize("kind", ["login", "registration"])
     async def test_only_flows_with_links_have_the_route(self, stage: Stage, kind: str) -> None:
         answer = await (await stage.scene.browser()).get(f"/self-service/{kind}?flow=x", headers=JSON)
         assert answer.status_code == 405

@@ -14,6 +14,7 @@ from shopkeeper.credentials.method import Method
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.changes import AccessListener, Listener
 from shopkeeper.identity.facts import CredentialFacts, FactsByType, types_from_traits
 from shopkeeper.identity.schema import Schemas
@@ -37,6 +38,7 @@ class Accounts:
 
     schemas: Schemas
     identities: Identities
+    address_changes: AddressChanges
     hasher: Hasher
     policy: PasswordPolicy
     methods: Methods
@@ -83,6 +85,7 @@ async def build_accounts(
     budgets = {
         "login": settings.throttle.login.per_ip,
         "registration": settings.throttle.registration.per_ip,
+        "settings": settings.throttle.login.per_ip,
         "code": settings.throttle.code.per_ip,
         "error": settings.throttle.error.per_ip,
         "refresh": settings.throttle.refresh.per_ip,
@@ -117,6 +120,7 @@ async def build_accounts(
     return Accounts(
         schemas=schemas,
         identities=identities,
+        address_changes=AddressChanges(identities, clock=clock),
         hasher=hasher,
         policy=policy,
         methods=methods,

@@ -19,6 +19,7 @@ from shopkeeper.commerce.port import HasSampleData
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store as flow_store
 from shopkeeper.http.request_limits import BodyBudget
+from shopkeeper.identity.address_changes import KEPT_FOR
 from shopkeeper.settings import Settings
 from shopkeeper.storage.cleanup import Cleanup, RetentionRule
 from shopkeeper.storage.database import Unit
@@ -221,6 +222,7 @@ def _retention_rules(infrastructure: Infrastructure, accounts: Accounts, commerc
         RetentionRule("sessions", timedelta(days=7), accounts.sessions.purge_expired),
         RetentionRule("audit", timedelta(days=400), audited),
         RetentionRule("outbox", timedelta(days=7), delivered),
+        RetentionRule("address changes", KEPT_FOR, accounts.address_changes.purge),
         *commerce.retention_rules,
     ]
 

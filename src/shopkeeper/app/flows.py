@@ -8,17 +8,26 @@ from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
+from shopkeeper.credentials.method import SettingsMethod
+from shopkeeper.credentials.profile import PROFILE, Profile
+from shopkeeper.crypto import KeyRing
+from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.opener import FlowOpener
+from shopkeeper.flows.paused_submissions import PURPOSE as PAUSED
+from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
+from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
 from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
+from shopkeeper.http.serializers import Serializers
+from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.settings import Settings
 from shopkeeper.settings.not_in_effect import REGISTER_LATER
@@ -42,6 +51,7 @@ def build_registrar(infrastructure: Infrastructure, accounts: Accounts, commerce
         database=infrastructure.database,
         schemas=accounts.schemas,
         identities=accounts.identities,
+        address_changes=accounts.address_changes,
         throttle=accounts.throttles["registration"],
         courier=commerce.courier,
         notices=SignUpNotices(infrastructure.cache),
@@ -80,6 +90,19 @@ def build_flow_bindings(
             ),
             flow_responses.registration(ui_url=flows.registration.ui_url),
         ),
+        FlowBinding(
+            AccountSettings(
+                settings=_account_settings(infrastructure.settings, accounts.methods),
+                methods=_settings_methods(infrastructure, accounts),
+                identities=accounts.identities,
+                throttle=accounts.throttles["settings"],
+                clock=infrastructure.clock,
+                base_url=infrastructure.base_url,
+            ),
+            flow_responses.settings(
+                ui_url=flows.settings.ui_url, serializers=Serializers(base_url=infrastructure.base_url)
+            ),
+        ),
     ]
 
 
@@ -102,12 +125,26 @@ def build_pipeline(
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         opener=opener,
+        changes=AccountChanges(
+            completion=commerce.completion,
+            identities=accounts.identities,
+            address_changes=accounts.address_changes,
+            notices=AccountNotices(commerce.courier, base_url=infrastructure.base_url),
+            throttle=accounts.throttles["settings"],
+            return_addresses=return_addresses,
+            clock=infrastructure.clock,
+        ),
     )
     return Pipeline(
         handlers,
         database=infrastructure.database,
         dispatcher=dispatcher,
         opener=opener,
+        paused=PausedSubmissions(
+            infrastructure.database,
+            keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=PAUSED),
+            clock=infrastructure.clock,
+        ),
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",
@@ -148,6 +185,21 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
     )
 
 
+def _settings_methods(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[SettingsMethod]:
+    """Return the methods in the order of the form: the profile comes first."""
+    profile = infrastructure.settings.selfservice.methods.profile.enabled
+    return [*([Profile(accounts.schemas)] if profile else []), *accounts.methods.for_settings]
+
+
+def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSettings:
+    flow = settings.selfservice.flows.settings
+    return AccountSettingsSettings(
+        lifespan=flow.lifespan,
+        after=_after(flow.after, methods, PROFILE),
+        privileged_for=flow.privileged_session_max_age,
+    )
+
+
 def _further_methods_wait(settings: Settings) -> bool:
     """Return whether other methods of registration are configured, though not in effect yet: the form has their order
     already."""
@@ -155,8 +207,8 @@ def _further_methods_wait(settings: Settings) -> bool:
     return any(finding.path.startswith(waiting) for finding in settings.not_in_effect())
 
 
-def _after(after: After[Any], methods: Methods) -> AfterFlow:
-    urls = {name: after.of(name).default_browser_return_url for name in methods.names}
+def _after(after: After[Any], methods: Methods, *further: str) -> AfterFlow:
+    urls = {name: after.of(name).default_browser_return_url for name in (*methods.names, *further)}
     return AfterFlow(
         by_method={name: url for name, url in urls.items() if url}, default=after.default_browser_return_url
     )

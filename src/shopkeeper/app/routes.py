@@ -25,6 +25,7 @@ from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.return_to import AfterFlow
+from shopkeeper.flows.settings import SETTINGS
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
@@ -264,7 +265,7 @@ def _pages(
     return PageRoutes(
         database=infrastructure.database,
         pipeline=pipeline,
-        kinds=[flow_binding.handler.name for flow_binding in flow_bindings],
+        kinds=[flow_binding.handler.name for flow_binding in flow_bindings if flow_binding.handler.name != SETTINGS],
         callers=callers,
         authenticator=authenticator,
         sessions=accounts.sessions,
@@ -272,6 +273,7 @@ def _pages(
         stores=commerce.stores,
         courier=commerce.courier,
         devices=commerce.devices,
+        address_changes=accounts.address_changes,
         base_url=infrastructure.base_url,
         form_targets=return_urls(settings, flow_bindings),
         demo=read_demo() if settings.demo else None,

@@ -24,6 +24,7 @@ from shopkeeper.credentials.steps import (
     Redirect,
     StartOver,
     Step,
+    TraitsChange,
     Verified,
 )
 from shopkeeper.identity.extraction import Extracted
@@ -168,7 +169,11 @@ class SettingsMethod(Method, Protocol):
         """Return the method's own nodes of the settings form; `view.identity` is set."""
         ...
 
-    async def submit_settings(self, unit: Unit, input: MethodInput) -> Step | CredentialChange:  # noqa: A002
+    async def submit_settings(
+        self,
+        unit: Unit,
+        input: MethodInput,  # noqa: A002 - the protocol's word
+    ) -> Step | CredentialChange | TraitsChange:
         """Return the step that follows; `input.identity` is set. Raises `SubmissionRejected` or `Busy`."""
         ...
 

@@ -5,7 +5,7 @@ provider `own`, and both spend the same budget of failures. An account that does
 much as one that has, and gets the same answer. No transaction is open while a password is hashed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from shopkeeper.client import Client
@@ -13,7 +13,9 @@ from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
 from shopkeeper.credentials.policy import PasswordPolicy
+from shopkeeper.credentials.profile import require_identity
 from shopkeeper.credentials.steps import (
+    CredentialChange,
     Effect,
     Enrolment,
     FieldError,
@@ -33,6 +35,10 @@ from shopkeeper.ui.nodes import Node, input_node, submit_node
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of the method
 HASHED: Final = "hashed_password"
+SAME_PASSWORD: Final = 4000039
+"""The message that the new password is the old one: who gets it has guessed the password."""
+SHORTEST_WORD: Final = 5
+"""Characters. A password may have a shorter word of the profile in it."""
 
 
 class Password:
@@ -114,11 +120,34 @@ class Password:
         credential = await self._new(input.submitted[PASSWORD], identifiers=identifiers)
         return Enrolment(traits.values, (credential,), method=PASSWORD)
 
+    async def settings_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `SettingsMethod`."""
+        return Form(_nodes("new-password", 1070003))
+
+    async def submit_settings(self, unit: Unit, input: MethodInput) -> CredentialChange:  # noqa: A002
+        """See `SettingsMethod`. An account without a password gets its first one. Raises `UpstreamFailed` where the
+        breach list cannot be asked."""
+        identity = require_identity(input)
+        if missing := self.missing(input.submitted):
+            raise SubmissionRejected(fields=missing)
+        identifiers = identity.credentials[PASSWORD].identifiers if PASSWORD in identity.credentials else ()
+        if not identifiers:
+            raise SubmissionRejected(message(4000009))
+        password = input.submitted[PASSWORD]
+        await self._check_policy(password, words=(*identifiers, *_texts(identity.traits)))
+        hashed = _hash_of(identity)
+        if hashed is not None and await self._hasher.verify(password, hashed):
+            raise SubmissionRejected(fields=[FieldError(PASSWORD, message(SAME_PASSWORD))])
+        return CredentialChange({PASSWORD: NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)})})
+
     async def _new(self, password: str, *, identifiers: Sequence[str]) -> NewCredential:
-        broken = await self._policy.check(password, identifiers=identifiers)
+        await self._check_policy(password, words=identifiers)
+        return NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)})
+
+    async def _check_policy(self, password: str, *, words: Sequence[str]) -> None:
+        broken = await self._policy.check(password, identifiers=words)
         if broken:
             raise SubmissionRejected(fields=[FieldError(PASSWORD, rule) for rule in broken])
-        return NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)})
 
     async def _matches(self, password: str, hashed: str | None) -> bool:
         if hashed is None:
@@ -156,6 +185,14 @@ def _hashed(found: Identity | None, expected: Identity | None) -> str | None:
     if found is None or (expected is not None and found.id != expected.id):
         return None
     return _hash_of(found)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the words and sentences of a profile that are long enough to make a password guessable."""
+    if isinstance(value, str) and len(value) >= SHORTEST_WORD:
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _texts(inner)
 
 
 def _hash_of(identity: Identity) -> str | None:

@@ -6,6 +6,7 @@
     Proof             an identity was proven: sign in, or elevate the session
     Enrolment         a new identity with its credentials
     CredentialChange  credentials of the identity that is signed in
+    TraitsChange      traits of the identity that is signed in
     Verified          an address belongs to the identity that has it
 
 `SubmissionRejected` is an exception instead: it rolls back and shows the same form with messages.
@@ -151,6 +152,20 @@ class CredentialChange:
 
 
 @dataclass(frozen=True, slots=True)
+class TraitsChange:
+    """Other traits of the signed-in identity, valid by its schema.
+
+    Args:
+        before: the traits that the change was made from; it is refused where they have changed meanwhile.
+        privileged: whether an identifier or an address changes.
+    """
+
+    traits: Mapping[str, Any]
+    before: Mapping[str, Any]
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """An address was shown to belong to the identity that has it. No session starts."""
 
@@ -161,7 +176,7 @@ class Verified:
 
 
 Step: TypeAlias = Proof | Ask | Redirect | StartOver
-AnyStep: TypeAlias = Step | Enrolment | CredentialChange | Verified
+AnyStep: TypeAlias = Step | Enrolment | CredentialChange | TraitsChange | Verified
 
 
 @dataclass(frozen=True, slots=True)

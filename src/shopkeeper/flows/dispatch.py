@@ -4,10 +4,8 @@ A step is a value (`credentials/steps.py`). `Dispatcher.dispatch` is the only pl
 finishes flows, starts and elevates sessions, creates identities and opens replacements.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from uuid import UUID
 
 from shopkeeper import crypto
@@ -21,11 +19,12 @@ from shopkeeper.credentials.steps import (
     Redirect,
     StartOver,
     SubmissionRejected,
+    TraitsChange,
 )
-from shopkeeper.errors import InvalidCredentials, SessionInactive
 from shopkeeper.flows import store
+from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening
-from shopkeeper.flows.form_filling import filled, with_mistakes
+from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, NextForm, Turn
 from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import (
@@ -38,6 +37,7 @@ from shopkeeper.flows.outcomes import (
     finished,
 )
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
+from shopkeeper.flows.rejections import form_with_mistakes, rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
@@ -69,6 +69,7 @@ class Dispatcher:
         clock: Clock,
         return_addresses: ReturnAddresses,
         opener: FlowOpener,
+        changes: AccountChanges,
     ) -> None:
         self._database = database
         self._completion = completion
@@ -77,6 +78,7 @@ class Dispatcher:
         self._clock = clock
         self._return = return_addresses
         self._opener = opener
+        self._changes = changes
 
     async def dispatch(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         """Act on a step. Never call it while a transaction is open.
@@ -97,8 +99,8 @@ class Dispatcher:
                 outcome = await self._prove(handler, turn, step)
             case Enrolment():
                 outcome = await self._enrol(handler, turn, step)
-            case CredentialChange():
-                outcome = await self._change(handler, turn, step)
+            case CredentialChange() | TraitsChange():
+                outcome = await self._changes.apply(handler, turn, step)
         return outcome
 
     async def replacement(
@@ -249,42 +251,11 @@ class Dispatcher:
             guest=turn.caller.guest,
         )
 
-    # -- the flow changes something and stays open ---------------------------------------------------------------------
-
-    async def _change(self, handler: FlowHandler, turn: Turn, change: CredentialChange) -> Updated:
-        session, signed_in = turn.caller.session, None
-        if session is None:
-            raise SessionInactive("Credentials are changed in a session: sign in first.")
-        client = turn.caller.client
-        async with self._completion.transaction() as unit:
-            with rejections_shown(unit, turn, now=self._clock.now()):
-                if change.proof is not None:
-                    browser = turn.flow.type is FlowType.BROWSER
-                    signed_in = await self._completion.elevate(
-                        unit, change.proof, session=session, client=client, new_token=browser
-                    )
-                identity = await self._completion.locked_owner(unit, session)
-                if change.effect is not None:
-                    await change.effect(unit)
-                await self._identities.change_credentials(
-                    unit,
-                    identity,
-                    change.changes,
-                    actor=str(identity.id),
-                    client_ip=client.ip,
-                    spare_session=session.id,
-                )
-                done = replace(turn.flow.remembering(turn.method, {}), state=FlowState.SUCCESS, active=None)
-                # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
-                stored = replace(await handler.form(unit, done, turn.caller), updated_at=self._clock.now())
-                await unit.write(*store.keeping(stored, whatever_version=True))
-        return Updated(stored, status=200, signed_in=signed_in)
-
     # -- shared --------------------------------------------------------------------------------------------------------
 
     async def _rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""
-        invalid = _form_with_mistakes(turn, rejected, now=self._clock.now())
+        invalid = form_with_mistakes(turn, rejected, now=self._clock.now())
         async with self._database.unit() as unit:
             await unit.write(*store.keeping(invalid.flow))
         return invalid
@@ -300,30 +271,6 @@ class Dispatcher:
         """End the flow before anything is given for it; only one submission can. Raises `FlowExpired`."""
         if not await store.finish(unit, flow.id, self._clock.now()):
             raise finished(flow)
-
-
-@contextmanager
-def rejections_shown(
-    unit: Unit, turn: Turn, *, now: datetime, but: tuple[type[SubmissionRejected], ...] = ()
-) -> Iterator[None]:
-    """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
-
-    Raises `FlowInvalid` with that form; rejections of the types in `but` pass as they are.
-    """
-    try:
-        yield
-    except but:
-        raise
-    except (SubmissionRejected, InvalidCredentials) as refused:
-        rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
-        invalid = _form_with_mistakes(turn, rejected, now=now)
-        unit.always(*store.keeping(invalid.flow))
-        raise invalid from refused
-
-
-def _form_with_mistakes(turn: Turn, rejected: SubmissionRejected, *, now: datetime) -> FlowInvalid:
-    typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
-    return FlowInvalid(replace(with_mistakes(typed, rejected), updated_at=now))
 
 
 def _with_more_to_ask(turn: Turn, enrolment: Enrolment) -> Turn:

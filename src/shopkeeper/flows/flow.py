@@ -14,7 +14,7 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT
-from shopkeeper.identity.values import Aal
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.values import Session
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
@@ -46,6 +46,7 @@ class Flow:
         context: what each method keeps between requests, by its name; it never leaves the server.
         version: increased by every write of the flow, so that of two concurrent submissions only one is stored.
         identity_id, session_id: the owner, for flows that belong to a session.
+        identity: the owner as the caller knows them, for the answer; it is not stored.
         callback_method: the method whose callback is awaited.
         callback_state: digest of the `state` that another server was given; None while no callback is awaited.
         callback_binding: digest of the cookie of the browser that was redirected to another server.
@@ -78,6 +79,7 @@ class Flow:
     callback_method: str | None = None
     callback_state: bytes | None = None
     callback_binding: bytes | None = None
+    identity: Identity | None = None
 
     def remembered(self, method: str) -> Mapping[str, Any]:
         """Return a method's context in this flow."""
@@ -149,6 +151,7 @@ class Caller:
         guests: the anonymous visitors whose carts may be merged, by their stores.
         callback_cookies: the cookie that binds a browser to the flow in which it was redirected to another server; all
             its values where it came several times.
+        continuity_cookies: the cookie that binds a browser to a submission that waits for a new sign-in.
         from_foreign_page: whether a browser says that a page sent the request that is not one of ours.
         doubles: the live sessions of a session cookie that came several times; they end when the caller signs out.
     """
@@ -162,6 +165,7 @@ class Caller:
     former: Session | None = None
     guests: Mapping[str, str] = field(default_factory=dict)
     callback_cookies: tuple[str, ...] = ()
+    continuity_cookies: tuple[str, ...] = ()
     from_foreign_page: bool = False
     doubles: Sequence[Session] = ()
 
@@ -176,10 +180,20 @@ class Caller:
         return next(iter(self.csrf_tokens), None)
 
     def csrf_for(self, flow: Flow) -> bytes | None:
-        """Return the anti-CSRF token that the browser opened a flow with, or None for another browser."""
+        """Return the anti-CSRF token that the browser opened a flow with, or None for another browser.
+
+        A flow that belongs to an account is bound to that instead: signing in again changes the browser's token, and
+        the form must stay usable afterwards.
+        """
+        if flow.identity_id is not None and self.signed_in_as(flow.identity_id):
+            return self.csrf
         if flow.csrf is None:
             return None
         return next((token for token in self.csrf_tokens if crypto.same(csrf_digest(token), flow.csrf)), None)
+
+    def signed_in_as(self, identity_id: UUID | None) -> bool:
+        """Return whether the caller's session is of this identity."""
+        return self.session is not None and self.session.identity.id == identity_id
 
     def within(self, store: str) -> "Caller":
         """Return the caller as a store knows them: with a session of another store they are not signed in here."""

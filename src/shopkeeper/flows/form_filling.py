@@ -23,7 +23,11 @@ _PLAIN: Final = frozenset({"csrf_token", "method"})
 def filled(flow: Flow, fields: Mapping[str, Any]) -> Flow:
     """Return the flow with what was typed and without the messages of the last submission."""
     values = flatten(fields)
-    return replace(flow, nodes=tuple(_filled(node.without_messages(), values) for node in flow.nodes), messages=())
+    nodes = [_filled(node.without_messages(), values) for node in flow.nodes]
+    if flow.identity_id is not None and isinstance(fields.get("traits"), Mapping):
+        # The form of an account shows what is stored; traits in JSON replace all of it.
+        nodes = [_emptied(node, values) for node in nodes]
+    return replace(flow, nodes=tuple(nodes), messages=())
 
 
 def with_mistakes(flow: Flow, rejected: SubmissionRejected) -> Flow:
@@ -59,6 +63,11 @@ def _filled(node: Node, values: Mapping[str, Any]) -> Node:
     if kept or values.get(node.name) is None:
         return node.with_value("") if node.name in _EMPTIED else node
     return node.with_value(_shown(values[node.name]))
+
+
+def _emptied(node: Node, values: Mapping[str, Any]) -> Node:
+    left_out = node.name.startswith("traits.") and values.get(node.name) is None
+    return node.with_value(None) if left_out else node
 
 
 def _shown(value: Any) -> Any:

@@ -140,3 +140,16 @@ class LinkHandler(FlowHandler, Protocol):
     async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep:
         """Return the step that follows; `turn.query` has the link's parameters. Links have no anti-CSRF token."""
         ...
+
+
+@runtime_checkable
+class OwnedFlowHandler(FlowHandler, Protocol):
+    """A flow that belongs to an account."""
+
+    def may_see(self, flow: Flow, caller: Caller) -> None:
+        """Raise the refusal where this caller may not fetch the flow."""
+        ...
+
+    async def form_of(self, unit: Unit, flow: Flow, caller: Caller, identity: Identity) -> Flow:
+        """Return the flow with the form of its owner, who was read with credentials."""
+        ...

@@ -34,13 +34,23 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The flow stays open and shows this form. `signed_in` is set where a session was elevated, `continue_with` where
-    the client can show something else next."""
+    """The flow stays open and shows this form.
+
+    Args:
+        signed_in: the session that was elevated, or has made the change.
+        continue_with: what the client can show next.
+        saved: whether something was changed.
+        privileged: whether credentials or addresses were changed; forms from before lose their worth then.
+        next: where a browser goes instead of the form, if that was asked for.
+    """
 
     flow: Flow
     status: int = 400
     signed_in: SignedIn | None = None
     continue_with: Sequence[ContinueWith] = ()
+    saved: bool = False
+    privileged: bool = False
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

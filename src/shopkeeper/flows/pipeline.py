@@ -17,14 +17,24 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
 from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
-from shopkeeper.errors import CsrfViolation, FlowExpired, InvalidInput, NotFound, Refusal, SessionAlreadyAvailable
+from shopkeeper.errors import (
+    CsrfViolation,
+    FlowExpired,
+    InvalidInput,
+    NotFound,
+    Refusal,
+    SessionAlreadyAvailable,
+    SessionRefreshRequired,
+)
 from shopkeeper.flows import store
-from shopkeeper.flows.dispatch import Dispatcher, Superseded, rejections_shown
+from shopkeeper.flows.dispatch import Dispatcher, Superseded
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
-from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, Turn
+from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
+from shopkeeper.flows.paused_submissions import PausedSubmissions
+from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
@@ -51,6 +61,7 @@ class Pipeline:
         database: Database,
         dispatcher: Dispatcher,
         opener: FlowOpener,
+        paused: PausedSubmissions,
         clock: Clock,
         return_addresses: ReturnAddresses,
         callback_url: str,
@@ -60,6 +71,7 @@ class Pipeline:
         self._database = database
         self._dispatcher = dispatcher
         self._opener = opener
+        self._paused = paused
         self._clock = clock
         self._return = return_addresses
         self._callback_url = callback_url
@@ -88,8 +100,11 @@ class Pipeline:
         """Return the flow as it is stored. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with
         `CsrfViolation` where another browser opened it."""
         async with self._database.reading() as unit:
-            flow = await self._require(unit, name, flow_id)
+            flow = _owned(await self._require(unit, name, flow_id), caller)
+        handler = self._handlers[name]
         with _refusals_with(flow):
+            if isinstance(handler, OwnedFlowHandler):
+                handler.may_see(flow, caller)
             if flow.expires_at <= self._clock.now():
                 raise FlowExpired(
                     _EXPIRED, expired_at=flow.expires_at, flow_type=flow.type, opened_with=flow.opened_with
@@ -131,6 +146,33 @@ class Pipeline:
             if submission.broken:
                 raise SubmissionRejected(message(4000001, reason=submission.broken))
             refuse_long_values(turn.flow, submission.fields)
+            return await handler.submit(unit, turn)
+
+        try:
+            return await self._take_on(handler, flow, submission, caller, prove)
+        except FlowRefused as refused:
+            if isinstance(refused.refusal, SessionRefreshRequired) and flow.type is FlowType.BROWSER:
+                refused.refusal.continuity = await self._paused.pause(flow, submission)
+            raise
+
+    async def resume(self, name: str, flow_id: str | None, caller: Caller) -> FlowOutcome:
+        """Do what was submitted before its sender had to sign in again; return the form where nothing waits.
+
+        The anti-CSRF token of then is worth nothing after the sign-in: the cookie of the browser that sent the
+        submission takes its place. Raises as `submit` does.
+        """
+        handler = self._handlers[name]
+        async with self._database.reading() as unit:
+            flow = _owned(await self._required_for_submit(unit, name, flow_id), caller)
+            with _refusals_with(flow):
+                await handler.may_go_on(unit, flow, caller)
+        taken = await self._paused.take(flow) if self._paused.waits(flow, caller) else None
+        if taken is None:
+            return Updated(flow, status=200)
+        flow, submission = taken
+
+        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
+            await handler.may_go_on(unit, turn.flow, turn.caller)
             return await handler.submit(unit, turn)
 
         return await self._take_on(handler, flow, submission, caller, prove)
@@ -187,7 +229,7 @@ class Pipeline:
         async with refunded_when_busy():
             async with self._database.reading() as unit:
                 flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
-                turn = self._turn(flow, submission, caller, query or {})
+                turn = self._turn(_owned(flow, caller), submission, caller, query or {})
                 with _refusals_with(flow):
                     await self._refuse_expired(unit, handler, turn)
                     with rejections_shown(unit, turn, now=self._clock.now()):
@@ -267,6 +309,12 @@ def _pressed(flow: Flow, submission: Submission) -> str:
     provider."""
     buttons = (node for node in flow.nodes if node.attributes.get("type") == "submit" and node.name != "method")
     return next((node.group for node in buttons if node.value and submission.text(node.name) == node.value), "")
+
+
+def _owned(flow: Flow, caller: Caller) -> Flow:
+    """Return the flow with its owner, where that is the caller."""
+    session = caller.session
+    return replace(flow, identity=session.identity) if session and caller.signed_in_as(flow.identity_id) else flow
 
 
 @contextmanager

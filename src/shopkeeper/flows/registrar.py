@@ -20,6 +20,7 @@ from shopkeeper.client import Client
 from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
+from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.builder import AddressInput, CredentialInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.names import names_of
@@ -88,6 +89,7 @@ class Registrar:
         database: Database,
         schemas: Schemas,
         identities: Identities,
+        address_changes: AddressChanges,
         throttle: Throttle,
         courier: Courier,
         notices: SignUpNotices,
@@ -99,6 +101,7 @@ class Registrar:
         self._database = database
         self._schemas = schemas
         self._identities = identities
+        self._address_changes = address_changes
         self._throttle = throttle
         self._courier = courier
         self._notices = notices
@@ -259,6 +262,8 @@ class Registrar:
         reached = dict.fromkeys((*wanted.verifiable, *wanted.recovery))
         found = [await self._identities.find_by_identifier(unit, type=type_, identifier=name) for type_, name in named]
         found += [await self._identities.find_by_address(unit, via=via, value=value) for via, value in reached]
+        # Who changed another account's address must not take the former one, or its owner could not undo the change.
+        found.append(await self._address_changes.reserved_for(unit, reached))
         return next((owner for owner in found if owner is not None), None)
 
     async def _simulate(

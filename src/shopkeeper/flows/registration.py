@@ -75,7 +75,7 @@ class Registration:
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
         schema, screen = self._schema(turn.flow), turn.submission.text("screen")
-        traits = submitted_traits(schema, turn.submission.fields)
+        traits = schema.submitted(turn.submission.fields)
         if self.settings.two_steps and screen == PREVIOUS:
             return self._profile_again(turn)
         if self.settings.two_steps and (turn.method == PROFILE or screen == CREDENTIALS):
@@ -138,12 +138,3 @@ class Registration:
 
     def _schema(self, flow: Flow) -> Schema:
         return self._schemas.require(flow.schema_id)
-
-
-def submitted_traits(schema: Schema, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the traits: an object in JSON, `traits.…` fields in a form, which are converted to the types of the
-    schema."""
-    traits = fields.get("traits")
-    if isinstance(traits, Mapping):
-        return traits
-    return schema.coerce({k: v for k, v in fields.items() if k.startswith("traits.") and isinstance(v, str)})

@@ -59,6 +59,10 @@ class ReturnAddresses:
         """Return where to go now: what the flow asked for, else the method's, the flow's, or the general address."""
         return return_to or after.by_method.get(method or "") or after.default or self._default
 
+    def wanted(self, after: AfterFlow, *, method: str, return_to: str | None) -> str | None:
+        """Return where to go as in `after`; None without the general address, for flows that stay open."""
+        return return_to or after.by_method.get(method) or after.default
+
     def _absolute(self, wanted: str) -> tuple[str, SplitResult]:
         try:
             absolute = urljoin(self._default, wanted)

@@ -174,7 +174,9 @@ _UNFINISHED = update(flows).where(_OF_FLOW, flows.c.finished_at.is_(None))
 _KEEP = _UNFINISHED.where(flows.c.version == bindparam("as_read"))
 _KEEP_WHATEVER_VERSION = _UNFINISHED.values(version=flows.c.version + 1)
 
-_PLAIN = [f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "context", "transient_payload"}]
+_PLAIN = [
+    f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "context", "transient_payload", "identity"}
+]
 
 
 def _to_row(flow: Flow) -> dict[str, Any]:

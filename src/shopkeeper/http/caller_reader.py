@@ -12,7 +12,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.cookies import CookiePolicy, Cookies, csrf_token_in, new_csrf_token
+from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in, new_csrf_token
 from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
 
@@ -60,6 +60,7 @@ class CallerReader:
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
             callback_cookies=cookies.get(self._cookies.callback_name, ()),
+            continuity_cookies=cookies.get(CONTINUITY, ()),
             from_foreign_page=authenticator.sender_of(request, self._form_origins) is Sender.FOREIGN_PAGE,
             doubles=await authenticator.doubles_of(request),
         )

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 SESSION = "ory_kratos_session"
 VISIT = "shopkeeper_visit"
 CALLBACK = "shopkeeper_callback"
+CONTINUITY = "ory_kratos_continuity"
 CALLBACK_SECONDS = 3_600
 CSRF_BYTES = 32
 MOST_VALUES = 4
@@ -127,6 +128,16 @@ class CookiePolicy:
         same_site: SameSite = "None" if self.secure else "Lax"
         lifetime = f"Max-Age={CALLBACK_SECONDS}"
         return self._line(self.callback_name, token, lifetime, same_site=same_site, place=Place(None, "/"))
+
+    def set_continuity(self, token: str, *, expires_at: datetime, now: datetime) -> str:
+        """Return the line that binds the browser to a submission that waits for a new sign-in."""
+        seconds = max(0, int((expires_at - now).total_seconds()))
+        expires = f"Expires={format_datetime(expires_at, usegmt=True)}"
+        return self._line(CONTINUITY, token, expires, f"Max-Age={seconds}", same_site="Lax")
+
+    def delete_continuity(self) -> str:
+        """Return the line that deletes this cookie."""
+        return self._line(CONTINUITY, "", *_CLEARED, same_site="Lax")
 
     def visit_name(self, store: str) -> str:
         """Return the name of a store's visit cookie. Each has its own, because one host may serve several stores."""

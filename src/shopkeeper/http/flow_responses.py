@@ -31,11 +31,19 @@ def login(*, ui_url: str) -> FlowResponses:
 
 
 def registration(*, ui_url: str) -> FlowResponses:
-    return FlowResponses(ui_url, own=_no_fields, success=_new_identity, invalid_status=302)
+    return FlowResponses(ui_url, own=_registration_fields, success=_new_identity, invalid_status=302)
+
+
+def settings(*, ui_url: str, serializers: Serializers) -> FlowResponses:
+    def own(flow: Flow) -> Wire:
+        return {"identity": serializers.identity(flow.identity)} if flow.identity is not None else {}
+
+    return FlowResponses(ui_url, own=own, success=_nothing_more)
 
 
 def _login_fields(flow: Flow) -> Wire:
     return {
+        "organization_id": None,
         "created_at": moment(flow.created_at),
         "updated_at": moment(flow.updated_at),
         "refresh": flow.refresh,
@@ -43,8 +51,8 @@ def _login_fields(flow: Flow) -> Wire:
     }
 
 
-def _no_fields(flow: Flow) -> Wire:
-    return {}
+def _registration_fields(flow: Flow) -> Wire:
+    return {"organization_id": None}
 
 
 def _nothing_more(serializers: Serializers, done: Completed) -> Wire:

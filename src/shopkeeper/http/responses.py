@@ -14,6 +14,7 @@ from shopkeeper.errors import (
     FlowReplaced,
     Refusal,
     SecondFactorRequired,
+    SessionRefreshRequired,
 )
 from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.serializers import moment
@@ -73,7 +74,7 @@ def error_object(refusal: Refusal) -> dict[str, Any]:
 
 def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
     """Return the members besides the error: where the browser must or can go, or a flow's end and replacement."""
-    if isinstance(refusal, BrowserLocationChangeRequired):
+    if isinstance(refusal, BrowserLocationChangeRequired | SessionRefreshRequired):
         return {"redirect_browser_to": refusal.redirect_browser_to}
     if isinstance(refusal, SecondFactorRequired):
         return {"redirect_browser_to": refusal.details["redirect_browser_to"]}

@@ -5,6 +5,7 @@ module only: HTML is redirected, JSON is answered, native apps get a session tok
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlencode
 from uuid import UUID
@@ -27,12 +28,14 @@ from shopkeeper.errors import (
     MalformedBody,
     Refusal,
     SessionAlreadyAvailable,
+    SessionInactive,
+    SessionRefreshRequired,
     TooManyRequests,
 )
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
-from shopkeeper.flows.handler import LinkHandler
+from shopkeeper.flows.handler import LinkHandler, OwnedFlowHandler
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -43,6 +46,7 @@ from shopkeeper.flows.outcomes import (
     Replaced,
     Updated,
 )
+from shopkeeper.flows.paused_submissions import PAUSED_FOR
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
@@ -50,6 +54,7 @@ from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, Wire, cart_merge_shape, continue_with, moment, ui_flow
+from shopkeeper.http.speculation import is_speculative
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.signin.completion import SignedIn
@@ -133,13 +138,18 @@ class SelfService:
         async def follow_link(request: Request, caller: Caller) -> Response:
             return await self._follow_link(request, caller, kind)
 
+        async def resume(request: Request, caller: Caller) -> Response:
+            return await self._resume(request, caller, kind)
+
         linked = isinstance(self._pipeline.handler(kind), LinkHandler)
+        owned = isinstance(self._pipeline.handler(kind), OwnedFlowHandler)
         return [
             Route(f"{path}/api", open_native, methods=["GET"]),
             Route(f"{path}/browser", self._html_safe(open_browser), methods=["GET"]),
             Route(f"{path}/flows", fetch, methods=["GET"]),
             Route(path, self._html_safe(submit), methods=["POST"]),
             *([Route(path, self._html_safe(follow_link), methods=["GET"])] if linked else ()),
+            *([Route(path, self._html_safe(resume), methods=["GET"])] if owned else ()),
         ]
 
     def _callback_routes(self, path: str) -> list[Route]:
@@ -158,6 +168,10 @@ class SelfService:
     async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
         try:
             flow = await self._pipeline.open(kind, self._opening(request, FlowType.BROWSER), caller)
+        except SessionInactive:
+            if prefers_json(request.headers):
+                raise
+            return redirect(f"{self._serializers.base_url}/self-service/login/browser", body=True)
         except SessionAlreadyAvailable:
             if prefers_json(request.headers):
                 raise
@@ -227,6 +241,24 @@ class SelfService:
             return await self._refused_in(refused, submission, as_json=as_json)
         return self._answer(outcome, caller, as_json=as_json)
 
+    async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
+        """Do what was submitted before its sender had to sign in again. Nothing is done for requests that only look
+        ahead."""
+        as_json, flow_id = prefers_json(request.headers), request.query_params.get("flow")
+        if is_speculative(request):
+            return redirect(self._ui(kind, flow_id or ""))
+        try:
+            outcome = await self._pipeline.resume(kind, flow_id, caller)
+        except FlowInvalid as invalid:
+            answer = self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
+        except FlowRefused as refused:
+            return await self._refused_in(refused, Submission(), as_json=as_json)
+        else:
+            answer = self._answer(outcome, caller, as_json=as_json)
+        if caller.continuity_cookies:
+            answer.headers.append("Set-Cookie", self._cookies.delete_continuity())
+        return answer
+
     async def _follow_link(self, request: Request, caller: Caller, kind: str) -> Response:
         as_json = prefers_json(request.headers)
         try:
@@ -292,6 +324,8 @@ class SelfService:
         Native apps are answered in JSON, as the contract requires for their flows, even if their headers prefer HTML.
         """
         flow, refusal = refused.flow, refused.refusal
+        if isinstance(refusal, SessionRefreshRequired):
+            return self._confirm_first(flow, refusal, as_json=as_json)
         if as_json:
             raise refusal
         if flow.type is FlowType.API:
@@ -303,8 +337,21 @@ class SelfService:
                 return redirect(self._ui(flow.kind, fresh))
             case FlowExpired() | SessionAlreadyAvailable():
                 return self._begin_again(flow)
+            case SessionInactive() if flow.identity_id is not None:
+                back = urlencode({"return_to": f"{self._serializers.base_url}/self-service/{flow.kind}/browser"})
+                return redirect(f"{self._serializers.base_url}/self-service/login/browser?{back}")
             case _:
                 raise refusal
+
+    def _confirm_first(self, flow: Flow, refusal: SessionRefreshRequired, *, as_json: bool) -> Response:
+        """Send a browser to a new sign-in, from which it comes back to what it has submitted."""
+        as_json = as_json or flow.type is FlowType.API
+        answer = self._callers.refuse(refusal) if as_json else redirect(refusal.redirect_browser_to)
+        if refusal.continuity is not None:
+            now = self._clock.now()
+            cookie = self._cookies.set_continuity(refusal.continuity, expires_at=now + PAUSED_FOR, now=now)
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
 
     async def _ask_to_wait(self, flow: Flow, submission: Submission, later: TooManyRequests | Busy) -> Response:
         """Show the reason in the form, which keeps what was typed and can be sent again."""
@@ -328,8 +375,33 @@ class SelfService:
         return redirect(self._ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
     def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
+        if outcome.saved:
+            return self._saved(outcome, caller, as_json=as_json)
         answer = self._show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)
         for cookie in self._session_cookies(outcome.signed_in):
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    def _saved(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
+        """Answer a change: the form for JSON, with what the client can show next; HTML goes there, or back to its
+        page."""
+        flow, cookies = outcome.flow, self._session_cookies(outcome.signed_in)
+        further = self._continue_with(flow, outcome.continue_with)
+        if flow.type is FlowType.API:
+            own = {"continue_with": further} if further else {}
+            return json_response({**self._flow_for(flow, caller), **own})
+        if outcome.privileged:
+            token = new_csrf_token()
+            caller = replace(caller, csrf_tokens=(token,))
+            cookies.append(self._cookies.set_csrf(token))
+        next_url = outcome.next or self._ui(flow.kind, flow.id)
+        if as_json:
+            further.append({"action": "redirect_browser_to", "redirect_browser_to": next_url})
+            answer = json_response({**self._flow_for(flow, caller), "continue_with": further})
+        else:
+            shown = [self._ui(ui_flow(action), action.flow_id) for action in outcome.continue_with]
+            answer = redirect(next(iter(shown), next_url))
+        for cookie in cookies:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 

@@ -116,7 +116,6 @@ class Serializers:
         shown = flow.change_node("csrf_token", csrf_node(csrf_token))
         return {
             "id": str(flow.id),
-            "organization_id": None,
             "type": flow.type,
             "expires_at": moment(flow.expires_at),
             "issued_at": moment(flow.issued_at),

@@ -110,6 +110,14 @@ class ChangePublisher:
         # Events come last: adding one may wait for other units with the same key.
         await self._publish(unit, CHANGED, change)
 
+    async def taken_back(self, unit: Unit, change: Change) -> None:
+        """Record and publish a change after which no earlier proof is valid: every session ends."""
+        await self.record(unit, change)
+        await self.invalidate(unit, change.identity_id)
+        for revoked in self._on_access_revoked:
+            await revoked(unit, change.identity_id, None)
+        await self._publish(unit, CHANGED, change)
+
     async def changed_aside(self, unit: Unit, change: Change) -> None:
         """Record and publish a change that leaves every proof valid, such as a verified address."""
         await self.record(unit, change)

@@ -1,6 +1,7 @@
 """Reads identities: by id, identifier, address or external id, and page by page."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from shopkeeper.errors import BadRequest, NotFound
@@ -51,6 +52,18 @@ class IdentityReader:
         An unknown address takes as long as a known one.
         """
         return await self._one(unit, selectors.by_address(via, _queryable(value)), credentials=False)
+
+    async def find_for_recovery(self, unit: Unit, *, via: Via, value: str, since: datetime) -> Identity | None:
+        """Return the identity that this address can recover, without credentials, or None. The address must be
+        normalised.
+
+        The identity that has the address comes before one that had it. `since`: earlier changes of addresses do not
+        count. An unknown address takes as long as a known one.
+        """
+        selector = selectors.for_recovery(via, _queryable(value), since)
+        found = await self._store.load(unit, selector, with_credentials=False)
+        has_it = [each for each in found if any((a.via, a.value) == (via, value) for a in each.recovery_addresses)]
+        return next(iter((*has_it, *found)), None)
 
     async def find_by_external_id(self, unit: Unit, external_id: str, *, credentials: bool = False) -> Identity | None:
         """Return the identity with this id of the shop's own system, or None."""

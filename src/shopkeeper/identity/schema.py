@@ -81,6 +81,13 @@ class Schema:
         """Return the identifiers and addresses in these traits."""
         return extract(self._traits, traits)
 
+    def marked_traits(self, traits: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        """Return the identifiers and addresses by the trait that holds them."""
+        found: dict[str, list[str]] = {}
+        for path, _, text in marked(self._traits, traits):
+            found.setdefault(path[0], []).append(text)
+        return found
+
     def fields(self) -> Sequence[Field]:
         """Return the traits as form fields, in the order of the schema."""
         return self._fields
@@ -92,6 +99,14 @@ class Schema:
     def coerce(self, flat: Mapping[str, Any]) -> dict[str, Any]:
         """Convert a form's flat text fields (`traits.name.first`) to traits of the schema's types."""
         return coerce(self._traits, flat)
+
+    def submitted(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the traits of a submission: an object in JSON, `traits.…` fields in a form, which are converted to the
+        types of the schema."""
+        traits = fields.get("traits")
+        if isinstance(traits, Mapping):
+            return traits
+        return self.coerce({k: v for k, v in fields.items() if k.startswith("traits.") and isinstance(v, str)})
 
     def _too_long(self, traits: Any) -> list[Violation]:
         """Return violations for identifiers and addresses that are too long to be keys in the database."""

@@ -4,10 +4,12 @@ Each selector is a condition with bind parameters, so that `store.py` builds eac
 """
 
 from collections.abc import Collection
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, String, and_, bindparam, select, union_all
 
+from shopkeeper.identity.address_change_store import address_changes
 from shopkeeper.identity.store import (
     Selector,
     credential_identifiers,
@@ -16,7 +18,7 @@ from shopkeeper.identity.store import (
     verifiable_addresses,
 )
 from shopkeeper.identity.values import Via
-from shopkeeper.storage.tables import Id
+from shopkeeper.storage.tables import Id, Moment
 
 
 def by_id(identity_id: UUID) -> Selector:
@@ -35,6 +37,12 @@ def by_identifier(type_: str, identifier: str) -> Selector:
 def by_address(via: Via, value: str) -> Selector:
     """Select the identities with this verifiable or recovery address. The address is normalised already."""
     return Selector(_has_address, {"wanted": value, "wanted_via": via.value})
+
+
+def for_recovery(via: Via, value: str, since: datetime) -> Selector:
+    """Select the identities that this address can recover: which has it, or had it until a change since a moment, after
+    which no address was confirmed yet. The address is normalised already."""
+    return Selector(_recoverable, {"wanted": value, "wanted_via": via.value, "changed_since": since})
 
 
 def by_external_id(external_id: str) -> Selector:
@@ -60,6 +68,23 @@ def _has_address(column: ColumnElement[UUID]) -> ColumnElement[bool]:
     tables = (verifiable_addresses.c, recovery_addresses.c)
     owners = (select(table.identity_id).where(table.via == via, table.value == wanted) for table in tables)
     return column.in_(union_all(*owners))
+
+
+def _recoverable(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    wanted, via = bindparam("wanted", type_=String), bindparam("wanted_via", type_=String)
+    current, former, confirmed = recovery_addresses.c, address_changes.c, verifiable_addresses.c
+    confirmed_since = select(confirmed.id).where(
+        confirmed.identity_id == former.identity_id, confirmed.verified_at >= former.created_at
+    )
+    has = select(current.identity_id).where(current.via == via, current.value == wanted)
+    had = select(former.identity_id).where(
+        former.via == via,
+        former.address == wanted,
+        former.ended_at.is_(None),
+        former.created_at > bindparam("changed_since", type_=Moment),
+        ~confirmed_since.exists(),
+    )
+    return column.in_(union_all(has, had))
 
 
 def _has_external_id(column: ColumnElement[UUID]) -> ColumnElement[bool]:

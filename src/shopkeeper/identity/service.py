@@ -130,6 +130,46 @@ class Identities(IdentityReader):
         before = await self.lock(unit, identity_id)
         return await self._change(unit, before, new, actor=actor, client_ip=client_ip)
 
+    async def change_traits(
+        self,
+        unit: Unit,
+        before: Identity,
+        traits: Mapping[str, Any],
+        *,
+        actor: str = "system",
+        client_ip: str | None = None,
+    ) -> Identity:
+        """Replace the traits of an identity that this unit has locked; everything else stays.
+
+        Addresses that stay the same stay verified. Raises `InvalidInput` and `Conflict`.
+        """
+        return await self._change(unit, before, _same_but(before, traits), actor=actor, client_ip=client_ip)
+
+    async def take_back(
+        self,
+        unit: Unit,
+        before: Identity,
+        traits: Mapping[str, Any],
+        *,
+        revoke: Sequence[str],
+        client_ip: str | None = None,
+    ) -> Identity:
+        """Give an identity that this unit has locked other traits, remove credentials, and end all its sessions: for
+        an owner who takes the account back. The last way to sign in may go, because recovery gives a new one.
+
+        Raises `InvalidInput` and `Conflict`.
+        """
+        restored = self._built(_same_but(before, traits), before=before)
+        extracted = self.schemas.require(before.schema_id).extract(traits)
+        after = self._builder(restored).changed(dict.fromkeys(revoke), extracted=extracted)
+        with uniqueness():
+            after = await self._store.update(unit, before, after)
+        action, details = "identity.address_change_undone", {"types": sorted(revoke)}
+        changed = differences(before, after)
+        change = Change(action, after.id, str(after.id), client_ip, changed=changed, details=details)
+        await self._publisher.taken_back(unit, change)
+        return after
+
     async def patch(
         self,
         unit: Unit,
@@ -172,6 +212,21 @@ class Identities(IdentityReader):
         """
         # Read again under the lock: `identity` may be outdated, and changes missing in `before` would be overwritten.
         before = await self.lock(unit, identity.id)
+        return await self.change_locked_credentials(
+            unit, before, changes, actor=actor, client_ip=client_ip, spare_session=spare_session
+        )
+
+    async def change_locked_credentials(
+        self,
+        unit: Unit,
+        before: Identity,
+        changes: Mapping[str, CredentialInput | None],
+        *,
+        actor: str,
+        client_ip: str | None,
+        spare_session: UUID | None = None,
+    ) -> Identity:
+        """Change credentials as `change_credentials` does, of an identity that this unit has locked."""
         extracted = self.schemas.require(before.schema_id).extract(before.traits)
         after = replace(self._with_credentials(before, changes, extracted), updated_at=self._clock.now())
         if after.credentials == before.credentials:
@@ -346,6 +401,15 @@ class Identities(IdentityReader):
                 "This credential cannot be opened: configure the secret in secrets.cipher it was sealed with."
             )
         return without(credential, identifier)
+
+
+def _same_but(identity: Identity, traits: Mapping[str, Any]) -> NewIdentity:
+    return NewIdentity(
+        traits=traits,
+        metadata_public=identity.metadata_public,
+        metadata_admin=identity.metadata_admin,
+        external_id=identity.external_id,
+    )
 
 
 def _marked(owner: UUID, status: AddressStatus, *, actor: str, client_ip: str | None) -> Change:

@@ -62,6 +62,18 @@ class SessionElevation:
         unit.after_commit_or_doubt(lambda: self._cache.announce([session_id]))
         return ElevatedSession(session, token)
 
+    async def keep(self, unit: Unit, session: Session, *, new_token: bool) -> ElevatedSession:
+        """Hold a live session until the unit ends, with a new token if that is wanted. Raises `SessionInactive`."""
+        token = crypto.new_token(self._prefix) if new_token else None
+        token_hash = crypto.digest(token) if token else None
+        if not await rows.hold(unit, session.id, now=self._clock.now(), token_hash=token_hash):
+            raise SessionInactive
+        if token is not None and self._tokens is not None:
+            await self._tokens.withdraw(unit, session.id)
+        if token is not None:
+            unit.after_commit_or_doubt(lambda: self._cache.announce([session.id]))
+        return ElevatedSession(session, token)
+
     async def locked(self, unit: Unit, session_id: UUID) -> Session:
         """Lock a session and return it as it is now. Raises `SessionInactive` or `IdentityDisabled`."""
         session = await self._reader.get(unit, session_id) if await rows.lock(unit, session_id) else None

@@ -204,6 +204,14 @@ class Sessions:
         await self._note(unit, "session.elevated", owner, by=str(owner), client=client, **details)
         return elevated
 
+    async def keep(self, unit: Unit, session: Session, *, new_token: bool) -> ElevatedSession:
+        """Hold a session that changes its account, so that it cannot end meanwhile; with `new_token`, give it another
+        token, and refuse the old one from the commit on. The caller has locked the identity.
+
+        Raises `SessionInactive` where it has ended meanwhile.
+        """
+        return await self._elevation.keep(unit, session, new_token=new_token)
+
     async def lock(self, unit: Unit, session: Session) -> Session:
         """Lock a session until the unit ends, and return it as it is now.
 

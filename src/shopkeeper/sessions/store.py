@@ -239,6 +239,16 @@ async def lock(unit: Unit, session_id: UUID) -> bool:
     return await unit.scalar(select(sessions.c.id).where(with_id(session_id)).with_for_update()) is not None
 
 
+async def hold(unit: Unit, session_id: UUID, *, now: datetime, token_hash: bytes | None) -> bool:
+    """Lock a session that may still be used, and give it another token if one is given; return False where it has
+    ended. One statement."""
+    live = with_id(session_id) & sessions.c.active & (sessions.c.expires_at > now)
+    if token_hash is None:
+        await unit.begin()
+        return await unit.scalar(select(sessions.c.id).where(live).with_for_update()) is not None
+    return (await unit.write(update(sessions).where(live).values(token_hash=token_hash))).rowcount == 1
+
+
 async def save_proofs(unit: Unit, session: Session, *, token_hash: bytes | None) -> None:
     """Store the authentication methods and the AAL of a session, and its new token where one is given."""
     row = _to_row(session)

@@ -203,14 +203,22 @@ class SignInCompletion:
             return SignedIn(started.session, started.token, pending=merged)
         return SignedIn(started.session, started.token, merged)
 
-    async def locked_owner(self, unit: Unit, session: Session) -> Identity:
-        """Lock a session and its identity, for a change that the session is allowed to make.
+    async def keep(self, unit: Unit, session: Session, identity: Identity, *, new_token: bool) -> SignedIn:
+        """Hold a session for a change of its identity, which this unit has locked, with a new token if that is wanted.
 
         Raises `SessionInactive` or `IdentityDisabled` where one of them has ended meanwhile.
         """
-        identity = await self._identities.lock(unit, session.identity.id)
-        await self._sessions.lock(unit, session)
-        return identity
+        if not identity.active:
+            raise IdentityDisabled("The account is switched off; the shop's operator can switch it on again.")
+        kept = await self._sessions.keep(unit, replace(session, identity=identity), new_token=new_token)
+        return SignedIn(kept.session, kept.token)
+
+    async def after_change(self, unit: Unit, session: Session, *, flow: str, method: str, client: Client) -> None:
+        """Run the configured hooks of a change inside its transaction. Raises `HookRefused`."""
+        for hook in self._hooks.after.get((flow, method), ()):
+            refused = await hook(unit, session=session, client=client)
+            if refused is not None:
+                raise HookRefused(refused)
 
     async def settle(self, signed_in: SignedIn) -> SignedIn:
         """Have a remote engine merge the cart after the commit, within a deadline. Raises nothing for the engine."""

@@ -17,6 +17,7 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages import refusals
 from shopkeeper.http.pages.account import AccountPages
+from shopkeeper.http.pages.address_undo import AddressUndoPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.end_session import EndSessionPage
 from shopkeeper.http.pages.flow_pages import FlowPages
@@ -24,6 +25,7 @@ from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.one_click import OneClickPages
 from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.notify.courier import Courier
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.service import Sessions
@@ -60,6 +62,7 @@ class PageRoutes:
         stores: Stores,
         courier: Courier,
         devices: NewDevices,
+        address_changes: AddressChanges,
         base_url: str,
         form_targets: Iterable[str] = (),
         demo: DemoAssets | None = None,
@@ -99,6 +102,9 @@ class PageRoutes:
             place=place,
         )
         self._end_session = EndSessionPage(database=database, devices=devices, layout=layout)
+        self._undo = AddressUndoPages(
+            database=database, address_changes=address_changes, layout=layout, place=place, recovery=recovery
+        )
         self._inbox = InboxPages(database=database, courier=courier, layout=layout) if dev else None
 
     def routes(self) -> list[Route]:
@@ -108,6 +114,7 @@ class PageRoutes:
             *self._flows.routes(),
             *self._account.routes(),
             *self._end_session.routes(),
+            *self._undo.routes(),
             Route("/signed-out", self._layout.with_error_page(self._signed_out), methods=["GET"]),
             Route("/error", self._layout.with_error_page(self._error), methods=["GET"]),
             *(self._inbox.routes() if self._inbox else ()),

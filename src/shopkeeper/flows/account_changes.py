@@ -1,0 +1,174 @@
+"""Acting on a change of the signed-in account: credentials or traits, in one transaction.
+
+The flow stays open. The session that makes the change goes on, a browser's with a new token where the change gives or
+takes access; the other sessions end where a credential was changed. The owner is told by mail.
+"""
+
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.password import PASSWORD
+from shopkeeper.credentials.steps import CredentialChange, SubmissionRejected, TraitsChange
+from shopkeeper.errors import Conflict, SessionInactive
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import FlowState, FlowType
+from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, Turn
+from shopkeeper.flows.outcomes import FlowInvalid, Updated
+from shopkeeper.flows.rejections import rejections_shown
+from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.identity.address_changes import UNDO_FOR, AddressChanges, TooManyAddressChanges, addresses_of, mailboxes
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Identity
+from shopkeeper.notify.account_notices import AccountNotices
+from shopkeeper.sessions.values import Session
+from shopkeeper.signin.completion import SignedIn, SignInCompletion
+from shopkeeper.signin.hooks import HookSubject
+from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Throttle
+from shopkeeper.ui.messages import message
+
+Change: TypeAlias = CredentialChange | TraitsChange
+
+SAVED: Final = 1050001
+TAKEN: Final = 4000007
+TOO_MANY: Final = 4050002
+_CHANGED_MEANWHILE: Final = "The profile was changed elsewhere at the same moment. Please check it and save again."
+_HOURS: Final = int(UNDO_FOR.total_seconds()) // 3600
+
+
+class AccountChanges:
+    """Applies changes.
+
+    Args:
+        throttle: limits how many taken identifiers one account can find.
+    """
+
+    def __init__(
+        self,
+        *,
+        completion: SignInCompletion,
+        identities: Identities,
+        address_changes: AddressChanges,
+        notices: AccountNotices,
+        throttle: Throttle,
+        return_addresses: ReturnAddresses,
+        clock: Clock,
+    ) -> None:
+        self._completion = completion
+        self._identities = identities
+        self._address_changes = address_changes
+        self._notices = notices
+        self._throttle = throttle
+        self._return = return_addresses
+        self._clock = clock
+
+    async def apply(self, handler: FlowHandler, turn: Turn, change: Change) -> Updated:
+        """Apply a change and return the form as it is afterwards. Never call it while a transaction is open.
+
+        Raises `FlowInvalid` where the change is rejected after all, `SessionInactive`, `IdentityDisabled`, or the
+        refusal of a hook.
+        """
+        session = turn.caller.session
+        if session is None or not isinstance(handler, OwnedFlowHandler):
+            raise SessionInactive("The account belongs to a customer: sign in first.")
+        traits = change.traits if isinstance(change, TraitsChange) else session.identity.traits
+        await self._completion.before(
+            HookSubject(handler.name, turn.method, session.identity.id, turn.caller.client, traits)
+        )
+        try:
+            return await self._apply(handler, turn, session, change)
+        except FlowInvalid as invalid:
+            if any(shown.id == TAKEN for shown in invalid.flow.messages):
+                await self._count_taken(session)
+            raise
+
+    async def _apply(self, handler: OwnedFlowHandler, turn: Turn, session: Session, change: Change) -> Updated:
+        async with self._completion.transaction() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                before, signed_in = await self._continued(unit, turn, session, change)
+                if isinstance(change, TraitsChange):
+                    identity = await self._change_traits(unit, turn, before, change)
+                else:
+                    identity = await self._change_credentials(unit, turn, signed_in.session, before, change)
+                await self._completion.after_change(
+                    unit, signed_in.session, flow=handler.name, method=turn.method, client=turn.caller.client
+                )
+                caller = replace(turn.caller, session=replace(signed_in.session, identity=identity))
+                done = replace(turn.flow.remembering(turn.method, {}), state=FlowState.SUCCESS, active=None)
+                form = await handler.form_of(unit, done, caller, identity)
+                shown = replace(form, messages=(message(SAVED),), updated_at=self._clock.now())
+                # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
+                await unit.write(*store.keeping(shown, whatever_version=True))
+        wanted = self._return.wanted(handler.settings.after, method=turn.method, return_to=turn.flow.return_to)
+        return Updated(
+            shown, status=200, signed_in=signed_in, saved=True, privileged=_is_privileged(change), next=wanted
+        )
+
+    async def _continued(self, unit: Unit, turn: Turn, session: Session, change: Change) -> tuple[Identity, SignedIn]:
+        """Lock the account, then the session that changes it. A browser's session gets a new token where the change is
+        privileged."""
+        browser = turn.flow.type is FlowType.BROWSER
+        if isinstance(change, CredentialChange) and change.proof is not None:
+            signed_in = await self._completion.elevate(
+                unit, change.proof, session=session, client=turn.caller.client, new_token=browser
+            )
+            return await self._identities.lock(unit, session.identity.id), signed_in
+        identity = await self._identities.lock(unit, session.identity.id)
+        new_token = browser and _is_privileged(change)
+        return identity, await self._completion.keep(unit, session, identity, new_token=new_token)
+
+    async def _change_traits(self, unit: Unit, turn: Turn, before: Identity, change: TraitsChange) -> Identity:
+        if before.traits != change.before:
+            raise SubmissionRejected(message(4000001, reason=_CHANGED_MEANWHILE))
+        actor, client_ip = str(before.id), turn.caller.client.ip
+        try:
+            after = await self._identities.change_traits(unit, before, change.traits, actor=actor, client_ip=client_ip)
+            if change.privileged:
+                await self._record(unit, turn, before, after)
+        except Conflict as taken:
+            raise SubmissionRejected(message(TAKEN)) from taken
+        except TooManyAddressChanges as too_many:
+            raise SubmissionRejected(message(TOO_MANY)) from too_many
+        return after
+
+    async def _record(self, unit: Unit, turn: Turn, before: Identity, after: Identity) -> None:
+        """Give the former addresses their rights, and tell them."""
+        fresh = set(addresses_of(after)) - set(addresses_of(before))
+        await self._address_changes.refuse_reserved(unit, fresh, own=before.id)
+        new_address = next((address for address in mailboxes(after) if address not in mailboxes(before)), "")
+        for right in await self._address_changes.record(unit, before, after):
+            await self._notices.address_changed(
+                unit,
+                to=right.address,
+                new_address=new_address,
+                token=right.token,
+                hours=_HOURS,
+                locale=turn.caller.locale,
+            )
+
+    async def _change_credentials(
+        self, unit: Unit, turn: Turn, session: Session, before: Identity, change: CredentialChange
+    ) -> Identity:
+        if change.effect is not None:
+            await change.effect(unit)
+        after = await self._identities.change_locked_credentials(
+            unit,
+            before if change.effect is None else await self._identities.lock(unit, before.id),
+            change.changes,
+            actor=str(before.id),
+            client_ip=turn.caller.client.ip,
+            spare_session=session.id,
+        )
+        if PASSWORD in change.changes:
+            await self._notices.password_changed(unit, to=after.email, locale=turn.caller.locale)
+        return after
+
+    async def _count_taken(self, session: Session) -> None:
+        """Count a taken identifier: an account must not be a way to find out who else has one."""
+        slot = await self._throttle.check("taken", ip=str(session.identity.id))
+        await self._throttle.failed(slot)
+
+
+def _is_privileged(change: Change) -> bool:
+    return change.privileged if isinstance(change, TraitsChange) else True

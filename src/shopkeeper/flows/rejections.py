@@ -1,0 +1,40 @@
+"""Showing a form again after a rejected submission, although everything else of its transaction rolls back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from shopkeeper.credentials.steps import SubmissionRejected
+from shopkeeper.errors import InvalidCredentials
+from shopkeeper.flows import store
+from shopkeeper.flows.form_filling import filled, with_mistakes
+from shopkeeper.flows.handler import Turn
+from shopkeeper.flows.outcomes import FlowInvalid
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+
+
+@contextmanager
+def rejections_shown(
+    unit: Unit, turn: Turn, *, now: datetime, but: tuple[type[SubmissionRejected], ...] = ()
+) -> Iterator[None]:
+    """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
+
+    Raises `FlowInvalid` with that form; rejections of the types in `but` pass as they are.
+    """
+    try:
+        yield
+    except but:
+        raise
+    except (SubmissionRejected, InvalidCredentials) as refused:
+        rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
+        invalid = form_with_mistakes(turn, rejected, now=now)
+        unit.always(*store.keeping(invalid.flow))
+        raise invalid from refused
+
+
+def form_with_mistakes(turn: Turn, rejected: SubmissionRejected, *, now: datetime) -> FlowInvalid:
+    """Return the form with what was typed and the messages; the caller stores and raises it."""
+    typed = filled(turn.flow, turn.submission.fields if rejected.filled else {})
+    return FlowInvalid(replace(with_mistakes(typed, rejected), updated_at=now))

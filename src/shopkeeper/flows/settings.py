@@ -1,0 +1,160 @@
+"""The settings flow: the account page of the signed-in customer, with profile and credentials.
+
+A flow belongs to an identity, whichever of its sessions it is used in: who must sign in again for a change comes back
+with another session. The flow stays open after a change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.method import CallbackMethod, SettingsMethod
+from shopkeeper.credentials.password import SAME_PASSWORD
+from shopkeeper.credentials.profile import PROFILE
+from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected, TraitsChange
+from shopkeeper.errors import IdentityMismatch, SessionInactive, SessionRefreshRequired, Unauthenticated
+from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.handler import FlowSettings, Turn, method_view
+from shopkeeper.flows.outcomes import finished
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Identity
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.database import Unit
+from shopkeeper.throttle import Throttle
+from shopkeeper.ui.messages import message
+from shopkeeper.ui.nodes import Node, csrf_node
+
+SETTINGS = "settings"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettingsSettings(FlowSettings):
+    """The settings of this flow, beside those of every flow.
+
+    `privileged_for` is how long after signing in credentials and addresses can be changed.
+    """
+
+    privileged_for: timedelta = timedelta(hours=1)
+
+
+class AccountSettings:
+    """The flow that changes the account.
+
+    Args:
+        throttle: limits how often one account can find out whether a password is its own.
+        base_url: our public address, for the way to a new sign-in.
+    """
+
+    name = SETTINGS
+    expired_message = 4050001
+
+    def __init__(
+        self,
+        *,
+        settings: AccountSettingsSettings,
+        methods: Sequence[SettingsMethod],
+        identities: Identities,
+        throttle: Throttle,
+        clock: Clock,
+        base_url: str,
+    ) -> None:
+        self.settings: AccountSettingsSettings = settings
+        self._methods = {method.name: method for method in methods}
+        self._identities = identities
+        self._throttle = throttle
+        self._clock = clock
+        self._base_url = base_url
+
+    async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
+        if caller.session is None:
+            raise SessionInactive("The account belongs to a customer: sign in first.")
+
+    async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
+        identity = await self._identity(unit, _required_session(caller))
+        return await self.form_of(unit, replace(flow, state=FlowState.SHOW_FORM), caller, identity)
+
+    async def form_of(self, unit: Unit, flow: Flow, caller: Caller, identity: Identity) -> Flow:
+        """Return the flow with the form of an identity that was read with its credentials."""
+        session = _required_session(caller)
+        nodes: list[Node] = [csrf_node()]
+        for name, method in self._methods.items():
+            form = await method.settings_form(unit, method_view(flow, caller, method=name, identity=identity))
+            flow = flow.remembering(name, form.context)
+            nodes.extend(form.nodes)
+        return replace(flow.showing(nodes), identity_id=identity.id, session_id=session.id, identity=identity)
+
+    def may_see(self, flow: Flow, caller: Caller) -> None:
+        """Raise the refusal where this caller may not fetch the flow."""
+        if caller.session is None:
+            raise Unauthenticated("The form belongs to a customer: sign in first.")
+        if not caller.signed_in_as(flow.identity_id):
+            raise IdentityMismatch("The form was opened by another account than the one that is signed in.")
+
+    async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
+        if caller.session is None:
+            raise SessionInactive("The account belongs to a customer: sign in first.")
+        self.may_see(flow, caller)
+        if flow.finished_at is not None:
+            raise finished(flow)
+
+    async def submit(self, unit: Unit, turn: Turn) -> AnyStep:
+        method, session = self._methods.get(turn.method), _required_session(turn.caller)
+        if method is None:
+            raise SubmissionRejected(message(4010004))
+        if turn.method != PROFILE:
+            # Before anything is looked at: an old session must not find out whether a password is the account's.
+            self.require_privileged(turn.flow, session)
+        step = await self._judged(unit, turn, method, await self._identity(unit, session))
+        if isinstance(step, TraitsChange) and step.privileged:
+            self.require_privileged(turn.flow, session)
+        return step
+
+    async def callback(self, unit: Unit, turn: Turn) -> AnyStep:
+        method: object = self._methods.get(turn.method)
+        session = _required_session(turn.caller)
+        if not isinstance(method, CallbackMethod):
+            raise SubmissionRejected(message(4010004))
+        self.require_privileged(turn.flow, session)
+        return await method.callback(unit, turn.method_input(identity=await self._identity(unit, session)))
+
+    def place(self, turn: Turn, form: Form) -> Sequence[Node]:
+        """Return the nodes of the whole form; the group of the method that asks comes last."""
+        return (*(node for node in turn.flow.nodes if node.group != turn.method), *form.nodes)
+
+    def starts_session(self, method: str) -> bool:
+        return False
+
+    def require_privileged(self, flow: Flow, session: Session) -> None:
+        """Raise `SessionRefreshRequired` where the last sign-in is too old for a change of credentials or addresses."""
+        if self._clock.now() < session.authenticated_at + self.settings.privileged_for:
+            return
+        back = f"{self._base_url}/self-service/{SETTINGS}?{flow.submit_query}"
+        query = urlencode({"refresh": "true", "return_to": back, **flow.store_query})
+        raise SessionRefreshRequired(redirect_browser_to=f"{self._base_url}/self-service/login/browser?{query}")
+
+    async def _judged(self, unit: Unit, turn: Turn, method: SettingsMethod, identity: Identity) -> AnyStep:
+        """Return the method's step. A new password that is the old one counts as a guess at it."""
+        # Counted for the account alone: a thief of a session changes addresses more easily than accounts.
+        slot = await self._throttle.check(SETTINGS, ip=str(identity.id))
+        try:
+            step = await method.submit_settings(unit, turn.method_input(identity=identity))
+        except SubmissionRejected as rejected:
+            guessed = any(error.message.id == SAME_PASSWORD for error in rejected.fields)
+            await (self._throttle.failed(slot) if guessed else self._throttle.release(slot))
+            raise
+        except BaseException:
+            await self._throttle.release(slot)
+            raise
+        await self._throttle.release(slot)
+        return step
+
+    async def _identity(self, unit: Unit, session: Session) -> Identity:
+        return await self._identities.require(unit, session.identity.id, credentials=True)
+
+
+def _required_session(caller: Caller) -> Session:
+    if caller.session is None:
+        raise SessionInactive("The account belongs to a customer: sign in first.")
+    return caller.session

@@ -1,0 +1,88 @@
+"""The table of changed addresses: what a former address may still do, and its queries."""
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from shopkeeper.identity.normalise import LONGEST
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Json, Moment, metadata
+
+address_changes = Table(
+    "address_changes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("identity_id", Id, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    Column("via", String(16), nullable=False),
+    # The former address: it can undo the change, and recover the account until the new one is confirmed.
+    Column("address", String(LONGEST), nullable=False),
+    # The traits that the change replaced, by their names; a missing one is removed again.
+    Column("former_traits", Json, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    # The digest of the password at the time of the change; None without one.
+    Column("password_digest", LargeBinary),
+    Column("created_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Index("ix_address_changes_identity_id_created_at", "identity_id", "created_at"),
+    Index("ix_address_changes_address", "address"),
+    Index("ix_address_changes_created_at", "created_at"),
+)
+
+
+async def add(unit: Unit, rows: Collection[dict[str, object]]) -> None:
+    """Insert the rights of former addresses."""
+    await unit.write(insert(address_changes).values(list(rows)))
+
+
+async def count_since(unit: Unit, identity_id: UUID, since: datetime) -> int:
+    """Return how many rights the changes of an identity's addresses have given since a moment."""
+    table = address_changes.c
+    rights = select(func.count()).where(table.identity_id == identity_id, table.created_at > since)
+    return int(await unit.scalar(rights) or 0)
+
+
+async def by_token(unit: Unit, token_hash: bytes) -> Row[object] | None:
+    """Return a change by the digest of its token."""
+    return await unit.first(select(address_changes).where(address_changes.c.token_hash == token_hash))
+
+
+async def end_from(unit: Unit, change: Row[object], at: datetime) -> bool:
+    """End a change and all later ones of its identity; return False where it has ended before. The database decides, so
+    that a change is undone once."""
+    table = address_changes.c
+    mine = update(address_changes).where(table.id == change.id, table.ended_at.is_(None)).values(ended_at=at)
+    if (await unit.write(mine)).rowcount != 1:
+        return False
+    later = table.identity_id == change.identity_id, table.created_at >= change.created_at, table.ended_at.is_(None)
+    await unit.write(update(address_changes).where(*later).values(ended_at=at))
+    return True
+
+
+async def holders_of(unit: Unit, addresses: Collection[str], since: datetime) -> set[UUID]:
+    """Return the identities that one of these addresses still has a right of, from changes since a moment."""
+    table = address_changes.c
+    rights = select(table.identity_id).where(
+        table.address.in_(list(addresses)), table.created_at > since, table.ended_at.is_(None)
+    )
+    return {row.identity_id for row in await unit.all(rights)}
+
+
+async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
+    """Delete changes that were made before a moment, at most `batch`; return how many."""
+    old = select(address_changes.c.id).where(address_changes.c.created_at < before).limit(batch)
+    return (await unit.write(delete(address_changes).where(address_changes.c.id.in_(old)))).rowcount

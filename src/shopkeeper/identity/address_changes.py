@@ -1,0 +1,192 @@
+"""Changes of addresses, and what a former address may still do.
+
+Who takes over a session changes the address first, so that recovery leads to them. So a former address
+
+    is told of the change, with a link that undoes it for `UNDO_FOR`
+    recovers the account until an address is confirmed after the change, for `KEPT_FOR` at most
+    stays reserved for the account for `UNDO_FOR`: otherwise registering it anew would prevent the undoing
+
+Several changes have a right each. Undoing one undoes the later ones, whose links end with it: they went to addresses
+that may be the intruder's.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.errors import Conflict, NotFound
+from shopkeeper.identity import address_change_store as rows
+from shopkeeper.identity.extraction import Address
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Identity, Via
+from shopkeeper.storage.database import Unit
+
+UNDO_FOR: Final = timedelta(hours=72)
+KEPT_FOR: Final = timedelta(days=30)
+MOST_CHANGES: Final = 5
+"""How often the addresses of an account can be changed in `UNDO_FOR`."""
+TOKEN_PREFIX: Final = "shk_au_"  # noqa: S105 - the prefix of every token, for people and secret scanners
+_PASSWORD: Final = "password"  # noqa: S105 - the credential type
+
+
+class TooManyAddressChanges(Exception):
+    """Raised where the addresses of an account were changed too often."""
+
+
+class UndoEnded(NotFound):
+    """Raised for a link that is unknown, too old or used, which the answer does not tell apart."""
+
+    message = "This link has been used, or it is too old."
+
+
+class AddressTaken(Conflict):
+    """Raised where the former address belongs to another account now."""
+
+    message = "The former address belongs to another account now. Please contact the shop."
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRight:
+    """The right of a former address; the token goes there by mail, and only its digest is stored."""
+
+    address: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndoOffer:
+    """What a link would undo."""
+
+    address: str
+    at: datetime
+
+
+class AddressChanges:
+    """Records and undoes changes of addresses."""
+
+    def __init__(self, identities: Identities, *, clock: Clock) -> None:
+        self._identities = identities
+        self._clock = clock
+
+    async def record(self, unit: Unit, before: Identity, after: Identity) -> Sequence[UndoRight]:
+        """Give the former addresses their rights, in the transaction of the change; nothing where none has changed.
+
+        Where addresses were only added, the first one is told. The caller has locked the identity. Raises
+        `TooManyAddressChanges`.
+        """
+        former, now = mailboxes(before), self._clock.now()
+        if former == mailboxes(after):
+            return ()
+        if await rows.count_since(unit, before.id, now - UNDO_FOR) >= MOST_CHANGES:
+            raise TooManyAddressChanges
+        told = [address for address in former if address not in mailboxes(after)] or former[:1]
+        rights = [UndoRight(address, crypto.new_token(TOKEN_PREFIX)) for address in told]
+        if rights:
+            await rows.add(unit, [self._row(before, after, right, now) for right in rights])
+        return rights
+
+    async def refuse_reserved(self, unit: Unit, addresses: Collection[Address], *, own: UUID | None) -> None:
+        """Raise `Conflict` where an address is another account's former one, and reserved for it."""
+        wanted = [value for via, value in addresses if via is Via.EMAIL]
+        if wanted and await rows.holders_of(unit, wanted, self._clock.now() - UNDO_FOR) - {own}:
+            raise Conflict("This address is reserved for another account.")
+
+    async def reserved_for(self, unit: Unit, addresses: Collection[Address]) -> Identity | None:
+        """Return an account that one of these addresses is reserved for."""
+        wanted = [value for via, value in addresses if via is Via.EMAIL]
+        holders = await rows.holders_of(unit, wanted, self._clock.now() - UNDO_FOR) if wanted else set()
+        return await self._identities.get(unit, min(holders)) if holders else None
+
+    async def recoverable_by(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
+        """Return the account that this address can recover, without credentials, or None. The address must be
+        normalised.
+
+        That is the account that has it, or else the one whose former address it is until an address is confirmed after
+        the change. One statement in every case, so that the time reveals nothing.
+        """
+        since = self._clock.now() - KEPT_FOR
+        return await self._identities.find_for_recovery(unit, via=via, value=value, since=since)
+
+    async def offer(self, unit: Unit, token: str) -> UndoOffer:
+        """Return what a token would undo; nothing is spent. Raises `UndoEnded`."""
+        change = await self._open(unit, token)
+        return UndoOffer(change.address, change.created_at)
+
+    async def undo(self, unit: Unit, token: str, *, client_ip: str | None, recovery: bool) -> Identity:
+        """Put the former traits back and end what an intruder may have set up since; return the account as it is then.
+
+        Every session ends. The password goes too, where recovery gives a new one (`recovery`), or where it was set
+        after the change. The address that got the link counts as verified. Raises `UndoEnded` and `AddressTaken`.
+        """
+        change = await self._open(unit, token)
+        before = await self._identities.lock(unit, change.identity_id)
+        if not await rows.end_from(unit, change, self._clock.now()):
+            raise UndoEnded
+        since = [type_ for type_, known in before.credentials.items() if known.created_at >= change.created_at]
+        if recovery or _password_digest(before) != change.password_digest:
+            since.append(_PASSWORD)
+        traits = _restored(before.traits, change.former_traits)
+        try:
+            after = await self._identities.take_back(unit, before, traits, revoke=since, client_ip=client_ip)
+        except Conflict as taken:
+            raise AddressTaken from taken
+        return await self._identities.mark_verified(
+            unit, after, [(Via(change.via), change.address)], actor=str(after.id), client_ip=client_ip
+        )
+
+    async def purge(self, unit: Unit, before: datetime, batch: int) -> int:
+        """Delete changes made before a moment, at most `batch`; return how many."""
+        return await rows.purge(unit, before=before, batch=batch)
+
+    async def _open(self, unit: Unit, token: str) -> Any:
+        change: Any = await rows.by_token(unit, crypto.digest(token)) if token.startswith(TOKEN_PREFIX) else None
+        if change is None or change.ended_at is not None or change.created_at + UNDO_FOR <= self._clock.now():
+            raise UndoEnded
+        return change
+
+    def _row(self, before: Identity, after: Identity, right: UndoRight, now: datetime) -> dict[str, object]:
+        return {
+            "id": crypto.new_id(),
+            "identity_id": before.id,
+            "via": Via.EMAIL.value,
+            "address": right.address,
+            "former_traits": self._former_traits(before, after),
+            "token_hash": crypto.digest(right.token),
+            "password_digest": _password_digest(before),
+            "created_at": now,
+        }
+
+    def _former_traits(self, before: Identity, after: Identity) -> Mapping[str, Any]:
+        """Return the traits that hold changed identifiers or addresses, whole, as they were; None for one that was
+        not there."""
+        schema = self._identities.schemas.require(before.schema_id)
+        old, new = schema.marked_traits(before.traits), schema.marked_traits(after.traits)
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return {name: before.traits.get(name) for name in names}
+
+
+def addresses_of(identity: Identity) -> Sequence[Address]:
+    """Return the addresses of an account, for verification or recovery."""
+    verifiable = [(address.via, address.value) for address in identity.verifiable_addresses]
+    recovery = [(address.via, address.value) for address in identity.recovery_addresses]
+    return tuple(dict.fromkeys((*verifiable, *recovery)))
+
+
+def mailboxes(identity: Identity) -> list[str]:
+    """Return the e-mail addresses of an account, in the order of its schema."""
+    found = [value for via, value in addresses_of(identity) if via is Via.EMAIL]
+    return found or [address for address in [identity.email] if address]
+
+
+def _restored(traits: Mapping[str, Any], former: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in {**traits, **former}.items() if value is not None or name not in former}
+
+
+def _password_digest(identity: Identity) -> bytes | None:
+    known = identity.credentials.get(_PASSWORD)
+    hashed = known.config.get("hashed_password") if known else None
+    return crypto.digest(hashed) if isinstance(hashed, str) and hashed else None

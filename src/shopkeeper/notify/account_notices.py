@@ -1,0 +1,47 @@
+"""Mails that tell the owner of an account what was changed in it, queued in the transaction of the change."""
+
+from typing import Final
+
+import structlog
+
+from shopkeeper.notify.addresses import AddressRefused
+from shopkeeper.notify.courier import Courier
+from shopkeeper.storage.database import Unit
+
+UNDO_PATH: Final = "/account/undo-address"
+
+log = structlog.get_logger("shopkeeper.settings")
+
+
+class AccountNotices:
+    """Queues the notices.
+
+    Args:
+        base_url: our public address, where the links lead.
+    """
+
+    def __init__(self, courier: Courier, *, base_url: str) -> None:
+        self._courier = courier
+        self._base_url = base_url.rstrip("/")
+
+    async def password_changed(self, unit: Unit, *, to: str | None, locale: str) -> None:
+        """Tell that the password was changed."""
+        await self._queue(unit, "password_changed", to=to, context={}, locale=locale)
+
+    async def address_changed(
+        self, unit: Unit, *, to: str, new_address: str, token: str, hours: int, locale: str
+    ) -> None:
+        """Tell a former address that it was replaced, with a link that undoes that."""
+        url = f"{self._base_url}{UNDO_PATH}?token={token}"
+        context = {"new_address": new_address, "undo_url": url, "hours": hours}
+        await self._queue(unit, "address_changed", to=to, context=context, locale=locale)
+
+    async def _queue(
+        self, unit: Unit, template: str, *, to: str | None, context: dict[str, object], locale: str
+    ) -> None:
+        if not to:
+            return
+        try:
+            await self._courier.queue(unit, template=template, recipient=to, context=context, locale=locale)
+        except AddressRefused:  # an address that no mail can be sent to must not stop its owner
+            log.warning("mail.address_refused", template=template)
