@@ -39,6 +39,7 @@ format: $(VENV)/.dev ## lay the code out
 
 programs: $(VENV)/.dev
 	@$(BIN)/python tests/services/install.py
+	@$(BIN)/python -m tests.services.node
 
 $(VENV)/.tools: requirements/tools.txt
 	@test -n "$(PYTHON)" || { echo "Shopkeeper needs Python 3.11 or later; none was found on the PATH."; exit 1; }

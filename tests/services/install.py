@@ -95,7 +95,9 @@ CHROMIUM = Program(
     package="chromium",
 )
 PGBOUNCER = Program("PgBouncer", named_by="PGBOUNCER_PATH", names=("pgbouncer",), package="pgbouncer")
-REQUIRED = (CHROMIUM,)
+NODE = Program("Node.js", named_by="NODE_PATH_FOR_TESTS", names=("node", "nodejs"), package="nodejs")
+NPM = Program("npm", named_by="NPM_PATH_FOR_TESTS", names=("npm",), package="npm")
+REQUIRED = (CHROMIUM, NODE, NPM)
 OPTIONAL = (PGBOUNCER,)
 
 
