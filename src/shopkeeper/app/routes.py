@@ -25,7 +25,6 @@ from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.return_to import AfterFlow
-from shopkeeper.flows.settings import SETTINGS
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
@@ -265,10 +264,11 @@ def _pages(
     return PageRoutes(
         database=infrastructure.database,
         pipeline=pipeline,
-        kinds=[flow_binding.handler.name for flow_binding in flow_bindings if flow_binding.handler.name != SETTINGS],
+        ui_urls={flow_binding.handler.name: flow_binding.shown.ui_url for flow_binding in flow_bindings},
         callers=callers,
         authenticator=authenticator,
         sessions=accounts.sessions,
+        identities=accounts.identities,
         engines=commerce.engines,
         stores=commerce.stores,
         courier=commerce.courier,
@@ -279,6 +279,7 @@ def _pages(
         demo=read_demo() if settings.demo else None,
         dev=settings.dev,
         recovery=settings.selfservice.flows.recovery.enabled,
+        verification=settings.selfservice.flows.verification.enabled,
     )
 
 

@@ -1,8 +1,38 @@
-"""Device names for pages, guessed from the User-Agent."""
+"""Sessions as devices. Their names are guessed from the User-Agent."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
+from shopkeeper.client import without_port
+from shopkeeper.sessions.values import Session
 from shopkeeper.signin.user_agents import browser_and_system
 
 LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A session as its owner sees it."""
+
+    id: str
+    name: str
+    address: str
+    since: datetime
+    until: datetime
+    current: bool
+
+
+def device_of(session: Session, *, current: bool) -> Device:
+    """Return the device of a session, as it was last used."""
+    latest = session.devices[-1] if session.devices else None
+    return Device(
+        id=str(session.id),
+        name=device_name(latest.user_agent if latest else ""),
+        address=without_port(latest.ip_address) if latest else "",
+        since=session.authenticated_at,
+        until=session.expires_at,
+        current=current,
+    )
 
 
 def device_name(user_agent: str) -> str:

@@ -14,6 +14,7 @@ _KINDS: Mapping[str, str] = {"hidden": "hidden", "submit": "submit", "checkbox":
 _TYPES = frozenset({"text", "password", "email", "tel", "url", "number", "date", "datetime-local"})
 # For an address, passwords' managers look for a name to sign in with.
 _FILLED_IN: Mapping[str, str] = {"identifier": "username", "email": "email"}
+_SHARED = "default"
 _SCHEMES = ("https://", "http://", "/")
 _PICTURES = ("https://", "http://", "/", "data:image/")
 
@@ -116,11 +117,16 @@ class Form:
         return any(m.type == "error" for m in self.messages) or any(part.invalid for part in self.parts)
 
 
-def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str) -> Form:
-    """Return the form of some nodes, with the anti-CSRF token, which is never stored."""
+def form_of(
+    nodes: Sequence[Node], messages: Sequence[Message], *, action: str, csrf_token: str, ids: str = "field"
+) -> Form:
+    """Return the form of some nodes, with the anti-CSRF token, which is never stored.
+
+    `ids` begins the ids of its elements, so that a page can have several forms.
+    """
     shown = [node.with_value(csrf_token) if node.name == "csrf_token" else node for node in nodes]
     wrong = any(m.type == "error" for m in messages)
-    parts = tuple(_parts(_arranged(shown), focus_code=not wrong))
+    parts = tuple(_parts(_arranged(shown), focus_code=not wrong, ids=ids))
     return Form(
         action=action,
         parts=parts,
@@ -129,6 +135,29 @@ def form_of(nodes: Sequence[Node], messages: Sequence[Message], *, action: str, 
         # With several methods in one form, an empty field of one must not block the button of another.
         check_in_browser=sum(part.kind == "submit" and part.name == "method" for part in parts) <= 1,
     )
+
+
+def forms_by_group(nodes: Sequence[Node], *, action: str, csrf_token: str) -> Mapping[str, Form]:
+    """Return a form for each group of nodes, in their order; each has the nodes of the group `default` as well.
+
+    A group that shows nothing without scripts has none.
+    """
+    shared = [node for node in nodes if node.group == _SHARED]
+    groups = dict.fromkeys(node.group for node in nodes if node.group != _SHARED and _shown(node))
+    return {
+        group: form_of(
+            [*shared, *(node for node in nodes if node.group == group)],
+            (),
+            action=action,
+            csrf_token=csrf_token,
+            ids=group,
+        )
+        for group in groups
+    }
+
+
+def _shown(node: Node) -> bool:
+    return _kind(node) not in {"hidden", "scripted"}
 
 
 def _arranged(nodes: Sequence[Node]) -> Sequence[Node]:
@@ -146,7 +175,7 @@ def _chooses_method(node: Node) -> bool:
     return node.attributes.get("type") == "submit" and node.name == "method"
 
 
-def _parts(nodes: Sequence[Node], *, focus_code: bool) -> Iterator[Part]:
+def _parts(nodes: Sequence[Node], *, focus_code: bool, ids: str) -> Iterator[Part]:
     first_wrong = next((i for i, node in enumerate(nodes) if _visible(node) and _wrong(node)), -1)
     codes = [i for i, node in enumerate(nodes) if _visible(node) and _one_time_code(node.attributes)]
     focused = codes[0] if codes and focus_code and first_wrong < 0 else first_wrong
@@ -155,7 +184,7 @@ def _parts(nodes: Sequence[Node], *, focus_code: bool) -> Iterator[Part]:
     for position, node in enumerate(nodes):
         yield Part(
             kind=_kind(node),
-            id=f"field-{position}",
+            id=f"{ids}-{position}",
             group=node.group,
             name=node.name,
             type=_type(node),

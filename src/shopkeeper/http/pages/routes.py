@@ -13,10 +13,12 @@ from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.settings import SETTINGS
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages import refusals
 from shopkeeper.http.pages.account import AccountPages
+from shopkeeper.http.pages.account_actions import VERIFICATION, AccountActions
 from shopkeeper.http.pages.address_undo import AddressUndoPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.end_session import EndSessionPage
@@ -26,6 +28,7 @@ from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.one_click import OneClickPages
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.identity.address_changes import AddressChanges
+from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.sessions.service import Sessions
@@ -37,13 +40,14 @@ class PageRoutes:
     """Every page.
 
     Args:
-        kinds: the names of the kinds of flow that have a page.
+        ui_urls: the address of the page of each kind of flow, which may be another server's.
         base_url: our public address, with a path where an ingress adds one.
         form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
         demo: the demo shop's assets; without them, the first page describes the product.
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
         shop_name: the heading of the pages if there is no demo shop.
         recovery: whether accounts can be recovered, which the sign-in page then offers.
+        verification: whether addresses can be confirmed, which the account page then offers.
 
     Attributes:
         one_click: the pages for the routes that mailed links lead to.
@@ -54,10 +58,11 @@ class PageRoutes:
         *,
         database: Database,
         pipeline: Pipeline,
-        kinds: Iterable[str],
+        ui_urls: Mapping[str, str],
         callers: CallerReader,
         authenticator: RequestAuthenticator,
         sessions: Sessions,
+        identities: Identities,
         engines: Mapping[str, Engine],
         stores: Stores,
         courier: Courier,
@@ -69,6 +74,7 @@ class PageRoutes:
         dev: bool = False,
         shop_name: str = "Shopkeeper",
         recovery: bool = False,
+        verification: bool = False,
     ) -> None:
         place = Place.at(base_url)
         assets = Assets(demo=demo)
@@ -83,7 +89,7 @@ class PageRoutes:
         self._place = place
         self._assets = assets
         self._flows = FlowPages(
-            kinds=[kind for kind in kinds if kind != "settings"],
+            kinds=[kind for kind in ui_urls if kind != SETTINGS],
             recovery=recovery,
             database=database,
             pipeline=pipeline,
@@ -94,12 +100,23 @@ class PageRoutes:
         )
         self._account = AccountPages(
             database=database,
+            pipeline=pipeline,
             sessions=sessions,
+            identities=identities,
             engines=engines,
             stores=stores,
             authenticator=authenticator,
             layout=layout,
             place=place,
+            confirms_addresses=verification,
+        )
+        self._account_actions = AccountActions(
+            database=database,
+            pipeline=pipeline,
+            sessions=sessions,
+            layout=layout,
+            place=place,
+            verification_url=ui_urls.get(VERIFICATION, ""),
         )
         self._end_session = EndSessionPage(database=database, devices=devices, layout=layout)
         self._undo = AddressUndoPages(
@@ -115,6 +132,7 @@ class PageRoutes:
             *self._account.routes(),
             *self._end_session.routes(),
             *self._undo.routes(),
+            *self._account_actions.routes(),
             Route("/signed-out", self._layout.with_error_page(self._signed_out), methods=["GET"]),
             Route("/error", self._layout.with_error_page(self._error), methods=["GET"]),
             *(self._inbox.routes() if self._inbox else ()),
