@@ -46,12 +46,14 @@ class Browser(httpx2.AsyncClient):
         fields = {**form.fields(), **typed, **pressed}
         return await self.post(form["action"], data=fields, follow_redirects=True)
 
-    async def register(self, email: str, *, query: str = "", first_name: str = "Ana") -> Element:
+    async def register(
+        self, email: str, *, query: str = "", first_name: str = "Ana", button: str = "Sign up"
+    ) -> Element:
         """Register on the pages, in two steps; return the page after it. The browser is signed in then."""
         profile = await self.see(f"/self-service/registration/browser{query}")
         typed = {"traits.email": email, "traits.name.first": first_name}
-        password = await self.submit(profile.one("form"), typed, button="Sign up")
-        return await self.submit(password.all("form")[0], {"password": PASSWORD}, button="Sign up")
+        password = await self.submit(profile.one("form"), typed, button=button)
+        return await self.submit(password.all("form")[0], {"password": PASSWORD}, button=button)
 
     async def sign_in(self, email: str, *, query: str = "") -> Element:
         """Sign in; return the page after it."""

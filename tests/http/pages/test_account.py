@@ -1,6 +1,7 @@
 """The account page: the sessions and orders of the signed-in identity, and of no other."""
 
 import asyncio
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -16,10 +17,26 @@ ADD = """mutation($quantity: Int!) {
 DRAFT = "mutation($cart: String!) { checkOut(cartId: $cart) { order { id } } }"
 PLACE = "mutation($id: String!) { placeOrder(id: $id) { order { orderNumber } } }"
 ANA = "ana@example.com"
+SETTINGS = "/self-service/settings"
+NEW_PASSWORD = "another kettle, on the quince shelf"
 
 
 def devices(page: Element) -> list[str]:
     return [item.one("p", class_="strong").text for item in page.one("section", aria_labelledby="devices").all("li")]
+
+
+def form_to(page: Element, action: str) -> Element:
+    """Return the first form that posts to an address."""
+    return next(form for form in page.all("form") if form["action"].startswith(action))
+
+
+def flow_of(page: Element) -> str:
+    """Return the id of the settings flow that an account page shows."""
+    return parse_qs(urlsplit(form_to(page, SETTINGS)["action"]).query)["flow"][0]
+
+
+async def signed_in(browser: Browser) -> bool:
+    return (await browser.see("/account")).one("h1").text == "Your account"
 
 
 async def order(browser: Browser, *, quantity: int = 2) -> str:
@@ -74,7 +91,9 @@ class TestDevices:
         assert device.one("p", class_="small").text.endswith(f" · {ip}")
 
     async def test_without_others_there_is_nothing_to_sign_out(self, shop: Visited) -> None:
-        assert (await shop.browser().register(ANA)).all("form") == []
+        page = await shop.browser().register(ANA)
+        actions = {form["action"] for form in page.one("section", aria_labelledby="devices").all("form")}
+        assert actions == {"/account/sessions/revoke-all"}
 
     async def test_one_session_is_signed_out(self, either_shop: Visited) -> None:
         phone, laptop, tablet = (either_shop.browser(User_Agent=name) for name in ("Phone", "Laptop", "Tablet"))
@@ -82,12 +101,12 @@ class TestDevices:
         await tablet.sign_in(ANA)
         await laptop.sign_in(ANA)
         own = await laptop.see("/account")
-        chosen = next(form for form in own.all("form") if "Phone" in form.one("button")["aria-label"] or "")
+        chosen = next(form for form in own.all("form") if "Phone" in (form.one("button").get("aria-label") or ""))
         after = await laptop.submit(chosen, {})
         assert after.one("p", role="status").text == "That device is signed out."
         assert devices(after) == ["Laptop this one", "Tablet"]
-        assert (await phone.get("/account")).status_code == 303
-        assert (await tablet.get("/account")).status_code == 200
+        assert not await signed_in(phone)
+        assert await signed_in(tablet)
 
     async def test_all_sessions_but_the_current_one_are_signed_out(self, either_shop: Visited) -> None:
         phone, laptop = either_shop.browser(), either_shop.browser(User_Agent="Laptop")
@@ -97,7 +116,7 @@ class TestDevices:
         after = await laptop.submit(form, {})
         assert after.one("p", role="status").text == "You are signed out everywhere but here."
         assert devices(after) == ["Laptop this one"]
-        assert (await phone.get("/account")).status_code == 303
+        assert not await signed_in(phone)
 
     @pytest.mark.parametrize("path", ["/account/sessions/revoke", "/account/sessions/revoke-others"])
     @pytest.mark.parametrize("token", [None, "", "forged", "AAAA"])
@@ -109,16 +128,16 @@ class TestDevices:
         fields = {"session": others, **({} if token is None else {"csrf_token": token})}
         answer = await laptop.post(path, data=fields)
         assert (answer.status_code, answer.headers["x-error-code"]) == (403, "security_csrf_violation")
-        assert (await phone.get("/account")).status_code == 200
+        assert await signed_in(phone)
 
     async def test_fields_that_do_not_come_from_a_form_are_refused(self, shop: Visited) -> None:
         phone, laptop = shop.browser(), shop.browser()
         await phone.register(ANA)
         await laptop.sign_in(ANA)
-        fields = (await laptop.see("/account")).all("form")[0].fields()
+        fields = form_to(await laptop.see("/account"), "/account/sessions/revoke").fields()
         answer = await laptop.post("/account/sessions/revoke", json=fields)
         assert answer.status_code == 403
-        assert (await phone.get("/account")).status_code == 200
+        assert await signed_in(phone)
 
     async def test_a_session_of_another_identity_is_not_ended(self, shop: Visited) -> None:
         ana, ben = shop.browser(), shop.browser()
@@ -127,7 +146,7 @@ class TestDevices:
         await ben.register("ben@example.com")
         await shop.browser().sign_in("ben@example.com")
         hers = (await ana.see("/account")).one("input", name="session")["value"]
-        form = (await ben.see("/account")).all("form")[0]
+        form = form_to(await ben.see("/account"), "/account/sessions/revoke")
         await ben.submit(form, {"session": hers})
         assert len(devices(await ana.see("/account"))) == 2
 
@@ -135,10 +154,92 @@ class TestDevices:
         await shop.browser().register(ANA)
         browser = shop.browser()
         await browser.sign_in(ANA)
-        form = (await browser.see("/account")).all("form")[0]
+        form = form_to(await browser.see("/account"), "/account/sessions/revoke")
         answer = await browser.post_form(form, {"session": "nonsense"})
         assert answer.status_code == 404
         assert read(answer.text).one("h1").text == "There is nothing here"
+
+    async def test_everything_is_signed_out_this_browser_too(self, shop: Visited) -> None:
+        phone, laptop = shop.browser(), shop.browser()
+        await phone.register(ANA)
+        await laptop.sign_in(ANA)
+        form = form_to(await laptop.see("/account"), "/account/sessions/revoke-all")
+        assert (await laptop.submit(form, {})).one("h1").text == "You are signed out"
+        assert not await signed_in(laptop)
+        assert not await signed_in(phone)
+
+
+class TestChanges:
+    """Each part of the page is a form of the settings flow."""
+
+    async def test_the_profile_is_saved_and_said_so(self, shop: Visited) -> None:
+        browser = shop.browser(Accept_Language="de")
+        page = await browser.register(ANA, button="Registrieren")
+        saved = await browser.submit(profile_of(page), {"traits.name.first": "Änne"})
+        assert saved.one("p", class_="notice success").text == "Ihre Änderungen sind gespeichert."
+        assert saved.one("div", class_="notices").has("autofocus")
+        assert saved.one("dl").all("dd")[0].text == "Änne"
+        assert profile_of(saved).one("input", name="traits.name.first")["value"] == "Änne"
+
+    async def test_a_mistake_stands_at_its_field_which_gets_the_focus(self, shop: Visited) -> None:
+        browser = shop.browser()
+        page = await browser.submit(password_of(await browser.register(ANA)), {"password": "short"})
+        field = password_of(page).one("input", name="password")
+        assert (field["aria-invalid"], field["autocomplete"]) == ("true", "new-password")
+        assert page.one("p", id=field["aria-describedby"]).text.startswith("The password needs at least")
+        assert [each.get("id") for each in page.below() if each.has("autofocus")] == [field["id"]]
+        assert page.one("title").text.startswith("Mistake: ")
+
+    async def test_a_new_password_is_the_one_that_signs_in(self, shop: Visited) -> None:
+        browser, other = shop.browser(), shop.browser()
+        saved = await browser.submit(password_of(await browser.register(ANA)), {"password": NEW_PASSWORD})
+        assert saved.one("p", class_="notice success").text == "Your changes have been saved."
+        login = await other.see("/self-service/login/browser")
+        page = await other.submit(login.one("form"), {"identifier": ANA, "password": NEW_PASSWORD})
+        assert page.one("h1").text == "Your account"
+        # The page goes on with the new anti-CSRF token.
+        again = await browser.submit(profile_of(saved), {"traits.name.first": "Bea"})
+        assert again.one("dl").all("dd")[0].text == "Bea"
+
+    async def test_after_a_while_it_asks_who_it_is_and_then_does_what_was_typed(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register(ANA)
+        shop.clock.advance(hours=2)
+        asked = await browser.submit(password_of(await browser.see("/account")), {"password": NEW_PASSWORD})
+        assert asked.one("h1").text == "Confirm that it is you"
+        done = await browser.submit(asked.all("form")[0], {"password": PASSWORD})
+        assert done.one("p", class_="notice success").text == "Your changes have been saved."
+        other = shop.browser()
+        login = await other.see("/self-service/login/browser")
+        page = await other.submit(login.one("form"), {"identifier": ANA, "password": NEW_PASSWORD})
+        assert page.one("h1").text == "Your account"
+
+    async def test_password_managers_learn_whose_password_it_is(self, shop: Visited) -> None:
+        form = password_of(await shop.browser().register(ANA))
+        name = form.one("input", autocomplete="username")
+        assert (name["value"], name.has("hidden"), name.has("name")) == (ANA, True, False)
+
+    async def test_ids_and_labels_are_unique_on_the_page(self, shop: Visited) -> None:
+        page = await shop.browser().register(ANA)
+        ids = [each["id"] for each in page.below() if each.has("id")]
+        assert len(ids) == len(set(ids))
+        assert {label["for"] for label in page.all("label")} <= set(ids)
+
+    async def test_the_flow_of_another_account_opens_ones_own(self, shop: Visited) -> None:
+        ana, ben = shop.browser(), shop.browser()
+        hers = flow_of(await ana.register(ANA))
+        await ben.register("ben@example.com", first_name="Ben")
+        page = await ben.see(f"/account?flow={hers}")
+        assert flow_of(page) != hers
+        assert page.one("dl").all("dd")[0].text == "Ben"
+
+
+def profile_of(page: Element) -> Element:
+    return page.one("section", aria_labelledby="profile-heading").one("form")
+
+
+def password_of(page: Element) -> Element:
+    return page.one("section", aria_labelledby="password-heading").one("form")
 
 
 class TestOrders:
@@ -196,5 +297,6 @@ class TestOrders:
     @pytest.mark.parametrize("start", ["-1", "x", "99999999999999", "1e3", "１２"])
     async def test_a_page_of_orders_out_of_range_is_no_fault(self, shop: Visited, start: str) -> None:
         browser = shop.browser()
-        await browser.register(ANA)
-        assert (await browser.get(f"/account?orders={start}")).status_code == 200
+        flow = flow_of(await browser.register(ANA))
+        page = await browser.see(f"/account?flow={flow}&orders={start}")
+        assert page.one("section", aria_labelledby="orders")
