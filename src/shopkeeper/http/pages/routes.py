@@ -108,7 +108,7 @@ class PageRoutes:
             authenticator=authenticator,
             layout=layout,
             place=place,
-            confirms_addresses=verification,
+            confirms_addresses=verification and VERIFICATION in ui_urls,
         )
         self._account_actions = AccountActions(
             database=database,
