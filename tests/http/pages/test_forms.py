@@ -10,7 +10,15 @@ from shopkeeper.ui.messages import Message, message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
 from tests.http.pages.reading import Element, read
 
-ALWAYS = {"base": "", "home": "/", "static": "/static/x", "shop_name": "Commerce", "demo": None, "dev": False}
+ALWAYS = {
+    "base": "",
+    "home": "/",
+    "static": "/static/x",
+    "shop_name": "Commerce",
+    "demo": None,
+    "dev": False,
+    "recovery": False,
+}
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")
 CODE = input_node("code", "text", group="code", autocomplete="one-time-code", label=message(1070013))
@@ -27,7 +35,6 @@ def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en")
         "query": "",
         "another_way": None,
         "flow_state": "choose_method",
-        "recovery": False,
     }
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     return read(TEMPLATES.render("login", {**context, **nobody}, language=language))

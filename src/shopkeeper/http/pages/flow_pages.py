@@ -31,16 +31,12 @@ _COOKIE_CHECK = "cookies"
 
 
 class FlowPages:
-    """A page for every kind of flow, at the path of its name and rendered with the template of that name.
-
-    `recovery` says whether the sign-in page offers to recover an account.
-    """
+    """A page for every kind of flow, at the path of its name and rendered with the template of that name."""
 
     def __init__(
         self,
         *,
         kinds: Iterable[str],
-        recovery: bool,
         database: Database,
         pipeline: Pipeline,
         engines: Mapping[str, Engine],
@@ -49,7 +45,6 @@ class FlowPages:
         place: Place,
     ) -> None:
         self._kinds = tuple(kinds)
-        self._recovery = recovery and "recovery" in self._kinds
         self._database = database
         self._pipeline = pipeline
         self._engines = engines
@@ -122,7 +117,6 @@ class FlowPages:
         context = {
             "form": form,
             "flow_state": flow.state.value,
-            "recovery": self._recovery,
             "refresh": flow.refresh,
             "cart_stays": await self._has_cart(caller, page=flow.kind),
             "query": _query(further),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -35,6 +36,8 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.signin.new_devices import NewDevices
 from shopkeeper.storage.database import Database
 
+RECOVERY: Final = "recovery"
+
 
 class PageRoutes:
     """Every page.
@@ -46,7 +49,7 @@ class PageRoutes:
         demo: the demo shop's assets; without them, the first page describes the product.
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
         shop_name: the heading of the pages if there is no demo shop.
-        recovery: whether accounts can be recovered, which the sign-in page then offers.
+        recovery: whether accounts can be recovered, which the forms to sign in then offer.
         verification: whether addresses can be confirmed, which the account page then offers.
 
     Attributes:
@@ -78,7 +81,8 @@ class PageRoutes:
     ) -> None:
         place = Place.at(base_url)
         assets = Assets(demo=demo)
-        templates = PageTemplates(always=_always(place, assets, demo=demo, dev=dev, shop_name=shop_name))
+        always = _always(place, assets, demo=demo, dev=dev, shop_name=shop_name)
+        templates = PageTemplates(always={**always, "recovery": recovery and RECOVERY in ui_urls})
         layout = PageLayout(
             templates=templates, callers=callers, sessions=sessions, place=place, form_targets=tuple(form_targets)
         )
@@ -90,7 +94,6 @@ class PageRoutes:
         self._assets = assets
         self._flows = FlowPages(
             kinds=[kind for kind in ui_urls if kind != SETTINGS],
-            recovery=recovery,
             database=database,
             pipeline=pipeline,
             engines=engines,
