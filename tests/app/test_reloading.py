@@ -82,6 +82,19 @@ class Server:
         async with self._client(self.run.public) as client:
             return await client.get(path, headers={"accept": "application/json"})
 
+    async def visit(self) -> str:
+        """Begin a visit; return its token."""
+        async with self._client(self.run.public) as client:
+            authorization = (await client.post("/signin", json={})).json()["authorization"]
+        return str(authorization).removeprefix("Bearer ")
+
+    async def accepts(self, token: str) -> bool:
+        """Whether a token of a visit is accepted."""
+        async with self._client(self.run.public) as client:
+            asked = {"query": '{ findItemsByKeyword(text: "kettle") { __typename } }'}
+            answer = await client.post("/graphql", json=asked, headers={"authorization": f"Bearer {token}"})
+        return "errors" not in answer.json()
+
     async def revision(self) -> str:
         return (await self.admin("/health/config")).text
 
@@ -194,6 +207,18 @@ class TestAChange:
             secret.write_text("9cf2a15d8b3e5a7f")
             await reloaded(server, before)
             assert server.application.infrastructure.settings.secrets.for_cookies() == ("9cf2a15d8b3e5a7f",)
+
+    async def test_rotates_secrets_and_keeps_the_visits_of_the_old_ones(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        old, new = CONFIGURATION["secrets"]["cipher"][0], "4be1f04c7a2d4f6e93b5c8d1a07e6241"
+        place = Place(tmp_path, sqlite_dsn)
+        async with place.started() as server:
+            token = await server.visit()
+            for secrets, accepted in (([new, old], True), ([new], False)):
+                before = server.application
+                place.write(secrets={**CONFIGURATION["secrets"], "cipher": secrets})
+                await reloaded(server, before)
+                assert await server.accepts(token) is accepted
+                assert await server.accepts(await server.visit())
 
     async def test_of_a_mail_template_is_one_too(self, tmp_path: Path, sqlite_dsn: str) -> None:
         templates = tmp_path / "templates"
