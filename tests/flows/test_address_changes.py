@@ -76,7 +76,7 @@ def account_id(account: Account) -> Any:
 
 
 class TestChanging:
-    async def test_tells_the_former_address_and_signs_in_by_the_new_one(self, either_scene: Scene) -> None:
+    async def test_row_068_tells_the_former_address_and_signs_in_by_the_new_one(self, either_scene: Scene) -> None:
         ada, new = await account(either_scene), new_address("new")
         answer = (await ada.change(email=new)).json()
         [address] = answer["identity"]["verifiable_addresses"]

@@ -131,6 +131,14 @@ class TestTheProfile:
         assert (answer.status_code, messages(answer.json())) == (400, [4000007])
         assert (await ada.whoami()).json()["identity"]["traits"]["email"] == ada.email
 
+    async def test_row_073_so_many_taken_addresses_are_told_and_no_more(self, scene: Scene) -> None:
+        """After that neither a taken nor a free address is answered."""
+        ada, bea = await account(scene), await account(scene, email=new_address("bea"))
+        statuses = [(await ada.change(email=bea.email)).status_code for _ in range(12)]
+        assert (statuses[0], statuses[-1]) == (400, 429)
+        assert (await ada.change(email=new_address("free"))).status_code == 429
+        assert (await ada.change(name={"first": "Ada"})).status_code == 200
+
     async def test_a_form_of_html_keeps_what_it_has_no_field_for(self, scene: Scene) -> None:
         browser, email = await scene.browser(), new_address()
         await browser.sign_up(email)
@@ -151,7 +159,7 @@ class TestTheProfile:
 
 
 class TestThePassword:
-    async def test_the_new_one_signs_in_and_the_old_one_no_more(self, either_scene: Scene) -> None:
+    async def test_row_040_the_old_one_signs_in_no_more_and_other_sessions_end(self, either_scene: Scene) -> None:
         ada = await account(either_scene)
         other = (await sign_in(ada.app, ada.email)).json()["session_token"]
         assert messages((await ada.set_password(NEW)).json()) == [1050001]
@@ -203,9 +211,26 @@ class TestThePassword:
         assert statuses[-1] == 429
 
 
+class TestTheWork:
+    @pytest.mark.parametrize(("what", "most"), [("name", 12), ("password", 14), ("address", 27)])
+    async def test_a_change_takes_so_many_statements(self, scene: Scene, what: str, most: int) -> None:
+        """With the session, which is not cached here, the beginning of the transaction, and the terms of the search."""
+        ada = await account(scene)
+        await ada.change(name={"first": "Ada"})
+        seen: list[str] = []
+        with scene.application.infrastructure.database.observed(seen.append):
+            if what == "password":
+                answer = await ada.set_password(NEW)
+            else:
+                changed = {"email": new_address("new")} if what == "address" else {"name": {"first": "Eve"}}
+                answer = await ada.change(**changed)
+        assert answer.status_code == 200
+        assert len(seen) <= most, seen
+
+
 class TestThePrivilegedWindow:
     @pytest.mark.parametrize("what", ["password", "address"])
-    async def test_an_old_sign_in_must_be_confirmed_first(
+    async def test_row_068_an_old_sign_in_must_be_confirmed_first(
         self, either_scene: Scene, clock: StoppedClock, what: str
     ) -> None:
         ada = await account(either_scene)
@@ -255,7 +280,7 @@ class TestWhatWasSubmittedBefore:
         changed = [mail for mail in await either_scene.mails() if mail.template_type == "password_changed"]
         assert len(changed) == 1
 
-    async def test_is_not_stored_in_clear(self, scene: Scene, clock: StoppedClock) -> None:
+    async def test_row_049_is_not_stored_in_clear(self, scene: Scene, clock: StoppedClock) -> None:
         await self._paused(scene, clock)
         assert NEW not in str(await scene.rows("flows"))
 

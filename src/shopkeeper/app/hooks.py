@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.settings.selfservice import LoginHook
+from shopkeeper.credentials.profile import PROFILE
+from shopkeeper.settings.selfservice import Hook
 from shopkeeper.signin.completion import Hooks
 from shopkeeper.signin.hooks import RevokeActiveSessions, SignInHook
 
@@ -20,8 +21,10 @@ def build_hooks(
     """Return the hooks by flow and method, for every route that signs in; those of `Extensions` come last. Blocking
     hooks come with web hooks."""
     known: Mapping[str, SignInHook] = {"revoke_active_sessions": RevokeActiveSessions(accounts.sessions)}
-    after = infrastructure.settings.selfservice.flows.login.after
-    configured = {("login", method): _chosen(after.hooks_of(method), known) for method in accounts.methods.names}
+    flows, names = infrastructure.settings.selfservice.flows, accounts.methods.names
+    configured = {("login", method): _chosen(flows.login.after.hooks_of(method), known) for method in names}
+    for method in (*names, PROFILE):
+        configured["settings", method] = _chosen(flows.settings.after.hooks_of(method), known)
     added = further(infrastructure, accounts)
     keys = {*configured, *added.after}
     return Hooks(
@@ -30,5 +33,5 @@ def build_hooks(
     )
 
 
-def _chosen(hooks: Sequence[LoginHook], known: Mapping[str, SignInHook]) -> Sequence[SignInHook]:
+def _chosen(hooks: Sequence[Hook], known: Mapping[str, SignInHook]) -> Sequence[SignInHook]:
     return [known[hook.hook] for hook in hooks if hook.hook in known]

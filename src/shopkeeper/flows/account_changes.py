@@ -4,6 +4,8 @@ The flow stays open. The session that makes the change goes on, a browser's with
 takes access; the other sessions end where a credential was changed. The owner is told by mail.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -66,8 +68,8 @@ class AccountChanges:
     async def apply(self, handler: FlowHandler, turn: Turn, change: Change) -> Updated:
         """Apply a change and return the form as it is afterwards. Never call it while a transaction is open.
 
-        Raises `FlowInvalid` where the change is rejected after all, `SessionInactive`, `IdentityDisabled`, or the
-        refusal of a hook.
+        Raises `FlowInvalid` where the change is rejected after all, `TooManyRequests`, `SessionInactive`,
+        `IdentityDisabled`, or the refusal of a hook.
         """
         session = turn.caller.session
         if session is None or not isinstance(handler, OwnedFlowHandler):
@@ -76,12 +78,26 @@ class AccountChanges:
         await self._completion.before(
             HookSubject(handler.name, turn.method, session.identity.id, turn.caller.client, traits)
         )
-        try:
+        async with self._counted(session, change):
             return await self._apply(handler, turn, session, change)
+
+    @asynccontextmanager
+    async def _counted(self, session: Session, change: Change) -> AsyncIterator[None]:
+        """Count a taken identifier as a failure: an account must not be a way to find out who else has one."""
+        if not (isinstance(change, TraitsChange) and change.privileged):
+            yield
+            return
+        slot = await self._throttle.check("taken", ip=str(session.identity.id))
+        try:
+            yield
         except FlowInvalid as invalid:
-            if any(shown.id == TAKEN for shown in invalid.flow.messages):
-                await self._count_taken(session)
+            taken = any(shown.id == TAKEN for shown in invalid.flow.messages)
+            await (self._throttle.failed(slot) if taken else self._throttle.release(slot))
             raise
+        except BaseException:
+            await self._throttle.release(slot)
+            raise
+        await self._throttle.release(slot)
 
     async def _apply(self, handler: OwnedFlowHandler, turn: Turn, session: Session, change: Change) -> Updated:
         async with self._completion.transaction() as unit:
@@ -163,11 +179,6 @@ class AccountChanges:
         if PASSWORD in change.changes:
             await self._notices.password_changed(unit, to=after.email, locale=turn.caller.locale)
         return after
-
-    async def _count_taken(self, session: Session) -> None:
-        """Count a taken identifier: an account must not be a way to find out who else has one."""
-        slot = await self._throttle.check("taken", ip=str(session.identity.id))
-        await self._throttle.failed(slot)
 
 
 def _is_privileged(change: Change) -> bool:
