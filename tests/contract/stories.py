@@ -250,6 +250,8 @@ def _tell_of_reading(identities: kratos.IdentityApi, made: kratos.Identity, addr
     assert read.metadata_admin == {"note": 1}
     assert identities.get_identity_by_external_id(external_id=f"crm-{address}").id == made.id
     assert [found.id for found in identities.list_identities(credentials_identifier=address)] == [made.id]
+    similar = identities.list_identities(preview_credentials_identifier_similar=address[:-4].upper())
+    assert [found.id for found in similar] == [made.id]
     assert [found.id for found in identities.list_identities(ids=[made.id])] == [made.id]
     assert len(identities.list_identities(page_size=1)) == 1
     with refused(404):

@@ -12,7 +12,7 @@ from tests.contract.conftest import Launch
 from tests.services.node import install_clients, node
 
 PATIENCE = 120
-LATER = ("recovery", "settings", "verification")
+LATER = ("recovery", "verification")
 
 
 @pytest.mark.parametrize(
