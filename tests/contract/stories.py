@@ -214,7 +214,7 @@ def tell_of_an_operator(public: str, admin: str) -> None:
         _tell_of_reading(identities, made, address)
         _tell_of_changing(identities, made.id, address)
         _tell_of_sessions(identities, app, made.id, address)
-        _tell_of_mails(kratos.CourierApi(operator))
+        _tell_of_mails(kratos.CourierApi(operator), app)
         identities.delete_identity_credentials(id=made.id, type="password")
         with refused(404):
             identities.delete_identity_credentials(id=made.id, type="totp")
@@ -223,8 +223,9 @@ def tell_of_an_operator(public: str, admin: str) -> None:
             identities.get_identity(id=made.id)
 
 
-def _tell_of_mails(courier: kratos.CourierApi) -> None:
-    """Those that welcomed the customers of the other stories."""
+def _tell_of_mails(courier: kratos.CourierApi, app: kratos.FrontendApi) -> None:
+    """Find the mail that welcomes a customer."""
+    register(app, new_address())
     listed = courier.list_courier_messages()
     assert courier.get_courier_message(id=listed[0].id).recipient == listed[0].recipient
     with refused(404):
