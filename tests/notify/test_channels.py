@@ -1,6 +1,9 @@
 """Both channels, with a real mail server."""
 
+import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -212,6 +215,54 @@ class TestRefusals:
         assert not failed.permanent
         assert str(failed) == "the mail server refused to talk to us (535)"
         assert "wrong" not in failed.detail
+
+
+class TestBadConnections:
+    """Servers that hang, answer late or go away: the mail waits, and no attempt lasts for ever."""
+
+    @pytest.mark.parametrize("at", ["greeting", "RCPT", "DATA", "body"])
+    @pytest.mark.parametrize("how", ["hangs", "cuts"])
+    async def test_a_server_that_hangs_or_goes_away_is_a_temporary_failure(self, at: str, how: str) -> None:
+        async with broken_server(at, hangs=how == "hangs") as port:
+            with pytest.raises(ChannelFailed) as failed:
+                await plain(port, timeout=0.2).send(MESSAGE)
+        assert not failed.value.permanent
+        assert not failed.value.bounced
+
+
+@asynccontextmanager
+async def broken_server(at: str, *, hangs: bool) -> AsyncIterator[int]:
+    """Run a mail server that hangs, or closes the connection, at a step of the conversation."""
+    over, talks = asyncio.Event(), list[asyncio.Task[None] | None]()
+    answers = {"EHLO": b"250 ok", "MAIL": b"250 ok", "RCPT": b"250 ok", "DATA": b"354 go on", "QUIT": b"221 bye"}
+
+    async def stop(writer: asyncio.StreamWriter) -> None:
+        if hangs:
+            await over.wait()
+        writer.transport.abort()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
+        if at == "greeting":
+            return await stop(writer)
+        writer.write(b"220 ready\r\n")
+        while line := await reader.readline():
+            command = line[:4].decode().upper()
+            if command == at or (command == "DATA" and at == "body"):
+                if at == "body":
+                    writer.write(b"354 go on\r\n")
+                    await reader.readline()
+                return await stop(writer)
+            writer.write(answers[command] + b"\r\n")
+        return None
+
+    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield int(listening.sockets[0].getsockname()[1])
+    finally:
+        listening.close()
+        over.set()
+        await asyncio.gather(*(task for task in talks if task is not None), return_exceptions=True)
 
 
 class TestTls:

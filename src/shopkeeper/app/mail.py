@@ -32,6 +32,7 @@ async def build_courier(infrastructure: Infrastructure) -> Courier:
         base_url=infrastructure.base_url,
         shop_name=shop_name(settings),
         secret=_secret_mails(settings),
+        tally=infrastructure.tally,
     )
 
 

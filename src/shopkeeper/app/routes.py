@@ -29,7 +29,9 @@ from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
 from shopkeeper.http.admin_sessions import AdminSessions
+from shopkeeper.http.admin_suppressions import AdminSuppressions
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.bounces import BounceReports
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.health import Check, Health
@@ -166,6 +168,7 @@ def build_public(
             serializers=serializers,
         ),
         pages,
+        *_bounce_reports(infrastructure),
     ]
     direct: dict[str, ASGIApp] = {}
     if with_graphql:
@@ -217,6 +220,19 @@ def _immediate(
         accepts=hosts.accepts,
         further=[*([VARY_ORIGIN] if settings.serve.public.cors.enabled else []), *hosts.headers],
     )
+
+
+def _bounce_reports(infrastructure: Infrastructure) -> Sequence[RouteGroup]:
+    secret = infrastructure.settings.courier.bounces.secret
+    if secret is None:
+        return ()
+    reports = BounceReports(
+        database=infrastructure.database,
+        clock=infrastructure.clock,
+        secret=secret.get_secret_value(),
+        tally=infrastructure.tally,
+    )
+    return (reports,)
 
 
 def _self_service(
@@ -309,6 +325,7 @@ def build_admin(
             max_body=settings.http.max_body,
         ),
         AdminMessages(database=infrastructure.database, courier=accounts.courier, pages=pages, shown=settings.dev),
+        AdminSuppressions(database=infrastructure.database, courier=accounts.courier, pages=pages),
     ]
     guard = Middleware(
         AdminAuthentication,

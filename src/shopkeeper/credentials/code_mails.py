@@ -10,7 +10,7 @@ import structlog
 from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Effect
 from shopkeeper.errors import TooManyRequests
-from shopkeeper.notify.addresses import AddressRefused
+from shopkeeper.notify.addresses import AddressRefused, mailbox_of
 from shopkeeper.notify.courier import Courier
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
@@ -42,12 +42,13 @@ class CodeMails:
     async def spend(self, unit: Unit, request: "CodeRequest") -> None:
         """Count a request for a code. Raises `TooManyRequests`.
 
-        Each flow (login, registration) has budgets of its own for a recipient, so that requests to register an address
-        do not keep its owner from signing in. Call it before the account is looked up, so that unknown addresses count
+        Addresses with a tag (`ada+shop@…`) share the budgets of their mailbox. Each flow (login, registration) has
+        budgets of its own for a recipient, so that requests to register an address do not keep its owner from signing
+        in. Call it before the account is looked up, so that unknown addresses count
         like known ones. A client without budget does not spend the recipient's, and no client alone can spend all of
         it.
         """
-        ip, flow, recipient = request.client.ip, request.flow, request.recipient
+        ip, flow, recipient = request.client.ip, request.flow, mailbox_of(request.recipient)
         await self._spend(unit, self._per_client, ip, request)
         await self._spend(unit, self._per_pair, f"{flow} {network_of(ip)} {recipient}", request)
         await self._spend(unit, self._per_recipient, f"{flow} {recipient}", request)

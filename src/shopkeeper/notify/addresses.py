@@ -27,6 +27,18 @@ def require_address(text: str) -> str:
     return _read(text).normalized
 
 
+def mailbox_of(address: str) -> str:
+    """Return the mailbox that an address delivers to at most providers: in lower case, without a tag (RFC 5233).
+
+    For budgets only: two people may have the two addresses somewhere.
+
+    >>> mailbox_of("Ada+shop@Example.org"), mailbox_of("+ada@example.org")
+    ('ada@example.org', '+ada@example.org')
+    """
+    name, _, domain = address.lower().rpartition("@")
+    return f"{name.partition('+')[0] or name}@{domain}"
+
+
 def on_the_wire(address: str) -> str:
     """Return an address as mail servers read it: an international domain in its ASCII form (RFC 5891), where that
     suffices."""

@@ -45,6 +45,7 @@ from shopkeeper.notify.values import (
 from shopkeeper.storage.database import Database, Unit, broken_constraint, to_the_end
 from shopkeeper.storage.outbox import Event, Outbox
 from shopkeeper.storage.text_limits import storable
+from shopkeeper.tally import Tally
 
 TOPIC: Final = "mail"
 PAGE: Final = 50
@@ -84,10 +85,12 @@ class Courier:
         base_url: str,
         shop_name: str,
         secret: SecretMails | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._templates, self._outbox, self._channel, self._database = templates, outbox, channel, database
         self._clock = clock
         self._secret = secret
+        self._tally = tally or Tally()
         self._always = {"base_url": _link(base_url), "shop_name": shop_name}
 
     # -- queueing ------------------------------------------------------------------------------------------------------
@@ -185,6 +188,7 @@ class Courier:
             return
         if suppressed is not None:
             await self._settle(message, Status.ABANDONED, error=f"the address is suppressed ({suppressed.reason})")
+            self._tally.count("mails", "suppressed")
             _warn("mail.suppressed", message, reason=suppressed.reason)
             return
         try:
@@ -201,6 +205,7 @@ class Courier:
             raise
         else:
             await self._settle(message, Status.SENT, said=Mail(sent.subject, sent.body, sent.html))
+            self._tally.count("mails", "sent")
             log.info("mail.sent", message_id=str(message.id), template=message.template_type)
 
     def as_sent(self, message: CourierMessage) -> CourierMessage:
@@ -223,6 +228,7 @@ class Courier:
             return
         now = self._clock.now()
         await self._store_result(unit, message, Status.ABANDONED, error=message.last_error, now=now)
+        self._tally.count("mails", "abandoned")
         _warn("mail.abandoned", message, reason="it could not be handed over in all the time it had")
 
     async def resend(self, unit: Unit, message_id: UUID) -> None:
@@ -240,6 +246,7 @@ class Courier:
             await self._suppress(message, failure)
         await self._settle(message, status, error=failure.detail, shown=str(failure))
         if failure.permanent:
+            self._tally.count("mails", "abandoned")
             _warn("mail.abandoned", message, reason=str(failure))
         else:  # The outbox writes one line for each try; what is known of the mail goes into that.
             bind_contextvars(message_id=str(message.id), template=message.template_type, reason=str(failure))
@@ -249,6 +256,7 @@ class Courier:
             bounce = SuppressionReason.BOUNCE
             found = Suppression(message.recipient, bounce, message.channel, failure.detail, self._clock.now())
             await suppressions.add(unit, found)
+        self._tally.count("suppressions", bounce)
 
     async def _settle(
         self,
