@@ -16,7 +16,12 @@ from tests.services.server import free_port, locked
 from tests.services.tls_front import tls_front
 
 PROFILE = "base"
-NAMES = ("native_registration", "native_login", "html", "admin", "code_sign_in", "settings")
+CONVERSATIONS: Mapping[str, Sequence[str]] = {
+    PROFILE: ("native_registration", "native_login", "html", "admin", "code_sign_in", "settings"),
+    "steps": ("two_step",),
+}
+"""The conversations by the profile that they are held in. Those of `base` are held with every kind of database."""
+NAMES = tuple(name for names in CONVERSATIONS.values() for name in names)
 OVER_HTTPS = ("html", "native_login")
 ENTRIES = read_entries()
 
@@ -35,15 +40,23 @@ class Talks:
 
 @pytest.fixture
 def talks(run: Run, launch: Launch, dsn: str, profiles: Path, conversations: Path) -> Talks:
-    """Hold the conversations once a run with each database; all processes of the run read the written answers."""
-    out = run.folder / f"conversations-{dsn.partition(':')[0]}"
-    with locked(out.with_suffix(".lock")):
-        if not (out / "said").exists():
-            shop = launch(config=profiles / f"{PROFILE}.yml", dsn=dsn)
-            said = record(conversations, out, public=shop.public, admin=shop.admin, names=NAMES, profile=PROFILE)
-            (out / "said").write_text(said)
-    assert "STOPPED" not in (out / "said").read_text(), (out / "said").read_text()
-    return Talks(_read(conversations / "recorded" / PROFILE), _read(out / PROFILE), read_compare(conversations))
+    """Hold the conversations once a run; all processes of the run read the written answers."""
+    ours: dict[str, list[Exchange]] = {}
+    kratos: dict[str, list[Exchange]] = {}
+    for profile, names in CONVERSATIONS.items():
+        kind = dsn.partition(":")[0] if profile == PROFILE else "sqlite"
+        out = run.folder / f"conversations-{profile}-{kind}"
+        with locked(out.with_suffix(".lock")):
+            if not (out / "said").exists():
+                out.mkdir(exist_ok=True)
+                database = dsn if profile == PROFILE else new_sqlite(run.folder, out)
+                shop = launch(config=profiles / f"{profile}.yml", dsn=database)
+                said = record(conversations, out, public=shop.public, admin=shop.admin, names=names, profile=profile)
+                (out / "said").write_text(said)
+        assert "STOPPED" not in (out / "said").read_text(), (out / "said").read_text()
+        kratos |= _read(conversations / "recorded" / profile, names)
+        ours |= _read(out / profile, names)
+    return Talks(kratos, ours, read_compare(conversations))
 
 
 @dataclass(frozen=True)
@@ -80,8 +93,8 @@ def over_https(
     return TalksOverHttps(ours, conversations / "recorded" / PROFILE, read_compare(conversations))
 
 
-def _read(folder: Path) -> Mapping[str, list[Exchange]]:
-    return {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES}
+def _read(folder: Path, names: Sequence[str]) -> Mapping[str, list[Exchange]]:
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 
 @pytest.mark.parametrize("name", OVER_HTTPS)

@@ -132,7 +132,7 @@ class Login:
         identifier = (turn.submission.text("identifier") or "").strip()
         if not identifier or not await self._may_be_known(unit, identifier):
             raise SubmissionRejected(fields=[FieldError("identifier", message(4000037))])
-        flow, forms = await self._with_methods(unit, turn.flow, turn.caller, None)
+        flow, forms = await self._with_methods(unit, turn.flow, turn.caller, None, password_first=True)
         hidden = self._identifier_alone(flow).with_value(identifier).with_type("hidden")
         shown = flow.showing((hidden, csrf_node(), *_nodes(forms)))
         return NextForm(replace(shown, active=IDENTIFIER_FIRST, transient_payload={}))
@@ -158,12 +158,19 @@ class Login:
         return names[0] if names else identity.email or ""
 
     async def _with_methods(
-        self, unit: Unit, flow: Flow, caller: Caller, identity: Identity | None
+        self,
+        unit: Unit,
+        flow: Flow,
+        caller: Caller,
+        identity: Identity | None,
+        *,
+        password_first: bool = False,
     ) -> tuple[Flow, Sequence[Form]]:
         """Return the form of every method that can give the requested level, and the flow with the methods'
-        contexts."""
+        contexts. The contract has the password first in the second of two forms."""
         forms: list[Form] = []
-        for name, method in self._methods.items():
+        methods = sorted(self._methods.items(), key=lambda known: password_first and known[0] != "password")
+        for name, method in methods:
             if flow.requested_aal in method.aals:
                 form = await method.login_form(unit, method_view(flow, caller, method=name, identity=identity))
                 flow = flow.remembering(name, form.context)
