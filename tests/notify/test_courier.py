@@ -485,6 +485,38 @@ class TestDelivery:
         assert len(postbox.mails) == 2
         assert len({str(mail["Message-ID"]) for mail in postbox.mails}) == 1
 
+    async def test_a_worker_killed_before_it_sends_causes_no_second_mail(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        async with mail_server(Postbox()) as postbox:
+            reached = asyncio.Event()
+
+            async def hang() -> None:
+                reached.set()
+                await asyncio.Event().wait()
+
+            message_id = await queue(make(), database)
+            workers = [
+                OutboxWorker(database, {TOPIC: Subscriber(courier.deliver)}, clock=clock, random=lambda: 1.0)
+                for courier in (make(_Interrupted(hang)), make(smtp(postbox)), make(smtp(postbox)))
+            ]
+            doomed = asyncio.create_task(workers[0].run_once())
+            await reached.wait()
+            # A process that is killed gives nothing back: its lease has to end.
+            workers[0]._let_go = _nothing  # type: ignore[method-assign]
+            others = workers[1:]
+            assert [await worker.run_once() for worker in others] == [0, 0]
+            clock.advance(minutes=2)
+            for _ in range(3):
+                await asyncio.gather(*(worker.run_once() for worker in others))
+                clock.advance(minutes=2)
+            sent = await read(make(), database, message_id)
+            assert (sent.status, len(postbox.mails)) == (Status.SENT, 1)
+            doomed.cancel()
+            await asyncio.gather(doomed, return_exceptions=True)
+            await workers[0].__class__._let_go(workers[0])
+        assert (await read(make(), database, message_id)).status is Status.SENT
+
     async def test_an_unexpected_error_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
         async def break_down() -> None:
             raise LookupError("a channel of somebody's own")
@@ -518,6 +550,10 @@ class TestDelivery:
         courier = make()
         await courier.deliver(mail_event(uuid4()))
         assert await everything(courier, database) == ()
+
+
+async def _nothing() -> None:
+    pass
 
 
 class _Interrupted:

@@ -47,6 +47,7 @@ class Walk:
 async def _visitors(shop: Visited, language: str) -> Mapping[str, str]:
     walk = Walk(shop, language)
     await walk.see("signed-out", "/signed-out")
+    await walk.see("end-session", "/account/end-session?token=used-before")
     await walk.see("nothing-here", "/nothing/here")
     await walk.see("error", "/error?id=stub:500")
     await walk.see("no-cookies", "/login?cookies=asked")
