@@ -81,7 +81,7 @@ class TestHeaders:
         pages = [await browser.get(path) for path in ("/", "/signed-out", "/error")]
         pages.append(await browser.get("/self-service/login/browser", follow_redirects=True))
         await browser.sign_up(new_address())
-        pages.append(await browser.get("/account"))
+        pages.append(await browser.get("/account", follow_redirects=True))
         for page in pages:
             assert page.status_code == 200
             headers = page.headers

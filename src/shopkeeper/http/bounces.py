@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shopkeeper.clock import Clock
+from shopkeeper.crypto import same
 from shopkeeper.errors import BadRequest, Unauthenticated
 from shopkeeper.http.requests import read_body
 from shopkeeper.http.responses import empty_response
@@ -75,7 +76,7 @@ class BounceReports:
         signed = b".".join((given.encode(), at.encode(), body))
         expected = b"v1," + base64.b64encode(hmac.digest(self._key, signed, "sha256"))
         signatures = request.headers.get("webhook-signature", "").split(" ")[:_MOST_SIGNATURES]
-        matches = [hmac.compare_digest(expected, signature.encode()) for signature in signatures]
+        matches = [same(expected, signature) for signature in signatures]
         timely = abs(self._clock.now() - datetime.fromtimestamp(int(at), UTC)) <= TOLERANCE
         return any(matches) and timely
 

@@ -86,7 +86,7 @@ async def _customers(shop: Visited, language: str) -> Mapping[str, str]:
 
 
 def _one_click(language: str) -> Mapping[str, str]:
-    shown = Shown(address=EMAIL, device="Firefox · Linux", at=datetime.fromisoformat("2026-03-01T10:00Z"))
+    shown = Shown(address=EMAIL, at=datetime.fromisoformat("2026-03-01T10:00Z"))
     pages: dict[str, str] = {}
     for purpose in Purpose:
         asked = {"done": False, "action": "/", "fields": {"token": "1"}, "shown": shown}
@@ -94,7 +94,10 @@ def _one_click(language: str) -> Mapping[str, str]:
         if purpose is not Purpose.RECOVERY:
             done = {"purpose": purpose.value, "done": True, "next": "/"}
             pages[f"clicked-{purpose}"] = drawn("one_click", done, language)
-    return pages
+    ending = {
+        state: drawn("end_session", {"state": state, "token": "1"}, language) for state in ("ask", "ended", "over")
+    }
+    return {**pages, **{f"end-session-{state}": page for state, page in ending.items()}}
 
 
 def drawn(name: str, context: Mapping[str, Any], language: str) -> str:

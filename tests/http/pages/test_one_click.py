@@ -80,15 +80,14 @@ async def test_no_other_site_and_no_cache_learns_the_token(shop: Visited, purpos
 
 
 async def test_the_facts_that_help_to_decide_are_shown_as_text(shop: Visited) -> None:
-    shown = Shown(address="a<b>@example.com", device="Firefox · Linux", at=datetime.fromisoformat("2026-03-01T10:00Z"))
-    page = await ask(shop, Purpose.END_SESSION, language="de", shown=shown)
-    assert [each.text for each in page.all("dd")] == ["a<b>@example.com", "Firefox · Linux", "1. März 2026, 10:00 UTC"]
-    assert page.one("h1").text == "Dieses Gerät abmelden"
+    shown = Shown(address="a<b>@example.com", at=datetime.fromisoformat("2026-03-01T10:00Z"))
+    page = await ask(shop, Purpose.UNDO_ADDRESS, language="de", shown=shown)
+    assert [each.text for each in page.all("dd")] == ["a<b>@example.com", "1. März 2026, 10:00 UTC"]
+    assert page.one("h1").text == "Änderung Ihrer Adresse rückgängig machen"
 
 
-@pytest.mark.parametrize("purpose", [Purpose.UNDO_ADDRESS, Purpose.END_SESSION])
-async def test_afterwards_a_new_password_can_be_chosen(shop: Visited, purpose: Purpose) -> None:
-    answer = await pages_of(shop).done(request_of(), purpose, next_url="/self-service/recovery/browser")
+async def test_afterwards_a_new_password_can_be_chosen(shop: Visited) -> None:
+    answer = await pages_of(shop).done(request_of(), Purpose.UNDO_ADDRESS, next_url="/self-service/recovery/browser")
     page = read(bytes(answer.body).decode())
     assert page.one("a", href="/self-service/recovery/browser").text == "Choose a new password"
     assert page.one("p", role="status").text

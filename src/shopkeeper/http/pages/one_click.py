@@ -21,7 +21,6 @@ class Purpose(StrEnum):
     RECOVERY = "recovery"
     VERIFICATION = "verification"
     UNDO_ADDRESS = "undo_address"
-    END_SESSION = "end_session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,10 @@ class Shown:
     """The facts that help readers to decide; each may be missing."""
 
     address: str = ""
-    device: str = ""
     at: datetime | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.address or self.device or self.at)
+        return bool(self.address or self.at)
 
 
 NOTHING = Shown()
