@@ -64,14 +64,14 @@ ENDING = [
 
 
 class TestScopes:
-    async def test_a_key_that_reads_changes_nothing(self, scene: Scene) -> None:
+    async def test_row_091_a_key_that_reads_changes_nothing(self, scene: Scene) -> None:
         reader = await scene.admin(key=READER)
         for method, path in (*CHANGES, *ENDING):
             answer = await reader.request(method, path, json={})
             assert code(answer) == MISSING, path
             assert "'write'" in answer.json()["error"]["reason"]
 
-    async def test_a_key_that_writes_only_reads_nothing(self, scene: Scene) -> None:
+    async def test_row_091_a_key_that_writes_only_reads_nothing(self, scene: Scene) -> None:
         writer, reader = await scene.admin(key=WRITER), await scene.admin(key=READER)
         for path in ("/admin/identities", "/admin/sessions", "/admin/courier/messages", "/metrics"):
             assert code(await writer.get(path)) == MISSING, path
@@ -85,7 +85,7 @@ class TestScopes:
 
 
 class TestStores:
-    async def test_a_key_sees_and_ends_the_sessions_of_its_store_only(self, scene: Scene) -> None:
+    async def test_row_091_a_key_sees_and_ends_the_sessions_of_its_store_only(self, scene: Scene) -> None:
         fruit, books, other = [
             await sign_up(await scene.native(**headers), new_address())
             for headers in ({}, {"connector": "books"}, {"connector": "books", "br_acct_env": "us"})
@@ -106,7 +106,7 @@ class TestStores:
         left = (await (await scene.admin()).get("/admin/sessions")).json()
         assert {each["id"] for each in left} == {books["session"]["id"], other["session"]["id"]}
 
-    async def test_a_key_sees_the_identities_with_a_session_in_its_store(self, scene: Scene) -> None:
+    async def test_row_091_a_key_sees_the_identities_with_a_session_in_its_store(self, scene: Scene) -> None:
         app, elsewhere = await scene.native(), await scene.native(connector="books")
         both, email = await sign_up(app, shared := new_address()), new_address()
         await sign_in(elsewhere, shared)
@@ -123,12 +123,12 @@ class TestStores:
         sessions = (await seller.get(f"/admin/identities/{mine}/sessions")).json()
         assert [each["id"] for each in sessions] == [both["session"]["id"]]
 
-    async def test_a_key_of_a_store_does_nothing_that_concerns_all_stores(self, scene: Scene) -> None:
+    async def test_row_091_a_key_of_a_store_does_nothing_that_concerns_all_stores(self, scene: Scene) -> None:
         seller = await scene.admin(key=FRUIT)
         for method, path in (*CHANGES, ("GET", "/admin/courier/messages"), ("GET", "/metrics")):
             assert code(await seller.request(method, path)) == MISSING, path
 
-    async def test_a_key_of_a_store_sees_no_credentials(self, scene: Scene) -> None:
+    async def test_row_091_a_key_of_a_store_sees_no_credentials(self, scene: Scene) -> None:
         account = await sign_up(await scene.native(), new_address())
         seller = await scene.admin(key=FRUIT)
         for path in ("", f"/{account['identity']['id']}", "/by/external/x"):
