@@ -290,6 +290,8 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/health/ready"): OPEN,
     ("GET", "/.well-known/change-password"): OPEN,
     ("GET", "/.well-known/ory/webauthn.js"): NOT_BUILT,
+    ("GET", "/self-service/login"): NOT_BUILT,
+    ("GET", "/self-service/registration"): NOT_BUILT,
     ("GET", "/self-service/fed-cm/parameters"): NOT_BUILT,
     ("POST", "/self-service/fed-cm/token"): NOT_BUILT,
     ("DELETE", "/self-service/login/test"): NOT_BUILT,

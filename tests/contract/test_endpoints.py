@@ -16,10 +16,7 @@ ON_ADMIN_ONLY = {"/version"}
 """Listed as public, but Kratos serves it on the admin port only."""
 COMING = (
     "/self-service/recovery",
-    "/self-service/settings",
     "/self-service/verification",
-    "/self-service/login",
-    "/self-service/registration",
     "/admin/recovery",
     "/admin/health/config",
 )

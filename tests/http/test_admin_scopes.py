@@ -85,7 +85,7 @@ class TestScopes:
 
 
 class TestStores:
-    async def test_row_091_a_key_sees_and_ends_the_sessions_of_its_store_only(self, scene: Scene) -> None:
+    async def test_row_031_and_091_a_key_sees_and_ends_the_sessions_of_its_store_only(self, scene: Scene) -> None:
         fruit, books, other = [
             await sign_up(await scene.native(**headers), new_address())
             for headers in ({}, {"connector": "books"}, {"connector": "books", "br_acct_env": "us"})
@@ -106,7 +106,7 @@ class TestStores:
         left = (await (await scene.admin()).get("/admin/sessions")).json()
         assert {each["id"] for each in left} == {books["session"]["id"], other["session"]["id"]}
 
-    async def test_row_091_a_key_sees_the_identities_with_a_session_in_its_store(self, scene: Scene) -> None:
+    async def test_row_031_and_091_a_key_sees_the_identities_with_a_session_in_its_store(self, scene: Scene) -> None:
         app, elsewhere = await scene.native(), await scene.native(connector="books")
         both, email = await sign_up(app, shared := new_address()), new_address()
         await sign_in(elsewhere, shared)
