@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NONCE_BYTES = 12
+CSRF_BYTES = 32
+"""Bytes of an anti-CSRF token."""
 
 
 def new_id() -> UUID:
@@ -29,6 +31,11 @@ def new_id() -> UUID:
 def new_token(prefix: str) -> str:
     """Return an opaque token with 256 random bits; its prefix identifies the kind of token, also to secret scanners."""
     return prefix + secrets.token_urlsafe(32)
+
+
+def new_csrf_token() -> bytes:
+    """Return a new random value for the anti-CSRF cookie."""
+    return secrets.token_bytes(CSRF_BYTES)
 
 
 def digest(token: str) -> bytes:

@@ -39,6 +39,7 @@
     ├── TooManyRequests          429 carries when to come back
     ├── InternalError            500 our fault
     ├── NotBuilt                 501 part of the contract, and not built yet
+    ├── LinkLookedAhead          503 a mailed link was fetched ahead; it is not spent
     ├── UpstreamFailed           502 another server failed (two kinds in `http_client.py`)
     └── Busy                     503 carries when to come back
 
@@ -400,6 +401,13 @@ class UpstreamFailed(Refusal):
 
     code, status = "upstream_failed", 502
     message = "A server that is needed for this did not answer. Try again later."
+
+
+class LinkLookedAhead(Refusal):
+    """A mailed link was fetched ahead of a click. It is not spent; a browser opens it again when it is followed."""
+
+    code, status, named_in_kratos = "link_looked_ahead", 503, False
+    message = "This link is for being followed, not for being fetched ahead: open it by a click."
 
 
 class Busy(_ComeBack):

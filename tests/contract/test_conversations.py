@@ -17,7 +17,16 @@ from tests.services.tls_front import tls_front
 
 PROFILE = "base"
 CONVERSATIONS: Mapping[str, Sequence[str]] = {
-    PROFILE: ("native_registration", "native_login", "html", "admin", "code_sign_in", "settings"),
+    PROFILE: (
+        "native_registration",
+        "native_login",
+        "html",
+        "admin",
+        "code_sign_in",
+        "settings",
+        "recovery",
+        "verification",
+    ),
     "steps": ("two_step",),
 }
 """The conversations by the profile that they are held in. Those of `base` are held with every kind of database."""

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.mail import build_courier
-from shopkeeper.app.methods import Methods, build_code, build_methods, build_policy
+from shopkeeper.app.methods import Methods, build_by_mail, build_code, build_methods, build_policy
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.method import Method
@@ -110,8 +110,11 @@ async def build_accounts(
     guard = AttemptGuard(throttle=throttles["login"], audit=infrastructure.audit)
     courier = await build_courier(infrastructure)
     code = build_code(infrastructure, identities, courier=courier, throttles=throttles, guard=guard)
-    methods = build_methods(infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code)
-    methods = Methods([*methods.every, *further_methods(infrastructure, identities)])
+    by_mail = build_by_mail(infrastructure, identities, courier=courier, throttles=throttles)
+    methods = build_methods(
+        infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code, by_mail=by_mail
+    )
+    methods = replace(methods, every=[*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)
     budgets_of_refresh = RefreshBudgets(by_address=throttles["refresh"], by_session=throttles["refresh_session"])
     sessions = _sessions(infrastructure, identities, render=render(assurance), budgets=budgets_of_refresh)

@@ -15,6 +15,7 @@ from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.login import Login, LoginSettings
+from shopkeeper.flows.mailed import MailedSettings, Recovery, Verification
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.paused_submissions import PURPOSE as PAUSED
 from shopkeeper.flows.paused_submissions import PausedSubmissions
@@ -23,6 +24,7 @@ from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
+from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
@@ -31,7 +33,7 @@ from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.settings import Settings
 from shopkeeper.settings.not_in_effect import REGISTER_LATER
-from shopkeeper.settings.selfservice import After
+from shopkeeper.settings.selfservice import After, RecoveryFlow, VerificationFlow
 
 
 def build_return_addresses(infrastructure: Infrastructure) -> ReturnAddresses:
@@ -103,7 +105,27 @@ def build_flow_bindings(
                 ui_url=flows.settings.ui_url, serializers=Serializers(base_url=infrastructure.base_url)
             ),
         ),
+        FlowBinding(
+            Recovery(settings=_mailed_settings(flows.recovery), methods=accounts.methods.for_recovery),
+            flow_responses.recovery(ui_url=flows.recovery.ui_url),
+        ),
+        FlowBinding(
+            Verification(
+                settings=_mailed_settings(flows.verification),
+                methods=accounts.methods.for_verification,
+            ),
+            flow_responses.verification(ui_url=flows.verification.ui_url),
+        ),
     ]
+
+
+def _mailed_settings(flow: RecoveryFlow | VerificationFlow) -> MailedSettings:
+    return MailedSettings(
+        lifespan=flow.lifespan,
+        after=AfterFlow(default=flow.after.default_browser_return_url),
+        enabled=flow.enabled,
+        use=flow.use,
+    )
 
 
 def build_pipeline(
@@ -117,6 +139,8 @@ def build_pipeline(
     return_addresses = build_return_addresses(infrastructure)
     handlers = [flow_binding.handler for flow_binding in flow_bindings]
     opener = FlowOpener({handler.name: handler for handler in handlers}, clock=infrastructure.clock)
+    verification = next(handler for handler in handlers if isinstance(handler, Verification))
+    by_mail = {method.name: method for method in accounts.methods.by_mail}
     dispatcher = Dispatcher(
         database=infrastructure.database,
         completion=commerce.completion,
@@ -134,6 +158,7 @@ def build_pipeline(
             return_addresses=return_addresses,
             clock=infrastructure.clock,
         ),
+        verifications=VerificationOpener(verification, by_mail, clock=infrastructure.clock),
     )
     return Pipeline(
         handlers,
@@ -178,6 +203,11 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
         enabled=flow.enabled,
         two_steps=not flow.one_step,
         one_group=len(methods.for_registration) == 1 and not _further_methods_wait(settings),
+        shows_verification=frozenset(
+            method.name
+            for method in methods.for_registration
+            if any(hook.hook == "show_verification_ui" for hook in flow.after.hooks_of(method.name))
+        ),
         signs_in={
             method.name: any(hook.hook == "session" for hook in flow.after.hooks_of(method.name))
             for method in methods.for_registration

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
+from shopkeeper.credentials.by_mail import ByMail
 from shopkeeper.credentials.code import Code
 from shopkeeper.credentials.code_mails import CodeMails
 from shopkeeper.credentials.hashes import Hasher
+from shopkeeper.credentials.link_tokens import LinkTokens
+from shopkeeper.credentials.mailed_code import MailedCode
+from shopkeeper.credentials.mailed_link import MailedLink
 from shopkeeper.credentials.method import (
     LoginMethod,
     Method,
@@ -38,6 +42,8 @@ class Methods:
     """The enabled methods, in the order of the forms."""
 
     every: Sequence[Method]
+    by_mail: Sequence[MailedCode | MailedLink] = ()
+    """What recovers accounts and verifies addresses."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -57,11 +63,11 @@ class Methods:
 
     @property
     def for_recovery(self) -> Sequence[RecoveryMethod]:
-        return [method for method in self.every if isinstance(method, RecoveryMethod)]
+        return [method for method in (*self.by_mail, *self.every) if isinstance(method, RecoveryMethod)]
 
     @property
     def for_verification(self) -> Sequence[VerificationMethod]:
-        return [method for method in self.every if isinstance(method, VerificationMethod)]
+        return [method for method in (*self.by_mail, *self.every) if isinstance(method, VerificationMethod)]
 
     @property
     def second_factors(self) -> frozenset[str]:
@@ -82,13 +88,58 @@ def build_methods(
     policy: PasswordPolicy,
     guard: AttemptGuard,
     code: Code,
+    by_mail: Sequence[MailedCode | MailedLink] = (),
 ) -> Methods:
     configured = infrastructure.settings.selfservice.methods
     every: Sequence[tuple[bool, Method]] = [
         (configured.code.signs_in, code),
         (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guard=guard)),
     ]
-    return Methods([method for enabled, method in every if enabled])
+    return Methods([method for enabled, method in every if enabled], by_mail)
+
+
+def build_by_mail(
+    infrastructure: Infrastructure, identities: Identities, *, courier: Courier, throttles: Mapping[str, Throttle]
+) -> Sequence[MailedCode | MailedLink]:
+    """Return the enabled methods of recovery and verification."""
+    selfservice = infrastructure.settings.selfservice
+    methods, flows = selfservice.methods, selfservice.flows
+    notified = {
+        name
+        for name, flow in (("recovery", flows.recovery), ("verification", flows.verification))
+        if flow.notify_unknown_recipients
+    }
+    by_mail = ByMail(
+        identities,
+        mails=_code_mails(infrastructure, courier, throttles),
+        clock=infrastructure.clock,
+        notified=frozenset(notified),
+        base_url=methods.link.config.base_url or infrastructure.base_url,
+    )
+    codes = _codes(infrastructure)
+    tokens = LinkTokens(clock=infrastructure.clock, lifespan=methods.link.config.lifespan)
+    found: list[MailedCode | MailedLink] = []
+    if methods.code.enabled:
+        found.append(MailedCode(by_mail, codes=codes, max_submissions=methods.code.config.max_submissions))
+    if methods.link.enabled:
+        found.append(MailedLink(by_mail, tokens=tokens))
+    return found
+
+
+def _codes(infrastructure: Infrastructure) -> OneTimeCodes:
+    secret = infrastructure.settings.secrets.for_all_else()[0]
+    lifespan = infrastructure.settings.selfservice.methods.code.config.lifespan
+    return OneTimeCodes(key=derive(secret, purpose="codes"), clock=infrastructure.clock, lifespan=lifespan)
+
+
+def _code_mails(infrastructure: Infrastructure, courier: Courier, throttles: Mapping[str, Throttle]) -> CodeMails:
+    return CodeMails(
+        courier,
+        audit=infrastructure.audit,
+        per_client=throttles["code"],
+        per_recipient=throttles["code_recipient"],
+        per_pair=throttles["code_pair"],
+    )
 
 
 def build_code(
@@ -99,20 +150,11 @@ def build_code(
     throttles: Mapping[str, Throttle],
     guard: AttemptGuard,
 ) -> Code:
-    config, secret = (
-        infrastructure.settings.selfservice.methods.code.config,
-        infrastructure.settings.secrets.for_all_else()[0],
-    )
+    config = infrastructure.settings.selfservice.methods.code.config
     return Code(
         identities,
-        codes=OneTimeCodes(key=derive(secret, purpose="codes"), clock=infrastructure.clock, lifespan=config.lifespan),
-        mails=CodeMails(
-            courier,
-            audit=infrastructure.audit,
-            per_client=throttles["code"],
-            per_recipient=throttles["code_recipient"],
-            per_pair=throttles["code_pair"],
-        ),
+        codes=_codes(infrastructure),
+        mails=_code_mails(infrastructure, courier, throttles),
         guard=guard,
         notices=SignUpNotices(infrastructure.cache),
         max_submissions=config.max_submissions,

@@ -51,6 +51,7 @@ class MethodView:
     """What a method needs to know to describe its part of a form.
 
     Args:
+        flow_id: the flow, for links that continue it.
         context: what the method stored in this flow.
         identity: the identity of the session, where the flow is for one (refresh, AAL2, settings).
         locale: the language of mails.
@@ -68,6 +69,7 @@ class MethodView:
     locale: str = "en"
     expires_at: datetime | None = None
     native: bool = False
+    flow_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

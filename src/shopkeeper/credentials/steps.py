@@ -81,9 +81,13 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class StartOver:
-    """The flow cannot continue. The dispatcher opens its replacement, which shows the messages."""
+    """The flow cannot continue. The dispatcher opens its replacement, which shows the messages.
+
+    `keeps_flow` leaves the old flow open: a wrong link, or a form of another browser, must not end it for its owner.
+    """
 
     messages: Sequence[Message] = ()
+    keeps_flow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Proof:
         amr: the name that the session shows for this proof, the method's own if None (such as "code_recovery").
         provider: the identity provider that proved the identity, for social sign-in.
         verified: addresses that the proof has shown to belong to the identity.
+        takes_over: whether credentials end that were set before any address of the identity was verified: whoever
+            registered it need not be the owner of the address.
     """
 
     identity_id: UUID
@@ -106,6 +112,7 @@ class Proof:
     provider: str | None = None
     verified: Sequence[tuple[Via, str]] = ()
     effect: Effect | None = None
+    takes_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
+from shopkeeper.credentials import mailed_nodes
 from shopkeeper.credentials.steps import (
     AnyStep,
     Ask,
@@ -20,12 +21,16 @@ from shopkeeper.credentials.steps import (
     StartOver,
     SubmissionRejected,
     TraitsChange,
+    Verified,
 )
+from shopkeeper.errors import InvalidCredentials, NotFound
 from shopkeeper.flows import store
 from shopkeeper.flows.account_changes import AccountChanges
-from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening
+from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
+from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
+from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
-from shopkeeper.flows.handler import FlowHandler, NextForm, Turn
+from shopkeeper.flows.handler import FlowHandler, NextForm, ShowsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -39,6 +44,7 @@ from shopkeeper.flows.outcomes import (
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
 from shopkeeper.flows.rejections import form_with_mistakes, rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.flows.verification_opener import VerificationOpener, marked_sent
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.signin.completion import SignedIn, SignInCompletion, SignInRequest
@@ -50,6 +56,9 @@ from shopkeeper.ui.nodes import Node, csrf_node
 _NEEDS_BROWSER = (
     "This way to sign in leads to another server and back, which an app's flow cannot do yet: open a browser flow."
 )
+
+
+RECOVERY, SETTINGS = "recovery", "settings"
 
 
 class Superseded(Exception):
@@ -70,6 +79,7 @@ class Dispatcher:
         return_addresses: ReturnAddresses,
         opener: FlowOpener,
         changes: AccountChanges,
+        verifications: VerificationOpener | None = None,
     ) -> None:
         self._database = database
         self._completion = completion
@@ -79,6 +89,7 @@ class Dispatcher:
         self._return = return_addresses
         self._opener = opener
         self._changes = changes
+        self._verifications = verifications
 
     async def dispatch(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         """Act on a step. Never call it while a transaction is open.
@@ -101,6 +112,8 @@ class Dispatcher:
                 outcome = await self._enrol(handler, turn, step)
             case CredentialChange() | TraitsChange():
                 outcome = await self._changes.apply(handler, turn, step)
+            case Verified():
+                outcome = await self._verify(handler, turn, step)
         return outcome
 
     async def replacement(
@@ -116,7 +129,7 @@ class Dispatcher:
         What was typed into the `shown` nodes is kept."""
         flow = turn.flow
         opening = Opening(
-            type=flow.type,
+            type=FlowType.BROWSER if turn.by_link else flow.type,
             request_url=flow.request_url,
             return_to=flow.return_to,
             refresh=flow.refresh,
@@ -127,7 +140,9 @@ class Dispatcher:
         fresh = filled(
             await handler.form(unit, blank, turn.caller), {node.name: node.value for node in shown if node.value}
         )
-        return replace(fresh, messages=(*messages, *fresh.messages), csrf=flow.csrf)
+        # A link is followed by a browser of its own; a form that is replaced stays with the browser that sent it.
+        keeps = flow.csrf if turn.caller.csrf_for(flow) is not None and not turn.by_link else fresh.csrf
+        return replace(fresh, messages=(*messages, *fresh.messages), csrf=keeps)
 
     # -- the flow continues --------------------------------------------------------------------------------------------
 
@@ -148,6 +163,7 @@ class Dispatcher:
             active=ask.active or turn.method,
             transient_payload=ask.transient_payload,
         )
+        shown = remembering_guest(shown, turn.caller)
         async with self._database.unit() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 stored = await self._store(unit, shown)
@@ -173,7 +189,8 @@ class Dispatcher:
 
     async def _start_over(self, handler: FlowHandler, turn: Turn, step: StartOver) -> Replaced:
         async with self._database.unit() as unit:
-            await self._finish(unit, turn.flow)
+            if not step.keeps_flow:
+                await self._finish(unit, turn.flow)
             fresh = await self.replacement(unit, handler, turn, step.messages, shown=turn.flow.nodes)
             await store.add(unit, fresh)
         return Replaced(turn.flow, fresh)
@@ -187,7 +204,52 @@ class Dispatcher:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 await self._finish(unit, turn.flow)
                 signed_in = await self._signed_in(unit, turn, proof)
-        return await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
+                csrf, follow = crypto.new_csrf_token(), None
+                if handler.name == RECOVERY and self._opener.offers(SETTINGS):
+                    follow = await self._open_settings(unit, turn, signed_in, csrf=csrf)
+        done = await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
+        return replace(done, follow=follow, csrf_token=csrf)
+
+    async def _open_settings(self, unit: Unit, turn: Turn, signed_in: SignedIn, *, csrf: bytes) -> Flow:
+        """Open the form in which a recovered account gets a new password."""
+        flow = turn.flow
+        opening = Opening(
+            type=FlowType.BROWSER if turn.by_link else flow.type, request_url=flow.request_url, return_to=flow.return_to
+        )
+        caller = replace(turn.caller, session=signed_in.session, csrf_tokens=(csrf,))
+        return await self._opener.open(unit, SETTINGS, opening, caller)
+
+    async def _verify(self, handler: FlowHandler, turn: Turn, step: Verified) -> Updated:
+        """Mark the address, end the flow, and show where to continue. The flow can be fetched until it expires."""
+        flow, now = turn.flow, self._clock.now()
+        url = self._return.after(handler.settings.after, method=step.method, return_to=flow.return_to)
+        bound = turn.caller.csrf if turn.by_link and flow.type is FlowType.BROWSER else None
+        done = replace(
+            flow.remembering(step.method, {}),
+            nodes=tuple(mailed_nodes.passed(step.method, url)),
+            messages=(message(1080002),),
+            state=FlowState.PASSED_CHALLENGE,
+            active=step.method,
+            transient_payload=None,
+            csrf=csrf_digest(bound) if bound is not None else flow.csrf,
+            finished_at=now,
+        )
+        async with self._database.unit() as unit:
+            with rejections_shown(unit, turn, now=now):
+                try:
+                    identity = await self._identities.lock(unit, step.identity_id)
+                except NotFound as gone:
+                    raise InvalidCredentials from gone
+                if not any((each.via, each.value) == step.address for each in identity.verifiable_addresses):
+                    raise InvalidCredentials  # the account has another address now
+                stored = await self._store(unit, done)
+                if step.effect is not None:
+                    await step.effect(unit)
+                client_ip = turn.caller.client.ip
+                await self._identities.mark_verified(
+                    unit, identity, [step.address], actor=str(identity.id), client_ip=client_ip
+                )
+        return Updated(stored, status=200)
 
     async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
         """Elevate the caller's session by a second factor; start a session for every other proof."""
@@ -219,7 +281,7 @@ class Dispatcher:
     async def _registered(
         self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool, pass_on: PassOn
     ) -> Completed:
-        enrolment, signed_in = admission.enrolment, None
+        enrolment, signed_in, csrf = admission.enrolment, None, crypto.new_csrf_token()
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=pass_on):
                 # A taken identifier is told before a finished flow, as in the contract (native_registration).
@@ -227,6 +289,7 @@ class Dispatcher:
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
                 )
                 await self._finish(unit, turn.flow)
+                identity, shown = await self._verify_later(unit, turn, identity, admission, csrf=csrf)
                 if signs_in:
                     signed_in = await self._completion.start(
                         unit,
@@ -236,7 +299,29 @@ class Dispatcher:
                         amr=enrolment.amr,
                         provider=enrolment.provider,
                     )
-        return await self._completed(handler, turn, enrolment.method, identity, signed_in)
+        done = await self._completed(handler, turn, enrolment.method, identity, signed_in)
+        return replace(
+            done, csrf_token=csrf, continue_with=shown, shows_next=_shows_verification(handler, enrolment.method)
+        )
+
+    async def _verify_later(
+        self, unit: Unit, turn: Turn, identity: Identity, admission: Admission, *, csrf: bytes
+    ) -> tuple[Identity, Sequence[ContinueWith]]:
+        """Send a verification mail to each address of a new identity that is not verified; a simulated identity gets
+        the same flows, without mails."""
+        opener = self._verifications
+        if opener is None or not opener.enabled:
+            return identity, ()
+        flow, pending = turn.flow, opener.pending(identity)
+        opening = Opening(type=flow.type, request_url=flow.request_url, return_to=flow.return_to)
+        caller = replace(turn.caller, csrf_tokens=(csrf,))
+        real = admission.owner is None
+        opened = [
+            await opener.open_for(unit, identity, address, opening=opening, caller=caller, real=real)
+            for address in pending
+        ]
+        shown = [ShowVerification(each.id, address) for each, address in zip(opened, pending, strict=True)]
+        return marked_sent(identity, pending), shown
 
     async def _completed(
         self, handler: FlowHandler, turn: Turn, method: str, identity: Identity, signed_in: SignedIn | None
@@ -301,6 +386,7 @@ def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
         client=caller.client,
         replacing=caller.session or caller.former,
         guest=caller.guest,
+        further_guest=asking_guest(turn.flow, caller) if turn.by_link else None,
         expected=_confirmed_identity(turn),
         locale=caller.locale,
     )
@@ -314,3 +400,7 @@ def _confirmed_identity(turn: Turn) -> UUID | None:
         return turn.flow.identity_id
     confirms = turn.flow.refresh or turn.flow.requested_aal is Aal.AAL2
     return session.identity.id if confirms and session is not None else None
+
+
+def _shows_verification(handler: FlowHandler, method: str) -> bool:
+    return isinstance(handler, ShowsVerification) and handler.shows_verification(method)

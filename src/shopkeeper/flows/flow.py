@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
@@ -18,6 +18,11 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.values import Session
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
+
+OPERATOR: Final = "operator"
+"""The key in a flow's context that marks the flows of operators."""
+GUEST: Final = "guest"
+"""The key in a flow's context of the guest who has asked for a mail, and the network of the request."""
 
 
 class FlowType(StrEnum):
@@ -80,6 +85,11 @@ class Flow:
     callback_state: bytes | None = None
     callback_binding: bytes | None = None
     identity: Identity | None = None
+
+    @property
+    def by_operator(self) -> bool:
+        """Whether an operator opened the flow for a customer: it is bound to no browser, only to its code or link."""
+        return OPERATOR in self.context
 
     def remembered(self, method: str) -> Mapping[str, Any]:
         """Return a method's context in this flow."""

@@ -35,6 +35,7 @@ class Turn:
         count_attempt: see `MethodInput`.
         callback: where another server sends the browser back to.
         query: the parameters of a callback or a mailed link.
+        by_link: whether a mailed link continues the flow, perhaps in another browser than the one that opened it.
     """
 
     flow: Flow
@@ -44,6 +45,7 @@ class Turn:
     count_attempt: Callable[[int], Awaitable[bool]]
     callback: Callback
     query: Mapping[str, str] = field(default_factory=dict)
+    by_link: bool = False
 
     def method_input(self, *, identity: Identity | None = None, traits: Traits | None = None) -> MethodInput:
         """Return the submission as a method sees it."""
@@ -59,6 +61,7 @@ class Turn:
             locale=self.caller.locale,
             expires_at=flow.expires_at,
             native=flow.type is FlowType.API,
+            flow_id=flow.id,
             submitted=self.submission.fields,
             shown=flow.nodes,
             traits=traits,
@@ -137,7 +140,7 @@ class FlowHandler(Protocol):
 class LinkHandler(FlowHandler, Protocol):
     """A flow that a mailed link continues: GET of the address that its form is sent to."""
 
-    async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep:
+    async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
         """Return the step that follows; `turn.query` has the link's parameters. Links have no anti-CSRF token."""
         ...
 
@@ -152,4 +155,13 @@ class OwnedFlowHandler(FlowHandler, Protocol):
 
     async def form_of(self, unit: Unit, flow: Flow, caller: Caller, identity: Identity) -> Flow:
         """Return the flow with the form of its owner, who was read with credentials."""
+        ...
+
+
+@runtime_checkable
+class ShowsVerification(Protocol):
+    """A flow after which browsers may be shown the verification of a new address."""
+
+    def shows_verification(self, method: str) -> bool:
+        """Return whether they are, after this method (the hook `show_verification_ui`)."""
         ...

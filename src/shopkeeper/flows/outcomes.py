@@ -29,6 +29,10 @@ class Completed:
     signed_in: SignedIn | None = None
     guest: str | None = None
     follow: Flow | None = None
+    shows_next: bool = False
+    """Whether a browser without JavaScript goes to what `continue_with` shows."""
+    csrf_token: bytes | None = None
+    """The browser's new anti-CSRF token, which the flows that follow are bound to."""
     continue_with: Sequence[ContinueWith] = ()
 
 

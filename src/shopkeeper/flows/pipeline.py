@@ -16,7 +16,7 @@ from dataclasses import replace
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
-from shopkeeper.credentials.steps import AnyStep, SubmissionRejected
+from shopkeeper.credentials.steps import AnyStep, StartOver, SubmissionRejected
 from shopkeeper.errors import (
     CsrfViolation,
     FlowExpired,
@@ -109,7 +109,7 @@ class Pipeline:
                 raise FlowExpired(
                     _EXPIRED, expired_at=flow.expires_at, flow_type=flow.type, opened_with=flow.opened_with
                 )
-            if flow.type is FlowType.BROWSER and caller.csrf_for(flow) is None:
+            if flow.type is FlowType.BROWSER and not flow.by_operator and caller.csrf_for(flow) is None:
                 raise CsrfViolation(
                     "This form was opened by another browser, or its anti-CSRF cookie is missing. Open a new one.",
                     details={"reject_reason": "the anti-CSRF cookie does not belong to this flow"},
@@ -142,7 +142,12 @@ class Pipeline:
             # Checked before forgery, because a sign-in in another tab makes every open form look forged. A caller who
             # may not continue learns only that, and nothing that was sent has been looked at.
             await handler.may_go_on(unit, turn.flow, turn.caller)
-            refuse_forged(turn.flow, submission, turn.caller)
+            try:
+                refuse_forged(turn.flow, submission, turn.caller)
+            except CsrfViolation:
+                if not getattr(handler, "restarts_forged", False) or turn.caller.from_foreign_page:
+                    raise
+                return StartOver(keeps_flow=True)
             if submission.broken:
                 raise SubmissionRejected(message(4000001, reason=submission.broken))
             refuse_long_values(turn.flow, submission.fields)
@@ -183,7 +188,7 @@ class Pipeline:
         if not isinstance(handler, LinkHandler):
             raise NotFound
         follow: Prove = handler.follow_link
-        return await self._take_on(handler, query.get("flow"), Submission(), caller, follow, query=query)
+        return await self._take_on(handler, query.get("flow"), Submission(), caller, follow, query=query, by_link=True)
 
     async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow when another server sends the browser back; the flow is found by `state`, which works once.
@@ -224,12 +229,13 @@ class Pipeline:
         prove: Prove,
         *,
         query: Mapping[str, str] | None = None,
+        by_link: bool = False,
     ) -> FlowOutcome:
         """Get the step in a unit that only reads, then dispatch it in one transaction."""
         async with refunded_when_busy():
             async with self._database.reading() as unit:
                 flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
-                turn = self._turn(_owned(flow, caller), submission, caller, query or {})
+                turn = replace(self._turn(_owned(flow, caller), submission, caller, query or {}), by_link=by_link)
                 with _refusals_with(flow):
                     await self._refuse_expired(unit, handler, turn)
                     with rejections_shown(unit, turn, now=self._clock.now()):
@@ -342,6 +348,8 @@ def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
             "selfservice.allowed_return_urls.",
             details={"reject_reason": "the request comes from a page whose origin is not allowed"},
         )
+    if flow.by_operator:
+        return
     token = caller.csrf_for(flow)
     if token is None or not crypto.same(crypto.unmask(submission.csrf_token), token):
         raise CsrfViolation(

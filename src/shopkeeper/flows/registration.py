@@ -27,6 +27,7 @@ class RegistrationSettings(FlowSettings):
     """The settings of registration, beside those of every flow.
 
     Args:
+        shows_verification: the methods after which a browser sees the verification of its address.
         signs_in: for each method whether registering starts a session (the hook `session`).
         one_group: whether a single method is offered: the contract has its field right after the identifier then.
     """
@@ -35,6 +36,7 @@ class RegistrationSettings(FlowSettings):
     two_steps: bool = True
     one_group: bool = True
     signs_in: Mapping[str, bool] | None = None
+    shows_verification: frozenset[str] = frozenset()
 
 
 class Registration:
@@ -72,6 +74,9 @@ class Registration:
 
     def starts_session(self, method: str) -> bool:
         return bool((self.settings.signs_in or {}).get(method))
+
+    def shows_verification(self, method: str) -> bool:
+        return method in self.settings.shows_verification
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
         schema, screen = self._schema(turn.flow), turn.submission.text("screen")

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
+from shopkeeper.crypto import new_csrf_token
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in, new_csrf_token
+from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in
 from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
 

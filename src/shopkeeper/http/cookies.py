@@ -12,7 +12,6 @@ import base64
 import binascii
 import hashlib
 import re
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,14 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from shopkeeper.crypto import CSRF_BYTES
+
 SESSION = "ory_kratos_session"
 VISIT = "shopkeeper_visit"
 CALLBACK = "shopkeeper_callback"
 CONTINUITY = "ory_kratos_continuity"
 CALLBACK_SECONDS = 3_600
-CSRF_BYTES = 32
+
 MOST_VALUES = 4
 """At most so many different values of one cookie are read."""
 MOST_PARENTS = 3
@@ -260,11 +261,6 @@ def cookies_in(headers: Iterable[str]) -> Cookies:
 def names_in(headers: Iterable[str]) -> Counter[str]:
     """Return how often each name occurs in `Cookie` headers, whatever its values."""
     return Counter(pair.strip(" \t").partition("=")[0] for header in headers for pair in header.split(";"))
-
-
-def new_csrf_token() -> bytes:
-    """Return a new random value for the anti-CSRF cookie."""
-    return secrets.token_bytes(CSRF_BYTES)
 
 
 def csrf_token_in(cookie: str | None) -> bytes | None:

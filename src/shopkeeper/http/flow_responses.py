@@ -18,12 +18,15 @@ class FlowResponses:
 
     `ui_url` is the address of its page; `own` returns the JSON fields that only this kind has; `success` returns what
     the final response has besides the session; `invalid_status` is the status of the redirect after a mistake.
+    `fetches_expired` and `fetches_replaced` say that a JSON client is redirected to the replacement of such a flow.
     """
 
     ui_url: str
     own: Callable[[Flow], Wire]
     success: Callable[[Serializers, Completed], Wire]
     invalid_status: int = 303
+    fetches_expired: bool = False
+    fetches_replaced: bool = False
 
 
 def login(*, ui_url: str) -> FlowResponses:
@@ -41,6 +44,14 @@ def settings(*, ui_url: str, serializers: Serializers) -> FlowResponses:
     return FlowResponses(ui_url, own=own, success=_nothing_more)
 
 
+def recovery(*, ui_url: str) -> FlowResponses:
+    return FlowResponses(ui_url, own=_no_fields, success=_nothing_more, fetches_expired=True, fetches_replaced=True)
+
+
+def verification(*, ui_url: str) -> FlowResponses:
+    return FlowResponses(ui_url, own=_no_fields, success=_nothing_more, fetches_expired=True)
+
+
 def _login_fields(flow: Flow) -> Wire:
     return {
         "organization_id": None,
@@ -49,6 +60,10 @@ def _login_fields(flow: Flow) -> Wire:
         "refresh": flow.refresh,
         "requested_aal": flow.requested_aal,
     }
+
+
+def _no_fields(flow: Flow) -> Wire:
+    return {}
 
 
 def _registration_fields(flow: Flow) -> Wire:

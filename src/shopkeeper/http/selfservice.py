@@ -7,7 +7,7 @@ module only: HTML is redirected, JSON is answered, native apps get a session tok
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from starlette.requests import Request
@@ -22,9 +22,11 @@ from shopkeeper.errors import (
     ERROR_HEADER,
     BrowserLocationChangeRequired,
     Busy,
+    CsrfViolation,
     FlowExpired,
     FlowReplaced,
     InvalidInput,
+    LinkLookedAhead,
     MalformedBody,
     Refusal,
     SessionAlreadyAvailable,
@@ -49,7 +51,7 @@ from shopkeeper.flows.outcomes import (
 from shopkeeper.flows.paused_submissions import PAUSED_FOR
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.caller_reader import CallerReader
-from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
+from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
@@ -62,6 +64,8 @@ from shopkeeper.storage.database import Database
 from shopkeeper.storage.unavailable import DatabaseUnavailable
 
 Answer = Callable[[Request, Caller], Awaitable[Response]]
+OneClick = Callable[[Request, str, str], Awaitable[Response]]
+"""Shows a page with one button for a link of a kind of flow, which sends its form to an address."""
 CALLBACKS = "/self-service/methods"
 LARGEST_BODY = 100_000
 """Bytes of a submission, in every format. The flows are open to everybody, and no form needs more."""
@@ -94,6 +98,7 @@ class SelfService:
         error_url: str,
         error_budget: ErrorBudget,
         max_body: int,
+        one_click: OneClick | None = None,
     ) -> None:
         self._database = database
         self._pipeline = pipeline
@@ -106,6 +111,8 @@ class SelfService:
         self._error_url = error_url
         self._error_budget = error_budget
         self._max_body = max_body
+        self._one_click = one_click
+        self._prefix = urlsplit(serializers.base_url).path
 
     def routes(self) -> list[Route]:
         """List the routes."""
@@ -136,7 +143,7 @@ class SelfService:
             return await self._submit(request, caller, kind)
 
         async def follow_link(request: Request, caller: Caller) -> Response:
-            return await self._follow_link(request, caller, kind)
+            return await self._link(request, caller, kind)
 
         async def resume(request: Request, caller: Caller) -> Response:
             return await self._resume(request, caller, kind)
@@ -226,6 +233,8 @@ class SelfService:
     # -- submitting ----------------------------------------------------------------------------------------------------
 
     async def _submit(self, request: Request, caller: Caller, kind: str) -> Response:
+        if "token" in request.query_params and isinstance(self._pipeline.handler(kind), LinkHandler):
+            return await self._follow_confirmed(request, caller, kind)
         submission, as_json = Submission(), prefers_json(request.headers)
 
         async def read() -> Submission:
@@ -238,7 +247,9 @@ class SelfService:
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
-            return await self._refused_in(refused, submission, as_json=as_json)
+            return self._with_csrf_cookie(
+                await self._refused_in(refused, submission, as_json=as_json), caller, when=_renews_csrf(refused, kind)
+            )
         return self._answer(outcome, caller, as_json=as_json)
 
     async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
@@ -259,15 +270,47 @@ class SelfService:
             answer.headers.append("Set-Cookie", self._cookies.delete_continuity())
         return answer
 
+    async def _link(self, request: Request, caller: Caller, kind: str) -> Response:
+        """Answer a mailed link. Programs that look ahead spend nothing; where one click is asked for, the page with the
+        button comes first."""
+        if request.method == "HEAD":
+            return empty_response(200)
+        if is_speculative(request):
+            raise LinkLookedAhead
+        if self._one_click is not None and "token" in request.query_params:
+            action = f"{self._prefix}/self-service/{kind}?{urlencode(dict(request.query_params))}"
+            return await self._one_click(request, kind, action)
+        return await self._follow_link(request, caller, kind)
+
+    async def _follow_confirmed(self, request: Request, caller: Caller, kind: str) -> Response:
+        """Follow a link by the button of our page. A page of another site must not sign its visitors in."""
+        if caller.from_foreign_page:
+            raise CsrfViolation("The form was sent by a page of another site. Follow the link of the mail instead.")
+        return await self._follow_link(request, caller, kind)
+
     async def _follow_link(self, request: Request, caller: Caller, kind: str) -> Response:
         as_json = prefers_json(request.headers)
+        had_cookie = caller.csrf is not None
+        caller, _ = self._callers.with_csrf(caller)
         try:
             outcome = await self._pipeline.follow_link(kind, dict(request.query_params), caller)
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
-            return await self._refused_in(refused, Submission(), as_json=as_json)
-        return self._answer(outcome, caller, as_json=as_json)
+            return self._with_csrf_cookie(
+                await self._refused_in(refused, Submission(), as_json=as_json), caller, when=True
+            )
+        if isinstance(outcome, Completed):
+            outcome = replace(outcome, flow=replace(outcome.flow, type=FlowType.BROWSER))
+        bound = isinstance(outcome, Updated) and outcome.flow.type is FlowType.BROWSER
+        answer = self._answer(outcome, caller, as_json=as_json, by_link=True)
+        return self._with_csrf_cookie(answer, caller, when=bound and not had_cookie)
+
+    def _with_csrf_cookie(self, answer: Response, caller: Caller, *, when: bool) -> Response:
+        """Set the anti-CSRF cookie that the form of a replacement is bound to, as the contract does."""
+        if when:
+            answer.headers.append("Set-Cookie", self._cookies.set_csrf(caller.csrf or crypto.new_csrf_token()))
+        return answer
 
     async def _callback(self, request: Request, caller: Caller) -> Response:
         """Continue a flow when another server sends the browser back."""
@@ -295,17 +338,22 @@ class SelfService:
             raise InvalidInput(f"The address with its query has more than {LONGEST_URL} characters.")
         return redirect(url)
 
-    def _answer(self, outcome: FlowOutcome, caller: Caller, *, as_json: bool) -> Response:
+    def _answer(self, outcome: FlowOutcome, caller: Caller, *, as_json: bool, by_link: bool = False) -> Response:
         """Return the response to a submission, for this kind of client."""
         match outcome:
             case Updated():
+                if by_link and not as_json:
+                    return redirect(self._ui(outcome.flow.kind, outcome.flow.id), body=True)
                 return self._updated(outcome, caller, as_json=as_json)
             case RedirectedAway():
                 return self._redirected_away(outcome, as_json=as_json)
             case Replaced():
-                return self._replaced(outcome, as_json=as_json)
+                answer = self._replaced(outcome, as_json=as_json, by_link=by_link)
+                return self._with_csrf_cookie(
+                    answer, caller, when=self._flow_responses[outcome.flow.kind].fetches_expired
+                )
             case Completed():
-                return self._finish(outcome, as_json=as_json)
+                return self._finish(outcome, as_json=as_json, by_link=by_link)
 
     async def _submission(self, request: Request) -> Submission:
         kind = request.headers.get("content-type", "")
@@ -326,10 +374,8 @@ class SelfService:
         flow, refusal = refused.flow, refused.refusal
         if isinstance(refusal, SessionRefreshRequired):
             return self._confirm_first(flow, refusal, as_json=as_json)
-        if as_json:
-            raise refusal
-        if flow.type is FlowType.API:
-            return self._callers.refuse(refusal)
+        if as_json or flow.type is FlowType.API:
+            return self._refused_in_json(flow, refusal)
         match refusal:
             case TooManyRequests() | Busy():
                 return await self._ask_to_wait(flow, submission, refusal)
@@ -342,6 +388,13 @@ class SelfService:
                 return redirect(f"{self._serializers.base_url}/self-service/login/browser?{back}")
             case _:
                 raise refusal
+
+    def _refused_in_json(self, flow: Flow, refusal: Refusal) -> Response:
+        """Answer in JSON; some flows send such a client to the replacement of an expired one."""
+        replaced = refusal.use_flow_id if isinstance(refusal, FlowExpired) else None
+        if replaced and self._flow_responses[flow.kind].fetches_expired:
+            return redirect(self._fetching(flow.kind, replaced))
+        return self._callers.refuse(refusal)
 
     def _confirm_first(self, flow: Flow, refusal: SessionRefreshRequired, *, as_json: bool) -> Response:
         """Send a browser to a new sign-in, from which it comes back to what it has submitted."""
@@ -391,7 +444,7 @@ class SelfService:
             own = {"continue_with": further} if further else {}
             return json_response({**self._flow_for(flow, caller), **own})
         if outcome.privileged:
-            token = new_csrf_token()
+            token = crypto.new_csrf_token()
             caller = replace(caller, csrf_tokens=(token,))
             cookies.append(self._cookies.set_csrf(token))
         next_url = outcome.next or self._ui(flow.kind, flow.id)
@@ -419,23 +472,39 @@ class SelfService:
         answer.headers.append("Set-Cookie", self._cookies.set_callback(outcome.cookie))
         return answer
 
-    def _replaced(self, outcome: Replaced, *, as_json: bool) -> Response:
+    def _replaced(self, outcome: Replaced, *, as_json: bool, by_link: bool) -> Response:
+        kind = outcome.fresh.kind
+        if by_link and not as_json:
+            return redirect(self._ui(kind, outcome.fresh.id), body=True)
         if as_json or outcome.flow.type is FlowType.API:
+            if self._flow_responses[kind].fetches_replaced:
+                return redirect(self._fetching(kind, outcome.fresh.id))
             return self._callers.refuse(FlowReplaced(use_flow_id=str(outcome.fresh.id)))
         return redirect(self._ui(outcome.fresh.kind, outcome.fresh.id))
 
-    def _finish(self, done: Completed, *, as_json: bool) -> Response:
+    def _fetching(self, kind: str, flow_id: UUID | str) -> str:
+        return f"{self._serializers.base_url}/self-service/{kind}/flows?id={flow_id}"
+
+    def _finish(self, done: Completed, *, as_json: bool, by_link: bool = False) -> Response:
+        if done.flow.type is FlowType.API and done.follow is not None:
+            url = self._ui(done.follow.kind, done.follow.id)
+            return self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=url))
         if done.flow.type is FlowType.API:
             return json_response(self._native_success(done))
         if done.follow is not None:
             url = self._ui(done.follow.kind, done.follow.id)
             elsewhere = BrowserLocationChangeRequired(redirect_browser_to=url)
-            answer = self._callers.refuse(elsewhere) if as_json else redirect(url)
+            answer = self._callers.refuse(elsewhere) if as_json else redirect(url, body=by_link)
         else:
-            answer = json_response(self._spa_success(done)) if as_json else redirect(done.next)
+            answer = json_response(self._spa_success(done)) if as_json else redirect(self._html_next(done))
         for cookie in self._new_cookies(done):
             answer.headers.append("Set-Cookie", cookie)
         return answer
+
+    def _html_next(self, done: Completed) -> str:
+        """Return where a browser goes: to the verification that the configuration has it shown, or where it wanted."""
+        shown = [self._ui(ui_flow(action), action.flow_id) for action in done.continue_with] if done.shows_next else []
+        return next(iter(shown), done.next)
 
     def _native_success(self, done: Completed) -> dict[str, object]:
         token = done.signed_in.token if done.signed_in else None
@@ -470,7 +539,10 @@ class SelfService:
 
     def _new_cookies(self, done: Completed) -> list[str]:
         """Return the cookies of a change of privilege: a new anti-CSRF token, the session, no anonymous visit."""
-        cookies = [self._cookies.set_csrf(new_csrf_token()), *self._session_cookies(done.signed_in)]
+        cookies = [
+            self._cookies.set_csrf(done.csrf_token or crypto.new_csrf_token()),
+            *self._session_cookies(done.signed_in),
+        ]
         if done.signed_in and done.guest:
             cookies += self._cookies.delete_visit(store=done.flow.store)
         return cookies
@@ -497,7 +569,7 @@ class SelfService:
             )
         answer = empty_response() if prefers_json(request.headers) else redirect(target, body=True)
         if self._callers.carries_session_cookie(request):
-            for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(new_csrf_token())):
+            for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(crypto.new_csrf_token())):
                 answer.headers.append("Set-Cookie", cookie)
         return answer
 
@@ -555,6 +627,11 @@ class SelfService:
 
     def _ui(self, kind: str, flow_id: UUID | str) -> str:
         return f"{self._flow_responses[kind].ui_url}?flow={flow_id}"
+
+
+def _renews_csrf(refused: FlowRefused, kind: str) -> bool:
+    """Return whether the contract sets the anti-CSRF cookie with a refusal: for an expired verification."""
+    return kind == "verification" and isinstance(refused.refusal, FlowExpired)
 
 
 def _opens_browser(request: Request) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings, ShowVerification
-from shopkeeper.flows.flow import Flow
+from shopkeeper.flows.flow import Flow, FlowState
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.ui.nodes import csrf_node
@@ -114,6 +114,8 @@ class Serializers:
     def flow(self, flow: Flow, *, own: Wire, csrf_token: str = "") -> Wire:
         """Return a flow with the `own` fields of its kind, and with the anti-CSRF token, which is never stored."""
         shown = flow.change_node("csrf_token", csrf_node(csrf_token))
+        onward = flow.node("continue") if flow.state is FlowState.PASSED_CHALLENGE else None
+        action = f"{self.base_url}/self-service/{flow.kind}?{flow.submit_query}"
         return {
             "id": str(flow.id),
             "type": flow.type,
@@ -122,8 +124,8 @@ class Serializers:
             "request_url": flow.request_url,
             **_present(return_to=flow.return_to, active=flow.active, transient_payload=flow.transient_payload),
             "ui": {
-                "action": f"{self.base_url}/self-service/{flow.kind}?{flow.submit_query}",
-                "method": "POST",
+                "action": onward.attributes["href"] if onward else action,
+                "method": "GET" if onward else "POST",
                 "nodes": [node.to_wire() for node in shown.nodes] or None,
                 **({"messages": [m.to_wire() for m in flow.messages]} if flow.messages else {}),
             },

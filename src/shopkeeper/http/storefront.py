@@ -12,9 +12,10 @@ from starlette.routing import Route
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.port import Profile
+from shopkeeper.crypto import new_csrf_token
 from shopkeeper.errors import MalformedBody, Refusal
 from shopkeeper.http.authentication import RequestAuthenticator
-from shopkeeper.http.cookies import CookiePolicy, new_csrf_token
+from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import encode, json_response
 from shopkeeper.http.serializers import cart_merge_shape, moment

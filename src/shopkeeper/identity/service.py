@@ -339,6 +339,47 @@ class Identities(IdentityReader):
         marked = tuple(fresh.get(address.id, address) for address in identity.verifiable_addresses)
         return replace(identity, verifiable_addresses=marked)
 
+    async def mark_sent(
+        self, unit: Unit, address_id: UUID, *, actor: str = "system", client_ip: str | None = None
+    ) -> None:
+        """Record that a verification mail is on its way to an address; one that is verified stays so.
+
+        An unknown id costs as much as a known one, so that the time reveals nothing.
+        """
+        owner = await store.mark_sent(unit, address_id, now=self._clock.now())
+        change = _marked(owner or address_id, AddressStatus.SENT, actor=actor, client_ip=client_ip)
+        await self._publisher.record(unit, change)
+        await self._publisher.invalidate(unit, owner or address_id)
+
+    async def end_unproven(
+        self, unit: Unit, identity: Identity, *, actor: str = "system", client_ip: str | None = None
+    ) -> Identity:
+        """Remove the first factors of an identity none of whose addresses was ever verified, and end its sessions.
+
+        Whoever registered it need not own its address, so a password that they chose must not survive the owner's
+        recovery. Second factors stay: without them, a mailbox alone would open an account that asks for more. Returns
+        the identity as it is now.
+        """
+        if any(address.verified for address in identity.verifiable_addresses):
+            return identity
+        chosen = [type_ for type_ in identity.credentials if self._is_chosen(type_)]
+        if not chosen:
+            return identity
+        extracted = _reserved(identity, self._facts)
+        after = self._builder(identity).changed(dict.fromkeys(chosen), extracted=extracted)
+        after = await self._store.update(unit, identity, replace(after, updated_at=self._clock.now()))
+        details = {"types": sorted(chosen), "reason": "set before any address was verified"}
+        change = Change(
+            "identity.credentials_changed", identity.id, actor, client_ip, changed=["credentials"], details=details
+        )
+        await self._publisher.changed(unit, change, identity, after)
+        return after
+
+    def _is_chosen(self, type_: str) -> bool:
+        """Return whether a credential is a first factor that somebody has set, and does not follow from the traits."""
+        known = facts_of(self._facts, type_)
+        return known.first_factor and known.config_from_traits is None
+
     async def _change(
         self, unit: Unit, before: Identity, new: NewIdentity, *, actor: str, client_ip: str | None
     ) -> Identity:

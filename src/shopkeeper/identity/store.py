@@ -281,6 +281,15 @@ async def mark_address(
     return row.identity_id if row else None
 
 
+async def mark_sent(unit: Unit, address_id: UUID, *, now: datetime) -> UUID | None:
+    """Record that a verification mail is on its way. Returns the id of the identity, or None for an unknown address."""
+    table = verifiable_addresses
+    values = {"status": AddressStatus.SENT, "updated_at": now}
+    changed = update(table).where(table.c.id == address_id).values(values).returning(table.c.identity_id)
+    row = (await unit.write(changed)).first()
+    return row.identity_id if row else None
+
+
 def _by_owner(rows: Sequence[Row[Any]]) -> Mapping[UUID, Sequence[Row[Any]]]:
     found: dict[UUID, list[Row[Any]]] = defaultdict(list)
     for row in rows:

@@ -39,6 +39,7 @@ class SignInRequest:
         store: where the session counts.
         replacing: the session that the caller presented; it ends.
         guest: the anonymous visitor that the caller was until now.
+        further_guest: the visitor in another browser who has asked for the mail that this sign-in came from.
         hint: what the client wants done with the guest's cart; None merges it.
         expected: the only identity that may be signed in, where a session is confirmed.
         locale: the language of mails.
@@ -49,6 +50,7 @@ class SignInRequest:
     client: Client
     replacing: Session | None = None
     guest: str | None = None
+    further_guest: str | None = None
     hint: AuthHint | None = None
     expected: UUID | None = None
     locale: str = "en"
@@ -199,6 +201,9 @@ class SignInCompletion:
             if refused is not None:
                 raise HookRefused(refused)
         merged = await self._cart_merger.within(unit, started.session, guest=request.guest, hint=request.hint)
+        if request.further_guest not in {None, request.guest}:
+            # A remote engine's merge is made by the worker: only one is waited for.
+            await self._cart_merger.within(unit, started.session, guest=request.further_guest)
         if isinstance(merged, PendingMerge):
             return SignedIn(started.session, started.token, pending=merged)
         return SignedIn(started.session, started.token, merged)
@@ -284,6 +289,8 @@ async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Ide
         )
     if proof.effect is not None:
         await proof.effect(unit)
+    if proof.takes_over:
+        identity = await identities.end_unproven(unit, identity)
     return await identities.mark_verified(unit, identity, proof.verified) if proof.verified else identity
 
 

@@ -1,0 +1,182 @@
+"""Recovery and verification by mail: what codes and links have in common.
+
+A request for a mail costs the same for known and unknown addresses, and gets the same answer: the budgets are spent,
+the account is looked up, a mail is queued or the work of queueing one is done, and the form says that it was sent.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.code_mails import CodeMails, CodeRequest
+from shopkeeper.credentials.mailed_nodes import EMAIL
+from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.steps import Effect, FieldError, Proof, SubmissionRejected, Verified
+from shopkeeper.crypto import new_id
+from shopkeeper.identity.formats import is_email
+from shopkeeper.identity.names import names_of
+from shopkeeper.identity.normalise import LONGEST, normalise_identifier
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import Message, message
+
+SENT: Final = "sent_email"
+
+
+class MailedFlow(StrEnum):
+    """The flows that mails continue."""
+
+    RECOVERY = "recovery"
+    VERIFICATION = "verification"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Where a mail goes: a normalised address, and the account that may be recovered or verified by it."""
+
+    address: str
+    identity: Identity | None
+
+    @property
+    def identity_id(self) -> UUID | None:
+        return self.identity.id if self.identity is not None else None
+
+
+class ByMail:
+    """Finds the account of an address, queues mails, and makes proofs.
+
+    Args:
+        mails: queues mails, within budgets.
+        notified: the flows whose mails go to unknown addresses, too (`notify_unknown_recipients`).
+        base_url: what links begin with; never taken from a request, because any client can choose its Host.
+    """
+
+    def __init__(
+        self,
+        identities: Identities,
+        *,
+        mails: CodeMails,
+        clock: Clock,
+        notified: frozenset[str],
+        base_url: str,
+    ) -> None:
+        self._identities = identities
+        self._mails = mails
+        self._clock = clock
+        self._notified = notified
+        self._base_url = base_url.rstrip("/")
+
+    async def recipient(self, unit: Unit, flow: MailedFlow, submission: MethodInput) -> Recipient:
+        """Return where the mail goes that this submission asks for, and spend its budgets.
+
+        Raises `SubmissionRejected` for anything but an e-mail address, and `TooManyRequests`.
+        """
+        address = _require_address(submission)
+        await self._mails.spend(unit, CodeRequest(flow.value, address, submission.client))
+        return Recipient(address, await self.owner(unit, flow, address))
+
+    async def owner(self, unit: Unit, flow: MailedFlow, address: str) -> Identity | None:
+        """Return the account that an address recovers, or verifies."""
+        found = await self._identities.find_by_address(unit, via=Via.EMAIL, value=address)
+        return found if found is not None and has_address(found, flow, address) else None
+
+    def mail(
+        self,
+        flow: MailedFlow,
+        template: str,
+        recipient: Recipient,
+        view: MethodView,
+        *,
+        context: Mapping[str, Any],
+        expires_at: datetime,
+    ) -> Effect:
+        """Queue the mail with a code or a link. An unknown address gets one that says so where that is configured, and
+        otherwise none, after the same work."""
+        request = CodeRequest(flow.value, recipient.address, view.client)
+        known, told = recipient.identity is not None, flow.value in self._notified
+        minutes = max(1, math.ceil((expires_at - self._clock.now()).total_seconds() / 60))
+        whole = {**context, "expires_in_minutes": minutes}
+        queue = self._mails.mail(
+            request,
+            template if known or not told else template.replace("_valid", "_invalid"),
+            context=whole if known or not told else {},
+            locale=view.locale,
+            account=recipient.identity_id,
+            withheld=None if known or told else "unknown_account",
+        )
+        address_id = _verifiable_id(recipient) if flow is MailedFlow.VERIFICATION else None
+
+        async def run(unit: Unit) -> None:
+            await queue(unit)
+            if flow is MailedFlow.VERIFICATION:
+                await self._identities.mark_sent(unit, address_id or new_id())
+
+        return run
+
+    def greeting(self, recipient: Recipient) -> Mapping[str, Any]:
+        """Return what every mail may use of its recipient."""
+        return {"first_name": names_of(recipient.identity).first if recipient.identity is not None else None}
+
+    def link(self, flow: MailedFlow, view: MethodView, **query: str) -> str:
+        """Return the address that continues a flow."""
+        fields = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"{self._base_url}/self-service/{flow.value}?flow={view.flow_id}&{fields}"
+
+    def recovered(self, method: str, identity_id: UUID, address: str) -> Proof:
+        """Return the proof of a recovery. A mail to no address (an operator's) proves none."""
+        by_address = bool(address)
+        return Proof(
+            identity_id,
+            method,
+            Aal.AAL1,
+            still_valid=lambda now: not by_address or has_address(now, MailedFlow.RECOVERY, address),
+            amr=f"{method}_recovery",
+            verified=((Via.EMAIL, address),) if by_address else (),
+            takes_over=by_address,
+        )
+
+    def verified(self, method: str, identity_id: UUID, address: str) -> Verified:
+        """Return the proof of an address."""
+        return Verified(identity_id, method, (Via.EMAIL, address))
+
+
+def has_address(identity: Identity, flow: MailedFlow, address: str) -> bool:
+    """Return whether an account is recovered, or verified, by an address."""
+    known = identity.recovery_addresses if flow is MailedFlow.RECOVERY else identity.verifiable_addresses
+    return any(each.via is Via.EMAIL and each.value == address for each in known)
+
+
+def at_email(wrong: Message) -> SubmissionRejected:
+    """Return the rejection of an address; the contract does not show what was typed."""
+    return SubmissionRejected(fields=[FieldError(EMAIL, wrong)], filled=False)
+
+
+def asks_for_mail(submission: MethodInput) -> bool:
+    """Return whether an address was sent, by its field or by the button that sends another mail."""
+    given = submission.submitted.get(EMAIL)
+    return given is not None and given != ""
+
+
+def _require_address(submission: MethodInput) -> str:
+    given = submission.submitted.get(EMAIL)
+    if given is None or given == "":
+        raise at_email(message(4000002, property=EMAIL))
+    if not isinstance(given, str):
+        raise at_email(message(4000040, value=""))
+    if len(given) > LONGEST:
+        raise at_email(message(4000017, max_length=LONGEST, actual_length=len(given)))
+    address = normalise_identifier(given)
+    if not is_email(address):
+        raise at_email(message(4000040, value=given))
+    return address
+
+
+def _verifiable_id(recipient: Recipient) -> UUID | None:
+    known = recipient.identity.verifiable_addresses if recipient.identity is not None else ()
+    return next((each.id for each in known if each.value == recipient.address), None)

@@ -1,0 +1,128 @@
+"""Recovery and verification by one-time code (`code`)."""
+
+from dataclasses import replace
+from typing import Final
+
+from shopkeeper.credentials import mailed_nodes as nodes
+from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient, asks_for_mail
+from shopkeeper.credentials.code import CODE, Code
+from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.one_time_codes import OneTimeCodes, SentCode
+from shopkeeper.credentials.steps import Ask, Effect, FieldError, Form, Proof, StartOver, SubmissionRejected, Verified
+from shopkeeper.identity.values import Via
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+from shopkeeper.ui.nodes import Node, csrf_node
+
+_SENT: Final = {MailedFlow.RECOVERY: 1060003, MailedFlow.VERIFICATION: 1080003}
+_WRONG: Final = {MailedFlow.RECOVERY: 4060006, MailedFlow.VERIFICATION: 4070006}
+
+
+class MailedCode:
+    """A code in a mail recovers an account, or verifies its address.
+
+    Args:
+        codes: issues and checks codes; their key is not in the database.
+        max_submissions: how many codes may be tried in one flow. Each flow needs a mail of its own, whose budgets
+            limit the guesses at one address; nobody is locked out by them.
+    """
+
+    name = CODE
+    facts = Code.facts
+
+    def __init__(self, by_mail: ByMail, *, codes: OneTimeCodes, max_submissions: int) -> None:
+        self._by_mail = by_mail
+        self._codes = codes
+        self._max_submissions = max_submissions
+
+    async def recovery_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `RecoveryMethod`."""
+        return Form((csrf_node(), *nodes.ask_address(CODE)), scope="form")
+
+    async def verification_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `VerificationMethod`."""
+        csrf = () if view.native else (csrf_node(),)
+        return Form((*nodes.ask_address(CODE), *csrf), scope="form")
+
+    async def submit_recovery(self, unit: Unit, input: MethodInput) -> Proof | Ask | StartOver:  # noqa: A002
+        """See `RecoveryMethod`."""
+        judged = await self._judged(unit, MailedFlow.RECOVERY, input)
+        if not isinstance(judged, SentCode) or judged.identity_id is None:
+            return judged if not isinstance(judged, SentCode) else self._wrong(MailedFlow.RECOVERY, input)
+        return self._by_mail.recovered(CODE, judged.identity_id, judged.address)
+
+    async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
+        """See `VerificationMethod`."""
+        judged = await self._judged(unit, MailedFlow.VERIFICATION, input)
+        if not isinstance(judged, SentCode) or judged.identity_id is None:
+            return judged if not isinstance(judged, SentCode) else self._wrong(MailedFlow.VERIFICATION, input)
+        return self._by_mail.verified(CODE, judged.identity_id, judged.address)
+
+    def start_verification(self, view: MethodView, recipient: Recipient) -> Ask:
+        """Return the form after a code was sent, whose effect queues the mail. It spends no budget: it belongs to
+        something else that has one."""
+        return self._sent(MailedFlow.VERIFICATION, view, recipient)
+
+    def filled_in(self, view: MethodView, typed: str) -> Form:
+        """Return the form with the code of a mailed link. The code is not judged: following a link spends nothing."""
+        [sent] = _sent_codes(view)
+        return Form(nodes.verification_code(sent.address, native=view.native, typed=typed), view.context, "form")
+
+    def has_sent(self, view: MethodView) -> bool:
+        """Return whether a code was sent in this flow."""
+        return bool(_sent_codes(view))
+
+    async def _judged(self, unit: Unit, flow: MailedFlow, submission: MethodInput) -> SentCode | Ask | StartOver:
+        """Return the code that was typed if it is right, else the next step."""
+        sent = _sent_codes(submission)
+        if asks_for_mail(submission) or not sent:
+            return self._sent(flow, submission, await self._by_mail.recipient(unit, flow, submission))
+        typed = submission.submitted.get(CODE)
+        if not isinstance(typed, str) or not typed.strip():
+            raise SubmissionRejected(fields=[FieldError(CODE, message(4000002, property=CODE))])
+        if not await submission.count_attempt(self._max_submissions):
+            return StartOver((message(_WRONG[flow]),))
+        return sent[0] if self._codes.matches(sent[0], typed) else self._wrong(flow, submission)
+
+    def _sent(self, flow: MailedFlow, view: MethodView, recipient: Recipient) -> Ask:
+        known = recipient.identity_id
+        issued = (
+            self._codes.issue(via=Via.EMAIL, address=recipient.address, identity_id=known, until=view.expires_at)
+            if known is not None
+            else self._codes.issue_unusable(via=Via.EMAIL, address=recipient.address)
+        )
+        context = {**self._by_mail.greeting(recipient), "code": issued.code}
+        if flow is MailedFlow.VERIFICATION:
+            context["verification_url"] = self._by_mail.link(flow, view, code=issued.code)
+        effect: Effect = self._by_mail.mail(
+            flow, f"{flow.value}_code_valid", recipient, view, context=context, expires_at=issued.sent.expires_at
+        )
+        return Ask(
+            Form(_nodes(flow, view, recipient.address), {"sent": [issued.sent.to_context()]}, "form"),
+            state=SENT,
+            messages=(message(_SENT[flow]),),
+            status=200,
+            transient_payload={} if flow is MailedFlow.RECOVERY else None,
+            effect=effect,
+        )
+
+    def _wrong(self, flow: MailedFlow, submission: MethodInput) -> Ask:
+        """Return the form after a wrong code, which the contract answers with 200."""
+        [sent] = _sent_codes(submission)
+        form = Form(_nodes(flow, submission, sent.address), submission.context, "form")
+        return Ask(form, state=SENT, messages=(message(_WRONG[flow]),), status=200, transient_payload={})
+
+
+def operators_form(sent: SentCode) -> Form:
+    """Return the form for a code that an operator hands out; it belongs to no address."""
+    return Form(nodes.recovery_code(""), {"sent": [replace(sent, address="").to_context()]}, "form")
+
+
+def _sent_codes(view: MethodView) -> list[SentCode]:
+    return [SentCode.from_context(stored) for stored in view.context.get("sent", ())]
+
+
+def _nodes(flow: MailedFlow, view: MethodView, address: str) -> tuple[Node, ...]:
+    if flow is MailedFlow.RECOVERY:
+        return tuple(nodes.recovery_code(address))
+    return tuple(nodes.verification_code(address, native=view.native))

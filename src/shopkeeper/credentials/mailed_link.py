@@ -1,0 +1,97 @@
+"""Recovery and verification by link (`link`).
+
+A mailed link is followed without the browser's cookies, perhaps on another device, so it carries a token of its own.
+"""
+
+from typing import Final
+
+from shopkeeper.credentials import mailed_nodes as nodes
+from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient
+from shopkeeper.credentials.link_tokens import LinkTokens, SentLink
+from shopkeeper.credentials.mailed_nodes import LINK
+from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.steps import Ask, Form, Proof, StartOver, Verified
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+from shopkeeper.ui.nodes import csrf_node
+
+_SENT: Final = {MailedFlow.RECOVERY: 1060002, MailedFlow.VERIFICATION: 1080001}
+_WRONG: Final = {MailedFlow.RECOVERY: 4060004, MailedFlow.VERIFICATION: 4070001}
+
+
+class MailedLink:
+    """A link in a mail recovers an account, or verifies its address."""
+
+    name = LINK
+    facts = CredentialFacts(LINK)
+
+    def __init__(self, by_mail: ByMail, *, tokens: LinkTokens) -> None:
+        self._by_mail = by_mail
+        self._tokens = tokens
+
+    async def recovery_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `RecoveryMethod`."""
+        return Form((csrf_node(), *nodes.ask_address(LINK)), scope="form")
+
+    async def verification_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `VerificationMethod`."""
+        return Form((csrf_node(), *nodes.ask_address(LINK)), scope="form")
+
+    async def submit_recovery(self, unit: Unit, input: MethodInput) -> Proof | Ask | StartOver:  # noqa: A002
+        """See `RecoveryMethod`."""
+        token = input.query.get("token")
+        if token is None:
+            return await self._asked(unit, MailedFlow.RECOVERY, input)
+        sent = self._followed(input, token)
+        if sent is None or sent.identity_id is None:
+            return StartOver((message(_WRONG[MailedFlow.RECOVERY]),), keeps_flow=True)
+        return self._by_mail.recovered(LINK, sent.identity_id, sent.address)
+
+    async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
+        """See `VerificationMethod`."""
+        token = input.query.get("token")
+        if token is None:
+            return await self._asked(unit, MailedFlow.VERIFICATION, input)
+        sent = self._followed(input, token)
+        if sent is None or sent.identity_id is None:
+            return StartOver((message(_WRONG[MailedFlow.VERIFICATION]),), keeps_flow=True)
+        return self._by_mail.verified(LINK, sent.identity_id, sent.address)
+
+    def start_verification(self, view: MethodView, recipient: Recipient) -> Ask:
+        """See `MailedCode.start_verification`."""
+        return self._sent(MailedFlow.VERIFICATION, view, recipient)
+
+    async def _asked(self, unit: Unit, flow: MailedFlow, submission: MethodInput) -> Ask:
+        return self._sent(flow, submission, await self._by_mail.recipient(unit, flow, submission))
+
+    def _sent(self, flow: MailedFlow, view: MethodView, recipient: Recipient) -> Ask:
+        token, sent = self._tokens.issue(
+            address=recipient.address, identity_id=recipient.identity_id, until=view.expires_at
+        )
+        url = self._by_mail.link(flow, view, token=token)
+        effect = self._by_mail.mail(
+            flow,
+            f"{flow.value}_valid",
+            recipient,
+            view,
+            context={**self._by_mail.greeting(recipient), f"{flow.value}_url": url},
+            expires_at=sent.expires_at,
+        )
+        form = Form(
+            (csrf_node(), *nodes.ask_address(LINK, address=recipient.address)), {"sent": sent.to_context()}, "form"
+        )
+        return Ask(
+            form,
+            state=SENT,
+            messages=(message(_SENT[flow]),),
+            status=200,
+            transient_payload={} if flow is MailedFlow.RECOVERY else None,
+            effect=effect,
+        )
+
+    def _followed(self, submission: MethodInput, token: str) -> SentLink | None:
+        """Return the link that was sent in this flow if this is its token."""
+        stored = submission.context.get("sent")
+        sent = SentLink.from_context(stored) if stored else None
+        return sent if sent is not None and self._tokens.matches(sent, token) else None

@@ -1,0 +1,82 @@
+"""Opening a verification flow for an address, with the mail already sent: after a registration or a new address."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.by_mail import Recipient
+from shopkeeper.credentials.method import MethodView
+from shopkeeper.credentials.steps import Ask
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.handler import method_view
+from shopkeeper.flows.mailed import Verification
+from shopkeeper.flows.opener import blank_flow
+from shopkeeper.identity.values import AddressStatus, Identity, Via
+from shopkeeper.storage.database import Unit
+
+
+class StartsVerification(Protocol):
+    """A method that can send its mail by itself."""
+
+    name: str
+
+    def start_verification(self, view: MethodView, recipient: Recipient) -> Ask:
+        """Return the form after the mail was sent, whose effect queues it."""
+        ...
+
+
+class VerificationOpener:
+    """Opens verification flows in the state `sent_email`, and queues their mails, in the caller's transaction.
+
+    Args:
+        handler: the flow's handler; its settings say whether there are such flows, and by which method.
+        methods: by name.
+    """
+
+    def __init__(self, handler: Verification, methods: Mapping[str, StartsVerification], *, clock: Clock) -> None:
+        self._handler = handler
+        self._methods = methods
+        self._clock = clock
+
+    @property
+    def enabled(self) -> bool:
+        """Whether addresses are verified at all."""
+        return self._handler.settings.enabled and self._handler.settings.use in self._methods
+
+    async def open_for(
+        self, unit: Unit, identity: Identity, address: str, *, opening: Opening, caller: Caller, real: bool = True
+    ) -> Flow:
+        """Open a flow for an e-mail address of an identity that this unit has locked or created.
+
+        `real` is False for an identity that was only simulated: the same is done, but no code is right and no mail is
+        sent, so that nothing tells it apart.
+        """
+        method = self._methods[self._handler.settings.use]
+        flow = blank_flow(self._handler, opening, caller, clock=self._clock)
+        view = method_view(flow, caller, method=method.name)
+        ask = method.start_verification(view, Recipient(address, identity if real else None))
+        shown = replace(
+            flow.remembering(method.name, ask.form.context).showing(ask.form.nodes, *ask.messages),
+            active=method.name,
+            state=FlowState.SENT_EMAIL,
+        )
+        await store.add(unit, shown)
+        if ask.effect is not None:
+            await ask.effect(unit)
+        return shown
+
+    def pending(self, identity: Identity) -> tuple[str, ...]:
+        """Return the e-mail addresses of an identity that are not verified yet."""
+        known = identity.verifiable_addresses
+        return tuple(each.value for each in known if each.via is Via.EMAIL and not each.verified)
+
+
+def marked_sent(identity: Identity, addresses: tuple[str, ...]) -> Identity:
+    """Return the identity as it is after mails were sent to these addresses."""
+    known = tuple(
+        replace(each, status=AddressStatus.SENT) if each.value in addresses else each
+        for each in identity.verifiable_addresses
+    )
+    return replace(identity, verifiable_addresses=known)
