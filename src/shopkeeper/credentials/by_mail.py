@@ -77,7 +77,13 @@ class ByMail:
 
         Raises `SubmissionRejected` for anything but an e-mail address, and `TooManyRequests`.
         """
-        address = _require_address(submission)
+        try:
+            address = _require_address(submission)
+        except SubmissionRejected as rejected:
+            # The contract keeps what a verification has said already.
+            again = flow is MailedFlow.VERIFICATION and submission.state == SENT
+            kept = (message(1080003),) if again else ()
+            raise SubmissionRejected(*kept, fields=rejected.fields, filled=False) from rejected
         await self._mails.spend(unit, CodeRequest(flow.value, address, submission.client))
         return Recipient(address, await self.owner(unit, flow, address))
 
