@@ -30,6 +30,7 @@ from bench.results import LATEST, Results, load, save
 from bench.revoking import revocation
 from bench.run import Options, Run
 from bench.search import search
+from bench.statements import statements
 
 Measure = Callable[[Run], Iterator[Row]]
 
@@ -45,6 +46,7 @@ MEASURES: Mapping[str, Measure] = {
     "login": login,
     "refresh": refresh,
     "revocation": revocation,
+    "statements": statements,
     "search": search,
 }
 ON_DEMAND: Mapping[str, Measure] = {"growth": growth}
