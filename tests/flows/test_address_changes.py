@@ -10,10 +10,11 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.identity.values import AddressStatus, Identity, Via
 from tests.attacks.scene import PASSWORD, Browser, Scene, new_address, sign_in, submit
-from tests.flows.conftest import Stage
+from tests.flows.conftest import Stage, Staging
 from tests.flows.test_callbacks import messages
 from tests.flows.test_settings import NEW, Account, account
 
+WITH_MAILS = {"recovery": {"enabled": True}, "verification": {"enabled": True}}
 LINK = re.compile(r"https://shop\.test(/account/undo-address\?token=\S+)")
 
 
@@ -103,6 +104,25 @@ class TestChanging:
         stored = str(await scene.rows("address_changes")) + str(await scene.rows("courier_messages"))
         [link] = (await links(scene)).values()
         assert link.partition("token=")[2] not in stored
+
+
+class TestVerifying:
+    async def test_a_new_address_gets_its_mail_and_is_marked(self, staging: Staging, sqlite_dsn: str) -> None:
+        async with staging(sqlite_dsn, selfservice={"flows": WITH_MAILS}) as stage:
+            ada, new = await account(stage.scene), new_address("new")
+            answer = (await ada.change(email=new)).json()
+            [address] = answer["identity"]["verifiable_addresses"]
+            assert (address["value"], address["status"]) == (new, "sent")
+            assert "continue_with" not in answer
+            mails = [mail for mail in await stage.scene.mails() if mail.template_type == "verification_code_valid"]
+            assert new in [mail.recipient for mail in mails]
+
+    async def test_is_shown_where_the_hook_says_so(self, staging: Staging, sqlite_dsn: str) -> None:
+        shown = {"settings": {"after": {"profile": {"hooks": [{"hook": "show_verification_ui"}]}}}}
+        async with staging(sqlite_dsn, selfservice={"flows": {**WITH_MAILS, **shown}}) as stage:
+            ada, new = await account(stage.scene), new_address("new")
+            [action] = (await ada.change(email=new)).json()["continue_with"]
+            assert (action["action"], action["flow"]["verifiable_address"]) == ("show_verification_ui", new)
 
 
 class TestUndoing:
@@ -233,6 +253,21 @@ class TestRecovery:
         assert [await recovered_by(scene, each) for each in (ada.email, new)] == [ada.id, ada.id]
         await confirm(scene, ada)
         assert [await recovered_by(scene, each) for each in (ada.email, new)] == [None, ada.id]
+
+    async def test_by_code_signs_the_owner_in_at_the_former_address(self, staging: Staging, sqlite_dsn: str) -> None:
+        async with staging(sqlite_dsn, selfservice={"flows": WITH_MAILS}) as stage:
+            ada = await account(stage.scene)
+            await ada.change(email=new_address("new"))
+            app = await stage.scene.native()
+            flow = (await app.get("/self-service/recovery/api")).json()
+            await app.post(flow["ui"]["action"], json={"method": "code", "email": ada.email})
+            [mail] = [mail for mail in await stage.scene.mails() if mail.template_type == "recovery_code_valid"]
+            assert mail.recipient == ada.email
+            [code] = re.findall(r"\b\d{6}\b", mail.subject + mail.body)[:1]
+            answer = await app.post(flow["ui"]["action"], json={"method": "code", "code": code})
+            assert answer.status_code < 500, answer.text
+            sessions = [row for row in await stage.scene.rows("sessions") if "code_recovery" in str(row)]
+            assert len(sessions) == 1
 
     async def test_goes_to_who_has_the_address_now(self, scene: Scene, clock: StoppedClock) -> None:
         ada = await account(scene)

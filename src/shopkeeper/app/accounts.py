@@ -110,7 +110,10 @@ async def build_accounts(
     guard = AttemptGuard(throttle=throttles["login"], audit=infrastructure.audit)
     courier = await build_courier(infrastructure)
     code = build_code(infrastructure, identities, courier=courier, throttles=throttles, guard=guard)
-    by_mail = build_by_mail(infrastructure, identities, courier=courier, throttles=throttles)
+    address_changes = AddressChanges(identities, clock=clock)
+    by_mail = build_by_mail(
+        infrastructure, identities, address_changes=address_changes, courier=courier, throttles=throttles
+    )
     methods = build_methods(
         infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code, by_mail=by_mail
     )
@@ -123,7 +126,7 @@ async def build_accounts(
     return Accounts(
         schemas=schemas,
         identities=identities,
-        address_changes=AddressChanges(identities, clock=clock),
+        address_changes=address_changes,
         hasher=hasher,
         policy=policy,
         methods=methods,

@@ -141,6 +141,7 @@ def build_pipeline(
     opener = FlowOpener({handler.name: handler for handler in handlers}, clock=infrastructure.clock)
     verification = next(handler for handler in handlers if isinstance(handler, Verification))
     by_mail = {method.name: method for method in accounts.methods.by_mail}
+    verifications = VerificationOpener(verification, by_mail, clock=infrastructure.clock)
     dispatcher = Dispatcher(
         database=infrastructure.database,
         completion=commerce.completion,
@@ -154,11 +155,12 @@ def build_pipeline(
             identities=accounts.identities,
             address_changes=accounts.address_changes,
             notices=AccountNotices(commerce.courier, base_url=infrastructure.base_url),
+            verifications=verifications,
             throttle=accounts.throttles["settings"],
             return_addresses=return_addresses,
             clock=infrastructure.clock,
         ),
-        verifications=VerificationOpener(verification, by_mail, clock=infrastructure.clock),
+        verifications=verifications,
     )
     return Pipeline(
         handlers,
@@ -227,6 +229,7 @@ def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSe
         lifespan=flow.lifespan,
         after=_after(flow.after, methods, PROFILE),
         privileged_for=flow.privileged_session_max_age,
+        shows_verification=any(hook.hook == "show_verification_ui" for hook in flow.after.hooks_of(PROFILE)),
     )
 
 

@@ -29,6 +29,7 @@ from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import Password
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import derive
+from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.sign_up_notices import SignUpNotices
@@ -99,7 +100,12 @@ def build_methods(
 
 
 def build_by_mail(
-    infrastructure: Infrastructure, identities: Identities, *, courier: Courier, throttles: Mapping[str, Throttle]
+    infrastructure: Infrastructure,
+    identities: Identities,
+    *,
+    address_changes: AddressChanges,
+    courier: Courier,
+    throttles: Mapping[str, Throttle],
 ) -> Sequence[MailedCode | MailedLink]:
     """Return the enabled methods of recovery and verification."""
     selfservice = infrastructure.settings.selfservice
@@ -111,6 +117,7 @@ def build_by_mail(
     }
     by_mail = ByMail(
         identities,
+        address_changes=address_changes,
         mails=_code_mails(infrastructure, courier, throttles),
         clock=infrastructure.clock,
         notified=frozenset(notified),

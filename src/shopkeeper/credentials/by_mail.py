@@ -18,6 +18,7 @@ from shopkeeper.credentials.mailed_nodes import EMAIL
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.steps import Effect, FieldError, Proof, SubmissionRejected, Verified
 from shopkeeper.crypto import new_id
+from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.formats import is_email
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
@@ -61,12 +62,14 @@ class ByMail:
         self,
         identities: Identities,
         *,
+        address_changes: AddressChanges,
         mails: CodeMails,
         clock: Clock,
         notified: frozenset[str],
         base_url: str,
     ) -> None:
         self._identities = identities
+        self._address_changes = address_changes
         self._mails = mails
         self._clock = clock
         self._notified = notified
@@ -89,6 +92,8 @@ class ByMail:
 
     async def owner(self, unit: Unit, flow: MailedFlow, address: str) -> Identity | None:
         """Return the account that an address recovers, or verifies."""
+        if flow is MailedFlow.RECOVERY:
+            return await self._address_changes.recoverable_by(unit, via=Via.EMAIL, value=address)
         found = await self._identities.find_by_address(unit, via=Via.EMAIL, value=address)
         return found if found is not None and has_address(found, flow, address) else None
 
@@ -134,14 +139,21 @@ class ByMail:
         fields = "&".join(f"{name}={value}" for name, value in query.items())
         return f"{self._base_url}/self-service/{flow.value}?flow={view.flow_id}&{fields}"
 
-    def recovered(self, method: str, identity_id: UUID, address: str) -> Proof:
-        """Return the proof of a recovery. A mail to no address (an operator's) proves none."""
+    async def recovered(self, unit: Unit, method: str, identity_id: UUID, address: str) -> Proof:
+        """Return the proof of a recovery. A mail to no address (an operator's) proves none.
+
+        A former address of the account proves it, too, while that is allowed and the account stays as it is now.
+        """
         by_address = bool(address)
+        owner = await self.owner(unit, MailedFlow.RECOVERY, address) if by_address else None
+        as_read = owner.updated_at if owner is not None and owner.id == identity_id else None
         return Proof(
             identity_id,
             method,
             Aal.AAL1,
-            still_valid=lambda now: not by_address or has_address(now, MailedFlow.RECOVERY, address),
+            still_valid=lambda now: (
+                not by_address or now.updated_at == as_read or has_address(now, MailedFlow.RECOVERY, address)
+            ),
             amr=f"{method}_recovery",
             verified=((Via.EMAIL, address),) if by_address else (),
             takes_over=by_address,

@@ -4,21 +4,24 @@ The flow stays open. The session that makes the change goes on, a browser's with
 takes access; the other sessions end where a credential was changed. The owner is told by mail.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeAlias
 
+from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.password import PASSWORD
 from shopkeeper.credentials.steps import CredentialChange, SubmissionRejected, TraitsChange
 from shopkeeper.errors import Conflict, SessionInactive
 from shopkeeper.flows import store
-from shopkeeper.flows.flow import FlowState, FlowType
-from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, Turn
+from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
+from shopkeeper.flows.flow import FlowState, FlowType, Opening
+from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, ShowsVerification, Turn
 from shopkeeper.flows.outcomes import FlowInvalid, Updated
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.flows.verification_opener import VerificationOpener, marked_sent
 from shopkeeper.identity.address_changes import UNDO_FOR, AddressChanges, TooManyAddressChanges, addresses_of, mailboxes
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
@@ -53,6 +56,7 @@ class AccountChanges:
         identities: Identities,
         address_changes: AddressChanges,
         notices: AccountNotices,
+        verifications: VerificationOpener,
         throttle: Throttle,
         return_addresses: ReturnAddresses,
         clock: Clock,
@@ -61,6 +65,7 @@ class AccountChanges:
         self._identities = identities
         self._address_changes = address_changes
         self._notices = notices
+        self._verifications = verifications
         self._throttle = throttle
         self._return = return_addresses
         self._clock = clock
@@ -100,11 +105,14 @@ class AccountChanges:
         await self._throttle.release(slot)
 
     async def _apply(self, handler: OwnedFlowHandler, turn: Turn, session: Session, change: Change) -> Updated:
+        csrf = crypto.new_csrf_token() if _is_privileged(change) else None
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 before, signed_in = await self._continued(unit, turn, session, change)
+                shown_next: Sequence[ContinueWith] = ()
                 if isinstance(change, TraitsChange):
                     identity = await self._change_traits(unit, turn, before, change)
+                    identity, shown_next = await self._verify_later(unit, turn, before, identity, csrf=csrf)
                 else:
                     identity = await self._change_credentials(unit, turn, signed_in.session, before, change)
                 await self._completion.after_change(
@@ -117,8 +125,15 @@ class AccountChanges:
                 # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
                 await unit.write(*store.keeping(shown, whatever_version=True))
         wanted = self._return.wanted(handler.settings.after, method=turn.method, return_to=turn.flow.return_to)
+        shows = isinstance(handler, ShowsVerification) and handler.shows_verification(turn.method)
         return Updated(
-            shown, status=200, signed_in=signed_in, saved=True, privileged=_is_privileged(change), next=wanted
+            shown,
+            status=200,
+            signed_in=signed_in,
+            continue_with=shown_next if shows else (),
+            saved=True,
+            csrf_token=csrf,
+            next=wanted,
         )
 
     async def _continued(self, unit: Unit, turn: Turn, session: Session, change: Change) -> tuple[Identity, SignedIn]:
@@ -162,6 +177,19 @@ class AccountChanges:
                 hours=_HOURS,
                 locale=turn.caller.locale,
             )
+
+    async def _verify_later(
+        self, unit: Unit, turn: Turn, before: Identity, after: Identity, *, csrf: bytes | None
+    ) -> tuple[Identity, Sequence[ContinueWith]]:
+        """Open a verification flow for each new address, for the browser's new anti-CSRF token, and queue its mail."""
+        opener, flow = self._verifications, turn.flow
+        known = {value for _, value in addresses_of(before)}
+        fresh = tuple(value for value in opener.pending(after) if value not in known) if opener.enabled else ()
+        opening = Opening(type=flow.type, request_url=flow.request_url)
+        caller = replace(turn.caller, csrf_tokens=(csrf,)) if csrf is not None else turn.caller
+        opened = [await opener.open_for(unit, after, value, opening=opening, caller=caller) for value in fresh]
+        shown = [ShowVerification(each.id, value) for each, value in zip(opened, fresh, strict=True)]
+        return marked_sent(after, fresh), shown
 
     async def _change_credentials(
         self, unit: Unit, turn: Turn, session: Session, before: Identity, change: CredentialChange

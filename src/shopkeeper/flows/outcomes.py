@@ -44,7 +44,8 @@ class Updated:
         signed_in: the session that was elevated, or has made the change.
         continue_with: what the client can show next.
         saved: whether something was changed.
-        privileged: whether credentials or addresses were changed; forms from before lose their worth then.
+        csrf_token: the browser's new anti-CSRF token, where credentials or addresses were changed: forms from before
+            lose their worth then.
         next: where a browser goes instead of the form, if that was asked for.
     """
 
@@ -53,7 +54,7 @@ class Updated:
     signed_in: SignedIn | None = None
     continue_with: Sequence[ContinueWith] = ()
     saved: bool = False
-    privileged: bool = False
+    csrf_token: bytes | None = None
     next: str | None = None
 
 

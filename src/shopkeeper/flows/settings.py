@@ -33,10 +33,12 @@ SETTINGS = "settings"
 class AccountSettingsSettings(FlowSettings):
     """The settings of this flow, beside those of every flow.
 
-    `privileged_for` is how long after signing in credentials and addresses can be changed.
+    `privileged_for` is how long after signing in credentials and addresses can be changed; `shows_verification` whether
+    clients are shown the verification of a new address.
     """
 
     privileged_for: timedelta = timedelta(hours=1)
+    shows_verification: bool = False
 
 
 class AccountSettings:
@@ -125,6 +127,9 @@ class AccountSettings:
 
     def starts_session(self, method: str) -> bool:
         return False
+
+    def shows_verification(self, method: str) -> bool:
+        return self.settings.shows_verification and method == PROFILE
 
     def require_privileged(self, flow: Flow, session: Session) -> None:
         """Raise `SessionRefreshRequired` where the last sign-in is too old for a change of credentials or addresses."""

@@ -443,10 +443,9 @@ class SelfService:
         if flow.type is FlowType.API:
             own = {"continue_with": further} if further else {}
             return json_response({**self._flow_for(flow, caller), **own})
-        if outcome.privileged:
-            token = crypto.new_csrf_token()
-            caller = replace(caller, csrf_tokens=(token,))
-            cookies.append(self._cookies.set_csrf(token))
+        if outcome.csrf_token is not None:
+            caller = replace(caller, csrf_tokens=(outcome.csrf_token,))
+            cookies.append(self._cookies.set_csrf(outcome.csrf_token))
         next_url = outcome.next or self._ui(flow.kind, flow.id)
         if as_json:
             further.append({"action": "redirect_browser_to", "redirect_browser_to": next_url})
