@@ -6,7 +6,7 @@ from typing import Any
 
 from shopkeeper.http.pages.one_click import Purpose, Shown
 from tests.http.pages.conftest import Browser, Visited
-from tests.http.pages.reading import read
+from tests.http.pages.reading import Element, read
 from tests.http.pages.test_forms import TEMPLATES
 
 EMAIL = "donaudampfschifffahrtsgesellschaftskapitaen@lange-adressen.example"
@@ -19,6 +19,8 @@ async def collect(shop: Visited, language: str) -> Mapping[str, str]:
         **await _visitors(shop, language),
         **await _signing_in(shop, language),
         **await _registering(shop, language),
+        **await _recovering(shop, language),
+        **await _confirming(shop, language),
         **await _customers(shop, language),
         **_one_click(language),
     }
@@ -74,15 +76,42 @@ async def _registering(shop: Visited, language: str) -> Mapping[str, str]:
     return walk.pages
 
 
+async def _recovering(shop: Visited, language: str) -> Mapping[str, str]:
+    walk = Walk(shop, language)
+    await walk.see("recovery", "/self-service/recovery/browser")
+    await walk.send("recovery-wrong", "recovery", {"email": "nonsense"})
+    await walk.send("recovery-code", "recovery", {"email": EMAIL})
+    await walk.send("recovery-code-wrong", "recovery-code", {"code": "000000"})
+    return walk.pages
+
+
+async def _confirming(shop: Visited, language: str) -> Mapping[str, str]:
+    walk = Walk(shop, language)
+    await walk.see("verification", "/self-service/verification/browser")
+    await walk.send("verification-wrong", "verification", {"email": "nonsense"})
+    await walk.send("verification-code", "verification", {"email": EMAIL})
+    await walk.send("verification-code-wrong", "verification-code", {"code": "000000"})
+    return walk.pages
+
+
 async def _customers(shop: Visited, language: str) -> Mapping[str, str]:
     await shop.browser(User_Agent="Firefox/130.0 on Linux").register(f"{language}-2.{EMAIL}")
     walk = Walk(shop, language)
     await walk.browser.sign_in(f"{language}-2.{EMAIL}")
     await walk.see("account", "/account")
+    password = next(
+        n for n, form in enumerate(read(walk.pages["account"]).one("main").all("form")) if _is_password(form)
+    )
+    await walk.send("account-weak", "account", {"password": "short"}, form=password)
+    await walk.send("account-saved", "account", {"password": "one more kettle on the shelf"}, form=password)
     await walk.see("refresh", "/self-service/login/browser?refresh=true")
     await walk.see("signed-in-after-all", "/signed-out")
     await walk.see("mails", "/inbox")
     return walk.pages
+
+
+def _is_password(form: Element) -> bool:
+    return any(field.get("name") == "password" for field in form.all("input"))
 
 
 def _one_click(language: str) -> Mapping[str, str]:

@@ -76,6 +76,14 @@ def test_a_mailed_code_can_be_asked_for_again_without_a_code(shared: Path, kind:
     assert [each.text for each in page.one("main").all("strong")] == ["dev@ory.dev"]
 
 
+def test_a_mailed_code_is_known_without_a_hint_of_the_contract(shared: Path) -> None:
+    flow = flow_of(shared, "recovery/code/wrong-code")
+    field = next(node["attributes"] for node in flow["ui"]["nodes"] if node["attributes"]["name"] == "code")
+    del field["autocomplete"], flow["ui"]["messages"]
+    drawn = draw("recovery", flow).one("input", name="code")
+    assert (drawn["autocomplete"], drawn["inputmode"], drawn.has("autofocus")) == ("one-time-code", "numeric", True)
+
+
 def test_an_address_can_be_filled_in_by_the_browser(shared: Path) -> None:
     field = draw("recovery", flow_of(shared, "recovery/code/missing-email")).one("input", name="email")
     assert (field["type"], field["autocomplete"], field["aria-invalid"]) == ("email", "email", "true")

@@ -12,8 +12,9 @@ from shopkeeper.ui.nodes import Node
 
 _KINDS: Mapping[str, str] = {"hidden": "hidden", "submit": "submit", "checkbox": "checkbox", "button": "scripted"}
 _TYPES = frozenset({"text", "password", "email", "tel", "url", "number", "date", "datetime-local"})
+_MAILED_CODE = "one-time-code"
 # For an address, passwords' managers look for a name to sign in with.
-_FILLED_IN: Mapping[str, str] = {"identifier": "username", "email": "email"}
+_FILLED_IN: Mapping[str, str] = {"identifier": "username", "email": "email", "code": _MAILED_CODE}
 _SHARED = "default"
 _SCHEMES = ("https://", "http://", "/")
 _PICTURES = ("https://", "http://", "/", "data:image/")
@@ -57,7 +58,7 @@ class Part:
 
     @property
     def one_time_code(self) -> bool:
-        """Whether the field takes a mailed code. Browsers know it by `autocomplete`, too."""
+        """Whether the field takes a mailed code. The contract does not say so in every flow."""
         return _one_time_code(self.attributes)
 
     @property
@@ -218,7 +219,7 @@ def _visible(node: Node) -> bool:
 
 
 def _one_time_code(attributes: Mapping[str, Any]) -> bool:
-    return attributes.get("autocomplete") == "one-time-code"
+    return attributes.get("autocomplete") == _MAILED_CODE or attributes.get("name") == "code"
 
 
 def _wrong(node: Node) -> bool:
