@@ -18,7 +18,8 @@ HOME, AWAY = "192.0.2.7", "198.51.100.7"
 
 @pytest.fixture
 async def scene(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[Scene]:
-    async with opened(sqlite_dsn, tmp_path, clock, settings={}) as scene:
+    recovery = {"selfservice": {"flows": {"recovery": {"enabled": True}}}}
+    async with opened(sqlite_dsn, tmp_path, clock, settings=recovery) as scene:
         app = await scene.native(ip=HOME, User_Agent=FIREFOX)
         await sign_up(app, ADA, password=PASSWORD)
         await sign_in(scene, HOME, FIREFOX)

@@ -1,6 +1,7 @@
 """The account page: the sessions and orders of the signed-in identity, and of no other."""
 
 import asyncio
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -232,6 +233,30 @@ class TestChanges:
         page = await ben.see(f"/account?flow={hers}")
         assert flow_of(page) != hers
         assert page.one("dl").all("dd")[0].text == "Ben"
+
+
+class TestAddresses:
+    async def test_an_address_is_confirmed_by_a_code_that_a_button_sends(self, shop: Visited) -> None:
+        browser = shop.browser()
+        page = await browser.register(ANA)
+        assert addresses(page) == [f"{ANA} not confirmed yet"]
+        asked = await browser.submit(form_to(page, "/account/addresses/confirm"), {})
+        assert asked.one("h1").text == "Look into your mail"
+        inbox = await browser.get("/inbox")
+        code = re.findall(r"\b\d{6}\b", inbox.text)[0]
+        done = await browser.submit(asked.one("main").all("form")[0], {"code": code})
+        assert done.one("h1").text == "Your address is confirmed"
+        assert addresses(await browser.see(done.one("main").one("a")["href"])) == [f"{ANA} confirmed"]
+
+    async def test_a_form_that_another_site_made_sends_nothing(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register(ANA)
+        answer = await browser.post("/account/addresses/confirm", data={"address": ANA, "csrf_token": "forged"})
+        assert (answer.status_code, answer.headers["x-error-code"]) == (403, "security_csrf_violation")
+
+
+def addresses(page: Element) -> list[str]:
+    return [each.one("p", class_="strong").text for each in page.one("section", aria_labelledby="addresses").all("li")]
 
 
 def profile_of(page: Element) -> Element:
