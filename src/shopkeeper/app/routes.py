@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -41,6 +43,7 @@ from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.not_built import ADMIN, PUBLIC, not_built_routes
 from shopkeeper.http.operation_metrics import OperationMetrics
 from shopkeeper.http.pages.assets import read_demo
+from shopkeeper.http.pages.one_click import OneClickPages, Purpose
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.request_limits import BodyBudget
@@ -160,6 +163,7 @@ def build_public(
             cookies=cookies,
             pipeline=pipeline,
             serializers=serializers,
+            one_click=pages.one_click,
         ),
         OwnSessions(
             database=infrastructure.database,
@@ -244,6 +248,7 @@ def _self_service(
     cookies: CookiePolicy,
     pipeline: Pipeline,
     serializers: Serializers,
+    one_click: OneClickPages,
 ) -> SelfService:
     flows = infrastructure.settings.selfservice.flows
     logout = Logout(
@@ -251,7 +256,12 @@ def _self_service(
         return_addresses=build_return_addresses(infrastructure),
         after=AfterFlow(default=flows.logout.after.default_browser_return_url),
     )
+
+    async def ask_first(request: Request, kind: str, action: str) -> Response:
+        return await one_click.ask(request, Purpose(kind), action=action, fields={})
+
     return SelfService(
+        one_click=ask_first if infrastructure.settings.selfservice.methods.link.config.confirm_by_click else None,
         database=infrastructure.database,
         pipeline=pipeline,
         logout=logout,
