@@ -12,10 +12,11 @@ import typer
 from shopkeeper.app.mail import load_templates, shop_name
 from shopkeeper.clock import SystemClock
 from shopkeeper.http_client import GuardedClient
+from shopkeeper.languages.choice import LANGUAGES, SOURCE
 from shopkeeper.notify import store, suppressions
 from shopkeeper.notify.courier import requeue
 from shopkeeper.notify.samples import samples
-from shopkeeper.notify.templates import LANGUAGES, SOURCE, TEMPLATES
+from shopkeeper.notify.templates import TEMPLATES
 from shopkeeper.notify.values import CourierMessage, Mail, Status, Suppression
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.settings import Settings

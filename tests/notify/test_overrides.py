@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from shopkeeper.http_client import GuardedClient
+from shopkeeper.languages.choice import LANGUAGES
 from shopkeeper.notify.overrides import OverrideBroken, from_folder, from_settings, templates_with
 from shopkeeper.notify.references import LARGEST
 from shopkeeper.notify.samples import samples
-from shopkeeper.notify.templates import LANGUAGES, MailTemplates
+from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import Mail
 from tests.services.web import says, serving
 

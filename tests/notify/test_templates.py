@@ -150,7 +150,7 @@ class TestMistakesOfOurs:
             templates.render("order_placed", {**KNOWN, "lines": [{"name": "Mug", "total": KNOWN["total"]}]})
 
     def test_a_language_without_translations_is_refused_at_the_start(self) -> None:
-        with pytest.raises(ValueError, match=r"no mails in 'fr'"):
+        with pytest.raises(ValueError, match=r"no catalogue mail\.po in 'fr'"):
             MailTemplates(["en", "fr"])
 
     def test_no_language_at_all_is_refused(self) -> None:

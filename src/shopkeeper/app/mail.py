@@ -7,6 +7,7 @@ from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.crypto import KeyRing
 from shopkeeper.http_client import GuardedClient
+from shopkeeper.languages.choice import LANGUAGES
 from shopkeeper.notify.channels import Channel, InboxChannel
 from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.courier import Courier
@@ -15,7 +16,7 @@ from shopkeeper.notify.http_channel import HttpAuth, HttpChannel, body_template
 from shopkeeper.notify.overrides import from_folder, from_settings, templates_with
 from shopkeeper.notify.secret_mails import PURPOSE, SecretMails
 from shopkeeper.notify.smtp_channel import SmtpChannel
-from shopkeeper.notify.templates import LANGUAGES, MailTemplates
+from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 from shopkeeper.settings.courier import RequestAuth, RequestConfig
 

@@ -15,6 +15,7 @@ from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.sessions.values import Session
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
@@ -153,7 +154,8 @@ class Caller:
     """The caller of a flow, as plain facts that the route has read from the request.
 
     Args:
-        locale: the language of the store's mails.
+        locale: the language of what is answered and mailed.
+        wished_language: the offered language that the request itself asks for.
         csrf_tokens: the tokens in the anti-CSRF cookie; several where the cookie came several times.
         from_browser: whether the request has cookies or an `Origin`, which native apps never send.
         session: the caller's session, if it counts in this store.
@@ -168,7 +170,8 @@ class Caller:
 
     client: Client
     store: str
-    locale: str = "en"
+    locale: str = SOURCE
+    wished_language: str | None = None
     csrf_tokens: tuple[bytes, ...] = ()
     from_browser: bool = False
     session: Session | None = None

@@ -16,6 +16,7 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in
 from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
+from shopkeeper.languages.choice import offered, preferred
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
@@ -51,10 +52,12 @@ class CallerReader:
         """
         authenticator = self._authenticator
         store, cookies = authenticator.store_of(request), authenticator.cookies_of(request)
+        wished = preferred(request.headers.get("accept-language", ""))
         return Caller(
             client=authenticator.client_of(request),
             store=store.id,
-            locale=store.locale,
+            locale=wished or offered(store.locale),
+            wished_language=wished,
             csrf_tokens=self._csrf_tokens(cookies),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
             session=await authenticator.session_of(request),

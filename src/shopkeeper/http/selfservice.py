@@ -227,7 +227,10 @@ class SelfService:
     def _flow_for(self, flow: Flow, caller: Caller) -> dict[str, object]:
         token = caller.csrf_for(flow) if flow.type is FlowType.BROWSER else None
         return self._serializers.flow(
-            flow, own=self._flow_responses[flow.kind].own(flow), csrf_token=crypto.mask(token) if token else ""
+            flow,
+            own=self._flow_responses[flow.kind].own(flow),
+            language=caller.locale,
+            csrf_token=crypto.mask(token) if token else "",
         )
 
     # -- submitting ----------------------------------------------------------------------------------------------------

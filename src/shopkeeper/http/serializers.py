@@ -12,8 +12,10 @@ from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings, ShowVerification
 from shopkeeper.flows.flow import Flow, FlowState
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.ui.nodes import csrf_node
+from shopkeeper.ui.translated import messages_in, node_in
 
 Wire = dict[str, Any]
 
@@ -111,8 +113,11 @@ class Serializers:
         identity = {k: v for k, v in self.identity(session.identity).items() if k not in left_out}
         return {**self.session_alone(session), "identity": {**identity, "schema_url": ""}}
 
-    def flow(self, flow: Flow, *, own: Wire, csrf_token: str = "") -> Wire:
-        """Return a flow with the `own` fields of its kind, and with the anti-CSRF token, which is never stored."""
+    def flow(self, flow: Flow, *, own: Wire, language: str = SOURCE, csrf_token: str = "") -> Wire:
+        """Return a flow with the `own` fields of its kind, and with the anti-CSRF token, which is never stored.
+
+        A flow is stored in English; its labels and messages are translated here, for whoever reads it.
+        """
         shown = flow.change_node("csrf_token", csrf_node(csrf_token))
         onward = flow.node("continue") if flow.state is FlowState.PASSED_CHALLENGE else None
         action = f"{self.base_url}/self-service/{flow.kind}?{flow.submit_query}"
@@ -126,8 +131,8 @@ class Serializers:
             "ui": {
                 "action": onward.attributes["href"] if onward else action,
                 "method": "GET" if onward else "POST",
-                "nodes": [node.to_wire() for node in shown.nodes] or None,
-                **({"messages": [m.to_wire() for m in flow.messages]} if flow.messages else {}),
+                "nodes": [node_in(node, language).to_wire() for node in shown.nodes] or None,
+                **({"messages": [m.to_wire() for m in messages_in(flow.messages, language)]} if flow.messages else {}),
             },
             "state": flow.state,
             **own,

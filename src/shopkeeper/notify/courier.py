@@ -28,11 +28,12 @@ from structlog.contextvars import bind_contextvars
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import Unsealable, new_id
 from shopkeeper.errors import Conflict, NotFound
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.notify import dispatches, store, suppressions
 from shopkeeper.notify.addresses import AddressRefused, require_address
 from shopkeeper.notify.channels import Channel, ChannelFailed
 from shopkeeper.notify.secret_mails import SecretMails, read, written
-from shopkeeper.notify.templates import SOURCE, MailTemplates
+from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import (
     CourierMessage,
     Dispatch,

@@ -20,10 +20,11 @@ from urllib.parse import unquote
 from jinja2 import TemplateSyntaxError
 
 from shopkeeper.http_client import GuardedClient
+from shopkeeper.languages.choice import LANGUAGES
 from shopkeeper.notify.go_templates import GoTemplateRefused, converted
 from shopkeeper.notify.references import Unreadable, from_file, load
 from shopkeeper.notify.samples import bare, samples
-from shopkeeper.notify.templates import LANGUAGES, TEMPLATES, MailTemplates
+from shopkeeper.notify.templates import TEMPLATES, MailTemplates
 
 _GO_FILES: Final[Mapping[str, str]] = {
     "subject": "email.subject.gotmpl",

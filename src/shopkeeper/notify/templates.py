@@ -8,27 +8,20 @@ A new mail is three files (`<name>.subject.j2`, `.txt.j2`, `.html.j2`), its name
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from gettext import GNUTranslations, NullTranslations
-from importlib.resources import files
-from io import BytesIO
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from shopkeeper.languages.catalogues import translations
+from shopkeeper.languages.choice import LANGUAGES, SOURCE
 from shopkeeper.notify.formats import at, day, masked, moment, money, person, tame
 from shopkeeper.notify.values import Mail
 from shopkeeper.ui.compiled_templates import CompiledTemplates
 
 if TYPE_CHECKING:
     from shopkeeper.notify.overrides import Override
-
-SOURCE: Final = "en"
-"""The language of the templates themselves."""
-LANGUAGES: Final = (SOURCE, "de", "es")
 
 _CODE: Final = frozenset({"code", "expires_in_minutes"})
 
@@ -141,7 +134,7 @@ def _environment(locale: str, overrides: "Mapping[str, Override]") -> ImmutableS
         lstrip_blocks=True,
     )
     environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_translations(_translations(locale), newstyle=True)  # type: ignore[attr-defined]
+    environment.install_gettext_translations(translations(locale, "mail"), newstyle=True)  # type: ignore[attr-defined]
     environment.globals["language"] = locale
     environment.filters |= {
         "money": partial(money, locale=locale),
@@ -152,17 +145,3 @@ def _environment(locale: str, overrides: "Mapping[str, Override]") -> ImmutableS
         "at": at,
     }
     return environment
-
-
-@cache
-def _translations(locale: str) -> NullTranslations:
-    if locale == SOURCE:
-        return NullTranslations()
-    source = files("shopkeeper") / "web" / "locale" / locale / "LC_MESSAGES" / "mail.po"
-    if not source.is_file():
-        raise ValueError(f"there are no mails in {locale!r}: their catalogue mail.po is missing")
-    compiled = BytesIO()
-    with source.open("rb") as catalogue:
-        write_mo(compiled, read_po(catalogue, locale=locale))
-    compiled.seek(0)
-    return GNUTranslations(compiled)

@@ -129,7 +129,16 @@ def message(number: int, **context: Any) -> Message:
     'Please fill in: email.'
     """
     kind, text = CATALOGUE[number]
-    return Message(number, kind, text.format_map(_Printable(context)), context)
+    return Message(number, kind, filled_in(text, context), context)
+
+
+def filled_in(sentence: str, context: Mapping[str, Any]) -> str:
+    """Return a sentence with its placeholders filled from a context.
+
+    >>> filled_in("{min_length} of {what}", {"min_length": 8})
+    '8 of {what}'
+    """
+    return sentence.format_map(_Printable(context))
 
 
 class _Printable(dict[str, Any]):

@@ -9,7 +9,8 @@ from graphql import GraphQLSchema, build_schema, parse, validate
 
 from shopkeeper.graphql.schema import print_schema
 from shopkeeper.http.pages import read_demo
-from shopkeeper.http.pages.templates import LANGUAGES, PageTemplates
+from shopkeeper.http.pages.templates import PageTemplates
+from shopkeeper.languages.choice import LANGUAGES
 from tests.http.pages.reading import Element, read
 
 STATIC = files("shopkeeper") / "web" / "static"

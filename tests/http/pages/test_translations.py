@@ -10,10 +10,10 @@ from babel.messages.pofile import read_po
 
 from shopkeeper.errors import Busy, IdentityDisabled, Refusal, TooManyRequests
 from shopkeeper.http.pages import refusals
-from shopkeeper.http.pages.templates import LANGUAGES
-from shopkeeper.http.pages.translations import Translations, choose_language
+from shopkeeper.http.pages.translations import Translations
 from shopkeeper.http.responses import error_object
-from shopkeeper.ui.messages import CATALOGUE, Message, message
+from shopkeeper.languages.choice import LANGUAGES, choose_language
+from shopkeeper.ui.messages import Message, message
 from tests.http.pages.conftest import Visited
 
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
@@ -105,12 +105,12 @@ def catalogue(language: str) -> Catalog:
 
 
 def written() -> set[str]:
-    """Return every sentence of the templates, the numbered messages and the refusals, without those that are only a
+    """Return every sentence of the templates and the refusals, without those that are only a
     placeholder."""
     folder = str(files("shopkeeper") / "web" / "pages")
     options = {"**": {"trimmed": "true", "extensions": "jinja2.ext.i18n"}}
     found = extract_from_dir(folder, [("**.j2", "jinja2.ext.babel_extract")], options)  # type: ignore[list-item]
-    sentences = {str(sentence) for _, _, sentence, _, _ in found} | {text for _, text in CATALOGUE.values()}
+    sentences = {str(sentence) for _, _, sentence, _, _ in found}
     sentences |= {*refusals.SENTENCES.values(), refusals.SOON, refusals.SECONDS, refusals.MINUTES}
     return {sentence for sentence in sentences if not GAP.fullmatch(sentence)}
 

@@ -10,11 +10,11 @@ from babel.dates import format_date, format_datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shopkeeper.commerce.port import Money
-from shopkeeper.http.pages.translations import Translations, choose_language
+from shopkeeper.http.pages.translations import Translations
+from shopkeeper.languages.choice import LANGUAGES, choose_language
 from shopkeeper.notify.formats import money
 from shopkeeper.ui.compiled_templates import CompiledTemplates
 
-LANGUAGES = ("en", "de", "es")
 _COMPILED = CompiledTemplates()
 
 

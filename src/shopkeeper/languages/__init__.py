@@ -1,0 +1,1 @@
+"""The languages that shoppers read: which one a reader gets, and the catalogues of translations."""

@@ -1,0 +1,48 @@
+"""The languages that are offered, and which of them a reader gets."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from shopkeeper.parsing import parse_accept
+
+SOURCE: Final = "en"
+"""The language that all texts are written in; the others are translations of it."""
+LANGUAGES: Final = (SOURCE, "de", "es")
+
+
+def preferred(accept_language: str, offered: Sequence[str] = LANGUAGES) -> str | None:
+    """Return the offered language that a reader prefers (RFC 9110 section 12.5.4); None where none is named.
+
+    >>> preferred("fr, de-AT;q=0.8, en;q=0.5"), preferred("fr")
+    ('de', None)
+    """
+    wished = [(tag, weight) for tag, weight in parse_accept(accept_language) if weight > 0]
+    plain = (tag.partition("-")[0].lower() for tag, _ in sorted(wished, key=lambda wish: -wish[1]))
+    return next((language for language in plain if language in offered), None)
+
+
+def choose_language(accept_language: str, offered: Sequence[str] = LANGUAGES) -> str:
+    """Return the offered language that a browser prefers, or the first.
+
+    >>> choose_language("fr, de-AT;q=0.8, en;q=0.5", ["en", "de"])
+    'de'
+    """
+    return preferred(accept_language, offered) or offered[0]
+
+
+def language_for(accept_language: str, *, default: str) -> str:
+    """Return the language of an answer: the reader's where the request names an offered one, else the default's.
+
+    Args:
+        default: a language tag, for example of the store; a region in it does not matter.
+
+    >>> language_for("", default="de-AT"), language_for("es", default="de"), language_for("", default="fr")
+    ('de', 'es', 'en')
+    """
+    return (preferred(accept_language) if accept_language else None) or offered(default)
+
+
+def offered(tag: str) -> str:
+    """Return the offered language of a tag, without its region; English where it is not offered."""
+    plain = tag.replace("_", "-").partition("-")[0].lower()
+    return plain if plain in LANGUAGES else SOURCE
