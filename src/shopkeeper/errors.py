@@ -20,6 +20,7 @@
     │   └── TokenInvalid             a token that is not ours, ended, or used up
     ├── Forbidden                403
     │   ├── CsrfViolation            the request was not made by our own page
+    │   ├── VerifiedAddressRequired  no address of the account is verified yet
     │   ├── SecondFactorRequired     the session has one factor, its identity has two
     │   ├── AdminScopeMissing        the admin key may not do this
     │   ├── SessionRefreshRequired   the last sign-in is too old for this change
@@ -62,6 +63,8 @@ class Refusal(Exception):
     status: ClassVar[int] = 500
     message: str = "The request was refused."
     graphql_code: ClassVar[str | None] = None
+    status_in_body: ClassVar[int | None] = None
+    """The status that the body names, where the contract has another one there."""
     named_in_kratos: ClassVar[bool] = True
     """Whether Kratos' contract puts the code into the body; where it does not, it goes into a header only."""
 
@@ -219,6 +222,17 @@ class CsrfViolation(Forbidden):
 
     code, named_in_kratos = "security_csrf_violation", True
     message = "The request may come from another site. Open a new form and send it from there."
+
+
+class VerifiedAddressRequired(Forbidden):
+    """Signing in needs a verified address. `details.continue_with` shows the verification that was begun.
+
+    The contract's body says 400, beside the status 403.
+    """
+
+    code, named_in_kratos, status_in_body = "session_verified_address_required", True, 400
+    message = "Please confirm your e-mail address first, and sign in then: a mail with the next step is on its way."
+    graphql_code = "VERIFIED_ADDRESS_REQUIRED"
 
 
 class SecondFactorRequired(Forbidden):

@@ -28,6 +28,7 @@ CONVERSATIONS: Mapping[str, Sequence[str]] = {
         "verification",
     ),
     "steps": ("two_step",),
+    "strict": ("strict",),
 }
 """The conversations by the profile that they are held in. Those of `base` are held with every kind of database."""
 NAMES = tuple(name for names in CONVERSATIONS.values() for name in names)

@@ -14,13 +14,12 @@ from shopkeeper.app import Extensions
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.flows import FlowBinding
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.completion import Hooks
-from shopkeeper.signin.hooks import BlockingHook, Refuse, SignInHook
+from shopkeeper.signin.hooks import BlockingHook, HookOrigin, Refuse, SignInHook
 from shopkeeper.storage.audit import AuditEvent
 from shopkeeper.storage.database import Unit
 
@@ -127,9 +126,9 @@ def extensions_of(
     def flows(infrastructure: Infrastructure, accounts: Accounts) -> Sequence[FlowBinding]:
         return [FlowBinding(link, presented("link"))]
 
-    async def run_after(unit: Unit, *, session: Session, client: Client) -> Refuse | None:
+    async def run_after(unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse | None:
         for hook in after:
-            refused = await hook(unit, session=session, client=client)
+            refused = await hook(unit, session=session, origin=origin)
             if refused is not None:
                 return refused
         return None

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import text
 
 from shopkeeper import crypto
-from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.steps import SubmissionRejected
@@ -23,7 +22,7 @@ from shopkeeper.http.cookies import cookies_in
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.values import State
 from shopkeeper.sessions.values import Session
-from shopkeeper.signin.hooks import HookSubject, Refuse
+from shopkeeper.signin.hooks import HookOrigin, HookSubject, Refuse
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, new_address, sign_in, sign_up, submit
@@ -283,7 +282,7 @@ class TestARefusalOfAHook:
         assert await traces(stage) == 1
 
     def _refuse(self, stage: Stage, kind: str) -> None:
-        async def say_no(unit: Unit, *, session: Session, client: Client) -> Refuse:
+        async def say_no(unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse:
             return refuse()
 
         if kind == "blocking":
@@ -606,7 +605,7 @@ class TestAMailedLink:
     @pytest.mark.parametrize("kind", ["login", "registration"])
     async def test_only_flows_with_links_have_the_route(self, stage: Stage, kind: str) -> None:
         answer = await (await stage.scene.browser()).get(f"/self-service/{kind}?flow=x", headers=JSON)
-        assert answer.status_code == 405
+        assert answer.status_code == 501
 
     async def _link(self, stage: Stage, identity: UUID) -> tuple[str, str]:
         """Open a flow in some browser; return its id and the token of the link."""

@@ -114,5 +114,12 @@ def test_the_table_names_no_key_that_is_in_effect() -> None:
 
 def test_every_waiting_hook_is_a_hook() -> None:
     names = {name for hook in (LoginHook, RegistrationHook) for name in hook.model_fields["hook"].annotation.__args__}
-    assert names - HOOKS_LATER.keys() == {"session", "revoke_active_sessions"}
+    in_effect = {
+        "session",
+        "revoke_active_sessions",
+        "require_verified_address",
+        "show_verification_ui",
+        "verification",
+    }
+    assert names - HOOKS_LATER.keys() == in_effect
     assert HOOKS_LATER.keys() <= names

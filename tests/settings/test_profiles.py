@@ -24,7 +24,6 @@ def test_keys_of_the_base_profile_that_are_not_in_effect_are_named(profiles: Pat
     told = {finding.path for finding in load([profiles / "base.yml"], {}, dev=True, demo=False).not_in_effect()}
     assert {
         "selfservice.methods.totp",
-        "selfservice.flows.registration.after.password.hooks[1]",
         "hashers.algorithm",
     } <= told
     assert "selfservice.methods.link" not in told

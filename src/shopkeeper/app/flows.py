@@ -8,6 +8,7 @@ from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
+from shopkeeper.app.verification import build_verification, build_verification_opener, mailed_settings
 from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.crypto import KeyRing
@@ -15,7 +16,7 @@ from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.login import Login, LoginSettings
-from shopkeeper.flows.mailed import MailedSettings, Recovery, Verification
+from shopkeeper.flows.mailed import Recovery
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.paused_submissions import PURPOSE as PAUSED
 from shopkeeper.flows.paused_submissions import PausedSubmissions
@@ -24,7 +25,6 @@ from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
-from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
@@ -33,7 +33,7 @@ from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.settings import Settings
 from shopkeeper.settings.not_in_effect import REGISTER_LATER
-from shopkeeper.settings.selfservice import After, RecoveryFlow, VerificationFlow
+from shopkeeper.settings.selfservice import After
 
 
 def build_return_addresses(infrastructure: Infrastructure) -> ReturnAddresses:
@@ -106,26 +106,14 @@ def build_flow_bindings(
             ),
         ),
         FlowBinding(
-            Recovery(settings=_mailed_settings(flows.recovery), methods=accounts.methods.for_recovery),
+            Recovery(settings=mailed_settings(flows.recovery), methods=accounts.methods.for_recovery),
             flow_responses.recovery(ui_url=flows.recovery.ui_url),
         ),
         FlowBinding(
-            Verification(
-                settings=_mailed_settings(flows.verification),
-                methods=accounts.methods.for_verification,
-            ),
+            build_verification(infrastructure, accounts),
             flow_responses.verification(ui_url=flows.verification.ui_url),
         ),
     ]
-
-
-def _mailed_settings(flow: RecoveryFlow | VerificationFlow) -> MailedSettings:
-    return MailedSettings(
-        lifespan=flow.lifespan,
-        after=AfterFlow(default=flow.after.default_browser_return_url),
-        enabled=flow.enabled,
-        use=flow.use,
-    )
 
 
 def build_pipeline(
@@ -139,9 +127,7 @@ def build_pipeline(
     return_addresses = build_return_addresses(infrastructure)
     handlers = [flow_binding.handler for flow_binding in flow_bindings]
     opener = FlowOpener({handler.name: handler for handler in handlers}, clock=infrastructure.clock)
-    verification = next(handler for handler in handlers if isinstance(handler, Verification))
-    by_mail = {method.name: method for method in accounts.methods.by_mail}
-    verifications = VerificationOpener(verification, by_mail, clock=infrastructure.clock)
+    verifications = build_verification_opener(infrastructure, accounts)
     dispatcher = Dispatcher(
         database=infrastructure.database,
         completion=commerce.completion,
@@ -194,7 +180,14 @@ def _login_settings(settings: Settings, methods: Methods) -> LoginSettings:
         after=_after(flow.after, methods),
         identifier_first=flow.style == "identifier_first",
         mitigate_enumeration=settings.security.account_enumeration.mitigate,
+        sends_verification=_methods_with("verification", flow.after, methods),
+        shows_verification=_methods_with("show_verification_ui", flow.after, methods),
     )
+
+
+def _methods_with(hook: str, after: After[Any], methods: Methods) -> frozenset[str]:
+    """Return the methods after which a hook runs."""
+    return frozenset(name for name in methods.names if any(each.hook == hook for each in after.hooks_of(name)))
 
 
 def _registration_settings(settings: Settings, methods: Methods) -> RegistrationSettings:
@@ -205,11 +198,7 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
         enabled=flow.enabled,
         two_steps=not flow.one_step,
         one_group=len(methods.for_registration) == 1 and not _further_methods_wait(settings),
-        shows_verification=frozenset(
-            method.name
-            for method in methods.for_registration
-            if any(hook.hook == "show_verification_ui" for hook in flow.after.hooks_of(method.name))
-        ),
+        shows_verification=_methods_with("show_verification_ui", flow.after, methods),
         signs_in={
             method.name: any(hook.hook == "session" for hook in flow.after.hooks_of(method.name))
             for method in methods.for_registration

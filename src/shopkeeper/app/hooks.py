@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.verification import build_verification_opener
 from shopkeeper.credentials.profile import PROFILE
+from shopkeeper.flows.required_verification import RequiredVerification
 from shopkeeper.settings.selfservice import Hook
 from shopkeeper.signin.completion import Hooks
-from shopkeeper.signin.hooks import RevokeActiveSessions, SignInHook
+from shopkeeper.signin.hooks import RequireVerifiedAddress, RevokeActiveSessions, SignInHook
 
 
 def no_hooks(infrastructure: Infrastructure, accounts: Accounts) -> Hooks:
@@ -20,11 +22,21 @@ def build_hooks(
 ) -> Hooks:
     """Return the hooks by flow and method, for every route that signs in; those of `Extensions` come last. Blocking
     hooks come with web hooks."""
-    known: Mapping[str, SignInHook] = {"revoke_active_sessions": RevokeActiveSessions(accounts.sessions)}
     flows, names = infrastructure.settings.selfservice.flows, accounts.methods.names
+    verification = RequiredVerification(
+        build_verification_opener(infrastructure, accounts),
+        budget=accounts.throttles["code_recipient"],
+        ui_url=flows.verification.ui_url,
+    )
+    known: Mapping[str, SignInHook] = {
+        "revoke_active_sessions": RevokeActiveSessions(accounts.sessions),
+        "require_verified_address": RequireVerifiedAddress(verification),
+    }
     configured = {("login", method): _chosen(flows.login.after.hooks_of(method), known) for method in names}
     for method in (*names, PROFILE):
         configured["settings", method] = _chosen(flows.settings.after.hooks_of(method), known)
+    for method in ("code", "link"):
+        configured["recovery", method] = _chosen(flows.recovery.after.hooks, known)
     added = further(infrastructure, accounts)
     keys = {*configured, *added.after}
     return Hooks(

@@ -175,6 +175,7 @@ class Code:
             Aal.AAL1,
             still_valid=lambda now: address in self._addresses(now),
             verified=(address,),
+            takes_over=submission.identity is None,
         )
 
     async def _find(self, unit: Unit, address: str) -> Identity | None:

@@ -30,7 +30,7 @@ from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
 from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
 from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
-from shopkeeper.flows.handler import FlowHandler, NextForm, ShowsVerification, Turn
+from shopkeeper.flows.handler import FlowHandler, NextForm, SendsVerification, ShowsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -48,7 +48,7 @@ from shopkeeper.flows.verification_opener import VerificationOpener, marked_sent
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.signin.completion import SignedIn, SignInCompletion, SignInRequest
-from shopkeeper.signin.hooks import HookSubject
+from shopkeeper.signin.hooks import HookOrigin, HookSubject
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import Message, message
 from shopkeeper.ui.nodes import Node, csrf_node
@@ -205,10 +205,13 @@ class Dispatcher:
                 await self._finish(unit, turn.flow)
                 signed_in = await self._signed_in(unit, turn, proof)
                 csrf, follow = crypto.new_csrf_token(), None
+                shown: Sequence[ContinueWith] = ()
+                if isinstance(handler, SendsVerification) and handler.sends_verification(proof.method):
+                    _, shown = await self._verify_later(unit, turn, signed_in.session.identity, csrf=csrf)
                 if handler.name == RECOVERY and self._opener.offers(SETTINGS):
                     follow = await self._open_settings(unit, turn, signed_in, csrf=csrf)
         done = await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
-        return replace(done, follow=follow, csrf_token=csrf)
+        return replace(_showing(done, handler, proof.method, csrf=csrf, verification=shown), follow=follow)
 
     async def _open_settings(self, unit: Unit, turn: Turn, signed_in: SignedIn, *, csrf: bytes) -> Flow:
         """Open the form in which a recovered account gets a new password."""
@@ -289,7 +292,9 @@ class Dispatcher:
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
                 )
                 await self._finish(unit, turn.flow)
-                identity, shown = await self._verify_later(unit, turn, identity, admission, csrf=csrf)
+                identity, shown = await self._verify_later(
+                    unit, turn, identity, csrf=csrf, real=admission.owner is None
+                )
                 if signs_in:
                     signed_in = await self._completion.start(
                         unit,
@@ -300,22 +305,19 @@ class Dispatcher:
                         provider=enrolment.provider,
                     )
         done = await self._completed(handler, turn, enrolment.method, identity, signed_in)
-        return replace(
-            done, csrf_token=csrf, continue_with=shown, shows_next=_shows_verification(handler, enrolment.method)
-        )
+        return _showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
 
     async def _verify_later(
-        self, unit: Unit, turn: Turn, identity: Identity, admission: Admission, *, csrf: bytes
+        self, unit: Unit, turn: Turn, identity: Identity, *, csrf: bytes, real: bool = True
     ) -> tuple[Identity, Sequence[ContinueWith]]:
-        """Send a verification mail to each address of a new identity that is not verified; a simulated identity gets
-        the same flows, without mails."""
+        """Send a verification mail to each address of an identity that is not verified; a simulated identity gets the
+        same flows, without mails."""
         opener = self._verifications
         if opener is None or not opener.enabled:
             return identity, ()
         flow, pending = turn.flow, opener.pending(identity)
         opening = Opening(type=flow.type, request_url=flow.request_url, return_to=flow.return_to)
         caller = replace(turn.caller, csrf_tokens=(csrf,))
-        real = admission.owner is None
         opened = [
             await opener.open_for(unit, identity, address, opening=opening, caller=caller, real=real)
             for address in pending
@@ -389,6 +391,20 @@ def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
         further_guest=asking_guest(turn.flow, caller) if turn.by_link else None,
         expected=_confirmed_identity(turn),
         locale=caller.locale,
+        origin=_origin(turn),
+    )
+
+
+def _origin(turn: Turn) -> HookOrigin:
+    flow, caller = turn.flow, turn.caller
+    return HookOrigin(
+        client=caller.client,
+        store=flow.store,
+        browser=flow.type is FlowType.BROWSER,
+        request_url=flow.request_url,
+        return_to=flow.return_to,
+        csrf=caller.csrf,
+        locale=caller.locale,
     )
 
 
@@ -402,5 +418,11 @@ def _confirmed_identity(turn: Turn) -> UUID | None:
     return session.identity.id if confirms and session is not None else None
 
 
-def _shows_verification(handler: FlowHandler, method: str) -> bool:
-    return isinstance(handler, ShowsVerification) and handler.shows_verification(method)
+def _showing(
+    done: Completed, handler: FlowHandler, method: str, *, csrf: bytes, verification: Sequence[ContinueWith]
+) -> Completed:
+    """Return the outcome with the browser's new anti-CSRF token, and with the verification flows that were opened if
+    the configuration shows them (the hook `show_verification_ui`)."""
+    if isinstance(handler, ShowsVerification) and handler.shows_verification(method):
+        return replace(done, csrf_token=csrf, continue_with=verification, shows_next=True)
+    return replace(done, csrf_token=csrf)

@@ -159,6 +159,15 @@ class OwnedFlowHandler(FlowHandler, Protocol):
 
 
 @runtime_checkable
+class SendsVerification(Protocol):
+    """A flow after which addresses that are not verified yet may get a mail."""
+
+    def sends_verification(self, method: str) -> bool:
+        """Return whether they do, after this method (the hook `verification`)."""
+        ...
+
+
+@runtime_checkable
 class ShowsVerification(Protocol):
     """A flow after which browsers may be shown the verification of a new address."""
 

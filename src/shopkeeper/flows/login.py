@@ -25,10 +25,17 @@ SIGNED_IN = "There is a session already: sign out first, or ask for refresh=true
 
 @dataclass(frozen=True, slots=True)
 class LoginSettings(FlowSettings):
-    """The settings of login, beside those of every flow."""
+    """The settings of login, beside those of every flow.
+
+    Args:
+        sends_verification: the methods after which addresses that are not verified get a mail (hook `verification`).
+        shows_verification: the methods after which a browser sees the verification (hook `show_verification_ui`).
+    """
 
     identifier_first: bool = False
     mitigate_enumeration: bool = True
+    sends_verification: frozenset[str] = frozenset()
+    shows_verification: frozenset[str] = frozenset()
 
 
 class Login:
@@ -81,6 +88,12 @@ class Login:
     def starts_session(self, method: str) -> bool:
         """Return True, also for a login that turns into a registration (an unknown social subject)."""
         return True
+
+    def sends_verification(self, method: str) -> bool:
+        return method in self.settings.sends_verification
+
+    def shows_verification(self, method: str) -> bool:
+        return method in self.settings.shows_verification
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
         if self.settings.identifier_first and turn.method == IDENTIFIER_FIRST:

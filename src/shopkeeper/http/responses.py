@@ -63,10 +63,11 @@ def refusal_body(refusal: Refusal, *, clock: Clock) -> bytes:
 def error_object(refusal: Refusal) -> dict[str, Any]:
     """Return the inner object: id, code, status, reason, details, message. Empty members are omitted."""
     optional = {"reason": refusal.reason, "details": refusal.details}
+    status = refusal.status_in_body or refusal.status
     return {
         **({"id": refusal.code} if refusal.named_in_kratos else {}),
-        "code": refusal.status,
-        "status": HTTPStatus(refusal.status).phrase,
+        "code": status,
+        "status": HTTPStatus(status).phrase,
         **{name: value for name, value in optional.items() if value},
         "message": refusal.message,
     }

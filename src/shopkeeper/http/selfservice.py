@@ -33,6 +33,7 @@ from shopkeeper.errors import (
     SessionInactive,
     SessionRefreshRequired,
     TooManyRequests,
+    VerifiedAddressRequired,
 )
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.continue_with import ContinueWith
@@ -379,18 +380,27 @@ class SelfService:
             return self._confirm_first(flow, refusal, as_json=as_json)
         if as_json or flow.type is FlowType.API:
             return self._refused_in_json(flow, refusal)
+        if isinstance(refusal, TooManyRequests | Busy):
+            return await self._ask_to_wait(flow, submission, refusal)
+        onward = self._where_to_continue(flow, refusal)
+        if onward is None:
+            raise refusal
+        return redirect(onward)
+
+    def _where_to_continue(self, flow: Flow, refusal: Refusal) -> str | None:
+        """Return the address where a browser can continue after a refusal, None where there is no such page."""
         match refusal:
-            case TooManyRequests() | Busy():
-                return await self._ask_to_wait(flow, submission, refusal)
             case FlowExpired(use_flow_id=str(fresh)):
-                return redirect(self._ui(flow.kind, fresh))
+                return self._ui(flow.kind, fresh)
             case FlowExpired() | SessionAlreadyAvailable():
-                return self._begin_again(flow)
+                return self._opening_again(flow)
             case SessionInactive() if flow.identity_id is not None:
                 back = urlencode({"return_to": f"{self._serializers.base_url}/self-service/{flow.kind}/browser"})
-                return redirect(f"{self._serializers.base_url}/self-service/login/browser?{back}")
+                return f"{self._serializers.base_url}/self-service/login/browser?{back}"
+            case VerifiedAddressRequired(details={"continue_with": [{"flow": {"url": str(url)}}]}):
+                return url
             case _:
-                raise refusal
+                return None
 
     def _refused_in_json(self, flow: Flow, refusal: Refusal) -> Response:
         """Answer in JSON; some flows send such a client to the replacement of an expired one."""
@@ -414,15 +424,16 @@ class SelfService:
         await self._pipeline.show_reason(flow, submission, reason=later.sentence)
         return redirect(self._ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
-    def _begin_again(self, flow: Flow) -> Response:
-        """Redirect the second of two clicks, or of two tabs: the flow has ended, or a session has started elsewhere.
+    def _opening_again(self, flow: Flow) -> str:
+        """Return the address for the second of two clicks, or of two tabs: the flow has ended, or a session has started
+        elsewhere.
 
         A signed-in browser is redirected from there to the end of the flow, any other to a new form. Only the next
         request shows which it is: this one may have been sent before the session's cookie arrived.
         """
         url = f"{self._serializers.base_url}/self-service/{flow.kind}/browser"
         query = urlencode(flow.opened_with)
-        return redirect(f"{url}?{query}" if query else url)
+        return f"{url}?{query}" if query else url
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:

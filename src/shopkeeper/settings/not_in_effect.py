@@ -187,9 +187,6 @@ REGISTER_LATER: Final = tuple(
 # Hooks that a configuration may name and that are not run yet.
 HOOKS_LATER: Final[Mapping[str, str]] = {
     "web_hook": _UNTIL_WEB_HOOK,
-    "require_verified_address": "address verification",
-    "show_verification_ui": "address verification",
-    "verification": "address verification",
     "b2b_sso": "organisations",
     "organization": "organisations",
 }

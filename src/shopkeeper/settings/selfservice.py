@@ -27,7 +27,10 @@ class LoginHook(Hook):
         "web_hook",
         "b2b_sso",
         "organization",
-    ] = Field(description="`revoke_active_sessions` ends the identity's other sessions")
+    ] = Field(
+        description="`revoke_active_sessions` ends the identity's other sessions, `require_verified_address` refuses "
+        "accounts without a verified address, `verification` mails those addresses, `show_verification_ui` leads there"
+    )
 
 
 class RegistrationHook(Hook):

@@ -23,7 +23,7 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
-from shopkeeper.signin.hooks import BlockingHook, HookRefused, HookSubject, Refuse, SignInHook
+from shopkeeper.signin.hooks import BlockingHook, HookOrigin, HookRefused, HookSubject, Refuse, SignInHook
 from shopkeeper.signin.new_devices import NewDevices
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
@@ -43,6 +43,7 @@ class SignInRequest:
         hint: what the client wants done with the guest's cart; None merges it.
         expected: the only identity that may be signed in, where a session is confirmed.
         locale: the language of mails.
+        origin: the request, for hooks that open flows; None where there is no flow.
     """
 
     flow: str
@@ -54,6 +55,7 @@ class SignInRequest:
     hint: AuthHint | None = None
     expected: UUID | None = None
     locale: str = "en"
+    origin: HookOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +198,9 @@ class SignInCompletion:
                 registered=request.flow == "registration",
                 locale=request.locale,
             )
+        origin = request.origin or HookOrigin(request.client, request.store, locale=request.locale)
         for hook in self._hooks.after.get((request.flow, method), ()):
-            refused = await hook(unit, session=started.session, client=request.client)
+            refused = await hook(unit, session=started.session, origin=origin)
             if refused is not None:
                 raise HookRefused(refused)
         merged = await self._cart_merger.within(unit, started.session, guest=request.guest, hint=request.hint)
@@ -221,7 +224,7 @@ class SignInCompletion:
     async def after_change(self, unit: Unit, session: Session, *, flow: str, method: str, client: Client) -> None:
         """Run the configured hooks of a change inside its transaction. Raises `HookRefused`."""
         for hook in self._hooks.after.get((flow, method), ()):
-            refused = await hook(unit, session=session, client=client)
+            refused = await hook(unit, session=session, origin=HookOrigin(client, session.store or ""))
             if refused is not None:
                 raise HookRefused(refused)
 
@@ -249,8 +252,9 @@ class SignInCompletion:
     async def _commit(self, refuse: Refuse, *, blocked: HookSubject | None = None) -> None:
         """Commit the effect of a hook's refusal in a unit of its own; for a blocking hook also the audit event of the
         refused sign-in, which a hook inside the transaction has left already."""
+        wanted = refuse.before is None or await refuse.before()
         async with self._database.unit() as unit:
-            if refuse.effect is not None:
+            if refuse.effect is not None and wanted:
                 await refuse.effect(unit)
             if blocked is not None and blocked.flow != "registration":
                 await self._record_refusal(unit, blocked.identity_id, blocked.method, blocked.client, refuse.error)

@@ -6,14 +6,15 @@
 A hook refuses by returning `Refuse`: its effect commits in a unit of its own, the session does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Effect
-from shopkeeper.errors import Refusal
+from shopkeeper.errors import Refusal, VerifiedAddressRequired
+from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
@@ -21,10 +22,33 @@ from shopkeeper.storage.database import Unit
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A hook's refusal. `effect` commits although the sign-in does not, such as a verification flow that follows."""
+    """A hook's refusal.
+
+    Args:
+        effect: commits although the sign-in does not, such as a verification flow that follows.
+        before: runs before the effect, while no transaction is open; where it returns False, the effect is left out.
+    """
 
     error: Refusal
     effect: Effect | None = None
+    before: Callable[[], Awaitable[bool]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookOrigin:
+    """The request that a sign-in belongs to, for hooks that open flows.
+
+    Args:
+        browser: whether the client is a browser, which a flow that is opened for it belongs to by `csrf`.
+    """
+
+    client: Client
+    store: str
+    browser: bool = False
+    request_url: str = ""
+    return_to: str | None = None
+    csrf: bytes | None = None
+    locale: str = "en"
 
 
 class HookRefused(Exception):
@@ -58,7 +82,7 @@ class BlockingHook(Protocol):
 class SignInHook(Protocol):
     """A hook inside the transaction of a sign-in."""
 
-    async def __call__(self, unit: Unit, *, session: Session, client: Client) -> Refuse | None:
+    async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse | None:
         """Return None to continue, or `Refuse`."""
         ...
 
@@ -69,5 +93,39 @@ class RevokeActiveSessions:
 
     sessions: Sessions
 
-    async def __call__(self, unit: Unit, *, session: Session, client: Client) -> None:
-        await self.sessions.revoke_others(unit, session, client=client)
+    async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> None:
+        await self.sessions.revoke_others(unit, session, client=origin.client)
+
+
+class OpensVerification(Protocol):
+    """Opens a verification flow for an identity whose sign-in was refused."""
+
+    async def may_mail(self, identity: Identity) -> bool:
+        """Count a mail; return False where there were too many. No transaction may be open."""
+        ...
+
+    async def open(self, unit: Unit, identity: Identity, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
+        """Open the flow, queue its mail, and return the actions that show it (`continue_with`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequireVerifiedAddress:
+    """`require_verified_address`: refuse a sign-in while no address of the identity is verified, and verify one.
+
+    An identity without addresses that could be verified signs in: there is nothing to ask for.
+    """
+
+    verification: OpensVerification
+
+    async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse | None:
+        identity = session.identity
+        known = identity.verifiable_addresses
+        if not known or any(address.verified for address in known):
+            return None
+        error = VerifiedAddressRequired("None of the account's addresses is confirmed yet.")
+
+        async def open_verification(unit: Unit) -> None:
+            error.details = {"continue_with": await self.verification.open(unit, identity, origin)}
+
+        return Refuse(error, open_verification, before=lambda: self.verification.may_mail(identity))
