@@ -26,6 +26,7 @@ from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
+from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.principal import PrincipalResolver
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.service import Sessions
@@ -83,7 +84,7 @@ async def gate(
         database,
         cache=MemoryCache(clock),
         clock=clock,
-        lifespan=LIFESPAN,
+        lifetimes=Lifetimes(LIFESPAN),
         earliest_extend=None,
         audit=Audit(clock, key=AUDIT_KEY),
         render=WhoamiRenderer(

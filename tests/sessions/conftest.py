@@ -28,6 +28,7 @@ from shopkeeper.identity.values import (
     VerifiableAddress,
     Via,
 )
+from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.service import Sessions
@@ -135,6 +136,7 @@ def process(
     refresh: bool = True,
     earliest_extend: timedelta | None = None,
     cache_capacity: int = 10_000_000,
+    lifetimes: Lifetimes = Lifetimes(LIFESPAN),  # noqa: B008 - a frozen value
 ) -> Process:
     listeners: list[Callable[..., Awaitable[None]]] = []
     lookups = Lookups(database)
@@ -150,7 +152,7 @@ def process(
         lookups,  # type: ignore[arg-type]  # in a database's place
         cache=cache,
         clock=clock,
-        lifespan=LIFESPAN,
+        lifetimes=lifetimes,
         earliest_extend=earliest_extend,
         audit=Audit(clock, key=AUDIT_KEY),
         render=rendered,

@@ -22,6 +22,7 @@ from shopkeeper.identity.sealing import PURPOSE
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.assurance import AssurancePolicy
+from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.refresh import RefreshBudgets
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
@@ -166,7 +167,12 @@ def _sessions(
         infrastructure.database,
         cache=infrastructure.cache,
         clock=infrastructure.clock,
-        lifespan=settings.session.lifespan,
+        lifetimes=Lifetimes(
+            lifespan=settings.session.lifespan,
+            absolute=settings.session.absolute_lifespan,
+            idle=settings.session.idle_lifespan,
+            most=settings.session.max_per_identity,
+        ),
         earliest_extend=settings.session.earliest_possible_extend,
         audit=infrastructure.audit,
         render=render,

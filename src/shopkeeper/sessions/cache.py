@@ -12,7 +12,7 @@ what it has cached under that id. A cached session is never older than the last 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -120,7 +120,9 @@ class SessionCache:
         resolved = self._entries.get(key)
         if resolved is None:
             return None
-        if resolved.read_at + STALE_AFTER <= self._clock.now():
+        now = self._clock.now()
+        # Another process may have seen a session that seems unused here.
+        if resolved.read_at + STALE_AFTER <= now or resolved.session.idle_at(now):
             self._drop(key)
             return None
         self._entries.move_to_end(key)
@@ -140,6 +142,13 @@ class SessionCache:
         """Cache what was read, unless it may have changed since."""
         if self._may_keep(resolved, reading):
             self._insert(key, resolved)
+
+    def set_idle_end(self, ids: Iterable[UUID], ends_at: datetime | None, *, now: datetime) -> None:
+        """Note when cached sessions end unless they are used. It was stored before; nobody else is told."""
+        for key in [key for each in ids for key in self._known_by.get(each, ())]:
+            resolved = self._entries[key]
+            if not resolved.session.idle_at(now):
+                self._entries[key] = replace(resolved, session=replace(resolved.session, idle_ends_at=ends_at))
 
     async def announce(self, ids: Iterable[UUID]) -> None:
         """Drop changed sessions here at once, then in all processes. Call it after the commit, never before."""

@@ -1,19 +1,26 @@
 """Creates the value of a new session."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 from shopkeeper.client import Client
 from shopkeeper.crypto import new_id
 from shopkeeper.identity.values import Identity
+from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.store import LONGEST_ADDRESS, LONGEST_USER_AGENT
 from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
 
 
 def new_session(
-    identity: Identity, proof: AuthenticationMethod, *, client: Client, store: str | None, lifespan: timedelta
+    identity: Identity,
+    proof: AuthenticationMethod,
+    *,
+    client: Client,
+    store: str | None,
+    lifetimes: Lifetimes,
+    kept: bool | None,
 ) -> Session:
     """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials."""
+    now = proof.completed_at
     return Session(
         id=new_id(),
         identity=replace(identity, credentials={}),
@@ -22,9 +29,11 @@ def new_session(
         authentication_methods=(proof,),
         authenticated_at=proof.completed_at,
         issued_at=proof.completed_at,
-        expires_at=proof.completed_at + lifespan,
+        expires_at=lifetimes.expiry(issued_at=now, now=now, kept=kept),
         devices=(_device(client),),
         store=store,
+        idle_ends_at=lifetimes.idle_end(now=now, kept=kept),
+        kept=kept,
     )
 
 

@@ -5,7 +5,6 @@ because only then do they notice. So a session's tokens form a family (`sessions
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from shopkeeper.errors import TokenInvalid, TooManyRequests
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, Reading, SessionCache
+from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.queries import SessionQueries
 from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay, Reuse
 from shopkeeper.sessions.values import Session
@@ -58,7 +58,7 @@ class SessionRefresh:
     Args:
         tally: counts refreshes by their outcome.
         budgets: limits how often is refreshed; None limits nothing.
-        lifespan: how long a session lives after it was started or refreshed.
+        lifetimes: how long a session lives after it was refreshed.
         token_prefix: the prefix of session tokens.
     """
 
@@ -72,13 +72,13 @@ class SessionRefresh:
         budgets: RefreshBudgets | None,
         tally: Tally,
         clock: Clock,
-        lifespan: timedelta,
+        lifetimes: Lifetimes,
         audit: Audit,
         token_prefix: str,
     ) -> None:
         self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
         self._budgets, self._tally = budgets, tally
-        self._clock, self._lifespan, self._audit, self._prefix = clock, lifespan, audit, token_prefix
+        self._clock, self._lifetimes, self._audit, self._prefix = clock, lifetimes, audit, token_prefix
 
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
         """Return a new token for the session, or the family's newest token where this one was replaced before.
@@ -113,12 +113,17 @@ class SessionRefresh:
 
     def _may_go_on(self, session: Session, store: str) -> bool:
         ends_at = self._tokens.last_moment(begun_at=session.issued_at, expires_at=session.expires_at)
-        return session.active and session.identity.active and session.at_home_in(store) and self._clock.now() < ends_at
+        now = self._clock.now()
+        lasting = now < min(ends_at, self._lifetimes.last_moment(session)) and not session.idle_at(now)
+        return session.active and session.identity.active and session.at_home_in(store) and lasting
 
     async def _replace(self, unit: Unit, token: str, known: CachedSession, reading: Reading) -> IssuedSession | None:
         """Return None where another request replaced the token first, or the session was just revoked."""
         successor, session = new_token(self._prefix), self._prolonged(known.session)
-        if not await rows.replace_token(unit, digest(token), digest(successor), expires_at=session.expires_at):
+        expires_at, idle_ends_at = session.expires_at, session.idle_ends_at
+        if not await rows.replace_token(
+            unit, digest(token), digest(successor), expires_at=expires_at, idle_ends_at=idle_ends_at
+        ):
             return None
         await self._tokens.replace(unit, token, successor=successor, family=session.id)
         resolved = self._reader.rendered(session, until=None, read_at=known.read_at)
@@ -129,8 +134,13 @@ class SessionRefresh:
         return IssuedSession(session, successor)
 
     def _prolonged(self, session: Session) -> Session:
-        last = session.issued_at + self._tokens.lifespan
-        return replace(session, expires_at=max(session.expires_at, min(self._clock.now() + self._lifespan, last)))
+        now, last = self._clock.now(), session.issued_at + self._tokens.lifespan
+        expires_at = min(self._lifetimes.expiry(issued_at=session.issued_at, now=now, kept=session.kept), last)
+        return replace(
+            session,
+            expires_at=max(session.expires_at, expires_at),
+            idle_ends_at=self._lifetimes.idle_end(now=now, kept=session.kept),
+        )
 
     async def _presented_again(
         self, unit: Unit, token: str, store: str, *, client: Client | None

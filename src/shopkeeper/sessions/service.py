@@ -24,6 +24,8 @@ from shopkeeper.sessions.elevation import ElevatedSession, SessionElevation
 from shopkeeper.sessions.end_watch import EndCallback, EndWatch
 from shopkeeper.sessions.ending import ChosenSessions, EndedSessions
 from shopkeeper.sessions.errors import SessionIsCurrent
+from shopkeeper.sessions.last_seen import LastSeen
+from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.logout import LogoutTokens
 from shopkeeper.sessions.new_session import new_session
 from shopkeeper.sessions.queries import Render, SessionPage, SessionQueries
@@ -47,7 +49,7 @@ class Sessions:
         identities: provides the identities of sessions.
         database: for looking up tokens and for refreshing, which open units of their own.
         cache: carries invalidations to the other processes.
-        lifespan: how long a session lives.
+        lifetimes: how long a session lives, and how many an identity may have.
         earliest_extend: a session is extended only when it has less than this left; at any time when unset.
         audit: records starts and ends.
         render: renders the answer to whoami, once for each cached session.
@@ -65,7 +67,7 @@ class Sessions:
         *,
         cache: Cache,
         clock: Clock,
-        lifespan: timedelta,
+        lifetimes: Lifetimes,
         earliest_extend: timedelta | None,
         audit: Audit,
         render: Render,
@@ -76,12 +78,13 @@ class Sessions:
         token_prefix: str = TOKEN_PREFIX,
         cache_capacity: int = CACHE_CAPACITY,
     ) -> None:
-        self._clock, self._lifespan, self._earliest_extend = clock, lifespan, earliest_extend
+        self._clock, self._lifetimes, self._earliest_extend = clock, lifetimes, earliest_extend
         self._audit, self._prefix = audit, token_prefix
         self._logout = LogoutTokens(logout_secrets)
         self._kept_longer = refresh.idle if refresh else timedelta()
         self._end_watch = EndWatch(database, clock=clock)
         self._cache = SessionCache(cache, clock=clock, capacity=cache_capacity, observer=self._end_watch)
+        self._last_seen = LastSeen(database, cache=self._cache, clock=clock, lifetimes=lifetimes)
         self._reader = SessionQueries(
             identities, database, cache=self._cache, clock=clock, render=render, refresh=refresh
         )
@@ -98,7 +101,7 @@ class Sessions:
                 budgets=refresh_budgets,
                 tally=tally or Tally(),
                 clock=clock,
-                lifespan=lifespan,
+                lifetimes=lifetimes,
                 audit=audit,
                 token_prefix=token_prefix,
             )
@@ -114,6 +117,7 @@ class Sessions:
 
     async def close(self) -> None:
         """Drop the cached sessions and stop watching for ended ones."""
+        await self._last_seen.close()
         await self._end_watch.close()
         await self._cache.close()
 
@@ -144,6 +148,7 @@ class Sessions:
         replacing: Session | None = None,
         amr: str | None = None,
         provider: str | None = None,
+        kept: bool | None = None,
     ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
@@ -151,6 +156,9 @@ class Sessions:
             amr: the method as clients read it, such as `code_recovery`; `method` where it is `None`.
             provider: the identity provider that proved the identity.
             replacing: the session that the caller presented, if any; it is revoked.
+            kept: whether the person chose to be kept signed in; None where there was no choice.
+
+        Where the identity has more sessions than it may have now, the oldest ones end.
 
         Raises `IdentityDisabled`.
         """
@@ -161,7 +169,7 @@ class Sessions:
             # them, two sign-ins that each replace a session of the other's identity would deadlock, in either order.
             await rows.lock_in_order(unit, rows.of_identity(identity.id) | rows.with_id(replacing.id))
         proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
-        session = new_session(identity, proof, client=client, store=store, lifespan=self._lifespan)
+        session = new_session(identity, proof, client=client, store=store, lifetimes=self._lifetimes, kept=kept)
         token = new_token(self._prefix)
         await rows.add(unit, session, token_hash=digest(token))
         who = str(identity.id)
@@ -169,6 +177,7 @@ class Sessions:
         await self._note(unit, "session.started", identity.id, by=who, client=client, **told)
         if replacing is not None:
             await self._end_one(unit, replacing.id, replacing.identity.id, by=who, client=client)
+        await self._end_surplus(unit, identity.id, client=client)
         return IssuedSession(session, token)
 
     async def elevate(
@@ -226,12 +235,16 @@ class Sessions:
     async def resolve(self, token: str) -> CachedSession | None:
         """Return the session of a token, or None where the token is unknown or no longer valid."""
         resolved = await self._reader.lookup(token) if self.is_ours(token) else None
-        return resolved if resolved is not None and resolved.valid_at(self._clock.now()) else None
+        return self._used(resolved) if resolved is not None else None
 
     def cached(self, token: str) -> CachedSession | None:
         """Return the session of a token if it is cached and valid; None says nothing about the token."""
         found = self._reader.cached(token) if self.is_ours(token) else None
-        return found if found is not None and found.valid_at(self._clock.now()) else None
+        return self._used(found) if found is not None else None
+
+    async def settle(self) -> None:
+        """Wait until the uses of sessions so far are written."""
+        await self._last_seen.settle()
 
     async def refresh(self, token: str, *, store: str, client: Client | None = None) -> IssuedSession:
         """Replace a token and return its successor for the same session.
@@ -304,7 +317,7 @@ class Sessions:
         session, now = await self.require(unit, session_id), self._clock.now()
         if not session.valid_at(now) or not self._due(session, now):
             return session
-        expires_at = now + self._lifespan
+        expires_at = self._lifetimes.expiry(issued_at=session.issued_at, now=now, kept=session.kept)
         await rows.set_expiry(unit, session_id, expires_at)
         await self._note(unit, "session.extended", session.identity.id, by=by, client=client, session=str(session_id))
         self._announce(unit, session_id)
@@ -405,6 +418,13 @@ class Sessions:
         """Whether a token is that of this session's logout link."""
         return self._logout.verify(session.id, token)
 
+    def _used(self, resolved: CachedSession) -> CachedSession | None:
+        """Return a session that is used now, or None where it has ended."""
+        if not resolved.valid_at(self._clock.now()):
+            return None
+        self._last_seen.note(resolved.session)
+        return resolved
+
     def _due(self, session: Session, now: datetime) -> bool:
         return self._earliest_extend is None or session.expires_at - self._earliest_extend < now
 
@@ -415,6 +435,17 @@ class Sessions:
         elif await rows.owner_of(unit, session_id) != owner:
             return
         self._announce(unit, session_id)
+
+    async def _end_surplus(self, unit: Unit, owner: UUID, *, client: Client | None) -> None:
+        """Revoke the oldest sessions of an identity that has more than it may have."""
+        most = self._lifetimes.most
+        surplus = await rows.surplus_of(unit, owner, most=most, now=self._clock.now()) if most is not None else ()
+        if surplus:
+            chosen = rows.with_ids(surplus)
+            await rows.lock_in_order(unit, chosen)
+            ended = await self._end(unit, chosen & rows.NOT_REVOKED)
+            await self._note(unit, "session.revoked", owner, by="system", client=client, count=ended, reason="limit")
+            self._announce(unit, *surplus)
 
     async def _end(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
         return await rows.revoke(unit, chosen, at=self._clock.now())

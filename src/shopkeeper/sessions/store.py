@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -55,6 +56,9 @@ sessions = Table(
     Column("issued_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Column("revoked_at", Moment),
+    # Not indexed: so PostgreSQL can move an idle end without writing to any index (HOT).
+    Column("idle_ends_at", Moment),
+    Column("kept", Boolean),
     Index("ix_sessions_identity_id_id", "identity_id", "id"),
     Index("ix_sessions_expires_at", "expires_at"),
     # Lists of one store's sessions, and of the identities that have one there.
@@ -95,6 +99,8 @@ class SessionRow:
     issued_at: datetime
     expires_at: datetime
     devices: tuple[Device, ...]
+    idle_ends_at: datetime | None
+    kept: bool | None
 
     def of(self, identity: Identity) -> Session:
         """Return the session with its identity."""
@@ -109,6 +115,8 @@ class SessionRow:
             expires_at=self.expires_at,
             devices=self.devices,
             store=self.store,
+            idle_ends_at=self.idle_ends_at,
+            kept=self.kept,
         )
 
 
@@ -156,6 +164,9 @@ async def count_of(unit: Unit, chosen: ColumnElement[bool]) -> int:
     return int(await unit.scalar(select(func.count()).select_from(bounded)))
 
 
+_ENDS_AT: ColumnElement[datetime] = case(
+    (sessions.c.idle_ends_at < sessions.c.expires_at, sessions.c.idle_ends_at), else_=sessions.c.expires_at
+)
 NOT_REVOKED: ColumnElement[bool] = sessions.c.active.is_(true())
 """Sessions that were not revoked; they may have expired, and refreshing may prolong them."""
 
@@ -163,6 +174,11 @@ NOT_REVOKED: ColumnElement[bool] = sessions.c.active.is_(true())
 def with_id(session_id: UUID) -> ColumnElement[bool]:
     """Select one session."""
     return sessions.c.id == session_id
+
+
+def with_ids(ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """Select sessions by their ids."""
+    return sessions.c.id.in_(ids)
 
 
 def of_identity(
@@ -187,8 +203,13 @@ def in_stores(stores: Sequence[str]) -> ColumnElement[bool]:
 def that_are(active: bool, now: datetime) -> ColumnElement[bool]:
     """Select sessions that may be used, or those that may not."""
     if active:
-        return NOT_REVOKED & (sessions.c.expires_at > now)
-    return or_(~NOT_REVOKED, sessions.c.expires_at <= now)
+        return NOT_REVOKED & _lasting(now)
+    return or_(~NOT_REVOKED, sessions.c.expires_at <= now, sessions.c.idle_ends_at <= now)
+
+
+def _lasting(now: datetime) -> ColumnElement[bool]:
+    """Select sessions whose time has not passed; they may be revoked."""
+    return (sessions.c.expires_at > now) & or_(sessions.c.idle_ends_at.is_(None), sessions.c.idle_ends_at > now)
 
 
 async def revoke(unit: Unit, chosen: ColumnElement[bool], *, at: datetime) -> int:
@@ -213,13 +234,36 @@ async def set_expiry(unit: Unit, session_id: UUID, expires_at: datetime) -> None
     await unit.write(update(sessions).where(sessions.c.id == session_id).values(expires_at=expires_at))
 
 
-async def replace_token(unit: Unit, old: bytes, new: bytes, *, expires_at: datetime) -> bool:
+async def set_idle_end(unit: Unit, ids: Sequence[UUID], ends_at: datetime | None, *, now: datetime) -> None:
+    """Set when live sessions end unless they are used; those that have ended stay so.
+
+    They are locked in the order of their ids, as everywhere, and those that another transaction holds are left out:
+    their next use is written.
+    """
+    await unit.begin()
+    live = sessions.c.id.in_(ids) & that_are(True, now)
+    found = select(sessions.c.id).where(live).order_by(sessions.c.id).with_for_update(skip_locked=True)
+    free = [row.id for row in await unit.all(found)]
+    if free:
+        await unit.write(update(sessions).where(sessions.c.id.in_(free)).values(idle_ends_at=ends_at))
+
+
+async def surplus_of(unit: Unit, identity_id: UUID, *, most: int, now: datetime) -> Sequence[UUID]:
+    """Return the live sessions of an identity beyond its `most` newest ones, at most 500."""
+    live = of_identity(identity_id) & that_are(True, now)
+    found = await unit.all(select(sessions.c.id).where(live).order_by(sessions.c.id.desc()).offset(most).limit(500))
+    return [row.id for row in found]
+
+
+async def replace_token(
+    unit: Unit, old: bytes, new: bytes, *, expires_at: datetime, idle_ends_at: datetime | None
+) -> bool:
     """Give a session a new token, if `old` is its current one and the session may still be used.
 
     The condition is part of the UPDATE, so that one of several concurrent calls succeeds, and none succeeds after the
     session was revoked or its identity deactivated.
     """
-    values = {"old": old, "token_hash": new, "expires_at": expires_at}
+    values = {"old": old, "token_hash": new, "expires_at": expires_at, "idle_ends_at": idle_ends_at}
     return (await unit.write(_REPLACE_TOKEN, [values])).rowcount == 1
 
 
@@ -242,7 +286,7 @@ async def lock(unit: Unit, session_id: UUID) -> bool:
 async def hold(unit: Unit, session_id: UUID, *, now: datetime, token_hash: bytes | None) -> bool:
     """Lock a session that may still be used, and give it another token if one is given; return False where it has
     ended. One statement."""
-    live = with_id(session_id) & sessions.c.active & (sessions.c.expires_at > now)
+    live = with_id(session_id) & sessions.c.active & _lasting(now)
     if token_hash is None:
         await unit.begin()
         return await unit.scalar(select(sessions.c.id).where(live).with_for_update()) is not None
@@ -261,13 +305,12 @@ async def save_proofs(unit: Unit, session: Session, *, token_hash: bytes | None)
 async def validity_of(unit: Unit, session_ids: Sequence[UUID]) -> dict[UUID, Validity]:
     """Return the validity of sessions by their ids; unknown ones are left out."""
     found = await unit.all(
-        select(sessions.c.id, sessions.c.identity_id, sessions.c.active, identities.c.state, sessions.c.expires_at)
+        select(sessions.c.id, sessions.c.identity_id, sessions.c.active, identities.c.state, _ENDS_AT.label("ends_at"))
         .join(identities, identities.c.id == sessions.c.identity_id)
         .where(sessions.c.id.in_(session_ids))
     )
     return {
-        row.id: Validity(row.identity_id, row.active and row.state == State.ACTIVE.value, row.expires_at)
-        for row in found
+        row.id: Validity(row.identity_id, row.active and row.state == State.ACTIVE.value, row.ends_at) for row in found
     }
 
 
@@ -293,7 +336,11 @@ _REPLACE_TOKEN = (
         .where(identities.c.id == sessions.c.identity_id, identities.c.state == State.ACTIVE.value)
         .exists(),
     )
-    .values(token_hash=bindparam("token_hash", type_=LargeBinary), expires_at=bindparam("expires_at", type_=Moment))
+    .values(
+        token_hash=bindparam("token_hash", type_=LargeBinary),
+        expires_at=bindparam("expires_at", type_=Moment),
+        idle_ends_at=bindparam("idle_ends_at", type_=Moment),
+    )
 )
 _WIDTH = len(sessions.c)
 
@@ -307,7 +354,21 @@ def _many(rows: Sequence[Row[Any]]) -> list[SessionRow]:
 
 def _record(rows: Sequence[Row[Any]]) -> SessionRow:
     """Return one session from its rows: one row per device, each beginning with the session's columns."""
-    (id_, _, identity_id, store, active, aal, methods, authenticated_at, issued_at, expires_at, _) = rows[0][:_WIDTH]
+    (
+        id_,
+        _,
+        identity_id,
+        store,
+        active,
+        aal,
+        methods,
+        authenticated_at,
+        issued_at,
+        expires_at,
+        _,
+        idle_ends_at,
+        kept,
+    ) = rows[0][:_WIDTH]
     return SessionRow(
         id=id_,
         identity_id=identity_id,
@@ -319,6 +380,8 @@ def _record(rows: Sequence[Row[Any]]) -> SessionRow:
         issued_at=issued_at,
         expires_at=expires_at,
         devices=tuple(Device(*row[_WIDTH:]) for row in rows if row[_WIDTH] is not None),
+        idle_ends_at=idle_ends_at,
+        kept=kept,
     )
 
 
@@ -335,6 +398,8 @@ def session_of(row: Row[Any], *, identity: Identity, devices: Sequence[Device]) 
         expires_at=row.expires_at,
         devices=tuple(devices),
         store=row.store,
+        idle_ends_at=row.idle_ends_at,
+        kept=row.kept,
     )
 
 
@@ -363,6 +428,8 @@ def _to_row(session: Session) -> dict[str, Any]:
         "authenticated_at": session.authenticated_at,
         "issued_at": session.issued_at,
         "expires_at": session.expires_at,
+        "idle_ends_at": session.idle_ends_at,
+        "kept": session.kept,
     }
 
 

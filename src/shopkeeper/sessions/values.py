@@ -40,7 +40,11 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An authenticated visit. It does not include the token: only the token's hash is stored, in the row."""
+    """An authenticated visit. It does not include the token: only the token's hash is stored, in the row.
+
+    `idle_ends_at` is when it ends unless it is used before. `kept` is whether its person chose to be kept signed in;
+    None where there was no choice.
+    """
 
     id: UUID
     identity: Identity
@@ -52,6 +56,8 @@ class Session:
     expires_at: datetime
     devices: tuple[Device, ...]
     store: str | None = None
+    idle_ends_at: datetime | None = None
+    kept: bool | None = None
 
     def with_proof(self, proof: AuthenticationMethod) -> "Session":
         """Return the session with a further proof. A repeated proof replaces the earlier one to keep the list short."""
@@ -65,7 +71,11 @@ class Session:
 
     def valid_at(self, now: datetime) -> bool:
         """Whether the session may still be used."""
-        return self.active and self.identity.active and now < self.expires_at
+        return self.active and self.identity.active and now < self.expires_at and not self.idle_at(now)
+
+    def idle_at(self, now: datetime) -> bool:
+        """Whether the session has ended because it was not used."""
+        return self.idle_ends_at is not None and self.idle_ends_at <= now
 
     def at_home_in(self, store: str) -> bool:
         """Whether the session counts in a store: in the one it was started in, or in all if it was started in none."""

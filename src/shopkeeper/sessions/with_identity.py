@@ -74,6 +74,8 @@ _OF_SESSION: Final = (
     "authenticated_at",
     "issued_at",
     "expires_at",
+    "idle_ends_at",
+    "kept",
 )
 _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     "session_id": Id,

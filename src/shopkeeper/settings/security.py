@@ -1,6 +1,7 @@
 """Settings of personal data and its protection: `identity`, `secrets`, `hashers`, `session`, `cookies`, …"""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -23,6 +24,15 @@ def _schema_url(url: str) -> str:
     if not _SCHEMA_URL.fullmatch(url):
         raise ValueError("must be a file://, base64:// or https:// address, or builtin://customer")
     return url
+
+
+def _idle(lifespan: timedelta) -> timedelta:
+    if lifespan < timedelta(minutes=1):
+        raise ValueError("must be at least one minute: uses of sessions are not written down more often")
+    return lifespan
+
+
+IdleLifespan = Annotated[Lifespan, AfterValidator(_idle)]
 
 
 class IdentitySchema(Section):
@@ -162,6 +172,18 @@ class Session(Section):
     lifespan: Lifespan = Field(default=parse_duration("24h"), description="How long a session lives")
     earliest_possible_extend: Lifespan | None = Field(
         default=None, description="Extend a session only when it has less than this left; at any time when unset"
+    )
+    absolute_lifespan: Lifespan | None = Field(
+        default=None,
+        description="A session ends this long after signing in, however often it is extended or refreshed",
+    )
+    idle_lifespan: IdleLifespan | None = Field(
+        default=None,
+        description="A session ends when it was not used for this long, at least one minute; unset, only its lifespan "
+        "ends it",
+    )
+    max_per_identity: int | None = Field(
+        default=100, ge=1, le=10_000, description="Sessions of one customer; one more ends the oldest"
     )
     cookie: SessionCookie = SessionCookie()
     whoami: Whoami = Whoami()
