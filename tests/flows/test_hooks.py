@@ -184,3 +184,36 @@ class TestAnAddressThatItsOwnerNeverProved:
         fields = {"method": "code", "identifier": email, "code": code}
         assert (await app.post(flow["ui"]["action"], json=fields)).status_code == 200
         assert (await sign_in(app, email)).status_code == 200
+
+
+class TestRegisteringWithoutASession:
+    """A browser on our own pages is shown the login form; free and taken addresses look the same."""
+
+    @pytest.fixture
+    async def stage(self, staging: Staging, sqlite_dsn: str) -> AsyncIterator[Stage]:
+        async with staging(sqlite_dsn, selfservice=selfservice(signs_in=False)) as stage:
+            yield stage
+
+    async def test_it_says_that_the_account_can_be_used_with_the_address_filled_in(self, stage: Stage) -> None:
+        email = new_address()
+        free, taken = [await self._registered(stage, email, password) for password in (PASSWORD, "another one of mine")]
+        assert free == taken == ([1040090], email)
+
+    async def test_a_return_address_is_kept(self, stage: Stage) -> None:
+        browser = await stage.scene.browser()
+        flow = await browser.open_flow("registration", "?return_to=https://app.test/x")
+        form = {"method": "password", "password": PASSWORD, "traits.email": new_address(), "csrf_token": csrf_of(flow)}
+        answer = await browser.post(flow["ui"]["action"], data=form)
+        assert answer.headers["location"] == "https://app.test/x"
+
+    async def _registered(self, stage: Stage, email: str, password: str) -> tuple[list[int], str]:
+        """Register in a browser; return the messages of the page that follows, and the identifier in its form."""
+        browser = await stage.scene.browser()
+        flow = await browser.open_flow("registration")
+        form = {"method": "password", "password": password, "traits.email": email, "csrf_token": csrf_of(flow)}
+        answer = await browser.post(flow["ui"]["action"], data=form)
+        place, _, flow_id = answer.headers["location"].partition("?flow=")
+        assert (answer.status_code, place) == (303, f"{ADDRESS}/login"), answer.headers["location"]
+        ui = (await stage.flow(browser, "login", flow_id))["ui"]
+        [identifier] = [n["attributes"]["value"] for n in ui["nodes"] if n["attributes"]["name"] == "identifier"]
+        return [message["id"] for message in ui["messages"]], identifier

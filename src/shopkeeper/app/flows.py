@@ -199,6 +199,7 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
         two_steps=not flow.one_step,
         one_group=len(methods.for_registration) == 1 and not _further_methods_wait(settings),
         shows_verification=_methods_with("show_verification_ui", flow.after, methods),
+        own_pages="default_browser_return_url" not in settings.selfservice.model_fields_set,
         signs_in={
             method.name: any(hook.hook == "session" for hook in flow.after.hooks_of(method.name))
             for method in methods.for_registration

@@ -30,7 +30,7 @@ from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
 from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
 from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
-from shopkeeper.flows.handler import FlowHandler, NextForm, SendsVerification, ShowsVerification, Turn
+from shopkeeper.flows.handler import FlowHandler, NextForm, OffersSignIn, SendsVerification, ShowsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -58,7 +58,7 @@ _NEEDS_BROWSER = (
 )
 
 
-RECOVERY, SETTINGS = "recovery", "settings"
+LOGIN, RECOVERY, SETTINGS = "login", "recovery", "settings"
 
 
 class Superseded(Exception):
@@ -292,6 +292,7 @@ class Dispatcher:
                     unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
                 )
                 await self._finish(unit, turn.flow)
+                sign_in = await self._offered_sign_in(unit, handler, turn, enrolment, csrf=csrf)
                 identity, shown = await self._verify_later(
                     unit, turn, identity, csrf=csrf, real=admission.owner is None
                 )
@@ -305,7 +306,23 @@ class Dispatcher:
                         provider=enrolment.provider,
                     )
         done = await self._completed(handler, turn, enrolment.method, identity, signed_in)
-        return _showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
+        return replace(_showing(done, handler, enrolment.method, csrf=csrf, verification=shown), sign_in=sign_in)
+
+    async def _offered_sign_in(
+        self, unit: Unit, handler: FlowHandler, turn: Turn, enrolment: Enrolment, *, csrf: bytes
+    ) -> Flow | None:
+        """Open a login form with the address filled in, where the configuration has a browser sign in by itself after
+        registering. A taken address gets the same form."""
+        flow = turn.flow
+        offers = isinstance(handler, OffersSignIn) and handler.offers_sign_in(enrolment.method)
+        if not offers or flow.type is not FlowType.BROWSER or flow.return_to is not None:
+            return None
+        caller = replace(turn.caller, csrf_tokens=(csrf,))
+        opening = Opening(type=FlowType.BROWSER, request_url=flow.request_url)
+        identifier = self._registrar.identifier(enrolment, schema_id=flow.schema_id)
+        return await self._opener.open(
+            unit, LOGIN, opening, caller, fields={"identifier": identifier}, messages=(message(1040090),)
+        )
 
     async def _verify_later(
         self, unit: Unit, turn: Turn, identity: Identity, *, csrf: bytes, real: bool = True

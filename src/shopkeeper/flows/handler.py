@@ -159,6 +159,15 @@ class OwnedFlowHandler(FlowHandler, Protocol):
 
 
 @runtime_checkable
+class OffersSignIn(Protocol):
+    """A flow after which a browser may be shown the login form."""
+
+    def offers_sign_in(self, method: str) -> bool:
+        """Return whether it is, after this method: no session starts, and no other page is configured."""
+        ...
+
+
+@runtime_checkable
 class SendsVerification(Protocol):
     """A flow after which addresses that are not verified yet may get a mail."""
 

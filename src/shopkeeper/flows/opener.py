@@ -1,14 +1,17 @@
 """Opening a flow: its blank value, its first form, and its row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, csrf_digest
+from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import Message
 
 
 class FlowOpener:
@@ -23,10 +26,21 @@ class FlowOpener:
         """Return whether there are flows of this name."""
         return name in self._handlers
 
-    async def open(self, unit: Unit, name: str, opening: Opening, caller: Caller) -> Flow:
-        """Open a flow with its first form, and store it."""
+    async def open(
+        self,
+        unit: Unit,
+        name: str,
+        opening: Opening,
+        caller: Caller,
+        *,
+        fields: Mapping[str, str] | None = None,
+        messages: Sequence[Message] = (),
+    ) -> Flow:
+        """Open a flow with its first form, and store it. `fields` are filled in, `messages` stand above the form."""
         handler = self._handlers[name]
         flow = await handler.form(unit, blank_flow(handler, opening, caller, clock=self._clock), caller)
+        told = (*messages, *flow.messages)
+        flow = replace(filled(flow, fields), messages=told) if fields else replace(flow, messages=told)
         await store.add(unit, flow)
         return flow
 

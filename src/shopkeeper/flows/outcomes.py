@@ -29,6 +29,8 @@ class Completed:
     signed_in: SignedIn | None = None
     guest: str | None = None
     follow: Flow | None = None
+    sign_in: Flow | None = None
+    """The login form that a browser without JavaScript sees after registering without a session."""
     shows_next: bool = False
     """Whether a browser without JavaScript goes to what `continue_with` shows."""
     csrf_token: bytes | None = None

@@ -165,6 +165,11 @@ class Registrar:
         """What is missing or wrong in the traits of an enrolment that did not come from the form."""
         return trait_errors(self._schemas.require(schema_id).validate(enrolment.traits))
 
+    def identifier(self, enrolment: Enrolment, *, schema_id: str | None) -> str:
+        """Return the first identifier in the traits of an enrolment; empty where there is none."""
+        extracted = self._schemas.require(schema_id).extract(enrolment.traits)
+        return next((name for names in extracted.identifiers.values() for name in names), "")
+
     async def prove(
         self, unit: Unit, method_name: str, asked: MethodInput, *, schema_id: str | None, traits: Mapping[str, Any]
     ) -> Ask | Redirect | StartOver | Enrolment:

@@ -29,6 +29,7 @@ class RegistrationSettings(FlowSettings):
     Args:
         shows_verification: the methods after which a browser sees the verification of its address.
         signs_in: for each method whether registering starts a session (the hook `session`).
+        own_pages: whether the address that a browser goes to by default is our own account page.
         one_group: whether a single method is offered: the contract has its field right after the identifier then.
     """
 
@@ -37,6 +38,7 @@ class RegistrationSettings(FlowSettings):
     one_group: bool = True
     signs_in: Mapping[str, bool] | None = None
     shows_verification: frozenset[str] = frozenset()
+    own_pages: bool = False
 
 
 class Registration:
@@ -74,6 +76,10 @@ class Registration:
 
     def starts_session(self, method: str) -> bool:
         return bool((self.settings.signs_in or {}).get(method))
+
+    def offers_sign_in(self, method: str) -> bool:
+        configured = self.settings.after.default or self.settings.after.by_method.get(method)
+        return self.settings.own_pages and configured is None and not self.starts_session(method)
 
     def shows_verification(self, method: str) -> bool:
         return method in self.settings.shows_verification

@@ -517,6 +517,8 @@ class SelfService:
     def _html_next(self, done: Completed) -> str:
         """Return where a browser goes: to the verification that the configuration has it shown, or where it wanted."""
         shown = [self._ui(ui_flow(action), action.flow_id) for action in done.continue_with] if done.shows_next else []
+        if done.sign_in is not None:
+            shown.append(self._ui(done.sign_in.kind, done.sign_in.id))
         return next(iter(shown), done.next)
 
     def _native_success(self, done: Completed) -> dict[str, object]:

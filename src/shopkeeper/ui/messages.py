@@ -45,6 +45,7 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
     1040006: ("info", "Send sign-up code"),
     1040008: ("info", "Back"),
     1040009: ("info", "Choose how you would like to sign in from now on."),
+    1040090: ("info", "Your account can be used now. Please sign in."),
     1050001: ("success", "Your changes have been saved."),
     1060001: ("info", "You are in your account again. Please choose a new password within {minutes} minutes."),
     1060002: ("info", "If this address has an account, a mail with a link is on its way. Please follow the link."),
