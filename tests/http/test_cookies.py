@@ -13,13 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shopkeeper.crypto import mask, same, unmask
-from shopkeeper.http.cookies import (
-    CookiePolicy,
-    cookies_in,
-    csrf_token_in,
-    new_csrf_token,
-)
+from shopkeeper.crypto import mask, new_csrf_token, same, unmask
+from shopkeeper.http.cookies import CookiePolicy, cookies_in, csrf_token_in
 from tests.conftest import NOW
 
 BASE = "http://127.0.0.1:4433/"

@@ -172,6 +172,7 @@ def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
         database=application.infrastructure.database,
         schemas=application.accounts.schemas,
         identities=application.accounts.identities,
+        address_changes=application.accounts.address_changes,
         throttle=throttle,
         courier=courier,
         notices=SignUpNotices(cache),

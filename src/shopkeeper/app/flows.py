@@ -199,7 +199,7 @@ def _registration_settings(settings: Settings, methods: Methods) -> Registration
         two_steps=not flow.one_step,
         one_group=len(methods.for_registration) == 1 and not _further_methods_wait(settings),
         shows_verification=_methods_with("show_verification_ui", flow.after, methods),
-        own_pages="default_browser_return_url" not in settings.selfservice.model_fields_set,
+        own_pages=settings.selfservice.default_browser_return_url == _own_account_page(settings),
         signs_in={
             method.name: any(hook.hook == "session" for hook in flow.after.hooks_of(method.name))
             for method in methods.for_registration
@@ -221,6 +221,11 @@ def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSe
         privileged_for=flow.privileged_session_max_age,
         shows_verification=any(hook.hook == "show_verification_ui" for hook in flow.after.hooks_of(PROFILE)),
     )
+
+
+def _own_account_page(settings: Settings) -> str:
+    """Return the address of our own account page, where a browser goes unless another page is configured."""
+    return f"{settings.serve.public.base_url.rstrip('/')}/account"
 
 
 def _further_methods_wait(settings: Settings) -> bool:
