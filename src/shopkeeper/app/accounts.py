@@ -169,6 +169,7 @@ def _sessions(
         clock=infrastructure.clock,
         lifetimes=Lifetimes(
             lifespan=settings.session.lifespan,
+            kept=settings.session.keep_signed_in.lifespan,
             absolute=settings.session.absolute_lifespan,
             idle=settings.session.idle_lifespan,
             most=settings.session.max_per_identity,

@@ -15,6 +15,7 @@ from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
+from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.mailed import Recovery
 from shopkeeper.flows.opener import FlowOpener
@@ -126,7 +127,9 @@ def build_pipeline(
 ) -> Pipeline:
     return_addresses = build_return_addresses(infrastructure)
     handlers = [flow_binding.handler for flow_binding in flow_bindings]
-    opener = FlowOpener({handler.name: handler for handler in handlers}, clock=infrastructure.clock)
+    keeping = KeepSignedIn(enabled=infrastructure.settings.session.keep_signed_in.enabled)
+    by_name = {handler.name: handler for handler in handlers}
+    opener = FlowOpener(by_name, clock=infrastructure.clock, keeping=keeping)
     verifications = build_verification_opener(infrastructure, accounts)
     dispatcher = Dispatcher(
         database=infrastructure.database,
@@ -136,6 +139,7 @@ def build_pipeline(
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         opener=opener,
+        keeping=keeping,
         changes=AccountChanges(
             completion=commerce.completion,
             identities=accounts.identities,
@@ -153,6 +157,7 @@ def build_pipeline(
         database=infrastructure.database,
         dispatcher=dispatcher,
         opener=opener,
+        keeping=keeping,
         paused=PausedSubmissions(
             infrastructure.database,
             keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=PAUSED),

@@ -28,9 +28,10 @@ from shopkeeper.flows import store
 from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
 from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
-from shopkeeper.flows.flow import Flow, FlowState, FlowType, Opening, csrf_digest
+from shopkeeper.flows.flow import KEEP_SIGNED_IN, Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, NextForm, OffersSignIn, SendsVerification, ShowsVerification, Turn
+from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener, blank_flow
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -78,6 +79,7 @@ class Dispatcher:
         clock: Clock,
         return_addresses: ReturnAddresses,
         opener: FlowOpener,
+        keeping: KeepSignedIn,
         changes: AccountChanges,
         verifications: VerificationOpener | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Dispatcher:
         self._clock = clock
         self._return = return_addresses
         self._opener = opener
+        self._keeping = keeping
         self._changes = changes
         self._verifications = verifications
 
@@ -137,9 +140,10 @@ class Dispatcher:
             schema_id=flow.schema_id,
         )
         blank = blank_flow(handler, opening, turn.caller, clock=self._clock)
-        fresh = filled(
-            await handler.form(unit, blank, turn.caller), {node.name: node.value for node in shown if node.value}
-        )
+        if KEEP_SIGNED_IN in flow.context:
+            blank = blank.choosing(flow.context[KEEP_SIGNED_IN])
+        form = self._keeping.shown(await handler.form(unit, blank, turn.caller))
+        fresh = filled(form, {node.name: node.value for node in shown if node.value})
         # A link is followed by a browser of its own; a form that is replaced stays with the browser that sent it.
         keeps = flow.csrf if turn.caller.csrf_for(flow) is not None and not turn.by_link else fresh.csrf
         return replace(fresh, messages=(*messages, *fresh.messages), csrf=keeps)
@@ -148,7 +152,7 @@ class Dispatcher:
 
     async def _show(self, step: NextForm) -> Updated:
         async with self._database.unit() as unit:
-            stored = await self._store(unit, step.flow)
+            stored = await self._store(unit, self._keeping.shown(step.flow))
         return Updated(stored, status=step.status)
 
     async def _ask(self, handler: FlowHandler, turn: Turn, ask: Ask) -> Updated:
@@ -163,7 +167,7 @@ class Dispatcher:
             active=ask.active or turn.method,
             transient_payload=ask.transient_payload,
         )
-        shown = remembering_guest(shown, turn.caller)
+        shown = self._keeping.shown(remembering_guest(shown, turn.caller))
         async with self._database.unit() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 stored = await self._store(unit, shown)
@@ -261,7 +265,7 @@ class Dispatcher:
         if session is not None and (turn.flow.requested_aal is Aal.AAL2 or of_session):
             browser = turn.flow.type is FlowType.BROWSER
             return await self._completion.elevate(unit, proof, session=session, client=client, new_token=browser)
-        return await self._completion.complete(unit, proof, _request(turn, proof))
+        return await self._completion.complete(unit, proof, self._request(turn, proof))
 
     async def _enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
         """Create the identity, and sign it in where the flow does that. The answer reveals that an identifier is taken
@@ -300,7 +304,7 @@ class Dispatcher:
                     signed_in = await self._completion.start(
                         unit,
                         identity,
-                        _request(turn, enrolment),
+                        self._request(turn, enrolment),
                         method=enrolment.method,
                         amr=enrolment.amr,
                         provider=enrolment.provider,
@@ -357,6 +361,21 @@ class Dispatcher:
 
     # -- shared --------------------------------------------------------------------------------------------------------
 
+    def _request(self, turn: Turn, step: Proof | Enrolment) -> SignInRequest:
+        caller = turn.caller
+        return SignInRequest(
+            flow=_hooks_for(turn, step),
+            store=turn.flow.store,
+            client=caller.client,
+            replacing=caller.session or caller.former,
+            guest=caller.guest,
+            further_guest=asking_guest(turn.flow, caller) if turn.by_link else None,
+            expected=_confirmed_identity(turn),
+            locale=caller.locale,
+            origin=_origin(turn),
+            kept=self._keeping.choice(turn.flow, caller),
+        )
+
     async def _rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""
         invalid = form_with_mistakes(turn, rejected, now=self._clock.now())
@@ -395,21 +414,6 @@ def _hooks_for(turn: Turn, step: Proof | Enrolment) -> str:
     """Return the flow whose hooks run. The step decides, not the flow: otherwise a registration form that signs in to
     an existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
     return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)
-
-
-def _request(turn: Turn, step: Proof | Enrolment) -> SignInRequest:
-    caller = turn.caller
-    return SignInRequest(
-        flow=_hooks_for(turn, step),
-        store=turn.flow.store,
-        client=caller.client,
-        replacing=caller.session or caller.former,
-        guest=caller.guest,
-        further_guest=asking_guest(turn.flow, caller) if turn.by_link else None,
-        expected=_confirmed_identity(turn),
-        locale=caller.locale,
-        origin=_origin(turn),
-    )
 
 
 def _origin(turn: Turn) -> HookOrigin:

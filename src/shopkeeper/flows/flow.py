@@ -22,6 +22,8 @@ from shopkeeper.ui.nodes import Node
 
 OPERATOR: Final = "operator"
 """The key in a flow's context that marks the flows of operators."""
+KEEP_SIGNED_IN: Final = "keep_signed_in"
+"""The key in a flow's context of the choice to be kept signed in."""
 GUEST: Final = "guest"
 """The key in a flow's context of the guest who has asked for a mail, and the network of the request."""
 
@@ -101,6 +103,10 @@ class Flow:
         """Return the flow with another context of one method; an empty one is removed."""
         others = {name: known for name, known in self.context.items() if name != method}
         return replace(self, context={**others, method: dict(context)} if context else others)
+
+    def choosing(self, kept: bool) -> "Flow":
+        """Return the flow with the choice to be kept signed in."""
+        return replace(self, context={**self.context, KEEP_SIGNED_IN: kept})
 
     def showing(self, nodes: Iterable[Node], *messages: Message) -> "Flow":
         """Return the flow with another form."""

@@ -9,6 +9,7 @@ from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler
+from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
@@ -18,9 +19,10 @@ class FlowOpener:
     """Opens flows of every kind, also inside the transaction of another flow: settings after recovery, verification
     after registration. It does not ask whether the caller may open the flow; the pipeline does."""
 
-    def __init__(self, handlers: Mapping[str, FlowHandler], *, clock: Clock) -> None:
+    def __init__(self, handlers: Mapping[str, FlowHandler], *, clock: Clock, keeping: KeepSignedIn) -> None:
         self._handlers = handlers
         self._clock = clock
+        self._keeping = keeping
 
     def offers(self, name: str) -> bool:
         """Return whether there are flows of this name."""
@@ -38,7 +40,8 @@ class FlowOpener:
     ) -> Flow:
         """Open a flow with its first form, and store it. `fields` are filled in, `messages` stand above the form."""
         handler = self._handlers[name]
-        flow = await handler.form(unit, blank_flow(handler, opening, caller, clock=self._clock), caller)
+        form = await handler.form(unit, blank_flow(handler, opening, caller, clock=self._clock), caller)
+        flow = self._keeping.shown(form)
         told = (*messages, *flow.messages)
         flow = replace(filled(flow, fields), messages=told) if fields else replace(flow, messages=told)
         await store.add(unit, flow)

@@ -31,6 +31,7 @@ from shopkeeper.flows.dispatch import Dispatcher, Superseded
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
+from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
 from shopkeeper.flows.paused_submissions import PausedSubmissions
@@ -61,6 +62,7 @@ class Pipeline:
         database: Database,
         dispatcher: Dispatcher,
         opener: FlowOpener,
+        keeping: KeepSignedIn,
         paused: PausedSubmissions,
         clock: Clock,
         return_addresses: ReturnAddresses,
@@ -71,6 +73,7 @@ class Pipeline:
         self._database = database
         self._dispatcher = dispatcher
         self._opener = opener
+        self._keeping = keeping
         self._paused = paused
         self._clock = clock
         self._return = return_addresses
@@ -254,7 +257,7 @@ class Pipeline:
                 return await store.count_attempt(unit, flow.id, most=most)
 
         return Turn(
-            flow=flow,
+            flow=self._keeping.noted(flow, submission),
             submission=submission,
             # A form is sent without the query that its flow was opened with; the flow stores its store.
             caller=replace(caller.within(flow.store), locale=caller.wished_language or self._locale_of(flow.store)),

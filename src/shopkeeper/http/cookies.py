@@ -103,9 +103,10 @@ class CookiePolicy:
         """The name of the callback cookie, which always belongs to the exact host."""
         return f"{_HOST_PREFIX}{CALLBACK}" if self.secure else CALLBACK
 
-    def set_session(self, token: str, *, expires_at: datetime, now: datetime) -> str:
-        """Return the line that sets the session cookie."""
-        if not self.persistent:
+    def set_session(self, token: str, *, expires_at: datetime, now: datetime, kept: bool | None = None) -> str:
+        """Return the line that sets the session cookie. `kept` says whether it outlives the browser window; the policy
+        does where it is None."""
+        if not (self.persistent if kept is None else kept):
             return self._line(self.session_name, token)
         seconds = max(0, int((expires_at - now).total_seconds()))
         expires = f"Expires={format_datetime(expires_at, usegmt=True)}"

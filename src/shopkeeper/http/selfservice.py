@@ -565,8 +565,8 @@ class SelfService:
     def _session_cookies(self, signed_in: SignedIn | None) -> list[str]:
         if signed_in is None or signed_in.token is None:
             return []
-        expires_at, now = signed_in.session.expires_at, self._clock.now()
-        return [self._cookies.set_session(signed_in.token, expires_at=expires_at, now=now)]
+        session, now = signed_in.session, self._clock.now()
+        return [self._cookies.set_session(signed_in.token, expires_at=session.expires_at, now=now, kept=session.kept)]
 
     # -- logout and errors ---------------------------------------------------------------------------------------------
 

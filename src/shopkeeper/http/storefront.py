@@ -122,7 +122,9 @@ class Storefront:
         new_csrf = [self._cookies.set_csrf(new_csrf_token())] if principal_changes else []
         now = self._clock.now()
         if access.session is not None:
-            session = self._cookies.set_session(access.token, expires_at=access.expires_at, now=now)
+            session = self._cookies.set_session(
+                access.token, expires_at=access.expires_at, now=now, kept=access.session.kept
+            )
             return [session, *self._cookies.delete_visit(store=store), *new_csrf]
         visit = self._cookies.set_visit(access.token, store=store, expires_at=access.expires_at, now=now)
         return [*self._cookies.delete_session(), visit, *new_csrf] if principal_changes else [visit]

@@ -166,6 +166,19 @@ class Whoami(Section):
     )
 
 
+class KeepSignedIn(Section):
+    """The choice "keep me signed in" on the forms that sign in and register."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether the forms have the checkbox `keep_signed_in`; unchecked, the cookie ends with "
+        "the browser window",
+    )
+    lifespan: Lifespan = Field(
+        default=parse_duration("30d"), description="How long a session lives whose customer chose to be kept signed in"
+    )
+
+
 class Session(Section):
     """Sessions."""
 
@@ -185,6 +198,7 @@ class Session(Section):
     max_per_identity: int | None = Field(
         default=100, ge=1, le=10_000, description="Sessions of one customer; one more ends the oldest"
     )
+    keep_signed_in: KeepSignedIn = KeepSignedIn()
     cookie: SessionCookie = SessionCookie()
     whoami: Whoami = Whoami()
 

@@ -43,6 +43,7 @@ class SignInRequest:
         hint: what the client wants done with the guest's cart; None merges it.
         expected: the only identity that may be signed in, where a session is confirmed.
         locale: the language of mails.
+        kept: whether the person chose to be kept signed in; None where there was no choice.
         origin: the request, for hooks that open flows; None where there is no flow.
     """
 
@@ -55,6 +56,7 @@ class SignInRequest:
     hint: AuthHint | None = None
     expected: UUID | None = None
     locale: str = "en"
+    kept: bool | None = None
     origin: HookOrigin | None = None
 
 
@@ -189,6 +191,7 @@ class SignInCompletion:
             client=request.client,
             store=request.store,
             replacing=request.replacing,
+            kept=request.kept,
         )
         if self._devices is not None:
             await self._devices.see(

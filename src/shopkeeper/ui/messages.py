@@ -61,6 +61,7 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
     1070011: ("info", "Verification code"),
     1070012: ("info", "Sign-up code"),
     1070013: ("info", "Sign-in code"),
+    1079001: ("info", "Keep me signed in"),
     1080001: (
         "info",
         "If an account has this address, a mail with a link is on its way. Please follow the link.",
