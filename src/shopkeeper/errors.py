@@ -50,14 +50,43 @@ case. None of them ever contains a secret.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
 ERROR_HEADER: Final = "X-Error-Code"
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What a refusal says, for translation: never its English sentence.
+
+    `topic` tells several sentences of one code apart. `parameters` fill the gaps of the sentence.
+    """
+
+    code: str
+    topic: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the wording as it is stored."""
+        return {"code": self.code, "topic": self.topic, "parameters": dict(self.parameters)}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> "Wording":
+        """Return the wording that `to_wire` wrote."""
+        return cls(wire["code"], wire.get("topic"), wire.get("parameters") or {})
+
+
 class Refusal(Exception):
-    """A request that is refused. Only its subclasses are raised."""
+    """A request that is refused. Only its subclasses are raised.
+
+    Args:
+        reason: says in English what to do in this case.
+        message: replaces the sentence of the class.
+        topic: names the sentence for translation, where a code has several that shoppers read.
+        parameters: the values in the sentence, by the names of its gaps.
+    """
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 500
@@ -67,14 +96,33 @@ class Refusal(Exception):
     """The status that the body names, where the contract has another one there."""
     named_in_kratos: ClassVar[bool] = True
     """Whether Kratos' contract puts the code into the body; where it does not, it goes into a header only."""
+    topic: str | None = None
 
     def __init__(
-        self, reason: str | None = None, *, message: str | None = None, details: Mapping[str, Any] | None = None
+        self,
+        reason: str | None = None,
+        *,
+        message: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        topic: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(reason or message or self.message)
         self.message = message or self.message
         self.reason = reason
         self.details = dict(details or {})
+        self.topic = topic or self.topic
+        self.parameters = dict(parameters or {})
+
+    @property
+    def topic_of_class(self) -> str | None:
+        """The topic of every refusal of this class."""
+        return type(self).topic
+
+    @property
+    def wording(self) -> Wording:
+        """What the refusal says, for translation."""
+        return Wording(self.code, self.topic, self.parameters)
 
     @property
     def sentence(self) -> str:
@@ -381,7 +429,10 @@ def in_seconds(count: float) -> str:
 class _ComeBack(Refusal):
     def __init__(self, reason: str | None = None, *, retry_after: int) -> None:
         self.retry_after = max(1, retry_after)
-        super().__init__(reason or f"{self.message} Try again in {in_seconds(self.retry_after)}.")
+        super().__init__(
+            reason or f"{self.message} Try again in {in_seconds(self.retry_after)}.",
+            parameters={"retry_after": self.retry_after},
+        )
 
     @property
     def headers(self) -> Mapping[str, str]:

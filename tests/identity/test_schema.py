@@ -86,7 +86,7 @@ class TestViolations:
     )
     def test_other_rules_come_with_a_reason(self, rule: Any, value: Any) -> None:
         [(name, number, context)] = found(schema_of({"it": rule}), {"it": value})
-        assert (name, number, list(context)) == ("traits.it", 4000001, ["reason"])
+        assert (name, number, list(context)) == ("traits.it", 4000001, ["reason", "wording"])
 
     def test_a_missing_trait_is_reported_at_its_own_field(self) -> None:
         name = {"type": "object", "properties": {"first": {}}, "required": ["first"]}

@@ -43,6 +43,7 @@ def build_graphql(
         limits=build_limits(settings),
         introspection=settings.introspection,
         playground=settings.playground,
+        reads=authenticator.language_of,
         note=note,
         observe=observe,
     )

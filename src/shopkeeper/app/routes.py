@@ -207,6 +207,7 @@ def build_public(
         metrics=metrics,
         clock=infrastructure.clock,
         page=pages.refused,
+        language_of=authenticator.language_of,
         immediate=_immediate(infrastructure, accounts, commerce, hosts=hosts),
     )
 

@@ -52,7 +52,9 @@ class OutOfStock(Conflict):
     def __init__(self, shortages: Sequence[Shortage]) -> None:
         sentence = "; ".join(shortage.sentence for shortage in shortages)
         super().__init__(
-            f"Not enough in stock: {sentence}.", details={"lines": [asdict(shortage) for shortage in shortages]}
+            f"Not enough in stock: {sentence}.",
+            details={"lines": [asdict(shortage) for shortage in shortages]},
+            parameters={"shortages": [asdict(shortage) for shortage in shortages]},
         )
         self.shortages = tuple(shortages)
 

@@ -102,7 +102,9 @@ class BreachedRange:
             log.warning("breached_passwords.unanswered", reason=silent.sentence)
             if not self._ignore_errors:
                 # Which server it is, and where, belongs in the log: the person who signs up is a stranger.
-                raise UpstreamFailed("The password cannot be checked now; try again later.") from silent
+                raise UpstreamFailed(
+                    "The password cannot be checked now; try again later.", topic="password_check"
+                ) from silent
             self.unanswered += 1
             return 0
         seen = _count_in(listed, digits[PREFIX:])

@@ -101,7 +101,11 @@ class Hasher:
         long."""
         raw = _encode(password)
         if len(raw) > MAX_PASSWORD_BYTES:
-            raise InvalidInput(f"A password may have {MAX_PASSWORD_BYTES} bytes at most.")
+            raise InvalidInput(
+                f"A password may have {MAX_PASSWORD_BYTES} bytes at most.",
+                topic="password_length",
+                parameters={"limit": MAX_PASSWORD_BYTES},
+            )
         return await self._run(lambda: _argon2id(raw, self._parameters))
 
     async def verify(self, password: str, hashed: str) -> bool:

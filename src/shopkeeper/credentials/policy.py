@@ -11,7 +11,7 @@ from typing import Final
 
 from shopkeeper.credentials.breached import BreachedPasswords
 from shopkeeper.credentials.hashes import MAX_PASSWORD_BYTES
-from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.messages import Message, because, message
 
 MAX_LENGTH: Final = 1024
 EDITS: Final = 5
@@ -72,7 +72,7 @@ class PasswordPolicy:
         if self._similarity and any(alike(password, identifier) for identifier in identifiers):
             return message(4000031)
         if any(alike(password, word) for word in self._context_words):
-            return message(4000005, reason="it is too much like a word that everybody connects with this shop")
+            return because(4000005, "shop_word", "it is too much like a word that everybody connects with this shop")
         return None
 
     async def _known(self, password: str) -> Message | None:

@@ -31,7 +31,7 @@ from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
-from shopkeeper.ui.messages import message
+from shopkeeper.ui.messages import message, reason
 
 Change: TypeAlias = CredentialChange | TraitsChange
 
@@ -151,7 +151,7 @@ class AccountChanges:
 
     async def _change_traits(self, unit: Unit, turn: Turn, before: Identity, change: TraitsChange) -> Identity:
         if before.traits != change.before:
-            raise SubmissionRejected(message(4000001, reason=_CHANGED_MEANWHILE))
+            raise SubmissionRejected(reason("changed_meanwhile", _CHANGED_MEANWHILE))
         actor, client_ip = str(before.id), turn.caller.client.ip
         try:
             after = await self._identities.change_traits(unit, before, change.traits, actor=actor, client_ip=client_ip)

@@ -51,7 +51,7 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.signin.completion import SignedIn, SignInCompletion, SignInRequest
 from shopkeeper.signin.hooks import HookOrigin, HookSubject
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.messages import Message, message, reason
 from shopkeeper.ui.nodes import Node, csrf_node
 
 _NEEDS_BROWSER = (
@@ -179,7 +179,7 @@ class Dispatcher:
         """Redirect the browser. An app's flow is refused: its webview brings no cookie back that would bind it, and the
         exchange of session tokens, which binds it otherwise, comes with social sign-in."""
         if turn.flow.type is FlowType.API:
-            raise await self._rejected(turn, SubmissionRejected(message(4000001, reason=_NEEDS_BROWSER), filled=False))
+            raise await self._rejected(turn, SubmissionRejected(reason("needs_browser", _NEEDS_BROWSER), filled=False))
         cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
         left = replace(
             turn.flow.remembering(turn.method, step.context),

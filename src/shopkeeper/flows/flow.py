@@ -14,6 +14,7 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT
+from shopkeeper.errors import Refusal
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.languages.choice import SOURCE
 from shopkeeper.sessions.values import Session
@@ -228,11 +229,11 @@ def csrf_digest(token: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The content of a submission. `broken` is the reason why it could not be read, or None."""
+    """The content of a submission. `broken` says why it could not be read, or None."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     csrf_token: str = ""
-    broken: str | None = None
+    broken: Refusal | None = None
 
     @property
     def method(self) -> str:

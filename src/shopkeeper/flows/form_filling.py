@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from shopkeeper.credentials.steps import FieldError, SubmissionRejected
 from shopkeeper.flows.flow import Flow
-from shopkeeper.ui.messages import message
+from shopkeeper.ui.messages import reason
 from shopkeeper.ui.nodes import Node, input_node
 
 LONGEST_VALUE: Final = 10_000
@@ -48,8 +48,10 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def refuse_long_values(flow: Flow, fields: Mapping[str, Any]) -> None:
     """Raise `SubmissionRejected` for a value that is too long to be stored and shown again."""
     if has_long_values(flow, fields):
-        reason = f"A field of the form has more than {LONGEST_VALUE} characters."
-        raise SubmissionRejected(message(4000001, reason=reason), filled=False)
+        too_long = reason(
+            "field_too_long", "A field of the form has more than {limit} characters.", limit=LONGEST_VALUE
+        )
+        raise SubmissionRejected(too_long, filled=False)
 
 
 def has_long_values(flow: Flow, fields: Mapping[str, Any]) -> bool:

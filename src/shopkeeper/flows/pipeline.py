@@ -41,7 +41,7 @@ from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.ui.messages import message
+from shopkeeper.ui.messages import message, reason, reason_of
 
 Prove = Callable[[Unit, Turn], Awaitable[AnyStep | NextForm]]
 ReadSubmission = Callable[[], Awaitable[Submission]]
@@ -119,11 +119,11 @@ class Pipeline:
                 )
         return flow
 
-    async def show_reason(self, flow: Flow, submission: Submission, *, reason: str) -> Flow:
-        """Show a sentence above the form of a refused submission, and keep what was typed into it. Where another
+    async def show_reason(self, flow: Flow, submission: Submission, *, refusal: Refusal) -> Flow:
+        """Show a refusal above the form of its submission, and keep what was typed into it. Where another
         submission was stored meanwhile, return its form. Raises `FlowExpired` where that one ended the flow."""
         typed = {} if has_long_values(flow, submission.fields) else submission.fields
-        shown = replace(filled(flow, typed), messages=(message(4000001, reason=reason),), updated_at=self._clock.now())
+        shown = replace(filled(flow, typed), messages=(reason_of(refusal),), updated_at=self._clock.now())
         async with self._database.unit() as unit:
             if (await unit.write(*store.keeping(shown))).rowcount == 1:
                 return shown
@@ -152,7 +152,7 @@ class Pipeline:
                     raise
                 return StartOver(keeps_flow=True)
             if submission.broken:
-                raise SubmissionRejected(message(4000001, reason=submission.broken))
+                raise SubmissionRejected(reason_of(submission.broken))
             refuse_long_values(turn.flow, submission.fields)
             return await handler.submit(unit, turn)
 
@@ -343,7 +343,7 @@ def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
     """
     if flow.type is FlowType.API:
         if caller.from_browser:
-            raise SubmissionRejected(message(4000001, reason=_NOT_FOR_BROWSERS))
+            raise SubmissionRejected(reason("not_for_browsers", _NOT_FOR_BROWSERS))
         return
     if caller.from_foreign_page:
         raise CsrfViolation(

@@ -237,7 +237,7 @@ class Registrar:
 
     def _require_enabled(self) -> None:
         if not self._enabled:
-            raise FlowDisabled("Registration is switched off here.")
+            raise FlowDisabled("Registration is switched off here.", topic="registration")
 
     @asynccontextmanager
     async def _counted(self, extracted: Extracted, client: Client) -> AsyncIterator["_Verdict"]:

@@ -60,7 +60,7 @@ class Registration:
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
         if not self.settings.enabled:
-            raise FlowDisabled("Registration is switched off here.")
+            raise FlowDisabled("Registration is switched off here.", topic="registration")
         if caller.session is not None:
             raise SessionAlreadyAvailable(SIGNED_IN)
         self._schemas.require(opening.schema_id)

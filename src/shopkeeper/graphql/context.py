@@ -17,6 +17,7 @@ from shopkeeper.commerce.port import Engine, EngineSession, Grant, Shopper, Shop
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.graphql.loaders import Loaders
 from shopkeeper.graphql.registration import CustomerRegistration
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.sessions.values import Principal
 from shopkeeper.signin.cart_merge import guest_is_closed
 from shopkeeper.storage.database import Unit
@@ -74,7 +75,7 @@ class Context:
     answered, and is kept when a later mutation of the same request fails.
 
     `asked` holds the names of all fields in the request, so that a resolver can fetch at once what the fields below it
-    need, and nothing else.
+    need, and nothing else. `locale` is what amounts are printed in, `language` what errors and mails are written in.
     """
 
     operations: Operations
@@ -84,6 +85,7 @@ class Context:
     pictures: Callable[[str], str]
     locale: str
     asked: frozenset[str] = frozenset()
+    language: str = SOURCE
 
     @property
     def shopper(self) -> Shopper:

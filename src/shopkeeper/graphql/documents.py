@@ -147,7 +147,7 @@ class Documents:
         Raises `Unauthenticated` for any other document, before it is measured or validated.
         """
         if len(text) > FROM_STRANGERS:
-            raise Unauthenticated(UNAUTHENTICATED)
+            raise Unauthenticated(UNAUTHENTICATED, topic="visit")
         return self._prepared(text, tokens=min(TOKENS_FROM_STRANGERS, self._limits.tokens), stranger=True)
 
     def check_cost(self, operation: Operation, variables: Mapping[str, Any]) -> None:
@@ -164,7 +164,7 @@ class Documents:
             refuse_empty_selections(document)
             about_schema = [_about_schema(node) for node in operations_in(document)]
             if stranger and not all(about_schema):
-                raise Unauthenticated(UNAUTHENTICATED)
+                raise Unauthenticated(UNAUTHENTICATED, topic="visit")
             # Tools that read the schema use no aliases, which would multiply its long lists.
             limits = replace(self._limits, aliases=0) if self._suggest and any(about_schema) else self._limits
             selections = check_shape(document, limits)

@@ -32,6 +32,8 @@ from shopkeeper.graphql.money import language_of
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.graphql.schema import core_schema, print_schema
+from shopkeeper.languages.choice import SOURCE, language_for
+from shopkeeper.languages.refusals import headers_of
 from shopkeeper.parsing import gather, media_type_of, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
 from shopkeeper.storage.database import Database, Unit
@@ -96,6 +98,7 @@ class GraphQLEndpoint:
         limits: how much one request may ask for.
         introspection: whether clients may query the schema itself: for development.
         playground: whether GET serves a page to try queries on: for development.
+        reads: returns the language of what the sender of a request reads.
         note: adds facts to the log lines of the request.
         observe: counts each operation for the metrics.
     """
@@ -112,10 +115,11 @@ class GraphQLEndpoint:
         limits: Limits,
         introspection: bool = False,
         playground: bool = False,
+        reads: Callable[[Request], str] = lambda _: SOURCE,
         note: Callable[..., None] = lambda **_: None,
         observe: Observe = lambda *_: None,
     ) -> None:
-        self._note, self._observe = note, observe
+        self._note, self._observe, self._language_of = note, observe, reads
         self._database = database
         self._identify = identify
         self._stores = stores
@@ -134,7 +138,7 @@ class GraphQLEndpoint:
         try:
             answer = await self._answer(request, accepted)
         except Refusal as refusal:
-            answer = _refused(refusal, accepted)
+            answer = _refused(refusal, accepted, self._language_of(request))
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request, accepted: str) -> Response:
@@ -173,7 +177,8 @@ class GraphQLEndpoint:
             raise
         except Refusal as refusal:
             log.info("graphql refused", error=refusal.code)
-            return Outcome({"errors": [told(refusal)]}, refusal.status, refusal.headers)
+            language = self._language_of(request)
+            return Outcome({"errors": [told(refusal, language)]}, refusal.status, refusal.headers)
 
     async def _observed(self, prepared: Prepared, asked: Asked, principal: Principal, request: Request) -> Outcome:
         operation = prepared.chosen(asked.operation_name)
@@ -216,11 +221,13 @@ class GraphQLEndpoint:
                 plans=prepared.plans.for_one_request(),
             )
             if isinstance(executor, list):
-                return Outcome({"errors": [formatted(error) for error in executor]}, INVALID_REQUEST)
+                return Outcome(
+                    {"errors": [formatted(error, language=context.language) for error in executor]}, INVALID_REQUEST
+                )
             assert isinstance(executor, FastPathExecutor)  # noqa: S101 - `build` returns the class it is called on
             if operation is not None:
                 prepared.plans.keep(asked.operation_name, executor)
-            return Outcome(_answered(await _executed(executor)))
+            return Outcome(_answered(await _executed(executor), context.language))
 
     def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
         store = self._stores.require(principal.store)
@@ -233,6 +240,7 @@ class GraphQLEndpoint:
             registration=self._registration,
             pictures=self._pictures,
             locale=language_of(request.headers.get("accept-language"), default=store.locale),
+            language=language_for(request.headers.get("accept-language", ""), default=store.locale),
             asked=prepared.asked,
         )
 
@@ -272,10 +280,10 @@ async def _executed(executor: Executor[Any]) -> ExecutionResult:
     return result
 
 
-def _answered(result: ExecutionResult) -> Mapping[str, Any]:
+def _answered(result: ExecutionResult, language: str) -> Mapping[str, Any]:
     if not result.errors:
         return {"data": result.data}
-    errors = [formatted(error) for error in result.errors]
+    errors = [formatted(error, language=language) for error in result.errors]
     log.info("graphql refused", error=",".join(dict.fromkeys(error["extensions"]["code"] for error in errors)))
     return {"errors": errors, "data": result.data}
 
@@ -288,10 +296,15 @@ def _encoded(
     return Encoded(_ENCODER.encode(document), status, media, all_)
 
 
-def _refused(refusal: Refusal, media: str) -> Response:
+def _refused(refusal: Refusal, media: str, language: str) -> Response:
     """Return the refusal of a request that is not a GraphQL request, with its usual HTTP status."""
     allow = {"Allow": "POST"} if isinstance(refusal, MethodNotAllowed) else {}
-    return _encoded({"errors": [told(refusal)]}, media, refusal.status, {**refusal.headers, **allow})
+    return _encoded(
+        {"errors": [told(refusal, language)]},
+        media,
+        refusal.status,
+        {**refusal.headers, **headers_of(language), **allow},
+    )
 
 
 _ASKED = msgspec.json.Decoder(Asked)

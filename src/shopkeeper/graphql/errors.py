@@ -8,10 +8,14 @@ import structlog
 from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
-from shopkeeper.errors import Busy, InternalError, Refusal, TooManyRequests
+from shopkeeper.errors import Busy, InternalError, Refusal, TooManyRequests, Unauthenticated
+from shopkeeper.languages import refusals
+from shopkeeper.languages.choice import SOURCE
 
 BROKEN = "INTERNAL_SERVER_ERROR"
 BAD_INPUT = "BAD_USER_INPUT"
+UNAUTHENTICATED = Unauthenticated.graphql_code
+SIGN_IN_WORD = "authentication"
 SYNTAX = "GRAPHQL_PARSE_FAILED"
 INVALID = "GRAPHQL_VALIDATION_FAILED"
 
@@ -29,21 +33,30 @@ def code_of(refusal: Refusal) -> str:
 _ECHO = re.compile(r"(represent [^:]*value): .*|, found: .*|, but encountered error.*", re.DOTALL)
 
 
-def told(refusal: Refusal) -> dict[str, Any]:
-    """Return a refusal as a GraphQL error."""
-    return {"message": refusal.sentence, "extensions": {"code": code_of(refusal), **_beside(refusal)}}
+def told(refusal: Refusal, language: str = SOURCE) -> dict[str, Any]:
+    """Return a refusal as a GraphQL error, in a language.
+
+    The seed's client takes a message with the word "authentication" for a request to sign in, in every language.
+    """
+    code, message = code_of(refusal), refusals.told(refusal, language)
+    if code == UNAUTHENTICATED and SIGN_IN_WORD not in message.lower():
+        message = f"{message} ({SIGN_IN_WORD})"
+    return {"message": message, "extensions": {"code": code, **_beside(refusal)}}
 
 
-def formatted(error: GraphQLError, code: str = BAD_INPUT) -> dict[str, Any]:
-    """Return an error of the executor as a GraphQL error. A refusal keeps its code; any other exception is masked."""
+def formatted(error: GraphQLError, code: str = BAD_INPUT, *, language: str = SOURCE) -> dict[str, Any]:
+    """Return an error of the executor as a GraphQL error. A refusal keeps its code; any other exception is masked.
+
+    What graphql-core says of a wrong document is for programmers, and stays English.
+    """
     cause = error.original_error
     if cause is None or isinstance(cause, GraphQLError):
         return {**_place(error), "message": _without_values(error.message), "extensions": {"code": code}}
     if not isinstance(cause, Refusal):
         log.error("graphql failed", path=_path(error), exc_info=cause)
         cause = InternalError()
-        return {**_place(error), "message": cause.sentence, "extensions": {"code": BROKEN}}
-    return {**_place(error), **told(cause)}
+        return {**_place(error), "message": refusals.told(cause, language), "extensions": {"code": BROKEN}}
+    return {**_place(error), **told(cause, language)}
 
 
 def as_invalid(error: GraphQLError) -> dict[str, Any]:

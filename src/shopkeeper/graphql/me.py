@@ -129,14 +129,14 @@ class CustomerMutations:
         try:
             customer = await _sign_up(context, customer_sign_up_input)
         except SignUpRejected as rejected:
-            return _rejected(rejected)
+            return _rejected(rejected, context.language)
         return CustomerAuthMutationResponse(
             code=DONE, success=True, message="Welcome. Sign in to go on.", customer=customer
         )
 
 
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
-    entered, client, locale = _entered(asked), context.principal.client, context.shopper.locale
+    entered, client, locale = _entered(asked), context.principal.client, context.language
     identity = await context.registration(entered, password=asked.password, client=client, locale=locale)
     # Echo the input, not what was stored: otherwise an answer would differ for an address that is taken.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
@@ -156,9 +156,9 @@ def _entered(asked: CustomerSignUpInput) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
-def _rejected(rejected: SignUpRejected) -> CustomerAuthMutationResponse:
-    problems = [FieldProblem(problem=problem) for problem in rejected.problems]
-    message = rejected.problems[0].text
+def _rejected(rejected: SignUpRejected, language: str) -> CustomerAuthMutationResponse:
+    shown = [problem.within(language) for problem in rejected.problems]
+    problems, message = [FieldProblem(problem=problem) for problem in shown], shown[0].text
     return CustomerAuthMutationResponse(code=REJECTED, success=False, message=message, customer=None, problems=problems)
 
 

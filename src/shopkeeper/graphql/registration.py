@@ -4,7 +4,7 @@ The identity schema decides which traits exist; their names in the published cli
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from shopkeeper.client import Client
@@ -12,6 +12,7 @@ from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.identity.names import text_at
 from shopkeeper.identity.values import Identity
 from shopkeeper.ui.messages import Message
+from shopkeeper.ui.translated import message_in
 
 TRAITS: Mapping[str, tuple[str, ...]] = {
     "email": ("email",),
@@ -26,6 +27,9 @@ TRAITS: Mapping[str, tuple[str, ...]] = {
 """Where each field of the published client is in an identity's traits."""
 
 _FIELDS = {".".join(("traits", *path)): field for field, path in TRAITS.items()}
+
+_NOT_KEPT = Message(0, "error", "This shop does not keep this; leave it out.")
+"""For a programmer: the field has no trait in the schema."""
 
 
 class RegistrarPort(Protocol):
@@ -47,8 +51,19 @@ class Problem:
     """What is wrong with one field, or with the input as a whole."""
 
     field: str | None
-    number: int
-    text: str
+    message: Message
+
+    @property
+    def number(self) -> int:
+        return self.message.id
+
+    @property
+    def text(self) -> str:
+        return self.message.text
+
+    def within(self, language: str) -> "Problem":
+        """Return the problem in a language."""
+        return replace(self, message=message_in(self.message, language))
 
 
 class SignUpRejected(Exception):
@@ -92,7 +107,7 @@ class CustomerRegistration:
         """Refuse a field that the identity schema does not have, instead of dropping it."""
         lost = [field for field in fields if _dotted(field) not in self._kept]
         if lost:
-            raise SignUpRejected(*(Problem(field, 0, "This shop does not keep this; leave it out.") for field in lost))
+            raise SignUpRejected(*(Problem(field, _NOT_KEPT) for field in lost))
 
 
 def trait(traits: Mapping[str, Any], field: str) -> str | None:
@@ -130,4 +145,4 @@ def _problems(rejected: SubmissionRejected) -> list[Problem]:
 
 
 def _problem(field: str | None, message: Message) -> Problem:
-    return Problem(field, message.id, message.text)
+    return Problem(field, message)

@@ -12,12 +12,13 @@ from starlette.types import Scope
 
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT, Store, Stores
-from shopkeeper.errors import Forbidden, TokenInvalid
+from shopkeeper.errors import Forbidden, StoreUnknown, TokenInvalid
 from shopkeeper.http.cookies import CookiePolicy, Cookies, cookies_in
 from shopkeeper.http.leftover_cookies import delete_session_cookies
 from shopkeeper.http.origins import Origins, Sender, sender_of
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import JSON, bearer_of, client_of
+from shopkeeper.languages.choice import SOURCE, offered, preferred
 from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
@@ -133,6 +134,16 @@ class RequestAuthenticator:
             name, tenant = kept.named_store(self._store_header, self._tenant_header)
             kept.store = self._stores.choose(name=name, tenant=tenant, host=kept.header(b"host"))
         return kept.store
+
+    def language_of(self, request: HTTPConnection) -> str:
+        """Return the language of what the sender of a request reads: the one it asks for, else that of its store."""
+        wished = preferred(request.headers.get("accept-language", ""))
+        if wished is not None:
+            return wished
+        try:
+            return offered(self.store_of(request).locale)
+        except StoreUnknown:
+            return SOURCE
 
     def cookies_of(self, request: HTTPConnection) -> Cookies:
         """Return the cookies of the request."""

@@ -16,7 +16,7 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in
 from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
-from shopkeeper.languages.choice import offered, preferred
+from shopkeeper.languages.choice import SOURCE, preferred
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
@@ -56,7 +56,7 @@ class CallerReader:
         return Caller(
             client=authenticator.client_of(request),
             store=store.id,
-            locale=wished or offered(store.locale),
+            locale=authenticator.language_of(request),
             wished_language=wished,
             csrf_tokens=self._csrf_tokens(cookies),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
@@ -101,9 +101,13 @@ class CallerReader:
         """Return the address with a `return_to`, if there is one."""
         return f"{url}&return_to={quote(return_to, safe='')}" if return_to else url
 
-    def refuse(self, refusal: Refusal, *, headers: Mapping[str, str] | None = None) -> Response:
-        """Return a refusal in the contract's shape."""
-        answer = error_response(refusal, clock=self._clock)
+    def language_of(self, request: Request) -> str:
+        """Return the language of what the sender of a request reads."""
+        return self._authenticator.language_of(request)
+
+    def refuse(self, refusal: Refusal, *, headers: Mapping[str, str] | None = None, language: str = SOURCE) -> Response:
+        """Return a refusal in the contract's shape, in a language."""
+        answer = error_response(refusal, clock=self._clock, language=language)
         answer.headers.update(dict(headers or {}))
         return answer
 

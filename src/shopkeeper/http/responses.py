@@ -18,6 +18,8 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.serializers import moment
+from shopkeeper.languages.choice import SOURCE
+from shopkeeper.languages.refusals import headers_of, message_of, told
 
 NO_STORE = "private, no-cache, no-store, must-revalidate"
 _encoder = msgspec.json.Encoder()
@@ -46,30 +48,31 @@ def redirect(location: str, status: int = 303, *, body: bool = False) -> Respons
     return Response(status_code=status, headers=headers)
 
 
-def error_response(refusal: Refusal, *, clock: Clock) -> Response:
-    """Return a refusal as Kratos' error object.
+def error_response(refusal: Refusal, *, clock: Clock, language: str = SOURCE) -> Response:
+    """Return a refusal as Kratos' error object, in a language.
 
     Its code is always in a header, and in the body if the contract has it.
     """
-    headers = dict(refusal.headers)
-    return Response(refusal_body(refusal, clock=clock), refusal.status, headers, "application/json")
+    headers = {**refusal.headers, **headers_of(language)}
+    return Response(refusal_body(refusal, clock=clock, language=language), refusal.status, headers, "application/json")
 
 
-def refusal_body(refusal: Refusal, *, clock: Clock) -> bytes:
+def refusal_body(refusal: Refusal, *, clock: Clock, language: str = SOURCE) -> bytes:
     """Return Kratos' error object, encoded."""
-    return encode({"error": error_object(refusal), **_beside(refusal, clock)})
+    return encode({"error": error_object(refusal, language=language), **_beside(refusal, clock)})
 
 
-def error_object(refusal: Refusal) -> dict[str, Any]:
+def error_object(refusal: Refusal, *, language: str = SOURCE) -> dict[str, Any]:
     """Return the inner object: id, code, status, reason, details, message. Empty members are omitted."""
-    optional = {"reason": refusal.reason, "details": refusal.details}
+    reason = told(refusal, language) if refusal.reason else None
+    optional = {"reason": reason, "details": refusal.details}
     status = refusal.status_in_body or refusal.status
     return {
         **({"id": refusal.code} if refusal.named_in_kratos else {}),
         "code": status,
         "status": HTTPStatus(status).phrase,
         **{name: value for name, value in optional.items() if value},
-        "message": refusal.message,
+        "message": message_of(refusal, language),
     }
 
 

@@ -51,6 +51,7 @@ from shopkeeper.flows.outcomes import (
 )
 from shopkeeper.flows.paused_submissions import PAUSED_FOR
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.stored_errors import StoredError
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.flow_responses import FlowResponses
@@ -58,6 +59,7 @@ from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, rea
 from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
 from shopkeeper.http.serializers import Serializers, Wire, cart_merge_shape, continue_with, moment, ui_flow
 from shopkeeper.http.speculation import is_speculative
+from shopkeeper.languages.refusals import headers_of, sentence_of
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.signin.completion import SignedIn
@@ -171,7 +173,7 @@ class SelfService:
     async def _open_native(self, request: Request, kind: str) -> Response:
         caller = await self._callers.of(request)
         flow = await self._pipeline.open(kind, self._opening(request, FlowType.API), caller)
-        return json_response(self._flow_for(flow, caller))
+        return json_response(self._flow_for(flow, caller), headers=headers_of(caller.locale))
 
     async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
         try:
@@ -185,7 +187,7 @@ class SelfService:
                 raise
             return redirect(self._pipeline.landing(kind, return_to=request.query_params.get("return_to")), body=True)
         if prefers_json(request.headers):
-            return json_response(self._flow_for(flow, caller))
+            return json_response(self._flow_for(flow, caller), headers=headers_of(caller.locale))
         return redirect(self._ui(flow.kind, flow.id), body=True)
 
     def _opening(self, request: Request, type_: FlowType) -> Opening:
@@ -207,10 +209,11 @@ class SelfService:
         try:
             flow = await self._pipeline.fetch(kind, request.query_params.get("id"), caller)
         except FlowRefused as refused:
-            return self._callers.refuse(self._with_next_address(refused.refusal, kind), headers=headers)
+            refusal = self._with_next_address(refused.refusal, kind)
+            return self._callers.refuse(refusal, headers=headers, language=caller.locale)
         except Refusal as refusal:
-            return self._callers.refuse(refusal, headers=headers)
-        return json_response(self._flow_for(flow, caller), headers=headers)
+            return self._callers.refuse(refusal, headers=headers, language=caller.locale)
+        return json_response(self._flow_for(flow, caller), headers={**headers, **headers_of(caller.locale)})
 
     def _with_next_address(self, refusal: Refusal, kind: str) -> Refusal:
         """Add to an expired flow's refusal where to open another one, as the contract requires for fetching."""
@@ -252,7 +255,9 @@ class SelfService:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
             return self._with_csrf_cookie(
-                await self._refused_in(refused, submission, as_json=as_json), caller, when=_renews_csrf(refused, kind)
+                await self._refused_in(refused, submission, language=caller.locale, as_json=as_json),
+                caller,
+                when=_renews_csrf(refused, kind),
             )
         return self._answer(outcome, caller, as_json=as_json)
 
@@ -267,7 +272,7 @@ class SelfService:
         except FlowInvalid as invalid:
             answer = self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
-            return await self._refused_in(refused, Submission(), as_json=as_json)
+            return await self._refused_in(refused, Submission(), language=caller.locale, as_json=as_json)
         else:
             answer = self._answer(outcome, caller, as_json=as_json)
         if caller.continuity_cookies:
@@ -302,7 +307,9 @@ class SelfService:
             return self._show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
             return self._with_csrf_cookie(
-                await self._refused_in(refused, Submission(), as_json=as_json), caller, when=True
+                await self._refused_in(refused, Submission(), language=caller.locale, as_json=as_json),
+                caller,
+                when=True,
             )
         if isinstance(outcome, Completed):
             outcome = replace(outcome, flow=replace(outcome.flow, type=FlowType.BROWSER))
@@ -327,7 +334,7 @@ class SelfService:
         except FlowInvalid as invalid:
             return self._show_again(invalid.flow, caller, as_json=False, status=FlowInvalid.status)
         except FlowRefused as refused:
-            return await self._refused_in(refused, Submission(), as_json=False)
+            return await self._refused_in(refused, Submission(), language=caller.locale, as_json=False)
         return self._answer(outcome, caller, as_json=False)
 
     async def _callback_by_form(self, request: Request, caller: Caller) -> Response:
@@ -350,14 +357,14 @@ class SelfService:
                     return redirect(self._ui(outcome.flow.kind, outcome.flow.id), body=True)
                 return self._updated(outcome, caller, as_json=as_json)
             case RedirectedAway():
-                return self._redirected_away(outcome, as_json=as_json)
+                return self._redirected_away(outcome, language=caller.locale, as_json=as_json)
             case Replaced():
-                answer = self._replaced(outcome, as_json=as_json, by_link=by_link)
+                answer = self._replaced(outcome, language=caller.locale, as_json=as_json, by_link=by_link)
                 return self._with_csrf_cookie(
                     answer, caller, when=self._flow_responses[outcome.flow.kind].fetches_expired
                 )
             case Completed():
-                return self._finish(outcome, as_json=as_json, by_link=by_link)
+                return self._finish(outcome, language=caller.locale, as_json=as_json, by_link=by_link)
 
     async def _submission(self, request: Request) -> Submission:
         kind = request.headers.get("content-type", "")
@@ -366,20 +373,22 @@ class SelfService:
         try:
             fields = parse_fields(body, kind)
         except MalformedBody as broken:
-            return Submission(broken=broken.sentence)
+            return Submission(broken=broken)
         token = fields.get("csrf_token")
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
 
-    async def _refused_in(self, refused: FlowRefused, submission: Submission, *, as_json: bool) -> Response:
+    async def _refused_in(
+        self, refused: FlowRefused, submission: Submission, *, language: str, as_json: bool
+    ) -> Response:
         """Redirect a browser to where it can continue. Raises the refusal if there is no such page.
 
         Native apps are answered in JSON, as the contract requires for their flows, even if their headers prefer HTML.
         """
         flow, refusal = refused.flow, refused.refusal
         if isinstance(refusal, SessionRefreshRequired):
-            return self._confirm_first(flow, refusal, as_json=as_json)
+            return self._confirm_first(flow, refusal, language=language, as_json=as_json)
         if as_json or flow.type is FlowType.API:
-            return self._refused_in_json(flow, refusal)
+            return self._refused_in_json(flow, refusal, language)
         if isinstance(refusal, TooManyRequests | Busy):
             return await self._ask_to_wait(flow, submission, refusal)
         onward = self._where_to_continue(flow, refusal)
@@ -402,17 +411,17 @@ class SelfService:
             case _:
                 return None
 
-    def _refused_in_json(self, flow: Flow, refusal: Refusal) -> Response:
+    def _refused_in_json(self, flow: Flow, refusal: Refusal, language: str) -> Response:
         """Answer in JSON; some flows send such a client to the replacement of an expired one."""
         replaced = refusal.use_flow_id if isinstance(refusal, FlowExpired) else None
         if replaced and self._flow_responses[flow.kind].fetches_expired:
             return redirect(self._fetching(flow.kind, replaced))
-        return self._callers.refuse(refusal)
+        return self._callers.refuse(refusal, language=language)
 
-    def _confirm_first(self, flow: Flow, refusal: SessionRefreshRequired, *, as_json: bool) -> Response:
+    def _confirm_first(self, flow: Flow, refusal: SessionRefreshRequired, *, language: str, as_json: bool) -> Response:
         """Send a browser to a new sign-in, from which it comes back to what it has submitted."""
         as_json = as_json or flow.type is FlowType.API
-        answer = self._callers.refuse(refusal) if as_json else redirect(refusal.redirect_browser_to)
+        answer = self._callers.refuse(refusal, language=language) if as_json else redirect(refusal.redirect_browser_to)
         if refusal.continuity is not None:
             now = self._clock.now()
             cookie = self._cookies.set_continuity(refusal.continuity, expires_at=now + PAUSED_FOR, now=now)
@@ -421,7 +430,7 @@ class SelfService:
 
     async def _ask_to_wait(self, flow: Flow, submission: Submission, later: TooManyRequests | Busy) -> Response:
         """Show the reason in the form, which keeps what was typed and can be sent again."""
-        await self._pipeline.show_reason(flow, submission, reason=later.sentence)
+        await self._pipeline.show_reason(flow, submission, refusal=later)
         return redirect(self._ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
     def _opening_again(self, flow: Flow) -> str:
@@ -437,8 +446,8 @@ class SelfService:
 
     def _show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:
-            headers = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else None
-            return json_response(self._flow_for(flow, caller), status, headers)
+            code = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else {}
+            return json_response(self._flow_for(flow, caller), status, {**code, **headers_of(caller.locale)})
         return redirect(self._ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
     def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
@@ -471,13 +480,15 @@ class SelfService:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    def _redirected_away(self, outcome: RedirectedAway, *, as_json: bool) -> Response:
+    def _redirected_away(self, outcome: RedirectedAway, *, language: str, as_json: bool) -> Response:
         """Redirect HTML clients by 303.
 
         JSON clients cannot follow to another origin: their response has the address.
         """
         if as_json or outcome.flow.type is FlowType.API:
-            answer = self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=outcome.url))
+            answer = self._callers.refuse(
+                BrowserLocationChangeRequired(redirect_browser_to=outcome.url), language=language
+            )
         else:
             answer = redirect(outcome.url)
         if outcome.flow.type is FlowType.API:  # an app with a cookie would be refused as a browser
@@ -485,29 +496,29 @@ class SelfService:
         answer.headers.append("Set-Cookie", self._cookies.set_callback(outcome.cookie))
         return answer
 
-    def _replaced(self, outcome: Replaced, *, as_json: bool, by_link: bool) -> Response:
+    def _replaced(self, outcome: Replaced, *, language: str, as_json: bool, by_link: bool) -> Response:
         kind = outcome.fresh.kind
         if by_link and not as_json:
             return redirect(self._ui(kind, outcome.fresh.id), body=True)
         if as_json or outcome.flow.type is FlowType.API:
             if self._flow_responses[kind].fetches_replaced:
                 return redirect(self._fetching(kind, outcome.fresh.id))
-            return self._callers.refuse(FlowReplaced(use_flow_id=str(outcome.fresh.id)))
+            return self._callers.refuse(FlowReplaced(use_flow_id=str(outcome.fresh.id)), language=language)
         return redirect(self._ui(outcome.fresh.kind, outcome.fresh.id))
 
     def _fetching(self, kind: str, flow_id: UUID | str) -> str:
         return f"{self._serializers.base_url}/self-service/{kind}/flows?id={flow_id}"
 
-    def _finish(self, done: Completed, *, as_json: bool, by_link: bool = False) -> Response:
+    def _finish(self, done: Completed, *, language: str, as_json: bool, by_link: bool = False) -> Response:
         if done.flow.type is FlowType.API and done.follow is not None:
             url = self._ui(done.follow.kind, done.follow.id)
-            return self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=url))
+            return self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=url), language=language)
         if done.flow.type is FlowType.API:
             return json_response(self._native_success(done))
         if done.follow is not None:
             url = self._ui(done.follow.kind, done.follow.id)
             elsewhere = BrowserLocationChangeRequired(redirect_browser_to=url)
-            answer = self._callers.refuse(elsewhere) if as_json else redirect(url, body=by_link)
+            answer = self._callers.refuse(elsewhere, language=language) if as_json else redirect(url, body=by_link)
         else:
             answer = json_response(self._spa_success(done)) if as_json else redirect(self._html_next(done))
         for cookie in self._new_cookies(done):
@@ -604,7 +615,8 @@ class SelfService:
             return json_response(_sample(self._clock))
         async with self._database.unit() as unit:
             kept = await stored_errors.require(unit, uuid_or_none(wanted))
-        document = {"id": str(kept.id), "error": kept.error}
+        shown = _in_language(kept, self._callers.language_of(request))
+        document = {"id": str(kept.id), "error": shown}
         return json_response({**document, "created_at": moment(kept.created_at), "updated_at": moment(kept.updated_at)})
 
     # -- HTML clients see refusals on the error page -------------------------------------------------------------------
@@ -628,20 +640,28 @@ class SelfService:
     async def _refused(self, request: Request, refusal: Refusal) -> Response:
         # An error cannot be stored in the database that caused it: the browser would only wait twice.
         if prefers_json(request.headers) or isinstance(refusal, DatabaseUnavailable):
-            return self._callers.refuse(refusal)
+            return self._callers.refuse(refusal, language=self._callers.language_of(request))
         async with refunded_when_busy():
             try:
                 await self._error_budget.spend(self._callers.client_of(request).ip)
             except TooManyRequests:  # the refusal itself, which says more
-                return self._callers.refuse(refusal)
+                return self._callers.refuse(refusal, language=self._callers.language_of(request))
             async with self._database.unit() as unit:
-                kept = await stored_errors.keep(unit, error_object(refusal), clock=self._clock)
+                kept = await stored_errors.keep(unit, error_object(refusal), wording=refusal.wording, clock=self._clock)
         answer = redirect(f"{self._error_url}?id={kept.id}", body=request.method == "GET")
         answer.headers["X-Error-Code"] = refusal.code
         return answer
 
     def _ui(self, kind: str, flow_id: UUID | str) -> str:
         return f"{self._flow_responses[kind].ui_url}?flow={flow_id}"
+
+
+def _in_language(kept: StoredError, language: str) -> Mapping[str, object]:
+    """Return a stored error in a language: by its wording, which is stored with it."""
+    sentence = sentence_of(kept.wording, language) if kept.wording else None
+    if sentence is None:
+        return kept.error
+    return {**kept.error, **{name: sentence for name in ("reason", "message") if name in kept.error}}
 
 
 def _renews_csrf(refused: FlowRefused, kind: str) -> bool:

@@ -20,6 +20,7 @@ from shopkeeper.http.requests import JSON, parse_object, read_body
 from shopkeeper.http.responses import encode, json_response
 from shopkeeper.http.serializers import cart_merge_shape, moment
 from shopkeeper.http.storefront_input import hint_of, require_sign_in_fields, text_of
+from shopkeeper.languages.refusals import headers_of, told
 from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
 from shopkeeper.signin.cart_merge import profile_of
@@ -27,6 +28,8 @@ from shopkeeper.signin.visit import Access, Visit
 from shopkeeper.storage.database import Database
 
 MAX_BODY = 100_000
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Storefront:
@@ -50,9 +53,20 @@ class Storefront:
     def routes(self) -> list[Route]:
         """List the routes."""
         return [
-            Route("/signin", in_client_shape(self._sign_in), methods=["POST"]),
-            Route("/signout", in_client_shape(self._sign_out), methods=["POST"]),
+            Route("/signin", self._in_client_shape(self._sign_in), methods=["POST"]),
+            Route("/signout", self._in_client_shape(self._sign_out), methods=["POST"]),
         ]
+
+    def _in_client_shape(self, endpoint: Endpoint) -> Endpoint:
+        """Wrap an endpoint to render refusals as the published client reads them."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except Refusal as refusal:
+                return client_refusal(refusal, language=self._authenticator.language_of(request))
+
+        return answered
 
     async def _sign_in(self, request: Request) -> Response:
         fields = await _fields(request)
@@ -130,23 +144,11 @@ class Storefront:
         return [*self._cookies.delete_session(), visit, *new_csrf] if principal_changes else [visit]
 
 
-def in_client_shape(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap an endpoint to render refusals as the published client reads them."""
-
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Refusal as refusal:
-            return client_refusal(refusal)
-
-    return answered
-
-
-def client_refusal(refusal: Refusal) -> Response:
-    """Return `{"errors": [{"message", "extensions": {"code"}}]}` with the refusal's status."""
+def client_refusal(refusal: Refusal, *, language: str) -> Response:
+    """Return `{"errors": [{"message", "extensions": {"code"}}]}` with the refusal's status, in a language."""
     code = refusal.graphql_code or refusal.code.upper()
-    error = {"message": refusal.sentence, "extensions": {"code": code, **refusal.details}}
-    headers = {"Cache-Control": "no-store", **refusal.headers}
+    error = {"message": told(refusal, language), "extensions": {"code": code, **refusal.details}}
+    headers = {"Cache-Control": "no-store", **refusal.headers, **headers_of(language)}
     return Response(encode({"errors": [error]}), refusal.status, headers, "application/json; charset=utf-8")
 
 

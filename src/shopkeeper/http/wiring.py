@@ -39,6 +39,7 @@ from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.requests import prefers_json
 from shopkeeper.http.responses import error_response
 from shopkeeper.http.route_labels import PathLabels, trim
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.parsing import parse_accept
 
 log = structlog.get_logger("shopkeeper.http")
@@ -53,16 +54,26 @@ class RouteGroup(Protocol):
     def routes(self) -> Sequence[BaseRoute]: ...
 
 
+LanguageOf = Callable[[Request], str]
+"""Returns the language of what the sender of a request reads."""
+
+
+def in_english(request: Request) -> str:
+    """The language of the admin port."""
+    return SOURCE
+
+
 class HotPaths:
     """Answers a few paths before the router; their refusals are rendered as the router's.
 
     As everywhere else, slashes at the end of a path do not matter.
     """
 
-    def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp], clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, hot: Mapping[str, ASGIApp], clock: Clock, language_of: LanguageOf) -> None:
         self._app = app
         self._hot = hot
         self._clock = clock
+        self._language_of = language_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._hot.get(trim(scope.get("path", "")))
@@ -72,7 +83,8 @@ class HotPaths:
         try:
             await answer(scope, receive, send)
         except Refusal as refusal:
-            await error_response(refusal, clock=self._clock)(scope, receive, send)
+            language = self._language_of(Request(scope))
+            await error_response(refusal, clock=self._clock, language=language)(scope, receive, send)
 
 
 VARY_ORIGIN = (b"vary", b"Origin")
@@ -121,6 +133,7 @@ def public_app(
     metrics: Metrics,
     clock: Clock,
     page: RefusalPage | None = None,
+    language_of: LanguageOf = in_english,
     immediate: Callable[[RequestLog], ASGIApp] = lambda app: app,
 ) -> ASGIApp:
     """Return the public app.
@@ -134,11 +147,14 @@ def public_app(
         cookies: our cookies, whose leftovers in browsers are deleted.
         bodies: counts the bodies of both apps.
         page: renders "not found" for browsers; programs get JSON.
+        language_of: the language of refusals.
     """
-    router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page))
+    router = Starlette(routes=list(routes), exception_handlers=_refusals(clock, page=page, language_of=language_of))
     router.router.redirect_slashes = False  # slashes are trimmed already; the redirect would trust `Host`
-    routed = TrimSlash(BodyLimits(HotPaths(router, hot=direct or {}, clock=clock), budget=bodies))
-    answering: ASGIApp = HotPaths(routed, hot=hot, clock=clock)
+    routed = TrimSlash(
+        BodyLimits(HotPaths(router, hot=direct or {}, clock=clock, language_of=language_of), budget=bodies)
+    )
+    answering: ASGIApp = HotPaths(routed, hot=hot, clock=clock, language_of=language_of)
     answering = LeftoverCookies(answering, policy=cookies)
     if cors:
         answering = VaryOrigin(CORSMiddleware(answering, **cors))
@@ -181,22 +197,22 @@ def _reads_pages(request: Request) -> bool:
 _BY_STATUS: Mapping[int, type[Refusal]] = {404: NotFound, 405: MethodNotAllowed}
 
 
-def _refusals(clock: Clock, *, page: RefusalPage | None = None) -> dict[Any, Any]:
+def _refusals(clock: Clock, *, page: RefusalPage | None = None, language_of: LanguageOf = in_english) -> dict[Any, Any]:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)  # noqa: S101 - Starlette calls this handler for its own class only
-        return error_response(error, clock=clock)
+        return error_response(error, clock=clock, language=language_of(request))
 
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls this handler for HTTPException only
         refusal = _BY_STATUS.get(error.status_code, BadRequest)()
         if page is not None and _reads_pages(request):
             return page(request, refusal)
-        answer = error_response(refusal, clock=clock)
+        answer = error_response(refusal, clock=clock, language=language_of(request))
         answer.headers.update(dict(error.headers or {}))
         return answer
 
     async def broken(request: Request, error: Exception) -> Response:
         # Starlette raises the error again afterwards, and `RequestLog` logs it.
-        return error_response(InternalError(), clock=clock)
+        return error_response(InternalError(), clock=clock, language=language_of(request))
 
     return {Refusal: refused, HTTPException: unrouted, Exception: broken}

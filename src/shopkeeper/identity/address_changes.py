@@ -40,12 +40,14 @@ class TooManyAddressChanges(Exception):
 class UndoEnded(NotFound):
     """Raised for a link that is unknown, too old or used, which the answer does not tell apart."""
 
+    topic = "undo_link"
     message = "This link has been used, or it is too old."
 
 
 class AddressTaken(Conflict):
     """Raised where the former address belongs to another account now."""
 
+    topic = "former_address"
     message = "The former address belongs to another account now. Please contact the shop."
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from jsonschema_rs import ValidationError
 
 from shopkeeper.identity.formats import UNCHECKED_EMAIL
-from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.messages import Message, message, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,14 @@ class Violation:
         return message(self.message_id, **self.context)
 
 
-def generic(path: tuple[str, ...], reason: str) -> Violation:
+def generic(path: tuple[str, ...], sentence: str) -> Violation:
     """Return a violation of a rule without a message number of its own."""
-    return Violation(path, 4000001, {"reason": reason})
+    return Violation(path, *_reason("unstorable", sentence))
+
+
+def _reason(topic: str, sentence: str, **parameters: Any) -> tuple[int, dict[str, Any]]:
+    told = reason(topic, sentence, **parameters)
+    return told.id, dict(told.context)
 
 
 def too_long(path: tuple[str, ...], *, limit: int, actual: int) -> Violation:
@@ -75,7 +80,7 @@ def _size(value: Any) -> int:
 def _format(error: ValidationError) -> tuple[int, dict[str, Any]]:
     number = _FORMATS.get(str(error.kind.value))
     if number is None:
-        return 4000001, {"reason": f"This does not have the form of a {error.kind.value}."}
+        return _reason("format", "This does not have the form of a {format}.", format=str(error.kind.value))
     return number, {"value": error.instance}
 
 
@@ -98,11 +103,11 @@ def _unique(error: ValidationError) -> tuple[int, dict[str, Any]]:
 
 
 def _unexpected(error: ValidationError) -> tuple[int, dict[str, Any]]:
-    return 4000001, {"reason": f"There is no field of this name here: {_listed(error.kind.value)}."}
+    return _reason("unknown_field", "There is no field of this name here: {names}.", names=_listed(error.kind.value))
 
 
 def _enum(error: ValidationError) -> tuple[int, dict[str, Any]]:
-    return 4000001, {"reason": f"Choose one of these: {_listed(error.kind.value)}."}
+    return _reason("choice", "Choose one of these: {values}.", values=_listed(error.kind.value))
 
 
 def _listed(values: Iterable[Any], *, at_most: int = 10) -> str:
@@ -111,7 +116,7 @@ def _listed(values: Iterable[Any], *, at_most: int = 10) -> str:
 
 
 def _unnumbered(error: ValidationError) -> tuple[int, dict[str, Any]]:
-    return 4000001, {"reason": f"This does not fit the rule '{error.kind.name}' of the schema."}
+    return _reason("rule", "This does not fit the rule '{rule}' of the schema.", rule=error.kind.name)
 
 
 _RULES: Mapping[str, Rule] = {

@@ -36,6 +36,7 @@ class CommitUnknown(DatabaseUnavailable):
     The same must not be tried again without looking.
     """
 
+    topic = "unconfirmed"
     message = "The database has not confirmed the change. It may have been made: look before you send it again."
 
 

@@ -6,7 +6,9 @@ translators translate.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from shopkeeper.errors import Refusal, Wording
 
 Kind = Literal["info", "error", "success"]
 
@@ -132,6 +134,34 @@ def message(number: int, **context: Any) -> Message:
     """
     kind, text = CATALOGUE[number]
     return Message(number, kind, filled_in(text, context), context)
+
+
+REASON: Final = 4000001
+"""A message without a number of its own. Its context has the wording by which it is translated."""
+WORDING: Final = "wording"
+"""Where a context holds the wording; it is stored, and not shown."""
+FORM: Final = "form"
+"""The code of sentences that belong to no refusal."""
+
+
+def reason(topic: str, sentence: str, **parameters: Any) -> Message:
+    """Return a message without a number of its own, for example `form/changed_meanwhile`.
+
+    >>> reason("field_too_long", "More than {limit} characters.", limit=9).text
+    'More than 9 characters.'
+    """
+    return because(REASON, topic, sentence, **parameters)
+
+
+def because(number: int, topic: str, sentence: str, **parameters: Any) -> Message:
+    """Return a message whose gap `reason` is a sentence of its own."""
+    wording = Wording(FORM, topic, parameters)
+    return message(number, reason=filled_in(sentence, parameters), **{WORDING: wording.to_wire()})
+
+
+def reason_of(refusal: Refusal) -> Message:
+    """Return a refusal as a message of a form."""
+    return message(REASON, reason=refusal.sentence, **{WORDING: refusal.wording.to_wire()})
 
 
 def filled_in(sentence: str, context: Mapping[str, Any]) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from shopkeeper.errors import Wording
 from shopkeeper.languages.catalogues import translations
 from shopkeeper.languages.choice import SOURCE
-from shopkeeper.ui.messages import CATALOGUE, Message, filled_in
+from shopkeeper.languages.refusals import sentence_of
+from shopkeeper.ui.messages import CATALOGUE, REASON, WORDING, Message, filled_in
 from shopkeeper.ui.nodes import Node
 
 TITLE: Final = 1070002
@@ -25,6 +27,12 @@ def text_of(message: Message, language: str, *, label: Message | None = None) ->
         return _look_up(message.text, message.id, language)
     if message.id not in CATALOGUE:
         return message.text
+    worded = message.context.get(WORDING)
+    reason = sentence_of(Wording.from_wire(worded), language) if worded else None
+    if message.id == REASON:
+        return reason or message.text
+    if reason:
+        message = replace(message, context={**message.context, "reason": reason})
     sentence = CATALOGUE[message.id][1]
     translated = _look_up(sentence, message.id, language)
     name = text_of(label, language) if label else ""
@@ -34,10 +42,10 @@ def text_of(message: Message, language: str, *, label: Message | None = None) ->
 
 
 def message_in(message: Message, language: str, *, label: Message | None = None) -> Message:
-    """Return a message in a language. In English it is the same."""
-    if language == SOURCE:
-        return message
-    return replace(message, text=text_of(message, language, label=label))
+    """Return a message as it is shown in a language, without the wording that is stored with it."""
+    context = {name: value for name, value in message.context.items() if name != WORDING}
+    text = message.text if language == SOURCE else text_of(message, language, label=label)
+    return replace(message, text=text, context=context)
 
 
 def messages_in(messages: Iterable[Message], language: str) -> tuple[Message, ...]:
@@ -47,7 +55,7 @@ def messages_in(messages: Iterable[Message], language: str) -> tuple[Message, ..
 
 def node_in(node: Node, language: str) -> Node:
     """Return a field with its label and its messages in a language."""
-    if language == SOURCE:
+    if language == SOURCE and not node.messages:
         return node
     return replace(
         node,

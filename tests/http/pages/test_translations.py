@@ -8,12 +8,10 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from shopkeeper.errors import Busy, IdentityDisabled, Refusal, TooManyRequests
-from shopkeeper.http.pages import refusals
+from shopkeeper.errors import Busy, TooManyRequests
 from shopkeeper.http.pages.translations import Translations
-from shopkeeper.http.responses import error_object
 from shopkeeper.languages.choice import LANGUAGES, choose_language
-from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.messages import Message, message, reason_of
 from tests.http.pages.conftest import Visited
 
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
@@ -53,49 +51,30 @@ def test_in_english_a_message_is_shown_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("seconds", "wait"), [(1, "1 s"), (90, "90 s"), (91, "2 min"), (120, "2 min"), (121, "3 min"), (2158, "36 min")]
 )
-def test_a_refusal_says_in_the_visitors_language_how_long_to_wait(seconds: int, wait: str) -> None:
-    refusal = TooManyRequests(retry_after=seconds)
-    told = f"Das war etwas zu oft. Versuchen Sie es in {wait} noch einmal."
-    assert Translations("de").refusal(refusal.code, refusal.sentence) == told
-    assert Translations("de").message(message(4000001, reason=refusal.sentence)) == told
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("refusal", [TooManyRequests(retry_after=7), Busy(retry_after=7)])
-def test_a_refusal_above_a_form_reads_as_on_the_error_page(language: str, refusal: TooManyRequests | Busy) -> None:
-    translations = Translations(language)
-    told = translations.message(message(4000001, reason=refusal.sentence))
-    assert told == translations.refusal(refusal.code, refusal.sentence)
-    assert "7 s" in told
-    assert refusal.message not in told
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(1, "1 second"), (2, "2 seconds"), (120, "120 seconds")])
-@pytest.mark.parametrize("kind", [Busy, TooManyRequests])
-def test_a_wait_is_said_in_the_right_number_and_read_back(
-    kind: type[Busy | TooManyRequests], seconds: int, said: str
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "That was a little too often. Try again in {wait}."),
+        ("de", "Das war etwas zu oft. Versuchen Sie es in {wait} noch einmal."),
+    ],
+)
+def test_a_refusal_says_in_the_visitors_language_how_long_to_wait(
+    language: str, told: str, seconds: int, wait: str
 ) -> None:
-    sentence = kind(retry_after=seconds).sentence
-    assert sentence == f"{kind.message} Try again in {said}."
-    assert refusals.code_in(sentence) == kind.code
-    assert refusals.wait_in(sentence) == ((refusals.SECONDS, seconds) if seconds < 90 else (refusals.MINUTES, 2))
+    refusal, translations = TooManyRequests(retry_after=seconds), Translations(language)
+    assert translations.refusal(refusal.wording, refusal.sentence) == told.format(wait=wait)
+    assert translations.message(reason_of(refusal)) == told.format(wait=wait)
 
 
-def test_a_refusal_without_a_known_wait_says_to_try_again() -> None:
-    told = Translations("de").refusal(Busy.code, "More people are signing in than this server can serve; try again.")
-    assert told == "Bitte versuchen Sie es gleich noch einmal."
+def test_the_reason_of_a_refusal_does_not_matter_for_its_translation() -> None:
+    refusal = Busy("More people are signing in than this server can serve; try again.", retry_after=1)
+    told = Translations("de").refusal(refusal.wording, refusal.sentence)
+    assert told == "Der Shop hat mehr zu tun, als er schafft. Versuchen Sie es in 1 s noch einmal."
 
 
-def test_a_reason_that_is_no_refusal_is_shown_as_it_is() -> None:
+def test_a_reason_without_a_wording_is_shown_as_it_is() -> None:
     for reason in ("The body cannot be read.", "Too many attempts.", "Pay. Try again in 9 seconds."):
         assert Translations("de").message(message(4000001, reason=reason)) == reason
-
-
-@pytest.mark.parametrize(
-    "refusal", [TooManyRequests(retry_after=7), Busy("A reason.", retry_after=7), IdentityDisabled("A reason.")]
-)
-def test_the_kind_of_a_stored_error_is_known(refusal: Refusal) -> None:
-    assert refusals.code_of(error_object(refusal)) == refusal.code
 
 
 def catalogue(language: str) -> Catalog:
@@ -105,13 +84,12 @@ def catalogue(language: str) -> Catalog:
 
 
 def written() -> set[str]:
-    """Return every sentence of the templates and the refusals, without those that are only a
+    """Return every sentence of the templates, without those that are only a
     placeholder."""
     folder = str(files("shopkeeper") / "web" / "pages")
     options = {"**": {"trimmed": "true", "extensions": "jinja2.ext.i18n"}}
     found = extract_from_dir(folder, [("**.j2", "jinja2.ext.babel_extract")], options)  # type: ignore[list-item]
     sentences = {str(sentence) for _, _, sentence, _, _ in found}
-    sentences |= {*refusals.SENTENCES.values(), refusals.SOON, refusals.SECONDS, refusals.MINUTES}
     return {sentence for sentence in sentences if not GAP.fullmatch(sentence)}
 
 

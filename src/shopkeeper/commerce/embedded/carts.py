@@ -54,7 +54,11 @@ class CartRules:
     def check_quantity(self, quantity: int, *, at_least: int) -> None:
         """Raise `QuantityInvalid` outside of `at_least` to `max_quantity`."""
         if not at_least <= quantity <= self.max_quantity:
-            raise QuantityInvalid(f"A cart takes {at_least} to {self.max_quantity} of one thing.")
+            raise QuantityInvalid(
+                f"A cart takes {at_least} to {self.max_quantity} of one thing.",
+                topic="range",
+                parameters={"at_least": at_least, "at_most": self.max_quantity},
+            )
 
 
 class EmbeddedCarts:
@@ -162,9 +166,14 @@ class EmbeddedCarts:
                 self._unit, self._shopper, variant_id=variant_id, currency=currency, cart_id=cart_id
             )
         if offer is None:
-            raise NotFound("There is no such article in this shop.")
+            raise NotFound("There is no such article in this shop.", topic="article")
         if offer.amount is None:
-            raise CurrencyMismatch(f"{title(offer.product, offer.name)} has no price in {currency}.")
+            article = title(offer.product, offer.name)
+            raise CurrencyMismatch(
+                f"{article} has no price in {currency}.",
+                topic="article",
+                parameters={"article": article, "currency": currency},
+            )
         return offer
 
     async def _check_room(self, cart: Row[Any]) -> None:
@@ -192,7 +201,7 @@ def _check_stock(offer: Row[Any], wanted: int) -> None:
 async def _line(unit: Unit, cart_id: UUID, line_id: str) -> Row[Any]:
     line = await cart_rows.find_line(unit, cart_id, line_id)
     if line is None:
-        raise NotFound("There is no such line in the cart.")
+        raise NotFound("There is no such line in the cart.", topic="cart_line")
     return line
 
 

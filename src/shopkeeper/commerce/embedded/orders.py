@@ -145,7 +145,7 @@ class EmbeddedOrders:
 
 def _require_customer(shopper: Shopper) -> None:
     if shopper.kind is not ShopperKind.CUSTOMER:
-        raise Unauthenticated("Ordering needs authentication: sign in first, the cart comes along.")
+        raise Unauthenticated("Ordering needs authentication: sign in first, the cart comes along.", topic="order")
 
 
 async def _contents(unit: Unit, cart: Row[Any]) -> Sequence[Row[Any]]:

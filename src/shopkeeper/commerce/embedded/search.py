@@ -46,7 +46,9 @@ class Phrase:
 def phrase_of(text: str | None) -> Phrase:
     """Fold a search text. Raises `InvalidInput` where it has more than `MAX_TEXT` characters."""
     if text is not None and len(text) > MAX_TEXT:
-        raise InvalidInput(f"A search text has at most {MAX_TEXT} characters.")
+        raise InvalidInput(
+            f"A search text has at most {MAX_TEXT} characters.", topic="search_text", parameters={"limit": MAX_TEXT}
+        )
     folded = fold(text or "")
     return Phrase(folded, tuple(folded.split()[:MAX_WORDS]))
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shopkeeper import crypto
-from shopkeeper.errors import Refusal
+from shopkeeper.errors import Refusal, Wording
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.templates import PageTemplates
@@ -106,7 +106,7 @@ class PageLayout:
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Render a refusal as a page."""
-        problem = Problem(refusal.status, refusal.code, refusal.sentence)
+        problem = Problem(refusal.status, refusal.code, refusal.sentence, refusal.wording)
         answer = self.answer(request, "error", {"problem": problem}, status=refusal.status)
         answer.headers.update(refusal.headers)
         return answer
@@ -167,6 +167,7 @@ class Problem:
     status: int
     code: str
     sentence: str
+    wording: Wording | None = None
 
 
 def masked(token: bytes | None) -> str:

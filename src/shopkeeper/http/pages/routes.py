@@ -15,9 +15,9 @@ from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.settings import SETTINGS
+from shopkeeper.flows.stored_errors import StoredError
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
-from shopkeeper.http.pages import refusals
 from shopkeeper.http.pages.account import AccountPages
 from shopkeeper.http.pages.account_actions import VERIFICATION, AccountActions
 from shopkeeper.http.pages.address_undo import AddressUndoPages
@@ -169,16 +169,16 @@ class PageRoutes:
     async def _kept_problem(self, error_id: str) -> Problem:
         async with self._database.unit() as unit:
             kept = await stored_errors.get(unit, uuid_or_none(error_id))
-        return _told(kept.error) if kept else _UNKNOWN
+        return _told(kept) if kept else _UNKNOWN
 
 
 _UNKNOWN = Problem(NotFound.status, NotFound.code, "")
 
 
-def _told(error: Mapping[str, object]) -> Problem:
-    sentence = error.get("reason") or error.get("message") or ""
-    code = error.get("code")
-    return Problem(code if isinstance(code, int) else 500, refusals.code_of(error), str(sentence))
+def _told(kept: StoredError) -> Problem:
+    sentence = kept.error.get("reason") or kept.error.get("message") or ""
+    status, code = kept.error.get("code"), kept.wording.code if kept.wording else kept.error.get("id", "")
+    return Problem(status if isinstance(status, int) else 500, str(code), str(sentence), kept.wording)
 
 
 def _always(

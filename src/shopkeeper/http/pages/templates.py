@@ -53,7 +53,7 @@ def _environment(translations: Translations, always: Mapping[str, Any]) -> Envir
     environment.globals |= {**always, "language": translations.language}
     environment.filters |= {
         "words": translations.message,
-        "refusal": lambda problem: translations.refusal(problem.code, problem.sentence),
+        "refusal": lambda problem: translations.refusal(problem.wording, problem.sentence),
         "day": partial(_day, locale=locale),
         "when": partial(_when, locale=locale),
         "money": partial(_money, language=translations.language),

@@ -1,12 +1,12 @@
 """The texts of the pages, in one language: templates in English, numbered messages of forms, and refusals."""
 
+from shopkeeper.errors import Wording
 from shopkeeper.http.pages import refusals
 from shopkeeper.languages.catalogues import translations
-from shopkeeper.ui.messages import Message
+from shopkeeper.languages.choice import SOURCE
+from shopkeeper.languages.refusals import sentence_of
+from shopkeeper.ui.messages import REASON, WORDING, Message
 from shopkeeper.ui.translated import text_of
-
-# A reason that has no number of its own, for example a refusal above the form.
-_REASON = 4000001
 
 
 class Translations:
@@ -22,19 +22,14 @@ class Translations:
         Args:
             field: the label of the message's field; it replaces the name of the property, which readers do not know.
         """
-        if message.id == _REASON and (code := refusals.code_in(message.text)):
-            return self.refusal(code, message.text)
+        worded = message.context.get(WORDING)
+        if message.id == REASON and worded:
+            return self.refusal(Wording.from_wire(worded), message.text)
         return text_of(message, self.language, label=field)
 
-    def refusal(self, code: str, sentence: str) -> str:
-        """Return what a page says about a refusal: the text of its code, or its own sentence where it has none."""
-        text = refusals.SENTENCES.get(code)
-        if text is None:
+    def refusal(self, wording: Wording | None, sentence: str) -> str:
+        """Return what a page says about a refusal: by its wording, or its own sentence where there is none."""
+        if wording is None:
             return sentence
-        if "{wait}" not in text:
-            return self.translations.gettext(text)
-        wait = refusals.wait_in(sentence)
-        if wait is None:
-            return self.translations.gettext(refusals.SOON)
-        unit, count = wait
-        return self.translations.gettext(text).format(wait=self.translations.gettext(unit).format(count=count))
+        told = refusals.in_english(wording) if self.language == SOURCE else sentence_of(wording, self.language)
+        return told or sentence

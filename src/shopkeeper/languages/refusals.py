@@ -1,0 +1,71 @@
+"""Refusals in the reader's language: by code, topic and parameters, never by sentence.
+
+The catalogue `errors` has an entry for every code that shoppers can meet, and for every topic of it (`code/topic`).
+What programmers and operators read has none, and stays English.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Final
+
+from shopkeeper.errors import Refusal, Wording
+from shopkeeper.languages.catalogues import read_catalogue
+from shopkeeper.languages.choice import SOURCE
+
+LONGEST_IN_SECONDS: Final = 90
+"""A longer wait is told in minutes."""
+
+
+def told(refusal: Refusal, language: str) -> str:
+    """Return the most specific sentence of a refusal in a language; English where it has no translation."""
+    return sentence_of(refusal.wording, language) or refusal.sentence
+
+
+def message_of(refusal: Refusal, language: str) -> str:
+    """Return the general sentence of a refusal's code in a language; English where it has no translation."""
+    return sentence_of(Wording(refusal.code, refusal.topic_of_class, refusal.parameters), language) or refusal.message
+
+
+def sentence_of(wording: Wording, language: str) -> str | None:
+    """Return a sentence in a language; None in English, and where there is no translation."""
+    if language == SOURCE:
+        return None
+    sentences = _sentences(language)
+    sentence = sentences.get(f"{wording.code}/{wording.topic}") if wording.topic else None
+    sentence = sentence or sentences.get(wording.code)
+    return sentence and sentence.format_map(_Values(wording.parameters, sentences))
+
+
+def headers_of(language: str) -> Mapping[str, str]:
+    """Return the headers of a translated answer (RFC 9110 sections 8.5 and 12.5.5)."""
+    return {} if language == SOURCE else {"Content-Language": language, "Vary": "Accept-Language"}
+
+
+class _Values(dict[str, Any]):
+    """The values of a sentence's gaps; those that are words themselves are translated. A gap without a value stays."""
+
+    def __init__(self, parameters: Mapping[str, Any], sentences: Mapping[str, str]) -> None:
+        super().__init__(parameters)
+        if "retry_after" in parameters:
+            self["wait"] = _wait(int(parameters["retry_after"]), sentences)
+        if "shortages" in parameters:
+            self["shortages"] = _shortages(parameters["shortages"], sentences)
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def _wait(seconds: int, sentences: Mapping[str, str]) -> str:
+    if seconds <= LONGEST_IN_SECONDS:
+        return sentences["wait/seconds"].format(count=seconds)
+    return sentences["wait/minutes"].format(count=-(-seconds // 60))
+
+
+def _shortages(lines: Iterable[Mapping[str, Any]], sentences: Mapping[str, str]) -> str:
+    return "; ".join(sentences["shortage/left" if line["left"] else "shortage/none"].format(**line) for line in lines)
+
+
+@cache
+def _sentences(language: str) -> Mapping[str, str]:
+    """Return the sentences of a language by code or `code/topic`."""
+    return {str(entry.context): str(entry.string) for entry in read_catalogue(language, "errors") if entry.context}

@@ -1,0 +1,92 @@
+"""A German shopper reads German wherever she comes: forms, GraphQL, the storefront, stored errors and mails."""
+
+import json
+from typing import Any
+
+from tests.attacks.scene import PASSWORD, new_address, submit
+from tests.http.conftest import Opening
+
+GERMAN = "de-AT, de;q=0.9, en;q=0.5"
+
+
+async def registration(app: Any) -> dict[str, Any]:
+    return dict((await app.get("/self-service/registration/api")).json())
+
+
+def texts(nodes: list[dict[str, Any]]) -> list[str]:
+    labels = [node["meta"]["label"]["text"] for node in nodes if "label" in node["meta"]]
+    return [*labels, *(message["text"] for node in nodes for message in node["messages"])]
+
+
+class TestAGermanShopper:
+    async def test_reads_german_forms_whose_numbers_are_those_of_the_english(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            german, english = await scene.native(accept_language=GERMAN), await scene.native()
+            ours, theirs = await registration(german), await registration(english)
+            assert {"E-Mail", "Vorname", "Nachname", "Passwort"} <= set(texts(ours["ui"]["nodes"]))
+            assert {"E-mail", "First name", "Last name", "Password"} <= set(texts(theirs["ui"]["nodes"]))
+            numbers = [[n["meta"].get("label", {}).get("id") for n in flow["ui"]["nodes"]] for flow in (ours, theirs)]
+            assert numbers[0] == numbers[1]
+            sent = {"method": "password", "password": PASSWORD, "traits": {"email": "nonsense"}}
+            wrong = await german.post(ours["ui"]["action"], json=sent)
+            assert wrong.status_code == 400
+            assert wrong.headers["content-language"] == "de"
+            assert "Das ist keine E-Mail-Adresse: nonsense" in texts(wrong.json()["ui"]["nodes"])
+            # The flow is stored in English: another reader gets their own language.
+            again = (await english.get(f"/self-service/registration/flows?id={ours['id']}")).json()
+            assert "This is not an e-mail address: nonsense" in texts(again["ui"]["nodes"])
+
+    async def test_gets_her_mails_in_german(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            email = new_address()
+            for language, address in ((GERMAN, email), ("", new_address())):
+                app = await scene.native(accept_language=language)
+                sent = {"method": "password", "password": PASSWORD, "traits": {"email": address}}
+                assert (await submit(app, "registration", sent)).status_code == 200
+            queued = [json.dumps(row, default=str) for row in await scene.rows("courier_messages")]
+            assert {("de" in _languages(row), email in row) for row in queued} == {(True, True), (False, False)}
+
+    async def test_reads_german_refusals_with_the_same_codes(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            german, english = await scene.native(accept_language=GERMAN), await scene.native()
+            answers = [
+                await app.post("/signin", json={"username": new_address(), "password": "not hers at all"})
+                for app in (german, english)
+            ]
+            ours, theirs = (answer.json()["errors"][0] for answer in answers)
+            assert ours["message"] == "Die E-Mail-Adresse oder das Passwort stimmt nicht."
+            assert theirs["message"].startswith("Authentication failed")
+            assert ours["extensions"] == theirs["extensions"]
+            assert answers[0].headers["content-language"] == "de"
+            assert "content-language" not in answers[1].headers
+            asked = await german.post("/graphql", json={"query": "{ me { id } }"})
+            error = asked.json()["errors"][0]
+            assert error["extensions"]["code"] == "UNAUTHENTICATED"
+            assert error["message"].startswith("Dafür braucht es ein Token")
+            assert "authentication" in error["message"]
+
+    async def test_reads_german_where_a_flow_is_refused(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            for language, told in ((GERMAN, "Das gibt es hier nicht."), ("", "The requested resource could not be")):
+                app = await scene.native(accept_language=language)
+                answer = await app.get("/self-service/login/flows?id=00000000-0000-4000-8000-000000000000")
+                assert answer.status_code == 404
+                assert answer.json()["error"]["message"].startswith(told)
+
+    async def test_reads_a_stored_error_in_german_by_its_wording(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            browser = await scene.browser(accept_language=GERMAN)
+            led = await browser.get("/self-service/login/browser?return_to=https://evil.example.com/")
+            error_id = led.headers["location"].partition("?id=")[2]
+            for language, told in ((GERMAN, "Die Rücksprungadresse"), ("", "The return address is not")):
+                app = await scene.native(accept_language=language)
+                error = (await app.get(f"/self-service/errors?id={error_id}")).json()["error"]
+                assert error["message"].startswith(told)
+                assert error["id"] == "self_service_flow_return_to_forbidden"
+                assert "wording" not in error
+            page = await browser.get(f"/error?id={error_id}")
+            assert "Die Rücksprungadresse" in page.text
+
+
+def _languages(row: str) -> str:
+    return str(json.loads(row)["locale"])
