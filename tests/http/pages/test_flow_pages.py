@@ -208,7 +208,8 @@ class TestTheWayThrough:
             pressed = {"identifier": "ana@example.com", "method": "code"}
             for _ in range(3):
                 page = await browser.submit(page.all("form")[0], {**pressed, "resend": "code"}, button="none")
-            answer = await browser.get(f"/self-service/login/flows?id={flow}", headers={"accept": "application/json"})
+            as_program = {"accept": "application/json", "accept-language": "en"}
+            answer = await browser.get(f"/self-service/login/flows?id={flow}", headers=as_program)
         (stored,) = answer.json()["ui"]["messages"]
         seconds = re.fullmatch(r"Too many attempts\. Try again in (\d+) seconds\.", stored["text"])
         assert seconds is not None
@@ -227,7 +228,7 @@ class TestTheWayThrough:
             (
                 "de",
                 "Dieses Konto ist abgeschaltet",
-                "Nur der Shop kann es wieder freischalten. Bitte fragen Sie dort beim Kundendienst nach.",
+                "Dieses Konto kann nur der Shop wieder freischalten. Bitte fragen Sie dort beim Kundendienst nach.",
                 "Zum Shop",
             ),
         ],
