@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from tests.attacks.scene import PASSWORD, new_address, submit
+from tests.attacks.scene import ORDER, PASSWORD, PLACE, ask, fill_cart, new_address, sign_up, submit
 from tests.http.conftest import Opening
+from tests.signin.test_new_devices import CHROME, FIREFOX
 
 GERMAN = "de-AT, de;q=0.9, en;q=0.5"
 
@@ -45,6 +46,25 @@ class TestAGermanShopper:
                 assert (await submit(app, "registration", sent)).status_code == 200
             queued = [json.dumps(row, default=str) for row in await scene.rows("courier_messages")]
             assert {("de" in _languages(row), email in row) for row in queued} == {(True, True), (False, False)}
+
+    async def test_is_told_in_german_of_a_new_device_and_of_her_order(self, opening: Opening, dsn: str) -> None:
+        async with opening(dsn) as scene:
+            email = new_address()
+            home = await scene.native(ip="192.0.99.7", user_agent=FIREFOX)
+            await sign_up(home, email)
+            for _ in range(2):
+                scene.clock.advance(seconds=1)
+                await home.post("/signin", json={"username": email, "password": PASSWORD})
+            app = await scene.native(ip="203.0.113.77", user_agent=CHROME, accept_language=GERMAN)
+            answer = await app.post("/signin", json={"username": email, "password": PASSWORD})
+            token = answer.json()["authorization"]
+            checked = await ask(app, token, ORDER, cart=await fill_cart(app, token))
+            await ask(app, token, PLACE, order=checked["data"]["checkOut"]["order"]["id"])
+            mails = {row["template_type"]: row["locale"] for row in await scene.rows("courier_messages")}
+            assert mails["new_device"] == "de"
+            rows = await scene.rows("outbox")
+            placed = [_payload(row["payload"]) for row in rows if row["topic"].startswith("order.placed")]
+            assert [payload["locale"] for payload in placed] == ["de"]
 
     async def test_reads_german_refusals_with_the_same_codes(self, opening: Opening, dsn: str) -> None:
         async with opening(dsn) as scene:
@@ -90,3 +110,7 @@ class TestAGermanShopper:
 
 def _languages(row: str) -> str:
     return str(json.loads(row)["locale"])
+
+
+def _payload(stored: Any) -> Any:
+    return json.loads(stored) if isinstance(stored, str | bytes) else stored

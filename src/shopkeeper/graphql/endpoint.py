@@ -8,7 +8,7 @@ the status of its refusal (section 6.4.2). Batches and persisted queries are not
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Any
 
@@ -231,7 +231,10 @@ class GraphQLEndpoint:
 
     def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
         store = self._stores.require(principal.store)
+        language = language_for(request.headers.get("accept-language", ""), default=store.locale)
         shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
+        if shopper.locale != language:
+            shopper = replace(shopper, locale=language)
         operations = Operations(open_unit=self._database.unit, engine=self._engines[store.engine], shopper=shopper)
         return Context(
             operations=operations,
@@ -240,7 +243,7 @@ class GraphQLEndpoint:
             registration=self._registration,
             pictures=self._pictures,
             locale=language_of(request.headers.get("accept-language"), default=store.locale),
-            language=language_for(request.headers.get("accept-language", ""), default=store.locale),
+            language=language,
             asked=prepared.asked,
         )
 

@@ -102,6 +102,7 @@ class Storefront:
             visitor=visitor,
             former=former,
             client=visitor.client,
+            language=self._authenticator.language_of(request),
         )
 
     async def _sign_out(self, request: Request) -> Response:

@@ -67,11 +67,13 @@ class Visit:
         visitor: Principal,
         former: Session | None,
         client: Client,
+        language: str,
     ) -> Access:
         """Sign a customer in and merge the guest's cart. A cart that is not the visitor's is left alone.
 
         The caller's `former` session ends, and its cart stays with its customer. Never call it while a transaction is
-        open. Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`, `Busy`.
+        open. `language` is that of mails. Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`,
+        `Busy`.
         """
         async with self._database.reading() as unit:
             proof = await self._providers[store.provider].authenticate(
@@ -84,7 +86,7 @@ class Visit:
             replacing=former,
             guest=_guest_of(visitor),
             hint=hint,
-            locale=store.locale,
+            locale=language,
         )
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
