@@ -73,7 +73,7 @@ def _queries(people: int, *, deep: str, deep_by_name: str) -> Mapping[str, Mappi
         "by the beginning, at nine tenths": {**begins, "page_token": deep_by_name},
         "by a trait of one in a thousand": rare,
         "by a trait of all others, at nine tenths": {**common, "page_token": deep},
-        "by two traits and the state, at nine tenths": {**several, "page_token": deep},
+        "by two traits and state, at nine tenths": {**several, "page_token": deep},
         "by a rare trait and the beginning": {**rare, **begins},
     }
 

@@ -40,7 +40,7 @@ ROWS = [
     "admin: by the beginning, at nine tenths",
     "admin: by a trait of one in a thousand",
     "admin: by a trait of all others, at nine tenths",
-    "admin: by two traits and the state, at nine tenths",
+    "admin: by two traits and state, at nine tenths",
     "admin: by a rare trait and the beginning",
 ]
 GROWTH = [

@@ -22,12 +22,19 @@ LATER = {
     "/.well-known/ory/webauthn.js": "passkeys and security keys",
     "/admin/recovery/": "recovery",
     "/self-service/fed-cm/": "not served by Kratos either",
-    "/self-service/recovery": "recovery",
-    "/self-service/verification": "verification",
     "/sessions/token-exchange": "signing in with a provider",
 }
 SERVED_BUT_NOT_DESCRIBED = ("POST /sessions/whoami -> 200",)
-CONVERSATIONS = ("native_registration", "native_login", "html", "admin", "code_sign_in", "settings")
+CONVERSATIONS = (
+    "native_registration",
+    "native_login",
+    "html",
+    "admin",
+    "code_sign_in",
+    "settings",
+    "recovery",
+    "verification",
+)
 
 
 @dataclass(frozen=True)

@@ -346,7 +346,7 @@ class TestWithoutScripts:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign up").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
-        expect(page.get_by_text(email)).to_be_visible()
+        expect(page.get_by_text(email, exact=True)).to_be_visible()
         expect(page.get_by_text("Ada", exact=True)).to_be_visible()
 
         page.get_by_role("main").get_by_role("link", name="Sign out").click()

@@ -63,8 +63,8 @@ class TestAWholeVisit:
         assert {item["code"]: item["quantity"] for item in order["orderItems"]} == {MUG: 2, TEA: 1}
         assert order["totalAmount"] == [cart["totalPurchasePrice"]["moneyAmounts"][0]]
         assert visitor.cart() is None
-        mails = wait_for_mails(place.ledger, to=email, wanted=2)
-        assert {mail["template"] for mail in mails} == {"welcome", "order_placed"}
+        mails = wait_for_mails(place.ledger, to=email, wanted=3)
+        assert {mail["template"] for mail in mails} == {"welcome", "verification_code_valid", "order_placed"}
         assert {mail["status"] for mail in mails} == {"sent"}
 
         session_token = visitor.token

@@ -89,14 +89,15 @@ def revisions(scripts: Path = SCRIPTS) -> list[str]:
 
 
 def load_tables() -> MetaData:
-    """Import every module that defines tables, by convention each `store.py`, and return the complete metadata.
+    """Import every module that defines tables, found by their source, and return the complete metadata.
 
     For writing revisions and for tests; the running program imports only what it uses.
     """
     root = Path(shopkeeper.__file__).parent
-    stores = [*root.rglob("store.py"), root / "storage" / "outbox.py", root / "storage" / "audit.py"]
-    for store in sorted(stores):
-        importlib.import_module(".".join(("shopkeeper", *store.relative_to(root).with_suffix("").parts)))
+    for module in sorted(root.rglob("*.py")):
+        source = module.read_text(encoding="utf-8")
+        if " = Table(\n" in source and "shopkeeper.storage.tables" in source:
+            importlib.import_module(".".join(("shopkeeper", *module.relative_to(root).with_suffix("").parts)))
     return metadata
 
 
