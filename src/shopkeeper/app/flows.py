@@ -9,6 +9,7 @@ from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
 from shopkeeper.app.verification import build_verification, build_verification_opener, mailed_settings
+from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.crypto import KeyRing
@@ -19,6 +20,7 @@ from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.login import Login, LoginSettings
 from shopkeeper.flows.mailed import Recovery
 from shopkeeper.flows.opener import FlowOpener
+from shopkeeper.flows.operator_recovery import OperatorRecovery
 from shopkeeper.flows.paused_submissions import PURPOSE as PAUSED
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.pipeline import Pipeline
@@ -115,6 +117,22 @@ def build_flow_bindings(
             flow_responses.verification(ui_url=flows.verification.ui_url),
         ),
     ]
+
+
+def build_operator_recovery(infrastructure: Infrastructure, accounts: Accounts) -> OperatorRecovery:
+    selfservice = infrastructure.settings.selfservice
+    methods, flow = selfservice.methods, selfservice.flows.recovery
+    return OperatorRecovery(
+        settings=mailed_settings(flow),
+        methods={method.name: method for method in accounts.methods.by_mail},
+        lifespans={CODE: methods.code.config.lifespan, LINK: methods.link.config.lifespan},
+        identities=accounts.identities,
+        audit=infrastructure.audit,
+        clock=infrastructure.clock,
+        return_addresses=build_return_addresses(infrastructure),
+        ui_url=flow.ui_url,
+        base_url=methods.link.config.base_url or infrastructure.base_url,
+    )
 
 
 def build_pipeline(

@@ -16,6 +16,7 @@ from shopkeeper.app.commerce import Commerce, build_stores
 from shopkeeper.app.flows import (
     FlowBinding,
     build_flow_bindings,
+    build_operator_recovery,
     build_pipeline,
     build_registrar,
     build_return_addresses,
@@ -30,6 +31,7 @@ from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
+from shopkeeper.http.admin_recovery import AdminRecovery
 from shopkeeper.http.admin_sessions import AdminSessions
 from shopkeeper.http.admin_suppressions import AdminSuppressions
 from shopkeeper.http.authentication import RequestAuthenticator
@@ -62,6 +64,7 @@ from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.token_sources import ServiceKey, ServiceKeys, SessionTokens, VisitTokens
 from shopkeeper.settings import Settings, revision_of
 from shopkeeper.settings.serving import ApiKey
+from shopkeeper.settings.values import parse_duration
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.storage.migrate import pending
 from shopkeeper.storage.outbox import Backlog
@@ -334,6 +337,14 @@ def build_admin(
             pages=pages,
             operators=operators,
             max_body=settings.http.max_body,
+        ),
+        AdminRecovery(
+            database=infrastructure.database,
+            recovery=build_operator_recovery(infrastructure, accounts),
+            stores=build_stores(settings),
+            operators=operators,
+            max_body=settings.http.max_body,
+            read_duration=parse_duration,
         ),
         AdminMessages(database=infrastructure.database, courier=accounts.courier, pages=pages, shown=settings.dev),
         AdminSuppressions(database=infrastructure.database, courier=accounts.courier, pages=pages),

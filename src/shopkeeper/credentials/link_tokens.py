@@ -60,12 +60,14 @@ class LinkTokens:
         address: str,
         identity_id: UUID | None,
         until: datetime | None = None,
-        lifespan: timedelta | None = None,
+        exactly: bool = False,
     ) -> tuple[str, SentLink]:
-        """Return a new token, and what the flow stores of it. It counts no longer than `until`."""
+        """Return a new token, and what the flow stores of it. It counts no longer than `until`, and `exactly` that long
+        where an operator has said how long."""
         token = crypto.new_token("")
-        ends = self._clock.now() + (lifespan or self._lifespan)
-        ends = ends if until is None else min(ends, until)
+        ends = self._clock.now() + self._lifespan
+        if until is not None:
+            ends = until if exactly else min(ends, until)
         return token, SentLink(address, crypto.digest(token).hex(), ends, identity_id)
 
     def matches(self, sent: SentLink, token: str) -> bool:

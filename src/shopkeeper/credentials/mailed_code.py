@@ -1,7 +1,9 @@
 """Recovery and verification by one-time code (`code`)."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from shopkeeper.credentials import mailed_nodes as nodes
 from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient, asks_for_mail
@@ -68,6 +70,13 @@ class MailedCode:
         [sent] = _sent_codes(view)
         return Form(nodes.verification_code(sent.address, native=view.native, typed=typed), view.context, "form")
 
+    def hand_out(self, identity_id: UUID, *, until: datetime) -> tuple[str, Form]:
+        """Return a code that an operator hands out, and the form that asks for it. It belongs to no address, so that no
+        other one can be sent in its flow."""
+        issued = self._codes.issue(via=Via.EMAIL, address="", identity_id=identity_id)
+        sent = replace(issued.sent, expires_at=until)
+        return issued.code, Form(nodes.recovery_code(""), {"sent": [sent.to_context()]}, "form")
+
     def has_sent(self, view: MethodView) -> bool:
         """Return whether a code was sent in this flow."""
         return bool(_sent_codes(view))
@@ -75,7 +84,8 @@ class MailedCode:
     async def _judged(self, unit: Unit, flow: MailedFlow, submission: MethodInput) -> SentCode | Ask | StartOver:
         """Return the code that was typed if it is right, else the next step."""
         sent = _sent_codes(submission)
-        if asks_for_mail(submission) or not sent:
+        handed_out = bool(sent) and not sent[0].address
+        if not handed_out and (asks_for_mail(submission) or not sent):
             return self._sent(flow, submission, await self._by_mail.recipient(unit, flow, submission))
         typed = submission.submitted.get(CODE)
         if not isinstance(typed, str) or not typed.strip():
@@ -111,11 +121,6 @@ class MailedCode:
         [sent] = _sent_codes(submission)
         form = Form(_nodes(flow, submission, sent.address), submission.context, "form")
         return Ask(form, state=SENT, messages=(message(_WRONG[flow]),), status=200, transient_payload={})
-
-
-def operators_form(sent: SentCode) -> Form:
-    """Return the form for a code that an operator hands out; it belongs to no address."""
-    return Form(nodes.recovery_code(""), {"sent": [replace(sent, address="").to_context()]}, "form")
 
 
 def _sent_codes(view: MethodView) -> list[SentCode]:

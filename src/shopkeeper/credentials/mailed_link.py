@@ -3,7 +3,9 @@
 A mailed link is followed without the browser's cookies, perhaps on another device, so it carries a token of its own.
 """
 
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from shopkeeper.credentials import mailed_nodes as nodes
 from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient
@@ -61,6 +63,11 @@ class MailedLink:
     def start_verification(self, view: MethodView, recipient: Recipient) -> Ask:
         """See `MailedCode.start_verification`."""
         return self._sent(MailedFlow.VERIFICATION, view, recipient)
+
+    def hand_out(self, identity_id: UUID, *, until: datetime) -> tuple[str, Form]:
+        """Return the token of a link that an operator hands out, and the form of its flow, which asks for nothing."""
+        token, sent = self._tokens.issue(address="", identity_id=identity_id, until=until, exactly=True)
+        return token, Form((), {"sent": sent.to_context()}, "form")
 
     async def _asked(self, unit: Unit, flow: MailedFlow, submission: MethodInput) -> Ask:
         return self._sent(flow, submission, await self._by_mail.recipient(unit, flow, submission))

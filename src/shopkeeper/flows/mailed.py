@@ -84,8 +84,10 @@ class Recovery(_Mailed):
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep:
         if turn.flow.finished_at is not None:
             return self.used()
-        method = self._methods.get(turn.method) if turn.method in {self.settings.use, turn.flow.active} else None
-        if method is None:
+        offered = {turn.flow.active} if turn.flow.by_operator else {self.settings.use, turn.flow.active}
+        method = self._methods.get(turn.method) if turn.method in offered else None
+        # No mail may be asked for in an operator's flow, which has no anti-CSRF token: only its link continues it.
+        if method is None or (turn.flow.by_operator and method.name == LINK):
             raise SubmissionRejected(message(4010005))
         return await method.submit_recovery(unit, turn.method_input())
 

@@ -15,7 +15,6 @@ _PROVIDERS: Final = "Signing in with a provider is not built yet: offer a passwo
 _KEYS: Final = "Passkeys and security keys are not built yet: offer a password or a one-time code."
 _TEST_LOGIN: Final = "Test logins are not built yet: try a provider's settings with an ordinary login flow."
 
-_BY_OPERATOR: Final = "Recovery by an operator is not built yet: have the customer ask for a code at the recovery form."
 _BY_GET: Final = "A flow continues by GET after a provider's sign-in only, which is not built yet: submit it by POST."
 
 PUBLIC: Final[Mapping[tuple[str, str], str]] = {
@@ -32,8 +31,6 @@ PUBLIC: Final[Mapping[tuple[str, str], str]] = {
 }
 ADMIN: Final[Mapping[tuple[str, str], str]] = {
     ("POST", "/test-login-flows"): _TEST_LOGIN,
-    ("POST", "/recovery/code"): _BY_OPERATOR,
-    ("POST", "/recovery/link"): _BY_OPERATOR,
 }
 
 
