@@ -10,7 +10,7 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import ADDRESS, PASSWORD, Browser, Scene, csrf_of, new_address, set_cookies, sign_in, sign_up
-from tests.flows.conftest import JSON, Stage
+from tests.flows.conftest import JSON, Stage, Staging
 from tests.flows.test_callbacks import messages
 
 NEW = "nine lanterns by the quay"
@@ -138,6 +138,13 @@ class TestTheProfile:
         assert (statuses[0], statuses[-1]) == (400, 429)
         assert (await ada.change(email=new_address("free"))).status_code == 429
         assert (await ada.change(name={"first": "Ada"})).status_code == 200
+
+    async def test_one_account_has_a_budget_of_its_own(self, staging: Staging, sqlite_dsn: str) -> None:
+        async with staging(sqlite_dsn, throttle={"settings": {"per_account": "2/minute"}}) as stage:
+            ada, bea = await account(stage.scene), await account(stage.scene)
+            statuses = [(await ada.change(name={"first": name})).status_code for name in ("Ada", "Eve", "Ida")]
+            assert statuses == [200, 200, 429]
+            assert (await bea.change(name={"first": "Bea"})).status_code == 200
 
     async def test_a_form_of_html_keeps_what_it_has_no_field_for(self, scene: Scene) -> None:
         browser, email = await scene.browser(), new_address()

@@ -76,6 +76,7 @@ def test_a_file_that_holds_no_secrets_is_named(folder: Path, text: str) -> None:
 def test_budgets_per_address_are_wide_and_per_account_unchanged() -> None:
     settings, strict = start(), load([], {}, dev=False, demo=False)
     assert settings.throttle.login.per_ip == settings.throttle.registration.per_ip == parse_rate("600/minute")
+    assert settings.throttle.settings.per_account == parse_rate("600/minute")
     assert settings.throttle.login.failures == strict.throttle.login.failures
 
 

@@ -86,7 +86,7 @@ async def build_accounts(
     budgets = {
         "login": settings.throttle.login.per_ip,
         "registration": settings.throttle.registration.per_ip,
-        "settings": settings.throttle.login.per_ip,
+        "settings": settings.throttle.settings.per_account,
         "code": settings.throttle.code.per_ip,
         "error": settings.throttle.error.per_ip,
         "refresh": settings.throttle.refresh.per_ip,

@@ -25,6 +25,7 @@ DEVELOPMENT: Final[Tree] = {
         "login": {"per_ip": "600/minute"},
         "registration": {"per_ip": "600/minute"},
         "code": {"per_ip": "600/minute", "per_recipient": "600/hour", "per_pair": "600/hour"},
+        "settings": {"per_account": "600/minute"},
         "refresh": {"per_ip": "6000/minute", "per_session": "600/minute"},
         "error": {"per_ip": "600/minute"},
     },

@@ -344,6 +344,16 @@ class RefreshThrottle(Section):
     )
 
 
+class SettingsThrottle(Section):
+    """Limits on what a signed-in customer submits about the own account, so that a stolen session is no way to guess."""
+
+    per_account: RateText = Field(
+        default=parse_rate("30/minute"),
+        description="Settings forms that one account submits, from all addresses together; a change of an address counts "
+        "twice; 600/minute with `--dev`",
+    )
+
+
 class ErrorThrottle(Section):
     """Limits on errors that are stored for the error page."""
 
@@ -360,6 +370,7 @@ class Throttle(Section):
     login: LoginThrottle = LoginThrottle()
     registration: RegistrationThrottle = RegistrationThrottle()
     code: CodeThrottle = CodeThrottle()
+    settings: SettingsThrottle = SettingsThrottle()
     refresh: RefreshThrottle = RefreshThrottle()
     error: ErrorThrottle = ErrorThrottle()
     trusted_proxies: int = Field(
