@@ -345,12 +345,12 @@ class RefreshThrottle(Section):
 
 
 class SettingsThrottle(Section):
-    """Limits on what a signed-in customer submits about the own account, so that a stolen session is no way to guess."""
+    """Limits on what a customer submits about the own account, so that a stolen session is no way to guess."""
 
     per_account: RateText = Field(
         default=parse_rate("30/minute"),
-        description="Settings forms that one account submits, from all addresses together; a change of an address counts "
-        "twice; 600/minute with `--dev`",
+        description="Settings forms that one account submits, from all addresses together; a change of an address "
+        "counts twice; 600/minute with `--dev`",
     )
 
 
