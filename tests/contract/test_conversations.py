@@ -29,9 +29,12 @@ CONVERSATIONS: Mapping[str, Sequence[str]] = {
     ),
     "steps": ("two_step",),
     "strict": ("strict",),
+    "link": ("by_link",),
 }
 """The conversations by the profile that they are held in. Those of `base` are held with every kind of database."""
 NAMES = tuple(name for names in CONVERSATIONS.values() for name in names)
+LINKS = {"SELFSERVICE_METHODS_LINK_CONFIG_BASE_URL": "http://127.0.0.1:4433/"}
+"""The conversations look for mailed links with this address, and follow them without it."""
 OVER_HTTPS = ("html", "native_login")
 ENTRIES = read_entries()
 
@@ -60,7 +63,7 @@ def talks(run: Run, launch: Launch, dsn: str, profiles: Path, conversations: Pat
             if not (out / "said").exists():
                 out.mkdir(exist_ok=True)
                 database = dsn if profile == PROFILE else new_sqlite(run.folder, out)
-                shop = launch(config=profiles / f"{profile}.yml", dsn=database)
+                shop = launch(config=profiles / f"{profile}.yml", dsn=database, environ=LINKS)
                 said = record(conversations, out, public=shop.public, admin=shop.admin, names=names, profile=profile)
                 (out / "said").write_text(said)
         assert "STOPPED" not in (out / "said").read_text(), (out / "said").read_text()

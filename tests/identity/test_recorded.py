@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,17 @@ def test_bad_traits_get_the_messages_that_kratos_gave(recorded: Path, schema: Sc
         if not said or traits is None:
             continue
         ours = {
-            (violation.name, violation.message_id, json.dumps(_masked(dict(violation.context)), sort_keys=True))
+            (violation.name, violation.message_id, json.dumps(_masked(_sent(violation.context)), sort_keys=True))
             for violation in schema.validate(traits)
         }
         assert ours == said, exchange["say"]
         compared += 1
     assert compared >= 3
+
+
+def _sent(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message's context without the wording, which never leaves the server."""
+    return {name: value for name, value in context.items() if name != "wording"}
 
 
 def _said(exchange: dict[str, Any]) -> set[tuple[str, int, str]]:

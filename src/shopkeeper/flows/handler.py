@@ -83,6 +83,7 @@ def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity |
         session_id=caller.session.id if caller.session else None,
         locale=caller.locale,
         expires_at=flow.expires_at,
+        flow_id=flow.id,
         native=flow.type is FlowType.API,
     )
 
