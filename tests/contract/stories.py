@@ -223,6 +223,20 @@ def tell_of_an_operator(public: str, admin: str) -> None:
             identities.get_identity(id=made.id)
 
 
+def tell_of_handing_out(admin: str) -> None:
+    """Hand out a link that recovers an account. The method `link` must be switched on."""
+    with client(admin) as operator:
+        identities = kratos.IdentityApi(operator)
+        made = identities.create_identity(_identity(new_address()))
+        body = kratos.CreateRecoveryLinkForIdentityBody(identity_id=made.id)
+        given = identities.create_recovery_link_for_identity(create_recovery_link_for_identity_body=body)
+        assert "/self-service/recovery?flow=" in given.recovery_link
+        with refused(400):
+            identities.create_recovery_link_for_identity(
+                create_recovery_link_for_identity_body=kratos.CreateRecoveryLinkForIdentityBody(identity_id=NOBODY)
+            )
+
+
 def _tell_of_mails(courier: kratos.CourierApi, app: kratos.FrontendApi) -> None:
     """Find the mail that welcomes a customer."""
     register(app, new_address())

@@ -14,13 +14,18 @@ from tests.contract.conftest import Launch
 from tests.contract.description import Departure, Description, Operation, implemented
 from tests.contract.recorded import record
 from tests.contract.recorder import Answer, recording
-from tests.contract.stories import tell_of_a_browser, tell_of_a_customer, tell_of_an_operator, tell_of_probes
+from tests.contract.stories import (
+    tell_of_a_browser,
+    tell_of_a_customer,
+    tell_of_an_operator,
+    tell_of_handing_out,
+    tell_of_probes,
+)
 from tests.services.server import locked
 
 # Prefixes of paths that belong to later features.
 LATER = {
     "/.well-known/ory/webauthn.js": "passkeys and security keys",
-    "/admin/recovery/": "recovery",
     "/self-service/fed-cm/": "not served by Kratos either",
     "/sessions/token-exchange": "signing in with a provider",
 }
@@ -66,12 +71,13 @@ def _tell(run: Run, launch: Launch, profiles: Path, conversations: Path, descrip
         shop = launch(
             config=profiles / "base.yml",
             public_url=f"{public.url}/",
-            environ={"SERVE_ADMIN_BASE_URL": f"{admin.url}/"},
+            environ={"SERVE_ADMIN_BASE_URL": f"{admin.url}/", "SELFSERVICE_METHODS_LINK_ENABLED": "true"},
         )
         public.target, admin.target = shop.public, shop.admin
         tell_of_a_customer(public.url)
         tell_of_a_browser(public.url)
         tell_of_an_operator(public.url, admin.url)
+        tell_of_handing_out(admin.url)
         tell_of_probes(public.url, admin.url)
         out = run.folder / "openapi"
         record(conversations, out, public=public.url, admin=admin.url, names=CONVERSATIONS, profile="base")
