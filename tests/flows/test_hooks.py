@@ -146,7 +146,11 @@ async def test_recovering_ends_other_sessions_where_configured(
         flow = await browser.open_flow("recovery")
         await browser.send_flow(flow, {"method": "code", "email": email})
         code = await code_for(stage.scene, email, "recovery_code_valid")
-        assert (await browser.send_flow(flow, {"method": "code", "code": code})).status_code == 422
+        recovered = await browser.send_flow(flow, {"method": "code", "code": code})
+        assert recovered.status_code == 422
+        settings_id = recovered.json()["redirect_browser_to"].partition("flow=")[2]
+        shown = (await stage.flow(browser, "settings", settings_id))["ui"]["messages"]
+        assert [(each["id"], each["context"]) for each in shown] == [(1060001, {"minutes": 60})]
         whoami = await app.get("/sessions/whoami", headers={"x-session-token": created["session_token"]})
         assert whoami.status_code == status
 

@@ -169,6 +169,7 @@ def build_pipeline(
             clock=infrastructure.clock,
         ),
         verifications=verifications,
+        privileged_for=infrastructure.settings.selfservice.flows.settings.privileged_session_max_age,
     )
     return Pipeline(
         handlers,

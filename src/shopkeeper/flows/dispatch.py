@@ -6,6 +6,7 @@ finishes flows, starts and elevates sessions, creates identities and opens repla
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 from shopkeeper import crypto
@@ -67,7 +68,11 @@ class Superseded(Exception):
 
 
 class Dispatcher:
-    """Acts on steps."""
+    """Acts on steps.
+
+    Args:
+        privileged_for: how long after recovering an account its password can be changed, for the message that says so.
+    """
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class Dispatcher:
         keeping: KeepSignedIn,
         changes: AccountChanges,
         verifications: VerificationOpener | None = None,
+        privileged_for: timedelta = timedelta(hours=1),
     ) -> None:
         self._database = database
         self._completion = completion
@@ -93,6 +99,7 @@ class Dispatcher:
         self._keeping = keeping
         self._changes = changes
         self._verifications = verifications
+        self._privileged_for = privileged_for
 
     async def dispatch(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         """Act on a step. Never call it while a transaction is open.
@@ -224,7 +231,8 @@ class Dispatcher:
             type=FlowType.BROWSER if turn.by_link else flow.type, request_url=flow.request_url, return_to=flow.return_to
         )
         caller = replace(turn.caller, session=signed_in.session, csrf_tokens=(csrf,))
-        return await self._opener.open(unit, SETTINGS, opening, caller)
+        minutes = int(self._privileged_for.total_seconds() // 60)
+        return await self._opener.open(unit, SETTINGS, opening, caller, messages=(message(1060001, minutes=minutes),))
 
     async def _verify(self, handler: FlowHandler, turn: Turn, step: Verified) -> Updated:
         """Mark the address, end the flow, and show where to continue. The flow can be fetched until it expires."""
