@@ -16,18 +16,4 @@ class ShowVerification:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShowSettings:
-    """Show a settings flow."""
-
-    flow_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class ShowRecovery:
-    """Show a recovery flow."""
-
-    flow_id: UUID
-
-
-ContinueWith: TypeAlias = ShowVerification | ShowSettings | ShowRecovery
+ContinueWith: TypeAlias = ShowVerification
