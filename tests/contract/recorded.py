@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
 OPEN_DIFFERENCES = Path(__file__).with_name("open_differences.yml")
+RECORDED_ADDRESS = "http://127.0.0.1:4433"
+"""The public address of the recorded server."""
 Exchange = dict[str, Any]
 Compare = Callable[[Any, Any], list[str]]
 
@@ -179,4 +182,13 @@ def record(
         timeout=90,
         env={**os.environ, **({"SSL_CERT_FILE": str(authority)} if authority else {})},
     )
+    for name in names:
+        _rename_encoded_address(out / profile / f"{name}.json", public)
     return told.stdout
+
+
+def _rename_encoded_address(written: Path, public: str) -> None:
+    """Give our address the recorded one's spelling in query strings: the recorder masks it as `<public>` elsewhere."""
+    ours, recorded = quote(public, safe=""), quote(RECORDED_ADDRESS, safe="")
+    if written.exists():
+        written.write_text(written.read_text().replace(ours, recorded))

@@ -30,6 +30,7 @@ CONVERSATIONS: Mapping[str, Sequence[str]] = {
     "steps": ("two_step",),
     "strict": ("strict",),
     "link": ("by_link",),
+    "short": ("short_lived",),
 }
 """The conversations by the profile that they are held in. Those of `base` are held with every kind of database."""
 NAMES = tuple(name for names in CONVERSATIONS.values() for name in names)
