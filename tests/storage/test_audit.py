@@ -29,6 +29,7 @@ class TestRecording:
     ) -> None:
         async with database.unit() as unit:
             await record(audit, unit, "identity.created", subject=None, details={"method": "password", "aal": 1})
+        async with database.reading() as unit:
             (event,) = await audit.events(unit)
         assert (event.at, event.action, event.outcome) == (clock.now(), "identity.created", "done")
         assert (event.actor, event.subject, event.client) == ("ada", None, audit.client(WHERE))
@@ -53,11 +54,43 @@ class TestRecording:
         async with database.unit() as unit:
             assert len(await audit.events(unit)) == 1
 
+    @pytest.mark.parametrize("fails", [False, True], ids=["committed", "rolled back"])
+    async def test_the_events_of_a_unit_are_one_statement(self, database: Database, audit: Audit, fails: bool) -> None:
+        seen: list[str] = []
+        with database.observed(seen.append), suppress(LookupError):
+            async with database.unit() as unit:
+                await record(audit, unit, "session.started")
+                await audit.record_each(
+                    unit, "session.revoked", outcome="done", actor="ada", client_ip=WHERE, details={"b": {}, "c": {}}
+                )
+                await record(audit, unit, "sign_in.failed", always=True)
+                await record(audit, unit, "sign_in.failed", always=True)
+                if fails:
+                    raise LookupError
+        assert [each.split()[0] for each in seen if not each.startswith("BEGIN")] == ["INSERT"]
+        async with database.reading() as unit:
+            kept = [event.action for event in await audit.events(unit)]
+        refused = ["sign_in.failed", "sign_in.failed"]
+        assert kept == (refused if fails else [*refused, "session.revoked", "session.revoked", "session.started"])
+
+    async def test_a_savepoint_undoes_its_events_but_those_that_are_always_recorded(
+        self, database: Database, audit: Audit
+    ) -> None:
+        async with database.unit() as unit:
+            with suppress(LookupError):
+                async with unit.savepoint():
+                    await record(audit, unit, "session.started")
+                    await record(audit, unit, "sign_in.failed", always=True)
+                    raise LookupError
+        async with database.reading() as unit:
+            assert [event.action for event in await audit.events(unit)] == ["sign_in.failed"]
+
 
 class TestAddresses:
     async def test_no_address_is_kept(self, database: Database, audit: Audit) -> None:
         async with database.unit() as unit:
             await record(audit, unit)
+        async with database.reading() as unit:
             row = await unit.first(text("SELECT * FROM audit_events"))
         assert WHERE not in str(row)
 
@@ -85,6 +118,7 @@ class TestReading:
         async with database.unit() as unit:
             for number in range(5):
                 await record(audit, unit, details={"number": number})
+        async with database.reading() as unit:
             first = await audit.events(unit, limit=2)
             rest = await audit.events(unit, before=first[-1].id)
         assert [event.details["number"] for event in first + rest] == [4, 3, 2, 1, 0]
@@ -98,6 +132,7 @@ class TestReading:
             wanted = {"action": "x", "actor": "x", "subject": "x", "client": audit.client("192.0.2.99")}[asked]
             name = {"client": "client_ip"}.get(asked, asked)
             await record(audit, unit, **{name: "192.0.2.99" if asked == "client" else "x"})
+        async with database.reading() as unit:
             (event,) = await audit.events(unit, **{asked: wanted})  # type: ignore[arg-type]
         assert getattr(event, asked) == wanted
 
@@ -110,6 +145,7 @@ class TestReading:
                 await record(audit, unit)
             clock.advance(days=1)
             await record(audit, unit, "session.revoked")
+        async with database.unit() as unit:
             for _ in range(3):
                 purged.append(await audit.purge(unit, before=clock.now() - timedelta(hours=1), batch=2))
             assert [event.action for event in await audit.events(unit)] == ["session.revoked"]

@@ -1,13 +1,13 @@
 """The audit trail: who did what to which subject, with which outcome, from which address.
 
-An event is written in the unit of its change, or, for a refused attempt, even where that unit rolls back. Addresses are
-stored only as keyed hashes: two events can be compared, and a known address can be looked up, but a stolen table
-reveals no address.
+A unit's events are written with its changes, in one statement right before it commits; that of a refused attempt is
+written even where the unit rolls back. Addresses are stored only as keyed hashes: two events can be compared, and a
+known address can be looked up, but a stolen table reveals no address.
 """
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,6 +54,10 @@ class AuditEvent:
 _ADD = insert(audit_events)
 
 
+async def _write_all(unit: Unit, rows: Sequence[Mapping[str, Any]]) -> None:
+    await unit.write(_ADD, rows)
+
+
 class Audit:
     """Writes and reads audit events.
 
@@ -85,17 +89,16 @@ class Audit:
         details: Mapping[str, Any] | None = None,
         always: bool = False,
     ) -> None:
-        """Write an event in the caller's unit.
+        """Add an event to the caller's unit, which writes it right before it commits.
 
         Args:
             always: keep the event even where the unit rolls back, for refused attempts.
         """
         row = self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=details or {})
+        unit.collect(row, write=_write_all, always=always)
         if always:
-            unit.always(_ADD, row)
             self._count(action, outcome, actor, details or {})
         else:
-            await unit.write(_ADD, row)
 
             async def count() -> None:
                 self._count(action, outcome, actor, details or {})
@@ -112,12 +115,10 @@ class Audit:
         client_ip: str | None,
         details: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Write an event for each subject of `details`, all at once: for what an operator does to many subjects."""
-        rows = [
-            self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=told)
-            for subject, told in details.items()
-        ]
-        await unit.write(_ADD, rows)
+        """Add an event for each subject of `details` to the caller's unit: for what is done to many at once."""
+        for subject, told in details.items():
+            row = self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=told)
+            unit.collect(row, write=_write_all)
 
     def _row(
         self,

@@ -6,7 +6,7 @@ The `Database` that opened it (`database.py`) ends it, through its private metho
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Executable, Row, text
@@ -27,6 +27,11 @@ WriteCollected = Callable[["Unit", Sequence[Item]], Awaitable[None]]
 _SAVEPOINT = text("SAVEPOINT unit")
 _ROLL_BACK_TO_SAVEPOINT = text("ROLLBACK TO SAVEPOINT unit")
 _RELEASE_SAVEPOINT = text("RELEASE SAVEPOINT unit")
+
+
+class _Collected(NamedTuple):
+    item: Any
+    always: bool
 
 
 class Unit:
@@ -50,7 +55,7 @@ class Unit:
         self._is_ending = False
         self._after_commit: list[tuple[AfterCommit, AfterCommit | None]] = []
         self._always: list[tuple[Executable, Parameters]] = []
-        self._collected: dict[WriteCollected[Any], list[Any]] = {}
+        self._collected: dict[WriteCollected[Any], list[_Collected]] = {}
 
     async def all(self, query: Executable, parameters: Parameters = None) -> Sequence[Row[Any]]:
         """Return every row of a query."""
@@ -137,7 +142,8 @@ class Unit:
             await self.write(_ROLL_BACK_TO_SAVEPOINT)
             del self._after_commit[actions:]
             for write, items in self._collected.items():
-                del items[collected.get(write, 0) :]
+                kept = collected.get(write, 0)
+                items[kept:] = [item for item in items[kept:] if item.always]
             raise
         await self.write(_RELEASE_SAVEPOINT)
 
@@ -161,7 +167,7 @@ class Unit:
         """
         self._always.append((statement, parameters))
 
-    def collect(self, item: Item, *, write: WriteCollected[Item]) -> None:
+    def collect(self, item: Item, *, write: WriteCollected[Item], always: bool = False) -> None:
         """Keep an item to be written right before the commit; drop it if the unit rolls back.
 
         `write` is awaited once with all of its items, in the order in which they were collected, after all other writes
@@ -171,11 +177,13 @@ class Unit:
         Args:
             write: writes the items through the unit it gets, and collects nothing itself. It must be a module-level
                 function: items are grouped by function object.
+            always: write the item even after a rollback, in a transaction of its own.
 
-        Raises `RuntimeError` in a unit that only reads.
+        Raises `RuntimeError` in a unit that only reads, unless `always` is set.
         """
-        self._require_writable()
-        self._collected.setdefault(write, []).append(item)
+        if not always:
+            self._require_writable()
+        self._collected.setdefault(write, []).append(_Collected(item, always))
 
     async def _read(self, query: Executable, parameters: Parameters) -> Result:
         try:
@@ -212,7 +220,7 @@ class Unit:
             await self.write(statement, parameters)
         for write, items in self._collected.items():
             await self.begin()
-            await write(self, items)
+            await write(self, [collected.item for collected in items])
         if self._open is not None:
             try:
                 await self._open.commit()
@@ -222,9 +230,10 @@ class Unit:
             await self._close()
 
     async def _roll_back(self) -> None:
-        self._collected.clear()
+        kept = {write: [item for item in items if item.always] for write, items in self._collected.items()}
+        self._collected = {write: items for write, items in kept.items() if items}
         await self._undo()
-        if self._always:
+        if self._always or self._collected:
             try:
                 await self._commit()
             except BaseException:
