@@ -36,12 +36,12 @@ def identity_row(identity: Identity) -> dict[str, Any]:
     }
 
 
-def credential_row(owner: UUID, credential: Credential, *, config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` is the credential's config as it is stored, which is sealed for some types."""
+def credential_row(owner: UUID, credential: Credential) -> dict[str, Any]:
+    """Return the row with the config as it is read; `ConfigSealer` seals it for some types."""
     return {
         "identity_id": owner,
         "type": credential.type,
-        "config": config,
+        "config": credential.config,
         "version": credential.version,
         "created_at": credential.created_at,
         "updated_at": credential.updated_at,

@@ -14,7 +14,6 @@ import msgspec
 import structlog
 
 from shopkeeper.crypto import KeyRing, Unsealable
-from shopkeeper.identity.values import Credential
 
 PURPOSE: Final = "credentials"
 """The purpose of the key ring, for key derivation."""
@@ -87,15 +86,14 @@ class ConfigSealer:
         self._keys = keys
         self._warn = lru_cache(maxsize=MOST_REMEMBERED)(_warn)
 
-    def to_row(self, owner: UUID, credential: Credential) -> dict[str, Any]:
+    def to_row(self, owner: UUID, type_: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the config to store. One that cannot be opened is written back unchanged."""
-        config = credential.config
         if isinstance(config, SealedConfig) and not config.readable:
             return dict(config.stored)
-        if self._keys is None or credential.type not in self._sealed or not config:
+        if self._keys is None or type_ not in self._sealed or not config:
             return dict(config)
         plain = msgspec.json.encode(dict(config))
-        return {SEALED: self._keys.seal_text(plain, context=_context(owner, credential.type))}
+        return {SEALED: self._keys.seal_text(plain, context=_context(owner, type_))}
 
     def from_row(self, owner: UUID, type_: str, stored: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the config of a row. An empty one is not sealed, because it holds no secret."""

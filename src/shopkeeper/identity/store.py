@@ -5,7 +5,7 @@ identifiers and addresses; `constraints.py` converts a broken constraint into an
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -28,7 +28,6 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     delete,
-    insert,
     select,
     text,
     update,
@@ -40,7 +39,6 @@ from shopkeeper.identity.builder import LONGEST_EXTERNAL_ID, LONGEST_TYPE
 from shopkeeper.identity.facts import FactsByType, factors_of, facts_of
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.rows import (
-    Addresses,
     address_rows,
     credential_row,
     identifier_rows,
@@ -55,6 +53,7 @@ from shopkeeper.identity.terms import LONGEST_TERM, terms_of
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.parts import Part, by_part, columns_of, union_of
+from shopkeeper.storage.row_changes import Kind, RowChange, differences, write
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
 
@@ -181,9 +180,9 @@ class IdentityStore:
     ) -> list[Identity]:
         """Return identities, ordered by id. The same queries run for unknown ones, so that the time reveals nothing.
 
-        `lock` prevents concurrent changes until the unit ends.
+        `lock` prevents concurrent changes until the unit ends. On SQLite the transaction itself does, once it is open.
         """
-        if lock:
+        if lock and unit.dialect != "sqlite":
             await unit.all(_locked(selector.condition), selector.bound)
         statement = _all_of(selector.condition, with_credentials=with_credentials)
         rows, to_verify, to_recover, proving = by_part(await unit.all(statement, selector.bound), count=4)
@@ -201,35 +200,31 @@ class IdentityStore:
     async def insert(self, unit: Unit, identity: Identity) -> Identity:
         """Insert an identity with all that belongs to it. Returns it as it is stored."""
         stored = self._with_factors(identity)
-        proofs = stored.credentials.values()
-        await unit.write(insert(identities).values(identity_row(stored)))
-        await _insert(unit, credentials, [self._row(stored.id, credential) for credential in proofs])
-        await _insert(unit, credential_identifiers, identifier_rows(stored.id, proofs))
-        await _insert(unit, verifiable_addresses, address_rows(stored.id, stored.verifiable_addresses))
-        await _insert(unit, recovery_addresses, address_rows(stored.id, stored.recovery_addresses))
-        await _insert(unit, identity_terms, _term_rows(stored.id, terms_of(stored.traits)))
+        await self._write(unit, None, stored)
         return stored
 
     async def update(self, unit: Unit, before: Identity, after: Identity) -> Identity:
         """Write the differences between identities read with credentials. Returns `after` as it is stored."""
         stored = self._with_factors(after)
-        row = identity_row(stored)
-        if row != identity_row(before):
-            await unit.write(update(identities).where(identities.c.id == row.pop("id")).values(row))
-        await _update_terms(unit, before, stored)
-        await self._update_credentials(unit, before, stored)
-        for table, old, new in (
-            (verifiable_addresses, before.verifiable_addresses, stored.verifiable_addresses),
-            (recovery_addresses, before.recovery_addresses, stored.recovery_addresses),
-        ):
-            await _update_addresses(unit, table, before.id, old, new)
+        await self._write(unit, before, stored)
         return stored
+
+    async def _write(self, unit: Unit, before: Identity | None, after: Identity) -> None:
+        old, new = _rows(before) if before is not None else {}, _rows(after)
+        changes = [change for table in new for change in differences(table, old.get(table, ()), new[table])]
+        await write(unit, [self._sealed(change) for change in changes])
+
+    def _sealed(self, change: RowChange) -> RowChange:
+        """Seal the configs of credentials that are written. Those that stay are not touched, so that one that cannot be
+        opened is kept as it is."""
+        if change.table is not credentials or change.kind is Kind.DELETE:
+            return change
+        to_row = self._sealer.to_row
+        rows = [{**row, "config": to_row(row["identity_id"], row["type"], row["config"])} for row in change.rows]
+        return change._replace(rows=rows)
 
     def _with_factors(self, identity: Identity) -> Identity:
         return replace(identity, factors=factors_of(self._facts, identity.credentials))
-
-    def _row(self, owner: UUID, credential: Credential) -> dict[str, Any]:
-        return credential_row(owner, credential, config=self._sealer.to_row(owner, credential))
 
     def _credentials(self, proving: Sequence[Row[Any]]) -> Mapping[UUID, dict[str, Credential]]:
         """Return the credentials by owner and type, from their rows: one for each identifier."""
@@ -242,26 +237,6 @@ class IdentityStore:
             version = facts_of(self._facts, type_).read_version
             result[owner][type_] = to_credential(group, config=config, read_version=version)
         return result
-
-    async def _update_credentials(self, unit: Unit, before: Identity, after: Identity) -> None:
-        """Leave rows of unchanged credentials untouched, also those that cannot be opened."""
-        gone = [type_ for type_ in before.credentials if type_ not in after.credentials]
-        if gone:
-            await unit.write(delete(credentials).where(_of(before.id), credentials.c.type.in_(gone)))
-        for type_, credential in after.credentials.items():
-            known = before.credentials.get(type_)
-            if known is None:
-                await _insert(unit, credentials, [self._row(after.id, credential)])
-            elif credential != known:
-                await self._update_credential(unit, after.id, credential)
-            if credential.identifiers != (known.identifiers if known else ()):
-                await _replace_identifiers(unit, after.id, credential)
-
-    async def _update_credential(self, unit: Unit, owner: UUID, credential: Credential) -> None:
-        row = self._row(owner, credential)
-        mine = and_(credentials.c.identity_id == owner, credentials.c.type == credential.type)
-        changed = {"config": row["config"], "updated_at": credential.updated_at}
-        await unit.write(update(credentials).where(mine).values(changed))
 
 
 async def delete_identity(unit: Unit, identity_id: UUID) -> bool:
@@ -333,43 +308,15 @@ _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
 """The name `id` is the identity's or the address's; `identity_id` is the owner's."""
 
 
-def _of(identity_id: UUID) -> Any:
-    return credentials.c.identity_id == identity_id
-
-
-async def _replace_identifiers(unit: Unit, identity_id: UUID, credential: Credential) -> None:
-    table = credential_identifiers.c
-    mine = and_(table.identity_id == identity_id, table.type == credential.type)
-    await unit.write(delete(credential_identifiers).where(mine))
-    await _insert(unit, credential_identifiers, identifier_rows(identity_id, [credential]))
-
-
-async def _update_addresses(unit: Unit, table: Table, owner: UUID, before: Addresses, after: Addresses) -> None:
-    """Keep the rows of addresses that stay: a verification in progress refers to them."""
-    old = {row["id"]: row for row in address_rows(owner, before)}
-    new = {row["id"]: row for row in address_rows(owner, after)}
-    if gone := old.keys() - new.keys():
-        await unit.write(delete(table).where(table.c.id.in_(gone)))
-    for address_id in old.keys() & new.keys():
-        if new[address_id] != old[address_id]:
-            await unit.write(update(table).where(table.c.id == address_id).values(new[address_id]))
-    await _insert(unit, table, [row for address_id, row in new.items() if address_id not in old])
-
-
-async def _update_terms(unit: Unit, before: Identity, after: Identity) -> None:
-    if before.traits == after.traits:
-        return
-    old, new = terms_of(before.traits), terms_of(after.traits)
-    if gone := old - new:
-        own = and_(identity_terms.c.identity_id == after.id, identity_terms.c.term.in_(sorted(gone)))
-        await unit.write(delete(identity_terms).where(own))
-    await _insert(unit, identity_terms, _term_rows(after.id, new - old))
-
-
-def _term_rows(owner: UUID, terms: Collection[str]) -> list[dict[str, Any]]:
-    return [{"term": term, "identity_id": owner} for term in sorted(terms)]
-
-
-async def _insert(unit: Unit, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        await unit.write(insert(table), rows)
+def _rows(identity: Identity) -> Mapping[Table, Sequence[dict[str, Any]]]:
+    """Return the rows of an identity, by table. Rows of addresses keep their ids while the addresses stay: a
+    verification in progress refers to them."""
+    owner, proofs = identity.id, identity.credentials.values()
+    return {
+        identities: [identity_row(identity)],
+        credentials: [credential_row(owner, credential) for credential in proofs],
+        credential_identifiers: identifier_rows(owner, proofs),
+        verifiable_addresses: address_rows(owner, identity.verifiable_addresses),
+        recovery_addresses: address_rows(owner, identity.recovery_addresses),
+        identity_terms: [{"term": term, "identity_id": owner} for term in sorted(terms_of(identity.traits))],
+    }

@@ -1,0 +1,111 @@
+"""Changes of rows in several tables: on both databases the same, on PostgreSQL in one statement."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    select,
+    text,
+)
+from sqlalchemy.exc import IntegrityError
+
+from shopkeeper.storage.database import Database, broken_constraint
+from shopkeeper.storage.row_changes import Kind, RowChange, differences, write
+from shopkeeper.storage.tables import Id, Json, Moment
+
+_TABLES = MetaData()
+shelves = Table("shelves", _TABLES, Column("id", Integer, primary_key=True), Column("name", String(20), unique=True))
+jars = Table(
+    "jars",
+    _TABLES,
+    Column("id", Id, primary_key=True),
+    Column("shelf", ForeignKey("shelves.id"), nullable=False),
+    Column("label", String(20), nullable=False),
+    Column("notes", Json),
+    Column("seal", LargeBinary),
+    Column("filled_at", Moment),
+    Column("opened", Integer, nullable=False, server_default="7"),
+    UniqueConstraint("label"),
+)
+FIRST, SECOND, THIRD = (UUID(int=number) for number in (1, 2, 3))
+WHEN = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
+
+
+def jar(id_: UUID, label: str, **values: Any) -> dict[str, Any]:
+    return {"id": id_, "shelf": 1, "label": label, "notes": None, "seal": None, "filled_at": None, **values}
+
+
+PLUM = jar(FIRST, "plum", notes={"a": [1.5, None, True], "b": "ß\n"}, seal=b"\x00\xff\\x", filled_at=WHEN)
+PEAR, APPLE = jar(SECOND, "pear", notes="a text"), jar(THIRD, "apple", notes=0)
+
+
+@pytest.fixture
+async def stocked(database: Database) -> AsyncIterator[Database]:
+    async with database.transaction() as connection:
+        await connection.run_sync(_TABLES.create_all)
+    yield database
+    async with database.transaction() as connection:
+        await connection.run_sync(_TABLES.drop_all)
+
+
+async def written(database: Database, *changes: RowChange) -> list[str]:
+    """Write in a unit; return its statements."""
+    seen: list[str] = []
+    with database.observed(seen.append):
+        async with database.unit() as unit:
+            await write(unit, changes)
+    return [each for each in seen if not each.startswith("BEGIN")]
+
+
+async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
+    async with database.reading() as unit:
+        return [dict(row._mapping) for row in await unit.all(select(table).order_by(table.c.id))]
+
+
+async def test_values_of_all_types_come_back_as_they_were_given(stocked: Database) -> None:
+    shelf = RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}])
+    await written(stocked, shelf, RowChange(jars, Kind.INSERT, [PLUM, PEAR, APPLE]))
+    assert await rows_of(stocked, jars) == [{**row, "opened": 7} for row in (PLUM, PEAR, APPLE)]
+    assert await rows_of(stocked, shelves) == [{"id": 1, "name": "upper"}]
+
+
+async def test_rows_are_deleted_updated_and_inserted_at_once(stocked: Database) -> None:
+    await written(stocked, *differences(shelves, (), [{"id": 1, "name": "upper"}]))
+    await written(stocked, *differences(jars, (), [PLUM, PEAR]))
+    changes = [
+        *differences(shelves, [{"id": 1, "name": "upper"}], [{"id": 1, "name": "lower"}, {"id": 2, "name": "upper"}]),
+        *differences(jars, [PLUM, PEAR], [{**PEAR, "notes": None}, {**APPLE, "shelf": 2}]),
+    ]
+    seen = await written(stocked, *changes)
+    assert len(seen) == (1 if stocked.kind == "postgresql" else 5)
+    assert await rows_of(stocked, jars) == [
+        {**PEAR, "notes": None, "opened": 7},
+        {**APPLE, "shelf": 2, "opened": 7},
+    ]
+    async with stocked.reading() as unit:  # `None` is SQL's NULL, and no JSON
+        assert await unit.scalar(text("SELECT count(*) FROM jars WHERE notes IS NULL")) == 1
+    assert await rows_of(stocked, shelves) == [{"id": 1, "name": "lower"}, {"id": 2, "name": "upper"}]
+
+
+async def test_what_stays_the_same_is_not_written(stocked: Database) -> None:
+    assert differences(jars, [PLUM, PEAR], [PEAR, PLUM]) == []
+    assert await written(stocked) == []
+
+
+async def test_the_broken_constraint_is_named(stocked: Database) -> None:
+    shelf = RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}])
+    with pytest.raises(IntegrityError) as broken:
+        await written(stocked, shelf, RowChange(jars, Kind.INSERT, [PLUM, {**PEAR, "label": "plum"}]))
+    assert "jars" in broken_constraint(broken.value)
+    assert await rows_of(stocked, shelves) == []
