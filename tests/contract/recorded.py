@@ -19,6 +19,7 @@ from urllib.parse import quote
 import yaml
 
 OPEN_DIFFERENCES = Path(__file__).with_name("open_differences.yml")
+GOLDEN_DIFFERENCES = Path(__file__).with_name("golden_differences.yml")
 RECORDED_ADDRESS = "http://127.0.0.1:4433"
 """The public address of the recorded server."""
 Exchange = dict[str, Any]
@@ -41,9 +42,9 @@ class Entry:
         return fnmatchcase(place, self.where)
 
 
-def read_entries() -> list[Entry]:
-    """Read every entry of the data file, once for each of its places."""
-    document = yaml.safe_load(OPEN_DIFFERENCES.read_text())
+def read_entries(file: Path = OPEN_DIFFERENCES) -> list[Entry]:
+    """Read every entry of a data file, once for each of its places."""
+    document = yaml.safe_load(file.read_text())
     assert document.keys() == KINDS.keys()
     return [entry for kind, entries in document.items() for told in entries for entry in _entries(kind, told)]
 

@@ -33,13 +33,18 @@ class _Mailed:
     name: str
     restarts_forged = False
     used_message: int
+    _methods: Mapping[str, RecoveryMethod] | Mapping[str, VerificationMethod]
 
     def __init__(self, *, settings: MailedSettings) -> None:
         self.settings: MailedSettings = settings
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
+        """Raise `FlowDisabled` where the flow is switched off, or the method that it uses."""
         if not self.settings.enabled:
             raise FlowDisabled("This flow is switched off here.")
+        if self.settings.use not in self._methods:
+            setting = f"selfservice.methods.{self.settings.use}.enabled"
+            raise FlowDisabled(f"The method of this flow is switched off here: an administrator sets `{setting}`.")
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if not self.settings.enabled:
