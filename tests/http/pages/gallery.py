@@ -118,11 +118,10 @@ def _one_click(language: str) -> Mapping[str, str]:
     shown = Shown(address=EMAIL, at=datetime.fromisoformat("2026-03-01T10:00Z"))
     pages: dict[str, str] = {}
     for purpose in Purpose:
-        asked = {"done": False, "action": "/", "fields": {"token": "1"}, "shown": shown}
+        asked = {"state": "asked", "action": "/", "fields": {"token": "1"}, "shown": shown}
         pages[f"click-{purpose}"] = drawn("one_click", {"purpose": purpose.value, **asked}, language)
-        if purpose is not Purpose.RECOVERY:
-            done = {"purpose": purpose.value, "done": True, "next": "/"}
-            pages[f"clicked-{purpose}"] = drawn("one_click", done, language)
+    undone = {"purpose": Purpose.UNDO_ADDRESS.value, "next": "/"}
+    pages |= {f"undo-{state}": drawn("one_click", {**undone, "state": state}, language) for state in ("done", "over")}
     ending = {
         state: drawn("end_session", {"state": state, "token": "1"}, language) for state in ("ask", "ended", "over")
     }

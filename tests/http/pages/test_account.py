@@ -215,6 +215,34 @@ class TestChanges:
         page = await other.submit(login.one("form"), {"identifier": ANA, "password": NEW_PASSWORD})
         assert page.one("h1").text == "Your account"
 
+    async def test_after_a_recovery_the_new_password_comes_first(self, shop: Visited) -> None:
+        await shop.browser().register(ANA)
+        browser = shop.browser()
+        asked = await browser.submit((await browser.see("/self-service/recovery/browser")).one("form"), {"email": ANA})
+        code = re.findall(r"\b\d{6}\b", (await browser.get("/inbox")).text)[0]
+        page = await browser.submit(asked.one("main").all("form")[0], {"code": code})
+        assert headings(page)[:2] == ["Change your password", "Who you are"]
+        wrong = await browser.submit(password_of(page), {"password": "short"})
+        assert headings(wrong)[:2] == ["Change your password", "Who you are"]
+        saved = await browser.submit(password_of(wrong), {"password": NEW_PASSWORD})
+        assert headings(saved)[:2] == ["Who you are", "Your details"]
+        assert len(set(headings(page))) == len(headings(page)) == len(headings(saved))
+
+    async def test_undoing_a_change_of_address_signs_out_here_too(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.submit(profile_of(await browser.register(ANA)), {"traits.email": "ana@elsewhere.example"})
+        inbox = await browser.see("/inbox")
+        told = next(row for row in inbox.all("tr")[1:] if "was changed" in row.text)
+        mail = await browser.get(told.one("a")["href"])
+        [link] = set(re.findall(r"/account/undo-address\?token=[\w-]+", mail.text))
+        asked = await browser.see(link)
+        assert asked.one("main").all("dd")[0].text == ANA
+        done = await browser.submit(asked.one("main").one("form"), {})
+        assert done.one("h1").text == "The change is undone"
+        assert [each.text for each in done.one("nav").all("a")] == ["Shop", "Sign in", "Sign up"]
+        again = await browser.get(link)
+        assert read(again.text).one("h1").text == "This link cannot be used any more"
+
     async def test_password_managers_learn_whose_password_it_is(self, shop: Visited) -> None:
         form = password_of(await shop.browser().register(ANA))
         name = form.one("input", autocomplete="username")
@@ -257,6 +285,10 @@ class TestAddresses:
 
 def addresses(page: Element) -> list[str]:
     return [each.one("p", class_="strong").text for each in page.one("section", aria_labelledby="addresses").all("li")]
+
+
+def headings(page: Element) -> list[str]:
+    return [each.text for each in page.one("main").all("h2")]
 
 
 def profile_of(page: Element) -> Element:

@@ -124,7 +124,8 @@ class TestTheWayThrough:
             assert not _another_way(page)
             if not [each for each in page.all("button") if each.text == button]:
                 page = await browser.submit(page.one("form"), {field: "ana@exmaple.com"})
-            assert not _another_way(page)
+                assert [each.text for each in page.one("main").all("strong")] == ["ana@exmaple.com"]
+                assert len(_another_way(page)) == (kind == "login")
             sent = await browser.submit(page.all("form")[0], {field: "ana@exmaple.com"}, button=button)
             assert [each.text for each in sent.one("main").all("strong")] == ["ana@exmaple.com"]
             wrong = await browser.submit(sent.all("form")[0], {"code": "wrong"})
@@ -140,6 +141,26 @@ class TestTheWayThrough:
         asked = await browser.submit(form.all("form")[1], {}, button="Send code to ana@example.com")
         assert [each.text for each in asked.one("main").all("strong")] == ["ana@example.com"]
         assert (await browser.see(_another_way(asked)[0])).one("h1").text == "Confirm that it is you"
+
+    async def test_confirming_a_session_says_so_once_and_whose_it_is(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register("ana@example.com")
+        page = (await browser.see("/self-service/login/browser?refresh=true")).one("main")
+        assert (page.one("h1").text, page.all("p", role="alert")) == ("Confirm that it is you", [])
+        assert page.one("strong").text == "ana@example.com"
+        assert message(1010003).text not in page.text
+
+    async def test_a_mailed_link_is_sent_again_by_a_button_that_says_so(
+        self, visiting: Visiting, sqlite_dsn: str
+    ) -> None:
+        by_link = {"flows": {"verification": {"use": "link"}}, "methods": {"link": {"enabled": True}}}
+        async with visiting(sqlite_dsn, with_demo=True, selfservice=by_link) as visited:
+            browser = visited.browser()
+            page = await browser.see("/self-service/verification/browser")
+            assert page.one("main").one("button").text == "Continue"
+            sent = await browser.submit(page.one("main").one("form"), {"email": "ana@example.com"})
+        assert sent.one("main").one("button").text == "Send another link"
+        assert _another_way(sent) == []
 
     async def test_a_session_is_confirmed_with_a_mailed_code(self, shop: Visited) -> None:
         browser = shop.browser()

@@ -108,6 +108,15 @@ class TestFields:
         assert (field["inputmode"], field["autocomplete"]) == ("numeric", "one-time-code")
         assert not page.one("input", name="x").has("inputmode")
 
+    def test_the_choice_to_be_kept_signed_in_comes_behind_the_fields(self) -> None:
+        kept = input_node("keep_signed_in", "checkbox", group="default", value=False)
+        password = input_node("password", "password", group="password")
+        buttons = {group: submit_node(group, label=message(1070009)) for group in ("code", "password")}
+        page = draw(kept, buttons["code"], password, buttons["password"])
+        shown = [each["name"] for each in page.all("input") if each.get("type") != "hidden"]
+        assert shown == ["password", "keep_signed_in"]
+        assert [each["value"] for each in page.all("button")] == ["password", "code"]
+
     def test_an_unknown_type_is_a_text_field(self) -> None:
         assert draw(input_node("x", "image", group="default")).one("input", name="x")["type"] == "text"
 

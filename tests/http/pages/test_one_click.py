@@ -1,6 +1,7 @@
 """Pages with one button, for what a mailed link asks for."""
 
 from datetime import datetime
+from uuid import uuid4
 
 import pytest
 from starlette.requests import Request
@@ -86,8 +87,17 @@ async def test_the_facts_that_help_to_decide_are_shown_as_text(shop: Visited) ->
     assert page.one("h1").text == "Änderung Ihrer Adresse rückgängig machen"
 
 
+async def test_a_link_of_no_use_says_what_to_do_next(shop: Visited) -> None:
+    answer = await pages_of(shop).over(request_of("de"), Purpose.UNDO_ADDRESS)
+    page = read(bytes(answer.body).decode())
+    assert (answer.status_code, page.one("h1").text) == (404, "Dieser Link gilt nicht mehr")
+    assert page.one("main").one("a")["href"] == "/account"
+
+
 async def test_afterwards_a_new_password_can_be_chosen(shop: Visited) -> None:
-    answer = await pages_of(shop).done(request_of(), Purpose.UNDO_ADDRESS, next_url="/self-service/recovery/browser")
+    answer = await pages_of(shop).done(
+        request_of(), Purpose.UNDO_ADDRESS, account=uuid4(), next_url="/self-service/recovery/browser"
+    )
     page = read(bytes(answer.body).decode())
     assert page.one("a", href="/self-service/recovery/browser").text == "Choose a new password"
     assert page.one("p", role="status").text

@@ -28,6 +28,8 @@ from shopkeeper.storage.database import Database, Unit
 
 ORDERS: Final = 10
 LAST_ORDER: Final = 10_000
+RECOVERED: Final = 1060001
+"""The message that asks for a new password, after a recovery."""
 
 
 class AccountPages:
@@ -95,7 +97,12 @@ class AccountPages:
         )
         focused = any(part.focused for form in forms.values() for part in form.parts)
         told = Form(action="", parts=(), messages=flow.messages, focus_messages=bool(flow.messages) and not focused)
-        return {"forms": forms, "told": told, "wrong": told.wrong or any(form.wrong for form in forms.values())}
+        return {
+            "forms": forms,
+            "first": _first(flow, forms),
+            "told": told,
+            "wrong": told.wrong or any(form.wrong for form in forms.values()),
+        }
 
     async def _account(self, session: Session) -> dict[str, object]:
         async with self._database.reading() as unit:
@@ -130,6 +137,12 @@ class AccountPages:
     def _sign_in_first(self) -> Response:
         back = urlencode({"return_to": f"{self._place.base_url}/account"})
         return self._layout.go(f"/self-service/login/browser?{back}")
+
+
+def _first(flow: Flow, forms: Mapping[str, Form]) -> str | None:
+    """Return the form that comes first on the page: one with a mistake, or a new password after a recovery."""
+    asked = "password" if any(message.id == RECOVERED for message in flow.messages) else None
+    return next((group for group, form in forms.items() if form.wrong), asked if asked in forms else None)
 
 
 def _kept(request: Request) -> str:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from shopkeeper.http.pages.layout import PageLayout, Place
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose, Shown
 from shopkeeper.http.pages.own_forms import read_own_form
-from shopkeeper.identity.address_changes import AddressChanges
+from shopkeeper.identity.address_changes import AddressChanges, UndoEnded
 from shopkeeper.notify.account_notices import UNDO_PATH
 from shopkeeper.storage.database import Database
 
@@ -48,8 +48,11 @@ class AddressUndoPages:
 
     async def _ask(self, request: Request) -> Response:
         token = _bounded(request.query_params.get("token"))
-        async with self._database.reading() as unit:
-            offer = await self._changes.offer(unit, token)
+        try:
+            async with self._database.reading() as unit:
+                offer = await self._changes.offer(unit, token)
+        except UndoEnded:
+            return await self._pages.over(request, Purpose.UNDO_ADDRESS)
         return await self._pages.ask(
             request,
             Purpose.UNDO_ADDRESS,
@@ -61,12 +64,14 @@ class AddressUndoPages:
     async def _undo(self, request: Request) -> Response:
         caller, fields = await read_own_form(request, self._layout)
         token = _bounded(fields.get("token"))
-        async with self._database.unit() as unit:
-            await self._changes.undo(unit, token, client_ip=caller.client.ip, recovery=self._recovery)
+        try:
+            async with self._database.unit() as unit:
+                undone = await self._changes.undo(unit, token, client_ip=caller.client.ip, recovery=self._recovery)
+        except UndoEnded:
+            return await self._pages.over(request, Purpose.UNDO_ADDRESS)
         flow = "recovery" if self._recovery else "login"
-        return await self._pages.done(
-            request, Purpose.UNDO_ADDRESS, next_url=f"{self._place.prefix}/self-service/{flow}/browser"
-        )
+        next_url = f"{self._place.prefix}/self-service/{flow}/browser"
+        return await self._pages.done(request, Purpose.UNDO_ADDRESS, account=undone.id, next_url=next_url)
 
 
 def _bounded(token: Any) -> str:

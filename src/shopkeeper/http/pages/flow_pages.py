@@ -19,7 +19,7 @@ from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.http.pages.engine_reads import read_or_none
-from shopkeeper.http.pages.forms import form_of
+from shopkeeper.http.pages.forms import Form, form_of
 from shopkeeper.http.pages.layout import PageLayout, Place, masked
 from shopkeeper.http.responses import redirect
 from shopkeeper.identity.values import Aal
@@ -120,13 +120,15 @@ class FlowPages:
             "refresh": flow.refresh,
             "cart_stays": await self._has_cart(caller, page=flow.kind),
             "query": _query(further),
-            "another_way": self._another_way(flow),
+            "another_way": self._another_way(flow, form),
         }
         return self._layout.answer(request, flow.kind, context, caller=caller)
 
-    def _another_way(self, flow: Flow) -> str | None:
-        """Return where to open another flow like this one, if a mail was sent: its address may be mistyped."""
-        if flow.state is not FlowState.SENT_EMAIL:
+    def _another_way(self, flow: Flow, form: Form) -> str | None:
+        """Return where to open another flow like this one, if an address was given that is no field any more: it may be
+        mistyped. Who only confirms a session gave none, and the second step of a registration has a button back."""
+        later = flow.state is FlowState.SENT_EMAIL or (flow.kind == "login" and not flow.refresh)
+        if not form.addresses or not later:
             return None
         return f"{self._place.prefix}/self-service/{flow.kind}/browser{_query(flow.opened_with)}"
 

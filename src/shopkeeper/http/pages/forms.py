@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shopkeeper.flows import keep_signed_in
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
 
@@ -162,14 +163,18 @@ def _shown(node: Node) -> bool:
 
 
 def _arranged(nodes: Sequence[Node]) -> Sequence[Node]:
-    """Return the nodes; buttons of methods without a field come after those of methods with one.
+    """Return the nodes; buttons of methods without a field come after those of methods with one, and the choice to be
+    kept signed in ahead of all buttons, behind the fields.
 
     A browser presses the first button of a form when Enter is pressed in a field (HTML, implicit submission). In a
     password field, that must not be the button that sends a code.
     """
     with_fields = {node.group for node in nodes if _visible(node)}
     bare = [node for node in nodes if _chooses_method(node) and node.group not in with_fields]
-    return [*(node for node in nodes if node not in bare), *bare]
+    kept = [node for node in nodes if node.name == keep_signed_in.FIELD]
+    others = [*(node for node in nodes if node not in bare and node not in kept), *bare]
+    first = next((i for i, node in enumerate(others) if _chooses_method(node)), len(others))
+    return [*others[:first], *kept, *others[first:]]
 
 
 def _chooses_method(node: Node) -> bool:
