@@ -32,6 +32,7 @@ from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
 from shopkeeper.http.serializers import Serializers
+from shopkeeper.languages.choice import offered
 from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.settings import Settings
@@ -185,7 +186,7 @@ def build_pipeline(
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",
-        locale_of=lambda store: commerce.stores.require(store).locale,
+        locale_of=lambda store: offered(commerce.stores.require(store).locale),
     )
 
 

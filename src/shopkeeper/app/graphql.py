@@ -43,7 +43,7 @@ def build_graphql(
         limits=build_limits(settings),
         introspection=settings.introspection,
         playground=settings.playground,
-        reads=authenticator.language_of,
+        languages=authenticator,
         note=note,
         observe=observe,
     )

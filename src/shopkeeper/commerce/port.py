@@ -378,7 +378,9 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order. `customer_id` is the shopper's id, as in `Shopper`."""
+    """An order. `customer_id` is the shopper's id, as in `Shopper`. `locale` is the language of mails about it, None if
+    it is not known.
+    """
 
     id: str
     number: str
@@ -390,6 +392,7 @@ class Order:
     cart_id: str
     created_at: datetime
     placed_at: datetime | None
+    locale: str | None = None
 
 
 class Orders(Protocol):

@@ -117,7 +117,7 @@ class ByMail:
             request,
             template if known or not told else template.replace("_valid", "_invalid"),
             context=whole if known or not told else {},
-            locale=view.locale,
+            locale=view.locale_for(recipient.identity),
             account=recipient.identity_id,
             withheld=None if known or told else "unknown_account",
         )

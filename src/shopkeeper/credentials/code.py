@@ -118,7 +118,7 @@ class Code:
             state=SENT,
             messages=(message(1010025 if submission.refresh else 1010014),),
             transient_payload={},
-            effect=self._mail_login_code(request, identity, issued, locale=submission.locale),
+            effect=self._mail_login_code(request, identity, issued, locale=submission.locale_for(identity)),
         )
 
     async def _require_own(self, unit: Unit, expected: Identity, address: str) -> None:
@@ -260,7 +260,7 @@ class Code:
                 request,
                 "sign_up_attempt",
                 context={},
-                locale=locale,
+                locale=owner.locale or locale,
                 account=owner.id,
                 withheld="notified_before" if notified else None,
             )

@@ -54,7 +54,8 @@ class MethodView:
         flow_id: the flow, for links that continue it.
         context: what the method stored in this flow.
         identity: the identity of the session, where the flow is for one (refresh, AAL2, settings).
-        locale: the language of mails.
+        locale: the language of mails to people whose own is not known.
+        wished_language: the language that the visitor has chosen or asks for.
         expires_at: when the flow ends.
         native: whether the client is a native app, which has no use for hints such as `autocomplete`.
     """
@@ -70,6 +71,12 @@ class MethodView:
     expires_at: datetime | None = None
     native: bool = False
     flow_id: UUID | None = None
+    wished_language: str | None = None
+
+    def locale_for(self, recipient: Identity | None) -> str:
+        """Return the language of a mail to an account: the one that the visitor wishes, else the account's own."""
+        own = recipient.locale if recipient is not None else None
+        return self.wished_language or own or self.locale
 
 
 @dataclass(frozen=True, slots=True)

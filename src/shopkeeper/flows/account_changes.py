@@ -175,7 +175,7 @@ class AccountChanges:
                 new_address=new_address,
                 token=right.token,
                 hours=_HOURS,
-                locale=turn.caller.locale,
+                locale=before.locale or turn.caller.locale,
             )
 
     async def _verify_later(
@@ -205,7 +205,7 @@ class AccountChanges:
             spare_session=session.id,
         )
         if PASSWORD in change.changes:
-            await self._notices.password_changed(unit, to=after.email, locale=turn.caller.locale)
+            await self._notices.password_changed(unit, to=after.email, locale=after.locale or turn.caller.locale)
         return after
 
 

@@ -301,7 +301,12 @@ class Dispatcher:
             with rejections_shown(unit, turn, now=self._clock.now(), but=pass_on):
                 # A taken identifier is told before a finished flow, as in the contract (native_registration).
                 identity = await self._registrar.create(
-                    unit, admission, client=turn.caller.client, locale=turn.caller.locale, signs_in=signs_in
+                    unit,
+                    admission,
+                    client=turn.caller.client,
+                    locale=turn.caller.locale,
+                    wished_language=turn.caller.wished_language,
+                    signs_in=signs_in,
                 )
                 await self._finish(unit, turn.flow)
                 sign_in = await self._offered_sign_in(unit, handler, turn, enrolment, csrf=csrf)
@@ -380,6 +385,7 @@ class Dispatcher:
             further_guest=asking_guest(turn.flow, caller) if turn.by_link else None,
             expected=_confirmed_identity(turn),
             locale=caller.locale,
+            wished_language=caller.wished_language,
             origin=_origin(turn),
             kept=self._keeping.choice(turn.flow, caller),
         )
@@ -434,6 +440,7 @@ def _origin(turn: Turn) -> HookOrigin:
         return_to=flow.return_to,
         csrf=caller.csrf,
         locale=caller.locale,
+        wished_language=caller.wished_language,
     )
 
 

@@ -162,7 +162,7 @@ class Caller:
 
     Args:
         locale: the language of what is answered and mailed.
-        wished_language: the offered language that the request itself asks for.
+        wished_language: the offered language that the visitor has chosen, or that the request asks for.
         csrf_tokens: the tokens in the anti-CSRF cookie; several where the cookie came several times.
         from_browser: whether the request has cookies or an `Origin`, which native apps never send.
         session: the caller's session, if it counts in this store.
@@ -220,6 +220,12 @@ class Caller:
         at_home = self.session is not None and self.session.at_home_in(store)
         former = self.session or self.former
         return replace(self, store=store, session=self.session if at_home else None, former=former)
+
+    def speaking(self, *, default: str) -> "Caller":
+        """Return the caller with the language of what is answered and mailed: the one that the visitor wishes, else
+        that of the session, else the default."""
+        known = self.session.known_locale if self.session is not None else None
+        return replace(self, locale=self.wished_language or known or default)
 
 
 def csrf_digest(token: bytes) -> bytes:

@@ -260,7 +260,7 @@ class Pipeline:
             flow=self._keeping.noted(flow, submission),
             submission=submission,
             # A form is sent without the query that its flow was opened with; the flow stores its store.
-            caller=replace(caller.within(flow.store), locale=caller.wished_language or self._locale_of(flow.store)),
+            caller=caller.within(flow.store).speaking(default=self._locale_of(flow.store)),
             method=method,
             count_attempt=count_attempt,
             callback=Callback(url=f"{self._callback_url}/{method}/callback", state=crypto.new_token("")),

@@ -119,18 +119,24 @@ class Registrar:
         submitted: Mapping[str, Any],
         client: Client,
         locale: str,
+        wished_language: str | None = None,
     ) -> tuple[Identity, str]:
         """Register with a method that needs one submission only, without a flow and without signing in; return the
         identity and the method's name. Never call it while a transaction is open.
 
+        `locale` is the language of mails; `wished_language` the one that the person has chosen or asks for. It is kept
+        with the identity.
+
         A taken identifier gives an identity that does not exist, where enumeration is mitigated. Raises
         `SubmissionRejected`, `TooManyRequests`, `FlowDisabled` or `Busy`.
         """
-        asked = MethodInput(client=client, submitted=submitted, locale=locale)
+        asked = MethodInput(client=client, submitted=submitted, locale=locale, wished_language=wished_language)
 
         async def create_alone(admission: Admission, pass_on: PassOn) -> Identity:
             async with self._database.unit() as unit:
-                return await self.create(unit, admission, client=client, locale=locale, signs_in=False)
+                return await self.create(
+                    unit, admission, client=client, locale=locale, wished_language=wished_language, signs_in=False
+                )
 
         async with refunds.refunded_when_busy():
             async with self._database.reading() as unit:
@@ -214,21 +220,29 @@ class Registrar:
         return replace(admission, owner=owner, notified=await self._notices.was_sent(_mailbox(owner)))
 
     async def create(
-        self, unit: Unit, admission: Admission, *, client: Client, locale: str, signs_in: bool
+        self,
+        unit: Unit,
+        admission: Admission,
+        *,
+        client: Client,
+        locale: str,
+        wished_language: str | None = None,
+        signs_in: bool,
     ) -> Identity:
         """Create the identity in the caller's transaction, or simulate it where an identifier is taken and that is kept
         secret. Raises `Taken`.
         """
         enrolment, owner = admission.enrolment, admission.owner
+        new = replace(admission.new, locale=wished_language)
         if owner is not None:
             await self._identities.remember_claim(unit, owner.id, client_ip=client.ip)
             if not self.may_simulate(signs_in=signs_in):
                 raise Taken
-            return await self._simulate(unit, admission.new, owner, locale=locale, notified=admission.notified)
+            return await self._simulate(unit, new, owner, locale=owner.locale or locale, notified=admission.notified)
         if enrolment.effect is not None:
             await enrolment.effect(unit)
         try:
-            identity = await self._identities.create(unit, admission.new, actor="self", client_ip=client.ip)
+            identity = await self._identities.create(unit, new, actor="self", client_ip=client.ip)
         except Conflict as taken:  # taken since `admit`
             raise Taken from taken
         names = {"first_name": names_of(identity).first}

@@ -53,7 +53,13 @@ class RequiredVerification:
             return_to=origin.return_to,
         )
         csrf = (origin.csrf,) if origin.csrf is not None else ()
-        caller = Caller(client=origin.client, store=origin.store, locale=origin.locale, csrf_tokens=csrf)
+        caller = Caller(
+            client=origin.client,
+            store=origin.store,
+            locale=origin.locale,
+            wished_language=origin.wished_language,
+            csrf_tokens=csrf,
+        )
         flow = await self._opener.open_for(unit, identity, address, opening=opening, caller=caller)
         shown = {"id": str(flow.id), "verifiable_address": address, "url": f"{self._ui_url}?flow={flow.id}"}
         return [{"action": "show_verification_ui", "flow": shown}]

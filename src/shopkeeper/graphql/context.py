@@ -75,7 +75,8 @@ class Context:
     answered, and is kept when a later mutation of the same request fails.
 
     `asked` holds the names of all fields in the request, so that a resolver can fetch at once what the fields below it
-    need, and nothing else. `locale` is what amounts are printed in, `language` what errors and mails are written in.
+    need, and nothing else. `locale` is what amounts are printed in, `language` what errors and mails are written in;
+    `wished_language` is the language that the visitor has chosen or asks for.
     """
 
     operations: Operations
@@ -86,6 +87,7 @@ class Context:
     locale: str
     asked: frozenset[str] = frozenset()
     language: str = SOURCE
+    wished_language: str | None = None
 
     @property
     def shopper(self) -> Shopper:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -28,11 +28,11 @@ from shopkeeper.graphql.errors import formatted, told
 from shopkeeper.graphql.execution import FastPathExecutor
 from shopkeeper.graphql.limits import Limits
 from shopkeeper.graphql.media_types import GRAPHQL, JSON, media_type
-from shopkeeper.graphql.money import language_of
+from shopkeeper.graphql.money import format_locale
 from shopkeeper.graphql.playground import playground_page
 from shopkeeper.graphql.registration import CustomerRegistration
 from shopkeeper.graphql.schema import core_schema, print_schema
-from shopkeeper.languages.choice import SOURCE, language_for
+from shopkeeper.languages.choice import SOURCE
 from shopkeeper.languages.refusals import headers_of
 from shopkeeper.parsing import gather, media_type_of, require_bounded
 from shopkeeper.sessions.values import Principal, PrincipalKind
@@ -48,6 +48,29 @@ Raises `TokenInvalid`, `StoreUnknown`, or `Forbidden` for a request from another
 
 Observe = Callable[[Operation, float, bool], None]
 """Counts an operation: which one, the seconds it took, and whether it was answered without errors."""
+
+
+class Languages(Protocol):
+    """The languages of requests. `http.authentication.RequestAuthenticator` implements it."""
+
+    def language_of(self, request: Request) -> str:
+        """Return the language of what the sender of a request reads."""
+        ...
+
+    def wished_language_of(self, request: Request) -> str | None:
+        """Return the language that the sender has chosen or asks for."""
+        ...
+
+
+class OnlyEnglish:
+    """Answers in English."""
+
+    def language_of(self, request: Request) -> str:
+        return SOURCE
+
+    def wished_language_of(self, request: Request) -> str | None:
+        return None
+
 
 MOST_VALUES = 4_000
 """Of variables and extensions together: converting an input object takes longer than reading a whole product."""
@@ -98,7 +121,7 @@ class GraphQLEndpoint:
         limits: how much one request may ask for.
         introspection: whether clients may query the schema itself: for development.
         playground: whether GET serves a page to try queries on: for development.
-        reads: returns the language of what the sender of a request reads.
+        languages: returns the languages of requests; without it, all is in English.
         note: adds facts to the log lines of the request.
         observe: counts each operation for the metrics.
     """
@@ -115,11 +138,11 @@ class GraphQLEndpoint:
         limits: Limits,
         introspection: bool = False,
         playground: bool = False,
-        reads: Callable[[Request], str] = lambda _: SOURCE,
+        languages: Languages | None = None,
         note: Callable[..., None] = lambda **_: None,
         observe: Observe = lambda *_: None,
     ) -> None:
-        self._note, self._observe, self._language_of = note, observe, reads
+        self._note, self._observe, self._languages = note, observe, languages or OnlyEnglish()
         self._database = database
         self._identify = identify
         self._stores = stores
@@ -138,7 +161,7 @@ class GraphQLEndpoint:
         try:
             answer = await self._answer(request, accepted)
         except Refusal as refusal:
-            answer = _refused(refusal, accepted, self._language_of(request))
+            answer = _refused(refusal, accepted, self._languages.language_of(request))
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request, accepted: str) -> Response:
@@ -177,7 +200,7 @@ class GraphQLEndpoint:
             raise
         except Refusal as refusal:
             log.info("graphql refused", error=refusal.code)
-            language = self._language_of(request)
+            language = self._languages.language_of(request)
             return Outcome({"errors": [told(refusal, language)]}, refusal.status, refusal.headers)
 
     async def _observed(self, prepared: Prepared, asked: Asked, principal: Principal, request: Request) -> Outcome:
@@ -231,7 +254,7 @@ class GraphQLEndpoint:
 
     def _context(self, prepared: Prepared, principal: Principal, request: Request, unit: Unit) -> Context:
         store = self._stores.require(principal.store)
-        language = language_for(request.headers.get("accept-language", ""), default=store.locale)
+        language = self._languages.language_of(request)
         shopper = (store.customer if principal.signed_in else store.guest)(principal.subject)
         if shopper.locale != language:
             shopper = replace(shopper, locale=language)
@@ -242,8 +265,9 @@ class GraphQLEndpoint:
             principal=principal,
             registration=self._registration,
             pictures=self._pictures,
-            locale=language_of(request.headers.get("accept-language"), default=store.locale),
+            locale=format_locale(request.headers.get("accept-language"), language=language, default=store.locale),
             language=language,
+            wished_language=self._languages.wished_language_of(request),
             asked=prepared.asked,
         )
 

@@ -136,8 +136,14 @@ class CustomerMutations:
 
 
 async def _sign_up(context: Context, asked: CustomerSignUpInput) -> Customer:
-    entered, client, locale = _entered(asked), context.principal.client, context.language
-    identity = await context.registration(entered, password=asked.password, client=client, locale=locale)
+    entered = _entered(asked)
+    identity = await context.registration(
+        entered,
+        password=asked.password,
+        client=context.principal.client,
+        locale=context.language,
+        wished_language=context.wished_language,
+    )
     # Echo the input, not what was stored: otherwise an answer would differ for an address that is taken.
     return Customer(account=str(identity.id), address=asked.email, traits=traits_of(entered))
 

@@ -13,6 +13,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from shopkeeper.commerce.port import Money
 from shopkeeper.graphql.fields import resolved
+from shopkeeper.languages.choice import offered, storable
 from shopkeeper.money import decimal_of, printed
 from shopkeeper.parsing import parse_accept
 
@@ -85,6 +86,17 @@ def language_of(header: str | None, *, default: str) -> str:
     'de_CH'
     """
     return _language(header[:LONGEST_HEADER] if header else "", default)
+
+
+def format_locale(header: str | None, *, language: str, default: str) -> str:
+    """Return the locale to format in: as `language_of`, unless that is another offered language than the one that the
+    reader gets, such as one that was chosen on a page.
+
+    >>> format_locale("de-AT", language="de", default="en"), format_locale("en-GB", language="de", default="en")
+    ('de_AT', 'de')
+    """
+    wished = language_of(header, default=default)
+    return wished if offered(wished) == language or storable(wished.partition("_")[0]) is None else language
 
 
 @lru_cache(MOST_LANGUAGES)

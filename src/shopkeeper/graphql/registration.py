@@ -43,6 +43,7 @@ class RegistrarPort(Protocol):
         submitted: Mapping[str, Any],
         client: Client,
         locale: str,
+        wished_language: str | None = None,
     ) -> tuple[Identity, str]: ...
 
 
@@ -88,7 +89,15 @@ class CustomerRegistration:
         self._registrar = registrar
         self._kept = frozenset(kept)
 
-    async def __call__(self, fields: Mapping[str, str], *, password: str, client: Client, locale: str) -> Identity:
+    async def __call__(
+        self,
+        fields: Mapping[str, str],
+        *,
+        password: str,
+        client: Client,
+        locale: str,
+        wished_language: str | None = None,
+    ) -> Identity:
         """Raises `SignUpRejected`, `TooManyRequests`, `Busy` or `FlowDisabled`."""
         self._refuse_lost(fields)
         try:
@@ -98,6 +107,7 @@ class CustomerRegistration:
                 submitted={"method": "password", "password": password},
                 client=client,
                 locale=locale,
+                wished_language=wished_language,
             )
         except SubmissionRejected as rejected:
             raise SignUpRejected(*_problems(rejected)) from rejected

@@ -13,12 +13,12 @@ from starlette.types import Scope
 from shopkeeper.client import Client
 from shopkeeper.commerce.stores import STORE, TENANT, Store, Stores
 from shopkeeper.errors import Forbidden, StoreUnknown, TokenInvalid
-from shopkeeper.http.cookies import CookiePolicy, Cookies, cookies_in
+from shopkeeper.http.cookies import LANGUAGE, CookiePolicy, Cookies, cookies_in
 from shopkeeper.http.leftover_cookies import delete_session_cookies
 from shopkeeper.http.origins import Origins, Sender, sender_of
 from shopkeeper.http.request_log import note
 from shopkeeper.http.requests import JSON, bearer_of, client_of
-from shopkeeper.languages.choice import SOURCE, offered, preferred
+from shopkeeper.languages.choice import LANGUAGE_PARAMETER, SOURCE, offered, preferred, storable
 from shopkeeper.parsing import media_type_of
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.errors import SessionEnded
@@ -28,7 +28,8 @@ from shopkeeper.sessions.values import Principal, Session
 _KEPT_AS = "shopkeeper.credentials"
 _COOKIE, _SESSION_TOKEN = b"cookie", b"x-session-token"
 _OF_THE_PAGE = frozenset({b"origin", b"sec-fetch-site", b"referer"})
-_READ = frozenset({_COOKIE, _SESSION_TOKEN, b"authorization", b"host", b"content-type"}) | _OF_THE_PAGE
+_LANGUAGE = b"accept-language"
+_READ = frozenset({_COOKIE, _SESSION_TOKEN, _LANGUAGE, b"authorization", b"host", b"content-type"}) | _OF_THE_PAGE
 _MAY_CALL = frozenset({Sender.OWN_PAGE, Sender.TRUSTED_PAGE, Sender.PROGRAM})
 """Whose requests may rely on cookies without a token against forgery."""
 
@@ -136,14 +137,40 @@ class RequestAuthenticator:
         return kept.store
 
     def language_of(self, request: HTTPConnection) -> str:
-        """Return the language of what the sender of a request reads: the one it asks for, else that of its store."""
-        wished = preferred(request.headers.get("accept-language", ""))
+        """Return the language of what the sender of a request reads: the wished one, else the one that is known of the
+        signed-in person, else that of the store.
+
+        The person is known where the request's session was asked for before (`session_of`, `principal_of`).
+        """
+        credentials = self._credentials(request)
+        wished = self.wished_language_of(request)
         if wished is not None:
             return wished
+        for cached in credentials.known_sessions.values():
+            if cached is not None and cached.session.known_locale is not None:
+                return cached.session.known_locale
         try:
             return offered(self.store_of(request).locale)
         except StoreUnknown:
             return SOURCE
+
+    def wished_language_of(self, request: HTTPConnection) -> str | None:
+        """Return the offered language that the visitor has chosen on a page, or else the one that the request asks for;
+        None where there is neither."""
+        chosen = self.chosen_language_of(request)
+        if chosen is not None:
+            return chosen
+        return preferred(self._credentials(request).header(_LANGUAGE) or "")
+
+    def chosen_language_of(self, request: HTTPConnection) -> str | None:
+        """Return the offered language that the visitor has chosen: in the address, or earlier, in a cookie."""
+        query = request.scope["query_string"]
+        if LANGUAGE_PARAMETER.encode() in query:
+            chosen = storable(QueryParams(query).get(LANGUAGE_PARAMETER))
+            if chosen is not None:
+                return chosen
+        values = self._credentials(request).cookies.get(LANGUAGE, ())
+        return next((value for value in values if storable(value)), None)
 
     def cookies_of(self, request: HTTPConnection) -> Cookies:
         """Return the cookies of the request."""

@@ -16,7 +16,7 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in
 from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
-from shopkeeper.languages.choice import SOURCE, preferred
+from shopkeeper.languages.choice import SOURCE, offered
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
@@ -52,15 +52,14 @@ class CallerReader:
         """
         authenticator = self._authenticator
         store, cookies = authenticator.store_of(request), authenticator.cookies_of(request)
-        wished = preferred(request.headers.get("accept-language", ""))
-        return Caller(
+        session = await authenticator.session_of(request)
+        caller = Caller(
             client=authenticator.client_of(request),
             store=store.id,
-            locale=authenticator.language_of(request),
-            wished_language=wished,
+            wished_language=authenticator.wished_language_of(request),
             csrf_tokens=self._csrf_tokens(cookies),
             from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
-            session=await authenticator.session_of(request),
+            session=session,
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
             callback_cookies=cookies.get(self._cookies.callback_name, ()),
@@ -68,6 +67,7 @@ class CallerReader:
             from_foreign_page=authenticator.sender_of(request, self._form_origins) is Sender.FOREIGN_PAGE,
             doubles=await authenticator.doubles_of(request),
         )
+        return caller.speaking(default=offered(store.locale))
 
     def client_of(self, request: Request) -> Client:
         """Return the client of a request."""

@@ -27,6 +27,7 @@ SESSION = "ory_kratos_session"
 VISIT = "shopkeeper_visit"
 CALLBACK = "shopkeeper_callback"
 CONTINUITY = "ory_kratos_continuity"
+LANGUAGE = "shopkeeper_language"
 CALLBACK_SECONDS = 3_600
 
 MOST_VALUES = 4
@@ -136,6 +137,10 @@ class CookiePolicy:
         seconds = max(0, int((expires_at - now).total_seconds()))
         expires = f"Expires={format_datetime(expires_at, usegmt=True)}"
         return self._line(CONTINUITY, token, expires, f"Max-Age={seconds}", same_site="Lax")
+
+    def set_language(self, language: str) -> str:
+        """Return the line that sets the language that the visitor has chosen. It is no secret, and proves nothing."""
+        return self._line(LANGUAGE, language, f"Max-Age={YEAR}", same_site="Lax")
 
     def delete_continuity(self) -> str:
         """Return the line that deletes this cookie."""

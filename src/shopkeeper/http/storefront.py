@@ -103,6 +103,7 @@ class Storefront:
             former=former,
             client=visitor.client,
             language=self._authenticator.language_of(request),
+            wished_language=self._authenticator.wished_language_of(request),
         )
 
     async def _sign_out(self, request: Request) -> Response:

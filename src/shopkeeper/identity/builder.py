@@ -24,6 +24,7 @@ from shopkeeper.identity.values import (
     VerifiableAddress,
     Via,
 )
+from shopkeeper.languages.choice import storable
 
 LONGEST_EXTERNAL_ID = 255
 LONGEST_TYPE = 32
@@ -58,7 +59,8 @@ class NewIdentity:
     """The input for creating or replacing an identity.
 
     Without `schema_id` and `state`, a new identity gets the default schema and is active, and an existing one keeps its
-    own. Recovery addresses come from the traits alone; given ones must be among them.
+    own. Recovery addresses come from the traits alone; given ones must be among them. Without `locale`, the language of
+    the person stays as it is; only offered languages are stored.
     """
 
     traits: Mapping[str, Any]
@@ -71,6 +73,7 @@ class NewIdentity:
     verifiable_addresses: Sequence[AddressInput] = ()
     recovery_addresses: Sequence[AddressInput] = ()
     id: UUID | None = None
+    locale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ class IdentityBuilder:
             recovery_addresses=self._recovery(extracted.recovery),
             created_at=before.created_at if before else self.now,
             updated_at=self.now,
+            locale=storable(new.locale) or (before.locale if before else None),
             credentials=self._credentials(extracted, {given.type: given for given in new.credentials}),
         )
 

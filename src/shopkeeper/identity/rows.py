@@ -30,6 +30,7 @@ def identity_row(identity: Identity) -> dict[str, Any]:
         "metadata_public": identity.metadata_public,
         "metadata_admin": identity.metadata_admin,
         "external_id": identity.external_id,
+        "locale": identity.locale,
         "factors": sorted(identity.factors),
         "created_at": identity.created_at,
         "updated_at": identity.updated_at,
@@ -87,6 +88,7 @@ def to_identity(
         created_at=row.created_at,
         updated_at=row.updated_at,
         credentials=proofs,
+        locale=row.locale,
         factors=frozenset(row.factors),
     )
 

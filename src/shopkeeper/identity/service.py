@@ -31,6 +31,7 @@ from shopkeeper.identity.reader import NO_IDENTITY, IdentityReader
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
+from shopkeeper.languages.choice import storable
 from shopkeeper.storage.database import Unit
 
 
@@ -350,6 +351,19 @@ class Identities(IdentityReader):
         change = _marked(owner or address_id, AddressStatus.SENT, actor=actor, client_ip=client_ip)
         await self._publisher.record(unit, change)
         await self._publisher.invalidate(unit, owner or address_id)
+
+    async def learn_locale(self, unit: Unit, identity_id: UUID, locale: str) -> None:
+        """Store the language of an identity's person, unless one is known already. Call it where the person is proven.
+
+        It is no change of the account: it ends no sessions and publishes nothing. Only offered languages are stored.
+        """
+        if storable(locale) and await store.set_locale(unit, identity_id, locale, unless_known=True):
+            await self._publisher.invalidate(unit, identity_id)
+
+    async def choose_locale(self, unit: Unit, identity_id: UUID, locale: str) -> None:
+        """Store the language that an identity's person has chosen, as `learn_locale` does, in place of any other."""
+        if storable(locale) and await store.set_locale(unit, identity_id, locale, unless_known=False):
+            await self._publisher.invalidate(unit, identity_id)
 
     async def end_unproven(
         self, unit: Unit, identity: Identity, *, actor: str = "system", client_ip: str | None = None

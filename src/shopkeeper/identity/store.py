@@ -51,6 +51,7 @@ from shopkeeper.identity.rows import (
 from shopkeeper.identity.sealing import ConfigSealer
 from shopkeeper.identity.terms import LONGEST_TERM, terms_of
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
+from shopkeeper.languages.choice import LONGEST_TAG
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.parts import Part, by_part, columns_of, union_of
 from shopkeeper.storage.row_changes import Kind, RowChange, differences, write
@@ -81,6 +82,7 @@ identities = Table(
     Column("metadata_public", Json),
     Column("metadata_admin", Json),
     Column("external_id", String(LONGEST_EXTERNAL_ID), unique=True),
+    Column("locale", String(LONGEST_TAG)),
     # The credential types with a usable secret, so that the AAL of a session is computed without reading credentials.
     Column("factors", Json, nullable=False, server_default=text("'[]'")),
     *_times(),
@@ -242,6 +244,14 @@ class IdentityStore:
 async def delete_identity(unit: Unit, identity_id: UUID) -> bool:
     """Delete an identity and all that refers to it. Returns whether it existed."""
     return (await unit.write(delete(identities).where(identities.c.id == identity_id))).rowcount > 0
+
+
+async def set_locale(unit: Unit, identity_id: UUID, locale: str, *, unless_known: bool) -> bool:
+    """Set the language of an identity, or only where it has none. Returns whether it was set."""
+    chosen = identities.c.id == identity_id
+    if unless_known:
+        chosen &= identities.c.locale.is_(None)
+    return (await unit.write(update(identities).where(chosen).values(locale=locale))).rowcount > 0
 
 
 async def mark_address(

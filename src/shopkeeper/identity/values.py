@@ -91,6 +91,8 @@ class Identity:
     created_at: datetime
     updated_at: datetime
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    locale: str | None = None
+    """The language of its person; None where it is not known."""
     factors: frozenset[str] = frozenset()
     """The credential types with a usable secret. They are stored with the identity, so credentials need not be read."""
 

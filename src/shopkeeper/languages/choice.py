@@ -8,6 +8,10 @@ from shopkeeper.parsing import parse_accept
 SOURCE: Final = "en"
 """The language that all texts are written in; the others are translations of it."""
 LANGUAGES: Final = (SOURCE, "de", "es")
+LONGEST_TAG: Final = 16
+"""Characters that are stored of a language tag."""
+LANGUAGE_PARAMETER: Final = "lang"
+"""The query parameter that chooses a language."""
 
 
 def preferred(accept_language: str, offered: Sequence[str] = LANGUAGES) -> str | None:
@@ -19,6 +23,15 @@ def preferred(accept_language: str, offered: Sequence[str] = LANGUAGES) -> str |
     wished = [(tag, weight) for tag, weight in parse_accept(accept_language) if weight > 0]
     plain = (tag.partition("-")[0].lower() for tag, _ in sorted(wished, key=lambda wish: -wish[1]))
     return next((language for language in plain if language in offered), None)
+
+
+def storable(tag: str | None) -> str | None:
+    """Return the tag where it is exactly that of an offered language, else None: nothing else is ever stored.
+
+    >>> storable("de"), storable("de-AT"), storable(None)
+    ('de', None, None)
+    """
+    return tag if tag in LANGUAGES else None
 
 
 def choose_language(accept_language: str, offered: Sequence[str] = LANGUAGES) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from shopkeeper.client import Client
 from shopkeeper.crypto import new_id
 from shopkeeper.identity.values import Identity
+from shopkeeper.languages.choice import storable
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.store import LONGEST_ADDRESS, LONGEST_USER_AGENT
 from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
@@ -18,6 +19,7 @@ def new_session(
     store: str | None,
     lifetimes: Lifetimes,
     kept: bool | None,
+    locale: str | None,
 ) -> Session:
     """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials."""
     now = proof.completed_at
@@ -34,6 +36,7 @@ def new_session(
         store=store,
         idle_ends_at=lifetimes.idle_end(now=now, kept=kept),
         kept=kept,
+        locale=storable(locale),
     )
 
 

@@ -149,6 +149,7 @@ class Sessions:
         amr: str | None = None,
         provider: str | None = None,
         kept: bool | None = None,
+        locale: str | None = None,
     ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
@@ -157,6 +158,7 @@ class Sessions:
             provider: the identity provider that proved the identity.
             replacing: the session that the caller presented, if any; it is revoked.
             kept: whether the person chose to be kept signed in; None where there was no choice.
+            locale: the language that the person has chosen or asks for; only one that is offered is stored.
 
         Where the identity has more sessions than it may have now, the oldest ones end.
 
@@ -169,7 +171,9 @@ class Sessions:
             # them, two sign-ins that each replace a session of the other's identity would deadlock, in either order.
             await rows.lock_in_order(unit, rows.of_identity(identity.id) | rows.with_id(replacing.id))
         proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
-        session = new_session(identity, proof, client=client, store=store, lifetimes=self._lifetimes, kept=kept)
+        session = new_session(
+            identity, proof, client=client, store=store, lifetimes=self._lifetimes, kept=kept, locale=locale
+        )
         token = new_token(self._prefix)
         await rows.add(unit, session, token_hash=digest(token))
         who = str(identity.id)

@@ -32,6 +32,7 @@ from sqlalchemy import (
 from shopkeeper.identity.search import Referring
 from shopkeeper.identity.store import identities
 from shopkeeper.identity.values import Aal, Identity, State
+from shopkeeper.languages.choice import LONGEST_TAG
 from shopkeeper.sessions.refresh_store import replaced_tokens
 from shopkeeper.sessions.values import AuthenticationMethod, Device, Session
 from shopkeeper.storage.database import Unit
@@ -59,6 +60,7 @@ sessions = Table(
     # Not indexed: so PostgreSQL can move an idle end without writing to any index (HOT).
     Column("idle_ends_at", Moment),
     Column("kept", Boolean),
+    Column("locale", String(LONGEST_TAG)),
     Index("ix_sessions_identity_id_id", "identity_id", "id"),
     Index("ix_sessions_expires_at", "expires_at"),
     # Lists of one store's sessions, and of the identities that have one there.
@@ -101,6 +103,7 @@ class SessionRow:
     devices: tuple[Device, ...]
     idle_ends_at: datetime | None
     kept: bool | None
+    locale: str | None
 
     def of(self, identity: Identity) -> Session:
         """Return the session with its identity."""
@@ -117,6 +120,7 @@ class SessionRow:
             store=self.store,
             idle_ends_at=self.idle_ends_at,
             kept=self.kept,
+            locale=self.locale,
         )
 
 
@@ -232,6 +236,11 @@ async def remove_expired(unit: Unit, *, before: datetime, limit: int) -> int:
 async def set_expiry(unit: Unit, session_id: UUID, expires_at: datetime) -> None:
     """Set the expiry of a session."""
     await unit.write(update(sessions).where(sessions.c.id == session_id).values(expires_at=expires_at))
+
+
+async def set_locale(unit: Unit, session_id: UUID, locale: str) -> None:
+    """Set the language of a session."""
+    await unit.write(update(sessions).where(with_id(session_id)).values(locale=locale))
 
 
 async def set_idle_end(unit: Unit, ids: Sequence[UUID], ends_at: datetime | None, *, now: datetime) -> None:
@@ -368,6 +377,7 @@ def _record(rows: Sequence[Row[Any]]) -> SessionRow:
         _,
         idle_ends_at,
         kept,
+        locale,
     ) = rows[0][:_WIDTH]
     return SessionRow(
         id=id_,
@@ -382,11 +392,12 @@ def _record(rows: Sequence[Row[Any]]) -> SessionRow:
         devices=tuple(Device(*row[_WIDTH:]) for row in rows if row[_WIDTH] is not None),
         idle_ends_at=idle_ends_at,
         kept=kept,
+        locale=locale,
     )
 
 
 def session_of(row: Row[Any], *, identity: Identity, devices: Sequence[Device]) -> Session:
-    """Return the session of a row with its columns; the id's is `session_id`."""
+    """Return the session of a row with its columns; the id's is `session_id`, the language's `session_locale`."""
     return Session(
         id=row.session_id,
         identity=identity,
@@ -400,6 +411,7 @@ def session_of(row: Row[Any], *, identity: Identity, devices: Sequence[Device]) 
         store=row.store,
         idle_ends_at=row.idle_ends_at,
         kept=row.kept,
+        locale=row.session_locale,
     )
 
 
@@ -430,6 +442,7 @@ def _to_row(session: Session) -> dict[str, Any]:
         "expires_at": session.expires_at,
         "idle_ends_at": session.idle_ends_at,
         "kept": session.kept,
+        "locale": session.locale,
     }
 
 

@@ -43,7 +43,7 @@ class Session:
     """An authenticated visit. It does not include the token: only the token's hash is stored, in the row.
 
     `idle_ends_at` is when it ends unless it is used before. `kept` is whether its person chose to be kept signed in;
-    None where there was no choice.
+    None where there was no choice. `locale` is the language that its person has chosen or asked for, None if unknown.
     """
 
     id: UUID
@@ -58,6 +58,12 @@ class Session:
     store: str | None = None
     idle_ends_at: datetime | None = None
     kept: bool | None = None
+    locale: str | None = None
+
+    @property
+    def known_locale(self) -> str | None:
+        """The language of its person: of this session, else of the identity; None where neither is known."""
+        return self.locale or self.identity.locale
 
     def with_proof(self, proof: AuthenticationMethod) -> "Session":
         """Return the session with a further proof. A repeated proof replaces the earlier one to keep the list short."""

@@ -45,7 +45,12 @@ def _session(rows: Sequence[Row[Any]]) -> Session | None:
 def _statement(chosen: ColumnElement[bool]) -> CompoundSelect[Any]:
     """Return the statement for the session that a condition chooses."""
     own, to_verify, to_recover, devices = sessions.c, verifiable_addresses.c, recovery_addresses.c, session_devices.c
-    of_session = {"session_id": own.id, **{name: own[name] for name in _OF_SESSION}, **columns_of(identities)}
+    of_session = {
+        "session_id": own.id,
+        "session_locale": own.locale,
+        **{name: own[name] for name in _OF_SESSION},
+        **columns_of(identities),
+    }
     return union_of(
         [
             Part(of_session, sessions.join(identities, identities.c.id == own.identity_id), chosen),
@@ -79,6 +84,7 @@ _OF_SESSION: Final = (
 )
 _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     "session_id": Id,
+    "session_locale": sessions.c.locale.type,
     **{name: sessions.c[name].type for name in _OF_SESSION},
     **{column.name: column.type for column in identities.c},
     **{name: session_devices.c[name].type for name in ("ip_address", "user_agent", "location")},

@@ -42,7 +42,8 @@ class SignInRequest:
         further_guest: the visitor in another browser who has asked for the mail that this sign-in came from.
         hint: what the client wants done with the guest's cart; None merges it.
         expected: the only identity that may be signed in, where a session is confirmed.
-        locale: the language of mails.
+        locale: the language of mails where the person's own is not known.
+        wished_language: the language that the person has chosen or asks for; it is kept with the session.
         kept: whether the person chose to be kept signed in; None where there was no choice.
         origin: the request, for hooks that open flows; None where there is no flow.
     """
@@ -56,6 +57,7 @@ class SignInRequest:
     hint: AuthHint | None = None
     expected: UUID | None = None
     locale: str = "en"
+    wished_language: str | None = None
     kept: bool | None = None
     origin: HookOrigin | None = None
 
@@ -192,16 +194,22 @@ class SignInCompletion:
             store=request.store,
             replacing=request.replacing,
             kept=request.kept,
+            locale=request.wished_language or identity.locale,
         )
+        if request.wished_language is not None and identity.locale is None:
+            await self._identities.learn_locale(unit, identity.id, request.wished_language)
         if self._devices is not None:
             await self._devices.see(
                 unit,
                 started.session,
                 client=request.client,
                 registered=request.flow == "registration",
-                locale=request.locale,
+                # Whoever has signed in need not be the owner.
+                locale=identity.locale or request.wished_language or request.locale,
             )
-        origin = request.origin or HookOrigin(request.client, request.store, locale=request.locale)
+        origin = request.origin or HookOrigin(
+            request.client, request.store, locale=request.locale, wished_language=request.wished_language
+        )
         for hook in self._hooks.after.get((request.flow, method), ()):
             refused = await hook(unit, session=started.session, origin=origin)
             if refused is not None:

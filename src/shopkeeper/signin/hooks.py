@@ -40,6 +40,8 @@ class HookOrigin:
 
     Args:
         browser: whether the client is a browser, which a flow that is opened for it belongs to by `csrf`.
+        locale: the language of mails where the person's own is not known.
+        wished_language: the language that the person has chosen or asks for.
     """
 
     client: Client
@@ -49,6 +51,7 @@ class HookOrigin:
     return_to: str | None = None
     csrf: bytes | None = None
     locale: str = "en"
+    wished_language: str | None = None
 
 
 class HookRefused(Exception):

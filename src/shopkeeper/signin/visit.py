@@ -68,11 +68,13 @@ class Visit:
         former: Session | None,
         client: Client,
         language: str,
+        wished_language: str | None = None,
     ) -> Access:
         """Sign a customer in and merge the guest's cart. A cart that is not the visitor's is left alone.
 
         The caller's `former` session ends, and its cart stays with its customer. Never call it while a transaction is
-        open. `language` is that of mails. Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`,
+        open. `language` is that of mails; `wished_language` the one that the customer has chosen or asks for, which is
+        kept with the session. Raises `InvalidCredentials`, `IdentityDisabled`, `TooManyRequests`,
         `Busy`.
         """
         async with self._database.reading() as unit:
@@ -87,6 +89,7 @@ class Visit:
             guest=_guest_of(visitor),
             hint=hint,
             locale=language,
+            wished_language=wished_language,
         )
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)

@@ -132,6 +132,7 @@ def _order(row: Row[Any], lines: Sequence[Row[Any]]) -> Order:
         cart_id=str(row.cart_id),
         created_at=row.created_at,
         placed_at=row.placed_at,
+        locale=row.locale,
     )
 
 

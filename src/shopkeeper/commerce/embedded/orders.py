@@ -111,6 +111,7 @@ class EmbeddedOrders:
             "cart_id": cart.id,
             "cart_version": cart.version,
             "created_at": self._rules.clock.now(),
+            "locale": self._shopper.locale,
         }
         copies = [_copy(draft["id"], position, line) for position, line in enumerate(lines)]
         for _ in range(NUMBER_TRIES):
@@ -128,7 +129,11 @@ class EmbeddedOrders:
             raise CartChanged
         await _take_stock(self._unit, order)
         now = self._rules.clock.now()
-        placed = update(orders).where(orders.c.id == draft.id).values(state=OrderState.PLACED, placed_at=now)
+        placed = (
+            update(orders)
+            .where(orders.c.id == draft.id)
+            .values(state=OrderState.PLACED, placed_at=now, locale=self._shopper.locale)
+        )
         await self._unit.write(placed)
         await cart_rows.touch(self._unit, cart.id, now=now, state=CartState.ORDERED)
         if self._rules.events is not None:

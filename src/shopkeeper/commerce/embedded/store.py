@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shopkeeper.commerce.port import Shopper
+from shopkeeper.languages.choice import LONGEST_TAG
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
@@ -196,6 +197,7 @@ orders = Table(
     Column("cart_version", Integer, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("placed_at", Moment),
+    Column("locale", String(LONGEST_TAG)),
     Index(None, "store", "customer_id", "state", "placed_at"),
     Index(None, "state", "created_at"),
 )
