@@ -70,6 +70,8 @@ class Application:
         await self.accounts.sessions.close()
         if other is None or other.infrastructure.http_client is not self.infrastructure.http_client:
             await self.infrastructure.http_client.close()
+        if other is None:
+            await self.infrastructure.jsonnet.close()
         self.accounts.hasher.close()
         self.accounts.policy.close()
 
@@ -98,7 +100,11 @@ def _misconfigured(refused: Exception) -> Misconfigured:
 async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, with_graphql: bool) -> Application:
     infrastructure = build_infrastructure(settings, clock, listeners=LISTENERS)
     lasting = build_lasting(infrastructure)
-    accounts, commerce, public, admin = await _parts(infrastructure, lasting, extensions, with_graphql=with_graphql)
+    try:
+        accounts, commerce, public, admin = await _parts(infrastructure, lasting, extensions, with_graphql=with_graphql)
+    except BaseException:
+        await infrastructure.jsonnet.close()
+        raise
     return Application(
         public=public,
         admin=admin,

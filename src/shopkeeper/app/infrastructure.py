@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.crypto import derive
 from shopkeeper.http_client import GuardedClient
+from shopkeeper.jsonnet.evaluator import Jsonnet
 from shopkeeper.settings import Finding, Settings
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -28,6 +29,7 @@ class Infrastructure:
     outbox: Outbox
     audit: Audit
     http_client: GuardedClient
+    jsonnet: Jsonnet
     registry: CollectorRegistry
     tally: Tally
     base_url: str
@@ -45,6 +47,7 @@ def build_infrastructure(
         outbox=Outbox(clock, listeners=listeners),
         audit=_audit(settings, clock, tally),
         http_client=_http_client(settings),
+        jsonnet=Jsonnet(),
         registry=CollectorRegistry(),
         tally=tally,
         base_url=_base_url(settings),
@@ -53,7 +56,7 @@ def build_infrastructure(
 
 def build_infrastructure_again(former: Infrastructure, settings: Settings) -> Infrastructure:
     """Build the infrastructure for other settings, on the same database, cache and outbox; on the same client, too,
-    where its settings are the same, because deliveries may be under way on it."""
+    where its settings are the same, because deliveries may be under way on it, and on the same Jsonnet."""
     same_client = settings.clients == former.settings.clients
     return replace(
         former,

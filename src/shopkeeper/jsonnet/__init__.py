@@ -1,0 +1,1 @@
+"""Evaluates Jsonnet (https://jsonnet.org), by which Kratos' configuration shapes JSON: bounded, and without imports."""
