@@ -1,0 +1,119 @@
+"""How many SQL statements a submission takes, counted where the storage sends them, on both kinds of database.
+
+A story submits forms and names each submission. `MOST` is the table of all of them: a submission that takes more
+statements than its row allows fails with the statements it took. Begin and commit are not counted, nor is the delivery
+of mails.
+"""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from tests.attacks.scene import PASSWORD, THERE, Scene, new_address, opened, sign_up
+from tests.flows.watching import statements
+
+SETTINGS: Mapping[str, Any] = {
+    "selfservice": {
+        "methods": {"code": {"enabled": True, "passwordless_enabled": True}},
+        "flows": {
+            "recovery": {"enabled": True, "use": "code"},
+            "verification": {"enabled": True, "use": "code"},
+            "registration": {"after": {"code": {"hooks": [{"hook": "session"}]}}},
+        },
+    }
+}
+MOST: Mapping[str, int] = {
+    "login with a password, known device": 12,
+    "login with a password, new device": 17,
+    "login with a code: the code is asked for": 8,
+    "login with a code: a wrong code is given": 6,
+    "login with a code: the code is given, first proof of the address": 19,
+    "login with a code: the code is given, known device": 14,
+    "login with a code: the code is given, new device": 19,
+}
+OTHER_DEVICE = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+STEPS = "a wrong code is given", "the code is given"
+CODE = re.compile(r"\b\d{6}\b")
+
+
+@dataclass
+class Counting:
+    """An application, and the statements that each named submission has taken; the most of those with one name."""
+
+    scene: Scene
+    taken: dict[str, list[str]] = field(default_factory=dict)
+
+    async def submit(
+        self, named: str, app: httpx2.AsyncClient, kind: str, flow: str, *, status: int = 200, **fields: Any
+    ) -> dict[str, Any]:
+        """Submit a native flow, which must be answered with this status; return the answer."""
+        with statements(self.scene) as seen:
+            answer = await app.post(f"/self-service/{kind}?flow={flow}", json=fields)
+        assert answer.status_code == status, answer.text
+        counted = [each for each in seen if not each.startswith("BEGIN")]
+        self.taken[named] = max(counted, self.taken.get(named, []), key=len)
+        return dict(answer.json())
+
+    async def open(self, app: httpx2.AsyncClient, kind: str) -> str:
+        """Open a native flow; return its id."""
+        return str((await app.get(f"/self-service/{kind}/api")).json()["id"])
+
+    async def code_for(self, address: str) -> str:
+        """Return the code of the newest mail for an address."""
+        newest = next(mail for mail in await self.scene.mails() if mail.recipient == address)
+        found = CODE.search(f"{newest.subject} {newest.body}")
+        assert found is not None
+        return found.group()
+
+    async def account(self, app: httpx2.AsyncClient) -> str:
+        """Register; return the address of the account, whose first mails are sent."""
+        email = new_address()
+        await sign_up(app, email)
+        await self.scene.mails()
+        self.scene.clock.advance(hours=1)
+        return email
+
+
+async def sign_in_with_a_password(counting: Counting) -> None:
+    app = await counting.scene.native()
+    elsewhere = await counting.scene.native(ip=THERE, user_agent=OTHER_DEVICE)
+    proof = {"method": "password", "identifier": await counting.account(app), "password": PASSWORD}
+    for named, client in (("known device", app), ("new device", elsewhere)):
+        flow = await counting.open(client, "login")
+        await counting.submit(f"login with a password, {named}", client, "login", flow, **proof)
+
+
+async def sign_in_with_a_code(counting: Counting) -> None:
+    app = await counting.scene.native()
+    elsewhere = await counting.scene.native(ip=THERE, user_agent=OTHER_DEVICE)
+    asked = {"method": "code", "identifier": await counting.account(app)}
+    for which, client in (("first proof of the address", app), ("known device", app), ("new device", elsewhere)):
+        flow = await counting.open(client, "login")
+        first, wrong, right = (f"login with a code: {step}" for step in ("the code is asked for", *STEPS))
+        await counting.submit(first, client, "login", flow, status=400, **asked)
+        code = await counting.code_for(asked["identifier"])
+        other = f"{(int(code) + 1) % 10**6:06d}"
+        await counting.submit(wrong, client, "login", flow, status=400, **asked, code=other)
+        await counting.submit(f"{right}, {which}", client, "login", flow, **asked, code=code)
+
+
+STORIES: tuple[Callable[[Counting], Awaitable[None]], ...] = (sign_in_with_a_password, sign_in_with_a_code)
+
+
+@pytest.fixture
+async def counting(tmp_path: Path, clock: StoppedClock, dsn: str) -> AsyncIterator[Counting]:
+    async with opened(dsn, tmp_path, clock, settings=SETTINGS) as scene:
+        yield Counting(scene)
+
+
+async def test_no_submission_takes_more_statements_than_its_row_allows(counting: Counting) -> None:
+    for story in STORIES:
+        await story(counting)
+    assert counting.taken.keys() == MOST.keys()
+    assert {named: seen for named, seen in counting.taken.items() if len(seen) > MOST[named]} == {}
