@@ -35,7 +35,7 @@ def test_an_empty_configuration_reports_nothing() -> None:
         ("oauth2_provider: {url: 'http://hydra:4445'}", "oauth2_provider"),
         ("session: {whoami: {tokenizer: {templates: {a: {jwks_url: x}}}}}", "session.whoami.tokenizer"),
         ("tracing: {provider: otel, providers: {otlp: {server_url: x}}}", "tracing"),
-        ("feature_flags: {faster_session_extend: true}", "feature_flags.faster_session_extend"),
+        ("feature_flags: {choose_recovery_address: true}", "feature_flags.choose_recovery_address"),
     ],
 )
 def test_what_is_set_is_named(write: Write, text: str, path: str) -> None:

@@ -111,7 +111,10 @@ def build_flow_bindings(
         ),
         FlowBinding(
             Recovery(settings=mailed_settings(flows.recovery), methods=accounts.methods.for_recovery),
-            flow_responses.recovery(ui_url=flows.recovery.ui_url),
+            flow_responses.recovery(
+                ui_url=flows.recovery.ui_url,
+                continues=infrastructure.settings.feature_flags.use_continue_with_transitions,
+            ),
         ),
         FlowBinding(
             build_verification(infrastructure, accounts),
@@ -150,6 +153,7 @@ def build_pipeline(
     by_name = {handler.name: handler for handler in handlers}
     opener = FlowOpener(by_name, clock=infrastructure.clock, keeping=keeping)
     verifications = build_verification_opener(infrastructure, accounts)
+    names_verification = infrastructure.settings.feature_flags.legacy_continue_with_verification_ui
     dispatcher = Dispatcher(
         database=infrastructure.database,
         completion=commerce.completion,
@@ -168,8 +172,10 @@ def build_pipeline(
             throttle=accounts.throttles["settings"],
             return_addresses=return_addresses,
             clock=infrastructure.clock,
+            names_verification=names_verification,
         ),
         verifications=verifications,
+        names_verification=names_verification,
         privileged_for=infrastructure.settings.selfservice.flows.settings.privileged_session_max_age,
     )
     return Pipeline(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.verification import build_verification_opener
+from shopkeeper.credentials.password import PASSWORD
 from shopkeeper.credentials.profile import PROFILE
 from shopkeeper.flows.required_verification import RequiredVerification
 from shopkeeper.settings.selfservice import Hook
@@ -28,11 +29,13 @@ def build_hooks(
         budget=accounts.throttles["code_recipient"],
         ui_url=flows.verification.ui_url,
     )
-    known: Mapping[str, SignInHook] = {
-        "revoke_active_sessions": RevokeActiveSessions(accounts.sessions),
-        "require_verified_address": RequireVerifiedAddress(verification),
-    }
-    configured = {("login", method): _chosen(flows.login.after.hooks_of(method), known) for method in names}
+    known: Mapping[str, SignInHook] = {"revoke_active_sessions": RevokeActiveSessions(accounts.sessions)}
+    legacy = infrastructure.settings.feature_flags.legacy_require_verified_login_error
+    configured = {}
+    for method in names:
+        required = RequireVerifiedAddress(None if legacy else verification)
+        asked = {} if legacy and method != PASSWORD else {"require_verified_address": required}
+        configured["login", method] = _chosen(flows.login.after.hooks_of(method), {**known, **asked})
     for method in (*names, PROFILE):
         configured["settings", method] = _chosen(flows.settings.after.hooks_of(method), known)
     for method in ("code", "link"):

@@ -337,6 +337,7 @@ def build_admin(
             pages=pages,
             operators=operators,
             max_body=settings.http.max_body,
+            extends_silently=settings.feature_flags.faster_session_extend,
         ),
         AdminRecovery(
             database=infrastructure.database,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from shopkeeper.errors import Refusal
 from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
@@ -84,10 +85,12 @@ class StartOver:
     """The flow cannot continue. The dispatcher opens its replacement, which shows the messages.
 
     `keeps_flow` leaves the old flow open: a wrong link, or a form of another browser, must not end it for its owner.
+    `refusal` is the reason, where there is one besides the messages.
     """
 
     messages: Sequence[Message] = ()
     keeps_flow: bool = False
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class AccountChanges:
 
     Args:
         throttle: limits how many taken identifiers one account can find.
+        names_verification: whether `continue_with` has the verification of a new address in any case.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class AccountChanges:
         throttle: Throttle,
         return_addresses: ReturnAddresses,
         clock: Clock,
+        names_verification: bool = False,
     ) -> None:
         self._completion = completion
         self._identities = identities
@@ -69,6 +71,7 @@ class AccountChanges:
         self._throttle = throttle
         self._return = return_addresses
         self._clock = clock
+        self._names_verification = names_verification
 
     async def apply(self, handler: FlowHandler, turn: Turn, change: Change) -> Updated:
         """Apply a change and return the form as it is afterwards. Never call it while a transaction is open.
@@ -130,7 +133,8 @@ class AccountChanges:
             shown,
             status=200,
             signed_in=signed_in,
-            continue_with=shown_next if shows else (),
+            continue_with=shown_next if shows or self._names_verification else (),
+            shows_next=shows,
             saved=True,
             csrf_token=csrf,
             next=wanted,

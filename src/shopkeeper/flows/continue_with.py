@@ -1,6 +1,6 @@
 """What a client does next after a flow (`continue_with`, contract page section 2.7), as values.
 
-The routes add the addresses of pages; a native app gets none.
+The routes add the addresses of pages.
 """
 
 from dataclasses import dataclass
@@ -16,4 +16,18 @@ class ShowVerification:
     address: str
 
 
-ContinueWith: TypeAlias = ShowVerification
+@dataclass(frozen=True, slots=True)
+class ShowSettings:
+    """Show the settings flow of an account that was recovered."""
+
+    flow_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRecovery:
+    """Show the recovery flow that takes the place of one that cannot continue."""
+
+    flow_id: UUID
+
+
+ContinueWith: TypeAlias = ShowVerification | ShowSettings | ShowRecovery

@@ -72,6 +72,8 @@ class Dispatcher:
 
     Args:
         privileged_for: how long after recovering an account its password can be changed, for the message that says so.
+        names_verification: whether `continue_with` has the verification flows that were opened in any case, and not
+            only where the hook `show_verification_ui` has them shown.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Dispatcher:
         changes: AccountChanges,
         verifications: VerificationOpener | None = None,
         privileged_for: timedelta = timedelta(hours=1),
+        names_verification: bool = False,
     ) -> None:
         self._database = database
         self._completion = completion
@@ -100,6 +103,7 @@ class Dispatcher:
         self._changes = changes
         self._verifications = verifications
         self._privileged_for = privileged_for
+        self._names_verification = names_verification
 
     async def dispatch(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         """Act on a step. Never call it while a transaction is open.
@@ -204,7 +208,7 @@ class Dispatcher:
                 await self._finish(unit, turn.flow)
             fresh = await self.replacement(unit, handler, turn, step.messages, shown=turn.flow.nodes)
             await store.add(unit, fresh)
-        return Replaced(turn.flow, fresh)
+        return Replaced(turn.flow, fresh, step.refusal)
 
     # -- the flow ends -------------------------------------------------------------------------------------------------
 
@@ -222,7 +226,8 @@ class Dispatcher:
                 if handler.name == RECOVERY and self._opener.offers(SETTINGS):
                     follow = await self._open_settings(unit, turn, signed_in, csrf=csrf)
         done = await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
-        return replace(_showing(done, handler, proof.method, csrf=csrf, verification=shown), follow=follow)
+        done = self._showing(done, handler, proof.method, csrf=csrf, verification=shown)
+        return replace(done, follow=follow)
 
     async def _open_settings(self, unit: Unit, turn: Turn, signed_in: SignedIn, *, csrf: bytes) -> Flow:
         """Open the form in which a recovered account gets a new password."""
@@ -323,7 +328,8 @@ class Dispatcher:
                         provider=enrolment.provider,
                     )
         done = await self._completed(handler, turn, enrolment.method, identity, signed_in)
-        return replace(_showing(done, handler, enrolment.method, csrf=csrf, verification=shown), sign_in=sign_in)
+        done = self._showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
+        return replace(done, sign_in=sign_in)
 
     async def _offered_sign_in(
         self, unit: Unit, handler: FlowHandler, turn: Turn, enrolment: Enrolment, *, csrf: bytes
@@ -371,6 +377,21 @@ class Dispatcher:
             signed_in=settled,
             guest=turn.caller.guest,
         )
+
+    def _showing(
+        self,
+        done: Completed,
+        handler: FlowHandler,
+        method: str,
+        *,
+        csrf: bytes,
+        verification: Sequence[ContinueWith],
+    ) -> Completed:
+        """Return the outcome with the browser's new anti-CSRF token, and with the verification flows that were opened
+        if the configuration shows them (the hook `show_verification_ui`) or names them always."""
+        shows = isinstance(handler, ShowsVerification) and handler.shows_verification(method)
+        named = verification if shows or self._names_verification else ()
+        return replace(done, csrf_token=csrf, continue_with=named, shows_next=shows)
 
     # -- shared --------------------------------------------------------------------------------------------------------
 
@@ -452,13 +473,3 @@ def _confirmed_identity(turn: Turn) -> UUID | None:
         return turn.flow.identity_id
     confirms = turn.flow.refresh or turn.flow.requested_aal is Aal.AAL2
     return session.identity.id if confirms and session is not None else None
-
-
-def _showing(
-    done: Completed, handler: FlowHandler, method: str, *, csrf: bytes, verification: Sequence[ContinueWith]
-) -> Completed:
-    """Return the outcome with the browser's new anti-CSRF token, and with the verification flows that were opened if
-    the configuration shows them (the hook `show_verification_ui`)."""
-    if isinstance(handler, ShowsVerification) and handler.shows_verification(method):
-        return replace(done, csrf_token=csrf, continue_with=verification, shows_next=True)
-    return replace(done, csrf_token=csrf)

@@ -49,6 +49,7 @@ class Updated:
         csrf_token: the browser's new anti-CSRF token, where credentials or addresses were changed: forms from before
             lose their worth then.
         next: where a browser goes instead of the form, if that was asked for.
+        shows_next: whether a browser without JavaScript goes to what `continue_with` shows.
     """
 
     flow: Flow
@@ -58,6 +59,7 @@ class Updated:
     saved: bool = False
     csrf_token: bytes | None = None
     next: str | None = None
+    shows_next: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,12 @@ class RedirectedAway:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The flow could not continue; `fresh` takes its place."""
+    """The flow could not continue; `fresh` takes its place. `refusal` is the reason, where there is one besides the
+    messages of `fresh`."""
 
     flow: Flow
     fresh: Flow
+    refusal: Refusal | None = None
 
 
 FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced

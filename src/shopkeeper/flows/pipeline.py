@@ -147,10 +147,10 @@ class Pipeline:
             await handler.may_go_on(unit, turn.flow, turn.caller)
             try:
                 refuse_forged(turn.flow, submission, turn.caller)
-            except CsrfViolation:
+            except CsrfViolation as violation:
                 if not getattr(handler, "restarts_forged", False) or turn.caller.from_foreign_page:
                     raise
-                return StartOver(keeps_flow=True)
+                return StartOver(keeps_flow=True, refusal=violation)
             if submission.broken:
                 raise SubmissionRejected(reason_of(submission.broken))
             refuse_long_values(turn.flow, submission.fields)

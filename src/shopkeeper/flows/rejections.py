@@ -11,6 +11,7 @@ from shopkeeper.flows import store
 from shopkeeper.flows.form_filling import filled, with_mistakes
 from shopkeeper.flows.handler import Turn
 from shopkeeper.flows.outcomes import FlowInvalid
+from shopkeeper.signin.hooks import HookRefused
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 
@@ -21,17 +22,27 @@ def rejections_shown(
 ) -> Iterator[None]:
     """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
 
-    Raises `FlowInvalid` with that form; rejections of the types in `but` pass as they are.
+    Raises `FlowInvalid` with that form; rejections of the types in `but` pass as they are, as do refusals of hooks that
+    no form shows.
     """
     try:
         yield
     except but:
         raise
-    except (SubmissionRejected, InvalidCredentials) as refused:
-        rejected = refused if isinstance(refused, SubmissionRejected) else SubmissionRejected(message(4000006))
+    except (SubmissionRejected, InvalidCredentials, HookRefused) as refused:
+        rejected = _rejected(refused)
+        if rejected is None:
+            raise
         invalid = form_with_mistakes(turn, rejected, now=now)
         unit.always(*store.keeping(invalid.flow))
         raise invalid from refused
+
+
+def _rejected(refused: SubmissionRejected | InvalidCredentials | HookRefused) -> SubmissionRejected | None:
+    if isinstance(refused, SubmissionRejected):
+        return refused
+    shown = refused.refuse.shown if isinstance(refused, HookRefused) else 4000006
+    return SubmissionRejected(message(shown)) if shown is not None else None
 
 
 def form_with_mistakes(turn: Turn, rejected: SubmissionRejected, *, now: datetime) -> FlowInvalid:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from shopkeeper.flows.flow import Flow
 from shopkeeper.flows.outcomes import Completed
-from shopkeeper.http.serializers import Serializers, Wire, moment
+from shopkeeper.http.serializers import Serializers, Wire, moment, set_session_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class FlowResponses:
     `ui_url` is the address of its page; `own` returns the JSON fields that only this kind has; `success` returns what
     the final response has besides the session; `invalid_status` is the status of the redirect after a mistake.
     `fetches_expired` and `fetches_replaced` say that a JSON client is redirected to the replacement of such a flow.
+    `continues` says that a JSON client learns from `continue_with` which flow follows, rather than by 422 or a redirect
+    (`feature_flags.use_continue_with_transitions`).
     """
 
     ui_url: str
@@ -27,6 +29,7 @@ class FlowResponses:
     invalid_status: int = 303
     fetches_expired: bool = False
     fetches_replaced: bool = False
+    continues: bool = False
 
 
 def login(*, ui_url: str) -> FlowResponses:
@@ -44,8 +47,15 @@ def settings(*, ui_url: str, serializers: Serializers) -> FlowResponses:
     return FlowResponses(ui_url, own=own, success=_nothing_more)
 
 
-def recovery(*, ui_url: str) -> FlowResponses:
-    return FlowResponses(ui_url, own=_no_fields, success=_nothing_more, fetches_expired=True, fetches_replaced=True)
+def recovery(*, ui_url: str, continues: bool) -> FlowResponses:
+    return FlowResponses(
+        ui_url,
+        own=_no_fields,
+        success=_nothing_more,
+        fetches_expired=True,
+        fetches_replaced=True,
+        continues=continues,
+    )
 
 
 def verification(*, ui_url: str) -> FlowResponses:
@@ -77,5 +87,5 @@ def _nothing_more(serializers: Serializers, done: Completed) -> Wire:
 def _new_identity(serializers: Serializers, done: Completed) -> Wire:
     """Return the new identity, and for a native app the session token again, as the contract requires."""
     token = done.signed_in.token if done.signed_in else None
-    further = [{"action": "set_ory_session_token", "ory_session_token": token}] if token else None
+    further = [set_session_token(token)] if token else None
     return {"identity": serializers.identity(done.identity), "continue_with": further}

@@ -84,7 +84,7 @@ def _beside(refusal: Refusal, clock: Clock) -> dict[str, Any]:
         return {"redirect_browser_to": refusal.details["redirect_browser_to"]}
     if isinstance(refusal, FlowReplaced):
         return {"use_flow_id": refusal.use_flow_id}
-    if not isinstance(refusal, FlowExpired) or refusal.details:
+    if not isinstance(refusal, FlowExpired) or (refusal.details and refusal.use_flow_id is None):
         return {}
     since = clock.now() - refusal.expired_at
     return {

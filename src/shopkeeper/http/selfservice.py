@@ -36,8 +36,8 @@ from shopkeeper.errors import (
     VerifiedAddressRequired,
 )
 from shopkeeper.flows import stored_errors
-from shopkeeper.flows.continue_with import ContinueWith
-from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings
+from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, Submission
 from shopkeeper.flows.handler import LinkHandler, OwnedFlowHandler
 from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.outcomes import (
@@ -57,7 +57,15 @@ from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, error_object, json_response, redirect
-from shopkeeper.http.serializers import Serializers, Wire, cart_merge_shape, continue_with, moment, ui_flow
+from shopkeeper.http.serializers import (
+    Serializers,
+    Wire,
+    cart_merge_shape,
+    continue_with,
+    moment,
+    set_session_token,
+    ui_flow,
+)
 from shopkeeper.http.speculation import is_speculative
 from shopkeeper.languages.refusals import headers_of, sentence_of
 from shopkeeper.parsing import uuid_or_none
@@ -364,7 +372,7 @@ class SelfService:
                     answer, caller, when=self._flow_responses[outcome.flow.kind].fetches_expired
                 )
             case Completed():
-                return self._finish(outcome, language=caller.locale, as_json=as_json, by_link=by_link)
+                return self._finish(outcome, caller, as_json=as_json, by_link=by_link)
 
     async def _submission(self, request: Request) -> Submission:
         kind = request.headers.get("content-type", "")
@@ -413,8 +421,13 @@ class SelfService:
 
     def _refused_in_json(self, flow: Flow, refusal: Refusal, language: str) -> Response:
         """Answer in JSON; some flows send such a client to the replacement of an expired one."""
-        replaced = refusal.use_flow_id if isinstance(refusal, FlowExpired) else None
-        if replaced and self._flow_responses[flow.kind].fetches_expired:
+        replaced, shown = (
+            refusal.use_flow_id if isinstance(refusal, FlowExpired) else None,
+            self._flow_responses[flow.kind],
+        )
+        if replaced and shown.continues and flow.type is FlowType.API:
+            refusal.details = _continuing(refusal, UUID(replaced))
+        elif replaced and shown.fetches_expired:
             return redirect(self._fetching(flow.kind, replaced))
         return self._callers.refuse(refusal, language=language)
 
@@ -474,8 +487,7 @@ class SelfService:
             further.append({"action": "redirect_browser_to", "redirect_browser_to": next_url})
             answer = json_response({**self._flow_for(flow, caller), "continue_with": further})
         else:
-            shown = [self._ui(ui_flow(action), action.flow_id) for action in outcome.continue_with]
-            answer = redirect(next(iter(shown), next_url))
+            answer = redirect(next(iter(self._shown_next(outcome)), next_url))
         for cookie in cookies:
             answer.headers.append("Set-Cookie", cookie)
         return answer
@@ -501,19 +513,26 @@ class SelfService:
         if by_link and not as_json:
             return redirect(self._ui(kind, outcome.fresh.id), body=True)
         if as_json or outcome.flow.type is FlowType.API:
-            if self._flow_responses[kind].fetches_replaced:
+            refusal: Refusal = FlowReplaced(use_flow_id=str(outcome.fresh.id))
+            if self._flow_responses[kind].continues:
+                refusal = outcome.refusal or refusal
+                refusal.details = _continuing(refusal, outcome.fresh.id)
+            elif self._flow_responses[kind].fetches_replaced:
                 return redirect(self._fetching(kind, outcome.fresh.id))
-            return self._callers.refuse(FlowReplaced(use_flow_id=str(outcome.fresh.id)), language=language)
+            return self._callers.refuse(refusal, language=language)
         return redirect(self._ui(outcome.fresh.kind, outcome.fresh.id))
 
     def _fetching(self, kind: str, flow_id: UUID | str) -> str:
         return f"{self._serializers.base_url}/self-service/{kind}/flows?id={flow_id}"
 
-    def _finish(self, done: Completed, *, language: str, as_json: bool, by_link: bool = False) -> Response:
-        if done.flow.type is FlowType.API and done.follow is not None:
+    def _finish(self, done: Completed, caller: Caller, *, as_json: bool, by_link: bool = False) -> Response:
+        language, native = caller.locale, done.flow.type is FlowType.API
+        if done.follow is not None and self._flow_responses[done.flow.kind].continues and (as_json or native):
+            return self._followed(done, done.follow, language=language)
+        if native and done.follow is not None:
             url = self._ui(done.follow.kind, done.follow.id)
             return self._callers.refuse(BrowserLocationChangeRequired(redirect_browser_to=url), language=language)
-        if done.flow.type is FlowType.API:
+        if native:
             return json_response(self._native_success(done))
         if done.follow is not None:
             url = self._ui(done.follow.kind, done.follow.id)
@@ -525,12 +544,32 @@ class SelfService:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
+    def _followed(self, done: Completed, follow: Flow, *, language: str) -> Response:
+        """Show a flow that has ended, with the flow that follows it; a native app gets its session token there."""
+        native, token = done.flow.type is FlowType.API, done.signed_in.token if done.signed_in else None
+        shown = self._serializers.flow(
+            replace(done.flow, state=FlowState.PASSED_CHALLENGE, messages=()),
+            own=self._flow_responses[done.flow.kind].own(done.flow),
+            language=language,
+            csrf_token=crypto.mask(done.csrf_token) if done.csrf_token and not native else "",
+        )
+        further = [set_session_token(token)] if native and token else []
+        further.append(continue_with(ShowSettings(follow.id), url=self._ui(follow.kind, follow.id)))
+        answer = json_response({**shown, "continue_with": further}, headers=headers_of(language))
+        for cookie in [] if native else self._new_cookies(done):
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
+
     def _html_next(self, done: Completed) -> str:
         """Return where a browser goes: to the verification that the configuration has it shown, or where it wanted."""
-        shown = [self._ui(ui_flow(action), action.flow_id) for action in done.continue_with] if done.shows_next else []
+        shown = self._shown_next(done)
         if done.sign_in is not None:
             shown.append(self._ui(done.sign_in.kind, done.sign_in.id))
         return next(iter(shown), done.next)
+
+    def _shown_next(self, outcome: Completed | Updated) -> list[str]:
+        """Return the pages that a browser without JavaScript is shown next."""
+        return [self._ui(ui_flow(each), each.flow_id) for each in outcome.continue_with if outcome.shows_next]
 
     def _native_success(self, done: Completed) -> dict[str, object]:
         token = done.signed_in.token if done.signed_in else None
@@ -662,6 +701,11 @@ def _in_language(kept: StoredError, language: str) -> Mapping[str, object]:
     if sentence is None:
         return kept.error
     return {**kept.error, **{name: sentence for name in ("reason", "message") if name in kept.error}}
+
+
+def _continuing(refusal: Refusal, fresh: UUID) -> dict[str, object]:
+    """Return a refusal's details with the flow to continue with."""
+    return {**refusal.details, "continue_with": [continue_with(ShowRecovery(fresh), url=None)]}
 
 
 def _renews_csrf(refused: FlowRefused, kind: str) -> bool:

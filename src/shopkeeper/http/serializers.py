@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shopkeeper.commerce.port import CartMergeReport
-from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
+from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings, ShowVerification
 from shopkeeper.flows.flow import Flow, FlowState
 from shopkeeper.identity.values import Credential, Identity, RecoveryAddress, VerifiableAddress
 from shopkeeper.languages.choice import SOURCE
@@ -32,6 +32,8 @@ def schema_url(base_url: str, schema_id: str) -> str:
 
 _ACTIONS: Mapping[type[ContinueWith], tuple[str, str]] = {
     ShowVerification: ("show_verification_ui", "verification"),
+    ShowSettings: ("show_settings_ui", "settings"),
+    ShowRecovery: ("show_recovery_ui", "recovery"),
 }
 
 
@@ -42,8 +44,13 @@ def ui_flow(action: ContinueWith) -> str:
 
 def continue_with(action: ContinueWith, *, url: str | None) -> Wire:
     """Return an action of `continue_with` (contract page section 2.7); `url` is the page's address, for browsers."""
-    flow = {"id": str(action.flow_id), "verifiable_address": action.address, **({"url": url} if url else {})}
-    return {"action": _ACTIONS[type(action)][0], "flow": flow}
+    address = {"verifiable_address": action.address} if isinstance(action, ShowVerification) else {}
+    return {"action": _ACTIONS[type(action)][0], "flow": {"id": str(action.flow_id), **address, **_present(url=url)}}
+
+
+def set_session_token(token: str) -> Wire:
+    """Return the action with which a native app gets its session token."""
+    return {"action": "set_ory_session_token", "ory_session_token": token}
 
 
 class Serializers:

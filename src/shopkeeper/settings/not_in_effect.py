@@ -55,8 +55,7 @@ _PROVIDER_FIELDS: Final = """
     net_id_token_origin_header organization_id fedcm_config_url
 """
 _FLAGS: Final = """
-    use_continue_with_transitions cacheable_sessions choose_recovery_address faster_session_extend
-    legacy_require_verified_login_error legacy_continue_with_verification_ui legacy_oidc_registration_node_group
+    cacheable_sessions choose_recovery_address legacy_oidc_registration_node_group
     password_profile_registration_node_group legacy_allow_insecure_origins
 """
 _UNTIL_SOCIAL: Final = "social sign-in"

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from shopkeeper.settings.courier import Courier
 from shopkeeper.settings.dsn import DEFAULT, DsnText, parse_dsn
+from shopkeeper.settings.feature_flags import FeatureFlags
 from shopkeeper.settings.file_state import Look
 from shopkeeper.settings.problems import Finding
 from shopkeeper.settings.section import Section
@@ -87,6 +88,7 @@ class Settings(Section):
     courier: Courier = Courier()
     security: Security = Security()
     clients: Clients = Clients()
+    feature_flags: FeatureFlags = FeatureFlags()
     admin: Admin = Admin()
     throttle: Throttle = Throttle()
     tokens: Tokens = Tokens()

@@ -8,7 +8,7 @@ A hook refuses by returning `Refuse`: its effect commits in a unit of its own, t
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from shopkeeper.client import Client
@@ -19,6 +19,8 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
 
+NOT_VERIFIED: Final = 4000010
+
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
@@ -27,11 +29,13 @@ class Refuse:
     Args:
         effect: commits although the sign-in does not, such as a verification flow that follows.
         before: runs before the effect, while no transaction is open; where it returns False, the effect is left out.
+        shown: the id of the message with which a form is shown again, rather than answering the error.
     """
 
     error: Refusal
     effect: Effect | None = None
     before: Callable[[], Awaitable[bool]] | None = None
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +120,11 @@ class OpensVerification(Protocol):
 class RequireVerifiedAddress:
     """`require_verified_address`: refuse a sign-in while no address of the identity is verified, and verify one.
 
-    An identity without addresses that could be verified signs in: there is nothing to ask for.
+    An identity without addresses that could be verified signs in: there is nothing to ask for. Where `verification` is
+    None, forms show the refusal, and no mail is sent (`feature_flags.legacy_require_verified_login_error`).
     """
 
-    verification: OpensVerification
+    verification: OpensVerification | None
 
     async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse | None:
         identity = session.identity
@@ -127,8 +132,11 @@ class RequireVerifiedAddress:
         if not known or any(address.verified for address in known):
             return None
         error = VerifiedAddressRequired("None of the account's addresses is confirmed yet.")
+        verification = self.verification
+        if verification is None:
+            return Refuse(error, shown=NOT_VERIFIED)
 
         async def open_verification(unit: Unit) -> None:
-            error.details = {"continue_with": await self.verification.open(unit, identity, origin)}
+            error.details = {"continue_with": await verification.open(unit, identity, origin)}
 
-        return Refuse(error, open_verification, before=lambda: self.verification.may_mail(identity))
+        return Refuse(error, open_verification, before=lambda: verification.may_mail(identity))

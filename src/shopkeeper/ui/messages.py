@@ -81,6 +81,10 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
     4000006: ("error", "The account or the password is not right. Please check both for slips."),
     4000007: ("error", "There is an account with this address or name already. Sign in instead."),
     4000009: ("error", "Nothing in the form can serve to sign in: give an e-mail address or a name."),
+    4000010: (
+        "error",
+        "This account cannot be used yet. Please confirm your e-mail address first, by the mail that you got.",
+    ),
     4000017: ("error", "This may have {max_length} characters at most; it has {actual_length}."),
     4000018: ("error", "This must be {minimum} or more; it is {actual}."),
     4000019: ("error", "This must be more than {exclusive_minimum}; it is {actual}."),
