@@ -233,6 +233,23 @@ class TestAChange:
             await refused(server)
             assert server.application is before
 
+    async def test_of_the_jsonnet_of_a_request_is_one_too(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        body = tmp_path / "body.jsonnet"
+        body.write_text("function(ctx) { to: ctx.recipient }")
+        request = {"url": "https://mail.example/send", "body": f"file://{body}"}
+        courier = {"delivery_strategy": "http", "http": {"request_config": request}}
+        async with Place(tmp_path, sqlite_dsn, courier=courier).started() as server:
+            before = server.application
+            body.write_text("function(ctx) { recipient: ctx.recipient }")
+            await reloaded(server, before)
+            before = server.application
+            with capture_logs() as logs:
+                body.write_text("function(ctx) {\n to: nothing\n}")
+                await refused(server)
+            assert server.application is before
+            [line] = [line for line in logs if line["event"] == "configuration.refused"]
+            assert f"{body}, line 2, cannot be used: this is not Jsonnet: Unknown variable" in line["problems"][0]
+
     async def test_keeps_the_client_for_other_servers_where_its_settings_stay(
         self, tmp_path: Path, sqlite_dsn: str
     ) -> None:

@@ -21,8 +21,8 @@ from tests.docs.likeness import differences
 from tests.docs.pages import ROOT, Block, Step, blocks, steps
 from tests.docs.terminal import Terminal
 
-CONFIGURATION = {"yaml", "json schema"}
-"""The info strings of what is loaded, by `test_settings.py`."""
+CONFIGURATION = {"yaml", "json schema", "jsonnet"}
+"""The info strings of what is loaded, by `test_settings.py`, or evaluated, by `test_jsonnet.py`."""
 ANSWERS = {"graphql": "json", "python": "text"}
 """What must follow a block: what the server answers, or the program prints."""
 _OF_THE_SHELL = {"mkdir", "openssl", "export", "test", "tr"}

@@ -15,7 +15,7 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.notify.channels import ChannelFailed
 from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.file_channel import FileChannel
-from shopkeeper.notify.http_channel import HttpAuth, HttpChannel, body_template
+from shopkeeper.notify.http_channel import HttpAuth, HttpChannel
 from tests.notify.test_channels import MESSAGE
 from tests.services.web import Server, says, serving
 
@@ -52,7 +52,11 @@ class TestHttp:
         assert headers["idempotency-key"] == str(MAIL.id)
         assert base64.b64decode(headers["authorization"].split()[1]).decode() == "shop:pä:ss"
         assert (sent["recipient"], sent["template_type"]) == ("ana@shop.example", "order_placed")
-        assert (sent["subject"], sent["html"], sent["template_data"]) == (MAIL.subject, MAIL.html, {"code": "042137"})
+        assert (sent["subject"], sent["html_body"], sent["template_data"]) == (
+            MAIL.subject,
+            MAIL.html,
+            {"code": "042137"},
+        )
 
     @pytest.mark.parametrize(
         ("place", "header", "value"), [("header", "x-key", "secret"), ("cookie", "cookie", "X-Key=secret")]
@@ -63,31 +67,6 @@ class TestHttp:
         server.answers["/mail"] = says(b"{}")
         await HttpChannel(client, server.url("/mail"), auth=HttpAuth("X-Key", "secret", place)).send(MAIL)
         assert headers_of(server)[header] == value
-
-    async def test_the_body_is_what_a_template_makes_of_the_mail(self, server: Server, client: GuardedClient) -> None:
-        server.answers["/mail"] = says(b"{}")
-        source = '{"to": {{ ctx.recipient | tojson }}, "code": {{ ctx.template_data.code | tojson }}}'
-        reference = "base64://" + base64.b64encode(source.encode()).decode()
-        template = await body_template(reference, client)
-        await HttpChannel(client, server.url("/mail"), method="PUT", template=template).send(MAIL)
-        assert server.heads[0].startswith("PUT /mail ")
-        assert json.loads(server.bodies[0]) == {"to": "ana@shop.example", "code": "042137"}
-
-    @pytest.mark.parametrize(
-        ("source", "said"),
-        [
-            ("\nfunction(ctx) { recipient: ctx.recipient }", "line 2: this is Jsonnet"),
-            ("local x = 1;\n{ x: x }", "line 1: this is Jsonnet"),
-        ],
-    )
-    async def test_jsonnet_is_refused_with_its_line(self, client: GuardedClient, source: str, said: str) -> None:
-        with pytest.raises(ValueError, match="request_config") as refused:
-            await body_template("base64://" + base64.b64encode(source.encode()).decode(), client)
-        assert said in str(refused.value)
-
-    def test_a_broken_template_is_refused_with_its_line(self, client: GuardedClient) -> None:
-        with pytest.raises(ValueError, match="body, line 2: "):
-            HttpChannel(client, "https://mail.example/", template="{\n{% if %}")
 
     @pytest.mark.parametrize(
         ("status", "permanent"),

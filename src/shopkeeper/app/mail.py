@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import structlog
+
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded import demo
 from shopkeeper.crypto import KeyRing
@@ -12,13 +14,16 @@ from shopkeeper.notify.channels import Channel, InboxChannel
 from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.file_channel import FileChannel
-from shopkeeper.notify.http_channel import HttpAuth, HttpChannel, body_template
+from shopkeeper.notify.http_channel import HttpAuth, HttpChannel
 from shopkeeper.notify.overrides import from_folder, from_settings, templates_with
+from shopkeeper.notify.request_bodies import RequestBody, failures, load_body
 from shopkeeper.notify.secret_mails import PURPOSE, SecretMails
 from shopkeeper.notify.smtp_channel import SmtpChannel
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.settings import Settings
 from shopkeeper.settings.courier import RequestAuth, RequestConfig
+
+log = structlog.get_logger(__name__)
 
 
 async def build_courier(infrastructure: Infrastructure) -> Courier:
@@ -27,7 +32,7 @@ async def build_courier(infrastructure: Infrastructure) -> Courier:
     return Courier(
         await load_templates(settings, infrastructure.http_client),
         infrastructure.outbox,
-        await _channel(settings, infrastructure.http_client),
+        await _channel(settings, infrastructure),
         infrastructure.database,
         clock=infrastructure.clock,
         base_url=infrastructure.base_url,
@@ -58,12 +63,12 @@ def _secret_mails(settings: Settings) -> SecretMails | None:
     return None if settings.dev else SecretMails(KeyRing(settings.secrets.for_sealing(), purpose=PURPOSE))
 
 
-async def _channel(settings: Settings, client: GuardedClient) -> Channel:
+async def _channel(settings: Settings, infrastructure: Infrastructure) -> Channel:
     courier = settings.courier
     if courier.email_channel is not None:
-        return await _http_channel(courier.email_channel.request_config, client)
+        return await _http_channel(courier.email_channel.request_config, infrastructure)
     if courier.delivery_strategy == "http":
-        return await _http_channel(courier.http.request_config, client)
+        return await _http_channel(courier.http.request_config, infrastructure)
     if courier.delivery_strategy == "file":
         return FileChannel(Path(courier.file.folder), _composer(settings))
     return _smtp_channel(settings)
@@ -87,15 +92,23 @@ def _smtp_channel(settings: Settings) -> Channel:
     )
 
 
-async def _http_channel(request: RequestConfig, client: GuardedClient) -> Channel:
+async def _http_channel(request: RequestConfig, infrastructure: Infrastructure) -> Channel:
     return HttpChannel(
-        client,
+        infrastructure.http_client,
         request.url or "",
         method=request.method,
         headers=request.headers,
         auth=_auth(request.auth),
-        template=await body_template(request.body, client) if request.body is not None else None,
+        body=await _body(request.body, infrastructure) if request.body is not None else None,
     )
+
+
+async def _body(reference: str, infrastructure: Infrastructure) -> RequestBody:
+    """Load what makes a request's body, and say in the log which mails it cannot be made for."""
+    body = await load_body(reference, infrastructure.http_client, infrastructure.jsonnet)
+    for template, reason in (await failures(body)).items():
+        log.warning("courier.body_fails", template=template, reason=reason)
+    return body
 
 
 def _auth(auth: RequestAuth) -> HttpAuth | None:

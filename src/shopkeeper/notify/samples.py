@@ -1,9 +1,13 @@
 """Sample values for every mail: for previews, and for trying an operator's templates at the start."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
-from shopkeeper.notify.templates import TEMPLATES
+from shopkeeper.languages.choice import SOURCE
+from shopkeeper.notify.templates import OPTIONAL, TEMPLATES
+from shopkeeper.notify.values import CourierMessage, Status
 
 _IDENTITY: Final = {
     "id": "9f425a8d-7efc-4768-8f23-7647a74fdf13",
@@ -11,6 +15,7 @@ _IDENTITY: Final = {
     "state": "active",
     "traits": {"email": "ada@example.org", "name": {"first": "Ada", "last": "Lovelace"}},
 }
+_THEN: Final = datetime(2026, 3, 14, 15, 9, tzinfo=UTC)
 _SHOP: Final = "https://shop.example"
 
 
@@ -42,6 +47,31 @@ def samples(*, base_url: str = _SHOP, shop_name: str = "Corner & Sons") -> Mappi
         ],
         "total": {"amount": 3498, "currency": "EUR"},
     }
+
+
+def sample_messages() -> Iterator[CourierMessage]:
+    """Yield a message of every template, as a channel gets it."""
+    known = samples()
+    for template in TEMPLATES:
+        yield CourierMessage(
+            id=UUID(int=0),
+            status=Status.PROCESSING,
+            type="email",
+            recipient=known["to"],
+            subject="Subject",
+            body="Text",
+            html="<p>Text</p>",
+            context=None,
+            template_type=template,
+            channel="email",
+            send_count=1,
+            locale=SOURCE,
+            source_event=None,
+            last_error=None,
+            created_at=_THEN,
+            updated_at=_THEN,
+            data={name: known[name] for name in (*TEMPLATES[template], *OPTIONAL, "shop_name", "base_url")},
+        )
 
 
 def bare(template: str, known: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from shopkeeper.settings.values import Lifespan, parse_duration
 
 _SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _HTTP_URL: Final = r"^https?://\S+$"
-_REFERENCE: Final = re.compile(r"(file|base64|https?)://\S+", re.ASCII)
+_REFERENCE: Final = r"^(file|base64|https?)://\S+$"
 _VALIDITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "recovery": ("valid", "invalid"),
     "recovery_code": ("valid", "invalid"),
@@ -111,8 +111,9 @@ class RequestConfig(Section):
     )
     body: str | None = Field(
         default=None,
-        description="A Jinja template of its JSON, as `file://` or `base64://`; unset sends the form of "
-        "[mails](../howto/mails.md). Kratos' Jsonnet is not read",
+        pattern=_REFERENCE,
+        description="Jsonnet that makes its JSON, as a `file://`, `base64://` or `https://` address; Jinja where the "
+        "name ends in `.j2`; unset sends the form of [mails](../howto/mails.md)",
     )
     auth: RequestAuth = RequestAuth()
 
@@ -164,7 +165,7 @@ def _template_references(templates: Mapping[str, Any]) -> Mapping[str, str]:
             continue
         if validity not in _VALIDITIES.get(type_, ()) or kind != "email" or part not in _PARTS:
             raise ValueError(f"has the unknown key {path}; keys are like recovery_code.valid.email.body.html")
-        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_REFERENCE, value, re.ASCII):
             raise ValueError(f"has {path}, which must be a base64://, file://, https:// or http:// address")
         found[f"{type_}_{validity}.{_PARTS[part]}"] = value
     return found
