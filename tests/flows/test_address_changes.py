@@ -2,14 +2,16 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.identity.values import AddressStatus, Identity, Via
-from tests.attacks.scene import PASSWORD, Browser, Scene, new_address, sign_in, submit
+from tests.attacks.scene import PASSWORD, Browser, Scene, new_address, sign_in, submit, written_schema
 from tests.flows.conftest import Stage, Staging
 from tests.flows.test_callbacks import messages
 from tests.flows.test_settings import NEW, Account, account
@@ -71,8 +73,6 @@ async def confirm(scene: Scene, account: Account) -> None:
 
 
 def account_id(account: Account) -> Any:
-    from uuid import UUID
-
     return UUID(account.id)
 
 
@@ -92,9 +92,11 @@ class TestChanging:
         assert await links(scene) == {}
         assert await scene.rows("address_changes") == []
 
-    async def test_is_limited(self, scene: Scene) -> None:
-        ada = await account(scene)
-        answers = [await ada.change(email=new_address(f"n{n}")) for n in range(6)]
+    async def test_is_limited(self, scene: Scene, clock: StoppedClock) -> None:
+        ada, answers = await account(scene), []
+        for n in range(6):
+            answers.append(await ada.change(email=new_address(f"n{n}")))
+            clock.advance(seconds=1)
         assert [answer.status_code for answer in answers] == [200] * 5 + [400]
         assert messages(answers[-1].json()) == [4050002]
 
@@ -117,12 +119,48 @@ class TestVerifying:
             mails = [mail for mail in await stage.scene.mails() if mail.template_type == "verification_code_valid"]
             assert new in [mail.recipient for mail in mails]
 
-    async def test_is_shown_where_the_hook_says_so(self, staging: Staging, sqlite_dsn: str) -> None:
-        shown = {"settings": {"after": {"profile": {"hooks": [{"hook": "show_verification_ui"}]}}}}
+    @pytest.mark.parametrize("hook", ["show_verification_ui", "verify_new_address"])
+    async def test_is_shown_where_the_hook_says_so(self, staging: Staging, sqlite_dsn: str, hook: str) -> None:
+        shown = {"settings": {"after": {"profile": {"hooks": [{"hook": hook}]}}}}
         async with staging(sqlite_dsn, selfservice={"flows": {**WITH_MAILS, **shown}}) as stage:
             ada, new = await account(stage.scene), new_address("new")
             [action] = (await ada.change(email=new)).json()["continue_with"]
             assert (action["action"], action["flow"]["verifiable_address"]) == ("show_verification_ui", new)
+
+
+ADDRESS = {"type": "string", "format": "email", "ory.sh/kratos": {"verification": {"via": "email"}}}
+THREE = {
+    "email": {
+        **ADDRESS,
+        "ory.sh/kratos": {**ADDRESS["ory.sh/kratos"], "credentials": {"password": {"identifier": True}}},
+    },
+    "billing": ADDRESS,
+    "orders": ADDRESS,
+}
+
+
+@pytest.mark.parametrize(
+    ("recipients", "told"),
+    [(None, {"orders"}), ("removed", {"orders"}), ("all_verified", {"orders", "email"}), ("all", set(THREE))],
+)
+async def test_the_hook_says_which_addresses_from_before_are_told(
+    staging: Staging, sqlite_dsn: str, tmp_path: Path, recipients: str | None, told: set[str]
+) -> None:
+    """`notify_previous_addresses`. The first address of the account is verified, and the last one is changed."""
+    hook = {"hook": "notify_previous_addresses", "config": {"recipients": recipients}}
+    hooks = [hook] if recipients else []
+    schemas = {"default_schema_id": "three", "schemas": [{"id": "three", "url": written_schema(tmp_path, THREE)}]}
+    flows = {**WITH_MAILS, "settings": {"after": {"profile": {"hooks": hooks}}}}
+    async with staging(sqlite_dsn, selfservice={"flows": flows}, identity=schemas) as stage:
+        further = {"billing": new_address("billing"), "orders": new_address("orders")}
+        ada = await account(stage.scene, **further)
+        [row] = [row for row in await stage.scene.rows("verifiable_addresses") if row["value"] == ada.email]
+        application = stage.scene.application
+        async with application.infrastructure.database.unit() as unit:
+            await application.accounts.identities.mark_address(unit, UUID(str(row["id"])), AddressStatus.COMPLETED)
+        changed = await ada.change(billing=further["billing"], orders=new_address("new"))
+        assert changed.status_code == 200, changed.text
+        assert set(await links(stage.scene)) == {{"email": ada.email, **further}[name] for name in told}
 
 
 class TestUndoing:

@@ -50,6 +50,11 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
         ("cache: {url: memory}\nhttp: {workers: 2}", "error", "cache.url"),
         ("dsn: memory", "error", "dsn"),
         ("cache: {url: memory}", "notice", "cache.url"),
+        (
+            "selfservice: {flows: {settings: {after: {profile: {hooks: [{hook: verify_new_address}]}}}}}",
+            "notice",
+            "selfservice.flows.settings.after.profile.hooks[0]",
+        ),
         ("dsn: 'postgres://u:p@h/d?max_conns=20&max_idle_conns=4'", "notice", "dsn"),
         ("dsn: 'postgres://u:p@h/d?max_conn_lifetime=5m'", "notice", "dsn"),
         ("dsn: 'postgres://u:p@h/d?sslsni=0'", "notice", "dsn"),

@@ -32,6 +32,7 @@ from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
 from shopkeeper.http.serializers import Serializers
+from shopkeeper.identity.address_changes import Recipients
 from shopkeeper.languages.choice import offered
 from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.notify.sign_up_notices import SignUpNotices
@@ -172,6 +173,7 @@ def build_pipeline(
             throttle=accounts.throttles["settings"],
             return_addresses=return_addresses,
             clock=infrastructure.clock,
+            recipients=_recipients(infrastructure.settings),
             names_verification=names_verification,
         ),
         verifications=verifications,
@@ -250,8 +252,17 @@ def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSe
         lifespan=flow.lifespan,
         after=_after(flow.after, methods, PROFILE),
         privileged_for=flow.privileged_session_max_age,
-        shows_verification=any(hook.hook == "show_verification_ui" for hook in flow.after.hooks_of(PROFILE)),
+        shows_verification=any(
+            hook.hook in {"show_verification_ui", "verify_new_address"} for hook in flow.after.hooks_of(PROFILE)
+        ),
     )
+
+
+def _recipients(settings: Settings) -> Recipients:
+    """Return which addresses from before a change are told of it (the hook `notify_previous_addresses`)."""
+    hooks = settings.selfservice.flows.settings.after.profile.hooks
+    told = [hook.notified().recipients for hook in hooks if hook.hook == "notify_previous_addresses"]
+    return Recipients(told[-1]) if told else Recipients.REMOVED
 
 
 def _own_account_page(settings: Settings) -> str:

@@ -22,7 +22,14 @@ from shopkeeper.flows.outcomes import FlowInvalid, Updated
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.flows.verification_opener import VerificationOpener, marked_sent
-from shopkeeper.identity.address_changes import UNDO_FOR, AddressChanges, TooManyAddressChanges, addresses_of, mailboxes
+from shopkeeper.identity.address_changes import (
+    UNDO_FOR,
+    AddressChanges,
+    Recipients,
+    TooManyAddressChanges,
+    addresses_of,
+    mailboxes,
+)
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.notify.account_notices import AccountNotices
@@ -47,6 +54,7 @@ class AccountChanges:
 
     Args:
         throttle: limits how many taken identifiers one account can find.
+        recipients: which addresses from before a change are told of it.
         names_verification: whether `continue_with` has the verification of a new address in any case.
     """
 
@@ -61,6 +69,7 @@ class AccountChanges:
         throttle: Throttle,
         return_addresses: ReturnAddresses,
         clock: Clock,
+        recipients: Recipients = Recipients.REMOVED,
         names_verification: bool = False,
     ) -> None:
         self._completion = completion
@@ -71,6 +80,7 @@ class AccountChanges:
         self._throttle = throttle
         self._return = return_addresses
         self._clock = clock
+        self._recipients = recipients
         self._names_verification = names_verification
 
     async def apply(self, handler: FlowHandler, turn: Turn, change: Change) -> Updated:
@@ -172,7 +182,7 @@ class AccountChanges:
         fresh = set(addresses_of(after)) - set(addresses_of(before))
         await self._address_changes.refuse_reserved(unit, fresh, own=before.id)
         new_address = next((address for address in mailboxes(after) if address not in mailboxes(before)), "")
-        for right in await self._address_changes.record(unit, before, after):
+        for right in await self._address_changes.record(unit, before, after, recipients=self._recipients):
             await self._notices.address_changed(
                 unit,
                 to=right.address,

@@ -50,10 +50,12 @@ async def add(unit: Unit, rows: Collection[dict[str, object]]) -> None:
 
 
 async def count_since(unit: Unit, identity_id: UUID, since: datetime) -> int:
-    """Return how many rights the changes of an identity's addresses have given since a moment."""
+    """Return how often an identity's addresses were changed since a moment. One change may give several rights."""
     table = address_changes.c
-    rights = select(func.count()).where(table.identity_id == identity_id, table.created_at > since)
-    return int(await unit.scalar(rights) or 0)
+    changes = func.count(table.created_at.distinct())
+    return int(
+        await unit.scalar(select(changes).where(table.identity_id == identity_id, table.created_at > since)) or 0
+    )
 
 
 async def by_token(unit: Unit, token_hash: bytes) -> Row[object] | None:

@@ -13,6 +13,7 @@ that may be the intruder's.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -51,6 +52,14 @@ class AddressTaken(Conflict):
     message = "The former address belongs to another account now. Please contact the shop."
 
 
+class Recipients(StrEnum):
+    """Which addresses from before a change are told of it."""
+
+    REMOVED = "removed"
+    ALL_VERIFIED = "all_verified"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class UndoRight:
     """The right of a former address; the token goes there by mail, and only its digest is stored."""
@@ -74,10 +83,13 @@ class AddressChanges:
         self._identities = identities
         self._clock = clock
 
-    async def record(self, unit: Unit, before: Identity, after: Identity) -> Sequence[UndoRight]:
-        """Give the former addresses their rights, in the transaction of the change; nothing where none has changed.
+    async def record(
+        self, unit: Unit, before: Identity, after: Identity, *, recipients: Recipients = Recipients.REMOVED
+    ) -> Sequence[UndoRight]:
+        """Give the addresses from before their rights, in the transaction of the change; nothing where none has
+        changed.
 
-        Where addresses were only added, the first one is told. The caller has locked the identity. Raises
+        Where addresses were only added, the first one is told at least. The caller has locked the identity. Raises
         `TooManyAddressChanges`.
         """
         former, now = mailboxes(before), self._clock.now()
@@ -85,7 +97,7 @@ class AddressChanges:
             return ()
         if await rows.count_since(unit, before.id, now - UNDO_FOR) >= MOST_CHANGES:
             raise TooManyAddressChanges
-        told = [address for address in former if address not in mailboxes(after)] or former[:1]
+        told = _told(before, after, recipients) or former[:1]
         rights = [UndoRight(address, crypto.new_token(TOKEN_PREFIX)) for address in told]
         if rights:
             await rows.add(unit, [self._row(before, after, right, now) for right in rights])
@@ -169,6 +181,23 @@ class AddressChanges:
         old, new = schema.marked_traits(before.traits), schema.marked_traits(after.traits)
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return {name: before.traits.get(name) for name in names}
+
+
+def _told(before: Identity, after: Identity, recipients: Recipients) -> Sequence[str]:
+    """Return the addresses that learn of a change: those that the account has lost, and the others as configured."""
+    verified = {each.value for each in before.verifiable_addresses if each.verified}
+    kept = mailboxes(after)
+
+    def learns(address: str) -> bool:
+        match recipients:
+            case Recipients.ALL:
+                return True
+            case Recipients.ALL_VERIFIED if address in verified:
+                return True
+            case _:
+                return address not in kept
+
+    return [address for address in mailboxes(before) if learns(address)]
 
 
 def addresses_of(identity: Identity) -> Sequence[Address]:

@@ -234,6 +234,18 @@ def _enumeration(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _pending_addresses(settings: Settings) -> Iterator[Finding]:
+    """Report the hook that Kratos' later releases keep a new address waiting with: here the former one has rights."""
+    for index, hook in enumerate(settings.selfservice.flows.settings.after.profile.hooks):
+        if hook.hook == "verify_new_address":
+            path = f"selfservice.flows.settings.after.profile.hooks[{index}]"
+            sentence = (
+                f"{path} leads to the verification of a new address, which counts at once; the former one recovers the"
+                " account until then, and can undo the change."
+            )
+            yield Finding("notice", path, sentence)
+
+
 def _private_addresses(settings: Settings) -> Iterator[Finding]:
     if not settings.clients.http.disallow_private_ip_ranges:
         path = "clients.http.disallow_private_ip_ranges"
@@ -264,5 +276,6 @@ CHECKS: Final[Iterable[Check]] = (
     _text_messages,
     _weak_hashes,
     _enumeration,
+    _pending_addresses,
     _private_addresses,
 )

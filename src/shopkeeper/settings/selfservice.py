@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, FilePath
+from pydantic import AfterValidator, Field, FilePath, ValidationInfo, field_validator
 
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import BaseUrl, Lifespan, PageUrl, parse_duration
@@ -50,6 +50,45 @@ class SettingsHook(Hook):
     hook: Literal["revoke_active_sessions", "show_verification_ui", "web_hook", "b2b_sso", "organization"] = Field(
         description="`revoke_active_sessions` ends the identity's other sessions"
     )
+
+
+class NotifiedAddresses(Section):
+    """Whom `notify_previous_addresses` tells of a changed address."""
+
+    recipients: Literal["removed", "all_verified", "all"] = Field(
+        default="removed",
+        description="The addresses that an account had before a change: those it has lost (they are told without the "
+        "hook, too), also those that are verified, or all",
+    )
+
+
+class ProfileHook(Hook):
+    """A hook after a change of the profile."""
+
+    hook: Literal[
+        "revoke_active_sessions",
+        "show_verification_ui",
+        "verify_new_address",
+        "notify_previous_addresses",
+        "web_hook",
+        "b2b_sso",
+        "organization",
+    ] = Field(
+        description="`revoke_active_sessions` ends the identity's other sessions, `show_verification_ui` and "
+        "`verify_new_address` lead to the verification of a new address, `notify_previous_addresses` tells the "
+        "addresses from before, by `config.recipients`: `removed`, `all_verified` or `all`"
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _known_recipients(cls, config: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        if info.data.get("hook") == "notify_previous_addresses":
+            NotifiedAddresses(**config)
+        return config
+
+    def notified(self) -> NotifiedAddresses:
+        """Return whom the hook `notify_previous_addresses` tells."""
+        return NotifiedAddresses(**self.config)
 
 
 class RecoveryHook(Hook):
@@ -108,7 +147,7 @@ class AfterSettings(After[SettingsHook]):
     """After a change on the account page."""
 
     password: AfterMethod[SettingsHook] = AfterMethod[SettingsHook]()
-    profile: AfterMethod[SettingsHook] = AfterMethod[SettingsHook]()
+    profile: AfterMethod[ProfileHook] = AfterMethod[ProfileHook]()
 
 
 class AfterRecovery(AfterMethod[RecoveryHook]):
