@@ -1,18 +1,23 @@
-"""PostgreSQL walks indexes for every search: no table is read as a whole, and nothing is sorted that has an order."""
+"""Indexes lead to what is searched: no table is read as a whole, and nothing is sorted that has an order."""
 
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from rich.console import Console
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from bench.seed import seed
 from bench.seeded import email, identity_id
+from shopkeeper.identity import selectors
 from shopkeeper.identity.search import IdentitySearch, page_of_ids
-from shopkeeper.identity.values import State
+from shopkeeper.identity.store import identities
+from shopkeeper.identity.unique_names import UniqueNames
+from shopkeeper.identity.values import State, Via
 from shopkeeper.sessions.store import known_in
 from shopkeeper.storage.database import Database
 from tests.services.databases import sqlalchemy_url
@@ -48,8 +53,34 @@ async def test_every_search_walks_indexes(seeded: str) -> None:
                 read = {node["Node Type"] for node in _nodes(plan)}
                 assert "Seq Scan" not in read, (search, json.dumps(plan))
                 assert not read & {"Hash", "Hash Join", "Merge Join"}, (search, json.dumps(plan))
+        read_for_owner = await _plan_for_owner(database, "EXPLAIN")
+        assert "Seq Scan" not in read_for_owner.replace("Seq Scan on address_changes", ""), (
+            read_for_owner
+        )  # it is empty
     finally:
         await database.close()
+
+
+async def test_sqlite_finds_the_owner_of_names_by_indexes(sqlite_dsn: str) -> None:
+    database = Database(sqlalchemy_url(sqlite_dsn))
+    try:
+        read = await _plan_for_owner(database, "EXPLAIN QUERY PLAN")
+    finally:
+        await database.close()
+    assert not re.search("SCAN (credential|verifiable|recovery|address)", read), read
+
+
+async def _plan_for_owner(database: Database, explain: str) -> str:
+    names = UniqueNames.of(
+        identifiers=[("password", email(7)), ("code", email(7))],
+        addresses=[(Via.EMAIL, email(7)), (Via.SMS, "+16502530000")],
+    )
+    owners = selectors.by_unique_names(names, reserved_since=datetime(2026, 1, 1, tzinfo=UTC))
+    query = select(identities.c.id).where(owners.condition(identities.c.id)).params(**owners.bound)
+    async with database.transaction() as connection:
+        written = str(query.compile(connection.engine, compile_kwargs={"literal_binds": True}))
+        plan = await connection.execute(text(f"{explain} {written}".replace(":", r"\:")))
+        return "\n".join(str(line) for line in plan)
 
 
 async def _plans(database: Database, search: IdentitySearch, after: str | None) -> Any:

@@ -13,10 +13,11 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
 from shopkeeper.identity.builder import AddressInput, NewIdentity
-from shopkeeper.identity.reader import MOST_ON_A_PAGE, lookup_key
+from shopkeeper.identity.reader import MOST_ON_A_PAGE
 from shopkeeper.identity.schema import InvalidTraits, Schemas
 from shopkeeper.identity.search import IdentitySearch
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.unique_names import UniqueNames, lookup_key
 from shopkeeper.identity.values import AddressStatus, Identity, State, Via
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database
@@ -336,6 +337,43 @@ class TestFind:
             asked.append(statements)
         assert asked[0] == asked[1]
         assert len(asked[0]) == 1
+
+
+class TestOwner:
+    @pytest.fixture
+    async def people(self, database: Database, identities: Identities) -> tuple[Identity, Identity]:
+        """Ada, with an e-mail address, and a seller with a user name and a phone number."""
+        seller = NewIdentity(schema_id="seller", traits={"username": "ada", "phone": "+16502530000"})
+        return await made(database, identities, person()), await made(database, identities, seller)
+
+    @pytest.mark.parametrize(
+        ("identifiers", "addresses", "owner"),
+        [
+            ([("password", BOB), ("password", f" {ADA.upper()}")], [], 0),
+            ([], [(Via.EMAIL, BOB), (Via.EMAIL, ADA)], 0),
+            ([("password", "ada")], [(Via.EMAIL, ADA)], 1),
+            ([("password", "\x00"), ("password", "x" * 10_000)], [(Via.SMS, ADA), (Via.EMAIL, "\ud800")], None),
+            # One name of each pair, and not the other.
+            ([("password", BOB), ("webauthn", "ada")], [(Via.EMAIL, "+16502530000"), (Via.SMS, ADA)], None),
+            ([], [], None),
+        ],
+        ids=["identifier", "address", "identifier before address", "malformed", "not crosswise", "nothing"],
+    )
+    async def test_the_owner_of_identifiers_or_addresses_is_found(
+        self,
+        database: Database,
+        identities: Identities,
+        people: tuple[Identity, Identity],
+        identifiers: list[tuple[str, str]],
+        addresses: list[tuple[Via, str]],
+        owner: int | None,
+    ) -> None:
+        names = UniqueNames.of(identifiers=identifiers, addresses=addresses)
+        async with database.reading() as unit:
+            with counted(database) as statements:
+                found = await identities.find_owner(unit, names)
+        assert (found and found.id) == (None if owner is None else people[owner].id)
+        assert len(statements) == 1
 
 
 class TestList:

@@ -21,6 +21,7 @@ from shopkeeper.identity.formats import is_email
 from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.unique_names import UniqueNames
 from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.storage.database import Unit
@@ -182,11 +183,10 @@ class Code:
         """The identity that a code at this address may prove.
 
         An account that is older than the schema's mark for codes has no credential of this type yet; it is found by the
-        address. Both lookups run for every address, so that time tells nothing.
+        address.
         """
-        by_credential = await self._identities.find_by_identifier(unit, type=CODE, identifier=address)
-        by_address = await self._identities.find_by_address(unit, via=Via.EMAIL, value=address)
-        return by_credential or by_address
+        names = UniqueNames.of(identifiers=[(CODE, address)], addresses=[(Via.EMAIL, address)])
+        return await self._identities.find_owner(unit, names)
 
     def _may_prove(self, found: Identity | None, address: Address, submission: MethodInput) -> bool:
         """Whether a code at this address proves the account; where the flow is for one account, only that one."""
@@ -276,11 +276,10 @@ class Code:
 
         Without mitigation the code is sent anyway, as in Kratos: creating the identity finds the conflict.
         """
-        via, value = address
+        _, value = address
         types = [type_ for type_, names in extracted.identifiers.items() if value in names]
-        found = [await self._identities.find_by_identifier(unit, type=type_, identifier=value) for type_ in types]
-        found.append(await self._identities.find_by_address(unit, via=via, value=value))
-        return next((owner for owner in found if owner is not None), None)
+        names = UniqueNames.of(identifiers=[(type_, value) for type_ in types], addresses=[address])
+        return await self._identities.find_owner(unit, names)
 
 
 class _NoAttemptLeft(Exception):

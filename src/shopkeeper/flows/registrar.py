@@ -27,6 +27,7 @@ from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.unique_names import UniqueNames
 from shopkeeper.identity.values import Identity
 from shopkeeper.identity.violations import Violation
 from shopkeeper.notify.addresses import AddressRefused
@@ -242,7 +243,13 @@ class Registrar:
         if enrolment.effect is not None:
             await enrolment.effect(unit)
         try:
-            identity = await self._identities.create(unit, new, actor="self", client_ip=client.ip)
+            identity = await self._identities.create(
+                unit,
+                new,
+                actor="self",
+                client_ip=client.ip,
+                like_simulated=self.may_simulate(signs_in=signs_in),
+            )
         except Conflict as taken:  # taken since `admit`
             raise Taken from taken
         names = {"first_name": names_of(identity).first}
@@ -274,16 +281,12 @@ class Registrar:
             await self._throttle.release(slot)
 
     async def _owner(self, unit: Unit, wanted: Extracted, credentials: Sequence[CredentialInput]) -> Identity | None:
-        """Return the account with one of these identifiers or addresses. All are looked up, so that the time reveals
-        nothing."""
-        named = [(type_, name) for type_, names in wanted.identifiers.items() for name in names]
-        named += [(credential.type, name) for credential in credentials for name in credential.identifiers]
-        reached = dict.fromkeys((*wanted.verifiable, *wanted.recovery))
-        found = [await self._identities.find_by_identifier(unit, type=type_, identifier=name) for type_, name in named]
-        found += [await self._identities.find_by_address(unit, via=via, value=value) for via, value in reached]
-        # Who changed another account's address must not take the former one, or its owner could not undo the change.
-        found.append(await self._address_changes.reserved_for(unit, reached))
-        return next((owner for owner in found if owner is not None), None)
+        """Return the account with one of these identifiers or addresses, or that one of the addresses is reserved
+        for."""
+        identifiers = [(type_, name) for type_, names in wanted.identifiers.items() for name in names]
+        identifiers += [(credential.type, name) for credential in credentials for name in credential.identifiers]
+        names = UniqueNames.of(identifiers=identifiers, addresses=(*wanted.verifiable, *wanted.recovery))
+        return await self._address_changes.owner_of(unit, names)
 
     async def _simulate(
         self, unit: Unit, new: NewIdentity, owner: Identity, *, locale: str, notified: bool

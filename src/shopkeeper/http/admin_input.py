@@ -19,10 +19,10 @@ from shopkeeper.http.paging import page_size
 from shopkeeper.http.requests import read_body, require_uuid
 from shopkeeper.identity.builder import AddressInput
 from shopkeeper.identity.normalise import LONGEST, normalise_prefix
-from shopkeeper.identity.reader import lookup_key
 from shopkeeper.identity.search import IdentitySearch
 from shopkeeper.identity.terms import term
 from shopkeeper.identity.text_limits import unstorable
+from shopkeeper.identity.unique_names import lookup_key
 from shopkeeper.identity.values import AddressStatus, State, Via
 from shopkeeper.parsing import media_type_of, parse_json
 from shopkeeper.sessions.ending import ChosenSessions

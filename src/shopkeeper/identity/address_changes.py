@@ -23,6 +23,7 @@ from shopkeeper.errors import Conflict, NotFound
 from shopkeeper.identity import address_change_store as rows
 from shopkeeper.identity.extraction import Address
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.unique_names import UniqueNames
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.storage.database import Unit
 
@@ -109,11 +110,12 @@ class AddressChanges:
         if wanted and await rows.holders_of(unit, wanted, self._clock.now() - UNDO_FOR) - {own}:
             raise Conflict("This address is reserved for another account.")
 
-    async def reserved_for(self, unit: Unit, addresses: Collection[Address]) -> Identity | None:
-        """Return an account that one of these addresses is reserved for."""
-        wanted = [value for via, value in addresses if via is Via.EMAIL]
-        holders = await rows.holders_of(unit, wanted, self._clock.now() - UNDO_FOR) if wanted else set()
-        return await self._identities.get(unit, min(holders)) if holders else None
+    async def owner_of(self, unit: Unit, names: UniqueNames) -> Identity | None:
+        """Return the account that has one of these identifiers or addresses, or that an address is reserved for.
+
+        Who changed another account's address must not take the former one, or its owner could not undo the change.
+        """
+        return await self._identities.find_owner(unit, names, reserved_since=self._clock.now() - UNDO_FOR)
 
     async def recoverable_by(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
         """Return the account that this address can recover, without credentials, or None. The address must be

@@ -6,10 +6,9 @@ from uuid import UUID
 
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import selectors
-from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.search import EVERYONE, IdentitySearch, Referring, ids_within, page_of_ids
 from shopkeeper.identity.store import IdentityStore, Selector
-from shopkeeper.identity.text_limits import unstorable
+from shopkeeper.identity.unique_names import UniqueNames, lookup_key, queryable
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.storage.database import Unit
 
@@ -51,7 +50,19 @@ class IdentityReader:
 
         An unknown address takes as long as a known one.
         """
-        return await self._one(unit, selectors.by_address(via, _queryable(value)), credentials=False)
+        return await self._one(unit, selectors.by_address(via, queryable(value)), credentials=False)
+
+    async def find_owner(
+        self, unit: Unit, names: UniqueNames, *, reserved_since: datetime | None = None
+    ) -> Identity | None:
+        """Return the identity with one of these identifiers, else the one with one of these addresses, with
+        credentials, or None.
+
+        `reserved_since`: else the one that one of the addresses was taken from by a change since this moment. All are
+        looked up in one query in every case, so that the time reveals nothing.
+        """
+        selector = selectors.by_unique_names(names, reserved_since=reserved_since)
+        return names.first_owner(await self._store.load(unit, selector, with_credentials=True))
 
     async def find_for_recovery(self, unit: Unit, *, via: Via, value: str, since: datetime) -> Identity | None:
         """Return the identity that this address can recover, without credentials, or None. The address must be
@@ -60,14 +71,14 @@ class IdentityReader:
         The identity that has the address comes before one that had it. `since`: earlier changes of addresses do not
         count. An unknown address takes as long as a known one.
         """
-        selector = selectors.for_recovery(via, _queryable(value), since)
+        selector = selectors.for_recovery(via, queryable(value), since)
         found = await self._store.load(unit, selector, with_credentials=False)
         has_it = [each for each in found if any((a.via, a.value) == (via, value) for a in each.recovery_addresses)]
         return next(iter((*has_it, *found)), None)
 
     async def find_by_external_id(self, unit: Unit, external_id: str, *, credentials: bool = False) -> Identity | None:
         """Return the identity with this id of the shop's own system, or None."""
-        return await self._one(unit, selectors.by_external_id(_queryable(external_id)), credentials=credentials)
+        return await self._one(unit, selectors.by_external_id(queryable(external_id)), credentials=credentials)
 
     async def list_(
         self,
@@ -121,13 +132,3 @@ def _there(identity: Identity | None) -> Identity:
     if identity is None:
         raise NotFound(message=NO_IDENTITY)
     return identity
-
-
-def lookup_key(identifier: str) -> str:
-    """Return the spelling under which an identifier is looked up; empty for one that no identity can have."""
-    return _queryable(normalise_identifier(identifier) if len(identifier) <= LONGEST else "")
-
-
-def _queryable(text: str) -> str:
-    """Query text that no row can hold as an empty text: the database would reject the parameter itself."""
-    return "" if unstorable(text) else text

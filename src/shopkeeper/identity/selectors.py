@@ -3,11 +3,12 @@
 Each selector is a condition with bind parameters, so that `store.py` builds each statement once per condition.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, and_, bindparam, select, union_all
+from sqlalchemy import ColumnElement, Select, String, and_, bindparam, select, tuple_, union_all
 
 from shopkeeper.identity.address_change_store import address_changes
 from shopkeeper.identity.store import (
@@ -17,6 +18,7 @@ from shopkeeper.identity.store import (
     recovery_addresses,
     verifiable_addresses,
 )
+from shopkeeper.identity.unique_names import UniqueNames
 from shopkeeper.identity.values import Via
 from shopkeeper.storage.tables import Id, Moment
 
@@ -37,6 +39,20 @@ def by_identifier(type_: str, identifier: str) -> Selector:
 def by_address(via: Via, value: str) -> Selector:
     """Select the identities with this verifiable or recovery address. The address is normalised already."""
     return Selector(_has_address, {"wanted": value, "wanted_via": via.value})
+
+
+def by_unique_names(names: UniqueNames, *, reserved_since: datetime | None) -> Selector:
+    """Select the identities with one of these identifiers or addresses and, where there is a moment, those that one of
+    the mailboxes is reserved for since a later one."""
+    bound = {
+        **_bound_pairs("identifiers", [(name, type_) for type_, name in names.identifiers]),
+        **_bound_pairs("addresses", [(via.value, value) for via, value in names.addresses]),
+    }
+    if reserved_since is None:
+        return Selector(_has_unique_name, bound)
+    mailboxes = [value for via, value in names.addresses if via is Via.EMAIL]
+    reserved = {"wanted_mailboxes": mailboxes, "changed_since": reserved_since}
+    return Selector(_has_or_reserves_unique_name, {**bound, **reserved})
 
 
 def for_recovery(via: Via, value: str, since: datetime) -> Selector:
@@ -68,6 +84,43 @@ def _has_address(column: ColumnElement[UUID]) -> ColumnElement[bool]:
     tables = (verifiable_addresses.c, recovery_addresses.c)
     owners = (select(table.identity_id).where(table.via == via, table.value == wanted) for table in tables)
     return column.in_(union_all(*owners))
+
+
+def _has_unique_name(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    return column.in_(union_all(*_owners()))
+
+
+def _has_or_reserves_unique_name(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    former = address_changes.c
+    reserved = select(former.identity_id).where(
+        former.address.in_(bindparam("wanted_mailboxes", type_=String, expanding=True)),
+        former.created_at > bindparam("changed_since", type_=Moment),
+        former.ended_at.is_(None),
+    )
+    return column.in_(union_all(*_owners(), reserved))
+
+
+def _owners() -> Sequence[Select[tuple[UUID]]]:
+    name = credential_identifiers.c
+    owners = [select(name.identity_id).where(_one_of(name.identifier, name.type, "identifiers"))]
+    for table in (verifiable_addresses.c, recovery_addresses.c):
+        owners.append(select(table.identity_id).where(_one_of(table.via, table.value, "addresses")))
+    return owners
+
+
+def _one_of(first: ColumnElement[str], second: ColumnElement[str], pairs: str) -> ColumnElement[bool]:
+    """Return whether two columns have the values of one of these pairs. SQLite finds rows by lists of single values
+    only: without them it would read the whole table, beside an index of both columns."""
+    return and_(
+        first.in_(bindparam(f"{pairs}_first", type_=String, expanding=True)),
+        second.in_(bindparam(f"{pairs}_second", type_=String, expanding=True)),
+        tuple_(first, second).in_(bindparam(pairs, expanding=True)),
+    )
+
+
+def _bound_pairs(name: str, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the values of the parameters of `_one_of`."""
+    return {name: pairs, f"{name}_first": [pair[0] for pair in pairs], f"{name}_second": [pair[1] for pair in pairs]}
 
 
 def _recoverable(column: ColumnElement[UUID]) -> ColumnElement[bool]:

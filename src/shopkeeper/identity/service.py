@@ -86,15 +86,24 @@ class Identities(IdentityReader):
         )
 
     async def create(
-        self, unit: Unit, new: NewIdentity, *, actor: str = "system", client_ip: str | None = None
+        self,
+        unit: Unit,
+        new: NewIdentity,
+        *,
+        actor: str = "system",
+        client_ip: str | None = None,
+        like_simulated: bool = False,
     ) -> Identity:
         """Create an identity. Raises `InvalidInput` (`InvalidTraits`), and `Conflict` where an identifier is taken.
 
         After a `Conflict` the unit must end in an exception: earlier writes of this call must not be committed.
+
+        Args:
+            like_simulated: take as many statements as `simulate`, where the answer may come from either.
         """
         identity = self._built(new, before=None)
         with uniqueness():
-            identity = await self._store.insert(unit, identity)
+            identity = await self._store.insert(unit, identity, identifiers_apart=like_simulated)
         details = {"schema_id": identity.schema_id}
         change = Change("identity.created", identity.id, actor, client_ip, changed=["created"], details=details)
         await self._publisher.created(unit, change)
@@ -103,7 +112,8 @@ class Identities(IdentityReader):
     async def simulate(self, unit: Unit, new: NewIdentity) -> Identity:
         """Return an identity as if it had been created, for answers that must not reveal that an identifier is taken.
 
-        It costs as much as creating one, so that the time reveals nothing either. Raises `InvalidInput`.
+        It costs as much as creating one with `like_simulated`, so that the time reveals nothing either. Raises
+        `InvalidInput`.
         """
         identity = self._built(new, before=None)
         stored = await self._store.insert(unit, incognito(identity))

@@ -199,22 +199,26 @@ class IdentityStore:
             for row in rows
         ]
 
-    async def insert(self, unit: Unit, identity: Identity) -> Identity:
-        """Insert an identity with all that belongs to it. Returns it as it is stored."""
+    async def insert(self, unit: Unit, identity: Identity, *, identifiers_apart: bool = False) -> Identity:
+        """Insert an identity with all that belongs to it, its identifiers by a statement of their own if that is
+        wanted. Returns it as it is stored."""
         stored = self._with_factors(identity)
-        await self._write(unit, None, stored)
+        changes = self._changes(None, stored)
+        apart = [change for change in changes if change.table is credential_identifiers and identifiers_apart]
+        await write(unit, [change for change in changes if change not in apart])
+        await write(unit, apart)
         return stored
 
     async def update(self, unit: Unit, before: Identity, after: Identity) -> Identity:
         """Write the differences between identities read with credentials. Returns `after` as it is stored."""
         stored = self._with_factors(after)
-        await self._write(unit, before, stored)
+        await write(unit, self._changes(before, stored))
         return stored
 
-    async def _write(self, unit: Unit, before: Identity | None, after: Identity) -> None:
+    def _changes(self, before: Identity | None, after: Identity) -> list[RowChange]:
         old, new = _rows(before) if before is not None else {}, _rows(after)
         changes = [change for table in new for change in differences(table, old.get(table, ()), new[table])]
-        await write(unit, [self._sealed(change) for change in changes])
+        return [self._sealed(change) for change in changes]
 
     def _sealed(self, change: RowChange) -> RowChange:
         """Seal the configs of credentials that are written. Those that stay are not touched, so that one that cannot be
