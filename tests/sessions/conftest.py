@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -203,6 +203,22 @@ async def audited(database: Database, clock: Clock, **wanted: str) -> list[Audit
 async def answers(sessions: Sessions, tokens: Sequence[str]) -> list[bool]:
     """Return for each token whether it is good."""
     return [await sessions.resolve(token) is not None for token in tokens]
+
+
+PATIENCE: Final = 10.0
+"""Seconds to wait where the load of the machine should not decide. The clock of the sessions stands still, so no entry
+expires: only a message can cause a refusal."""
+
+
+async def refuses(one: Process, token: str, *, within: float = PATIENCE) -> None:
+    """Wait until the process refuses the token, asking again and again as a client would.
+
+    Another process learns by a message that a session has ended, which may take a moment after the answer to the one
+    that ended it.
+    """
+    async with asyncio.timeout(within):
+        while await one.sessions.resolve(token) is not None:  # noqa: ASYNC110 - asking again is what is tested
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from shopkeeper.sessions.service import Sessions
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
-from tests.sessions.conftest import CLIENT, LIFESPAN, Process, change, process, sign_in
-from tests.sessions.test_two_processes import PATIENCE, two
+from tests.sessions.conftest import CLIENT, LIFESPAN, PATIENCE, Process, change, process, sign_in
+from tests.sessions.test_two_processes import two
 
 __all__ = ["two"]
 

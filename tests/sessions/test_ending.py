@@ -7,7 +7,7 @@ from shopkeeper.sessions import ending
 from shopkeeper.sessions.ending import ChosenSessions
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
-from tests.sessions.conftest import answers, audited, change, enrol, process, sign_in
+from tests.sessions.conftest import answers, audited, change, enrol, process, refuses, sign_in
 
 
 @pytest.mark.parametrize("delete", [False, True])
@@ -23,7 +23,10 @@ async def test_the_sessions_of_identities_end_in_every_process(
     chosen = ChosenSessions(identities=[ada.id])
     ended = await change(database, here.sessions.end_many, chosen, delete=delete, by="admin:ops")
     assert (ended.count, ended.more) == (2, False)
-    assert await answers(there.sessions, tokens) == await answers(here.sessions, tokens) == [False, False, True]
+    assert await answers(here.sessions, tokens) == [False, False, True]
+    for token in tokens[:2]:
+        await refuses(there, token)
+    assert await answers(there.sessions, tokens) == [False, False, True]
     [event] = await audited(database, clock, actor="admin:ops")
     assert (event.action, event.subject) == ("session.revoked", str(ada.id))
     assert event.details == {"deleted" if delete else "count": 2}

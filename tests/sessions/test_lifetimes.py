@@ -14,7 +14,7 @@ from shopkeeper.sessions.lifetimes import COARSEST, Lifetimes
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
-from tests.sessions.conftest import LIFESPAN, Process, answers, audited, change, enrol, process, sign_in
+from tests.sessions.conftest import LIFESPAN, Process, answers, audited, change, enrol, process, refuses, sign_in
 from tests.sessions.test_end_watch import Heard
 
 Make = Callable[..., Awaitable[Process]]
@@ -232,6 +232,7 @@ class TestLimit:
         assert await answers(one.sessions, tokens) == await answers(there.sessions, tokens) == [True] * 3
         third = await sign_in(database, one.sessions, ada)
         for each in (one, there):
+            await refuses(each, first.token)
             assert await answers(each.sessions, [*tokens, third.token]) == [True, False, True, True]
         [event_] = await audited(database, clock, action="session.revoked")
         assert event_.details == {"count": 1, "reason": "limit"}

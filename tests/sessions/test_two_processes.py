@@ -13,13 +13,10 @@ from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.cache.redis import RedisCache
 from shopkeeper.storage.database import Database
 from tests.services.server import Server
-from tests.sessions.conftest import Process, answers, change, process, sign_in
+from tests.sessions.conftest import Process, answers, change, process, refuses, sign_in
 
 PROMISE = 0.1
 """Seconds within which every process refuses what one has ended."""
-PATIENCE = 10.0
-"""Seconds to wait where the load of the machine should not decide. The clock of the sessions stands still, so no entry
-expires: only a message can cause a refusal."""
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -39,13 +36,6 @@ async def two(
     for each, cache in zip((first, second), caches, strict=True):
         await each.sessions.close()
         await cache.close()
-
-
-async def refuses(one: Process, token: str, *, within: float = PATIENCE) -> None:
-    """Wait until the process refuses the token, asking again and again as a client would."""
-    async with asyncio.timeout(within):
-        while await one.sessions.resolve(token) is not None:  # noqa: ASYNC110 - asking again is what is tested
-            await asyncio.sleep(0.001)
 
 
 async def by_one(sessions: Any, database: Database, started: Any) -> None:
