@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.transaction_guard import outside_transactions
 
 log = structlog.get_logger("shopkeeper.app")
@@ -39,9 +40,7 @@ class Background:
 
     async def end(self) -> None:
         """Cancel every task, and wait until it has ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         failed = None if task.cancelled() else task.exception()

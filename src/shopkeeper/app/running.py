@@ -13,6 +13,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shopkeeper.app.application import Application
+from shopkeeper.cancellation import end_tasks
 
 MOST_REPLACED: Final = 8
 """How many replaced applications may wait for their last requests at once."""
@@ -60,9 +61,7 @@ class RunningApplication:
 
     async def close(self) -> None:
         """Close the current application, and the replaced ones that are left."""
-        for task in self._closing:
-            task.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await end_tasks(self._closing)
         await self.application.close()
 
     def _app(self, of: Callable[[Application], ASGIApp]) -> ASGIApp:

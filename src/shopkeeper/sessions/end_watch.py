@@ -19,6 +19,7 @@ from uuid import UUID
 
 import structlog
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.clock import Clock
 from shopkeeper.errors import Busy
 from shopkeeper.sessions import store as rows
@@ -124,9 +125,7 @@ class EndWatch:
     async def close(self) -> None:
         """Stop watching, without calling any callback."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks([self._task])
         for session_id in list(self._watched):
             self._forget(session_id)
         self._count = 0

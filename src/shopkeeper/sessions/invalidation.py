@@ -6,7 +6,6 @@ repeated until it succeeds or no process can have the old session cached.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain, repeat
 from typing import Final
@@ -15,6 +14,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.clock import Clock
 from shopkeeper.storage.cache.port import Cache, CacheDown
 
@@ -80,9 +80,7 @@ class InvalidationPublisher:
     async def close(self) -> None:
         """Stop repeating, after a last attempt."""
         if self._catching_up is not None:
-            self._catching_up.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._catching_up
+            await end_tasks([self._catching_up])
         await self._try_again()
 
     def _catch_up(self) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import structlog
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.clock import Clock
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import SessionCache
@@ -63,9 +64,7 @@ class LastSeen:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.settle(), LAST_ATTEMPT)
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end_tasks([self._task])
 
     def _start(self) -> None:
         if self._task is None or self._task.done():

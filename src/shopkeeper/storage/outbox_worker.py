@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Integer, bindparam, or_, select, update
 from structlog.typing import FilteringBoundLogger
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.clock import Clock
 from shopkeeper.storage.database import Database, Unit, to_the_end
 from shopkeeper.storage.outbox import SHARE_OF_LEASE, UNLOCKED, Event, event_of, held_up, outbox, waiting
@@ -260,9 +261,7 @@ class OutboxWorker:
 
     async def _let_go(self) -> None:
         """Cancel deliveries and give their events back. The attempt does not count, because the worker ended it."""
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await end_tasks(self._under_way)
         self._under_way.clear()
         try:
             async with self._database.unit() as unit:

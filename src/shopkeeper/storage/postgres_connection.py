@@ -22,6 +22,7 @@ from asyncpg.prepared_stmt import PreparedStatement  # type: ignore[import-untyp
 from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.storage.circuit_breaker import CircuitBreaker
 from shopkeeper.storage.connection_generation import ConnectionGeneration
 from shopkeeper.storage.postgres_statements import COMPILER, BoundStatement
@@ -151,8 +152,7 @@ class PostgresServer:
     async def close(self) -> None:
         """End what runs in the background."""
         if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+            await end_tasks([self._probe])
 
     def _is_silent(self, failed: TimeoutError) -> None:
         self.breaker.open(failed)

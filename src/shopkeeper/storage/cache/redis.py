@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
 
+import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -18,7 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from shopkeeper.cancellation import end_tasks
 from shopkeeper.storage.cache.port import CacheDown
+
+log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 0.25
 ANSWER_WITHIN = 0.5
@@ -103,15 +107,14 @@ class RedisCache:
         self._listeners.add(task)
         task.add_done_callback(self._listeners.discard)
         await listener.tried.wait()
-        return lambda: _end(task)
+        return lambda: end_tasks([task])
 
     async def ping(self) -> None:
         async with _answering():
             await self._redis.ping()
 
     async def close(self) -> None:
-        for task in list(self._listeners):
-            await _end(task)
+        await end_tasks(self._listeners)
         for client in (self._redis, self._listening):
             with suppress(RedisError, OSError):
                 await client.aclose(close_connection_pool=True)
@@ -133,7 +136,9 @@ class _Listener:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError):
+            except Exception as failed:
+                if not isinstance(failed, RedisError | OSError):  # a subscription that ends by a bug must not stay "up"
+                    log.exception("cache.listening_failed", channel=self._channel)
                 failures = 0 if self._up else failures
                 self._state(False)
             await asyncio.sleep(TRY_AGAIN_AFTER[min(failures, len(TRY_AGAIN_AFTER) - 1)])
@@ -204,9 +209,3 @@ async def _answering() -> AsyncIterator[None]:
 
 def _milliseconds(ttl: timedelta) -> int:
     return max(1, round(ttl.total_seconds() * 1000))
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
