@@ -1,13 +1,15 @@
-"""Gives back what an attempt has spent of the throttles' budgets, where it ends because we were busy (503).
+"""Gives back what an attempt has spent of the throttles' budgets, where it did not do what it was spent for.
 
-A customer must not run out of attempts because our database was away or our queue was full. Only `Busy` gives back: a
-mistake in the form is an attempt, and so is one whose client disconnects, or budgets could be avoided by disconnecting.
+A customer must not run out of attempts because our database was away or our queue was full (503): everything is given
+back then. What is charged for an effect, such as a mail, is also given back where the operation has no effect, because
+another submission of the same form had it first, or the form was rejected. Everything else stays spent: a mistake in
+the form is an attempt, and so is one whose client disconnects, or budgets could be avoided by disconnecting.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shopkeeper.errors import Busy
@@ -19,19 +21,29 @@ Act = Callable[[], Awaitable[None]]
 class _Charge:
     give_back: Act
     keep: Act | None
+    for_effect: bool
 
 
-_CHARGES: Final[ContextVar[list[_Charge] | None]] = ContextVar("charges", default=None)
+@dataclass(slots=True)
+class _Operation:
+    """What an operation was charged, and whether it turned out to have no effect."""
+
+    charges: list[_Charge] = field(default_factory=list)
+    without_effect: bool = False
+
+
+_OPERATION: Final[ContextVar[_Operation | None]] = ContextVar("operation", default=None)
 
 
 @asynccontextmanager
 async def refunded_when_busy() -> AsyncIterator[None]:
-    """Give back what is charged in this block, where it ends with `Busy`, or with an error whose cause that is.
+    """Give back what is charged in this block, where it ends with `Busy`, or with an error whose cause that is; what is
+    charged for an effect, also where `without_effect` is called.
 
     It goes around a whole operation, of which only the end tells whether we were busy.
     """
-    charges: list[_Charge] = []
-    outer = _CHARGES.set(charges)
+    operation = _Operation()
+    outer = _OPERATION.set(operation)
     busy = False
     try:
         yield
@@ -39,20 +51,31 @@ async def refunded_when_busy() -> AsyncIterator[None]:
         busy = isinstance(ended, Busy) or isinstance(ended.__cause__, Busy)
         raise
     finally:
-        _CHARGES.reset(outer)
-        for charge in charges:
-            act = charge.give_back if busy else charge.keep
+        _OPERATION.reset(outer)
+        for charge in operation.charges:
+            returned = busy or (charge.for_effect and operation.without_effect)
+            act = charge.give_back if returned else charge.keep
             if act is not None:
                 await act()
 
 
-async def charge(*, give_back: Act, keep: Act | None = None) -> None:
-    """Settle a charge when the block of `refunded_when_busy` ends: by `give_back` where we were busy, else by `keep`.
+def without_effect() -> None:
+    """Say that the operation of the innermost block has no effect: nothing was sent, and nothing will be."""
+    operation = _OPERATION.get()
+    if operation is not None:
+        operation.without_effect = True
+
+
+async def charge(*, give_back: Act, keep: Act | None = None, for_effect: bool = False) -> None:
+    """Settle a charge when the block of `refunded_when_busy` ends, by `give_back` or by `keep`.
 
     Outside of such a block it is kept now.
+
+    Args:
+        for_effect: whether the charge is for an effect, such as a mail, and not for the attempt.
     """
-    charges = _CHARGES.get()
-    if charges is not None:
-        charges.append(_Charge(give_back, keep))
+    operation = _OPERATION.get()
+    if operation is not None:
+        operation.charges.append(_Charge(give_back, keep, for_effect))
     elif keep is not None:
         await keep()

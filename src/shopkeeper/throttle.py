@@ -16,7 +16,7 @@ Subjects and addresses are stored only as keyed hashes. IPv6 addresses are count
 whole /64. All times are computed with the given clock; the TTLs of the counters only remove old ones.
 
 An attempt that ends because we are busy gives the address's budget back as well, where its operation runs within
-`refunds.refunded_when_busy`.
+`refunds.refunded_when_busy`; a budget that is spent for an effect comes back where there was none.
 
 The outcome of an attempt is recorded where the attempt was counted. If the cache is down by then, the outcome is kept
 in process and recorded when the cache answers again: an attempt whose outcome is lost would count as one under way.
@@ -203,17 +203,18 @@ class Throttle:
         await self._charge(outcome.spent)
         return outcome
 
-    async def spend(self, source: str) -> None:
+    async def spend(self, source: str, *, for_effect: bool = False) -> None:
         """Spend one attempt of the budget that `per_ip` gives to a source, where no verdict follows.
 
         The source is a client's address, or another value that the budget is for, such as the recipient of mails.
-        Raises `TooManyRequests` with the seconds to wait.
+        `for_effect` says that it is spent for what follows, such as a mail, and comes back where nothing does. Raises
+        `TooManyRequests` with the seconds to wait.
         """
         _, address = self._names("", source)
         outcome = await self._counting(lambda counters: self._spend(counters, address))
         if isinstance(outcome, timedelta):
             raise TooManyRequests(retry_after=math.ceil(outcome.total_seconds()))
-        await self._charge(outcome)
+        await self._charge(outcome, for_effect=for_effect)
 
     async def failed(self, slot: ThrottleSlot) -> None:
         """Record that the attempt was a wrong guess."""
@@ -253,10 +254,11 @@ class Throttle:
         except self._down:
             return await act(self._spare)
 
-    async def _charge(self, spent: _Spent) -> None:
-        """Give one attempt of a budget back where the operation that spends it ends because we are busy."""
+    async def _charge(self, spent: _Spent, *, for_effect: bool = False) -> None:
+        """Give one attempt of a budget back where the operation that spends it ends because we are busy, or without the
+        effect that it was spent for."""
         take_back = partial(self._take_back, key=spent.key, ttl=self._memory_of_budget)
-        await refunds.charge(give_back=lambda: self._record(spent, take_back))
+        await refunds.charge(give_back=lambda: self._record(spent, take_back), for_effect=for_effect)
 
     async def _record(self, counted: ThrottleSlot | _Spent, act: Callable[[Counters], Awaitable[None]]) -> None:
         """Record an outcome where its attempt was counted: in the cache as soon as it answers."""

@@ -134,7 +134,9 @@ def extensions_of(
         return None
 
     def hooks(infrastructure: Infrastructure, accounts: Accounts) -> Hooks:
-        hooked = [(flow, method) for flow in ("login", "registration") for method in (TRAVEL, "password", "code")]
+        hooked = [
+            (flow, method) for flow in ("login", "registration", "recovery") for method in (TRAVEL, "password", "code")
+        ]
         return Hooks(blocking=dict.fromkeys(hooked, blocking), after={key: [run_after] for key in hooked})
 
     return Extensions(

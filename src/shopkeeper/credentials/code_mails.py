@@ -44,14 +44,14 @@ class CodeMails:
 
         Addresses with a tag (`ada+shop@…`) share the budgets of their mailbox. Each flow (login, registration) has
         budgets of its own for a recipient, so that requests to register an address do not keep its owner from signing
-        in. Call it before the account is looked up, so that unknown addresses count
-        like known ones. A client without budget does not spend the recipient's, and no client alone can spend all of
-        it.
+        in. Call it before the account is looked up, so that unknown addresses count like known ones. A client without
+        budget does not spend the recipient's, and no client alone can spend all of it. The client's counts requests;
+        the recipient's count mails, and come back where the submission sends none.
         """
         ip, flow, recipient = request.client.ip, request.flow, mailbox_of(request.recipient)
         await self._spend(unit, self._per_client, ip, request)
-        await self._spend(unit, self._per_pair, f"{flow} {network_of(ip)} {recipient}", request)
-        await self._spend(unit, self._per_recipient, f"{flow} {recipient}", request)
+        await self._spend(unit, self._per_pair, f"{flow} {network_of(ip)} {recipient}", request, for_mail=True)
+        await self._spend(unit, self._per_recipient, f"{flow} {recipient}", request, for_mail=True)
 
     def mail(
         self,
@@ -86,9 +86,11 @@ class CodeMails:
 
         return queue
 
-    async def _spend(self, unit: Unit, throttle: Throttle, source: str, request: "CodeRequest") -> None:
+    async def _spend(
+        self, unit: Unit, throttle: Throttle, source: str, request: "CodeRequest", *, for_mail: bool = False
+    ) -> None:
         try:
-            await throttle.spend(source)
+            await throttle.spend(source, for_effect=for_mail)
         except TooManyRequests:
             if await throttle.is_first_refusal(ip=source):
                 await self._record(unit, "code.refused", request, reason="too_many_requests", always=True)

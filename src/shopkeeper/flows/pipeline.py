@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from shopkeeper import crypto
+from shopkeeper import crypto, refunds
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
 from shopkeeper.credentials.steps import AnyStep, StartOver, SubmissionRejected
@@ -25,8 +25,10 @@ from shopkeeper.errors import (
     Refusal,
     SessionAlreadyAvailable,
     SessionRefreshRequired,
+    TooManyRequests,
 )
 from shopkeeper.flows import store
+from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.dispatch import Dispatcher, Superseded
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
@@ -39,7 +41,6 @@ from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
-from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.ui.messages import message, reason, reason_of
 
@@ -79,6 +80,7 @@ class Pipeline:
         self._return = return_addresses
         self._callback_url = callback_url
         self._locale_of = locale_of
+        self._attempts = FlowAttempts(database)
 
     def handler(self, name: str) -> FlowHandler:
         """Return the handler of a flow, by its name."""
@@ -235,16 +237,16 @@ class Pipeline:
         by_link: bool = False,
     ) -> FlowOutcome:
         """Get the step in a unit that only reads, then dispatch it in one transaction."""
-        async with refunded_when_busy():
+        async with refunds.refunded_when_busy():
             async with self._database.reading() as unit:
                 flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
                 turn = replace(self._turn(_owned(flow, caller), submission, caller, query or {}), by_link=by_link)
-                with _refusals_with(flow):
+                with _refusals_with(flow), _spends_no_mail():
                     await self._refuse_expired(unit, handler, turn)
                     with rejections_shown(unit, turn, now=self._clock.now()):
                         step = await prove(unit, turn)
             try:
-                with _refusals_with(flow):
+                with _refusals_with(flow), _spends_no_mail():
                     return await self._dispatcher.dispatch(handler, turn, step)
             except Superseded:
                 return await self._as_it_stands(flow)
@@ -253,8 +255,7 @@ class Pipeline:
         method = submission.method or _pressed(flow, submission)
 
         async def count_attempt(most: int) -> bool:
-            async with self._database.unit() as unit:
-                return await store.count_attempt(unit, flow.id, most=most)
+            return await self._attempts.count(flow.id, most)
 
         return Turn(
             flow=self._keeping.noted(flow, submission),
@@ -335,6 +336,17 @@ def _refusals_with(flow: Flow) -> Iterator[None]:
         raise
     except Refusal as refusal:
         raise FlowRefused(flow, refusal) from refusal
+
+
+@contextmanager
+def _spends_no_mail() -> Iterator[None]:
+    """Give back what was spent for mails where a submission rolls back, or another one of the same flow was stored
+    first: none is sent then."""
+    try:
+        yield
+    except (FlowInvalid, Superseded, TooManyRequests):
+        refunds.without_effect()
+        raise
 
 
 def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:

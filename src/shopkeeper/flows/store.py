@@ -117,11 +117,11 @@ def keeping(flow: Flow, *, whatever_version: bool = False) -> tuple[Update, Mapp
     return _KEEP, {**row, **bound, "version": flow.version + 1, "as_read": flow.version}
 
 
-async def count_attempt(unit: Unit, flow_id: UUID, *, most: int) -> bool:
+async def count_attempt(unit: Unit, flow_id: UUID, *, most: int, owed: int = 0) -> bool:
     """Increase the counter of attempts; return False where it has reached `most`. One statement, so that no attempt is
-    lost."""
-    left = flows.c.id == flow_id, flows.c.attempts < most
-    return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1))).rowcount == 1
+    lost. `owed` attempts are given back before."""
+    left = flows.c.id == flow_id, flows.c.attempts < most + owed
+    return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1 - owed))).rowcount == 1
 
 
 async def take_callback(unit: Unit, flow: Flow) -> bool:
