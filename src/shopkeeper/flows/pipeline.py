@@ -251,6 +251,10 @@ class Pipeline:
             except Superseded:
                 return await self._as_it_stands(flow)
 
+    def caller_in(self, flow: Flow, caller: Caller) -> Caller:
+        """Return the caller as the store of a flow knows them, with the language that the flow is shown in to them."""
+        return caller.within(flow.store).speaking(default=self._locale_of(flow.store))
+
     def _turn(self, flow: Flow, submission: Submission, caller: Caller, query: Mapping[str, str]) -> Turn:
         method = submission.method or _pressed(flow, submission)
 
@@ -261,7 +265,7 @@ class Pipeline:
             flow=self._keeping.noted(flow, submission),
             submission=submission,
             # A form is sent without the query that its flow was opened with; the flow stores its store.
-            caller=caller.within(flow.store).speaking(default=self._locale_of(flow.store)),
+            caller=self.caller_in(flow, caller),
             method=method,
             count_attempt=count_attempt,
             callback=Callback(url=f"{self._callback_url}/{method}/callback", state=crypto.new_token("")),

@@ -16,7 +16,8 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.cookies import CONTINUITY, CookiePolicy, Cookies, csrf_token_in
 from shopkeeper.http.origins import Origins, Sender
 from shopkeeper.http.responses import error_response
-from shopkeeper.languages.choice import SOURCE, offered
+from shopkeeper.http.speculation import is_speculative
+from shopkeeper.languages.choice import LANGUAGE_PARAMETER, SOURCE, offered, storable
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
@@ -105,11 +106,22 @@ class CallerReader:
         """Return the language of what the sender of a request reads."""
         return self._authenticator.language_of(request)
 
+    def language_cookie(self, request: Request) -> str | None:
+        """Return the cookie that remembers the language that a request chooses; None where it chooses none."""
+        chosen = chosen_language(request)
+        return self._cookies.set_language(chosen) if chosen is not None else None
+
     def refuse(self, refusal: Refusal, *, headers: Mapping[str, str] | None = None, language: str = SOURCE) -> Response:
         """Return a refusal in the contract's shape, in a language."""
         answer = error_response(refusal, clock=self._clock, language=language)
         answer.headers.update(dict(headers or {}))
         return answer
+
+
+def chosen_language(request: Request) -> str | None:
+    """Return the language that the address of a request chooses; None for a request that only looks ahead."""
+    chosen = storable(request.query_params.get(LANGUAGE_PARAMETER))
+    return None if chosen is None or is_speculative(request) else chosen
 
 
 def _has_cookies(lines: Iterable[str]) -> bool:

@@ -188,8 +188,8 @@ class CookiePolicy:
         return [self._line(self.session_name, "", *_CLEARED), *self._deleted_elsewhere(self.session_name)]
 
     def is_ours(self, name: str) -> bool:
-        """Whether a cookie is a session, an anti-CSRF token, or a visit of ours."""
-        return name in {self.session_name, self.csrf_name} or name.startswith(f"{self.prefix}{VISIT}")
+        """Whether a cookie is a session, an anti-CSRF token, a language or a visit of ours."""
+        return name in {self.session_name, self.csrf_name, LANGUAGE} or name.startswith(f"{self.prefix}{VISIT}")
 
     def _deleted(self, name: str, *, same_site: SameSite | None = None) -> list[str]:
         places = [self._place] if self.domain is None else [self._place, Place(None, self.path)]

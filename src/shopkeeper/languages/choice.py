@@ -1,13 +1,15 @@
 """The languages that are offered, and which of them a reader gets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shopkeeper.parsing import parse_accept
 
 SOURCE: Final = "en"
 """The language that all texts are written in; the others are translations of it."""
-LANGUAGES: Final = (SOURCE, "de", "es")
+NAMES: Final[Mapping[str, str]] = {SOURCE: "English", "de": "Deutsch", "es": "Español"}
+"""What each language calls itself."""
+LANGUAGES: Final = tuple(NAMES)
 LONGEST_TAG: Final = 16
 """Characters that are stored of a language tag."""
 LANGUAGE_PARAMETER: Final = "lang"
@@ -32,27 +34,6 @@ def storable(tag: str | None) -> str | None:
     ('de', None, None)
     """
     return tag if tag in LANGUAGES else None
-
-
-def choose_language(accept_language: str, offered: Sequence[str] = LANGUAGES) -> str:
-    """Return the offered language that a browser prefers, or the first.
-
-    >>> choose_language("fr, de-AT;q=0.8, en;q=0.5", ["en", "de"])
-    'de'
-    """
-    return preferred(accept_language, offered) or offered[0]
-
-
-def language_for(accept_language: str, *, default: str) -> str:
-    """Return the language of an answer: the reader's where the request names an offered one, else the default's.
-
-    Args:
-        default: a language tag, for example of the store; a region in it does not matter.
-
-    >>> language_for("", default="de-AT"), language_for("es", default="de"), language_for("", default="fr")
-    ('de', 'es', 'en')
-    """
-    return (preferred(accept_language) if accept_language else None) or offered(default)
 
 
 def offered(tag: str) -> str:

@@ -17,6 +17,7 @@ from shopkeeper.crypto import digest, new_token
 from shopkeeper.errors import IdentityDisabled, NotFound, TokenInvalid
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.languages.choice import storable
 from shopkeeper.sessions import ending
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.cache import CachedSession, SessionCache
@@ -326,6 +327,12 @@ class Sessions:
         await self._note(unit, "session.extended", session.identity.id, by=by, client=client, session=str(session_id))
         self._announce(unit, session_id)
         return replace(session, expires_at=expires_at)
+
+    async def choose_locale(self, unit: Unit, session_id: UUID, locale: str) -> None:
+        """Store the language that a session's person has chosen. Only offered languages are stored."""
+        if storable(locale):
+            await rows.set_locale(unit, session_id, locale)
+            self._announce(unit, session_id)
 
     async def revoke(self, unit: Unit, session_id: UUID, *, by: str, client: Client | None = None) -> bool:
         """Revoke a session; revoking again changes nothing. Returns whether the session exists."""

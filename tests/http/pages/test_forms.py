@@ -18,6 +18,7 @@ ALWAYS = {
     "demo": None,
     "dev": False,
     "recovery": False,
+    "languages": (),
 }
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")

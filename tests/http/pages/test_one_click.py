@@ -11,8 +11,10 @@ from shopkeeper.app.routes import build_authenticator, build_cookie_policy
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import csrf_token_in
 from shopkeeper.http.origins import Origins
+from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.layout import PageLayout, Place
 from shopkeeper.http.pages.one_click import NOTHING, OneClickPages, Purpose, Shown
+from shopkeeper.languages.choice import LANGUAGES
 from tests.http.pages.conftest import ADDRESS, Visited
 from tests.http.pages.reading import Element, read
 from tests.http.pages.test_forms import TEMPLATES
@@ -35,6 +37,9 @@ def pages_of(shop: Visited) -> OneClickPages:
             callers=callers,
             sessions=accounts.sessions,
             place=Place.at(ADDRESS),
+            languages=LanguageChoice(
+                database=infrastructure.database, sessions=accounts.sessions, identities=accounts.identities, home="/"
+            ),
             form_targets=(),
         )
     )
@@ -60,7 +65,8 @@ async def test_nothing_but_the_button_sends_the_token(shop: Visited, purpose: Pu
     assert (form["method"], form["action"], form.fields()["token"]) == ("post", "/link", "secret")
     assert len(form.all("button")) == 1
     places = [each.get(name) or "" for each in page.below() for name in ("href", "src") if each.has(name)]
-    assert [place for place in places if "secret" in place] == []
+    # The same question in another language.
+    assert [place for place in places if "secret" in place] == [f"?token=secret&lang={each}" for each in LANGUAGES]
     assert page.all("script") == []
 
 

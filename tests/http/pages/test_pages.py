@@ -199,6 +199,7 @@ def test_row_089_a_shop_name_with_markup_stays_text_also_inside_json() -> None:
         "demo": demo,
         "dev": False,
         "recovery": True,
+        "languages": (),
     }
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     page = read(PageTemplates(always=always).render("shop", nobody, language="en"))

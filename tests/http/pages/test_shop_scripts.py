@@ -40,7 +40,7 @@ def schema() -> GraphQLSchema:
 @pytest.fixture(scope="module")
 def page() -> Element:
     place = {"base": "/b", "home": "https://x/b/", "static": "/b/static/x"}
-    always = {**place, "shop_name": "Commerce", "dev": False, "recovery": True}
+    always = {**place, "shop_name": "Commerce", "dev": False, "recovery": True, "languages": ()}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     return read(PageTemplates(always={**always, "demo": read_demo()}).render("shop", nobody, language="en"))
 
@@ -64,7 +64,7 @@ def test_every_text_of_the_scripts_is_on_the_page_and_every_text_of_the_page_is_
 
 def test_every_placeholder_is_filled_in_every_language() -> None:
     place = {"base": "", "home": "/", "static": "/s"}
-    always = {**place, "shop_name": "Commerce", "dev": False, "recovery": True, "demo": read_demo()}
+    always = {**place, "shop_name": "Commerce", "dev": False, "recovery": True, "languages": (), "demo": read_demo()}
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     templates, gaps = PageTemplates(always=always), {}
     for language in LANGUAGES:

@@ -1,6 +1,7 @@
 """The account page: the customer who is signed in, and what they can change. It is the page of the settings flow."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -86,6 +87,7 @@ class AccountPages:
             "done": request.query_params.get("done"),
             "flow": str(flow.id),
         }
+        caller = replace(caller, locale=self._pipeline.caller_in(flow, caller).locale)
         return self._layout.answer(request, "account", context, caller=caller, cookie=cookie)
 
     def _forms(self, flow: Flow, caller: Caller) -> dict[str, object]:

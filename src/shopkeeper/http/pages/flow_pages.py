@@ -102,7 +102,8 @@ class FlowPages:
         return self._afresh(kind, query)
 
     async def _show_flow(self, request: Request, flow: Flow, caller: Caller) -> Response:
-        caller, further = caller.within(flow.store), {"return_to": flow.return_to or "", **flow.store_query}
+        caller = self._pipeline.caller_in(flow, caller)
+        further = {"return_to": flow.return_to or "", **flow.store_query}
         passed = flow.state is FlowState.PASSED_CHALLENGE
         if flow.type is FlowType.API or (flow.finished_at is not None and not passed):
             return self._afresh(flow.kind, further)

@@ -12,6 +12,7 @@ from shopkeeper import crypto
 from shopkeeper.errors import Refusal, Wording
 from shopkeeper.flows.flow import Caller
 from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.http.responses import NO_STORE, redirect
 from shopkeeper.sessions.service import Sessions
@@ -47,6 +48,7 @@ class PageLayout:
     """Responds with pages.
 
     Args:
+        languages: offers the languages, and keeps the one that a customer chooses.
         form_targets: addresses that the response to a form may redirect to: where browsers may return to.
     """
 
@@ -57,19 +59,26 @@ class PageLayout:
         callers: CallerReader,
         sessions: Sessions,
         place: Place,
+        languages: LanguageChoice,
         form_targets: Iterable[str],
     ) -> None:
         self._templates = templates
         self._callers = callers
         self._sessions = sessions
         self._place = place
+        self._languages = languages
         self._own = f"'self' {_origin(place.base_url)}"
         targets = ["'self'", _origin(place.base_url), *(_origin(url) for url in form_targets)]
         self._forms = " ".join(dict.fromkeys(targets))
 
     async def caller(self, request: Request) -> tuple[Caller, str | None]:
-        """Return the caller with an anti-CSRF token, and the cookie to set if the token is new."""
-        return self._callers.with_csrf(await self._callers.of(request))
+        """Return the caller with an anti-CSRF token, and the cookie to set if the token is new.
+
+        A language that a signed-in customer chooses is kept.
+        """
+        caller = await self._callers.of(request)
+        await self._languages.remember(request, caller)
+        return self._callers.with_csrf(caller)
 
     def answer(
         self,
@@ -83,8 +92,8 @@ class PageLayout:
         inline_styles: bool = False,
     ) -> Response:
         """Render a page. Allow inline styles only where foreign HTML is shown in a frame without scripts."""
-        language = self._templates.language(request.headers.get("accept-language", ""))
-        whole = {**self._signed_in(caller), **context}
+        language = caller.locale if caller is not None else self._callers.language_of(request)
+        whole = {**self._signed_in(caller), "languages": self._languages.links(request), **context}
         answer = Response(
             self._templates.render(name, whole, language=language), status, media_type="text/html; charset=utf-8"
         )
@@ -94,15 +103,22 @@ class PageLayout:
         return answer
 
     def with_error_page(self, endpoint: PageEndpoint) -> PageEndpoint:
-        """Wrap an endpoint to show refusals as a page."""
+        """Wrap an endpoint to show refusals as a page, and to remember the language that the request chooses."""
 
         async def answered(request: Request) -> Response:
             try:
-                return await endpoint(request)
+                answer = await endpoint(request)
             except Refusal as refusal:
-                return self.refused(request, refusal)
+                answer = self.refused(request, refusal)
+            return self.remembering(request, answer)
 
         return answered
+
+    def remembering(self, request: Request, answer: Response) -> Response:
+        """Have a response set the cookie of the language that the request chooses."""
+        if cookie := self._callers.language_cookie(request):
+            answer.headers.append("Set-Cookie", cookie)
+        return answer
 
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Render a refusal as a page."""

@@ -25,6 +25,7 @@ from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.end_session import EndSessionPage
 from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.inbox import InboxPages
+from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.one_click import OneClickPages
 from shopkeeper.http.pages.templates import PageTemplates
@@ -83,8 +84,14 @@ class PageRoutes:
         assets = Assets(demo=demo)
         always = _always(place, assets, demo=demo, dev=dev, shop_name=shop_name)
         templates = PageTemplates(always={**always, "recovery": recovery and RECOVERY in ui_urls})
+        languages = LanguageChoice(database=database, sessions=sessions, identities=identities, home=f"{place.prefix}/")
         layout = PageLayout(
-            templates=templates, callers=callers, sessions=sessions, place=place, form_targets=tuple(form_targets)
+            templates=templates,
+            callers=callers,
+            sessions=sessions,
+            place=place,
+            languages=languages,
+            form_targets=tuple(form_targets),
         )
         self.one_click = OneClickPages(layout)
         self._database = database
@@ -149,8 +156,10 @@ class PageRoutes:
     def refused(self, request: Request, refusal: Refusal) -> Response:
         """Render the error page for an address that is not served."""
         if isinstance(refusal, NotFound):
-            return self._layout.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
-        return self._layout.refused(request, refusal)
+            answer = self._layout.answer(request, "error", {"problem": _UNKNOWN}, status=refusal.status)
+        else:
+            answer = self._layout.refused(request, refusal)
+        return self._layout.remembering(request, answer)
 
     async def _first(self, request: Request) -> Response:
         caller, _ = await self._layout.caller(request)

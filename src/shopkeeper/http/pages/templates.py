@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shopkeeper.commerce.port import Money
 from shopkeeper.http.pages.translations import Translations
-from shopkeeper.languages.choice import LANGUAGES, choose_language
+from shopkeeper.languages.choice import LANGUAGES
 from shopkeeper.notify.formats import money
 from shopkeeper.ui.compiled_templates import CompiledTemplates
 
@@ -26,10 +26,6 @@ class PageTemplates:
 
     def __init__(self, *, always: Mapping[str, Any], languages: Sequence[str] = LANGUAGES) -> None:
         self._environments = {language: _environment(Translations(language), always) for language in languages}
-
-    def language(self, accept_language: str) -> str:
-        """Return the language for a browser, from its `Accept-Language`."""
-        return choose_language(accept_language, tuple(self._environments))
 
     def render(self, name: str, context: Mapping[str, Any], *, language: str) -> str:
         """Render one page. A name that the template needs and the context lacks is an error, never an empty text."""

@@ -186,6 +186,10 @@ function wire() {
       toast(explain(error).sentence);
     }
   });
+  // The language changes, the shelf stays.
+  for (const link of document.querySelectorAll("footer a[hreflang]")) {
+    link.addEventListener("click", () => (link.hash = location.hash));
+  }
   onChange(header);
   onEnd(ended);
   start();
