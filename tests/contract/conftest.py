@@ -18,7 +18,7 @@ from tests.conftest import Run
 from tests.services.databases import new_postgres, new_sqlite
 from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 
-pytest.register_assert_rewrite("tests.contract.stories")
+pytest.register_assert_rewrite("tests.contract.stories", "tests.contract.mailed_stories")
 
 
 class Launch(Protocol):
@@ -71,6 +71,18 @@ def shop(request: pytest.FixtureRequest, run: Run, profiles: Path) -> Commerce:
         return start_shopkeeper(folder, owner=run.owner, config=profiles / "base.yml", dsn=dsn)
 
     return share_shopkeeper(run.folder, f"shop-{kind}", begin)
+
+
+@pytest.fixture(scope="session")
+def link_shop(run: Run, profiles: Path) -> Commerce:
+    """The run's server with Kratos' profile `link`, whose mails hold links; for accounts of the tests only."""
+
+    def begin() -> Commerce:
+        folder = _folder(run)
+        dsn = new_sqlite(run.folder, folder)
+        return start_shopkeeper(folder, owner=run.owner, config=profiles / "link.yml", dsn=dsn)
+
+    return share_shopkeeper(run.folder, "shop-link", begin)
 
 
 def _postgres(request: pytest.FixtureRequest, run: Run) -> str:
