@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,26 +64,33 @@ def server(launch: Launch, dsn: str, profiles: Path) -> Commerce:
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def shop(request: pytest.FixtureRequest, run: Run, profiles: Path) -> Commerce:
     """The run's server with Kratos' profile `base`, for tests that use accounts of their own only."""
-    kind = request.param
+    if request.param == "sqlite":
+        return _share_on_sqlite(run, profiles, "base")
+    dsn = partial(_postgres, request, run)
+    return share_shopkeeper(run.folder, "shop-base-postgresql", lambda: _begin(run, profiles, "base", dsn()))
 
-    def begin() -> Commerce:
-        folder = _folder(run)
-        dsn = new_sqlite(run.folder, folder) if kind == "sqlite" else _postgres(request, run)
-        return start_shopkeeper(folder, owner=run.owner, config=profiles / "base.yml", dsn=dsn)
 
-    return share_shopkeeper(run.folder, f"shop-{kind}", begin)
+@pytest.fixture(scope="session")
+def sqlite_shop(run: Run, profiles: Path) -> Commerce:
+    """The one of these that uses SQLite."""
+    return _share_on_sqlite(run, profiles, "base")
 
 
 @pytest.fixture(scope="session")
 def link_shop(run: Run, profiles: Path) -> Commerce:
     """The run's server with Kratos' profile `link`, whose mails hold links; for accounts of the tests only."""
+    return _share_on_sqlite(run, profiles, "link")
 
+
+def _share_on_sqlite(run: Run, profiles: Path, profile: str) -> Commerce:
     def begin() -> Commerce:
-        folder = _folder(run)
-        dsn = new_sqlite(run.folder, folder)
-        return start_shopkeeper(folder, owner=run.owner, config=profiles / "link.yml", dsn=dsn)
+        return _begin(run, profiles, profile, new_sqlite(run.folder, _folder(run)))
 
-    return share_shopkeeper(run.folder, "shop-link", begin)
+    return share_shopkeeper(run.folder, f"shop-{profile}-sqlite", begin)
+
+
+def _begin(run: Run, profiles: Path, profile: str, dsn: str) -> Commerce:
+    return start_shopkeeper(_folder(run), owner=run.owner, config=profiles / f"{profile}.yml", dsn=dsn)
 
 
 def _postgres(request: pytest.FixtureRequest, run: Run) -> str:

@@ -1,8 +1,8 @@
 // The published clients behind one function: call(name, parameters) => {status, data, cookies}. Names and parameters are
 // those of today's clients; a refusal is an answer, too.
 
-import { Configuration as FetchConfiguration, FrontendApi as FetchApi } from "@ory/client-fetch";
-import { Configuration as AxiosConfiguration, FrontendApi as AxiosApi } from "@ory/kratos-client";
+import * as clientFetchPackage from "@ory/client-fetch";
+import * as kratosClientPackage from "@ory/kratos-client";
 import { Configuration as OldConfiguration, V0alpha2Api } from "kratos-client-0.8";
 
 const LENIENT = { validateStatus: () => true, maxRedirects: 0 };
@@ -11,13 +11,21 @@ function answered(response) {
   return { status: response.status, data: response.data, cookies: response.headers["set-cookie"] ?? [] };
 }
 
+// Return the API of a package that has an operation.
+function having(name, apis) {
+  const api = apis.find((one) => typeof one[name] === "function");
+  if (api === undefined) throw new Error(`the client has no operation ${name}`);
+  return api;
+}
+
 function clientFetch(basePath) {
-  const api = new FetchApi(
-    new FetchConfiguration({ basePath, headers: { Accept: "application/json" }, fetchApi: (url, init) => fetch(url, { ...init, redirect: "manual" }) }),
-  );
+  const { Configuration, FrontendApi, IdentityApi, CourierApi } = clientFetchPackage;
+  const fetchApi = (url, init) => fetch(url, { ...init, redirect: "manual" });
+  const configuration = new Configuration({ basePath, headers: { Accept: "application/json" }, fetchApi });
+  const apis = [FrontendApi, IdentityApi, CourierApi].map((one) => new one(configuration));
   return async (name, parameters = {}) => {
     try {
-      const answer = await api[`${name}Raw`](parameters);
+      const answer = await having(`${name}Raw`, apis)[`${name}Raw`](parameters);
       return { status: answer.raw.status, data: await answer.value(), cookies: answer.raw.headers.getSetCookie() };
     } catch (error) {
       if (error.response === undefined) throw error;
@@ -32,8 +40,10 @@ function clientFetch(basePath) {
 }
 
 function kratosClient(basePath) {
-  const api = new AxiosApi(new AxiosConfiguration({ basePath, baseOptions: LENIENT }));
-  return async (name, parameters) => answered(await api[name](parameters));
+  const { Configuration, FrontendApi, IdentityApi, CourierApi } = kratosClientPackage;
+  const configuration = new Configuration({ basePath, baseOptions: LENIENT });
+  const apis = [FrontendApi, IdentityApi, CourierApi].map((one) => new one(configuration));
+  return async (name, parameters) => answered(await having(name, apis)[name](parameters));
 }
 
 function kratosClient08(basePath) {
@@ -70,6 +80,15 @@ const OLD_NAMES = {
   performNativeLogout: (api, p, o) => api.submitSelfServiceLogoutFlowWithoutBrowser(p.performNativeLogoutBody, o),
   toSession: (api, p, o) => api.toSession(p.xSessionToken, p.cookie, o),
   getFlowError: (api, p, o) => api.getSelfServiceError(p.id, o),
+  listIdentitySchemas: (api, p, o) => api.listIdentitySchemas(p.perPage, p.page, o),
+  getIdentitySchema: (api, p, o) => api.getJsonSchema(p.id, o),
+  createIdentity: (api, p, o) => api.adminCreateIdentity(p.createIdentityBody, o),
+  getIdentity: (api, p, o) => api.adminGetIdentity(p.id, p.includeCredential, o),
+  listIdentities: (api, p, o) => api.adminListIdentities(p.perPage, p.page, o),
+  updateIdentity: (api, p, o) => api.adminUpdateIdentity(p.id, p.updateIdentityBody, o),
+  deleteIdentity: (api, p, o) => api.adminDeleteIdentity(p.id, o),
+  deleteIdentitySessions: (api, p, o) => api.adminDeleteIdentitySessions(p.id, o),
+  createRecoveryLinkForIdentity: (api, p, o) => api.adminCreateSelfServiceRecoveryLink(p.createRecoveryLinkForIdentityBody, o),
 };
 
 export const CLIENTS = {
