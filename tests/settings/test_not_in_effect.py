@@ -26,7 +26,7 @@ def test_an_empty_configuration_reports_nothing() -> None:
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
         ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code"),
         ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
-        ("selfservice: {flows: {settings: {required_aal: aal1}}}", "selfservice.flows.settings"),
+        ("selfservice: {flows: {settings: {before: {hooks: [{}]}}}}", "selfservice.flows.settings"),
         ("selfservice: {flows: {login: {before: {hooks: [{hook: web_hook}]}}}}", "selfservice.flows.login.before"),
         (
             "selfservice: {flows: {login: {after: {hooks: [{hook: web_hook}]}}}}",
@@ -84,6 +84,7 @@ def test_every_row_names_its_feature_or_says_why_there_will_be_none() -> None:
         "hashers: {algorithm: argon2}",
         "feature_flags: {cacheable_sessions: false}",
         "session: {whoami: {required_aal: aal1}}",
+        "selfservice: {flows: {settings: {required_aal: aal1}}}",
     ],
 )
 def test_what_is_off_or_what_we_do_anyway_is_not_reported(write: Write, text: str) -> None:

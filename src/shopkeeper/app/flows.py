@@ -26,6 +26,7 @@ from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
+from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
 from shopkeeper.http import flow_responses
@@ -104,7 +105,11 @@ def build_flow_bindings(
                 identities=accounts.identities,
                 throttle=accounts.throttles["settings"],
                 clock=infrastructure.clock,
+                assurance=RequiredAssurance(
+                    accounts.assurance, required=flows.settings.required_aal, base_url=infrastructure.base_url
+                ),
                 base_url=infrastructure.base_url,
+                ui_url=flows.settings.ui_url,
             ),
             flow_responses.settings(
                 ui_url=flows.settings.ui_url, serializers=Serializers(base_url=infrastructure.base_url)

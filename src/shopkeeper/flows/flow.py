@@ -120,8 +120,7 @@ class Flow:
     @property
     def store_query(self) -> dict[str, str]:
         """The query parameters that named the store where this flow was opened, for links to another one."""
-        query = parse_qs(urlsplit(self.request_url).query)
-        return {name: query[name][0] for name in (STORE, TENANT) if name in query}
+        return store_query(self.request_url)
 
     @property
     def opened_with(self) -> dict[str, str]:
@@ -142,6 +141,12 @@ class Flow:
     def node(self, name: str) -> Node | None:
         """Return the first node of a name."""
         return next((node for node in self.nodes if node.name == name), None)
+
+
+def store_query(url: str) -> dict[str, str]:
+    """Return the query parameters of a URL that name a store."""
+    query = parse_qs(urlsplit(url).query)
+    return {name: query[name][0] for name in (STORE, TENANT) if name in query}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from shopkeeper.credentials.password import SAME_PASSWORD
 from shopkeeper.credentials.profile import PROFILE
 from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected, TraitsChange
 from shopkeeper.errors import IdentityMismatch, SessionInactive, SessionRefreshRequired, Unauthenticated
-from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, store_query
 from shopkeeper.flows.handler import FlowSettings, Turn, method_view
 from shopkeeper.flows.outcomes import finished
+from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.values import Session
@@ -46,7 +47,9 @@ class AccountSettings:
 
     Args:
         throttle: limits how often one account can find out whether a password is its own.
+        assurance: the level that a session needs for this flow.
         base_url: our public address, for the way to a new sign-in.
+        ui_url: the address of the flow's page.
     """
 
     name = SETTINGS
@@ -60,18 +63,24 @@ class AccountSettings:
         identities: Identities,
         throttle: Throttle,
         clock: Clock,
+        assurance: RequiredAssurance,
         base_url: str,
+        ui_url: str,
     ) -> None:
         self.settings: AccountSettingsSettings = settings
         self._methods = {method.name: method for method in methods}
         self._identities = identities
         self._throttle = throttle
         self._clock = clock
+        self._assurance = assurance
         self._base_url = base_url
+        self._ui_url = ui_url
 
     async def may_open(self, unit: Unit, opening: Opening, caller: Caller) -> None:
         if caller.session is None:
             raise SessionInactive("The account belongs to a customer: sign in first.")
+        back = opening.request_url if opening.type is FlowType.BROWSER and opening.return_to else None
+        self._assurance.require(caller.session, store=store_query(opening.request_url), return_to=back)
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
         identity = await self._identity(unit, _required_session(caller))
@@ -91,13 +100,12 @@ class AccountSettings:
         """Raise the refusal where this caller may not fetch the flow."""
         if caller.session is None:
             raise Unauthenticated("The form belongs to a customer: sign in first.")
-        if not caller.signed_in_as(flow.identity_id):
-            raise IdentityMismatch("The form was opened by another account than the one that is signed in.")
+        self._require_owner(flow, caller.session, back=f"{self._ui_url}?flow={flow.id}")
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if caller.session is None:
             raise SessionInactive("The account belongs to a customer: sign in first.")
-        self.may_see(flow, caller)
+        self._require_owner(flow, caller.session, back=self._address_of(flow))
         if flow.finished_at is not None:
             raise finished(flow)
 
@@ -131,12 +139,21 @@ class AccountSettings:
     def shows_verification(self, method: str) -> bool:
         return self.settings.shows_verification and method == PROFILE
 
+    def _require_owner(self, flow: Flow, session: Session, *, back: str) -> None:
+        """Raise the refusal where a session is another account's, or lacks a second factor; `back` is where the browser
+        comes back to with that."""
+        if flow.identity_id != session.identity.id:
+            raise IdentityMismatch("The form was opened by another account than the one that is signed in.")
+        self._assurance.require(session, store=flow.store_query, return_to=back)
+
+    def _address_of(self, flow: Flow) -> str:
+        return f"{self._base_url}/self-service/{SETTINGS}?{flow.submit_query}"
+
     def require_privileged(self, flow: Flow, session: Session) -> None:
         """Raise `SessionRefreshRequired` where the last sign-in is too old for a change of credentials or addresses."""
         if self._clock.now() < session.authenticated_at + self.settings.privileged_for:
             return
-        back = f"{self._base_url}/self-service/{SETTINGS}?{flow.submit_query}"
-        query = urlencode({"refresh": "true", "return_to": back, **flow.store_query})
+        query = urlencode({"refresh": "true", "return_to": self._address_of(flow), **flow.store_query})
         raise SessionRefreshRequired(redirect_browser_to=f"{self._base_url}/self-service/login/browser?{query}")
 
     async def _judged(self, unit: Unit, turn: Turn, method: SettingsMethod, identity: Identity) -> AnyStep:

@@ -29,6 +29,7 @@ from shopkeeper.errors import (
     LinkLookedAhead,
     MalformedBody,
     Refusal,
+    SecondFactorRequired,
     SessionAlreadyAvailable,
     SessionInactive,
     SessionRefreshRequired,
@@ -190,6 +191,10 @@ class SelfService:
             if prefers_json(request.headers):
                 raise
             return redirect(f"{self._serializers.base_url}/self-service/login/browser", body=True)
+        except SecondFactorRequired as second:
+            if prefers_json(request.headers):
+                raise
+            return redirect(second.details["redirect_browser_to"], body=True)
         except SessionAlreadyAvailable:
             if prefers_json(request.headers):
                 raise
@@ -414,6 +419,8 @@ class SelfService:
             case SessionInactive() if flow.identity_id is not None:
                 back = urlencode({"return_to": f"{self._serializers.base_url}/self-service/{flow.kind}/browser"})
                 return f"{self._serializers.base_url}/self-service/login/browser?{back}"
+            case SecondFactorRequired(details={"redirect_browser_to": str(url)}):
+                return url
             case VerifiedAddressRequired(details={"continue_with": [{"flow": {"url": str(url)}}]}):
                 return url
             case _:

@@ -6,13 +6,13 @@ immediately (`WhoamiAtOnce`); the others by a plain ASGI callable before the rou
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlencode
 
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT, Stores
 from shopkeeper.errors import ERROR_HEADER, NotBuilt, SecondFactorRequired, StoreUnknown, Unauthenticated
+from shopkeeper.flows.required_assurance import second_factor_url
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
 from shopkeeper.http.responses import encode, error_response, refusal_body
@@ -59,9 +59,8 @@ class WhoamiRenderer:
 
     def _second_factor_url(self, session: Session) -> str:
         name, tenant = self._stores.names_of(session.store) if session.store else ("", "")
-        query = {"aal": "aal2", STORE: name, TENANT: tenant}
-        named = urlencode({key: value for key, value in query.items() if value})
-        return f"{self._serializers.base_url}/self-service/login/browser?{named}"
+        named = {key: value for key, value in {STORE: name, TENANT: tenant}.items() if value}
+        return second_factor_url(self._serializers.base_url, store=named)
 
 
 class WhoAmI:

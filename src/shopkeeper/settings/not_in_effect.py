@@ -107,7 +107,7 @@ LATER: Final = (
     Later(
         "selfservice.flows.settings",
         "changing profile and credentials in a settings flow",
-        "required_aal before.hooks "
+        "before.hooks "
         + " ".join(
             f"after.{method}.{key}"
             for method in ("totp", "oidc", "webauthn", "passkey", "lookup_secret")

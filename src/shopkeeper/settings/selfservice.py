@@ -198,6 +198,11 @@ class SettingsFlow(Section):
         default=parse_duration("1h"),
         description="How long after signing in password and addresses can be changed without signing in again",
     )
+    required_aal: Literal["aal1", "highest_available"] = Field(
+        default="highest_available",
+        description="Whether the account page needs the second factor of those who have one (`highest_available`), or "
+        "is content with the first (`aal1`)",
+    )
     after: AfterSettings = AfterSettings()
 
 
