@@ -106,8 +106,9 @@ async def _http_channel(request: RequestConfig, infrastructure: Infrastructure) 
 async def _body(reference: str, infrastructure: Infrastructure) -> RequestBody:
     """Load what makes a request's body, and say in the log which mails it cannot be made for."""
     body = await load_body(reference, infrastructure.http_client, infrastructure.jsonnet)
-    for template, reason in (await failures(body)).items():
-        log.warning("courier.body_fails", template=template, reason=reason)
+    found = await failures(body)
+    for reason in dict.fromkeys(found.values()):
+        log.warning("courier.body_fails", reason=reason, templates=[name for name in found if found[name] == reason])
     return body
 
 

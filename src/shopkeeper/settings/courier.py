@@ -13,7 +13,7 @@ from shopkeeper.settings.values import Lifespan, parse_duration
 
 _SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _HTTP_URL: Final = r"^https?://\S+$"
-_REFERENCE: Final = r"^(file|base64|https?)://\S+$"
+_REFERENCE: Final = re.compile(r"(file|base64|https?)://\S+", re.ASCII)
 _VALIDITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "recovery": ("valid", "invalid"),
     "recovery_code": ("valid", "invalid"),
@@ -73,6 +73,12 @@ def _header_value(headers: Mapping[str, str]) -> Mapping[str, str]:
     return headers
 
 
+def _reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError("must be a file://, base64://, https:// or http:// address; a path needs file:// before it")
+    return value
+
+
 class RequestAuth(Section):
     """How a request proves who sends it."""
 
@@ -109,9 +115,8 @@ class RequestConfig(Section):
     headers: Annotated[Mapping[str, str], AfterValidator(_header_value)] = Field(
         default={}, repr=False, description="Further headers"
     )
-    body: str | None = Field(
+    body: Annotated[str, AfterValidator(_reference)] | None = Field(
         default=None,
-        pattern=_REFERENCE,
         description="Jsonnet that makes its JSON, as a `file://`, `base64://` or `https://` address; Jinja where the "
         "name ends in `.j2`; unset sends the form of [mails](../howto/mails.md)",
     )
@@ -165,7 +170,7 @@ def _template_references(templates: Mapping[str, Any]) -> Mapping[str, str]:
             continue
         if validity not in _VALIDITIES.get(type_, ()) or kind != "email" or part not in _PARTS:
             raise ValueError(f"has the unknown key {path}; keys are like recovery_code.valid.email.body.html")
-        if not isinstance(value, str) or not re.fullmatch(_REFERENCE, value, re.ASCII):
+        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
             raise ValueError(f"has {path}, which must be a base64://, file://, https:// or http:// address")
         found[f"{type_}_{validity}.{_PARTS[part]}"] = value
     return found
