@@ -231,13 +231,14 @@ def _immediate(
 
 
 def _bounce_reports(infrastructure: Infrastructure) -> Sequence[RouteGroup]:
-    secret = infrastructure.settings.courier.bounces.secret
-    if secret is None:
+    bounces = infrastructure.settings.courier.bounces
+    if bounces.secret is None:
         return ()
     reports = BounceReports(
         database=infrastructure.database,
         clock=infrastructure.clock,
-        secret=secret.get_secret_value(),
+        provider=bounces.provider,
+        secret=bounces.secret.get_secret_value(),
         tally=infrastructure.tally,
     )
     return (reports,)

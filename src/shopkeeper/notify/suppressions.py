@@ -44,12 +44,14 @@ def key_of(address: str) -> str:
     return address.lower()
 
 
-async def add(unit: Unit, suppression: Suppression) -> None:
-    """Suppress an address, or renew its suppression."""
-    detail = suppression.detail[:LONGEST_DETAIL] if suppression.detail is not None else None
-    values = asdict(suppression) | {"address": key_of(suppression.address), "detail": detail}
-    renewed = {name: value for name, value in values.items() if name != "address"}
-    adding: Any = _INSERT[unit.dialect](courier_suppressions).values(**values)
+async def add(unit: Unit, *found: Suppression) -> None:
+    """Suppress addresses, or renew their suppressions, in one statement."""
+    rows = {key_of(suppression.address): _row(suppression) for suppression in found}
+    if not rows:
+        return
+    ordered = [rows[address] for address in sorted(rows)]  # two units that lock the same rows do so in one order
+    adding: Any = _INSERT[unit.dialect](courier_suppressions).values(ordered)
+    renewed = {name: adding.excluded[name] for name in ("reason", "source", "detail", "created_at")}
     await unit.write(adding.on_conflict_do_update(index_elements=["address"], set_=renewed))
 
 
@@ -90,6 +92,11 @@ async def purge(unit: Unit, before: datetime, batch: int) -> int:
     if over:
         await unit.write(delete(courier_suppressions).where(courier_suppressions.c.address.in_(over)))
     return len(over)
+
+
+def _row(suppression: Suppression) -> dict[str, Any]:
+    detail = suppression.detail[:LONGEST_DETAIL] if suppression.detail is not None else None
+    return asdict(suppression) | {"address": key_of(suppression.address), "detail": detail}
 
 
 def _delete(address: str) -> Any:

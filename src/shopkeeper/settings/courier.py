@@ -146,10 +146,16 @@ class Channel(Section):
 class Bounces(Section):
     """Reports of providers about addresses that do not exist or complain."""
 
+    provider: Literal["standard", "brevo", "mailgun", "postmark", "resend", "sendgrid", "ses", "sparkpost"] = Field(
+        default="standard",
+        description="Who reports at `/webhooks/courier/bounces`: a provider that [mails](../howto/mails.md) names, or "
+        "`standard`, which is our own form",
+    )
     secret: Secret | None = Field(
         default=None,
         min_length=24,
-        description="Signs reports at `/webhooks/courier/bounces`; without it there is no such address",
+        description="Signs reports at `/webhooks/courier/bounces`, or is sent along with them; without it there is no "
+        "such address",
     )
 
 
