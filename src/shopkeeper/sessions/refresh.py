@@ -30,10 +30,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IssuedSession:
-    """A session with its token, which is available only here."""
+    """A session with its token, which is available only here.
+
+    `since_change` is whether another session of a new one's identity began in its store after the identity's last
+    change: what a sign-in tells the store's engine of a customer, it knows.
+    """
 
     session: Session
     token: str
+    since_change: bool = False
 
 
 class Budget(Protocol):

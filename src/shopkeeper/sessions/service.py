@@ -176,14 +176,16 @@ class Sessions:
             identity, proof, client=client, store=store, lifetimes=self._lifetimes, kept=kept, locale=locale
         )
         token = new_token(self._prefix)
-        await rows.add(unit, session, token_hash=digest(token))
+        most = self._lifetimes.most
+        others = await rows.add(unit, session, token_hash=digest(token), count_to=most or 0)
         who = str(identity.id)
         told = {"session": str(session.id), "method": method}
         await self._note(unit, "session.started", identity.id, by=who, client=client, **told)
         if replacing is not None:
             await self._end_one(unit, replacing.id, replacing.identity.id, by=who, client=client)
-        await self._end_surplus(unit, identity.id, client=client)
-        return IssuedSession(session, token)
+        if most is not None and others.live >= most:
+            await self._end_surplus(unit, identity.id, most=most, client=client)
+        return IssuedSession(session, token, others.since_change)
 
     async def elevate(
         self,
@@ -360,10 +362,16 @@ class Sessions:
         await self._end_one(unit, session_id, owner, by=str(owner), client=client)
         return True
 
-    async def revoke_others(self, unit: Unit, current: Session, *, client: Client | None = None) -> int:
-        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos."""
-        others = rows.of_identity(current.identity.id, but=current.id)
-        return await self._end_all(unit, others, current.identity.id, by=str(current.identity.id), client=client)
+    async def revoke_others(
+        self, unit: Unit, current: Session, *, client: Client | None = None, identity_locked: bool = False
+    ) -> int:
+        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos.
+
+        Args:
+            identity_locked: whether this unit has locked the identity, which takes one statement less.
+        """
+        who, others = current.identity.id, rows.of_identity(current.identity.id, but=current.id)
+        return await self._end_all(unit, others, who, by=str(who), client=client, identity_locked=identity_locked)
 
     async def revoke_all(self, unit: Unit, identity_id: UUID, *, by: str, client: Client | None = None) -> int:
         """Revoke all sessions of an identity. Returns their number, including those ended before, as in Kratos."""
@@ -414,8 +422,12 @@ class Sessions:
         return await rows.remove_expired(unit, before=before - self._kept_longer, limit=batch)
 
     async def end_for(self, unit: Unit, identity_id: UUID, spare: UUID | None = None) -> None:
-        """Revoke the sessions of an identity whose earlier proofs are no longer valid, except the session `spare`."""
-        await self._end_all(unit, rows.of_identity(identity_id, but=spare), identity_id, by="system", client=None)
+        """Revoke the sessions of an identity whose earlier proofs are no longer valid, except the session `spare`.
+
+        The caller has locked the identity.
+        """
+        others = rows.of_identity(identity_id, but=spare)
+        await self._end_all(unit, others, identity_id, by="system", client=None, identity_locked=True)
 
     async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
         """Drop an identity's sessions from all caches after the commit. Call it wherever an identity changes."""
@@ -447,25 +459,33 @@ class Sessions:
             return
         self._announce(unit, session_id)
 
-    async def _end_surplus(self, unit: Unit, owner: UUID, *, client: Client | None) -> None:
+    async def _end_surplus(self, unit: Unit, owner: UUID, *, most: int, client: Client | None) -> None:
         """Revoke the oldest sessions of an identity that has more than it may have."""
-        most = self._lifetimes.most
-        surplus = await rows.surplus_of(unit, owner, most=most, now=self._clock.now()) if most is not None else ()
+        surplus = await rows.revoke_surplus(unit, owner, most=most, at=self._clock.now())
         if surplus:
-            chosen = rows.with_ids(surplus)
-            await rows.lock_in_order(unit, chosen)
-            ended = await self._end(unit, chosen & rows.NOT_REVOKED)
-            await self._note(unit, "session.revoked", owner, by="system", client=client, count=ended, reason="limit")
+            await self._note(
+                unit, "session.revoked", owner, by="system", client=client, count=len(surplus), reason="limit"
+            )
             self._announce(unit, *surplus)
 
     async def _end(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
         return await rows.revoke(unit, chosen, at=self._clock.now())
 
     async def _end_all(
-        self, unit: Unit, chosen: ColumnElement[bool], identity_id: UUID, *, by: str, client: Client | None
+        self,
+        unit: Unit,
+        chosen: ColumnElement[bool],
+        identity_id: UUID,
+        *,
+        by: str,
+        client: Client | None,
+        identity_locked: bool = False,
     ) -> int:
-        await rows.lock_in_order(unit, chosen)
-        ended = await self._end(unit, chosen)
+        if identity_locked:
+            ended = await rows.revoke_in_order(unit, chosen, at=self._clock.now())
+        else:  # a session that starts while this waits for a lock must end, too
+            await rows.lock_in_order(unit, chosen)
+            ended = await self._end(unit, chosen)
         if ended:
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
         self._announce(unit, identity_id)

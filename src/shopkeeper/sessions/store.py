@@ -12,11 +12,13 @@ from sqlalchemy import (
     ColumnElement,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     Row,
     Select,
     String,
     Table,
+    and_,
     bindparam,
     case,
     delete,
@@ -133,10 +135,27 @@ class Validity:
     expires_at: datetime
 
 
-async def add(unit: Unit, session: Session, *, token_hash: bytes) -> None:
-    """Store a new session and its devices."""
-    await unit.write(_ADD, [{"token_hash": token_hash, **_to_row(session)}])
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What else an identity has beside its new session.
+
+    Args:
+        live: how many other sessions may be used; counting stops at the given number.
+        since_change: whether another one began in the same store after the identity's last change.
+    """
+
+    live: int
+    since_change: bool
+
+
+async def add(unit: Unit, session: Session, *, token_hash: bytes, count_to: int) -> Others:
+    """Store a new session and its devices; return what else its identity has, from the same statement."""
+    now, identity = session.issued_at, session.identity
+    about = {"of_session": session.id, "of_identity": identity.id, "of_store": session.store}
+    bound = {**about, "count_to": count_to, "at": now, "changed_at": identity.updated_at}
+    row = (await unit.write(_ADD, {"token_hash": token_hash, **_to_row(session), **bound})).first()
     await unit.write(_ADD_DEVICES, [_device_row(session.id, device) for device in session.devices])
+    return Others(row.live, bool(row.since_change)) if row is not None else Others(0, since_change=False)
 
 
 async def owner_of(unit: Unit, session_id: UUID) -> UUID | None:
@@ -257,11 +276,28 @@ async def set_idle_end(unit: Unit, ids: Sequence[UUID], ends_at: datetime | None
         await unit.write(update(sessions).where(sessions.c.id.in_(free)).values(idle_ends_at=ends_at))
 
 
-async def surplus_of(unit: Unit, identity_id: UUID, *, most: int, now: datetime) -> Sequence[UUID]:
-    """Return the live sessions of an identity beyond its `most` newest ones, at most 500."""
-    live = of_identity(identity_id) & that_are(True, now)
-    found = await unit.all(select(sessions.c.id).where(live).order_by(sessions.c.id.desc()).offset(most).limit(500))
-    return [row.id for row in found]
+async def revoke_surplus(unit: Unit, identity_id: UUID, *, most: int, at: datetime) -> Sequence[UUID]:
+    """Revoke the live sessions of an identity beyond its `most` newest ones, at most 500; return their ids.
+
+    The caller has locked the identity, so that no session starts meanwhile.
+    """
+    live = of_identity(identity_id) & that_are(True, at)
+    oldest = select(sessions.c.id).where(live).order_by(sessions.c.id.desc()).offset(most).limit(500)
+    surplus = sessions.c.id.in_(_locked_in_order(sessions.c.id.in_(oldest))) & NOT_REVOKED
+    ended = update(sessions).where(surplus).values(active=False, revoked_at=at).returning(sessions.c.id)
+    return [row.id for row in (await unit.write(ended)).all()]
+
+
+async def revoke_in_order(unit: Unit, chosen: ColumnElement[bool], *, at: datetime) -> int:
+    """Revoke sessions as `revoke` does, locked in the order of their ids, in one statement.
+
+    It misses sessions that start while it waits for a lock: the caller has locked the identity, so that none does.
+    """
+    return await revoke(unit, sessions.c.id.in_(_locked_in_order(chosen)), at=at)
+
+
+def _locked_in_order(chosen: ColumnElement[bool]) -> Select[tuple[UUID]]:
+    return select(sessions.c.id).where(chosen).order_by(sessions.c.id).with_for_update()
 
 
 async def replace_token(
@@ -283,7 +319,7 @@ async def lock_in_order(unit: Unit, chosen: ColumnElement[bool]) -> None:
     different orders deadlock.
     """
     await unit.begin()
-    await unit.all(select(sessions.c.id).where(chosen).order_by(sessions.c.id).with_for_update())
+    await unit.all(_locked_in_order(chosen))
 
 
 async def lock(unit: Unit, session_id: UUID) -> bool:
@@ -334,7 +370,25 @@ def _with_devices(chosen: Select[Any]) -> Select[Any]:
 
 
 # Built once: building a frequent statement costs as much as sending it.
-_ADD = insert(sessions)
+_others = sessions.alias("others").c
+_OF_OTHERS = and_(
+    _others.identity_id == bindparam("of_identity", type_=Id), _others.id != bindparam("of_session", type_=Id)
+)
+_NOW = bindparam("at", type_=Moment)
+_OTHERS_LIVE = (
+    select(_others.id)
+    .where(_OF_OTHERS, _others.active.is_(true()), _others.expires_at > _NOW)
+    .where(or_(_others.idle_ends_at.is_(None), _others.idle_ends_at > _NOW))
+    .limit(bindparam("count_to", type_=Integer))
+)
+_OTHERS_SINCE_CHANGE = select(_others.id).where(
+    _OF_OTHERS, _others.store == bindparam("of_store"), _others.issued_at >= bindparam("changed_at", type_=Moment)
+)
+# SQLite does not say whether RETURNING sees the new row, so that one is left out.
+_ADD = insert(sessions).returning(
+    select(func.count()).select_from(_OTHERS_LIVE.subquery()).scalar_subquery().label("live"),
+    _OTHERS_SINCE_CHANGE.exists().label("since_change"),
+)
 _ADD_DEVICES = insert(session_devices)
 _REPLACE_TOKEN = (
     update(sessions)

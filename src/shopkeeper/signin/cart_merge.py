@@ -54,13 +54,22 @@ class CartMerger:
         self._deferred = deferred
 
     async def within(
-        self, unit: Unit, session: Session, *, guest: str | None, hint: AuthHint | None = None
+        self,
+        unit: Unit,
+        session: Session,
+        *,
+        guest: str | None,
+        hint: AuthHint | None = None,
+        knows_customer: bool = False,
     ) -> CartMergeReport | PendingMerge | None:
         """Merge in the sign-in's transaction, or claim the merge that `settle` makes after the commit.
 
-        Without a hint the guest's current cart is merged. Returns None for a session without a store. For a remote
-        engine a sign-in without a guest's cart costs no call: the worker ensures the customer, and `cart_id` of the
-        report is None.
+        Args:
+            knows_customer: whether an earlier sign-in to this store has told the engine of the customer as it is now.
+
+        Without a hint the guest's current cart is merged; where there is none, `cart_id` of the report is None. Returns
+        None for a session without a store. For a remote engine a sign-in without a guest's cart costs no call: the
+        worker ensures the customer, and `cart_id` of the report is None.
 
         A cart must not keep customers out of their account: one that cannot be merged is left alone, and the report
         says that it was refused, but not why. A cart id that a client has stored is often outdated, or a former
@@ -70,7 +79,7 @@ class CartMerger:
             return None
         store = self._stores.require(session.store)
         if self._engines[store.engine].shares_transaction:
-            return await self._merge(unit, session, store, guest=guest, hint=hint)
+            return await self._merge(unit, session, store, guest=guest, hint=hint, knows_customer=knows_customer)
         wanted = hint or AuthHint()
         if guest and (hint is None or hint.old_cart_id):
             return await self._deferred.claim(
@@ -83,13 +92,22 @@ class CartMerger:
         return await self._deferred.settle(pending)
 
     async def _merge(
-        self, unit: Unit, session: Session, store: Store, *, guest: str | None, hint: AuthHint | None
+        self,
+        unit: Unit,
+        session: Session,
+        store: Store,
+        *,
+        guest: str | None,
+        hint: AuthHint | None,
+        knows_customer: bool,
     ) -> CartMergeReport:
         customer = store.customer(str(session.identity.id))
-        customers = self._engine(store).bind(unit, customer).customers
+        customers = None if knows_customer else self._engine(store).bind(unit, customer).customers
         if customers is not None:
             await customers.ensure(profile_of(session.identity))
         wanted = hint or await self._current(unit, store, guest)
+        if wanted is None:
+            return CartMergeReport(Outcome.NOTHING, None)
         try:
             return await self._by_hint(unit, store, customer, guest=guest, hint=wanted)
         except (TokenInvalid, NotYours) as refused:
@@ -97,9 +115,10 @@ class CartMerger:
             nothing = await self._by_hint(unit, store, customer, guest=None, hint=AuthHint())
             return replace(nothing, outcome=Outcome.REFUSED)
 
-    async def _current(self, unit: Unit, store: Store, guest: str | None) -> AuthHint:
+    async def _current(self, unit: Unit, store: Store, guest: str | None) -> AuthHint | None:
+        """Return the hint that merges the guest's current cart; None where there is none."""
         cart = await self._engine(store).bind(unit, store.guest(guest)).carts.current() if guest else None
-        return AuthHint(old_cart_id=cart.id if cart else None)
+        return AuthHint(old_cart_id=cart.id) if cart else None
 
     async def _by_hint(
         self, unit: Unit, store: Store, customer: Shopper, *, guest: str | None, hint: AuthHint

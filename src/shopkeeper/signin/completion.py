@@ -214,10 +214,12 @@ class SignInCompletion:
             refused = await hook(unit, session=started.session, origin=origin)
             if refused is not None:
                 raise HookRefused(refused)
-        merged = await self._cart_merger.within(unit, started.session, guest=request.guest, hint=request.hint)
+        merged = await self._cart_merger.within(
+            unit, started.session, guest=request.guest, hint=request.hint, knows_customer=started.since_change
+        )
         if request.further_guest not in {None, request.guest}:
             # A remote engine's merge is made by the worker: only one is waited for.
-            await self._cart_merger.within(unit, started.session, guest=request.further_guest)
+            await self._cart_merger.within(unit, started.session, guest=request.further_guest, knows_customer=True)
         if isinstance(merged, PendingMerge):
             return SignedIn(started.session, started.token, pending=merged)
         return SignedIn(started.session, started.token, merged)

@@ -57,8 +57,25 @@ class Notice:
     session_id: UUID
 
 
-async def see(unit: Unit, identity_id: UUID, features: Collection[str], *, now: datetime) -> int:
-    """Record the features of a sign-in; return how many of them are new for the identity."""
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is known of an identity when it signs in.
+
+    Args:
+        new: whether a feature of the sign-in is new for the identity.
+        earlier: whether the identity had signed in before.
+        told: how many notices it got lately.
+    """
+
+    new: bool
+    earlier: bool
+    told: int
+
+
+async def see(
+    unit: Unit, identity_id: UUID, features: Collection[str], *, now: datetime, told_since: datetime
+) -> Sighting:
+    """Record the features of a sign-in, and return what was known before, in one statement."""
     rows = [
         {"identity_id": identity_id, "feature": feature, "first_seen_at": now, "last_seen_at": now}
         for feature in sorted(features)
@@ -67,16 +84,16 @@ async def see(unit: Unit, identity_id: UUID, features: Collection[str], *, now: 
     seeing = seeing.on_conflict_do_update(
         index_elements=["identity_id", "feature"], set_={"last_seen_at": seeing.excluded.last_seen_at}
     )
-    seen = (await unit.write(seeing.returning(known_devices.c.first_seen_at))).all()
-    return sum(row.first_seen_at == now for row in seen)
-
-
-async def history(unit: Unit, identity_id: UUID, *, now: datetime, since: datetime) -> tuple[bool, int]:
-    """Return whether the identity had signed in before `now`, and how many notices it got after `since`."""
-    earlier = exists().where(known_devices.c.identity_id == identity_id, known_devices.c.first_seen_at < now)
-    sent = select(func.count()).where(device_notices.c.identity_id == identity_id, device_notices.c.created_at > since)
-    row = await unit.first(select(earlier.label("earlier"), sent.scalar_subquery().label("sent")))
-    return (bool(row.earlier), row.sent) if row is not None else (False, 0)
+    # The statement changes no `first_seen_at` that is before now, so it does not matter whether this sees its changes.
+    before, own = known_devices.alias("before"), device_notices.c
+    earlier = exists().where(before.c.identity_id == identity_id, before.c.first_seen_at < now)
+    told = select(func.count()).where(own.identity_id == identity_id, own.created_at > told_since).scalar_subquery()
+    seen = await unit.write(
+        seeing.returning(known_devices.c.first_seen_at, earlier.label("earlier"), told.label("told"))
+    )
+    found = seen.all()
+    new = any(row.first_seen_at == now for row in found)
+    return Sighting(new, any(row.earlier for row in found), max(row.told for row in found))
 
 
 async def add_notice(unit: Unit, notice: Notice, *, token_digest: bytes, now: datetime, expires_at: datetime) -> None:

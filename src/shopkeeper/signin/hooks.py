@@ -101,7 +101,7 @@ class RevokeActiveSessions:
     sessions: Sessions
 
     async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> None:
-        await self.sessions.revoke_others(unit, session, client=origin.client)
+        await self.sessions.revoke_others(unit, session, client=origin.client, identity_locked=True)
 
 
 class OpensVerification(Protocol):

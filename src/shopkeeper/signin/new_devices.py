@@ -58,11 +58,10 @@ class NewDevices:
             registered: whether the identity was created by the same request.
         """
         now, identity = self._clock.now(), session.identity
-        new = await device_store.see(unit, identity.id, self._features(client), now=now)
-        if not new or registered or not identity.email:
-            return
-        earlier, sent = await device_store.history(unit, identity.id, now=now, since=now - _BUDGET_TIME)
-        if earlier and sent < _BUDGET:
+        features, since = self._features(client), now - _BUDGET_TIME
+        seen = await device_store.see(unit, identity.id, features, now=now, told_since=since)
+        wanted = seen.new and seen.earlier and seen.told < _BUDGET
+        if wanted and identity.email and not registered:
             await self._tell(unit, session, identity.email, client=client, locale=locale)
 
     async def pending(self, unit: Unit, token: str) -> bool:
