@@ -111,5 +111,5 @@ class TestTheCartComesAlong:
         expect(page.get_by_role("heading", level=1)).to_have_text("Ihr Konto")
         check(page)
         page.get_by_role("textbox", name="Passwort").fill(f"{PASSWORD}-anew")
-        page.get_by_role("region", name="Passwort ändern").get_by_role("button", name="Speichern").click()
+        page.get_by_role("region", name="Passwort wählen").get_by_role("button", name="Speichern").click()
         expect_cart(page)

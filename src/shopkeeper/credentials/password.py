@@ -62,7 +62,9 @@ class Password:
         self._guard = guard
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
-        """See `LoginMethod`."""
+        """See `LoginMethod`. Who confirms a session is asked for a password if the account has one."""
+        if view.refresh and view.identity is not None and PASSWORD not in view.identity.factors:
+            return Form((), identifier="none")
         return Form(_nodes("current-password", 1010001 if view.refresh else 1010022))
 
     async def submit_login(self, unit: Unit, input: MethodInput) -> Proof:  # noqa: A002 - the protocol's word

@@ -221,9 +221,9 @@ class TestChanges:
         asked = await browser.submit((await browser.see("/self-service/recovery/browser")).one("form"), {"email": ANA})
         code = re.findall(r"\b\d{6}\b", (await browser.get("/inbox")).text)[0]
         page = await browser.submit(asked.one("main").all("form")[0], {"code": code})
-        assert headings(page)[:2] == ["Change your password", "Who you are"]
+        assert headings(page)[:2] == ["Choose a password", "Who you are"]
         wrong = await browser.submit(password_of(page), {"password": "short"})
-        assert headings(wrong)[:2] == ["Change your password", "Who you are"]
+        assert headings(wrong)[:2] == ["Choose a password", "Who you are"]
         saved = await browser.submit(password_of(wrong), {"password": NEW_PASSWORD})
         assert headings(saved)[:2] == ["Who you are", "Your details"]
         assert len(set(headings(page))) == len(headings(page)) == len(headings(saved))

@@ -150,6 +150,23 @@ class TestTheWayThrough:
         assert page.one("strong").text == "ana@example.com"
         assert message(1010003).text not in page.text
 
+    async def test_an_account_without_a_password_is_not_asked_for_one(self, shop: Visited) -> None:
+        """Regression: a password from before the address was confirmed ends at a sign-in by code; the form asked
+        for it all the same, and refused it."""
+        await shop.browser().register("ana@example.com")
+        browser = shop.browser()
+        login = await browser.see("/self-service/login/browser")
+        asked = await browser.submit(login.one("form"), {"identifier": "ana@example.com"}, button="Send sign-in code")
+        account = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
+        own = account.one("section", aria_labelledby="password-heading")
+        assert (own.one("h2").text, own.one("p").text.partition(".")[0]) == (
+            "Choose a password",
+            "Your account has no password at present",
+        )
+        page = await browser.see("/self-service/login/browser?refresh=true")
+        assert [each.text for each in page.one("main").all("button")] == ["Send code to ana@example.com"]
+        assert page.one("main").all("input", name="password") == []
+
     async def test_a_mailed_link_is_sent_again_by_a_button_that_says_so(
         self, visiting: Visiting, sqlite_dsn: str
     ) -> None:

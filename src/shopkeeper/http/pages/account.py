@@ -113,7 +113,7 @@ class AccountPages:
         return {
             "devices": devices,
             "addresses": identity.verifiable_addresses,
-            "has_password": "password" in identity.credentials,
+            "has_password": "password" in identity.factors,
         }
 
     async def _devices(self, unit: Unit, current: Session) -> Sequence[Device]:
