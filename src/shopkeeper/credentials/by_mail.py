@@ -139,21 +139,23 @@ class ByMail:
         fields = "&".join(f"{name}={value}" for name, value in query.items())
         return f"{self._base_url}/self-service/{flow.value}?flow={view.flow_id}&{fields}"
 
-    async def recovered(self, unit: Unit, method: str, identity_id: UUID, address: str) -> Proof:
+    def recovered(self, method: str, identity_id: UUID, address: str) -> Proof:
         """Return the proof of a recovery. A mail to no address (an operator's) proves none.
 
-        A former address of the account proves it, too, while that is allowed and the account stays as it is now.
+        A former address of the account proves it, too, while that is allowed.
         """
         by_address = bool(address)
-        owner = await self.owner(unit, MailedFlow.RECOVERY, address) if by_address else None
-        as_read = owner.updated_at if owner is not None and owner.id == identity_id else None
+
+        async def by_former_address(unit: Unit) -> bool:
+            owner = await self.owner(unit, MailedFlow.RECOVERY, address)
+            return owner is not None and owner.id == identity_id
+
         return Proof(
             identity_id,
             method,
             Aal.AAL1,
-            still_valid=lambda now: (
-                not by_address or now.updated_at == as_read or has_address(now, MailedFlow.RECOVERY, address)
-            ),
+            still_valid=lambda now: not by_address or has_address(now, MailedFlow.RECOVERY, address),
+            else_valid=by_former_address,
             amr=f"{method}_recovery",
             verified=((Via.EMAIL, address),) if by_address else (),
             takes_over=by_address,

@@ -51,7 +51,7 @@ class MailedCode:
         judged = await self._judged(unit, MailedFlow.RECOVERY, input)
         if not isinstance(judged, SentCode) or judged.identity_id is None:
             return judged if not isinstance(judged, SentCode) else self._wrong(MailedFlow.RECOVERY, input)
-        return await self._by_mail.recovered(unit, CODE, judged.identity_id, judged.address)
+        return self._by_mail.recovered(CODE, judged.identity_id, judged.address)
 
     async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
         """See `VerificationMethod`."""

@@ -132,9 +132,10 @@ class AccountChanges:
                     unit, signed_in.session, flow=handler.name, method=turn.method, client=turn.caller.client
                 )
                 caller = replace(turn.caller, session=replace(signed_in.session, identity=identity))
-                done = replace(turn.flow.remembering(turn.method, {}), state=FlowState.SUCCESS, active=None)
+                done = replace(turn.flow.remembering(turn.method, {}), active=None)
                 form = await handler.form_of(unit, done, caller, identity)
-                shown = replace(form, messages=(message(SAVED),), updated_at=self._clock.now())
+                told = (message(SAVED),)
+                shown = replace(form, state=FlowState.SUCCESS, messages=told, updated_at=self._clock.now())
                 # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
                 await unit.write(*store.keeping(shown, whatever_version=True))
         wanted = self._return.wanted(handler.settings.after, method=turn.method, return_to=turn.flow.return_to)

@@ -237,7 +237,8 @@ class Dispatcher:
         )
         caller = replace(turn.caller, session=signed_in.session, csrf_tokens=(csrf,))
         minutes = int(self._privileged_for.total_seconds() // 60)
-        return await self._opener.open(unit, SETTINGS, opening, caller, messages=(message(1060001, minutes=minutes),))
+        told = (message(1060001, minutes=minutes),)
+        return await self._opener.open(unit, SETTINGS, opening, caller, messages=told, owner=signed_in.identity)
 
     async def _verify(self, handler: FlowHandler, turn: Turn, step: Verified) -> Updated:
         """Mark the address, end the flow, and show where to continue. The flow can be fetched until it expires."""

@@ -8,9 +8,9 @@ from shopkeeper.clock import Clock
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
-from shopkeeper.flows.handler import FlowHandler
+from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
-from shopkeeper.identity.values import Aal
+from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
 
@@ -37,10 +37,21 @@ class FlowOpener:
         *,
         fields: Mapping[str, str] | None = None,
         messages: Sequence[Message] = (),
+        owner: Identity | None = None,
     ) -> Flow:
-        """Open a flow with its first form, and store it. `fields` are filled in, `messages` stand above the form."""
+        """Open a flow with its first form, and store it.
+
+        Args:
+            fields: filled in.
+            messages: stand above the form.
+            owner: the account that the flow belongs to, where it was read with its credentials before.
+        """
         handler = self._handlers[name]
-        form = await handler.form(unit, blank_flow(handler, opening, caller, clock=self._clock), caller)
+        blank = blank_flow(handler, opening, caller, clock=self._clock)
+        if owner is not None and isinstance(handler, OwnedFlowHandler):
+            form = await handler.form_of(unit, blank, caller, owner)
+        else:
+            form = await handler.form(unit, blank, caller)
         flow = self._keeping.shown(form)
         told = (*messages, *flow.messages)
         flow = replace(filled(flow, fields), messages=told) if fields else replace(flow, messages=told)

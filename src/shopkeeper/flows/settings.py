@@ -84,7 +84,7 @@ class AccountSettings:
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
         identity = await self._identity(unit, _required_session(caller))
-        return await self.form_of(unit, replace(flow, state=FlowState.SHOW_FORM), caller, identity)
+        return await self.form_of(unit, flow, caller, identity)
 
     async def form_of(self, unit: Unit, flow: Flow, caller: Caller, identity: Identity) -> Flow:
         """Return the flow with the form of an identity that was read with its credentials."""
@@ -94,7 +94,8 @@ class AccountSettings:
             form = await method.settings_form(unit, method_view(flow, caller, method=name, identity=identity))
             flow = flow.remembering(name, form.context)
             nodes.extend(form.nodes)
-        return replace(flow.showing(nodes), identity_id=identity.id, session_id=session.id, identity=identity)
+        flow = replace(flow, state=FlowState.SHOW_FORM, identity_id=identity.id, session_id=session.id)
+        return replace(flow.showing(nodes), identity=identity)
 
     def may_see(self, flow: Flow, caller: Caller) -> None:
         """Raise the refusal where this caller may not fetch the flow."""

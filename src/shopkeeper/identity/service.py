@@ -5,7 +5,7 @@ Traits are validated against their schema here for every caller, and identifiers
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from shopkeeper.clock import Clock
@@ -33,6 +33,8 @@ from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import AddressStatus, Credential, Identity
 from shopkeeper.languages.choice import storable
 from shopkeeper.storage.database import Unit
+
+_CREDENTIALS_CHANGED: Final = "identity.credentials_changed"
 
 
 class Identities(IdentityReader):
@@ -245,9 +247,7 @@ class Identities(IdentityReader):
         with uniqueness():
             after = await self._store.update(unit, before, after)
         details = {"types": sorted(changes)}
-        change = Change(
-            "identity.credentials_changed", after.id, actor, client_ip, changed=["credentials"], details=details
-        )
+        change = Change(_CREDENTIALS_CHANGED, after.id, actor, client_ip, changed=["credentials"], details=details)
         await self._publisher.changed(unit, change, before, after, spare=spare_session)
         return after
 
@@ -332,23 +332,10 @@ class Identities(IdentityReader):
     ) -> Identity:
         """Mark addresses of the identity as verified, because they were proven to belong to it.
 
-        Addresses of other identities and those already verified are ignored. It ends no sessions. Returns the identity
-        as it is now.
+        Addresses of other identities and those already verified are ignored. It ends no sessions. The identity was read
+        with its credentials. Returns it as it is now.
         """
-        proven = {(via, normalise_identifier(value)) for via, value in addresses}
-        now, status = self._clock.now(), AddressStatus.COMPLETED
-        fresh = {
-            address.id: replace(address, verified=True, status=status, verified_at=now, updated_at=now)
-            for address in identity.verifiable_addresses
-            if (address.via, address.value) in proven and not address.verified
-        }
-        if not fresh:
-            return identity
-        for address_id in fresh:
-            await store.mark_address(unit, address_id, status=status, verified_at=now, now=now)
-        await self._publisher.changed_aside(unit, _marked(identity.id, status, actor=actor, client_ip=client_ip))
-        marked = tuple(fresh.get(address.id, address) for address in identity.verifiable_addresses)
-        return replace(identity, verifiable_addresses=marked)
+        return await self.apply_proof(unit, identity, verified=addresses, actor=actor, client_ip=client_ip)
 
     async def mark_sent(
         self, unit: Unit, address_id: UUID, *, actor: str = "system", client_ip: str | None = None
@@ -375,29 +362,63 @@ class Identities(IdentityReader):
         if storable(locale) and await store.set_locale(unit, identity_id, locale, unless_known=False):
             await self._publisher.invalidate(unit, identity_id)
 
-    async def end_unproven(
-        self, unit: Unit, identity: Identity, *, actor: str = "system", client_ip: str | None = None
+    async def apply_proof(
+        self,
+        unit: Unit,
+        identity: Identity,
+        *,
+        verified: Iterable[Address] = (),
+        takes_over: bool = False,
+        actor: str = "system",
+        client_ip: str | None = None,
     ) -> Identity:
-        """Remove the first factors of an identity none of whose addresses was ever verified, and end its sessions.
+        """Write what a proof implies for an identity that was read with its credentials: these addresses are verified,
+        as by `mark_verified`. Returns the identity as it is now.
 
-        Whoever registered it need not own its address, so a password that they chose must not survive the owner's
-        recovery. Second factors stay: without them, a mailbox alone would open an account that asks for more. Returns
-        the identity as it is now.
+        Args:
+            takes_over: remove its first factors and end its sessions where none of its addresses was ever verified.
+                Whoever registered it need not own its address, so a password that they chose must not survive the
+                owner's recovery. Second factors stay: without them, a mailbox alone would open an account that asks for
+                more.
         """
-        if any(address.verified for address in identity.verifiable_addresses):
+        unproven = self._unproven(identity) if takes_over else []
+        without = self._without(identity, unproven) if unproven else identity
+        after = self._verified(without, verified)
+        if after is identity:
             return identity
-        chosen = [type_ for type_ in identity.credentials if self._is_chosen(type_)]
-        if not chosen:
-            return identity
-        extracted = _reserved(identity, self._facts)
-        after = self._builder(identity).changed(dict.fromkeys(chosen), extracted=extracted)
-        after = await self._store.update(unit, identity, replace(after, updated_at=self._clock.now()))
-        details = {"types": sorted(chosen), "reason": "set before any address was verified"}
-        change = Change(
-            "identity.credentials_changed", identity.id, actor, client_ip, changed=["credentials"], details=details
-        )
-        await self._publisher.changed(unit, change, identity, after)
+        after = await self._store.update(unit, identity, after)
+        if unproven:
+            action, details = _CREDENTIALS_CHANGED, {"types": unproven, "reason": "set before any address was verified"}
+            change = Change(action, identity.id, actor, client_ip, changed=["credentials"], details=details)
+            await self._publisher.changed(unit, change, identity, after)
+        if after.verifiable_addresses != identity.verifiable_addresses:
+            change = _marked(identity.id, AddressStatus.COMPLETED, actor=actor, client_ip=client_ip)
+            await self._publisher.changed_aside(unit, change)
         return after
+
+    def _unproven(self, identity: Identity) -> list[str]:
+        """Return the types of the first factors that somebody has set before any address was verified."""
+        if any(address.verified for address in identity.verifiable_addresses):
+            return []
+        return sorted(type_ for type_ in identity.credentials if self._is_chosen(type_))
+
+    def _without(self, identity: Identity, types: Sequence[str]) -> Identity:
+        extracted = _reserved(identity, self._facts)
+        after = self._builder(identity).changed(dict.fromkeys(types), extracted=extracted)
+        return replace(after, updated_at=self._clock.now())
+
+    def _verified(self, identity: Identity, addresses: Iterable[Address]) -> Identity:
+        """Return the identity with these addresses verified, itself where they are."""
+        proven = {(via, normalise_identifier(value)) for via, value in addresses}
+        now, status = self._clock.now(), AddressStatus.COMPLETED
+        marked = tuple(
+            replace(address, verified=True, status=status, verified_at=now, updated_at=now)
+            if (address.via, address.value) in proven and not address.verified
+            else address
+            for address in identity.verifiable_addresses
+        )
+        known = identity.verifiable_addresses
+        return identity if marked == known else replace(identity, verifiable_addresses=marked)
 
     def _is_chosen(self, type_: str) -> bool:
         """Return whether a credential is a first factor that somebody has set, and does not follow from the traits."""

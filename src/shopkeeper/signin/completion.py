@@ -67,13 +67,15 @@ class SignedIn:
     """A session, its token, and the report of the cart merge.
 
     `token` is None where the session kept the one it had. `pending` is a cart merge that another server is asked for
-    after the commit (`SignInCompletion.settle`).
+    after the commit (`SignInCompletion.settle`). `identity` is the one that was proven, with its credentials, which the
+    session's has not; None where it was not read with them.
     """
 
     session: Session
     token: str | None
     cart_merge: CartMergeReport | None = None
     pending: PendingMerge | None = None
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ class SignInCompletion:
             if request.expected is not None and proof.identity_id != request.expected:
                 raise InvalidCredentials
             identity = await confirm_proof(unit, self._identities, proof)
-            return await self.start(unit, identity, request, method=proof.method, aal=proof.aal, **_shown(proof))
+            started = await self.start(unit, identity, request, method=proof.method, aal=proof.aal, **_shown(proof))
+            return replace(started, identity=identity)
 
     async def elevate(self, unit: Unit, proof: Proof, *, session: Session, client: Client, new_token: bool) -> SignedIn:
         """Add a proof to a session, which keeps its id. `new_token` gives it another token: browsers get a new cookie,
@@ -297,7 +300,7 @@ async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Ide
         identity = await identities.lock(unit, proof.identity_id)
     except NotFound as gone:
         raise InvalidCredentials from gone
-    if not proof.still_valid(identity):
+    if not proof.still_valid(identity) and not (proof.else_valid is not None and await proof.else_valid(unit)):
         raise InvalidCredentials
     if not identity.active:
         raise IdentityDisabled(
@@ -306,9 +309,7 @@ async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Ide
         )
     if proof.effect is not None:
         await proof.effect(unit)
-    if proof.takes_over:
-        identity = await identities.end_unproven(unit, identity)
-    return await identities.mark_verified(unit, identity, proof.verified) if proof.verified else identity
+    return await identities.apply_proof(unit, identity, verified=proof.verified, takes_over=proof.takes_over)
 
 
 def _reason(refusal: Refusal) -> str:
