@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.infrastructure import Infrastructure
@@ -31,6 +32,10 @@ from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.throttle import Throttle
 from shopkeeper.tokens.sealed import SealedTokens
+
+_OF_ONE_FORM: Final = 2
+"""How many times the wrong codes of one form an address may have over all forms of recovery and verification, until a
+block: who has used up a form asks for another code, and goes on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,13 @@ async def build_accounts(
         "code_pair": settings.throttle.code.per_pair,
     }
     throttles = {name: _throttle(infrastructure, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
+    throttles["mailed_code"] = _throttle(
+        infrastructure,
+        "mailed_code",
+        per_ip=str(settings.throttle.login.per_ip),
+        failures=_OF_ONE_FORM
+        * max(settings.throttle.login.failures, settings.selfservice.methods.code.config.max_submissions),
+    )
     argon2, pool = settings.hashers.argon2, settings.hashers.pool
     hasher = Hasher(
         Argon2Parameters(
@@ -113,7 +125,12 @@ async def build_accounts(
     code = build_code(infrastructure, identities, courier=courier, throttles=throttles, guard=guard)
     address_changes = AddressChanges(identities, clock=clock)
     by_mail = build_by_mail(
-        infrastructure, identities, address_changes=address_changes, courier=courier, throttles=throttles
+        infrastructure,
+        identities,
+        address_changes=address_changes,
+        courier=courier,
+        throttles=throttles,
+        guard=AttemptGuard(throttle=throttles["mailed_code"], audit=infrastructure.audit),
     )
     methods = build_methods(
         infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code, by_mail=by_mail
@@ -191,9 +208,9 @@ def _sessions(
     )
 
 
-def _throttle(infrastructure: Infrastructure, name: str, *, per_ip: str) -> Throttle:
-    """Build a throttle. All have the same rules for failures; requests that cannot be wrong only spend the address's
-    budget."""
+def _throttle(infrastructure: Infrastructure, name: str, *, per_ip: str, failures: int | None = None) -> Throttle:
+    """Build a throttle. All have the same rules for failures, and the number of sign-in unless `failures` says another;
+    requests that cannot be wrong only spend the address's budget."""
     login = infrastructure.settings.throttle.login
     return Throttle(
         infrastructure.cache,
@@ -202,7 +219,7 @@ def _throttle(infrastructure: Infrastructure, name: str, *, per_ip: str) -> Thro
         clock=infrastructure.clock,
         key=derive(infrastructure.settings.secrets.for_all_else()[0], purpose="throttle"),
         name=name,
-        failures=login.failures,
+        failures=failures or login.failures,
         block=login.block,
         block_max=login.block_max,
         per_ip=per_ip,

@@ -106,6 +106,7 @@ def build_by_mail(
     address_changes: AddressChanges,
     courier: Courier,
     throttles: Mapping[str, Throttle],
+    guard: AttemptGuard,
 ) -> Sequence[MailedCode | MailedLink]:
     """Return the enabled methods of recovery and verification."""
     selfservice = infrastructure.settings.selfservice
@@ -127,7 +128,7 @@ def build_by_mail(
     tokens = LinkTokens(clock=infrastructure.clock, lifespan=methods.link.config.lifespan)
     found: list[MailedCode | MailedLink] = []
     if methods.code.enabled:
-        found.append(MailedCode(by_mail, codes=codes, max_submissions=methods.code.config.max_submissions))
+        found.append(MailedCode(by_mail, codes=codes, guard=guard, max_submissions=methods.code.config.max_submissions))
     if methods.link.enabled:
         found.append(MailedLink(by_mail, tokens=tokens))
     return found

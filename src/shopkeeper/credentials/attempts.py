@@ -10,6 +10,7 @@ later, under the lock (`signin/completion.py`).
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.errors import InvalidCredentials, TooManyRequests
@@ -31,6 +32,8 @@ class CredentialAttempt:
         name: what was given as the account's name. A second factor, which asks for none, gives the account's id.
         own_secret: the secret belongs to the name and not to the account, such as a mailed code. It is counted by
             method and name only: guesses at the codes of two addresses are not guesses at one secret.
+        flow: what the attempt is part of, which names the audit event of a failure.
+        known_id: the account's id, where the account itself was not read.
     """
 
     method: str
@@ -39,6 +42,13 @@ class CredentialAttempt:
     client: Client
     provable: bool = True
     own_secret: bool = False
+    flow: str = "sign_in"
+    known_id: UUID | None = None
+
+    @property
+    def identity_id(self) -> UUID | None:
+        """The account that is tried; None where it is unknown."""
+        return self.identity.id if self.identity is not None else self.known_id
 
     @cached_property
     def subject(self) -> str:
@@ -54,7 +64,7 @@ class CredentialAttempt:
         """What the attempts at all names of the account are counted for; an unknown name counts for itself."""
         if self.own_secret:
             return None
-        return str(self.identity.id) if self.identity is not None else f"nobody\0{self.subject}"
+        return str(self.identity_id) if self.identity_id is not None else f"nobody\0{self.subject}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,14 @@ class AttemptGuard:
     async def judge(
         self, unit: Unit, attempt: CredentialAttempt, check: Callable[[], Awaitable[bool]]
     ) -> VerifiedAttempt:
-        """Count the attempt, run `check`, and return the verified attempt.
+        """Judge the attempt as `judge_secret` does, and return it with the identity as it was read before."""
+        await self.judge_secret(unit, attempt, check)
+        if attempt.identity is None:
+            raise TypeError("an attempt that proves an account is made with the account")
+        return VerifiedAttempt(attempt, attempt.identity)
+
+    async def judge_secret(self, unit: Unit, attempt: CredentialAttempt, check: Callable[[], Awaitable[bool]]) -> None:
+        """Count the attempt, run `check`, and return where the secret is right.
 
         `check` says whether the secret is right; it must cost the same for an unknown account. Where it raises, there
         is no verdict and the attempt is given back. Raises `TooManyRequests` before the check, and
@@ -98,18 +115,17 @@ class AttemptGuard:
         except BaseException:  # too busy, or the client disconnected
             await self._throttle.release(slot)
             raise
-        if not right or attempt.identity is None or not attempt.provable or slot.exhausted:
+        if not right or attempt.identity_id is None or not attempt.provable or slot.exhausted:
             await self._throttle.failed(slot)
             reason = "too_many_attempts" if slot.exhausted else "wrong_credentials"
             await _record_failure(self._audit, unit, attempt, reason)
             raise InvalidCredentials
         await self._throttle.succeeded(slot)
-        return VerifiedAttempt(attempt, attempt.identity)
 
     async def record_failed_registration(self, unit: Unit, *, method: str, client: Client) -> None:
         """Record a wrong secret in a registration, which the registrar counts. There is no account to name yet."""
-        attempt = CredentialAttempt(method, None, name="", client=client)
-        await _record_failure(self._audit, unit, attempt, "wrong_credentials", action="registration.failed")
+        attempt = CredentialAttempt(method, None, name="", client=client, flow="registration")
+        await _record_failure(self._audit, unit, attempt, "wrong_credentials")
 
     async def _counted(self, unit: Unit, attempt: CredentialAttempt) -> ThrottleSlot:
         try:
@@ -120,16 +136,14 @@ class AttemptGuard:
             raise
 
 
-async def _record_failure(
-    audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str, *, action: str = "sign_in.failed"
-) -> None:
+async def _record_failure(audit: Audit, unit: Unit, attempt: CredentialAttempt, reason: str) -> None:
     """Record a failed attempt, also where the unit rolls back."""
     await audit.record(
         unit,
-        action,
+        f"{attempt.flow}.failed",
         outcome="refused",
         actor="anonymous",
-        subject=str(attempt.identity.id) if attempt.identity is not None else None,
+        subject=str(attempt.identity_id) if attempt.identity_id is not None else None,
         client_ip=attempt.client.ip,
         details={"method": attempt.method, "reason": reason},
         always=True,

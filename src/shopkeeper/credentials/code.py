@@ -93,7 +93,7 @@ class Code:
         _require_filled(typed)
         try:
             return await self._prove(unit, input, sent[0], typed)
-        except _NoAttemptLeft:
+        except NoAttemptLeft:
             return StartOver((message(4010008),))
         except InvalidCredentials:
             form = Form(nodes.login_wrong(input, sent[0].address), input.context, "form")
@@ -149,7 +149,7 @@ class Code:
         )
 
     async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
-        """Return the proof for a right code. Raises `InvalidCredentials`, `TooManyRequests` or `_NoAttemptLeft`.
+        """Return the proof for a right code. Raises `InvalidCredentials`, `TooManyRequests` or `NoAttemptLeft`.
 
         The account must be the one that the code was sent for, must still have the address, and must be the one that
         the flow is for; the identifier, if it is sent again, must be the one that the code went to. Every attempt is
@@ -163,7 +163,7 @@ class Code:
         async def check() -> bool:
             # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
             if not await submission.count_attempt(self._max_submissions):
-                raise _NoAttemptLeft
+                raise NoAttemptLeft
             return self._codes.matches(sent, typed)
 
         attempt = CredentialAttempt(
@@ -282,7 +282,7 @@ class Code:
         return await self._identities.find_owner(unit, names)
 
 
-class _NoAttemptLeft(Exception):
+class NoAttemptLeft(Exception):
     """The flow has taken all the codes that it may."""
 
 

@@ -6,11 +6,13 @@ from typing import Final
 from uuid import UUID
 
 from shopkeeper.credentials import mailed_nodes as nodes
+from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient, asks_for_mail
-from shopkeeper.credentials.code import CODE, Code
+from shopkeeper.credentials.code import CODE, Code, NoAttemptLeft
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.one_time_codes import OneTimeCodes, SentCode
 from shopkeeper.credentials.steps import Ask, Effect, FieldError, Form, Proof, StartOver, SubmissionRejected, Verified
+from shopkeeper.errors import InvalidCredentials
 from shopkeeper.identity.values import Via
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
@@ -25,16 +27,17 @@ class MailedCode:
 
     Args:
         codes: issues and checks codes; their key is not in the database.
-        max_submissions: how many codes may be tried in one flow. Each flow needs a mail of its own, whose budgets
-            limit the guesses at one address; nobody is locked out by them.
+        guard: counts guesses for the address that the code went to, over all flows, and records wrong ones.
+        max_submissions: how many codes may be tried in one flow.
     """
 
     name = CODE
     facts = Code.facts
 
-    def __init__(self, by_mail: ByMail, *, codes: OneTimeCodes, max_submissions: int) -> None:
+    def __init__(self, by_mail: ByMail, *, codes: OneTimeCodes, guard: AttemptGuard, max_submissions: int) -> None:
         self._by_mail = by_mail
         self._codes = codes
+        self._guard = guard
         self._max_submissions = max_submissions
 
     async def recovery_form(self, unit: Unit, view: MethodView) -> Form:
@@ -90,9 +93,37 @@ class MailedCode:
         typed = submission.submitted.get(CODE)
         if not isinstance(typed, str) or not typed.strip():
             raise SubmissionRejected(fields=[FieldError(CODE, message(4000002, property=CODE))])
-        if not await submission.count_attempt(self._max_submissions):
+        try:
+            await self._judge(unit, flow, submission, sent[0], typed)
+        except NoAttemptLeft:
             return StartOver((message(_WRONG[flow]),))
-        return sent[0] if self._codes.matches(sent[0], typed) else self._wrong(flow, submission)
+        except InvalidCredentials:
+            return self._wrong(flow, submission)
+        return sent[0]
+
+    async def _judge(self, unit: Unit, flow: MailedFlow, submission: MethodInput, sent: SentCode, typed: str) -> None:
+        """Return where the code is right. Raises `InvalidCredentials`, `TooManyRequests` or `NoAttemptLeft`.
+
+        It is counted for the address that the code went to, whether that has an account or not; a code that an operator
+        has handed out, which belongs to no address, for the account.
+        """
+        attempt = CredentialAttempt(
+            CODE,
+            None,
+            name=sent.address or str(sent.identity_id),
+            client=submission.client,
+            own_secret=True,
+            flow=flow.value,
+            known_id=sent.identity_id,
+        )
+
+        async def check() -> bool:
+            # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
+            if not await submission.count_attempt(self._max_submissions):
+                raise NoAttemptLeft
+            return self._codes.matches(sent, typed)
+
+        await self._guard.judge_secret(unit, attempt, check)
 
     def _sent(self, flow: MailedFlow, view: MethodView, recipient: Recipient) -> Ask:
         known = recipient.identity_id
