@@ -38,16 +38,20 @@ from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.bounces import BounceReports
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
+from shopkeeper.http.error_page import ErrorPage
 from shopkeeper.http.health import Check, Health
 from shopkeeper.http.hosts import HostRules
 from shopkeeper.http.immediate import ImmediateAnswers
+from shopkeeper.http.logout import LogoutRoutes
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.not_built import ADMIN, PUBLIC, not_built_routes
 from shopkeeper.http.operation_metrics import OperationMetrics
+from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
+from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
@@ -158,7 +162,7 @@ def build_public(
             cookies=cookies,
             clock=infrastructure.clock,
         ),
-        _self_service(
+        *_self_service(
             infrastructure,
             accounts,
             flow_bindings,
@@ -254,7 +258,7 @@ def _self_service(
     pipeline: Pipeline,
     serializers: Serializers,
     one_click: OneClickPages,
-) -> SelfService:
+) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
     logout = Logout(
         sessions=accounts.sessions,
@@ -265,20 +269,51 @@ def _self_service(
     async def ask_first(request: Request, kind: str, action: str) -> Response:
         return await one_click.ask(request, Purpose(kind), action=action, fields={})
 
-    return SelfService(
-        one_click=ask_first if infrastructure.settings.selfservice.methods.link.config.confirm_by_click else None,
+    error_page = ErrorPage(
         database=infrastructure.database,
-        pipeline=pipeline,
-        logout=logout,
+        callers=callers,
+        clock=infrastructure.clock,
+        url=flows.error.ui_url,
+        budget=accounts.throttles["error"],
+    )
+    responses = OutcomeResponses(
         callers=callers,
         cookies=cookies,
         serializers=serializers,
         clock=infrastructure.clock,
         flow_responses={flow_binding.handler.name: flow_binding.shown for flow_binding in flow_bindings},
-        error_url=flows.error.ui_url,
-        error_budget=accounts.throttles["error"],
-        max_body=min(infrastructure.settings.http.max_body, LARGEST_BODY),
     )
+    refusals = RefusedFlows(
+        pipeline=pipeline,
+        responses=responses,
+        callers=callers,
+        cookies=cookies,
+        clock=infrastructure.clock,
+        base_url=serializers.base_url,
+    )
+    max_body = min(infrastructure.settings.http.max_body, LARGEST_BODY)
+    logout_routes = LogoutRoutes(
+        database=infrastructure.database,
+        logout=logout,
+        callers=callers,
+        cookies=cookies,
+        error_page=error_page,
+        base_url=serializers.base_url,
+        max_body=max_body,
+    )
+    self_service = SelfService(
+        pipeline=pipeline,
+        callers=callers,
+        cookies=cookies,
+        responses=responses,
+        refusals=refusals,
+        error_page=error_page,
+        base_url=serializers.base_url,
+        kinds=[flow_binding.handler.name for flow_binding in flow_bindings],
+        max_body=max_body,
+        one_click=ask_first if infrastructure.settings.selfservice.methods.link.config.confirm_by_click else None,
+    )
+    return self_service, logout_routes, error_page
 
 
 def _pages(

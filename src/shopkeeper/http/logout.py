@@ -1,0 +1,81 @@
+"""The routes that sign a browser or an app out: `/self-service/logout`.
+
+Source: contract page section 2.3.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shopkeeper import crypto
+from shopkeeper.errors import (
+    InvalidInput,
+)
+from shopkeeper.flows.flow import Caller
+from shopkeeper.flows.logout import Logout
+from shopkeeper.http.caller_reader import CallerReader
+from shopkeeper.http.cookies import CookiePolicy
+from shopkeeper.http.error_page import ErrorPage
+from shopkeeper.http.requests import parse_fields, prefers_json, read_body
+from shopkeeper.http.responses import empty_response, json_response, redirect
+from shopkeeper.storage.database import Database
+
+
+class LogoutRoutes:
+    """The routes of the logout."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        logout: Logout,
+        callers: CallerReader,
+        cookies: CookiePolicy,
+        error_page: ErrorPage,
+        base_url: str,
+        max_body: int,
+    ) -> None:
+        self._database = database
+        self._logout = logout
+        self._callers = callers
+        self._cookies = cookies
+        self._error_page = error_page
+        self._base_url = base_url
+        self._max_body = max_body
+
+    def routes(self) -> list[Route]:
+        """List the routes."""
+        html_safe = self._error_page.html_safe
+        return [
+            Route("/self-service/logout/browser", html_safe(self._link), methods=["GET"]),
+            Route("/self-service/logout/api", self._native, methods=["DELETE"]),
+            Route("/self-service/logout", html_safe(self._by_link), methods=["GET"]),
+        ]
+
+    async def _link(self, request: Request, caller: Caller) -> Response:
+        return_to = request.query_params.get("return_to")
+        token = self._logout.token(caller, return_to=return_to)
+        url = f"{self._base_url}/self-service/logout?token={token}"
+        return json_response({"logout_url": self._callers.add_return_to(url, return_to), "logout_token": token})
+
+    async def _by_link(self, request: Request, caller: Caller) -> Response:
+        query = request.query_params
+        async with self._database.unit() as unit:
+            target = await self._logout.by_link(
+                unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
+            )
+        answer = empty_response() if prefers_json(request.headers) else redirect(target, body=True)
+        if self._callers.carries_session_cookie(request):
+            for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(crypto.new_csrf_token())):
+                answer.headers.append("Set-Cookie", cookie)
+        return answer
+
+    async def _native(self, request: Request) -> Response:
+        fields = parse_fields(await read_body(request, limit=self._max_body), "application/json")
+        token = fields.get("session_token")
+        if token is not None and not isinstance(token, str):
+            raise InvalidInput("The field 'session_token' must be a text.")
+        async with self._database.unit() as unit:
+            caller = await self._callers.of(request)
+            await self._logout.native(unit, caller, session_token=token or "")
+        return empty_response()
