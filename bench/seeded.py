@@ -56,7 +56,6 @@ def rows_of(numbers: range, *, password_hash: str, now: datetime) -> Mapping[Tab
         accounts.recovery_addresses: [_address(number, "recovery") for number in numbers],
         accounts.identity_terms: [row for number in numbers for row in _terms(number)],
         sessions.sessions: [_session(number, now) for number in numbers],
-        sessions.session_devices: [_device(number) for number in numbers],
     }
 
 
@@ -142,13 +141,13 @@ def _session(number: int, now: datetime) -> dict[str, Any]:
         "issued_at": _moment(number),
         "expires_at": now + GOOD_FOR,
         "revoked_at": None,
+        "devices": [_device(number)],
     }
 
 
 def _device(number: int) -> dict[str, Any]:
     return {
-        "id": _id("device", number),
-        "session_id": _id("session", number),
+        "id": str(_id("device", number)),
         "ip_address": "192.0.2.1:443",
         "user_agent": "seeding",
         "location": "",

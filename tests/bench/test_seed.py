@@ -21,7 +21,6 @@ SEEDED = (
     "verifiable_addresses",
     "recovery_addresses",
     "sessions",
-    "session_devices",
 )
 
 

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from shopkeeper.client import Client, without_port
 from shopkeeper.clock import StoppedClock
@@ -16,7 +16,7 @@ from shopkeeper.crypto import digest, new_id
 from shopkeeper.errors import IdentityDisabled, NotFound
 from shopkeeper.identity.values import Aal, Identity, State
 from shopkeeper.sessions.errors import SessionIsCurrent
-from shopkeeper.sessions.store import replaced_tokens, session_devices, sessions
+from shopkeeper.sessions.store import replaced_tokens, sessions
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
@@ -242,7 +242,6 @@ class TestTokens:
         assert await answers(one.sessions, [token]) == [False]
         async with database.unit() as unit:
             assert await unit.first(select(sessions)) is None
-            assert await unit.first(select(session_devices)) is None
 
     async def test_show_changed_traits_at_once(self, database: Database, one: Process, ada: Identity) -> None:
         token = (await sign_in(database, one.sessions, ada)).token
@@ -439,14 +438,8 @@ class TestListing:
         started = await sign_in(database, one.sessions, ada)
         more = replace(started.session.devices[0], id=new_id(), user_agent="Other/2.0")
         async with database.unit() as unit:
-            row = {
-                "id": more.id,
-                "session_id": started.session.id,
-                "ip_address": more.ip_address,
-                "user_agent": more.user_agent,
-                "location": "",
-            }
-            await unit.write(session_devices.insert(), [row])
+            stored = [{**asdict(device), "id": str(device.id)} for device in (*started.session.devices, more)]
+            await unit.write(update(sessions).values(devices=stored))
         expected = (*started.session.devices, more)
         assert (await change(database, one.sessions.require, started.session.id)).devices == expected
         page = await change(database, one.sessions.list_all, page_size=1)

@@ -1,15 +1,15 @@
 """A session is read with its identity in one statement, and is the same as when they are read apart."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import update
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.crypto import digest, new_id
 from shopkeeper.identity.values import AddressStatus, Identity, RecoveryAddress, VerifiableAddress, Via
 from shopkeeper.sessions import with_identity
-from shopkeeper.sessions.store import session_devices
+from shopkeeper.sessions.store import sessions
 from shopkeeper.sessions.values import Device
 from shopkeeper.storage.database import Database
 from tests.conftest import NOW
@@ -41,8 +41,8 @@ async def test_it_is_the_session_with_all_that_belongs_to_it(
     started = await sign_in(database, one.sessions, identity)
     second = Device(new_id(), "203.0.113.8", "Phone/2.0", "Kassel, DE")
     async with database.unit() as unit:
-        row = {"session_id": started.session.id, "id": second.id, "ip_address": second.ip_address}
-        await unit.write(insert(session_devices), [{**row, "user_agent": "Phone/2.0", "location": "Kassel, DE"}])
+        stored = [{**asdict(device), "id": str(device.id)} for device in (*started.session.devices, second)]
+        await unit.write(update(sessions).values(devices=stored))
     async with database.unit() as unit:
         apart = await one.identities.require(unit, identity.id)
         found = await with_identity.by_token(unit, digest(started.token))

@@ -3,18 +3,24 @@
 import asyncio
 import shutil
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, MetaData, Table, inspect, select, text
 
+from shopkeeper.sessions.store import sessions
+from shopkeeper.signin.device_store import known_devices
 from shopkeeper.storage.database import Database
 from shopkeeper.storage.migrate import SCRIPTS, load_tables, migrate, pending, revisions, write_revision
+from shopkeeper.storage.tables import Id, Json, Moment
 from shopkeeper.storage.unavailable import StorageUnavailable
+from tests.conftest import NOW
 from tests.services.databases import sqlalchemy_url
 
 REVISION = """
@@ -159,6 +165,73 @@ class TestMigrating:
             await migrate(database, scripts=scripts)
         assert file.exists()
         await database.close()
+
+
+class TestRevision0011:
+    async def test_devices_and_notices_are_kept_with_what_they_are_of(self, empty: Database, scripts: Path) -> None:
+        for revision in (SCRIPTS / "versions").glob("00*.py"):
+            if revision.name < "0011":
+                shutil.copy(revision, scripts / "versions")
+        await migrate(empty, scripts=scripts)
+        who, one, two, phone, desk = (UUID(int=number) for number in range(1, 6))
+        begun = {"authenticated_at": NOW, "issued_at": NOW, "expires_at": NOW, "created_at": NOW, "updated_at": NOW}
+        session = {"identity_id": who, "active": True, "aal": "aal1", "authentication_methods": [], **begun}
+        device = {"session_id": one, "ip_address": "192.0.2.7", "location": "Kassel"}
+        seen = {"identity_id": who, "last_seen_at": NOW}
+        notice = {"token_digest": b"c", "identity_id": who, "session_id": one, "created_at": NOW, "expires_at": NOW}
+        identity = {
+            "id": who,
+            "schema_id": "default",
+            "state": "active",
+            "state_changed_at": NOW,
+            "traits": {},
+            **begun,
+        }
+        async with empty.transaction() as connection:
+            await connection.run_sync(_add, "identities", identity)
+            await connection.run_sync(
+                _add,
+                "sessions",
+                {"id": one, "token_hash": b"a", **session},
+                {"id": two, "token_hash": b"b", **session},
+            )
+            await connection.run_sync(
+                _add,
+                "session_devices",
+                {"id": desk, "user_agent": "Desk/2.0", **device},
+                {"id": phone, "user_agent": "Phone/1.0", **device},
+            )
+            await connection.run_sync(
+                _add,
+                "known_devices",
+                {"feature": "told", "first_seen_at": NOW, **seen},
+                {"feature": "not told", "first_seen_at": NOW - timedelta(days=1), **seen},
+            )
+            await connection.run_sync(_add, "device_notices", notice)
+        await migrate(empty)
+        async with empty.unit() as unit:
+            kept = {row.id: row.devices for row in await unit.all(select(sessions))}
+            told = {row.feature: row.told_at for row in await unit.all(select(known_devices))}
+        assert [(UUID(each["id"]), each["user_agent"]) for each in kept[one]] == [
+            (phone, "Phone/1.0"),
+            (desk, "Desk/2.0"),
+        ]
+        assert {(each["ip_address"], each["location"]) for each in kept[one]} == {("192.0.2.7", "Kassel")}
+        assert kept[two] == []
+        assert told == {"told": NOW, "not told": None}
+
+
+def _add(connection: Connection, name: str, *rows: Mapping[str, Any]) -> None:
+    """Insert rows into a table as it is in the database, not as its module declares it."""
+    table = Table(name, MetaData(), autoload_with=connection)
+    for column in table.c:
+        column.type = _TYPES.get(type(column.type).__name__, column.type)
+    known = [{key: value for key, value in row.items() if key in table.c} for row in rows]
+    connection.execute(table.insert(), known)
+
+
+_TYPES: Mapping[str, Any] = {"CHAR": Id, "JSON": Json, "DATETIME": Moment()}
+"""What SQLite's types stand for."""
 
 
 class TestPending:

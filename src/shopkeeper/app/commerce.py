@@ -19,6 +19,7 @@ from shopkeeper.signin import device_store
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
+from shopkeeper.signin.end_links import EndLinks
 from shopkeeper.signin.new_devices import KNOWN_FOR, NewDevices
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.cleanup import RetentionRule
@@ -68,6 +69,7 @@ def build_commerce(
         courier=accounts.courier,
         sessions=accounts.sessions,
         audit=infrastructure.audit,
+        links=EndLinks(infrastructure.settings.secrets.for_all_else(), clock=infrastructure.clock),
         clock=infrastructure.clock,
         base_url=infrastructure.base_url,
     )
@@ -95,7 +97,6 @@ def build_commerce(
         RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
         RetentionRule("suppressed addresses", infrastructure.settings.courier.suppression.lifespan, suppressions.purge),
         RetentionRule("known devices", KNOWN_FOR, device_store.purge_devices),
-        RetentionRule("links that end a session", timedelta(days=1), device_store.purge_notices),
         RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
     return Commerce(

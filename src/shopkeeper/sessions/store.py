@@ -1,7 +1,7 @@
-"""The tables of sessions and their devices, and all their queries."""
+"""The table of sessions, with their devices, and all their queries."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -63,6 +63,8 @@ sessions = Table(
     Column("idle_ends_at", Moment),
     Column("kept", Boolean),
     Column("locale", String(LONGEST_TAG)),
+    # With the session, not in a table of their own: a sign-in is one statement less, and each look-up one join.
+    Column("devices", Json, nullable=False, server_default=text("'[]'")),
     Index("ix_sessions_identity_id_id", "identity_id", "id"),
     Index("ix_sessions_expires_at", "expires_at"),
     # Lists of one store's sessions, and of the identities that have one there.
@@ -75,17 +77,6 @@ sessions = Table(
         postgresql_where=text("active"),
         sqlite_where=text("active"),
     ),
-)
-
-session_devices = Table(
-    "session_devices",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("session_id", Id, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-    Column("ip_address", String(LONGEST_ADDRESS), nullable=False),
-    Column("user_agent", String(LONGEST_USER_AGENT), nullable=False),
-    Column("location", String(128), nullable=False),
-    Index("ix_session_devices_session_id", "session_id"),
 )
 
 
@@ -149,12 +140,11 @@ class Others:
 
 
 async def add(unit: Unit, session: Session, *, token_hash: bytes, count_to: int) -> Others:
-    """Store a new session and its devices; return what else its identity has, from the same statement."""
+    """Store a new session; return what else its identity has, from the same statement."""
     now, identity = session.issued_at, session.identity
     about = {"of_session": session.id, "of_identity": identity.id, "of_store": session.store}
     bound = {**about, "count_to": count_to, "at": now, "changed_at": identity.updated_at}
     row = (await unit.write(_ADD, {"token_hash": token_hash, **_to_row(session), **bound})).first()
-    await unit.write(_ADD_DEVICES, [_device_row(session.id, device) for device in session.devices])
     return Others(row.live, bool(row.since_change)) if row is not None else Others(0, since_change=False)
 
 
@@ -178,7 +168,7 @@ async def list_of(
     """Return sessions, newest first. `after` is a session's id, so that every page costs the same."""
     wanted = chosen if after is None else chosen & (sessions.c.id < after)
     page = select(sessions).where(wanted).order_by(sessions.c.id.desc()).limit(limit).offset(skip)
-    return _many(await unit.all(_with_devices(page)))
+    return [_record(row) for row in await unit.all(page)]
 
 
 async def count_of(unit: Unit, chosen: ColumnElement[bool]) -> int:
@@ -359,16 +349,6 @@ async def validity_of(unit: Unit, session_ids: Sequence[UUID]) -> dict[UUID, Val
     }
 
 
-def _with_devices(chosen: Select[Any]) -> Select[Any]:
-    page = chosen.subquery()
-    devices = session_devices.c
-    return (
-        select(page, devices.id, devices.ip_address, devices.user_agent, devices.location)
-        .select_from(page.outerjoin(session_devices, devices.session_id == page.c.id))
-        .order_by(page.c.id.desc(), devices.id)
-    )
-
-
 # Built once: building a frequent statement costs as much as sending it.
 _others = sessions.alias("others").c
 _OF_OTHERS = and_(
@@ -389,7 +369,6 @@ _ADD = insert(sessions).returning(
     select(func.count()).select_from(_OTHERS_LIVE.subquery()).scalar_subquery().label("live"),
     _OTHERS_SINCE_CHANGE.exists().label("since_change"),
 )
-_ADD_DEVICES = insert(session_devices)
 _REPLACE_TOKEN = (
     update(sessions)
     .where(
@@ -405,52 +384,27 @@ _REPLACE_TOKEN = (
         idle_ends_at=bindparam("idle_ends_at", type_=Moment),
     )
 )
-_WIDTH = len(sessions.c)
 
 
-def _many(rows: Sequence[Row[Any]]) -> list[SessionRow]:
-    by_session: dict[UUID, list[Row[Any]]] = {}
-    for row in rows:
-        by_session.setdefault(row[0], []).append(row)
-    return [_record(own) for own in by_session.values()]
-
-
-def _record(rows: Sequence[Row[Any]]) -> SessionRow:
-    """Return one session from its rows: one row per device, each beginning with the session's columns."""
-    (
-        id_,
-        _,
-        identity_id,
-        store,
-        active,
-        aal,
-        methods,
-        authenticated_at,
-        issued_at,
-        expires_at,
-        _,
-        idle_ends_at,
-        kept,
-        locale,
-    ) = rows[0][:_WIDTH]
+def _record(row: Row[Any]) -> SessionRow:
     return SessionRow(
-        id=id_,
-        identity_id=identity_id,
-        store=store,
-        active=active,
-        aal=Aal(aal),
-        authentication_methods=tuple(_method(method) for method in methods),
-        authenticated_at=authenticated_at,
-        issued_at=issued_at,
-        expires_at=expires_at,
-        devices=tuple(Device(*row[_WIDTH:]) for row in rows if row[_WIDTH] is not None),
-        idle_ends_at=idle_ends_at,
-        kept=kept,
-        locale=locale,
+        id=row.id,
+        identity_id=row.identity_id,
+        store=row.store,
+        active=row.active,
+        aal=Aal(row.aal),
+        authentication_methods=tuple(_method(method) for method in row.authentication_methods),
+        authenticated_at=row.authenticated_at,
+        issued_at=row.issued_at,
+        expires_at=row.expires_at,
+        devices=_devices(row.devices),
+        idle_ends_at=row.idle_ends_at,
+        kept=row.kept,
+        locale=row.locale,
     )
 
 
-def session_of(row: Row[Any], *, identity: Identity, devices: Sequence[Device]) -> Session:
+def session_of(row: Row[Any], *, identity: Identity) -> Session:
     """Return the session of a row with its columns; the id's is `session_id`, the language's `session_locale`."""
     return Session(
         id=row.session_id,
@@ -461,7 +415,7 @@ def session_of(row: Row[Any], *, identity: Identity, devices: Sequence[Device]) 
         authenticated_at=row.authenticated_at,
         issued_at=row.issued_at,
         expires_at=row.expires_at,
-        devices=tuple(devices),
+        devices=_devices(row.devices),
         store=row.store,
         idle_ends_at=row.idle_ends_at,
         kept=row.kept,
@@ -495,16 +449,15 @@ def _to_row(session: Session) -> dict[str, Any]:
         "issued_at": session.issued_at,
         "expires_at": session.expires_at,
         "idle_ends_at": session.idle_ends_at,
+        "devices": [_stored_device(device) for device in session.devices],
         "kept": session.kept,
         "locale": session.locale,
     }
 
 
-def _device_row(session_id: UUID, device: Device) -> dict[str, Any]:
-    return {
-        "id": device.id,
-        "session_id": session_id,
-        "ip_address": device.ip_address,
-        "user_agent": device.user_agent,
-        "location": device.location,
-    }
+def _devices(stored: Sequence[Mapping[str, str]]) -> tuple[Device, ...]:
+    return tuple(Device(**{**device, "id": UUID(device["id"])}) for device in stored)  # type: ignore[arg-type]  # as written
+
+
+def _stored_device(device: Device) -> dict[str, str]:
+    return {**asdict(device), "id": str(device.id)}

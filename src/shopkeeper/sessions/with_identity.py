@@ -1,6 +1,6 @@
-"""Reads a session with its identity, its devices and its addresses, in one statement.
+"""Reads a session with its identity and its addresses, in one statement.
 
-A process that has the session of a token not in its cache waits for the database once, not four times.
+A process that has the session of a token not in its cache waits for the database once, not three times.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from sqlalchemy.types import TypeEngine
 
 from shopkeeper.identity.rows import to_identity, to_recovery_address, to_verifiable_address
 from shopkeeper.identity.store import identities, recovery_addresses, verifiable_addresses
-from shopkeeper.sessions.store import session_devices, session_of, sessions
-from shopkeeper.sessions.values import Device, Session
+from shopkeeper.sessions.store import session_of, sessions
+from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.parts import Part, by_part, columns_of, union_of
 from shopkeeper.storage.tables import Id
@@ -30,7 +30,7 @@ async def by_id(unit: Unit, session_id: UUID) -> Session | None:
 
 
 def _session(rows: Sequence[Row[Any]]) -> Session | None:
-    found, devices, verifiable, recovery = by_part(rows, count=4)
+    found, verifiable, recovery = by_part(rows, count=3)
     if not found:
         return None
     [row] = found
@@ -38,13 +38,12 @@ def _session(rows: Sequence[Row[Any]]) -> Session | None:
     return session_of(
         row,
         identity=to_identity(row, [*to_verify], [*to_recover], {}),
-        devices=[Device(each.id, each.ip_address, each.user_agent, each.location) for each in devices],
     )
 
 
 def _statement(chosen: ColumnElement[bool]) -> CompoundSelect[Any]:
     """Return the statement for the session that a condition chooses."""
-    own, to_verify, to_recover, devices = sessions.c, verifiable_addresses.c, recovery_addresses.c, session_devices.c
+    own, to_verify, to_recover = sessions.c, verifiable_addresses.c, recovery_addresses.c
     of_session = {
         "session_id": own.id,
         "session_locale": own.locale,
@@ -54,7 +53,6 @@ def _statement(chosen: ColumnElement[bool]) -> CompoundSelect[Any]:
     return union_of(
         [
             Part(of_session, sessions.join(identities, identities.c.id == own.identity_id), chosen),
-            Part(columns_of(session_devices), sessions.join(session_devices, devices.session_id == own.id), chosen),
             Part(
                 columns_of(verifiable_addresses),
                 sessions.join(verifiable_addresses, to_verify.identity_id == own.identity_id),
@@ -81,17 +79,17 @@ _OF_SESSION: Final = (
     "expires_at",
     "idle_ends_at",
     "kept",
+    "devices",
 )
 _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     "session_id": Id,
     "session_locale": sessions.c.locale.type,
     **{name: sessions.c[name].type for name in _OF_SESSION},
     **{column.name: column.type for column in identities.c},
-    **{name: session_devices.c[name].type for name in ("ip_address", "user_agent", "location")},
     **{name: verifiable_addresses.c[name].type for name in ("via", "value", "verified", "status", "verified_at")},
     "position": Integer(),
 }
-"""The name `id` is the identity's, the device's or the address's."""
+"""The name `id` is the identity's or the address's."""
 
 _BY_TOKEN: Final = _statement(sessions.c.token_hash == bindparam("token_hash", type_=LargeBinary))
 _BY_ID: Final = _statement(sessions.c.id == bindparam("session_id", type_=Id))

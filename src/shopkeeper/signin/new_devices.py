@@ -17,14 +17,13 @@ import structlog
 
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
-from shopkeeper.crypto import digest, new_token
 from shopkeeper.identity.names import names_of
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin import device_store
-from shopkeeper.signin.device_store import Notice
+from shopkeeper.signin.end_links import EndLinks
 from shopkeeper.signin.user_agents import browser_and_system
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Unit
@@ -35,7 +34,6 @@ KNOWN_FOR: Final = timedelta(days=365)
 """How long a feature that is not seen again counts as known."""
 _BUDGET: Final = 3
 _BUDGET_TIME: Final = timedelta(days=1)
-_PREFIX: Final = "sk_end_"
 
 log = structlog.get_logger("shopkeeper.devices")
 
@@ -44,12 +42,15 @@ class NewDevices:
     """Knows the devices of identities.
 
     Args:
+        links: the tokens of the links that end a session.
         base_url: where the links lead.
     """
 
-    def __init__(self, *, courier: Courier, sessions: Sessions, audit: Audit, clock: Clock, base_url: str) -> None:
+    def __init__(
+        self, *, courier: Courier, sessions: Sessions, audit: Audit, links: EndLinks, clock: Clock, base_url: str
+    ) -> None:
         self._courier, self._sessions, self._audit, self._clock = courier, sessions, audit, clock
-        self._base_url = base_url
+        self._links, self._base_url = links, base_url
 
     async def see(self, unit: Unit, session: Session, *, client: Client, registered: bool, locale: str) -> None:
         """Record a new session's device in the caller's unit, and queue a mail where it is new for the identity.
@@ -58,26 +59,37 @@ class NewDevices:
             registered: whether the identity was created by the same request.
         """
         now, identity = self._clock.now(), session.identity
-        features, since = self._features(client), now - _BUDGET_TIME
-        seen = await device_store.see(unit, identity.id, features, now=now, told_since=since)
-        wanted = seen.new and seen.earlier and seen.told < _BUDGET
-        if wanted and identity.email and not registered:
+        tells = await device_store.see(
+            unit,
+            identity.id,
+            self._features(client),
+            now=now,
+            may_tell=bool(identity.email) and not registered,
+            budget=_BUDGET,
+            spent_since=now - _BUDGET_TIME,
+        )
+        if tells and identity.email:
             await self._tell(unit, session, identity.email, client=client, locale=locale)
 
     async def pending(self, unit: Unit, token: str) -> bool:
         """Whether a link can be used. Changes nothing."""
-        return await device_store.find_notice(unit, digest(token), now=self._clock.now()) is not None
+        return await self._live_session(unit, token) is not None
 
     async def end(self, unit: Unit, token: str, *, client: Client) -> bool:
         """End the session of a link, once; return whether the link could be used."""
-        notice = await device_store.use_notice(unit, digest(token), now=self._clock.now())
-        if notice is None:
+        session = await self._live_session(unit, token)
+        if session is None:
             return False
-        await self._sessions.revoke(unit, notice.session_id, by=str(notice.identity_id), client=client)
+        await self._sessions.revoke(unit, session.id, by=str(session.identity.id), client=client)
         return True
 
+    async def _live_session(self, unit: Unit, token: str) -> Session | None:
+        session_id = self._links.session_of(token)
+        session = await self._sessions.get(unit, session_id) if session_id is not None else None
+        return session if session is not None and session.valid_at(self._clock.now()) else None
+
     async def _tell(self, unit: Unit, session: Session, email: str, *, client: Client, locale: str) -> None:
-        token, now = new_token(_PREFIX), self._clock.now()
+        token = self._links.issue(session.id, until=self._clock.now() + LIFESPAN)
         browser, system = browser_and_system(client.user_agent)
         context = {
             "first_name": names_of(session.identity).first,
@@ -90,9 +102,6 @@ class NewDevices:
             await self._courier.queue(unit, template="new_device", recipient=email, context=context, locale=locale)
         except AddressRefused:
             log.warning("mail.address_refused", template="new_device")
-            return
-        notice = Notice(session.identity.id, session.id)
-        await device_store.add_notice(unit, notice, token_digest=digest(token), now=now, expires_at=now + LIFESPAN)
 
     def _features(self, client: Client) -> Collection[str]:
         browser, system = browser_and_system(client.user_agent)
