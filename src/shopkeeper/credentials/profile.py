@@ -13,10 +13,11 @@ from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.values import Identity
 from shopkeeper.storage.database import Unit
-from shopkeeper.ui.messages import message
+from shopkeeper.ui.messages import message, reason
 from shopkeeper.ui.nodes import Node, submit_node
 
 PROFILE: Final = "profile"
+_READ_ONLY: Final = "This cannot be changed here."
 
 
 class Profile:
@@ -42,8 +43,10 @@ class Profile:
         """See `SettingsMethod`. Raises `SubmissionRejected` with all mistakes at once."""
         identity = require_identity(input)
         schema = self._schemas.require(identity.schema_id)
-        traits = _with_hidden(schema, schema.submitted(input.submitted), identity.traits, fields=input.submitted)
-        wrong = [FieldError(violation.name, violation.message) for violation in schema.validate(traits)]
+        traits = _submitted(schema, identity.traits, fields=input.submitted)
+        wrong = _changed_read_only(schema, identity.traits, traits)
+        traits = _with_read_only(schema, identity.traits, traits)
+        wrong += [FieldError(violation.name, violation.message) for violation in schema.validate(traits)]
         if wrong:
             raise SubmissionRejected(fields=wrong)
         return TraitsChange(traits, before=identity.traits, privileged=_reaches_account(schema, identity, traits))
@@ -58,7 +61,8 @@ def require_identity(view: MethodView) -> Identity:
 
 def _fields(schema: Schema, traits: Mapping[str, Any]) -> Sequence[Node]:
     return [
-        field.node(group=PROFILE, value=_shown(_at(traits, field.name.split(".")[1:]))) for field in schema.fields()
+        field.node(group=PROFILE, value=_shown(_at(traits, field.path)), disabled=field.read_only)
+        for field in schema.fields()
     ]
 
 
@@ -73,14 +77,41 @@ def _shown(value: Any) -> Any:
     return json.dumps(value, separators=(",", ":")) if isinstance(value, list | Mapping) else value
 
 
-def _with_hidden(
-    schema: Schema, traits: Mapping[str, Any], before: Mapping[str, Any], *, fields: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """Keep traits that an HTML form cannot send because the form has no field for them. JSON replaces all traits."""
+def _submitted(schema: Schema, before: Mapping[str, Any], *, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the traits of a submission. JSON replaces all traits. An HTML form leaves alone those that it has no field
+    for; what it says about disabled fields does not count, since browsers do not send those."""
     if isinstance(fields.get("traits"), Mapping):
-        return traits
-    shown = {field.name.split(".")[1] for field in schema.fields()}
+        return schema.submitted(fields)
+    disabled = {field.name for field in schema.fields() if field.read_only}
+    traits = schema.submitted({name: value for name, value in fields.items() if name not in disabled})
+    shown = {field.path[0] for field in schema.fields()}
     return {**{name: value for name, value in before.items() if name not in shown}, **traits}
+
+
+def _changed_read_only(schema: Schema, before: Mapping[str, Any], traits: Mapping[str, Any]) -> list[FieldError]:
+    """Return a message for each trait that is read-only and that the submission wants otherwise; leaving it out changes
+    nothing."""
+    fields = [field for field in schema.fields() if field.read_only]
+    changed = [field for field in fields if _at(traits, field.path) not in (None, _at(before, field.path))]
+    return [FieldError(field.name, reason("read_only", _READ_ONLY)) for field in changed]
+
+
+def _with_read_only(schema: Schema, before: Mapping[str, Any], traits: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the traits with the read-only ones as they were."""
+    for field in schema.fields():
+        value = _at(before, field.path)
+        if field.read_only and value is not None:
+            traits = _with(traits, field.path, value)
+    return traits
+
+
+def _with(traits: Any, path: Sequence[str], value: Any) -> Any:
+    """Return traits with a value at a path; where a text or a list is on the way, they are left to the validation."""
+    if not path:
+        return value
+    if not isinstance(traits, Mapping):
+        return traits
+    return {**traits, path[0]: _with(traits.get(path[0], {}), path[1:], value)}
 
 
 def _reaches_account(schema: Schema, identity: Identity, traits: Mapping[str, Any]) -> bool:

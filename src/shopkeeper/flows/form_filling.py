@@ -61,15 +61,19 @@ def has_long_values(flow: Flow, fields: Mapping[str, Any]) -> bool:
 
 
 def _filled(node: Node, values: Mapping[str, Any]) -> Node:
-    kept = node.type != "input" or node.attributes["type"] in _NEVER_FILLED or node.name in _PLAIN
+    kept = node.type != "input" or node.attributes["type"] in _NEVER_FILLED or node.name in _PLAIN or _disabled(node)
     if kept or values.get(node.name) is None:
         return node.with_value("") if node.name in _EMPTIED else node
     return node.with_value(_shown(values[node.name]))
 
 
 def _emptied(node: Node, values: Mapping[str, Any]) -> Node:
-    left_out = node.name.startswith("traits.") and values.get(node.name) is None
+    left_out = node.name.startswith("traits.") and values.get(node.name) is None and not _disabled(node)
     return node.with_value(None) if left_out else node
+
+
+def _disabled(node: Node) -> bool:
+    return node.attributes.get("disabled") is True
 
 
 def _shown(value: Any) -> Any:

@@ -23,7 +23,8 @@ _AUTOCOMPLETE: Mapping[str, str] = {"email": "email"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A trait as a form field. `identifies` has the credential types that it is an identifier of."""
+    """A trait as a form field. `identifies` has the credential types that it is an identifier of; `read_only` says that
+    the owner of an account cannot change it."""
 
     name: str
     type: str
@@ -32,13 +33,19 @@ class Field:
     options: tuple[Any, ...] = ()
     autocomplete: str | None = None
     identifies: frozenset[str] = frozenset()
+    read_only: bool = False
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The steps to the trait."""
+        return tuple(self.name.split(".")[1:])
 
     @property
     def label(self) -> Message | None:
         """The label from the schema's title, or None where it has none."""
         return message(1070002, title=self.title, name=self.name) if self.title else None
 
-    def node(self, *, group: str = "default", value: Any = None) -> Node:
+    def node(self, *, group: str = "default", value: Any = None, disabled: bool = False) -> Node:
         """Return the input node of this field."""
         return input_node(
             self.name,
@@ -49,6 +56,7 @@ class Field:
             autocomplete=self.autocomplete,
             label=self.label,
             options=[{"value": option} for option in self.options] or None,
+            disabled=disabled,
         )
 
 
@@ -80,4 +88,5 @@ def _field(trait: Trait) -> Field:
         options=tuple(options[:MOST_OPTIONS]),
         autocomplete=_AUTOCOMPLETE.get(kind),
         identifies=trait.extension.identifies | inside.identifies,
+        read_only=trait.read_only,
     )

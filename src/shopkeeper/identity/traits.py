@@ -40,7 +40,10 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """A trait: its path, its schema with references and `allOf` merged, and its children."""
+    """A trait: its path, its schema with references and `allOf` merged, and its children.
+
+    `read_only` says that the schema, or that of an object around it, has `readOnly`.
+    """
 
     path: tuple[str, ...]
     schema: Mapping[str, Any]
@@ -48,6 +51,7 @@ class Trait:
     extension: Extension = field(default_factory=Extension)
     children: tuple["Trait", ...] = ()
     items: "Trait | None" = None
+    read_only: bool = False
 
     @property
     def kind(self) -> str:
@@ -78,7 +82,7 @@ def read_traits(document: Mapping[str, Any], *, from_traits: FromTraits) -> Trai
     properties = root.merged(document, ())[0].get("properties")
     if not isinstance(properties, Mapping) or not isinstance(properties.get("traits"), Mapping):
         raise Unreadable("it must be an object with 'properties', and 'traits' among them")
-    return root.trait((), properties["traits"], required=True, followed=())
+    return root.trait((), properties["traits"], required=True, read_only=False, followed=())
 
 
 class _Reader:
@@ -86,18 +90,25 @@ class _Reader:
         self._document = document
         self._from_traits = from_traits
 
-    def trait(self, path: tuple[str, ...], node: Any, *, required: bool, followed: tuple[str, ...]) -> Trait:
+    def trait(
+        self, path: tuple[str, ...], node: Any, *, required: bool, read_only: bool, followed: tuple[str, ...]
+    ) -> Trait:
         schema, followed = self.merged(node, followed)
+        read_only = read_only or schema.get("readOnly") is True
         needed = schema.get("required", ())
         properties = schema.get("properties", {})
         children = tuple(
-            self.trait((*path, name), child, required=required and name in needed, followed=followed)
+            self.trait(
+                (*path, name), child, required=required and name in needed, read_only=read_only, followed=followed
+            )
             for name, child in properties.items()
         )
         items = schema.get("items")
-        inside = self.trait((*path, "*"), items, required=False, followed=followed) if isinstance(items, dict) else None
+        inside = None
+        if isinstance(items, dict):
+            inside = self.trait((*path, "*"), items, required=False, read_only=read_only, followed=followed)
         extension = _extension(path, schema.get(KEYWORD), from_traits=self._from_traits)
-        return Trait(path, schema, required, extension, children, inside)
+        return Trait(path, schema, required, extension, children, inside, read_only)
 
     def merged(self, node: Any, followed: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """Return a schema with its reference and its `allOf` merged, and the references followed so far."""

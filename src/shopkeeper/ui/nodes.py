@@ -79,11 +79,12 @@ def input_node(
     required: bool = False,
     autocomplete: str | None = None,
     label: Message | None = None,
+    disabled: bool = False,
     **more: Any,
 ) -> Node:
     """Return an input; `more` are further attributes by their names in the contract."""
     attributes = {"name": name, "type": type_, "value": value, "required": required, "autocomplete": autocomplete}
-    return Node("input", group, _ordered({**attributes, **more, "disabled": False, "node_type": "input"}), label)
+    return Node("input", group, _ordered({**attributes, **more, "disabled": disabled, "node_type": "input"}), label)
 
 
 def submit_node(method: str, *, group: str | None = None, label: Message) -> Node:
