@@ -58,7 +58,7 @@ class TestWho:
     async def test_says_who_is_signed_in(self, shop: Visited) -> None:
         page = await shop.browser().register(ANA)
         facts = {div.one("dt").text: div.one("dd").text for div in page.one("dl").all("div")}
-        assert facts == {"Name": "Ana", "E-mail": ANA, "Customer since": "March 14, 2026"}
+        assert facts == {"Name": "Ana", "E-mail": f"{ANA} not confirmed yet", "Customer since": "March 14, 2026"}
 
     @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7*7 }}"])
     async def test_row_089_hostile_traits_stay_text(self, shop: Visited, hostile: str) -> None:
@@ -275,6 +275,20 @@ class TestAddresses:
         done = await browser.submit(asked.one("main").all("form")[0], {"code": code})
         assert done.one("h1").text == "Your address is confirmed"
         assert addresses(await browser.see(done.one("main").one("a")["href"])) == [f"{ANA} confirmed"]
+
+    async def test_the_link_of_the_mail_leaves_nothing_but_a_click(self, shop: Visited) -> None:
+        browser = shop.browser()
+        page = await browser.register(ANA)
+        assert page.one("dl").one("a")["href"] == "#addresses"
+        inbox = await browser.see("/inbox")
+        told = next(row for row in inbox.all("tr")[1:] if "confirm" in row.text)
+        mail = await browser.get(told.one("a")["href"])
+        link = re.findall(r"/self-service/verification\?flow=[\w-]+&amp;code=\d+", mail.text)[0]
+        asked = (await browser.see(link.replace("&amp;", "&"))).one("main")
+        assert (asked.one("h1").text, asked.all("button")[0].text) == ("Confirm your address", "Confirm the address")
+        assert "Look into" not in asked.text
+        done = await browser.submit(asked.all("form")[0], {})
+        assert done.one("h1").text == "Your address is confirmed"
 
     async def test_a_form_that_another_site_made_sends_nothing(self, shop: Visited) -> None:
         browser = shop.browser()

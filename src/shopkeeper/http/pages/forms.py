@@ -108,6 +108,11 @@ class Form:
         return tuple(dict.fromkeys(str(value) for value in given if value))
 
     @property
+    def code_filled_in(self) -> bool:
+        """Whether the mailed code is in its field already: the reader has followed the link of the mail."""
+        return any(part.kind == "field" and part.one_time_code and part.value for part in self.parts)
+
+    @property
     def ends(self) -> bool:
         """Whether nothing is left to be sent: a link leads on."""
         kinds = {part.kind for part in self.parts}
