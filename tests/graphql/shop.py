@@ -136,6 +136,7 @@ async def opened(
     given: dict[str, Any] = {
         "database": infrastructure.database,
         "identify": authenticator.principal_of,
+        "languages": authenticator,
         "stores": shop.stores,
         "engines": shop.engines,
         "registration": registration,
