@@ -723,8 +723,10 @@ class TestConcurrentUnits:
 
         first = asyncio.create_task(put_slowly())
         await _until(database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        drawn = await _drawn(database)
         second = asyncio.create_task(put(database, outbox, 2))
         await _until(database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        assert await _drawn(database) == drawn  # the number comes after the lock, or the order would be lost
         await put(database, outbox, 3, key="grace")
         await drain(work(post))
         assert post.numbers == [3]
@@ -766,6 +768,12 @@ class TestConcurrentUnits:
         post = Post()
         await drain(work(post))
         assert sorted(post.numbers) == sorted(list(range(40)) * 4)
+
+
+async def _drawn(database: Database) -> int:
+    """Return the last number that was drawn for an event on PostgreSQL."""
+    async with database.unit() as unit:
+        return int(await unit.scalar(text("SELECT last_value FROM outbox_sequence_seq")))
 
 
 async def _until(database: Database, query: str) -> None:

@@ -121,8 +121,26 @@ _BACKLOG: Final = (
     .group_by(outbox.c.topic)
 )
 _GIVEN_UP: Final = select(outbox.c.topic, func.count().label("dead")).where(_dead).group_by(outbox.c.topic)
-_LOCK_KEY: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key"), 0)))
 _ADD: Final = insert(outbox)
+_WRITTEN: Final = (
+    "id",
+    "topic",
+    "key",
+    "payload",
+    "created_at",
+    "available_at",
+    "attempts",
+    "locked_until",
+    "locked_by",
+)
+_LOCKED: Final = select(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("new_key", type_=String), 0)).label("held")
+).subquery("locked")
+# PostgreSQL draws the sequence for a row that comes out of the lock, so numbers are drawn in the order of the commits.
+_ADD_LOCKED: Final = insert(outbox).from_select(
+    _WRITTEN,
+    select(*(bindparam(f"new_{name}", type_=outbox.c[name].type) for name in _WRITTEN)).select_from(_LOCKED),
+)
 _LEASED: Final = and_(outbox.c.id == bindparam("event"), outbox.c.locked_by == bindparam("holder"), waiting)
 _FIRST: Final = select(literal(1)).where(_LEASED, outbox.c.locked_until > bindparam("now"), ~held_up)
 _END_LEASE: Final = update(outbox).where(_LEASED).values(**UNLOCKED)
@@ -360,14 +378,15 @@ class Outbox:
 
 
 async def _write_all(unit: Unit, events: Sequence[dict[str, Any]]) -> None:
-    """Lock the keys of a unit's events in sorted order, and write the events in the order in which they were added.
+    """Write a unit's events, those of each key in the order in which they were added; lock the keys in sorted order.
 
     All units lock in this order, so that they do not deadlock. SQLite has one writer and needs no locks.
     """
-    if unit.dialect == "postgresql":
-        for key in sorted({event["key"] for event in events}):
-            await unit.scalar(_LOCK_KEY, {"key": key})
-    await unit.write(_ADD, events)
+    if unit.dialect != "postgresql":
+        await unit.write(_ADD, events)
+        return
+    ordered = sorted(events, key=lambda event: str(event["key"]))
+    await unit.write(_ADD_LOCKED, [{f"new_{name}": value for name, value in event.items()} for event in ordered])
 
 
 def event_of(row: Row[Any], *, attempt: int | None = None) -> Event:
