@@ -139,23 +139,28 @@ class ByMail:
         fields = "&".join(f"{name}={value}" for name, value in query.items())
         return f"{self._base_url}/self-service/{flow.value}?flow={view.flow_id}&{fields}"
 
-    def recovered(self, method: str, identity_id: UUID, address: str) -> Proof:
+    def recovered(self, method: str, identity_id: UUID, address: str, *, sent_at: datetime | None) -> Proof:
         """Return the proof of a recovery. A mail to no address (an operator's) proves none.
 
-        A former address of the account proves it, too, while that is allowed.
+        A former address of the account proves it, too, while that is allowed. A mail from before the last change of the
+        password proves nothing: it may be in other hands, and the account has been recovered.
         """
         by_address = bool(address)
 
-        async def by_former_address(unit: Unit) -> bool:
+        def by_own_address(now: Identity) -> bool:
+            has_it = not by_address or has_address(now, MailedFlow.RECOVERY, address)
+            return has_it and not _password_set_since(sent_at, now)
+
+        async def by_former_address(unit: Unit, now: Identity) -> bool:
             owner = await self.owner(unit, MailedFlow.RECOVERY, address)
-            return owner is not None and owner.id == identity_id
+            return owner is not None and owner.id == identity_id and not _password_set_since(sent_at, now)
 
         return Proof(
             identity_id,
             method,
             Aal.AAL1,
-            still_valid=lambda now: not by_address or has_address(now, MailedFlow.RECOVERY, address),
-            else_valid=by_former_address,
+            still_valid=by_own_address,
+            else_valid=by_former_address if by_address else None,
             amr=f"{method}_recovery",
             verified=((Via.EMAIL, address),) if by_address else (),
             takes_over=by_address,
@@ -170,6 +175,11 @@ def has_address(identity: Identity, flow: MailedFlow, address: str) -> bool:
     """Return whether an account is recovered, or verified, by an address."""
     known = identity.recovery_addresses if flow is MailedFlow.RECOVERY else identity.verifiable_addresses
     return any(each.via is Via.EMAIL and each.value == address for each in known)
+
+
+def _password_set_since(sent_at: datetime | None, now: Identity) -> bool:
+    password = now.credentials.get("password")
+    return sent_at is not None and password is not None and password.updated_at > sent_at
 
 
 def at_email(wrong: Message) -> SubmissionRejected:

@@ -21,6 +21,7 @@ class SentLink:
     digest: str
     expires_at: datetime
     identity_id: UUID | None
+    issued_at: datetime | None = None
 
     def to_context(self) -> dict[str, Any]:
         """Return the value as JSON, for the method's context."""
@@ -29,17 +30,19 @@ class SentLink:
             "digest": self.digest,
             "expires_at": self.expires_at.isoformat(),
             "identity_id": str(self.identity_id) if self.identity_id else None,
+            "issued_at": self.issued_at.isoformat() if self.issued_at else None,
         }
 
     @classmethod
     def from_context(cls, stored: Mapping[str, Any]) -> "SentLink":
         """Read the value that `to_context` wrote."""
-        identity_id = stored["identity_id"]
+        identity_id, issued_at = stored["identity_id"], stored.get("issued_at")
         return cls(
             stored["address"],
             stored["digest"],
             datetime.fromisoformat(stored["expires_at"]),
             UUID(identity_id) if identity_id else None,
+            datetime.fromisoformat(issued_at) if issued_at else None,
         )
 
 
@@ -65,10 +68,11 @@ class LinkTokens:
         """Return a new token, and what the flow stores of it. It counts no longer than `until`, and `exactly` that long
         where an operator has said how long."""
         token = crypto.new_token("")
-        ends = self._clock.now() + self._lifespan
+        now = self._clock.now()
+        ends = now + self._lifespan
         if until is not None:
             ends = until if exactly else min(ends, until)
-        return token, SentLink(address, crypto.digest(token).hex(), ends, identity_id)
+        return token, SentLink(address, crypto.digest(token).hex(), ends, identity_id, now)
 
     def matches(self, sent: SentLink, token: str) -> bool:
         """Return whether this is the token, and the link has not expired."""

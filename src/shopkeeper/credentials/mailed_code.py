@@ -54,7 +54,7 @@ class MailedCode:
         judged = await self._judged(unit, MailedFlow.RECOVERY, input)
         if not isinstance(judged, SentCode) or judged.identity_id is None:
             return judged if not isinstance(judged, SentCode) else self._wrong(MailedFlow.RECOVERY, input)
-        return self._by_mail.recovered(CODE, judged.identity_id, judged.address)
+        return self._by_mail.recovered(CODE, judged.identity_id, judged.address, sent_at=judged.issued_at)
 
     async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
         """See `VerificationMethod`."""

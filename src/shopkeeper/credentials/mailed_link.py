@@ -48,7 +48,7 @@ class MailedLink:
         sent = self._followed(input, token)
         if sent is None or sent.identity_id is None:
             return StartOver((message(_WRONG[MailedFlow.RECOVERY]),), keeps_flow=True)
-        return self._by_mail.recovered(LINK, sent.identity_id, sent.address)
+        return self._by_mail.recovered(LINK, sent.identity_id, sent.address, sent_at=sent.issued_at)
 
     async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
         """See `VerificationMethod`."""

@@ -38,6 +38,7 @@ class SentCode:
     digest: str
     expires_at: datetime
     identity_id: UUID | None = None
+    issued_at: datetime | None = None
 
     def to_context(self) -> dict[str, Any]:
         """Return the value as JSON, for the method's context."""
@@ -47,18 +48,20 @@ class SentCode:
             "digest": self.digest,
             "expires_at": self.expires_at.isoformat(),
             "identity_id": str(self.identity_id) if self.identity_id else None,
+            "issued_at": self.issued_at.isoformat() if self.issued_at else None,
         }
 
     @classmethod
     def from_context(cls, stored: Mapping[str, Any]) -> "SentCode":
         """Read the value that `to_context` wrote."""
-        identity_id = stored["identity_id"]
+        identity_id, issued_at = stored["identity_id"], stored.get("issued_at")
         return cls(
             via=Via(stored["via"]),
             address=stored["address"],
             digest=stored["digest"],
             expires_at=datetime.fromisoformat(stored["expires_at"]),
             identity_id=UUID(identity_id) if identity_id else None,
+            issued_at=datetime.fromisoformat(issued_at) if issued_at else None,
         )
 
 
@@ -125,7 +128,8 @@ class OneTimeCodes:
 
     def _sent(self, code: str, *, via: Via, address: str, identity_id: UUID | None) -> SentCode:
         digest = self._digest(code, via=via, address=address)
-        return SentCode(via, address, digest, self._clock.now() + self._lifespan, identity_id)
+        now = self._clock.now()
+        return SentCode(via, address, digest, now + self._lifespan, identity_id, now)
 
     def _digest(self, code: str, *, via: Via, address: str) -> str:
         text = "\0".join(f"{len(part)}:{part}" for part in (via.value, address, code))

@@ -100,7 +100,7 @@ class Proof:
     Args:
         still_valid: called with the identity as it is under the lock; returns False where what was checked has changed
             since.
-        else_valid: asked under the lock where `still_valid` returns False; reads what that cannot see.
+        else_valid: asked under the lock, too, where `still_valid` returns False; reads what that cannot see.
         amr: the name that the session shows for this proof, the method's own if None (such as "code_recovery").
         provider: the identity provider that proved the identity, for social sign-in.
         verified: addresses that the proof has shown to belong to the identity.
@@ -117,7 +117,7 @@ class Proof:
     verified: Sequence[tuple[Via, str]] = ()
     effect: Effect | None = None
     takes_over: bool = False
-    else_valid: Callable[[Unit], Awaitable[bool]] | None = None
+    else_valid: Callable[[Unit, Identity], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,7 +300,7 @@ async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Ide
         identity = await identities.lock(unit, proof.identity_id)
     except NotFound as gone:
         raise InvalidCredentials from gone
-    if not proof.still_valid(identity) and not (proof.else_valid is not None and await proof.else_valid(unit)):
+    if not proof.still_valid(identity) and not (proof.else_valid and await proof.else_valid(unit, identity)):
         raise InvalidCredentials
     if not identity.active:
         raise IdentityDisabled(
