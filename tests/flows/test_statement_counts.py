@@ -32,10 +32,10 @@ MOST: Mapping[str, int] = {
     "login with a password, known device": 8,
     "login with a password, new device": 10,
     "login with a code: the code is asked for": 6,
-    "login with a code: a wrong code is given": 5,
-    "login with a code: the code is given, first proof of the address": 13,
-    "login with a code: the code is given, known device": 9,
-    "login with a code: the code is given, new device": 11,
+    "login with a code: a wrong code is given": 4,
+    "login with a code: the code is given, first proof of the address": 12,
+    "login with a code: the code is given, known device": 8,
+    "login with a code: the code is given, new device": 10,
 }
 OTHER_DEVICE = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 STEPS = "a wrong code is given", "the code is given"

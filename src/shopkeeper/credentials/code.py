@@ -151,14 +151,13 @@ class Code:
     async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
         """Return the proof for a right code. Raises `InvalidCredentials`, `TooManyRequests` or `NoAttemptLeft`.
 
-        The account must be the one that the code was sent for, must still have the address, and must be the one that
-        the flow is for; the identifier, if it is sent again, must be the one that the code went to. Every attempt is
-        counted for the address that the code went to, so that the throttle treats known and unknown addresses alike.
+        The account is the one that the code was sent for, which must be the one that the flow is for, and must still
+        have the address under the lock: no look-up before says more. The identifier, if it is sent again, must be the
+        one that the code went to. Every attempt is counted for the address that the code went to, so that the throttle
+        treats known and unknown addresses alike.
         """
-        address = (sent.via, sent.address)
-        found = await self._find(unit, sent.address)
-        same = found is not None and found.id == sent.identity_id and self._may_prove(found, address, submission)
-        provable = same and _named(submission, sent.address)
+        address, account = (sent.via, sent.address), sent.identity_id
+        expected = submission.identity is None or submission.identity.id == account
 
         async def check() -> bool:
             # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
@@ -167,11 +166,19 @@ class Code:
             return self._codes.matches(sent, typed)
 
         attempt = CredentialAttempt(
-            CODE, found, name=sent.address, client=submission.client, provable=provable, own_secret=True
+            CODE,
+            None,
+            name=sent.address,
+            client=submission.client,
+            provable=expected and _named(submission, sent.address),
+            own_secret=True,
+            known_id=account,
         )
-        verified = await self._guard.judge(unit, attempt, check)
+        await self._guard.judge_secret(unit, attempt, check)
+        if account is None:
+            raise InvalidCredentials  # a code for no account matches nothing
         return Proof(
-            verified.identity.id,
+            account,
             CODE,
             Aal.AAL1,
             still_valid=lambda now: address in self._addresses(now),
