@@ -24,6 +24,7 @@ from shopkeeper.flows.operator_recovery import OperatorRecovery
 from shopkeeper.flows.paused_submissions import PURPOSE as PAUSED
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.registrants import Registrants
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.required_assurance import RequiredAssurance
@@ -164,6 +165,7 @@ def build_pipeline(
         database=infrastructure.database,
         completion=commerce.completion,
         registrar=registrar,
+        registrants=Registrants(infrastructure.cache),
         identities=accounts.identities,
         clock=infrastructure.clock,
         return_addresses=return_addresses,

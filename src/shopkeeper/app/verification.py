@@ -3,6 +3,7 @@
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.flows.mailed import MailedSettings, Verification
+from shopkeeper.flows.registrants import Registrants
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.settings.selfservice import RecoveryFlow, VerificationFlow
@@ -14,8 +15,12 @@ def build_verification(infrastructure: Infrastructure, accounts: Accounts) -> Ve
 
 
 def build_verification_opener(infrastructure: Infrastructure, accounts: Accounts) -> VerificationOpener:
-    by_mail = {method.name: method for method in accounts.methods.by_mail}
-    return VerificationOpener(build_verification(infrastructure, accounts), by_mail, clock=infrastructure.clock)
+    return VerificationOpener(
+        build_verification(infrastructure, accounts),
+        {method.name: method for method in accounts.methods.by_mail},
+        registrants=Registrants(infrastructure.cache),
+        clock=infrastructure.clock,
+    )
 
 
 def mailed_settings(flow: RecoveryFlow | VerificationFlow) -> MailedSettings:

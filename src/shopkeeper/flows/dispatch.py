@@ -43,6 +43,7 @@ from shopkeeper.flows.outcomes import (
     Updated,
     finished,
 )
+from shopkeeper.flows.registrants import Registrants, remembering_account
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
 from shopkeeper.flows.rejections import form_with_mistakes, rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
@@ -82,6 +83,7 @@ class Dispatcher:
         database: Database,
         completion: SignInCompletion,
         registrar: Registrar,
+        registrants: Registrants,
         identities: Identities,
         clock: Clock,
         return_addresses: ReturnAddresses,
@@ -95,6 +97,7 @@ class Dispatcher:
         self._database = database
         self._completion = completion
         self._registrar = registrar
+        self._registrants = registrants
         self._identities = identities
         self._clock = clock
         self._return = return_addresses
@@ -178,7 +181,7 @@ class Dispatcher:
             active=ask.active or turn.method,
             transient_payload=ask.transient_payload,
         )
-        shown = self._keeping.shown(remembering_guest(shown, turn.caller))
+        shown = self._keeping.shown(remembering_account(remembering_guest(shown, turn.caller), turn.caller))
         async with self._database.unit() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 stored = await self._store(unit, shown)
@@ -241,10 +244,14 @@ class Dispatcher:
         return await self._opener.open(unit, SETTINGS, opening, caller, messages=told, owner=signed_in.identity)
 
     async def _verify(self, handler: FlowHandler, turn: Turn, step: Verified) -> Updated:
-        """Mark the address, end the flow, and show where to continue. The flow can be fetched until it expires."""
+        """Mark the address, end the flow, and show where to continue. The flow can be fetched until it expires.
+
+        A proof that is only the owner's ends what was set before any address of the account was proven.
+        """
         flow, now = turn.flow, self._clock.now()
         url = self._return.after(handler.settings.after, method=step.method, return_to=flow.return_to)
         bound = turn.caller.csrf if turn.by_link and flow.type is FlowType.BROWSER else None
+        registrant = await self._registrants.proven_by(flow, turn.caller, step.identity_id)
         done = replace(
             flow.remembering(step.method, {}),
             nodes=tuple(mailed_nodes.passed(step.method, url)),
@@ -263,13 +270,19 @@ class Dispatcher:
                     raise InvalidCredentials from gone
                 if not any((each.via, each.value) == step.address for each in identity.verifiable_addresses):
                     raise InvalidCredentials  # the account has another address now
+                verified = await self._identities.apply_proof(
+                    unit,
+                    identity,
+                    verified=[step.address],
+                    takes_over=not registrant,
+                    actor=str(identity.id),
+                    client_ip=turn.caller.client.ip,
+                )
+                if verified.factors != identity.factors:
+                    done = replace(done, messages=(*done.messages, message(1080090)))
                 stored = await self._store(unit, done)
                 if step.effect is not None:
                     await step.effect(unit)
-                client_ip = turn.caller.client.ip
-                await self._identities.mark_verified(
-                    unit, identity, [step.address], actor=str(identity.id), client_ip=client_ip
-                )
         return Updated(stored, status=200)
 
     async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:

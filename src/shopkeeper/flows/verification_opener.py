@@ -13,6 +13,7 @@ from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
 from shopkeeper.flows.handler import method_view
 from shopkeeper.flows.mailed import Verification
 from shopkeeper.flows.opener import blank_flow
+from shopkeeper.flows.registrants import Registrants, opened_for
 from shopkeeper.identity.values import AddressStatus, Identity, Via
 from shopkeeper.storage.database import Unit
 
@@ -33,11 +34,20 @@ class VerificationOpener:
     Args:
         handler: the flow's handler; its settings say whether there are such flows, and by which method.
         methods: by name.
+        registrants: learns that these flows are those of the account's registrant.
     """
 
-    def __init__(self, handler: Verification, methods: Mapping[str, StartsVerification], *, clock: Clock) -> None:
+    def __init__(
+        self,
+        handler: Verification,
+        methods: Mapping[str, StartsVerification],
+        *,
+        registrants: Registrants,
+        clock: Clock,
+    ) -> None:
         self._handler = handler
         self._methods = methods
+        self._registrants = registrants
         self._clock = clock
 
     @property
@@ -54,7 +64,7 @@ class VerificationOpener:
         sent, so that nothing tells it apart.
         """
         method = self._methods[self._handler.settings.use]
-        flow = blank_flow(self._handler, opening, caller, clock=self._clock)
+        flow = opened_for(blank_flow(self._handler, opening, caller, clock=self._clock), identity.id)
         view = method_view(flow, caller, method=method.name)
         ask = method.start_verification(view, Recipient(address, identity if real else None))
         shown = replace(
@@ -65,6 +75,7 @@ class VerificationOpener:
         await store.add(unit, shown)
         if ask.effect is not None:
             await ask.effect(unit)
+        unit.after_commit(lambda: self._registrants.remember(shown, identity.id))
         return shown
 
     def pending(self, identity: Identity) -> tuple[str, ...]:

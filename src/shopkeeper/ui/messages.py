@@ -73,6 +73,11 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
         "info",
         "If an account has this address, a mail with a code is on its way. Please enter the code here.",
     ),
+    1080090: (
+        "info",
+        "The password from before has ended, because somebody else may have chosen it. To sign in, recover the account "
+        "and choose a new one.",
+    ),
     4000001: ("error", "{reason}"),
     4000002: ("error", "Please fill in: {property}."),
     4000003: ("error", "This needs at least {min_length} characters; it has {actual_length}."),

@@ -1,0 +1,74 @@
+"""Whose proof a verification is: the registrant's, or only that of the address's owner, who may be somebody else.
+
+Whoever registers an address need not own it (pre-hijacking): they choose a password, keep the session, and wait until
+the owner confirms the address. So a verification counts for the registrant where one of these is true:
+
+- its flow was opened for the account: by registering, by a sign-in, by a change of the address, or by a request of a
+  session of the account;
+- a session of the account sends the code;
+- the browser that sends it had such a flow opened for the account shortly before: it registered, or knows the password.
+
+Every other one was asked for with the address alone. It proves the owner of the address, and nothing that was set
+before is known to be theirs.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.flows.flow import Caller, Flow, csrf_digest
+from shopkeeper.storage.cache.port import Cache, CacheDown
+
+ACCOUNT: Final = "account"
+"""The key in a verification flow's context of the account that it was opened for."""
+REMEMBERED_FOR: Final = timedelta(days=1)
+"""How long a browser is known to have registered an account, or to know its password."""
+
+
+def opened_for(flow: Flow, identity_id: UUID) -> Flow:
+    """Return the verification flow as one that was opened for an account."""
+    return replace(flow, context={**flow.context, ACCOUNT: str(identity_id)})
+
+
+def remembering_account(flow: Flow, caller: Caller) -> Flow:
+    """Return the flow with the account whose session asks for a mail, if it is a verification and there is one."""
+    if flow.kind != "verification" or caller.session is None:
+        return flow
+    return opened_for(flow, caller.session.identity.id)
+
+
+class Registrants:
+    """Knows which verifications are those of the account's registrant.
+
+    Args:
+        cache: remembers browsers, by a digest. Without it a browser is not recognised, and has to register or sign in
+            first.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    async def remember(self, flow: Flow, identity_id: UUID) -> None:
+        """Remember the browser that a verification flow was opened for. Call it after the commit."""
+        if flow.csrf is not None:
+            with suppress(CacheDown):
+                await self._cache.set(_key(flow.csrf, identity_id), b"1", ttl=REMEMBERED_FOR)
+
+    async def proven_by(self, flow: Flow, caller: Caller, identity_id: UUID) -> bool:
+        """Return whether completing this flow proves the registrant of the account. No transaction may be open."""
+        if flow.context.get(ACCOUNT) == str(identity_id) or caller.signed_in_as(identity_id):
+            return True
+        return any([await self._knows(csrf_digest(token), identity_id) for token in caller.csrf_tokens])
+
+    async def _knows(self, browser: bytes, identity_id: UUID) -> bool:
+        try:
+            return await self._cache.get(_key(browser, identity_id)) is not None
+        except CacheDown:
+            return False
+
+
+def _key(browser: bytes, identity_id: UUID) -> str:
+    return f"registrant:{crypto.digest(f'{browser.hex()} {identity_id}').hex()}"
