@@ -155,10 +155,29 @@ class TestMail:
             )
         listed = shopkeeper("mail", "dead", **database).stdout
         assert str(abandoned) in listed
-        assert "550 no" in listed
+        assert sorted(line for line in listed.splitlines() if "550 no" in line) == [
+            "  550 no",
+            "  550 no (it held a code, so it cannot be sent again)",
+        ]
+        assert "there are more" not in listed
         assert shopkeeper("mail", "resend", str(abandoned), **database).exit_code == 0
         assert "cannot be sent again" in shopkeeper("mail", "resend", str(held_a_code), **database).stderr
         assert "a@b.example  bounce" in shopkeeper("mail", "suppressed", **database).stdout
         assert shopkeeper("mail", "allow", "A@b.example", **database).exit_code == 0
         assert "is not suppressed" in shopkeeper("mail", "allow", "a@b.example", **database).stderr
         assert shopkeeper("mail", "suppressed", **database).stdout == "No address is suppressed.\n"
+
+    def test_a_list_that_is_cut_says_so(self, shopkeeper: Run, folder: Path) -> None:
+        database = {"DSN": f"sqlite://{folder}/shop.sqlite"}
+        assert shopkeeper("migrate", **database).exit_code == 0
+        with sqlite3.connect(folder / "shop.sqlite") as connection:
+            connection.executemany(
+                "INSERT INTO courier_messages (id, status, type, recipient, subject, body, html, context,"
+                " template_type, channel, send_count, locale, last_error, created_at, updated_at)"
+                " VALUES (?, 'abandoned', 'email', 'a@b.example', '', '', '', '{}', 'welcome', 'email', 1, 'en', 'no',"
+                " '2026-01-01', '2026-01-01')",
+                [(uuid4().hex,) for _ in range(101)],
+            )
+        listed = shopkeeper("mail", "dead", **database).stdout
+        assert listed.count("welcome to a@b.example") == 100
+        assert listed.endswith("These are the newest 100; there are more.\n")

@@ -17,7 +17,7 @@ from shopkeeper.notify import store, suppressions
 from shopkeeper.notify.courier import requeue
 from shopkeeper.notify.samples import samples
 from shopkeeper.notify.templates import TEMPLATES
-from shopkeeper.notify.values import CourierMessage, Mail, Status, Suppression
+from shopkeeper.notify.values import Mail, MessagePage, Status, Suppression
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.settings import Settings
 from shopkeeper.storage.outbox import Outbox
@@ -72,13 +72,16 @@ def preview_command(  # noqa: PLR0917 - typer reads options from parameters
 def dead_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - typer's way to say "none"
     """List the mails that were abandoned, newest first, each with its last error."""
     settings = look(config, dev=dev)
-    messages = ready(lambda: asyncio.run(_abandoned(settings)))
-    if not messages:
+    page = ready(lambda: asyncio.run(_abandoned(settings)))
+    if not page.items:
         out.print("No mail was abandoned.")
-    for message in messages:
+    for message in page.items:
         at = f"{message.updated_at:%Y-%m-%d %H:%M} UTC"
         out.print(f"{message.id}  {message.template_type} to {printable(message.recipient)}, abandoned {at}")
-        out.print(f"  {printable(message.last_error or 'no answer')}")
+        left = "" if message.sendable else " (it held a code, so it cannot be sent again)"
+        out.print(f"  {printable(message.last_error or 'no answer')}{left}")
+    if page.before is not None:
+        out.print(f"These are the newest {LISTED}; there are more.")
 
 
 def _id(text: str) -> UUID:
@@ -116,7 +119,7 @@ def suppressed_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B
 
 @mail.command("allow")
 def allow_command(
-    address: Annotated[str, typer.Argument(help="As `shopkeeper mail suppressed` shows it.")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="As `shopkeeper mail suppressed` shows it.")],
     config: Files = [],  # noqa: B006 - typer's way to say "none"
     dev: Dev = False,
 ) -> None:
@@ -147,10 +150,9 @@ def _write(folder: Path, mails: dict[str, Mail], *, locale: str) -> None:
         fail(f"{folder} cannot be written to ({failed.strerror}).")
 
 
-async def _abandoned(settings: Settings) -> Sequence[CourierMessage]:
+async def _abandoned(settings: Settings) -> MessagePage:
     async with migrated(settings) as database, database.unit() as unit:
-        page = await store.page(unit, status=Status.ABANDONED, recipient=None, before=None, limit=LISTED)
-        return page.items
+        return await store.page(unit, status=Status.ABANDONED, recipient=None, before=None, limit=LISTED)
 
 
 async def _resend(settings: Settings, message_id: UUID) -> None:

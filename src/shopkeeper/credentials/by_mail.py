@@ -20,7 +20,6 @@ from shopkeeper.credentials.steps import Effect, FieldError, Proof, SubmissionRe
 from shopkeeper.crypto import new_id
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.formats import is_email
-from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity, Via
@@ -112,11 +111,11 @@ class ByMail:
         request = CodeRequest(flow.value, recipient.address, view.client)
         known, told = recipient.identity is not None, flow.value in self._notified
         minutes = max(1, math.ceil((expires_at - self._clock.now()).total_seconds() / 60))
-        whole = {**context, "expires_in_minutes": minutes}
+        whole = {**view.mail_values(recipient.identity), **context, "expires_in_minutes": minutes}
         queue = self._mails.mail(
             request,
             template if known or not told else template.replace("_valid", "_invalid"),
-            context=whole if known or not told else {},
+            context=whole if known or not told else view.mail_values(None),
             locale=view.locale_for(recipient.identity),
             account=recipient.identity_id,
             withheld=None if known or told else "unknown_account",
@@ -129,10 +128,6 @@ class ByMail:
                 await self._identities.mark_sent(unit, address_id or new_id())
 
         return run
-
-    def greeting(self, recipient: Recipient) -> Mapping[str, Any]:
-        """Return what every mail may use of its recipient."""
-        return {"first_name": names_of(recipient.identity).first if recipient.identity is not None else None}
 
     def link(self, flow: MailedFlow, view: MethodView, **query: str) -> str:
         """Return the address that continues a flow."""

@@ -18,7 +18,6 @@ from shopkeeper.errors import InvalidCredentials
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.formats import is_email
-from shopkeeper.identity.names import names_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.unique_names import UniqueNames
@@ -119,7 +118,7 @@ class Code:
             state=SENT,
             messages=(message(1010025 if submission.refresh else 1010014),),
             transient_payload={},
-            effect=self._mail_login_code(request, identity, issued, locale=submission.locale_for(identity)),
+            effect=self._mail_login_code(request, identity, issued, submission),
         )
 
     async def _require_own(self, unit: Unit, expected: Identity, address: str) -> None:
@@ -132,18 +131,17 @@ class Code:
             raise _at_identifier(message(4000035))
 
     def _mail_login_code(
-        self, request: CodeRequest, identity: Identity | None, issued: IssuedCode, *, locale: str
+        self, request: CodeRequest, identity: Identity | None, issued: IssuedCode, view: MethodView
     ) -> Effect:
-        first_name = names_of(identity).first if identity is not None else None
         return self._mails.mail(
             request,
             "login_code_valid",
             context={
-                "first_name": first_name,
+                **view.mail_values(identity),
                 "code": issued.code,
                 "expires_in_minutes": self._codes.minutes_left(issued.sent),
             },
-            locale=locale,
+            locale=view.locale_for(identity),
             account=identity.id if identity is not None else None,
             withheld="unknown_account" if identity is None else None,
         )
@@ -266,7 +264,7 @@ class Code:
             mail = self._mails.mail(
                 request,
                 "sign_up_attempt",
-                context={},
+                context=submission.mail_values(owner),
                 locale=owner.locale or locale,
                 account=owner.id,
                 withheld="notified_before" if notified else None,
@@ -274,7 +272,12 @@ class Code:
             unusable = self._codes.issue_unusable(via=via, address=value)
             return unusable.sent, _all_of((mail, _after_commit(lambda: self._notices.remember(value))))
         issued = self._codes.issue(via=via, address=value, until=submission.expires_at)
-        context = {"code": issued.code, "expires_in_minutes": self._codes.minutes_left(issued.sent)}
+        context = {
+            **submission.mail_values(None),
+            "traits": require_traits(submission).values,
+            "code": issued.code,
+            "expires_in_minutes": self._codes.minutes_left(issued.sent),
+        }
         mail = self._mails.mail(request, "registration_code_valid", context=context, locale=locale)
         return issued.sent, _all_of((mail, _after_commit(lambda: self._notices.look_up(value))))
 

@@ -132,7 +132,7 @@ class MailedCode:
             if known is not None
             else self._codes.issue_unusable(via=Via.EMAIL, address=recipient.address)
         )
-        context = {**self._by_mail.greeting(recipient), "code": issued.code}
+        context = {"code": issued.code}
         if flow is MailedFlow.VERIFICATION:
             context["verification_url"] = self._by_mail.link(flow, view, code=issued.code)
         effect: Effect = self._by_mail.mail(

@@ -82,7 +82,7 @@ class MailedLink:
             f"{flow.value}_valid",
             recipient,
             view,
-            context={**self._by_mail.greeting(recipient), f"{flow.value}_url": url},
+            context={f"{flow.value}_url": url},
             expires_at=sent.expires_at,
         )
         form = Form(

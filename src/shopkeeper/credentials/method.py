@@ -29,6 +29,7 @@ from shopkeeper.credentials.steps import (
 )
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.nodes import Node
@@ -58,6 +59,7 @@ class MethodView:
         wished_language: the language that the visitor has chosen or asks for.
         expires_at: when the flow ends.
         native: whether the client is a native app, which has no use for hints such as `autocomplete`.
+        request_url: the address that the flow was opened with.
     """
 
     client: Client
@@ -72,11 +74,22 @@ class MethodView:
     native: bool = False
     flow_id: UUID | None = None
     wished_language: str | None = None
+    request_url: str | None = None
 
     def locale_for(self, recipient: Identity | None) -> str:
         """Return the language of a mail to an account: the one that the visitor wishes, else the account's own."""
         own = recipient.locale if recipient is not None else None
         return self.wished_language or own or self.locale
+
+    def mail_values(self, recipient: Identity | None) -> Mapping[str, Any]:
+        """Return what every mail of this flow may say; None stands for an unknown account."""
+        values = {**mail_values(recipient), "request_url": self.request_url}
+        return {**values, "transient_payload": self.transient_payload}
+
+    @property
+    def transient_payload(self) -> Mapping[str, Any]:
+        """What the client hands on to mails and hooks."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,12 @@ class MethodInput(MethodView):
     count_attempt: Callable[[int], Awaitable[bool]] = _uncounted
     callback: Callback | None = None
     query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def transient_payload(self) -> Mapping[str, Any]:
+        """See `MethodView`."""
+        payload = self.submitted.get("transient_payload")
+        return payload if isinstance(payload, Mapping) else {}
 
     def text(self, name: str) -> str | None:
         """Return a submitted field; None where it is no text."""

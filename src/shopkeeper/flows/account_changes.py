@@ -30,6 +30,7 @@ from shopkeeper.identity.address_changes import (
     addresses_of,
     mailboxes,
 )
+from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.notify.account_notices import AccountNotices
@@ -187,6 +188,7 @@ class AccountChanges:
             await self._notices.address_changed(
                 unit,
                 to=right.address,
+                account=mail_values(before),
                 new_address=new_address,
                 token=right.token,
                 hours=_HOURS,
@@ -220,7 +222,8 @@ class AccountChanges:
             spare_session=session.id,
         )
         if PASSWORD in change.changes:
-            await self._notices.password_changed(unit, to=after.email, locale=after.locale or turn.caller.locale)
+            locale = after.locale or turn.caller.locale
+            await self._notices.password_changed(unit, to=after.email, account=mail_values(after), locale=locale)
         return after
 
 

@@ -63,6 +63,7 @@ class Turn:
             expires_at=flow.expires_at,
             native=flow.type is FlowType.API,
             flow_id=flow.id,
+            request_url=flow.request_url,
             submitted=self.submission.fields,
             shown=flow.nodes,
             traits=traits,
@@ -86,6 +87,7 @@ def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity |
         wished_language=caller.wished_language,
         expires_at=flow.expires_at,
         flow_id=flow.id,
+        request_url=flow.request_url,
         native=flow.type is FlowType.API,
     )
 

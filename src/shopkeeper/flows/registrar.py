@@ -23,7 +23,7 @@ from shopkeeper.errors import Conflict, FlowDisabled
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.builder import AddressInput, CredentialInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
-from shopkeeper.identity.names import names_of
+from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
@@ -252,8 +252,8 @@ class Registrar:
             )
         except Conflict as taken:  # taken since `admit`
             raise Taken from taken
-        names = {"first_name": names_of(identity).first}
-        await self._mail(unit, "welcome", to=identity.email, context=names, locale=locale)
+        known = mail_values(identity)
+        await self._mail(unit, "welcome", to=identity.email, context=known, locale=locale)
         return identity
 
     def _require_enabled(self) -> None:
@@ -292,7 +292,8 @@ class Registrar:
         self, unit: Unit, new: NewIdentity, owner: Identity, *, locale: str, notified: bool
     ) -> Identity:
         simulated = await self._identities.simulate(unit, new)
-        await self._mail(unit, "sign_up_attempt", to=None if notified else owner.email, context={}, locale=locale)
+        to, known = None if notified else owner.email, mail_values(owner)
+        await self._mail(unit, "sign_up_attempt", to=to, context=known, locale=locale)
         # Stored after the commit. Two concurrent attempts may both mail the owner; the throttle limits them.
         unit.after_commit(lambda: self._notices.remember(_mailbox(owner)))
         return simulated

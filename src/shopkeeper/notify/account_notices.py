@@ -1,6 +1,7 @@
 """Mails that tell the owner of an account what was changed in it, queued in the transaction of the change."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import structlog
 
@@ -24,20 +25,21 @@ class AccountNotices:
         self._courier = courier
         self._base_url = base_url.rstrip("/")
 
-    async def password_changed(self, unit: Unit, *, to: str | None, locale: str) -> None:
-        """Tell that the password was changed."""
-        await self._queue(unit, "password_changed", to=to, context={}, locale=locale)
+    async def password_changed(self, unit: Unit, *, to: str | None, account: Mapping[str, Any], locale: str) -> None:
+        """Tell that the password was changed. `account` is what a mail may say of it."""
+        await self._queue(unit, "password_changed", to=to, context=account, locale=locale)
 
     async def address_changed(
-        self, unit: Unit, *, to: str, new_address: str, token: str, hours: int, locale: str
+        self, unit: Unit, *, to: str, account: Mapping[str, Any], new_address: str, token: str, hours: int, locale: str
     ) -> None:
-        """Tell a former address that it was replaced, with a link that undoes that."""
+        """Tell a former address that it was replaced, with a link that undoes that. `account` is what a mail may say
+        of it."""
         url = f"{self._base_url}{UNDO_PATH}?token={token}"
-        context = {"new_address": new_address, "undo_url": url, "hours": hours}
+        context = {**account, "new_address": new_address, "undo_url": url, "hours": hours}
         await self._queue(unit, "address_changed", to=to, context=context, locale=locale)
 
     async def _queue(
-        self, unit: Unit, template: str, *, to: str | None, context: dict[str, object], locale: str
+        self, unit: Unit, template: str, *, to: str | None, context: Mapping[str, Any], locale: str
     ) -> None:
         if not to:
             return

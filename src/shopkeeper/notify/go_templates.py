@@ -21,14 +21,16 @@ FIELDS: Final = {
     "ExpiresInMinutes": "expires_in_minutes",
     "RequestURL": "request_url",
     "Identity": "identity",
+    "Traits": "traits",
     "TransientPayload": "transient_payload",
 }
-"""Kratos' template data by the names of ours. What is below `Identity` and `TransientPayload` has the API's names."""
+"""Kratos' template data by the names of ours. What is below `Identity`, `Traits` and
+`TransientPayload` has the API's names."""
 
 _ACTION: Final = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
 _COMMENT: Final = re.compile(r"\s*/\*.*?\*/\s*", re.DOTALL)
 _FIELD: Final = re.compile(r"\s*\.(?P<field>[A-Z]\w*)(?P<path>(?:\.[A-Za-z_]\w*)*)\s*", re.ASCII)
-_WITH_PATH: Final = frozenset({"Identity", "TransientPayload"})
+_WITH_PATH: Final = frozenset({"Identity", "Traits", "TransientPayload"})
 _LONGEST_SHOWN: Final = 60
 
 

@@ -13,6 +13,7 @@ _IDENTITY: Final = {
     "id": "9f425a8d-7efc-4768-8f23-7647a74fdf13",
     "schema_id": "default",
     "state": "active",
+    "metadata_public": None,
     "traits": {"email": "ada@example.org", "name": {"first": "Ada", "last": "Lovelace"}},
 }
 _THEN: Final = datetime(2026, 3, 14, 15, 9, tzinfo=UTC)
@@ -29,6 +30,7 @@ def samples(*, base_url: str = _SHOP, shop_name: str = "Corner & Sons") -> Mappi
         "identity": _IDENTITY,
         "request_url": f"{base_url}/self-service/recovery/browser",
         "transient_payload": {},
+        "traits": _IDENTITY["traits"],
         "code": "042137",
         "expires_in_minutes": 60,
         "hours": 72,

@@ -30,7 +30,7 @@ TEMPLATES: Final = frozenset(
 SEALED: Final = "sealed:"
 """The beginning of sealed values. Those that were queued in development have none."""
 MAX_BYTES: Final = 64 * 1024
-FROM_CLIENTS: Final = ("transient_payload", "request_url", "identity")
+FROM_CLIENTS: Final = ("transient_payload", "request_url", "identity", "traits")
 """Values that a client can make large. They are left out of a mail that would be larger than `MAX_BYTES`."""
 
 
@@ -65,7 +65,7 @@ def written(context: Mapping[str, Any]) -> str:
     """Write the values of a mail as JSON, within `MAX_BYTES`. Raises `ValueError` where that is not possible."""
     text = msgspec.json.encode(context)
     if len(text) > MAX_BYTES:
-        text = msgspec.json.encode({name: value for name, value in context.items() if name not in FROM_CLIENTS})
+        text = msgspec.json.encode({name: None if name in FROM_CLIENTS else value for name, value in context.items()})
     if len(text) > MAX_BYTES:
         raise ValueError(f"the values of a mail are larger than {MAX_BYTES} bytes")
     return text.decode()

@@ -52,7 +52,7 @@ courier_messages = Table(
     Index(None, "recipient", "id"),
 )
 
-# A message that an earlier version queued has bodies, and no context.
+# `CourierMessage.sendable`, as a condition.
 _SENDABLE = or_(courier_messages.c.context.is_not(None), courier_messages.c.body != "")
 UNFINISHED = (Status.QUEUED, Status.PROCESSING)
 

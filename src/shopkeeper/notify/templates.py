@@ -49,11 +49,12 @@ The types that Kratos has bear its names, so that overrides for it are found. `n
 `{"browser": …, "system": …}`, where either may be None. Links (`…_url`) may be longer than other texts.
 """
 
-OPTIONAL: Final = frozenset({"to", "first_name", "identity", "request_url", "transient_payload"})
+OPTIONAL: Final = frozenset({"to", "first_name", "identity", "request_url", "traits", "transient_payload"})
 """What every template may use, and is None where it was not given.
 
-`first_name` is what the mail greets, `identity` the account as the API shows it; the others are as in Kratos' template
-data.
+`first_name` is what the mail greets, `identity` the account as its owner may see it; `request_url` and
+`transient_payload` are those of the flow that the mail belongs to, and `traits` those of a registration by code, all as
+in Kratos' template data.
 """
 
 PARTS: Final = ("subject", "txt", "html")

@@ -54,6 +54,11 @@ class CourierMessage:
     updated_at: datetime
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def sendable(self) -> bool:
+        """Whether anything is left to send. A message that an earlier version queued has bodies, and no context."""
+        return self.context is not None or self.body != ""
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:

@@ -17,7 +17,7 @@ import structlog
 
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
-from shopkeeper.identity.names import names_of
+from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
 from shopkeeper.sessions.service import Sessions
@@ -92,7 +92,7 @@ class NewDevices:
         token = self._links.issue(session.id, until=self._clock.now() + LIFESPAN)
         browser, system = browser_and_system(client.user_agent)
         context = {
-            "first_name": names_of(session.identity).first,
+            **mail_values(session.identity),
             "device": {"browser": browser, "system": system},
             "signed_in_at": session.authenticated_at.isoformat(),
             "end_url": f"{self._base_url}{PATH}?token={quote(token)}",
