@@ -23,7 +23,7 @@ from shopkeeper.identity.facts import types_from_traits
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity, State
-from shopkeeper.signin.completion import confirm_proof
+from shopkeeper.signin.completion import apply_proof, locked
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
@@ -121,7 +121,8 @@ class World:
 
     async def _confirmed(self, proof: Proof) -> "Proven":
         async with self.database.unit() as unit:
-            return Proven(await confirm_proof(unit, self.identities, proof), proof)
+            identity = await locked(unit, self.identities, proof)
+            return Proven(await apply_proof(unit, self.identities, identity, proof), proof)
 
     async def stored(self, identifier: str) -> str:
         """Return the stored hash."""

@@ -33,7 +33,7 @@ MOST: Mapping[str, int] = {
     "login with a password, new device": 10,
     "login with a code: the code is asked for": 6,
     "login with a code: a wrong code is given": 4,
-    "login with a code: the code is given, first proof of the address": 12,
+    "login with a code: the code is given, first proof of the address": 11,
     "login with a code: the code is given, known device": 8,
     "login with a code: the code is given, new device": 10,
 }

@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 class IssuedSession:
     """A session with its token, which is available only here.
 
-    `since_change` is whether another session of a new one's identity began in its store after the identity's last
-    change: what a sign-in tells the store's engine of a customer, it knows.
+    `since_change` is whether another session of a new one's identity began in its store since the identity's profile
+    changed last: what a sign-in tells the store's engine of a customer, it knows.
     """
 
     session: Session

@@ -151,6 +151,7 @@ class Sessions:
         provider: str | None = None,
         kept: bool | None = None,
         locale: str | None = None,
+        changed_at: datetime | None = None,
     ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
@@ -160,6 +161,8 @@ class Sessions:
             replacing: the session that the caller presented, if any; it is revoked.
             kept: whether the person chose to be kept signed in; None where there was no choice.
             locale: the language that the person has chosen or asks for; only one that is offered is stored.
+            changed_at: when the identity's profile changed last (`IssuedSession.since_change`); `updated_at` where it
+                is None.
 
         Where the identity has more sessions than it may have now, the oldest ones end.
 
@@ -177,7 +180,9 @@ class Sessions:
         )
         token = new_token(self._prefix)
         most = self._lifetimes.most
-        others = await rows.add(unit, session, token_hash=digest(token), count_to=most or 0)
+        others = await rows.add(
+            unit, session, token_hash=digest(token), count_to=most or 0, changed_at=changed_at or identity.updated_at
+        )
         who = str(identity.id)
         told = {"session": str(session.id), "method": method}
         await self._note(unit, "session.started", identity.id, by=who, client=client, **told)

@@ -132,18 +132,17 @@ class Others:
 
     Args:
         live: how many other sessions may be used; counting stops at the given number.
-        since_change: whether another one began in the same store after the identity's last change.
+        since_change: whether another one began in the same store since the given moment, the identity's last change.
     """
 
     live: int
     since_change: bool
 
 
-async def add(unit: Unit, session: Session, *, token_hash: bytes, count_to: int) -> Others:
+async def add(unit: Unit, session: Session, *, token_hash: bytes, count_to: int, changed_at: datetime) -> Others:
     """Store a new session; return what else its identity has, from the same statement."""
-    now, identity = session.issued_at, session.identity
-    about = {"of_session": session.id, "of_identity": identity.id, "of_store": session.store}
-    bound = {**about, "count_to": count_to, "at": now, "changed_at": identity.updated_at}
+    about = {"of_session": session.id, "of_identity": session.identity.id, "of_store": session.store}
+    bound = {**about, "count_to": count_to, "at": session.issued_at, "changed_at": changed_at}
     row = (await unit.write(_ADD, {"token_hash": token_hash, **_to_row(session), **bound})).first()
     return Others(row.live, bool(row.since_change)) if row is not None else Others(0, since_change=False)
 

@@ -11,6 +11,7 @@ the three. The phases (structure of a submission, `docs/architecture.md`):
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -151,8 +152,18 @@ class SignInCompletion:
         async with self._refusals_recorded(unit, proof, request.client):
             if request.expected is not None and proof.identity_id != request.expected:
                 raise InvalidCredentials
-            identity = await confirm_proof(unit, self._identities, proof)
-            started = await self.start(unit, identity, request, method=proof.method, aal=proof.aal, **_shown(proof))
+            before = await locked(unit, self._identities, proof)
+            identity = await apply_proof(unit, self._identities, before, proof)
+            # What a proof changes is no part of the profile, so `before` says when that has changed.
+            started = await self.start(
+                unit,
+                identity,
+                request,
+                method=proof.method,
+                aal=proof.aal,
+                changed_at=before.updated_at,
+                **_shown(proof),
+            )
             return replace(started, identity=identity)
 
     async def elevate(self, unit: Unit, proof: Proof, *, session: Session, client: Client, new_token: bool) -> SignedIn:
@@ -160,7 +171,8 @@ class SignInCompletion:
         native apps keep their token. Raises as `complete` does.
         """
         async with self._refusals_recorded(unit, proof, client):
-            identity = await confirm_proof(unit, self._identities, proof)
+            before = await locked(unit, self._identities, proof)
+            identity = await apply_proof(unit, self._identities, before, proof)
             if identity.id != session.identity.id:
                 raise InvalidCredentials
             elevated = await self._sessions.elevate(
@@ -184,8 +196,9 @@ class SignInCompletion:
         aal: Aal = Aal.AAL1,
         amr: str | None = None,
         provider: str | None = None,
+        changed_at: datetime | None = None,
     ) -> SignedIn:
-        """Start a session for an identity that this unit has locked or created."""
+        """Start a session for an identity that this unit has locked or created; `changed_at` as in `Sessions.start`."""
         started = await self._sessions.start(
             unit,
             identity,
@@ -198,6 +211,7 @@ class SignInCompletion:
             replacing=request.replacing,
             kept=request.kept,
             locale=request.wished_language or identity.locale,
+            changed_at=changed_at,
         )
         if request.wished_language is not None and identity.locale is None:
             await self._identities.learn_locale(unit, identity.id, request.wished_language)
@@ -290,8 +304,8 @@ class SignInCompletion:
         )
 
 
-async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Identity:
-    """Lock the identity, check that the proof is still valid, and write what the proof implies.
+async def locked(unit: Unit, identities: Identities, proof: Proof) -> Identity:
+    """Lock the identity, and return it where the proof is still valid.
 
     Raises `InvalidCredentials` where what was proven has changed since, `IdentityDisabled` where the account is
     disabled.
@@ -307,6 +321,11 @@ async def confirm_proof(unit: Unit, identities: Identities, proof: Proof) -> Ide
             "The account is switched off; the shop's operator can switch it on again.",
             details={"identity_id": str(identity.id)},
         )
+    return identity
+
+
+async def apply_proof(unit: Unit, identities: Identities, identity: Identity, proof: Proof) -> Identity:
+    """Write what a proof implies for its identity, which is locked. Returns the identity as it is now."""
     if proof.effect is not None:
         await proof.effect(unit)
     return await identities.apply_proof(unit, identity, verified=proof.verified, takes_over=proof.takes_over)

@@ -21,12 +21,17 @@ class EmbeddedCustomers:
         self._unit, self._shopper, self._clock = unit, shopper, clock
 
     async def ensure(self, profile: Profile) -> Customer:
-        known = await _find(self._unit, self._shopper.store, profile.identity_id)
-        if known is not None and _profile(known) == profile:
-            return _customer(known)
-        await self._upsert(profile)
-        row = await _find(self._unit, self._shopper.store, profile.identity_id)
-        assert row is not None  # noqa: S101 - this transaction has just written it; for the type checker
+        # Not read first: sign-ins ask only for what is new, and two at once may write the same row.
+        key = {"store": self._shopper.store, "identity_id": profile.identity_id}
+        fresh = {"email": profile.email, "first_name": profile.first_name, "last_name": profile.last_name}
+        written = await self._unit.write(
+            insert_or(self._unit, customers)
+            .values(id=new_id(), created_at=self._clock.now(), **key, **fresh)
+            .on_conflict_do_update(index_elements=["store", "identity_id"], set_=fresh)
+            .returning(*customers.c)
+        )
+        row = written.first()
+        assert row is not None  # noqa: S101 - this statement has just written it; for the type checker
         return _customer(row)
 
     async def customer(self) -> Customer | None:
@@ -34,16 +39,6 @@ class EmbeddedCustomers:
             return None
         row = await _find(self._unit, self._shopper.store, self._shopper.id)
         return _customer(row) if row is not None else None
-
-    async def _upsert(self, profile: Profile) -> None:
-        """Insert or update the customer, because two concurrent sign-ins may write the same row."""
-        key = {"store": self._shopper.store, "identity_id": profile.identity_id}
-        fresh = {"email": profile.email, "first_name": profile.first_name, "last_name": profile.last_name}
-        await self._unit.write(
-            insert_or(self._unit, customers)
-            .values(id=new_id(), created_at=self._clock.now(), **key, **fresh)
-            .on_conflict_do_update(index_elements=["store", "identity_id"], set_=fresh)
-        )
 
 
 async def forget_customer(unit: Unit, identity_id: str) -> None:
@@ -62,10 +57,6 @@ async def _find(unit: Unit, store: str, identity_id: str) -> Row[Any] | None:
 _FOUND = select(customers).where(
     customers.c.store == bindparam("of_store"), customers.c.identity_id == bindparam("of_identity")
 )
-
-
-def _profile(row: Row[Any]) -> Profile:
-    return Profile(row.identity_id, row.email, row.first_name, row.last_name)
 
 
 def _customer(row: Row[Any]) -> Customer:
