@@ -17,6 +17,7 @@ from shopkeeper.errors import (
     ERROR_HEADER,
     BrowserLocationChangeRequired,
     FlowReplaced,
+    InvalidInput,
     Refusal,
 )
 from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings
@@ -43,6 +44,8 @@ from shopkeeper.http.serializers import (
 )
 from shopkeeper.languages.refusals import headers_of
 from shopkeeper.signin.completion import SignedIn
+
+_USED_UP = "The code was used already, or a wrong one too often. Continue with the flow in 'details.continue_with'."
 
 
 class OutcomeResponses:
@@ -157,7 +160,7 @@ class OutcomeResponses:
         if as_json or outcome.flow.type is FlowType.API:
             refusal: Refusal = FlowReplaced(use_flow_id=str(outcome.fresh.id))
             if self._flow_responses[kind].continues:
-                refusal = outcome.refusal or refusal
+                refusal = outcome.refusal or InvalidInput(_USED_UP)
                 refusal.details = continuing(refusal, outcome.fresh.id)
             elif self._flow_responses[kind].fetches_replaced:
                 return redirect(self.fetching(kind, outcome.fresh.id))
