@@ -9,7 +9,18 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import ADDRESS, PASSWORD, Browser, Scene, csrf_of, new_address, set_cookies, sign_in, sign_up
+from tests.attacks.scene import (
+    ADDRESS,
+    APP,
+    PASSWORD,
+    Browser,
+    Scene,
+    csrf_of,
+    new_address,
+    set_cookies,
+    sign_in,
+    sign_up,
+)
 from tests.flows.conftest import JSON, Stage, Staging
 from tests.flows.test_callbacks import messages
 
@@ -71,6 +82,13 @@ class TestWhoMayUseIt:
     async def test_a_browser_without_a_session_goes_to_the_sign_in(self, scene: Scene) -> None:
         answer = await (await scene.browser()).get("/self-service/settings/browser")
         assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/self-service/login/browser")
+
+    async def test_the_sign_in_keeps_where_the_browser_wanted_to_go(self, scene: Scene) -> None:
+        opened = f"/self-service/settings/browser?return_to={APP}/x&store=default&refresh=true"
+        answer = await (await scene.browser()).get(opened)
+        place, _, query = answer.headers["location"].partition("?")
+        assert place == f"{ADDRESS}/self-service/login/browser"
+        assert parse_qs(query) == {"return_to": [f"{APP}/x"], "store": ["default"]}
 
     @pytest.mark.parametrize("act", ["fetch", "submit"])
     async def test_another_account_is_refused(self, scene: Scene, act: str) -> None:

@@ -51,6 +51,7 @@ from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose
 from shopkeeper.http.pages.routes import PageRoutes
 from shopkeeper.http.paging import PageTokens
+from shopkeeper.http.public_redirects import public_redirects
 from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
@@ -393,6 +394,7 @@ def build_admin(
         clock=infrastructure.clock,
     )
     routes = [
+        *public_redirects(base_url=infrastructure.base_url),  # before the session of an id that is named "whoami"
         *(route for route_group in route_groups for route in route_group.routes()),
         *schema_routes(accounts.schemas),
         *not_built_routes(ADMIN),

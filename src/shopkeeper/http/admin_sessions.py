@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.errors import NotFound
+from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.http.admin import Operators, require_id
 from shopkeeper.http.admin_input import SessionsBody, active_or_not, body_of, refuse_unserved
 from shopkeeper.http.admin_scopes import stores_of
@@ -18,6 +18,8 @@ from shopkeeper.http.serializers import Serializers
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
+
+_EXPANDABLE: Final = frozenset({"identity", "devices"})
 
 
 class AdminSessions:
@@ -132,6 +134,8 @@ class AdminSessions:
 
     def _expanded(self, wanted: Sequence[str], sessions: Sequence[Session]) -> list[Mapping[str, Any]]:
         """Return sessions as an admin sees them, with identity and devices only where `wanted` names them."""
+        if unknown := set(wanted) - _EXPANDABLE:
+            raise BadRequest(f"'expand' takes identity and devices, not {min(unknown)[:40]!r}.")
         bare = sessions if "devices" in wanted else [replace(session, devices=()) for session in sessions]
         shown = self._serializers.session if "identity" in wanted else self._serializers.session_alone
         return [shown(session) for session in bare]

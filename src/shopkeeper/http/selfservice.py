@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import (
     CsrfViolation,
     FlowExpired,
@@ -137,7 +138,9 @@ class SelfService:
         except SessionInactive:
             if prefers_json(request.headers):
                 raise
-            return redirect(f"{self._base_url}/self-service/login/browser", body=True)
+            kept = {name: value for name, value in request.query_params.items() if name in {"return_to", STORE, TENANT}}
+            query = f"?{urlencode(kept)}" if kept else ""
+            return redirect(f"{self._base_url}/self-service/login/browser{query}", body=True)
         except SecondFactorRequired as second:
             if prefers_json(request.headers):
                 raise
