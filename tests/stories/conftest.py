@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.conftest import Run
 from tests.services.databases import drop_postgres, new_postgres, new_sqlite
@@ -15,7 +16,10 @@ from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_s
 from tests.services.valkey import start_valkey
 from tests.stories.places import KINDS, STORES, Ground, Place, new_folder
 
-pytest.register_assert_rewrite("tests.stories.visitor", "tests.stories.shopping")
+pytest.register_assert_rewrite("tests.stories.visitor", "tests.stories.shopping", "tests.stories.screen")
+
+from tests.stories.screen import Screens, chromium  # noqa: E402 - its assertions must be rewritten first
+from tests.stories.visitor import Guests  # noqa: E402
 
 PATIENCE = 300
 """Seconds for one end-to-end test. The machine may be busy, but a test that hangs is stopped."""
@@ -90,6 +94,28 @@ def _ground(request: pytest.FixtureRequest, run: Run) -> Ground:
         return Ground(new_sqlite(run.folder, new_folder(run.folder)))
     valkey = share(run.folder, "story-valkey", lambda: start_valkey(owner=run.owner))
     return Ground(new_postgres(run.folder, request.getfixturevalue("postgres_server")), valkey.url)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def screens(browser: Browser, place: Place) -> Iterator[Screens]:
+    """Open windows of a real browser on the run's server; they close with the test."""
+    screens = Screens(browser, place.public)
+    yield screens
+    screens.close()
+
+
+@pytest.fixture
+def guests(place: Place) -> Iterator[Guests]:
+    """Guests and customers of the run's server, who leave with the test."""
+    guests = Guests(place.public)
+    yield guests
+    guests.go()
 
 
 @pytest.fixture

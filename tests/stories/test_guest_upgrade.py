@@ -1,38 +1,21 @@
 """A guest with a cart becomes a customer on the pages, in German, in a real browser: the cart comes along each time."""
 
-from collections.abc import Iterator
 from re import compile as pattern
 from re import search
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.stories.places import Place
-from tests.stories.screen import PHONE, Screen, Screens, check, chromium
+from tests.stories.screen import PHONE, Screen, Screens, check
 from tests.stories.visitor import PASSWORD, Guests, new_address
 
 SQLITE = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def screens(browser: Browser, place: Place) -> Iterator[Screens]:
-    screens = Screens(browser, place.public)
-    yield screens
-    screens.close()
-
-
-@pytest.fixture
-def customer(place: Place) -> Iterator[str]:
+def customer(guests: Guests) -> str:
     """The address of a customer with an empty cart."""
-    guests = Guests(place.public)
-    yield guests.customer()[1]
-    guests.go()
+    return guests.customer()[1]
 
 
 def come_with_a_cart(screens: Screens) -> Screen:

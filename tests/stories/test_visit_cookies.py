@@ -63,13 +63,6 @@ def browser(place: Place) -> Iterator[Browser]:
     browser.http.close()
 
 
-@pytest.fixture
-def guests(place: Place) -> Iterator[Guests]:
-    guests = Guests(place.public)
-    yield guests
-    guests.go()
-
-
 class TestTheHandOver:
     def test_registering_keeps_the_cart(self, browser: Browser) -> None:
         browser.sign_in_at_the_shop()

@@ -1,6 +1,5 @@
 """A visit over GraphQL: everything but the tokens themselves is requested at `/graphql`."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,13 +27,6 @@ from tests.stories.shopping import (
 from tests.stories.visitor import PASSWORD, Guests, new_address
 
 NOWHERE = "018f0000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def guests(place: Place) -> Iterator[Guests]:
-    guests = Guests(place.public)
-    yield guests
-    guests.go()
 
 
 class TestAWholeVisit:

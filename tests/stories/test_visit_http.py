@@ -1,6 +1,5 @@
 """A visit over HTTP: anonymous first, then signed in with the cart kept, ordered, and signed out again."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,13 +10,6 @@ from tests.stories.shopping import ADD, CART, CUSTOMER
 from tests.stories.visitor import PASSWORD, Guests, Visitor, new_address, report
 
 MUG, PLATE, TEA, SALT = "QK-MUG-BLU", "QK-PLATE-21", "QK-TEA-250R", "QK-SALT-125"
-
-
-@pytest.fixture
-def guests(place: Place) -> Iterator[Guests]:
-    guests = Guests(place.public)
-    yield guests
-    guests.go()
 
 
 def register_natively(visitor: Visitor, email: str) -> dict[str, Any]:
