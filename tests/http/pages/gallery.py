@@ -1,5 +1,6 @@
 """Every page that a shopper can get, as the application renders it: for checks that hold of all of them."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,10 +12,26 @@ from tests.http.pages.test_forms import TEMPLATES
 
 EMAIL = "donaudampfschifffahrtsgesellschaftskapitaen@lange-adressen.example"
 WRONG = "not the password"
+GOOD = "one more kettle on the shelf"
+
+
+# A shop whose flows look different: in other steps, by link, with a choice, and without a session after registering.
+OTHERWISE: Mapping[str, Any] = {
+    "session": {"keep_signed_in": {"enabled": True}},
+    "selfservice": {
+        "flows": {
+            "login": {"style": "identifier_first"},
+            "registration": {"style": "unified", "after": {"password": {"hooks": []}}},
+            "recovery": {"use": "link"},
+            "verification": {"use": "link"},
+        },
+        "methods": {"link": {"enabled": True}, "password": {"config": {"haveibeenpwned_enabled": False}}},
+    },
+}
 
 
 async def collect(shop: Visited, language: str) -> Mapping[str, str]:
-    """Return the pages by their names, in one language."""
+    """Return the pages of the demo shop by their names, in one language."""
     return {
         **await _visitors(shop, language),
         **await _signing_in(shop, language),
@@ -24,6 +41,21 @@ async def collect(shop: Visited, language: str) -> Mapping[str, str]:
         **await _customers(shop, language),
         **_one_click(language),
     }
+
+
+async def collect_otherwise(shop: Visited, language: str) -> Mapping[str, str]:
+    """Return the pages that look different in a shop with the settings `OTHERWISE`."""
+    walk = Walk(shop, language)
+    await walk.see("one-step-registration", "/self-service/registration/browser")
+    await walk.send("one-step-registration-weak", "one-step-registration", {"traits.email": EMAIL, "password": "short"})
+    await walk.send("registered-without-session", "one-step-registration-weak", {"password": GOOD})
+    await walk.send("second-step", "registered-without-session", {"identifier": EMAIL})
+    await walk.send("second-step-wrong", "second-step", {"password": WRONG})
+    for kind in ("recovery", "verification"):
+        await walk.see(kind, f"/self-service/{kind}/browser")
+        await walk.send(f"{kind}-link", kind, {"email": EMAIL})
+        del walk.pages[kind]
+    return walk.pages
 
 
 class Walk:
@@ -51,7 +83,6 @@ async def _visitors(shop: Visited, language: str) -> Mapping[str, str]:
     await walk.see("signed-out", "/signed-out")
     await walk.see("end-session", "/account/end-session?token=used-before")
     await walk.see("nothing-here", "/nothing/here")
-    await walk.see("error", "/error?id=stub:500")
     await walk.see("no-cookies", "/login?cookies=asked")
     await walk.see("inbox", "/inbox")
     return walk.pages
@@ -61,6 +92,7 @@ async def _signing_in(shop: Visited, language: str) -> Mapping[str, str]:
     walk = Walk(shop, language)
     await walk.see("login", "/self-service/login/browser")
     await walk.send("login-empty", "login", {})
+    await walk.send("error", "login", {"csrf_token": ""})
     await walk.send("login-wrong", "login", {"identifier": EMAIL, "password": WRONG})
     await walk.send("login-code", "login", {"identifier": EMAIL}, button=1)
     await walk.send("login-code-wrong", "login-code", {"code": "000000"})
@@ -73,6 +105,7 @@ async def _registering(shop: Visited, language: str) -> Mapping[str, str]:
     await walk.send("registration-wrong", "registration", {"traits.email": "nonsense"})
     await walk.send("registration-password", "registration-wrong", {"traits.email": f"{language}.{EMAIL}"})
     await walk.send("registration-weak", "registration-password", {"password": "short"})
+    await walk.send("registration-code", "registration-weak", {}, button=1)
     return walk.pages
 
 
@@ -88,7 +121,6 @@ async def _recovering(shop: Visited, language: str) -> Mapping[str, str]:
 async def _confirming(shop: Visited, language: str) -> Mapping[str, str]:
     walk = Walk(shop, language)
     await walk.see("verification", "/self-service/verification/browser")
-    await walk.send("verification-wrong", "verification", {"email": "nonsense"})
     await walk.send("verification-code", "verification", {"email": EMAIL})
     await walk.send("verification-code-wrong", "verification-code", {"code": "000000"})
     return walk.pages
@@ -103,11 +135,32 @@ async def _customers(shop: Visited, language: str) -> Mapping[str, str]:
         n for n, form in enumerate(read(walk.pages["account"]).one("main").all("form")) if _is_password(form)
     )
     await walk.send("account-weak", "account", {"password": "short"}, form=password)
-    await walk.send("account-saved", "account", {"password": "one more kettle on the shelf"}, form=password)
+    await walk.send("account-saved", "account", {"password": GOOD}, form=password)
     await walk.see("refresh", "/self-service/login/browser?refresh=true")
     await walk.see("signed-in-after-all", "/signed-out")
     await walk.see("mails", "/inbox")
-    return walk.pages
+    return {**walk.pages, **await _mailed(shop, language)}
+
+
+async def _mailed(shop: Visited, language: str) -> Mapping[str, str]:
+    """Return what the mails of a customer lead to."""
+    address = f"{language}-2.{EMAIL}"
+    walk = Walk(shop, language)
+    await walk.see("recovery-again", "/self-service/recovery/browser")
+    await walk.send("recovery-asked", "recovery-again", {"email": address})
+    await walk.send("recovered", "recovery-asked", {"code": await _newest(walk, r"\b\d{6}\b")})
+    await walk.see("verification-again", "/self-service/verification/browser")
+    await walk.send("verification-asked", "verification-again", {"email": address})
+    await walk.see("mail", await _newest(walk, r"/inbox/[\w-]{36}"))
+    [link, *_] = re.findall(r"/self-service/verification\?flow=[\w-]+&amp;code=\d+", walk.pages["mail"])
+    await walk.see("verification-by-link", link.replace("&amp;", "&"))
+    await walk.send("verified", "verification-by-link", {})
+    return {name: walk.pages[name] for name in ("recovered", "mail", "verification-by-link", "verified")}
+
+
+async def _newest(walk: Walk, pattern: str) -> str:
+    """Return the first match in the inbox, which has the newest mail first."""
+    return re.findall(pattern, (await walk.browser.get("/inbox")).text)[0]
 
 
 def _is_password(form: Element) -> bool:
@@ -122,9 +175,7 @@ def _one_click(language: str) -> Mapping[str, str]:
         pages[f"click-{purpose}"] = drawn("one_click", {"purpose": purpose.value, **asked}, language)
     undone = {"purpose": Purpose.UNDO_ADDRESS.value, "next": "/"}
     pages |= {f"undo-{state}": drawn("one_click", {**undone, "state": state}, language) for state in ("done", "over")}
-    ending = {
-        state: drawn("end_session", {"state": state, "token": "1"}, language) for state in ("ask", "ended", "over")
-    }
+    ending = {state: drawn("end_session", {"state": state, "token": "1"}, language) for state in ("ask", "ended")}
     return {**pages, **{f"end-session-{state}": page for state, page in ending.items()}}
 
 

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx2
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Page, Request, Route, ViewportSize, async_playwright
 
-from tests.http.pages.conftest import ADDRESS, Visited
-from tests.http.pages.gallery import collect
+from tests.conftest import Run
+from tests.http.pages.conftest import ADDRESS, Visited, Visiting
+from tests.http.pages.gallery import OTHERWISE, collect, collect_otherwise
+from tests.services.databases import new_sqlite
 from tests.services.install import CHROMIUM
 from tests.stories.screen import DESK, FLAGS, PHONE
 
@@ -22,9 +25,17 @@ _AXE = """(rules) => axe.run({resultTypes: ["violations"], ...(rules ? {runOnly:
 _BY_LOOK = ["color-contrast", "target-size", "scrollable-region-focusable"]
 
 
+@pytest.fixture
+def second_dsn(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return new_sqlite(run.folder, tmp_path_factory.mktemp("otherwise"))
+
+
 @pytest.mark.parametrize("language", ["en", "de", "es"])
-async def test_every_page_can_be_used_by_everybody(shop: Visited, language: str) -> None:
-    pages = await collect(shop, language)
+async def test_every_page_can_be_used_by_everybody(
+    shop: Visited, visiting: Visiting, second_dsn: str, language: str
+) -> None:
+    async with visiting(second_dsn, with_demo=True, **OTHERWISE) as otherwise:
+        pages = {**await collect(shop, language), **await collect_otherwise(otherwise, language)}
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=str(CHROMIUM.ensure()), args=list(FLAGS))
         context = await chromium.new_context(bypass_csp=True, locale=language)
@@ -41,13 +52,15 @@ class _Answers:
 
     def __init__(self, shop: Visited, pages: Mapping[str, str]) -> None:
         self._browser, self._pages = shop.browser(), pages
+        self._assets: dict[str, httpx2.Response] = {}
 
     async def __call__(self, route: Route, request: Request) -> None:
         path = request.url.removeprefix(ADDRESS)
         if (name := path.removeprefix("/gallery/")) in self._pages:
             await route.fulfill(body=self._pages[name], content_type="text/html; charset=utf-8")
             return
-        answer = await self._browser.get(path)
+        answer = self._assets.get(path) or await self._browser.get(path)
+        self._assets[path] = answer
         await route.fulfill(
             status=answer.status_code, body=answer.content, content_type=answer.headers.get("content-type", "")
         )
