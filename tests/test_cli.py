@@ -1,17 +1,22 @@
 """The command in this process: how it prints what others wrote, and that bad input ends in a sentence."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from shopkeeper.cli import cli
+from shopkeeper.settings import findings, load
 from tests.services.postgres import USER
 from tests.services.server import free_port
 from tests.services.tls_postgres import PASSWORD, Ground
+from tests.settings.quickstarts import QUICKSTARTS
+from tests.settings.test_kratos_files import SCHEMA
 from tests.stories.production import PRODUCTION, flat
 
 Run = Callable[..., Result]
@@ -181,3 +186,25 @@ class TestMail:
         listed = shopkeeper("mail", "dead", **database).stdout
         assert listed.count("welcome to a@b.example") == 100
         assert listed.endswith("These are the newest 100; there are more.\n")
+
+
+class TestQuickstartsOfKratos:
+    """What Kratos' quickstarts lack without `--dev`: the sentences that are needed, and no other."""
+
+    @pytest.mark.parametrize("name", QUICKSTARTS)
+    def test_a_start_says_what_prevents_it_and_no_more(self, folder: Path, name: str) -> None:
+        (folder / "schema.json").write_text(json.dumps(SCHEMA))
+        (folder / "kratos.yml").write_text(yaml.safe_dump(QUICKSTARTS[name]))
+        told = CliRunner().invoke(cli, ["serve", "-c", "kratos.yml"], env={"COLUMNS": "400"})
+        *needed, last = told.stderr.splitlines()
+        found = findings(load([folder / "kratos.yml"], {}, dev=False, demo=False))
+        assert needed == [f"Error: {finding.sentence}" for finding in found if finding.level == "error"]
+        assert last.startswith("Error: The server cannot start with this configuration.")
+        assert (told.exit_code, told.stdout) == (1, "")
+
+    def test_the_doctor_says_all(self, folder: Path) -> None:
+        (folder / "schema.json").write_text(json.dumps(SCHEMA))
+        (folder / "kratos.yml").write_text(yaml.safe_dump(QUICKSTARTS["v0.7"]))
+        told = CliRunner().invoke(cli, ["doctor", "-c", "kratos.yml"], env={"COLUMNS": "400"})
+        assert "Warning: serve.admin.base_url is plain http" in told.stderr
+        assert "Notice: selfservice.whitelisted_return_urls" in told.stderr

@@ -192,11 +192,13 @@ def _reload(files: list[Path], *, dev: bool, demo: bool) -> Settings:
 
 
 def _checked(files: list[Path], *, dev: bool, demo: bool = False) -> Settings:
-    """Load the settings and print the findings. Ends the command where the server may not start with them."""
+    """Load the settings and print the findings. Ends the command where the server may not start with them, and prints
+    then only what prevents that; `doctor` prints all."""
     settings = _load(files, dev=dev, demo=demo)
     found = findings(settings)
-    _tell(found)
-    if any(finding.level == "error" for finding in found):
+    errors = [finding for finding in found if finding.level == "error"]
+    _tell(errors or found)
+    if errors:
         fail("The server cannot start with this configuration. Fix it and check again with: shopkeeper doctor")
     _tell(ready(lambda: asyncio.run(dry_run(settings))))
     return settings
