@@ -25,7 +25,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from starlette.types import ASGIApp
 
-from shopkeeper.app import running
+from shopkeeper.app import Misconfigured, running
 from shopkeeper.log_config import configure_log
 from shopkeeper.server_limits import (
     HEADERS_WITHIN,
@@ -35,7 +35,7 @@ from shopkeeper.server_limits import (
     raise_descriptor_limit,
     server_limits,
 )
-from shopkeeper.settings import Settings
+from shopkeeper.settings import Settings, SettingsError
 from shopkeeper.settings.listening import UnknownHost
 from shopkeeper.settings.serving import AdminServer, PublicServer
 from shopkeeper.unread_answers import close_unread
@@ -243,7 +243,11 @@ async def work(load: LoadSettings) -> None:
 
 def _child(load: LoadSettings) -> None:
     configure_log(settings := load())
-    run(_serve_here(settings, load, ready=lambda: None))
+    try:
+        run(_serve_here(settings, load, ready=lambda: None))
+    except Misconfigured as refused:
+        log.error("configuration.refused", problems=str(refused).splitlines())
+        raise SystemExit(1) from None
 
 
 class _Family:
@@ -254,6 +258,7 @@ class _Family:
         self._size = size
         self._context = multiprocessing.get_context("spawn")
         self._stopping = False
+        self._refused: Sequence[str] = ()
 
     def run(self, *, ready: Callable[[], None]) -> None:
         """Run until stopped and every process has ended; `ready` is called once they are started."""
@@ -272,9 +277,25 @@ class _Family:
         return child
 
     def _again(self, ended: BaseProcess) -> BaseProcess:
-        log.error("worker ended, starting another", pid=ended.pid, exit_code=ended.exitcode)
+        """Return the successor of a process that has ended, or itself while the configuration cannot be read: the other
+        processes work on with the one before."""
         time.sleep(PAUSE)  # otherwise a process that ends at once is restarted in a busy loop
+        if not self._readable():
+            return ended
+        log.error("worker ended, starting another", pid=ended.pid, exit_code=ended.exitcode)
         return self._start()
+
+    def _readable(self) -> bool:
+        try:
+            self._load()
+        except SettingsError as refused:
+            problems = str(refused).splitlines()
+            if problems != self._refused:
+                log.error("configuration.refused", problems=problems)
+            self._refused = problems
+            return False
+        self._refused = ()
+        return True
 
     def _stop(self, *_: object) -> None:
         self._stopping = True

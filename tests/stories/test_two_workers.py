@@ -1,5 +1,6 @@
 """Several processes on the same data: a change by one of them is known to the others at once."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tests.stories.shopping import CUSTOMER
 from tests.stories.visitor import PATIENCE, Guests, Visitor
 
 ROUNDS = 20
+OPEN, CLOSED = ({"selfservice": {"flows": {"registration": {"enabled": enabled}}}} for enabled in (True, False))
 AT_ONCE = 0.1
 """Seconds. The machine may be busy, so a few quick rounds are enough: without messages all would be slow."""
 
@@ -42,7 +44,7 @@ def pair(launch_for_module: Launch, infrastructure: Ground) -> tuple[Commerce, C
 @pytest.fixture(scope="module")
 def family(launch_for_module: Launch, infrastructure: Ground) -> Commerce:
     """One server with two processes. It is ready when the first of them is."""
-    family = launch_for_module(workers=2, demo=True, environ=SECRETS, **infrastructure.start_with())
+    family = launch_for_module(workers=2, demo=True, environ=SECRETS, config=OPEN, **infrastructure.start_with())
     wait_until(lambda: len(workers_of(family)) == 2, "the second process")
     return family
 
@@ -117,6 +119,34 @@ class TestOneServerWithTwoProcesses:
         with lines_to_each(family) as (one, other):
             assert seconds_to_hear(one, other, family.public)[ROUNDS // 4] < AT_ONCE
 
+    def test_a_changed_configuration_reaches_every_process(self, family: Commerce) -> None:
+        with lines_to_each(family) as lines:
+            assert lets_register(lines) == [True, True]
+            configure(family, json.dumps(CLOSED))
+            wait_until(lambda: lets_register(lines) == [False, False], "the news of a changed configuration")
+            configure(family, "{")
+            wait_until(lambda: family.log.count("configuration.refused") == 2, "a refusal by each process")
+            assert lets_register(lines) == [False, False]
+            configure(family, json.dumps(OPEN))
+            wait_until(lambda: lets_register(lines) == [True, True], "the news of a configuration that is sound")
+
+    def test_a_process_that_dies_while_the_configuration_is_broken_is_replaced_once_it_is_sound(
+        self, family: Commerce
+    ) -> None:
+        before, told = workers_of(family), family.log.count("configuration.refused")
+        configure(family, "{")
+        wait_until(lambda: family.log.count("configuration.refused") == told + 2, "a refusal by each process")
+        before[0].kill()
+        wait_until(lambda: family.log.count("configuration.refused") == told + 3, "the refusal of a further process")
+        assert workers_of(family) == before[1:]
+        configure(family, json.dumps(CLOSED))
+        wait_until(lambda: len(workers_of(family)) == 2, "another process")
+        with lines_to_each(family) as lines:
+            wait_until(lambda: lets_register(lines) == [False, False], "the configuration of the further process")
+            configure(family, json.dumps(OPEN))
+            wait_until(lambda: lets_register(lines) == [True, True], "the configuration of before")
+        assert "Traceback" not in family.log
+
     def test_a_process_that_died_is_replaced(self, family: Commerce) -> None:
         before = workers_of(family)
         assert len(before) == 2
@@ -133,6 +163,14 @@ class TestOneServerWithTwoProcesses:
         assert "cache.url" in told.errors[0]
         assert "redis://" in told.errors[0]
         assert run_shopkeeper("doctor", folder=tmp_path, environ=environ).errors == told.errors[:1]
+
+
+def configure(shop: Commerce, text: str) -> None:
+    (shop.folder / "shopkeeper.json").write_text(text)
+
+
+def lets_register(lines: list[httpx.Client]) -> list[bool]:
+    return [line.get("/self-service/registration/api").status_code == 200 for line in lines]
 
 
 def workers_of(shop: Commerce) -> list[psutil.Process]:
