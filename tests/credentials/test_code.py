@@ -134,6 +134,9 @@ class Talk:
         return True
 
     async def _take(self, step: AnyStep) -> AnyStep:
+        last = getattr(step, "attempt", None)
+        if last is not None and not await self._count(last.most):
+            step = last.too_many  # as the dispatcher takes it where the flow ends
         effect = getattr(step, "effect", None)
         if effect is not None:
             async with self.world.database.unit() as unit:

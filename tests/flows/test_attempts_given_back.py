@@ -128,6 +128,33 @@ async def test_guesses_that_end_with_a_late_503_are_given_back(staging: Staging,
         assert (await app.post(action, json=guess)).status_code in {200, 422}
 
 
+@pytest.mark.parametrize("kind", ["login", "registration", "recovery"])
+async def test_a_right_code_is_an_attempt_of_its_flow(staging: Staging, dsn: str, kind: str) -> None:
+    """It is counted where it ends the flow: as the last one that the flow allows it counts, and after that no more."""
+    methods = {"code": {"enabled": True, "passwordless_enabled": True, "config": {"max_submissions": 2}}}
+    async with staging(dsn, selfservice={**CODE, "methods": methods}) as stage:
+        scene = stage.scene
+        for wrong_ones, right_counts in ((1, True), (2, False)):
+            email, elsewhere = new_address(), await scene.native(ip=THERE)
+            if kind != "registration":
+                await sign_up(elsewhere, email)
+            app, action, fields = await asking(scene, kind, email)
+            assert (await app.post(action, json=fields)).json()["state"] == "sent_email"
+            code = (await codes_of(scene, email))[0]
+            guess = {**(fields if kind in {"login", "registration"} else {"method": "code"}), "code": code}
+            wrong = {**guess, "code": f"{(int(code) + 1) % 1_000_000:06d}"}
+            for _ in range(wrong_ones):
+                assert (await app.post(action, json=wrong)).json()["state"] == "sent_email"
+            before = {table: len(await scene.rows(table)) for table in ("sessions", "identities")}
+            answer = await app.post(action, json=guess)
+            [flow] = [row for row in await scene.rows("flows") if str(UUID(str(row["id"]))) == action[-36:]]
+            after = {table: len(await scene.rows(table)) for table in ("sessions", "identities")}
+            assert flow["finished_at"] is not None
+            assert (answer.status_code in {200, 422}) == right_counts, answer.text
+            assert (after != before) == right_counts
+            assert flow["attempts"] == 2
+
+
 async def test_wrong_guesses_are_counted_although_others_were_given_back(staging: Staging, sqlite_dsn: str) -> None:
     methods = {"code": {"enabled": True, "passwordless_enabled": True, "config": {"max_submissions": 2}}}
     async with staging(sqlite_dsn, selfservice={**CODE, "methods": methods}) as stage:

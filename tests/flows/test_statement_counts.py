@@ -33,10 +33,34 @@ MOST: Mapping[str, int] = {
     "login with a password, new device": 10,
     "login with a code: the code is asked for": 6,
     "login with a code: a wrong code is given": 4,
-    "login with a code: the code is given, first proof of the address": 11,
-    "login with a code: the code is given, known device": 8,
-    "login with a code: the code is given, new device": 10,
+    "login with a code: the code is given, first proof of the address": 9,
+    "login with a code: the code is given, known device": 7,
+    "login with a code: the code is given, new device": 9,
+    "recovery with a code: the code is asked for": 6,
+    "recovery with a code: a wrong code is given": 4,
+    "recovery with a code: the code is given, first proof of the address": 10,
+    "recovery with a code: the code is given": 8,
+    "verification with a code: the code is asked for": 7,
+    "verification with a code: a wrong code is given": 4,
+    "verification with a code: the code is given": 8,
+    "registration with a code: the code is asked for": 6,
+    "registration with a code: a wrong code is given": 4,
+    "registration with a code: the code is given": 10,
+    "registration with a password": 13,
+    "settings: a name": 8,
+    "settings: a password": 11,
+    "settings: an address": 16,
 }
+MOST_ON_SQLITE: Mapping[str, int] = {
+    **MOST,
+    "login with a code: the code is given, first proof of the address": 10,
+    "recovery with a code: the code is given, first proof of the address": 11,
+    "verification with a code: the code is given": 9,
+    "registration with a code: the code is given": 15,
+    "registration with a password": 18,
+    "settings: an address": 24,
+}
+"""The rows of an identity are one statement for each table there (`storage/row_changes.py`), without a round trip."""
 OTHER_DEVICE = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 STEPS = "a wrong code is given", "the code is given"
 CODE = re.compile(r"\b\d{6}\b")
@@ -106,7 +130,68 @@ async def sign_in_with_a_code(counting: Counting) -> None:
         counting.scene.clock.advance(hours=1)
 
 
-STORIES: tuple[Callable[[Counting], Awaitable[None]], ...] = (sign_in_with_a_password, sign_in_with_a_code)
+async def give_codes(
+    counting: Counting, app: httpx2.AsyncClient, kind: str, asked: Mapping[str, Any], which: str
+) -> None:
+    """Ask for a code, give a wrong one, and the right one."""
+    [address] = [value.get("email") if isinstance(value, Mapping) else value for value in asked.values()]
+    flow, sends_again = await counting.open(app, kind), asked if kind == "registration" else {}
+    status = {"registration": 400}.get(kind, 200)
+    first, wrong, right = (f"{kind} with a code: {step}" for step in ("the code is asked for", *STEPS))
+    await counting.submit(first, app, kind, flow, status=status, method="code", **asked)
+    code = await counting.code_for(address)
+    other = f"{(int(code) + 1) % 10**6:06d}"
+    await counting.submit(wrong, app, kind, flow, status=status, method="code", **sends_again, code=other)
+    status = {"recovery": 422}.get(kind, 200)
+    await counting.submit(right + which, app, kind, flow, status=status, method="code", **sends_again, code=code)
+
+
+async def recover_with_a_code(counting: Counting) -> None:
+    app = await counting.scene.native()
+    asked = {"email": await counting.account(app)}
+    await give_codes(counting, app, "recovery", asked, ", first proof of the address")
+    counting.scene.clock.advance(hours=1)
+    await give_codes(counting, app, "recovery", asked, "")
+
+
+async def verify_with_a_code(counting: Counting) -> None:
+    app = await counting.scene.native()
+    await give_codes(counting, app, "verification", {"email": await counting.account(app)}, "")
+
+
+async def register_with_a_code(counting: Counting) -> None:
+    await give_codes(counting, await counting.scene.native(), "registration", {"traits": {"email": new_address()}}, "")
+
+
+async def register_with_a_password(counting: Counting) -> None:
+    app = await counting.scene.native()
+    flow = await counting.open(app, "registration")
+    fields = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}}
+    await counting.submit("registration with a password", app, "registration", flow, **fields)
+
+
+async def change_the_account(counting: Counting) -> None:
+    app = await counting.scene.native()
+    session = await sign_up(app, email := new_address())
+    app.headers["x-session-token"] = session["session_token"]
+    for what, fields in (
+        ("a name", {"method": "profile", "traits": {"email": email, "name": {"first": "Ada"}}}),
+        ("a password", {"method": "password", "password": f"not {PASSWORD}"}),
+        ("an address", {"method": "profile", "traits": {"email": new_address(), "name": {"first": "Ada"}}}),
+    ):
+        flow = await counting.open(app, "settings")
+        await counting.submit(f"settings: {what}", app, "settings", flow, **fields)
+
+
+STORIES: tuple[Callable[[Counting], Awaitable[None]], ...] = (
+    sign_in_with_a_password,
+    sign_in_with_a_code,
+    recover_with_a_code,
+    verify_with_a_code,
+    register_with_a_code,
+    register_with_a_password,
+    change_the_account,
+)
 
 
 @pytest.fixture
@@ -119,5 +204,6 @@ async def test_no_submission_takes_more_statements_than_its_row_allows(counting:
     for story in STORIES:
         await story(counting)
     assert counting.taken.keys() == MOST.keys()
-    over = {named: seen for named, seen in counting.taken.items() if len(seen) > MOST[named]}
+    most = MOST if counting.scene.application.infrastructure.database.kind == "postgresql" else MOST_ON_SQLITE
+    over = {named: seen for named, seen in counting.taken.items() if len(seen) > most[named]}
     assert not over, "\n".join(f"{named} takes {len(seen)}:\n  " + "\n  ".join(seen) for named, seen in over.items())

@@ -14,6 +14,7 @@ from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.account_changes import AccountChanges
+from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -161,6 +162,7 @@ def build_pipeline(
     opener = FlowOpener(by_name, clock=infrastructure.clock, keeping=keeping)
     verifications = build_verification_opener(infrastructure, accounts)
     names_verification = infrastructure.settings.feature_flags.legacy_continue_with_verification_ui
+    attempts = FlowAttempts(infrastructure.database)
     dispatcher = Dispatcher(
         database=infrastructure.database,
         completion=commerce.completion,
@@ -183,6 +185,7 @@ def build_pipeline(
             recipients=_recipients(infrastructure.settings),
             names_verification=names_verification,
         ),
+        attempts=attempts,
         verifications=verifications,
         names_verification=names_verification,
         privileged_for=infrastructure.settings.selfservice.flows.settings.privileged_session_max_age,
@@ -191,6 +194,7 @@ def build_pipeline(
         handlers,
         database=infrastructure.database,
         dispatcher=dispatcher,
+        attempts=attempts,
         opener=opener,
         keeping=keeping,
         paused=PausedSubmissions(

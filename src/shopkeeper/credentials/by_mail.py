@@ -16,7 +16,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.credentials.code_mails import CodeMails, CodeRequest
 from shopkeeper.credentials.mailed_nodes import EMAIL
 from shopkeeper.credentials.method import MethodInput, MethodView
-from shopkeeper.credentials.steps import Effect, FieldError, Proof, SubmissionRejected, Verified
+from shopkeeper.credentials.steps import Effect, FieldError, LastAttempt, Proof, SubmissionRejected, Verified
 from shopkeeper.crypto import new_id
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.formats import is_email
@@ -134,7 +134,15 @@ class ByMail:
         fields = "&".join(f"{name}={value}" for name, value in query.items())
         return f"{self._base_url}/self-service/{flow.value}?flow={view.flow_id}&{fields}"
 
-    def recovered(self, method: str, identity_id: UUID, address: str, *, sent_at: datetime | None) -> Proof:
+    def recovered(
+        self,
+        method: str,
+        identity_id: UUID,
+        address: str,
+        *,
+        sent_at: datetime | None,
+        attempt: LastAttempt | None = None,
+    ) -> Proof:
         """Return the proof of a recovery. A mail to no address (an operator's) proves none.
 
         A former address of the account proves it, too, while that is allowed. A mail from before the last change of the
@@ -159,6 +167,7 @@ class ByMail:
             amr=f"{method}_recovery",
             verified=((Via.EMAIL, address),) if by_address else (),
             takes_over=by_address,
+            attempt=attempt,
         )
 
     def verified(self, method: str, identity_id: UUID, address: str) -> Verified:

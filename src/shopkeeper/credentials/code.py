@@ -13,7 +13,17 @@ from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
 from shopkeeper.credentials.code_mails import CodeMails, CodeRequest
 from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
 from shopkeeper.credentials.one_time_codes import IssuedCode, OneTimeCodes, SentCode
-from shopkeeper.credentials.steps import Ask, Effect, Enrolment, FieldError, Form, Proof, StartOver, SubmissionRejected
+from shopkeeper.credentials.steps import (
+    Ask,
+    Effect,
+    Enrolment,
+    FieldError,
+    Form,
+    LastAttempt,
+    Proof,
+    StartOver,
+    SubmissionRejected,
+)
 from shopkeeper.errors import InvalidCredentials
 from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.facts import CredentialFacts
@@ -156,19 +166,21 @@ class Code:
         """
         address, account = (sent.via, sent.address), sent.identity_id
         expected = submission.identity is None or submission.identity.id == account
+        provable = expected and _named(submission, sent.address)
 
         async def check() -> bool:
+            right = self._codes.matches(sent, typed)
             # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
-            if not await submission.count_attempt(self._max_submissions):
+            if not (right and provable) and not await submission.count_attempt(self._max_submissions):
                 raise NoAttemptLeft
-            return self._codes.matches(sent, typed)
+            return right
 
         attempt = CredentialAttempt(
             CODE,
             None,
             name=sent.address,
             client=submission.client,
-            provable=expected and _named(submission, sent.address),
+            provable=provable,
             own_secret=True,
             known_id=account,
         )
@@ -182,6 +194,7 @@ class Code:
             still_valid=lambda now: address in self._addresses(now),
             verified=(address,),
             takes_over=submission.identity is None,
+            attempt=LastAttempt(self._max_submissions, StartOver((message(4010008),))),
         )
 
     async def _find(self, unit: Unit, address: str) -> Identity | None:
@@ -228,14 +241,16 @@ class Code:
         if {*_mailable(_code_addresses(traits.extracted))} != {(code.via, code.address) for code in sent}:
             raise SubmissionRejected(message(4000036))
         _require_filled(typed)
-        if not await input.count_attempt(self._max_submissions):
-            return StartOver((message(4040003),))
+        too_many = StartOver((message(4040003),))
         proven = [(code.via, code.address) for code in sent if self._codes.matches(code, typed)]
         if not proven:
+            if not await input.count_attempt(self._max_submissions):
+                return too_many
             await self._guard.record_failed_registration(unit, method=CODE, client=input.client)
             form = Form(nodes.registration_wrong(native=input.native), input.context, "form")
             return Ask(form, state=SENT, messages=(message(4040003),))
-        return Enrolment(traits.values, (), method=CODE, verified=proven)
+        last = LastAttempt(self._max_submissions, too_many)
+        return Enrolment(traits.values, (), method=CODE, verified=proven, attempt=last)
 
     async def _send_registration_codes(self, unit: Unit, submission: MethodInput, extracted: Extracted) -> Ask:
         addresses = _mailable(_code_addresses(extracted))

@@ -11,7 +11,17 @@ from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient, 
 from shopkeeper.credentials.code import CODE, Code, NoAttemptLeft
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.one_time_codes import OneTimeCodes, SentCode
-from shopkeeper.credentials.steps import Ask, Effect, FieldError, Form, Proof, StartOver, SubmissionRejected, Verified
+from shopkeeper.credentials.steps import (
+    Ask,
+    Effect,
+    FieldError,
+    Form,
+    LastAttempt,
+    Proof,
+    StartOver,
+    SubmissionRejected,
+    Verified,
+)
 from shopkeeper.errors import InvalidCredentials
 from shopkeeper.identity.values import Via
 from shopkeeper.storage.database import Unit
@@ -54,7 +64,8 @@ class MailedCode:
         judged = await self._judged(unit, MailedFlow.RECOVERY, input)
         if not isinstance(judged, SentCode) or judged.identity_id is None:
             return judged if not isinstance(judged, SentCode) else self._wrong(MailedFlow.RECOVERY, input)
-        return self._by_mail.recovered(CODE, judged.identity_id, judged.address, sent_at=judged.issued_at)
+        last = LastAttempt(self._max_submissions, StartOver((message(_WRONG[MailedFlow.RECOVERY]),)))
+        return self._by_mail.recovered(CODE, judged.identity_id, judged.address, sent_at=judged.issued_at, attempt=last)
 
     async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
         """See `VerificationMethod`."""
@@ -118,10 +129,12 @@ class MailedCode:
         )
 
         async def check() -> bool:
+            right = self._codes.matches(sent, typed)
+            counted_later = right and flow is MailedFlow.RECOVERY
             # Counted after the throttle was asked: an attempt that it refuses uses up none of the flow's.
-            if not await submission.count_attempt(self._max_submissions):
+            if not counted_later and not await submission.count_attempt(self._max_submissions):
                 raise NoAttemptLeft
-            return self._codes.matches(sent, typed)
+            return right
 
         await self._guard.judge_secret(unit, attempt, check)
 

@@ -101,7 +101,8 @@ class MethodInput(MethodView):
         shown: the nodes that the flow shows now.
         traits: for registration: the traits, which are valid by their schema, and what was extracted from them.
         count_attempt: increases the flow's counter of attempts; returns False where it has reached `most`. Call it
-            before a code is checked. It commits at once, so that parallel attempts are counted too.
+            before the answer depends on a code. It commits at once, so that parallel attempts are counted too. A right
+            code may be left to the step that ends the flow (`LastAttempt`).
         callback: for `Redirect`; where the browser comes back to.
         query: in `callback`: the parameters that the other server sent the browser back with; `provider` is the last
             part of the path, where the method's callbacks have one for each provider.

@@ -94,6 +94,19 @@ class StartOver:
 
 
 @dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """The attempt that ends its flow, because its secret was right. It is counted by the statement that ends the flow.
+
+    Args:
+        most: how many attempts the flow allows.
+        too_many: the step where it has had them before.
+    """
+
+    most: int
+    too_many: StartOver
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """An identity was proven by a method.
 
@@ -101,6 +114,7 @@ class Proof:
         still_valid: called with the identity as it is under the lock; returns False where what was checked has changed
             since.
         else_valid: asked under the lock, too, where `still_valid` returns False; reads what that cannot see.
+        attempt: the attempt that proved it, where the flow counts attempts and this one was not counted yet.
         amr: the name that the session shows for this proof, the method's own if None (such as "code_recovery").
         provider: the identity provider that proved the identity, for social sign-in.
         verified: addresses that the proof has shown to belong to the identity.
@@ -118,6 +132,7 @@ class Proof:
     effect: Effect | None = None
     takes_over: bool = False
     else_valid: Callable[[Unit, Identity], Awaitable[bool]] | None = None
+    attempt: LastAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +153,7 @@ class Enrolment:
         verified: addresses that were shown to belong to the new identity.
         context: what the method must keep if the registration asks for more traits first.
         amr, provider: as in `Proof`, for the session that registering may start.
+        attempt: as in `Proof`.
     """
 
     traits: Mapping[str, Any]
@@ -148,6 +164,7 @@ class Enrolment:
     amr: str | None = None
     provider: str | None = None
     effect: Effect | None = None
+    attempt: LastAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,25 @@
 """Counts the attempts of a flow, such as guesses at its code, and gives back those that we were too busy to answer."""
 
 from collections import OrderedDict
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from shopkeeper import refunds
+from shopkeeper.credentials.steps import LastAttempt, StartOver
 from shopkeeper.errors import Busy
 from shopkeeper.flows import store
-from shopkeeper.storage.database import Database
+from shopkeeper.storage.database import Database, Unit
 
 MOST_OWED: Final = 10_000
 """The flows whose attempts wait to be given back; the oldest are dropped. The database was away when they ended."""
+
+
+class AttemptsUsedUp(Exception):
+    """Raised where a right secret comes after all the attempts that its flow allows. `instead` is the step then."""
+
+    def __init__(self, instead: StartOver) -> None:
+        self.instead = instead
 
 
 class FlowAttempts:
@@ -38,6 +47,17 @@ class FlowAttempts:
         else:
             self._owe(flow_id, owed)
         return counted
+
+    async def finish(self, unit: Unit, flow_id: UUID, at: datetime, *, last: LastAttempt) -> bool:
+        """End a flow and count its last attempt by one statement of the caller's transaction; return False where it has
+        ended before. Where the transaction rolls back, the attempt was not counted: its secret was right.
+
+        Raises `AttemptsUsedUp`.
+        """
+        had = await store.finish_counted(unit, flow_id, at)
+        if had is not None and had > last.most + self._owed.get(flow_id, 0):
+            raise AttemptsUsedUp(last.too_many)
+        return had is not None
 
     async def _give_back(self, flow_id: UUID) -> None:
         self._owe(flow_id, 1)

@@ -17,6 +17,7 @@ from shopkeeper.credentials.steps import (
     Ask,
     CredentialChange,
     Enrolment,
+    LastAttempt,
     Proof,
     Redirect,
     StartOver,
@@ -28,6 +29,7 @@ from shopkeeper.errors import InvalidCredentials, NotFound
 from shopkeeper.flows import store
 from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
+from shopkeeper.flows.attempts import AttemptsUsedUp, FlowAttempts
 from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
 from shopkeeper.flows.flow import KEEP_SIGNED_IN, Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
@@ -90,6 +92,7 @@ class Dispatcher:
         opener: FlowOpener,
         keeping: KeepSignedIn,
         changes: AccountChanges,
+        attempts: FlowAttempts,
         verifications: VerificationOpener | None = None,
         privileged_for: timedelta = timedelta(hours=1),
         names_verification: bool = False,
@@ -104,6 +107,7 @@ class Dispatcher:
         self._opener = opener
         self._keeping = keeping
         self._changes = changes
+        self._attempts = attempts
         self._verifications = verifications
         self._privileged_for = privileged_for
         self._names_verification = names_verification
@@ -113,6 +117,12 @@ class Dispatcher:
 
         Raises `FlowInvalid` where the step is rejected after all, `Superseded`, or a refusal.
         """
+        try:
+            return await self._dispatched(handler, turn, step)
+        except AttemptsUsedUp as used_up:
+            return await self._start_over(handler, turn, used_up.instead)
+
+    async def _dispatched(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         outcome: FlowOutcome
         match step:
             case NextForm():
@@ -220,7 +230,7 @@ class Dispatcher:
         await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
-                await self._finish(unit, turn.flow)
+                await self._finish(unit, turn.flow, proof.attempt)
                 signed_in = await self._signed_in(unit, turn, proof)
                 csrf, follow = crypto.new_csrf_token(), None
                 shown: Sequence[ContinueWith] = ()
@@ -327,7 +337,7 @@ class Dispatcher:
                     wished_language=turn.caller.wished_language,
                     signs_in=signs_in,
                 )
-                await self._finish(unit, turn.flow)
+                await self._finish(unit, turn.flow, enrolment.attempt)
                 sign_in = await self._offered_sign_in(unit, handler, turn, enrolment, csrf=csrf)
                 identity, shown = await self._verify_later(
                     unit, turn, identity, csrf=csrf, real=admission.owner is None
@@ -439,9 +449,15 @@ class Dispatcher:
             raise Superseded
         return replace(shown, version=flow.version + 1)
 
-    async def _finish(self, unit: Unit, flow: Flow) -> None:
-        """End the flow before anything is given for it; only one submission can. Raises `FlowExpired`."""
-        if not await store.finish(unit, flow.id, self._clock.now()):
+    async def _finish(self, unit: Unit, flow: Flow, last: LastAttempt | None = None) -> None:
+        """End the flow before anything is given for it; only one submission can. Raises `FlowExpired`, and
+        `AttemptsUsedUp` where a submission that counts as an attempt comes too late."""
+        now = self._clock.now()
+        if last is None:
+            is_first = await store.finish(unit, flow.id, now)
+        else:
+            is_first = await self._attempts.finish(unit, flow.id, now, last=last)
+        if not is_first:
             raise finished(flow)
 
 

@@ -62,6 +62,7 @@ class Pipeline:
         *,
         database: Database,
         dispatcher: Dispatcher,
+        attempts: FlowAttempts,
         opener: FlowOpener,
         keeping: KeepSignedIn,
         paused: PausedSubmissions,
@@ -80,7 +81,7 @@ class Pipeline:
         self._return = return_addresses
         self._callback_url = callback_url
         self._locale_of = locale_of
-        self._attempts = FlowAttempts(database)
+        self._attempts = attempts
 
     def handler(self, name: str) -> FlowHandler:
         """Return the handler of a flow, by its name."""

@@ -143,6 +143,13 @@ async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
     return (await unit.write(_UNFINISHED, {"of_flow": flow_id, "finished_at": at})).rowcount == 1
 
 
+async def finish_counted(unit: Unit, flow_id: UUID, at: datetime) -> int | None:
+    """End a flow as `finish` does and count the attempt that ends it; return how many it has had with this one, None
+    where it has ended before."""
+    row = (await unit.write(_FINISH_COUNTED, {"of_flow": flow_id, "finished_at": at})).first()
+    return row.attempts if row is not None else None
+
+
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
     """Delete flows that ended before a moment, at most `batch`; return how many."""
     old = select(flows.c.id).where(flows.c.expires_at < before).limit(batch)
@@ -171,6 +178,7 @@ _BY_ID = select(flows).where(_OF_FLOW, flows.c.kind == bindparam("of_kind"))
 _ADD = insert(flows)
 # Their parameters are the columns to set.
 _UNFINISHED = update(flows).where(_OF_FLOW, flows.c.finished_at.is_(None))
+_FINISH_COUNTED = _UNFINISHED.values(attempts=flows.c.attempts + 1).returning(flows.c.attempts)
 _KEEP = _UNFINISHED.where(flows.c.version == bindparam("as_read"))
 _KEEP_WHATEVER_VERSION = _UNFINISHED.values(version=flows.c.version + 1)
 
