@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.attacks.scene import ORDER, PASSWORD, PLACE, ask, fill_cart, new_address, sign_up, submit
 from tests.http.conftest import Opening
 from tests.signin.test_new_devices import CHROME, FIREFOX
@@ -106,6 +108,60 @@ class TestAGermanShopper:
                 assert "wording" not in error
             page = await browser.get(f"/error?id={error_id}")
             assert "Die Rücksprungadresse" in page.text
+
+
+class TestImmediateAnswers:
+    """What is answered before anything else of a request is read."""
+
+    async def test_whoami_says_in_the_language_of_the_request_that_there_is_no_session(
+        self, opening: Opening, sqlite_dsn: str
+    ) -> None:
+        async with opening(sqlite_dsn) as scene:
+            for language, told in (("de", "melden Sie sich"), ("es-MX", "Inicia sesión"), ("fr", "There is no valid")):
+                app = await scene.native(accept_language=language)
+                for headers in ({}, {"x-session-token": "shk_st_unknown"}, {"cookie": "ory_kratos_session=old"}):
+                    answer = await app.get("/sessions/whoami", headers=headers)
+                    error = answer.json()["error"]
+                    assert answer.status_code == 401
+                    assert told in error["reason"]
+                    assert (error["code"], error["status"]) == (401, "Unauthorized")
+                    assert answer.headers["x-error-code"] == "unauthenticated"
+                    assert answer.headers.get("content-language") == {"de": "de", "es-MX": "es"}.get(language)
+
+    async def test_whoami_asks_for_a_second_factor_in_the_language_of_the_request_or_the_session(
+        self, opening: Opening, dsn: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with opening(dsn) as scene:
+            monkeypatch.setattr(type(scene.application.accounts.assurance), "satisfied_by", lambda *_, **__: False)
+            german = await scene.native(accept_language=GERMAN)
+            token = (await sign_up(german, new_address()))["session_token"]
+            words = {"de": "zweite", "es": "segund", "en": "second factor"}
+            for wish, language in ((None, "de"), ("fr", "de"), ("es", "es"), ("en", "en"), ("de", "de"), (None, "de")):
+                app = await scene.native(**({"accept_language": wish} if wish else {}))
+                answer = await app.get("/sessions/whoami", headers={"x-session-token": token})
+                error = answer.json()["error"]
+                assert (answer.status_code, error["id"]) == (403, "session_aal2_required")
+                assert words[language] in error["message"]
+                assert answer.headers.get("content-language", "en") == language
+                assert answer.json()["redirect_browser_to"].startswith("https://shop.test/self-service/login/browser")
+            chosen = {"cookie": f"shopkeeper_language=es; ory_kratos_session={token}"}
+            answer = await (await scene.native()).get("/sessions/whoami", headers=chosen)
+            assert words["es"] in answer.json()["error"]["message"]
+
+    async def test_so_do_the_limits_and_the_check_of_the_host(self, opening: Opening, sqlite_dsn: str) -> None:
+        async with opening(sqlite_dsn) as scene:
+            app = await scene.native(accept_language=GERMAN)
+            answers = [
+                await app.get("/nowhere?" + "a" * 20_000),
+                await app.get("/nowhere", headers={"x-filling": "a" * 70_000}),
+                await app.get("/nowhere", headers={"host": "not a host"}),
+            ]
+            messages = [answer.json()["error"]["message"] for answer in answers]
+            assert [answer.status_code for answer in answers] == [414, 431, 400]
+            assert messages[0].startswith("Die Adresse ist zu lang.")
+            assert messages[1] == "Die Anfrage ist zu groß. Löschen Sie die Cookies dieser Website."
+            assert messages[2].startswith("Die Anfrage war fehlerhaft")
+            assert {answer.headers["content-language"] for answer in answers} == {"de"}
 
 
 def _languages(row: str) -> str:

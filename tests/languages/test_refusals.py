@@ -11,7 +11,7 @@ import pytest
 
 import shopkeeper.app.application  # noqa: F401 - all refusals are known when it is imported
 from shopkeeper.commerce.errors import OutOfStock, Shortage
-from shopkeeper.errors import InvalidInput, Refusal, SessionInactive, TooManyRequests, Wording
+from shopkeeper.errors import InvalidInput, MalformedBody, Refusal, SessionInactive, TooManyRequests, Wording
 from shopkeeper.graphql.errors import told as graphql_error
 from shopkeeper.http.responses import error_object
 from shopkeeper.languages.catalogues import read_catalogue
@@ -23,22 +23,8 @@ TRANSLATED = [language for language in LANGUAGES if language != SOURCE]
 GAP = re.compile(r"\{\w+\}")
 WORDS = {"wait/seconds", "wait/minutes", "shortage/left", "shortage/none"}
 """What fills the gaps of other sentences."""
-FOR_PROGRAMMERS = {
-    "bad_request",
-    "malformed_body",
-    "body_incomplete",
-    "unknown_field",
-    "invalid_input",
-    "invalid_page_token",
-    "method_not_allowed",
-    "headers_too_large",
-    "address_too_long",
-    "host_not_allowed",
-    "not_implemented",
-    "unsupported",
-    "refused",
-    "persisted_query_not_supported",
-}
+NOBODY_READS = {"refused", "persisted_query_not_supported"}
+"""The class above all others, and what a client answers by itself."""
 FOR_OPERATORS = {"admin_key_required", "admin_scope_missing", "outgoing_failed", "outgoing_refused", "address_refused"}
 
 
@@ -80,7 +66,7 @@ def _text(node: ast.expr) -> Any:
 @pytest.mark.parametrize("language", TRANSLATED)
 class TestCatalogues:
     def test_every_code_and_topic_is_translated_and_nothing_else(self, language: str) -> None:
-        codes = {kind.code for kind in classes()} - FOR_PROGRAMMERS - FOR_OPERATORS
+        codes = {kind.code for kind in classes()} - NOBODY_READS - FOR_OPERATORS
         codes = {code for code in codes if not code.startswith(("query_", "too_many_aliases"))}
         found = entries(language)
         assert found.keys() - WORDS == codes | topics()
@@ -121,9 +107,14 @@ def test_lists_are_worded_line_by_line() -> None:
     assert told(short, "en") == "Not enough in stock: only 2 left of Tee; Mate is sold out."
 
 
-def test_what_programmers_read_stays_english() -> None:
+def test_what_programmers_read_stays_english_beside_a_general_sentence() -> None:
     refusal = InvalidInput("A page has 1 to 100 entries.")
     assert told(refusal, "de") == "A page has 1 to 100 entries."
+    assert error_object(refusal, language="de")["reason"] == "A page has 1 to 100 entries."
+    assert error_object(refusal, language="de")["message"] == "Eine Angabe in der Anfrage ist nicht gültig."
+    assert told(InvalidInput(), "de") == "Eine Angabe in der Anfrage ist nicht gültig."
+    special = MalformedBody(message="The body must be a JSON object.")
+    assert told(special, "es") == error_object(special, language="es")["message"] == "The body must be a JSON object."
 
 
 def test_an_error_object_keeps_everything_but_its_sentences() -> None:

@@ -87,6 +87,10 @@ class Stores:
             raise StoreUnknown(f"There is no store called '{front_id[:64]}' here.")
         return front
 
+    def find(self, front_id: str) -> Store | None:
+        """Return a front by its id, or None where it is not configured any more."""
+        return self._by_id.get(front_id)
+
     def named(self, *, name: str | None, tenant: str | None, host: str | None) -> Store | None:
         """Return the front that a request names by store, tenant or host; None where it names none. Raises
         `StoreUnknown`."""

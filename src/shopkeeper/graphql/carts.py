@@ -13,6 +13,7 @@ from strawberry import UNSET
 from shopkeeper.commerce.port import Cart as EngineCart
 from shopkeeper.commerce.port import Line, Shopper
 from shopkeeper.errors import InvalidInput
+from shopkeeper.graphql.answers import Answer, worded
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
@@ -240,7 +241,7 @@ class CartMutations:
         context = info.context
         async with context.change(_shopper(context.shopper, create_cart_input)) as engine:
             cart = await engine.carts.create()
-        return await _answer(cart, context, "The cart was begun.")
+        return await _answer(cart, context, Answer.CART_CREATED)
 
     @resolved("Puts something into a cart; more of it, where it is in there already.")
     async def add_to_cart(
@@ -258,7 +259,7 @@ class CartMutations:
                 variant_id=reference(asked.item_id),
                 quantity=1 if asked.quantity is None else asked.quantity,
             )
-        return await _answer(cart, context, "It is in the cart.")
+        return await _answer(cart, context, Answer.CART_ADDED)
 
     @resolved("Changes how many of something are in a cart.")
     async def update_cart(
@@ -275,7 +276,7 @@ class CartMutations:
             raise InvalidInput("Say what to change: 'entryId' and 'quantity' are both needed.")
         async with context.change() as engine:
             cart = await engine.carts.change(cart_id=asked.cart_id, line_id=asked.entry_id, quantity=asked.quantity)
-        return await _answer(cart, context, "The cart was changed.")
+        return await _answer(cart, context, Answer.CART_CHANGED)
 
     @resolved("Takes something out of a cart.")
     async def remove_from_cart(
@@ -291,7 +292,7 @@ class CartMutations:
             raise InvalidInput("Say what to take out: 'entryId' is needed.")
         async with context.change() as engine:
             cart = await engine.carts.remove(cart_id=asked.cart_id, line_id=asked.entry_id)
-        return await _answer(cart, context, "It was taken out of the cart.")
+        return await _answer(cart, context, Answer.CART_REMOVED)
 
 
 async def cart_of(cart: EngineCart, context: Context) -> Cart:
@@ -301,7 +302,8 @@ async def cart_of(cart: EngineCart, context: Context) -> Cart:
     return Cart(cart=cart, sold=sold, context=context)
 
 
-async def _answer(cart: EngineCart, context: Context, message: str) -> CartMutationResponse:
+async def _answer(cart: EngineCart, context: Context, answer: Answer) -> CartMutationResponse:
+    message = worded(answer, context.language)
     return CartMutationResponse(code=DONE, success=True, message=message, cart=await cart_of(cart, context))
 
 

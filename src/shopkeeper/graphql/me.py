@@ -7,6 +7,7 @@ import strawberry
 from strawberry import UNSET
 
 from shopkeeper.errors import SessionAlreadyAvailable
+from shopkeeper.graphql.answers import Answer, worded
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.cost import ListSize
 from shopkeeper.graphql.fields import resolved
@@ -131,7 +132,7 @@ class CustomerMutations:
         except SignUpRejected as rejected:
             return _rejected(rejected, context.language)
         return CustomerAuthMutationResponse(
-            code=DONE, success=True, message="Welcome. Sign in to go on.", customer=customer
+            code=DONE, success=True, message=worded(Answer.SIGNED_UP, context.language), customer=customer
         )
 
 

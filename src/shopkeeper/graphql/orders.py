@@ -10,6 +10,7 @@ from strawberry import UNSET
 from shopkeeper.commerce.port import Order as EngineOrder
 from shopkeeper.commerce.port import OrderLine, OrderState, Profile, require_orders
 from shopkeeper.errors import InvalidInput
+from shopkeeper.graphql.answers import Answer, worded
 from shopkeeper.graphql.carts import CartHint, Discount
 from shopkeeper.graphql.context import Context, Info
 from shopkeeper.graphql.cost import ListSize
@@ -228,7 +229,7 @@ class OrderMutations:
         context = info.context
         async with context.change() as engine:
             order = await require_orders(engine).check_out(cart_id=cart_id)
-        return await _answer(order, context, "This is what would be ordered.")
+        return await _answer(order, context, Answer.ORDER_DRAFTED)
 
     @resolved("Orders what a draft shows: all of it or nothing. Ordering twice changes nothing.")
     async def place_order(
@@ -247,7 +248,7 @@ class OrderMutations:
             if order_number and order_number != (await orders.require_order(id)).number:
                 raise InvalidInput("'orderNumber' is not this draft's number; leave it out.")
             order = await orders.place(order_id=id, profile=_profile(context))
-        return await _answer(order, context, "Thank you for your order.")
+        return await _answer(order, context, Answer.ORDER_PLACED)
 
 
 def _profile(context: Context) -> Profile | None:
@@ -271,7 +272,8 @@ async def _orders_of(orders: tuple[EngineOrder, ...], context: Context) -> list[
     return [Order(order=order, sold=sold.get(order.total.currency, {}), context=context) for order in orders]
 
 
-async def _answer(order: EngineOrder, context: Context, message: str) -> OrderMutationResponse:
+async def _answer(order: EngineOrder, context: Context, answer: Answer) -> OrderMutationResponse:
+    message = worded(answer, context.language)
     found = (await _orders_of((order,), context))[0]
     return OrderMutationResponse(code=DONE, success=True, message=message, order=found)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from shopkeeper.client import Client
 from shopkeeper.credentials.steps import SubmissionRejected
+from shopkeeper.graphql.answers import ENGLISH, Answer, worded
 from shopkeeper.identity.names import text_at
 from shopkeeper.identity.values import Identity
 from shopkeeper.ui.messages import Message
@@ -28,8 +29,8 @@ TRAITS: Mapping[str, tuple[str, ...]] = {
 
 _FIELDS = {".".join(("traits", *path)): field for field, path in TRAITS.items()}
 
-_NOT_KEPT = Message(0, "error", "This shop does not keep this; leave it out.")
-"""For a programmer: the field has no trait in the schema."""
+_NOT_KEPT = Message(0, "error", ENGLISH[Answer.FIELD_NOT_KEPT])
+"""The field has no trait in the schema."""
 
 
 class RegistrarPort(Protocol):
@@ -64,6 +65,8 @@ class Problem:
 
     def within(self, language: str) -> "Problem":
         """Return the problem in a language."""
+        if self.message is _NOT_KEPT:
+            return replace(self, message=replace(_NOT_KEPT, text=worded(Answer.FIELD_NOT_KEPT, language)))
         return replace(self, message=message_in(self.message, language))
 
 

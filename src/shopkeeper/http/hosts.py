@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shopkeeper.client import names_this_machine, without_port
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, HostNotAllowed, Refusal
-from shopkeeper.http.responses import error_response
+from shopkeeper.http.responses import error_response, language_in
 from shopkeeper.http.route_labels import trim
 
 LONGEST: Final = 261
@@ -132,7 +132,7 @@ class HostCheck:
             return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         refusal = self._rules.refusal(hosts, http_version=scope["http_version"], path=scope["path"])
-        app = self._app if refusal is None else error_response(refusal, clock=self._clock)
+        app = self._app if refusal is None else error_response(refusal, clock=self._clock, language=language_in(scope))
         await app(scope, receive, _with_headers(self._rules.headers, send) if self._rules.headers else send)
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from shopkeeper.http.cookies import MOST_COOKIES
+from shopkeeper.http.cookies import LANGUAGE, MOST_COOKIES
 from shopkeeper.http.request_log import DEFAULT_HEADERS_OF_GET, RequestLog, request_id_of
 from shopkeeper.http.requests import bearer_of
 
@@ -58,10 +58,11 @@ class ImmediateRoute(Protocol):
 
 
 _AUTHORIZATION, _COOKIE, _SESSION_TOKEN = b"authorization", b"cookie", b"x-session-token"
-_HOST, _REQUEST_ID, _CREDENTIAL, _UNUSUAL = range(4)
+_HOST, _REQUEST_ID, _CREDENTIAL, _LANGUAGE, _UNUSUAL = range(5)
 _MEANINGS: Mapping[bytes, int] = {
     b"host": _HOST,
     b"x-request-id": _REQUEST_ID,
+    b"accept-language": _LANGUAGE,
     **dict.fromkeys((_AUTHORIZATION, _COOKIE, _SESSION_TOKEN), _CREDENTIAL),
     # A body, an upgrade, or a page whose origin has to be looked at.
     **dict.fromkeys((b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"origin"), _UNUSUAL),
@@ -128,7 +129,7 @@ class ImmediateAnswers:
         without a body, with one `Host` and one token, and names no store."""
         if scope["method"] != "GET" or scope["query_string"]:
             return None
-        found, size = [_NONE, _NONE, _NONE], 0
+        found, size = [_NONE, _NONE, _NONE, _NONE], 0
         for header in scope["headers"]:
             size += len(header[0]) + len(header[1])
             meaning = self._meanings.get(header[0])
@@ -145,7 +146,8 @@ class ImmediateAnswers:
         if token is None or not self._accepts(host):
             return None
         try:
-            return route(token, host=host.decode("latin-1"))
+            answer = route(token, host=host.decode("latin-1"))
+            return None if answer is not None and answer.error and _names_language(found) else answer
         except Exception:  # the app answers in its place, and tells the client if it meets the error as well
             log.exception("immediate answer failed")
             return None
@@ -156,6 +158,11 @@ class ImmediateAnswers:
             return None
         tokens = self._in_cookies.findall(value)
         return tokens[0].rstrip(b" \t").decode("latin-1") if len(tokens) == 1 else None
+
+
+def _names_language(found: Sequence[Header]) -> bool:
+    """Return whether a request may wish a language: refusals are worded in it by the app."""
+    return found[_LANGUAGE] is not _NONE or LANGUAGE.encode() in found[_CREDENTIAL][1]
 
 
 def _bearer(value: bytes) -> str | None:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import AddressTooLong, BodyIncomplete, Busy, HeadersTooLarge, RequestTimeout
-from shopkeeper.http.responses import error_response
+from shopkeeper.http.responses import in_each_language, language_in
 
 BODY_WITHIN: Final = 30.0
 """Seconds for a whole body to arrive (Kratos' limit)."""
@@ -111,15 +111,15 @@ class HeadLimits:
     def __init__(self, app: ASGIApp, *, clock: Clock, longest_query: int = LONGEST_QUERY) -> None:
         self._app = app
         self._longest_query = longest_query
-        self._long_query = error_response(AddressTooLong(), clock=clock)
-        self._large_headers = error_response(HeadersTooLarge(), clock=clock)
+        self._long_query = in_each_language(AddressTooLong(), clock=clock)
+        self._large_headers = in_each_language(HeadersTooLarge(), clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = self._app
         if len(scope.get("query_string", b"")) > self._longest_query:
-            answer = self._long_query
+            answer = self._long_query[language_in(scope)]
         elif scope["type"] == "http" and _size_of(scope["headers"]) > LARGEST_HEADERS:
-            answer = self._large_headers
+            answer = self._large_headers[language_in(scope)]
         await answer(scope, receive, send)
 
 

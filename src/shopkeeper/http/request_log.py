@@ -21,11 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shopkeeper.errors import ERROR_HEADER, InternalError
 from shopkeeper.http.metrics import Metrics
 from shopkeeper.http.requests import JSON
-from shopkeeper.http.responses import NO_STORE, encode, error_object
+from shopkeeper.http.responses import NO_STORE, encode, error_object, language_in
 from shopkeeper.http.route_labels import PathLabels, method_label
+from shopkeeper.languages.choice import LANGUAGES
+from shopkeeper.languages.refusals import headers_of
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-_BROKEN = encode({"error": error_object(InternalError())})
+_BROKEN = {language: encode({"error": error_object(InternalError(), language=language)}) for language in LANGUAGES}
 _ERROR_HEADER = ERROR_HEADER.lower().encode()
 DEFAULT_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 DEFAULT_HEADERS_OF_GET = (*DEFAULT_HEADERS, (b"cache-control", NO_STORE.encode()))
@@ -90,7 +92,9 @@ class RequestLog:
             # Unexpected errors end here: the log gets the traceback, the client gets none of it.
             self._log.error("request failed", exc_info=error)
             if not seen.begun:
-                await Response(_BROKEN, 500, {ERROR_HEADER: InternalError.code}, JSON)(scope, receive, seen.send)
+                language = language_in(scope)
+                headers = {ERROR_HEADER: InternalError.code, **headers_of(language)}
+                await Response(_BROKEN[language], 500, headers, JSON)(scope, receive, seen.send)
         finally:
             self._tell(scope, seen, time.perf_counter() - begun, about)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Scope
 
 from shopkeeper.clock import Clock
 from shopkeeper.errors import (
@@ -18,7 +19,7 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows.return_to import percent_encoded
 from shopkeeper.http.serializers import moment
-from shopkeeper.languages.choice import SOURCE
+from shopkeeper.languages.choice import LANGUAGES, SOURCE, preferred
 from shopkeeper.languages.refusals import headers_of, message_of, told
 
 NO_STORE = "private, no-cache, no-store, must-revalidate"
@@ -55,6 +56,18 @@ def error_response(refusal: Refusal, *, clock: Clock, language: str = SOURCE) ->
     """
     headers = {**refusal.headers, **headers_of(language)}
     return Response(refusal_body(refusal, clock=clock, language=language), refusal.status, headers, "application/json")
+
+
+def in_each_language(refusal: Refusal, *, clock: Clock) -> Mapping[str, Response]:
+    """Return a refusal as `error_response` does, by language."""
+    return {language: error_response(refusal, clock=clock, language=language) for language in LANGUAGES}
+
+
+def language_in(scope: Scope) -> str:
+    """Return the language that a request asks for in `Accept-Language`, else English: for refusals that come before
+    anything else of the request is read."""
+    asked = next((value for name, value in scope["headers"] if name == b"accept-language"), b"")
+    return preferred(asked.decode("latin-1")) or SOURCE
 
 
 def refusal_body(refusal: Refusal, *, clock: Clock, language: str = SOURCE) -> bytes:

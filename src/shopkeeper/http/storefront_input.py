@@ -41,7 +41,7 @@ def require_sign_in_fields(fields: Mapping[str, Any]) -> None:
     if fields.get("type") not in {None, "refresh"}:
         raise InvalidInput("The field 'type' is 'refresh', or is left out.")
     if fields.get("password") is not None and fields.get("username") is None:
-        raise InvalidInput("The field 'username' is missing beside 'password'.")
+        raise InvalidInput("The field 'username' is missing beside 'password'.", topic="sign_in_fields")
     hint_of(fields)
 
 
@@ -49,7 +49,7 @@ def text_of(fields: Mapping[str, Any], name: str) -> str:
     """Return a field that must be given. Raises `InvalidInput`."""
     value = fields.get(name)
     if not isinstance(value, str) or not value:
-        raise InvalidInput(f"The field '{name}' must be a text that is not empty.")
+        raise InvalidInput(f"The field '{name}' must be a text that is not empty.", topic="sign_in_fields")
     return value
 
 

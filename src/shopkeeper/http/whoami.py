@@ -1,12 +1,14 @@
 """`/sessions/whoami` (contract page sections 1.1 and 3).
 
-The response is rendered once for each cached session, and is cached with it as bytes. Most requests are answered
-immediately (`WhoamiAtOnce`); the others by a plain ASGI callable before the router (`WhoAmI`).
+The response is rendered once for each cached session, and is cached with it as bytes; a refusal is rendered in the
+session's language. Most requests are answered immediately (`WhoamiAtOnce`); the others by a plain ASGI callable before
+the router (`WhoAmI`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from shopkeeper.clock import Clock
@@ -15,8 +17,10 @@ from shopkeeper.errors import ERROR_HEADER, NotBuilt, SecondFactorRequired, Stor
 from shopkeeper.flows.required_assurance import second_factor_url
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.request_log import note
-from shopkeeper.http.responses import encode, error_response, refusal_body
+from shopkeeper.http.responses import encode, error_response, in_each_language, refusal_body
 from shopkeeper.http.serializers import Serializers
+from shopkeeper.languages.choice import SOURCE, offered
+from shopkeeper.languages.refusals import headers_of
 from shopkeeper.sessions.assurance import AssurancePolicy, RequiredAal
 from shopkeeper.sessions.cache import CachedSession
 from shopkeeper.sessions.values import Session, WhoamiAnswer
@@ -54,8 +58,17 @@ class WhoamiRenderer:
             body = encode(self._serializers.session(session))
             return _answer(session, OK, body, _headers_of(session))
         refusal = SecondFactorRequired(redirect_browser_to=self._second_factor_url(session))
-        body = refusal_body(refusal, clock=self._clock)
-        return _answer(session, refusal.status, body, _REFUSED, error=refusal.code)
+        language = self._language_of(session)
+        body = refusal_body(refusal, clock=self._clock, language=language)
+        answer = _answer(session, refusal.status, body, (*_REFUSED, *_encoded(headers_of(language))))
+        return answer._replace(error=refusal.code, language=language, refusal=refusal)
+
+    def _language_of(self, session: Session) -> str:
+        """Return the language of a session: its person's, else that of its store."""
+        if session.known_locale is not None:
+            return session.known_locale
+        store = self._stores.find(session.store) if session.store else self._stores.default
+        return offered(store.locale) if store is not None else SOURCE
 
     def _second_factor_url(self, session: Session) -> str:
         name, tenant = self._stores.names_of(session.store) if session.store else ("", "")
@@ -72,7 +85,9 @@ class WhoAmI:
 
     def __init__(self, *, authenticator: RequestAuthenticator, clock: Clock) -> None:
         self._authenticator = authenticator
-        self._refusal = error_response(Unauthenticated("There is no valid session with this request."), clock=clock)
+        self._clock = clock
+        refusal = Unauthenticated("There is no valid session with this request.")
+        self._refusals = in_each_language(refusal, clock=clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -80,12 +95,18 @@ class WhoAmI:
         except StoreUnknown:
             cached = None
         if cached is None:
-            await self._refusal(scope, receive, send)
+            language = self._authenticator.language_of(HTTPConnection(scope))
+            await self._refusals[language](scope, receive, send)
             return
         if b"tokenize_as=" in scope["query_string"]:
             raise NotBuilt("Sessions as JSON Web Tokens are not built yet: send the session token itself to whoami.")
         answer = cached.whoami
         note(principal=answer.principal)
+        if answer.refusal is not None:
+            wished = self._authenticator.wished_language_of(HTTPConnection(scope))
+            if wished not in {None, answer.language}:
+                await error_response(answer.refusal, clock=self._clock, language=wished)(scope, receive, send)
+                return
         await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers]})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
@@ -110,9 +131,13 @@ class WhoamiAtOnce:
         return found.whoami if store is None or found.session.at_home_in(store.id) else None
 
 
-def _answer(session: Session, status: int, body: bytes, headers: Headers, *, error: str = "") -> WhoamiAnswer:
+def _answer(session: Session, status: int, body: bytes, headers: Headers) -> WhoamiAnswer:
     length = (b"content-length", b"%d" % len(body))
-    return WhoamiAnswer(status, (length, *headers), body, principal=str(session.identity.id), error=error)
+    return WhoamiAnswer(status, (length, *headers), body, principal=str(session.identity.id))
+
+
+def _encoded(headers: Mapping[str, str]) -> Headers:
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
 
 
 _REFUSED = (

@@ -1,7 +1,8 @@
 """The catalogues of translations: `web/locale/<language>/LC_MESSAGES/<domain>.po` (gettext).
 
 They are compiled when they are first read, so no compiled copy can be forgotten or outdated. `mail` and `pages` are
-looked up by the sentence of a template, `messages` and `errors` by number or code, which is the context of an entry.
+looked up by the sentence of a template; `messages`, `errors` and `answers` by number or code, which is the context of
+an entry.
 """
 
 from functools import cache
@@ -16,7 +17,7 @@ from babel.messages.pofile import read_po
 
 from shopkeeper.languages.choice import SOURCE
 
-Domain = Literal["errors", "mail", "messages", "pages"]
+Domain = Literal["answers", "errors", "mail", "messages", "pages"]
 
 
 @cache

@@ -1,7 +1,8 @@
 """Refusals in the reader's language: by code, topic and parameters, never by sentence.
 
 The catalogue `errors` has an entry for every code that shoppers can meet, and for every topic of it (`code/topic`).
-What programmers and operators read has none, and stays English.
+What only operators read has none, and stays English. For the codes in `FOR_PROGRAMMERS` there is a general sentence;
+what a refusal says beyond it, without a topic, is for programmers, and stays English too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,17 +13,38 @@ from shopkeeper.errors import Refusal, Wording
 from shopkeeper.languages.catalogues import read_catalogue
 from shopkeeper.languages.choice import SOURCE
 
+FOR_PROGRAMMERS: Final = frozenset(
+    {
+        "bad_request",
+        "malformed_body",
+        "body_incomplete",
+        "unknown_field",
+        "invalid_input",
+        "invalid_page_token",
+        "method_not_allowed",
+        "headers_too_large",
+        "address_too_long",
+        "host_not_allowed",
+        "not_implemented",
+        "unsupported",
+    }
+)
+"""Codes of mistakes in programs. Shoppers meet them where a program has one, or a link is broken."""
 LONGEST_IN_SECONDS: Final = 90
 """A longer wait is told in minutes."""
 
 
 def told(refusal: Refusal, language: str) -> str:
     """Return the most specific sentence of a refusal in a language; English where it has no translation."""
+    if refusal.code in FOR_PROGRAMMERS and refusal.topic is None and _says_more(refusal):
+        return refusal.sentence
     return sentence_of(refusal.wording, language) or refusal.sentence
 
 
 def message_of(refusal: Refusal, language: str) -> str:
     """Return the general sentence of a refusal's code in a language; English where it has no translation."""
+    if refusal.code in FOR_PROGRAMMERS and refusal.topic is None and refusal.message != type(refusal).message:
+        return refusal.message
     return sentence_of(Wording(refusal.code, refusal.topic_of_class, refusal.parameters), language) or refusal.message
 
 
@@ -39,6 +61,10 @@ def sentence_of(wording: Wording, language: str) -> str | None:
 def headers_of(language: str) -> Mapping[str, str]:
     """Return the headers of a translated answer (RFC 9110 sections 8.5 and 12.5.5)."""
     return {} if language == SOURCE else {"Content-Language": language, "Vary": "Accept-Language"}
+
+
+def _says_more(refusal: Refusal) -> bool:
+    return refusal.sentence != type(refusal).message
 
 
 class _Values(dict[str, Any]):

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shopkeeper.client import Client
+from shopkeeper.errors import Refusal
 from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.languages.choice import SOURCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class Session:
 class WhoamiAnswer(NamedTuple):
     """The answer to `/sessions/whoami` for one session, encoded once.
 
-    `principal` is the identity's id as text; `error` is the error code where the answer is a refusal.
+    `principal` is the identity's id as text. Where the answer is a refusal, `error` is its code, and `refusal` what is
+    worded anew for a request that asks for another language than `language`.
     """
 
     status: int
@@ -99,6 +102,8 @@ class WhoamiAnswer(NamedTuple):
     body: bytes
     principal: str
     error: str = ""
+    language: str = SOURCE
+    refusal: Refusal | None = None
 
 
 class PrincipalKind(StrEnum):
