@@ -283,6 +283,7 @@ def _self_service(
         serializers=serializers,
         clock=infrastructure.clock,
         flow_responses={flow_binding.handler.name: flow_binding.shown for flow_binding in flow_bindings},
+        caller_in=pipeline.caller_in,
     )
     refusals = RefusedFlows(
         pipeline=pipeline,

@@ -63,7 +63,8 @@ class ErrorPage:
         return [Route("/self-service/errors", self._error, methods=["GET"])]
 
     def html_safe(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Wrap an endpoint: read the caller, set an anti-CSRF cookie, redirect HTML clients to the error page."""
+        """Wrap an endpoint: read the caller, set the cookies of a form and of a chosen language, redirect HTML clients
+        to the error page."""
 
         async def endpoint(request: Request) -> Response:
             cookie = None
@@ -72,8 +73,11 @@ class ErrorPage:
                 response = await answer(request, caller)
             except Refusal as refusal:
                 response = await self._refused(request, refusal)
-            if cookie:
-                response.headers.append("Set-Cookie", cookie)
+            # Apps keep no cookies, and send no GET that leads a browser on.
+            language = self._callers.language_cookie(request) if request.method == "GET" else None
+            for line in (cookie, language):
+                if line:
+                    response.headers.append("Set-Cookie", line)
             return response
 
         return endpoint

@@ -4,7 +4,7 @@ Statuses, headers and cookies are Kratos' (contract page sections 2.1 and 2.5). 
 HTML is redirected, JSON is answered, native apps get a session token.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -49,7 +49,11 @@ _USED_UP = "The code was used already, or a wrong one too often. Continue with t
 
 
 class OutcomeResponses:
-    """Makes the responses of the outcomes of submissions."""
+    """Makes the responses of the outcomes of submissions.
+
+    Args:
+        caller_in: returns the caller as the store of a flow knows them, with the language that it is shown in.
+    """
 
     def __init__(
         self,
@@ -59,12 +63,14 @@ class OutcomeResponses:
         serializers: Serializers,
         clock: Clock,
         flow_responses: Mapping[str, FlowResponses],
+        caller_in: Callable[[Flow, Caller], Caller],
     ) -> None:
         self._callers = callers
         self._cookies = cookies
         self._serializers = serializers
         self._clock = clock
         self._flow_responses = flow_responses
+        self._caller_in = caller_in
 
     def of(self, kind: str) -> FlowResponses:
         """Return how a kind of flow is shown."""
@@ -75,9 +81,13 @@ class OutcomeResponses:
         return self._serializers.flow(
             flow,
             own=self._flow_responses[flow.kind].own(flow),
-            language=caller.locale,
+            language=self._language(flow, caller),
             csrf_token=crypto.mask(token) if token else "",
         )
+
+    def language_headers(self, flow: Flow, caller: Caller) -> Mapping[str, str]:
+        """Return the headers of the language that a flow is shown in."""
+        return headers_of(self._language(flow, caller))
 
     def answer(self, outcome: FlowOutcome, caller: Caller, *, as_json: bool, by_link: bool = False) -> Response:
         """Return the response to a submission, for this kind of client."""
@@ -99,7 +109,7 @@ class OutcomeResponses:
     def show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:
             code = {ERROR_HEADER: FlowInvalid.code} if status == FlowInvalid.status else {}
-            return json_response(self.flow(flow, caller), status, {**code, **headers_of(caller.locale)})
+            return json_response(self.flow(flow, caller), status, {**code, **self.language_headers(flow, caller)})
         return redirect(self.ui(flow.kind, flow.id), status=self._flow_responses[flow.kind].invalid_status)
 
     def with_csrf_cookie(self, answer: Response, caller: Caller, *, when: bool) -> Response:
@@ -107,6 +117,10 @@ class OutcomeResponses:
         if when:
             answer.headers.append("Set-Cookie", self._cookies.set_csrf(caller.csrf or crypto.new_csrf_token()))
         return answer
+
+    def _language(self, flow: Flow, caller: Caller) -> str:
+        """Return the language that a flow is shown in: where the caller's is not known, that of the flow's store."""
+        return self._caller_in(flow, caller).locale
 
     def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
         if outcome.saved:
@@ -123,14 +137,15 @@ class OutcomeResponses:
         further = self._continue_with(flow, outcome.continue_with)
         if flow.type is FlowType.API:
             own = {"continue_with": further} if further else {}
-            return json_response({**self.flow(flow, caller), **own})
+            return json_response({**self.flow(flow, caller), **own}, headers=self.language_headers(flow, caller))
         if outcome.csrf_token is not None:
             caller = replace(caller, csrf_tokens=(outcome.csrf_token,))
             cookies.append(self._cookies.set_csrf(outcome.csrf_token))
         next_url = outcome.next or self.ui(flow.kind, flow.id)
         if as_json:
             further.append({"action": "redirect_browser_to", "redirect_browser_to": next_url})
-            answer = json_response({**self.flow(flow, caller), "continue_with": further})
+            shown = {**self.flow(flow, caller), "continue_with": further}
+            answer = json_response(shown, headers=self.language_headers(flow, caller))
         else:
             answer = redirect(next(iter(self._shown_next(outcome)), next_url))
         for cookie in cookies:

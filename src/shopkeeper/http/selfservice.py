@@ -176,7 +176,9 @@ class SelfService:
             return self._callers.refuse(refusal, headers=headers, language=caller.locale)
         except Refusal as refusal:
             return self._callers.refuse(refusal, headers=headers, language=caller.locale)
-        return json_response(self._responses.flow(flow, caller), headers={**headers, **headers_of(caller.locale)})
+        return json_response(
+            self._responses.flow(flow, caller), headers={**headers, **self._responses.language_headers(flow, caller)}
+        )
 
     async def _submit(self, request: Request, caller: Caller, kind: str) -> Response:
         if "token" in request.query_params and isinstance(self._pipeline.handler(kind), LinkHandler):

@@ -64,6 +64,12 @@ async def test_a_choice_is_remembered_on_every_page_and_by_the_api(shop: Visited
     assert (await seen(browser, "/signed-out")).one("html")["lang"] == "en"
 
 
+async def test_a_flow_that_another_site_opens_is_in_the_language_it_names(shop: Visited) -> None:
+    browser = shop.browser()
+    assert (await seen(browser, "/self-service/registration/browser?lang=de")).one("html")["lang"] == "de"
+    assert browser.cookies[CHOICE] == "de"
+
+
 @pytest.mark.parametrize(
     "query", ["lang=fr", "lang=DE", "lang=", "lang=de-AT", "lang=de%0d%0aSet-Cookie:+a=b", "lang=https://evil.example/"]
 )
@@ -126,6 +132,10 @@ async def test_a_flow_is_shown_in_the_language_of_its_store(visiting: Visiting, 
         answer = await browser.get("/self-service/login/browser?store=quitte", follow_redirects=True)
         assert "store" not in dict(parse_qsl(answer.url.query.decode()))
         assert answer.headers["content-language"] == "de"
+        flow = dict(parse_qsl(answer.url.query.decode()))["flow"]
+        fetched = await browser.get(f"/self-service/login/flows?id={flow}")
+        assert fetched.headers["content-language"] == "de"
+        assert "Passwort" in fetched.text
 
 
 async def kept(shop: Visited) -> tuple[str, str]:
@@ -136,3 +146,12 @@ async def kept(shop: Visited) -> tuple[str, str]:
             for table in ("sessions", "identities")
         ]
     return found[0], found[1]
+
+
+async def test_an_app_that_names_a_language_gets_no_cookie_which_would_make_it_a_browser(shop: Visited) -> None:
+    app = shop.browser(Accept="application/json")
+    flow = (await app.get("/self-service/login/api?lang=de")).json()
+    answer = await app.post(f"/self-service/login?flow={flow['id']}&lang=de", json={"method": "password"})
+    assert "Bitte ausfüllen" in answer.text
+    assert answer.headers["content-language"] == "de"
+    assert CHOICE not in app.cookies
