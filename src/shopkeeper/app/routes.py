@@ -48,8 +48,9 @@ from shopkeeper.http.not_built import ADMIN, PUBLIC, not_built_routes
 from shopkeeper.http.operation_metrics import OperationMetrics
 from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.pages.assets import read_demo
+from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose
-from shopkeeper.http.pages.routes import PageRoutes
+from shopkeeper.http.pages.routes import PageRoutes, PageSettings
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.public_redirects import public_redirects
 from shopkeeper.http.refused_flows import RefusedFlows
@@ -151,7 +152,6 @@ def build_public(
         accounts,
         commerce,
         flow_bindings,
-        authenticator=authenticator,
         callers=callers,
         pipeline=pipeline,
     )
@@ -324,30 +324,29 @@ def _pages(
     commerce: Commerce,
     flow_bindings: Sequence[FlowBinding],
     *,
-    authenticator: RequestAuthenticator,
     callers: CallerReader,
     pipeline: Pipeline,
 ) -> PageRoutes:
     settings = infrastructure.settings
     return PageRoutes(
+        PageSettings(
+            base_url=infrastructure.base_url,
+            ui_urls={flow_binding.handler.name: flow_binding.shown.ui_url for flow_binding in flow_bindings},
+            form_targets=return_urls(settings, flow_bindings),
+            demo=read_demo() if settings.demo else None,
+            dev=settings.dev,
+            recovery=settings.selfservice.flows.recovery.enabled,
+            verification=settings.selfservice.flows.verification.enabled,
+        ),
         database=infrastructure.database,
         pipeline=pipeline,
-        ui_urls={flow_binding.handler.name: flow_binding.shown.ui_url for flow_binding in flow_bindings},
         callers=callers,
-        authenticator=authenticator,
         sessions=accounts.sessions,
         identities=accounts.identities,
-        engines=commerce.engines,
-        stores=commerce.stores,
+        reads=EngineReads(infrastructure.database, commerce.engines, commerce.stores),
         courier=commerce.courier,
         devices=commerce.devices,
         address_changes=accounts.address_changes,
-        base_url=infrastructure.base_url,
-        form_targets=return_urls(settings, flow_bindings),
-        demo=read_demo() if settings.demo else None,
-        dev=settings.dev,
-        recovery=settings.selfservice.flows.recovery.enabled,
-        verification=settings.selfservice.flows.verification.enabled,
     )
 
 

@@ -9,17 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.commerce.binding import engine_session
-from shopkeeper.commerce.port import Engine, Order, Page
-from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.errors import NotFound
 from shopkeeper.flows.flow import Caller, Flow
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.settings import SETTINGS
-from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.pages.devices import Device, device_of
-from shopkeeper.http.pages.engine_reads import read_or_none
+from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.forms import Form, forms_by_group
 from shopkeeper.http.pages.layout import PageLayout, Place, masked
 from shopkeeper.identity.service import Identities
@@ -47,9 +43,7 @@ class AccountPages:
         pipeline: Pipeline,
         sessions: Sessions,
         identities: Identities,
-        engines: Mapping[str, Engine],
-        stores: Stores,
-        authenticator: RequestAuthenticator,
+        reads: EngineReads,
         layout: PageLayout,
         place: Place,
         confirms_addresses: bool,
@@ -58,9 +52,7 @@ class AccountPages:
         self._pipeline = pipeline
         self._sessions = sessions
         self._identities = identities
-        self._engines = engines
-        self._stores = stores
-        self._authenticator = authenticator
+        self._reads = reads
         self._layout = layout
         self._place = place
         self._confirms_addresses = confirms_addresses
@@ -82,7 +74,7 @@ class AccountPages:
         context = {
             **self._forms(flow, caller),
             **await self._account(session),
-            **await self._orders(request, session),
+            **await self._orders(request, session, store=session.store or caller.store),
             "confirms_addresses": self._confirms_addresses,
             "done": request.query_params.get("done"),
             "flow": str(flow.id),
@@ -120,21 +112,17 @@ class AccountPages:
         others = await self._sessions.list_for(unit, current.identity.id, active=True, exclude=current.id)
         return [device_of(current, current=True), *(device_of(session, current=False) for session in others.items)]
 
-    async def _orders(self, request: Request, session: Session) -> dict[str, object]:
+    async def _orders(self, request: Request, session: Session, *, store: str) -> dict[str, object]:
         """Return a page of the customer's orders; None for them where the engine does not answer."""
         start = _number(request.query_params.get("orders"))
-        store = self._stores.require(session.store) if session.store else self._authenticator.store_of(request)
-        orders = await read_or_none(self._orders_of(store, session, start), page="account")
+        orders = await self._reads.orders_of(
+            session.identity.id, store=store, offset=start, limit=ORDERS, page="account"
+        )
         return {
             "orders": orders.items if orders is not None else None,
             "older": start + ORDERS if orders is not None and orders.cursor else None,
             "newer": max(0, start - ORDERS) if start else None,
         }
-
-    async def _orders_of(self, store: Store, session: Session, start: int) -> Page[Order]:
-        engine, shopper = self._engines[store.engine], store.customer(str(session.identity.id))
-        async with engine_session(engine, shopper, open_unit=self._database.unit) as bound:
-            return await bound.orders.orders(offset=start, limit=ORDERS) if bound.orders is not None else Page(())
 
     def _sign_in_first(self) -> Response:
         back = urlencode({"return_to": f"{self._place.base_url}/account"})

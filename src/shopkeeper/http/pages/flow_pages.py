@@ -4,26 +4,23 @@
 Without a flow, or with one that has ended or is another browser's, the browser is redirected to a new one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.commerce.binding import engine_session
-from shopkeeper.commerce.port import Cart, Engine
-from shopkeeper.commerce.stores import STORE, TENANT, Stores
+from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import FlowExpired, NotFound
 from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import FlowRefused
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.http.pages.engine_reads import read_or_none
+from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.forms import Form, form_of
 from shopkeeper.http.pages.layout import PageLayout, Place, masked
 from shopkeeper.http.responses import redirect
 from shopkeeper.identity.values import Aal
-from shopkeeper.storage.database import Database
 
 _PASSED_ON = ("return_to", "refresh", "aal", "identity_schema", STORE, TENANT)
 # Marks the second request of a browser without cookies: it keeps none, and would otherwise be redirected for ever.
@@ -37,18 +34,14 @@ class FlowPages:
         self,
         *,
         kinds: Iterable[str],
-        database: Database,
         pipeline: Pipeline,
-        engines: Mapping[str, Engine],
-        stores: Stores,
+        reads: EngineReads,
         layout: PageLayout,
         place: Place,
     ) -> None:
         self._kinds = tuple(kinds)
-        self._database = database
         self._pipeline = pipeline
-        self._engines = engines
-        self._stores = stores
+        self._reads = reads
         self._layout = layout
         self._place = place
 
@@ -140,14 +133,8 @@ class FlowPages:
         """
         if caller.guest is None:
             return False
-        cart = await read_or_none(self._cart(caller.store, caller.guest), page=page)
+        cart = await self._reads.cart_of(caller.guest, store=caller.store, page=page)
         return cart is not None and cart.quantity > 0
-
-    async def _cart(self, store_id: str, guest_id: str) -> Cart | None:
-        store = self._stores.require(store_id)
-        engine, guest = self._engines[store.engine], store.guest(guest_id)
-        async with engine_session(engine, guest, open_unit=self._database.unit) as bound:
-            return await bound.carts.current()
 
     def _afresh(self, kind: str, query: dict[str, str]) -> Response:
         return self._layout.go(f"/self-service/{kind}/browser{_query(query)}")

@@ -1,6 +1,7 @@
 """All pages: what they need, and their routes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -9,20 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shopkeeper.commerce.port import Engine
-from shopkeeper.commerce.stores import Stores
 from shopkeeper.errors import NotFound, Refusal
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.flows.settings import SETTINGS
 from shopkeeper.flows.stored_errors import StoredError
-from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.pages.account import AccountPages
 from shopkeeper.http.pages.account_actions import VERIFICATION, AccountActions
 from shopkeeper.http.pages.address_undo import AddressUndoPages
 from shopkeeper.http.pages.assets import Assets, DemoAssets
 from shopkeeper.http.pages.end_session import EndSessionPage
+from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.language_choice import LanguageChoice
@@ -40,18 +39,43 @@ from shopkeeper.storage.database import Database
 RECOVERY: Final = "recovery"
 
 
-class PageRoutes:
-    """Every page.
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """What the configuration says about the pages.
 
     Args:
-        ui_urls: the address of the page of each kind of flow, which may be another server's.
         base_url: our public address, with a path where an ingress adds one.
+        ui_urls: the address of the page of each kind of flow, which may be another server's.
         form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
         demo: the demo shop's assets; without them, the first page describes the product.
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
         shop_name: the heading of the pages if there is no demo shop.
-        recovery: whether accounts can be recovered, which the forms to sign in then offer.
-        verification: whether addresses can be confirmed, which the account page then offers.
+        recovery: whether accounts can be recovered.
+        verification: whether addresses can be confirmed.
+    """
+
+    base_url: str
+    ui_urls: Mapping[str, str]
+    form_targets: Collection[str] = ()
+    demo: DemoAssets | None = None
+    dev: bool = False
+    shop_name: str = "Shopkeeper"
+    recovery: bool = False
+    verification: bool = False
+
+    @property
+    def offers_recovery(self) -> bool:
+        """Whether the forms to sign in lead to recovery: it needs a page as well."""
+        return self.recovery and RECOVERY in self.ui_urls
+
+    @property
+    def offers_verification(self) -> bool:
+        """Whether the account page leads to verification."""
+        return self.verification and VERIFICATION in self.ui_urls
+
+
+class PageRoutes:
+    """Every page.
 
     Attributes:
         one_click: the pages for the routes that mailed links lead to.
@@ -59,52 +83,39 @@ class PageRoutes:
 
     def __init__(
         self,
+        settings: PageSettings,
         *,
         database: Database,
         pipeline: Pipeline,
-        ui_urls: Mapping[str, str],
         callers: CallerReader,
-        authenticator: RequestAuthenticator,
         sessions: Sessions,
         identities: Identities,
-        engines: Mapping[str, Engine],
-        stores: Stores,
+        reads: EngineReads,
         courier: Courier,
         devices: NewDevices,
         address_changes: AddressChanges,
-        base_url: str,
-        form_targets: Iterable[str] = (),
-        demo: DemoAssets | None = None,
-        dev: bool = False,
-        shop_name: str = "Shopkeeper",
-        recovery: bool = False,
-        verification: bool = False,
     ) -> None:
-        place = Place.at(base_url)
-        assets = Assets(demo=demo)
-        always = _always(place, assets, demo=demo, dev=dev, shop_name=shop_name)
-        templates = PageTemplates(always={**always, "recovery": recovery and RECOVERY in ui_urls})
+        place = Place.at(settings.base_url)
+        assets = Assets(demo=settings.demo)
         languages = LanguageChoice(database=database, sessions=sessions, identities=identities, home=f"{place.prefix}/")
         layout = PageLayout(
-            templates=templates,
+            templates=PageTemplates(always=_always(place, assets, settings)),
             callers=callers,
             sessions=sessions,
             place=place,
             languages=languages,
-            form_targets=tuple(form_targets),
+            form_targets=tuple(settings.form_targets),
         )
         self.one_click = OneClickPages(layout)
         self._database = database
         self._layout = layout
-        self._first_page = "shop" if demo else "welcome"
+        self._first_page = "shop" if settings.demo else "welcome"
         self._place = place
         self._assets = assets
         self._flows = FlowPages(
-            kinds=[kind for kind in ui_urls if kind != SETTINGS],
-            database=database,
+            kinds=[kind for kind in settings.ui_urls if kind != SETTINGS],
             pipeline=pipeline,
-            engines=engines,
-            stores=stores,
+            reads=reads,
             layout=layout,
             place=place,
         )
@@ -113,12 +124,10 @@ class PageRoutes:
             pipeline=pipeline,
             sessions=sessions,
             identities=identities,
-            engines=engines,
-            stores=stores,
-            authenticator=authenticator,
+            reads=reads,
             layout=layout,
             place=place,
-            confirms_addresses=verification and VERIFICATION in ui_urls,
+            confirms_addresses=settings.offers_verification,
         )
         self._account_actions = AccountActions(
             database=database,
@@ -126,13 +135,13 @@ class PageRoutes:
             sessions=sessions,
             layout=layout,
             place=place,
-            verification_url=ui_urls.get(VERIFICATION, ""),
+            verification_url=settings.ui_urls.get(VERIFICATION, ""),
         )
         self._end_session = EndSessionPage(database=database, devices=devices, layout=layout)
         self._undo = AddressUndoPages(
-            database=database, address_changes=address_changes, layout=layout, place=place, recovery=recovery
+            database=database, address_changes=address_changes, layout=layout, place=place, recovery=settings.recovery
         )
-        self._inbox = InboxPages(database=database, courier=courier, layout=layout) if dev else None
+        self._inbox = InboxPages(database=database, courier=courier, layout=layout) if settings.dev else None
 
     def routes(self) -> list[Route]:
         """List the routes of every page."""
@@ -190,16 +199,15 @@ def _told(kept: StoredError) -> Problem:
     return Problem(status if isinstance(status, int) else 500, str(code), str(sentence), kept.wording)
 
 
-def _always(
-    place: Place, assets: Assets, *, demo: DemoAssets | None, dev: bool, shop_name: str
-) -> Mapping[str, object]:
+def _always(place: Place, assets: Assets, settings: PageSettings) -> Mapping[str, object]:
     return {
         "base": place.prefix,
         "home": place.home,
         "static": f"{place.prefix}/static/{assets.version}",
-        "shop_name": demo.name if demo else shop_name,
-        "demo": demo,
-        "dev": dev,
+        "shop_name": settings.demo.name if settings.demo else settings.shop_name,
+        "demo": settings.demo,
+        "dev": settings.dev,
+        "recovery": settings.offers_recovery,
     }
 
 
