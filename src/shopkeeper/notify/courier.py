@@ -106,10 +106,10 @@ class Courier:
         locale: str = SOURCE,
         source_event: UUID | None = None,
     ) -> UUID:
-        """Store a mail and its outbox event in the caller's unit.
+        """Store a mail and its outbox event in the caller's unit, which writes them right before it commits.
 
-        Raises `AddressRefused` before anything is written, and `IntegrityError` where `source_event` has caused a mail
-        of this template already.
+        Raises `AddressRefused`. The unit raises `IntegrityError` at its end where `source_event` has caused a mail of
+        this template already.
         """
         to = require_address(recipient)
         message_id, now = new_id(), self._clock.now()
@@ -131,7 +131,7 @@ class Courier:
             created_at=now,
             updated_at=now,
         )
-        await store.add(unit, message)
+        store.add(unit, message)
         await self._outbox.add(unit, TOPIC, key=to, payload={"message_id": str(message.id)})
         return message.id
 
@@ -142,7 +142,7 @@ class Courier:
         """
         nothing = new_id()
         self._kept(template, {**context, "to": ""}, nothing)
-        await store.remove(unit, nothing)
+        store.add(unit, None)
         await self._outbox.add(unit, TOPIC, key=str(nothing), payload={"message_id": str(nothing)})
 
     def _kept(self, template: str, context: Mapping[str, Any], message_id: UUID) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     delete,
     insert,
     or_,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from shopkeeper.crypto import new_id
 from shopkeeper.notify.dispatches import courier_dispatches
 from shopkeeper.notify.values import CourierMessage, Mail, MessagePage, Status
 from shopkeeper.storage.database import Unit
@@ -57,11 +59,24 @@ _SENDABLE = or_(courier_messages.c.context.is_not(None), courier_messages.c.body
 UNFINISHED = (Status.QUEUED, Status.PROCESSING)
 
 
-async def add(unit: Unit, message: CourierMessage) -> None:
-    """Insert a new message."""
-    await unit.write(
-        insert(courier_messages).values(**{name: value for name, value in asdict(message).items() if name != "data"})
-    )
+def add(unit: Unit, message: CourierMessage | None) -> None:
+    """Insert a new message right before the unit commits, with the others of the unit by one statement.
+
+    None stands for a message that is only simulated: a unit that has no others takes a statement for it all the same.
+    """
+    unit.collect(message, write=_write_all)
+
+
+async def _write_all(unit: Unit, messages: Sequence[CourierMessage | None]) -> None:
+    rows = [_row(message) for message in messages if message is not None]
+    if rows:
+        await unit.write(_ADD, rows)
+    else:
+        await unit.write(_REMOVE, {"of_message": new_id()})
+
+
+def _row(message: CourierMessage) -> dict[str, Any]:
+    return {name: value for name, value in asdict(message).items() if name != "data"}
 
 
 async def get(unit: Unit, message_id: UUID) -> CourierMessage | None:
@@ -122,11 +137,6 @@ async def requeue(unit: Unit, message_id: UUID, *, now: datetime) -> bool:
     return (await unit.write(again)).rowcount == 1
 
 
-async def remove(unit: Unit, message_id: UUID) -> None:
-    """Delete a message, if it exists."""
-    await unit.write(delete(courier_messages).where(courier_messages.c.id == message_id))
-
-
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
     """Delete messages queued before a moment, in any status, and their attempts; at most `batch`. Return how many."""
     oldest = select(courier_messages.c.id, courier_messages.c.created_at).order_by(courier_messages.c.id).limit(batch)
@@ -140,6 +150,10 @@ async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
 def _page(rows: Sequence[Row[Any]], *, limit: int) -> MessagePage:
     items = tuple(_message(row) for row in rows[:limit])
     return MessagePage(items, before=items[-1].id if len(rows) > limit else None)
+
+
+_ADD = insert(courier_messages)
+_REMOVE = delete(courier_messages).where(courier_messages.c.id == bindparam("of_message", type_=Id))
 
 
 def _message(row: Row[Any]) -> CourierMessage:
