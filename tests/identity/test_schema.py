@@ -287,6 +287,21 @@ class TestFields:
             "context": {"name": "traits.email", "title": "E-Mail"},
         }
 
+    @pytest.mark.parametrize(
+        ("rule", "shown"),
+        [
+            ({"format": "email"}, {"autocomplete": "email"}),
+            ({"format": "tel"}, {"autocomplete": "tel"}),
+            ({"format": "uri"}, {"autocomplete": "url"}),
+            ({"format": "date"}, {}),
+            ({"pattern": "^[0-9]{6}$"}, {"pattern": "^[0-9]{6}$"}),
+        ],
+    )
+    def test_say_what_is_filled_in_and_how_it_looks(self, rule: dict[str, Any], shown: dict[str, str]) -> None:
+        [field] = schema_of({"it": {"type": "string", **rule}}).fields()
+        attributes = field.node().to_wire()["attributes"]
+        assert {name: attributes[name] for name in ("autocomplete", "pattern") if name in attributes} == shown
+
     def test_have_choices(self) -> None:
         [field] = schema_of({"country": {"type": "string", "enum": ["DE", "AT"]}}, required=["country"]).fields()
         node = field.node().to_wire()

@@ -18,7 +18,7 @@ _BY_FORMAT: Mapping[str, str] = {
     "uri": "url",
 }
 _BY_KIND: Mapping[str, str] = {"number": "number", "integer": "number", "boolean": "checkbox"}
-_AUTOCOMPLETE: Mapping[str, str] = {"email": "email"}
+_AUTOCOMPLETE: Mapping[str, str] = {"email": "email", "tel": "tel", "url": "url"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Field:
     required: bool
     options: tuple[Any, ...] = ()
     autocomplete: str | None = None
+    pattern: str | None = None
     identifies: frozenset[str] = frozenset()
     read_only: bool = False
 
@@ -55,6 +56,7 @@ class Field:
             required=self.required,
             autocomplete=self.autocomplete,
             label=self.label,
+            pattern=self.pattern,
             options=[{"value": option} for option in self.options] or None,
             disabled=disabled,
         )
@@ -80,6 +82,7 @@ def _field(trait: Trait) -> Field:
     kind = str(_BY_KIND.get(trait.kind) or _BY_FORMAT.get(str(trait.schema.get("format")), "text"))
     inside = trait.items.extension if trait.items else trait.extension
     title, options = trait.schema.get("title"), trait.schema.get("enum") or ()
+    pattern = trait.schema.get("pattern")
     return Field(
         name=".".join(("traits", *trait.path)),
         type=kind,
@@ -87,6 +90,7 @@ def _field(trait: Trait) -> Field:
         required=trait.required,
         options=tuple(options[:MOST_OPTIONS]),
         autocomplete=_AUTOCOMPLETE.get(kind),
+        pattern=pattern if isinstance(pattern, str) else None,
         identifies=trait.extension.identifies | inside.identifies,
         read_only=trait.read_only,
     )

@@ -132,6 +132,15 @@ class TestFields:
         page = draw(input_node("traits.news", "checkbox", group="default", value=value))
         assert page.one("form").fields()["traits.news"] == sent
 
+    def test_the_pattern_of_a_trait_is_left_to_the_server(self) -> None:
+        """A schema's pattern may match any part of the value, and HTML's has to match all of it."""
+        page = draw(
+            input_node("traits.club", "text", group="default", pattern="[0-9]"),
+            input_node("code", "text", group="code", pattern="[0-9]+"),
+        )
+        assert page.one("input", name="traits.club").get("pattern") is None
+        assert page.one("input", name="code")["pattern"] == "[0-9]+"
+
     def test_a_disabled_field_is_disabled(self) -> None:
         node = input_node("x", "text", group="default")
         off = Node(node.type, node.group, {**node.attributes, "disabled": True})
