@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import delete
 from structlog.testing import capture_logs
@@ -1207,6 +1208,30 @@ async def test_the_owner_of_an_address_gets_one_mail_an_hour_about_attempts_to_r
     world.clock.advance(hours=1)
     await world.talk().register({"email": ADA})
     assert len(await world.mailbox(ADA)) == 2
+
+
+async def test_row_071_the_right_code_comes_too_late_after_the_last_try(staging: Staging, dsn: str) -> None:
+    methods = {"methods": {"code": {"passwordless_enabled": True, "config": {"max_submissions": 2}}}}
+    async with staging(dsn, selfservice=methods) as stage:
+        await stage.customer("ada", email=ADA)
+        app = await stage.scene.native()
+        flow = (await app.get("/self-service/login/api")).json()["id"]
+
+        async def give(**fields: str) -> httpx2.Response:
+            form = {"method": "code", "identifier": ADA, **fields}
+            return await app.post(f"/self-service/login?flow={flow}", json=form)
+
+        await give()
+        [mail, *_] = await stage.scene.mails()
+        [code] = re.findall(r"\b\d{6}\b", mail.body)
+        statuses = [(await give(code=typed)).status_code for typed in (other_than(code), other_than(code), code, code)]
+        assert statuses[:2] == [400, 400]
+        assert 200 not in statuses
+        assert await stage.scene.rows("sessions") == []
+        ended = {str(row["id"]).replace("-", ""): row["finished_at"] for row in await stage.scene.rows("flows")}
+        assert len(ended) == 2
+        assert ended.pop(flow.replace("-", "")) is not None
+        assert [*ended.values()] == [None]
 
 
 async def test_codes_that_are_tried_at_once_are_counted_in_the_flow_and_by_the_throttle(
