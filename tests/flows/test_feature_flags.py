@@ -151,6 +151,8 @@ class TestLegacyRequireVerifiedLoginError:
         await submit(app, "registration", {"method": "password", "password": PASSWORD, "traits": {"email": email}})
         answer = await app.post("/signin", json={"username": email, "password": PASSWORD})
         assert (answer.status_code, answer.headers["x-error-code"]) == (403, "session_verified_address_required")
+        templates = [mail.template_type for mail in await stage.scene.mails()]
+        assert templates.count("verification_code_valid") == 2, "the answer says that a mail is on its way"
 
 
 class TestLegacyContinueWithVerificationUi:

@@ -33,7 +33,7 @@ def build_hooks(
     legacy = infrastructure.settings.feature_flags.legacy_require_verified_login_error
     configured = {}
     for method in names:
-        required = RequireVerifiedAddress(None if legacy else verification)
+        required = RequireVerifiedAddress(verification, in_form=legacy)
         asked = {} if legacy and method != PASSWORD else {"require_verified_address": required}
         configured["login", method] = _chosen(flows.login.after.hooks_of(method), {**known, **asked})
     for method in (*names, PROFILE):

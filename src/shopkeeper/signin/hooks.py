@@ -29,7 +29,8 @@ class Refuse:
     Args:
         effect: commits although the sign-in does not, such as a verification flow that follows.
         before: runs before the effect, while no transaction is open; where it returns False, the effect is left out.
-        shown: the id of the message with which a form is shown again, rather than answering the error.
+        shown: the id of the message with which a form is shown again, rather than answering the error; nothing else
+            happens then.
     """
 
     error: Refusal
@@ -120,11 +121,12 @@ class OpensVerification(Protocol):
 class RequireVerifiedAddress:
     """`require_verified_address`: refuse a sign-in while no address of the identity is verified, and verify one.
 
-    An identity without addresses that could be verified signs in: there is nothing to ask for. Where `verification` is
-    None, forms show the refusal, and no mail is sent (`feature_flags.legacy_require_verified_login_error`).
+    An identity without addresses that could be verified signs in: there is nothing to ask for. With `in_form`, forms
+    show the refusal, and no mail is sent (`feature_flags.legacy_require_verified_login_error`).
     """
 
-    verification: OpensVerification | None
+    verification: OpensVerification
+    in_form: bool = False
 
     async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse | None:
         identity = session.identity
@@ -132,11 +134,13 @@ class RequireVerifiedAddress:
         if not known or any(address.verified for address in known):
             return None
         error = VerifiedAddressRequired("None of the account's addresses is confirmed yet.")
-        verification = self.verification
-        if verification is None:
-            return Refuse(error, shown=NOT_VERIFIED)
 
         async def open_verification(unit: Unit) -> None:
-            error.details = {"continue_with": await verification.open(unit, identity, origin)}
+            error.details = {"continue_with": await self.verification.open(unit, identity, origin)}
 
-        return Refuse(error, open_verification, before=lambda: verification.may_mail(identity))
+        return Refuse(
+            error,
+            open_verification,
+            before=lambda: self.verification.may_mail(identity),
+            shown=NOT_VERIFIED if self.in_form else None,
+        )
