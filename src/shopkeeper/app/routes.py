@@ -335,6 +335,7 @@ def _pages(
             form_targets=return_urls(settings, flow_bindings),
             demo=read_demo() if settings.demo else None,
             dev=settings.dev,
+            shortest_password=settings.selfservice.methods.password.config.min_password_length,
             recovery=settings.selfservice.flows.recovery.enabled,
             verification=settings.selfservice.flows.verification.enabled,
         ),

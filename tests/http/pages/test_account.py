@@ -290,6 +290,19 @@ class TestAddresses:
         done = await browser.submit(asked.all("form")[0], {})
         assert done.one("h1").text == "Your address is confirmed"
 
+    async def test_a_password_that_has_ended_can_be_chosen_anew(self, shop: Visited) -> None:
+        await shop.browser().register(ANA)
+        owner = shop.browser(ip="198.51.100.7")
+        page = await owner.see("/self-service/verification/browser")
+        asked = await owner.submit(page.one("main").one("form"), {"email": ANA})
+        code = re.findall(r"\b\d{6}\b", (await owner.get("/inbox")).text)[0]
+        done = (await owner.submit(asked.one("main").all("form")[0], {"code": code})).one("main")
+        assert done.one("h1").text == "Your address is confirmed"
+        assert "close this page" not in done.text
+        link = done.one("p", class_="aside").one("a")
+        assert link.text == "Choose a new password"
+        assert (await owner.see(link["href"])).one("h1").text == "Get back into your account"
+
     async def test_a_form_that_another_site_made_sends_nothing(self, shop: Visited) -> None:
         browser = shop.browser()
         await browser.register(ANA)

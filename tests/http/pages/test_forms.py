@@ -19,6 +19,7 @@ ALWAYS = {
     "dev": False,
     "recovery": False,
     "languages": (),
+    "shortest_password": 12,
 }
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")
@@ -102,6 +103,16 @@ class TestFields:
     def test_a_password_is_never_shown_again(self) -> None:
         page = draw(input_node("password", "password", group="password", value="secret"))
         assert not page.one("input", name="password").has("value")
+
+    def test_a_new_password_says_what_it_needs_until_something_is_wrong_with_it(self) -> None:
+        new = input_node("password", "password", group="password", autocomplete="new-password")
+        page = draw(new, language="de")
+        assert page.one("p", id=page.one("input", name="password")["aria-describedby"]).text == "Mindestens 12 Zeichen."
+        wrong = draw(new.with_messages(message(4000039)))
+        assert [each.text for each in wrong.all("p", class_="message")] == []
+        assert wrong.one("p", id=wrong.one("input", name="password")["aria-describedby"])["class"] == "message error"
+        known = draw(input_node("password", "password", group="password", autocomplete="current-password"))
+        assert not known.one("input", name="password").has("aria-describedby")
 
     def test_a_mailed_code_is_typed_on_a_keypad(self) -> None:
         page = draw(input_node("x", "text", group="default"), CODE)

@@ -68,8 +68,14 @@ class Part:
 
     @property
     def described_by(self) -> str:
-        """The ids of the messages that belong to this field."""
+        """The ids of what is said of this field: its messages, else what a new password needs."""
+        if self.asks_new_password and not self.messages:
+            return f"{self.id}-needs"
         return " ".join(f"{self.id}-message-{number}" for number in range(1, len(self.messages) + 1))
+
+    @property
+    def asks_new_password(self) -> bool:
+        return self.type == "password" and self.autocomplete == "new-password"
 
 
 @dataclass(frozen=True, slots=True)

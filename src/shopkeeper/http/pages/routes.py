@@ -46,6 +46,7 @@ class PageSettings:
     Args:
         base_url: our public address, with a path where an ingress adds one.
         ui_urls: the address of the page of each kind of flow, which may be another server's.
+        shortest_password: how many characters a new password needs at least.
         form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
         demo: the demo shop's assets; without them, the first page describes the product.
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
@@ -56,6 +57,7 @@ class PageSettings:
 
     base_url: str
     ui_urls: Mapping[str, str]
+    shortest_password: int
     form_targets: Collection[str] = ()
     demo: DemoAssets | None = None
     dev: bool = False
@@ -208,6 +210,7 @@ def _always(place: Place, assets: Assets, settings: PageSettings) -> Mapping[str
         "demo": settings.demo,
         "dev": settings.dev,
         "recovery": settings.offers_recovery,
+        "shortest_password": settings.shortest_password,
     }
 
 
