@@ -253,8 +253,9 @@ class SignInCompletion:
 
     async def after_change(self, unit: Unit, session: Session, *, flow: str, method: str, client: Client) -> None:
         """Run the configured hooks of a change inside its transaction. Raises `HookRefused`."""
+        origin = HookOrigin(client, session.store or "", wished_language=session.known_locale)
         for hook in self._hooks.after.get((flow, method), ()):
-            refused = await hook(unit, session=session, origin=HookOrigin(client, session.store or ""))
+            refused = await hook(unit, session=session, origin=origin)
             if refused is not None:
                 raise HookRefused(refused)
 

@@ -34,6 +34,8 @@ GAP = re.compile(r"%\(\w+\)s|\{\w+\}")
         (";;;,,,=q", "en"),
         # A list longer than any that people write by hand; the entries beyond the limit are not read.
         (",".join(["fr"] * 20 + ["de"]), "en"),
+        # A tag that does not fit in is not read in part: this would be "es".
+        ("x" * 197 + ",est,de", "en"),
     ],
 )
 def test_the_language_is_that_of_the_accept_language_header(wished: str, chosen: str) -> None:
