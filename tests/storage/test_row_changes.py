@@ -1,6 +1,7 @@
 """Changes of rows in several tables: on both databases the same, on PostgreSQL in one statement."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,11 +22,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from shopkeeper.storage.database import Database, broken_constraint
-from shopkeeper.storage.row_changes import Kind, RowChange, differences, write
+from shopkeeper.storage.row_changes import Kind, RowChange, differences, insert_later, write
 from shopkeeper.storage.tables import Id, Json, Moment
 
 _TABLES = MetaData()
 shelves = Table("shelves", _TABLES, Column("id", Integer, primary_key=True), Column("name", String(20), unique=True))
+crates = Table("crates", _TABLES, Column("id", Integer, primary_key=True))
 jars = Table(
     "jars",
     _TABLES,
@@ -68,6 +70,10 @@ async def written(database: Database, *changes: RowChange) -> list[str]:
     return [each for each in seen if not each.startswith("BEGIN")]
 
 
+def is_postgresql(database: Database) -> bool:
+    return database.kind == "postgresql"
+
+
 async def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
     async with database.reading() as unit:
         return [dict(row._mapping) for row in await unit.all(select(table).order_by(table.c.id))]
@@ -88,7 +94,7 @@ async def test_rows_are_deleted_updated_and_inserted_at_once(stocked: Database) 
         *differences(jars, [PLUM, PEAR], [{**PEAR, "notes": None}, {**APPLE, "shelf": 2}]),
     ]
     seen = await written(stocked, *changes)
-    assert len(seen) == (1 if stocked.kind == "postgresql" else 5)
+    assert len(seen) == (1 if is_postgresql(stocked) else 5)
     assert await rows_of(stocked, jars) == [
         {**PEAR, "notes": None, "opened": 7},
         {**APPLE, "shelf": 2, "opened": 7},
@@ -109,3 +115,40 @@ async def test_the_broken_constraint_is_named(stocked: Database) -> None:
         await written(stocked, shelf, RowChange(jars, Kind.INSERT, [PLUM, {**PEAR, "label": "plum"}]))
     assert "jars" in broken_constraint(broken.value)
     assert await rows_of(stocked, shelves) == []
+
+
+class TestInsertLater:
+    async def test_the_rows_of_a_unit_are_inserted_together_when_it_commits(self, stocked: Database) -> None:
+        await written(stocked, RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}]))
+        seen: list[str] = []
+        with stocked.observed(seen.append):
+            async with stocked.unit() as unit:
+                insert_later(unit, jars, [PLUM])
+                insert_later(unit, shelves, [{"id": 2, "name": "lower"}])
+                insert_later(unit, jars, [PEAR])
+                assert seen == []
+        assert len([each for each in seen if not each.startswith("BEGIN")]) == (1 if is_postgresql(stocked) else 2)
+        assert [row["label"] for row in await rows_of(stocked, jars)] == ["plum", "pear"]
+        assert [row["name"] for row in await rows_of(stocked, shelves)] == ["upper", "lower"]
+
+    async def test_a_rollback_drops_them_but_those_that_are_always_inserted(self, stocked: Database) -> None:
+        with suppress(LookupError):
+            async with stocked.unit() as unit:
+                insert_later(unit, shelves, [{"id": 1, "name": "upper"}])
+                insert_later(unit, shelves, [{"id": 2, "name": "lower"}], always=True)
+                raise LookupError
+        assert [row["name"] for row in await rows_of(stocked, shelves)] == ["lower"]
+
+    @pytest.mark.parametrize("others", [False, True], ids=["alone", "with others"])
+    async def test_no_rows_cost_as_many_statements_as_some(self, stocked: Database, others: bool) -> None:
+        counts = []
+        for number, rows in enumerate(([], [{"id": 1, "name": "upper"}])):
+            seen: list[str] = []
+            with stocked.observed(seen.append):
+                async with stocked.unit() as unit:
+                    insert_later(unit, shelves, rows)
+                    if others:
+                        insert_later(unit, crates, [{"id": number}])
+            counts.append(len(seen))
+        assert counts[0] == counts[1]
+        assert [row["name"] for row in await rows_of(stocked, shelves)] == ["upper"]

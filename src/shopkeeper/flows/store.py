@@ -29,6 +29,7 @@ from sqlalchemy import (
 from shopkeeper.flows.flow import Flow, FlowState, FlowType
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.row_changes import insert_later
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
@@ -81,8 +82,8 @@ flow_errors = Table(
 
 
 async def add(unit: Unit, flow: Flow) -> None:
-    """Insert a new flow."""
-    await unit.write(*adding(flow))
+    """Insert a new flow right before the unit commits."""
+    insert_later(unit, flows, [_to_row(flow)])
 
 
 async def get(unit: Unit, flow_id: UUID, *, kind: str) -> Flow | None:

@@ -14,13 +14,13 @@ from sqlalchemy import (
     Table,
     delete,
     func,
-    insert,
     select,
     update,
 )
 
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.row_changes import insert_later
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
 address_changes = Table(
@@ -45,8 +45,8 @@ address_changes = Table(
 
 
 async def add(unit: Unit, rows: Collection[dict[str, object]]) -> None:
-    """Insert the rights of former addresses."""
-    await unit.write(insert(address_changes).values(list(rows)))
+    """Insert the rights of former addresses right before the unit commits."""
+    insert_later(unit, address_changes, list(rows))
 
 
 async def count_since(unit: Unit, identity_id: UUID, since: datetime) -> int:

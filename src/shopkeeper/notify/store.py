@@ -15,18 +15,16 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    bindparam,
     delete,
-    insert,
     or_,
     select,
     update,
 )
 
-from shopkeeper.crypto import new_id
 from shopkeeper.notify.dispatches import courier_dispatches
 from shopkeeper.notify.values import CourierMessage, Mail, MessagePage, Status
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.row_changes import insert_later
 from shopkeeper.storage.tables import Id, Moment, metadata
 
 courier_messages = Table(
@@ -60,19 +58,9 @@ UNFINISHED = (Status.QUEUED, Status.PROCESSING)
 
 
 def add(unit: Unit, message: CourierMessage | None) -> None:
-    """Insert a new message right before the unit commits, with the others of the unit by one statement.
-
-    None stands for a message that is only simulated: a unit that has no others takes a statement for it all the same.
-    """
-    unit.collect(message, write=_write_all)
-
-
-async def _write_all(unit: Unit, messages: Sequence[CourierMessage | None]) -> None:
-    rows = [_row(message) for message in messages if message is not None]
-    if rows:
-        await unit.write(_ADD, rows)
-    else:
-        await unit.write(_REMOVE, {"of_message": new_id()})
+    """Insert a new message right before the unit commits. None stands for one that is only simulated: it costs the
+    same."""
+    insert_later(unit, courier_messages, [_row(message)] if message is not None else [])
 
 
 def _row(message: CourierMessage) -> dict[str, Any]:
@@ -150,10 +138,6 @@ async def purge(unit: Unit, *, before: datetime, batch: int) -> int:
 def _page(rows: Sequence[Row[Any]], *, limit: int) -> MessagePage:
     items = tuple(_message(row) for row in rows[:limit])
     return MessagePage(items, before=items[-1].id if len(rows) > limit else None)
-
-
-_ADD = insert(courier_messages)
-_REMOVE = delete(courier_messages).where(courier_messages.c.id == bindparam("of_message", type_=Id))
 
 
 def _message(row: Row[Any]) -> CourierMessage:

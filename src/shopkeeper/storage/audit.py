@@ -7,17 +7,18 @@ known address can be looked up, but a stolen table reveals no address.
 
 import hmac
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Index, Row, String, Table, delete, insert, select
+from sqlalchemy import Column, Index, Row, String, Table, delete, select
 
 from shopkeeper.clock import Clock
 from shopkeeper.crypto import new_id
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.row_changes import insert_later
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 from shopkeeper.tally import Tally
 
@@ -49,13 +50,6 @@ class AuditEvent:
     subject: str | None
     client: str | None
     details: Mapping[str, Any]
-
-
-_ADD = insert(audit_events)
-
-
-async def _write_all(unit: Unit, rows: Sequence[Mapping[str, Any]]) -> None:
-    await unit.write(_ADD, rows)
 
 
 class Audit:
@@ -95,7 +89,7 @@ class Audit:
             always: keep the event even where the unit rolls back, for refused attempts.
         """
         row = self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=details or {})
-        unit.collect(row, write=_write_all, always=always)
+        insert_later(unit, audit_events, [row], always=always)
         if always:
             self._count(action, outcome, actor, details or {})
         else:
@@ -118,7 +112,7 @@ class Audit:
         """Add an event for each subject of `details` to the caller's unit: for what is done to many at once."""
         for subject, told in details.items():
             row = self._row(action, subject, outcome=outcome, actor=actor, ip=client_ip, details=told)
-            unit.collect(row, write=_write_all)
+            insert_later(unit, audit_events, [row])
 
     def _row(
         self,

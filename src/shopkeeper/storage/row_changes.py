@@ -22,6 +22,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    false,
     func,
     insert,
     literal,
@@ -48,7 +49,8 @@ class Kind(StrEnum):
 class RowChange(NamedTuple):
     """Rows of one table, and what is done to them. All have values for the same columns.
 
-    Rows are deleted and updated by their primary key; those to delete need no other values.
+    Rows are deleted and updated by their primary key; those to delete need no other values. A change without rows takes
+    as many statements as one with rows, so that nobody can tell them apart by the time.
     """
 
     table: Table
@@ -75,12 +77,35 @@ async def write(unit: Unit, changes: Iterable[RowChange]) -> None:
     # What makes room comes first: SQLite checks after each row whether it is unique.
     ordered = sorted(changes, key=lambda change: _ORDER.index(change.kind))
     if unit.dialect == "postgresql" and len(ordered) > 1:
-        shapes = tuple(_Shape(change.table, change.kind, tuple(change.rows[0])) for change in ordered)
+        shapes = tuple(_Shape(change.table, change.kind, _columns(change)) for change in ordered)
         given = {_rows_of(number): [_as_json(row) for row in change.rows] for number, change in enumerate(ordered)}
         await unit.write(_together(shapes), given)
         return
     for change in ordered:
-        await unit.write(_alone(change.table, change.kind), [_bound(change, row) for row in change.rows])
+        if change.rows:
+            await unit.write(_alone(change.table, change.kind), [_bound(change, row) for row in change.rows])
+        else:
+            await unit.write(_nothing(change.table))
+
+
+def insert_later(unit: Unit, table: Table, rows: Sequence[Values], *, always: bool = False) -> None:
+    """Insert rows right before the unit commits, together with those of other callers and tables.
+
+    For rows that nothing in the unit reads, and whose constraints no caller has to handle.
+
+    Args:
+        always: insert them even after a rollback.
+    """
+    unit.collect((table, rows), write=_insert_all, always=always)
+
+
+async def _insert_all(unit: Unit, collected: Sequence[tuple[Table, Sequence[Values]]]) -> None:
+    by_table: dict[Table, list[Values]] = {}
+    for table, rows in collected:
+        by_table.setdefault(table, []).extend(rows)
+    # In one order, so that there are few statements.
+    in_order = sorted(by_table.items(), key=lambda entry: entry[0].name)
+    await write(unit, [RowChange(table, Kind.INSERT, rows) for table, rows in in_order])
 
 
 _ORDER: Final = (Kind.DELETE, Kind.UPDATE, Kind.INSERT)
@@ -111,6 +136,11 @@ def _alone(table: Table, kind: Kind) -> Executable:
             return insert(table)
 
 
+@lru_cache(maxsize=_MOST_STATEMENTS)
+def _nothing(table: Table) -> Executable:
+    return delete(table).where(false())
+
+
 def _bound(change: RowChange, row: Values) -> Values:
     """Return the parameters of `_alone` for a row."""
     if change.kind is Kind.INSERT:
@@ -129,6 +159,10 @@ class _Shape(NamedTuple):
     table: Table
     kind: Kind
     columns: tuple[str, ...]
+
+
+def _columns(change: RowChange) -> tuple[str, ...]:
+    return tuple(change.rows[0]) if change.rows else tuple(column.name for column in change.table.c)
 
 
 @lru_cache(maxsize=_MOST_STATEMENTS)
