@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from ory_kratos_client import ContinueWithSetOrySessionToken, ContinueWithSettingsUi, RecoveryFlow
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.scene import ADDRESS, PASSWORD, csrf_of, new_address, sign_in, sign_up, submit
@@ -38,6 +39,12 @@ class TestContinueWithTransitions:
         assert (answer.status_code, recovered["id"], recovered["state"]) == (200, flow["id"], "passed_challenge")
         assert ("messages" in recovered["ui"], answer.headers.get("set-cookie")) == (False, None)
         assert [each["action"] for each in recovered["continue_with"]] == ["set_ory_session_token", "show_settings_ui"]
+        read = RecoveryFlow.from_dict(recovered)
+        assert read is not None
+        assert [type(each.actual_instance) for each in read.continue_with or ()] == [
+            ContinueWithSetOrySessionToken,
+            ContinueWithSettingsUi,
+        ], "the published client tells them apart"
         token = {"x-session-token": actions(recovered)["set_ory_session_token"]["ory_session_token"]}
         settings_id = actions(recovered)["show_settings_ui"]["flow"]["id"]
         shown = (await app.get(f"/self-service/settings/flows?id={settings_id}", headers=token)).json()

@@ -83,6 +83,12 @@ class TestWhoMayUseIt:
         answer = await (await scene.browser()).get("/self-service/settings/browser")
         assert (answer.status_code, answer.headers["location"]) == (303, f"{ADDRESS}/self-service/login/browser")
 
+    async def test_without_a_session_nobody_learns_which_flows_there_are(self, scene: Scene) -> None:
+        flow, app = await (await account(scene)).open(), await scene.native()
+        for flow_id in (flow["id"], "6f1c1d0e-0000-4000-8000-000000000000", ""):
+            answer = await app.get(f"/self-service/settings/flows?id={flow_id}")
+            assert (answer.status_code, "id" in answer.json()["error"]) == (401, False)
+
     async def test_the_sign_in_keeps_where_the_browser_wanted_to_go(self, scene: Scene) -> None:
         opened = f"/self-service/settings/browser?return_to={APP}/x&store=default&refresh=true"
         answer = await (await scene.browser()).get(opened)

@@ -26,6 +26,7 @@ from shopkeeper.errors import (
     SessionAlreadyAvailable,
     SessionRefreshRequired,
     TooManyRequests,
+    Unauthenticated,
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
@@ -104,10 +105,13 @@ class Pipeline:
 
     async def fetch(self, name: str, flow_id: str | None, caller: Caller) -> Flow:
         """Return the flow as it is stored. Raises `NotFound`, or `FlowRefused` with `FlowExpired`, or with
-        `CsrfViolation` where another browser opened it."""
+        `CsrfViolation` where another browser opened it; `Unauthenticated` for a flow of accounts without a session,
+        whether there is such a flow or not."""
+        handler = self._handlers[name]
+        if isinstance(handler, OwnedFlowHandler) and caller.session is None:
+            raise Unauthenticated("The form belongs to a customer: sign in first.")
         async with self._database.reading() as unit:
             flow = _owned(await self._require(unit, name, flow_id), caller)
-        handler = self._handlers[name]
         with _refusals_with(flow):
             if isinstance(handler, OwnedFlowHandler):
                 handler.may_see(flow, caller)
