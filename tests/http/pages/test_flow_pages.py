@@ -150,6 +150,13 @@ class TestTheWayThrough:
         assert page.one("strong").text == "ana@example.com"
         assert message(1010003).text not in page.text
 
+    async def test_who_confirms_a_session_and_forgot_the_password_signs_out_for_a_new_one(self, shop: Visited) -> None:
+        browser = shop.browser()
+        await browser.register("ana@example.com")
+        page = (await browser.see("/self-service/login/browser?refresh=true")).one("main")
+        link = next(each for each in page.all("a") if each.text == "Sign out and choose a new one")
+        assert (await browser.see(link["href"])).one("h1").text == "Get back into your account"
+
     async def test_an_account_without_a_password_is_not_asked_for_one(self, shop: Visited) -> None:
         """Regression: a password from before the address was confirmed ends at a sign-in by code; the form asked
         for it all the same, and refused it."""
