@@ -229,12 +229,24 @@ class TestBadConnections:
         assert not failed.value.permanent
         assert not failed.value.bounced
 
+    @pytest.mark.parametrize("how", ["hangs", "cuts"])
+    async def test_a_server_that_goes_away_once_it_has_taken_the_mail_gets_no_second_one(self, how: str) -> None:
+        async with broken_server("QUIT", hangs=how == "hangs") as port:
+            await plain(port, timeout=0.2).send(MESSAGE)
+
+    async def test_a_slow_server_is_waited_for_at_each_step(self) -> None:
+        async with broken_server("", slow=0.1) as port:
+            await plain(port, timeout=0.3).send(MESSAGE)
+
 
 @asynccontextmanager
-async def broken_server(at: str, *, hangs: bool) -> AsyncIterator[int]:
-    """Run a mail server that hangs, or closes the connection, at a step of the conversation."""
+async def broken_server(at: str, *, hangs: bool = False, slow: float = 0.0) -> AsyncIterator[int]:
+    """Run a mail server that hangs, or closes the connection, at a step of the conversation; or is slow at each.
+
+    Its conversation is one of the protocol, so that a mail that it takes was taken.
+    """
     over, talks = asyncio.Event(), list[asyncio.Task[None] | None]()
-    answers = {"EHLO": b"250 ok", "MAIL": b"250 ok", "RCPT": b"250 ok", "DATA": b"354 go on", "QUIT": b"221 bye"}
+    answers = {"EHLO": b"250 ok", "MAIL": b"250 ok", "RCPT": b"250 ok", "DATA": b"250 taken", "QUIT": b"221 bye"}
 
     async def stop(writer: asyncio.StreamWriter) -> None:
         if hangs:
@@ -253,8 +265,12 @@ async def broken_server(at: str, *, hangs: bool) -> AsyncIterator[int]:
                     writer.write(b"354 go on\r\n")
                     await reader.readline()
                 return await stop(writer)
+            if command == "DATA":
+                writer.write(b"354 go on\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+            await asyncio.sleep(slow)
             writer.write(answers[command] + b"\r\n")
-        return None
+        return writer.transport.abort()
 
     listening = await asyncio.start_server(talk, "127.0.0.1", 0)
     try:
