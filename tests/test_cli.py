@@ -157,6 +157,13 @@ class TestMail:
         assert refused.exit_code == 1
         assert "own/welcome.txt.j2, line 2 cannot be used: 'nonsense' is undefined." in refused.stderr
 
+    def test_a_template_of_no_mail_is_named(self, shopkeeper: Run, folder: Path) -> None:
+        (folder / "own").mkdir()
+        (folder / "own" / "wellcome.txt.j2").write_text("Hi")
+        for command in (("mail", "preview"), ("doctor",)):
+            told = shopkeeper(*command, COURIER_TEMPLATE_OVERRIDE_PATH="own", DSN=f"sqlite://{folder}/shop.sqlite")
+            assert "Warning: own/wellcome.txt.j2 is the template of no mail" in told.stderr
+
     def test_abandoned_mails_and_suppressed_addresses_are_listed(self, shopkeeper: Run, folder: Path) -> None:
         database = {"DSN": f"sqlite://{folder}/shop.sqlite"}
         assert shopkeeper("migrate", **database).exit_code == 0

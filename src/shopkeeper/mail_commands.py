@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from shopkeeper.app.mail import load_templates, shop_name
+from shopkeeper.app.mail import load_templates, shop_name, template_findings
 from shopkeeper.clock import SystemClock
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.languages.choice import LANGUAGES, SOURCE
@@ -21,7 +21,7 @@ from shopkeeper.notify.values import Mail, MessagePage, Status, Suppression
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.settings import Settings
 from shopkeeper.storage.outbox import Outbox
-from shopkeeper.terminal import Dev, Files, fail, look, migrated, out, printable, ready
+from shopkeeper.terminal import COLOURS, Dev, Files, fail, look, migrated, out, print_labelled, printable, ready
 
 LISTED = 100
 mail = typer.Typer(help="Mails: look at them, and send again what could not be sent.", no_args_is_help=True)
@@ -55,6 +55,8 @@ def preview_command(  # noqa: PLR0917 - typer reads options from parameters
         fail(f"There is no mail {printable(type_)}; there are {', '.join(sorted(TEMPLATES))}.")
     settings = look(config, dev=dev)
     mails = ready(lambda: asyncio.run(_rendered(settings, [type_] if type_ else sorted(TEMPLATES), locale=locale)))
+    for finding in template_findings(settings):
+        print_labelled(finding.level.capitalize(), finding.sentence, colour=COLOURS[finding.level])
     if into is not None:
         ready(lambda: _write(into, mails, locale=locale))
         out.print(f"{2 * len(mails)} files are in {into}.")

@@ -7,7 +7,7 @@ import pytest
 
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.languages.choice import LANGUAGES
-from shopkeeper.notify.overrides import OverrideBroken, from_folder, from_settings, templates_with
+from shopkeeper.notify.overrides import OverrideBroken, from_folder, from_settings, templates_with, unread
 from shopkeeper.notify.references import LARGEST
 from shopkeeper.notify.samples import samples
 from shopkeeper.notify.templates import MailTemplates
@@ -50,6 +50,19 @@ class TestFolder:
             "Willkommen!",
             "Welcome!",
         ]
+
+    def test_templates_of_no_mail_are_found(self, tmp_path: Path) -> None:
+        write(tmp_path, "welcome.subject.j2", "Welcome!")
+        write(tmp_path, "de/welcome.html.j2", "Willkommen!")
+        write(tmp_path, "layout.html.j2", "")
+        write(tmp_path, "recovery_code/valid/email.body.gotmpl", "Hi")
+        write(tmp_path, "recovery_code/valid/sms.body.gotmpl", "Hi")
+        write(tmp_path, "logo.png", b"")
+        wrong = [
+            write(tmp_path, "recovery_code/valid/email.body.html.gotmpl", "Hi"),
+            write(tmp_path, "wellcome.subject.j2", "Hi"),
+        ]
+        assert list(unread(tmp_path, LANGUAGES)) == wrong
 
     def test_the_layout_of_all_mails_may_be_replaced(self, tmp_path: Path) -> None:
         write(tmp_path, "layout.txt.j2", "{% block greeting %}{% endblock %}{% block content %}{% endblock %}OUR FOOT")

@@ -1,9 +1,11 @@
 """How the application starts and stops."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from shopkeeper.app.application import Application, build, load_sample_data
+from shopkeeper.app.mail import template_findings
 from shopkeeper.app.reloading import Reloader
 from shopkeeper.app.running import RunningApplication
 from shopkeeper.app.schema_findings import schema_findings
@@ -61,7 +63,10 @@ async def dry_run(settings: Settings) -> list[Finding]:
     The GraphQL API is left out: no setting makes it refuse to be built, and importing it takes long.
     """
     application = await build(settings, with_graphql=False)
-    found = list(schema_findings(application.accounts))
+    found = [
+        *schema_findings(application.accounts),
+        *await asyncio.to_thread(lambda: list(template_findings(settings))),
+    ]
     await application.close()
     await application.infrastructure.cache.close()
     await application.infrastructure.database.close()

@@ -1,6 +1,7 @@
 """The courier, the templates of mails, and the channel that it sends mails through."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -15,12 +16,12 @@ from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.file_channel import FileChannel
 from shopkeeper.notify.http_channel import HttpAuth, HttpChannel
-from shopkeeper.notify.overrides import from_folder, from_settings, templates_with
+from shopkeeper.notify.overrides import from_folder, from_settings, templates_with, unread
 from shopkeeper.notify.request_bodies import RequestBody, failures, load_body
 from shopkeeper.notify.secret_mails import PURPOSE, SecretMails
 from shopkeeper.notify.smtp_channel import SmtpChannel
 from shopkeeper.notify.templates import MailTemplates
-from shopkeeper.settings import Settings
+from shopkeeper.settings import Finding, Settings
 from shopkeeper.settings.courier import RequestAuth, RequestConfig
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,14 @@ async def load_templates(settings: Settings, client: GuardedClient) -> MailTempl
     if courier.template_override_path is not None:
         overrides |= await asyncio.to_thread(from_folder, Path(courier.template_override_path), LANGUAGES)
     return templates_with(overrides)
+
+
+def template_findings(settings: Settings) -> Iterator[Finding]:
+    """Yield a warning for each template of the operator's folder that no mail uses."""
+    path, folder = "courier.template_override_path", settings.courier.template_override_path
+    for file in unread(Path(folder), LANGUAGES) if folder is not None else ():
+        sentence = f"{file} is the template of no mail; `shopkeeper mail preview` lists the mails that there are."
+        yield Finding("warning", path, sentence)
 
 
 def shop_name(settings: Settings) -> str:

@@ -11,7 +11,7 @@ A part that is not there is ours. What is broken ends the start with its file an
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final
@@ -31,6 +31,8 @@ _GO_FILES: Final[Mapping[str, str]] = {
     "txt": "email.body.plaintext.gotmpl",
     "html": "email.body.gotmpl",
 }
+_TEXT_MESSAGE: Final = "sms.body.gotmpl"
+_MOST_FILES: Final = 1000
 _SHARED: Final = ("layout.txt.j2", "layout.html.j2", "parts.html.j2")
 
 
@@ -59,6 +61,15 @@ def from_folder(folder: Path, languages: Sequence[str]) -> Overrides:
     if not folder.is_dir():
         raise OverrideBroken(str(folder), "there is no such folder")
     return {name: found for name, path in _places(folder, languages) if (found := _read(name, path)) is not None}
+
+
+def unread(folder: Path, languages: Sequence[str]) -> Iterator[Path]:
+    """Yield the templates in a folder that no mail uses, such as those with a misspelt name. Kratos' text messages are
+    passed over, because none is sent."""
+    read = {path for _, path in _places(folder, languages)}
+    for path in islice(sorted(folder.rglob("*")), _MOST_FILES):
+        if path.suffix in {".j2", ".gotmpl"} and path.name != _TEXT_MESSAGE and path not in read:
+            yield path
 
 
 async def from_settings(references: Mapping[str, str], client: GuardedClient) -> Overrides:
