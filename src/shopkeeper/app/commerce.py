@@ -11,6 +11,7 @@ from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
+from shopkeeper.credentials import simulated_registrations
 from shopkeeper.identity.changes import Listener
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
@@ -97,6 +98,7 @@ def build_commerce(
         RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
         RetentionRule("suppressed addresses", infrastructure.settings.courier.suppression.lifespan, suppressions.purge),
         RetentionRule("known devices", KNOWN_FOR, device_store.purge_devices),
+        RetentionRule("simulated registrations", simulated_registrations.KEPT_FOR, simulated_registrations.purge),
         RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),
     ]
     return Commerce(

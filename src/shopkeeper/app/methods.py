@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.credentials import simulated_registrations
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
 from shopkeeper.credentials.by_mail import ByMail
@@ -26,9 +27,10 @@ from shopkeeper.credentials.method import (
     VerificationMethod,
 )
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
-from shopkeeper.credentials.password import Password
+from shopkeeper.credentials.password import PASSWORD, Password
 from shopkeeper.credentials.policy import PasswordPolicy
-from shopkeeper.crypto import derive
+from shopkeeper.credentials.simulated_registrations import SimulatedRegistrations
+from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
@@ -94,9 +96,32 @@ def build_methods(
     configured = infrastructure.settings.selfservice.methods
     every: Sequence[tuple[bool, Method]] = [
         (configured.code.signs_in, code),
-        (configured.password.enabled, Password(identities, hasher=hasher, policy=policy, guard=guard)),
+        (
+            configured.password.enabled,
+            Password(
+                identities,
+                hasher=hasher,
+                policy=policy,
+                guard=guard,
+                simulated=_simulated_registrations(infrastructure),
+            ),
+        ),
     ]
     return Methods([method for enabled, method in every if enabled], by_mail)
+
+
+def _simulated_registrations(infrastructure: Infrastructure) -> SimulatedRegistrations | None:
+    """Return what remembers them, where signing in with a password must not tell a taken identifier by them."""
+    settings = infrastructure.settings
+    hooks = settings.selfservice.flows.login.after.hooks_of(PASSWORD)
+    required = any(hook.hook == "require_verified_address" for hook in hooks)
+    if not (required and settings.security.account_enumeration.mitigate):
+        return None
+    return SimulatedRegistrations(
+        key=derive(settings.secrets.for_all_else()[0], purpose=simulated_registrations.PURPOSE),
+        keys=KeyRing(settings.secrets.for_sealing(), purpose=simulated_registrations.PURPOSE),
+        clock=infrastructure.clock,
+    )
 
 
 def build_by_mail(

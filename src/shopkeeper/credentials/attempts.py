@@ -75,6 +75,11 @@ class VerifiedAttempt:
     identity: Identity
 
 
+class Withheld(Exception):
+    """Raised by a check: the secret is right for something that may not sign in. It is neither a failure, which would
+    block whoever waits for a mail, nor a success, which would clear the failures of guesses at the same name."""
+
+
 class AttemptGuard:
     """Judges attempts.
 
@@ -112,6 +117,11 @@ class AttemptGuard:
         slot = await self._counted(unit, attempt)
         try:
             right = await check()
+        except Withheld:
+            if not slot.exhausted:
+                await self._throttle.release(slot)
+                raise
+            right = False
         except BaseException:  # too busy, or the client disconnected
             await self._throttle.release(slot)
             raise

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from shopkeeper.client import Client
-from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
+from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt, Withheld
 from shopkeeper.credentials.hashes import Hasher
 from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.credentials.profile import require_identity
+from shopkeeper.credentials.simulated_registrations import SimulatedRegistrations
 from shopkeeper.credentials.steps import (
     CredentialChange,
     Effect,
@@ -23,6 +24,7 @@ from shopkeeper.credentials.steps import (
     NewCredential,
     Proof,
     SubmissionRejected,
+    Unverified,
 )
 from shopkeeper.crypto import same
 from shopkeeper.errors import Busy, InvalidCredentials
@@ -49,17 +51,28 @@ class Password:
         hasher: hashes and verifies, within its limits.
         policy: checks new passwords.
         guard: counts attempts and judges them.
+        simulated: set where signing in needs a verified address and taken identifiers are kept secret: passwords of
+            simulated registrations are answered as those of accounts that nobody has verified.
     """
 
     name = PASSWORD
     facts = CredentialFacts(PASSWORD, first_factor=True, removable=True, from_traits=True)
     aals = frozenset({Aal.AAL1})
 
-    def __init__(self, identities: Identities, *, hasher: Hasher, policy: PasswordPolicy, guard: AttemptGuard) -> None:
+    def __init__(
+        self,
+        identities: Identities,
+        *,
+        hasher: Hasher,
+        policy: PasswordPolicy,
+        guard: AttemptGuard,
+        simulated: SimulatedRegistrations | None = None,
+    ) -> None:
         self._identities = identities
         self._hasher = hasher
         self._policy = policy
         self._guard = guard
+        self._simulated = simulated
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
         """See `LoginMethod`. Who confirms a session is asked for a password if the account has one."""
@@ -67,7 +80,7 @@ class Password:
             return Form((), identifier="none")
         return Form(_nodes("current-password", 1010001 if view.refresh else 1010022))
 
-    async def submit_login(self, unit: Unit, input: MethodInput) -> Proof:  # noqa: A002 - the protocol's word
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Proof | Unverified:  # noqa: A002 - the protocol's word
         """See `LoginMethod`. Wrong credentials are a message on the form."""
         fields = ("identifier", PASSWORD)
         missing = [name for name in fields if input.submitted.get(name) in (None, "")]
@@ -85,14 +98,29 @@ class Password:
 
     async def authenticate(
         self, unit: Unit, *, identifier: str, password: str, client: Client, expected: Identity | None = None
-    ) -> Proof:
+    ) -> Proof | Unverified:
         """Prove the account of an identifier by its password; `expected` is the only account that counts, if given.
 
         Raises `InvalidCredentials`, `TooManyRequests` or `Busy`.
         """
         found = await self._identities.find_by_identifier(unit, type=PASSWORD, identifier=identifier)
         attempt, hashed = CredentialAttempt(PASSWORD, found, name=identifier, client=client), _hashed(found, expected)
-        verified = await self._guard.judge(unit, attempt, lambda: self._matches(password, hashed))
+        unverified: Unverified | None = None
+
+        async def check() -> bool:
+            nonlocal unverified
+            right = await self._matches(password, hashed)
+            unverified = await self._unverified(unit, found if right else None, identifier, password)
+            if unverified is not None:
+                raise Withheld
+            return right
+
+        try:
+            verified = await self._guard.judge(unit, attempt, check)
+        except Withheld:
+            if unverified is None:
+                raise
+            return unverified
         return Proof(
             verified.identity.id,
             PASSWORD,
@@ -120,7 +148,13 @@ class Password:
         if not identifiers:
             raise SubmissionRejected(message(4000009))
         credential = await self._new(input.submitted[PASSWORD], identifiers=identifiers)
-        return Enrolment(traits.values, (credential,), method=PASSWORD)
+        password, simulated = input.submitted[PASSWORD], self._simulated
+
+        async def remember(unit: Unit, identity: Identity | None) -> None:
+            if simulated is not None:
+                await simulated.remember(unit, identity, method=PASSWORD, password=password)
+
+        return Enrolment(traits.values, (credential,), method=PASSWORD, when_simulated=remember)
 
     async def settings_form(self, unit: Unit, view: MethodView) -> Form:
         """See `SettingsMethod`."""
@@ -141,6 +175,20 @@ class Password:
         if hashed is not None and await self._hasher.verify(password, hashed):
             raise SubmissionRejected(fields=[FieldError(PASSWORD, message(SAME_PASSWORD))])
         return CredentialChange({PASSWORD: NewCredential(PASSWORD, {HASHED: await self._hasher.hash(password)})})
+
+    async def _unverified(
+        self, unit: Unit, proven: Identity | None, identifier: str, password: str
+    ) -> Unverified | None:
+        """Return the step where the password is that of an unverified account, or of a simulated registration.
+
+        `proven` is the account where the password is right. The work is the same for both, and for a wrong password.
+        """
+        if self._simulated is None or (proven is not None and not (proven.unverified and proven.active)):
+            return None
+        found = await self._simulated.find(unit, identifier, password)
+        if proven is not None:
+            return Unverified(PASSWORD, proven, proven.id, proven.address_to_verify)
+        return Unverified(PASSWORD, None, found.id, found.address) if found is not None else None
 
     async def _new(self, password: str, *, identifiers: Sequence[str]) -> NewCredential:
         await self._check_policy(password, words=identifiers)

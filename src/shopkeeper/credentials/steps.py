@@ -8,6 +8,7 @@
     CredentialChange  credentials of the identity that is signed in
     TraitsChange      traits of the identity that is signed in
     Verified          an address belongs to the identity that has it
+    Unverified        signing in needs a verified address first
 
 `SubmissionRejected` is an exception instead: it rolls back and shows the same form with messages.
 """
@@ -154,6 +155,8 @@ class Enrolment:
         context: what the method must keep if the registration asks for more traits first.
         amr, provider: as in `Proof`, for the session that registering may start.
         attempt: as in `Proof`.
+        when_simulated: runs inside the transaction with the identity that was only simulated, because an identifier is
+            taken; with None where one was created, to do as much work.
     """
 
     traits: Mapping[str, Any]
@@ -165,6 +168,7 @@ class Enrolment:
     provider: str | None = None
     effect: Effect | None = None
     attempt: LastAttempt | None = None
+    when_simulated: Callable[[Unit, Identity | None], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,24 @@ class Verified:
     effect: Effect | None = None
 
 
-Step: TypeAlias = Proof | Ask | Redirect | StartOver
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """The secret is that of an account none of whose addresses is verified, where signing in needs one, or of a
+    registration that was only simulated. Both get the same answer after the same work.
+
+    Args:
+        identity: the account; None for a simulated registration.
+        identity_id: the account's id, or that of the simulated registration.
+        address: the address to verify first, if there is one.
+    """
+
+    method: str
+    identity: Identity | None
+    identity_id: UUID
+    address: str | None
+
+
+Step: TypeAlias = Proof | Ask | Redirect | StartOver | Unverified
 AnyStep: TypeAlias = Step | Enrolment | CredentialChange | TraitsChange | Verified
 
 

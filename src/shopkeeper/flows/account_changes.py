@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
+from shopkeeper.credentials.by_mail import Recipient
 from shopkeeper.credentials.password import PASSWORD
 from shopkeeper.credentials.steps import CredentialChange, SubmissionRejected, TraitsChange
 from shopkeeper.errors import Conflict, SessionInactive
@@ -204,7 +205,10 @@ class AccountChanges:
         fresh = tuple(value for value in opener.pending(after) if value not in known) if opener.enabled else ()
         opening = Opening(type=flow.type, request_url=flow.request_url)
         caller = replace(turn.caller, csrf_tokens=(csrf,)) if csrf is not None else turn.caller
-        opened = [await opener.open_for(unit, after, value, opening=opening, caller=caller) for value in fresh]
+        opened = [
+            await opener.open_for(unit, Recipient(value, after), identity_id=after.id, opening=opening, caller=caller)
+            for value in fresh
+        ]
         shown = [ShowVerification(each.id, value) for each, value in zip(opened, fresh, strict=True)]
         return marked_sent(after, fresh), shown
 

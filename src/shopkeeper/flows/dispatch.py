@@ -12,6 +12,7 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import mailed_nodes
+from shopkeeper.credentials.by_mail import Recipient
 from shopkeeper.credentials.steps import (
     AnyStep,
     Ask,
@@ -23,9 +24,10 @@ from shopkeeper.credentials.steps import (
     StartOver,
     SubmissionRejected,
     TraitsChange,
+    Unverified,
     Verified,
 )
-from shopkeeper.errors import InvalidCredentials, NotFound
+from shopkeeper.errors import InvalidCredentials, NotFound, Refusal
 from shopkeeper.flows import store
 from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
@@ -141,6 +143,8 @@ class Dispatcher:
                 outcome = await self._changes.apply(handler, turn, step)
             case Verified():
                 outcome = await self._verify(handler, turn, step)
+            case Unverified():
+                raise await self._require_verification(turn, step)
         return outcome
 
     async def replacement(
@@ -295,6 +299,13 @@ class Dispatcher:
                     await step.effect(unit)
         return Updated(stored, status=200)
 
+    async def _require_verification(self, turn: Turn, step: Unverified) -> Refusal | FlowInvalid:
+        """Refuse a sign-in that needs a verified address first; return what the caller raises."""
+        refuse = await self._completion.require_verification(step, self._request(turn, step), in_form=True)
+        if refuse.shown is None:
+            return refuse.error
+        return await self._rejected(turn, SubmissionRejected(message(refuse.shown)))
+
     async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
         """Elevate the caller's session by a second factor; start a session for every other proof."""
         session, client = turn.caller.session, turn.caller.client
@@ -383,7 +394,13 @@ class Dispatcher:
         opening = Opening(type=flow.type, request_url=flow.request_url, return_to=flow.return_to)
         caller = replace(turn.caller, csrf_tokens=(csrf,))
         opened = [
-            await opener.open_for(unit, identity, address, opening=opening, caller=caller, real=real)
+            await opener.open_for(
+                unit,
+                Recipient(address, identity if real else None),
+                identity_id=identity.id,
+                opening=opening,
+                caller=caller,
+            )
             for address in pending
         ]
         shown = [ShowVerification(each.id, address) for each, address in zip(opened, pending, strict=True)]
@@ -419,7 +436,7 @@ class Dispatcher:
 
     # -- shared --------------------------------------------------------------------------------------------------------
 
-    def _request(self, turn: Turn, step: Proof | Enrolment) -> SignInRequest:
+    def _request(self, turn: Turn, step: Proof | Enrolment | Unverified) -> SignInRequest:
         caller = turn.caller
         return SignInRequest(
             flow=_hooks_for(turn, step),
@@ -469,13 +486,14 @@ def _with_more_to_ask(turn: Turn, enrolment: Enrolment) -> Turn:
     return replace(turn, flow=flow, submission=replace(turn.submission, fields=fields))
 
 
-_TURNS_INTO: Mapping[type[Proof | Enrolment], Mapping[str, str]] = {
+_TURNS_INTO: Mapping[type[Proof | Enrolment | Unverified], Mapping[str, str]] = {
     Proof: {"registration": "login"},
+    Unverified: {"registration": "login"},
     Enrolment: {"login": "registration"},
 }
 
 
-def _hooks_for(turn: Turn, step: Proof | Enrolment) -> str:
+def _hooks_for(turn: Turn, step: Proof | Enrolment | Unverified) -> str:
     """Return the flow whose hooks run. The step decides, not the flow: otherwise a registration form that signs in to
     an existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
     return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)

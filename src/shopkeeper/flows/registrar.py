@@ -239,7 +239,11 @@ class Registrar:
             await self._identities.remember_claim(unit, owner.id, client_ip=client.ip)
             if not self.may_simulate(signs_in=signs_in):
                 raise Taken
-            return await self._simulate(unit, new, owner, locale=owner.locale or locale, notified=admission.notified)
+            simulated = await self._identities.simulate(unit, new)
+            if enrolment.when_simulated is not None:
+                await enrolment.when_simulated(unit, simulated)
+            await self._notify(unit, owner, locale=owner.locale or locale, notified=admission.notified)
+            return simulated
         if enrolment.effect is not None:
             await enrolment.effect(unit)
         try:
@@ -252,6 +256,8 @@ class Registrar:
             )
         except Conflict as taken:  # taken since `admit`
             raise Taken from taken
+        if enrolment.when_simulated is not None and self.may_simulate(signs_in=signs_in):
+            await enrolment.when_simulated(unit, None)
         known = mail_values(identity)
         await self._mail(unit, "welcome", to=identity.email, context=known, locale=locale)
         return identity
@@ -288,15 +294,12 @@ class Registrar:
         names = UniqueNames.of(identifiers=identifiers, addresses=(*wanted.verifiable, *wanted.recovery))
         return await self._address_changes.owner_of(unit, names)
 
-    async def _simulate(
-        self, unit: Unit, new: NewIdentity, owner: Identity, *, locale: str, notified: bool
-    ) -> Identity:
-        simulated = await self._identities.simulate(unit, new)
+    async def _notify(self, unit: Unit, owner: Identity, *, locale: str, notified: bool) -> None:
+        """Tell the owner of a taken identifier that somebody has used it."""
         to, known = None if notified else owner.email, mail_values(owner)
         await self._mail(unit, "sign_up_attempt", to=to, context=known, locale=locale)
         # Stored after the commit. Two concurrent attempts may both mail the owner; the throttle limits them.
         unit.after_commit(lambda: self._notices.remember(_mailbox(owner)))
-        return simulated
 
     async def _mail(
         self, unit: Unit, template: str, *, to: str | None, context: Mapping[str, Any], locale: str

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from shopkeeper.credentials.by_mail import Recipient
+from shopkeeper.credentials.steps import Unverified
 from shopkeeper.errors import TooManyRequests
 from shopkeeper.flows.flow import Caller, FlowType, Opening
 from shopkeeper.flows.verification_opener import VerificationOpener
-from shopkeeper.identity.values import Identity
 from shopkeeper.signin.hooks import HookOrigin
 from shopkeeper.storage.database import Unit
 
@@ -32,21 +33,20 @@ class RequiredVerification:
         self._budget = budget
         self._ui_url = ui_url
 
-    async def may_mail(self, identity: Identity) -> bool:
-        """Count a mail to the identity's address; return False where there were too many. No transaction may be
-        open."""
-        addresses = self._opener.pending(identity)
-        if not self._opener.enabled or not addresses:
+    async def may_mail(self, address: str | None) -> bool:
+        """Count a mail to the address; return False where there were too many. No transaction may be open."""
+        if not self._opener.enabled or not address:
             return False
         try:
-            await self._budget.spend(f"verification {addresses[0]}")
+            await self._budget.spend(f"verification {address}")
         except TooManyRequests:
             return False
         return True
 
-    async def open(self, unit: Unit, identity: Identity, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
-        """Open a flow for the identity's first address that is not verified, and return the actions that show it."""
-        address = self._opener.pending(identity)[0]
+    async def open(self, unit: Unit, unverified: Unverified, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
+        """Open a flow for the address, and return the actions that show it. For a simulated registration, the same is
+        done without a mail."""
+        recipient = Recipient(unverified.address or "", unverified.identity)
         opening = Opening(
             type=FlowType.BROWSER if origin.browser else FlowType.API,
             request_url=origin.request_url,
@@ -60,6 +60,8 @@ class RequiredVerification:
             wished_language=origin.wished_language,
             csrf_tokens=csrf,
         )
-        flow = await self._opener.open_for(unit, identity, address, opening=opening, caller=caller)
-        shown = {"id": str(flow.id), "verifiable_address": address, "url": f"{self._ui_url}?flow={flow.id}"}
+        flow = await self._opener.open_for(
+            unit, recipient, identity_id=unverified.identity_id, opening=opening, caller=caller
+        )
+        shown = {"id": str(flow.id), "verifiable_address": recipient.address, "url": f"{self._ui_url}?flow={flow.id}"}
         return [{"action": "show_verification_ui", "flow": shown}]

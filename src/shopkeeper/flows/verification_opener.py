@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
+from uuid import UUID
 
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.by_mail import Recipient
@@ -56,17 +57,17 @@ class VerificationOpener:
         return self._handler.settings.enabled and self._handler.settings.use in self._methods
 
     async def open_for(
-        self, unit: Unit, identity: Identity, address: str, *, opening: Opening, caller: Caller, real: bool = True
+        self, unit: Unit, recipient: Recipient, *, identity_id: UUID, opening: Opening, caller: Caller
     ) -> Flow:
-        """Open a flow for an e-mail address of an identity that this unit has locked or created.
+        """Open a flow for an e-mail address of an identity.
 
-        `real` is False for an identity that was only simulated: the same is done, but no code is right and no mail is
-        sent, so that nothing tells it apart.
+        A recipient without identity is one that was only simulated: the same is done, but no code is right and no mail
+        is sent, so that nothing tells it apart.
         """
         method = self._methods[self._handler.settings.use]
-        flow = opened_for(blank_flow(self._handler, opening, caller, clock=self._clock), identity.id)
+        flow = opened_for(blank_flow(self._handler, opening, caller, clock=self._clock), identity_id)
         view = method_view(flow, caller, method=method.name)
-        ask = method.start_verification(view, Recipient(address, identity if real else None))
+        ask = method.start_verification(view, recipient)
         shown = replace(
             flow.remembering(method.name, ask.form.context).showing(ask.form.nodes, *ask.messages),
             active=method.name,
@@ -75,7 +76,7 @@ class VerificationOpener:
         await store.add(unit, shown)
         if ask.effect is not None:
             await ask.effect(unit)
-        unit.after_commit(lambda: self._registrants.remember(shown, identity.id))
+        unit.after_commit(lambda: self._registrants.remember(shown, identity_id))
         return shown
 
     def pending(self, identity: Identity) -> tuple[str, ...]:

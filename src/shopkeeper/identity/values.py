@@ -114,6 +114,18 @@ class Identity:
         return trait if isinstance(trait, str) else None
 
     @property
+    def unverified(self) -> bool:
+        """Whether it has addresses that could be verified, and none of them is."""
+        known = self.verifiable_addresses
+        return bool(known) and not any(address.verified for address in known)
+
+    @property
+    def address_to_verify(self) -> str | None:
+        """The first e-mail address that is not verified yet; None where there is none."""
+        pending = (each.value for each in self.verifiable_addresses if each.via is Via.EMAIL and not each.verified)
+        return next(pending, None)
+
+    @property
     def email_verified(self) -> bool:
         """Whether `email` is a verified address."""
         email = self.email

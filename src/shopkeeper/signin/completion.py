@@ -17,14 +17,22 @@ from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.commerce.port import CartMergeReport
-from shopkeeper.credentials.steps import Proof
+from shopkeeper.credentials.steps import Proof, Unverified
 from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound, Refusal
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.cart_merge import AuthHint, CartMerger, PendingMerge
-from shopkeeper.signin.hooks import BlockingHook, HookOrigin, HookRefused, HookSubject, Refuse, SignInHook
+from shopkeeper.signin.hooks import (
+    BlockingHook,
+    HookOrigin,
+    HookRefused,
+    HookSubject,
+    Refuse,
+    RequireVerifiedAddress,
+    SignInHook,
+)
 from shopkeeper.signin.new_devices import NewDevices
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
@@ -146,6 +154,27 @@ class SignInCompletion:
         except HookRefused as refused:
             await self._commit(refused.refuse)
             raise refused.refuse.error from refused
+
+    async def require_verification(self, unverified: Unverified, request: SignInRequest, *, in_form: bool) -> Refuse:
+        """Commit the effect of the refusal of a sign-in that needs a verified address first, and its audit event;
+        return the refusal, for the caller to raise. Never call it while a transaction is open.
+
+        `in_form` says that the caller can show the refusal in a form; one that is shown there has no effect.
+        """
+        origin = request.origin or HookOrigin(
+            request.client, request.store, locale=request.locale, wished_language=request.wished_language
+        )
+        hooks = self._hooks.after.get((request.flow, unverified.method), ())
+        required = next((hook for hook in hooks if isinstance(hook, RequireVerifiedAddress)), None)
+        if required is None:
+            raise TypeError("no hook of this sign-in requires a verified address")
+        refuse = required.refusal(unverified, origin)
+        subject = unverified.identity.id if unverified.identity is not None else None
+        if refuse.shown is None or not in_form:
+            await self._commit(refuse)
+        async with self._database.unit() as unit:
+            await self._record_refusal(unit, subject, unverified.method, request.client, refuse.error)
+        return refuse
 
     async def complete(self, unit: Unit, proof: Proof, request: SignInRequest) -> SignedIn:
         """Start a session for a proof, with a new token; the session that the caller had ends."""
@@ -291,14 +320,14 @@ class SignInCompletion:
                 await self._record_refusal(unit, blocked.identity_id, blocked.method, blocked.client, refuse.error)
 
     async def _record_refusal(
-        self, unit: Unit, identity_id: UUID, method: str, client: Client, refusal: Refusal
+        self, unit: Unit, identity_id: UUID | None, method: str, client: Client, refusal: Refusal
     ) -> None:
         await self._audit.record(
             unit,
             "sign_in.failed",
             outcome="refused",
             actor="anonymous",
-            subject=str(identity_id),
+            subject=str(identity_id) if identity_id is not None else None,
             client_ip=client.ip,
             details={"method": method, "reason": _reason(refusal)},
             always=True,

@@ -12,9 +12,8 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from shopkeeper.client import Client
-from shopkeeper.credentials.steps import Effect
+from shopkeeper.credentials.steps import Effect, Unverified
 from shopkeeper.errors import Refusal, VerifiedAddressRequired
-from shopkeeper.identity.values import Identity
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Unit
@@ -108,11 +107,11 @@ class RevokeActiveSessions:
 class OpensVerification(Protocol):
     """Opens a verification flow for an identity whose sign-in was refused."""
 
-    async def may_mail(self, identity: Identity) -> bool:
+    async def may_mail(self, address: str | None) -> bool:
         """Count a mail; return False where there were too many. No transaction may be open."""
         ...
 
-    async def open(self, unit: Unit, identity: Identity, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
+    async def open(self, unit: Unit, unverified: Unverified, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
         """Open the flow, queue its mail, and return the actions that show it (`continue_with`)."""
         ...
 
@@ -130,17 +129,21 @@ class RequireVerifiedAddress:
 
     async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> Refuse | None:
         identity = session.identity
-        known = identity.verifiable_addresses
-        if not known or any(address.verified for address in known):
+        if not identity.unverified:
             return None
+        method = session.authentication_methods[-1].method
+        return self.refusal(Unverified(method, identity, identity.id, identity.address_to_verify), origin)
+
+    def refusal(self, unverified: Unverified, origin: HookOrigin) -> Refuse:
+        """Return the refusal of an account that is not verified, or of a registration that was only simulated."""
         error = VerifiedAddressRequired("None of the account's addresses is confirmed yet.")
 
         async def open_verification(unit: Unit) -> None:
-            error.details = {"continue_with": await self.verification.open(unit, identity, origin)}
+            error.details = {"continue_with": await self.verification.open(unit, unverified, origin)}
 
         return Refuse(
             error,
             open_verification,
-            before=lambda: self.verification.may_mail(identity),
+            before=lambda: self.verification.may_mail(unverified.address),
             shown=NOT_VERIFIED if self.in_form else None,
         )

@@ -12,6 +12,7 @@ from uuid import UUID
 from shopkeeper.client import Client
 from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.commerce.stores import Store
+from shopkeeper.credentials.steps import Unverified
 from shopkeeper.errors import Forbidden, TokenInvalid
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Principal, PrincipalKind, Session
@@ -91,6 +92,8 @@ class Visit:
             locale=language,
             wished_language=wished_language,
         )
+        if isinstance(proof, Unverified):
+            raise (await self._completion.require_verification(proof, request, in_form=False)).error
         signed_in = await self._completion.sign_in(proof, request)
         return Access(signed_in.token or "", signed_in.session.expires_at, signed_in.session, signed_in.cart_merge)
 

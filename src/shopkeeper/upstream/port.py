@@ -7,7 +7,7 @@ OpenID provider; tokens of other issuers are verified by a `TokenSource`.
 from typing import Protocol
 
 from shopkeeper.client import Client
-from shopkeeper.credentials.steps import Proof
+from shopkeeper.credentials.steps import Proof, Unverified
 from shopkeeper.storage.database import Unit
 
 
@@ -16,8 +16,10 @@ class PasswordProvider(Protocol):
 
     name: str
 
-    async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof:
+    async def authenticate(self, unit: Unit, *, username: str, password: str, client: Client) -> Proof | Unverified:
         """Prove the identity of this name by its password. Only reads with the unit.
+
+        `Unverified` says that signing in needs a verified address first.
 
         Raises `InvalidCredentials`, `TooManyRequests`, `Busy`, or `UpstreamFailed` where the provider does not answer.
         """

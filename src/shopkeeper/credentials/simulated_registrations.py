@@ -1,0 +1,104 @@
+"""Registrations that were only simulated, because an identifier is taken: their passwords are refused as those of real
+accounts are that nobody has verified.
+
+Where signing in needs a verified address, whoever has registered learns so from the password that they chose. If a
+password of a simulated registration were simply wrong, that would tell a taken identifier from a free one. So it is
+remembered, as an HMAC with its identifier: the key is not in the database, and nothing can be signed in to with it.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Column, Index, LargeBinary, String, Table, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import KeyRing, Unsealable
+from shopkeeper.identity.unique_names import lookup_key
+from shopkeeper.identity.values import Identity
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Moment, metadata
+
+KEPT_FOR: Final = timedelta(days=400)
+PURPOSE: Final = "simulated registrations"
+
+simulated_registrations = Table(
+    "simulated_registrations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    # Sealed: the address that the registration would have verified; empty where there was none.
+    Column("address", String(1024), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index(None, "created_at"),
+)
+_INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRegistration:
+    """A registration that created nothing, and the address that it would have verified first."""
+
+    id: UUID
+    address: str | None
+
+
+class SimulatedRegistrations:
+    """Remembers them.
+
+    Args:
+        key: keys the HMACs; derived for this purpose.
+        keys: seal the addresses.
+    """
+
+    def __init__(self, *, key: bytes, keys: KeyRing, clock: Clock) -> None:
+        self._key = key
+        self._keys = keys
+        self._clock = clock
+
+    async def remember(self, unit: Unit, identity: Identity | None, *, method: str, password: str) -> None:
+        """Remember the registration of a simulated identity; for None, which is a real one, do as much work."""
+        if identity is None:
+            await unit.write(delete(simulated_registrations).where(simulated_registrations.c.id == crypto.new_id()))
+            return
+        credential, now = identity.credentials.get(method), self._clock.now()
+        digests = [self._digest(name, password) for name in (credential.identifiers if credential else ())]
+        if not digests or not identity.unverified:
+            return
+        rows = [
+            {"id": crypto.new_id(), "digest": digest, "address": self._sealed(identity, digest), "created_at": now}
+            for digest in digests
+        ]
+        adding: Any = _INSERT[unit.dialect](simulated_registrations).values(rows)
+        await unit.write(adding.on_conflict_do_nothing(index_elements=["digest"]))
+
+    async def find(self, unit: Unit, identifier: str, password: str) -> SimulatedRegistration | None:
+        """Return the registration with this identifier and password; None where there was none."""
+        digest = self._digest(identifier, password)
+        row = await unit.first(select(simulated_registrations).where(simulated_registrations.c.digest == digest))
+        if row is None:
+            return None
+        try:
+            address = self._keys.open_text(row.address, context=digest).decode()
+        except Unsealable:  # the secret that sealed it is gone
+            return None
+        return SimulatedRegistration(row.id, address or None)
+
+    def _sealed(self, identity: Identity, digest: bytes) -> str:
+        return self._keys.seal_text((identity.address_to_verify or "").encode(), context=digest)
+
+    def _digest(self, identifier: str, password: str) -> bytes:
+        text = "\0".join(f"{len(part)}:{part}" for part in (lookup_key(identifier), password))
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
+
+
+async def purge(unit: Unit, before: datetime, batch: int) -> int:
+    """Forget registrations from before a moment, at most `batch`; return how many."""
+    created = simulated_registrations.c.created_at
+    old = select(simulated_registrations.c.id).where(created < before).order_by(created).limit(batch)
+    return (await unit.write(delete(simulated_registrations).where(simulated_registrations.c.id.in_(old)))).rowcount
