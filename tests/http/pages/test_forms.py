@@ -155,7 +155,9 @@ class TestFields:
     def test_a_disabled_field_is_disabled(self) -> None:
         node = input_node("x", "text", group="default")
         off = Node(node.type, node.group, {**node.attributes, "disabled": True})
-        assert draw(off).one("input", name="x").has("disabled")
+        page = draw(off)
+        assert page.one("input", name="x").has("disabled")
+        assert page.one("label").text == "x", "it is not optional either"
 
     def test_hidden_fields_are_sent_along_and_the_token_is_put_in(self) -> None:
         page = draw(csrf_node(), input_node("identifier", "hidden", group="default", value="ana"))
