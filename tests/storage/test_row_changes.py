@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from shopkeeper.storage.database import Database, broken_constraint
-from shopkeeper.storage.row_changes import Kind, RowChange, differences, insert_later, write
+from shopkeeper.storage.row_changes import Kind, RowChange, differences, insert_later, update_later, write
 from shopkeeper.storage.tables import Id, Json, Moment
 
 _TABLES = MetaData()
@@ -130,6 +130,21 @@ class TestInsertLater:
         assert len([each for each in seen if not each.startswith("BEGIN")]) == (1 if is_postgresql(stocked) else 2)
         assert [row["label"] for row in await rows_of(stocked, jars)] == ["plum", "pear"]
         assert [row["name"] for row in await rows_of(stocked, shelves)] == ["upper", "lower"]
+
+    async def test_updates_are_made_with_them(self, stocked: Database) -> None:
+        await written(
+            stocked, RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}, {"id": 2, "name": "lower"}])
+        )
+        await written(stocked, RowChange(jars, Kind.INSERT, [PLUM]))
+        seen: list[str] = []
+        with stocked.observed(seen.append):
+            async with stocked.unit() as unit:
+                insert_later(unit, jars, [PEAR])
+                update_later(unit, jars, [{"id": FIRST, "shelf": 2}])
+                update_later(unit, jars, [{"id": THIRD, "shelf": 2}])  # which is not there
+        assert len([each for each in seen if not each.startswith("BEGIN")]) == (1 if is_postgresql(stocked) else 2)
+        found = [(row["label"], row["shelf"], row["notes"]) for row in await rows_of(stocked, jars)]
+        assert found == [("plum", 2, PLUM["notes"]), ("pear", 1, PEAR["notes"])]
 
     async def test_a_rollback_drops_them_but_those_that_are_always_inserted(self, stocked: Database) -> None:
         with suppress(LookupError):

@@ -120,12 +120,13 @@ class ByMail:
             account=recipient.identity_id,
             withheld=None if known or told else "unknown_account",
         )
-        address_id = _verifiable_id(recipient) if flow is MailedFlow.VERIFICATION else None
+        # An unknown address is marked, too, under ids that nothing has: the work is the same.
+        address_id, owner = _verifiable_id(recipient) or new_id(), recipient.identity_id or new_id()
 
         async def run(unit: Unit) -> None:
             await queue(unit)
             if flow is MailedFlow.VERIFICATION:
-                await self._identities.mark_sent(unit, address_id or new_id())
+                await self._identities.mark_sent(unit, address_id, owner=owner)
 
         return run
 

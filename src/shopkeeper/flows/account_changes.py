@@ -182,8 +182,6 @@ class AccountChanges:
 
     async def _record(self, unit: Unit, turn: Turn, before: Identity, after: Identity) -> None:
         """Give the former addresses their rights, and tell them."""
-        fresh = set(addresses_of(after)) - set(addresses_of(before))
-        await self._address_changes.refuse_reserved(unit, fresh, own=before.id)
         new_address = next((address for address in mailboxes(after) if address not in mailboxes(before)), "")
         for right in await self._address_changes.record(unit, before, after, recipients=self._recipients):
             await self._notices.address_changed(

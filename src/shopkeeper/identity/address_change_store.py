@@ -12,8 +12,9 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    and_,
     delete,
-    func,
+    or_,
     select,
     update,
 )
@@ -49,13 +50,21 @@ async def add(unit: Unit, rows: Collection[dict[str, object]]) -> None:
     insert_later(unit, address_changes, list(rows))
 
 
-async def count_since(unit: Unit, identity_id: UUID, since: datetime) -> int:
-    """Return how often an identity's addresses were changed since a moment. One change may give several rights."""
+async def changes_since(
+    unit: Unit, identity_id: UUID, addresses: Collection[str], since: datetime
+) -> tuple[int, set[UUID]]:
+    """Return how often an identity's addresses were changed since a moment, and which identities one of these addresses
+    still has a right of, from changes since then."""
     table = address_changes.c
-    changes = func.count(table.created_at.distinct())
-    return int(
-        await unit.scalar(select(changes).where(table.identity_id == identity_id, table.created_at > since)) or 0
+    own, reserved = table.identity_id == identity_id, and_(table.address.in_(list(addresses)), table.ended_at.is_(None))
+    found = await unit.all(
+        select(table.identity_id, table.created_at, reserved.label("reserved")).where(
+            table.created_at > since, or_(own, reserved)
+        )
     )
+    # One change may give several rights.
+    changes = {row.created_at for row in found if row.identity_id == identity_id}
+    return len(changes), {row.identity_id for row in found if row.reserved}
 
 
 async def by_token(unit: Unit, token_hash: bytes) -> Row[object] | None:
@@ -73,15 +82,6 @@ async def end_from(unit: Unit, change: Row[object], at: datetime) -> bool:
     later = table.identity_id == change.identity_id, table.created_at >= change.created_at, table.ended_at.is_(None)
     await unit.write(update(address_changes).where(*later).values(ended_at=at))
     return True
-
-
-async def holders_of(unit: Unit, addresses: Collection[str], since: datetime) -> set[UUID]:
-    """Return the identities that one of these addresses still has a right of, from changes since a moment."""
-    table = address_changes.c
-    rights = select(table.identity_id).where(
-        table.address.in_(list(addresses)), table.created_at > since, table.ended_at.is_(None)
-    )
-    return {row.identity_id for row in await unit.all(rights)}
 
 
 async def purge(unit: Unit, *, before: datetime, batch: int) -> int:

@@ -10,12 +10,11 @@ Several changes have a right each. Undoing one undoes the later ones, whose link
 that may be the intruder's.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
-from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
@@ -91,24 +90,25 @@ class AddressChanges:
         changed.
 
         Where addresses were only added, the first one is told at least. The caller has locked the identity. Raises
-        `TooManyAddressChanges`.
+        `Conflict` where a new address is another account's former one and reserved for it, and `TooManyAddressChanges`.
         """
         former, now = mailboxes(before), self._clock.now()
+        known = addresses_of(before)
+        fresh = [address[1] for address in addresses_of(after) if address not in known and address[0] is Via.EMAIL]
+        if former == mailboxes(after) and not fresh:
+            return ()
+        changes, holders = await rows.changes_since(unit, before.id, fresh, now - UNDO_FOR)
+        if holders - {before.id}:
+            raise Conflict("This address is reserved for another account.")
         if former == mailboxes(after):
             return ()
-        if await rows.count_since(unit, before.id, now - UNDO_FOR) >= MOST_CHANGES:
+        if changes >= MOST_CHANGES:
             raise TooManyAddressChanges
         told = _told(before, after, recipients) or former[:1]
         rights = [UndoRight(address, crypto.new_token(TOKEN_PREFIX)) for address in told]
         if rights:
             await rows.add(unit, [self._row(before, after, right, now) for right in rights])
         return rights
-
-    async def refuse_reserved(self, unit: Unit, addresses: Collection[Address], *, own: UUID | None) -> None:
-        """Raise `Conflict` where an address is another account's former one, and reserved for it."""
-        wanted = [value for via, value in addresses if via is Via.EMAIL]
-        if wanted and await rows.holders_of(unit, wanted, self._clock.now() - UNDO_FOR) - {own}:
-            raise Conflict("This address is reserved for another account.")
 
     async def owner_of(self, unit: Unit, names: UniqueNames) -> Identity | None:
         """Return the account that has one of these identifiers or addresses, or that an address is reserved for.

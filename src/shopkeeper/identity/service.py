@@ -338,16 +338,16 @@ class Identities(IdentityReader):
         return await self.apply_proof(unit, identity, verified=addresses, actor=actor, client_ip=client_ip)
 
     async def mark_sent(
-        self, unit: Unit, address_id: UUID, *, actor: str = "system", client_ip: str | None = None
+        self, unit: Unit, address_id: UUID, *, owner: UUID, actor: str = "system", client_ip: str | None = None
     ) -> None:
-        """Record that a verification mail is on its way to an address; one that is verified stays so.
+        """Record that a verification mail is on its way to an identity's address; one that is verified stays so.
 
-        An unknown id costs as much as a known one, so that the time reveals nothing.
+        Unknown ids cost as much as known ones, so that the time reveals nothing.
         """
-        owner = await store.mark_sent(unit, address_id, now=self._clock.now())
-        change = _marked(owner or address_id, AddressStatus.SENT, actor=actor, client_ip=client_ip)
+        store.mark_sent(unit, address_id, now=self._clock.now())
+        change = _marked(owner, AddressStatus.SENT, actor=actor, client_ip=client_ip)
         await self._publisher.record(unit, change)
-        await self._publisher.invalidate(unit, owner or address_id)
+        await self._publisher.invalidate(unit, owner)
 
     async def learn_locale(self, unit: Unit, identity_id: UUID, locale: str) -> None:
         """Store the language of an identity's person, unless one is known already. Call it where the person is proven.

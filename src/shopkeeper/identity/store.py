@@ -54,7 +54,7 @@ from shopkeeper.identity.values import AddressStatus, Credential, Identity
 from shopkeeper.languages.choice import LONGEST_TAG
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.parts import Part, by_part, columns_of, union_of
-from shopkeeper.storage.row_changes import Kind, RowChange, differences, write
+from shopkeeper.storage.row_changes import Kind, RowChange, differences, update_later, write
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
 
@@ -270,13 +270,9 @@ async def mark_address(
     return row.identity_id if row else None
 
 
-async def mark_sent(unit: Unit, address_id: UUID, *, now: datetime) -> UUID | None:
-    """Record that a verification mail is on its way. Returns the id of the identity, or None for an unknown address."""
-    table = verifiable_addresses
-    values = {"status": AddressStatus.SENT, "updated_at": now}
-    changed = update(table).where(table.c.id == address_id).values(values).returning(table.c.identity_id)
-    row = (await unit.write(changed)).first()
-    return row.identity_id if row else None
+def mark_sent(unit: Unit, address_id: UUID, *, now: datetime) -> None:
+    """Record right before the commit that a verification mail is on its way. An unknown address costs the same."""
+    update_later(unit, verifiable_addresses, [{"id": address_id, "status": AddressStatus.SENT, "updated_at": now}])
 
 
 def _by_owner(rows: Sequence[Row[Any]]) -> Mapping[UUID, Sequence[Row[Any]]]:

@@ -96,16 +96,22 @@ def insert_later(unit: Unit, table: Table, rows: Sequence[Values], *, always: bo
     Args:
         always: insert them even after a rollback.
     """
-    unit.collect((table, rows), write=_insert_all, always=always)
+    unit.collect(RowChange(table, Kind.INSERT, rows), write=_write_collected, always=always)
 
 
-async def _insert_all(unit: Unit, collected: Sequence[tuple[Table, Sequence[Values]]]) -> None:
-    by_table: dict[Table, list[Values]] = {}
-    for table, rows in collected:
-        by_table.setdefault(table, []).extend(rows)
+def update_later(unit: Unit, table: Table, rows: Sequence[Values]) -> None:
+    """Update rows that the unit has not inserted by `insert_later`, at the same time as that."""
+    unit.collect(RowChange(table, Kind.UPDATE, rows), write=_write_collected)
+
+
+async def _write_collected(unit: Unit, collected: Sequence[RowChange]) -> None:
+    together: dict[tuple[str, Kind], RowChange] = {}
+    for change in collected:
+        key = change.table.name, change.kind
+        known = together.get(key, change._replace(rows=()))
+        together[key] = known._replace(rows=[*known.rows, *change.rows])
     # In one order, so that there are few statements.
-    in_order = sorted(by_table.items(), key=lambda entry: entry[0].name)
-    await write(unit, [RowChange(table, Kind.INSERT, rows) for table, rows in in_order])
+    await write(unit, [together[key] for key in sorted(together)])
 
 
 _ORDER: Final = (Kind.DELETE, Kind.UPDATE, Kind.INSERT)
