@@ -11,6 +11,7 @@ import httpx2
 
 from bench.database import database_of
 from bench.outcome import Row, Target, Unmeasured
+from bench.postgres import new_database
 from bench.run import Run
 from shopkeeper.clock import StoppedClock
 from shopkeeper.storage.migrate import migrate
@@ -32,14 +33,15 @@ _CODE: Final = re.compile(r"\b\d{6}\b")
 
 def statements(run: Run) -> Iterator[Row]:
     """Submit each form with a code twice: the address first, which asks for the code, then the code."""
-    run.tell("counting statements")
-    counted = asyncio.run(_counted(run.folder))
-    for what, seen in counted.items():
-        yield Row(f"statements: {what}", seen, "statements", "SQLite, outside of the mail's delivery", TARGET)
+    if not run.cluster.own:
+        raise Unmeasured("it makes a database of its own: use --postgresql auto")
+    for name, dsn in (("PostgreSQL", new_database(run.cluster)), ("SQLite", f"sqlite://{run.folder}/statements.db")):
+        run.tell(f"counting statements, {name}")
+        for what, seen in asyncio.run(_counted(dsn, run.folder)).items():
+            yield Row(f"statements: {what}, {name}", seen, "statements", "outside of the mail's delivery", TARGET)
 
 
-async def _counted(folder: Path) -> Mapping[str, int]:
-    dsn = f"sqlite://{folder / 'statements.db'}"
+async def _counted(dsn: str, folder: Path) -> Mapping[str, int]:
     database = database_of(dsn)
     await migrate(database)
     await database.close()

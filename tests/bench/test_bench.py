@@ -11,6 +11,7 @@ from bench.results import load
 ROOT = Path(__file__).resolve().parents[2]
 
 FLOWS = ("recovery", "verification", "login", "registration")
+DATABASES = ("PostgreSQL", "SQLite")
 CODES = ("a code is asked for", "the code is given")
 ROWS = [
     "start to first healthy answer",
@@ -31,7 +32,7 @@ ROWS = [
     "whoami's p99 while logins saturate",
     "refresh with rotation, PostgreSQL",
     "revocation seen by every worker",
-    *(f"statements: {flow}, {what}" for flow in FLOWS for what in CODES),
+    *(f"statements: {flow}, {what}, {name}" for name in DATABASES for flow in FLOWS for what in CODES),
     "admin: the first pages",
     "admin: pages at nine tenths",
     "admin: inactive ones, of which there are none",
