@@ -1,4 +1,4 @@
-"""Rows 55 to 66: what recovery and verification mail is spent once, in its flow, by its owner."""
+"""Rows 44, 55 to 66 and 89: what recovery and verification mail is spent once, in its flow, by its owner."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from tests.attacks.conftest import Opening
-from tests.attacks.scene import PASSWORD, Browser, Scene, csrf_of, new_address, sign_in, sign_up
+from tests.attacks.scene import ADDRESS, PASSWORD, Browser, Scene, csrf_of, new_address, sign_in, sign_up
 
 NEW = "nine lanterns by the quay"
 JSON = {"accept": "application/json"}
@@ -298,6 +298,42 @@ class TestByItsOwner:
         fields = {"method": "password", "password": NEW, "csrf_token": csrf_of(flow)}
         assert (await browser.post(flow["ui"]["action"], json=fields, headers=JSON)).status_code == 403
         assert (await sign_in(await attacked.native(), email)).status_code == 200
+
+
+class TestWhatIsMailed:
+    @pytest.mark.parametrize("kind", ["recovery", "verification"])
+    async def test_row_044_links_begin_with_our_own_address(self, attacked: Scene, kind: str, way: str) -> None:
+        """The forged headers are those of whoever asks for a mail to the owner's address."""
+        email = await account(attacked)
+        app = await attacked.native(
+            host="evil.test",
+            x_forwarded_host="evil.test",
+            forwarded="host=evil.test;proto=http",
+            x_forwarded_proto="http",
+        )
+        flow = (await app.get(f"/self-service/{kind}/api")).json()
+        asked = await app.post(f"/self-service/{kind}?flow={flow['id']}", json={"method": way, "email": email})
+        assert asked.json()["state"] == "sent_email"
+        mails = [mail for mail in await attacked.mails() if kind in mail.template_type and mail.recipient == email]
+        assert mails
+        for mail in mails:
+            texts = f"{mail.subject} {mail.body} {mail.html}"
+            assert "evil.test" not in texts
+            assert set(re.findall(r"https?://[^/\s\"']+", texts)) <= {ADDRESS}
+
+    @pytest.mark.parametrize("kind", ["recovery", "verification"])
+    async def test_row_089_markup_in_a_name_is_no_markup_in_the_mail(
+        self, attacked: Scene, kind: str, way: str
+    ) -> None:
+        email, evil = new_address(), '<a href="https://evil.test/">win</a><img src=x onerror=1>'
+        await sign_up(await attacked.native(), email, name={"first": evil})
+        await ask(attacked, way, email, kind=kind)
+        mails = [mail for mail in await attacked.mails() if kind in mail.template_type and mail.recipient == email]
+        assert mails
+        for mail in mails:
+            assert "<img" not in (mail.html or "")
+            assert 'href="https://evil.test' not in (mail.html or "")
+            assert "https://evil.test" not in mail.body
 
 
 def _near(secret: str, way: str) -> list[str]:

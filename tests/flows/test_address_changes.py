@@ -11,8 +11,8 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.identity.values import AddressStatus, Identity, Via
-from tests.attacks.scene import PASSWORD, Browser, Scene, new_address, sign_in, submit, written_schema
-from tests.flows.conftest import Stage, Staging
+from tests.attacks.scene import PASSWORD, Browser, Scene, csrf_of, new_address, sign_in, submit, written_schema
+from tests.flows.conftest import JSON, Stage, Staging
 from tests.flows.test_callbacks import messages
 from tests.flows.test_settings import NEW, Account, account
 
@@ -306,6 +306,30 @@ class TestRecovery:
             assert answer.status_code < 500, answer.text
             sessions = [row for row in await stage.scene.rows("sessions") if "code_recovery" in str(row)]
             assert len(sessions) == 1
+
+    async def test_by_link_from_the_former_address_leads_to_a_new_password(
+        self, staging: Staging, sqlite_dsn: str
+    ) -> None:
+        """The new address is not confirmed; afterwards the customer signs in with it, and with the new password."""
+        by_link = {"methods": {"link": {"enabled": True}}, "flows": {"recovery": {"enabled": True, "use": "link"}}}
+        async with staging(sqlite_dsn, selfservice=by_link) as stage:
+            scene, new = stage.scene, new_address("new")
+            ada = await account(scene)
+            await ada.change(email=new)
+            asked = await submit(await scene.native(), "recovery", {"method": "link", "email": ada.email})
+            assert (asked.status_code, asked.json()["state"]) == (200, "sent_email")
+            [mail] = [mail for mail in await scene.mails() if mail.template_type == "recovery_valid"]
+            assert mail.recipient == ada.email
+            browser = await scene.browser()
+            opened = await browser.get(re.findall(r"/self-service/recovery\?\S+", mail.body)[0])
+            flow = opened.headers["location"].partition("flow=")[2]
+            assert await browser.whoami() == ada.id
+            form = (await browser.get(f"/self-service/settings/flows?id={flow}", headers=JSON)).json()
+            chosen = {"method": "password", "password": NEW, "csrf_token": csrf_of(form)}
+            assert (await browser.post(form["ui"]["action"], json=chosen, headers=JSON)).status_code == 200
+            answers = [await sign_in(ada.app, new, password) for password in (NEW, PASSWORD)]
+            assert [answer.status_code for answer in answers] == [200, 400]
+            assert (await traits(scene, ada))["email"] == new
 
     async def test_goes_to_who_has_the_address_now(self, scene: Scene, clock: StoppedClock) -> None:
         ada = await account(scene)
