@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.attacks.conftest import Opening
-from tests.attacks.scene import PASSWORD, Scene, new_address
+from tests.attacks.scene import PASSWORD, Browser, Scene, new_address
 
 JSON = {"accept": "application/json"}
 VARYING = {"content-length", "date", "x-request-id"}
@@ -26,6 +26,7 @@ def settings(way: str) -> dict[str, Any]:
         "style": "unified",
         "after": {"password": {"hooks": [{"hook": "show_verification_ui"}]}, "code": {"hooks": []}},
     }
+    flows["login"] = {"after": {"password": {"hooks": [{"hook": "require_verified_address"}]}}}
     code = {"enabled": True, "passwordless_enabled": True}
     return {
         "selfservice": {"methods": {"code": code, "link": {"enabled": True}}, "flows": flows},
@@ -73,6 +74,8 @@ class Attacker:
         before = hasher.computed
         with self.scene.application.infrastructure.database.observed(seen.append):
             answer = await call()
+        if not isinstance(self.client, Browser):
+            self.client.cookies.clear()  # an app keeps none
         headers = tuple(sorted(key for key, _ in answer.headers.multi_items() if key not in VARYING))
         text = _plain(answer.json(), self.email)
         self.steps.append(Step(answer.status_code, headers, text, len(seen), hasher.computed - before))
@@ -109,7 +112,7 @@ async def by_code(attacker: Attacker) -> None:
 
 
 async def to_the_end(attacker: Attacker) -> None:
-    """Register with a password, and go on with the verification that is offered."""
+    """Register with a password, go on with the verification that is offered, and sign in."""
     traits = {"email": attacker.email}
     done = await attacker.send(await attacker.open(), {"method": "password", "password": PASSWORD, "traits": traits})
     [shown] = [each["flow"] for each in done["continue_with"] if each["action"] == "show_verification_ui"]
@@ -117,6 +120,9 @@ async def to_the_end(attacker: Attacker) -> None:
     flow = await attacker.send(flow, {"method": "code", "code": UNSENT})
     flow = await attacker.send(flow, {"method": "code", "email": attacker.email})
     await attacker.fetch("verification", flow["id"])
+    attacker.kind = "login"
+    signing_in = {"method": "password", "identifier": attacker.email, "password": PASSWORD}
+    await attacker.send(await attacker.open(), signing_in)
 
 
 @pytest.fixture(params=["native", "browser"])
@@ -173,6 +179,7 @@ class TestRegistration:
             for attacker in seen:
                 await to_the_end(attacker)
             assert seen[0].steps == seen[1].steps
+            assert seen[1].steps[-1].status == 403  # the sign-in of an address that is not verified
             assert [row for row in await scene.rows("identities") if free in str(row)] != []
             mails = {(mail.recipient, mail.template_type) for mail in await scene.mails()}
             assert (taken, "sign_up_attempt") in mails
