@@ -58,10 +58,10 @@ async def _counted(dsn: str, folder: Path) -> Mapping[str, int]:
             ("registration", newcomer, {"traits": {"email": newcomer}}),
         ):
             flow = (await app.get(f"/self-service/{kind}/api")).json()["id"]
-            counts[f"{kind}, a code is asked for"] = await _submitted(scene, app, kind, flow, asked)
+            counts[f"{kind}, code asked"] = await _submitted(scene, app, kind, flow, asked)
             code = {"code": await _code_for(scene, who)}
             proof = code if kind in {"recovery", "verification"} else {**asked, **code}
-            counts[f"{kind}, the code is given"] = await _submitted(scene, app, kind, flow, proof)
+            counts[f"{kind}, code given"] = await _submitted(scene, app, kind, flow, proof)
         return counts
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOWS = ("recovery", "verification", "login", "registration")
 DATABASES = ("PostgreSQL", "SQLite")
-CODES = ("a code is asked for", "the code is given")
+CODES = ("code asked", "code given")
 ROWS = [
     "start to first healthy answer",
     "first start",

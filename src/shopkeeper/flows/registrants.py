@@ -6,10 +6,12 @@ the owner confirms the address. So a verification counts for the registrant wher
 - its flow was opened for the account: by registering, by a sign-in, by a change of the address, or by a request of a
   session of the account;
 - a session of the account sends the code;
-- the browser that sends it had such a flow opened for the account shortly before: it registered, or knows the password.
+- the browser that sends it had such a flow opened for the account shortly before: it registered, or knows the password;
+- the flow is an app's: the contract's clients send no session token with it, so that an app whose customer is signed in
+  cannot be told from any other.
 
-Every other one was asked for with the address alone. It proves the owner of the address, and nothing that was set
-before is known to be theirs.
+Every other one was asked for in a browser with the address alone. It proves the owner of the address, and nothing that
+was set before is known to be theirs.
 """
 
 from contextlib import suppress
@@ -19,7 +21,7 @@ from typing import Final
 from uuid import UUID
 
 from shopkeeper import crypto
-from shopkeeper.flows.flow import Caller, Flow, csrf_digest
+from shopkeeper.flows.flow import Caller, Flow, FlowType, csrf_digest
 from shopkeeper.storage.cache.port import Cache, CacheDown
 
 ACCOUNT: Final = "account"
@@ -59,7 +61,9 @@ class Registrants:
 
     async def proven_by(self, flow: Flow, caller: Caller, identity_id: UUID) -> bool:
         """Return whether completing this flow proves the registrant of the account. No transaction may be open."""
-        if flow.context.get(ACCOUNT) == str(identity_id) or caller.signed_in_as(identity_id):
+        if flow.type is FlowType.API or flow.context.get(ACCOUNT) == str(identity_id):
+            return True
+        if caller.signed_in_as(identity_id):
             return True
         return any([await self._knows(csrf_digest(token), identity_id) for token in caller.csrf_tokens])
 
