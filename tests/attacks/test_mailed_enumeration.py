@@ -168,6 +168,36 @@ class TestCodes:
             assert seen[0].steps == seen[1].steps
 
 
+class TestDeactivatedAccounts:
+    """No mail could let them in (ory/kratos#3858), so that none is sent, and nothing tells them from unknown ones."""
+
+    @pytest.mark.parametrize(("kind", "way"), [("recovery", "code"), ("recovery", "link"), ("login", "code")])
+    async def test_row_072_and_075_are_like_unknown_ones_and_get_no_mail(
+        self, opening: Opening, sqlite_dsn: str, kind: str, way: str, client: str
+    ) -> None:
+        async with opening(sqlite_dsn, **settings(way)) as scene:
+            disabled, unknown = new_address(), new_address()
+            await deactivated(scene, disabled)
+            before = {mail.id for mail in await scene.mails()}
+            seen = [await tried(scene, client, kind, email) for email in (disabled, unknown)]
+            for attacker in seen:
+                await (by_code(attacker) if kind == "login" else by_mail(attacker, way))
+            assert seen[0].steps == seen[1].steps
+            assert [mail.recipient for mail in await scene.mails() if mail.id not in before] == []
+            told = [row["details"] for row in await scene.rows("audit_events") if row["action"] == "code.sent"]
+            assert sum("account_disabled" in str(each) for each in told) == 2
+
+    async def test_get_the_mail_of_unknown_ones_where_these_get_one(self, opening: Opening, sqlite_dsn: str) -> None:
+        notifying = settings("code")
+        notifying["selfservice"]["flows"]["recovery"]["notify_unknown_recipients"] = True
+        async with opening(sqlite_dsn, **notifying) as scene:
+            email = new_address()
+            await deactivated(scene, email)
+            await by_mail(await tried(scene, "native", "recovery", email), "code")
+            mails = [mail.template_type for mail in await scene.mails() if mail.recipient == email]
+            assert [each for each in mails if each.startswith("recovery")] == ["recovery_code_invalid"] * 2
+
+
 class TestRegistration:
     async def test_row_074_a_simulated_one_is_like_a_real_one_to_its_end(
         self, opening: Opening, dsn: str, client: str
@@ -194,3 +224,12 @@ async def sign_up_quietly(scene: Scene, email: str) -> None:
     assert (await app.post(flow["ui"]["action"], json=form)).status_code == 200
     await scene.mails()
     scene.clock.advance(hours=2)
+
+
+async def deactivated(scene: Scene, email: str) -> None:
+    """Register an account, and deactivate it as an operator."""
+    await sign_up_quietly(scene, email)
+    admin = await scene.admin()
+    [known] = (await admin.get(f"/admin/identities?credentials_identifier={email}")).json()
+    inactive = [{"op": "replace", "path": "/state", "value": "inactive"}]
+    assert (await admin.patch(f"/admin/identities/{known['id']}", json=inactive)).status_code == 200

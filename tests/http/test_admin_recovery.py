@@ -121,6 +121,24 @@ async def test_what_is_asked_for_is_checked(opening: Opening, sqlite_dsn: str) -
         assert not [row for row in await scene.rows("audit_events") if row["action"] == "recovery.handed_out"]
 
 
+@pytest.mark.parametrize("kind", ["code", "link"])
+async def test_nothing_is_handed_out_for_a_deactivated_account(opening: Opening, sqlite_dsn: str, kind: str) -> None:
+    async with opening(sqlite_dsn, selfservice=FLOWS) as scene:
+        _, identity_id = await customer(scene)
+        admin = await scene.admin()
+
+        async def set_state(state: str) -> None:
+            patch = [{"op": "replace", "path": "/state", "value": state}]
+            assert (await admin.patch(f"/admin/identities/{identity_id}", json=patch)).status_code == 200
+
+        await set_state("inactive")
+        answer = await admin.post(f"/admin/recovery/{kind}", json={"identity_id": identity_id})
+        assert (answer.status_code, "'active'" in answer.json()["error"]["reason"]) == (400, True)
+        assert [row for row in await scene.rows("flows") if row["kind"] == "recovery"] == []
+        await set_state("active")
+        await handed(scene, kind, identity_id=identity_id)
+
+
 async def test_nothing_is_handed_out_where_recovery_is_off(opening: Opening, sqlite_dsn: str) -> None:
     off = {"methods": {"link": {"enabled": True}}, "flows": {"recovery": {"enabled": False}}}
     async with opening(sqlite_dsn, selfservice=off) as scene:

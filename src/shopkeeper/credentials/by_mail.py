@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from shopkeeper.clock import Clock
-from shopkeeper.credentials.code_mails import CodeMails, CodeRequest
+from shopkeeper.credentials.code_mails import CodeMails, CodeRequest, withheld_for
 from shopkeeper.credentials.mailed_nodes import EMAIL
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.steps import Effect, FieldError, LastAttempt, Proof, SubmissionRejected, Verified
@@ -38,10 +38,14 @@ class MailedFlow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Where a mail goes: a normalised address, and the account that may be recovered or verified by it."""
+    """Where a mail goes: a normalised address, and the account that may be recovered or verified by it.
+
+    `disabled` is the account that would be recovered if it were not deactivated. It is treated as unknown.
+    """
 
     address: str
     identity: Identity | None
+    disabled: UUID | None = None
 
     @property
     def identity_id(self) -> UUID | None:
@@ -87,7 +91,10 @@ class ByMail:
             kept = (message(1080003),) if again else ()
             raise SubmissionRejected(*kept, fields=rejected.fields, filled=False) from rejected
         await self._mails.spend(unit, CodeRequest(flow.value, address, submission.client))
-        return Recipient(address, await self.owner(unit, flow, address))
+        owner = await self.owner(unit, flow, address)
+        if flow is MailedFlow.RECOVERY and owner is not None and not owner.active:
+            return Recipient(address, None, disabled=owner.id)
+        return Recipient(address, owner)
 
     async def owner(self, unit: Unit, flow: MailedFlow, address: str) -> Identity | None:
         """Return the account that an address recovers, or verifies."""
@@ -107,7 +114,7 @@ class ByMail:
         expires_at: datetime,
     ) -> Effect:
         """Queue the mail with a code or a link. An unknown address gets one that says so where that is configured, and
-        otherwise none, after the same work."""
+        otherwise none, after the same work. So does that of a deactivated account: it cannot be recovered."""
         request = CodeRequest(flow.value, recipient.address, view.client)
         known, told = recipient.identity is not None, flow.value in self._notified
         minutes = max(1, math.ceil((expires_at - self._clock.now()).total_seconds() / 60))
@@ -117,8 +124,8 @@ class ByMail:
             template if known or not told else template.replace("_valid", "_invalid"),
             context=whole if known or not told else view.mail_values(None),
             locale=view.locale_for(recipient.identity),
-            account=recipient.identity_id,
-            withheld=None if known or told else "unknown_account",
+            account=recipient.identity_id or recipient.disabled,
+            withheld=None if known or told else withheld_for(recipient.disabled),
         )
         # An unknown address is marked, too, under ids that nothing has: the work is the same.
         address_id, owner = _verifiable_id(recipient) or new_id(), recipient.identity_id or new_id()

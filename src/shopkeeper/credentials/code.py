@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from shopkeeper.credentials import code_nodes as nodes
 from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
-from shopkeeper.credentials.code_mails import CodeMails, CodeRequest
+from shopkeeper.credentials.code_mails import CodeMails, CodeRequest, withheld_for
 from shopkeeper.credentials.method import MethodInput, MethodView, require_traits
 from shopkeeper.credentials.one_time_codes import IssuedCode, OneTimeCodes, SentCode
 from shopkeeper.credentials.steps import (
@@ -128,7 +128,7 @@ class Code:
             state=SENT,
             messages=(message(1010025 if submission.refresh else 1010014),),
             transient_payload={},
-            effect=self._mail_login_code(request, identity, issued, submission),
+            effect=self._mail_login_code(request, identity, issued, submission, found=found),
         )
 
     async def _require_own(self, unit: Unit, expected: Identity, address: str) -> None:
@@ -141,8 +141,15 @@ class Code:
             raise _at_identifier(message(4000035))
 
     def _mail_login_code(
-        self, request: CodeRequest, identity: Identity | None, issued: IssuedCode, view: MethodView
+        self,
+        request: CodeRequest,
+        identity: Identity | None,
+        issued: IssuedCode,
+        view: MethodView,
+        *,
+        found: Identity | None,
     ) -> Effect:
+        disabled = found.id if found is not None and not found.active else None
         return self._mails.mail(
             request,
             "login_code_valid",
@@ -152,8 +159,8 @@ class Code:
                 "expires_in_minutes": self._codes.minutes_left(issued.sent),
             },
             locale=view.locale_for(identity),
-            account=identity.id if identity is not None else None,
-            withheld="unknown_account" if identity is None else None,
+            account=identity.id if identity is not None else disabled,
+            withheld=withheld_for(disabled) if identity is None else None,
         )
 
     async def _prove(self, unit: Unit, submission: MethodInput, sent: SentCode, typed: str) -> Proof:
@@ -207,9 +214,12 @@ class Code:
         return await self._identities.find_owner(unit, names)
 
     def _may_prove(self, found: Identity | None, address: Address, submission: MethodInput) -> bool:
-        """Whether a code at this address proves the account; where the flow is for one account, only that one."""
+        """Whether a code at this address proves the account; where the flow is for one account, only that one.
+
+        A deactivated account is signed in by no code, so that none is sent.
+        """
         expected = submission.identity is None or (found is not None and found.id == submission.identity.id)
-        return found is not None and expected and address in self._addresses(found)
+        return found is not None and found.active and expected and address in self._addresses(found)
 
     def _addresses(self, identity: Identity | None) -> Sequence[Address]:
         """The addresses of an identity that codes are sent to: the traits that its schema marks so today."""

@@ -127,3 +127,8 @@ class CodeRequest:
     flow: str
     recipient: str
     client: Client
+
+
+def withheld_for(disabled: UUID | None) -> str:
+    """Return why no account gets a mail, for the audit trail: it is deactivated, or there is none."""
+    return "account_disabled" if disabled is not None else "unknown_account"
