@@ -474,6 +474,11 @@ class LinkLookedAhead(Refusal):
     code, status, named_in_kratos = "link_looked_ahead", 503, False
     message = "This link is for being followed, not for being fetched ahead: open it by a click."
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        # The link does something else once it is followed; and its address, which has the secret, is in no Referer.
+        return {**super().headers, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
 
 class Busy(_ComeBack):
     """The server has more work than it accepts; wait for `retry_after` seconds."""

@@ -43,3 +43,26 @@ async def test_a_link_is_spent_by_a_reader_only(staging: Staging, sqlite_dsn: st
         other = await stage.scene.browser()
         again = await (other.post(path) if confirm else other.get(path))
         assert "/recovery?flow=" in again.headers["location"]
+
+
+HEADINGS = {
+    "en": "This link waits for your click",
+    "de": "Dieser Link wartet auf Ihren Klick",
+    "es": "Este enlace espera a que lo pulses",
+}
+
+
+async def test_a_browser_that_looks_ahead_is_refused_where_it_is(staging: Staging, sqlite_dsn: str) -> None:
+    """Behind a redirect it would keep the error page of a reader who has not followed the link yet."""
+    link = {"enabled": True}
+    async with staging(sqlite_dsn, selfservice={"methods": {"link": link}, "flows": FLOWS}) as stage:
+        path, phone = await mailed_link(stage.scene), await stage.scene.browser()
+        for language, heading in HEADINGS.items():
+            looking = {"accept": "text/html", "sec-purpose": "prefetch;prerender", "accept-language": language}
+            ahead = await phone.get(path, headers=looking)
+            assert (ahead.status_code, ahead.headers["x-error-code"]) == (503, "link_looked_ahead")
+            assert ahead.headers["cache-control"] == "no-store"
+            assert ahead.headers.get_list("set-cookie") == []
+            assert f"<h1>{heading}</h1>" in ahead.text
+        assert await stage.scene.rows("flow_errors") == []
+        assert "/account?flow=" in (await phone.get(path)).headers["location"]

@@ -57,7 +57,7 @@ from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
-from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
+from shopkeeper.http.selfservice import LARGEST_BODY, RefusedPage, SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.storefront import Storefront
@@ -172,6 +172,7 @@ def build_public(
             pipeline=pipeline,
             serializers=serializers,
             one_click=pages.one_click,
+            refused_page=pages.refused,
         ),
         OwnSessions(
             database=infrastructure.database,
@@ -259,6 +260,7 @@ def _self_service(
     pipeline: Pipeline,
     serializers: Serializers,
     one_click: OneClickPages,
+    refused_page: RefusedPage,
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
     logout = Logout(
@@ -314,6 +316,7 @@ def _self_service(
         kinds=[flow_binding.handler.name for flow_binding in flow_bindings],
         max_body=max_body,
         one_click=ask_first if infrastructure.settings.selfservice.methods.link.config.confirm_by_click else None,
+        refused_page=refused_page,
     )
     return self_service, logout_routes, error_page
 

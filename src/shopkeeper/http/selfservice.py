@@ -45,6 +45,8 @@ from shopkeeper.languages.refusals import headers_of
 
 OneClick = Callable[[Request, str, str], Awaitable[Response]]
 """Shows a page with one button for a link of a kind of flow, which sends its form to an address."""
+RefusedPage = Callable[[Request, Refusal], Response]
+"""Shows a refusal as a page, with its status."""
 CALLBACKS = "/self-service/methods"
 LARGEST_BODY = 100_000
 """Bytes of a submission, in every format. The flows are open to everybody, and no form needs more."""
@@ -67,6 +69,7 @@ class SelfService:
         base_url: str,
         kinds: Sequence[str],
         max_body: int,
+        refused_page: RefusedPage,
         one_click: OneClick | None = None,
     ) -> None:
         self._pipeline = pipeline
@@ -78,6 +81,7 @@ class SelfService:
         self._base_url = base_url
         self._kinds = kinds
         self._max_body = max_body
+        self._refused_page = refused_page
         self._one_click = one_click
         self._prefix = urlsplit(base_url).path
 
@@ -226,11 +230,18 @@ class SelfService:
         if request.method == "HEAD":
             return empty_response(200)
         if is_speculative(request):
-            raise LinkLookedAhead
+            return self._looked_ahead(request)
         if self._one_click is not None and "token" in request.query_params:
             action = f"{self._prefix}/self-service/{kind}?{urlencode(dict(request.query_params))}"
             return await self._one_click(request, kind, action)
         return await self._follow_link(request, caller, kind)
+
+    def _looked_ahead(self, request: Request) -> Response:
+        """Refuse a program that looks ahead where it is, also one that takes HTML: behind a redirect it would keep the
+        error page of a reader who has not followed the link yet."""
+        if prefers_json(request.headers):
+            raise LinkLookedAhead
+        return self._refused_page(request, LinkLookedAhead())
 
     async def _follow_confirmed(self, request: Request, caller: Caller, kind: str) -> Response:
         """Follow a link by the button of our page. A page of another site must not sign its visitors in."""
