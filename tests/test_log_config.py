@@ -19,7 +19,7 @@ def test_a_line_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyP
     """Regression: with the log on the disk that was full, every request was a 500."""
     with FULL.open("wb", buffering=0) as full:
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(full, write_through=True))
-        configure_log(load([], {"LOG_FORMAT": style, "DSN": "memory"}, dev=True, demo=False))
+        configure_log(load([], {"LOG_FORMAT": style, "DSN": "memory"}, dev=True, demo=False).log)
         log = structlog.get_logger("shopkeeper.test")
         for _ in range(100):
             log.info("request", path="/" * 100)

@@ -80,7 +80,7 @@ def serve_command(config: Files = [], dev: Dev = False, demo: Demo = False) -> N
     settings = _checked(config, dev=dev, demo=demo)
     ready(lambda: require_ports(settings))
     ready(lambda: asyncio.run(_migrate(settings)))
-    configure_log(settings)
+    configure_log(settings.log)
     again = functools.partial(_reload, config, dev=dev, demo=demo)
     ready(lambda: serve(again, announce=_announce))
     out.print("Stopped.")
@@ -99,7 +99,7 @@ def work_command(config: Files = [], dev: Dev = False) -> None:  # noqa: B006 - 
     """Deliver mails and other outbox events, without serving requests. For `outbox.worker: separate`."""
     settings = _checked(config, dev=dev)
     ready(lambda: asyncio.run(_look_at_database(settings)))
-    configure_log(settings)
+    configure_log(settings.log)
     again = functools.partial(_reload, config, dev=dev, demo=False)
     ready(lambda: run(work(again)))
 

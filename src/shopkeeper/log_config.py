@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from shopkeeper.http.request_log import merge_request
-from shopkeeper.settings import Settings
+from shopkeeper.settings.serving import Log
 
 
 def _for_terminal() -> structlog.dev.ConsoleRenderer:
@@ -34,10 +34,10 @@ class _Forgiving:
             self._stream.flush()
 
 
-def configure_log(settings: Settings) -> None:
+def configure_log(settings: Log) -> None:
     """Configure the log: JSON lines for machines, or text for people; on standard error."""
-    level = logging.getLevelNamesMapping()[settings.log.severity]
-    as_json = settings.log.format == "json"
+    level = logging.getLevelNamesMapping()[settings.severity]
+    as_json = settings.format == "json"
     stream: Any = _Forgiving(sys.stderr.buffer if as_json else sys.stderr)
     structlog.configure(
         processors=[

@@ -1,4 +1,4 @@
-"""Running the server: two ports in one process, or several such processes beside each other.
+"""Running the server: two ports in one process, or several such processes beside each other (`worker_processes.py`).
 
 Public and admin app share a process, so that changes by one are visible to the other at once. Several processes listen
 on the same ports; they learn of each other's changes through the shared cache, which the settings check requires.
@@ -9,14 +9,11 @@ import contextlib
 import errno
 import gc
 import multiprocessing
-import multiprocessing.connection
 import signal
 import socket
 import sys
-import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -35,17 +32,16 @@ from shopkeeper.server_limits import (
     raise_descriptor_limit,
     server_limits,
 )
-from shopkeeper.settings import Settings, SettingsError
+from shopkeeper.settings import Settings, SettingsError, StartValues, load_beside
 from shopkeeper.settings.listening import UnknownHost
 from shopkeeper.settings.serving import AdminServer, PublicServer
 from shopkeeper.unread_answers import close_unread
+from shopkeeper.worker_processes import WorkerProcesses
 
 log = structlog.get_logger("shopkeeper.serving")
 
 GRACE = 10.0
 """Seconds that open requests have to finish when the server is stopped."""
-PAUSE = 0.5
-"""Seconds before a process that ended is replaced."""
 COLLECT_AFTER = (20_000, 20, 50)
 """How many more objects were created than freed before the garbage collector scans the youngest generation, and how
 often it does that before it scans an older one."""
@@ -120,7 +116,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     if settings.http.workers == 1:
         run(_serve_here(settings, load, ready=lambda: announce(settings)))
         return
-    _Family(load, settings.http.workers).run(ready=lambda: _announce_when_open(settings, announce))
+    WorkerProcesses(_child, load, settings).run(ready=lambda: _announce_when_open(settings, announce))
 
 
 def limits_of_process(settings: Settings) -> ServerLimits:
@@ -241,70 +237,11 @@ async def work(load: LoadSettings) -> None:
 # -- several processes -------------------------------------------------------------------------------------------------
 
 
-def _child(load: LoadSettings) -> None:
-    configure_log(settings := load())
+def _child(load: LoadSettings, start: StartValues) -> None:
+    """Serve in a further process, with settings that agree with those of the start."""
+    configure_log(start["log"])
     try:
-        run(_serve_here(settings, load, ready=lambda: None))
-    except Misconfigured as refused:
+        run(_serve_here(load_beside(load, start), load, ready=lambda: None))
+    except (SettingsError, Misconfigured) as refused:
         log.error("configuration.refused", problems=str(refused).splitlines())
         raise SystemExit(1) from None
-
-
-class _Family:
-    """Keeps a number of processes alive, and ends them together."""
-
-    def __init__(self, load: LoadSettings, size: int) -> None:
-        self._load = load
-        self._size = size
-        self._context = multiprocessing.get_context("spawn")
-        self._stopping = False
-        self._refused: Sequence[str] = ()
-
-    def run(self, *, ready: Callable[[], None]) -> None:
-        """Run until stopped and every process has ended; `ready` is called once they are started."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        children = [self._start() for _ in range(self._size)]
-        ready()
-        while not self._stopping:
-            multiprocessing.connection.wait([child.sentinel for child in children], timeout=0.5)
-            children = [child if child.is_alive() or self._stopping else self._again(child) for child in children]
-        _end(children)
-
-    def _start(self) -> BaseProcess:
-        child = self._context.Process(target=_child, args=(self._load,))
-        child.start()
-        return child
-
-    def _again(self, ended: BaseProcess) -> BaseProcess:
-        """Return the successor of a process that has ended, or itself while the configuration cannot be read: the other
-        processes work on with the one before."""
-        time.sleep(PAUSE)  # otherwise a process that ends at once is restarted in a busy loop
-        if not self._readable():
-            return ended
-        log.error("worker ended, starting another", pid=ended.pid, exit_code=ended.exitcode)
-        return self._start()
-
-    def _readable(self) -> bool:
-        try:
-            self._load()
-        except SettingsError as refused:
-            problems = str(refused).splitlines()
-            if problems != self._refused:
-                log.error("configuration.refused", problems=problems)
-            self._refused = problems
-            return False
-        self._refused = ()
-        return True
-
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
-
-
-def _end(children: Sequence[BaseProcess]) -> None:
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.join(GRACE + 5)
-        if child.is_alive():
-            child.kill()

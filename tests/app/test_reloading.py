@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 
 from shopkeeper.app import running
 from shopkeeper.app.application import Application
-from shopkeeper.app.reloading import NEEDS_RESTART
 from shopkeeper.app.running import RunningApplication
 from shopkeeper.settings import Settings, load
+from shopkeeper.settings.only_at_a_start import NEEDS_RESTART
 from tests.app.test_application import CONFIGURATION
 
 PATIENCE = 20

@@ -5,27 +5,20 @@ A configuration that cannot be used changes nothing: the one before stays in eff
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from functools import reduce
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 
 from shopkeeper.app.application import Application, Misconfigured, adopt, build_again, load_sample_data
 from shopkeeper.app.running import RunningApplication
-from shopkeeper.settings import Settings, SettingsError, files_of, require_startable, revision_of
+from shopkeeper.settings import Settings, SettingsError, files_of, load_beside, revision_of, start_values
 from shopkeeper.settings.file_state import Look, changed, look_at
-from shopkeeper.settings.problems import Problem
 
 log = structlog.get_logger("shopkeeper.configuration")
 
 POLL: Final = 0.05
 """Seconds between two looks at the files. A change counts once two looks agree, because files are written in pieces."""
-NEEDS_RESTART: Final = (
-    "dsn", "dev", "demo", "serve.public.host", "serve.public.port", "serve.admin.host", "serve.admin.port",
-    "http", "log", "metrics", "cache", "outbox",
-)  # fmt: skip
-"""Settings of the process: its ports, its database, its log. Kratos refuses to change `serve` and `log`, too."""
 
 
 class Reloader:
@@ -77,11 +70,7 @@ class Reloader:
             log.info("configuration.reloaded", revision=revision_of(settings))
 
     def _usable(self, former: Settings) -> Settings:
-        settings = self._load().with_made_up_secrets_of(former)
-        require_startable(settings)
-        if problems := list(_only_at_a_start(former, settings)):
-            raise SettingsError(problems)
-        return settings
+        return load_beside(self._load, start_values(former)).with_made_up_secrets_of(former)
 
     async def _replace(self, former: Application, settings: Settings) -> None:
         application = await build_again(former, settings)
@@ -100,13 +89,3 @@ class Reloader:
         """Watch the files of other settings. What was looked at already is not looked at again: it may have changed."""
         self._files = files_of(settings)
         self._read = {file: self._read.get(file) or look_at(file) for file in self._files}
-
-
-def _only_at_a_start(former: Settings, settings: Settings) -> Iterator[Problem]:
-    for path in NEEDS_RESTART:
-        if _value(former, path) != _value(settings, path):
-            yield Problem(path, f"{path} has changed, which takes effect at a start only; start the server again.")
-
-
-def _value(settings: Settings, path: str) -> Any:
-    return reduce(getattr, path.split("."), settings)

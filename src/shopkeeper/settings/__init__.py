@@ -5,6 +5,7 @@ from shopkeeper.settings.describe import describe
 from shopkeeper.settings.dsn import Dsn
 from shopkeeper.settings.findings import findings, require_startable
 from shopkeeper.settings.loading import load
+from shopkeeper.settings.only_at_a_start import StartValues, load_beside, start_values
 from shopkeeper.settings.problems import Finding, Problem, SettingsError
 from shopkeeper.settings.root import CookieAttributes, Settings
 from shopkeeper.settings.sources import files_of, revision_of
@@ -19,11 +20,14 @@ __all__ = [
     "Rate",
     "Settings",
     "SettingsError",
+    "StartValues",
     "describe",
     "files_of",
     "findings",
     "known_keys",
     "load",
+    "load_beside",
     "require_startable",
     "revision_of",
+    "start_values",
 ]

@@ -1,0 +1,40 @@
+"""Settings that take effect at a start only: a process may not begin to use others beside those that run."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from typing import Any, Final
+
+from shopkeeper.settings.findings import require_startable
+from shopkeeper.settings.problems import Problem, SettingsError
+from shopkeeper.settings.root import Settings
+
+NEEDS_RESTART: Final = (
+    "dsn", "dev", "demo", "serve.public.host", "serve.public.port", "serve.admin.host", "serve.admin.port",
+    "http", "log", "metrics", "cache", "outbox",
+)  # fmt: skip
+"""Settings of the process: its ports, its database, its log. Kratos refuses to change `serve` and `log`, too."""
+StartValues = Mapping[str, Any]
+"""The values of these settings at the start, by path. They can be passed to another process."""
+
+
+def start_values(settings: Settings) -> StartValues:
+    """Return the values that only a start can change."""
+    return {path: reduce(getattr, path.split("."), settings) for path in NEEDS_RESTART}
+
+
+def load_beside(load: Callable[[], Settings], start: StartValues) -> Settings:
+    """Load the settings to use them beside, or in place of, those of a server that was started with these values.
+
+    Raises `SettingsError` where they stop a start, or change what only a start can change.
+    """
+    settings = load()
+    require_startable(settings)
+    if problems := list(_changed(start, start_values(settings))):
+        raise SettingsError(problems)
+    return settings
+
+
+def _changed(former: StartValues, values: StartValues) -> Iterator[Problem]:
+    for path in NEEDS_RESTART:
+        if former[path] != values[path]:
+            yield Problem(path, f"{path} has changed, which takes effect at a start only; start the server again.")
