@@ -3,17 +3,20 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import SessionInactive, TokenInvalid
 from shopkeeper.identity.values import Identity
+from shopkeeper.sessions import last_seen
 from shopkeeper.sessions.end_watch import EndReason
 from shopkeeper.sessions.lifetimes import COARSEST, Lifetimes
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database
+from shopkeeper.storage.unavailable import DatabaseUnavailable
 from tests.sessions.conftest import LIFESPAN, Process, answers, audited, change, enrol, process, refuses, sign_in
 from tests.sessions.test_end_watch import Heard
 
@@ -130,6 +133,27 @@ class TestIdle:
         clock.advance(seconds=(TINY).total_seconds())  # before the background had its turn
         await one.sessions.settle()
         assert await answers(one.sessions, [started.token]) == [False]
+
+    async def test_a_use_that_the_database_could_not_take_is_written_later(
+        self, make: Make, database: Database, clock: StoppedClock, ada: Identity, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = await make(Lifetimes(LIFESPAN, idle=IDLE))
+        started = await sign_in(database, one.sessions, ada)
+        clock.advance(seconds=(COARSEST).total_seconds())
+        failures, real = [DatabaseUnavailable(retry_after=1)] * 2, last_seen.rows.set_idle_end
+
+        async def failing_at_first(*arguments: Any, **options: Any) -> None:
+            if failures:
+                raise failures.pop()
+            await real(*arguments, **options)
+
+        monkeypatch.setattr(last_seen.rows, "set_idle_end", failing_at_first)
+        monkeypatch.setattr(last_seen, "PAUSE", 0.01)
+        assert await answers(one.sessions, [started.token]) == [True]
+        await one.sessions.settle()
+        assert failures == []
+        clock.advance(seconds=(IDLE - TINY).total_seconds())
+        assert await answers(one.sessions, [started.token]) == [True]
 
     async def test_what_was_revoked_meanwhile_stays_revoked(
         self, make: Make, database: Database, clock: StoppedClock, ada: Identity

@@ -131,6 +131,17 @@ class TestInsertLater:
         assert [row["label"] for row in await rows_of(stocked, jars)] == ["plum", "pear"]
         assert [row["name"] for row in await rows_of(stocked, shelves)] == ["upper", "lower"]
 
+    @pytest.mark.parametrize("fuller_first", [True, False])
+    async def test_rows_with_values_for_other_columns_keep_them(self, stocked: Database, fuller_first: bool) -> None:
+        await written(stocked, RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}]))
+        bare = {name: value for name, value in PEAR.items() if name != "notes"}
+        async with stocked.unit() as unit:
+            for row in (PLUM, bare) if fuller_first else (bare, PLUM):
+                insert_later(unit, jars, [row])
+            insert_later(unit, shelves, [{"id": 2, "name": "lower"}])
+        found = {row["label"]: row["notes"] for row in await rows_of(stocked, jars)}
+        assert found == {"plum": PLUM["notes"], "pear": None}
+
     async def test_updates_are_made_with_them(self, stocked: Database) -> None:
         await written(
             stocked, RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}, {"id": 2, "name": "lower"}])

@@ -6,7 +6,7 @@ passed is never moved, so a session that has ended stays so, whichever process h
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from itertools import islice
@@ -73,21 +73,22 @@ class LastSeen:
 
     async def _run(self) -> None:
         while self._waiting:
+            batch = dict(islice(self._waiting.items(), AT_ONCE))
+            for each in batch:
+                del self._waiting[each]
             try:
-                await self._write_batch()
+                await self._write_batch(batch)
             except DATABASE_ERRORS as failed:
+                self._waiting = {**batch, **self._waiting}
                 log.warning("sessions.last_use_delayed", waiting=len(self._waiting), error=type(failed).__name__)
                 await asyncio.sleep(PAUSE)
             except Exception:  # a bug here must not be repeated without end
-                log.exception("sessions.last_use_failed")
+                log.exception("sessions.last_use_failed", lost=len(batch))
                 await asyncio.sleep(PAUSE)
             finally:
                 self._writing = frozenset()
 
-    async def _write_batch(self) -> None:
-        chosen = dict(islice(self._waiting.items(), AT_ONCE))
-        for each in chosen:
-            del self._waiting[each]
+    async def _write_batch(self, chosen: Mapping[UUID, bool | None]) -> None:
         self._writing = frozenset(chosen)
         # One statement for sessions that are kept signed in, one for the others: the first have no idle end.
         for kept in (True, False):

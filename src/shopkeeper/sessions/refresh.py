@@ -164,7 +164,7 @@ class SessionRefresh:
         owner = await rows.owner_of(unit, family)
         # Announced again where it has ended before: the answer to that commit, and its announcement, may be lost.
         unit.after_commit_or_doubt(lambda: self._cache.announce([family]))
-        if not await rows.revoke(unit, rows.with_id(family) & rows.NOT_REVOKED, at=self._clock.now()):
+        if not await rows.revoke(unit, rows.with_id(family), at=self._clock.now()):
             return
         log.warning("session.token_reused", session=str(family))
         await self._audit.record(

@@ -173,7 +173,8 @@ class Sessions:
         if replacing is not None:
             # A hook may end the identity's other sessions in this transaction. Were the replaced one locked apart from
             # them, two sign-ins that each replace a session of the other's identity would deadlock, in either order.
-            await rows.lock_in_order(unit, rows.of_identity(identity.id) | rows.with_id(replacing.id))
+            those = rows.of_identity(identity.id) & rows.NOT_REVOKED | rows.with_id(replacing.id)
+            await rows.lock_in_order(unit, those)
         proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
         session = new_session(
             identity, proof, client=client, store=store, lifetimes=self._lifetimes, kept=kept, locale=locale
@@ -367,20 +368,17 @@ class Sessions:
         await self._end_one(unit, session_id, owner, by=str(owner), client=client)
         return True
 
-    async def revoke_others(
-        self, unit: Unit, current: Session, *, client: Client | None = None, identity_locked: bool = False
-    ) -> int:
-        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos.
-
-        Args:
-            identity_locked: whether this unit has locked the identity, which takes one statement less.
-        """
+    async def revoke_others(self, unit: Unit, current: Session, *, client: Client | None = None) -> int:
+        """Revoke an identity's other sessions. Returns their number, including those ended before, as in Kratos."""
         who, others = current.identity.id, rows.of_identity(current.identity.id, but=current.id)
-        return await self._end_all(unit, others, who, by=str(who), client=client, identity_locked=identity_locked)
+        await self._end_all(unit, others, who, by=str(who), client=client)
+        return await rows.count_of(unit, others)
 
     async def revoke_all(self, unit: Unit, identity_id: UUID, *, by: str, client: Client | None = None) -> int:
         """Revoke all sessions of an identity. Returns their number, including those ended before, as in Kratos."""
-        return await self._end_all(unit, rows.of_identity(identity_id), identity_id, by=by, client=client)
+        every = rows.of_identity(identity_id)
+        await self._end_all(unit, every, identity_id, by=by, client=client)
+        return await rows.count_of(unit, every)
 
     async def delete_for(
         self,
@@ -426,13 +424,21 @@ class Sessions:
         """Delete at most `batch` sessions that expired before `before` and can no longer be refreshed."""
         return await rows.remove_expired(unit, before=before - self._kept_longer, limit=batch)
 
-    async def end_for(self, unit: Unit, identity_id: UUID, spare: UUID | None = None) -> None:
-        """Revoke the sessions of an identity whose earlier proofs are no longer valid, except the session `spare`.
+    async def end_for(
+        self,
+        unit: Unit,
+        identity_id: UUID,
+        spare: UUID | None = None,
+        *,
+        by: str = "system",
+        client: Client | None = None,
+    ) -> None:
+        """Revoke the sessions of an identity, except the session `spare`: earlier proofs are no longer valid.
 
         The caller has locked the identity.
         """
         others = rows.of_identity(identity_id, but=spare)
-        await self._end_all(unit, others, identity_id, by="system", client=None, identity_locked=True)
+        await self._end_all(unit, others, identity_id, by=by, client=client, identity_locked=True)
 
     async def invalidate_identity(self, unit: Unit, identity_id: UUID) -> None:
         """Drop an identity's sessions from all caches after the commit. Call it wherever an identity changes."""
@@ -458,7 +464,7 @@ class Sessions:
 
     async def _end_one(self, unit: Unit, session_id: UUID, owner: UUID, *, by: str, client: Client | None) -> None:
         """Revoke a session of this owner; one that has ended or belongs to another identity stays unchanged."""
-        if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id) & rows.NOT_REVOKED):
+        if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id)):
             await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
         elif await rows.owner_of(unit, session_id) != owner:
             return
@@ -486,11 +492,13 @@ class Sessions:
         client: Client | None,
         identity_locked: bool = False,
     ) -> int:
+        """Revoke those of the sessions that are not, and return how many were."""
+        live = chosen & rows.NOT_REVOKED
         if identity_locked:
-            ended = await rows.revoke_in_order(unit, chosen, at=self._clock.now())
+            ended = await rows.revoke_in_order(unit, live, at=self._clock.now())
         else:  # a session that starts while this waits for a lock must end, too
-            await rows.lock_in_order(unit, chosen)
-            ended = await self._end(unit, chosen)
+            await rows.lock_in_order(unit, live)
+            ended = await self._end(unit, live)
         if ended:
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
         self._announce(unit, identity_id)

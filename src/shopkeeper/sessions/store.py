@@ -225,8 +225,8 @@ def _lasting(now: datetime) -> ColumnElement[bool]:
 
 
 async def revoke(unit: Unit, chosen: ColumnElement[bool], *, at: datetime) -> int:
-    """Revoke sessions and return how many matched, including those that were revoked before."""
-    ended = update(sessions).where(chosen).values(active=False, revoked_at=func.coalesce(sessions.c.revoked_at, at))
+    """Revoke sessions that are not, and return how many."""
+    ended = update(sessions).where(chosen & NOT_REVOKED).values(active=False, revoked_at=at)
     return (await unit.write(ended)).rowcount
 
 

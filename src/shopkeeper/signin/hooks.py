@@ -101,7 +101,8 @@ class RevokeActiveSessions:
     sessions: Sessions
 
     async def __call__(self, unit: Unit, *, session: Session, origin: HookOrigin) -> None:
-        await self.sessions.revoke_others(unit, session, client=origin.client, identity_locked=True)
+        who = session.identity.id
+        await self.sessions.end_for(unit, who, session.id, by=str(who), client=origin.client)
 
 
 class OpensVerification(Protocol):

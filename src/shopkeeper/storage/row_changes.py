@@ -105,9 +105,9 @@ def update_later(unit: Unit, table: Table, rows: Sequence[Values]) -> None:
 
 
 async def _write_collected(unit: Unit, collected: Sequence[RowChange]) -> None:
-    together: dict[tuple[str, Kind], RowChange] = {}
+    together: dict[tuple[str, Kind, tuple[str, ...]], RowChange] = {}
     for change in collected:
-        key = change.table.name, change.kind
+        key = change.table.name, change.kind, _columns(change)
         known = together.get(key, change._replace(rows=()))
         together[key] = known._replace(rows=[*known.rows, *change.rows])
     # In one order, so that there are few statements.
