@@ -19,6 +19,7 @@ from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.channels import Channel, ChannelFailed, InboxChannel
 from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.courier import TOPIC, Courier, NothingToSend
+from shopkeeper.notify.overrides import Override
 from shopkeeper.notify.secret_mails import SecretMails
 from shopkeeper.notify.smtp_channel import SmtpChannel
 from shopkeeper.notify.templates import MailTemplates
@@ -276,6 +277,17 @@ class TestMailsWithCodes:
         await other.deliver(mail_event(message_id))
         assert (await read(other, database, message_id)).status is Status.ABANDONED
 
+    async def test_development_shows_what_it_can_and_abandons_what_another_run_has_sealed(
+        self, make: Make, database: Database
+    ) -> None:
+        sealed = await queue(make(secret=self.secret()), database, **CODE)
+        development = make()
+        await queue(development, database)
+        listed = await everything(development, database)
+        await development.deliver(mail_event(sealed))
+        assert sorted("Hello Ana" in message.body for message in listed) == [False, True]
+        assert (await read(development, database, sealed)).status is Status.ABANDONED
+
     async def test_a_code_that_an_earlier_version_queued_is_sent(self, make: Make, database: Database) -> None:
         message_id = await queue(make(), database, **CODE)
         async with mail_server(Postbox()) as postbox:
@@ -309,6 +321,45 @@ class TestDelivery:
         message_id = await queue(courier, database)
         assert await deliver_all(courier, database) == 1
         assert (await read(courier, database, message_id)).status is Status.SENT
+
+    async def test_a_mail_that_fails_holds_up_no_other_to_its_recipient(
+        self, make: Make, database: Database, clock: StoppedClock
+    ) -> None:
+        class RefusesWelcomes(InboxChannel):
+            async def send(self, message: CourierMessage) -> None:
+                if message.template_type == "welcome":
+                    raise ChannelFailed("not now", permanent=False)
+
+        courier = make(RefusesWelcomes())
+        welcome, code = await queue(courier, database), await queue(courier, database, **CODE)
+        await deliver_due(courier, database, clock)
+        later = await queue(courier, database, **CODE)
+        await deliver_due(courier, database, clock)
+        found = [(await read(courier, database, mail)).status for mail in (welcome, code, later)]
+        assert found == [Status.QUEUED, Status.SENT, Status.SENT]
+
+    async def test_a_mail_that_cannot_be_rendered_is_abandoned_and_shown(
+        self, database: Database, clock: StoppedClock
+    ) -> None:
+        broken = Override("welcome.txt.j2", "{{ transient_payload.points + 1 }}")
+        templates = MailTemplates(overrides={"welcome.txt.j2": broken})
+        courier = Courier(
+            templates,
+            Outbox(clock),
+            InboxChannel(),
+            database,
+            clock=clock,
+            base_url="https://shop.example/",
+            shop_name="Corner & Sons",
+        )
+        payload = {"first_name": "Ana", "transient_payload": {"points": "one"}}
+        message_id = await queue(courier, database, context=payload)
+        with capture_logs(processors=[merge_contextvars]) as logged:
+            await courier.deliver(mail_event(message_id))
+        (message,) = await everything(courier, database)
+        assert message.status is Status.ABANDONED
+        assert "cannot be filled in (TypeError)" in (message.last_error or "")
+        assert [line["event"] for line in logged] == ["mail.abandoned"]
 
     async def test_a_passing_failure_is_tried_again(self, make: Make, database: Database, clock: StoppedClock) -> None:
         async with mail_server(Postbox(recipient_answer="451 greylisted")) as postbox:

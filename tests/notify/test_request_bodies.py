@@ -115,13 +115,11 @@ class TestJsonnet:
         assert not failed.value.bounced
         assert server.heads == []
 
-    async def test_that_fails_is_tried_again_and_shows_no_address(
-        self, client: GuardedClient, jsonnet: Jsonnet
-    ) -> None:
+    async def test_that_fails_is_final_and_shows_no_address(self, client: GuardedClient, jsonnet: Jsonnet) -> None:
         body = await made("function(ctx)\n error 'no ' + ctx.recipient", client, jsonnet)
         with pytest.raises(ChannelFailed, match="fails in line 2") as failed:
             await body.of(MAIL)
-        assert not failed.value.permanent
+        assert failed.value.permanent
         assert "ana@" not in str(failed.value)
         assert "ana@" in failed.value.detail
 
@@ -168,8 +166,9 @@ class TestForms:
 
     async def test_anything_else_is_no_form(self, server: Server, client: GuardedClient, jsonnet: Jsonnet) -> None:
         body = await made("function(ctx) { To: [ctx.recipient] }", client, jsonnet)
-        with pytest.raises(ChannelFailed, match="values are texts"):
+        with pytest.raises(ChannelFailed, match="values are texts") as failed:
             await HttpChannel(client, server.url("/mail"), headers=FORM, body=body).send(MAIL)
+        assert failed.value.permanent
 
 
 class TestJinja:
@@ -181,6 +180,14 @@ class TestJinja:
         body = await load_body(f"file://{path}", client, jsonnet)
         await HttpChannel(client, server.url("/mail"), body=body).send(MAIL)
         assert json.loads(server.bodies[0]) == {"to": "ana@shop.example", "code": "042137"}
+
+    async def test_that_fails_is_final(self, client: GuardedClient, jsonnet: Jsonnet, tmp_path: Path) -> None:
+        path = tmp_path / "body.json.j2"
+        path.write_text("{{ ctx.template_data.transient_payload.points + 1 }}")
+        body = await load_body(f"file://{path}", client, jsonnet)
+        with pytest.raises(ChannelFailed, match="cannot be filled in") as failed:
+            await body.of(replace(MAIL, data={"transient_payload": {"points": "one"}}))
+        assert failed.value.permanent
 
     async def test_that_is_broken_is_refused_with_file_and_line(
         self, client: GuardedClient, jsonnet: Jsonnet, tmp_path: Path

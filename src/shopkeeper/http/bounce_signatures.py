@@ -9,7 +9,7 @@ import binascii
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +39,7 @@ class Delivery:
         """Return whether a time in seconds is that of this request."""
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
             return False
-        return abs(self.at - datetime.fromtimestamp(int(timestamp), UTC)) <= TOLERANCE
+        return abs(self.at.timestamp() - int(timestamp)) <= TOLERANCE.total_seconds()
 
 
 Check = Callable[[Delivery], bool]

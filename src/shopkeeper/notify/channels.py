@@ -20,6 +20,10 @@ class ChannelFailed(Exception):
         self.detail = detail or reason
 
 
+class NotToBeSent(ChannelFailed):
+    """The operator's configuration says that this message is not to be sent."""
+
+
 class Channel(Protocol):
     """What sends messages to recipients."""
 

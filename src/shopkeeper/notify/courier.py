@@ -1,13 +1,16 @@
 """The courier: queues mails with the change that causes them, and delivers them after it has committed.
 
 The values of a mail are stored in the caller's transaction, with an outbox event beside it. It is rendered when it is
-sent, while no transaction is open. The outbox brings the event back until `deliver` returns; the order of mails to one
-recipient is kept. An event is leased to one worker, which takes its hands off before the lease ends; so a process that
-is killed before it sends a mail causes no second one. Delivery is at least once all the same: a process that is killed
-between sending a mail and recording that sends it again, under the same Message-ID.
+sent, while no transaction is open. The outbox brings the event back until `deliver` returns. Each mail is a key of its
+own: none waits for another, so that nobody can hold up a customer's mails by one that is refused for now. The order is
+not worth that; between mail servers there is none.
 
-A mail is abandoned when the server finally refuses it, when its recipient is suppressed (`suppressions.py`), or when
-the outbox gives its event up. `resend` sends an abandoned mail again.
+An event is leased to one worker, which takes its hands off before the lease ends; so a process that is killed before it
+sends a mail causes no second one. Delivery is at least once all the same: a process that is killed between sending a
+mail and recording that sends it again, under the same Message-ID.
+
+A mail is abandoned when the server finally refuses it, when it cannot be rendered, when its recipient is suppressed
+(`suppressions.py`), or when the outbox gives its event up. `resend` sends an abandoned mail again.
 
 Outside development, mails with one-time codes are stored sealed (`secret_mails.py`), and what they said is deleted when
 they are sent or abandoned. Sending such a mail again is not possible.
@@ -32,7 +35,7 @@ from shopkeeper.languages.choice import SOURCE
 from shopkeeper.notify import dispatches, store, suppressions
 from shopkeeper.notify.addresses import AddressRefused, require_address
 from shopkeeper.notify.channels import Channel, ChannelFailed
-from shopkeeper.notify.secret_mails import SecretMails, read, written
+from shopkeeper.notify.secret_mails import SecretMails, opened, read, written
 from shopkeeper.notify.templates import MailTemplates
 from shopkeeper.notify.values import (
     CourierMessage,
@@ -132,8 +135,8 @@ class Courier:
             updated_at=now,
         )
         store.add(unit, message)
-        await self._outbox.add(unit, TOPIC, key=to, payload={"message_id": str(message.id)})
-        return message.id
+        await _enqueue(unit, self._outbox, message_id)
+        return message_id
 
     async def simulate(self, unit: Unit, *, template: str, context: Mapping[str, Any], locale: str = SOURCE) -> None:
         """Run the statements of `queue` without a mail, so that the time taken does not reveal whether there was one.
@@ -143,7 +146,7 @@ class Courier:
         nothing = new_id()
         self._kept(template, {**context, "to": ""}, nothing)
         store.add(unit, None)
-        await self._outbox.add(unit, TOPIC, key=str(nothing), payload={"message_id": str(nothing)})
+        await _enqueue(unit, self._outbox, nothing)
 
     def _kept(self, template: str, context: Mapping[str, Any], message_id: UUID) -> str:
         """Return the values of a mail as they are stored."""
@@ -210,16 +213,22 @@ class Courier:
             log.info("mail.sent", message_id=str(message.id), template=message.template_type)
 
     def as_sent(self, message: CourierMessage) -> CourierMessage:
-        """Return a message with its subject and bodies. Raises `ChannelFailed` where they cannot be made any more."""
+        """Return a message with its subject and bodies. Raises `ChannelFailed` where they cannot be made any more, and
+        `ValueError` where this release does not know the mail."""
         if message.context is None:
             return message
         try:
             text = message.context
-            text = text if self._secret is None else self._secret.open(text, message_id=message.id)
+            text = opened(text, self._secret, message_id=message.id)
             known = {**read(text), **self._always}
-            mail = self._templates.render(message.template_type, known, locale=message.locale)
         except Unsealable as unsealable:
             raise ChannelFailed("the mail was sealed with a secret that is gone", permanent=True) from unsealable
+        self._templates.require(message.template_type, known)  # a later release may have queued it, and send it
+        try:
+            mail = self._templates.render(message.template_type, known, locale=message.locale)
+        except Exception as broken:  # what an operator's template may raise is not known
+            what = f"the template of the mail cannot be filled in ({type(broken).__name__})"
+            raise ChannelFailed(what, permanent=True, detail=f"{what}: {broken}"[:500]) from broken
         return replace(message, subject=mail.subject, body=mail.text, html=mail.html, data=known)
 
     async def give_up(self, unit: Unit, event: Event) -> None:
@@ -325,7 +334,15 @@ class Courier:
         return await dispatches.of_message(unit, message_id)
 
     def _shown(self, message: CourierMessage) -> CourierMessage:
-        return self.as_sent(message) if self._secret is None else message
+        if self._secret is not None:
+            return message
+        try:
+            return self.as_sent(message)
+        except (
+            ChannelFailed,
+            ValueError,
+        ):  # the list is shown all the same; delivering stores what is wrong with this one
+            return message
 
 
 async def requeue(unit: Unit, message_id: UUID, *, outbox: Outbox, clock: Clock) -> None:
@@ -335,7 +352,11 @@ async def requeue(unit: Unit, message_id: UUID, *, outbox: Outbox, clock: Clock)
         raise NotFound("There is no such message.")
     if not await store.requeue(unit, message_id, now=clock.now()):
         raise NothingToSend
-    await outbox.add(unit, TOPIC, key=message.recipient, payload={"message_id": str(message_id)})
+    await _enqueue(unit, outbox, message_id)
+
+
+async def _enqueue(unit: Unit, outbox: Outbox, message_id: UUID) -> None:
+    await outbox.add(unit, TOPIC, key=str(message_id), payload={"message_id": str(message_id)})
 
 
 def _warn(what: str, message: CourierMessage, *, reason: str) -> None:

@@ -1,6 +1,7 @@
 """The body of a request that hands a mail over: our own form, or what the operator's Jsonnet or Jinja makes of it.
 
-Jsonnet is what Kratos' configuration has: a function of `ctx`. It is tried when the server starts.
+Jsonnet is what Kratos' configuration has: a function of `ctx`. It is tried when the server starts. A mail of
+which no body can be made is abandoned: a further try would fail in the same way.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.jsonnet.errors import JsonnetFailed, JsonnetInvalid, JsonnetRuntimeError, JsonnetUnavailable
 from shopkeeper.jsonnet.evaluator import Jsonnet
-from shopkeeper.notify.channels import ChannelFailed
+from shopkeeper.notify.channels import ChannelFailed, NotToBeSent
 from shopkeeper.notify.references import Unreadable, load
 from shopkeeper.notify.samples import sample_messages
 from shopkeeper.notify.values import CourierMessage
@@ -70,7 +71,7 @@ class JinjaBody:
             return self._template.render(ctx=known(message)).encode()
         except Exception as broken:  # what an operator's template may raise is not known
             what = f"the template of the request cannot be filled in ({type(broken).__name__})"
-            raise ChannelFailed(what, permanent=False) from broken
+            raise ChannelFailed(what, permanent=True) from broken
 
 
 class JsonnetBody:
@@ -87,11 +88,12 @@ class JsonnetBody:
             raise ChannelFailed(busy.reason, permanent=False) from busy
         except JsonnetRuntimeError as failed:
             if failed.cancelled:
-                raise ChannelFailed("the Jsonnet of the request says not to send it", permanent=True) from failed
+                raise NotToBeSent("the Jsonnet of the request says not to send it", permanent=True) from failed
             where = f" in line {failed.line}" if failed.line is not None else ""
             what = f"the Jsonnet of the request fails{where}"  # the reason may repeat what the mail says
-            raise ChannelFailed(what, permanent=False, detail=f"{what}: {failed.reason}"[:500]) from failed
+            raise ChannelFailed(what, permanent=True, detail=f"{what}: {failed.reason}"[:500]) from failed
         except JsonnetFailed as failed:
+            # Time and memory may be short on a busy machine, so that it is tried again.
             raise ChannelFailed(
                 f"the Jsonnet of the request cannot be evaluated: {failed}", permanent=False
             ) from failed
@@ -109,7 +111,7 @@ class UrlEncoded:
             fields = msgspec.json.decode(await self._body.of(message), type=dict[str, str])
         except msgspec.DecodeError as wrong:
             what = "a form is made of a JSON object whose values are texts, which the body of the request is not"
-            raise ChannelFailed(what, permanent=False) from wrong
+            raise ChannelFailed(what, permanent=True) from wrong
         return urlencode(fields).encode()
 
 
@@ -136,9 +138,10 @@ async def failures(body: RequestBody) -> Mapping[str, str]:
     for message in sample_messages():
         try:
             await body.of(message)
+        except NotToBeSent:
+            continue
         except ChannelFailed as failed:
-            if not failed.permanent:
-                found[message.template_type] = failed.detail
+            found[message.template_type] = failed.detail
     return found
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from shopkeeper.crypto import KeyRing
+from shopkeeper.crypto import KeyRing, Unsealable
 
 PURPOSE: Final = "mails"
 """The purpose of the key ring, for key derivation."""
@@ -59,6 +59,18 @@ class SecretMails:
         if not context.startswith(SEALED):
             return context
         return self._keys.open_text(context.removeprefix(SEALED), context=message_id.bytes).decode()
+
+
+def opened(context: str, secret: SecretMails | None, *, message_id: UUID) -> str:
+    """Return the values of a mail as they were, also where development (no `secret`) finds those of another run.
+
+    Raises `Unsealable`.
+    """
+    if secret is not None:
+        return secret.open(context, message_id=message_id)
+    if context.startswith(SEALED):
+        raise Unsealable("the values are sealed, and development opens none")
+    return context
 
 
 def written(context: Mapping[str, Any]) -> str:
