@@ -177,3 +177,15 @@ def test_every_provider_can_be_configured_and_has_examples() -> None:
     assert set(get_args(Bounces.model_fields["provider"].annotation)) == PROVIDERS.keys()
     assert EXAMPLES.keys() == SIGNED.keys() == PROVIDERS.keys() - {"standard"}
     assert all({"bounce", "complaint", "nothing"} <= {one["means"] for one in told} for told in EXAMPLES.values())
+
+
+@pytest.mark.parametrize("provider", ["mailgun", "resend", "sendgrid"])
+@pytest.mark.parametrize(
+    "at", ["", "0", "-1", "1e9", "99999999999", "999999999999", "9" * 13, "9" * 5000, "١٢٣٤٥٦٧٨٩٠", f"{AT}.0", f" {AT}"]
+)
+def test_row_009_a_signed_report_of_another_time_is_refused_whatever_it_gives_as_time(provider: str, at: str) -> None:
+    secret = VERIFICATION_KEY if provider == "sendgrid" else SHARED
+    body, headers = SIGNED[provider]({}, at)
+    assert not PROVIDERS[provider].check(secret)(Delivery(headers, body, NOW))
+    body, headers = SIGNED[provider]({}, AT)
+    assert PROVIDERS[provider].check(secret)(Delivery(headers, body, NOW))

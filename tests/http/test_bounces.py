@@ -108,6 +108,7 @@ async def test_the_list_is_paged(scene: Scene) -> None:
         {"webhook-id": "msg_2"},
         {"webhook-timestamp": "1e9"},
         {"webhook-timestamp": "9" * 400},
+        {"webhook-timestamp": "999999999999"},
         {"webhook-id": ""},
     ],
 )
