@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.errors import BadRequest, Conflict, InvalidInput, NotFound
@@ -17,6 +18,7 @@ from shopkeeper.identity.reader import MOST_ON_A_PAGE
 from shopkeeper.identity.schema import InvalidTraits, Schemas
 from shopkeeper.identity.search import IdentitySearch
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.store import credentials
 from shopkeeper.identity.unique_names import UniqueNames, lookup_key
 from shopkeeper.identity.values import AddressStatus, Identity, State, Via
 from shopkeeper.storage.audit import Audit
@@ -539,8 +541,31 @@ class TestReplace:
             await identities.replace(unit, identity.id, person(credentials=[Given("password", HASH)]))
         again = await stored(database, identities, identity.id)
         assert again.credentials["password"].config == HASH
-        assert again.credentials["password"].updated_at == clock.now()
+        assert again.credentials["password"].updated_at == again.credentials["password"].set_since == clock.now()
         assert again.credentials["code"].updated_at == identity.created_at
+
+    async def test_another_identifier_sets_no_password(
+        self, database: Database, identities: Identities, clock: StoppedClock
+    ) -> None:
+        identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
+        clock.advance(hours=1)
+        async with database.unit() as unit:
+            await identities.replace(unit, identity.id, person("bea@example.org"))
+        again = (await stored(database, identities, identity.id)).credentials["password"]
+        assert (again.updated_at, again.set_since) == (clock.now(), identity.created_at)
+
+    async def test_a_password_from_before_that_was_stored_counts_as_set_at_its_last_change(
+        self, database: Database, identities: Identities, clock: StoppedClock
+    ) -> None:
+        identity = await made(database, identities, person(credentials=[Given("password", HASH)]))
+        async with database.unit() as unit:
+            await unit.write(update(credentials).values(set_at=None))
+        for n in range(2):
+            clock.advance(hours=1)
+            async with database.unit() as unit:
+                await identities.replace(unit, identity.id, person(f"bea{n}@example.org"))
+            again = (await stored(database, identities, identity.id)).credentials["password"]
+            assert again.set_since == identity.created_at
 
     @pytest.mark.parametrize("new", [NewIdentity(traits={}), person("x"), person(schema_id="no")])
     async def test_a_replacement_is_validated(
@@ -781,7 +806,7 @@ class TestSetCredentialConfig:
             await identities.set_credential_config(unit, identity.id, "password", HASH)
         credential = (await stored(database, identities, identity.id)).credentials["password"]
         assert (credential.config, credential.identifiers, credential.updated_at) == (HASH, (ADA,), clock.now())
-        assert credential.created_at == identity.created_at
+        assert credential.created_at == credential.set_since == identity.created_at, "a new hash is no new password"
         assert trail.entries[-1] == ("identity.credential_set", "system", str(identity.id), {"type": "password"})
 
     async def test_a_missing_credential_is_created(self, database: Database, identities: Identities) -> None:

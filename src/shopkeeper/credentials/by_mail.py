@@ -14,7 +14,7 @@ from uuid import UUID
 
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.code_mails import CodeMails, CodeRequest, withheld_for
-from shopkeeper.credentials.mailed_nodes import EMAIL
+from shopkeeper.credentials.mailed_nodes import CODE, EMAIL, LINK
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.steps import Effect, FieldError, LastAttempt, Proof, SubmissionRejected, Verified
 from shopkeeper.crypto import new_id
@@ -34,6 +34,15 @@ class MailedFlow(StrEnum):
 
     RECOVERY = "recovery"
     VERIFICATION = "verification"
+
+
+WRONG: Final[Mapping[tuple[str, str], int]] = {
+    (MailedFlow.RECOVERY, CODE): 4060006,
+    (MailedFlow.RECOVERY, LINK): 4060004,
+    (MailedFlow.VERIFICATION, CODE): 4070006,
+    (MailedFlow.VERIFICATION, LINK): 4070001,
+}
+"""The message that a code or a link is wrong or used, by flow and method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +200,7 @@ def has_address(identity: Identity, flow: MailedFlow, address: str) -> bool:
 
 def _password_set_since(sent_at: datetime | None, now: Identity) -> bool:
     password = now.credentials.get("password")
-    return sent_at is not None and password is not None and password.updated_at > sent_at
+    return sent_at is not None and password is not None and password.set_since > sent_at
 
 
 def at_email(wrong: Message) -> SubmissionRejected:

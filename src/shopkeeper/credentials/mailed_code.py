@@ -7,7 +7,7 @@ from uuid import UUID
 
 from shopkeeper.credentials import mailed_nodes as nodes
 from shopkeeper.credentials.attempts import AttemptGuard, CredentialAttempt
-from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient, asks_for_mail
+from shopkeeper.credentials.by_mail import SENT, WRONG, ByMail, MailedFlow, Recipient, asks_for_mail
 from shopkeeper.credentials.code import CODE, Code, NoAttemptLeft
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.one_time_codes import OneTimeCodes, SentCode
@@ -29,7 +29,6 @@ from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import Node, csrf_node
 
 _SENT: Final = {MailedFlow.RECOVERY: 1060003, MailedFlow.VERIFICATION: 1080003}
-_WRONG: Final = {MailedFlow.RECOVERY: 4060006, MailedFlow.VERIFICATION: 4070006}
 
 
 class MailedCode:
@@ -64,7 +63,7 @@ class MailedCode:
         judged = await self._judged(unit, MailedFlow.RECOVERY, input)
         if not isinstance(judged, SentCode) or judged.identity_id is None:
             return judged if not isinstance(judged, SentCode) else self._wrong(MailedFlow.RECOVERY, input)
-        last = LastAttempt(self._max_submissions, StartOver((message(_WRONG[MailedFlow.RECOVERY]),)))
+        last = LastAttempt(self._max_submissions, StartOver((message(WRONG[MailedFlow.RECOVERY, CODE]),)))
         return self._by_mail.recovered(CODE, judged.identity_id, judged.address, sent_at=judged.issued_at, attempt=last)
 
     async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
@@ -107,7 +106,7 @@ class MailedCode:
         try:
             await self._judge(unit, flow, submission, sent[0], typed)
         except NoAttemptLeft:
-            return StartOver((message(_WRONG[flow]),))
+            return StartOver((message(WRONG[flow, CODE]),))
         except InvalidCredentials:
             return self._wrong(flow, submission)
         return sent[0]
@@ -164,7 +163,7 @@ class MailedCode:
         """Return the form after a wrong code, which the contract answers with 200."""
         [sent] = _sent_codes(submission)
         form = Form(_nodes(flow, submission, sent.address), submission.context, "form")
-        return Ask(form, state=SENT, messages=(message(_WRONG[flow]),), status=200, transient_payload={})
+        return Ask(form, state=SENT, messages=(message(WRONG[flow, CODE]),), status=200, transient_payload={})
 
 
 def _sent_codes(view: MethodView) -> list[SentCode]:

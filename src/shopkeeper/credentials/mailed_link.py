@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from shopkeeper.credentials import mailed_nodes as nodes
-from shopkeeper.credentials.by_mail import SENT, ByMail, MailedFlow, Recipient
+from shopkeeper.credentials.by_mail import SENT, WRONG, ByMail, MailedFlow, Recipient
 from shopkeeper.credentials.link_tokens import LinkTokens, SentLink
 from shopkeeper.credentials.mailed_nodes import LINK
 from shopkeeper.credentials.method import MethodInput, MethodView
@@ -19,7 +19,6 @@ from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import csrf_node
 
 _SENT: Final = {MailedFlow.RECOVERY: 1060002, MailedFlow.VERIFICATION: 1080001}
-_WRONG: Final = {MailedFlow.RECOVERY: 4060004, MailedFlow.VERIFICATION: 4070001}
 
 
 class MailedLink:
@@ -47,7 +46,7 @@ class MailedLink:
             return await self._asked(unit, MailedFlow.RECOVERY, input)
         sent = self._followed(input, token)
         if sent is None or sent.identity_id is None:
-            return StartOver((message(_WRONG[MailedFlow.RECOVERY]),), keeps_flow=True)
+            return StartOver((message(WRONG[MailedFlow.RECOVERY, LINK]),), keeps_flow=True)
         return self._by_mail.recovered(LINK, sent.identity_id, sent.address, sent_at=sent.issued_at)
 
     async def submit_verification(self, unit: Unit, input: MethodInput) -> Verified | Ask | StartOver:  # noqa: A002
@@ -57,7 +56,7 @@ class MailedLink:
             return await self._asked(unit, MailedFlow.VERIFICATION, input)
         sent = self._followed(input, token)
         if sent is None or sent.identity_id is None:
-            return StartOver((message(_WRONG[MailedFlow.VERIFICATION]),), keeps_flow=True)
+            return StartOver((message(WRONG[MailedFlow.VERIFICATION, LINK]),), keeps_flow=True)
         return self._by_mail.verified(LINK, sent.identity_id, sent.address)
 
     def start_verification(self, view: MethodView, recipient: Recipient) -> Ask:

@@ -12,7 +12,7 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import mailed_nodes
-from shopkeeper.credentials.by_mail import Recipient
+from shopkeeper.credentials.by_mail import WRONG, Recipient
 from shopkeeper.credentials.steps import (
     AnyStep,
     Ask,
@@ -123,6 +123,10 @@ class Dispatcher:
             return await self._dispatched(handler, turn, step)
         except AttemptsUsedUp as used_up:
             return await self._start_over(handler, turn, used_up.instead)
+        except _but_links(turn):
+            # The browser that follows a link need not be the one that could be shown this form again.
+            wrong = message(WRONG[turn.flow.kind, mailed_nodes.LINK])
+            return await self._start_over(handler, turn, StartOver((wrong,), keeps_flow=True))
 
     async def _dispatched(self, handler: FlowHandler, turn: Turn, step: AnyStep | NextForm) -> FlowOutcome:
         outcome: FlowOutcome
@@ -233,7 +237,7 @@ class Dispatcher:
         hooked = _hooks_for(turn, proof)
         await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
         async with self._completion.transaction() as unit:
-            with rejections_shown(unit, turn, now=self._clock.now()):
+            with rejections_shown(unit, turn, now=self._clock.now(), but=_but_links(turn)):
                 await self._finish(unit, turn.flow, proof.attempt)
                 signed_in = await self._signed_in(unit, turn, proof)
                 csrf, follow = crypto.new_csrf_token(), None
@@ -277,7 +281,7 @@ class Dispatcher:
             finished_at=now,
         )
         async with self._database.unit() as unit:
-            with rejections_shown(unit, turn, now=now):
+            with rejections_shown(unit, turn, now=now, but=_but_links(turn)):
                 try:
                     identity = await self._identities.lock(unit, step.identity_id)
                 except NotFound as gone:
@@ -497,6 +501,11 @@ def _hooks_for(turn: Turn, step: Proof | Enrolment | Unverified) -> str:
     """Return the flow whose hooks run. The step decides, not the flow: otherwise a registration form that signs in to
     an existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
     return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)
+
+
+def _but_links(turn: Turn) -> tuple[type[InvalidCredentials], ...]:
+    """Return the refusals of a link's proof that no form is shown again for."""
+    return (InvalidCredentials,) if turn.by_link and (turn.flow.kind, mailed_nodes.LINK) in WRONG else ()
 
 
 def _origin(turn: Turn) -> HookOrigin:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from shopkeeper.credentials.by_mail import WRONG
+from shopkeeper.credentials.mailed_nodes import CODE
 from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.errors import InvalidCredentials
 from shopkeeper.flows import store
@@ -18,7 +20,7 @@ from shopkeeper.ui.messages import message
 
 @contextmanager
 def rejections_shown(
-    unit: Unit, turn: Turn, *, now: datetime, but: tuple[type[SubmissionRejected], ...] = ()
+    unit: Unit, turn: Turn, *, now: datetime, but: tuple[type[SubmissionRejected | InvalidCredentials], ...] = ()
 ) -> Iterator[None]:
     """Store the form with the messages of a rejected submission, although everything else of the unit rolls back.
 
@@ -30,7 +32,7 @@ def rejections_shown(
     except but:
         raise
     except (SubmissionRejected, InvalidCredentials, HookRefused) as refused:
-        rejected = _rejected(refused)
+        rejected = _rejected(turn, refused)
         if rejected is None:
             raise
         invalid = form_with_mistakes(turn, rejected, now=now)
@@ -38,10 +40,12 @@ def rejections_shown(
         raise invalid from refused
 
 
-def _rejected(refused: SubmissionRejected | InvalidCredentials | HookRefused) -> SubmissionRejected | None:
+def _rejected(turn: Turn, refused: SubmissionRejected | InvalidCredentials | HookRefused) -> SubmissionRejected | None:
     if isinstance(refused, SubmissionRejected):
         return refused
-    shown = refused.refuse.shown if isinstance(refused, HookRefused) else 4000006
+    # Recovery and verification ask for no password, and their links open a new flow instead of this form.
+    wrong = WRONG.get((turn.flow.kind, CODE), 4000006)
+    shown = refused.refuse.shown if isinstance(refused, HookRefused) else wrong
     return SubmissionRejected(message(shown)) if shown is not None else None
 
 

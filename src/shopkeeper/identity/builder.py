@@ -212,10 +212,11 @@ class IdentityBuilder:
             return None
         if kept is None:
             _refuse_odd_type(type_)
-            return Credential(type_, identifiers, config, facts.written_version, self.now, self.now)
+            return Credential(type_, identifiers, config, facts.written_version, self.now, self.now, self.now)
         if kept.identifiers == identifiers and kept.config == config:
             return kept
-        return replace(kept, identifiers=identifiers, config=config, updated_at=self.now)
+        set_at = kept.set_since if kept.config == config else self.now
+        return replace(kept, identifiers=identifiers, config=config, updated_at=self.now, set_at=set_at)
 
 
 def _in_utc(at: datetime | None) -> datetime | None:

@@ -46,6 +46,7 @@ def credential_row(owner: UUID, credential: Credential) -> dict[str, Any]:
         "version": credential.version,
         "created_at": credential.created_at,
         "updated_at": credential.updated_at,
+        "set_at": credential.set_at,
     }
 
 
@@ -126,4 +127,5 @@ def to_credential(rows: Sequence[Row[Any]], *, config: Mapping[str, Any], read_v
         version=max(first.version, read_version),
         created_at=first.created_at,
         updated_at=first.updated_at,
+        set_at=first.set_at,
     )

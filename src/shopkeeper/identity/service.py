@@ -296,7 +296,7 @@ class Identities(IdentityReader):
         known = before.credentials.get(type)
         version = facts_of(self._facts, type).written_version
         fresh = known or Credential(type, (), config, version, now, now)
-        credential = replace(fresh, config=config, updated_at=now)
+        credential = replace(fresh, config=config, updated_at=now, set_at=fresh.set_since)
         after = replace(before, credentials={**before.credentials, type: credential})
         after = await self._store.update(unit, before, after)
         change = Change("identity.credential_set", identity_id, actor, client_ip, details={"type": type})

@@ -97,6 +97,7 @@ credentials = Table(
     Column("config", Json, nullable=False),
     Column("version", Integer, nullable=False),
     *_times(),
+    Column("set_at", Moment),
 )
 
 credential_identifiers = Table(

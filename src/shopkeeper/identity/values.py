@@ -72,6 +72,14 @@ class Credential:
     version: int
     created_at: datetime
     updated_at: datetime
+    set_at: datetime | None = None
+    """When its secret was set last. Other identifiers and a new hash of the same password do not move it. None in rows
+    from before this was stored."""
+
+    @property
+    def set_since(self) -> datetime:
+        """The latest moment at which its secret may have been set."""
+        return self.set_at or self.updated_at
 
 
 @dataclass(frozen=True, slots=True)
