@@ -10,6 +10,8 @@ from tests.attacks.scene import ADDRESS, PASSWORD, Scene, csrf_of, new_address, 
 from tests.flows.conftest import Stage, Staging
 
 CODE = re.compile(r"\b([0-9]{6})\b")
+PER_RECIPIENT = 10
+"""The default of `throttle.code.per_recipient`, an hour."""
 CODES = {"code": {"passwordless_enabled": True}}
 
 
@@ -121,6 +123,35 @@ class TestVerificationAfterSigningIn:
         assert answer.headers["location"].startswith(f"{ADDRESS}/verification?flow=")
         assert (await stage.flow(browser, "verification", answer.headers["location"].split("=")[1]))["ui"]
         assert browser.session_cookie
+
+    async def test_mails_to_one_mailbox_have_an_end_and_flows_open_without(self, stage: Stage) -> None:
+        """Addresses with a tag share the budget of their mailbox; what was waiting is not marked as mailed again."""
+        tag, accounts = new_address("ada"), []
+        for n in range(3):
+            accounts.append(tag.replace("@", f"+{n}@"))
+            await sign_up(await stage.scene.native(ip=f"198.51.100.{n}"), accounts[-1])
+        for n in range(8):
+            for email in accounts:
+                answer = await sign_in(await stage.scene.native(ip=f"203.0.113.{n}"), email)
+                [action] = [e for e in answer.json()["continue_with"] if e["action"] == "show_verification_ui"]
+                flow = await (await stage.scene.native()).get(
+                    f"/self-service/verification/flows?id={action['flow']['id']}"
+                )
+                assert (answer.status_code, flow.json()["state"]) == (200, "sent_email")
+        sent = [m for m in await stage.scene.mails() if m.template_type == "verification_code_valid"]
+        assert len(sent) == PER_RECIPIENT
+        refused = [e for e in await stage.events("code.sent") if e.details.get("reason") == "too_many_requests"]
+        assert refused
+
+    async def test_one_client_alone_cannot_use_up_the_mails_of_a_mailbox(self, stage: Stage) -> None:
+        app, email = await stage.scene.native(), new_address()
+        await sign_up(app, email)
+        for _ in range(12):
+            await sign_in(app, email)
+        before = len(await stage.scene.mails())
+        asked = {"method": "code", "email": email}
+        assert (await submit(await stage.scene.native(), "verification", asked)).status_code == 200
+        assert len(await stage.scene.mails()) == before + 1
 
     async def test_a_verified_address_is_left_alone(self, stage: Stage) -> None:
         app, email = await stage.scene.native(), new_address()

@@ -26,7 +26,6 @@ def build_hooks(
     flows, names = infrastructure.settings.selfservice.flows, accounts.methods.names
     verification = RequiredVerification(
         build_verification_opener(infrastructure, accounts),
-        budget=accounts.throttles["code_recipient"],
         ui_url=flows.verification.ui_url,
     )
     known: Mapping[str, SignInHook] = {"revoke_active_sessions": RevokeActiveSessions(accounts.sessions)}

@@ -6,6 +6,7 @@ from shopkeeper.flows.mailed import MailedSettings, Verification
 from shopkeeper.flows.registrants import Registrants
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.flows.verification_opener import VerificationOpener
+from shopkeeper.notify.recipient_budget import RecipientBudget
 from shopkeeper.settings.selfservice import RecoveryFlow, VerificationFlow
 
 
@@ -19,8 +20,14 @@ def build_verification_opener(infrastructure: Infrastructure, accounts: Accounts
         build_verification(infrastructure, accounts),
         {method.name: method for method in accounts.methods.by_mail},
         registrants=Registrants(infrastructure.cache),
+        budget=build_recipient_budget(accounts),
         clock=infrastructure.clock,
     )
+
+
+def build_recipient_budget(accounts: Accounts) -> RecipientBudget:
+    throttles = accounts.throttles
+    return RecipientBudget(per_recipient=throttles["code_recipient"], per_pair=throttles["code_pair"])
 
 
 def mailed_settings(flow: RecoveryFlow | VerificationFlow) -> MailedSettings:

@@ -49,12 +49,14 @@ WRONG: Final[Mapping[tuple[str, str], int]] = {
 class Recipient:
     """Where a mail goes: a normalised address, and the account that may be recovered or verified by it.
 
-    `disabled` is the account that would be recovered if it were not deactivated. It is treated as unknown.
+    `disabled` is the account that would be recovered if it were not deactivated. It is treated as unknown. `withheld`
+    says why there is no mail in any case; the same work is done then.
     """
 
     address: str
     identity: Identity | None
     disabled: UUID | None = None
+    withheld: str | None = None
 
     @property
     def identity_id(self) -> UUID | None:
@@ -134,7 +136,7 @@ class ByMail:
             context=whole if known or not told else view.mail_values(None),
             locale=view.locale_for(recipient.identity),
             account=recipient.identity_id or recipient.disabled,
-            withheld=None if known or told else withheld_for(recipient.disabled),
+            withheld=recipient.withheld or (None if known or told else withheld_for(recipient.disabled)),
         )
         # An unknown address is marked, too, under ids that nothing has: the work is the same.
         address_id, owner = _verifiable_id(recipient) or new_id(), recipient.identity_id or new_id()

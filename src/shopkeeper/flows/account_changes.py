@@ -10,19 +10,19 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from shopkeeper import crypto
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock
-from shopkeeper.credentials.by_mail import Recipient
 from shopkeeper.credentials.password import PASSWORD
 from shopkeeper.credentials.steps import CredentialChange, SubmissionRejected, TraitsChange
 from shopkeeper.errors import Conflict, SessionInactive
 from shopkeeper.flows import store
-from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
+from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.flow import FlowState, FlowType, Opening
 from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, ShowsVerification, Turn
 from shopkeeper.flows.outcomes import FlowInvalid, Updated
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
-from shopkeeper.flows.verification_opener import VerificationOpener, marked_sent
+from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.identity.address_changes import (
     UNDO_FOR,
     AddressChanges,
@@ -33,7 +33,7 @@ from shopkeeper.identity.address_changes import (
 )
 from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Identity
+from shopkeeper.identity.values import Identity, Via
 from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.completion import SignedIn, SignInCompletion
@@ -121,13 +121,16 @@ class AccountChanges:
 
     async def _apply(self, handler: OwnedFlowHandler, turn: Turn, session: Session, change: Change) -> Updated:
         csrf = crypto.new_csrf_token() if _is_privileged(change) else None
+        mailed = await self._mailed_to(session, change, client=turn.caller.client)
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):
                 before, signed_in = await self._continued(unit, turn, session, change)
                 shown_next: Sequence[ContinueWith] = ()
                 if isinstance(change, TraitsChange):
                     identity = await self._change_traits(unit, turn, before, change)
-                    identity, shown_next = await self._verify_later(unit, turn, before, identity, csrf=csrf)
+                    identity, shown_next = await self._verify_later(
+                        unit, turn, before, identity, mailed=mailed, csrf=csrf
+                    )
                 else:
                     identity = await self._change_credentials(unit, turn, signed_in.session, before, change)
                 await self._completion.after_change(
@@ -194,21 +197,34 @@ class AccountChanges:
                 locale=before.locale or turn.caller.locale,
             )
 
+    async def _mailed_to(self, session: Session, change: Change, *, client: Client) -> frozenset[str]:
+        """Count a verification mail for each new address of a change, and return those within budget."""
+        if not (isinstance(change, TraitsChange) and change.privileged):
+            return frozenset()
+        schema = self._identities.schemas.require(session.identity.schema_id)
+        fresh = set(schema.extract(change.traits).verifiable) - set(schema.extract(change.before).verifiable)
+        return await self._verifications.within_budget(
+            [value for via, value in fresh if via is Via.EMAIL], client=client
+        )
+
     async def _verify_later(
-        self, unit: Unit, turn: Turn, before: Identity, after: Identity, *, csrf: bytes | None
+        self,
+        unit: Unit,
+        turn: Turn,
+        before: Identity,
+        after: Identity,
+        *,
+        mailed: frozenset[str],
+        csrf: bytes | None,
     ) -> tuple[Identity, Sequence[ContinueWith]]:
-        """Open a verification flow for each new address, for the browser's new anti-CSRF token, and queue its mail."""
+        """Open a verification flow for each new address, for the browser's new anti-CSRF token, and queue its mail for
+        those in `mailed`."""
         opener, flow = self._verifications, turn.flow
         known = {value for _, value in addresses_of(before)}
         fresh = tuple(value for value in opener.pending(after) if value not in known) if opener.enabled else ()
         opening = Opening(type=flow.type, request_url=flow.request_url)
         caller = replace(turn.caller, csrf_tokens=(csrf,)) if csrf is not None else turn.caller
-        opened = [
-            await opener.open_for(unit, Recipient(value, after), identity_id=after.id, opening=opening, caller=caller)
-            for value in fresh
-        ]
-        shown = [ShowVerification(each.id, value) for each, value in zip(opened, fresh, strict=True)]
-        return marked_sent(after, fresh), shown
+        return await opener.open_each(unit, after, fresh, mailed=mailed, opening=opening, caller=caller)
 
     async def _change_credentials(
         self, unit: Unit, turn: Turn, session: Session, before: Identity, change: CredentialChange

@@ -12,7 +12,7 @@ from uuid import UUID
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import mailed_nodes
-from shopkeeper.credentials.by_mail import WRONG, Recipient
+from shopkeeper.credentials.by_mail import WRONG
 from shopkeeper.credentials.steps import (
     AnyStep,
     Ask,
@@ -32,7 +32,7 @@ from shopkeeper.flows import store
 from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
 from shopkeeper.flows.attempts import AttemptsUsedUp, FlowAttempts
-from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
+from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.flow import KEEP_SIGNED_IN, Flow, FlowState, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, NextForm, OffersSignIn, SendsVerification, ShowsVerification, Turn
@@ -51,7 +51,7 @@ from shopkeeper.flows.registrants import Registrants, remembering_account
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
 from shopkeeper.flows.rejections import form_with_mistakes, rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
-from shopkeeper.flows.verification_opener import VerificationOpener, marked_sent
+from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.signin.completion import SignedIn, SignInCompletion, SignInRequest
@@ -236,19 +236,31 @@ class Dispatcher:
     async def _prove(self, handler: FlowHandler, turn: Turn, proof: Proof) -> Completed:
         hooked = _hooks_for(turn, proof)
         await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
+        sends = isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
+        mailed = await self._mailed_to(turn, proof.identity_id) if sends else frozenset[str]()
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=_but_links(turn)):
                 await self._finish(unit, turn.flow, proof.attempt)
                 signed_in = await self._signed_in(unit, turn, proof)
                 csrf, follow = crypto.new_csrf_token(), None
                 shown: Sequence[ContinueWith] = ()
-                if isinstance(handler, SendsVerification) and handler.sends_verification(proof.method):
-                    _, shown = await self._verify_later(unit, turn, signed_in.session.identity, csrf=csrf)
+                if sends:
+                    identity = signed_in.session.identity
+                    _, shown = await self._verify_later(unit, turn, identity, mailed=mailed, csrf=csrf)
                 if handler.name == RECOVERY and self._opener.offers(SETTINGS):
                     follow = await self._open_settings(unit, turn, signed_in, csrf=csrf)
         done = await self._completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
         done = self._showing(done, handler, proof.method, csrf=csrf, verification=shown)
         return replace(done, follow=follow)
+
+    async def _mailed_to(self, turn: Turn, identity_id: UUID) -> frozenset[str]:
+        """Count a verification mail for each address that a sign-in sends one to, and return those within budget."""
+        opener = self._verifications
+        if opener is None or not opener.enabled:
+            return frozenset()
+        async with self._database.reading() as unit:
+            identity = await self._identities.get(unit, identity_id)
+        return await opener.within_budget(opener.pending(identity) if identity else (), client=turn.caller.client)
 
     async def _open_settings(self, unit: Unit, turn: Turn, signed_in: SignedIn, *, csrf: bytes) -> Flow:
         """Open the form in which a recovered account gets a new password."""
@@ -332,13 +344,24 @@ class Dispatcher:
             enrolment, schema_id=turn.flow.schema_id, flow=_hooks_for(turn, enrolment), client=turn.caller.client
         )
 
+        opener, mailed = self._verifications, frozenset[str]()
+        if opener is not None:
+            mailed = await opener.within_budget(self._registrar.unverified(admission), client=turn.caller.client)
+
         async def register(admission: Admission, pass_on: PassOn) -> Completed:
-            return await self._registered(handler, turn, admission, signs_in=signs_in, pass_on=pass_on)
+            return await self._registered(handler, turn, admission, mailed=mailed, signs_in=signs_in, pass_on=pass_on)
 
         return await self._registrar.retried(admission, register, signs_in=signs_in)
 
     async def _registered(
-        self, handler: FlowHandler, turn: Turn, admission: Admission, *, signs_in: bool, pass_on: PassOn
+        self,
+        handler: FlowHandler,
+        turn: Turn,
+        admission: Admission,
+        *,
+        mailed: frozenset[str],
+        signs_in: bool,
+        pass_on: PassOn,
     ) -> Completed:
         enrolment, signed_in, csrf = admission.enrolment, None, crypto.new_csrf_token()
         async with self._completion.transaction() as unit:
@@ -355,7 +378,7 @@ class Dispatcher:
                 await self._finish(unit, turn.flow, enrolment.attempt)
                 sign_in = await self._offered_sign_in(unit, handler, turn, enrolment, csrf=csrf)
                 identity, shown = await self._verify_later(
-                    unit, turn, identity, csrf=csrf, real=admission.owner is None
+                    unit, turn, identity, mailed=mailed, csrf=csrf, real=admission.owner is None
                 )
                 if signs_in:
                     signed_in = await self._completion.start(
@@ -387,28 +410,30 @@ class Dispatcher:
         )
 
     async def _verify_later(
-        self, unit: Unit, turn: Turn, identity: Identity, *, csrf: bytes, real: bool = True
+        self,
+        unit: Unit,
+        turn: Turn,
+        identity: Identity,
+        *,
+        mailed: frozenset[str],
+        csrf: bytes,
+        real: bool = True,
     ) -> tuple[Identity, Sequence[ContinueWith]]:
-        """Send a verification mail to each address of an identity that is not verified; a simulated identity gets the
-        same flows, without mails."""
+        """Open a verification flow for each address of an identity that is not verified, and mail those in `mailed`; a
+        simulated identity gets the same flows, without mails."""
         opener = self._verifications
         if opener is None or not opener.enabled:
             return identity, ()
-        flow, pending = turn.flow, opener.pending(identity)
-        opening = Opening(type=flow.type, request_url=flow.request_url, return_to=flow.return_to)
-        caller = replace(turn.caller, csrf_tokens=(csrf,))
-        opened = [
-            await opener.open_for(
-                unit,
-                Recipient(address, identity if real else None),
-                identity_id=identity.id,
-                opening=opening,
-                caller=caller,
-            )
-            for address in pending
-        ]
-        shown = [ShowVerification(each.id, address) for each, address in zip(opened, pending, strict=True)]
-        return marked_sent(identity, pending), shown
+        flow = turn.flow
+        return await opener.open_each(
+            unit,
+            identity,
+            opener.pending(identity),
+            mailed=mailed,
+            opening=Opening(type=flow.type, request_url=flow.request_url, return_to=flow.return_to),
+            caller=replace(turn.caller, csrf_tokens=(csrf,)),
+            real=real,
+        )
 
     async def _completed(
         self, handler: FlowHandler, turn: Turn, method: str, identity: Identity, signed_in: SignedIn | None

@@ -28,7 +28,7 @@ from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.unique_names import UniqueNames
-from shopkeeper.identity.values import Identity
+from shopkeeper.identity.values import Identity, Via
 from shopkeeper.identity.violations import Violation
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
@@ -176,6 +176,13 @@ class Registrar:
         """Return the first identifier in the traits of an enrolment; empty where there is none."""
         extracted = self._schemas.require(schema_id).extract(enrolment.traits)
         return next((name for names in extracted.identifiers.values() for name in names), "")
+
+    def unverified(self, admission: Admission) -> Sequence[str]:
+        """Return the e-mail addresses of a new identity that are not verified yet."""
+        new = admission.new
+        verified = {(each.via, each.value) for each in new.verifiable_addresses if each.verified}
+        extracted = self._schemas.require(new.schema_id).extract(new.traits)
+        return [value for via, value in extracted.verifiable if via is Via.EMAIL and (via, value) not in verified]
 
     async def prove(
         self, unit: Unit, method_name: str, asked: MethodInput, *, schema_id: str | None, traits: Mapping[str, Any]

@@ -1,52 +1,41 @@
 """The verification flow of a sign-in that was refused because no address is verified (`require_verified_address`)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from shopkeeper.credentials.by_mail import Recipient
+from shopkeeper.client import Client
 from shopkeeper.credentials.steps import Unverified
-from shopkeeper.errors import TooManyRequests
 from shopkeeper.flows.flow import Caller, FlowType, Opening
-from shopkeeper.flows.verification_opener import VerificationOpener
+from shopkeeper.flows.verification_opener import VerificationOpener, recipient_of
 from shopkeeper.signin.hooks import HookOrigin
 from shopkeeper.storage.database import Unit
-
-
-class Budget(Protocol):
-    """Limits how many mails go to one recipient."""
-
-    async def spend(self, source: str) -> None:
-        """Count one. Raises `TooManyRequests`."""
-        ...
 
 
 class RequiredVerification:
     """Opens the flow, and describes it as `continue_with` (contract page section 2.7).
 
     Args:
-        budget: limits the mails, because each refused sign-in sends one.
         ui_url: the address of the verification page.
     """
 
-    def __init__(self, opener: VerificationOpener, *, budget: Budget, ui_url: str) -> None:
+    def __init__(self, opener: VerificationOpener, *, ui_url: str) -> None:
         self._opener = opener
-        self._budget = budget
         self._ui_url = ui_url
 
-    async def may_mail(self, address: str | None) -> bool:
-        """Count a mail to the address; return False where there were too many. No transaction may be open."""
-        if not self._opener.enabled or not address:
-            return False
-        try:
-            await self._budget.spend(f"verification {address}")
-        except TooManyRequests:
-            return False
-        return True
+    def may_open(self, address: str | None) -> bool:
+        """See `OpensVerification`."""
+        return self._opener.enabled and bool(address)
 
-    async def open(self, unit: Unit, unverified: Unverified, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
-        """Open a flow for the address, and return the actions that show it. For a simulated registration, the same is
-        done without a mail."""
-        recipient = Recipient(unverified.address or "", unverified.identity)
+    async def may_mail(self, address: str | None, *, client: Client) -> bool:
+        """See `OpensVerification`."""
+        return bool(address and await self._opener.within_budget([address], client=client))
+
+    async def open(
+        self, unit: Unit, unverified: Unverified, origin: HookOrigin, *, mailed: bool
+    ) -> Sequence[Mapping[str, Any]]:
+        """Open a flow for the address, and return the actions that show it. For a simulated registration, and without
+        budget, the same is done without a mail."""
+        recipient = recipient_of(unverified.address or "", unverified.identity, mailed=mailed)
         opening = Opening(
             type=FlowType.BROWSER if origin.browser else FlowType.API,
             request_url=origin.request_url,

@@ -1,21 +1,24 @@
 """Opening a verification flow for an address, with the mail already sent: after a registration or a new address."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
+from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.by_mail import Recipient
 from shopkeeper.credentials.method import MethodView
 from shopkeeper.credentials.steps import Ask
 from shopkeeper.flows import store
+from shopkeeper.flows.continue_with import ContinueWith, ShowVerification
 from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
 from shopkeeper.flows.handler import method_view
 from shopkeeper.flows.mailed import Verification
 from shopkeeper.flows.opener import blank_flow
 from shopkeeper.flows.registrants import Registrants, opened_for
 from shopkeeper.identity.values import AddressStatus, Identity, Via
+from shopkeeper.notify.recipient_budget import RecipientBudget
 from shopkeeper.storage.database import Unit
 
 
@@ -36,6 +39,7 @@ class VerificationOpener:
         handler: the flow's handler; its settings say whether there are such flows, and by which method.
         methods: by name.
         registrants: learns that these flows are those of the account's registrant.
+        budget: limits the mails, because each sign-in, registration or change may send one.
     """
 
     def __init__(
@@ -44,11 +48,13 @@ class VerificationOpener:
         methods: Mapping[str, StartsVerification],
         *,
         registrants: Registrants,
+        budget: RecipientBudget,
         clock: Clock,
     ) -> None:
         self._handler = handler
         self._methods = methods
         self._registrants = registrants
+        self._budget = budget
         self._clock = clock
 
     @property
@@ -56,12 +62,48 @@ class VerificationOpener:
         """Whether addresses are verified at all."""
         return self._handler.settings.enabled and self._handler.settings.use in self._methods
 
+    async def within_budget(self, addresses: Iterable[str], *, client: Client) -> frozenset[str]:
+        """Count a mail to each address, and return those that may get it. No transaction may be open."""
+        if not self.enabled:
+            return frozenset()
+        ip = client.ip
+        return frozenset({each for each in addresses if await self._budget.may_mail("verification", each, ip=ip)})
+
+    async def open_each(
+        self,
+        unit: Unit,
+        identity: Identity,
+        addresses: Sequence[str],
+        *,
+        mailed: frozenset[str],
+        opening: Opening,
+        caller: Caller,
+        real: bool = True,
+    ) -> tuple[Identity, Sequence[ContinueWith]]:
+        """Open a flow for each of these addresses of an identity; return the identity as it is then, and the flows.
+
+        Args:
+            mailed: the addresses within their budget. The others get the same flows without mails.
+            real: False for a simulated identity, which gets no mail either.
+        """
+        shown = []
+        for address in addresses:
+            flow = await self.open_for(
+                unit,
+                recipient_of(address, identity if real else None, mailed=address in mailed),
+                identity_id=identity.id,
+                opening=opening,
+                caller=caller,
+            )
+            shown.append(ShowVerification(flow.id, address))
+        return _marked_sent(identity, mailed.intersection(addresses)), shown
+
     async def open_for(
         self, unit: Unit, recipient: Recipient, *, identity_id: UUID, opening: Opening, caller: Caller
     ) -> Flow:
         """Open a flow for an e-mail address of an identity.
 
-        A recipient without identity is one that was only simulated: the same is done, but no code is right and no mail
+        A recipient without identity is simulated, or without budget: the same is done, but no code is right and no mail
         is sent, so that nothing tells it apart.
         """
         method = self._methods[self._handler.settings.use]
@@ -85,7 +127,14 @@ class VerificationOpener:
         return tuple(each.value for each in known if each.via is Via.EMAIL and not each.verified)
 
 
-def marked_sent(identity: Identity, addresses: tuple[str, ...]) -> Identity:
+def recipient_of(address: str, identity: Identity | None, *, mailed: bool) -> Recipient:
+    """Return the recipient of a mail that is sent only to a real identity, and only within the budget (`mailed`)."""
+    if not mailed:
+        return Recipient(address, None, withheld="too_many_requests")
+    return Recipient(address, identity, withheld=None if identity is not None else "unknown_account")
+
+
+def _marked_sent(identity: Identity, addresses: frozenset[str]) -> Identity:
     """Return the identity as it is after mails were sent to these addresses."""
     known = tuple(
         replace(each, status=AddressStatus.SENT) if each.value in addresses else each

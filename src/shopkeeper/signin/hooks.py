@@ -108,12 +108,19 @@ class RevokeActiveSessions:
 class OpensVerification(Protocol):
     """Opens a verification flow for an identity whose sign-in was refused."""
 
-    async def may_mail(self, address: str | None) -> bool:
+    def may_open(self, address: str | None) -> bool:
+        """Return whether there are such flows, and an address to verify."""
+        ...
+
+    async def may_mail(self, address: str | None, *, client: Client) -> bool:
         """Count a mail; return False where there were too many. No transaction may be open."""
         ...
 
-    async def open(self, unit: Unit, unverified: Unverified, origin: HookOrigin) -> Sequence[Mapping[str, Any]]:
-        """Open the flow, queue its mail, and return the actions that show it (`continue_with`)."""
+    async def open(
+        self, unit: Unit, unverified: Unverified, origin: HookOrigin, *, mailed: bool
+    ) -> Sequence[Mapping[str, Any]]:
+        """Open the flow, queue its mail if it may be `mailed`, and return the actions that show it
+        (`continue_with`)."""
         ...
 
 
@@ -137,14 +144,22 @@ class RequireVerifiedAddress:
 
     def refusal(self, unverified: Unverified, origin: HookOrigin) -> Refuse:
         """Return the refusal of an account that is not verified, or of a registration that was only simulated."""
-        error = VerifiedAddressRequired("None of the account's addresses is confirmed yet.")
+        error, mailed = VerifiedAddressRequired("None of the account's addresses is confirmed yet."), False
+
+        async def count() -> bool:
+            nonlocal mailed
+            if not self.verification.may_open(unverified.address):
+                return False
+            mailed = await self.verification.may_mail(unverified.address, client=origin.client)
+            return True
 
         async def open_verification(unit: Unit) -> None:
-            error.details = {"continue_with": await self.verification.open(unit, unverified, origin)}
+            shown = await self.verification.open(unit, unverified, origin, mailed=mailed)
+            error.details = {"continue_with": shown}
 
         return Refuse(
             error,
             open_verification,
-            before=lambda: self.verification.may_mail(unverified.address),
+            before=count,
             shown=NOT_VERIFIED if self.in_form else None,
         )
