@@ -155,6 +155,22 @@ class TestTheProfile:
         assert (answer.status_code, messages(answer.json())) == (400, [4000007])
         assert (await ada.whoami()).json()["identity"]["traits"]["email"] == ada.email
 
+    @pytest.mark.parametrize(
+        ("language", "sentence"),
+        [
+            ("en", "This address or name belongs to another account. Please choose another one."),
+            ("de", "Diese Adresse oder dieser Name gehört zu einem anderen Konto. Bitte wählen Sie etwas anderes."),
+            ("es", "Esta dirección o este nombre es de otra cuenta. Elige otra cosa."),
+        ],
+    )
+    async def test_who_is_signed_in_is_not_told_to_sign_in_instead(
+        self, scene: Scene, language: str, sentence: str
+    ) -> None:
+        ada, bea = await account(scene), await account(scene, email=new_address("bea"))
+        ada.app.headers["accept-language"] = language
+        [told] = (await ada.change(email=bea.email)).json()["ui"]["messages"]
+        assert told == {"id": 4000007, "text": sentence, "type": "error"}
+
     async def test_row_073_so_many_taken_addresses_are_told_and_no_more(self, scene: Scene) -> None:
         """After that neither a taken nor a free address is answered."""
         ada, bea = await account(scene), await account(scene, email=new_address("bea"))

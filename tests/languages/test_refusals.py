@@ -41,7 +41,7 @@ def classes(above: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
 
 
 def topics() -> set[str]:
-    """Return every topic that the sources name: `topic="…"` of a refusal, and the first argument of `reason`."""
+    """Return every topic that the sources name: `topic="…"` of a refusal, and the argument of `reason` and its like."""
     by_name = {kind.__name__: kind for kind in classes()}
     found = {f"{kind.code}/{kind.topic}" for kind in classes() if kind.topic}
     for source in Path(str(files("shopkeeper"))).rglob("*.py"):
@@ -54,7 +54,7 @@ def topics() -> set[str]:
 def _topics_in(call: ast.Call, name: str, by_name: dict[str, type[Refusal]]) -> Iterator[str]:
     if name in by_name:
         yield from (f"{by_name[name].code}/{_text(word.value)}" for word in call.keywords if word.arg == "topic")
-    position = {"reason": 0, "_reason": 0, "because": 1}.get(name)
+    position = {"reason": 0, "_reason": 0, "because": 1, "in_other_words": 1}.get(name)
     if position is not None and len(call.args) > position and (topic := _text(call.args[position])):
         yield f"{FORM}/{topic}"
 

@@ -40,7 +40,7 @@ from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
-from shopkeeper.ui.messages import message, reason
+from shopkeeper.ui.messages import in_other_words, message, reason
 
 Change: TypeAlias = CredentialChange | TraitsChange
 
@@ -48,6 +48,7 @@ SAVED: Final = 1050001
 TAKEN: Final = 4000007
 TOO_MANY: Final = 4050002
 _CHANGED_MEANWHILE: Final = "The profile was changed elsewhere at the same moment. Please check it and save again."
+_OF_ANOTHER: Final = "This address or name belongs to another account. Please choose another one."
 _HOURS: Final = int(UNDO_FOR.total_seconds()) // 3600
 
 
@@ -178,7 +179,7 @@ class AccountChanges:
             if change.privileged:
                 await self._record(unit, turn, before, after)
         except Conflict as taken:
-            raise SubmissionRejected(message(TAKEN)) from taken
+            raise SubmissionRejected(in_other_words(TAKEN, "address_of_another", _OF_ANOTHER)) from taken
         except TooManyAddressChanges as too_many:
             raise SubmissionRejected(message(TOO_MANY)) from too_many
         return after

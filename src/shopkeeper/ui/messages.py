@@ -168,6 +168,12 @@ def because(number: int, topic: str, sentence: str, **parameters: Any) -> Messag
     return message(number, reason=filled_in(sentence, parameters), **{WORDING: wording.to_wire()})
 
 
+def in_other_words(number: int, topic: str, sentence: str) -> Message:
+    """Return a message with another sentence than its number's, for a form where that would make no sense."""
+    kind, _ = CATALOGUE[number]
+    return Message(number, kind, sentence, {WORDING: Wording(FORM, topic).to_wire()})
+
+
 def reason_of(refusal: Refusal) -> Message:
     """Return a refusal as a message of a form."""
     return message(REASON, reason=refusal.sentence, **{WORDING: refusal.wording.to_wire()})

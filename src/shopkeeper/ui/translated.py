@@ -13,6 +13,7 @@ from shopkeeper.ui.nodes import Node
 
 TITLE: Final = 1070002
 """The label of a field is its title in the schema. The catalogues translate the titles of our own schema."""
+_GAP: Final = "{reason}"
 # The name of a field in a message's context.
 _PROPERTY: Final = "property"
 
@@ -29,11 +30,11 @@ def text_of(message: Message, language: str, *, label: Message | None = None) ->
         return message.text
     worded = message.context.get(WORDING)
     reason = sentence_of(Wording.from_wire(worded), language) if worded else None
-    if message.id == REASON:
+    sentence = CATALOGUE[message.id][1]
+    if message.id == REASON or (worded and _GAP not in sentence):  # the wording is the whole sentence
         return reason or message.text
     if reason:
         message = replace(message, context={**message.context, "reason": reason})
-    sentence = CATALOGUE[message.id][1]
     translated = _look_up(sentence, message.id, language)
     name = text_of(label, language) if label else ""
     if name and _PROPERTY in message.context:
