@@ -1,8 +1,6 @@
 """A mail server (SMTP, RFC 5321)."""
 
-import re
 from email.message import EmailMessage
-from typing import Final
 
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
@@ -10,14 +8,10 @@ from shopkeeper.notify.addresses import on_the_wire
 from shopkeeper.notify.channels import ChannelFailed
 from shopkeeper.notify.compose import MailComposer
 from shopkeeper.notify.mail_lines import as_bytes
+from shopkeeper.notify.smtp_refusals import is_about_security, is_about_the_mailbox, is_about_us
 from shopkeeper.notify.smtp_uri import parse_smtp_uri, tls_context
 from shopkeeper.notify.values import CourierMessage
 from shopkeeper.transaction_guard import refuse_inside_transaction
-
-_NO_MAILBOX: Final = frozenset({550, 551, 553, 556})
-_ENHANCED: Final = re.compile(r"5\.(\d{1,3}\.\d{1,3})\b", re.ASCII)
-# Wrong mailbox, wrong host, wrong syntax, moved, no mail at this host; and a mailbox that is switched off.
-_NO_MAILBOX_ENHANCED: Final = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
 
 
 class SmtpChannel:
@@ -91,30 +85,20 @@ class SmtpChannel:
 def _failure(refusal: SMTPException | OSError) -> ChannelFailed:
     """Convert an error. Permanent is what the server finally says about this recipient or this mail.
 
-    Every other error (no connection, no TLS, our password, our sender) concerns our configuration, not the message. An
-    operator can fix it, so those mails wait.
+    Every other error (no connection, no TLS, our password, our sender, no leave to relay) concerns our configuration,
+    not the message. An operator can fix it, so those mails wait.
     """
     if isinstance(refusal, SMTPRecipientsRefused):
         refused = refusal.recipients[0]
-        return _answered("the recipient was refused", refused, final=True, bounced=_no_such_mailbox(refused))
+        ours = is_about_us(refused.code, refused.message) or is_about_security(refused.message)
+        bounced = is_about_the_mailbox(refused.code, refused.message)
+        return _answered("the recipient was refused", refused, final=not ours, bounced=bounced)
     if isinstance(refusal, SMTPDataError):
-        return _answered("the mail was refused", refusal, final=True)
+        return _answered("the mail was refused", refusal, final=not is_about_us(refusal.code, refusal.message))
     if isinstance(refusal, SMTPResponseException):
         return _answered("the mail server refused to talk to us", refusal, final=False)
     kind = type(refusal).__name__
     return ChannelFailed(f"the mail server could not be reached ({kind})", permanent=False, detail=f"{kind}: {refusal}")
-
-
-def _no_such_mailbox(answer: SMTPResponseException) -> bool:
-    """Whether a refusal says that the mailbox does not exist.
-
-    A 550 may as well mean that the server does not like us, or that the mailbox is full; then the enhanced code
-    (RFC 3463) says so, and the address is not to blame.
-    """
-    if answer.code not in _NO_MAILBOX:
-        return False
-    enhanced = _ENHANCED.match(answer.message)
-    return enhanced is None or enhanced[1] in _NO_MAILBOX_ENHANCED
 
 
 def _answered(what: str, answer: SMTPResponseException, *, final: bool, bounced: bool = False) -> ChannelFailed:
