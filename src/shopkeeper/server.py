@@ -1,4 +1,4 @@
-"""Running the server: two ports in one process, or several such processes beside each other (`worker_processes.py`).
+"""Running the server: two ports in one process, or several such processes beside each other (`server_processes.py`).
 
 Public and admin app share a process, so that changes by one are visible to the other at once. Several processes listen
 on the same ports; they learn of each other's changes through the shared cache, which the settings check requires.
@@ -32,11 +32,11 @@ from shopkeeper.server_limits import (
     raise_descriptor_limit,
     server_limits,
 )
+from shopkeeper.server_processes import ServerProcesses
 from shopkeeper.settings import Settings, SettingsError, StartValues, load_beside
 from shopkeeper.settings.listening import UnknownHost
 from shopkeeper.settings.serving import AdminServer, PublicServer
 from shopkeeper.unread_answers import close_unread
-from shopkeeper.worker_processes import WorkerProcesses
 
 log = structlog.get_logger("shopkeeper.serving")
 
@@ -116,7 +116,7 @@ def serve(load: LoadSettings, *, announce: Callable[[Settings], None]) -> None:
     if settings.http.workers == 1:
         run(_serve_here(settings, load, ready=lambda: announce(settings)))
         return
-    WorkerProcesses(_child, load, settings).run(ready=lambda: _announce_when_open(settings, announce))
+    ServerProcesses(_child, load, settings).run(ready=lambda: _announce_when_open(settings, announce))
 
 
 def limits_of_process(settings: Settings) -> ServerLimits:

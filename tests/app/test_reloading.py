@@ -15,7 +15,7 @@ import yaml
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from shopkeeper.app import running
+from shopkeeper.app import lifecycle, reloading, running
 from shopkeeper.app.application import Application
 from shopkeeper.app.running import RunningApplication
 from shopkeeper.settings import Settings, load
@@ -394,6 +394,108 @@ class TestAnUnusableChange:
 def own_threads() -> list[str]:
     """The names of all threads but those of asyncio, which are as many as were needed at once."""
     return sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
+
+
+class TestARefusedChange:
+    """The files that a refused configuration names are watched, too: the file that was wrong may be any of them."""
+
+    @pytest.mark.parametrize("before", [None, "{", '{"type": "object"}'], ids=["missing", "broken", "without traits"])
+    async def test_is_tried_again_when_the_schema_that_it_names_is_repaired(
+        self, tmp_path: Path, sqlite_dsn: str, before: str | None
+    ) -> None:
+        schema = tmp_path / "person.schema.json"
+        if before:
+            schema.write_text(before)
+        place = Place(tmp_path, sqlite_dsn)
+        async with place.started() as server:
+            first = server.application
+            place.write(revision="two", identity={"schemas": [{"id": "default", "url": f"file://{schema}"}]})
+            await refused(server)
+            schema.write_text(json.dumps(SCHEMA))
+            await reloaded(server, first)
+            assert await server.revision() == "two"
+            assert (await server.admin("/health/ready")).json() == {"status": "ok"}
+
+    async def test_is_tried_again_when_its_templates_or_its_jsonnet_are_repaired(
+        self, tmp_path: Path, sqlite_dsn: str
+    ) -> None:
+        templates, body = tmp_path / "mails", tmp_path / "body.jsonnet"
+        templates.mkdir()
+        (templates / "welcome.subject.j2").write_text("{{ broken\n")
+        request = {"url": "https://mail.example/send", "body": f"file://{body}"}
+        place = Place(tmp_path, sqlite_dsn)
+        async with place.started() as server:
+            first = server.application
+            with capture_logs() as logs:
+                place.write(
+                    revision="two",
+                    courier={
+                        "template_override_path": str(templates),
+                        "delivery_strategy": "http",
+                        "http": {"request_config": request},
+                    },
+                )
+                await refused(server)
+                body.write_text("function(ctx) { to: ctx.recipient }")
+                await until(lambda: len([line for line in logs if line["event"] == "configuration.refused"]) == 2)
+            (templates / "welcome.subject.j2").write_text("Good to see you\n")
+            await reloaded(server, first)
+            assert await server.revision() == "two"
+
+    async def test_leaves_the_files_of_the_one_in_effect_watched(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        schema = tmp_path / "person.schema.json"
+        schema.write_text(json.dumps(SCHEMA))
+        schemas = {"schemas": [{"id": "default", "url": f"file://{schema}"}]}
+        place = Place(tmp_path, sqlite_dsn, identity=schemas)
+        async with place.started() as server:
+            good, first = place.file.read_text(), server.application
+            place.write(identity={"schemas": [{"id": "default", "url": f"file://{tmp_path}/nowhere.json"}]})
+            await refused(server)
+            place.write_text(good)
+            await reloaded(server, first)
+            second = server.application
+            schema.write_text(json.dumps({**SCHEMA, "title": "Person"}))
+            await reloaded(server, second)
+
+
+async def test_a_file_that_changes_while_the_server_starts_from_it_is_read_again(
+    tmp_path: Path, sqlite_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = tmp_path / "person.schema.json"
+    schema.write_text(json.dumps(SCHEMA))
+    place = Place(tmp_path, sqlite_dsn, identity={"schemas": [{"id": "default", "url": f"file://{schema}"}]})
+    build = lifecycle.build
+
+    async def changed_after_it_was_read(settings: Settings) -> Application:
+        application = await build(settings)
+        schema.write_text(json.dumps({**SCHEMA, "title": "Person"}))
+        return application
+
+    monkeypatch.setattr(lifecycle, "build", changed_after_it_was_read)
+    async with place.started() as server:
+        first = server.application
+        await reloaded(server, first)
+
+
+async def test_a_file_that_changes_while_a_change_is_taken_up_is_read_again(
+    tmp_path: Path, sqlite_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = tmp_path / "person.schema.json"
+    schema.write_text(json.dumps(SCHEMA))
+    build_again = reloading.build_again
+    built = list[Application]()
+
+    async def changed_after_it_was_read(former: Application, settings: Settings) -> Application:
+        built.append(await build_again(former, settings))
+        if len(built) == 1:
+            schema.write_text(json.dumps({**SCHEMA, "title": "Person"}))
+        return built[-1]
+
+    monkeypatch.setattr(reloading, "build_again", changed_after_it_was_read)
+    place = Place(tmp_path, sqlite_dsn)
+    async with place.started():
+        place.write(identity={"schemas": [{"id": "default", "url": f"file://{schema}"}]})
+        await until(lambda: len(built) == 2)
 
 
 async def test_many_changes_leave_no_task_no_thread_and_no_memory(tmp_path: Path, sqlite_dsn: str) -> None:

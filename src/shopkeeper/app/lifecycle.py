@@ -9,7 +9,7 @@ from shopkeeper.app.mail import template_findings
 from shopkeeper.app.reloading import Reloader
 from shopkeeper.app.running import RunningApplication
 from shopkeeper.app.schema_findings import schema_findings
-from shopkeeper.settings import Finding, Settings
+from shopkeeper.settings import Finding, Settings, look_at_files_of
 from shopkeeper.storage.migrate import migrate
 
 
@@ -25,6 +25,7 @@ async def opened(settings: Settings) -> AsyncIterator[Application]:
 async def running(settings: Settings, load: Callable[[], Settings] | None = None) -> AsyncIterator[RunningApplication]:
     """Run the application until the context ends. With `load`, which reads the settings again, it follows changes of
     their files."""
+    seen = look_at_files_of(settings)  # before they are read: a change in between must not be lost
     async with AsyncExitStack() as closing:
         run = RunningApplication(await build(settings))
         infrastructure, background = run.application.infrastructure, run.application.background
@@ -35,7 +36,7 @@ async def running(settings: Settings, load: Callable[[], Settings] | None = None
         closing.push_async_callback(background.end)
         _work_in_background(run.application)
         if load is not None:
-            background.start("configuration", Reloader(load, run).run())
+            background.start("configuration", Reloader(load, run, seen=seen).run())
         yield run
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from shopkeeper.app.application import Application, Misconfigured, adopt, build_again, load_sample_data
 from shopkeeper.app.running import RunningApplication
-from shopkeeper.settings import Settings, SettingsError, files_of, load_beside, revision_of, start_values
+from shopkeeper.settings import Settings, SettingsError, files_of, require_usable_beside, revision_of, start_values
 from shopkeeper.settings.file_state import Look, changed, look_at
 
 log = structlog.get_logger("shopkeeper.configuration")
@@ -22,19 +22,20 @@ POLL: Final = 0.05
 
 
 class Reloader:
-    """Watches the files of the configuration.
+    """Watches the files of the configuration: of the one in effect, and of the one that was refused last.
 
     Args:
         load: reads the settings as the start did. Raises `SettingsError`.
         running: the application to replace.
+        seen: the states of the files when the application was built from them, as `look_at_files_of` returns it.
         poll: seconds between two looks.
     """
 
-    def __init__(self, load: Callable[[], Settings], running: RunningApplication, *, poll: float = POLL) -> None:
+    def __init__(
+        self, load: Callable[[], Settings], running: RunningApplication, *, seen: Look, poll: float = POLL
+    ) -> None:
         self._load, self._running, self._poll = load, running, poll
-        settings = running.application.infrastructure.settings
-        self._files = files_of(settings)
-        self._read: Look = {**{file: look_at(file) for file in self._files}, **settings.remarks.files}
+        self._read = seen
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -48,7 +49,7 @@ class Reloader:
                 await self._reload()
 
     def _look(self) -> Look:
-        return {file: look_at(file) for file in self._files}
+        return {file: look_at(file) for file in self._read}
 
     async def _reload(self) -> None:
         application = self._running.application
@@ -70,7 +71,15 @@ class Reloader:
             log.info("configuration.reloaded", revision=revision_of(settings))
 
     def _usable(self, former: Settings) -> Settings:
-        return load_beside(self._load, start_values(former)).with_made_up_secrets_of(former)
+        settings = self._load().with_made_up_secrets_of(former)
+        self._watch(former, settings)
+        require_usable_beside(start_values(former), settings)
+        return settings
+
+    def _watch(self, *each: Settings) -> None:
+        """Watch the files of these settings. What was looked at already is not looked at again: it may have changed."""
+        files = dict.fromkeys(file for settings in each for file in files_of(settings))
+        self._read = {file: self._read.get(file) or look_at(file) for file in files}
 
     async def _replace(self, former: Application, settings: Settings) -> None:
         application = await build_again(former, settings)
@@ -84,8 +93,3 @@ class Reloader:
         adopt(application)
         self._running.replace(application)
         self._watch(settings)
-
-    def _watch(self, settings: Settings) -> None:
-        """Watch the files of other settings. What was looked at already is not looked at again: it may have changed."""
-        self._files = files_of(settings)
-        self._read = {file: self._read.get(file) or look_at(file) for file in self._files}

@@ -5,10 +5,10 @@ from shopkeeper.settings.describe import describe
 from shopkeeper.settings.dsn import Dsn
 from shopkeeper.settings.findings import findings, require_startable
 from shopkeeper.settings.loading import load
-from shopkeeper.settings.only_at_a_start import StartValues, load_beside, start_values
+from shopkeeper.settings.only_at_a_start import StartValues, load_beside, require_usable_beside, start_values
 from shopkeeper.settings.problems import Finding, Problem, SettingsError
 from shopkeeper.settings.root import CookieAttributes, Settings
-from shopkeeper.settings.sources import files_of, revision_of
+from shopkeeper.settings.sources import files_of, look_at_files_of, revision_of
 from shopkeeper.settings.values import Rate
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "known_keys",
     "load",
     "load_beside",
+    "look_at_files_of",
     "require_startable",
+    "require_usable_beside",
     "revision_of",
     "start_values",
 ]

@@ -23,15 +23,17 @@ def start_values(settings: Settings) -> StartValues:
 
 
 def load_beside(load: Callable[[], Settings], start: StartValues) -> Settings:
-    """Load the settings to use them beside, or in place of, those of a server that was started with these values.
-
-    Raises `SettingsError` where they stop a start, or change what only a start can change.
-    """
+    """Load the settings of a process that serves beside others. Raises `SettingsError`, as `require_usable_beside`."""
     settings = load()
+    require_usable_beside(start, settings)
+    return settings
+
+
+def require_usable_beside(start: StartValues, settings: Settings) -> None:
+    """Raise `SettingsError` where settings stop a start, or change what only a start can change."""
     require_startable(settings)
     if problems := list(_changed(start, start_values(settings))):
         raise SettingsError(problems)
-    return settings
 
 
 def _changed(former: StartValues, values: StartValues) -> Iterator[Problem]:

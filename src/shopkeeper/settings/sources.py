@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from shopkeeper.settings.describe import describe
-from shopkeeper.settings.file_state import content_of
+from shopkeeper.settings.file_state import Look, content_of, look_at
 from shopkeeper.settings.root import Settings
 
 _FILE: Final = "file://"
@@ -24,6 +24,11 @@ def files_of(settings: Settings) -> Sequence[Path]:
     places = [Path(unquote(url.removeprefix(_FILE))).expanduser() for url in _file_urls(settings.model_dump())]
     named = [Path(path) for path in (smtp.client_cert_path, smtp.client_key_path) if path is not None]
     return list(dict.fromkeys([*settings.remarks.files, *places, *named, *(_below(folder) if folder else ())]))
+
+
+def look_at_files_of(settings: Settings) -> Look:
+    """Return the states of these files; of those that were read already, their states before that."""
+    return {**{file: look_at(file) for file in files_of(settings)}, **settings.remarks.files}
 
 
 def _file_urls(value: Any) -> Iterator[str]:

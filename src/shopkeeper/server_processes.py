@@ -28,7 +28,7 @@ LoadSettings = Callable[[], Settings]
 Target = Callable[[LoadSettings, StartValues], None]
 
 
-class WorkerProcesses:
+class ServerProcesses:
     """Keeps a number of processes alive, and ends them together.
 
     Args:
