@@ -399,12 +399,14 @@ class Throttle:
     def _now(self) -> float:
         return self._clock.now().timestamp()
 
+    # Each of the three is a kind of its own in the cache: none evicts counters of another.
+
     def _names(self, subject: str, ip: str) -> tuple[str, str]:
         network = network_of(ip)
-        return f"{self._name}:pair:{self._hash(subject, network)}", f"{self._name}:ip:{self._hash(network)}"
+        return f"{self._name}.pair:{self._hash(subject, network)}", f"{self._name}.ip:{self._hash(network)}"
 
     def _account(self, account: str | None, ip: str) -> str | None:
-        return account and f"{self._name}:account:{self._hash(account, network_of(ip))}"
+        return account and f"{self._name}.account:{self._hash(account, network_of(ip))}"
 
     def _hash(self, *parts: str) -> str:
         text = "\0".join(f"{len(part)}:{part}" for part in parts)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from shopkeeper.storage.cache.memory import MemoryCache
 from tests.attacks.conftest import Opening
 from tests.attacks.scene import (
     HERE,
@@ -29,6 +31,15 @@ from tests.attacks.scene import (
 WRONG = "a wrong guess, once again"
 # Without the hook `session`, the answer to a registration does not show whether an address was free.
 QUIET = {"flows": {"registration": {"after": {"password": {"hooks": []}}}}}
+UNVERIFIED = {
+    "methods": {"code": {"enabled": True}},
+    "flows": {
+        "login": {"after": {"password": {"hooks": [{"hook": "require_verified_address"}]}}},
+        "verification": {"enabled": True},
+        "recovery": {"enabled": True},
+    },
+}
+SIGNS_UP = {"method": "password", "password": PASSWORD}
 IDENTIFIER_FIRST = {"flows": {"login": {"style": "identifier_first"}}}
 
 
@@ -46,6 +57,30 @@ class TestBudgets:
             assert statuses == [200, 400, 200, 400, 200, 400, 429, 429, 429, 429]
             elsewhere = await scene.native(ip=THERE)
             assert (await sign_in(elsewhere, victim)).status_code == 200
+
+    @pytest.mark.parametrize("names", [1, 100])
+    async def test_row_069_nothing_else_in_the_cache_takes_the_place_of_counted_guesses(
+        self, opening: Opening, sqlite_dsn: str, monkeypatch: pytest.MonkeyPatch, names: int
+    ) -> None:
+        """The cache in process is bounded. A client fills every kind of value but the one that its block is counted in:
+        for one name with guesses at one account, for many names with its address's budget."""
+        monkeypatch.setitem(MemoryCache.__init__.__kwdefaults__, "max_entries", 40)
+        counted, limits = ("login.pair", {}) if names == 1 else ("login.ip", {"per_ip": "30/minute"})
+        async with opening(sqlite_dsn, throttle={"login": limits}, selfservice=UNVERIFIED) as scene:
+            app, browser, email = await scene.native(), await scene.browser(ip=THERE), new_address()
+            await browser.send_flow(await browser.open_flow("registration"), SIGNS_UP | {"traits": {"email": email}})
+            await submit(await scene.native(ip=THERE), "recovery", {"method": "code", "email": email})
+            for number in range(35):
+                refused = await sign_in(app, f"{number % names}{email}", WRONG)
+            assert refused.status_code == 429
+            cache = scene.application.infrastructure.cache
+            assert isinstance(cache, MemoryCache)
+            kinds = set(cache._kinds)
+            assert kinds >= {"login.pair", "login.ip", "registration.ip", "code_pair.ip", "registrant"}
+            for kind in kinds - {counted}:
+                for number in range(100):
+                    await cache.set(f"{kind}:{number}", b"1", ttl=timedelta(days=1))
+            assert (await sign_in(app, f"0{email}", WRONG)).status_code == 429
 
     async def test_row_069_the_owner_is_never_locked_out_for_good(self, scene: Scene) -> None:
         """Guesses block the pair of account and address. The owner signs in from another address at once, and from this

@@ -7,6 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from shopkeeper.flows import registrants
+from shopkeeper.storage.cache.memory import MemoryCache
 from tests.attacks.scene import THERE, Browser, Scene, csrf_of, new_address, sign_in, sign_up
 from tests.flows.conftest import JSON, Stage, Staging
 
@@ -75,6 +77,23 @@ async def completed(
     assert (await browser.get(secret)).status_code == 303
     done = await browser.get(f"/self-service/verification/flows?id={flow['id']}", headers=JSON)
     return [each["id"] for each in done.json()["ui"]["messages"]]
+
+
+async def test_one_client_makes_us_remember_so_many_browsers_a_day(
+    staging: Staging, sqlite_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrants, "PER_CLIENT", "2/day")
+    async with staging(sqlite_dsn, selfservice=selfservice("code")) as stage:
+        scene, first = stage.scene, new_address()
+        for email in (first, new_address(), new_address()):
+            browser = await scene.browser()
+            await browser.sign_up(email)
+        cache = scene.application.infrastructure.cache
+        assert isinstance(cache, MemoryCache)
+        assert len(cache._kinds["registrant"].entries) == 2
+        elsewhere = await scene.browser(ip=THERE)
+        await elsewhere.sign_up(new_address())
+        assert len(cache._kinds["registrant"].entries) == 3
 
 
 async def alive(client: httpx2.AsyncClient, token: str) -> bool:

@@ -3,10 +3,7 @@ from datetime import timedelta
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.errors import TooManyRequests
 from shopkeeper.storage.cache.memory import SLACK, MemoryCache
-from shopkeeper.storage.cache.port import CacheDown
-from shopkeeper.throttle import Throttle
 
 MINUTE = timedelta(minutes=1)
 
@@ -43,28 +40,15 @@ async def test_a_full_cache_drops_what_has_ended_and_then_what_ends_first(clock:
     assert await cache.get("late") == await cache.get("new") == await cache.get("newer") == b""
 
 
-async def test_counters_of_recipients_of_codes_never_evict_those_of_sign_ins(clock: StoppedClock) -> None:
-    """They live for hours and those of sign-ins for minutes: what expires first is evicted first."""
+async def test_no_kind_of_key_evicts_another(clock: StoppedClock) -> None:
+    """Counters of sign-ins live for minutes, others for hours: what expires first is evicted first."""
     cache = MemoryCache(clock, max_entries=3)
-    sign_in = Throttle(
-        cache,
-        spare=MemoryCache(clock),
-        down=CacheDown,
-        clock=clock,
-        key=b"k" * 32,
-        name="login",
-        failures=1,
-        block=MINUTE,
-        block_max=15 * MINUTE,
-        per_ip="30/minute",
-    )
-    await sign_in.failed(await sign_in.check("ada", ip="203.0.113.7"))
+    await cache.set("login.pair:ada", b"blocked", ttl=MINUTE)
     for number in range(10):
-        for kind in ("code_recipient", "code_pair"):
-            await cache.increment(f"{kind}:ip:{number}", ttl=120 * MINUTE)
-    with pytest.raises(TooManyRequests):
-        await sign_in.check("ada", ip="203.0.113.7")
-    kept = [await cache.get(f"code_recipient:ip:{number}") for number in range(10)]
+        for kind in ("login.ip", "login", "code_pair.ip", "registrant"):
+            await cache.increment(f"{kind}:{number}", ttl=120 * MINUTE)
+    assert await cache.get("login.pair:ada") == b"blocked"
+    kept = [await cache.get(f"registrant:{number}") for number in range(10)]
     assert sum(value is not None for value in kept) == 3
 
 
@@ -80,7 +64,7 @@ async def test_setting_one_key_for_ever_does_not_grow(clock: StoppedClock) -> No
     cache = MemoryCache(clock)
     for _ in range(5 * SLACK):
         await cache.set("key", b"value", ttl=MINUTE)
-    assert len(cache._others.endings) <= SLACK + 3
+    assert len(cache._kinds[""].endings) <= SLACK + 3
 
 
 def test_a_cache_without_capacity_is_refused(clock: StoppedClock) -> None:

@@ -15,6 +15,7 @@ from shopkeeper.credentials.method import Method
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.errors import UpstreamFailed
+from shopkeeper.flows import registrants
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.changes import AccessListener, Listener
 from shopkeeper.identity.facts import CredentialFacts, FactsByType, types_from_traits
@@ -98,6 +99,7 @@ async def build_accounts(
         "refresh_session": settings.throttle.refresh.per_session,
         "code_recipient": settings.throttle.code.per_recipient,
         "code_pair": settings.throttle.code.per_pair,
+        "registrant": registrants.PER_CLIENT,
     }
     throttles = {name: _throttle(infrastructure, name, per_ip=str(per_ip)) for name, per_ip in budgets.items()}
     throttles["mailed_code"] = _throttle(

@@ -8,7 +8,12 @@ from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
-from shopkeeper.app.verification import build_verification, build_verification_opener, mailed_settings
+from shopkeeper.app.verification import (
+    build_registrants,
+    build_verification,
+    build_verification_opener,
+    mailed_settings,
+)
 from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
@@ -25,7 +30,6 @@ from shopkeeper.flows.operator_recovery import OperatorRecovery
 from shopkeeper.flows.paused_submissions import PURPOSE as PAUSED
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.registrants import Registrants
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.required_assurance import RequiredAssurance
@@ -167,7 +171,7 @@ def build_pipeline(
         database=infrastructure.database,
         completion=commerce.completion,
         registrar=registrar,
-        registrants=Registrants(infrastructure.cache),
+        registrants=build_registrants(infrastructure, accounts),
         identities=accounts.identities,
         clock=infrastructure.clock,
         return_addresses=return_addresses,

@@ -19,8 +19,8 @@ def build_verification_opener(infrastructure: Infrastructure, accounts: Accounts
     return VerificationOpener(
         build_verification(infrastructure, accounts),
         {method.name: method for method in accounts.methods.by_mail},
-        registrants=Registrants(infrastructure.cache),
         budget=build_recipient_budget(accounts),
+        registrants=build_registrants(infrastructure, accounts),
         clock=infrastructure.clock,
     )
 
@@ -28,6 +28,10 @@ def build_verification_opener(infrastructure: Infrastructure, accounts: Accounts
 def build_recipient_budget(accounts: Accounts) -> RecipientBudget:
     throttles = accounts.throttles
     return RecipientBudget(per_recipient=throttles["code_recipient"], per_pair=throttles["code_pair"])
+
+
+def build_registrants(infrastructure: Infrastructure, accounts: Accounts) -> Registrants:
+    return Registrants(infrastructure.cache, budget=accounts.throttles["registrant"])
 
 
 def mailed_settings(flow: RecoveryFlow | VerificationFlow) -> MailedSettings:

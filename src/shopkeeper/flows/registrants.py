@@ -17,10 +17,12 @@ was set before is known to be theirs.
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from shopkeeper import crypto
+from shopkeeper.client import Client
+from shopkeeper.errors import TooManyRequests
 from shopkeeper.flows.flow import Caller, Flow, FlowType, csrf_digest
 from shopkeeper.storage.cache.port import Cache, CacheDown
 
@@ -28,6 +30,16 @@ ACCOUNT: Final = "account"
 """The key in a verification flow's context of the account that it was opened for."""
 REMEMBERED_FOR: Final = timedelta(days=1)
 """How long a browser is known to have registered an account, or to know its password."""
+PER_CLIENT: Final = "1000/day"
+"""How many browsers are remembered for one client's address. Any client can make many; the cache keeps them all."""
+
+
+class Budget(Protocol):
+    """Limits how many browsers one client makes us remember."""
+
+    async def spend(self, source: str) -> None:
+        """Count one for a client's address. Raises `TooManyRequests`."""
+        ...
 
 
 def opened_for(flow: Flow, identity_id: UUID) -> Flow:
@@ -48,15 +60,18 @@ class Registrants:
     Args:
         cache: remembers browsers, by a digest. Without it a browser is not recognised, and has to register or sign in
             first.
+        budget: limits them; beyond it a browser is not recognised either.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, *, budget: Budget) -> None:
         self._cache = cache
+        self._budget = budget
 
-    async def remember(self, flow: Flow, identity_id: UUID) -> None:
+    async def remember(self, flow: Flow, identity_id: UUID, *, client: Client) -> None:
         """Remember the browser that a verification flow was opened for. Call it after the commit."""
         if flow.csrf is not None:
-            with suppress(CacheDown):
+            with suppress(CacheDown, TooManyRequests):
+                await self._budget.spend(client.ip)
                 await self._cache.set(_key(flow.csrf, identity_id), b"1", ttl=REMEMBERED_FOR)
 
     async def proven_by(self, flow: Flow, caller: Caller, identity_id: UUID) -> bool:

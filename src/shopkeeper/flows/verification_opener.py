@@ -118,7 +118,7 @@ class VerificationOpener:
         await store.add(unit, shown)
         if ask.effect is not None:
             await ask.effect(unit)
-        unit.after_commit(lambda: self._registrants.remember(shown, identity_id))
+        unit.after_commit(lambda: self._registrants.remember(shown, identity_id, client=caller.client))
         return shown
 
     def pending(self, identity: Identity) -> tuple[str, ...]:

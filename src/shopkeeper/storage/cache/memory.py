@@ -3,15 +3,13 @@
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shopkeeper.clock import Clock
 
 MAX_ENTRIES = 100_000
-SEPARATE = ("code_recipient:", "code_pair:")
-"""The beginnings of keys that are kept apart: counters that live for hours and that any client can make many of."""
 SLACK = 1_000
 """How many outdated heap entries are tolerated before the heap is rebuilt."""
 
@@ -25,56 +23,57 @@ class _Entry:
 class MemoryCache:
     """Keeps values in a dictionary of bounded size.
 
-    When it is full, the value that expires first is evicted, so that expired values are always evicted before live
-    ones. The keys of each beginning in `separate` are bounded on their own and never evict others. Otherwise counters
-    that live for hours would evict those of failed sign-ins, which live for minutes.
+    Each kind of key, which is what a key has before its first colon, is bounded on its own and never evicts another.
+    Otherwise values that live for a day, and that any client can make many of, would evict the counters of failed
+    sign-ins, which live for minutes. Kinds are written in our code, so that there are few.
+
+    When a kind is full, its value that expires first is evicted, so that expired values are always evicted before live
+    ones.
 
     Args:
         clock: decides whether a value has expired.
-        max_entries: how many values to keep: of each beginning in `separate`, and of all others together.
-        separate: the beginnings of keys that are bounded on their own.
+        max_entries: how many values of each kind to keep.
     """
 
     shared = False
 
-    def __init__(self, clock: Clock, *, max_entries: int = MAX_ENTRIES, separate: Sequence[str] = SEPARATE) -> None:
+    def __init__(self, clock: Clock, *, max_entries: int = MAX_ENTRIES) -> None:
         if max_entries < 1:
             raise ValueError("a cache holds at least one entry")
         self._clock = clock
-        self._others = _Part(clock, max_entries)
-        self._parts = {beginning: _Part(clock, max_entries) for beginning in separate}
+        self._kinds: defaultdict[str, _Kind] = defaultdict(lambda: _Kind(clock, max_entries))
         self._subscribers: defaultdict[str, list[Callable[[bytes], None]]] = defaultdict(list)
 
     async def get(self, key: str) -> bytes | None:
-        entry = self._part(key).live(key)
+        entry = self._kind(key).live(key)
         return entry.value if entry else None
 
     async def set(self, key: str, value: bytes, *, ttl: timedelta) -> None:
-        self._part(key).keep(key, _Entry(value, self._clock.now() + ttl))
+        self._kind(key).keep(key, _Entry(value, self._clock.now() + ttl))
 
     async def add(self, key: str, value: bytes, *, ttl: timedelta) -> bool:
-        part = self._part(key)
-        if part.live(key):
+        kind = self._kind(key)
+        if kind.live(key):
             return False
-        part.keep(key, _Entry(value, self._clock.now() + ttl))
+        kind.keep(key, _Entry(value, self._clock.now() + ttl))
         return True
 
     async def delete(self, *keys: str) -> None:
         for key in keys:
-            self._part(key).entries.pop(key, None)
+            self._kind(key).entries.pop(key, None)
 
     async def increment(self, key: str, *, ttl: timedelta, by: int = 1) -> int:
-        part = self._part(key)
-        entry = part.live(key)
+        kind = self._kind(key)
+        entry = kind.live(key)
         if entry is None:
-            part.keep(key, _Entry(b"%d" % by, self._clock.now() + ttl))
+            kind.keep(key, _Entry(b"%d" % by, self._clock.now() + ttl))
             return by
         count = int(entry.value) + by
-        part.entries[key] = _Entry(b"%d" % count, entry.ends)
+        kind.entries[key] = _Entry(b"%d" % count, entry.ends)
         return count
 
     async def time_left(self, key: str) -> timedelta | None:
-        entry = self._part(key).live(key)
+        entry = self._kind(key).live(key)
         return entry.ends - self._clock.now() if entry else None
 
     async def publish(self, channel: str, message: bytes) -> None:
@@ -99,25 +98,21 @@ class MemoryCache:
         """Do nothing: this cache always answers."""
 
     async def close(self) -> None:
-        for part in (self._others, *self._parts.values()):
-            part.clear()
+        self._kinds.clear()
         self._subscribers.clear()
 
-    def _part(self, key: str) -> "_Part":
-        return next((part for beginning, part in self._parts.items() if key.startswith(beginning)), self._others)
+    def _kind(self, key: str) -> "_Kind":
+        kind, colon, _ = key.partition(":")
+        return self._kinds[kind if colon else ""]
 
 
-class _Part:
+class _Kind:
     """Entries with a bound of their own."""
 
     def __init__(self, clock: Clock, max_entries: int) -> None:
         self._clock, self._max = clock, max_entries
         self.entries: dict[str, _Entry] = {}
         self.endings: list[tuple[datetime, str]] = []
-
-    def clear(self) -> None:
-        self.entries.clear()
-        self.endings.clear()
 
     def live(self, key: str) -> _Entry | None:
         entry = self.entries.get(key)

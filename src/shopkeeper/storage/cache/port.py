@@ -10,7 +10,7 @@ class CacheDown(Exception):
 
 
 class Cache(Protocol):
-    """What both implementations guarantee. Keys are text that we compose; values are bytes.
+    """What both implementations guarantee. Keys are text that we compose, `kind:…`; values are bytes.
 
     Every method but `subscribe` and `close` raises `CacheDown` when the cache cannot be reached.
     """
