@@ -122,21 +122,23 @@ async def test_what_is_asked_for_is_checked(opening: Opening, sqlite_dsn: str) -
 
 
 @pytest.mark.parametrize("kind", ["code", "link"])
-async def test_nothing_is_handed_out_for_a_deactivated_account(opening: Opening, sqlite_dsn: str, kind: str) -> None:
+async def test_what_is_handed_out_lets_a_deactivated_account_in_once_it_is_active(
+    opening: Opening, sqlite_dsn: str, kind: str
+) -> None:
     async with opening(sqlite_dsn, selfservice=FLOWS) as scene:
         _, identity_id = await customer(scene)
-        admin = await scene.admin()
-
-        async def set_state(state: str) -> None:
+        admin, browser = await scene.admin(), await scene.browser()
+        for state, signed_in in (("inactive", None), ("active", identity_id)):
             patch = [{"op": "replace", "path": "/state", "value": state}]
             assert (await admin.patch(f"/admin/identities/{identity_id}", json=patch)).status_code == 200
-
-        await set_state("inactive")
-        answer = await admin.post(f"/admin/recovery/{kind}", json={"identity_id": identity_id})
-        assert (answer.status_code, "'active'" in answer.json()["error"]["reason"]) == (400, True)
-        assert [row for row in await scene.rows("flows") if row["kind"] == "recovery"] == []
-        await set_state("active")
-        await handed(scene, kind, identity_id=identity_id)
+            if state == "inactive":
+                given = await handed(scene, kind, identity_id=identity_id)
+            if kind == "link":
+                await browser.get(path_of(given["recovery_link"]))
+            else:
+                path = f"/self-service/recovery?flow={given['recovery_link'].rpartition('flow=')[2]}"
+                await browser.post(path, json={"method": "code", "code": given["recovery_code"]}, headers=JSON)
+            assert await browser.whoami() == signed_in
 
 
 async def test_nothing_is_handed_out_where_recovery_is_off(opening: Opening, sqlite_dsn: str) -> None:

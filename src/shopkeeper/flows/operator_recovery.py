@@ -29,7 +29,6 @@ from shopkeeper.storage.database import Unit
 LONGEST: Final = timedelta(days=30)
 """How long a code or a link of an operator counts at most."""
 _NOBODY: Final = "There is no identity with this id."
-_DEACTIVATED: Final = "This identity is inactive, so that nothing recovers it: set its state to 'active' first."
 _OFF: Final = "Recovery is switched off here: set selfservice.flows.recovery.enabled, and enable its method."
 
 
@@ -94,13 +93,12 @@ class OperatorRecovery:
         self._base_url = base_url.rstrip("/")
 
     async def code(self, unit: Unit, asked: Handing, *, type: FlowType = FlowType.BROWSER) -> Handed:  # noqa: A002
-        """Open a flow that waits for a code. Raises `NotFound` for an unknown identity and where codes are off, and
-        `InvalidInput` for a deactivated one."""
+        """Open a flow that waits for a code. Raises `NotFound` for an unknown identity and where codes are off."""
         method = self._methods.get(CODE)
         if not isinstance(method, MailedCode) or not self._settings.enabled:
             raise NotFound(_OFF)
         try:
-            await self._require_active(unit, asked.identity_id)
+            await self._identities.require(unit, asked.identity_id)
         except NotFound as gone:
             raise NotFound(_NOBODY) from gone
         flow = self._flow(asked, method=CODE, type=type)
@@ -110,12 +108,12 @@ class OperatorRecovery:
 
     async def link(self, unit: Unit, asked: Handing) -> Handed:
         """Open a flow that a link continues. Raises `NotFound` where links are off, and `InvalidInput` for an unknown
-        identity, as in the contract (link/by_link), and for a deactivated one."""
+        identity, as in the contract (link/by_link)."""
         method = self._methods.get(LINK)
         if not isinstance(method, MailedLink) or not self._settings.enabled:
             raise NotFound(_OFF)
         try:
-            await self._require_active(unit, asked.identity_id)
+            await self._identities.require(unit, asked.identity_id)
         except NotFound as gone:
             raise InvalidInput(_NOBODY) from gone
         flow = self._flow(asked, method=LINK, type=FlowType.BROWSER)
@@ -123,11 +121,6 @@ class OperatorRecovery:
         await self._add(unit, flow, asked, form)
         query = urlencode({"flow": str(flow.id), "token": token})
         return Handed(f"{self._base_url}/self-service/recovery?{query}", flow.expires_at)
-
-    async def _require_active(self, unit: Unit, identity_id: UUID) -> None:
-        """Raise `NotFound`, or `InvalidInput` for an account that no code and no link would let in."""
-        if not (await self._identities.require(unit, identity_id)).active:
-            raise InvalidInput(_DEACTIVATED)
 
     def _flow(self, asked: Handing, *, method: str, type: FlowType) -> Flow:  # noqa: A002
         lifespan = asked.expires_in if asked.expires_in is not None else self._lifespans[method]
