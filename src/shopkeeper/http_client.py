@@ -6,6 +6,7 @@ only on request, and then every hop is checked. Responses are limited in time an
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import socket
@@ -27,6 +28,8 @@ TIMEOUT: Final = 5.0
 MAX_BYTES: Final = 1024 * 1024
 MAX_REDIRECTS: Final = 3
 CONNECTIONS: Final = 100
+_MOMENT: Final = 1.0
+"""Seconds for a body that does not matter."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -114,8 +117,12 @@ class GuardedClient:
         timeout: float | None = None,  # noqa: ASYNC109 - the bound of the call; becomes asyncio.timeout below
         max_bytes: int | None = None,
         follow_redirects: bool = False,
+        status_is_enough: bool = False,
     ) -> HttpResponse:
         """Send a request and read the whole response, regardless of its status.
+
+        With `status_is_enough`, a response whose body is too large, too slow, compressed or cut off has what came of
+        the body, and is no failure: for calls that must not be repeated because of it.
 
         Raises `HttpCallRefused` or `HttpCallFailed`; their sentences name the host but not the path, which may hold a
         secret. Raises `CalledInsideTransaction` while a transaction of the caller is open.
@@ -127,7 +134,9 @@ class GuardedClient:
             async with asyncio.timeout(seconds):
                 request = self._client.build_request(method, url, headers=headers, content=content, timeout=seconds)
                 response = await self._client.send(request, stream=True, follow_redirects=follow_redirects)
-                return await _read(response, host, max_bytes if max_bytes is not None else self._max_bytes)
+                if not status_is_enough:
+                    return await _read(response, host, max_bytes if max_bytes is not None else self._max_bytes)
+            return await _read_some(response, max_bytes if max_bytes is not None else self._max_bytes)
         except (TimeoutError, httpx2.TimeoutException, httpcore2.TimeoutException) as late:
             raise HttpCallFailed(f"{host} did not answer within {in_seconds(seconds)}.") from late
         except (httpx2.UnsupportedProtocol, httpcore2.UnsupportedProtocol, httpx2.InvalidURL) as odd:
@@ -174,6 +183,21 @@ async def _read(response: httpx2.Response, host: str, max_bytes: int) -> HttpRes
         return HttpResponse(response.status_code, dict(response.headers), bytes(body))
     finally:
         await response.aclose()
+
+
+async def _read_some(response: httpx2.Response, max_bytes: int) -> HttpResponse:
+    """Read what comes of a body within a moment, so that the connection may be used again. Raises nothing."""
+    body = bytearray()
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError, httpcore2.NetworkError, httpcore2.ProtocolError):
+        async with asyncio.timeout(_MOMENT):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > max_bytes:
+                    break
+    with contextlib.suppress(httpx2.HTTPError, httpcore2.NetworkError, httpcore2.ProtocolError):
+        await response.aclose()
+    readable = response.headers.get("content-encoding", "identity") == "identity"
+    return HttpResponse(response.status_code, dict(response.headers), bytes(body[:max_bytes]) if readable else b"")
 
 
 @cache

@@ -18,9 +18,11 @@ from structlog.testing import capture_logs
 from shopkeeper.app import lifecycle, reloading, running
 from shopkeeper.app.application import Application
 from shopkeeper.app.running import RunningApplication
+from shopkeeper.notify.values import Status
 from shopkeeper.settings import Settings, load
 from shopkeeper.settings.only_at_a_start import NEEDS_RESTART
 from tests.app.test_application import CONFIGURATION
+from tests.services.web import serving
 
 PATIENCE = 20
 KEY, NEXT_KEY = "4be1f04c7a2d4f6e93b5c8d1a07e6241", "5cf2a15d8b3e5a7fa4c6d9e2b18f7352"
@@ -324,6 +326,35 @@ class TestAChange:
             await request
             assert sent[0]["status"] == 200
             await until(lambda: before.accounts.hasher._pool._shutdown)
+
+    async def test_does_not_reach_mails_under_way(self, tmp_path: Path, sqlite_dsn: str) -> None:
+        """Regression: the client of the former channel was closed under it, and a mail that was taken sent again."""
+        proceed = asyncio.Event()
+
+        async def late(writer: asyncio.StreamWriter) -> None:
+            await proceed.wait()
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+        async with serving("127.0.0.2") as provider:
+            provider.answers["/mail"] = late
+            mails = {"delivery_strategy": "http", "http": {"request_config": {"url": provider.url("/mail")}}}
+            place = Place(tmp_path, sqlite_dsn, courier=mails, clients={"http": {"disallow_private_ip_ranges": False}})
+            async with place.started() as server:
+                before = server.application
+                courier, database = before.commerce.courier, before.infrastructure.database
+                async with database.unit() as unit:
+                    mail = await courier.queue(unit, template="welcome", recipient="ana@shop.example", context={})
+                await until(lambda: bool(provider.bodies))
+                exceptions = {"private_ip_exception_urls": [provider.url("/**")]}
+                place.write(courier=mails, clients={"http": exceptions})
+                await reloaded(server, before)
+                for _ in range(100):
+                    await asyncio.sleep(0)  # so that what is closed too early is closed
+                proceed.set()
+                await until(lambda: before.accounts.hasher._pool._shutdown)
+                async with database.unit() as unit:
+                    sent = await courier.message(unit, mail)
+        assert (sent.status, sent.send_count, len(provider.bodies)) == (Status.SENT, 1, 1)
 
 
 async def _call(app: Any, receive: Receive, send: Send) -> None:

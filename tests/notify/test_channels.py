@@ -234,6 +234,10 @@ class TestBadConnections:
         async with broken_server("QUIT", hangs=how == "hangs") as port:
             await plain(port, timeout=0.2).send(MESSAGE)
 
+    async def test_a_mail_that_was_taken_waits_for_no_farewell(self) -> None:
+        async with broken_server("QUIT", hangs=True) as port, asyncio.timeout(10):
+            await plain(port, timeout=3600).send(MESSAGE)
+
     async def test_a_slow_server_is_waited_for_at_each_step(self) -> None:
         async with broken_server("", slow=0.1) as port:
             await plain(port, timeout=0.3).send(MESSAGE)

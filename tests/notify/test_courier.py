@@ -568,6 +568,20 @@ class TestDelivery:
             await workers[0].__class__._let_go(workers[0])
         assert (await read(make(), database, message_id)).status is Status.SENT
 
+    async def test_a_mail_that_was_taken_is_sent_whatever_cancels_its_delivery(
+        self, make: Make, database: Database
+    ) -> None:
+        class CancelledAtLast(InboxChannel):
+            async def send(self, message: CourierMessage) -> None:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+
+        courier = make(CancelledAtLast())
+        message_id = await queue(courier, database)
+        await asyncio.gather(asyncio.create_task(courier.deliver(mail_event(message_id))), return_exceptions=True)
+        assert (await read(courier, database, message_id)).status is Status.SENT
+
     async def test_an_unexpected_error_leaves_no_mail_processing(self, make: Make, database: Database) -> None:
         async def break_down() -> None:
             raise LookupError("a channel of somebody's own")

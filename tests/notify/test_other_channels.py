@@ -1,5 +1,6 @@
 """The HTTP channel against a real server, and the file channel in a real folder."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -41,6 +42,29 @@ def headers_of(server: Server) -> dict[str, str]:
 
 
 class TestHttp:
+    @pytest.mark.parametrize("how", ["large", "compressed", "cut", "slow"])
+    async def test_a_status_of_success_is_enough(self, server: Server, client: GuardedClient, how: str) -> None:
+        async def cut(writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\nabc")
+            await writer.drain()
+            if how == "slow":
+                await asyncio.sleep(3600)
+            writer.close()
+
+        answers = {"large": says(b"a" * 70_000), "compressed": says(b"a", Content_Encoding="gzip")}
+        server.answers["/mail"] = answers.get(how, cut)
+        await HttpChannel(client, server.url("/mail")).send(MAIL)
+        assert len(server.bodies) == 1
+
+    async def test_a_refusal_with_a_large_answer_is_final_and_kept_in_part(
+        self, server: Server, client: GuardedClient
+    ) -> None:
+        server.answers["/mail"] = says(b"a" * 70_000, status="400 Bad Request")
+        with pytest.raises(ChannelFailed) as failed:
+            await HttpChannel(client, server.url("/mail")).send(MAIL)
+        assert failed.value.permanent
+        assert failed.value.detail == "400 " + "a" * 496
+
     async def test_a_mail_is_handed_over_as_json(self, server: Server, client: GuardedClient) -> None:
         server.answers["/mail"] = says(b"{}")
         auth = HttpAuth("shop", "pä:ss", "basic")

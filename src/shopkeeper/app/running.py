@@ -1,7 +1,7 @@
 """The application that answers: replaced as a whole when the configuration changes, without a request in between.
 
 A request is answered to its end by the application that it reached. One that was replaced is closed after the last of
-its requests.
+its requests and deliveries.
 """
 
 import asyncio
@@ -53,7 +53,8 @@ class RunningApplication:
         return len(self._closing) < MOST_REPLACED
 
     def replace(self, application: Application) -> None:
-        """Answer every further request by another application; close the current one when its requests are over."""
+        """Answer every further request by another application; close the current one when its requests and
+        deliveries are over."""
         former, self._current = self._current, _Generation(application)
         task = asyncio.create_task(_close_when_idle(former, application), name="close a replaced application")
         self._closing.add(task)
@@ -81,6 +82,7 @@ async def _close_when_idle(generation: _Generation, successor: Application) -> N
         while generation.answering:
             generation.idle.clear()
             await generation.idle.wait()
+        await generation.application.worker.end_of_deliveries()  # the former channel sends them
     finally:
         await generation.application.close(other=successor)
     del generation, successor

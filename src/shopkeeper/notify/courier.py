@@ -208,9 +208,12 @@ class Courier:
             await to_the_end(self._settle(message, Status.QUEUED, error=type(unforeseen).__name__))
             raise
         else:
-            await self._settle(message, Status.SENT, said=Mail(sent.subject, sent.body, sent.html))
-            self._tally.count("mails", "sent")
-            log.info("mail.sent", message_id=str(message.id), template=message.template_type)
+            await to_the_end(self._settle_sent(message, sent))
+
+    async def _settle_sent(self, message: CourierMessage, sent: CourierMessage) -> None:
+        await self._settle(message, Status.SENT, said=Mail(sent.subject, sent.body, sent.html))
+        self._tally.count("mails", "sent")
+        log.info("mail.sent", message_id=str(message.id), template=message.template_type)
 
     def as_sent(self, message: CourierMessage) -> CourierMessage:
         """Return a message with its subject and bodies. Raises `ChannelFailed` where they cannot be made any more, and

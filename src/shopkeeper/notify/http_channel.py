@@ -80,6 +80,7 @@ class HttpChannel:
                 content=body,
                 timeout=TIMEOUT,
                 max_bytes=MAX_ANSWER,
+                status_is_enough=True,
             )
         except UpstreamFailed as failed:
             raise ChannelFailed(str(failed), permanent=False) from failed

@@ -1,6 +1,8 @@
 """A mail server (SMTP, RFC 5321)."""
 
+import asyncio
 from email.message import EmailMessage
+from typing import cast
 
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
@@ -47,11 +49,15 @@ class SmtpChannel:
         refuse_inside_transaction("The mail server")
         recipient = on_the_wire(message.recipient)
         mail = self._composer.compose(message, recipient=recipient)
+        server = self._connection()
         try:
-            async with self._connection() as server:
-                await self._hand_over(server, mail, recipient=recipient)
+            await server.connect()
+            await self._hand_over(server, mail, recipient=recipient)
+            _take_leave(server)
         except (SMTPException, OSError) as refusal:
             raise _failure(refusal) from refusal
+        finally:
+            server.close()
 
     async def _hand_over(self, server: SMTP, mail: EmailMessage, *, recipient: str) -> None:
         utf8 = not recipient.isascii()
@@ -80,6 +86,12 @@ class SmtpChannel:
             local_hostname=self._local_name,
             timeout=self._timeout,
         )
+
+
+def _take_leave(server: SMTP) -> None:
+    """Say QUIT, and wait for no answer: the mail is taken, and must not be sent again because a farewell is late."""
+    if server.transport is not None:
+        cast(asyncio.WriteTransport, server.transport).write(b"QUIT\r\n")
 
 
 def _failure(refusal: SMTPException | OSError) -> ChannelFailed:

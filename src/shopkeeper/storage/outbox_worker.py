@@ -103,6 +103,11 @@ class OutboxWorker:
         """Deliver by other subscribers from now on. Deliveries under way end as they began."""
         self._subscribers = {**self._subscribers, **subscribers}
 
+    async def end_of_deliveries(self) -> None:
+        """Wait until the deliveries that are under way now have ended, no longer than a lease."""
+        if self._under_way:
+            await asyncio.wait(set(self._under_way), timeout=self._lease.total_seconds())
+
     def wake(self) -> None:
         """Look for events now."""
         self._woken.set()
