@@ -77,6 +77,19 @@ class TestScopes:
             assert code(await writer.get(path)) == MISSING, path
             assert (await reader.get(path)).status_code == 200, path
 
+    async def test_row_030_and_091_a_key_that_reads_sees_no_credentials(self, scene: Scene) -> None:
+        account = await sign_up(await scene.native(), new_address())
+        both, reader = await scene.admin(), await scene.admin(key=READER)
+        for path in (f"/{account['identity']['id']}", "", "/by/external/x"):
+            url = f"/admin/identities{path}?include_credential="
+            for kind in ("password", "code"):
+                refused = await reader.get(f"{url}{kind}")
+                assert code(refused) == MISSING
+                assert "'write'" in refused.json()["error"]["reason"]
+                assert (await both.get(f"{url}{kind}")).status_code == (404 if "external" in path else 200)
+        assert "argon2" in (await both.get("/admin/identities?include_credential=password")).text
+        assert (await reader.get("/admin/identities")).status_code == 200
+
     async def test_both_scopes_are_enough_for_all(self, scene: Scene) -> None:
         body = {"schema_id": "default", "traits": {"email": new_address()}}
         for secret in (KEY, WRITER):

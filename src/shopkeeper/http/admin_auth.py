@@ -20,7 +20,8 @@ DEVELOPMENT_KEY: Final = ServiceKey("dev")
 class AdminAuthentication:
     """Admits a request that presents one of the keys and is within its scopes.
 
-    Notes the key's id in `scope["admin"]`, and the stores that it is limited to in `scope["admin_stores"]`.
+    Notes the key's id in `scope["admin"]`, the stores that it is limited to in `scope["admin_stores"]`, and whether it
+    may change anything in `scope["admin_writes"]`.
 
     Args:
         keys: the keys, as hashes.
@@ -50,7 +51,7 @@ class AdminAuthentication:
         if refusal := refusal_of(key, method=scope["method"], path=scope["path"]):
             await error_response(refusal, clock=self._clock)(scope, receive, send)
             return
-        scope["admin"], scope["admin_stores"] = key.id, key.stores
+        scope["admin"], scope["admin_stores"], scope["admin_writes"] = key.id, key.stores, key.writes
         await self._app(scope, receive, send)
 
     async def _presented_key(self, scope: Scope) -> ServiceKey | None:

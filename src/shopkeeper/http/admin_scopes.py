@@ -45,6 +45,12 @@ def stores_of(request: Request) -> Sequence[str] | None:
 
 
 def refuse_credentials(request: Request, wanted: frozenset[str]) -> None:
-    """Raise `AdminScopeMissing` where a key of single stores asks for credentials: they count in all stores."""
+    """Raise `AdminScopeMissing` where a key asks for credentials that reads only, or that is of single stores.
+
+    Hashes of passwords can be guessed at without any limit, so they are not for keys that make reports. Credentials
+    count in all stores.
+    """
+    if wanted and not request.scope.get("admin_writes"):
+        raise AdminScopeMissing("This key reads only: use one with the scopes 'read' and 'write' for credentials.")
     if wanted and stores_of(request) is not None:
         raise AdminScopeMissing("Credentials count in all stores: use a key that is not limited to some of them.")
