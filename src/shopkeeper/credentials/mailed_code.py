@@ -78,10 +78,11 @@ class MailedCode:
         something else that has one."""
         return self._sent(MailedFlow.VERIFICATION, view, recipient)
 
-    def filled_in(self, view: MethodView, typed: str) -> Form:
-        """Return the form with the code of a mailed link. The code is not judged: following a link spends nothing."""
+    def asking_for_code(self, view: MethodView) -> Form:
+        """Return the form that asks for the code that was sent, for who follows its link. The link's code is not
+        judged: following a link spends nothing."""
         [sent] = _sent_codes(view)
-        return Form(nodes.verification_code(sent.address, native=view.native, typed=typed), view.context, "form")
+        return Form(nodes.verification_code(sent.address, native=view.native), view.context, "form")
 
     def hand_out(self, identity_id: UUID, *, until: datetime) -> tuple[str, Form]:
         """Return a code that an operator hands out, and the form that asks for it. It belongs to no address, so that no

@@ -27,9 +27,9 @@ def recovery_code(address: str) -> Sequence[Node]:
     return (csrf_node(), field, _method(), _continue(), *_resend(address))
 
 
-def verification_code(address: str, *, native: bool, typed: str | None = None) -> Sequence[Node]:
-    """Return the form that asks for a verification code; a mailed link fills in what it holds."""
-    field = input_node(CODE, "text", group=CODE, value=typed, required=True, label=message(1070011))
+def verification_code(address: str, *, native: bool) -> Sequence[Node]:
+    """Return the form that asks for a verification code."""
+    field = input_node(CODE, "text", group=CODE, required=True, label=message(1070011))
     csrf = () if native else (csrf_node(),)
     return (_method(), field, _continue(), *csrf, *_resend(address))
 

@@ -34,6 +34,7 @@ from shopkeeper.flows.asking_guest import asking_guest, remembering_guest
 from shopkeeper.flows.attempts import AttemptsUsedUp, FlowAttempts
 from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.flow import KEEP_SIGNED_IN, Flow, FlowState, FlowType, Opening, csrf_digest
+from shopkeeper.flows.followers import followed, forgetting_code
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, NextForm, OffersSignIn, SendsVerification, ShowsVerification, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -177,7 +178,8 @@ class Dispatcher:
         form = self._keeping.shown(await handler.form(unit, blank, turn.caller))
         fresh = filled(form, {node.name: node.value for node in shown if node.value})
         # A link is followed by a browser of its own; a form that is replaced stays with the browser that sent it.
-        keeps = flow.csrf if turn.caller.csrf_for(flow) is not None and not turn.by_link else fresh.csrf
+        token = turn.caller.csrf_for(flow)
+        keeps = csrf_digest(token) if token is not None and not turn.by_link else fresh.csrf
         return replace(fresh, messages=(*messages, *fresh.messages), csrf=keeps)
 
     # -- the flow continues --------------------------------------------------------------------------------------------
@@ -192,7 +194,7 @@ class Dispatcher:
         if turn.flow.type is FlowType.BROWSER and not any(node.name == "csrf_token" for node in nodes):
             nodes.append(csrf_node())
         shown = replace(
-            turn.flow.remembering(turn.method, ask.form.context),
+            forgetting_code(turn.flow).remembering(turn.method, ask.form.context),
             nodes=tuple(nodes),
             messages=tuple(ask.messages),
             state=FlowState(ask.state) if ask.state else turn.flow.state,
@@ -280,7 +282,6 @@ class Dispatcher:
         """
         flow, now = turn.flow, self._clock.now()
         url = self._return.after(handler.settings.after, method=step.method, return_to=flow.return_to)
-        bound = turn.caller.csrf if turn.by_link and flow.type is FlowType.BROWSER else None
         registrant = await self._registrants.proven_by(flow, turn.caller, step.identity_id)
         done = replace(
             flow.remembering(step.method, {}),
@@ -289,9 +290,10 @@ class Dispatcher:
             state=FlowState.PASSED_CHALLENGE,
             active=step.method,
             transient_payload=None,
-            csrf=csrf_digest(bound) if bound is not None else flow.csrf,
             finished_at=now,
         )
+        if turn.by_link and flow.type is FlowType.BROWSER:
+            done = followed(done, turn.caller)
         async with self._database.unit() as unit:
             with rejections_shown(unit, turn, now=now, but=_but_links(turn)):
                 try:

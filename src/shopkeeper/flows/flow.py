@@ -25,6 +25,8 @@ OPERATOR: Final = "operator"
 """The key in a flow's context that marks the flows of operators."""
 KEEP_SIGNED_IN: Final = "keep_signed_in"
 """The key in a flow's context of the choice to be kept signed in."""
+FOLLOWER: Final = "follower"
+"""The key in a flow's context of the browser that has followed its link (`followers.py`)."""
 GUEST: Final = "guest"
 """The key in a flow's context of the guest who has asked for a mail, and the network of the request."""
 
@@ -94,6 +96,12 @@ class Flow:
     def by_operator(self) -> bool:
         """Whether an operator opened the flow for a customer: it is bound to no browser, only to its code or link."""
         return OPERATOR in self.context
+
+    @property
+    def follower(self) -> bytes | None:
+        """The digest of the anti-CSRF cookie of the browser that has followed a mailed link to this flow."""
+        kept = self.context.get(FOLLOWER)
+        return bytes.fromhex(kept["csrf"]) if isinstance(kept, Mapping) else None
 
     def remembered(self, method: str) -> Mapping[str, Any]:
         """Return a method's context in this flow."""
@@ -205,16 +213,17 @@ class Caller:
         return next(iter(self.csrf_tokens), None)
 
     def csrf_for(self, flow: Flow) -> bytes | None:
-        """Return the anti-CSRF token that the browser opened a flow with, or None for another browser.
+        """Return the anti-CSRF token that the browser opened a flow with, or followed its link with; None for another
+        browser.
 
         A flow that belongs to an account is bound to that instead: signing in again changes the browser's token, and
         the form must stay usable afterwards.
         """
         if flow.identity_id is not None and self.signed_in_as(flow.identity_id):
             return self.csrf
-        if flow.csrf is None:
-            return None
-        return next((token for token in self.csrf_tokens if crypto.same(csrf_digest(token), flow.csrf)), None)
+        bound = [digest for digest in (flow.csrf, flow.follower) if digest is not None]
+        known = (token for token in self.csrf_tokens if any(crypto.same(csrf_digest(token), each) for each in bound))
+        return next(known, None)
 
     def signed_in_as(self, identity_id: UUID | None) -> bool:
         """Return whether the caller's session is of this identity."""

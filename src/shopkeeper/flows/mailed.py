@@ -11,7 +11,8 @@ from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.method import RecoveryMethod, VerificationMethod
 from shopkeeper.credentials.steps import AnyStep, Form, StartOver, SubmissionRejected
 from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
-from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, csrf_digest
+from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
+from shopkeeper.flows.followers import followed
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.login import SIGNED_IN
 from shopkeeper.storage.database import Unit
@@ -141,7 +142,6 @@ class Verification(_Mailed):
         view = method_view(turn.flow, turn.caller, method=CODE)
         if not isinstance(method, MailedCode) or not method.has_sent(view):
             return StartOver((message(4070001),), keeps_flow=True)
-        form = method.filled_in(replace(view, native=False), (code or "")[:6])
-        bound = csrf_digest(turn.caller.csrf) if turn.caller.csrf else turn.flow.csrf
-        shown = turn.flow.showing(form.nodes, *turn.flow.messages)
-        return NextForm(replace(shown, type=FlowType.BROWSER, csrf=bound, state=FlowState.SENT_EMAIL), status=200)
+        form = method.asking_for_code(view)
+        shown = followed(turn.flow.showing(form.nodes, *turn.flow.messages), turn.caller, code=(code or "")[:6])
+        return NextForm(replace(shown, state=FlowState.SENT_EMAIL), status=200)

@@ -32,6 +32,7 @@ from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.dispatch import Dispatcher, Superseded
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.followers import seen_by
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -111,7 +112,7 @@ class Pipeline:
         if isinstance(handler, OwnedFlowHandler) and caller.session is None:
             raise Unauthenticated("The form belongs to a customer: sign in first.")
         async with self._database.reading() as unit:
-            flow = _owned(await self._require(unit, name, flow_id), caller)
+            flow = seen_by(_owned(await self._require(unit, name, flow_id), caller), caller)
         with _refusals_with(flow):
             if isinstance(handler, OwnedFlowHandler):
                 handler.may_see(flow, caller)
@@ -145,7 +146,7 @@ class Pipeline:
         """
         handler = self._handlers[name]
         async with self._database.reading() as unit:
-            flow = await self._required_for_submit(unit, name, flow_id)
+            flow = seen_by(await self._required_for_submit(unit, name, flow_id), caller)
         submission = await read()
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
@@ -198,7 +199,10 @@ class Pipeline:
         if not isinstance(handler, LinkHandler):
             raise NotFound
         follow: Prove = handler.follow_link
-        return await self._take_on(handler, query.get("flow"), Submission(), caller, follow, query=query, by_link=True)
+        outcome = await self._take_on(
+            handler, query.get("flow"), Submission(), caller, follow, query=query, by_link=True
+        )
+        return replace(outcome, flow=seen_by(outcome.flow, caller)) if isinstance(outcome, Updated) else outcome
 
     async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow when another server sends the browser back; the flow is found by `state`, which works once.
@@ -244,7 +248,8 @@ class Pipeline:
         """Get the step in a unit that only reads, then dispatch it in one transaction."""
         async with refunds.refunded_when_busy():
             async with self._database.reading() as unit:
-                flow = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
+                found = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
+                flow = seen_by(found, caller)
                 turn = replace(self._turn(_owned(flow, caller), submission, caller, query or {}), by_link=by_link)
                 with _refusals_with(flow), _spends_no_mail():
                     await self._refuse_expired(unit, handler, turn)
@@ -254,7 +259,7 @@ class Pipeline:
                 with _refusals_with(flow), _spends_no_mail():
                     return await self._dispatcher.dispatch(handler, turn, step)
             except Superseded:
-                return await self._as_it_stands(flow)
+                return await self._as_it_stands(flow, caller)
 
     def caller_in(self, flow: Flow, caller: Caller) -> Caller:
         """Return the caller as the store of a flow knows them, with the language that the flow is shown in to them."""
@@ -277,11 +282,11 @@ class Pipeline:
             query=query,
         )
 
-    async def _as_it_stands(self, flow: Flow) -> FlowOutcome:
+    async def _as_it_stands(self, flow: Flow, caller: Caller) -> FlowOutcome:
         """Return the form that another submission of the same flow has stored meanwhile."""
         async with self._database.reading() as unit:
             with _refusals_with(flow):
-                return Updated(await self._standing(unit, flow))
+                return Updated(seen_by(await self._standing(unit, flow), caller))
 
     async def _standing(self, unit: Unit, flow: Flow) -> Flow:
         current = await store.get(unit, flow.id, kind=flow.kind)

@@ -108,9 +108,10 @@ def keeping(flow: Flow, *, whatever_version: bool = False) -> tuple[Update, Mapp
     unit that may roll back.
 
     It changes nothing where the flow has ended or was changed meanwhile, so that a late write does not undo an earlier
-    one.
+    one. The type stays: the browser that follows a link sees another one (`followers.py`).
     """
     row = _to_row(flow)
+    del row["type"]
     bound = {"of_flow": row.pop("id")}
     if whatever_version:
         del row["version"]
