@@ -9,7 +9,8 @@ from uuid import UUID
 
 import typer
 
-from shopkeeper.app.mail import load_templates, shop_name, template_findings
+from shopkeeper.app.mail import load_templates, template_findings
+from shopkeeper.app.shop_name import shop_name
 from shopkeeper.clock import SystemClock
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.languages.choice import LANGUAGES, SOURCE

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.commerce.embedded import demo
+from shopkeeper.app.shop_name import shop_name
 from shopkeeper.crypto import KeyRing
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.languages.choice import LANGUAGES
@@ -58,13 +58,6 @@ def template_findings(settings: Settings) -> Iterator[Finding]:
     for file in unread(Path(folder), LANGUAGES) if folder is not None else ():
         sentence = f"{file} is the template of no mail; `shopkeeper mail preview` lists the mails that there are."
         yield Finding("warning", path, sentence)
-
-
-def shop_name(settings: Settings) -> str:
-    """Return the name that mails are signed with."""
-    if settings.courier.smtp.from_name:
-        return settings.courier.smtp.from_name
-    return demo.read_catalogue().shop.name if settings.demo else settings.default_store
 
 
 def _secret_mails(settings: Settings) -> SecretMails | None:

@@ -23,6 +23,7 @@ from shopkeeper.app.flows import (
     return_urls,
 )
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.shop_name import shop_name
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.logout import Logout
@@ -338,6 +339,7 @@ def _pages(
             form_targets=return_urls(settings, flow_bindings),
             demo=read_demo() if settings.demo else None,
             dev=settings.dev,
+            shop_name=shop_name(settings),
             shortest_password=settings.selfservice.methods.password.config.min_password_length,
             recovery=settings.selfservice.flows.recovery.enabled,
             verification=settings.selfservice.flows.verification.enabled,

@@ -49,7 +49,7 @@ class Smtp(Section):
     from_address: str = Field(
         default="no-reply@localhost", pattern=r"^[^@\s]+@[^@\s]+$", description="Sender of our mails"
     )
-    from_name: str | None = Field(default=None, description="Name beside it")
+    from_name: str | None = Field(default=None, description="Name beside it, and the shop's name on pages and in mails")
     headers: Annotated[Mapping[str, str], AfterValidator(_sendable_headers)] = Field(
         default={}, repr=False, description="Further headers for each mail"
     )

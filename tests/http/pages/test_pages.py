@@ -156,6 +156,15 @@ class TestFirstPage:
             "/graphql",
         }
 
+    async def test_the_heading_is_the_name_that_mails_are_signed_with(
+        self, visiting: Visiting, sqlite_dsn: str
+    ) -> None:
+        async with visiting(sqlite_dsn, courier={"smtp": {"from_name": "Corner & Sons"}}) as visited:
+            page = await visited.browser().see("/")
+            assert page.one("h1").text == "Corner & Sons"
+            assert [each.text for each in page.all("title")] == ["Corner & Sons"]
+            assert visited.application.commerce.courier._always["shop_name"] == "Corner & Sons"
+
     async def test_outside_dev_nothing_of_development_is_shown(self, visiting: Visiting, sqlite_dsn: str) -> None:
         keys = {"api_keys": ["Zx81mPq0LrT5vWy3KcD7nHb2GfJ9sAe4"]}
         async with visiting(sqlite_dsn, dev=False, admin=keys) as visited:
@@ -190,7 +199,7 @@ class TestFirstPage:
 
 def test_row_089_a_shop_name_with_markup_stays_text_also_inside_json() -> None:
     hostile = "</script><script>alert('1')</script><!--"
-    demo = DemoAssets(hostile, hostile, hostile, b"<svg/>", {})
+    demo = DemoAssets(hostile, hostile, b"<svg/>", {})
     always: dict[str, Any] = {
         "base": "",
         "home": "/",

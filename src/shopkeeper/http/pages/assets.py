@@ -32,7 +32,6 @@ TYPES: Mapping[str, str] = {
 class DemoAssets:
     """The demo shop's texts, its logo and its pictures by product id."""
 
-    name: str
     tagline: str
     welcome: str
     mark: bytes = field(repr=False)
@@ -42,7 +41,7 @@ class DemoAssets:
 def read_demo() -> DemoAssets:
     """Read the assets of the demo shop that is part of the package."""
     shop = read_catalogue().shop
-    return DemoAssets(shop.name, shop.tagline, shop.welcome, read_mark(), read_pictures())
+    return DemoAssets(shop.tagline, shop.welcome, read_mark(), read_pictures())
 
 
 class Assets:

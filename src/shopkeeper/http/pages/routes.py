@@ -45,23 +45,23 @@ class PageSettings:
 
     Args:
         base_url: our public address, with a path where an ingress adds one.
+        shop_name: the heading of the pages.
         ui_urls: the address of the page of each kind of flow, which may be another server's.
         shortest_password: how many characters a new password needs at least.
         form_targets: the configured addresses that browsers may return to after a flow; `*.` may stand for hosts.
         demo: the demo shop's assets; without them, the first page describes the product.
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
-        shop_name: the heading of the pages if there is no demo shop.
         recovery: whether accounts can be recovered.
         verification: whether addresses can be confirmed.
     """
 
     base_url: str
+    shop_name: str
     ui_urls: Mapping[str, str]
     shortest_password: int
     form_targets: Collection[str] = ()
     demo: DemoAssets | None = None
     dev: bool = False
-    shop_name: str = "Shopkeeper"
     recovery: bool = False
     verification: bool = False
 
@@ -206,7 +206,7 @@ def _always(place: Place, assets: Assets, settings: PageSettings) -> Mapping[str
         "base": place.prefix,
         "home": place.home,
         "static": f"{place.prefix}/static/{assets.version}",
-        "shop_name": settings.demo.name if settings.demo else settings.shop_name,
+        "shop_name": settings.shop_name,
         "demo": settings.demo,
         "dev": settings.dev,
         "recovery": settings.offers_recovery,
