@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.stale_traits import ChangedMeanwhile, put_back, with_values_of_now
 from shopkeeper.credentials.steps import FieldError, Form, SubmissionRejected, TraitsChange
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.schema import Schema, Schemas
@@ -17,6 +18,8 @@ from shopkeeper.ui.messages import message, reason
 from shopkeeper.ui.nodes import Node, submit_node
 
 PROFILE: Final = "profile"
+_TRAITS: Final = "traits"
+"""The key in the method's context of the traits that its form was opened with."""
 _READ_ONLY: Final = "This cannot be changed here."
 
 
@@ -37,15 +40,29 @@ class Profile:
         """See `SettingsMethod`."""
         identity = require_identity(view)
         schema = self._schemas.require(identity.schema_id)
-        return Form((*_fields(schema, identity.traits), submit_node(PROFILE, label=message(1070003))))
+        nodes = (*_fields(schema, identity.traits), submit_node(PROFILE, label=message(1070003)))
+        return Form(nodes, {_TRAITS: dict(identity.traits)})
+
+    def as_of_now(self, nodes: Sequence[Node], context: Mapping[str, Any], identity: Identity) -> Sequence[Node]:
+        """Return the nodes of a form with what was changed elsewhere since it was opened; what was typed stays."""
+        then = context.get(_TRAITS, identity.traits)
+        fields = self._schemas.require(identity.schema_id).fields()
+        return with_values_of_now(
+            nodes,
+            {each.name: (_shown(_at(then, each.path)), _shown(_at(identity.traits, each.path))) for each in fields},
+        )
 
     async def submit_settings(self, unit: Unit, input: MethodInput) -> TraitsChange:  # noqa: A002 - the protocol's word
-        """See `SettingsMethod`. Raises `SubmissionRejected` with all mistakes at once."""
+        """See `SettingsMethod`. Raises `SubmissionRejected` with all mistakes at once, and
+        `ChangedMeanwhile` where it would put back what was changed elsewhere."""
         identity = require_identity(input)
         schema = self._schemas.require(identity.schema_id)
         traits = _submitted(schema, identity.traits, fields=input.submitted)
-        wrong = _changed_read_only(schema, identity.traits, traits)
+        opened_with = input.context.get(_TRAITS, identity.traits)
+        wrong = _changed_read_only(schema, identity.traits, traits, opened_with=opened_with)
         traits = _with_read_only(schema, identity.traits, traits)
+        if names := put_back(opened_with, identity.traits, traits):
+            raise ChangedMeanwhile(names)
         wrong += [FieldError(violation.name, violation.message) for violation in schema.validate(traits)]
         if wrong:
             raise SubmissionRejected(fields=wrong)
@@ -88,11 +105,16 @@ def _submitted(schema: Schema, before: Mapping[str, Any], *, fields: Mapping[str
     return {**{name: value for name, value in before.items() if name not in shown}, **traits}
 
 
-def _changed_read_only(schema: Schema, before: Mapping[str, Any], traits: Mapping[str, Any]) -> list[FieldError]:
-    """Return a message for each trait that is read-only and that the submission wants otherwise; leaving it out changes
-    nothing."""
+def _changed_read_only(
+    schema: Schema, before: Mapping[str, Any], traits: Mapping[str, Any], *, opened_with: Mapping[str, Any]
+) -> list[FieldError]:
+    """Return a message for each trait that is read-only and that the submission wants otherwise; leaving it out, or as
+    the form was opened with, changes nothing."""
     fields = [field for field in schema.fields() if field.read_only]
-    changed = [field for field in fields if _at(traits, field.path) not in (None, _at(before, field.path))]
+    known = (before, opened_with)
+    changed = [
+        field for field in fields if _at(traits, field.path) not in (None, *(_at(each, field.path) for each in known))
+    ]
     return [FieldError(field.name, reason("read_only", _READ_ONLY)) for field in changed]
 
 

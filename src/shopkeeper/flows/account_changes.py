@@ -13,6 +13,7 @@ from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.password import PASSWORD
+from shopkeeper.credentials.stale_traits import ChangedMeanwhile
 from shopkeeper.credentials.steps import CredentialChange, SubmissionRejected, TraitsChange
 from shopkeeper.errors import Conflict, SessionInactive
 from shopkeeper.flows import store
@@ -40,14 +41,13 @@ from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Unit
 from shopkeeper.throttle import Throttle
-from shopkeeper.ui.messages import in_other_words, message, reason
+from shopkeeper.ui.messages import in_other_words, message
 
 Change: TypeAlias = CredentialChange | TraitsChange
 
 SAVED: Final = 1050001
 TAKEN: Final = 4000007
 TOO_MANY: Final = 4050002
-_CHANGED_MEANWHILE: Final = "The profile was changed elsewhere at the same moment. Please check it and save again."
 _OF_ANOTHER: Final = "This address or name belongs to another account. Please choose another one."
 _HOURS: Final = int(UNDO_FOR.total_seconds()) // 3600
 
@@ -172,7 +172,7 @@ class AccountChanges:
 
     async def _change_traits(self, unit: Unit, turn: Turn, before: Identity, change: TraitsChange) -> Identity:
         if before.traits != change.before:
-            raise SubmissionRejected(reason("changed_meanwhile", _CHANGED_MEANWHILE))
+            raise ChangedMeanwhile
         actor, client_ip = str(before.id), turn.caller.client.ip
         try:
             after = await self._identities.change_traits(unit, before, change.traits, actor=actor, client_ip=client_ip)

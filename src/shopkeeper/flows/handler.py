@@ -162,6 +162,10 @@ class OwnedFlowHandler(FlowHandler, Protocol):
         """Return the flow with the form of its owner, who was read with credentials."""
         ...
 
+    def as_of_now(self, flow: Flow, identity: Identity) -> Flow:
+        """Return the flow with what was changed elsewhere since its form was opened."""
+        ...
+
 
 @runtime_checkable
 class OffersSignIn(Protocol):

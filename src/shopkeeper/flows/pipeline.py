@@ -125,6 +125,8 @@ class Pipeline:
                     "This form was opened by another browser, or its anti-CSRF cookie is missing. Open a new one.",
                     details={"reject_reason": "the anti-CSRF cookie does not belong to this flow"},
                 )
+        if isinstance(handler, OwnedFlowHandler) and flow.identity is not None:
+            return handler.as_of_now(flow, flow.identity)
         return flow
 
     async def show_reason(self, flow: Flow, submission: Submission, *, refusal: Refusal) -> Flow:

@@ -12,11 +12,13 @@ from urllib.parse import urlencode
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import CallbackMethod, SettingsMethod
 from shopkeeper.credentials.password import SAME_PASSWORD
-from shopkeeper.credentials.profile import PROFILE
+from shopkeeper.credentials.profile import PROFILE, Profile
+from shopkeeper.credentials.stale_traits import ChangedMeanwhile
 from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected, TraitsChange
 from shopkeeper.errors import IdentityMismatch, SessionInactive, SessionRefreshRequired, Unauthenticated
 from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType, Opening, store_query
-from shopkeeper.flows.handler import FlowSettings, Turn, method_view
+from shopkeeper.flows.form_filling import filled, flatten
+from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.outcomes import finished
 from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.identity.service import Identities
@@ -97,6 +99,14 @@ class AccountSettings:
         flow = replace(flow, state=FlowState.SHOW_FORM, identity_id=identity.id, session_id=session.id)
         return replace(flow.showing(nodes), identity=identity)
 
+    def as_of_now(self, flow: Flow, identity: Identity) -> Flow:
+        """See `OwnedFlowHandler`."""
+        profile = self._methods.get(PROFILE)
+        if not isinstance(profile, Profile):
+            return flow
+        nodes = profile.as_of_now(flow.nodes, flow.remembered(PROFILE), identity)
+        return replace(flow, nodes=tuple(nodes))
+
     def may_see(self, flow: Flow, caller: Caller) -> None:
         """Raise the refusal where this caller may not fetch the flow."""
         if caller.session is None:
@@ -110,14 +120,18 @@ class AccountSettings:
         if flow.finished_at is not None:
             raise finished(flow)
 
-    async def submit(self, unit: Unit, turn: Turn) -> AnyStep:
+    async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
         method, session = self._methods.get(turn.method), _required_session(turn.caller)
         if method is None:
             raise SubmissionRejected(message(4010004))
         if turn.method != PROFILE:
             # Before anything is looked at: an old session must not find out whether a password is the account's.
             self.require_privileged(turn.flow, session)
-        step = await self._judged(unit, turn, method, await self._identity(unit, session))
+        identity = await self._identity(unit, session)
+        try:
+            step = await self._judged(unit, turn, method, identity)
+        except ChangedMeanwhile as changed:
+            return NextForm(await self._opened_anew(unit, turn, identity, changed))
         if isinstance(step, TraitsChange) and step.privileged:
             self.require_privileged(turn.flow, session)
         return step
@@ -139,6 +153,13 @@ class AccountSettings:
 
     def shows_verification(self, method: str) -> bool:
         return self.settings.shows_verification and method == PROFILE
+
+    async def _opened_anew(self, unit: Unit, turn: Turn, identity: Identity, changed: ChangedMeanwhile) -> Flow:
+        """Return the form as if it was opened now, with what was typed except for what would put something back."""
+        form = await self.form_of(unit, turn.flow, turn.caller, identity)
+        typed = flatten(turn.submission.fields)
+        shown = filled(form, {name: value for name, value in typed.items() if name not in changed.names})
+        return replace(shown, messages=changed.general)
 
     def _require_owner(self, flow: Flow, session: Session, *, back: str) -> None:
         """Raise the refusal where a session is another account's, or lacks a second factor; `back` is where the browser
