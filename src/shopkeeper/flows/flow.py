@@ -177,6 +177,8 @@ class Caller:
         locale: the language of what is answered and mailed.
         wished_language: the offered language that the visitor has chosen, or that the request asks for.
         csrf_tokens: the tokens in the anti-CSRF cookie; several where the cookie came several times.
+        fresh_csrf: the token that the answer can give to a browser without one. It was not received: it only binds new
+            flows, and proves nothing about the request.
         from_browser: whether the request has cookies or an `Origin`, which native apps never send.
         session: the caller's session, if it counts in this store.
         former: the session whose token the caller presented, in any store; it ends where another one takes its place.
@@ -193,6 +195,7 @@ class Caller:
     locale: str = SOURCE
     wished_language: str | None = None
     csrf_tokens: tuple[bytes, ...] = ()
+    fresh_csrf: bytes | None = None
     from_browser: bool = False
     session: Session | None = None
     former: Session | None = None
@@ -209,8 +212,13 @@ class Caller:
 
     @property
     def csrf(self) -> bytes | None:
-        """The anti-CSRF token for a new form."""
+        """The anti-CSRF token that was received."""
         return next(iter(self.csrf_tokens), None)
+
+    @property
+    def csrf_for_new(self) -> bytes | None:
+        """The anti-CSRF token for a new form."""
+        return self.csrf or self.fresh_csrf
 
     def csrf_for(self, flow: Flow) -> bytes | None:
         """Return the anti-CSRF token that the browser opened a flow with, or followed its link with; None for another

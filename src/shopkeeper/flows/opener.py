@@ -73,7 +73,7 @@ def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, clock:
         expires_at=now + handler.settings.lifespan,
         created_at=now,
         updated_at=now,
-        csrf=csrf_digest(caller.csrf) if opening.type is FlowType.BROWSER and caller.csrf else None,
+        csrf=csrf_digest(caller.csrf_for_new) if opening.type is FlowType.BROWSER and caller.csrf_for_new else None,
         refresh=opening.refresh,
         requested_aal=Aal(opening.aal or Aal.AAL1),
         schema_id=opening.schema_id,

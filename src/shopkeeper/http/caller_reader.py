@@ -92,6 +92,13 @@ class CallerReader:
         token = new_csrf_token()
         return replace(caller, csrf_tokens=(token,)), self._cookies.set_csrf(token)
 
+    def with_fresh_csrf(self, caller: Caller) -> Caller:
+        """Return the caller with a token for a flow that takes the place of another one. A page of another site gets
+        none: browsers keep their cookie back from it, and must not lose it to the answer."""
+        if caller.csrf is not None or caller.from_foreign_page:
+            return caller
+        return replace(caller, fresh_csrf=new_csrf_token())
+
     def public_url(self, request: Request) -> str:
         """Return the request's public address: from the configured base URL, never from `Host`."""
         query = request.scope["query_string"].decode("latin-1")

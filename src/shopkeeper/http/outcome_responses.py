@@ -16,6 +16,7 @@ from shopkeeper.commerce.port import Outcome
 from shopkeeper.errors import (
     ERROR_HEADER,
     BrowserLocationChangeRequired,
+    FlowExpired,
     FlowReplaced,
     InvalidInput,
     Refusal,
@@ -26,6 +27,7 @@ from shopkeeper.flows.outcomes import (
     Completed,
     FlowInvalid,
     FlowOutcome,
+    FlowRefused,
     RedirectedAway,
     Replaced,
     Updated,
@@ -100,9 +102,8 @@ class OutcomeResponses:
                 return self._redirected_away(outcome, language=caller.locale, as_json=as_json)
             case Replaced():
                 answer = self._replaced(outcome, language=caller.locale, as_json=as_json, by_link=by_link)
-                return self.with_csrf_cookie(
-                    answer, caller, when=self._flow_responses[outcome.flow.kind].fetches_expired
-                )
+                renews = self._flow_responses[outcome.flow.kind].fetches_expired
+                return self.with_csrf_cookie(answer, caller, when=renews or _needs_cookie(outcome.fresh.type, caller))
             case Completed():
                 return self._finish(outcome, caller, as_json=as_json, by_link=by_link)
 
@@ -114,9 +115,18 @@ class OutcomeResponses:
 
     def with_csrf_cookie(self, answer: Response, caller: Caller, *, when: bool) -> Response:
         """Set the anti-CSRF cookie that the form of a replacement is bound to, as the contract does."""
-        if when:
-            answer.headers.append("Set-Cookie", self._cookies.set_csrf(caller.csrf or crypto.new_csrf_token()))
+        if when and caller.csrf_for_new is not None:
+            answer.headers.append("Set-Cookie", self._cookies.set_csrf(caller.csrf_for_new))
         return answer
+
+    def with_cookie_of_replacement(self, answer: Response, caller: Caller, refused: FlowRefused) -> Response:
+        """Set the anti-CSRF cookie where a refusal leads to another flow: always where the contract does, else for a
+        browser without one."""
+        flow, refusal = refused.flow, refused.refusal
+        if not isinstance(refusal, FlowExpired):
+            return answer
+        needs = refusal.use_flow_id is not None and _needs_cookie(flow.type, caller)
+        return self.with_csrf_cookie(answer, caller, when=needs or flow.kind == "verification")
 
     def _language(self, flow: Flow, caller: Caller) -> str:
         """Return the language that a flow is shown in: where the caller's is not known, that of the flow's store."""
@@ -280,6 +290,11 @@ class OutcomeResponses:
 
     def ui(self, kind: str, flow_id: UUID | str) -> str:
         return f"{self._flow_responses[kind].ui_url}?flow={flow_id}"
+
+
+def _needs_cookie(type_: FlowType, caller: Caller) -> bool:
+    """Return whether a browser has to get the anti-CSRF cookie that its new flow is bound to."""
+    return type_ is FlowType.BROWSER and caller.csrf is None and caller.fresh_csrf is not None
 
 
 def continuing(refusal: Refusal, fresh: UUID) -> dict[str, object]:

@@ -15,7 +15,6 @@ from starlette.routing import Route
 from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import (
     CsrfViolation,
-    FlowExpired,
     InvalidInput,
     LinkLookedAhead,
     MalformedBody,
@@ -188,6 +187,7 @@ class SelfService:
         if "token" in request.query_params and isinstance(self._pipeline.handler(kind), LinkHandler):
             return await self._follow_confirmed(request, caller, kind)
         submission, as_json = Submission(), prefers_json(request.headers)
+        caller = self._callers.with_fresh_csrf(caller)
 
         async def read() -> Submission:
             nonlocal submission
@@ -199,11 +199,8 @@ class SelfService:
         except FlowInvalid as invalid:
             return self._responses.show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
         except FlowRefused as refused:
-            return self._responses.with_csrf_cookie(
-                await self._refusals.refused(refused, submission, language=caller.locale, as_json=as_json),
-                caller,
-                when=_renews_csrf(refused, kind),
-            )
+            answer = await self._refusals.refused(refused, submission, language=caller.locale, as_json=as_json)
+            return self._responses.with_cookie_of_replacement(answer, caller, refused)
         return self._responses.answer(outcome, caller, as_json=as_json)
 
     async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
@@ -305,8 +302,3 @@ class SelfService:
             return Submission(broken=broken)
         token = fields.get("csrf_token")
         return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
-
-
-def _renews_csrf(refused: FlowRefused, kind: str) -> bool:
-    """Return whether the contract sets the anti-CSRF cookie with a refusal: for an expired verification."""
-    return kind == "verification" and isinstance(refused.refusal, FlowExpired)
