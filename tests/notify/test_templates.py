@@ -12,9 +12,11 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
-from jinja2 import UndefinedError
+from jinja2 import UndefinedError, meta
 
-from shopkeeper.notify.templates import TEMPLATES, MailTemplates
+from shopkeeper.crypto import KeyRing
+from shopkeeper.notify.secret_mails import READABLE, SecretMails
+from shopkeeper.notify.templates import OPTIONAL, PARTS, TEMPLATES, MailTemplates
 
 WEB = Path(str(files("shopkeeper") / "web"))
 BASE = "https://shop.example/accounts"
@@ -255,3 +257,19 @@ class TestAttacks:
     ) -> None:
         html = templates.render(template, KNOWN).html
         assert not re.search(r"<(img|link|script|iframe|object|form)\b|url\(|@import", html)
+
+
+def test_every_mail_that_shows_a_code_or_a_link_of_its_own_is_sealed(template: str) -> None:
+    reader = MailTemplates(["en"])._environments["en"]
+    sources = [(WEB / "mail" / f"{template}.{part}.j2").read_text() for part in PARTS]
+    shown = {name for source in sources for name in meta.find_undeclared_variables(reader.parse(source))}
+    known = (shown | TEMPLATES[template]) - OPTIONAL - {"base_url"}
+    secret = {name for name in known if re.search(r"code|token|link|url|secret", name)}
+    concerned = SecretMails(KeyRing(["s" * 32], purpose="mails")).concerns(template)
+    assert concerned is bool(secret), secret
+
+
+def test_a_mail_is_sealed_unless_it_is_listed_as_readable() -> None:
+    mails = SecretMails(KeyRing(["s" * 32], purpose="mails"))
+    assert mails.concerns("a_new_mail")
+    assert TEMPLATES.keys() >= READABLE

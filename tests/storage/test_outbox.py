@@ -586,6 +586,25 @@ class TestPurging:
             rows = await unit.all(text("SELECT key FROM outbox ORDER BY sequence"))
         assert [row.key for row in rows] == ["new", "dead", "waiting"]
 
+    async def test_old_dead_letters_are_deleted_in_batches(
+        self, database: Database, outbox: Outbox, work: Work, clock: StoppedClock
+    ) -> None:
+        await put(database, outbox, 1, 2, 3, key="dead")
+        for _ in range(3):
+            await work(Post(failures=1), least_attempts=1).run_once()
+        clock.advance(days=1)
+        await put(database, outbox, 4, key="dead lately")
+        await work(Post(failures=1), least_attempts=1).run_once()
+        await put(database, outbox, 5, key="waiting")
+        purged = []
+        for _ in range(3):
+            async with database.unit() as unit:
+                purged.append(await outbox.purge_dead(unit, before=clock.now(), batch=2))
+        assert purged == [2, 1, 0]
+        async with database.unit() as unit:
+            rows = await unit.all(text("SELECT key FROM outbox ORDER BY sequence"))
+        assert [row.key for row in rows] == ["dead lately", "waiting"]
+
 
 class TestRunning:
     async def test_a_worker_delivers_when_woken_without_waiting_for_the_poll(

@@ -222,12 +222,17 @@ def _retention_rules(infrastructure: Infrastructure, accounts: Accounts, commerc
     async def delivered(unit: Unit, before: datetime, batch: int) -> int:
         return await infrastructure.outbox.purge(unit, before=before, batch=batch)
 
+    async def given_up(unit: Unit, before: datetime, batch: int) -> int:
+        return await infrastructure.outbox.purge_dead(unit, before=before, batch=batch)
+
     return [
         RetentionRule("flows", timedelta(days=1), flows),
         RetentionRule("flow errors", timedelta(days=1), flow_errors),
         RetentionRule("sessions", timedelta(days=7), accounts.sessions.purge_expired),
         RetentionRule("audit", timedelta(days=400), audited),
         RetentionRule("outbox", timedelta(days=7), delivered),
+        # As long as the mails: the rest of a mail that was given up must not outlive it.
+        RetentionRule("dead letters", timedelta(days=30), given_up),
         RetentionRule("address changes", KEPT_FOR, accounts.address_changes.purge),
         *commerce.retention_rules,
     ]

@@ -14,19 +14,20 @@ from shopkeeper.crypto import KeyRing, Unsealable
 
 PURPOSE: Final = "mails"
 """The purpose of the key ring, for key derivation."""
-TEMPLATES: Final = frozenset(
+READABLE: Final = frozenset(
     {
-        "recovery_valid",
-        "recovery_code_valid",
-        "verification_valid",
-        "verification_code_valid",
-        "login_code_valid",
-        "registration_code_valid",
-        "address_changed",
-        "new_device",
+        "recovery_invalid",
+        "recovery_code_invalid",
+        "verification_invalid",
+        "verification_code_invalid",
+        "welcome",
+        "sign_up_attempt",
+        "order_placed",
+        "password_changed",
     }
 )
-"""The templates that show a code, or a link that acts for the account."""
+"""The templates that show neither a code nor a link that acts for the account. Every other mail is sealed, so that a
+new one is by default."""
 SEALED: Final = "sealed:"
 """The beginning of sealed values. Those that were queued in development have none."""
 MAX_BYTES: Final = 64 * 1024
@@ -46,7 +47,7 @@ class SecretMails:
 
     def concerns(self, template: str) -> bool:
         """Return whether mails of the template hold codes."""
-        return template in TEMPLATES
+        return template not in READABLE
 
     def seal(self, context: str, *, template: str, message_id: UUID) -> str:
         """Return the values as they are stored: sealed if they hold a code, unchanged otherwise."""

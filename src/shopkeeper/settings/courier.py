@@ -14,6 +14,9 @@ from shopkeeper.settings.values import Lifespan, parse_duration
 _SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _HTTP_URL: Final = r"^https?://\S+$"
 _REFERENCE: Final = re.compile(r"(file|base64|https?)://\S+", re.ASCII)
+# RFC 6265, 4.1.1.
+_COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
 _VALIDITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "recovery": ("valid", "invalid"),
     "recovery_code": ("valid", "invalid"),
@@ -104,7 +107,17 @@ class RequestAuth(Section):
             raise ValueError(f"needs {' and '.join(sorted(needed))} in its config, and nothing else")
         if self.config.get("in", "header") not in {"header", "cookie"}:
             raise ValueError("has `in`, which must be header or cookie")
+        self._sendable()
         return self
+
+    def _sendable(self) -> None:
+        if self.type == "basic_auth":
+            if ":" in self.config["user"] or not (self.config["user"] + self.config["password"]).isprintable():
+                raise ValueError("has a user or a password that cannot be sent: no colon in user, no line breaks")
+        elif not self.in_cookie:
+            _header_value({self.config["name"]: self.config["value"]})
+        elif not _COOKIE_NAME.fullmatch(self.config["name"]) or not _COOKIE_VALUE.fullmatch(self.config["value"]):
+            raise ValueError("has a cookie that cannot be sent: ASCII without spaces, quotes, commas and semicolons")
 
 
 class RequestConfig(Section):

@@ -11,8 +11,8 @@ An event is written in the transaction of its cause and delivered after the comm
   other; use as key what needs an order, such as a customer, a mailbox or a subscription. Each topic has a limit of
   concurrent deliveries, so that a server that hangs delays only its own topic.
 - A handler that raises is called again later, with growing pauses, and holds up its key meanwhile. An event that was
-  tried for a day, and often enough, becomes a dead letter: kept, listed and replayable. It does not hold up its key, so
-  that one undeliverable mail does not stop all others. When replayed, it is appended to its key's queue.
+  tried for a day, and often enough, becomes a dead letter: kept for 30 days, listed and replayable. It does not hold up
+  its key, so that one undeliverable event does not stop all others. When replayed, it is appended to its key's queue.
 - An event may be leased to the request that writes it (`add_leased`), which delivers it itself after the commit. Until
   the lease is settled, released or expired, no worker takes it or a later event of its key.
 
@@ -352,6 +352,11 @@ class Outbox:
     async def purge(self, unit: Unit, *, before: datetime, batch: int = 1000) -> int:
         """Delete at most `batch` events that were delivered before `before`; return how many were deleted."""
         old = select(outbox.c.sequence).where(outbox.c.delivered_at < before).limit(batch)
+        return (await unit.write(delete(outbox).where(outbox.c.sequence.in_(old)))).rowcount
+
+    async def purge_dead(self, unit: Unit, *, before: datetime, batch: int = 1000) -> int:
+        """Delete at most `batch` dead letters from before `before`; return how many were deleted."""
+        old = select(outbox.c.sequence).where(_dead, outbox.c.died_at < before).limit(batch)
         return (await unit.write(delete(outbox).where(outbox.c.sequence.in_(old)))).rowcount
 
     def _put(self, unit: Unit, event_id: UUID, topic: str, key: str, payload: Mapping[str, Any]) -> UUID:
