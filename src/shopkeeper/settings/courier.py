@@ -71,7 +71,8 @@ class Suppression(Section):
 
 def _header_value(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
-        if not (name.isascii() and name.replace("-", "").isalnum()) or not value.isprintable() or not value.isascii():
+        sendable = value.isprintable() and value.isascii() and value == value.strip()
+        if not (name.isascii() and name.replace("-", "").isalnum() and sendable):
             raise ValueError("has a header that cannot be sent: names have letters, digits and hyphens, values ASCII")
     return headers
 
