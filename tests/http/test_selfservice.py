@@ -1,6 +1,8 @@
 """The routes of the self-service flows: how each kind of client is answered."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +24,21 @@ from tests.http.conftest import Opening
 WRONG = "a wrong guess, once again"
 JSON_AS_MANY_SEND_IT = {"content-type": "application/json; charset=utf-8"}
 LANDING = f"{ADDRESS}/"
+JSON = {"accept": "application/json"}
+STAFF = {
+    "type": "object",
+    "properties": {
+        "traits": {
+            "type": "object",
+            "properties": {
+                "name": {
+                    "type": "string",
+                    "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}},
+                }
+            },
+        }
+    },
+}
 
 
 async def post(client: httpx2.AsyncClient, flow: Mapping[str, Any], **fields: Any) -> httpx2.Response:
@@ -187,6 +204,53 @@ class TestSchemas:
             path = f"/self-service/login/api?{how}&identity_schema={name}"
             answer = await app.get(path, headers={"x-session-token": token})
             assert (answer.status_code, answer.headers["x-error-code"]) == (400, "invalid_input")
+
+    @pytest.mark.parametrize("selectable", [True, False])
+    @pytest.mark.parametrize("kind", ["registration", "login"])
+    async def test_visitors_choose_only_schemas_that_are_open_to_them(
+        self, opening: Opening, sqlite_dsn: str, tmp_path: Path, kind: str, selectable: bool
+    ) -> None:
+        """Operators keep schemas of their own staff closed by leaving the key out."""
+        file = tmp_path / "staff.json"
+        file.write_text(json.dumps(STAFF))
+        staff = {"id": "staff", "url": file.as_uri(), "selfservice_selectable": selectable}
+        schemas = [{"id": "default", "url": "builtin://customer"}, staff]
+        async with opening(sqlite_dsn, identity={"schemas": schemas}) as scene:
+            app = await scene.native()
+            answer = await app.get(f"/self-service/{kind}/api?identity_schema=staff")
+            if not selectable:
+                assert (answer.status_code, answer.headers["x-error-code"]) == (400, "invalid_input")
+            else:
+                assert (answer.status_code, answer.json()["identity_schema"]) == (200, "staff")
+            default = await app.get(f"/self-service/{kind}/api?identity_schema=default")
+            assert (default.status_code, default.json()["identity_schema"]) == (200, "default")
+            assert "identity_schema" not in (await app.get(f"/self-service/{kind}/api")).json()
+
+
+class TestAfterVerification:
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ("", f"{ADDRESS}/"),
+            (f"?return_to={ADDRESS}/one", f"{ADDRESS}/one"),
+            (f"?return_to={ADDRESS}/one&after_verification_return_to={ADDRESS}/two", f"{ADDRESS}/two"),
+            (f"?return_to={ADDRESS}/one&after_verification_return_to=https://evil.example/", f"{ADDRESS}/one"),
+        ],
+        ids=["none", "return_to", "own", "forbidden"],
+    )
+    async def test_a_registration_says_where_its_verification_leads(
+        self, opening: Opening, sqlite_dsn: str, query: str, expected: str
+    ) -> None:
+        """Contract page section 1.1."""
+        flows = {"verification": {"enabled": True, "use": "code"}}
+        async with opening(sqlite_dsn, selfservice={"flows": flows, "methods": {"code": {"enabled": True}}}) as scene:
+            browser, email = await scene.browser(), new_address()
+            flow = await browser.open_flow("registration", query)
+            registering = {"method": "password", "password": PASSWORD, "traits": {"email": email}}
+            sent = {**registering, "csrf_token": csrf_of(flow)}
+            assert (await browser.post(flow["ui"]["action"], json=sent, headers=JSON)).status_code == 200
+            [opened] = [row for row in await scene.rows("flows") if row["kind"] == "verification"]
+        assert (opened["return_to"] or f"{ADDRESS}/") == expected
 
 
 class TestTwoTabs:

@@ -173,7 +173,13 @@ async def _schemas(infrastructure: Infrastructure, facts: FactsByType) -> Schema
 
     configured = infrastructure.settings.identity
     sources = [(schema.id, schema.location) for schema in configured.schemas]
-    return await Schemas.load(sources, configured.default_schema_id, from_traits=types_from_traits(facts), fetch=fetch)
+    return await Schemas.load(
+        sources,
+        configured.default_schema_id,
+        from_traits=types_from_traits(facts),
+        selectable=[schema.id for schema in configured.schemas if schema.selfservice_selectable],
+        fetch=fetch,
+    )
 
 
 def _sessions(

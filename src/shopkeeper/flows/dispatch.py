@@ -427,12 +427,13 @@ class Dispatcher:
         if opener is None or not opener.enabled:
             return identity, ()
         flow = turn.flow
+        return_to = self._return.after_verification(flow.request_url) or flow.return_to
         return await opener.open_each(
             unit,
             identity,
             opener.pending(identity),
             mailed=mailed,
-            opening=Opening(type=flow.type, request_url=flow.request_url, return_to=flow.return_to),
+            opening=Opening(type=flow.type, request_url=flow.request_url, return_to=return_to),
             caller=replace(turn.caller, csrf_tokens=(csrf,)),
             real=real,
         )

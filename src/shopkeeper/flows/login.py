@@ -63,7 +63,7 @@ class Login:
                 raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")
         elif caller.session is not None and not opening.refresh:
             raise SessionAlreadyAvailable(SIGNED_IN)
-        self._schemas.require(opening.schema_id)
+        self._schemas.require_selectable(opening.schema_id)
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
         identity = self._expected(flow, caller)

@@ -63,7 +63,7 @@ class Registration:
             raise FlowDisabled("Registration is switched off here.", topic="registration")
         if caller.session is not None:
             raise SessionAlreadyAvailable(SIGNED_IN)
-        self._schemas.require(opening.schema_id)
+        self._schemas.require_selectable(opening.schema_id)
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
         if self.settings.two_steps:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urljoin, urlsplit
 
 from shopkeeper.errors import ReturnToForbidden
 
@@ -54,6 +55,17 @@ class ReturnAddresses:
                 "Add it to selfservice.allowed_return_urls."
             )
         return percent_encoded(absolute)
+
+    def after_verification(self, request_url: str) -> str | None:
+        """Return where the visitor wants to go after the verification that follows a registration.
+
+        Source: `after_verification_return_to` of `createBrowserRegistrationFlow` (contract page section 1.1). An
+        address that is not allowed is ignored: the account is there by the time this is asked.
+        """
+        wanted = dict(parse_qsl(urlsplit(request_url).query)).get("after_verification_return_to")
+        with suppress(ReturnToForbidden):
+            return self.check(wanted)
+        return None
 
     def after(self, after: AfterFlow, *, method: str | None, return_to: str | None) -> str:
         """Return where to go now: what the flow asked for, else the method's, the flow's, or the general address."""

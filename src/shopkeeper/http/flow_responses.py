@@ -65,6 +65,7 @@ def verification(*, ui_url: str) -> FlowResponses:
 def _login_fields(flow: Flow) -> Wire:
     return {
         "organization_id": None,
+        **_chosen_schema(flow),
         "created_at": moment(flow.created_at),
         "updated_at": moment(flow.updated_at),
         "refresh": flow.refresh,
@@ -77,7 +78,11 @@ def _no_fields(flow: Flow) -> Wire:
 
 
 def _registration_fields(flow: Flow) -> Wire:
-    return {"organization_id": None}
+    return {"organization_id": None, **_chosen_schema(flow)}
+
+
+def _chosen_schema(flow: Flow) -> Wire:
+    return {"identity_schema": flow.schema_id} if flow.schema_id else {}
 
 
 def _nothing_more(serializers: Serializers, done: Completed) -> Wire:

@@ -116,14 +116,19 @@ class Schema:
 
 
 class Schemas:
-    """All configured schemas, by id."""
+    """All configured schemas, by id.
 
-    def __init__(self, schemas: Sequence[Schema], default_id: str) -> None:
+    Args:
+        selectable: the ids of the schemas that visitors may choose; the default one they always may.
+    """
+
+    def __init__(self, schemas: Sequence[Schema], default_id: str, *, selectable: Collection[str] = ()) -> None:
         self._by_id = {schema.id: schema for schema in schemas}
         self._by_url_id = {schema.url_id: schema for schema in schemas}
         if default_id not in self._by_id:
             raise SchemaBroken(default_id, "it is the default schema, and there is no schema of this id")
         self._default_id = default_id
+        self._selectable = {default_id, *selectable}
 
     @classmethod
     async def load(
@@ -132,6 +137,7 @@ class Schemas:
         default_id: str,
         *,
         from_traits: FromTraits,
+        selectable: Collection[str] = (),
         fetch: Fetch | None = None,
     ) -> "Schemas":
         """Load every schema from its URL. Raises `SchemaBroken` for the first that cannot be used."""
@@ -139,7 +145,7 @@ class Schemas:
             Schema(schema_id, await load_document(schema_id, url, fetch=fetch), from_traits=from_traits)
             for schema_id, url in sources
         ]
-        return cls(schemas, default_id)
+        return cls(schemas, default_id, selectable=selectable)
 
     @property
     def default(self) -> Schema:
@@ -156,6 +162,18 @@ class Schemas:
         if schema is None:
             raise InvalidInput("There is no identity schema of this id; GET /schemas lists those there are.")
         return schema
+
+    def require_selectable(self, schema_id: str | None) -> Schema:
+        """Return the schema that a visitor has chosen, or the default one for None.
+
+        Raises `InvalidInput` where it is unknown, or is the operator's to give (`selfservice_selectable`).
+        """
+        if schema_id and schema_id not in self._selectable:
+            raise InvalidInput(
+                "This identity schema is not open to sign-ups: leave identity_schema out, or set "
+                "selfservice_selectable for it."
+            )
+        return self.require(schema_id)
 
     def require_public(self, name: str) -> Schema:
         """Return the schema that a URL names, by its id or by its id in base64url. Raises `NotFound`."""

@@ -43,6 +43,10 @@ class IdentitySchema(Section):
     url: Annotated[str, AfterValidator(_schema_url)] = Field(
         description="Where the schema is: `file://`, `base64://`, `https://`, or `builtin://customer` for ours"
     )
+    selfservice_selectable: bool = Field(
+        default=False,
+        description="Whether visitors may choose it at sign-up, by `identity_schema`; the default one they always may",
+    )
 
     @property
     def location(self) -> str:
