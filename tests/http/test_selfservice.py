@@ -227,6 +227,58 @@ class TestSchemas:
             assert "identity_schema" not in (await app.get(f"/self-service/{kind}/api")).json()
 
 
+class TestPasswordIdentifier:
+    @pytest.mark.parametrize(
+        ("fields", "status"),
+        [
+            ({"password_identifier": "own"}, 200),
+            ({"identifier": "", "password_identifier": "own"}, 200),
+            ({"identifier": "other", "password_identifier": "own"}, 400),
+            ({"password_identifier": 7}, 400),
+        ],
+        ids=["alone", "beside an empty one", "beside another", "no text"],
+    )
+    async def test_the_former_name_of_the_identifier_is_read_where_there_is_no_other(
+        self, opening: Opening, sqlite_dsn: str, fields: dict[str, Any], status: int
+    ) -> None:
+        """Clients before v0.11 send no other, and the contract of today still has it."""
+        async with opening(sqlite_dsn) as scene:
+            app, addresses = await scene.native(), {"own": new_address(), "other": new_address()}
+            await sign_up(app, addresses["own"])
+            flow = (await app.get("/self-service/login/api")).json()
+            named = {name: addresses.get(value, value) for name, value in fields.items()}
+            body = {"method": "password", "password": PASSWORD, **named}
+            assert (await app.post(flow["ui"]["action"], json=body)).status_code == status
+
+
+class TestEitherMethodOfMails:
+    @pytest.mark.parametrize("kind", ["recovery", "verification"])
+    @pytest.mark.parametrize(("use", "method"), [("code", "link"), ("link", "code")])
+    async def test_a_method_that_the_form_does_not_show_can_be_asked_for(
+        self, opening: Opening, sqlite_dsn: str, kind: str, use: str, method: str
+    ) -> None:
+        """The seed's client knows links only, and its configuration says nothing of `use`."""
+        methods = {"code": {"enabled": True}, "link": {"enabled": True}}
+        flows = {kind: {"enabled": True, "use": use}}
+        async with opening(sqlite_dsn, selfservice={"methods": methods, "flows": flows}) as scene:
+            app, email = await scene.native(), new_address()
+            await sign_up(app, email)
+            flow = (await app.get(f"/self-service/{kind}/api")).json()
+            answer = await app.post(flow["ui"]["action"], json={"method": method, "email": email})
+            assert (answer.status_code, answer.json()["state"]) == (200, "sent_email")
+            template = f"{kind}_valid" if method == "link" else f"{kind}_code_valid"
+            assert template in [mail.template_type for mail in await scene.mails() if mail.recipient == email]
+
+    async def test_one_that_is_switched_off_cannot(self, opening: Opening, sqlite_dsn: str) -> None:
+        methods = {"code": {"enabled": True}, "link": {"enabled": False}}
+        flows = {"verification": {"enabled": True, "use": "code"}}
+        async with opening(sqlite_dsn, selfservice={"methods": methods, "flows": flows}) as scene:
+            app = await scene.native()
+            flow = (await app.get("/self-service/verification/api")).json()
+            answer = await app.post(flow["ui"]["action"], json={"method": "link", "email": new_address()})
+            assert (answer.status_code, answer.json()["ui"]["messages"][0]["id"]) == (400, 4010006)
+
+
 class TestAfterVerification:
     @pytest.mark.parametrize(
         ("query", "expected"),

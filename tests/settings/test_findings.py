@@ -35,7 +35,11 @@ def test_a_sound_configuration_has_no_findings(write: Write) -> None:
         ("secrets: {default: []}", "error", "secrets.default"),
         ("secrets: {cipher: []}", "error", "secrets.cipher"),
         ("secrets: {default: [f00f1e2d3c]}", "error", "secrets.default[0]"),
-        ("secrets: {cipher: [c41e7d90ab3f4625981d0be6f72a53c]}", "error", "secrets.cipher[0]"),
+        (
+            "selfservice: {flows: {recovery: {enabled: true, use: link}}}",
+            "warning",
+            "selfservice.flows.recovery.use",
+        ),
         ("secrets: {default: [PLEASE-CHANGE-ME-I-AM-VERY-INSECURE]}", "error", "secrets.default[0]"),
         ("secrets: {cipher: [32-LONG-SECRET-NOT-SECURE-AT-ALL]}", "error", "secrets.cipher[0]"),
         ("secrets: {default: [a-secret-of-some-length-000000001]}", "error", "secrets.default[0]"),
@@ -76,6 +80,16 @@ def test_each_fault_is_found_and_with_dev_is_only_a_notice(write: Write, text: s
     assert finding.level == level
     assert finding.sentence.endswith(".")
     assert {finding.level for finding in found(file, over, dev=True)} <= {"notice"}
+
+
+@pytest.mark.parametrize("dev", [True, False])
+@pytest.mark.parametrize("cipher", ["nasdlifuhlaiwd", "c41e7d90ab3f4625981d0be6f72a53c", "x" * 33])
+def test_a_cipher_of_another_length_is_an_error_also_in_development(write: Write, cipher: str, dev: bool) -> None:
+    over = write(f"secrets: {{cipher: [{cipher}]}}", name="over.yml")
+    [error] = [one for one in found(write(SOUND), over, dev=dev) if one.level == "error"]
+    assert error.path == "secrets.cipher[0]"
+    assert "32 characters" in error.sentence
+    assert cipher not in error.sentence
 
 
 @pytest.mark.parametrize("nothing", ["", "\n", "\r\n\n"], ids=repr)

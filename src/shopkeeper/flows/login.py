@@ -96,6 +96,7 @@ class Login:
         return method in self.settings.shows_verification
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
+        turn = _with_identifier(turn)
         if self.settings.identifier_first and turn.method == IDENTIFIER_FIRST:
             return await self._second_form(unit, turn)
         method = self._require_method(turn)
@@ -201,3 +202,13 @@ def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", aut
     return input_node(
         "identifier", "text", group=group, value="", required=True, autocomplete=autocomplete, label=label
     )
+
+
+def _with_identifier(turn: Turn) -> Turn:
+    """Return the turn with the identifier under its name of today. Clients before v0.11 send it as
+    `password_identifier` (`updateLoginFlowWithPasswordMethod`, where it is deprecated and still read)."""
+    fields = turn.submission.fields
+    if fields.get("identifier") not in (None, "") or "password_identifier" not in fields:
+        return turn
+    named = {**fields, "identifier": fields["password_identifier"]}
+    return replace(turn, submission=replace(turn.submission, fields=named))

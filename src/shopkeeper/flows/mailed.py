@@ -90,8 +90,8 @@ class Recovery(_Mailed):
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep:
         if turn.flow.finished_at is not None:
             return self.used()
-        offered = {turn.flow.active} if turn.flow.by_operator else {self.settings.use, turn.flow.active}
-        method = self._methods.get(turn.method) if turn.method in offered else None
+        offered = turn.method == turn.flow.active if turn.flow.by_operator else True
+        method = self._methods.get(turn.method) if offered else None
         # No mail may be asked for in an operator's flow, which has no anti-CSRF token: only its link continues it.
         if method is None or (turn.flow.by_operator and method.name == LINK):
             raise SubmissionRejected(message(4010005))
@@ -125,7 +125,7 @@ class Verification(_Mailed):
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep:
         if turn.flow.finished_at is not None:
             return self.used()
-        method = self._methods.get(turn.method) if turn.method == self.settings.use else None
+        method = self._methods.get(turn.method)  # also one that the form does not show, as in the contract
         if method is None:
             raise SubmissionRejected(message(4010006))
         return await method.submit_verification(unit, turn.method_input())

@@ -13,6 +13,7 @@ from shopkeeper.settings.values import Lifespan, parse_duration
 
 _SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _HTTP_URL: Final = r"^https?://\S+$"
+_MAIL_ADDRESS: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _REFERENCE: Final = re.compile(r"(file|base64|https?)://\S+", re.ASCII)
 # RFC 6265, 4.1.1.
 _COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -38,6 +39,12 @@ def _smtp_uri(uri: SecretStr) -> SecretStr:
     return uri
 
 
+def _mail_address(value: str) -> str:
+    if not _MAIL_ADDRESS.fullmatch(value):
+        raise ValueError("must be one mail address, such as no-reply@shop.example")
+    return value
+
+
 def _sendable_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     refuse_wrong_headers(headers)
     return headers
@@ -49,8 +56,8 @@ class Smtp(Section):
     connection_uri: Annotated[Secret, AfterValidator(_smtp_uri)] | None = Field(
         default=None, description="The mail server; without one, mails go to the inbox page of `--dev`"
     )
-    from_address: str = Field(
-        default="no-reply@localhost", pattern=r"^[^@\s]+@[^@\s]+$", description="Sender of our mails"
+    from_address: Annotated[str, AfterValidator(_mail_address)] = Field(
+        default="no-reply@localhost", description="Sender of our mails"
     )
     from_name: str | None = Field(default=None, description="Name beside it, and the shop's name on pages and in mails")
     headers: Annotated[Mapping[str, str], AfterValidator(_sendable_headers)] = Field(

@@ -77,20 +77,40 @@ def _weak_secrets(settings: Settings) -> Iterator[Finding]:
     for name in ("default", "cookie", "cipher", "pagination"):
         secrets: tuple[SecretStr, ...] = getattr(settings.secrets, name)
         for index, secret in enumerate(secrets):
-            fault = _fault(secret.get_secret_value(), cipher=name == "cipher")
-            if fault:
+            fault = _fault(secret.get_secret_value())
+            if fault and not (name == "cipher" and len(secret) != CIPHER_LENGTH):
                 path = f"secrets.{name}[{index}]"
                 yield Finding("error", path, f"{path} {fault}; make one with `{_RANDOM} 16`.")
 
 
-def _fault(secret: str, *, cipher: bool) -> str | None:
-    if cipher and len(secret) != CIPHER_LENGTH:
-        return f"must have exactly {CIPHER_LENGTH} characters"
+def _ciphers_of_another_length(settings: Settings) -> Iterator[Finding]:
+    """Report ciphers that cannot be keys: what is sealed with another one by `--dev` could not be opened later."""
+    for index, secret in enumerate(settings.secrets.cipher):
+        if len(secret) != CIPHER_LENGTH:
+            path = f"secrets.cipher[{index}]"
+            sentence = f"{path} must have exactly {CIPHER_LENGTH} characters; make one with `{_RANDOM} 16`."
+            yield Finding("error", path, sentence)
+
+
+def _fault(secret: str) -> str | None:
     if len(secret) < SHORTEST_SECRET:
         return f"has fewer than {SHORTEST_SECRET} characters"
     if len(set(secret)) < _VARIETY:
         return "repeats a few characters"
     return "looks like one from a manual, which everybody knows" if is_published(secret) else None
+
+
+def _flows_without_their_method(settings: Settings) -> Iterator[Finding]:
+    """Report a recovery or verification that uses a method that is switched off: every request for it is refused."""
+    flows, methods = settings.selfservice.flows, settings.selfservice.methods
+    for name, flow in (("recovery", flows.recovery), ("verification", flows.verification)):
+        if flow.enabled and not getattr(methods, flow.use).enabled:
+            path = f"selfservice.flows.{name}.use"
+            sentence = (
+                f"{path} is {flow.use}, and selfservice.methods.{flow.use}.enabled is false: this flow is refused "
+                "until one of them changes."
+            )
+            yield Finding("warning", path, sentence)
 
 
 def _admin_without_key(settings: Settings) -> Iterator[Finding]:
@@ -255,12 +275,17 @@ def _private_addresses(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", path, sentence)
 
 
-CHECKS_EVEN_IN_DEVELOPMENT: Final[Iterable[Check]] = (_unknown_hosts, _one_port_for_both)
+CHECKS_EVEN_IN_DEVELOPMENT: Final[Iterable[Check]] = (
+    _unknown_hosts,
+    _one_port_for_both,
+    _ciphers_of_another_length,
+)
 CHECKS: Final[Iterable[Check]] = (
     _missing_secrets,
     _weak_secrets,
     _admin_without_key,
     _printed_admin_key,
+    _flows_without_their_method,
     _open_admin,
     _wildcard_origins,
     _wildcard_returns,

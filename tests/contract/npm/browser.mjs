@@ -1,7 +1,7 @@
 // A browser: every flow with cookies.
 
 import assert from "node:assert/strict";
-import { Browser, NEXT_PASSWORD, PASSWORD, by, codeTo, linkTo, newAddress, publicUrl, token } from "./visiting.mjs";
+import { IDENTIFIER, NEXT_PASSWORD, PASSWORD, Browser, by, codeTo, linkTo, newAddress, publicUrl, token } from "./visiting.mjs";
 
 export async function browserApp() {
   const email = newAddress();
@@ -20,7 +20,7 @@ export async function browserApp() {
 
   flow = await browser.expect(200, "createBrowserLoginFlow");
   assert.equal((await browser.expect(200, "getLoginFlow", { id: flow.id })).id, flow.id);
-  const signingIn = { method: "password", identifier: email, password: NEXT_PASSWORD, csrf_token: token(flow) };
+  const signingIn = { method: "password", [IDENTIFIER]: email, password: NEXT_PASSWORD, csrf_token: token(flow) };
   await browser.expect(403, "updateLoginFlow", { flow: flow.id, updateLoginFlowBody: { ...signingIn, csrf_token: "x" } });
   await browser.expect(200, "updateLoginFlow", { flow: flow.id, updateLoginFlowBody: signingIn });
   await browser.expect(200, "toSession");

@@ -1,7 +1,7 @@
 // A native app: every flow without cookies.
 
 import assert from "node:assert/strict";
-import { NEXT_PASSWORD, PASSWORD, by, codeTo, expect, newAddress } from "./visiting.mjs";
+import { IDENTIFIER, NEXT_PASSWORD, PASSWORD, by, codeTo, expect, newAddress } from "./visiting.mjs";
 
 export async function nativeApp() {
   const email = newAddress();
@@ -22,7 +22,7 @@ export async function nativeApp() {
 
   flow = await expect(200, "createNativeLoginFlow", {});
   assert.equal((await expect(200, "getLoginFlow", { id: flow.id })).id, flow.id);
-  const signingIn = { method: "password", identifier: email, password: "not the password" };
+  const signingIn = { method: "password", [IDENTIFIER]: email, password: "not the password" };
   assert.equal((await expect(400, "updateLoginFlow", { flow: flow.id, updateLoginFlowBody: signingIn })).ui.messages[0].id, 4000006);
   signingIn.password = NEXT_PASSWORD;
   const signedIn = await expect(200, "updateLoginFlow", { flow: flow.id, updateLoginFlowBody: signingIn });
