@@ -204,6 +204,20 @@ class TestTheProfile:
         answer = await browser.post(flow["ui"]["action"], json=forged, headers=JSON)
         assert (answer.status_code, answer.json()["error"]["id"]) == (403, "security_csrf_violation")
 
+    async def test_a_new_address_leaves_the_other_open_forms_of_the_browser_alone(self, scene: Scene) -> None:
+        """The session gets a new token, and whose browser it is has not changed."""
+        browser = await scene.browser()
+        await browser.sign_up(new_address())
+        old, flow, other = browser.session_cookie, *[await browser.open_flow("settings") for _ in range(2)]
+        confirming = await browser.open_flow("login", "?refresh=true")
+        traits = {"email": new_address("later")}
+        answer = await browser.send_flow(flow, {"method": "profile", "traits": traits})
+        assert (answer.status_code, "csrf_token" in set_cookies(answer)) == (200, False)
+        assert browser.session_cookie != old
+        named = await browser.send_flow(other, {"method": "profile", "traits": {**traits, "name": {"first": "Ada"}}})
+        confirmed = await browser.send_flow(confirming, {"identifier": traits["email"], "password": PASSWORD})
+        assert (named.status_code, confirmed.status_code) == (200, 200)
+
 
 class TestThePassword:
     async def test_row_040_the_old_one_signs_in_no_more_and_other_sessions_end(self, either_scene: Scene) -> None:

@@ -121,7 +121,9 @@ class AccountChanges:
         await self._throttle.release(slot)
 
     async def _apply(self, handler: OwnedFlowHandler, turn: Turn, session: Session, change: Change) -> Updated:
-        csrf = crypto.new_csrf_token() if _is_privileged(change) else None
+        # Forms from before a change of credentials are worth nothing. One of traits leaves the browser's other forms
+        # alone: the same principal goes on.
+        csrf = crypto.new_csrf_token() if isinstance(change, CredentialChange) else None
         mailed = await self._mailed_to(session, change, client=turn.caller.client)
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now()):

@@ -46,8 +46,8 @@ class Updated:
         signed_in: the session that was elevated, or has made the change.
         continue_with: what the client can show next.
         saved: whether something was changed.
-        csrf_token: the browser's new anti-CSRF token, where credentials or addresses were changed: forms from before
-            lose their worth then.
+        csrf_token: the browser's new anti-CSRF token, where credentials were changed: forms from before are worth
+            nothing then.
         next: where a browser goes instead of the form, if that was asked for.
         shows_next: whether a browser without JavaScript goes to what `continue_with` shows.
     """
