@@ -61,7 +61,7 @@ def respelled(token: str) -> list[str]:
 
 class TestChanged:
     async def test_row_009_a_token_in_a_mail_or_a_link_is_checked_and_not_only_read(self, scene: Scene) -> None:
-        """The only links with a token so far are those that sign out; each is bound to one session by a keyed hash."""
+        """Here of those that sign out; each is bound to one session by a keyed hash."""
         one, other = await scene.browser(), await scene.browser()
         links = []
         for browser in (one, other):
@@ -75,7 +75,7 @@ class TestChanged:
             assert answer.status_code == 403, tried
         assert await one.whoami() is not None
 
-    async def test_row_009_our_mails_carry_no_tokens(self, scene: Scene) -> None:
+    async def test_row_009_the_mails_of_a_registration_carry_no_tokens(self, scene: Scene) -> None:
         app = await scene.native()
         token = (await sign_up(app, new_address()))["session_token"]
         [mail] = await scene.mails()

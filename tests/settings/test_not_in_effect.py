@@ -26,7 +26,7 @@ def test_an_empty_configuration_reports_nothing() -> None:
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
         ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code"),
         ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
-        ("selfservice: {flows: {settings: {before: {hooks: [{}]}}}}", "selfservice.flows.settings"),
+        ("selfservice: {flows: {settings: {before: {hooks: [{}]}}}}", "selfservice.flows.settings.before"),
         ("selfservice: {flows: {login: {before: {hooks: [{hook: web_hook}]}}}}", "selfservice.flows.login.before"),
         (
             "selfservice: {flows: {login: {after: {hooks: [{hook: web_hook}]}}}}",

@@ -104,16 +104,12 @@ LATER: Final = (
     Later("selfservice.flows.registration.after.oidc", _UNTIL_SOCIAL, _AFTER),
     Later("selfservice.flows.registration.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
     Later("selfservice.flows.registration.after.passkey", _UNTIL_PASSKEY, _AFTER),
-    Later(
-        "selfservice.flows.settings",
-        "changing profile and credentials in a settings flow",
-        "before.hooks "
-        + " ".join(
-            f"after.{method}.{key}"
-            for method in ("totp", "oidc", "webauthn", "passkey", "lookup_secret")
-            for key in _AFTER.split()
-        ),
-    ),
+    Later("selfservice.flows.settings.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
+    Later("selfservice.flows.settings.after.totp", _UNTIL_SECOND, _AFTER),
+    Later("selfservice.flows.settings.after.oidc", _UNTIL_SOCIAL, _AFTER),
+    Later("selfservice.flows.settings.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
+    Later("selfservice.flows.settings.after.passkey", _UNTIL_PASSKEY, _AFTER),
+    Later("selfservice.flows.settings.after.lookup_secret", _UNTIL_SECOND, _AFTER),
     Later("selfservice.flows.recovery.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
     Later("selfservice.flows.verification.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
     Later("selfservice.flows.logout.clear_browser_data", "clearing the browser's data at sign-out"),
