@@ -22,6 +22,7 @@ from shopkeeper.http.bounce_signatures import Delivery
 from shopkeeper.http.bounces import PATH, BounceReports
 from shopkeeper.notify import suppressions
 from shopkeeper.settings.courier import Bounces
+from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database
 from shopkeeper.tally import Tally
 
@@ -88,7 +89,7 @@ class Receiver:
 
     def takes(self, signed: Signed) -> bool:
         body, headers = signed
-        return self._check(Delivery(headers, body, NOW))
+        return self._check(Delivery(headers, body, NOW)) is not None
 
     def reads(self, signed: Signed) -> list[Report]:
         assert self.takes(signed)
@@ -138,10 +139,45 @@ def test_what_has_another_shape_reports_nothing(provider: str, document: Any) ->
     assert Receiver(provider).reads(SIGNED[provider](document, AT)) == []
 
 
+def receiving(provider: str, database: Database, clock: StoppedClock) -> BounceReports:
+    secret = VERIFICATION_KEY if provider == "sendgrid" else SHARED
+    return BounceReports(
+        database=database, cache=MemoryCache(clock), clock=clock, provider=provider, secret=secret, tally=Tally()
+    )
+
+
+@pytest.mark.parametrize("provider", SIGNED)
+async def test_row_055_a_report_sent_again_does_not_undo_what_an_operator_has_decided(
+    database: Database, clock: StoppedClock, provider: str
+) -> None:
+    example = next(each for each in EXAMPLES[provider] if each["means"] == "bounce")
+    at, transport = (
+        int(clock.now().timestamp()),
+        httpx2.ASGITransport(app=Starlette(routes=receiving(provider, database, clock).routes())),
+    )
+
+    async def reported(body: Any, headers: Any) -> bool:
+        """Send a report; return whether it suppresses the address, and end that."""
+        assert (await client.post(PATH, content=body, headers=headers)).status_code == 204
+        async with database.unit() as unit:
+            return await suppressions.remove(unit, "ada@example.org")
+
+    async with httpx2.AsyncClient(transport=transport, base_url="http://shop.test") as client:
+        first = SIGNED[provider](example["body"], at + 299)
+        assert await reported(*first)
+        assert not await reported(*first)
+        clock.advance(seconds=598)
+        assert not await reported(*first)
+        if provider == "mailgun":  # it signs no body: what was signed once serves for no other address
+            assert not await reported(first[0].replace(b'"bounce"', b'"suppress-bounce"'), first[1])
+        if provider == "sendgrid":  # another signature of the same message
+            assert not await reported(first[0], by_sendgrid(example["body"], at + 299)[1])
+
+
 async def test_many_at_once_are_stored_and_an_address_that_is_none_is_passed_over(
     database: Database, clock: StoppedClock
 ) -> None:
-    reports = BounceReports(database=database, clock=clock, provider="sendgrid", secret=VERIFICATION_KEY, tally=Tally())
+    reports = receiving("sendgrid", database, clock)
     addresses = [f"{number:03}@example.org" for number in range(250)]
     events = [{"event": "spamreport", "email": each} for each in [*addresses, addresses[0].upper(), "no address", 5]]
     body, headers = by_sendgrid(events, int(clock.now().timestamp()))

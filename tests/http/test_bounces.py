@@ -1,6 +1,7 @@
 """Reports of mail providers, and suppressed addresses at the admin port."""
 
 import base64
+import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator
@@ -32,8 +33,9 @@ async def scene(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIt
 async def report(scene: Scene, body: Any, *, key: bytes = KEY, age: int = 0, **changes: str) -> httpx2.Response:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     at = str(int(scene.clock.now().timestamp()) - age)
-    signature = base64.b64encode(hmac.digest(key, f"msg_1.{at}.".encode() + raw, "sha256")).decode()
-    headers = {"webhook-id": "msg_1", "webhook-timestamp": at, "webhook-signature": f"v1,bm8= v1,{signature}"}
+    name = f"msg_{hashlib.sha256(raw).hexdigest()[:8]}"
+    signature = base64.b64encode(hmac.digest(key, f"{name}.{at}.".encode() + raw, "sha256")).decode()
+    headers = {"webhook-id": name, "webhook-timestamp": at, "webhook-signature": f"v1,bm8= v1,{signature}"}
     provider = await scene.native()
     return await provider.post(HOOK, content=raw, headers={**headers, **changes})
 
@@ -86,6 +88,22 @@ async def test_an_operator_takes_an_address_out_and_sends_its_mail_again(scene: 
     (welcome,) = await scene.mails()
     assert welcome.status == "sent"
     assert (await admin.post(f"/admin/courier/messages/{welcome.id}/resend")).status_code == 409
+
+
+async def test_row_055_a_report_sent_again_does_not_undo_what_an_operator_has_decided(scene: Scene) -> None:
+    told, admin = {"type": "bounce", "address": ADA}, await scene.admin()
+    assert (await report(scene, told)).status_code == 204
+    assert (await admin.delete(f"{LIST}/{ADA}")).status_code == 204
+    scene.clock.advance(minutes=4)
+    assert (await report(scene, told, age=240)).status_code == 204
+    assert await suppressed(scene) == []
+    assert (await report(scene, {**told, "detail": "later"})).status_code == 204
+    assert len(await suppressed(scene)) == 1
+
+
+async def test_a_report_that_could_not_be_read_may_come_again(scene: Scene) -> None:
+    told = [{"type": "bounce", "address": ADA}, {"type": "bounce", "address": "no address"}]
+    assert [(await report(scene, told)).status_code for _ in range(2)] == [400, 400]
 
 
 async def test_the_list_is_paged(scene: Scene) -> None:

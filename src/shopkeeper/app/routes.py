@@ -243,6 +243,7 @@ def _bounce_reports(infrastructure: Infrastructure) -> Sequence[RouteGroup]:
         return ()
     reports = BounceReports(
         database=infrastructure.database,
+        cache=infrastructure.cache,
         clock=infrastructure.clock,
         provider=bounces.provider,
         secret=bounces.secret.get_secret_value(),
