@@ -145,7 +145,7 @@ class AccountChanges:
                 told = (message(SAVED),)
                 shown = replace(form, state=FlowState.SUCCESS, messages=told, updated_at=self._clock.now())
                 # Made under the lock of the identity; it must not be lost because the form was stored meanwhile.
-                await unit.write(*store.keeping(shown, whatever_version=True))
+                await store.keep_form(unit, shown, as_read=turn.flow)
         wanted = self._return.wanted(handler.settings.after, method=turn.method, return_to=turn.flow.return_to)
         shows = isinstance(handler, ShowsVerification) and handler.shows_verification(turn.method)
         return Updated(

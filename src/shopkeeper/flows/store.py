@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     Update,
     bindparam,
+    case,
     delete,
     insert,
     select,
@@ -103,7 +104,7 @@ async def by_callback_state(unit: Unit, state: bytes) -> Flow | None:
     return _from_row(row) if row else None
 
 
-def keeping(flow: Flow, *, whatever_version: bool = False) -> tuple[Update, Mapping[str, Any]]:
+def keeping(flow: Flow) -> tuple[Update, Mapping[str, Any]]:
     """Return the statement that stores a changed flow in place of the version that was read, and its parameters, for a
     unit that may roll back.
 
@@ -113,10 +114,23 @@ def keeping(flow: Flow, *, whatever_version: bool = False) -> tuple[Update, Mapp
     row = _to_row(flow)
     del row["type"]
     bound = {"of_flow": row.pop("id")}
-    if whatever_version:
-        del row["version"]
-        return _KEEP_WHATEVER_VERSION, {**row, **bound}
     return _KEEP, {**row, **bound, "version": flow.version + 1, "as_read": flow.version}
+
+
+async def keep_form(unit: Unit, flow: Flow, *, as_read: Flow) -> None:
+    """Store the form of a flow, although the flow may have been changed since it was read. What others have changed
+    stays: a callback or a paused submission that was taken meanwhile does not come back."""
+    row = _to_row(flow)
+    form = {name: row[name] for name in _FORM}
+    bound = {"of_flow": flow.id, "as_read": as_read.version, "own_context": row["context"]}
+    kept = (await unit.write(_KEEP_FORM, {**form, **bound})).first()
+    if kept is None or kept.version == as_read.version + 1:
+        return
+    # This unit holds the row's lock by now.
+    current = await unit.first(_BY_ID, {"of_flow": flow.id, "of_kind": flow.kind})
+    if current is not None:
+        context = _merged(current.context, before=as_read.context, after=flow.context)
+        await unit.write(update(flows).where(flows.c.id == flow.id).values(context=context))
 
 
 async def count_attempt(unit: Unit, flow_id: UUID, *, most: int, owed: int = 0) -> bool:
@@ -182,11 +196,24 @@ _ADD = insert(flows)
 _UNFINISHED = update(flows).where(_OF_FLOW, flows.c.finished_at.is_(None))
 _FINISH_COUNTED = _UNFINISHED.values(attempts=flows.c.attempts + 1).returning(flows.c.attempts)
 _KEEP = _UNFINISHED.where(flows.c.version == bindparam("as_read"))
-_KEEP_WHATEVER_VERSION = _UNFINISHED.values(version=flows.c.version + 1)
+_FORM = ("nodes", "messages", "state", "active", "updated_at", "identity_id", "session_id")
+_KEEP_FORM = _UNFINISHED.values(
+    version=flows.c.version + 1,
+    context=case(
+        (flows.c.version == bindparam("as_read"), bindparam("own_context", type_=Json)), else_=flows.c.context
+    ),
+).returning(flows.c.version)
 
 _PLAIN = [
     f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "context", "transient_payload", "identity"}
 ]
+
+
+def _merged(current: Mapping[str, Any], *, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a context with what has changed from `before` to `after`."""
+    removed = before.keys() - after.keys()
+    changed = {name: known for name, known in after.items() if before.get(name) != known}
+    return {**{name: known for name, known in current.items() if name not in removed}, **changed}
 
 
 def _to_row(flow: Flow) -> dict[str, Any]:
