@@ -199,6 +199,23 @@ class TestPatch:
         assert changed.json()["metadata_public"] == {"shoe": 44}
 
 
+class TestReplacing:
+    @pytest.mark.parametrize("query", ["", "?include_credential=password"])
+    async def test_an_identity_can_be_read_changed_and_put_back(
+        self, scene: Scene, admin: httpx2.AsyncClient, query: str
+    ) -> None:
+        app, email = await scene.native(), new_address()
+        one = f"/admin/identities/{(await sign_up(app, email))['identity']['id']}"
+        read = (await admin.get(f"{one}{query}")).json()
+        answer = await admin.put(one, json={**read, "metadata_public": {"shoe": 44}})
+        assert answer.status_code == 200, answer.text
+        after = (await admin.get(f"{one}{query}")).json()
+        changed = {"metadata_public", "updated_at"}
+        assert {name for name in after if after[name] != read[name]} <= changed
+        assert after["metadata_public"] == {"shoe": 44}
+        assert (await sign_in(app, email)).status_code == 200
+
+
 class TestAudit:
     async def test_records_the_address_of_an_admin(self, scene: Scene, admin: httpx2.AsyncClient) -> None:
         app, email = await scene.native(), new_address()

@@ -103,10 +103,28 @@ class IdentityBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ReplacedIdentityBody(IdentityBody, forbid_unknown_fields=True, kw_only=True):
-    """An identity that replaces another one: schema and state are required."""
+    """An identity that replaces another one: schema and state are required.
+
+    What an identity has when it is read, and nobody sets, is accepted and ignored, so that one can be read, changed and
+    put back.
+    """
 
     schema_id: str
     state: State
+    id: Any = None
+    schema_url: Any = None
+    state_changed_at: Any = None
+    created_at: Any = None
+    updated_at: Any = None
+
+    def __post_init__(self) -> None:
+        if self.credentials is not None:
+            self.credentials = _without_those_read(self.credentials)
+
+
+def _without_those_read(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the credentials to set: those as they are read change nothing, and only they name their type."""
+    return {name: given for name, given in credentials.items() if not (isinstance(given, dict) and "type" in given)}
 
 
 class BatchEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
