@@ -186,6 +186,7 @@ class ByMail:
             amr=f"{method}_recovery",
             verified=((Via.EMAIL, address),) if by_address else (),
             takes_over=by_address,
+            recovers=True,
             attempt=attempt,
         )
 

@@ -121,6 +121,7 @@ class Proof:
         verified: addresses that the proof has shown to belong to the identity.
         takes_over: whether credentials end that were set before any address of the identity was verified: whoever
             registered it need not be the owner of the address.
+        recovers: whether the account is recovered, after which no former address may undo a change.
     """
 
     identity_id: UUID
@@ -132,6 +133,7 @@ class Proof:
     verified: Sequence[tuple[Via, str]] = ()
     effect: Effect | None = None
     takes_over: bool = False
+    recovers: bool = False
     else_valid: Callable[[Unit, Identity], Awaitable[bool]] | None = None
     attempt: LastAttempt | None = None
 

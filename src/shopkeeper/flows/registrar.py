@@ -20,7 +20,7 @@ from shopkeeper.client import Client
 from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
-from shopkeeper.identity.address_changes import AddressChanges
+from shopkeeper.identity.address_changes import AddressChanges, addresses_of
 from shopkeeper.identity.builder import AddressInput, CredentialInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.mail_values import mail_values
@@ -61,14 +61,15 @@ class Taken(SubmissionRejected):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A registration whose hooks have run. `owner` has one of its identifiers already; `notified` says that the owner
-    recently got a mail about it.
+    """A registration whose hooks have run. `owner` has one of its identifiers already; `told` is the mailbox for the
+    mail about it, empty without one; `notified` says that it recently got such a mail.
     """
 
     enrolment: Enrolment
     new: NewIdentity
     owner: Identity | None
     notified: bool
+    told: str = ""
 
 
 class Registrar:
@@ -224,8 +225,9 @@ class Registrar:
         """Return the admission with the account that has one of its identifiers now."""
         extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
         async with self._database.reading() as unit:
-            owner = await self._owner(unit, extracted, admission.new.credentials)
-        return replace(admission, owner=owner, notified=await self._notices.was_sent(_mailbox(owner)))
+            owner = await self._owner(unit, extracted, admission.enrolment, admission.new.credentials)
+        told = _told(owner, extracted) or ""
+        return replace(admission, owner=owner, told=told, notified=await self._notices.was_sent(told))
 
     async def create(
         self,
@@ -249,7 +251,7 @@ class Registrar:
             simulated = await self._identities.simulate(unit, new)
             if enrolment.when_simulated is not None:
                 await enrolment.when_simulated(unit, simulated)
-            await self._notify(unit, owner, locale=owner.locale or locale, notified=admission.notified)
+            await self._notify(unit, owner, admission, locale=owner.locale or locale)
             return simulated
         if enrolment.effect is not None:
             await enrolment.effect(unit)
@@ -293,20 +295,22 @@ class Registrar:
         else:
             await self._throttle.release(slot)
 
-    async def _owner(self, unit: Unit, wanted: Extracted, credentials: Sequence[CredentialInput]) -> Identity | None:
+    async def _owner(
+        self, unit: Unit, wanted: Extracted, enrolment: Enrolment, credentials: Sequence[CredentialInput]
+    ) -> Identity | None:
         """Return the account with one of these identifiers or addresses, or that one of the addresses is reserved
-        for."""
+        for. No address is reserved against who has proven it."""
         identifiers = [(type_, name) for type_, names in wanted.identifiers.items() for name in names]
         identifiers += [(credential.type, name) for credential in credentials for name in credential.identifiers]
         names = UniqueNames.of(identifiers=identifiers, addresses=(*wanted.verifiable, *wanted.recovery))
-        return await self._address_changes.owner_of(unit, names)
+        return await self._address_changes.owner_of(unit, names, proven=enrolment.verified)
 
-    async def _notify(self, unit: Unit, owner: Identity, *, locale: str, notified: bool) -> None:
+    async def _notify(self, unit: Unit, owner: Identity, admission: Admission, *, locale: str) -> None:
         """Tell the owner of a taken identifier that somebody has used it."""
-        to, known = None if notified else owner.email, mail_values(owner)
+        to, known = None if admission.notified else admission.told, mail_values(owner)
         await self._mail(unit, "sign_up_attempt", to=to, context=known, locale=locale)
         # Stored after the commit. Two concurrent attempts may both mail the owner; the throttle limits them.
-        unit.after_commit(lambda: self._notices.remember(_mailbox(owner)))
+        unit.after_commit(lambda: self._notices.remember(admission.told))
 
     async def _mail(
         self, unit: Unit, template: str, *, to: str | None, context: Mapping[str, Any], locale: str
@@ -341,5 +345,21 @@ def _require_whole(
         raise SubmissionRejected(fields=[*wrong, *(method.missing(submitted) if method else ())])
 
 
-def _mailbox(owner: Identity | None) -> str:
-    return normalise_identifier((owner and owner.email) or "")
+def _told(owner: Identity | None, wanted: Extracted) -> str | None:
+    """Return the mailbox that learns that an identifier of the account was used: the one that was entered, if the
+    account has it or it is reserved for the account. Any other mailbox of the account may be somebody else's."""
+    if owner is None:
+        return None
+    entered = [value for via, value in dict.fromkeys((*wanted.verifiable, *wanted.recovery)) if via is Via.EMAIL]
+    own = [value for value in entered if (Via.EMAIL, value) in addresses_of(owner)]
+    if own:
+        return own[0]
+    has_identifier = any(
+        name in known.identifiers
+        for type_, known in owner.credentials.items()
+        for name in wanted.identifiers.get(type_, ())
+    )
+    if has_identifier or not entered:
+        return normalise_identifier(owner.email or "")
+    # Reserved only; with several mailboxes nobody knows here which of them.
+    return entered[0] if len(entered) == 1 else None

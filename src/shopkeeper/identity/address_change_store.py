@@ -1,7 +1,8 @@
 """The table of changed addresses: what a former address may still do, and its queries."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -21,7 +22,7 @@ from sqlalchemy import (
 
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.row_changes import insert_later
+from shopkeeper.storage.row_changes import insert_later, update_later
 from shopkeeper.storage.tables import Id, Json, Moment, metadata
 
 address_changes = Table(
@@ -30,7 +31,8 @@ address_changes = Table(
     Column("id", Id, primary_key=True),
     Column("identity_id", Id, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
     Column("via", String(16), nullable=False),
-    # The former address: it can undo the change, and recover the account until the new one is confirmed.
+    # The former address: it can undo the change, and recover the account until the new one is confirmed. One that was
+    # never verified has no right: its change has ended at once, and is only counted.
     Column("address", String(LONGEST), nullable=False),
     # The traits that the change replaced, by their names; a missing one is removed again.
     Column("former_traits", Json, nullable=False),
@@ -52,19 +54,27 @@ async def add(unit: Unit, rows: Collection[dict[str, object]]) -> None:
 
 async def changes_since(
     unit: Unit, identity_id: UUID, addresses: Collection[str], since: datetime
-) -> tuple[int, set[UUID]]:
-    """Return how often an identity's addresses were changed since a moment, and which identities one of these addresses
-    still has a right of, from changes since then."""
+) -> Sequence[Row[Any]]:
+    """Return an identity's changes since a moment, the latest first, and those of others that one of these addresses
+    still has a right from."""
     table = address_changes.c
     own, reserved = table.identity_id == identity_id, and_(table.address.in_(list(addresses)), table.ended_at.is_(None))
-    found = await unit.all(
-        select(table.identity_id, table.created_at, reserved.label("reserved")).where(
-            table.created_at > since, or_(own, reserved)
-        )
+    wanted = table.id, table.identity_id, table.address, table.former_traits, table.created_at, table.ended_at
+    return await unit.all(
+        select(*wanted).where(table.created_at > since, or_(own, reserved)).order_by(table.created_at.desc())
     )
-    # One change may give several rights.
-    changes = {row.created_at for row in found if row.identity_id == identity_id}
-    return len(changes), {row.identity_id for row in found if row.reserved}
+
+
+def end_later(unit: Unit, ids: Iterable[UUID], at: datetime) -> None:
+    """End changes right before the unit commits."""
+    update_later(unit, address_changes, [{"id": each, "ended_at": at} for each in ids])
+
+
+async def end_all(unit: Unit, identity_id: UUID, at: datetime, *, spared: Collection[str] = ()) -> None:
+    """End all changes of an identity, except those that one of these addresses has a right from."""
+    table = address_changes.c
+    mine = table.identity_id == identity_id, table.ended_at.is_(None), table.address.not_in(list(spared))
+    await unit.write(update(address_changes).where(*mine).values(ended_at=at))
 
 
 async def by_token(unit: Unit, token_hash: bytes) -> Row[object] | None:

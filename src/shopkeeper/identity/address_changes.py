@@ -6,11 +6,15 @@ Who takes over a session changes the address first, so that recovery leads to th
     recovers the account until an address is confirmed after the change, for `KEPT_FOR` at most
     stays reserved for the account for `UNDO_FOR`: otherwise registering it anew would prevent the undoing
 
+Only an address that was verified on the account has these rights: anybody can enter somebody else's. They end with a
+recovery of the account by another address, and with an operator's change of addresses or password: who has had the
+account before must not get it back.
+
 Several changes have a right each. Undoing one undoes the later ones, whose links end with it: they went to addresses
 that may be the intruder's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -62,10 +66,11 @@ class Recipients(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UndoRight:
-    """The right of a former address; the token goes there by mail, and only its digest is stored."""
+    """The right of a former address; the token goes there by mail, and only its digest is stored. An address without a
+    token is told of the change and cannot undo it."""
 
     address: str
-    token: str
+    token: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +94,59 @@ class AddressChanges:
         """Give the addresses from before their rights, in the transaction of the change; nothing where none has
         changed.
 
-        Where addresses were only added, the first one is told at least. The caller has locked the identity. Raises
-        `Conflict` where a new address is another account's former one and reserved for it, and `TooManyAddressChanges`.
+        Where addresses were only added, the first one is told at least. A change back to a former address ends the
+        rights of the addresses that came after it. The caller has locked the identity. Raises `Conflict` where a new
+        address is another account's former one and reserved for it, and `TooManyAddressChanges`.
         """
         former, now = mailboxes(before), self._clock.now()
         known = addresses_of(before)
         fresh = [address[1] for address in addresses_of(after) if address not in known and address[0] is Via.EMAIL]
         if former == mailboxes(after) and not fresh:
             return ()
-        changes, holders = await rows.changes_since(unit, before.id, fresh, now - UNDO_FOR)
-        if holders - {before.id}:
+        changes = await rows.changes_since(unit, before.id, fresh, now - UNDO_FOR)
+        own = [each for each in changes if each.identity_id == before.id]
+        if len(own) < len(changes):
             raise Conflict("This address is reserved for another account.")
         if former == mailboxes(after):
             return ()
-        if changes >= MOST_CHANGES:
+        if len({each.created_at for each in own}) >= MOST_CHANGES:  # one change may give several rights
             raise TooManyAddressChanges
+        passing = self._ended_by_return(unit, before, own, fresh, now)
         told = _told(before, after, recipients) or former[:1]
-        rights = [UndoRight(address, crypto.new_token(TOKEN_PREFIX)) for address in told]
+        verified = {each.value for each in before.verifiable_addresses if each.verified and each.value not in passing}
+        rights = [UndoRight(each, crypto.new_token(TOKEN_PREFIX) if each in verified else None) for each in told]
         if rights:
             await rows.add(unit, [self._row(before, after, right, now) for right in rights])
         return rights
 
-    async def owner_of(self, unit: Unit, names: UniqueNames) -> Identity | None:
+    def _ended_by_return(
+        self, unit: Unit, before: Identity, own: Sequence[Any], fresh: Collection[str], now: datetime
+    ) -> Collection[str]:
+        """End the rights of the addresses that the account returns to, and of those that came after them; return the
+        latter. `own` are its changes, the latest first."""
+        returned = [each for each in own if each.ended_at is None and each.address in fresh]
+        if not returned:
+            return ()
+        traits, since = before.traits, min(each.created_at for each in returned)
+        for change in own:
+            if change.created_at >= since:
+                traits = _restored(traits, change.former_traits)
+        extracted = self._identities.schemas.require(before.schema_id).extract(traits)
+        then = {value for _, value in (*extracted.verifiable, *extracted.recovery)}
+        passing = {each.address for each in own if each.created_at >= since} | set(mailboxes(before))
+        over = {*fresh, *(passing - then)}
+        rows.end_later(unit, [each.id for each in own if each.ended_at is None and each.address in over], now)
+        return passing - then
+
+    async def owner_of(self, unit: Unit, names: UniqueNames, *, proven: Collection[Address] = ()) -> Identity | None:
         """Return the account that has one of these identifiers or addresses, or that an address is reserved for.
 
-        Who changed another account's address must not take the former one, or its owner could not undo the change.
+        Who changed another account's address must not take the former one, or its owner could not undo the change. But
+        no address is reserved against who has `proven` it.
         """
-        return await self._identities.find_owner(unit, names, reserved_since=self._clock.now() - UNDO_FOR)
+        mailboxes = [value for via, value in names.addresses if via is Via.EMAIL and (via, value) not in proven]
+        since = self._clock.now() - UNDO_FOR
+        return await self._identities.find_owner(unit, names, reserved=mailboxes, reserved_since=since)
 
     async def recoverable_by(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
         """Return the account that this address can recover, without credentials, or None. The address must be
@@ -171,9 +202,10 @@ class AddressChanges:
             "via": Via.EMAIL.value,
             "address": right.address,
             "former_traits": self._former_traits(before, after),
-            "token_hash": crypto.digest(right.token),
+            "token_hash": crypto.digest(right.token or crypto.new_token(TOKEN_PREFIX)),
             "password_digest": _password_digest(before),
             "created_at": now,
+            "ended_at": now if right.token is None else None,
         }
 
     def _former_traits(self, before: Identity, after: Identity) -> Mapping[str, Any]:

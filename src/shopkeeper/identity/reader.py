@@ -53,15 +53,20 @@ class IdentityReader:
         return await self._one(unit, selectors.by_address(via, queryable(value)), credentials=False)
 
     async def find_owner(
-        self, unit: Unit, names: UniqueNames, *, reserved_since: datetime | None = None
+        self,
+        unit: Unit,
+        names: UniqueNames,
+        *,
+        reserved: Collection[str] = (),
+        reserved_since: datetime | None = None,
     ) -> Identity | None:
         """Return the identity with one of these identifiers, else the one with one of these addresses, with
         credentials, or None.
 
-        `reserved_since`: else the one that one of the addresses was taken from by a change since this moment. All are
-        looked up in one query in every case, so that the time reveals nothing.
+        `reserved_since`: else the one that one of the mailboxes `reserved` was taken from by a change since this
+        moment. All are looked up in one query in every case, so that the time reveals nothing.
         """
-        selector = selectors.by_unique_names(names, reserved_since=reserved_since)
+        selector = selectors.by_unique_names(names, reserved=reserved, reserved_since=reserved_since)
         return names.first_owner(await self._store.load(unit, selector, with_credentials=True))
 
     async def find_for_recovery(self, unit: Unit, *, via: Via, value: str, since: datetime) -> Identity | None:

@@ -41,18 +41,19 @@ def by_address(via: Via, value: str) -> Selector:
     return Selector(_has_address, {"wanted": value, "wanted_via": via.value})
 
 
-def by_unique_names(names: UniqueNames, *, reserved_since: datetime | None) -> Selector:
+def by_unique_names(
+    names: UniqueNames, *, reserved: Collection[str] = (), reserved_since: datetime | None = None
+) -> Selector:
     """Select the identities with one of these identifiers or addresses and, where there is a moment, those that one of
-    the mailboxes is reserved for since a later one."""
+    the mailboxes `reserved` is reserved for since a later one."""
     bound = {
         **_bound_pairs("identifiers", [(name, type_) for type_, name in names.identifiers]),
         **_bound_pairs("addresses", [(via.value, value) for via, value in names.addresses]),
     }
     if reserved_since is None:
         return Selector(_has_unique_name, bound)
-    mailboxes = [value for via, value in names.addresses if via is Via.EMAIL]
-    reserved = {"wanted_mailboxes": mailboxes, "changed_since": reserved_since}
-    return Selector(_has_or_reserves_unique_name, {**bound, **reserved})
+    former = {"wanted_mailboxes": list(reserved), "changed_since": reserved_since}
+    return Selector(_has_or_reserves_unique_name, {**bound, **former})
 
 
 def for_recovery(via: Via, value: str, since: datetime) -> Selector:

@@ -3,7 +3,7 @@
 Traits are validated against their schema here for every caller, and identifiers and addresses are derived from them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -12,6 +12,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, new_id
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import store
+from shopkeeper.identity.address_change_store import end_all
 from shopkeeper.identity.builder import CredentialInput, IdentityBuilder, NewIdentity, incognito
 from shopkeeper.identity.changes import (
     AccessListener,
@@ -35,6 +36,7 @@ from shopkeeper.languages.choice import storable
 from shopkeeper.storage.database import Unit
 
 _CREDENTIALS_CHANGED: Final = "identity.credentials_changed"
+_GIVES_ACCESS: Final = ("credentials", "verifiable_addresses", "recovery_addresses")
 
 
 class Identities(IdentityReader):
@@ -141,7 +143,7 @@ class Identities(IdentityReader):
         Addresses that stay the same stay verified. Raises `NotFound`, `InvalidInput` and `Conflict`.
         """
         before = await self.lock(unit, identity_id)
-        return await self._change(unit, before, new, actor=actor, client_ip=client_ip)
+        return await self._decided(unit, before, new, actor=actor, client_ip=client_ip)
 
     async def change_traits(
         self,
@@ -194,7 +196,7 @@ class Identities(IdentityReader):
     ) -> Identity:
         """Apply a JSON Patch (RFC 6902). Raises `NotFound`, `BadRequest` (`InvalidInput`) and `Conflict`."""
         before = await self.lock(unit, identity_id)
-        return await self._change(unit, before, patched(before, operations), actor=actor, client_ip=client_ip)
+        return await self._decided(unit, before, patched(before, operations), actor=actor, client_ip=client_ip)
 
     async def delete(
         self, unit: Unit, identity_id: UUID, *, actor: str = "system", client_ip: str | None = None
@@ -325,7 +327,7 @@ class Identities(IdentityReader):
         self,
         unit: Unit,
         identity: Identity,
-        addresses: Iterable[Address],
+        addresses: Collection[Address],
         *,
         actor: str = "system",
         client_ip: str | None = None,
@@ -367,8 +369,9 @@ class Identities(IdentityReader):
         unit: Unit,
         identity: Identity,
         *,
-        verified: Iterable[Address] = (),
+        verified: Collection[Address] = (),
         takes_over: bool = False,
+        recovers: bool = False,
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
@@ -376,12 +379,17 @@ class Identities(IdentityReader):
         as by `mark_verified`. Returns the identity as it is now.
 
         Args:
-            takes_over: remove its first factors and end its sessions where none of its addresses was ever verified.
+            takes_over: remove its first factors and end its sessions where these addresses were never verified before.
                 Whoever registered it need not own its address, so a password that they chose must not survive the
                 owner's recovery. Second factors stay: without them, a mailbox alone would open an account that asks for
                 more.
+            recovers: end what former addresses may still do, except these addresses: who had the account before must
+                not get it back. So does a takeover.
         """
-        unproven = self._unproven(identity) if takes_over else []
+        if recovers or (takes_over and not _were_verified(identity, verified)):
+            spared = [value for _, value in verified]
+            await end_all(unit, identity.id, self._clock.now(), spared=spared)
+        unproven = self._unproven(identity, verified) if takes_over else []
         without = self._without(identity, unproven) if unproven else identity
         after = self._verified(without, verified)
         if after is identity:
@@ -396,9 +404,9 @@ class Identities(IdentityReader):
             await self._publisher.changed_aside(unit, change)
         return after
 
-    def _unproven(self, identity: Identity) -> list[str]:
-        """Return the types of the first factors that somebody has set before any address was verified."""
-        if any(address.verified for address in identity.verifiable_addresses):
+    def _unproven(self, identity: Identity, proven: Collection[Address]) -> list[str]:
+        """Return the types of the first factors that somebody has set before the proven addresses were verified."""
+        if _were_verified(identity, proven):
             return []
         return sorted(type_ for type_ in identity.credentials if self._is_chosen(type_))
 
@@ -424,6 +432,15 @@ class Identities(IdentityReader):
         """Return whether a credential is a first factor that somebody has set, and does not follow from the traits."""
         known = facts_of(self._facts, type_)
         return known.first_factor and known.config_from_traits is None
+
+    async def _decided(
+        self, unit: Unit, before: Identity, new: NewIdentity, *, actor: str, client_ip: str | None
+    ) -> Identity:
+        """Change an identity as an operator decides, after which no former address undoes what was decided."""
+        after = await self._change(unit, before, new, actor=actor, client_ip=client_ip)
+        if any(getattr(before, name) != getattr(after, name) for name in _GIVES_ACCESS):
+            await end_all(unit, before.id, self._clock.now())
+        return after
 
     async def _change(
         self, unit: Unit, before: Identity, new: NewIdentity, *, actor: str, client_ip: str | None
@@ -487,6 +504,14 @@ class Identities(IdentityReader):
                 "This credential cannot be opened: configure the secret in secrets.cipher it was sealed with."
             )
         return without(credential, identifier)
+
+
+def _were_verified(identity: Identity, proven: Collection[Address]) -> bool:
+    """Return whether the addresses that a proof shows were verified before. Another address says nothing about the
+    owner of these; but one that the account does not have now is judged by those that it has."""
+    addresses = identity.verifiable_addresses
+    own = [address for address in addresses if (address.via, normalise_identifier(address.value)) in proven]
+    return all(each.verified for each in own) if own else any(each.verified for each in addresses)
 
 
 def _same_but(identity: Identity, traits: Mapping[str, Any]) -> NewIdentity:

@@ -30,11 +30,19 @@ class AccountNotices:
         await self._queue(unit, "password_changed", to=to, context=account, locale=locale)
 
     async def address_changed(
-        self, unit: Unit, *, to: str, account: Mapping[str, Any], new_address: str, token: str, hours: int, locale: str
+        self,
+        unit: Unit,
+        *,
+        to: str,
+        account: Mapping[str, Any],
+        new_address: str,
+        token: str | None,
+        hours: int,
+        locale: str,
     ) -> None:
-        """Tell a former address that it was replaced, with a link that undoes that. `account` is what a mail may say
-        of it."""
-        url = f"{self._base_url}{UNDO_PATH}?token={token}"
+        """Tell a former address that it was replaced, with a link that undoes that if there is a token. `account` is
+        what a mail may say of it."""
+        url = f"{self._base_url}{UNDO_PATH}?token={token}" if token else ""
         context = {**account, "new_address": new_address, "undo_url": url, "hours": hours}
         await self._queue(unit, "address_changed", to=to, context=context, locale=locale)
 

@@ -358,7 +358,9 @@ async def apply_proof(unit: Unit, identities: Identities, identity: Identity, pr
     """Write what a proof implies for its identity, which is locked. Returns the identity as it is now."""
     if proof.effect is not None:
         await proof.effect(unit)
-    return await identities.apply_proof(unit, identity, verified=proof.verified, takes_over=proof.takes_over)
+    return await identities.apply_proof(
+        unit, identity, verified=proof.verified, takes_over=proof.takes_over, recovers=proof.recovers
+    )
 
 
 def _reason(refusal: Refusal) -> str:
