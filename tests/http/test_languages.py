@@ -102,7 +102,13 @@ class TestAGermanShopper:
             error_id = led.headers["location"].partition("?id=")[2]
             for language, told in ((GERMAN, "Die Rücksprungadresse"), ("", "The return address is not")):
                 app = await scene.native(accept_language=language)
-                error = (await app.get(f"/self-service/errors?id={error_id}")).json()["error"]
+                answer = await app.get(f"/self-service/errors?id={error_id}")
+                named = {name: answer.headers.get(name) for name in ("content-language", "vary")}
+                assert named == {
+                    "content-language": "de" if language else None,
+                    "vary": "Accept-Language" if language else None,
+                }
+                error = answer.json()["error"]
                 assert error["message"].startswith(told)
                 assert error["id"] == "self_service_flow_return_to_forbidden"
                 assert "wording" not in error

@@ -24,9 +24,13 @@ def test_an_empty_configuration_reports_nothing() -> None:
     ("text", "path"),
     [
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
-        ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code"),
+        ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code.mfa_enabled"),
         ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
         ("selfservice: {flows: {settings: {before: {hooks: [{}]}}}}", "selfservice.flows.settings.before"),
+        (
+            "selfservice: {flows: {settings: {after: {totp: {hooks: [{}]}}}}}",
+            "selfservice.flows.settings.after.totp",
+        ),
         ("selfservice: {flows: {login: {before: {hooks: [{hook: web_hook}]}}}}", "selfservice.flows.login.before"),
         (
             "selfservice: {flows: {login: {after: {hooks: [{hook: web_hook}]}}}}",
@@ -111,6 +115,13 @@ def test_a_client_secret_may_come_from_a_file(folder: Path) -> None:
 def test_the_table_names_no_key_that_is_in_effect() -> None:
     in_effect = {key.path for key in known_keys() if key.later is None}
     assert in_effect.isdisjoint(path.removesuffix(".*") for later in LATER for path in later.paths())
+
+
+def test_nothing_is_in_effect_below_a_place_that_is_said_not_to_be() -> None:
+    """Regression: `selfservice.flows.settings is not in effect yet`, long after that flow had come."""
+    in_effect = [key.path for key in known_keys() if key.later is None]
+    places = {later.where for later in LATER if later.keys}
+    assert [path for path in in_effect if any(path.startswith((f"{place}.", f"{place}[")) for place in places)] == []
 
 
 def test_every_waiting_hook_is_a_hook() -> None:

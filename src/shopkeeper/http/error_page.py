@@ -18,14 +18,14 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows import stored_errors
 from shopkeeper.flows.flow import Caller
-from shopkeeper.flows.stored_errors import StoredError
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.requests import prefers_json
 from shopkeeper.http.responses import error_object, json_response, redirect
 from shopkeeper.http.serializers import (
     moment,
 )
-from shopkeeper.languages.refusals import sentence_of
+from shopkeeper.languages.choice import SOURCE
+from shopkeeper.languages.refusals import headers_of, sentence_of
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.refunds import refunded_when_busy
 from shopkeeper.storage.database import Database
@@ -103,17 +103,20 @@ class ErrorPage:
             return json_response(_sample(self._clock))
         async with self._database.unit() as unit:
             kept = await stored_errors.require(unit, uuid_or_none(wanted))
-        shown = _in_language(kept, self._callers.language_of(request))
-        document = {"id": str(kept.id), "error": shown}
-        return json_response({**document, "created_at": moment(kept.created_at), "updated_at": moment(kept.updated_at)})
+        language = self._callers.language_of(request)
+        # By its wording, which is stored with it; where that has no translation, it stays English.
+        sentence = sentence_of(kept.wording, language) if kept.wording else None
+        document = {
+            "id": str(kept.id),
+            "error": _saying(sentence, kept.error) if sentence else kept.error,
+            "created_at": moment(kept.created_at),
+            "updated_at": moment(kept.updated_at),
+        }
+        return json_response(document, headers=headers_of(language if sentence else SOURCE))
 
 
-def _in_language(kept: StoredError, language: str) -> Mapping[str, object]:
-    """Return a stored error in a language: by its wording, which is stored with it."""
-    sentence = sentence_of(kept.wording, language) if kept.wording else None
-    if sentence is None:
-        return kept.error
-    return {**kept.error, **{name: sentence for name in ("reason", "message") if name in kept.error}}
+def _saying(sentence: str, error: Mapping[str, object]) -> Mapping[str, object]:
+    return {**error, **{name: sentence for name in ("reason", "message") if name in error}}
 
 
 def _opens_browser(request: Request) -> bool:

@@ -14,6 +14,7 @@ class Later:
     """Keys that have no effect until their feature exists.
 
     `keys` are the names below `where` (empty: `where` itself is the key; `x.*`: anything below `x`; `x[].y`: a list).
+    With `keys`, nothing below `where` is in effect: findings say so of `where` as a whole.
     `never` is the reason, as a sentence without full stop, where there will be no such feature; otherwise `what` names
     the feature. `switch` names the key that turns the feature on: while it is off, nothing is reported. `same` are
     values that ask for what happens anyway.
@@ -63,6 +64,7 @@ _UNTIL_SECOND: Final = "the second factor"
 _UNTIL_WEBAUTHN: Final = "security keys"
 _UNTIL_PASSKEY: Final = "passkeys"
 _UNTIL_WEB_HOOK: Final = "web hooks"
+_UNMARKED: Final = "codes for accounts whose schema has no marked address"
 
 LATER: Final = (
     Later("serve.public.tls", keys=_TLS, never=_TLS_IN_FRONT),
@@ -117,12 +119,9 @@ LATER: Final = (
         "selfservice.methods.password.config.migrate_hook", "asking another system about a password", "enabled config.*"
     ),
     Later("selfservice.methods.password.config.password_profile_registration_node_group", "grouping profile fields"),
-    Later(
-        "selfservice.methods.code",
-        "one-time codes as a second factor, and for accounts without a code credential",
-        "passwordless_login_fallback_enabled mfa_enabled config.missing_credential_fallback_enabled",
-        same=(False,),
-    ),
+    Later("selfservice.methods.code.mfa_enabled", "one-time codes as a second factor", same=(False,)),
+    Later("selfservice.methods.code.passwordless_login_fallback_enabled", _UNMARKED, same=(False,)),
+    Later("selfservice.methods.code.config.missing_credential_fallback_enabled", _UNMARKED, same=(False,)),
     Later("selfservice.methods.totp", "one-time passwords", "enabled config.issuer", switch="enabled"),
     Later("selfservice.methods.lookup_secret", "recovery codes", "enabled", switch="enabled"),
     Later(
