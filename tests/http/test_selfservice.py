@@ -251,6 +251,22 @@ class TestPasswordIdentifier:
             assert (await app.post(flow["ui"]["action"], json=body)).status_code == status
 
 
+class TestReloadedSubmission:
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_leads_a_browser_to_its_form_or_to_a_new_one(
+        self, opening: Opening, sqlite_dsn: str, kind: str
+    ) -> None:
+        async with opening(sqlite_dsn) as scene:
+            browser = await scene.browser()
+            flow = await browser.open_flow(kind)
+            again = await browser.get(flow["ui"]["action"], headers={"accept": HTML})
+            assert (again.status_code, again.headers["location"]) == (303, f"{ADDRESS}/{kind}?flow={flow['id']}")
+            for query in ("", "?flow=nonsense%0d%0a"):
+                new = await browser.get(f"/self-service/{kind}{query}", headers={"accept": HTML})
+                assert new.headers["location"] == f"{ADDRESS}/self-service/{kind}/browser"
+            assert (await browser.get(flow["ui"]["action"], headers=JSON)).status_code == 501
+
+
 class TestEitherMethodOfMails:
     @pytest.mark.parametrize("kind", ["recovery", "verification"])
     @pytest.mark.parametrize(("use", "method"), [("code", "link"), ("link", "code")])

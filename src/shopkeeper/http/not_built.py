@@ -15,14 +15,10 @@ _PROVIDERS: Final = "Signing in with a provider is not built yet: offer a passwo
 _KEYS: Final = "Passkeys and security keys are not built yet: offer a password or a one-time code."
 _TEST_LOGIN: Final = "Test logins are not built yet: try a provider's settings with an ordinary login flow."
 
-_BY_GET: Final = "A flow continues by GET after a provider's sign-in only, which is not built yet: submit it by POST."
-
 PUBLIC: Final[Mapping[tuple[str, str], str]] = {
     ("GET", "/.well-known/ory/webauthn.js"): _KEYS,
     ("GET", "/self-service/fed-cm/parameters"): _PROVIDERS,
     ("POST", "/self-service/fed-cm/token"): _PROVIDERS,
-    ("GET", "/self-service/login"): _BY_GET,
-    ("GET", "/self-service/registration"): _BY_GET,
     ("DELETE", "/self-service/login/test"): _TEST_LOGIN,
     ("GET", "/sessions/token-exchange"): f"{_PROVIDERS} Their answers have the session token.",
     ("GET", "/self-service/methods/oidc/callback"): _PROVIDERS,

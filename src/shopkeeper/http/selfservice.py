@@ -18,6 +18,7 @@ from shopkeeper.errors import (
     InvalidInput,
     LinkLookedAhead,
     MalformedBody,
+    NotBuilt,
     Refusal,
     SecondFactorRequired,
     SessionAlreadyAvailable,
@@ -41,6 +42,7 @@ from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, rea
 from shopkeeper.http.responses import empty_response, json_response, redirect
 from shopkeeper.http.speculation import is_speculative
 from shopkeeper.languages.refusals import headers_of
+from shopkeeper.parsing import uuid_or_none
 
 OneClick = Callable[[Request, str, str], Awaitable[Response]]
 """Shows a page with one button for a link of a kind of flow, which sends its form to an address."""
@@ -51,6 +53,9 @@ LARGEST_BODY = 100_000
 """Bytes of a submission, in every format. The flows are open to everybody, and no form needs more."""
 LONGEST_URL = 8_192
 """Characters: every flow stores the address that opened it."""
+
+
+_BY_GET = "A flow continues by GET after a provider's sign-in only, which is not built yet: submit it by POST."
 
 
 class SelfService:
@@ -113,16 +118,31 @@ class SelfService:
         async def resume(request: Request, caller: Caller) -> Response:
             return await self._resume(request, caller, kind)
 
-        linked = isinstance(self._pipeline.handler(kind), LinkHandler)
-        owned = isinstance(self._pipeline.handler(kind), OwnedFlowHandler)
+        async def show(request: Request, caller: Caller) -> Response:
+            return self._show_page(request, kind)
+
+        handler, by_get = self._pipeline.handler(kind), show
+        if isinstance(handler, LinkHandler):
+            by_get = follow_link
+        elif isinstance(handler, OwnedFlowHandler):
+            by_get = resume
         return [
             Route(f"{path}/api", open_native, methods=["GET"]),
             Route(f"{path}/browser", self._error_page.html_safe(open_browser), methods=["GET"]),
             Route(f"{path}/flows", fetch, methods=["GET"]),
             Route(path, self._error_page.html_safe(submit), methods=["POST"]),
-            *([Route(path, self._error_page.html_safe(follow_link), methods=["GET"])] if linked else ()),
-            *([Route(path, self._error_page.html_safe(resume), methods=["GET"])] if owned else ()),
+            Route(path, self._error_page.html_safe(by_get), methods=["GET"]),
         ]
+
+    def _show_page(self, request: Request, kind: str) -> Response:
+        """Lead somebody who has reloaded or kept the address of a form's submission to the form, or to a new one."""
+        if prefers_json(request.headers):
+            raise NotBuilt(_BY_GET)
+        flow_id = uuid_or_none(request.query_params.get("flow", ""))
+        return redirect(
+            f"{self._base_url}/self-service/{kind}/browser" if flow_id is None else self._responses.ui(kind, flow_id),
+            body=True,
+        )
 
     def _callback_routes(self, path: str) -> list[Route]:
         return [
