@@ -58,6 +58,20 @@ def sentence_of(wording: Wording, language: str) -> str | None:
     return sentence and sentence.format_map(_Values(wording.parameters, sentences))
 
 
+def waiting_time(seconds: int, units: Mapping[str, str]) -> str:
+    """Return a time to wait in words.
+
+    Args:
+        units: a text with the gap `count` for `wait/seconds`, and one for `wait/minutes`.
+
+    >>> waiting_time(91, {"wait/seconds": "{count} s", "wait/minutes": "{count} min"})
+    '2 min'
+    """
+    if seconds <= LONGEST_IN_SECONDS:
+        return units["wait/seconds"].format(count=seconds)
+    return units["wait/minutes"].format(count=-(-seconds // 60))
+
+
 def headers_of(language: str) -> Mapping[str, str]:
     """Return the headers of a translated answer (RFC 9110 sections 8.5 and 12.5.5)."""
     return {} if language == SOURCE else {"Content-Language": language, "Vary": "Accept-Language"}
@@ -73,18 +87,12 @@ class _Values(dict[str, Any]):
     def __init__(self, parameters: Mapping[str, Any], sentences: Mapping[str, str]) -> None:
         super().__init__(parameters)
         if "retry_after" in parameters:
-            self["wait"] = _wait(int(parameters["retry_after"]), sentences)
+            self["wait"] = waiting_time(int(parameters["retry_after"]), sentences)
         if "shortages" in parameters:
             self["shortages"] = _shortages(parameters["shortages"], sentences)
 
     def __missing__(self, key: str) -> str:
         return f"{{{key}}}"
-
-
-def _wait(seconds: int, sentences: Mapping[str, str]) -> str:
-    if seconds <= LONGEST_IN_SECONDS:
-        return sentences["wait/seconds"].format(count=seconds)
-    return sentences["wait/minutes"].format(count=-(-seconds // 60))
 
 
 def _shortages(lines: Iterable[Mapping[str, Any]], sentences: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shopkeeper.errors import Busy, IdentityDisabled, TooManyRequests, Wording
+from shopkeeper.languages.refusals import waiting_time
 
 SENTENCES: Final[Mapping[str, str]] = {
     TooManyRequests.code: "That was a little too often. Try again in {wait}.",
@@ -13,7 +14,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 }
 """The sentence of a refusal's code."""
 
-_LONGEST_IN_SECONDS: Final = 90
+_UNITS: Final = {"wait/seconds": "{count} s", "wait/minutes": "{count} min"}
 
 
 def in_english(wording: Wording) -> str | None:
@@ -25,8 +26,4 @@ def in_english(wording: Wording) -> str | None:
     sentence, seconds = SENTENCES.get(wording.code), wording.parameters.get("retry_after")
     if sentence is None or ("{wait}" in sentence and seconds is None):
         return None
-    return sentence.format(wait=_wait(seconds) if seconds else "")
-
-
-def _wait(seconds: int) -> str:
-    return f"{seconds} s" if seconds <= _LONGEST_IN_SECONDS else f"{-(-seconds // 60)} min"
+    return sentence.format(wait=waiting_time(seconds, _UNITS) if seconds else "")
