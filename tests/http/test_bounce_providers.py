@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 
 from shopkeeper.clock import StoppedClock
-from shopkeeper.http.bounce_providers import PROVIDERS, Report
-from shopkeeper.http.bounce_signatures import Delivery
 from shopkeeper.http.bounces import PATH, BounceReports
 from shopkeeper.notify import suppressions
+from shopkeeper.notify.bounce_providers import PROVIDERS, Report
+from shopkeeper.notify.bounce_signatures import Delivery
 from shopkeeper.settings.courier import Bounces
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database

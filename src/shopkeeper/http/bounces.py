@@ -1,7 +1,7 @@
 """The webhook for mail providers: which addresses bounce, and who complains about our mails.
 
-`bounce_providers.py` says what providers send, `bounce_signatures.py` how that is checked. Our own form, for a provider
-without an entry there, is one report or a list of at most 100, signed as Standard Webhooks:
+In `notify`, `bounce_providers.py` says what providers send, and `bounce_signatures.py` how that is checked. Our own
+form, for a provider without an entry there, is one report or a list of at most 100, signed as Standard Webhooks:
 
     {"type": "bounce", "address": "ada@example.org", "detail": "550 5.1.1 no such user"}
 
@@ -20,12 +20,12 @@ from starlette.routing import Route
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, Unauthenticated
-from shopkeeper.http.bounce_providers import PROVIDERS, Report
-from shopkeeper.http.bounce_signatures import TOLERANCE, Delivery
 from shopkeeper.http.requests import read_body
 from shopkeeper.http.responses import empty_response
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.addresses import AddressRefused, require_address
+from shopkeeper.notify.bounce_providers import PROVIDERS, Report
+from shopkeeper.notify.bounce_signatures import TOLERANCE, Delivery
 from shopkeeper.notify.values import Suppression
 from shopkeeper.parsing import parse_json
 from shopkeeper.storage.cache.port import Cache, CacheDown

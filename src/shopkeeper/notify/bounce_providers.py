@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shopkeeper.errors import BadRequest
-from shopkeeper.http.bounce_signatures import Check, mailgun, sendgrid, shared_secret, standard_webhooks, svix
+from shopkeeper.notify.bounce_signatures import Check, mailgun, sendgrid, shared_secret, standard_webhooks, svix
 from shopkeeper.notify.values import SuppressionReason
 
 BOUNCE, COMPLAINT = SuppressionReason.BOUNCE, SuppressionReason.COMPLAINT
