@@ -78,6 +78,10 @@ class MailedCode:
         something else that has one."""
         return self._sent(MailedFlow.VERIFICATION, view, recipient)
 
+    def has_mailed(self, view: MethodView, secret: str) -> bool:
+        """See `VerificationMethod`."""
+        return any(sent.identity_id is not None and self._codes.matches(sent, secret) for sent in _sent_codes(view))
+
     def asking_for_code(self, view: MethodView) -> Form:
         """Return the form that asks for the code that was sent, for who follows its link. The link's code is not
         judged: following a link spends nothing."""

@@ -96,7 +96,11 @@ class MailedLink:
             effect=effect,
         )
 
-    def _followed(self, submission: MethodInput, token: str) -> SentLink | None:
+    def has_mailed(self, view: MethodView, secret: str) -> bool:
+        """See `VerificationMethod`."""
+        return self._followed(view, secret) is not None
+
+    def _followed(self, submission: MethodView, token: str) -> SentLink | None:
         """Return the link that was sent in this flow if this is its token."""
         stored = submission.context.get("sent")
         sent = SentLink.from_context(stored) if stored else None

@@ -233,6 +233,10 @@ class VerificationMethod(Method, Protocol):
         """Return the step that follows. Raises as `submit_recovery` does."""
         ...
 
+    def has_mailed(self, view: MethodView, secret: str) -> bool:
+        """Return whether this is the code, or the token of the link, that was mailed to an account in this flow."""
+        ...
+
 
 @runtime_checkable
 class CallbackMethod(Method, Protocol):

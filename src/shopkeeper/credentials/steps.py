@@ -86,12 +86,14 @@ class StartOver:
     """The flow cannot continue. The dispatcher opens its replacement, which shows the messages.
 
     `keeps_flow` leaves the old flow open: a wrong link, or a form of another browser, must not end it for its owner.
-    `refusal` is the reason, where there is one besides the messages.
+    `refusal` is the reason, where there is one besides the messages. `shows_end` has the replacement show the end of
+    the flow instead of its beginning, for who has shown once more what ended it.
     """
 
     messages: Sequence[Message] = ()
     keeps_flow: bool = False
     refusal: Refusal | None = None
+    shows_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

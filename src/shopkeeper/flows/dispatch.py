@@ -230,6 +230,8 @@ class Dispatcher:
             if not step.keeps_flow:
                 await self._finish(unit, turn.flow)
             fresh = await self.replacement(unit, handler, turn, step.messages, shown=turn.flow.nodes)
+            if step.shows_end:
+                fresh = _ended_like(turn.flow, fresh)
             await store.add(unit, fresh)
         return Replaced(turn.flow, fresh, step.refusal)
 
@@ -284,7 +286,7 @@ class Dispatcher:
         url = self._return.after(handler.settings.after, method=step.method, return_to=flow.return_to)
         registrant = await self._registrants.proven_by(flow, turn.caller, step.identity_id)
         done = replace(
-            flow.remembering(step.method, {}),
+            flow,  # with the digest of the secret: who brings it again is told that the address is confirmed
             nodes=tuple(mailed_nodes.passed(step.method, url)),
             messages=(message(1080002),),
             state=FlowState.PASSED_CHALLENGE,
@@ -529,6 +531,18 @@ def _hooks_for(turn: Turn, step: Proof | Enrolment | Unverified) -> str:
     """Return the flow whose hooks run. The step decides, not the flow: otherwise a registration form that signs in to
     an existing account would avoid the hooks of a login, and a login form that registers those of a registration."""
     return _TURNS_INTO[type(step)].get(turn.flow.kind, turn.flow.kind)
+
+
+def _ended_like(flow: Flow, fresh: Flow) -> Flow:
+    """Return the replacement of a flow with the end of that one."""
+    return replace(
+        fresh,
+        nodes=flow.nodes,
+        state=flow.state,
+        active=flow.active,
+        finished_at=fresh.issued_at,
+        transient_payload=None,
+    )
 
 
 def _but_links(turn: Turn) -> tuple[type[InvalidCredentials], ...]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
-from shopkeeper.credentials.steps import AnyStep, Form
+from shopkeeper.credentials.steps import AnyStep, Form, StartOver
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.identity.values import Identity
@@ -147,6 +147,15 @@ class LinkHandler(FlowHandler, Protocol):
 
     async def follow_link(self, unit: Unit, turn: Turn) -> AnyStep | NextForm:
         """Return the step that follows; `turn.query` has the link's parameters. Links have no anti-CSRF token."""
+        ...
+
+
+@runtime_checkable
+class AnswersWhenUsed(Protocol):
+    """A flow that goes on answering when it has done its work."""
+
+    def used(self) -> StartOver:
+        """Return the step that follows then."""
         ...
 
 

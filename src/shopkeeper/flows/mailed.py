@@ -124,7 +124,7 @@ class Verification(_Mailed):
 
     async def submit(self, unit: Unit, turn: Turn) -> AnyStep:
         if turn.flow.finished_at is not None:
-            return self.used()
+            return self._passed(turn, CODE, turn.submission.text(CODE)) or self.used()
         method = self._methods.get(turn.method)  # also one that the form does not show, as in the contract
         if method is None:
             raise SubmissionRejected(message(4010006))
@@ -134,6 +134,9 @@ class Verification(_Mailed):
         """See `LinkHandler`. The link of a code only fills the code in, in the browser that follows it."""
         code, token = turn.query.get("code"), turn.query.get("token")
         method = self._methods.get(CODE if token is None else LINK)
+        if turn.flow.finished_at is not None and method is not None:
+            passed = self._passed(turn, method.name, code if token is None else token)
+            return passed or StartOver((message(4070001),), keeps_flow=True)
         if turn.flow.finished_at is not None or method is None or (code is None and token is None):
             return StartOver((message(4070001),), keeps_flow=True)
         turn = replace(turn, method=method.name)
@@ -145,3 +148,12 @@ class Verification(_Mailed):
         form = method.asking_for_code(view)
         shown = followed(turn.flow.showing(form.nodes, *turn.flow.messages), turn.caller, code=(code or "")[:6])
         return NextForm(replace(shown, state=FlowState.SENT_EMAIL), status=200)
+
+    def _passed(self, turn: Turn, name: str, secret: str | None) -> StartOver | None:
+        """Return the step that tells who brings the secret of a flow that has passed that the address is confirmed."""
+        method = self._methods.get(name)
+        if method is None or secret is None or turn.flow.state is not FlowState.PASSED_CHALLENGE:
+            return None
+        if not method.has_mailed(method_view(turn.flow, turn.caller, method=name), secret):
+            return None
+        return StartOver((message(1080002),), keeps_flow=True, shows_end=True)

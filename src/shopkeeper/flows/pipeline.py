@@ -34,7 +34,7 @@ from shopkeeper.flows.dispatch import Dispatcher, Superseded
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.followers import seen_by
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
-from shopkeeper.flows.handler import FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
+from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
@@ -261,7 +261,10 @@ class Pipeline:
                 with _refusals_with(flow), _spends_no_mail():
                     return await self._dispatcher.dispatch(handler, turn, step)
             except Superseded:
-                return await self._as_it_stands(flow, caller)
+                ended = await self._ended(flow) if isinstance(handler, AnswersWhenUsed) else None
+                if ended is None:
+                    return await self._as_it_stands(flow, caller)
+        return await self._take_on(handler, ended, submission, caller, prove, query=query, by_link=by_link)
 
     def caller_in(self, flow: Flow, caller: Caller) -> Caller:
         """Return the caller as the store of a flow knows them, with the language that the flow is shown in to them."""
@@ -289,6 +292,12 @@ class Pipeline:
         async with self._database.reading() as unit:
             with _refusals_with(flow):
                 return Updated(seen_by(await self._standing(unit, flow), caller))
+
+    async def _ended(self, flow: Flow) -> Flow | None:
+        """Return the flow as another submission has ended it meanwhile, None where none has."""
+        async with self._database.reading() as unit:
+            current = await store.get(unit, flow.id, kind=flow.kind)
+        return current if current is not None and current.finished_at is not None else None
 
     async def _standing(self, unit: Unit, flow: Flow) -> Flow:
         current = await store.get(unit, flow.id, kind=flow.kind)
