@@ -139,12 +139,16 @@ class TestMail:
 
     def test_previews_are_listed_shown_and_written(self, shopkeeper: Run, folder: Path) -> None:
         listed = shopkeeper("mail", "preview")
-        shown = shopkeeper("mail", "preview", "recovery_code_valid", "--locale", "de")
+        shown = shopkeeper(
+            *("mail", "preview", "recovery_code_valid", "--locale", "de"),
+            SELFSERVICE_METHODS_CODE_CONFIG_LIFESPAN="7m",
+        )
         html = shopkeeper("mail", "preview", "new_device", "--format", "html")
         written = shopkeeper("mail", "preview", "--locale", "es", "--out", "mails")
         unknown = shopkeeper("mail", "preview", "wellcome")
         assert "password_changed" in listed.stdout
         assert shown.stdout.startswith("Subject: 042137 ist Ihr Code")
+        assert "7 Minuten" in shown.stdout
         assert html.stdout.splitlines()[2] == "<!doctype html>"
         assert written.stdout == "32 files are in mails.\n"
         assert "Hola Ada" in (folder / "mails" / "welcome.es.txt").read_text().replace(",", "")

@@ -1,6 +1,7 @@
 """The commands `shopkeeper mail …`: previews, dead letters, and addresses that get no mail."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from shopkeeper.notify.templates import TEMPLATES
 from shopkeeper.notify.values import Mail, MessagePage, Status, Suppression
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.settings import Settings
+from shopkeeper.settings.selfservice import CodeMethod, LinkMethod
 from shopkeeper.storage.outbox import Outbox
 from shopkeeper.terminal import COLOURS, Dev, Files, fail, look, migrated, out, print_labelled, printable, ready
 
@@ -140,7 +142,20 @@ async def _rendered(settings: Settings, names: Sequence[str], *, locale: str) ->
     ) as client:
         templates = await load_templates(settings, client)
     known = samples(base_url=settings.serve.public.base_url.rstrip("/"), shop_name=shop_name(settings))
-    return {name: templates.render(name, known, locale=locale) for name in names}
+    methods = settings.selfservice.methods
+    return {
+        name: templates.render(
+            name,
+            # As long as such a mail is good for with these settings.
+            {**known, "expires_in_minutes": _minutes(methods.code if "_code_" in name else methods.link)},
+            locale=locale,
+        )
+        for name in names
+    }
+
+
+def _minutes(method: CodeMethod | LinkMethod) -> int:
+    return max(1, math.ceil(method.config.lifespan.total_seconds() / 60))
 
 
 def _write(folder: Path, mails: dict[str, Mail], *, locale: str) -> None:

@@ -166,7 +166,7 @@ class TestTheWayThrough:
         asked = await browser.submit(login.one("form"), {"identifier": "ana@example.com"}, button="Send sign-in code")
         account = await browser.submit(asked.all("form")[0], {"code": await _mailed_code(browser)})
         own = account.one("section", aria_labelledby="password-heading")
-        assert (own.one("h2").text, own.all("p")[0].text.partition(".")[0]) == (
+        assert (own.one("h2").text, own.all("p")[0].text.partition(":")[0]) == (
             "Choose a password",
             "Your account has no password at present",
         )
