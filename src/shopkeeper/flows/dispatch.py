@@ -298,6 +298,8 @@ class Dispatcher:
             done = followed(done, turn.caller)
         async with self._database.unit() as unit:
             with rejections_shown(unit, turn, now=now, but=_but_links(turn)):
+                # The flow's lock comes first, as where another mail is asked for.
+                stored = await self._store(unit, done)
                 try:
                     identity = await self._identities.lock(unit, step.identity_id)
                 except NotFound as gone:
@@ -313,8 +315,8 @@ class Dispatcher:
                     client_ip=turn.caller.client.ip,
                 )
                 if verified.factors != identity.factors:
-                    done = replace(done, messages=(*done.messages, message(1080090)))
-                stored = await self._store(unit, done)
+                    stored = replace(stored, messages=(*stored.messages, message(1080090)))
+                    await store.tell(unit, stored)
                 if step.effect is not None:
                     await step.effect(unit)
         return Updated(stored, status=200)

@@ -133,6 +133,11 @@ async def keep_form(unit: Unit, flow: Flow, *, as_read: Flow) -> None:
         await unit.write(update(flows).where(flows.c.id == flow.id).values(context=context))
 
 
+async def tell(unit: Unit, flow: Flow) -> None:
+    """Store the messages of a flow that this unit has written already."""
+    await unit.write(update(flows).where(flows.c.id == flow.id).values(messages=_to_row(flow)["messages"]))
+
+
 async def count_attempt(unit: Unit, flow_id: UUID, *, most: int, owed: int = 0) -> bool:
     """Increase the counter of attempts; return False where it has reached `most`. One statement, so that no attempt is
     lost. `owed` attempts are given back before."""
