@@ -1,9 +1,10 @@
-"""Rows 38, 61 and 63: nobody gets an account back that they have given away, and nobody keeps an address that
+"""Rows 38, 61, 63 and 64: nobody gets an account back that they have given away, and nobody keeps an address that
 they have never proven."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import pytest
 
 from shopkeeper.identity.values import AddressStatus
 from tests.attacks.conftest import Opening
-from tests.attacks.scene import PASSWORD, Scene, csrf_of, new_address, sign_in, sign_up, submit
+from tests.attacks.scene import PASSWORD, Browser, Scene, csrf_of, new_address, sign_in, sign_up, submit, written_schema
 from tests.attacks.test_mailed_proofs import NEW, ask, choose_password, settings, settings_flow
 
 JSON = {"accept": "application/json"}
@@ -25,6 +26,29 @@ BY_CODE: Mapping[str, Any] = {"methods": {"code": {"enabled": True, "passwordles
 async def attacked(opening: Opening, dsn: str) -> AsyncIterator[Scene]:
     known = settings("code")
     async with opening(dsn, **{**known, "selfservice": {**known["selfservice"], **BY_CODE}}) as scene:
+        yield scene
+
+
+MARKED = {"verification": {"via": "email"}, "recovery": {"via": "email"}}
+ADDRESS_AND = {"type": "string", "format": "email"}
+TWO = {
+    "email": {
+        **ADDRESS_AND,
+        "ory.sh/kratos": {
+            **MARKED,
+            "credentials": {"password": {"identifier": True}, "code": {"identifier": True, "via": "email"}},
+        },
+    },
+    "second": {**ADDRESS_AND, "ory.sh/kratos": MARKED},
+}
+
+
+@pytest.fixture
+async def with_two(opening: Opening, dsn: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    """A shop whose schema has two addresses."""
+    schemas = {"default_schema_id": "two", "schemas": [{"id": "two", "url": written_schema(tmp_path, TWO)}]}
+    known = settings("code")
+    async with opening(dsn, **{**known, "selfservice": {**known["selfservice"], **BY_CODE}}, identity=schemas) as scene:
         yield scene
 
 
@@ -229,3 +253,100 @@ class TestNeverProven:
         assert done.status_code == 200, done.text
         assert done.json()["identity"]["id"] != ada.id
         assert len(await attacked.rows("identities")) == 2
+
+
+class TestTwoAddresses:
+    """An attacker registers the victim's address beside their own. No address speaks for the other one."""
+
+    async def test_row_038_beside_a_verified_address_another_one_recovers_nothing(self, with_two: Scene) -> None:
+        attacker, victims, own = await with_two.native(), new_address("victim"), new_address("eve")
+        created = await sign_up(attacker, victims, second=own)
+        await prove(with_two, own)
+        asked = await submit(await with_two.native(), "recovery", {"method": "code", "email": victims})
+        unknown = await submit(await with_two.native(), "recovery", {"method": "code", "email": new_address("nobody")})
+        assert [each.json()["state"] for each in (asked, unknown)] == ["sent_email"] * 2
+        asked = await submit(await with_two.native(), "login", {"method": "code", "identifier": victims})
+        assert asked.json()["state"] == "sent_email"
+        assert not {"recovery_code_valid", "login_code_valid"} & {*await mails_to(with_two, victims)}
+        assert await recovered_identity(with_two, own) == created["identity"]["id"]
+
+    async def test_row_038_a_code_from_before_the_other_was_verified_recovers_nothing(self, with_two: Scene) -> None:
+        attacker, victims, own = await with_two.native(), new_address("victim"), new_address("eve")
+        await sign_up(attacker, victims, second=own)
+        mailed = await ask(with_two, "code", victims)
+        await prove(with_two, own)
+        assert settings_flow(await mailed.spend()) is None
+
+    async def test_row_061_a_recovery_ends_what_was_set_before_its_address_was_verified(self, with_two: Scene) -> None:
+        attacker, victims, own = await with_two.native(), new_address("victim"), new_address("eve")
+        token = (await sign_up(attacker, victims, second=own))["session_token"]
+        await recover(with_two, victims)
+        assert (await attacker.get("/sessions/whoami", headers={"x-session-token": token})).status_code == 401
+        assert (await sign_in(attacker, victims)).status_code == 400
+
+    @pytest.mark.parametrize("opened", ["before", "after"])
+    @pytest.mark.parametrize("client", ["app", "browser"])
+    async def test_row_064_who_had_the_account_before_verifies_no_other_address(
+        self, with_two: Scene, opened: str, client: str
+    ) -> None:
+        attacker, victims, own = await with_two.native(), new_address("victim"), new_address("eve")
+        await sign_up(attacker, victims, second=own)
+        browser = await with_two.browser()
+        if opened == "before":
+            asked = await asked_to_verify(with_two, browser if client == "browser" else attacker, own)
+        with_two.clock.advance(seconds=1)
+        await recover(with_two, victims)
+        if opened == "after":
+            asked = await asked_to_verify(with_two, browser if client == "browser" else attacker, own)
+        assert (await asked()).json().get("state") != "passed_challenge"
+        assert [row["value"] for row in await with_two.rows("verifiable_addresses") if row["verified"]] == [victims]
+
+    async def test_row_064_a_session_verifies_a_second_address(self, with_two: Scene) -> None:
+        browser, first, second = await with_two.browser(), new_address("ada"), new_address("second")
+        flow = await browser.open_flow("registration")
+        fields = {"password": PASSWORD, "traits": {"email": first, "second": second}}
+        assert (await browser.send_flow(flow, fields)).status_code == 200
+        await prove(with_two, first)
+        asked = await asked_to_verify(with_two, browser, second)
+        assert (await asked()).json()["state"] == "passed_challenge"
+        assert await browser.whoami() is not None
+
+    async def test_row_061_a_session_by_code_ends_with_the_recovery_by_the_address_it_was_moved_to(
+        self, attacked: Scene
+    ) -> None:
+        """No password ends here: the account has none."""
+        own, victims = new_address("eve"), new_address("victim")
+        attacker = await Holder.of(attacked, own)
+        await attacker.change(victims)
+        async with attacked.application.infrastructure.database.transaction() as connection:
+            await connection.exec_driver_sql("DELETE FROM credential_identifiers WHERE type = 'password'")
+            await connection.exec_driver_sql("DELETE FROM credentials WHERE type = 'password'")
+        assert await recovered_identity(attacked, victims) == attacker.id
+        kept = await attacker.app.get("/sessions/whoami", headers={"x-session-token": attacker.token})
+        assert kept.status_code == 401
+
+
+async def recovered_identity(scene: Scene, email: str) -> str | None:
+    """Recover by code in a browser; return the identity that it is signed in as."""
+    mailed = await ask(scene, "code", email)
+    assert settings_flow(await mailed.spend()) is not None
+    return await mailed.browser.whoami()
+
+
+async def asked_to_verify(
+    scene: Scene, client: httpx2.AsyncClient, email: str
+) -> Callable[[], Awaitable[httpx2.Response]]:
+    """Ask for the verification of an address; return what submits the code that was mailed."""
+    if isinstance(client, Browser):
+        flow = await client.open_flow("verification")
+        fields = {"method": "code", "csrf_token": csrf_of(flow)}
+    else:
+        flow, fields = (await client.get("/self-service/verification/api")).json(), {"method": "code"}
+    asked = await client.post(flow["ui"]["action"], json={**fields, "email": email}, headers=JSON)
+    assert asked.json()["state"] == "sent_email", asked.text
+    mails = [mail for mail in await scene.mails() if (mail.recipient, mail.template_type) == (email, SENT)]
+    [code] = set(re.findall(r"\b\d{6}\b", mails[0].body))
+    return lambda: client.post(flow["ui"]["action"], json={**fields, "code": code}, headers=JSON)
+
+
+SENT = "verification_code_valid"

@@ -197,6 +197,8 @@ class ByMail:
 
 def has_address(identity: Identity, flow: MailedFlow, address: str) -> bool:
     """Return whether an account is recovered, or verified, by an address."""
+    if flow is MailedFlow.RECOVERY and identity.outranked(Via.EMAIL, address):
+        return False
     known = identity.recovery_addresses if flow is MailedFlow.RECOVERY else identity.verifiable_addresses
     return any(each.via is Via.EMAIL and each.value == address for each in known)
 

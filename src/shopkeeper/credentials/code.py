@@ -198,7 +198,7 @@ class Code:
             account,
             CODE,
             Aal.AAL1,
-            still_valid=lambda now: address in self._addresses(now),
+            still_valid=lambda now: self._is_proven(now, address, submission),
             verified=(address,),
             takes_over=submission.identity is None,
             attempt=LastAttempt(self._max_submissions, StartOver((message(4010008),))),
@@ -219,7 +219,13 @@ class Code:
         A deactivated account is signed in by no code, so that none is sent.
         """
         expected = submission.identity is None or (found is not None and found.id == submission.identity.id)
-        return found is not None and found.active and expected and address in self._addresses(found)
+        return found is not None and found.active and expected and self._is_proven(found, address, submission)
+
+    def _is_proven(self, identity: Identity, address: Address, submission: MethodInput) -> bool:
+        """Whether a code at this address proves the account: where nobody is signed in, not beside a verified address
+        while this one never was."""
+        known = submission.identity is not None or not identity.outranked(*address)
+        return known and address in self._addresses(identity)
 
     def _addresses(self, identity: Identity | None) -> Sequence[Address]:
         """The addresses of an identity that codes are sent to: the traits that its schema marks so today."""

@@ -306,6 +306,10 @@ class Dispatcher:
                     raise InvalidCredentials from gone
                 if not any((each.via, each.value) == step.address for each in identity.verifiable_addresses):
                     raise InvalidCredentials  # the account has another address now
+                if identity.outranked(*step.address) and not self._registrants.beside_verified(
+                    flow, turn.caller, identity, step.address
+                ):
+                    raise InvalidCredentials
                 verified = await self._identities.apply_proof(
                     unit,
                     identity,

@@ -24,6 +24,8 @@ from shopkeeper import crypto
 from shopkeeper.client import Client
 from shopkeeper.errors import TooManyRequests
 from shopkeeper.flows.flow import Caller, Flow, FlowType, csrf_digest
+from shopkeeper.identity.extraction import Address
+from shopkeeper.identity.values import Identity
 from shopkeeper.storage.cache.port import Cache, CacheDown
 
 ACCOUNT: Final = "account"
@@ -81,6 +83,17 @@ class Registrants:
         if caller.signed_in_as(identity_id):
             return True
         return any([await self._knows(csrf_digest(token), identity_id) for token in caller.csrf_tokens])
+
+    def beside_verified(self, flow: Flow, caller: Caller, identity: Identity, address: Address) -> bool:
+        """Return whether completing this flow proves an address although the account has verified another one.
+
+        That takes a session of the account, or a flow that was opened for it since the address was entered. A takeover
+        counts as entering the other addresses, so that whoever had the account before keeps no flow.
+        """
+        if caller.signed_in_as(identity.id):
+            return True
+        entered = [each.created_at for each in identity.verifiable_addresses if (each.via, each.value) == address]
+        return flow.context.get(ACCOUNT) == str(identity.id) and all(at <= flow.issued_at for at in entered)
 
     async def _knows(self, browser: bytes, identity_id: UUID) -> bool:
         try:

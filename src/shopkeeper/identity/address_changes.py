@@ -153,10 +153,12 @@ class AddressChanges:
         normalised.
 
         That is the account that has it, or else the one whose former address it is until an address is confirmed after
-        the change. One statement in every case, so that the time reveals nothing.
+        the change; none for an address that was never verified beside one that is. One statement in every case, so that
+        the time reveals nothing.
         """
         since = self._clock.now() - KEPT_FOR
-        return await self._identities.find_for_recovery(unit, via=via, value=value, since=since)
+        found = await self._identities.find_for_recovery(unit, via=via, value=value, since=since)
+        return None if found is not None and found.outranked(via, value) else found
 
     async def offer(self, unit: Unit, token: str) -> UndoOffer:
         """Return what a token would undo; nothing is spent. Raises `UndoEnded`."""

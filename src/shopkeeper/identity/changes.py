@@ -114,9 +114,13 @@ class ChangePublisher:
         """Record and publish a change after which no earlier proof is valid: every session ends."""
         await self.record(unit, change)
         await self.invalidate(unit, change.identity_id)
-        for revoked in self._on_access_revoked:
-            await revoked(unit, change.identity_id, None)
+        await self.revoke(unit, change.identity_id)
         await self._publish(unit, CHANGED, change)
+
+    async def revoke(self, unit: Unit, identity_id: UUID) -> None:
+        """End every session, because no earlier proof is valid any more."""
+        for revoked in self._on_access_revoked:
+            await revoked(unit, identity_id, None)
 
     async def changed_aside(self, unit: Unit, change: Change) -> None:
         """Record and publish a change that leaves every proof valid, such as a verified address."""

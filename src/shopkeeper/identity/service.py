@@ -386,28 +386,38 @@ class Identities(IdentityReader):
             recovers: end what former addresses may still do, except these addresses: who had the account before must
                 not get it back. So does a takeover.
         """
-        if recovers or (takes_over and not _were_verified(identity, verified)):
+        taken_over = takes_over and not _were_verified(identity, verified)
+        if recovers or taken_over:
             spared = [value for _, value in verified]
             await end_all(unit, identity.id, self._clock.now(), spared=spared)
-        unproven = self._unproven(identity, verified) if takes_over else []
+        unproven = self._chosen(identity) if taken_over else []
         without = self._without(identity, unproven) if unproven else identity
         after = self._verified(without, verified)
-        if after is identity:
+        if taken_over:
+            after = self._entered_anew(after)
+        if after is identity and not taken_over:
             return identity
         after = await self._store.update(unit, identity, after)
         if unproven:
             action, details = _CREDENTIALS_CHANGED, {"types": unproven, "reason": "set before any address was verified"}
             change = Change(action, identity.id, actor, client_ip, changed=["credentials"], details=details)
             await self._publisher.changed(unit, change, identity, after)
+        elif taken_over:  # there are sessions without them: of codes that went to an address that has been replaced
+            await self._publisher.revoke(unit, identity.id)
         if after.verifiable_addresses != identity.verifiable_addresses:
             change = _marked(identity.id, AddressStatus.COMPLETED, actor=actor, client_ip=client_ip)
             await self._publisher.changed_aside(unit, change)
         return after
 
-    def _unproven(self, identity: Identity, proven: Collection[Address]) -> list[str]:
-        """Return the types of the first factors that somebody has set before the proven addresses were verified."""
-        if _were_verified(identity, proven):
-            return []
+    def _entered_anew(self, identity: Identity) -> Identity:
+        """Return the identity with its unverified addresses as if they were entered now: no verification that was
+        opened before proves them (`flows/registrants.py`)."""
+        now, known = self._clock.now(), identity.verifiable_addresses
+        anew = tuple(each if each.verified else replace(each, created_at=now) for each in known)
+        return identity if anew == known else replace(identity, verifiable_addresses=anew)
+
+    def _chosen(self, identity: Identity) -> list[str]:
+        """Return the types of the first factors that somebody has set."""
         return sorted(type_ for type_ in identity.credentials if self._is_chosen(type_))
 
     def _without(self, identity: Identity, types: Sequence[str]) -> Identity:

@@ -133,6 +133,15 @@ class Identity:
         pending = (each.value for each in self.verifiable_addresses if each.via is Via.EMAIL and not each.verified)
         return next(pending, None)
 
+    def outranked(self, via: Via, value: str) -> bool:
+        """Whether this address of the account was never verified, and another one is.
+
+        Anybody can enter somebody else's address beside their own. So without a session such an address proves nothing:
+        neither whoever entered it nor its owner may get the other's account.
+        """
+        own = [each for each in self.verifiable_addresses if (each.via, each.value) == (via, value)]
+        return any(not each.verified for each in own) and any(each.verified for each in self.verifiable_addresses)
+
     @property
     def email_verified(self) -> bool:
         """Whether `email` is a verified address."""
