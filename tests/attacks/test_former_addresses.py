@@ -284,8 +284,7 @@ class TestTwoAddresses:
         assert (await attacker.get("/sessions/whoami", headers={"x-session-token": token})).status_code == 401
         assert (await sign_in(attacker, victims)).status_code == 400
 
-    @pytest.mark.parametrize("opened", ["before", "after"])
-    @pytest.mark.parametrize("client", ["app", "browser"])
+    @pytest.mark.parametrize(("opened", "client"), [("before", "browser"), ("after", "app")])
     async def test_row_064_who_had_the_account_before_verifies_no_other_address(
         self, with_two: Scene, opened: str, client: str
     ) -> None:
