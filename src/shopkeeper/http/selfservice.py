@@ -216,12 +216,27 @@ class SelfService:
 
         try:
             outcome = await self._pipeline.submit(kind, request.query_params.get("flow"), read, caller)
-        except FlowInvalid as invalid:
-            return self._responses.show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
-        except FlowRefused as refused:
-            answer = await self._refusals.refused(refused, submission, language=caller.locale, as_json=as_json)
-            return self._responses.with_cookie_of_replacement(answer, caller, refused)
+        except (FlowInvalid, FlowRefused) as stopped:
+            answer = await self._stopped(stopped, caller, submission, as_json=as_json)
+            if isinstance(stopped, FlowRefused):
+                answer = self._responses.with_cookie_of_replacement(answer, caller, stopped)
+            return answer
         return self._responses.answer(outcome, caller, as_json=as_json)
+
+    async def _stopped(
+        self,
+        stopped: FlowInvalid | FlowRefused,
+        caller: Caller,
+        submission: Submission | None = None,
+        *,
+        as_json: bool,
+    ) -> Response:
+        """Return the answer where a flow does not go on: its form with messages, or the refusal."""
+        if isinstance(stopped, FlowInvalid):
+            return self._responses.show_again(stopped.flow, caller, as_json=as_json, status=FlowInvalid.status)
+        return await self._refusals.refused(
+            stopped, submission or Submission(), language=caller.locale, as_json=as_json
+        )
 
     async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
         """Do what was submitted before its sender had to sign in again. Nothing is done for requests that only look
@@ -231,10 +246,10 @@ class SelfService:
             return redirect(self._responses.ui(kind, flow_id or ""))
         try:
             outcome = await self._pipeline.resume(kind, flow_id, caller)
-        except FlowInvalid as invalid:
-            answer = self._responses.show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
-        except FlowRefused as refused:
-            return await self._refusals.refused(refused, Submission(), language=caller.locale, as_json=as_json)
+        except (FlowInvalid, FlowRefused) as stopped:
+            answer = await self._stopped(stopped, caller, as_json=as_json)
+            if isinstance(stopped, FlowRefused):
+                return answer
         else:
             answer = self._responses.answer(outcome, caller, as_json=as_json)
         if caller.continuity_cookies:
@@ -272,14 +287,9 @@ class SelfService:
         caller, _ = self._callers.with_csrf(caller)
         try:
             outcome = await self._pipeline.follow_link(kind, dict(request.query_params), caller)
-        except FlowInvalid as invalid:
-            return self._responses.show_again(invalid.flow, caller, as_json=as_json, status=FlowInvalid.status)
-        except FlowRefused as refused:
-            return self._responses.with_csrf_cookie(
-                await self._refusals.refused(refused, Submission(), language=caller.locale, as_json=as_json),
-                caller,
-                when=True,
-            )
+        except (FlowInvalid, FlowRefused) as stopped:
+            answer = await self._stopped(stopped, caller, as_json=as_json)
+            return self._responses.with_csrf_cookie(answer, caller, when=isinstance(stopped, FlowRefused))
         if isinstance(outcome, Completed):
             outcome = replace(outcome, flow=replace(outcome.flow, type=FlowType.BROWSER))
         bound = isinstance(outcome, Updated) and outcome.flow.type is FlowType.BROWSER
@@ -294,10 +304,8 @@ class SelfService:
             outcome = await self._pipeline.callback(method, query, caller)
         except SessionAlreadyAvailable:
             return redirect(self._pipeline.landing("login"))
-        except FlowInvalid as invalid:
-            return self._responses.show_again(invalid.flow, caller, as_json=False, status=FlowInvalid.status)
-        except FlowRefused as refused:
-            return await self._refusals.refused(refused, Submission(), language=caller.locale, as_json=False)
+        except (FlowInvalid, FlowRefused) as stopped:
+            return await self._stopped(stopped, caller, as_json=False)
         return self._responses.answer(outcome, caller, as_json=False)
 
     async def _callback_by_form(self, request: Request, caller: Caller) -> Response:
