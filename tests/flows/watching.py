@@ -18,6 +18,33 @@ def statements(scene: Scene) -> Iterator[list[str]]:
         yield seen
 
 
+@contextmanager
+def cache_calls(scene: Scene) -> Iterator[list[str]]:
+    """Collect the calls of the application's cache during the block: the method, and the kind of the first key."""
+    cache, seen = scene.application.infrastructure.cache, list[str]()
+    kind = type(cache)
+    known = {name: getattr(kind, name) for name in _CALLS}
+
+    def noting(name: str) -> Callable[..., Any]:
+        def call(self: Any, key: str, *given: Any, **more: Any) -> Any:
+            if self is cache:
+                seen.append(f"{name} {key.partition(':')[0]}")
+            return known[name](self, key, *given, **more)
+
+        return call
+
+    for name in _CALLS:
+        setattr(kind, name, noting(name))
+    try:
+        yield seen
+    finally:
+        for name, method in known.items():
+            setattr(kind, name, method)
+
+
+_CALLS = ("get", "set", "add", "delete", "increment", "time_left", "publish")
+
+
 def reads_of(table: str, seen: list[str]) -> list[str]:
     """Return the queries that read this table, alone or with others in one statement."""
     return [each for each in seen if each.startswith("SELECT") and f" FROM {table}" in each]

@@ -265,8 +265,10 @@ class Registrar:
             )
         except Conflict as taken:  # taken since `admit`
             raise Taken from taken
-        if enrolment.when_simulated is not None and self.may_simulate(signs_in=signs_in):
-            await enrolment.when_simulated(unit, None)
+        if self.may_simulate(signs_in=signs_in):
+            if enrolment.when_simulated is not None:
+                await enrolment.when_simulated(unit, None)
+            unit.after_commit(lambda: self._notices.look_up(identity.email or ""))
         known = mail_values(identity)
         await self._mail(unit, "welcome", to=identity.email, context=known, locale=locale)
         return identity
