@@ -171,6 +171,19 @@ class TestTheProfile:
         [told] = (await ada.change(email=bea.email)).json()["ui"]["messages"]
         assert told == {"id": 4000007, "text": sentence, "type": "error"}
 
+    async def test_the_owner_of_a_taken_address_is_told_once_an_hour(self, scene: Scene) -> None:
+        ada, bea = await account(scene), await account(scene, email=new_address("bea"))
+        for _ in range(2):
+            assert (await ada.change(email=bea.email)).status_code == 400
+        [told] = [mail for mail in await scene.mails() if mail.template_type == "address_wanted"]
+        assert told.recipient == bea.email
+        assert ada.email not in told.body
+        scene.clock.advance(hours=1, minutes=1)
+        ada.headers = {"x-session-token": (await sign_in(ada.app, ada.email)).json()["session_token"]}
+        await ada.open()
+        assert (await ada.change(email=bea.email)).status_code == 400
+        assert [mail.template_type for mail in await scene.mails()].count("address_wanted") == 2
+
     async def test_row_073_so_many_taken_addresses_are_told_and_no_more(self, scene: Scene) -> None:
         """After that neither a taken nor a free address is answered."""
         ada, bea = await account(scene), await account(scene, email=new_address("bea"))

@@ -139,7 +139,9 @@ class TestWords:
 
 class TestMistakesOfOurs:
     def test_an_unknown_mail_is_named(self, templates: MailTemplates) -> None:
-        with pytest.raises(ValueError, match="no mail 'wellcome'; there are address_changed, login_code_valid, "):
+        with pytest.raises(
+            ValueError, match="no mail 'wellcome'; there are address_changed, address_wanted, login_code_valid, "
+        ):
             templates.render("wellcome", KNOWN)
 
     def test_a_value_that_a_mail_was_not_given_is_named(self, templates: MailTemplates) -> None:

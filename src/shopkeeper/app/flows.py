@@ -182,6 +182,7 @@ def build_pipeline(
             identities=accounts.identities,
             address_changes=accounts.address_changes,
             notices=AccountNotices(commerce.courier, base_url=infrastructure.base_url),
+            attempts=SignUpNotices(infrastructure.cache),
             verifications=verifications,
             throttle=accounts.throttles["settings"],
             return_addresses=return_addresses,

@@ -33,9 +33,12 @@ from shopkeeper.identity.address_changes import (
     mailboxes,
 )
 from shopkeeper.identity.mail_values import mail_values
+from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.service import Identities
+from shopkeeper.identity.unique_names import names_of
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.notify.account_notices import AccountNotices
+from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.sessions.values import Session
 from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.signin.hooks import HookSubject
@@ -56,6 +59,7 @@ class AccountChanges:
     """Applies changes.
 
     Args:
+        attempts: limits the mails to owners of addresses that others want.
         throttle: limits how many taken identifiers one account can find.
         recipients: which addresses from before a change are told of it.
         names_verification: whether `continue_with` has the verification of a new address in any case.
@@ -68,6 +72,7 @@ class AccountChanges:
         identities: Identities,
         address_changes: AddressChanges,
         notices: AccountNotices,
+        attempts: SignUpNotices,
         verifications: VerificationOpener,
         throttle: Throttle,
         return_addresses: ReturnAddresses,
@@ -79,6 +84,7 @@ class AccountChanges:
         self._identities = identities
         self._address_changes = address_changes
         self._notices = notices
+        self._attempts = attempts
         self._verifications = verifications
         self._throttle = throttle
         self._return = return_addresses
@@ -100,7 +106,12 @@ class AccountChanges:
             HookSubject(handler.name, turn.method, session.identity.id, turn.caller.client, traits)
         )
         async with self._counted(session, change):
-            return await self._apply(handler, turn, session, change)
+            try:
+                return await self._apply(handler, turn, session, change)
+            except FlowInvalid as invalid:
+                if isinstance(change, TraitsChange) and _is_taken(invalid):
+                    await self._tell_owner(turn, session.identity, change)
+                raise
 
     @asynccontextmanager
     async def _counted(self, session: Session, change: Change) -> AsyncIterator[None]:
@@ -112,13 +123,26 @@ class AccountChanges:
         try:
             yield
         except FlowInvalid as invalid:
-            taken = any(shown.id == TAKEN for shown in invalid.flow.messages)
-            await (self._throttle.failed(slot) if taken else self._throttle.release(slot))
+            await (self._throttle.failed(slot) if _is_taken(invalid) else self._throttle.release(slot))
             raise
         except BaseException:
             await self._throttle.release(slot)
             raise
         await self._throttle.release(slot)
+
+    async def _tell_owner(self, turn: Turn, own: Identity, change: TraitsChange) -> None:
+        """Tell the owner of a taken address, as where somebody signs up with it, once an hour together with that."""
+        schema = self._identities.schemas.require(own.schema_id)
+        before, after = (names_of(schema.extract(traits)) for traits in (change.before, change.traits))
+        async with self._completion.transaction() as unit:
+            owner = await self._address_changes.owner_of(unit, after.without(before))
+            if owner is None or owner.id == own.id:
+                return
+            mailbox = normalise_identifier(owner.email or "")
+            if not await self._attempts.was_sent(mailbox):
+                locale = owner.locale or turn.caller.locale
+                await self._notices.address_wanted(unit, to=owner.email, account=mail_values(owner), locale=locale)
+                unit.after_commit(lambda: self._attempts.remember(mailbox))
 
     async def _apply(self, handler: OwnedFlowHandler, turn: Turn, session: Session, change: Change) -> Updated:
         # Forms from before a change of credentials are worth nothing. One of traits leaves the browser's other forms
@@ -246,6 +270,10 @@ class AccountChanges:
             locale = after.locale or turn.caller.locale
             await self._notices.password_changed(unit, to=after.email, account=mail_values(after), locale=locale)
         return after
+
+
+def _is_taken(invalid: FlowInvalid) -> bool:
+    return any(shown.id == TAKEN for shown in invalid.flow.messages)
 
 
 def _is_privileged(change: Change) -> bool:

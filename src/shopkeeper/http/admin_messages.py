@@ -25,7 +25,16 @@ PATH: Final = "/admin/courier/messages"
 REDACTED: Final = "<redacted-unless-dev-mode>"
 OTHER_TEMPLATE: Final = "stub"
 TEMPLATE_TYPES: Final[Mapping[str, str]] = dict.fromkeys(
-    ("welcome", "sign_up_attempt", "order_placed", "password_changed", "address_changed", "new_device"), OTHER_TEMPLATE
+    (
+        "welcome",
+        "sign_up_attempt",
+        "order_placed",
+        "password_changed",
+        "address_wanted",
+        "address_changed",
+        "new_device",
+    ),
+    OTHER_TEMPLATE,
 )
 """Mails of ours by the names of the contract. Its clients know no other names; the other mails bear them already."""
 

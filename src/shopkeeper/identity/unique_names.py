@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from shopkeeper.identity.extraction import Address
+from shopkeeper.identity.extraction import Address, Extracted
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.values import Identity
@@ -24,6 +24,13 @@ class UniqueNames:
             addresses=tuple(dict.fromkeys((via, queryable(value)) for via, value in addresses)),
         )
 
+    def without(self, others: "UniqueNames") -> "UniqueNames":
+        """Return the names that are not among others."""
+        return UniqueNames(
+            identifiers=tuple(each for each in self.identifiers if each not in others.identifiers),
+            addresses=tuple(each for each in self.addresses if each not in others.addresses),
+        )
+
     def first_owner(self, found: Iterable[Identity]) -> Identity | None:
         """Return the account that has one of the identifiers, else the one that has one of the addresses, else the
         first of `found`, if there is any."""
@@ -37,6 +44,14 @@ class UniqueNames:
         own = [(each.via, each.value) for each in identity.verifiable_addresses]
         own += [(each.via, each.value) for each in identity.recovery_addresses]
         return any(each in self.addresses for each in own)
+
+
+def names_of(extracted: Extracted) -> UniqueNames:
+    """Return the identifiers and the addresses of traits."""
+    return UniqueNames.of(
+        identifiers=[(type_, name) for type_, names in extracted.identifiers.items() for name in names],
+        addresses=(*extracted.verifiable, *extracted.recovery),
+    )
 
 
 def lookup_key(identifier: str) -> str:

@@ -46,6 +46,11 @@ class AccountNotices:
         context = {**account, "new_address": new_address, "undo_url": url, "hours": hours}
         await self._queue(unit, "address_changed", to=to, context=context, locale=locale)
 
+    async def address_wanted(self, unit: Unit, *, to: str | None, account: Mapping[str, Any], locale: str) -> None:
+        """Tell the owner of an address that another account was to get it. `account` is what a mail may say of the
+        owner's."""
+        await self._queue(unit, "address_wanted", to=to, context=account, locale=locale)
+
     async def _queue(
         self, unit: Unit, template: str, *, to: str | None, context: Mapping[str, Any], locale: str
     ) -> None:

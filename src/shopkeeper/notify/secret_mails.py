@@ -22,6 +22,7 @@ READABLE: Final = frozenset(
         "verification_code_invalid",
         "welcome",
         "sign_up_attempt",
+        "address_wanted",
         "order_placed",
         "password_changed",
     }

@@ -1,6 +1,7 @@
-"""Limits the mails `sign_up_attempt`, which tell the owner of an address that it was used to register again.
+"""Limits the mails `sign_up_attempt` and `address_wanted`, which tell the owner of an address that somebody else has
+used it: to register again, or for another account.
 
-The registrar and the methods that mail before an identity is created share the limit.
+The registrar, the methods that mail before an identity is created and the settings flow share the limit.
 """
 
 from contextlib import suppress
