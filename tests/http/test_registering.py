@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shopkeeper.app.verification import build_recipient_budget
 from shopkeeper.client import Client
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows.registrar import Registrar
@@ -176,6 +177,7 @@ def _registrar(scene: Scene, cache: Watched, courier: Fickle) -> Registrar:
         throttle=throttle,
         courier=courier,
         notices=SignUpNotices(cache),
+        budget=build_recipient_budget(application.accounts),
         before=application.commerce.completion.before,
     )
 

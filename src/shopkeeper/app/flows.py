@@ -9,6 +9,7 @@ from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
 from shopkeeper.app.verification import (
+    build_recipient_budget,
     build_registrants,
     build_verification,
     build_verification_opener,
@@ -69,6 +70,7 @@ def build_registrar(infrastructure: Infrastructure, accounts: Accounts, commerce
         throttle=accounts.throttles["registration"],
         courier=commerce.courier,
         notices=SignUpNotices(infrastructure.cache),
+        budget=build_recipient_budget(accounts),
         before=commerce.completion.before,
     )
 

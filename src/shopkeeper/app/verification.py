@@ -27,7 +27,9 @@ def build_verification_opener(infrastructure: Infrastructure, accounts: Accounts
 
 def build_recipient_budget(accounts: Accounts) -> RecipientBudget:
     throttles = accounts.throttles
-    return RecipientBudget(per_recipient=throttles["code_recipient"], per_pair=throttles["code_pair"])
+    return RecipientBudget(
+        per_client=throttles["code"], per_recipient=throttles["code_recipient"], per_pair=throttles["code_pair"]
+    )
 
 
 def build_registrants(infrastructure: Infrastructure, accounts: Accounts) -> Registrants:

@@ -32,6 +32,7 @@ from shopkeeper.identity.values import Identity, Via
 from shopkeeper.identity.violations import Violation
 from shopkeeper.notify.addresses import AddressRefused
 from shopkeeper.notify.courier import Courier
+from shopkeeper.notify.recipient_budget import RecipientBudget
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.signin.hooks import HookSubject
 from shopkeeper.storage.database import Database, Unit
@@ -62,13 +63,15 @@ class Taken(SubmissionRejected):
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A registration whose hooks have run. `owner` has one of its identifiers already; `told` is the mailbox for the
-    mail about it, empty without one; `notified` says that it recently got such a mail.
+    mail about it, empty without one; `notified` says that it recently got such a mail, and `mailed` that the address
+    which registers is within its budget of mails.
     """
 
     enrolment: Enrolment
     new: NewIdentity
     owner: Identity | None
     notified: bool
+    mailed: bool
     told: str = ""
 
 
@@ -80,6 +83,7 @@ class Registrar:
         mitigate_enumeration: whether a taken identifier is kept secret where that is possible.
         before: runs the blocking hooks.
         notices: limits the mails to owners of identifiers that somebody wants to register with.
+        budget: limits the mails to an address that registers, under whatever tags. Beyond it there are none.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Registrar:
         throttle: Throttle,
         courier: Courier,
         notices: SignUpNotices,
+        budget: RecipientBudget,
         before: BlockingHooks,
     ) -> None:
         self._enabled = enabled
@@ -107,6 +112,7 @@ class Registrar:
         self._throttle = throttle
         self._courier = courier
         self._notices = notices
+        self._budget = budget
         self._before = before
 
     def may_simulate(self, *, signs_in: bool) -> bool:
@@ -219,7 +225,9 @@ class Registrar:
             credentials=enrolment.credentials,
             verifiable_addresses=[AddressInput(value, via, verified=True) for via, value in enrolment.verified],
         )
-        return await self.owned(Admission(enrolment, new, owner=None, notified=False))
+        return await self.owned(
+            Admission(enrolment, new, owner=None, notified=False, mailed=await self._may_mail(new, client))
+        )
 
     async def owned(self, admission: Admission) -> Admission:
         """Return the admission with the account that has one of its identifiers now."""
@@ -270,8 +278,16 @@ class Registrar:
                 await enrolment.when_simulated(unit, None)
             unit.after_commit(lambda: self._notices.look_up(identity.email or ""))
         known = mail_values(identity)
-        await self._mail(unit, "welcome", to=identity.email, context=known, locale=locale)
+        to = identity.email if admission.mailed else None
+        await self._mail(unit, "welcome", to=to, context=known, locale=locale)
         return identity
+
+    async def _may_mail(self, new: NewIdentity, client: Client) -> bool:
+        """Count a mail to the first e-mail address of a new identity; return False where there were too many."""
+        extracted = self._schemas.require(new.schema_id).extract(new.traits)
+        known = (value for via, value in (*extracted.verifiable, *extracted.recovery) if via is Via.EMAIL)
+        address = next(known, new.traits.get("email"))
+        return isinstance(address, str) and await self._budget.may_mail("registered", address, ip=client.ip)
 
     def _require_enabled(self) -> None:
         if not self._enabled:
@@ -309,7 +325,8 @@ class Registrar:
 
     async def _notify(self, unit: Unit, owner: Identity, admission: Admission, *, locale: str) -> None:
         """Tell the owner of a taken identifier that somebody has used it."""
-        to, known = None if admission.notified else admission.told, mail_values(owner)
+        told = admission.mailed and not admission.notified
+        to, known = admission.told if told else None, mail_values(owner)
         await self._mail(unit, "sign_up_attempt", to=to, context=known, locale=locale)
         # Stored after the commit. Two concurrent attempts may both mail the owner; the throttle limits them.
         unit.after_commit(lambda: self._notices.remember(admission.told))

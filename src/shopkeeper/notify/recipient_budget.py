@@ -9,11 +9,13 @@ class RecipientBudget:
     """Limits such mails; what they follow goes on without them.
 
     Args:
+        per_client: the budget of a client's address, for each kind as many as mails that it asks for.
         per_recipient: the budget of a recipient; mails of the same kind that a form asks for share it.
         per_pair: the budget of a recipient for one client, so that no client alone can use up the recipient's.
     """
 
-    def __init__(self, *, per_recipient: Throttle, per_pair: Throttle) -> None:
+    def __init__(self, *, per_client: Throttle, per_recipient: Throttle, per_pair: Throttle) -> None:
+        self._per_client = per_client
         self._per_recipient = per_recipient
         self._per_pair = per_pair
 
@@ -22,9 +24,10 @@ class RecipientBudget:
 
         Addresses with a tag share the budget of their mailbox.
         """
-        mailbox = mailbox_of(address)
+        mailbox, network = mailbox_of(address), network_of(ip)
         try:
-            await self._per_pair.spend(f"{kind} unasked {network_of(ip)} {mailbox}", for_effect=True)
+            await self._per_client.spend(f"{kind} unasked {network}", for_effect=True)
+            await self._per_pair.spend(f"{kind} unasked {network} {mailbox}", for_effect=True)
             await self._per_recipient.spend(f"{kind} {mailbox}", for_effect=True)
         except TooManyRequests:
             return False
