@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import timedelta
 
 from shopkeeper import crypto
-from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.notify.addresses import mailbox_of
 from shopkeeper.storage.cache.port import Cache, CacheDown
 
@@ -17,7 +16,7 @@ NOTIFIED_FOR = timedelta(hours=1)
 
 
 class SignUpNotices:
-    """Remembers which mailboxes got the mail, whatever the tag and the spelling of their addresses.
+    """Remembers which mailboxes got the mail, whatever the tag of their addresses, which are normalised.
 
     Args:
         cache: keeps the addresses, as digests. While it is down, every attempt is mailed.
@@ -45,4 +44,4 @@ class SignUpNotices:
 
 
 def _key(address: str) -> str:
-    return f"sign-up-told:{crypto.digest(mailbox_of(normalise_identifier(address))).hex()}"
+    return f"sign-up-told:{crypto.digest(mailbox_of(address)).hex()}"
