@@ -1,4 +1,4 @@
-"""Row 54, push bombing: what a stranger does makes few mails to one mailbox, and is answered alike with and without."""
+"""Rows 77 and 78, mail bombing: what a stranger does makes few mails to one mailbox, and is answered alike with and without."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def tagged(email: str, number: int) -> str:
 
 
 @pytest.mark.parametrize("hook", ["require_verified_address", "verification"])
-async def test_row_054_one_client_sends_few_mails_to_a_mailbox_whatever_its_tags(
+async def test_row_077_one_client_sends_few_mails_to_a_mailbox_whatever_its_tags(
     opening: Opening, sqlite_dsn: str, hook: str
 ) -> None:
     async with opening(sqlite_dsn, selfservice=selfservice(hook), throttle=UNLIMITED) as scene:
@@ -56,7 +56,7 @@ async def test_row_054_one_client_sends_few_mails_to_a_mailbox_whatever_its_tags
         assert (await sent(scene))["verification_code_valid"] == PAIR + 1
 
 
-async def test_row_054_all_clients_together_send_few_mails_to_a_mailbox(opening: Opening, sqlite_dsn: str) -> None:
+async def test_row_077_all_clients_together_send_few_mails_to_a_mailbox(opening: Opening, sqlite_dsn: str) -> None:
     async with opening(sqlite_dsn, selfservice=selfservice(), throttle=UNLIMITED) as scene:
         email = new_address()
         for number in range(2 * RECIPIENT):
@@ -64,14 +64,14 @@ async def test_row_054_all_clients_together_send_few_mails_to_a_mailbox(opening:
         assert await sent(scene) == {"welcome": RECIPIENT, "verification_code_valid": RECIPIENT}
 
 
-async def test_row_054_one_client_sends_few_mails_to_many_mailboxes(opening: Opening, sqlite_dsn: str) -> None:
+async def test_row_077_one_client_sends_few_mails_to_many_mailboxes(opening: Opening, sqlite_dsn: str) -> None:
     async with opening(sqlite_dsn, selfservice=selfservice(), throttle=UNLIMITED) as scene:
         answers = [await register(scene, new_address(), "203.0.113.7") for _ in range(2 * CLIENT)]
         assert len({str(answer) for answer in answers}) == 1
         assert await sent(scene) == {"welcome": CLIENT, "verification_code_valid": CLIENT}
 
 
-async def test_row_054_registering_taken_addresses_tells_their_owner_once_an_hour(
+async def test_row_077_registering_taken_addresses_tells_their_owner_once_an_hour(
     opening: Opening, sqlite_dsn: str
 ) -> None:
     async with opening(sqlite_dsn, selfservice=selfservice(), throttle=UNLIMITED) as scene:
@@ -83,7 +83,7 @@ async def test_row_054_registering_taken_addresses_tells_their_owner_once_an_hou
         assert (await sent(scene))["sign_up_attempt"] == 1
 
 
-async def test_row_054_graphql_has_the_same_budgets(opening: Opening, sqlite_dsn: str) -> None:
+async def test_row_078_graphql_has_the_same_budgets(opening: Opening, sqlite_dsn: str) -> None:
     async with opening(sqlite_dsn, selfservice=selfservice(), throttle=UNLIMITED) as scene:
         app, email = await scene.native(), new_address()
         token = (await visit(app))["authorization"]
