@@ -1,4 +1,4 @@
-"""Rows 77 and 78, mail bombing: what a stranger does makes few mails to one mailbox, and is answered alike with and without."""
+"""Rows 77 and 78, mail bombing: a stranger causes few mails to one mailbox, and the answers do not show it."""
 
 from typing import Any
 
