@@ -384,8 +384,9 @@ def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
         return
     if caller.from_foreign_page:
         raise CsrfViolation(
-            "The form was sent by a page of another site. If the page is yours, add its origin to "
-            "selfservice.allowed_return_urls.",
+            "The form was sent by a page of another site, or by one that hides its site. If it is yours, add its "
+            "origin to selfservice.allowed_return_urls, and set its Referrer-Policy to "
+            "strict-origin-when-cross-origin.",
             details={"reject_reason": "the request comes from a page whose origin is not allowed"},
         )
     if flow.by_operator:
