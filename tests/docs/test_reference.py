@@ -18,7 +18,7 @@ from tests.docs.pages import ROOT
 DOCS = ROOT / "docs"
 ARCHITECTURE = DOCS / "architecture.md"
 DIFFERENCES = DOCS / "reference" / "kratos-differences.md"
-PROOF = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+PROOF = re.compile(r"`(tests/[\w/]+\.py)::(?:Test\w+::)?(test_\w+)`")
 PLACE = re.compile(r"`((?:src/shopkeeper|tests|docs|bench)/[\w./-]*|(?:[a-z_]+/)+[\w.]*\.(?:py|yml|json|txt))`")
 
 
