@@ -1,11 +1,13 @@
 """Rows 77 and 78, mail bombing: a stranger causes few mails to one mailbox, and the answers do not show it."""
 
+import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.attacks.conftest import Opening
-from tests.attacks.scene import PASSWORD, SIGN_UP, Scene, ask, new_address, sign_in, submit, visit
+from tests.attacks.scene import PASSWORD, SIGN_UP, Scene, ask, new_address, sign_in, sign_up, submit, visit
 
 PAIR, RECIPIENT, CLIENT = 4, 10, 10
 """The defaults of `throttle.code`: mails of a kind to a mailbox for one client, for all, and of a client a minute."""
@@ -90,3 +92,23 @@ async def test_row_078_graphql_has_the_same_budgets(opening: Opening, sqlite_dsn
         for number in range(8):
             await ask(app, token, SIGN_UP, i={"email": tagged(email, number), "password": PASSWORD})
         assert (await sent(scene))["welcome"] == PAIR
+
+
+@pytest.mark.parametrize("kind", ["recovery", "verification"])
+async def test_row_077_of_requests_at_once_only_those_that_are_stored_send_a_mail(
+    opening: Opening, dsn: str, kind: str
+) -> None:
+    """A request that has read the form before another one was stored is not stored, whatever address it comes from."""
+    settings = {**selfservice(), "flows": {name: {"enabled": True} for name in ("recovery", "verification")}}
+    unlimited = {"code": {"per_recipient": "1000/hour", "per_pair": "1000/hour"}}
+    async with opening(dsn, selfservice=settings, throttle=unlimited) as scene:
+        owner, email = await scene.native(), new_address()
+        await sign_up(owner, email)
+        before = len(await scene.mails())
+        flow = (await owner.get(f"/self-service/{kind}/api")).json()
+        clients = [await scene.native(ip=f"198.51.100.{number}") for number in range(20)]
+        form = {"method": "code", "email": email}
+        answers = await asyncio.gather(*(each.post(flow["ui"]["action"], json=form) for each in clients))
+        stored = [answer for answer in answers if answer.status_code == 200]
+        [row] = [each for each in await scene.rows("flows") if UUID(str(each["id"])) == UUID(flow["id"])]
+        assert len(await scene.mails()) - before == len(stored) == row["version"] < len(clients)
