@@ -230,7 +230,12 @@ class TestChanges:
 
     async def test_undoing_a_change_of_address_signs_out_here_too(self, shop: Visited) -> None:
         browser = shop.browser()
-        await browser.submit(profile_of(await browser.register(ANA)), {"traits.email": "ana@elsewhere.example"})
+        page = await browser.register(ANA)
+        asked = await browser.submit(form_to(page, "/account/addresses/confirm"), {})
+        code = re.findall(r"\b\d{6}\b", (await browser.get("/inbox")).text)[0]
+        await browser.submit(asked.one("main").all("form")[0], {"code": code})
+        page = await browser.see("/account")
+        await browser.submit(profile_of(page), {"traits.email": "ana@elsewhere.example"})
         inbox = await browser.see("/inbox")
         told = next(row for row in inbox.all("tr")[1:] if "was changed" in row.text)
         mail = await browser.get(told.one("a")["href"])
