@@ -225,18 +225,23 @@ def tell_of_a_native_verification(public: str, admin: str, by: str) -> None:
     with shopping(public, admin, by) as shop:
         address = new_address()
         registered = register(shop.app, address)
-        template = "verification_valid" if by == "link" else "verification_code_valid"
-        shop.mail(address, template)
-        flow = shop.app.create_native_verification_flow()
-        submit = partial(shop.app.update_verification_flow, flow=flow.id)
-        assert submit(update_verification_flow_body=verification_body(by, email=address)).state == SENT
-        mail = shop.mail(address, template, count=2)
-        if by == "link":
-            Browser().open(LINK.findall(mail)[0])
-        else:
-            done = submit(update_verification_flow_body=verification_body(by, code=CODE.findall(mail)[0]))
-            assert done.state == "passed_challenge"
+        _verify(shop, address)
         assert _verified(shop, registered.session_token)
+
+
+def _verify(shop: Shop, address: str) -> None:
+    """Verify the address of a registration by a second mail, in an app."""
+    template = "verification_valid" if shop.by == "link" else "verification_code_valid"
+    shop.mail(address, template)
+    flow = shop.app.create_native_verification_flow()
+    submit = partial(shop.app.update_verification_flow, flow=flow.id)
+    assert submit(update_verification_flow_body=verification_body(shop.by, email=address)).state == SENT
+    mail = shop.mail(address, template, count=2)
+    if shop.by == "link":
+        Browser().open(LINK.findall(mail)[0])
+    else:
+        done = submit(update_verification_flow_body=verification_body(shop.by, code=CODE.findall(mail)[0]))
+        assert done.state == "passed_challenge"
 
 
 def _verified(shop: Shop, token: str) -> bool:
@@ -257,6 +262,7 @@ def tell_of_the_account_page(public: str, admin: str, by: str) -> None:
     with shopping(public, admin, by) as shop:
         address, other, browser = new_address(), new_address(), Browser()
         register(shop.app, address)
+        _verify(shop, address)
         _sign_in_browser(shop, browser, address)
         shown = browser.take(shop.app.create_browser_settings_flow_with_http_info(cookie=browser.cookie))
 
