@@ -35,8 +35,10 @@ from tests.services.server import Server, share, start_no_servers, stop_shared
 from tests.services.tls_postgres import Ground, start_tls_postgres
 from tests.services.valkey import start_valkey
 
-# Rooms share it, and whichever is collected first imports it.
-pytest.register_assert_rewrite("tests.attacks.scene")
+# Rooms share them, and whichever is collected first imports them.
+pytest.register_assert_rewrite(
+    "tests.attacks.scene", "tests.stories.visitor", "tests.stories.shopping", "tests.stories.screen"
+)
 
 # These tests do not test the deadlines, which are long so that a busy machine does not fail them.
 PATIENT = Deadlines(answer=30, connect=20, turn=60, total=60)

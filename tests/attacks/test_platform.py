@@ -238,6 +238,7 @@ class TestMarkup:
 
 
 OPEN, SESSION, VISIT, FORM, NOT_BUILT = "open", "session", "visit", "form", "not built"
+OWN_FORM = "a customer's form"
 # Every route of the public port, and what it requires. A new route fails this test until it is added here.
 PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/login/api"): OPEN,
@@ -263,7 +264,7 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/verification"): OPEN,
     ("GET", "/self-service/settings/api"): SESSION,
     ("GET", "/self-service/settings/browser"): SESSION,
-    ("GET", "/self-service/settings/flows"): FORM,
+    ("GET", "/self-service/settings/flows"): OWN_FORM,
     ("POST", "/self-service/settings"): FORM,
     ("GET", "/self-service/settings"): FORM,
     ("GET", "/self-service/logout/browser"): SESSION,
@@ -315,9 +316,27 @@ PUBLIC: dict[tuple[str, str], str] = {
 }
 KEYLESS = {("GET", "/health/alive"), ("GET", "/health/ready"), ("GET", "/version")}
 EXPECTED = {
-    "nobody": {OPEN: {200, 204, 303, 404}, SESSION: {401, 303}, VISIT: {"UNAUTHENTICATED"}, FORM: {400, 403, 404, 405}},
-    "a guest": {OPEN: {200, 204, 303, 404}, SESSION: {401, 303}, VISIT: {"data"}, FORM: {400, 403, 404, 405}},
-    "a customer": {OPEN: {200, 303, 400, 403, 404}, SESSION: {200, 204}, VISIT: {"data"}, FORM: {400, 403, 404, 405}},
+    "nobody": {
+        OPEN: {200, 204, 303, 404},
+        SESSION: {401, 303},
+        VISIT: {"UNAUTHENTICATED"},
+        FORM: {400, 403, 404, 405},
+        OWN_FORM: {401},
+    },
+    "a guest": {
+        OPEN: {200, 204, 303, 404},
+        SESSION: {401, 303},
+        VISIT: {"data"},
+        FORM: {400, 403, 404, 405},
+        OWN_FORM: {401},
+    },
+    "a customer": {
+        OPEN: {200, 303, 400, 403, 404},
+        SESSION: {200, 204},
+        VISIT: {"data"},
+        FORM: {400, 403, 404, 405},
+        OWN_FORM: {400, 404},
+    },
 }
 
 

@@ -15,11 +15,8 @@ from tests.services.server import share
 from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 from tests.services.valkey import start_valkey
 from tests.stories.places import KINDS, STORES, Ground, Place, new_folder
-
-pytest.register_assert_rewrite("tests.stories.visitor", "tests.stories.shopping", "tests.stories.screen")
-
-from tests.stories.screen import Screens, chromium  # noqa: E402 - its assertions must be rewritten first
-from tests.stories.visitor import Guests  # noqa: E402
+from tests.stories.screen import Screens, chromium
+from tests.stories.visitor import Guests
 
 PATIENCE = 300
 """Seconds for one end-to-end test. The machine may be busy, but a test that hangs is stopped."""
