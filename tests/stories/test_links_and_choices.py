@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.services.shopkeeper_server import Commerce
 from tests.stories.conftest import Launch
-from tests.stories.screen import PHONE, Screen, Screens, check, chromium
+from tests.stories.screen import PHONE, Screen, Screens, check
 from tests.stories.visitor import PASSWORD, new_address
 
 SETTINGS = {
@@ -31,12 +31,6 @@ ACCOUNT, RECOVERY = "Ihr Konto", "Zurück in Ihr Konto"
 @pytest.fixture(scope="module")
 def shop(launch_for_module: Launch) -> Commerce:
     return launch_for_module(config=SETTINGS, dsn="memory", demo=True)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

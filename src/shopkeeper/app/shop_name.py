@@ -6,7 +6,7 @@ from shopkeeper.commerce.embedded import demo
 from shopkeeper.settings import Settings
 
 UNNAMED: Final = "default"
-"""The id of a store that nobody has named. It says nothing to shoppers."""
+"""The id of a store without a name of its own. It says nothing to shoppers."""
 PRODUCT: Final = "Shopkeeper"
 
 

@@ -76,8 +76,11 @@ class VerifiedAttempt:
 
 
 class Withheld(Exception):
-    """Raised by a check: the secret is right for something that may not sign in. It is neither a failure, which would
-    block whoever waits for a mail, nor a success, which would clear the failures of guesses at the same name."""
+    """Raised by a check: the secret is right, but its account may not sign in yet.
+
+    It counts neither as a failure, which would block a customer who waits for a mail, nor as a success, which would
+    clear the failures of guesses at the same name.
+    """
 
 
 class AttemptGuard:

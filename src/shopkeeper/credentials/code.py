@@ -222,8 +222,10 @@ class Code:
         return found is not None and found.active and expected and self._is_proven(found, address, submission)
 
     def _is_proven(self, identity: Identity, address: Address, submission: MethodInput) -> bool:
-        """Whether a code at this address proves the account: where nobody is signed in, not beside a verified address
-        while this one never was."""
+        """Return whether a code at this address proves the account.
+
+        Without a session, an address that was never verified proves nothing beside one that was.
+        """
         known = submission.identity is not None or not identity.outranked(*address)
         return known and address in self._addresses(identity)
 

@@ -39,8 +39,10 @@ def put_back(opened_with: Mapping[str, Any], now: Mapping[str, Any], wanted: Map
 
 
 def with_values_of_now(nodes: Sequence[Node], shown: Mapping[str, tuple[Any, Any]]) -> tuple[Node, ...]:
-    """Return the nodes of a form with the values of now where nobody has typed anything: `shown` has the value that
-    each field was opened with, and that of now."""
+    """Return the nodes of a form, with the current value in each field that still has the value it was opened with.
+
+    `shown` has both values by the name of the field: that of the opening, and the current one.
+    """
 
     def anew(node: Node) -> Node:
         then, now = shown.get(node.name, (None, None))

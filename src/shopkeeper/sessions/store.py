@@ -188,11 +188,6 @@ def with_id(session_id: UUID) -> ColumnElement[bool]:
     return sessions.c.id == session_id
 
 
-def with_ids(ids: Sequence[UUID]) -> ColumnElement[bool]:
-    """Select sessions by their ids."""
-    return sessions.c.id.in_(ids)
-
-
 def of_identity(
     identity_id: UUID, *, but: UUID | None = None, stores: Sequence[str] | None = None
 ) -> ColumnElement[bool]:
