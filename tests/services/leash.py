@@ -24,7 +24,8 @@ def main(owner: int, folder: Path, user: str, command: list[str]) -> None:
     with (folder / "log").open("ab") as log:
         server = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **other)
     try:
-        (folder / "pid").write_text(str(server.pid))
+        (folder / "pid.new").write_text(str(server.pid))
+        (folder / "pid.new").rename(folder / "pid")  # nobody reads half of it
         while _alive(owner) and server.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 server.wait(0.5)

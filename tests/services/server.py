@@ -54,6 +54,7 @@ def start(
         import pytest
 
         pytest.skip("needs a server in a process of its own")
+    (folder / "pid").unlink(missing_ok=True)  # of an earlier server in this folder
     with (folder / "log").open("ab") as log:  # not the run's own output: a pipe would stay open as long as the leash
         leash = subprocess.Popen(
             [sys.executable, str(LEASH), str(owner), str(folder), "-" if user is None else str(user), *command],
@@ -64,7 +65,9 @@ def start(
         )
     server = Server(url, str(folder), leash.pid)
     try:
-        wait_until(lambda: leash.poll() is not None or answers(), f"an answer of {command[0]}")
+        # A quick server may answer before the leash has written whom it holds, which `kill` must know.
+        known = (folder / "pid").exists
+        wait_until(lambda: leash.poll() is not None or (known() and answers()), f"an answer of {command[0]}")
         if leash.poll() is not None:
             raise NotStarted(f"{command[0]} ended at once")
     except NotStarted as failed:
