@@ -1,0 +1,1 @@
+"""A client of identity providers: OpenID Connect, and OAuth 2 with a userinfo endpoint."""

@@ -1,0 +1,46 @@
+"""What a provider has said about a user, verified."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A user whom a provider has authenticated. `(issuer, subject)` is who it is; nothing else is.
+
+    Args:
+        claims: OpenID claims, at most `MAX_CLAIMS` bytes as JSON. `email_verified` is what the provider sent.
+        subject: the user at the issuer, 1 to 255 characters.
+        issuer: the provider's issuer, or the tenant's.
+        raw_claims: what the provider sent, before `UserinfoShape` changed it.
+        id_token: the ID token, for `id_token_hint`; None where there is none.
+        sid: the provider's session (OpenID Connect Back-Channel Logout 1.0).
+        expires_in: seconds that the access token is valid, None where unknown.
+    """
+
+    claims: Mapping[str, Any]
+    subject: str
+    issuer: str
+    raw_claims: Mapping[str, Any] = field(default_factory=dict)
+    id_token: str | None = field(default=None, repr=False)
+    sid: str | None = None
+    access_token: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_in: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutToken:
+    """A verified logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4): `subject` or `sid` is there.
+
+    Whether `jti` was seen before is the caller's to check, until `expires_at`.
+    """
+
+    issuer: str
+    subject: str | None
+    sid: str | None
+    jti: str
+    issued_at: datetime
+    expires_at: datetime
