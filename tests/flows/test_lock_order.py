@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shopkeeper.flows.dispatch import Dispatcher
+from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.identity.service import Identities
 from tests.attacks.scene import new_address, sign_up
 from tests.flows.conftest import Staging
@@ -28,7 +28,7 @@ async def test_a_right_code_while_another_mail_is_asked_for(
         mail = next(mail for mail in await stage.scene.mails() if str(flow["id"]) in mail.body)
         [code] = set(re.findall(r"\bcode=(\d{6})\b", mail.body))
         proven, asked = asyncio.Event(), asyncio.Event()
-        apply_proof, keep = Identities.apply_proof, Dispatcher._store
+        apply_proof, keep = Identities.apply_proof, FlowWriter.store
 
         async def proving(self: Identities, *given: Any, **more: Any) -> Any:
             done = await apply_proof(self, *given, **more)
@@ -37,7 +37,7 @@ async def test_a_right_code_while_another_mail_is_asked_for(
                 await asyncio.wait_for(asked.wait(), GIVE_THE_OTHER_TIME)
             return done
 
-        async def storing(self: Dispatcher, *given: Any) -> Any:
+        async def storing(self: FlowWriter, *given: Any) -> Any:
             stored = await keep(self, *given)
             if stored.finished_at is None:
                 asked.set()
@@ -48,7 +48,7 @@ async def test_a_right_code_while_another_mail_is_asked_for(
             return await other.post(path, json=asked_for)
 
         monkeypatch.setattr(Identities, "apply_proof", proving)
-        monkeypatch.setattr(Dispatcher, "_store", storing)
+        monkeypatch.setattr(FlowWriter, "store", storing)
         right, again = await asyncio.gather(app.post(path, json={"method": "code", "code": code}), ask_again())
         assert (right.status_code, right.json()["state"]) == (200, "passed_challenge")
         assert again.status_code < 500

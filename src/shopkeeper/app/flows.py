@@ -6,22 +6,19 @@ from typing import Any
 
 from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import Commerce
+from shopkeeper.app.dispatch import build_dispatcher
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.methods import Methods
 from shopkeeper.app.verification import (
     build_recipient_budget,
-    build_registrants,
     build_verification,
-    build_verification_opener,
     mailed_settings,
 )
 from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.crypto import KeyRing
-from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.attempts import FlowAttempts
-from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.login import Login, LoginSettings
@@ -40,9 +37,7 @@ from shopkeeper.http import flow_responses
 from shopkeeper.http.flow_responses import FlowResponses
 from shopkeeper.http.selfservice import CALLBACKS
 from shopkeeper.http.serializers import Serializers
-from shopkeeper.identity.address_changes import Recipients
 from shopkeeper.languages.choice import offered
-from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.notify.sign_up_notices import SignUpNotices
 from shopkeeper.settings import Settings
 from shopkeeper.settings.not_in_effect import REGISTER_LATER
@@ -166,36 +161,16 @@ def build_pipeline(
     keeping = KeepSignedIn(enabled=infrastructure.settings.session.keep_signed_in.enabled)
     by_name = {handler.name: handler for handler in handlers}
     opener = FlowOpener(by_name, clock=infrastructure.clock, keeping=keeping)
-    verifications = build_verification_opener(infrastructure, accounts)
-    names_verification = infrastructure.settings.feature_flags.legacy_continue_with_verification_ui
     attempts = FlowAttempts(infrastructure.database)
-    dispatcher = Dispatcher(
-        database=infrastructure.database,
-        completion=commerce.completion,
+    dispatcher = build_dispatcher(
+        infrastructure,
+        accounts,
+        commerce,
         registrar=registrar,
-        registrants=build_registrants(infrastructure, accounts),
-        identities=accounts.identities,
-        clock=infrastructure.clock,
-        return_addresses=return_addresses,
         opener=opener,
         keeping=keeping,
-        changes=AccountChanges(
-            completion=commerce.completion,
-            identities=accounts.identities,
-            address_changes=accounts.address_changes,
-            notices=AccountNotices(commerce.courier, base_url=infrastructure.base_url),
-            attempts=SignUpNotices(infrastructure.cache),
-            verifications=verifications,
-            throttle=accounts.throttles["settings"],
-            return_addresses=return_addresses,
-            clock=infrastructure.clock,
-            recipients=_recipients(infrastructure.settings),
-            names_verification=names_verification,
-        ),
         attempts=attempts,
-        verifications=verifications,
-        names_verification=names_verification,
-        privileged_for=infrastructure.settings.selfservice.flows.settings.privileged_session_max_age,
+        return_addresses=return_addresses,
     )
     return Pipeline(
         handlers,
@@ -274,13 +249,6 @@ def _account_settings(settings: Settings, methods: Methods) -> AccountSettingsSe
             hook.hook in {"show_verification_ui", "verify_new_address"} for hook in flow.after.hooks_of(PROFILE)
         ),
     )
-
-
-def _recipients(settings: Settings) -> Recipients:
-    """Return which addresses from before a change are told of it (the hook `notify_previous_addresses`)."""
-    hooks = settings.selfservice.flows.settings.after.profile.hooks
-    told = [hook.notified().recipients for hook in hooks if hook.hook == "notify_previous_addresses"]
-    return Recipients(told[-1]) if told else Recipients.REMOVED
 
 
 def _own_account_page(settings: Settings) -> str:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.flows import store
-from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, csrf_digest
+from shopkeeper.flows.flow import KEEP_SIGNED_IN, Caller, Flow, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
-from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler
+from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
+from shopkeeper.ui.nodes import Node
 
 
 class FlowOpener:
@@ -57,6 +58,36 @@ class FlowOpener:
         flow = replace(filled(flow, fields), messages=told) if fields else replace(flow, messages=told)
         await store.add(unit, flow)
         return flow
+
+    async def replace(
+        self,
+        unit: Unit,
+        handler: FlowHandler,
+        turn: Turn,
+        messages: Sequence[Message],
+        *,
+        shown: Sequence[Node] = (),
+    ) -> Flow:
+        """Build the replacement of a flow that cannot continue, opened with the same parameters; the caller stores it.
+        What was typed into the `shown` nodes is kept."""
+        flow = turn.flow
+        opening = Opening(
+            type=FlowType.BROWSER if turn.by_link else flow.type,
+            request_url=flow.request_url,
+            return_to=flow.return_to,
+            refresh=flow.refresh,
+            aal=flow.requested_aal.value,
+            schema_id=flow.schema_id,
+        )
+        blank = blank_flow(handler, opening, turn.caller, clock=self._clock)
+        if KEEP_SIGNED_IN in flow.context:
+            blank = blank.choosing(flow.context[KEEP_SIGNED_IN])
+        form = self._keeping.shown(await handler.form(unit, blank, turn.caller))
+        fresh = filled(form, {node.name: node.value for node in shown if node.value})
+        # A link is followed by a browser of its own; a form that is replaced stays with the browser that sent it.
+        token = turn.caller.csrf_for(flow)
+        keeps = csrf_digest(token) if token is not None and not turn.by_link else fresh.csrf
+        return replace(fresh, messages=(*messages, *fresh.messages), csrf=keeps)
 
 
 def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, clock: Clock) -> Flow:

@@ -30,8 +30,9 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
-from shopkeeper.flows.dispatch import Dispatcher, Superseded
+from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.flow_writer import Superseded
 from shopkeeper.flows.followers import seen_by
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
@@ -314,7 +315,7 @@ class Pipeline:
             expired_at=flow.expires_at.isoformat(),
             expired_at_unix=int(flow.expires_at.timestamp()),
         )
-        fresh = await self._dispatcher.replacement(unit, handler, turn, (told,))
+        fresh = await self._opener.replace(unit, handler, turn, (told,))
         unit.always(*store.adding(fresh))
         raise FlowExpired(_EXPIRED, expired_at=flow.expires_at, use_flow_id=str(fresh.id))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from shopkeeper.credentials.by_mail import WRONG
-from shopkeeper.credentials.mailed_nodes import CODE
+from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.steps import SubmissionRejected
 from shopkeeper.errors import InvalidCredentials
 from shopkeeper.flows import store
@@ -47,6 +47,11 @@ def _rejected(turn: Turn, refused: SubmissionRejected | InvalidCredentials | Hoo
     wrong = WRONG.get((turn.flow.kind, CODE), 4000006)
     shown = refused.refuse.shown if isinstance(refused, HookRefused) else wrong
     return SubmissionRejected(message(shown)) if shown is not None else None
+
+
+def refused_links(turn: Turn) -> tuple[type[InvalidCredentials], ...]:
+    """Return the refusals of a link's proof that no form is shown again for."""
+    return (InvalidCredentials,) if turn.by_link and (turn.flow.kind, LINK) in WRONG else ()
 
 
 def form_with_mistakes(turn: Turn, rejected: SubmissionRejected, *, now: datetime) -> FlowInvalid:

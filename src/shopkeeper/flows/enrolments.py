@@ -1,0 +1,134 @@
+"""Acting on an enrolment: the identity is created, and signed in where the flow does that."""
+
+from dataclasses import replace
+from typing import Final
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.steps import Enrolment, SubmissionRejected
+from shopkeeper.flows.endings import FlowEndings
+from shopkeeper.flows.flow import Flow, FlowType, Opening
+from shopkeeper.flows.flow_writer import FlowWriter
+from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Turn
+from shopkeeper.flows.opener import FlowOpener
+from shopkeeper.flows.outcomes import Completed
+from shopkeeper.flows.registrar import Admission, PassOn, Registrar
+from shopkeeper.flows.rejections import rejections_shown
+from shopkeeper.flows.sign_in_requests import SignInRequests, confirmed_identity, hooks_for
+from shopkeeper.flows.verification_opener import VerificationOpener
+from shopkeeper.signin.completion import SignInCompletion
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message
+
+LOGIN: Final = "login"
+
+
+class Enrolments:
+    """Registers by the flows; `flows/registrar.py` registers, for GraphQL as well."""
+
+    def __init__(
+        self,
+        *,
+        completion: SignInCompletion,
+        registrar: Registrar,
+        writer: FlowWriter,
+        endings: FlowEndings,
+        requests: SignInRequests,
+        opener: FlowOpener,
+        clock: Clock,
+        verifications: VerificationOpener | None = None,
+    ) -> None:
+        self._completion = completion
+        self._registrar = registrar
+        self._writer = writer
+        self._endings = endings
+        self._requests = requests
+        self._opener = opener
+        self._clock = clock
+        self._verifications = verifications
+
+    async def enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
+        """Create the identity, and sign it in where the flow does that. The answer reveals that an identifier is taken
+        only where the missing session would reveal it anyway."""
+        if confirmed_identity(turn) is not None:
+            raise await self._writer.rejected(turn, SubmissionRejected(message(4000006)))
+        wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
+        if wrong:
+            raise await self._writer.rejected(_with_more_to_ask(turn, enrolment), SubmissionRejected(fields=wrong))
+        signs_in = handler.starts_session(enrolment.method)
+        admission = await self._registrar.admit(
+            enrolment, schema_id=turn.flow.schema_id, flow=hooks_for(turn, enrolment), client=turn.caller.client
+        )
+
+        opener, mailed = self._verifications, frozenset[str]()
+        if opener is not None:
+            mailed = await opener.within_budget(self._registrar.unverified(admission), client=turn.caller.client)
+
+        async def register(admission: Admission, pass_on: PassOn) -> Completed:
+            return await self._registered(handler, turn, admission, mailed=mailed, signs_in=signs_in, pass_on=pass_on)
+
+        return await self._registrar.retried(admission, register, signs_in=signs_in)
+
+    async def _registered(
+        self,
+        handler: FlowHandler,
+        turn: Turn,
+        admission: Admission,
+        *,
+        mailed: frozenset[str],
+        signs_in: bool,
+        pass_on: PassOn,
+    ) -> Completed:
+        enrolment, signed_in, csrf = admission.enrolment, None, crypto.new_csrf_token()
+        async with self._completion.transaction() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now(), but=pass_on):
+                # A taken identifier is told before a finished flow, as in the contract (native_registration).
+                identity = await self._registrar.create(
+                    unit,
+                    admission,
+                    client=turn.caller.client,
+                    locale=turn.caller.locale,
+                    wished_language=turn.caller.wished_language,
+                    signs_in=signs_in,
+                )
+                await self._writer.finish(unit, turn.flow, enrolment.attempt)
+                sign_in = await self._offered_sign_in(unit, handler, turn, enrolment, csrf=csrf)
+                identity, shown = await self._endings.verify_later(
+                    unit, turn, identity, mailed=mailed, csrf=csrf, real=admission.owner is None
+                )
+                if signs_in:
+                    signed_in = await self._completion.start(
+                        unit,
+                        identity,
+                        self._requests.of(turn, enrolment),
+                        method=enrolment.method,
+                        amr=enrolment.amr,
+                        provider=enrolment.provider,
+                    )
+        done = await self._endings.completed(handler, turn, enrolment.method, identity, signed_in)
+        done = self._endings.showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
+        return replace(done, sign_in=sign_in)
+
+    async def _offered_sign_in(
+        self, unit: Unit, handler: FlowHandler, turn: Turn, enrolment: Enrolment, *, csrf: bytes
+    ) -> Flow | None:
+        """Open a login form with the address filled in, where the configuration has a browser sign in by itself after
+        registering. A taken address gets the same form."""
+        flow = turn.flow
+        offers = isinstance(handler, OffersSignIn) and handler.offers_sign_in(enrolment.method)
+        if not offers or flow.type is not FlowType.BROWSER or flow.return_to is not None:
+            return None
+        caller = replace(turn.caller, csrf_tokens=(csrf,))
+        opening = Opening(type=FlowType.BROWSER, request_url=flow.request_url)
+        identifier = self._registrar.identifier(enrolment, schema_id=flow.schema_id)
+        return await self._opener.open(
+            unit, LOGIN, opening, caller, fields={"identifier": identifier}, messages=(message(1040090),)
+        )
+
+
+def _with_more_to_ask(turn: Turn, enrolment: Enrolment) -> Turn:
+    """Return the turn as if the traits had been typed, with what the method must remember: the form asks for the traits
+    that are missing or wrong, and the method can enrol with its next submission without leaving again."""
+    flow = turn.flow.remembering(turn.method, enrolment.context)
+    fields = {**turn.submission.fields, "traits": enrolment.traits}
+    return replace(turn, flow=flow, submission=replace(turn.submission, fields=fields))

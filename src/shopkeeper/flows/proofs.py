@@ -1,0 +1,122 @@
+"""Acting on the proof of an identity: a session starts or is elevated, or a verified address is needed first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.steps import Proof, SubmissionRejected, Unverified
+from shopkeeper.errors import Refusal
+from shopkeeper.flows.continue_with import ContinueWith
+from shopkeeper.flows.endings import FlowEndings
+from shopkeeper.flows.flow import Flow, FlowType, Opening
+from shopkeeper.flows.flow_writer import FlowWriter
+from shopkeeper.flows.handler import FlowHandler, SendsVerification, Turn
+from shopkeeper.flows.opener import FlowOpener
+from shopkeeper.flows.outcomes import Completed, FlowInvalid
+from shopkeeper.flows.rejections import refused_links, rejections_shown
+from shopkeeper.flows.sign_in_requests import SignInRequests, hooks_for
+from shopkeeper.flows.verification_opener import VerificationOpener
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal
+from shopkeeper.signin.completion import SignedIn, SignInCompletion
+from shopkeeper.signin.hooks import HookSubject
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.ui.messages import message
+
+RECOVERY: Final = "recovery"
+SETTINGS: Final = "settings"
+
+
+class Proofs:
+    """Signs in by proofs.
+
+    Args:
+        privileged_for: how long after recovering an account its password can be changed, for the message that says so.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        completion: SignInCompletion,
+        identities: Identities,
+        writer: FlowWriter,
+        endings: FlowEndings,
+        requests: SignInRequests,
+        opener: FlowOpener,
+        clock: Clock,
+        verifications: VerificationOpener | None = None,
+        privileged_for: timedelta = timedelta(hours=1),
+    ) -> None:
+        self._database = database
+        self._completion = completion
+        self._identities = identities
+        self._writer = writer
+        self._endings = endings
+        self._requests = requests
+        self._opener = opener
+        self._clock = clock
+        self._verifications = verifications
+        self._privileged_for = privileged_for
+
+    async def prove(self, handler: FlowHandler, turn: Turn, proof: Proof) -> Completed:
+        """Sign in, or elevate the session. Never call it while a transaction is open. Raises as `Dispatcher.dispatch`
+        does."""
+        hooked = hooks_for(turn, proof)
+        await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
+        sends = isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
+        mailed = await self._mailed_to(turn, proof.identity_id) if sends else frozenset[str]()
+        async with self._completion.transaction() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):
+                await self._writer.finish(unit, turn.flow, proof.attempt)
+                signed_in = await self._signed_in(unit, turn, proof)
+                csrf, follow = crypto.new_csrf_token(), None
+                shown: Sequence[ContinueWith] = ()
+                if sends:
+                    identity = signed_in.session.identity
+                    _, shown = await self._endings.verify_later(unit, turn, identity, mailed=mailed, csrf=csrf)
+                if handler.name == RECOVERY and self._opener.offers(SETTINGS):
+                    follow = await self._open_settings(unit, turn, signed_in, csrf=csrf)
+        done = await self._endings.completed(handler, turn, proof.method, signed_in.session.identity, signed_in)
+        done = self._endings.showing(done, handler, proof.method, csrf=csrf, verification=shown)
+        return replace(done, follow=follow)
+
+    async def _mailed_to(self, turn: Turn, identity_id: UUID) -> frozenset[str]:
+        """Count a verification mail for each address that a sign-in sends one to, and return those within budget."""
+        opener = self._verifications
+        if opener is None or not opener.enabled:
+            return frozenset()
+        async with self._database.reading() as unit:
+            identity = await self._identities.get(unit, identity_id)
+        return await opener.within_budget(opener.pending(identity) if identity else (), client=turn.caller.client)
+
+    async def _open_settings(self, unit: Unit, turn: Turn, signed_in: SignedIn, *, csrf: bytes) -> Flow:
+        """Open the form in which a recovered account gets a new password."""
+        flow = turn.flow
+        opening = Opening(
+            type=FlowType.BROWSER if turn.by_link else flow.type, request_url=flow.request_url, return_to=flow.return_to
+        )
+        caller = replace(turn.caller, session=signed_in.session, csrf_tokens=(csrf,))
+        minutes = int(self._privileged_for.total_seconds() // 60)
+        told = (message(1060001, minutes=minutes),)
+        return await self._opener.open(unit, SETTINGS, opening, caller, messages=told, owner=signed_in.identity)
+
+    async def require_verification(self, turn: Turn, step: Unverified) -> Refusal | FlowInvalid:
+        """Refuse a sign-in that needs a verified address first; return what the caller raises."""
+        refuse = await self._completion.require_verification(step, self._requests.of(turn, step), in_form=True)
+        if refuse.shown is None:
+            return refuse.error
+        return await self._writer.rejected(turn, SubmissionRejected(message(refuse.shown)))
+
+    async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
+        """Elevate the caller's session by a second factor; start a session for every other proof."""
+        session, client = turn.caller.session, turn.caller.client
+        of_session = session is not None and turn.flow.session_id == session.id
+        if session is not None and (turn.flow.requested_aal is Aal.AAL2 or of_session):
+            browser = turn.flow.type is FlowType.BROWSER
+            return await self._completion.elevate(unit, proof, session=session, client=client, new_token=browser)
+        return await self._completion.complete(unit, proof, self._requests.of(turn, proof))
