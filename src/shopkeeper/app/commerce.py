@@ -12,16 +12,18 @@ from shopkeeper.commerce.embedded.engine import EmbeddedEngine
 from shopkeeper.commerce.port import Engine, HasRetention
 from shopkeeper.commerce.stores import Store, Stores
 from shopkeeper.credentials import simulated_registrations
+from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.changes import Listener
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
-from shopkeeper.signin import device_store
+from shopkeeper.signin import device_store, provider_sessions
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
 from shopkeeper.signin.end_links import EndLinks
 from shopkeeper.signin.new_devices import KNOWN_FOR, NewDevices
+from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.signin.visit import Visit
 from shopkeeper.storage.cleanup import RetentionRule
 from shopkeeper.storage.database import Unit
@@ -51,6 +53,7 @@ class Commerce:
     merges: DeferredMerges
     completion: SignInCompletion
     devices: NewDevices
+    provider_sessions: ProviderSessions
     visit: Visit
     courier: Courier
 
@@ -74,6 +77,8 @@ def build_commerce(
         clock=infrastructure.clock,
         base_url=infrastructure.base_url,
     )
+    sealing = KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=provider_sessions.PURPOSE)
+    remembered = ProviderSessions(keys=sealing, clock=infrastructure.clock)
     completion = SignInCompletion(
         database=infrastructure.database,
         identities=accounts.identities,
@@ -83,6 +88,7 @@ def build_commerce(
         audit=infrastructure.audit,
         tally=infrastructure.tally,
         devices=devices if infrastructure.settings.courier.notices.new_device else None,
+        provider_sessions=remembered,
     )
     visit = Visit(
         database=infrastructure.database,
@@ -109,6 +115,7 @@ def build_commerce(
         merges=merges,
         completion=completion,
         devices=devices,
+        provider_sessions=remembered,
         visit=visit,
         courier=accounts.courier,
     )

@@ -110,6 +110,23 @@ class LastAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamSession:
+    """The session at an identity provider that a proof came from; stored with ours (`signin/provider_sessions.py`).
+
+    Args:
+        provider: the id of the configured provider.
+        sid: the provider's session (OpenID Connect Back-Channel Logout 1.0, section 2.1); None where it names none.
+        id_token: as the provider issued it, for a sign-out that leads there; None without one.
+    """
+
+    provider: str
+    issuer: str
+    subject: str
+    sid: str | None = None
+    id_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """An identity was proven by a method.
 
@@ -124,6 +141,7 @@ class Proof:
         takes_over: whether credentials end that were set before any address of the identity was verified: whoever
             registered it need not be the owner of the address.
         recovers: whether the account is recovered, after which no former address may undo a change.
+        upstream: the provider's session, for social sign-in.
     """
 
     identity_id: UUID
@@ -138,6 +156,7 @@ class Proof:
     recovers: bool = False
     else_valid: Callable[[Unit, Identity], Awaitable[bool]] | None = None
     attempt: LastAttempt | None = None
+    upstream: UpstreamSession | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +176,7 @@ class Enrolment:
         credentials: stored with the identity; may be empty where the traits are enough to sign in (one-time codes).
         verified: addresses that were shown to belong to the new identity.
         context: what the method must keep if the registration asks for more traits first.
-        amr, provider: as in `Proof`, for the session that registering may start.
+        amr, provider, upstream: as in `Proof`, for the session that registering may start.
         attempt: as in `Proof`.
         when_simulated: runs inside the transaction with the identity that was only simulated, because an identifier is
             taken; with None where one was created, to do as much work.
@@ -173,6 +192,7 @@ class Enrolment:
     effect: Effect | None = None
     attempt: LastAttempt | None = None
     when_simulated: Callable[[Unit, Identity | None], Awaitable[None]] | None = None
+    upstream: UpstreamSession | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.commerce.port import CartMergeReport
-from shopkeeper.credentials.steps import Proof, Unverified
+from shopkeeper.credentials.steps import Proof, Unverified, UpstreamSession
 from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound, Refusal
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
@@ -34,6 +34,7 @@ from shopkeeper.signin.hooks import (
     SignInHook,
 )
 from shopkeeper.signin.new_devices import NewDevices
+from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tally import Tally
@@ -109,6 +110,7 @@ class SignInCompletion:
         audit: Audit,
         tally: Tally | None = None,
         devices: NewDevices | None = None,
+        provider_sessions: ProviderSessions | None = None,
     ) -> None:
         self._database = database
         self._identities = identities
@@ -118,6 +120,7 @@ class SignInCompletion:
         self._audit = audit
         self._tally = tally or Tally()
         self._devices = devices
+        self._provider_sessions = provider_sessions
 
     async def sign_in(self, proof: Proof, request: SignInRequest) -> SignedIn:
         """Run every phase after the proof. Never call it while a transaction is open.
@@ -191,7 +194,9 @@ class SignInCompletion:
                 method=proof.method,
                 aal=proof.aal,
                 changed_at=before.updated_at,
-                **_shown(proof),
+                amr=proof.amr,
+                provider=proof.provider,
+                upstream=proof.upstream,
             )
             return replace(started, identity=identity)
 
@@ -211,8 +216,10 @@ class SignInCompletion:
                 aal=proof.aal,
                 client=client,
                 new_token=new_token,
-                **_shown(proof),
+                amr=proof.amr,
+                provider=proof.provider,
             )
+            await self._remember(unit, elevated.session, proof.upstream)
             return SignedIn(elevated.session, elevated.token)
 
     async def start(
@@ -225,6 +232,7 @@ class SignInCompletion:
         aal: Aal = Aal.AAL1,
         amr: str | None = None,
         provider: str | None = None,
+        upstream: UpstreamSession | None = None,
         changed_at: datetime | None = None,
     ) -> SignedIn:
         """Start a session for an identity that this unit has locked or created; `changed_at` as in `Sessions.start`."""
@@ -242,6 +250,7 @@ class SignInCompletion:
             locale=request.wished_language or identity.locale,
             changed_at=changed_at,
         )
+        await self._remember(unit, started.session, upstream)
         if request.wished_language is not None and identity.locale is None:
             await self._identities.learn_locale(unit, identity.id, request.wished_language)
         if self._devices is not None:
@@ -296,6 +305,11 @@ class SignInCompletion:
         if signed_in.cart_merge is not None:
             self._tally.count("cart_merges", signed_in.cart_merge.outcome.value)
         return signed_in
+
+    async def _remember(self, unit: Unit, session: Session, upstream: UpstreamSession | None) -> None:
+        """Store the provider's session that a session began with, or was confirmed by."""
+        if upstream is not None and self._provider_sessions is not None:
+            await self._provider_sessions.remember(unit, session.id, upstream)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
@@ -365,8 +379,3 @@ async def apply_proof(unit: Unit, identities: Identities, identity: Identity, pr
 
 def _reason(refusal: Refusal) -> str:
     return "wrong_credentials" if isinstance(refusal, InvalidCredentials) else refusal.code
-
-
-def _shown(proof: Proof) -> dict[str, str | None]:
-    """Return what the session shows of a proof beside method and level."""
-    return {"amr": proof.amr, "provider": proof.provider}

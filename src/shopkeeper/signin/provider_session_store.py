@@ -1,0 +1,80 @@
+"""The table of provider sessions, with all its queries.
+
+Issuer, subject and `sid` are stored as digests: they are only compared, and a digest has one length.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Select, String, Table, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shopkeeper.storage.database import Unit
+from shopkeeper.storage.tables import Id, Moment, metadata
+
+LONGEST_PROVIDER_ID: Final = 255
+
+provider_sessions = Table(
+    "provider_sessions",
+    metadata,
+    Column("session_id", Id, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("provider", String(LONGEST_PROVIDER_ID), primary_key=True),
+    Column("subject_digest", LargeBinary(32), nullable=False),
+    Column("sid_digest", LargeBinary(32)),
+    Column("id_token", LargeBinary),
+    Column("began_at", Moment, nullable=False),
+    Index("ix_provider_sessions_subject", "provider", "subject_digest"),
+    Index("ix_provider_sessions_sid", "provider", "sid_digest"),
+)
+_INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSessionRow:
+    """A row: our session, and the provider's session that it began with. `id_token` is sealed."""
+
+    session_id: UUID
+    provider: str
+    subject_digest: bytes
+    sid_digest: bytes | None
+    id_token: bytes | None
+    began_at: datetime
+
+
+async def put(unit: Unit, row: ProviderSessionRow) -> None:
+    """Store a provider session, in place of the one that our session had at this provider."""
+    adding: Any = _INSERT[unit.dialect](provider_sessions).values(
+        session_id=row.session_id,
+        provider=row.provider,
+        subject_digest=row.subject_digest,
+        sid_digest=row.sid_digest,
+        id_token=row.id_token,
+        began_at=row.began_at,
+    )
+    replaced = {name: adding.excluded[name] for name in ("subject_digest", "sid_digest", "id_token", "began_at")}
+    await unit.write(adding.on_conflict_do_update(index_elements=["session_id", "provider"], set_=replaced))
+
+
+async def take(unit: Unit, session_ids: Sequence[UUID]) -> list[ProviderSessionRow]:
+    """Delete the provider sessions of our sessions, and return them.
+
+    The caller has locked or ended the sessions: their locks come first everywhere, so that no two deadlock.
+    """
+    taken = delete(provider_sessions).where(provider_sessions.c.session_id.in_(session_ids))
+    rows = (await unit.write(taken.returning(*provider_sessions.c))).all()
+    return [ProviderSessionRow(**row._mapping) for row in rows]
+
+
+async def sessions_of(
+    unit: Unit, provider: str, *, subject: bytes | None, sid: bytes | None, limit: int
+) -> Sequence[UUID]:
+    """Return the ids of our sessions that began at a provider with this subject, this `sid`, or both, if given."""
+    found: Select[Any] = select(provider_sessions.c.session_id).where(provider_sessions.c.provider == provider)
+    if subject is not None:
+        found = found.where(provider_sessions.c.subject_digest == subject)
+    if sid is not None:
+        found = found.where(provider_sessions.c.sid_digest == sid)
+    return [row.session_id for row in await unit.all(found.order_by(provider_sessions.c.session_id).limit(limit))]

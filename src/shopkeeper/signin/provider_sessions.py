@@ -1,0 +1,103 @@
+"""Provider sessions: which session at an identity provider each of our sessions began with.
+
+Written by the transaction of the sign-in. Needed where a sign-out leads on to the provider (OpenID Connect RP-Initiated
+Logout 1.0), and where the provider signs somebody out here (OpenID Connect Back-Channel Logout 1.0).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.steps import UpstreamSession
+from shopkeeper.crypto import KeyRing, Unsealable
+from shopkeeper.signin import provider_session_store as store
+from shopkeeper.signin.provider_session_store import ProviderSessionRow
+from shopkeeper.storage.database import Unit
+
+PURPOSE: Final = "provider sessions"
+"""The purpose of the key ring, for key derivation."""
+LONGEST_ID_TOKEN: Final = 8_192
+"""Bytes of an ID token that is kept; a longer one is not, and the provider is asked to sign out without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedProviderSession:
+    """The session at a provider that our ended session began with.
+
+    Args:
+        id_token: the `id_token_hint`; None where none was kept or it cannot be opened.
+    """
+
+    provider: str
+    id_token: str | None
+
+
+class ProviderSessions:
+    """Remembers and finds provider sessions.
+
+    Args:
+        keys: seals ID tokens.
+        keeps_id_tokens_of: the ids of the providers whose ID tokens are kept, because a sign-out leads there.
+    """
+
+    def __init__(self, *, keys: KeyRing, clock: Clock, keeps_id_tokens_of: Collection[str] = ()) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._keeps = frozenset(keeps_id_tokens_of)
+
+    async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession) -> None:
+        """Store the provider's session that one of ours began with, or was confirmed by. One statement."""
+        token = upstream.id_token.encode() if upstream.id_token is not None else b""
+        kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
+        sealed = self._keys.seal(token, context=_context(session_id, upstream.provider)) if kept else None
+        await store.put(
+            unit,
+            ProviderSessionRow(
+                session_id=session_id,
+                provider=upstream.provider,
+                subject_digest=_digest(upstream.issuer, upstream.subject),
+                sid_digest=_digest(upstream.issuer, upstream.sid) if upstream.sid is not None else None,
+                id_token=sealed,
+                began_at=self._clock.now(),
+            ),
+        )
+
+    async def forget(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[EndedProviderSession]:
+        """Delete the provider sessions of sessions that this unit has ended, and return them, the newest first."""
+        taken = sorted(await store.take(unit, session_ids), key=lambda row: row.began_at, reverse=True)
+        return [EndedProviderSession(row.provider, self._opened(row)) for row in taken]
+
+    async def find(
+        self, unit: Unit, provider: str, *, issuer: str, subject: str | None, sid: str | None, limit: int
+    ) -> Sequence[UUID]:
+        """Return at most `limit` ids of our sessions that began with this session at the provider, or with any of this
+        subject where `sid` is None. Raises `ValueError` where both are None."""
+        if subject is None and sid is None:
+            raise ValueError("a provider's session is found by its subject or its sid")
+        return await store.sessions_of(
+            unit,
+            provider,
+            subject=_digest(issuer, subject) if subject is not None else None,
+            sid=_digest(issuer, sid) if sid is not None else None,
+            limit=limit,
+        )
+
+    def _opened(self, row: ProviderSessionRow) -> str | None:
+        if row.id_token is None:
+            return None
+        try:
+            return self._keys.open(row.id_token, context=_context(row.session_id, row.provider)).decode()
+        except Unsealable:  # the secret is gone: the provider is asked without the hint
+            return None
+
+
+def _digest(issuer: str, name: str) -> bytes:
+    # The length keeps the two apart, so that no other issuer and name give the same bytes.
+    return crypto.digest(f"{len(issuer)}:{issuer}{name}")
+
+
+def _context(session_id: UUID, provider: str) -> bytes:
+    return f"{session_id}/{provider}".encode()

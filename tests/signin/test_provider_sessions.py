@@ -1,0 +1,107 @@
+"""Provider sessions: stored with ours, found by what a provider names, and gone with ours."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.steps import UpstreamSession
+from shopkeeper.crypto import KeyRing
+from shopkeeper.identity.values import Identity
+from shopkeeper.sessions import store as rows
+from shopkeeper.signin.provider_session_store import provider_sessions
+from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN, PURPOSE, ProviderSessions
+from shopkeeper.storage.cache.memory import MemoryCache
+from shopkeeper.storage.database import Database
+from tests.sessions.conftest import SECRETS, Process, change, enrol, process, sign_in
+
+ISSUER = "https://provider.example"
+ID_TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
+UPSTREAM = UpstreamSession("test", ISSUER, "ada", sid="provider-session-1", id_token=ID_TOKEN)
+MANY = 100
+
+
+@pytest.fixture
+async def one(database: Database, clock: StoppedClock) -> Process:
+    return process(database, MemoryCache(clock), clock)
+
+
+@pytest.fixture
+async def ada(database: Database, clock: StoppedClock) -> Identity:
+    return await enrol(database, clock)
+
+
+@pytest.fixture
+def kept(clock: StoppedClock) -> ProviderSessions:
+    return ProviderSessions(keys=KeyRing(SECRETS, purpose=PURPOSE), clock=clock, keeps_id_tokens_of=["test"])
+
+
+async def test_sessions_are_found_by_sid_and_by_subject(
+    database: Database, one: Process, ada: Identity, kept: ProviderSessions
+) -> None:
+    first, second = [(await sign_in(database, one.sessions, ada)).session for _ in range(2)]
+    await change(database, kept.remember, first.id, UPSTREAM)
+    await change(database, kept.remember, second.id, replace(UPSTREAM, sid="provider-session-2"))
+
+    async def found(provider: str = "test", issuer: str = ISSUER, **by: str | None) -> set[object]:
+        names = {"subject": None, "sid": None, **by}
+        return set(await change(database, kept.find, provider, issuer=issuer, limit=MANY, **names))
+
+    assert await found(sid="provider-session-1") == {first.id}
+    assert await found(subject="ada", sid="provider-session-2") == {second.id}
+    assert await found(subject="ada") == {first.id, second.id}
+    assert await found(subject="eve", sid="provider-session-1") == set()
+    assert await found(subject="ada", provider="other") == set()
+    assert await found(subject="ada", issuer="https://other.example") == set()
+    # The boundary between issuer and subject counts.
+    assert await found(subject="e/ada", issuer="https://provider.exampl") == set()
+
+
+async def test_confirming_a_session_at_the_provider_replaces_what_it_began_with(
+    database: Database, one: Process, ada: Identity, kept: ProviderSessions
+) -> None:
+    session = (await sign_in(database, one.sessions, ada)).session
+    await change(database, kept.remember, session.id, UPSTREAM)
+    await change(database, kept.remember, session.id, replace(UPSTREAM, sid="later", id_token="a.b.c"))
+    assert await change(database, kept.find, "test", issuer=ISSUER, subject=None, sid=UPSTREAM.sid, limit=MANY) == []
+    (ended,) = await change(database, kept.forget, [session.id])
+    assert ended.id_token == "a.b.c"
+
+
+async def test_of_several_providers_the_last_one_comes_first(
+    database: Database, one: Process, ada: Identity, kept: ProviderSessions, clock: StoppedClock
+) -> None:
+    session = (await sign_in(database, one.sessions, ada)).session
+    await change(database, kept.remember, session.id, UPSTREAM)
+    clock.advance(seconds=1)
+    await change(database, kept.remember, session.id, replace(UPSTREAM, provider="other"))
+    ended = await change(database, kept.forget, [session.id])
+    assert [(each.provider, each.id_token) for each in ended] == [("other", None), ("test", ID_TOKEN)]
+    assert await change(database, kept.forget, [session.id]) == []
+
+
+async def test_an_id_token_is_sealed_for_its_session_and_bounded(
+    database: Database, one: Process, ada: Identity, kept: ProviderSessions, clock: StoppedClock
+) -> None:
+    session = (await sign_in(database, one.sessions, ada)).session
+    await change(database, kept.remember, session.id, UPSTREAM)
+    async with database.reading() as unit:
+        (row,) = await unit.all(select(provider_sessions))
+    for clear in (ID_TOKEN, "ada", "provider-session-1"):
+        assert clear.encode() not in b"".join(part for part in row if isinstance(part, bytes))
+    other_secret = ProviderSessions(keys=KeyRing(["another"], purpose=PURPOSE), clock=clock)
+    assert [each.id_token for each in await change(database, other_secret.forget, [session.id])] == [None]
+    await change(database, kept.remember, session.id, replace(UPSTREAM, id_token="x" * (LONGEST_ID_TOKEN + 1)))
+    assert [each.id_token for each in await change(database, kept.forget, [session.id])] == [None]
+
+
+async def test_a_deleted_session_takes_its_provider_session_along(
+    database: Database, one: Process, kept: ProviderSessions, clock: StoppedClock
+) -> None:
+    owner = await enrol(database, clock)
+    session = (await sign_in(database, one.sessions, owner)).session
+    await change(database, kept.remember, session.id, UPSTREAM)
+    await change(database, rows.remove, rows.of_identity(owner.id))
+    async with database.reading() as unit:
+        assert await unit.all(select(provider_sessions)) == []
