@@ -25,7 +25,10 @@ def test_an_empty_configuration_reports_nothing() -> None:
     [
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
         ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code.mfa_enabled"),
-        ("selfservice: {methods: {oidc: {enabled: true, config: {providers: [{id: a}]}}}}", "selfservice.methods.oidc"),
+        (
+            "selfservice: {methods: {oidc: {enable_auto_link_policy: true}}}",
+            "selfservice.methods.oidc.enable_auto_link_policy",
+        ),
         ("selfservice: {flows: {settings: {before: {hooks: [{}]}}}}", "selfservice.flows.settings.before"),
         (
             "selfservice: {flows: {settings: {after: {totp: {hooks: [{}]}}}}}",
@@ -100,16 +103,6 @@ def test_a_key_from_the_environment_is_reported_too() -> None:
         "selfservice.methods.totp"
     ]
     assert waiting(SELFSERVICE_METHODS_TOTP_ENABLED="false") == []
-
-
-def test_a_client_secret_may_come_from_a_file(folder: Path) -> None:
-    (folder / "secret").write_text("hunter2\n")
-    environ = {
-        "SELFSERVICE_METHODS_OIDC_ENABLED": "true",
-        "SELFSERVICE_METHODS_OIDC_CONFIG_PROVIDERS_0_CLIENT_SECRET_FILE": str(folder / "secret"),
-    }
-    (finding,) = waiting(**environ)
-    assert "hunter2" not in finding.sentence
 
 
 def test_the_table_names_no_key_that_is_in_effect() -> None:

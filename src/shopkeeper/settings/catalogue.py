@@ -20,8 +20,6 @@ from shopkeeper.settings.values import format_duration
 
 # Another tool's variable of the same name must not open the admin API, load sample goods or fake a version.
 NOT_FROM_ENVIRONMENT: Final = frozenset({"dev", "demo", "version", "revision"})
-# Last names of the keys below a `Later` that hold a secret.
-_LATER_SECRETS: Final = frozenset({"client_secret", "apple_private_key"})
 
 
 class Kind(Enum):
@@ -154,5 +152,4 @@ def _for_later() -> Iterator[Key]:
 
 
 def _later_key(path: str, *, kind: Kind, later: Later) -> Key:
-    secret = path.rpartition(".")[2] in _LATER_SECRETS
-    return Key(path=path, kind=kind, secret=secret, default="unset", meaning=later.meaning, later=later)
+    return Key(path=path, kind=kind, secret=False, default="unset", meaning=later.meaning, later=later)

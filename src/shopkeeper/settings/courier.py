@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from shopkeeper.notify.further_headers import refuse_wrong_headers
 from shopkeeper.notify.smtp_uri import SUBJECT, parse_smtp_uri
 from shopkeeper.settings.section import Secret, Section
-from shopkeeper.settings.values import Lifespan, parse_duration
+from shopkeeper.settings.values import Lifespan, Reference, parse_duration
 
 _SMTP_URI: Final = re.compile(r"smtps?://\S+", re.ASCII)
 _HTTP_URL: Final = r"^https?://\S+$"
@@ -84,12 +84,6 @@ def _header_value(headers: Mapping[str, str]) -> Mapping[str, str]:
     return headers
 
 
-def _reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
-        raise ValueError("must be a file://, base64://, https:// or http:// address; a path needs file:// before it")
-    return value
-
-
 class RequestAuth(Section):
     """How a request proves who sends it."""
 
@@ -136,7 +130,7 @@ class RequestConfig(Section):
     headers: Annotated[Mapping[str, str], AfterValidator(_header_value)] = Field(
         default={}, repr=False, description="Further headers"
     )
-    body: Annotated[str, AfterValidator(_reference)] | None = Field(
+    body: Reference | None = Field(
         default=None,
         description="Jsonnet that makes its JSON, as a `file://`, `base64://` or `https://` address; Jinja where the "
         "name ends in `.j2`; unset sends the form of [mails](../howto/mails.md)",

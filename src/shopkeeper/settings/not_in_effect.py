@@ -49,17 +49,11 @@ _TLS: Final = "cert.path cert.base64 key.path key.base64"
 _TLS_IN_FRONT: Final = "TLS ends in front of Shopkeeper, at your proxy"
 _SOCKET: Final = "owner group mode"
 _RELYING_PARTY: Final = "config.rp.id config.rp.display_name config.rp.origin config.rp.origins config.rp.icon"
-_PROVIDER_FIELDS: Final = """
-    id provider label client_id client_secret issuer_url auth_url token_url mapper_url scope requested_claims.*
-    subject_source microsoft_tenant apple_team_id apple_private_key_id apple_private_key additional_id_token_audiences
-    aal2_acr_values aal2_amr_values account_linking_mode claims_source pkce update_identity_on_login
-    net_id_token_origin_header organization_id fedcm_config_url
-"""
 _FLAGS: Final = """
     cacheable_sessions choose_recovery_address legacy_oidc_registration_node_group
     password_profile_registration_node_group legacy_allow_insecure_origins
 """
-_UNTIL_SOCIAL: Final = "social sign-in"
+_PROVIDERS: Final = "selfservice.methods.oidc.config.providers[]"
 _UNTIL_SECOND: Final = "the second factor"
 _UNTIL_WEBAUTHN: Final = "security keys"
 _UNTIL_PASSKEY: Final = "passkeys"
@@ -92,7 +86,6 @@ LATER: Final = (
     Later("watch-courier", never="outbox.worker says which process delivers mails", same=(True,)),
     Later("sqa-opt-out", never="there is no telemetry", same=(True, False)),
     Later("selfservice.flows.login.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
-    Later("selfservice.flows.login.after.oidc", _UNTIL_SOCIAL, _AFTER),
     Later("selfservice.flows.login.after.totp", _UNTIL_SECOND, _AFTER),
     Later("selfservice.flows.login.after.lookup_secret", _UNTIL_SECOND, _AFTER),
     Later("selfservice.flows.login.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
@@ -103,12 +96,10 @@ LATER: Final = (
         "hints how to sign in when signing up finds an account",
         same=(False,),
     ),
-    Later("selfservice.flows.registration.after.oidc", _UNTIL_SOCIAL, _AFTER),
     Later("selfservice.flows.registration.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
     Later("selfservice.flows.registration.after.passkey", _UNTIL_PASSKEY, _AFTER),
     Later("selfservice.flows.settings.before", _UNTIL_WEB_HOOK, "hooks", same=([],)),
     Later("selfservice.flows.settings.after.totp", _UNTIL_SECOND, _AFTER),
-    Later("selfservice.flows.settings.after.oidc", _UNTIL_SOCIAL, _AFTER),
     Later("selfservice.flows.settings.after.webauthn", _UNTIL_WEBAUTHN, _AFTER),
     Later("selfservice.flows.settings.after.passkey", _UNTIL_PASSKEY, _AFTER),
     Later("selfservice.flows.settings.after.lookup_secret", _UNTIL_SECOND, _AFTER),
@@ -137,12 +128,14 @@ LATER: Final = (
         switch="enabled",
     ),
     Later(
-        "selfservice.methods.oidc",
-        _UNTIL_SOCIAL,
-        "enabled enable_auto_link_policy config.base_redirect_uri "
-        + " ".join(f"config.providers[].{field}" for field in _PROVIDER_FIELDS.split()),
-        switch="enabled",
+        "selfservice.methods.oidc.enable_auto_link_policy",
+        "linking imported identities that have `use_auto_link` at their first sign-in",
+        same=(False,),
     ),
+    Later(f"{_PROVIDERS}.update_identity_on_login", "changing the identity at each sign-in", same=("never",)),
+    Later(f"{_PROVIDERS}.organization_id", "organisations", same=("",)),
+    Later(f"{_PROVIDERS}.fedcm_config_url", never="there is no FedCM here", same=("",)),
+    Later(f"{_PROVIDERS}.net_id_token_origin_header", never="only FedCM needs it", same=("",)),
     Later("selfservice.methods.saml", keys="enabled config.*", switch="enabled", never="there is no SAML here"),
     Later("selfservice.methods.captcha", "captchas", "enabled config.*", switch="enabled"),
     Later("session.whoami.tokenizer", "sessions as JSON Web Tokens", "templates.*"),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, FilePath, ValidationInfo, field_validator
 
+from shopkeeper.settings.openid_providers import OpenIDMethod
 from shopkeeper.settings.section import Section
 from shopkeeper.settings.values import BaseUrl, Lifespan, PageUrl, parse_duration
 
@@ -134,6 +135,7 @@ class AfterLogin(After[LoginHook]):
 
     password: AfterMethod[LoginHook] = AfterMethod[LoginHook]()
     code: AfterMethod[LoginHook] = AfterMethod[LoginHook]()
+    oidc: AfterMethod[LoginHook] = AfterMethod[LoginHook]()
 
 
 class AfterRegistration(After[RegistrationHook]):
@@ -141,6 +143,7 @@ class AfterRegistration(After[RegistrationHook]):
 
     password: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
     code: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
+    oidc: AfterMethod[RegistrationHook] = AfterMethod[RegistrationHook]()
 
 
 class AfterSettings(After[SettingsHook]):
@@ -148,6 +151,7 @@ class AfterSettings(After[SettingsHook]):
 
     password: AfterMethod[SettingsHook] = AfterMethod[SettingsHook]()
     profile: AfterMethod[ProfileHook] = AfterMethod[ProfileHook]()
+    oidc: AfterMethod[SettingsHook] = AfterMethod[SettingsHook]()
 
 
 class AfterRecovery(AfterMethod[RecoveryHook]):
@@ -363,6 +367,7 @@ class Methods(Section):
     code: CodeMethod = CodeMethod()
     link: LinkMethod = LinkMethod()
     profile: ProfileMethod = ProfileMethod()
+    oidc: OpenIDMethod = OpenIDMethod()
 
 
 class SelfService(Section):

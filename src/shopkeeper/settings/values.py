@@ -35,6 +35,7 @@ _SIZE = re.compile(r"(\d{1,12})\s*([a-z]{1,3})", re.ASCII | re.IGNORECASE)
 SECONDS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(second|minute|hour|day)", re.ASCII)
 _ANY_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.ASCII | re.IGNORECASE)
+_REFERENCE = re.compile(r"(file|base64|https?)://\S+", re.ASCII)
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\s\\]*", re.ASCII)
 
 
@@ -165,9 +166,16 @@ def _page_url(text: str) -> str:
     return text
 
 
+def _reference(text: str) -> str:
+    if not _REFERENCE.fullmatch(text):
+        raise ValueError("must be a file://, base64://, https:// or http:// address; a path needs file:// before it")
+    return text
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Lifespan = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_lasting)]
 Size = Annotated[Bytes, BeforeValidator(parse_size)]
 RateText = Annotated[Rate, BeforeValidator(parse_rate)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]
+Reference = Annotated[str, AfterValidator(_reference)]

@@ -1,0 +1,226 @@
+"""Social sign-in: `selfservice.methods.oidc`."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from shopkeeper.settings.section import Secret, Section
+from shopkeeper.settings.values import BaseUrl, Reference
+
+PROVIDERS: Final = (
+    "generic",
+    "google",
+    "github",
+    "github-app",
+    "gitlab",
+    "microsoft",
+    "discord",
+    "slack",
+    "facebook",
+    "auth0",
+    "vk",
+    "yandex",
+    "apple",
+    "spotify",
+    "netid",
+    "dingtalk",
+    "patreon",
+    "linkedin",
+    "linkedin_v2",
+    "lark",
+    "x",
+    "line",
+    "jackson",
+    "fedex-jp",
+    "salesforce",
+    "uaepass",
+    "amazon",
+    "twitch",
+)
+# One segment of a callback's path, and no colon, because identifiers are `<id>:<subject>`.
+_ID: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,64}", re.ASCII)
+_URL: Final = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*", re.ASCII)
+_ENDPOINT: Final = re.compile(r"https?://[^\s/?#@]+[^\s#]*", re.ASCII)
+_TENANT: Final = re.compile(r"[A-Za-z0-9.-]{1,255}", re.ASCII)
+_WITHOUT_SECRET: Final = frozenset({"apple"})
+_NEED_ISSUER: Final = frozenset({"generic", "auth0", "uaepass", "jackson"})
+_APPLE_KEY: Final = ("apple_team_id", "apple_private_key_id", "apple_private_key")
+
+
+def _provider_id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise ValueError("may have letters, digits and - _ . ~ only, at most 64, because it is part of an address")
+    return value
+
+
+def _known_provider(value: str) -> str:
+    if value not in PROVIDERS:
+        like = difflib.get_close_matches(value.lower(), PROVIDERS, n=1)
+        advice = f"{like[0]} is the nearest" if like else "write generic for any OpenID provider"
+        raise ValueError(f"is not a provider that is known here; {advice}")
+    return value
+
+
+def _issuer(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError("must be an https:// address without query, exactly as the provider writes its issuer")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    if not _ENDPOINT.fullmatch(value):
+        raise ValueError("must be an https:// address")
+    return value
+
+
+def _tenant(value: str) -> str:
+    if not _TENANT.fullmatch(value):
+        raise ValueError("must be common, organizations, consumers, a tenant's id or one of its domains")
+    return value
+
+
+EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
+
+
+class OpenIDProvider(Section):
+    """An identity provider that customers may sign in with."""
+
+    id: Annotated[str, AfterValidator(_provider_id)] = Field(
+        description="Its name in addresses and stored credentials; keep it once customers have signed in"
+    )
+    provider: Annotated[str, AfterValidator(_known_provider)] = Field(
+        description="Which [provider](providers.md) it is; `generic` for any with OpenID Connect"
+    )
+    label: str = Field(default="", max_length=100, description="Its name on buttons; unset, the name of the provider")
+    client_id: str = Field(min_length=1, max_length=512, description="Our id at the provider")
+    client_secret: Secret | None = Field(default=None, description="Our secret there; Apple has a key in its place")
+    issuer_url: Annotated[str, AfterValidator(_issuer)] | None = Field(
+        default=None, description="The provider's issuer, required for `generic`; its metadata is read from there"
+    )
+    auth_url: EndpointUrl | None = Field(default=None, description="The authorization endpoint, in place of its own")
+    token_url: EndpointUrl | None = Field(
+        default=None, description="The token endpoint, in place of the provider's own"
+    )
+    mapper_url: Reference | None = Field(
+        default=None,
+        description="Jsonnet that makes an identity of the provider's claims, as a `file://`, `base64://` or "
+        "`https://` address; unset, [ours](providers.md#mappers)",
+    )
+    scope: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), max_length=50, description="What to ask the provider for, besides what the preset asks for"
+    )
+    requested_claims: Mapping[Literal["id_token", "userinfo"], Mapping[str, Any]] = Field(
+        default={}, description="The `claims` parameter of OpenID Connect, section 5.5"
+    )
+    claims_source: Literal["id_token", "userinfo"] = Field(
+        default="id_token", description="Whether claims are read from the ID token or from the userinfo endpoint"
+    )
+    subject_source: Literal["userinfo", "me", "oid"] = Field(
+        default="userinfo",
+        description="Microsoft: `userinfo` is the claim `sub`, `oid` the claim of this name, `me` the id in Graph",
+    )
+    microsoft_tenant: Annotated[str, AfterValidator(_tenant)] | None = Field(
+        default=None,
+        description="Microsoft: a tenant, or `common`, `organizations` or `consumers` for several; required there",
+    )
+    apple_team_id: str | None = Field(default=None, max_length=100, description="Apple: the id of your team")
+    apple_private_key_id: str | None = Field(default=None, max_length=100, description="Apple: the id of the key")
+    apple_private_key: Secret | None = Field(
+        default=None, description="Apple: the key in PEM, which signs our client secret"
+    )
+    additional_id_token_audiences: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Further client ids whose ID tokens native apps may send"
+    )
+    pkce: Literal["auto", "never", "force"] = Field(
+        default="auto",
+        description="Proof key for the code (RFC 7636): where the provider knows it, never, or always",
+    )
+    aal2_acr_values: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Values of the claim `acr` that count as two factors"
+    )
+    aal2_amr_values: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Values in the claim `amr` that count as two factors"
+    )
+    account_linking_mode: Literal["confirm_with_existing_credential", "automatic"] = Field(
+        default="confirm_with_existing_credential",
+        description="What happens where an account has the address already: its owner proves it by signing in, or "
+        "`automatic`, which links where the provider and we have verified the address",
+    )
+    silent_sign_on: bool = Field(
+        default=False, description="Whether pages may ask the provider for a sign-in without showing anything"
+    )
+    rp_initiated_logout: bool = Field(
+        default=False, description="Whether signing out here leads to the provider's sign-out, too"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> "OpenIDProvider":
+        for fault in (self._missing(), self._misplaced()):
+            if fault:
+                raise ValueError(f"({self.id}) {fault}")
+        return self
+
+    def _missing(self) -> str | None:
+        if self.provider == "apple":
+            missing = [name for name in _APPLE_KEY if not getattr(self, name)]
+            return f"needs {' and '.join(missing)}, from the key that you made at Apple" if missing else None
+        if not _is_set(self.client_secret) and self.pkce != "force":
+            return "needs client_secret, or pkce: force where the provider gives none"
+        if self.provider in _NEED_ISSUER and not (self.issuer_url or (self.auth_url and self.token_url)):
+            return "needs issuer_url, the address that the provider's metadata is read from"
+        if self.provider in _NEED_ISSUER and not self.issuer_url:
+            return "needs issuer_url besides auth_url and token_url, because an account is known by issuer and subject"
+        if self.provider == "microsoft" and not self.microsoft_tenant:
+            return "needs microsoft_tenant: common, organizations, consumers or the id of your tenant"
+        return None
+
+    def _misplaced(self) -> str | None:
+        if self.provider == "apple" and _is_set(self.client_secret):
+            return "has a client_secret, which Apple does not know; leave it out, apple_private_key makes it"
+        if self.provider != "apple" and any(getattr(self, name) for name in _APPLE_KEY):
+            return "has a key of Apple, and is not Apple; leave out what begins with apple_"
+        if self.provider != "microsoft" and self.microsoft_tenant:
+            return "has microsoft_tenant, and is not microsoft; leave it out"
+        return None
+
+
+def _is_set(secret: SecretStr | None) -> bool:
+    return secret is not None and secret.get_secret_value() != ""
+
+
+class OpenIDConfig(Section):
+    """The providers."""
+
+    base_redirect_uri: BaseUrl | None = Field(
+        default=None,
+        description="What the addresses begin with that providers lead back to; `serve.public.base_url` when unset",
+    )
+    providers: tuple[OpenIDProvider, ...] = Field(
+        default=(), max_length=50, description="The providers, in the order of their buttons"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "OpenIDConfig":
+        first: dict[str, int] = {}
+        for index, provider in enumerate(self.providers):
+            if first.setdefault(provider.id, index) != index:
+                raise ValueError(
+                    f"has providers[{first[provider.id]}] and providers[{index}] with the id {provider.id}; "
+                    "give each its own"
+                )
+        return self
+
+
+class OpenIDMethod(Section):
+    """Social sign-in."""
+
+    enabled: bool = Field(default=False, description="Whether customers may sign in with other providers' accounts")
+    config: OpenIDConfig = OpenIDConfig()
+
+    @property
+    def providers(self) -> tuple[OpenIDProvider, ...]:
+        """The providers that customers may sign in with; none where the method is off."""
+        return self.config.providers if self.enabled else ()
