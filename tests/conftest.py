@@ -29,6 +29,8 @@ from shopkeeper.storage.postgres_connection import Deadlines
 from tests.services.compiled_statements import share_compiled_statements
 from tests.services.databases import LentPostgres, drop_postgres, empty_postgres, new_sqlite, sqlalchemy_url
 from tests.services.install import PGBOUNCER, NotInstalled
+from tests.services.openid_provider import OpenIDProvider, start_openid_provider
+from tests.services.other_openid_provider import OtherProvider, start_other_provider
 from tests.services.pgbouncer import start_pgbouncer, through
 from tests.services.postgres import start_postgres
 from tests.services.server import Server, share, start_no_servers, stop_shared
@@ -148,6 +150,28 @@ def valkey_server() -> Iterator[Server]:
     server = start_valkey(owner=os.getpid())
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def openid_server() -> Iterator[OpenIDProvider]:
+    """One OpenID provider for each process of the run, because its clock and its faults are those of all clients."""
+    provider = start_openid_provider(owner=os.getpid())
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture
+def openid_provider(openid_server: OpenIDProvider) -> OpenIDProvider:
+    """The process's OpenID provider, without faults, sessions and an offset of its clock."""
+    openid_server.reset()
+    return openid_server
+
+
+@pytest.fixture(scope="session")
+def other_openid_provider(run: Run) -> OtherProvider:
+    """The run's OpenID provider from another author."""
+    server = share(run.folder, "other-openid", lambda: start_other_provider(owner=run.owner).server)
+    return OtherProvider(server.url, server)
 
 
 @pytest.fixture

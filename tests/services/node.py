@@ -1,6 +1,7 @@
-"""Node.js and the clients that Ory publishes for it: installed once, from `tests/contract/npm/package-lock.json`.
+"""Node.js and its packages for the tests: installed once, from a folder's `package-lock.json`.
 
-Every package is checked against the hash in that file. Run as a module it is a step of `make test`.
+Every package is checked against the hash in that file. Run as a module it is a step of `make test`; with the name of
+one folder it installs that one only.
 """
 
 import hashlib
@@ -11,8 +12,13 @@ from pathlib import Path
 from tests.services.install import NODE, NPM, NotInstalled
 from tests.services.server import locked
 
-FOLDER = Path(__file__).resolve().parents[1] / "contract" / "npm"
-OLDEST = 18
+TESTS = Path(__file__).resolve().parents[1]
+CLIENTS = TESTS / "contract" / "npm"
+"""The clients that Ory publishes."""
+PROVIDER = TESTS / "services" / "openid"
+"""The OpenID provider."""
+FOLDERS = {"clients": CLIENTS, "provider": PROVIDER}
+OLDEST = 20
 PATIENCE = 300
 _INSTALLED = "installed"
 
@@ -29,16 +35,16 @@ def node() -> Path:
     return program
 
 
-def install_clients() -> Path:
-    """Install the clients where they are missing or others; return their folder. Raises `NotInstalled`."""
-    lock = FOLDER / "package-lock.json"
-    wanted, mark = hashlib.sha256(lock.read_bytes()).hexdigest(), FOLDER / "node_modules" / _INSTALLED
-    with locked(FOLDER / ".lock"):
+def install(folder: Path) -> Path:
+    """Install a folder's packages where they are missing or others; return the folder. Raises `NotInstalled`."""
+    lock = folder / "package-lock.json"
+    wanted, mark = hashlib.sha256(lock.read_bytes()).hexdigest(), folder / "node_modules" / _INSTALLED
+    with locked(folder / ".lock"):
         if not mark.exists() or mark.read_text() != wanted:
             command = [NPM.ensure(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             done = subprocess.run(
                 command,
-                cwd=FOLDER,
+                cwd=folder,
                 check=False,
                 capture_output=True,
                 text=True,
@@ -46,15 +52,21 @@ def install_clients() -> Path:
                 stdin=subprocess.DEVNULL,
             )
             if done.returncode:
-                raise NotInstalled(f"The clients of npm could not be installed: {done.stderr.strip()[-500:]}")
+                raise NotInstalled(f"The packages of npm could not be installed: {done.stderr.strip()[-500:]}")
             mark.write_text(wanted)
-    return FOLDER
+    return folder
+
+
+def install_clients() -> Path:
+    """Install the clients that Ory publishes; return their folder. Raises `NotInstalled`."""
+    return install(CLIENTS)
 
 
 def main() -> None:
     try:
         node()
-        install_clients()
+        for name in sys.argv[1:] or FOLDERS:
+            install(FOLDERS[name])
     except NotInstalled as told:
         sys.exit(str(told))
 
