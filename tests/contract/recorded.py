@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import yaml
 
+from tests.contract.recorded_provider import Ground
+
 OPEN_DIFFERENCES = Path(__file__).with_name("open_differences.yml")
 GOLDEN_DIFFERENCES = Path(__file__).with_name("golden_differences.yml")
 RECORDED_ADDRESS = "http://127.0.0.1:4433"
@@ -161,7 +163,7 @@ def differences(
 
 
 def record(
-    conversations: Path,
+    ground: Ground,
     out: Path,
     *,
     public: str,
@@ -174,9 +176,9 @@ def record(
 
     `authority` is the certificate that an https address is verified with.
     """
-    command = [sys.executable, str(conversations / "record.py"), str(out), profile, public, admin]
+    command = [sys.executable, str(ground.conversations / "record.py"), str(out), profile, public, admin]
     told = subprocess.run(
-        [*command, "--modules", "accounts", "operators", "--only", *names],
+        [*command, "--modules", "accounts", "operators", "social", "--only", *names],
         check=True,
         capture_output=True,
         text=True,
@@ -184,12 +186,13 @@ def record(
         env={**os.environ, **({"SSL_CERT_FILE": str(authority)} if authority else {})},
     )
     for name in names:
-        _rename_encoded_address(out / profile / f"{name}.json", public)
+        _rename_addresses(out / profile / f"{name}.json", public, ground)
     return told.stdout
 
 
-def _rename_encoded_address(written: Path, public: str) -> None:
-    """Give our address the recorded one's spelling in query strings: the recorder masks it as `<public>` elsewhere."""
+def _rename_addresses(written: Path, public: str, ground: Ground) -> None:
+    """Give addresses the recorded spelling: ours in query strings, which the recorder masks elsewhere, and the
+    provider's."""
     ours, recorded = quote(public, safe=""), quote(RECORDED_ADDRESS, safe="")
     if written.exists():
-        written.write_text(written.read_text().replace(ours, recorded))
+        written.write_text(ground.as_recorded(written.read_text().replace(ours, recorded)))

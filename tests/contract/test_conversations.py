@@ -1,7 +1,8 @@
 """Kratos' recorded conversations, held with our server: every answer matches whole, except for the open differences."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 from tests.conftest import Run
 from tests.contract.conftest import Launch
 from tests.contract.recorded import Compare, Entry, Exchange, differences, read_compare, read_entries, record
+from tests.contract.recorded_provider import Ground, recorded_provider
 from tests.notify.mail_server import certificate_for
 from tests.services.databases import new_sqlite
 from tests.services.server import free_port, locked
 from tests.services.tls_front import tls_front
 
 PROFILE = "base"
+SOCIAL = "social"
+CALLBACK = "self-service/methods/oidc/callback/idp"
 CONVERSATIONS: Mapping[str, Sequence[str]] = {
     PROFILE: (
         "native_registration",
@@ -64,13 +68,27 @@ def talks(run: Run, launch: Launch, dsn: str, profiles: Path, conversations: Pat
             if not (out / "said").exists():
                 out.mkdir(exist_ok=True)
                 database = dsn if profile == PROFILE else new_sqlite(run.folder, out)
-                shop = launch(config=profiles / f"{profile}.yml", dsn=database, environ=LINKS)
-                said = record(conversations, out, public=shop.public, admin=shop.admin, names=names, profile=profile)
+                with _ground(profile, conversations, profiles) as (ground, port):
+                    shop = launch(
+                        config=ground.profiles / f"{profile}.yml", dsn=database, environ=LINKS, public_port=port
+                    )
+                    said = record(ground, out, public=shop.public, admin=shop.admin, names=names, profile=profile)
                 (out / "said").write_text(said)
         assert "STOPPED" not in (out / "said").read_text(), (out / "said").read_text()
         kratos |= _read(conversations / "recorded" / profile, names)
         ours |= _read(out / profile, names)
     return Talks(kratos, ours, read_compare(conversations))
+
+
+@contextmanager
+def _ground(profile: str, conversations: Path, profiles: Path) -> Iterator[tuple[Ground, int | None]]:
+    """What a profile's conversations are held with, and the public port where it must be known before."""
+    if profile != SOCIAL:
+        yield Ground(conversations, profiles), None
+        return
+    port = free_port()
+    with recorded_provider(conversations, callback=f"http://127.0.0.1:{port}/{CALLBACK}") as ground:
+        yield ground, port
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,7 @@ def over_https(
     )
     with tls_front(shop.public, port=port, context=context):
         said = record(
-            conversations,
+            Ground(conversations, profiles),
             folder,
             public=address,
             admin=shop.admin,
