@@ -5,7 +5,7 @@ Each node is rendered by its type; nothing here depends on a method's name.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from shopkeeper.flows import keep_signed_in
 from shopkeeper.ui.messages import Message
@@ -17,6 +17,9 @@ _MAILED_CODE = "one-time-code"
 # For an address, passwords' managers look for a name to sign in with.
 _FILLED_IN: Mapping[str, str] = {"identifier": "username", "email": "email", "code": _MAILED_CODE}
 _SHARED = "default"
+PROVIDER: Final = "provider"
+"""The name of the buttons of identity providers, and the kind of those that name one."""
+_FILLED_BY_HAND = frozenset({"field", "choice", "checkbox"})
 _SCHEMES = ("https://", "http://", "/")
 _PICTURES = ("https://", "http://", "/", "data:image/")
 
@@ -41,6 +44,12 @@ class Part:
         return self.attributes.get("value", "")
 
     @property
+    def leads_away(self) -> bool:
+        """Whether the part is a button that leads to another step. A provider's button without a provider's name sends
+        the form that asks for what the provider has not told."""
+        return self.kind == "submit" and self.name not in {"method", PROVIDER}
+
+    @property
     def sends_address_again(self) -> bool:
         """Whether the part holds an e-mail address of an earlier step: a hidden field, or a button that mails again."""
         if self.kind == "submit":
@@ -56,6 +65,11 @@ class Part:
     def heading(self) -> Message | None:
         """The label of a link, which is written as its title."""
         return self.label or _message(self.attributes.get("title"))
+
+    @property
+    def provider(self) -> str:
+        """What the identity provider of a button is called; empty for other parts."""
+        return str(self.label.context.get(PROVIDER, "")) if self.label else ""
 
     @property
     def one_time_code(self) -> bool:
@@ -91,7 +105,34 @@ class Form:
     @property
     def main(self) -> tuple[Part, ...]:
         """The parts that belong to the form itself."""
-        return tuple(part for part in self.parts if part not in self.turns)
+        apart = (*self.turns, *self.providers)
+        return tuple(part for part in self.parts if part not in apart)
+
+    @property
+    def providers(self) -> tuple[Part, ...]:
+        """The buttons of identity providers, in the order of the nodes, which is the one that the shop has configured.
+
+        No field has to be filled in for them. Where the form has fields and no button of its own, they belong to it.
+        """
+        seen = {part.kind for part in self.parts if not part.leads_away}
+        if seen & _FILLED_BY_HAND and "submit" not in seen:
+            return ()
+        return tuple(part for part in self.parts if part.kind == PROVIDER)
+
+    @property
+    def keeps_signed_in(self) -> bool:
+        """Whether there is a choice to be kept signed in, which holds for the buttons of providers as well."""
+        return any(part.name == keep_signed_in.FIELD and part.kind == "checkbox" for part in self.parts)
+
+    @property
+    def completes(self) -> bool:
+        """Whether the form asks for what a provider has not told, after the sign-in there."""
+        return any(part.name == PROVIDER and part.kind == "submit" for part in self.parts)
+
+    @property
+    def asks(self) -> bool:
+        """Whether something of the form itself is seen."""
+        return any(part.kind not in {"hidden", "scripted"} for part in self.main)
 
     @property
     def turns(self) -> tuple[Part, ...]:
@@ -100,7 +141,7 @@ class Form:
         Each is a form of its own, with the hidden fields and its method (the group): no field has to be filled in for
         it.
         """
-        return tuple(part for part in self.parts if part.kind == "submit" and part.name != "method")
+        return tuple(part for part in self.parts if part.leads_away)
 
     @property
     def known(self) -> tuple[Part, ...]:
@@ -175,7 +216,8 @@ def _shown(node: Node) -> bool:
 
 def _arranged(nodes: Sequence[Node]) -> Sequence[Node]:
     """Return the nodes; buttons of methods without a field come after those of methods with one, and the choice to be
-    kept signed in ahead of all buttons, behind the fields.
+    kept signed in ahead of all buttons, behind the fields. The nodes of providers come first in the contract; the
+    button that completes a registration belongs behind the fields.
 
     A browser presses the first button of a form when Enter is pressed in a field (HTML, implicit submission). In a
     password field, that must not be the button that sends a code.
@@ -183,13 +225,19 @@ def _arranged(nodes: Sequence[Node]) -> Sequence[Node]:
     with_fields = {node.group for node in nodes if _visible(node)}
     bare = [node for node in nodes if _chooses_method(node) and node.group not in with_fields]
     kept = [node for node in nodes if node.name == keep_signed_in.FIELD]
+    bare += [node for node in nodes if _completes(node)]
     others = [*(node for node in nodes if node not in bare and node not in kept), *bare]
-    first = next((i for i, node in enumerate(others) if _chooses_method(node)), len(others))
+    first = next((i for i, node in enumerate(others) if _chooses_method(node) or _completes(node)), len(others))
     return [*others[:first], *kept, *others[first:]]
 
 
 def _chooses_method(node: Node) -> bool:
     return node.attributes.get("type") == "submit" and node.name == "method"
+
+
+def _completes(node: Node) -> bool:
+    """Return whether a button sends what a provider has not told: it has the provider's id and no provider's name."""
+    return node.name == PROVIDER and _kind(node) == "submit"
 
 
 def _parts(nodes: Sequence[Node], *, focus_code: bool, ids: str) -> Iterator[Part]:
@@ -222,6 +270,8 @@ def _kind(node: Node) -> str:
         return {"text": "text", "img": "picture", "a": "link"}.get(node.type, "scripted")
     if node.attributes.get("options"):
         return "choice"
+    if node.name == PROVIDER and node.label is not None and PROVIDER in node.label.context:
+        return PROVIDER
     return _KINDS.get(str(node.attributes.get("type")), "field")
 
 
@@ -231,7 +281,7 @@ def _type(node: Node) -> str:
 
 
 def _visible(node: Node) -> bool:
-    return _kind(node) in {"field", "choice", "checkbox"}
+    return _kind(node) in _FILLED_BY_HAND
 
 
 def _one_time_code(attributes: Mapping[str, Any]) -> bool:

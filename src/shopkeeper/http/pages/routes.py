@@ -1,7 +1,7 @@
 """All pages: what they need, and their routes."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.one_click import OneClickPages
+from shopkeeper.http.pages.provider_marks import ProviderMarks
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.service import Identities
@@ -53,6 +54,7 @@ class PageSettings:
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
         recovery: whether accounts can be recovered.
         verification: whether addresses can be confirmed.
+        provider_presets: the preset of each identity provider, by the provider's id.
     """
 
     base_url: str
@@ -64,6 +66,7 @@ class PageSettings:
     dev: bool = False
     recovery: bool = False
     verification: bool = False
+    provider_presets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def offers_recovery(self) -> bool:
@@ -211,6 +214,7 @@ def _always(place: Place, assets: Assets, settings: PageSettings) -> Mapping[str
         "dev": settings.dev,
         "recovery": settings.offers_recovery,
         "shortest_password": settings.shortest_password,
+        "provider_marks": ProviderMarks(settings.provider_presets),
     }
 
 
