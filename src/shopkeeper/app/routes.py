@@ -50,6 +50,7 @@ from shopkeeper.http.operation_metrics import OperationMetrics
 from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.engine_reads import EngineReads
+from shopkeeper.http.pages.leaving import LeavingPage
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose
 from shopkeeper.http.pages.routes import PageRoutes, PageSettings
 from shopkeeper.http.paging import PageTokens
@@ -174,6 +175,7 @@ def build_public(
             serializers=serializers,
             one_click=pages.one_click,
             refused_page=pages.refused,
+            leaving=pages.leaving,
         ),
         OwnSessions(
             database=infrastructure.database,
@@ -263,6 +265,7 @@ def _self_service(
     serializers: Serializers,
     one_click: OneClickPages,
     refused_page: RefusedPage,
+    leaving: LeavingPage,
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
     logout = Logout(
@@ -319,6 +322,7 @@ def _self_service(
         max_body=max_body,
         one_click=ask_first if infrastructure.settings.selfservice.methods.link.config.confirm_by_click else None,
         refused_page=refused_page,
+        leaving=leaving.instead_of,
     )
     return self_service, logout_routes, error_page
 

@@ -70,6 +70,10 @@ class CallerReader:
         )
         return caller.speaking(default=offered(store.locale))
 
+    def is_own_page(self, request: Request) -> bool:
+        """Return whether a browser says that a page at our own address makes the request."""
+        return self._authenticator.sender_of(request, self._form_origins) is Sender.OWN_PAGE
+
     def client_of(self, request: Request) -> Client:
         """Return the client of a request."""
         return self._authenticator.client_of(request)

@@ -29,7 +29,9 @@ from shopkeeper.flows.handler import LinkHandler, OwnedFlowHandler
 from shopkeeper.flows.outcomes import (
     Completed,
     FlowInvalid,
+    FlowOutcome,
     FlowRefused,
+    RedirectedAway,
     Updated,
 )
 from shopkeeper.flows.pipeline import Pipeline
@@ -48,6 +50,8 @@ OneClick = Callable[[Request, str, str], Awaitable[Response]]
 """Shows a page with one button for a link of a kind of flow, which sends its form to an address."""
 RefusedPage = Callable[[Request, Refusal], Response]
 """Shows a refusal as a page, with its status."""
+Leaving = Callable[[Response, Request, Caller], Response]
+"""Makes a page of a redirect to another server, where a page of ours has sent the form."""
 CALLBACKS = "/self-service/methods"
 LARGEST_BODY = 100_000
 """Bytes of a submission, in every format. The flows are open to everybody, and no form needs more."""
@@ -74,6 +78,7 @@ class SelfService:
         kinds: Sequence[str],
         max_body: int,
         refused_page: RefusedPage,
+        leaving: Leaving,
         one_click: OneClick | None = None,
     ) -> None:
         self._pipeline = pipeline
@@ -86,6 +91,7 @@ class SelfService:
         self._kinds = kinds
         self._max_body = max_body
         self._refused_page = refused_page
+        self._leaving = leaving
         self._one_click = one_click
         self._prefix = urlsplit(base_url).path
 
@@ -221,7 +227,12 @@ class SelfService:
             if isinstance(stopped, FlowRefused):
                 answer = self._responses.with_cookie_of_replacement(answer, caller, stopped)
             return answer
-        return self._responses.answer(outcome, caller, as_json=as_json)
+        return self._followed_by_form(request, outcome, caller, as_json=as_json)
+
+    def _followed_by_form(self, request: Request, outcome: FlowOutcome, caller: Caller, *, as_json: bool) -> Response:
+        """Return the response to what a form has led to, by redirects or at once."""
+        answer = self._responses.answer(outcome, caller, as_json=as_json)
+        return self._leaving(answer, request, caller) if isinstance(outcome, RedirectedAway) else answer
 
     async def _stopped(
         self,
@@ -251,7 +262,7 @@ class SelfService:
             if isinstance(stopped, FlowRefused):
                 return answer
         else:
-            answer = self._responses.answer(outcome, caller, as_json=as_json)
+            answer = self._followed_by_form(request, outcome, caller, as_json=as_json)
         if caller.continuity_cookies:
             answer.headers.append("Set-Cookie", self._cookies.delete_continuity())
         return answer

@@ -80,6 +80,10 @@ class PageLayout:
         await self._languages.remember(request, caller)
         return self._callers.with_csrf(caller)
 
+    def sent_by_own_page(self, request: Request) -> bool:
+        """Return whether a form or link of a page at our own address makes the request."""
+        return self._callers.is_own_page(request)
+
     def answer(
         self,
         request: Request,

@@ -26,6 +26,7 @@ from shopkeeper.http.pages.flow_pages import FlowPages
 from shopkeeper.http.pages.inbox import InboxPages
 from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
+from shopkeeper.http.pages.leaving import LeavingPage
 from shopkeeper.http.pages.one_click import OneClickPages
 from shopkeeper.http.pages.provider_marks import ProviderMarks
 from shopkeeper.http.pages.templates import PageTemplates
@@ -84,6 +85,7 @@ class PageRoutes:
 
     Attributes:
         one_click: the pages for the routes that mailed links lead to.
+        leaving: the page between a form and another server.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class PageRoutes:
             form_targets=tuple(settings.form_targets),
         )
         self.one_click = OneClickPages(layout)
+        self.leaving = LeavingPage(layout)
         self._database = database
         self._layout = layout
         self._first_page = "shop" if settings.demo else "welcome"
