@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from shopkeeper.credentials.code import Code
-from shopkeeper.credentials.linked_providers import without_provider
+from shopkeeper.credentials.oidc import Oidc
 from shopkeeper.credentials.password import Password
 from shopkeeper.identity.facts import CredentialFacts, FactsByType
 
-BUILT: Final[Sequence[CredentialFacts]] = (Code.facts, Password.facts)
+BUILT: Final[Sequence[CredentialFacts]] = (Code.facts, Oidc.facts, Password.facts)
 
 NOT_BUILT: Final[Sequence[CredentialFacts]] = (
     CredentialFacts("lookup_secret", second_factor=True, removable=True, sealed=True),
-    CredentialFacts("oidc", first_factor=True, removable=True, without=without_provider, sealed=True),
     CredentialFacts("passkey", first_factor=True, removable=True),
     CredentialFacts("totp", second_factor=True, removable=True, sealed=True),
     # Kratos shows a new credential of this type with version 0, and with 1 whenever it is read later.

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.credentials import simulated_registrations
+from shopkeeper.credentials import oidc_context, simulated_registrations
+from shopkeeper.credentials.account_linking import AccountLinking
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
 from shopkeeper.credentials.by_mail import ByMail
@@ -26,12 +27,16 @@ from shopkeeper.credentials.method import (
     SettingsMethod,
     VerificationMethod,
 )
+from shopkeeper.credentials.oidc import Oidc
+from shopkeeper.credentials.oidc_context import SocialContexts
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import PASSWORD, Password
 from shopkeeper.credentials.policy import PasswordPolicy
 from shopkeeper.credentials.simulated_registrations import SimulatedRegistrations
+from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.crypto import KeyRing, derive
 from shopkeeper.identity.address_changes import AddressChanges
+from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.service import Identities
 from shopkeeper.notify.courier import Courier
 from shopkeeper.notify.sign_up_notices import SignUpNotices
@@ -92,9 +97,13 @@ def build_methods(
     guard: AttemptGuard,
     code: Code,
     by_mail: Sequence[MailedCode | MailedLink] = (),
+    social: Sequence[SocialProvider] = (),
 ) -> Methods:
     configured = infrastructure.settings.selfservice.methods
+    ways = [(configured.code.signs_in, Code.facts), (configured.password.enabled, Password.facts)]
+    other_ways = [facts for enabled, facts in ways if enabled]
     every: Sequence[tuple[bool, Method]] = [
+        (bool(social), build_oidc(infrastructure, identities, social, other_ways=other_ways)),
         (configured.code.signs_in, code),
         (
             configured.password.enabled,
@@ -108,6 +117,25 @@ def build_methods(
         ),
     ]
     return Methods([method for enabled, method in every if enabled], by_mail)
+
+
+def build_oidc(
+    infrastructure: Infrastructure,
+    identities: Identities,
+    social: Sequence[SocialProvider],
+    *,
+    other_ways: Sequence[CredentialFacts],
+) -> Oidc:
+    """Return social sign-in with these providers; `other_ways` are the facts of the other ways to sign in."""
+    settings, providers = infrastructure.settings, SocialProviders(social)
+    return Oidc(
+        identities,
+        providers=providers,
+        contexts=SocialContexts(KeyRing(settings.secrets.for_sealing(), purpose=oidc_context.PURPOSE)),
+        linking=AccountLinking(providers, other_ways=other_ways),
+        clock=infrastructure.clock,
+        redirect_base=settings.selfservice.methods.oidc.config.base_redirect_uri or infrastructure.base_url,
+    )
 
 
 def _simulated_registrations(infrastructure: Infrastructure) -> SimulatedRegistrations | None:

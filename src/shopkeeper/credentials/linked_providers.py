@@ -1,21 +1,100 @@
 """The stored form of accounts at identity providers: one credential per type, with one entry for each account.
 
-Its identifiers are `provider:subject`, as in Kratos (contract page section 4.4).
+Its identifiers are `provider:subject`, as in Kratos (contract page section 4.4). Who an account belongs to is decided
+by its issuer and its subject (OpenID Connect Core 1.0, section 2), because a provider's id can be configured to mean
+another issuer. So each entry stores its issuer; an imported one need not, and has that of the configured provider.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
+from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.identity.values import Credential
+
+OIDC: Final = "oidc"
+PROVIDERS: Final = "providers"
+"""The key of a config that holds the entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedAccount:
+    """An account at a provider that is linked to an identity.
+
+    Args:
+        provider: the id of the configured provider.
+        issuer: None for an imported entry.
+        more: what else the entry holds, such as tokens or what another system has imported.
+    """
+
+    provider: str
+    subject: str
+    issuer: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identifier(self) -> str:
+        return identifier_of(self.provider, self.subject)
+
+    def to_config(self) -> Mapping[str, Any]:
+        """Return the entry as it is stored."""
+        entry = {**self.more, "provider": self.provider, "subject": self.subject}
+        return entry if self.issuer is None else {**entry, "issuer": self.issuer}
+
+
+def identifier_of(provider: str, subject: str) -> str:
+    """Return the identifier of an account, as the contract has it. It is compared exactly: `sub` is case-sensitive.
+
+    >>> identifier_of("google", "1093")
+    'google:1093'
+    """
+    return f"{provider}:{subject}"
+
+
+def linked_accounts(credential: Credential | None) -> Sequence[LinkedAccount]:
+    """Return the accounts of a credential; none where there is no credential, or one that cannot be opened."""
+    return _accounts(credential.config) if credential is not None else ()
+
+
+def linking(accounts: Sequence[LinkedAccount]) -> NewCredential | None:
+    """Return the credential that holds these accounts; None where there are none."""
+    if not accounts:
+        return None
+    config = {PROVIDERS: [account.to_config() for account in accounts]}
+    return NewCredential(OIDC, config, [account.identifier for account in accounts])
+
+
+def linking_also(credential: Credential | None, new: NewCredential) -> NewCredential:
+    """Return the credential of an identity with the accounts of a new one, which replace the same ones."""
+    fresh = _accounts(new.config)
+    names = {account.identifier for account in fresh}
+    kept = [account for account in linked_accounts(credential) if account.identifier not in names]
+    return linking([*kept, *fresh]) or new
 
 
 def without_provider(credential: Credential, identifier: str) -> Credential:
     """Return a credential without the account of an identifier; the config is empty when none is left."""
-    left = [entry for entry in credential.config.get("providers", ()) if _identifier(entry) != identifier]
-    config = {**credential.config, "providers": left} if left else {}
+    left = [entry for entry in credential.config.get(PROVIDERS, ()) if _identifier(entry) != identifier]
+    config = {**credential.config, PROVIDERS: left} if left else {}
     return replace(credential, config=config, identifiers=tuple(i for i in credential.identifiers if i != identifier))
 
 
+def _accounts(config: Mapping[str, Any]) -> Sequence[LinkedAccount]:
+    entries = config.get(PROVIDERS)
+    read = (_read(entry) for entry in entries) if isinstance(entries, list | tuple) else ()
+    return [account for account in read if account is not None]
+
+
+def _read(entry: Any) -> LinkedAccount | None:
+    if not isinstance(entry, Mapping):
+        return None
+    provider, subject, issuer = (entry.get(name) for name in ("provider", "subject", "issuer"))
+    if not (isinstance(provider, str) and isinstance(subject, str)):
+        return None
+    more = {name: value for name, value in entry.items() if name not in {"provider", "subject", "issuer"}}
+    return LinkedAccount(provider, subject, issuer if isinstance(issuer, str) else None, more)
+
+
 def _identifier(entry: Any) -> str | None:
-    return f"{entry.get('provider')}:{entry.get('subject')}" if isinstance(entry, Mapping) else None
+    account = _read(entry)
+    return account.identifier if account is not None else None

@@ -42,12 +42,14 @@ class Form:
         scope: "form" replaces the whole form, "group" the nodes of the method's own group.
         identifier: how the form that confirms a session shows the identifier for this method. Of several methods the
             most demanding one decides.
+        leads: whether the nodes come before the fields of the form itself, as the buttons of providers do.
     """
 
     nodes: Sequence[Node]
     context: Mapping[str, Any] = field(default_factory=dict)
     scope: FormScope = "group"
     identifier: IdentifierField = "hidden"
+    leads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +171,6 @@ class NewCredential:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkOffer:
-    """An enrolment can be added to the account that has its address already, instead of registering another one.
-
-    Args:
-        label: what messages call this way to sign in, such as the name of the provider.
-        automatic: whether it is added without another proof, where both the enrolment and the account have verified the
-            address. In every other case the account's owner signs in first.
-    """
-
-    label: str
-    automatic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Enrolment:
     """A new identity: its traits and credentials. Nothing is written yet.
 
@@ -190,11 +178,11 @@ class Enrolment:
         credentials: stored with the identity; may be empty where the traits are enough to sign in (one-time codes).
         verified: addresses that were shown to belong to the new identity.
         context: what the method must keep if the registration asks for more traits first.
+        metadata_public, metadata_admin: stored with the identity (contract page section 4.1).
         amr, provider, upstream: as in `Proof`, for the session that registering may start.
         attempt: as in `Proof`.
         when_simulated: runs inside the transaction with the identity that was only simulated, because an identifier is
             taken; with None where one was created, to do as much work.
-        link: set where the method is a `LinkingMethod`; None where a taken address is only told as taken.
     """
 
     traits: Mapping[str, Any]
@@ -202,13 +190,14 @@ class Enrolment:
     method: str
     verified: Sequence[tuple[Via, str]] = ()
     context: Mapping[str, Any] = field(default_factory=dict)
+    metadata_public: Any = None
+    metadata_admin: Any = None
     amr: str | None = None
     provider: str | None = None
     effect: Effect | None = None
     attempt: LastAttempt | None = None
     when_simulated: Callable[[Unit, Identity | None], Awaitable[None]] | None = None
     upstream: UpstreamSession | None = None
-    link: LinkOffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +205,17 @@ class CredentialChange:
     """Credentials of the signed-in identity: each is stored in place of the one of its type; None removes it.
 
     Args:
+        revise: returns further changes, from the identity as it is under the lock: for credentials that hold several
+            things, one of which changes. It may raise `SubmissionRejected`.
+        taken: what the form says where another account has an identifier of these credentials.
         proof: set where enrolling a factor also proves it; the session is elevated by it.
     """
 
-    changes: Mapping[str, NewCredential | None]
+    changes: Mapping[str, NewCredential | None] = field(default_factory=dict)
     proof: Proof | None = None
     effect: Effect | None = None
+    revise: Callable[[Identity], Mapping[str, NewCredential | None]] | None = None
+    taken: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,15 +258,22 @@ class AccountChanges:
     ) -> Identity:
         if change.effect is not None:
             await change.effect(unit)
-        after = await self._identities.change_locked_credentials(
-            unit,
-            before if change.effect is None else await self._identities.lock(unit, before.id),
-            change.changes,
-            actor=str(before.id),
-            client_ip=turn.caller.client.ip,
-            spare_session=session.id,
-        )
-        if PASSWORD in change.changes:
+        now = before if change.effect is None else await self._identities.lock(unit, before.id)
+        changes = {**change.changes, **(change.revise(now) if change.revise is not None else {})}
+        try:
+            after = await self._identities.change_locked_credentials(
+                unit,
+                now,
+                changes,
+                actor=str(before.id),
+                client_ip=turn.caller.client.ip,
+                spare_session=session.id,
+            )
+        except Conflict as taken:
+            if change.taken is None:
+                raise
+            raise SubmissionRejected(change.taken) from taken
+        if PASSWORD in changes:
             locale = after.locale or turn.caller.locale
             await self._notices.password_changed(unit, to=after.email, account=mail_values(after), locale=locale)
         return after

@@ -28,7 +28,6 @@ from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.address_proofs import AddressProofs
 from shopkeeper.flows.asking_guest import remembering_guest
 from shopkeeper.flows.attempts import AttemptsUsedUp
-from shopkeeper.flows.carried import carrying
 from shopkeeper.flows.enrolments import Enrolments
 from shopkeeper.flows.flow import Flow, FlowState, FlowType
 from shopkeeper.flows.flow_writer import FlowWriter
@@ -145,12 +144,8 @@ class Dispatcher:
                 turn, SubmissionRejected(reason("needs_browser", _NEEDS_BROWSER), filled=False)
             )
         cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
-        try:
-            kept = carrying(turn.flow, turn.submission)
-        except SubmissionRejected as too_large:
-            raise await self._writer.rejected(turn, too_large) from too_large
         left = replace(
-            kept.remembering(turn.method, step.context),
+            turn.flow.remembering(turn.method, step.context),
             callback_method=turn.method,
             callback_state=crypto.digest(turn.callback.state),
             callback_binding=crypto.digest(cookie),

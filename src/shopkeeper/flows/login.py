@@ -10,6 +10,7 @@ from shopkeeper.credentials.method import CallbackMethod, LoginMethod
 from shopkeeper.credentials.steps import AnyStep, FieldError, Form, SubmissionRejected
 from shopkeeper.errors import FirstFactorRequired, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening
+from shopkeeper.flows.form_order import leading_nodes, own_nodes
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.outcomes import finished
 from shopkeeper.identity.schema import Schemas
@@ -68,14 +69,16 @@ class Login:
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
         identity = self._expected(flow, caller)
         if flow.requested_aal is Aal.AAL1 and identity is None and self.settings.identifier_first:
-            return flow.showing(self._identifier_form(flow))
+            flow, forms = await self._with_methods(unit, flow, caller, None)
+            return flow.showing(self._identifier_form(flow, leading_nodes(forms)))
         flow, forms = await self._with_methods(unit, flow, caller, identity)
-        own = _nodes(forms)
+        first, own = leading_nodes(forms), own_nodes(forms)
         if flow.requested_aal is Aal.AAL2:
-            return flow.showing((csrf_node(), *own) if own else (), message(1010004))
+            return flow.showing((*first, csrf_node(), *own) if first or own else (), message(1010004))
         if identity is not None:
-            return flow.showing((csrf_node(), *self._known_identifier(flow, identity, forms), *own), message(1010003))
-        return flow.showing((csrf_node(), identifier_node(self._schemas, flow), *own))
+            known = self._known_identifier(flow, identity, forms)
+            return flow.showing((*first, csrf_node(), *known, *own), message(1010003))
+        return flow.showing((*first, csrf_node(), identifier_node(self._schemas, flow), *own))
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if flow.finished_at is not None:
@@ -127,9 +130,9 @@ class Login:
         confirms = flow.refresh or flow.requested_aal is Aal.AAL2
         return caller.session.identity if confirms and caller.session else None
 
-    def _identifier_form(self, flow: Flow) -> Sequence[Node]:
+    def _identifier_form(self, flow: Flow, leading: Sequence[Node]) -> Sequence[Node]:
         button = submit_node(IDENTIFIER_FIRST, label=message(1070009))
-        return (self._identifier_alone(flow), button, csrf_node())
+        return (self._identifier_alone(flow), button, *leading, csrf_node())
 
     def _known_identifier(self, flow: Flow, identity: Identity, forms: Sequence[Form]) -> Sequence[Node]:
         """Return the identifier of a known account, in the form that the most demanding method needs."""
@@ -148,7 +151,7 @@ class Login:
             raise SubmissionRejected(fields=[FieldError("identifier", message(4000037))])
         flow, forms = await self._with_methods(unit, turn.flow, turn.caller, None, password_first=True)
         hidden = self._identifier_alone(flow).with_value(identifier).with_type("hidden")
-        shown = flow.showing((hidden, csrf_node(), *_nodes(forms)))
+        shown = flow.showing((hidden, *leading_nodes(forms), csrf_node(), *own_nodes(forms)))
         return NextForm(replace(shown, active=IDENTIFIER_FIRST, transient_payload={}))
 
     def _identifier_alone(self, flow: Flow) -> Node:
@@ -167,7 +170,8 @@ class Login:
 
     def _identifier_of(self, identity: Identity) -> str:
         """Return the identity's identifier, by the first method that has one."""
-        known = [identity.credentials[method] for method in self._methods if method in identity.credentials]
+        named = [name for name, method in self._methods.items() if method.facts.from_traits]
+        known = [identity.credentials[name] for name in named if name in identity.credentials]
         names = [name for credential in known for name in credential.identifiers]
         return names[0] if names else identity.email or ""
 
@@ -190,10 +194,6 @@ class Login:
                 flow = flow.remembering(name, form.context)
                 forms.append(form)
         return flow, forms
-
-
-def _nodes(forms: Sequence[Form]) -> Sequence[Node]:
-    return [node for form in forms for node in form.nodes]
 
 
 def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", autocomplete: str | None = None) -> Node:

@@ -30,7 +30,6 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
-from shopkeeper.flows.carried import with_carried
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.flow_writer import Superseded
@@ -236,8 +235,7 @@ class Pipeline:
             await handler.may_go_on(unit, turn.flow, turn.caller)
             return await handler.callback(unit, turn)
 
-        submission = with_carried(returned, Submission(fields={"method": method}))
-        return await self._take_on(handler, returned, submission, caller, prove, query=query)
+        return await self._take_on(handler, returned, Submission(fields={"method": method}), caller, prove, query=query)
 
     async def _take_on(
         self,

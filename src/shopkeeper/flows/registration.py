@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shopkeeper.credentials.method import CallbackMethod, Traits
+from shopkeeper.credentials.method import CallbackMethod
 from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected
 from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
 from shopkeeper.flows.form_filling import filled
+from shopkeeper.flows.form_order import leading_nodes, own_nodes
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.login import SIGNED_IN
-from shopkeeper.flows.registrar import NOTHING_EXTRACTED, Registrar, trait_errors
+from shopkeeper.flows.registrar import Registrar, trait_errors
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
@@ -66,9 +67,12 @@ class Registration:
         self._schemas.require_selectable(opening.schema_id)
 
     async def form(self, unit: Unit, flow: Flow, caller: Caller) -> Flow:
+        forms = await self._forms(unit, flow, caller)
         if self.settings.two_steps:
-            return flow.showing(self._profile_form(flow))
-        return await self._with_methods(unit, flow, caller, [csrf_node(), *self._trait_nodes(flow)])
+            leading = {name: form for name, form in forms.items() if form.leads}
+            shown = flow.showing((*leading_nodes(leading.values()), *self._profile_form(flow)))
+            return _remembering(shown, leading)
+        return self._with_methods(flow, forms, [csrf_node(), *self._trait_nodes(flow)])
 
     async def may_go_on(self, unit: Unit, flow: Flow, caller: Caller) -> None:
         if caller.session is not None:
@@ -88,7 +92,7 @@ class Registration:
         schema, screen = self._schema(turn.flow), turn.submission.text("screen")
         traits = schema.submitted(turn.submission.fields)
         if self.settings.two_steps and screen == PREVIOUS:
-            return self._profile_again(turn)
+            return await self._profile_again(unit, turn)
         if self.settings.two_steps and (turn.method == PROFILE or screen == CREDENTIALS):
             return await self._choose_credential(unit, turn, schema, traits)
         return await self._registrar.prove(unit, turn.method, turn.method_input(), schema_id=schema.id, traits=traits)
@@ -97,17 +101,16 @@ class Registration:
         method: object = self._registrar.methods.get(turn.method)
         if not isinstance(method, CallbackMethod):
             raise SubmissionRejected(message(4010003))
-        schema = self._schema(turn.flow)
-        typed = Traits(schema.id, schema.submitted(turn.submission.fields), NOTHING_EXTRACTED)
-        return await method.callback(unit, turn.method_input(traits=typed))
+        return await method.callback(unit, turn.method_input())
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
         """Return the method's form after the traits, which are hidden: they are sent again with its answer."""
         back = input_node("screen", "submit", group=PROFILE, value=CREDENTIALS, label=message(1040008))
         return (*self._hidden_traits(turn), *form.nodes, *([back] if self.settings.two_steps else ()))
 
-    def _profile_again(self, turn: Turn) -> NextForm:
-        typed = filled(turn.flow.showing(self._profile_form(turn.flow)), turn.submission.fields)
+    async def _profile_again(self, unit: Unit, turn: Turn) -> NextForm:
+        first = await self.form(unit, turn.flow, turn.caller)
+        typed = filled(first, turn.submission.fields)
         return NextForm(replace(typed, state=FlowState.CHOOSE_METHOD, active=None, transient_payload=None))
 
     async def _choose_credential(self, unit: Unit, turn: Turn, schema: Schema, traits: Mapping[str, Any]) -> NextForm:
@@ -116,7 +119,9 @@ class Registration:
         if wrong:
             raise SubmissionRejected(fields=wrong)
         back = input_node("screen", "submit", group=PROFILE, value=PREVIOUS, label=message(1040008))
-        whole = await self._with_methods(unit, turn.flow, turn.caller, self._hidden_traits(turn))
+        forms = await self._forms(unit, turn.flow, turn.caller)
+        after = {name: form for name, form in forms.items() if not form.leads}
+        whole = self._with_methods(turn.flow, after, self._hidden_traits(turn))
         shown = whole.showing((*whole.nodes, back), message(1040009))
         return NextForm(replace(shown, state=FlowState.CHOOSE_METHOD, active=None, transient_payload={}))
 
@@ -130,14 +135,16 @@ class Registration:
     def _trait_nodes(self, flow: Flow) -> Sequence[Node]:
         return [field.node() for field in self._schema(flow).fields()]
 
-    async def _with_methods(self, unit: Unit, flow: Flow, caller: Caller, before: Sequence[Node]) -> Flow:
-        """Return the flow with every method's nodes after the traits, and with the methods' contexts."""
-        own: list[Node] = []
-        for name, method in self._registrar.methods.items():
-            form = await method.registration_form(unit, method_view(flow, caller, method=name))
-            flow = flow.remembering(name, form.context)
-            own += form.nodes
-        return flow.showing(self._arranged(flow, before, own))
+    async def _forms(self, unit: Unit, flow: Flow, caller: Caller) -> Mapping[str, Form]:
+        return {
+            name: await method.registration_form(unit, method_view(flow, caller, method=name))
+            for name, method in self._registrar.methods.items()
+        }
+
+    def _with_methods(self, flow: Flow, forms: Mapping[str, Form], before: Sequence[Node]) -> Flow:
+        """Return the flow with the nodes of every method around the traits, and with the methods' contexts."""
+        arranged = self._arranged(flow, before, own_nodes(forms.values()))
+        return _remembering(flow, forms).showing((*leading_nodes(forms.values()), *arranged))
 
     def _arranged(self, flow: Flow, before: Sequence[Node], own: Sequence[Node]) -> Sequence[Node]:
         """Return the nodes in order: a single method's field after the first identifier, those of several methods after
@@ -151,3 +158,9 @@ class Registration:
 
     def _schema(self, flow: Flow) -> Schema:
         return self._schemas.require(flow.schema_id)
+
+
+def _remembering(flow: Flow, forms: Mapping[str, Form]) -> Flow:
+    for name, form in forms.items():
+        flow = flow.remembering(name, form.context)
+    return flow

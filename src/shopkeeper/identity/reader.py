@@ -45,6 +45,17 @@ class IdentityReader:
         """
         return await self._one(unit, selectors.by_identifier(type, lookup_key(identifier)), credentials=True)
 
+    async def find_by_exact_identifiers(
+        self,
+        unit: Unit,
+        *,
+        type: str,  # noqa: A002 - the contract's word
+        identifiers: Collection[str],
+    ) -> Sequence[Identity]:
+        """Return the identities with one of these identifiers, with credentials; compared as they are stored."""
+        names = UniqueNames.of(exact=[(type, identifier) for identifier in identifiers])
+        return await self._store.load(unit, selectors.by_unique_names(names), with_credentials=True)
+
     async def find_by_address(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
         """Return the identity with this address, without credentials, or None. The address must be normalised.
 

@@ -17,10 +17,22 @@ class UniqueNames:
     addresses: Collection[Address] = ()
 
     @classmethod
-    def of(cls, *, identifiers: Iterable[tuple[str, str]] = (), addresses: Iterable[Address] = ()) -> "UniqueNames":
-        """Return the names in the spelling under which they are looked up."""
+    def of(
+        cls,
+        *,
+        identifiers: Iterable[tuple[str, str]] = (),
+        addresses: Iterable[Address] = (),
+        exact: Iterable[tuple[str, str]] = (),
+    ) -> "UniqueNames":
+        """Return the names in the spelling under which they are looked up.
+
+        `exact` are further identifiers, which are stored as they are: those of methods that are no traits, such as an
+        account at a provider, whose subject is case-sensitive.
+        """
+        spelt = [(type_, lookup_key(name)) for type_, name in identifiers]
+        spelt += [(type_, queryable(name)) for type_, name in exact]
         return cls(
-            identifiers=tuple(dict.fromkeys((type_, lookup_key(name)) for type_, name in identifiers)),
+            identifiers=tuple(dict.fromkeys(spelt)),
             addresses=tuple(dict.fromkeys((via, queryable(value)) for via, value in addresses)),
         )
 

@@ -1,0 +1,100 @@
+"""Linking accounts at providers to the identity that is signed in, and unlinking them: the part of the settings form.
+
+What changes is computed under the lock of the identity, because its credential holds all linked accounts.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from shopkeeper.credentials import oidc_nodes as nodes
+from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linked_accounts, linking, linking_also
+from shopkeeper.credentials.social_provider import SocialProviders
+from shopkeeper.credentials.steps import CredentialChange, Form, NewCredential, SubmissionRejected
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.sealing import holds_something
+from shopkeeper.identity.values import Identity
+from shopkeeper.ui.messages import message, reason
+
+MOST_LINKED: Final = 20
+"""How many accounts at providers an identity may have."""
+OF_ANOTHER: Final = 4000027
+
+
+class AccountLinking:
+    """Links and unlinks.
+
+    Args:
+        other_ways: the facts of the other methods that are switched on and can sign in alone.
+    """
+
+    def __init__(self, providers: SocialProviders, *, other_ways: Sequence[CredentialFacts]) -> None:
+        self._providers = providers
+        self._other_ways = other_ways
+
+    def form(self, identity: Identity) -> Form:
+        """Return the buttons: of providers that can be linked, then of linked accounts. Accounts of providers that are
+        switched off can be unlinked, too."""
+        linked = linked_accounts(identity.credentials.get(OIDC))
+        at = Counter(account.provider for account in linked)
+        rank = {social.provider.id: position for position, social in enumerate(self._providers)}
+        in_order = sorted(linked, key=lambda account: rank.get(account.provider, len(rank)))
+        to_link = [nodes.link(social.provider) for social in self._providers if social.provider.id not in at]
+        to_unlink = [
+            nodes.unlink(account, self._label(account), one_of_several=at[account.provider] > 1) for account in in_order
+        ]
+        return Form((*to_link, *to_unlink))
+
+    def link(self, account: LinkedAccount) -> CredentialChange:
+        """Return the change that links an account. It changes nothing where the identity has it already."""
+
+        def revise(identity: Identity) -> Mapping[str, NewCredential | None]:
+            known = identity.credentials.get(OIDC)
+            linked = linked_accounts(known)
+            if known is not None and holds_something(known.config) and not known.config:
+                raise SubmissionRejected(reason("links_unreadable", _UNREADABLE))
+            if any((each.identifier, each.issuer) == (account.identifier, account.issuer) for each in linked):
+                return {}
+            if len(linked) >= MOST_LINKED:
+                raise SubmissionRejected(reason("too_many_links", _TOO_MANY, limit=MOST_LINKED))
+            added = linking([account])
+            return {OIDC: linking_also(known, added)} if added is not None else {}
+
+        return CredentialChange(revise=revise, taken=message(OF_ANOTHER))
+
+    def unlink(self, identity: Identity, named: str) -> CredentialChange:
+        """Return the change that unlinks what a button names: the accounts at a provider, or one of several.
+
+        Raises `SubmissionRejected` where nothing is linked under this name, and for the last way to sign in.
+        """
+        self._left(identity, named)
+
+        def revise(now: Identity) -> Mapping[str, NewCredential | None]:
+            return {OIDC: linking(self._left(now, named))}
+
+        return CredentialChange(revise=revise)
+
+    def _left(self, identity: Identity, named: str) -> Sequence[LinkedAccount]:
+        linked = linked_accounts(identity.credentials.get(OIDC))
+        left = [each for each in linked if named not in {each.provider, each.identifier}]
+        if len(left) == len(linked):
+            raise SubmissionRejected(reason("not_linked", _NOT_LINKED))
+        if not any(self._providers.get(each.provider) for each in left) and not self._signs_in_otherwise(identity):
+            raise SubmissionRejected(reason("last_way_in", _LAST_WAY_IN))
+        return left
+
+    def _signs_in_otherwise(self, identity: Identity) -> bool:
+        known = ((facts, identity.credentials.get(facts.type)) for facts in self._other_ways)
+        return any(credential is not None and facts.usable(credential) for facts, credential in known)
+
+    def _label(self, account: LinkedAccount) -> str:
+        configured = self._providers.get(account.provider)
+        return configured.provider.label if configured is not None else account.provider
+
+
+_NOT_LINKED = "This account has no such link. Please use one of the buttons of the form."
+_LAST_WAY_IN = "This is the last way to sign in to this account. Please set up another one first, such as a password."
+_TOO_MANY = "An account can have {limit} links at most. Please remove one first."
+_UNREADABLE = (
+    "The links of this account cannot be read, so none can be added. Please tell the shop, which has changed its keys."
+)

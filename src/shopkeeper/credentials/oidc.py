@@ -1,0 +1,407 @@
+"""Social sign-in: signing in, registering and linking with an account at an identity provider (`oidc`, as in Kratos).
+
+A submission names a provider, and the browser is redirected there (OpenID Connect Core 1.0 section 3.1). The provider
+sends it back to `callback`. A native app may send an ID token that it got from the provider itself instead.
+
+Issuer and subject decide who an account belongs to, and nothing else: an address that a provider tells never finds an
+identity. An unknown account registers (`Enrolment`), in a login too; what follows where its address is taken is decided
+by the flow.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.credentials import oidc_nodes as nodes
+from shopkeeper.credentials.account_linking import OF_ANOTHER, AccountLinking
+from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linked_accounts, linking, without_provider
+from shopkeeper.credentials.method import MethodInput, MethodView
+from shopkeeper.credentials.oidc_context import Arrival, Departure, SocialContexts
+from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
+from shopkeeper.credentials.steps import (
+    CredentialChange,
+    Effect,
+    Enrolment,
+    FieldError,
+    Form,
+    Proof,
+    Redirect,
+    SubmissionRejected,
+    UpstreamSession,
+)
+from shopkeeper.credentials.upstream_parameters import upstream_parameters
+from shopkeeper.errors import NotFound
+from shopkeeper.identity.facts import CredentialFacts
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.openid.errors import ProviderError
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import message, reason
+
+log = structlog.get_logger("shopkeeper.oidc")
+
+CALLBACK_PATH: Final = f"/self-service/methods/{OIDC}/callback"
+KEPT_FOR: Final = timedelta(hours=1)
+"""How long an account that was authenticated may still be registered with, while its traits are completed."""
+LONGEST_ID_TOKEN: Final = 8_192
+"""Bytes of an ID token that is kept in a flow."""
+
+
+class Oidc:
+    """The method.
+
+    Args:
+        identities: finds accounts by issuer and subject.
+        providers: those that are switched on.
+        contexts: seals what the flow keeps.
+        linking: links and unlinks in settings.
+        redirect_base: our address that providers send browsers back to, without a path.
+    """
+
+    name = OIDC
+    facts = CredentialFacts(OIDC, first_factor=True, removable=True, without=without_provider, sealed=True)
+    brings_traits = True
+
+    def __init__(
+        self,
+        identities: Identities,
+        *,
+        providers: SocialProviders,
+        contexts: SocialContexts,
+        linking: AccountLinking,
+        clock: Clock,
+        redirect_base: str,
+    ) -> None:
+        self._identities = identities
+        self._providers = providers
+        self._contexts = contexts
+        self._linking = linking
+        self._clock = clock
+        self._redirect_base = redirect_base.rstrip("/")
+        second = [Aal.AAL2] if any(social.gives_aal2 for social in providers) else []
+        self.aals: frozenset[Aal] = frozenset({Aal.AAL1, *second})
+
+    # -- forms ---------------------------------------------------------------------------------------------------------
+
+    async def login_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `LoginMethod`. Where a session is confirmed or elevated, only what is linked to its identity helps."""
+        offered = [social for social in self._providers if view.requested_aal is Aal.AAL1 or social.gives_aal2]
+        if view.identity is not None:
+            linked = {account.provider for account in await self._linked(unit, view.identity)}
+            offered = [social for social in offered if social.provider.id in linked]
+        return Form(nodes.sign_in(social.provider for social in offered), identifier="none", leads=True)
+
+    async def registration_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `RegistrationMethod`. After an arrival with traits missing there is one button, which goes on with it."""
+        arrival = self._contexts.arrival(view.context)
+        arrived = self._providers.get(arrival.provider) if arrival is not None else None
+        if arrived is not None:
+            return Form(nodes.go_on(arrived.provider), view.context, leads=True)
+        return Form(nodes.sign_up(social.provider for social in self._providers), leads=True)
+
+    def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
+        """See `RegistrationMethod`."""
+        return ()
+
+    async def settings_form(self, unit: Unit, view: MethodView) -> Form:
+        """See `SettingsMethod`."""
+        if view.identity is None:
+            raise TypeError("a settings form belongs to an identity")
+        return self._linking.form(view.identity)
+
+    # -- submissions ---------------------------------------------------------------------------------------------------
+
+    async def submit_login(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
+        """See `LoginMethod`. Raises `NotFound` for an unknown provider, and `ProviderError`."""
+        social = self._named(input)
+        if input.submitted.get("id_token") is not None:
+            return await self._with_id_token(unit, input, social)
+        return await self._leave(input, social)
+
+    async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
+        """See `RegistrationMethod`. Raises as `submit_login` does."""
+        social = self._named(input)
+        arrival = self._contexts.arrival(input.context)
+        if arrival is not None and arrival.provider == social.provider.id and self._clock.now() < arrival.until:
+            return self._enrolment(input, social, arrival)
+        if input.submitted.get("id_token") is not None:
+            return await self._with_id_token(unit, input, social)
+        return await self._leave(input, social)
+
+    async def submit_settings(self, unit: Unit, input: MethodInput) -> Redirect | CredentialChange:  # noqa: A002
+        """See `SettingsMethod`. Raises as `submit_login` does."""
+        identity = _signed_in(input)
+        unlinked = input.text("unlink")
+        if unlinked:
+            return self._linking.unlink(identity, unlinked)
+        wanted = input.text("link")
+        if not wanted:
+            raise SubmissionRejected(message(4010004))
+        return await self._leave(input, self._known(wanted), links=True)
+
+    async def callback(self, unit: Unit, input: MethodInput) -> Proof | Enrolment | CredentialChange:  # noqa: A002
+        """See `CallbackMethod`. Raises `ProviderError` and `SubmissionRejected`.
+
+        The path must be that of the provider that the browser was sent to: another one's answer redeemed there would
+        give its code away (mix-up, RFC 9700 section 4.4).
+        """
+        departure = self._contexts.departure(input.flow_id, input.context)
+        answer = dict(input.query)
+        came_from = answer.pop("provider", None)
+        if departure is None or came_from != departure.provider:
+            raise SubmissionRejected(reason("provider_not_awaited", _NOT_AWAITED))
+        social = self._providers.get(departure.provider)
+        if social is None:
+            raise SubmissionRejected(reason("provider_off", _OFF))
+        authenticated = await social.client.authenticate(
+            answer,
+            redirect_uri=departure.redirect_uri,
+            nonce=departure.nonce,
+            code_verifier=departure.code_verifier,
+        )
+        if departure.links:
+            return await self._link(unit, _signed_in(input), social, authenticated)
+        return await self._arrived(unit, input, social, authenticated)
+
+    # -- leaving -------------------------------------------------------------------------------------------------------
+
+    async def _leave(self, submission: MethodInput, social: SocialProvider, *, links: bool = False) -> Redirect:
+        if submission.callback is None:
+            raise TypeError("a submission that leaves has a callback")
+        provider = social.provider
+        departure = Departure(
+            provider.id,
+            nonce=crypto.new_token(""),
+            code_verifier=secrets.token_urlsafe(48),
+            redirect_uri=f"{self._redirect_base}{CALLBACK_PATH}/{provider.id}",
+            links=links,
+            parameters=_parameters(submission, social),
+        )
+        url = await social.client.authorization_url(
+            redirect_uri=departure.redirect_uri,
+            state=submission.callback.state,
+            nonce=departure.nonce,
+            code_verifier=departure.code_verifier,
+            parameters=departure.parameters,
+        )
+        return Redirect(url, self._contexts.departing(submission.flow_id, departure))
+
+    # -- coming back ---------------------------------------------------------------------------------------------------
+
+    async def _with_id_token(self, unit: Unit, submission: MethodInput, social: SocialProvider) -> Proof | Enrolment:
+        """Return the step for an ID token that a native app sent. Its `nonce` is one that the app has chosen."""
+        token, nonce = submission.text("id_token"), submission.text("id_token_nonce")
+        if not social.provider.id_token_native:
+            raise SubmissionRejected(reason("id_token_not_taken", _NO_ID_TOKENS))
+        if not token:
+            raise SubmissionRejected(fields=[FieldError("id_token", message(4000002, property="id_token"))])
+        authenticated = await social.client.verify_id_token(token, nonce=nonce or None)
+        return await self._arrived(unit, submission, social, authenticated)
+
+    async def _arrived(
+        self, unit: Unit, submission: MethodInput, social: SocialProvider, authenticated: Authenticated
+    ) -> Proof | Enrolment:
+        owner = await self._owner(unit, authenticated)
+        aal = social.aal_of(authenticated.claims)
+        if submission.requested_aal is Aal.AAL2 and aal is not Aal.AAL2:
+            raise SubmissionRejected(reason("provider_one_factor", _ONE_FACTOR))
+        if owner is not None:
+            return await self._proof(owner, social, authenticated, aal)
+        mapped = await social.mapper.map(authenticated)
+        arrival = Arrival(
+            social.provider.id,
+            authenticated.subject,
+            authenticated.issuer,
+            until=self._clock.now() + KEPT_FOR,
+            traits=mapped.traits,
+            metadata_public=mapped.metadata_public,
+            metadata_admin=mapped.metadata_admin,
+            verified=tuple((via.value, value) for via, value in mapped.verified_addresses),
+            sid=authenticated.sid,
+            id_token=_short(authenticated.id_token),
+        )
+        return self._enrolment(submission, social, arrival)
+
+    async def _proof(self, owner: Identity, social: SocialProvider, authenticated: Authenticated, aal: Aal) -> Proof:
+        def still_valid(now: Identity) -> bool:
+            return self._account(now, authenticated) is not None
+
+        return Proof(
+            owner.id,
+            OIDC,
+            aal,
+            still_valid=still_valid,
+            provider=social.provider.id,
+            verified=await self._verified(owner, social, authenticated),
+            effect=self._settling_issuer(owner, authenticated),
+            upstream=_upstream(social.provider.id, authenticated),
+        )
+
+    def _enrolment(self, submission: MethodInput, social: SocialProvider, arrival: Arrival) -> Enrolment:
+        """Return the enrolment of an account. What was typed wins over what the provider told; only addresses that the
+        provider has verified count as verified."""
+        typed = submission.traits.values if submission.traits is not None else {}
+        account = LinkedAccount(arrival.provider, arrival.subject, arrival.issuer)
+        credential = linking([account])
+        return Enrolment(
+            _merged(arrival.traits, typed),
+            (credential,) if credential is not None else (),
+            method=OIDC,
+            verified=tuple((Via(via), value) for via, value in arrival.verified),
+            context=self._contexts.arrived(arrival),
+            metadata_public=arrival.metadata_public,
+            metadata_admin=arrival.metadata_admin,
+            provider=arrival.provider,
+            upstream=UpstreamSession(
+                arrival.provider, arrival.issuer, arrival.subject, sid=arrival.sid, id_token=arrival.id_token
+            ),
+        )
+
+    async def _link(
+        self, unit: Unit, identity: Identity, social: SocialProvider, authenticated: Authenticated
+    ) -> CredentialChange:
+        owner = await self._owner(unit, authenticated)
+        if owner is not None and owner.id != identity.id:
+            raise SubmissionRejected(message(OF_ANOTHER))
+        known = self._account(identity, authenticated)
+        return self._linking.link(
+            known or LinkedAccount(social.provider.id, authenticated.subject, authenticated.issuer)
+        )
+
+    # -- shared --------------------------------------------------------------------------------------------------------
+
+    def _named(self, submission: MethodInput) -> SocialProvider:
+        """Return the provider that a submission names."""
+        named = submission.text("provider")
+        if not named:
+            raise SubmissionRejected(fields=[FieldError("provider", message(4000002, property="provider"))])
+        return self._known(named)
+
+    def _known(self, provider_id: str) -> SocialProvider:
+        social = self._providers.get(provider_id)
+        if social is None:
+            raise NotFound("There is no such provider here: name one of the buttons of the form.")
+        return social
+
+    async def _linked(self, unit: Unit, identity: Identity) -> Sequence[LinkedAccount]:
+        """Return the accounts that are linked to an identity, which may have been read without credentials."""
+        if OIDC not in identity.factors:
+            return ()
+        if OIDC not in identity.credentials:
+            identity = await self._identities.require(unit, identity.id, credentials=True)
+        return linked_accounts(identity.credentials.get(OIDC))
+
+    async def _owner(self, unit: Unit, authenticated: Authenticated) -> Identity | None:
+        """Return the identity that an account is linked to; None where there is none.
+
+        Raises `SubmissionRejected` where the account's identifier is taken by a link that is not this account: the
+        provider's id was configured to mean another issuer, or the link cannot be opened.
+        """
+        found = await self._identities.find_by_exact_identifiers(
+            unit, type=OIDC, identifiers=self._providers.identifiers_of(authenticated)
+        )
+        owner = next((each for each in found if self._account(each, authenticated) is not None), None)
+        if found and owner is None:
+            log.warning("oidc.link_is_not_this_account", identities=[str(each.id) for each in found])
+            raise SubmissionRejected(reason("provider_link_unusable", _UNUSABLE))
+        return owner
+
+    def _account(self, identity: Identity, authenticated: Authenticated) -> LinkedAccount | None:
+        linked = linked_accounts(identity.credentials.get(OIDC))
+        return next((each for each in linked if self._providers.are_same(each, authenticated)), None)
+
+    async def _verified(
+        self, owner: Identity, social: SocialProvider, authenticated: Authenticated
+    ) -> Sequence[tuple[Via, str]]:
+        """Return the addresses that the provider has verified, where the identity has some that are not. A mapper that
+        fails signs in all the same."""
+        if all(address.verified for address in owner.verifiable_addresses):
+            return ()
+        try:
+            return (await social.mapper.map(authenticated)).verified_addresses
+        except ProviderError:
+            return ()
+
+    def _settling_issuer(self, owner: Identity, authenticated: Authenticated) -> Effect | None:
+        """Return the effect that stores the issuer of an imported link, so that another issuer under the provider's id
+        does not get it later."""
+        account = self._account(owner, authenticated)
+        if account is None or account.issuer is not None:
+            return None
+
+        async def settle(unit: Unit) -> None:
+            now = await self._identities.lock(unit, owner.id)
+            known = linked_accounts(now.credentials.get(OIDC))
+            settled = [
+                LinkedAccount(each.provider, each.subject, authenticated.issuer, each.more)
+                if each.issuer is None and self._providers.are_same(each, authenticated)
+                else each
+                for each in known
+            ]
+            config = linking(settled)
+            if config is not None:
+                await self._identities.set_credential_config(unit, owner.id, OIDC, config.config)
+
+        return settle
+
+
+def _signed_in(submission: MethodInput) -> Identity:
+    if submission.identity is None:
+        raise TypeError("accounts are linked to the identity that is signed in")
+    return submission.identity
+
+
+def _parameters(submission: MethodInput, social: SocialProvider) -> Mapping[str, str]:
+    """Return what the request adds: what the client asks for, and what the flow needs. A session is confirmed by a new
+    sign-in at the provider, and not by its session there."""
+    needed: dict[str, str] = {}
+    if submission.refresh and social.provider.has_id_token:
+        needed["prompt"] = "login"
+    if submission.requested_aal is Aal.AAL2 and social.provider.aal2_acr_values:
+        needed["acr_values"] = " ".join(social.provider.aal2_acr_values)
+    return {**upstream_parameters(submission.submitted), **needed}
+
+
+def _upstream(provider_id: str, authenticated: Authenticated) -> UpstreamSession:
+    return UpstreamSession(
+        provider_id,
+        authenticated.issuer,
+        authenticated.subject,
+        sid=authenticated.sid,
+        id_token=authenticated.id_token,
+    )
+
+
+def _short(token: str | None) -> str | None:
+    return token if token is not None and len(token) <= LONGEST_ID_TOKEN else None
+
+
+def _merged(told: Mapping[str, Any], typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the traits with those that were typed in the place of those that were told. An empty field was not typed.
+
+    >>> _merged({"email": "ada@example.org", "name": {"first": "Ada"}}, {"email": "", "name": {"last": "Fox"}})
+    {'email': 'ada@example.org', 'name': {'first': 'Ada', 'last': 'Fox'}}
+    """
+    merged = dict(told)
+    for name, value in typed.items():
+        known = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(known, Mapping):
+            merged[name] = _merged(known, value)
+        elif value not in ("", None) or name not in merged:
+            merged[name] = value
+    return {name: value for name, value in merged.items() if value not in ("", None)}
+
+
+_NOT_AWAITED = "This answer of a provider is not the one that was waited for. Please begin again."
+_OFF = "Signing in with this provider has been switched off here. Please choose another way."
+_NO_ID_TOKENS = "ID tokens of this provider are not accepted from apps here. Sign in through the browser instead."
+_ONE_FACTOR = "The provider has asked for one proof only. Please give your second proof there, or choose another way."
+_UNUSABLE = (
+    "Your account at this provider cannot be used here at the moment. Please sign in another way, and tell the shop."
+)
