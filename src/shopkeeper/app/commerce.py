@@ -78,7 +78,15 @@ def build_commerce(
         base_url=infrastructure.base_url,
     )
     sealing = KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=provider_sessions.PURPOSE)
-    remembered = ProviderSessions(keys=sealing, clock=infrastructure.clock)
+    remembered = ProviderSessions(
+        keys=sealing,
+        clock=infrastructure.clock,
+        keeps_id_tokens_of=[
+            provider.id
+            for provider in infrastructure.settings.selfservice.methods.oidc.providers
+            if provider.rp_initiated_logout
+        ],
+    )
     completion = SignInCompletion(
         database=infrastructure.database,
         identities=accounts.identities,

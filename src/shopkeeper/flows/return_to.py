@@ -56,6 +56,12 @@ class ReturnAddresses:
             )
         return percent_encoded(absolute)
 
+    def allowed(self, wanted: str | None) -> str | None:
+        """Return the address as `check` does; None where it may not be used."""
+        with suppress(ReturnToForbidden):
+            return self.check(wanted)
+        return None
+
     def after_verification(self, request_url: str) -> str | None:
         """Return where the visitor wants to go after the verification that follows a registration.
 
@@ -63,9 +69,7 @@ class ReturnAddresses:
         address that is not allowed is ignored: the account is there by the time this is asked.
         """
         wanted = dict(parse_qsl(urlsplit(request_url).query)).get("after_verification_return_to")
-        with suppress(ReturnToForbidden):
-            return self.check(wanted)
-        return None
+        return self.allowed(wanted)
 
     def after(self, after: AfterFlow, *, method: str | None, return_to: str | None) -> str:
         """Return where to go now: what the flow asked for, else the method's, the flow's, or the general address."""

@@ -1,8 +1,11 @@
 """The routes that sign a browser or an app out: `/self-service/logout`.
 
-Source: contract page section 2.3.
+Source: contract page section 2.3; OpenID Connect RP-Initiated Logout 1.0 for the way over the provider.
 """
 
+from typing import Final
+
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,13 +15,17 @@ from shopkeeper.errors import (
     InvalidInput,
 )
 from shopkeeper.flows.flow import Caller
-from shopkeeper.flows.logout import Logout
+from shopkeeper.flows.logout import Logout, SignedOut
+from shopkeeper.flows.provider_logout import CALLBACK
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
 from shopkeeper.http.requests import parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, json_response, redirect
 from shopkeeper.storage.database import Database
+
+PROVIDER_LOGOUT: Final = "provider_logout"
+"""The query parameter by which a JSON client asks for the address where the provider signs out, with `true`."""
 
 
 class LogoutRoutes:
@@ -50,6 +57,7 @@ class LogoutRoutes:
             Route("/self-service/logout/browser", html_safe(self._link), methods=["GET"]),
             Route("/self-service/logout/api", self._native, methods=["DELETE"]),
             Route("/self-service/logout", html_safe(self._by_link), methods=["GET"]),
+            Route(CALLBACK, html_safe(self._back_from_provider), methods=["GET"]),
         ]
 
     async def _link(self, request: Request, caller: Caller) -> Response:
@@ -61,14 +69,28 @@ class LogoutRoutes:
     async def _by_link(self, request: Request, caller: Caller) -> Response:
         query = request.query_params
         async with self._database.unit() as unit:
-            target = await self._logout.by_link(
+            signed_out = await self._logout.by_link(
                 unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
             )
-        answer = empty_response() if prefers_json(request.headers) else redirect(target, body=True)
+        answer = await self._answer(signed_out, query, as_json=prefers_json(request.headers))
         if self._callers.carries_session_cookie(request):
             for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(crypto.new_csrf_token())):
                 answer.headers.append("Set-Cookie", cookie)
         return answer
+
+    async def _answer(self, signed_out: SignedOut, query: QueryParams, *, as_json: bool) -> Response:
+        """Lead the browser on, to the provider where that is configured. The contract answers JSON clients with 204;
+        those that ask for it learn the provider's address."""
+        if as_json and query.get(PROVIDER_LOGOUT) != "true":
+            return empty_response()
+        at_provider = await self._logout.at_provider(signed_out)
+        if not as_json:
+            return redirect(at_provider or signed_out.next, body=True)
+        return json_response({"redirect_browser_to": at_provider}) if at_provider else empty_response()
+
+    async def _back_from_provider(self, request: Request, caller: Caller) -> Response:
+        """Lead a browser on that a provider has signed out. Nothing ends here: anybody can open this address."""
+        return redirect(self._logout.after_provider(request.query_params.get("state", "")), body=True)
 
     async def _native(self, request: Request) -> Response:
         fields = parse_fields(await read_body(request, limit=self._max_body), "application/json")
