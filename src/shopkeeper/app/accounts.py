@@ -95,6 +95,7 @@ async def build_accounts(
         "settings": settings.throttle.settings.per_account,
         "code": settings.throttle.code.per_ip,
         "error": settings.throttle.error.per_ip,
+        "provider_logout": settings.throttle.provider_logout.per_ip,
         "refresh": settings.throttle.refresh.per_ip,
         "refresh_session": settings.throttle.refresh.per_session,
         "code_recipient": settings.throttle.code.per_recipient,

@@ -364,6 +364,15 @@ class ErrorThrottle(Section):
     )
 
 
+class ProviderLogoutThrottle(Section):
+    """Limits on sign-outs that identity providers tell us of."""
+
+    per_ip: RateText = Field(
+        default=parse_rate("600/minute"),
+        description="[Logout tokens](../howto/provider-sign-out.md) that one address sends for one provider",
+    )
+
+
 class Throttle(Section):
     """Limits on attempts."""
 
@@ -373,6 +382,7 @@ class Throttle(Section):
     settings: SettingsThrottle = SettingsThrottle()
     refresh: RefreshThrottle = RefreshThrottle()
     error: ErrorThrottle = ErrorThrottle()
+    provider_logout: ProviderLogoutThrottle = ProviderLogoutThrottle()
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="How many proxies in front of us write `X-Forwarded-For`; 0 believes none"
     )
