@@ -30,6 +30,9 @@ FOLLOWER: Final = "follower"
 GUEST: Final = "guest"
 """The key in a flow's context of the guest who has asked for a mail, and the network of the request."""
 
+SILENT: Final = "silent"
+"""The key in a flow's context that marks a silent sign-on (`silent_sign_on.py`)."""
+
 
 class FlowType(StrEnum):
     """The kind of client: a browser (HTML or JSON), or a native app."""
@@ -98,6 +101,11 @@ class Flow:
         return OPERATOR in self.context
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing is shown of the flow: it signs in, or leaves everything as it was."""
+        return SILENT in self.context
+
+    @property
     def follower(self) -> bytes | None:
         """The digest of the anti-CSRF cookie of the browser that has followed a mailed link to this flow."""
         kept = self.context.get(FOLLOWER)
@@ -159,7 +167,10 @@ def store_query(url: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The parameters that a flow is opened with. `return_to` and the fields after it come from the query."""
+    """The parameters that a flow is opened with. `return_to` and the fields after it come from the query.
+
+    `silent` opens a silent sign-on.
+    """
 
     type: FlowType
     request_url: str
@@ -167,6 +178,7 @@ class Opening:
     refresh: bool = False
     aal: str | None = None
     schema_id: str | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

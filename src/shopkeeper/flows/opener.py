@@ -6,7 +6,7 @@ from dataclasses import replace
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.flows import store
-from shopkeeper.flows.flow import KEEP_SIGNED_IN, Caller, Flow, FlowType, Opening, csrf_digest
+from shopkeeper.flows.flow import KEEP_SIGNED_IN, SILENT, Caller, Flow, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -108,4 +108,5 @@ def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, clock:
         refresh=opening.refresh,
         requested_aal=Aal(opening.aal or Aal.AAL1),
         schema_id=opening.schema_id,
+        context={SILENT: True} if opening.silent else {},
     )

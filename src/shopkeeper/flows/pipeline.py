@@ -9,14 +9,17 @@ Everything up to the step only reads; `dispatch.py` acts on the step in one tran
 rolls back, except for the form with its messages, the counted attempt, and its audit event.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from typing import Final
 
 from shopkeeper import crypto, refunds
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
-from shopkeeper.credentials.steps import AnyStep, StartOver, SubmissionRejected
+from shopkeeper.credentials.steps import AnyStep, Proof, StartOver, SubmissionRejected
 from shopkeeper.errors import (
     CsrfViolation,
     FlowExpired,
@@ -38,7 +41,7 @@ from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_v
 from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
-from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
+from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, NotSignedIn, Updated, finished
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
@@ -49,6 +52,8 @@ from shopkeeper.ui.messages import message, reason, reason_of
 
 Prove = Callable[[Unit, Turn], Awaitable[AnyStep | NextForm]]
 ReadSubmission = Callable[[], Awaitable[Submission]]
+LEAVES_WITHIN: Final = timedelta(seconds=2)
+"""How long a flow without a form waits for another server before the browser leaves for it."""
 
 
 class Pipeline:
@@ -174,6 +179,18 @@ class Pipeline:
                 refused.refusal.continuity = await self._paused.pause(flow, submission)
             raise
 
+    async def leave(self, name: str, opening: Opening, submission: Submission, caller: Caller) -> FlowOutcome:
+        """Open a flow whose form is not shown, and submit to it at once: the caller's request is the submission, so
+        there is no form that another site could have forged. Raises as `open` and `submit` do.
+        """
+        handler, flow = self._handlers[name], await self.open(name, opening, caller)
+
+        async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
+            async with asyncio.timeout(LEAVES_WITHIN.total_seconds()):
+                return await handler.submit(unit, turn)
+
+        return await self._take_on(handler, flow, submission, caller, prove)
+
     async def resume(self, name: str, flow_id: str | None, caller: Caller) -> FlowOutcome:
         """Do what was submitted before its sender had to sign in again; return the form where nothing waits.
 
@@ -233,7 +250,10 @@ class Pipeline:
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             await handler.may_go_on(unit, turn.flow, turn.caller)
-            return await handler.callback(unit, turn)
+            step = await handler.callback(unit, turn)
+            if turn.flow.silent and not isinstance(step, Proof):
+                raise NotSignedIn
+            return step
 
         return await self._take_on(handler, returned, Submission(fields={"method": method}), caller, prove, query=query)
 

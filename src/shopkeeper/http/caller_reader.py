@@ -89,6 +89,10 @@ class CallerReader:
         """Return whether the request has a session cookie, valid or not: signing out deletes it."""
         return self._cookies.session_name in self._authenticator.cookies_of(request)
 
+    def rests_from_silent_sign_on(self, request: Request) -> bool:
+        """Return whether the browser has tried a silent sign-on lately, or has signed out."""
+        return self._cookies.silence_name in self._authenticator.cookies_of(request)
+
     def with_csrf(self, caller: Caller, *, when: bool = True) -> tuple[Caller, str | None]:
         """Return the caller with an anti-CSRF token, and the cookie to set if it had none."""
         if caller.csrf is not None or not when:

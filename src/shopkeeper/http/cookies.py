@@ -28,6 +28,7 @@ VISIT = "shopkeeper_visit"
 CALLBACK = "shopkeeper_callback"
 CONTINUITY = "ory_kratos_continuity"
 LANGUAGE = "shopkeeper_language"
+SILENCE = "shopkeeper_silence"
 CALLBACK_SECONDS = 3_600
 
 MOST_VALUES = 4
@@ -104,6 +105,11 @@ class CookiePolicy:
         """The name of the callback cookie, which always belongs to the exact host."""
         return f"{_HOST_PREFIX}{CALLBACK}" if self.secure else CALLBACK
 
+    @property
+    def silence_name(self) -> str:
+        """The name of the cookie of `set_silence`."""
+        return self.prefix + SILENCE
+
     def set_session(self, token: str, *, expires_at: datetime, now: datetime, kept: bool | None = None) -> str:
         """Return the line that sets the session cookie. `kept` says whether it outlives the browser window; the policy
         does where it is None."""
@@ -131,6 +137,15 @@ class CookiePolicy:
         same_site: SameSite = "None" if self.secure else "Lax"
         lifetime = f"Max-Age={CALLBACK_SECONDS}"
         return self._line(self.callback_name, token, lifetime, same_site=same_site, place=Place(None, "/"))
+
+    def set_silence(self, seconds: int) -> str:
+        """Return the line that keeps a browser from silent sign-ons for a time. It proves nothing.
+
+        A page of another site may get it by `fetch`, as it does with the session cookie, where that has
+        `SameSite=None`.
+        """
+        same_site: SameSite = "None" if self.same_site == "None" else "Lax"
+        return self._line(self.silence_name, "1", f"Max-Age={seconds}", same_site=same_site)
 
     def set_continuity(self, token: str, *, expires_at: datetime, now: datetime) -> str:
         """Return the line that binds the browser to a submission that waits for a new sign-in."""

@@ -26,10 +26,13 @@ from shopkeeper.storage.database import Database
 
 PROVIDER_LOGOUT: Final = "provider_logout"
 """The query parameter by which a JSON client asks for the address where the provider signs out, with `true`."""
+SIGNED_OUT_SECONDS: Final = 86_400
+"""How long a browser that has signed out is not signed on silently."""
 
 
 class LogoutRoutes:
-    """The routes of the logout."""
+    """The routes of the logout. `silences` keeps a browser that has signed out from silent sign-ons for a day: the
+    provider would sign it in again at the next page."""
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class LogoutRoutes:
         error_page: ErrorPage,
         base_url: str,
         max_body: int,
+        silences: bool = False,
     ) -> None:
         self._database = database
         self._logout = logout
@@ -49,6 +53,7 @@ class LogoutRoutes:
         self._error_page = error_page
         self._base_url = base_url
         self._max_body = max_body
+        self._silences = silences
 
     def routes(self) -> list[Route]:
         """List the routes."""
@@ -76,6 +81,8 @@ class LogoutRoutes:
         if self._callers.carries_session_cookie(request):
             for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(crypto.new_csrf_token())):
                 answer.headers.append("Set-Cookie", cookie)
+            if self._silences:
+                answer.headers.append("Set-Cookie", self._cookies.set_silence(SIGNED_OUT_SECONDS))
         return answer
 
     async def _answer(self, signed_out: SignedOut, query: QueryParams, *, as_json: bool) -> Response:

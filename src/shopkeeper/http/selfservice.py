@@ -24,7 +24,7 @@ from shopkeeper.errors import (
     SessionAlreadyAvailable,
     SessionInactive,
 )
-from shopkeeper.flows.flow import Caller, FlowType, Opening, Submission
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.handler import LinkHandler, OwnedFlowHandler
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -35,6 +35,7 @@ from shopkeeper.flows.outcomes import (
     Updated,
 )
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.silent_sign_on import stays
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
@@ -316,8 +317,16 @@ class SelfService:
         except SessionAlreadyAvailable:
             return redirect(self._pipeline.landing("login"))
         except (FlowInvalid, FlowRefused) as stopped:
+            if stays(stopped.flow):
+                return self._as_it_was(stopped.flow)
             return await self._stopped(stopped, caller, as_json=False)
+        if stays(outcome.flow, outcome):
+            return self._as_it_was(outcome.flow)
         return self._responses.answer(outcome, caller, as_json=False)
+
+    def _as_it_was(self, flow: Flow) -> Response:
+        """Send a browser back that a silent sign-on has not signed in. Its cookies stay as they are."""
+        return redirect(self._pipeline.landing(flow.kind, return_to=flow.return_to))
 
     async def _callback_by_form(self, request: Request, caller: Caller) -> Response:
         """Redirect a callback by form (OAuth 2.0 Form Post Response Mode) to the same address by GET.

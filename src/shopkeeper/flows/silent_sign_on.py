@@ -1,0 +1,64 @@
+"""Silent sign-on: a page asks whether its visitor is signed in at a provider, without showing anything.
+
+The browser goes to the provider with `prompt=none` (OpenID Connect Core 1.0 section 3.1.2.1). It comes back signed in,
+or as it was: same guest, same cart, same cookies, no error page. The second is what follows every failure: the provider
+knows nobody, knows somebody whom we do not, wants to ask something, is slow or away.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+
+from shopkeeper.errors import Refusal
+from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.outcomes import Completed, FlowInvalid, FlowOutcome, FlowRefused, RedirectedAway
+from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.openid.errors import ProviderError
+
+METHOD: Final = "oidc"
+LOGIN: Final = "login"
+_FIELDS: Final = {"method": METHOD, "upstream_parameters": {"prompt": "none"}}
+
+log = structlog.get_logger("shopkeeper.silent_sign_on")
+
+
+class SilentSignOn:
+    """Leaves for providers silently, and says what a browser that comes back has come back with.
+
+    Args:
+        providers: the ids of the providers where it is configured.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, providers: Collection[str]) -> None:
+        self._pipeline = pipeline
+        self._providers = frozenset(providers)
+
+    def landing(self, return_to: str | None) -> str:
+        """Return where the browser goes in the end. Raises `ReturnToForbidden`."""
+        return self._pipeline.landing(LOGIN, return_to=return_to)
+
+    async def leave(self, provider: str, caller: Caller, *, request_url: str, landing: str) -> RedirectedAway | None:
+        """Return the way to the provider; None where the browser stays as it is: it is signed in, the provider is away,
+        or silent sign-on is not configured for it (any more, and the shop's pages do not know it yet). Never call it
+        while a transaction is open."""
+        if caller.session is not None or provider not in self._providers:
+            return None
+        opening = Opening(type=FlowType.BROWSER, request_url=request_url, return_to=landing, silent=True)
+        submission = Submission(fields={**_FIELDS, "provider": provider})
+        try:
+            outcome = await self._pipeline.leave(LOGIN, opening, submission, caller)
+        except (FlowInvalid, FlowRefused, ProviderError, TimeoutError) as stopped:
+            log.info("silent_sign_on.not_left", provider=provider, reason=_reason(stopped))
+            return None
+        return outcome if isinstance(outcome, RedirectedAway) else None
+
+
+def stays(flow: Flow, outcome: FlowOutcome | None = None) -> bool:
+    """Return whether a browser that has come back goes on as it was: the flow is silent, and has signed nobody in."""
+    return flow.silent and not isinstance(outcome, Completed)
+
+
+def _reason(stopped: Exception) -> str:
+    refusal = stopped.refusal if isinstance(stopped, FlowRefused) else stopped
+    return refusal.code if isinstance(refusal, Refusal) else type(refusal).__name__
