@@ -95,13 +95,6 @@ class FlowInvalid(Refusal):
         self.flow = flow
 
 
-class NotSignedIn(Refusal):
-    """A silent sign-on ends without a session. No reader sees it: the browser goes back to where it came from."""
-
-    code, status = "not_signed_in", 401
-    message = "The silent sign-on has found nobody to sign in."
-
-
 class FlowRefused(Exception):
     """A refusal of a submission, with the flow that was read for it, so that the route need not read it again."""
 

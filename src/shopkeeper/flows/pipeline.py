@@ -41,7 +41,7 @@ from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_v
 from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
-from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, NotSignedIn, Updated, finished
+from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
@@ -252,7 +252,7 @@ class Pipeline:
             await handler.may_go_on(unit, turn.flow, turn.caller)
             step = await handler.callback(unit, turn)
             if turn.flow.silent and not isinstance(step, Proof):
-                raise NotSignedIn
+                raise Unauthenticated("There is nobody to sign on silently.")
             return step
 
         return await self._take_on(handler, returned, Submission(fields={"method": method}), caller, prove, query=query)
