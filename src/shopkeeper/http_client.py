@@ -43,6 +43,10 @@ class HttpCallFailed(UpstreamFailed):
     message = "Another server did not answer as it should."
 
 
+class HttpResponseTooLarge(HttpCallFailed):
+    """Raised when another server answered with more bytes than are read."""
+
+
 class HttpCallRefused(UpstreamFailed):
     """Raised when the address must not be called: it is private, or not an HTTP address."""
 
@@ -179,7 +183,7 @@ async def _read(response: httpx2.Response, host: str, max_bytes: int) -> HttpRes
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > max_bytes:
-                raise HttpCallFailed(f"{host} sent more than {max_bytes} bytes.")
+                raise HttpResponseTooLarge(f"{host} sent more than {max_bytes} bytes.")
         return HttpResponse(response.status_code, dict(response.headers), bytes(body))
     finally:
         await response.aclose()

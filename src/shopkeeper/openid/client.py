@@ -1,23 +1,70 @@
 """The client of one provider: where a sign-in goes, what comes back, and whether it is true."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final
 
+import msgspec
+import structlog
+
+from shopkeeper.clock import Clock
+from shopkeeper.crypto import same
+from shopkeeper.http_client import GuardedClient
+from shopkeeper.openid import id_token, logout_token
 from shopkeeper.openid.authenticated import Authenticated, LogoutToken
+from shopkeeper.openid.authorization import authorization_request, redeemable_code, with_query
+from shopkeeper.openid.calls import ProviderCalls
+from shopkeeper.openid.errors import (
+    AuthorizationRefused,
+    ProviderAnswerInvalid,
+    ProviderError,
+    ProviderTokenInvalid,
+    ProviderUnavailable,
+)
+from shopkeeper.openid.id_token import Expected, check_id_token
+from shopkeeper.openid.keys import KeySource
+from shopkeeper.openid.logout_token import check_logout_token
+from shopkeeper.openid.metadata import Metadata, MetadataSource
 from shopkeeper.openid.provider import Provider
+from shopkeeper.openid.token_claims import require_text
+from shopkeeper.openid.token_endpoint import TokenEndpoint, Tokens
+from shopkeeper.openid.tokens import SignedToken, verify_signature
+from shopkeeper.openid.userinfo import Userinfo, claims_of_answer, shaped
+from shopkeeper.transaction_guard import refuse_inside_transaction
 
+log = structlog.get_logger("shopkeeper.openid")
+
+DEADLINE: Final = 10.0
+"""Seconds for a whole sign-in or verification, whatever calls it takes."""
+MAX_CLAIMS: Final = 64 * 1024
+"""Bytes of all claims, as JSON."""
+LONGEST_HINT: Final = 4096
+"""Characters of an `id_token_hint`: it travels in an address, and servers refuse long ones."""
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_OF_THE_TOKEN: Final = frozenset(
+    {"iss", "sub", "aud", "azp", "exp", "iat", "nbf", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "tid"}
+)
+"""Claims that say how somebody signed in: userinfo, which is not signed, must not replace them."""
 
 
-class OpenIDClient(Protocol):
+class OpenIDClient:
     """Signs users in at one provider (OpenID Connect Core 1.0 section 3.1, RFC 6749 section 4.1).
 
-    Every method but `close` may call the provider, so none may be called inside a transaction. Each raises
-    `ProviderUnavailable` where the provider is away, after ten seconds at most.
+    Every method may call the provider, so none may be called inside a transaction. Each raises `ProviderUnavailable`
+    where the provider is away, after `DEADLINE` at most. Nothing runs on after a method has returned.
     """
 
-    provider: Provider
+    def __init__(self, provider: Provider, *, http: GuardedClient, clock: Clock) -> None:
+        self.provider = provider
+        self._clock = clock
+        self._calls = ProviderCalls(http, clock)
+        self._metadata = MetadataSource(provider, self._calls, clock)
+        self._token_endpoint = TokenEndpoint(provider, self._calls, clock)
+        self._userinfo = Userinfo(provider, self._calls)
+        self._keys: KeySource | None = None
 
     async def authorization_url(
         self,
@@ -37,7 +84,16 @@ class OpenIDClient(Protocol):
             parameters: what the request adds: `prompt`, `login_hint`, `hd`, `acr_values`, `auth_type`. It cannot
                 replace what the protocol needs.
         """
-        ...
+        async with self._conversation():
+            return authorization_request(
+                self.provider,
+                await self._metadata.get(),
+                redirect_uri=redirect_uri,
+                state=state,
+                nonce=nonce,
+                code_verifier=code_verifier,
+                parameters=parameters,
+            )
 
     async def authenticate(
         self, query: Mapping[str, str], *, redirect_uri: str, nonce: str, code_verifier: str
@@ -45,11 +101,21 @@ class OpenIDClient(Protocol):
         """Redeem the authorization answer in the query or form of the callback. `state` was checked by the caller.
 
         Raises:
-            AuthorizationRefused: the provider sent an error instead of a code.
+            AuthorizationRefused: the provider sent an error instead of a code, or does not accept the code.
             ProviderAnswerInvalid: an answer is not what the protocol says, or its `iss` is another provider's.
             ProviderTokenInvalid: the ID token is not valid.
         """
-        ...
+        async with self._conversation():
+            metadata = await self._metadata.get()
+            code = redeemable_code(query, self.provider, metadata)
+            tokens = await self._token_endpoint.redeem(
+                code, metadata, redirect_uri=redirect_uri, code_verifier=code_verifier
+            )
+            if self.provider.has_id_token:
+                authenticated = await self._by_id_token(tokens, metadata, nonce=nonce)
+            else:
+                authenticated = await self._by_userinfo(tokens, metadata)
+            return self._with_names(authenticated, query)
 
     async def verify_id_token(self, token: str, *, nonce: str | None) -> Authenticated:
         """Verify an ID token that a native app got from the provider. `nonce` None accepts tokens without one only.
@@ -57,7 +123,12 @@ class OpenIDClient(Protocol):
         Raises:
             ProviderTokenInvalid: it is not valid, or was made for another application.
         """
-        ...
+        async with self._conversation():
+            signed = await self._verified(token, await self._metadata.get(), types=id_token.TYPES, trusted=False)
+            ours = {self.provider.client_id, *self.provider.additional_audiences}
+            expected = Expected(audiences=ours, nonce=nonce, redeemed=False)
+            issuer, subject = check_id_token(signed, expected, provider=self.provider, now=self._clock.now())
+            return _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
 
     async def verify_logout_token(self, token: str) -> LogoutToken:
         """Verify a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.6).
@@ -65,7 +136,10 @@ class OpenIDClient(Protocol):
         Raises:
             ProviderTokenInvalid: it is not valid.
         """
-        ...
+        async with self._conversation():
+            types = logout_token.TYPED if self.provider.logout_typ else logout_token.UNTYPED
+            signed = await self._verified(token, await self._metadata.get(), types=types, trusted=False)
+            return check_logout_token(signed, provider=self.provider, now=self._clock.now())
 
     async def end_session_url(
         self, *, id_token_hint: str | None, post_logout_redirect_uri: str | None, state: str | None
@@ -74,4 +148,117 @@ class OpenIDClient(Protocol):
 
         OpenID Connect RP-Initiated Logout 1.0 section 2.
         """
-        ...
+        async with self._conversation():
+            endpoint = (await self._metadata.get()).end_session_endpoint
+            if endpoint is None:
+                return None
+            hint = id_token_hint if id_token_hint and len(id_token_hint) <= LONGEST_HINT else None
+            parameters = {
+                "client_id": self.provider.client_id,
+                "id_token_hint": hint,
+                "post_logout_redirect_uri": post_logout_redirect_uri,
+                "state": state,
+            }
+            return with_query(endpoint, {name: value for name, value in parameters.items() if value is not None})
+
+    async def _by_id_token(self, tokens: Tokens, metadata: Metadata, *, nonce: str) -> Authenticated:
+        if tokens.id_token is None:
+            raise ProviderAnswerInvalid(
+                "The provider's token answer has no ID token, although 'openid' was asked for.", cause="no_id_token"
+            )
+        signed = await self._verified(tokens.id_token, metadata, types=id_token.TYPES, trusted=True)
+        expected = Expected(
+            audiences={self.provider.client_id},
+            nonce=nonce if self.provider.sends_nonce else None,
+            access_token=tokens.access_token,
+        )
+        issuer, subject = check_id_token(signed, expected, provider=self.provider, now=self._clock.now())
+        claims: Mapping[str, Any] = signed.claims
+        raw: Mapping[str, Any] = signed.claims
+        if self.provider.claims_source == "userinfo":
+            claims, raw = await self._with_userinfo(signed, tokens, metadata)
+        return _authenticated(
+            issuer, subject, claims, raw_claims=raw, tokens=tokens, id_token=tokens.id_token, sid=claims.get("sid")
+        )
+
+    async def _with_userinfo(
+        self, signed: SignedToken, tokens: Tokens, metadata: Metadata
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        document = await self._userinfo.read(metadata.userinfo_endpoint, tokens, secret=self._token_endpoint.secret)
+        told = shaped(document, self.provider.userinfo)
+        # The answer could be about another user, by a token that was exchanged on the way (Core 1.0 section 5.3.2).
+        if not isinstance(told.get("sub"), str) or not same(told["sub"], signed.claims["sub"]):
+            raise ProviderAnswerInvalid("The provider's userinfo is about another user.", cause="userinfo_subject")
+        signed_claims = {name: value for name, value in signed.claims.items() if name in _OF_THE_TOKEN}
+        return {name: value for name, value in told.items() if name not in _OF_THE_TOKEN} | signed_claims, document
+
+    async def _by_userinfo(self, tokens: Tokens, metadata: Metadata) -> Authenticated:
+        document = await self._userinfo.read(metadata.userinfo_endpoint, tokens, secret=self._token_endpoint.secret)
+        claims = shaped(document, self.provider.userinfo)
+        try:
+            subject = require_text(claims, self.provider.subject_claim)
+        except ProviderTokenInvalid as missing:
+            raise ProviderAnswerInvalid("The provider's userinfo names no user.", cause="userinfo_subject") from missing
+        claims["iss"] = self.provider.issuer
+        return _authenticated(self.provider.issuer, subject, claims, raw_claims=document, tokens=tokens)
+
+    async def _verified(
+        self, token: str, metadata: Metadata, *, types: Collection[str | None], trusted: bool
+    ) -> SignedToken:
+        if metadata.jwks_uri is None:
+            raise ProviderAnswerInvalid("The provider names no keys for its tokens.", cause="no_endpoint")
+        if self._keys is None or self._keys.url != metadata.jwks_uri:
+            self._keys = KeySource(metadata.jwks_uri, self._calls, self._clock)
+        return await verify_signature(
+            token, self._keys, algorithms=self.provider.algorithms, types=types, trusted=trusted
+        )
+
+    def _with_names(self, authenticated: Authenticated, query: Mapping[str, str]) -> Authenticated:
+        names = claims_of_answer(query, self.provider.userinfo)
+        if not names:
+            return authenticated
+        return replace(authenticated, claims={**names, **authenticated.claims})
+
+    @asynccontextmanager
+    async def _conversation(self) -> AsyncIterator[None]:
+        """Bound a conversation with the provider, and log how it failed."""
+        refuse_inside_transaction("An identity provider")
+        try:
+            async with asyncio.timeout(DEADLINE):
+                yield
+        except TimeoutError as late:
+            log.warning("provider.failed", provider=self.provider.id, cause="deadline")
+            raise ProviderUnavailable("The provider takes too long.", cause="deadline") from late
+        except AuthorizationRefused as refusal:
+            log.info("provider.refused", provider=self.provider.id, error=refusal.error, text=refusal.description)
+            raise
+        except ProviderError as failure:
+            log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.reason)
+            raise
+
+
+def _authenticated(
+    issuer: str,
+    subject: str,
+    claims: Mapping[str, Any],
+    *,
+    raw_claims: Mapping[str, Any] | None = None,
+    tokens: Tokens | None = None,
+    id_token: str | None = None,
+    sid: str | None = None,
+) -> Authenticated:
+    """Put together what was verified. Raises `ProviderAnswerInvalid` where the claims are too large."""
+    raw = claims if raw_claims is None else raw_claims
+    if any(len(msgspec.json.encode(each)) > MAX_CLAIMS for each in (claims, raw)):
+        raise ProviderAnswerInvalid("The provider says more of the user than is read.", cause="too_large")
+    return Authenticated(
+        claims=claims,
+        subject=subject,
+        issuer=issuer,
+        raw_claims=raw,
+        id_token=id_token,
+        sid=sid,
+        access_token=tokens.access_token if tokens else None,
+        refresh_token=tokens.refresh_token if tokens else None,
+        expires_in=tokens.expires_in if tokens else None,
+    )

@@ -114,6 +114,8 @@ class UserinfoShape:
     def __post_init__(self) -> None:
         if unproven := set(self.answer) - _UNPROVEN:
             raise ValueError(f"a browser must not decide about {', '.join(sorted(unproven))}")
+        if (self.further or self.token) and not self.name:
+            raise ValueError("several answers need a name each")
 
 
 OPENID_USERINFO: Final = UserinfoShape()
@@ -152,6 +154,7 @@ class Provider:
         aal2_amr_values: values of `amr` that mean two factors.
         linking: what happens where an account with a verified address of the claims exists.
         algorithms: by which ID tokens may be signed.
+        sends_nonce: whether the provider repeats the nonce in its ID tokens. False sends none.
         logout_typ: whether logout tokens must have `typ: logout+jwt`. False accepts `JWT` and none too, for providers
             from before the final specification; never another one.
 
@@ -185,7 +188,8 @@ class Provider:
     aal2_amr_values: tuple[str, ...] = ()
     linking: Literal["confirm", "automatic"] = "confirm"
     algorithms: tuple[str, ...] = ALGORITHMS
-    logout_typ: bool = False
+    sends_nonce: bool = True
+    logout_typ: bool = True
 
     def __post_init__(self) -> None:
         if unsafe := set(self.algorithms) - set(ALGORITHMS):

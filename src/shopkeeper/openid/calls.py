@@ -1,0 +1,134 @@
+"""Calls to one provider: bounded in time, number and size, never redirected, behind a circuit breaker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+from shopkeeper.clock import Clock
+from shopkeeper.errors import MalformedBody
+from shopkeeper.http_client import GuardedClient, HttpCallFailed, HttpCallRefused, HttpResponse, HttpResponseTooLarge
+from shopkeeper.openid.circuit_breaker import Call, CircuitBreaker
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderUnavailable
+from shopkeeper.parsing import parse_json
+
+DEADLINE: Final = 5.0
+"""Seconds for one call, its wait for a place included."""
+PLACES: Final = 20
+"""Calls to one provider at a time. All providers share the connections of one HTTP client."""
+WAITING: Final = 200
+"""Calls that wait for a place."""
+MAX_ANSWER: Final = 256 * 1024
+MAX_VALUES: Final = 5_000
+_AWAY: Final = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+"""Statuses that say the provider is away. A 500 may be caused by what a caller sent, so it opens no breaker."""
+
+
+class ProviderCalls:
+    """Sends the requests of one provider."""
+
+    def __init__(self, http: GuardedClient, clock: Clock) -> None:
+        self._http = http
+        self._breaker = CircuitBreaker(clock)
+        self._places = asyncio.Semaphore(PLACES)
+        self._waiting = 0
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        max_bytes: int = MAX_ANSWER,
+    ) -> HttpResponse:
+        """Send a request; return an answer of any status below 500 that is no redirect.
+
+        Raises:
+            ProviderUnavailable: no answer came in time, or one that says to come later.
+            ProviderAnswerInvalid: the answer is a redirect or too large.
+        """
+        async with self._place():
+            with self._breaker.call() as call:
+                response = await self._request(call, method, url, headers=headers, content=content, max_bytes=max_bytes)
+        return _usable(response)
+
+    async def _request(self, call: Call, method: str, url: str, *, max_bytes: int, **request: Any) -> HttpResponse:
+        headers = {"Accept": "application/json", **(request["headers"] or {})}
+        try:
+            response = await self._http.request(
+                method, url, headers=headers, content=request["content"], timeout=DEADLINE, max_bytes=max_bytes
+            )
+        except HttpCallRefused as refused:
+            raise ProviderUnavailable(refused.reason, cause="address_refused") from refused
+        except HttpResponseTooLarge as large:
+            call.succeeded()
+            raise ProviderAnswerInvalid(large.reason, cause="too_large") from large
+        except HttpCallFailed as failed:
+            call.broke()
+            raise ProviderUnavailable(failed.reason, cause="no_answer") from failed
+        if response.status in _AWAY:
+            call.broke(retry_after=_retry_after(response))
+        else:
+            call.succeeded()
+        return response
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        if self._waiting >= WAITING:
+            raise ProviderUnavailable(cause="too_many_calls", retry_after=1)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await self._places.acquire()
+        except TimeoutError as late:
+            raise ProviderUnavailable(cause="too_many_calls", retry_after=1) from late
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._places.release()
+
+
+def parse_object(body: bytes, *, what: str) -> dict[str, Any]:
+    """Parse an answer that must be a JSON object; `what` names it in the sentence. Raises `ProviderAnswerInvalid`."""
+    document = parse_answer(body, what=what)
+    if not isinstance(document, dict):
+        raise ProviderAnswerInvalid(f"{what} is not a JSON object.", cause="not_an_object")
+    return document
+
+
+def parse_answer(body: bytes, *, what: str) -> Any:
+    """Parse an answer of bounded depth and number of values. Raises `ProviderAnswerInvalid`."""
+    try:
+        return parse_json(body, most_values=MAX_VALUES)
+    except MalformedBody as broken:
+        raise ProviderAnswerInvalid(
+            f"{what} is not JSON, or has too many or too deep values.", cause="not_json"
+        ) from broken
+
+
+def _usable(response: HttpResponse) -> HttpResponse:
+    if response.status in _AWAY or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise ProviderUnavailable(
+            f"The provider answered with {response.status}.", cause="status", retry_after=_retry_after(response)
+        )
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        # What we send holds secrets, which must not follow a redirect to another server.
+        raise ProviderAnswerInvalid("The provider redirected a call of this server.", cause="redirected")
+    return response
+
+
+def _retry_after(response: HttpResponse) -> int | None:
+    """Return the seconds of `Retry-After` (RFC 9110 section 10.2.3); a date counts as unknown."""
+    value = response.headers.get("retry-after", "")
+    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 6 else None

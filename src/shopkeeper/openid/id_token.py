@@ -1,0 +1,90 @@
+"""What an ID token must say (OpenID Connect Core 1.0 section 3.1.3.7)."""
+
+import base64
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from shopkeeper.crypto import same
+from shopkeeper.openid.errors import ProviderTokenInvalid
+from shopkeeper.openid.logout_token import LOGOUT_EVENT
+from shopkeeper.openid.provider import Provider
+from shopkeeper.openid.token_claims import (
+    require_audience,
+    require_current,
+    require_issuer,
+    require_text,
+    text_claim,
+)
+from shopkeeper.openid.tokens import SignedToken
+
+TYPES: Final = frozenset({None, "jwt"})
+MAX_AGE: Final = timedelta(days=1)
+_HASHES: Final = {
+    **dict.fromkeys(("RS256", "PS256", "ES256"), hashlib.sha256),
+    **dict.fromkeys(("RS384", "PS384", "ES384"), hashlib.sha384),
+    **dict.fromkeys(("RS512", "PS512", "ES512", "EdDSA"), hashlib.sha512),
+}
+"""The hash of `at_hash` by the algorithm of the signature; of EdDSA the one that Ed25519 uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an ID token must match.
+
+    Args:
+        audiences: our client ids.
+        nonce: what we sent; None accepts tokens without a nonce only.
+        access_token: the access token that came with it.
+        redeemed: whether the token came for a code of ours, and not from a native app.
+    """
+
+    audiences: Collection[str]
+    nonce: str | None
+    access_token: str | None = None
+    redeemed: bool = True
+
+
+def check_id_token(token: SignedToken, expected: Expected, *, provider: Provider, now: datetime) -> tuple[str, str]:
+    """Return issuer and subject of an ID token whose signature was verified. Raises `ProviderTokenInvalid`."""
+    claims = token.claims
+    issuer = require_issuer(claims, provider)
+    audiences = require_audience(claims, expected.audiences)
+    _require_authorized_party(claims.get("azp"), audiences, expected)
+    require_current(claims, now=now, max_age=MAX_AGE)
+    _require_nonce(claims.get("nonce"), expected.nonce)
+    if expected.access_token is not None and "at_hash" in claims:
+        _require_hash(claims["at_hash"], token.algorithm, expected.access_token)
+    events = claims.get("events")
+    if isinstance(events, dict) and LOGOUT_EVENT in events:
+        raise ProviderTokenInvalid("This is a logout token and no ID token.", cause="typ")
+    require_text(claims, "sub")
+    text_claim(claims, "sid")
+    return issuer, require_text(claims, provider.subject_claim)
+
+
+def _require_authorized_party(party: Any, audiences: Sequence[str], expected: Expected) -> None:
+    """A token for several audiences says which of them asked for it.
+
+    With one audience, Google's tokens for Android apps name the app, which the shop need not know; a token that came
+    for our own code names us, or nothing.
+    """
+    needed = len(audiences) > 1 or (expected.redeemed and party is not None)
+    if needed and (not isinstance(party, str) or party not in expected.audiences):
+        raise ProviderTokenInvalid("The token was made at the request of another application.", cause="azp")
+
+
+def _require_nonce(nonce: Any, expected: str | None) -> None:
+    if nonce is None and expected is None:
+        return
+    if not isinstance(nonce, str) or expected is None or not same(nonce, expected):
+        raise ProviderTokenInvalid("The token was not made for this sign-in: its nonce is another one.", cause="nonce")
+
+
+def _require_hash(at_hash: Any, algorithm: str, access_token: str) -> None:
+    digest = _HASHES[algorithm](access_token.encode()).digest()
+    half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+    if not isinstance(at_hash, str) or not same(at_hash, half):
+        raise ProviderTokenInvalid("ID token and access token do not belong together.", cause="at_hash")

@@ -1,0 +1,41 @@
+"""What a logout token must say (OpenID Connect Back-Channel Logout 1.0 section 2.6)."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from shopkeeper.openid.authenticated import LogoutToken
+from shopkeeper.openid.errors import ProviderTokenInvalid
+from shopkeeper.openid.provider import Provider
+from shopkeeper.openid.token_claims import (
+    require_audience,
+    require_current,
+    require_issuer,
+    require_text,
+    text_claim,
+)
+from shopkeeper.openid.tokens import SignedToken
+
+LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+TYPED: Final = frozenset({"logout+jwt"})
+UNTYPED: Final = frozenset({"logout+jwt", "jwt", None})
+"""The kinds for providers from before the final specification, which made the type one of its own."""
+MAX_AGE: Final = timedelta(minutes=10)
+
+
+def check_logout_token(token: SignedToken, *, provider: Provider, now: datetime) -> LogoutToken:
+    """Return what a logout token whose signature was verified says. Raises `ProviderTokenInvalid`."""
+    claims = token.claims
+    issuer = require_issuer(claims, provider)
+    require_audience(claims, {provider.client_id})
+    issued_at, expires_at = require_current(claims, now=now, max_age=MAX_AGE)
+    events = claims.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
+        raise ProviderTokenInvalid("The token announces no logout.", cause="events")
+    # An ID token has a nonce, and must never end a session (section 2.4).
+    if "nonce" in claims:
+        raise ProviderTokenInvalid("This is an ID token and no logout token.", cause="nonce")
+    jti = require_text(claims, "jti")
+    subject, sid = text_claim(claims, provider.subject_claim), text_claim(claims, "sid")
+    if subject is None and sid is None:
+        raise ProviderTokenInvalid("The token names neither a subject nor a session.", cause="sub")
+    return LogoutToken(issuer, subject, sid, jti, issued_at, expires_at)

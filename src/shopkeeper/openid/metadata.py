@@ -1,0 +1,126 @@
+"""What a provider says of itself (OpenID Connect Discovery 1.0)."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shopkeeper.clock import Clock
+from shopkeeper.openid.calls import ProviderCalls, parse_object
+from shopkeeper.openid.errors import ProviderAnswerInvalid
+from shopkeeper.openid.provider import Endpoints, Provider
+from shopkeeper.openid.renewal import Renewed
+
+FRESH: Final = timedelta(hours=1)
+USABLE: Final = timedelta(days=1)
+LONGEST_ADDRESS: Final = 2048
+_WELL_KNOWN: Final = "/.well-known/openid-configuration"
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """The members of the document that we use (Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3)."""
+
+    issuer: str | None = None
+    authorization_endpoint: str | None = None
+    token_endpoint: str | None = None
+    userinfo_endpoint: str | None = None
+    jwks_uri: str | None = None
+    end_session_endpoint: str | None = None
+    code_challenge_methods_supported: tuple[str, ...] | None = None
+    token_endpoint_auth_methods_supported: tuple[str, ...] | None = None
+    authorization_response_iss_parameter_supported: bool | None = None
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The addresses that the document names."""
+        return Endpoints(
+            authorization=self.authorization_endpoint,
+            token=self.token_endpoint,
+            userinfo=self.userinfo_endpoint,
+            jwks=self.jwks_uri,
+            end_session=self.end_session_endpoint,
+        )
+
+
+class MetadataSource:
+    """The metadata of one provider: read when needed, kept for an hour, and for a day while the provider is away."""
+
+    def __init__(self, provider: Provider, calls: ProviderCalls, clock: Clock) -> None:
+        self._provider, self._calls = provider, calls
+        self._metadata = Renewed(self._read, clock=clock, fresh=FRESH, usable=USABLE)
+
+    async def get(self) -> Metadata:
+        """Return the metadata; what the settings say wins over what the provider says.
+
+        Raises:
+            ProviderUnavailable: it could not be read.
+            ProviderAnswerInvalid: it is another issuer's, or no such document.
+        """
+        found = await self._metadata.get() if self._provider.discovers else Metadata()
+        ours = self._provider.endpoints
+        return msgspec.structs.replace(
+            found,
+            authorization_endpoint=ours.authorization or found.authorization_endpoint,
+            token_endpoint=ours.token or found.token_endpoint,
+            userinfo_endpoint=ours.userinfo or found.userinfo_endpoint,
+            jwks_uri=ours.jwks or found.jwks_uri,
+            end_session_endpoint=ours.end_session or found.end_session_endpoint,
+        )
+
+    async def _read(self) -> Metadata:
+        url = self._provider.discovery_url or self._provider.issuer.rstrip("/") + _WELL_KNOWN
+        response = await self._calls.send("GET", url)
+        if response.status != HTTPStatus.OK:
+            raise ProviderAnswerInvalid(
+                f"The provider has no metadata at {url}: it answered with {response.status}.", cause="no_metadata"
+            )
+        return parse_metadata(response.body, provider=self._provider)
+
+
+def parse_metadata(body: bytes, *, provider: Provider) -> Metadata:
+    """Parse and check a document. Raises `ProviderAnswerInvalid`."""
+    document = parse_object(body, what="The provider's metadata")
+    try:
+        metadata = msgspec.convert(document, Metadata)
+    except msgspec.ValidationError as wrong:
+        raise ProviderAnswerInvalid(f"The provider's metadata is not valid: {wrong}.", cause="metadata") from wrong
+    # Another issuer's document would let that one speak for this one's users (Discovery 1.0 section 4.3).
+    if metadata.issuer is None or metadata.issuer not in {provider.issuer, provider.issuer_template}:
+        raise ProviderAnswerInvalid(
+            f"The provider's metadata names another issuer than the configured {provider.issuer}: "
+            "the setting must be spelled exactly as the provider does.",
+            cause="metadata_issuer",
+        )
+    _require_safe(metadata.endpoints, plain_allowed=urlsplit(provider.issuer).scheme == "http")
+    return metadata
+
+
+def _require_safe(endpoints: Endpoints, *, plain_allowed: bool) -> None:
+    for name in Endpoints.__slots__:
+        address = getattr(endpoints, name)
+        if address is not None and not is_endpoint(address, plain_allowed=plain_allowed):
+            raise ProviderAnswerInvalid(
+                f"The provider's metadata has no https address for '{name}'.", cause="metadata_endpoint"
+            )
+
+
+def is_endpoint(address: str, *, plain_allowed: bool) -> bool:
+    """Return whether a text is an address that may be an endpoint: https (or http where allowed), without fragment.
+
+    >>> is_endpoint("https://idp.example/token", plain_allowed=False)
+    True
+    >>> is_endpoint("http://idp.example/token", plain_allowed=False)
+    False
+    """
+    if len(address) > LONGEST_ADDRESS or not address.isascii() or not address.isprintable() or " " in address:
+        return False
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        return False
+    schemes = {"https", "http"} if plain_allowed else {"https"}
+    return parts.scheme in schemes and bool(host) and "@" not in parts.netloc and "#" not in address

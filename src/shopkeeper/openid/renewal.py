@@ -1,0 +1,93 @@
+"""A value that another server tells, kept for a while, and read again by one caller at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+from shopkeeper.clock import Clock
+from shopkeeper.openid.errors import ProviderError
+
+RETRY: Final = timedelta(seconds=10)
+"""How long a failed reading is not repeated while the former value can still be used."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[T]):
+    value: T
+    read_at: datetime
+
+
+class Renewed(Generic[T]):
+    """Keeps what `read` returns.
+
+    Callers that need the same reading wait for one of them, under a lock rather than for a task: where that one is
+    cancelled, the next one reads, and nothing runs on for callers that have gone.
+
+    Args:
+        read: reads the value. Raises `ProviderError`.
+        fresh: the age up to which the value is used without a question.
+        usable: the age up to which it is still used where it cannot be read again.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[T]], *, clock: Clock, fresh: timedelta, usable: timedelta) -> None:
+        self._read, self._clock, self._fresh, self._usable = read, clock, fresh, usable
+        self._lock = asyncio.Lock()
+        self._kept: _Kept[T] | None = None
+        self._readings = 0
+        self._tried_at: datetime | None = None
+        self._failure: ProviderError | None = None
+
+    async def get(self) -> T:
+        """Return the value. Raises what `read` raises where no usable value is there."""
+        if self._younger(self._fresh):
+            return self._value
+        kept = self._younger(self._usable)
+        if kept and (self._lock.locked() or (self._failure and self._tried_within(RETRY))):
+            return self._value
+        return await self._read_once()
+
+    async def renew(self, *, floor: timedelta) -> T:
+        """Return a value that was read just now, or the one at hand where the last reading began within `floor`.
+
+        Raises what `read` raises where no usable value is there.
+        """
+        if self._tried_within(floor) and not self._lock.locked() and self._younger(self._usable):
+            return self._value
+        return await self._read_once()
+
+    async def _read_once(self) -> T:
+        before = self._readings
+        async with self._lock:
+            if self._readings == before:
+                await self._read_now()
+        if self._failure is not None and not self._younger(self._usable):
+            raise self._failure
+        return self._value
+
+    async def _read_now(self) -> None:
+        started = self._clock.now()
+        try:
+            self._kept, self._failure = _Kept(await self._read(), started), None
+        except ProviderError as failure:
+            self._failure = failure
+        self._tried_at = started
+        self._readings += 1
+
+    @property
+    def _value(self) -> T:
+        assert self._kept is not None  # noqa: S101 - asked for only where `_younger` said so, or after a reading
+        return self._kept.value
+
+    def _younger(self, age: timedelta) -> bool:
+        return self._kept is not None and self._within(self._kept.read_at, age)
+
+    def _tried_within(self, age: timedelta) -> bool:
+        return self._tried_at is not None and self._within(self._tried_at, age)
+
+    def _within(self, since: datetime, age: timedelta) -> bool:
+        # A moment in the future means that the clock was set back: its age is unknown.
+        return timedelta(0) <= self._clock.now() - since < age

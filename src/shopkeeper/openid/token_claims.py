@@ -1,0 +1,98 @@
+"""What the claims of every token of a provider must say (RFC 7519 section 4.1)."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from shopkeeper.openid.errors import ProviderTokenInvalid
+from shopkeeper.openid.provider import Provider
+
+LEEWAY: Final = timedelta(seconds=60)
+"""How much the clocks of a provider and of this server may differ."""
+LONGEST_SUBJECT: Final = 255
+"""Characters of a subject (OpenID Connect Core 1.0 section 2)."""
+
+
+def require_issuer(claims: Mapping[str, Any], provider: Provider) -> str:
+    """Return the issuer: the provider's own, or its tenant's. Raises `ProviderTokenInvalid`."""
+    issuer = claims.get("iss")
+    if provider.issuer_template is not None:
+        return _tenant_issuer(claims, provider)
+    if issuer == provider.issuer or (isinstance(issuer, str) and issuer in provider.issuer_aliases):
+        return provider.issuer
+    raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
+
+
+def _tenant_issuer(claims: Mapping[str, Any], provider: Provider) -> str:
+    issuer, tenant = claims.get("iss"), claims.get("tid")
+    if not isinstance(issuer, str) or not isinstance(tenant, str) or provider.tenant_of(issuer) != tenant:
+        raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
+    if tenant in provider.refused_tenants:
+        raise ProviderTokenInvalid("The token was issued by a tenant that is not accepted.", cause="tenant")
+    return issuer
+
+
+def require_audience(claims: Mapping[str, Any], ours: Collection[str]) -> Sequence[str]:
+    """Return the audiences, of which one is ours. Raises `ProviderTokenInvalid`."""
+    audience = claims.get("aud")
+    audiences = [audience] if isinstance(audience, str) else audience
+    if not isinstance(audiences, list) or not all(isinstance(each, str) for each in audiences):
+        raise ProviderTokenInvalid("The token does not say for which application it is.", cause="audience")
+    if not set(audiences) & set(ours):
+        raise ProviderTokenInvalid("The token was made for another application.", cause="audience")
+    return audiences
+
+
+def require_current(claims: Mapping[str, Any], *, now: datetime, max_age: timedelta) -> tuple[datetime, datetime]:
+    """Return when the token was issued and when it expires. Raises `ProviderTokenInvalid` where it is not valid now.
+
+    `max_age` bounds how old it may be, whatever it says of its end.
+    """
+    issued, expires = _time(claims, "iat", now), _time(claims, "exp", now)
+    begins = _time(claims, "nbf", now) if "nbf" in claims else issued
+    ahead = max(issued, begins) - now
+    if ahead > LEEWAY:
+        raise ProviderTokenInvalid(
+            f"The token becomes valid in {ahead.total_seconds():.0f} seconds only: "
+            "the clock of this server or that of the provider is wrong.",
+            cause="clock",
+        )
+    if now - expires >= LEEWAY:
+        raise ProviderTokenInvalid(
+            f"The token expired {(now - expires).total_seconds():.0f} seconds ago. If it was issued just now, "
+            "the clock of this server or that of the provider is wrong.",
+            cause="expired",
+        )
+    if now - issued > max_age + LEEWAY:
+        raise ProviderTokenInvalid("The token was issued too long ago.", cause="too_old")
+    return issued, expires
+
+
+def _time(claims: Mapping[str, Any], name: str, now: datetime) -> datetime:
+    """Return a NumericDate (RFC 7519 section 2). Raises `ProviderTokenInvalid` also where no date is that large."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name)
+    try:
+        return datetime.fromtimestamp(value, tz=now.tzinfo)
+    except (OverflowError, OSError, ValueError) as odd:
+        raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name) from odd
+
+
+def text_claim(claims: Mapping[str, Any], name: str) -> str | None:
+    """Return a claim that is a text of 1 to 255 characters, None where there is none. Raises `ProviderTokenInvalid`."""
+    value = claims.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_SUBJECT or not value.isprintable():
+        raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name)
+    return value
+
+
+def require_text(claims: Mapping[str, Any], name: str) -> str:
+    """Return a claim that is a text of 1 to 255 characters. Raises `ProviderTokenInvalid`."""
+    value = text_claim(claims, name)
+    if value is None:
+        raise ProviderTokenInvalid(f"The token has no '{name}'.", cause=name)
+    return value
