@@ -62,7 +62,7 @@ def code_challenge(verifier: str) -> str:
     """Return the challenge of a verifier (RFC 7636 section 4.2).
 
     >>> code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
-    'E9Melhoa2OwvFrEMTJHguCJaoeK1t8URWbuGJSstw-cM'
+    'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
     """
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
