@@ -52,6 +52,8 @@ class Methods:
     every: Sequence[Method]
     by_mail: Sequence[MailedCode | MailedLink] = ()
     """What recovers accounts and verifies addresses."""
+    social: Sequence[SocialProvider] = ()
+    """The providers of social sign-in."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -116,7 +118,7 @@ def build_methods(
             ),
         ),
     ]
-    return Methods([method for enabled, method in every if enabled], by_mail)
+    return Methods([method for enabled, method in every if enabled], by_mail, social)
 
 
 def build_oidc(

@@ -19,16 +19,14 @@ from shopkeeper.app.flows import (
     build_operator_recovery,
     build_pipeline,
     build_registrar,
-    build_return_addresses,
     return_urls,
 )
 from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.provider_logout import build_backchannel_logout, build_logout, build_silent_sign_on
 from shopkeeper.app.shop_name import shop_name
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
-from shopkeeper.flows.logout import Logout
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
@@ -36,6 +34,7 @@ from shopkeeper.http.admin_recovery import AdminRecovery
 from shopkeeper.http.admin_sessions import AdminSessions
 from shopkeeper.http.admin_suppressions import AdminSuppressions
 from shopkeeper.http.authentication import RequestAuthenticator
+from shopkeeper.http.backchannel_logout import BackchannelLogoutRoutes
 from shopkeeper.http.bounces import BounceReports
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
@@ -62,6 +61,7 @@ from shopkeeper.http.schemas import schema_routes
 from shopkeeper.http.selfservice import LARGEST_BODY, RefusedPage, SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
+from shopkeeper.http.silent_sign_on import SilentSignOnRoutes
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.http.well_known import well_known_routes
 from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
@@ -168,6 +168,7 @@ def build_public(
         *_self_service(
             infrastructure,
             accounts,
+            commerce,
             flow_bindings,
             callers=callers,
             cookies=cookies,
@@ -257,6 +258,7 @@ def _bounce_reports(infrastructure: Infrastructure) -> Sequence[RouteGroup]:
 def _self_service(
     infrastructure: Infrastructure,
     accounts: Accounts,
+    commerce: Commerce,
     flow_bindings: Sequence[FlowBinding],
     *,
     callers: CallerReader,
@@ -268,11 +270,7 @@ def _self_service(
     leaving: LeavingPage,
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
-    logout = Logout(
-        sessions=accounts.sessions,
-        return_addresses=build_return_addresses(infrastructure),
-        after=AfterFlow(default=flows.logout.after.default_browser_return_url),
-    )
+    silent_sign_on = build_silent_sign_on(infrastructure, pipeline)
 
     async def ask_first(request: Request, kind: str, action: str) -> Response:
         return await one_click.ask(request, Purpose(kind), action=action, fields={})
@@ -303,12 +301,18 @@ def _self_service(
     max_body = min(infrastructure.settings.http.max_body, LARGEST_BODY)
     logout_routes = LogoutRoutes(
         database=infrastructure.database,
-        logout=logout,
+        logout=build_logout(infrastructure, accounts, commerce),
         callers=callers,
         cookies=cookies,
         error_page=error_page,
         base_url=serializers.base_url,
         max_body=max_body,
+        silences=silent_sign_on.enabled,
+        leaving=leaving.instead_of,
+    )
+    with_providers = (
+        SilentSignOnRoutes(silent_sign_on=silent_sign_on, callers=callers, cookies=cookies, error_page=error_page),
+        BackchannelLogoutRoutes(logout=build_backchannel_logout(infrastructure, accounts, commerce), callers=callers),
     )
     self_service = SelfService(
         pipeline=pipeline,
@@ -324,7 +328,7 @@ def _self_service(
         refused_page=refused_page,
         leaving=leaving.instead_of,
     )
-    return self_service, logout_routes, error_page
+    return self_service, logout_routes, *with_providers, error_page
 
 
 def _pages(

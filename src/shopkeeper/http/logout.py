@@ -3,9 +3,9 @@
 Source: contract page section 2.3; OpenID Connect RP-Initiated Logout 1.0 for the way over the provider.
 """
 
+from dataclasses import replace
 from typing import Final
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,6 +22,7 @@ from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
 from shopkeeper.http.requests import parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, json_response, redirect
+from shopkeeper.http.selfservice import Leaving
 from shopkeeper.storage.database import Database
 
 PROVIDER_LOGOUT: Final = "provider_logout"
@@ -44,7 +45,8 @@ class LogoutRoutes:
         error_page: ErrorPage,
         base_url: str,
         max_body: int,
-        silences: bool = False,
+        silences: bool,
+        leaving: Leaving,
     ) -> None:
         self._database = database
         self._logout = logout
@@ -54,6 +56,7 @@ class LogoutRoutes:
         self._base_url = base_url
         self._max_body = max_body
         self._silences = silences
+        self._leaving = leaving
 
     def routes(self) -> list[Route]:
         """List the routes."""
@@ -77,7 +80,7 @@ class LogoutRoutes:
             signed_out = await self._logout.by_link(
                 unit, caller, token=query.get("token", ""), return_to=query.get("return_to")
             )
-        answer = await self._answer(signed_out, query, as_json=prefers_json(request.headers))
+        answer = await self._answer(request, caller, signed_out)
         if self._callers.carries_session_cookie(request):
             for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(crypto.new_csrf_token())):
                 answer.headers.append("Set-Cookie", cookie)
@@ -85,15 +88,19 @@ class LogoutRoutes:
                 answer.headers.append("Set-Cookie", self._cookies.set_silence(SIGNED_OUT_SECONDS))
         return answer
 
-    async def _answer(self, signed_out: SignedOut, query: QueryParams, *, as_json: bool) -> Response:
+    async def _answer(self, request: Request, caller: Caller, signed_out: SignedOut) -> Response:
         """Lead the browser on, to the provider where that is configured. The contract answers JSON clients with 204;
         those that ask for it learn the provider's address."""
-        if as_json and query.get(PROVIDER_LOGOUT) != "true":
+        as_json = prefers_json(request.headers)
+        if as_json and request.query_params.get(PROVIDER_LOGOUT) != "true":
             return empty_response()
         at_provider = await self._logout.at_provider(signed_out)
-        if not as_json:
-            return redirect(at_provider or signed_out.next, body=True)
-        return json_response({"redirect_browser_to": at_provider}) if at_provider else empty_response()
+        if as_json:
+            return json_response({"redirect_browser_to": at_provider}) if at_provider else empty_response()
+        if at_provider is None:
+            return redirect(signed_out.next, body=True)
+        # A form of ours may have led here ("sign out everywhere"), whose page lets it redirect to no other server.
+        return self._leaving(redirect(at_provider), request, replace(caller, session=None, former=None))
 
     async def _back_from_provider(self, request: Request, caller: Caller) -> Response:
         """Lead a browser on that a provider has signed out. Nothing ends here: anybody can open this address."""
