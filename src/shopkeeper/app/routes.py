@@ -52,6 +52,7 @@ from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.leaving import LeavingPage
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose
 from shopkeeper.http.pages.routes import PageRoutes, PageSettings
+from shopkeeper.http.pages.shown_providers import ShownProvider, ShownProviders
 from shopkeeper.http.paging import PageTokens
 from shopkeeper.http.public_redirects import public_redirects
 from shopkeeper.http.refused_flows import RefusedFlows
@@ -352,6 +353,7 @@ def _pages(
             shortest_password=settings.selfservice.methods.password.config.min_password_length,
             recovery=settings.selfservice.flows.recovery.enabled,
             verification=settings.selfservice.flows.verification.enabled,
+            providers=_shown_providers(settings),
         ),
         database=infrastructure.database,
         pipeline=pipeline,
@@ -363,6 +365,11 @@ def _pages(
         devices=commerce.devices,
         address_changes=accounts.address_changes,
     )
+
+
+def _shown_providers(settings: Settings) -> ShownProviders:
+    configured = settings.selfservice.methods.oidc.providers
+    return ShownProviders({each.id: ShownProvider(each.provider, each.label or each.id) for each in configured})
 
 
 def build_admin(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shopkeeper.http.pages.forms import form_of
-from shopkeeper.http.pages.provider_marks import ProviderMarks
+from shopkeeper.http.pages.shown_providers import ShownProvider, ShownProviders
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.ui.messages import Message, message
 from shopkeeper.ui.nodes import Node, csrf_node, input_node, submit_node
@@ -21,7 +21,9 @@ ALWAYS = {
     "recovery": False,
     "languages": (),
     "shortest_password": 12,
-    "provider_marks": ProviderMarks({"shop-google": "google", "idp": "generic"}),
+    "shown_providers": ShownProviders(
+        {"shop-google": ShownProvider("google", "Google"), "idp": ShownProvider("generic", "Harbour")}
+    ),
 }
 TEMPLATES = PageTemplates(always=ALWAYS)
 WRONG = message(4000002, property="email")

@@ -18,6 +18,8 @@ from shopkeeper.http.pages.devices import Device, device_of
 from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.forms import Form, forms_by_group
 from shopkeeper.http.pages.layout import PageLayout, Place, masked
+from shopkeeper.http.pages.linked_accounts import GROUP as LINKED
+from shopkeeper.http.pages.linked_accounts import linked_accounts
 from shopkeeper.identity.service import Identities
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session
@@ -94,6 +96,7 @@ class AccountPages:
         return {
             "forms": forms,
             "first": _first(flow, forms),
+            "linked": linked_accounts(forms[LINKED].parts) if LINKED in forms else (),
             "told": told,
             "wrong": told.wrong or any(form.wrong for form in forms.values()),
         }
@@ -132,7 +135,8 @@ class AccountPages:
 def _first(flow: Flow, forms: Mapping[str, Form]) -> str | None:
     """Return the form that comes first on the page: one with a mistake, or a new password after a recovery."""
     asked = "password" if any(message.id == RECOVERED for message in flow.messages) else None
-    return next((group for group, form in forms.items() if form.wrong), asked if asked in forms else None)
+    wrong = (group for group, form in forms.items() if form.wrong and group != LINKED)
+    return next(wrong, asked if asked in forms else None)
 
 
 def _kept(request: Request) -> str:

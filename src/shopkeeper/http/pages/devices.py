@@ -20,6 +20,8 @@ class Device:
     since: datetime
     until: datetime
     current: bool
+    provider: str | None = None
+    """The id of the identity provider that was signed in with last."""
 
 
 def device_of(session: Session, *, current: bool) -> Device:
@@ -32,6 +34,7 @@ def device_of(session: Session, *, current: bool) -> Device:
         since=session.authenticated_at,
         until=session.expires_at,
         current=current,
+        provider=next((proof.provider for proof in reversed(session.authentication_methods) if proof.provider), None),
     )
 
 

@@ -4,7 +4,7 @@ A mark is drawn in a square of 24 units. It is decoration: the button's text say
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 INK: Final = "currentColor"
@@ -84,14 +84,3 @@ def mark_of(preset: str, label: str) -> Mark:
     """
     known = MARKS.get(_VARIANTS.get(preset, preset))
     return known or Mark(_NEUTRAL, label.strip()[:1].upper()[:1] or "?")
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderMarks:
-    """The marks of the configured providers. `presets` has the preset of each provider by its id."""
-
-    presets: Mapping[str, str] = field(default_factory=dict)
-
-    def of(self, provider_id: str, label: str) -> Mark:
-        """Return the mark of a provider."""
-        return mark_of(self.presets.get(provider_id, provider_id), label)

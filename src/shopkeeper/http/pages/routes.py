@@ -28,7 +28,7 @@ from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.leaving import LeavingPage
 from shopkeeper.http.pages.one_click import OneClickPages
-from shopkeeper.http.pages.provider_marks import ProviderMarks
+from shopkeeper.http.pages.shown_providers import ShownProviders
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.identity.address_changes import AddressChanges
 from shopkeeper.identity.service import Identities
@@ -55,7 +55,7 @@ class PageSettings:
         dev: whether there is an inbox page, and whether pages link to the tools of a development server.
         recovery: whether accounts can be recovered.
         verification: whether addresses can be confirmed.
-        provider_presets: the preset of each identity provider, by the provider's id.
+        providers: the identity providers that customers may sign in with.
     """
 
     base_url: str
@@ -67,7 +67,7 @@ class PageSettings:
     dev: bool = False
     recovery: bool = False
     verification: bool = False
-    provider_presets: Mapping[str, str] = field(default_factory=dict)
+    providers: ShownProviders = field(default_factory=ShownProviders)
 
     @property
     def offers_recovery(self) -> bool:
@@ -217,7 +217,7 @@ def _always(place: Place, assets: Assets, settings: PageSettings) -> Mapping[str
         "dev": settings.dev,
         "recovery": settings.offers_recovery,
         "shortest_password": settings.shortest_password,
-        "provider_marks": ProviderMarks(settings.provider_presets),
+        "shown_providers": settings.providers,
     }
 
 
