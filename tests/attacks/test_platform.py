@@ -276,6 +276,7 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/methods/{method}/callback/{provider}"): FORM,
     ("POST", "/self-service/methods/{method}/callback/{provider}"): OPEN,
     ("GET", "/sessions"): SESSION,
+    ("GET", "/sessions/token-exchange"): FORM,
     ("DELETE", "/sessions"): SESSION,
     ("DELETE", "/sessions/{id}"): SESSION,
     ("POST", "/signin"): OPEN,
@@ -309,10 +310,6 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/self-service/fed-cm/parameters"): NOT_BUILT,
     ("POST", "/self-service/fed-cm/token"): NOT_BUILT,
     ("DELETE", "/self-service/login/test"): NOT_BUILT,
-    ("GET", "/sessions/token-exchange"): NOT_BUILT,
-    ("GET", "/self-service/methods/oidc/callback"): NOT_BUILT,
-    ("GET", "/self-service/methods/oidc/callback/{provider}"): NOT_BUILT,
-    ("POST", "/self-service/methods/oidc/callback/{provider}"): NOT_BUILT,
 }
 KEYLESS = {("GET", "/health/alive"), ("GET", "/health/ready"), ("GET", "/version")}
 EXPECTED = {

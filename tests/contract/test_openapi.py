@@ -27,7 +27,6 @@ from tests.services.server import locked
 LATER = {
     "/.well-known/ory/webauthn.js": "passkeys and security keys",
     "/self-service/fed-cm/": "not served by Kratos either",
-    "/sessions/token-exchange": "signing in with a provider",
 }
 SERVED_BUT_NOT_DESCRIBED = ("POST /sessions/whoami -> 200",)
 CONVERSATIONS = (

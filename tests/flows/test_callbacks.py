@@ -67,15 +67,6 @@ class TestLeaving:
         [csrf] = [cookie.value for cookie in browser.cookies.jar if "csrf_token" in cookie.name]
         assert browser.cookies[CALLBACK_COOKIE] != csrf
 
-    async def test_an_app_is_told_that_it_needs_a_browser(self, stage: Stage) -> None:
-        app = await stage.scene.native()
-        flow = (await app.get("/self-service/login/api")).json()
-        answer = await app.post(flow["ui"]["action"], json={"method": TRAVEL})
-        assert (answer.status_code, messages(answer.json())) == (400, [4000001])
-        assert "browser flow" in answer.json()["ui"]["messages"][0]["text"]
-        [row] = await stage.scene.rows("flows")
-        assert row["callback_state"] is None
-
     def test_over_plain_http_the_cookie_is_one_that_browsers_accept(self) -> None:
         line = CookiePolicy(base_url="http://localhost:4433/", secure=False).set_callback("a")
         assert "SameSite=Lax" in line

@@ -19,6 +19,7 @@ from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.attempts import FlowAttempts
+from shopkeeper.flows.callbacks import Callbacks
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.login import Login, LoginSettings
@@ -184,6 +185,7 @@ def build_pipeline(
             keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=PAUSED),
             clock=infrastructure.clock,
         ),
+        callbacks=Callbacks(infrastructure.database, find_session=accounts.sessions.get, clock=infrastructure.clock),
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",

@@ -27,6 +27,7 @@ from shopkeeper.app.shop_name import shop_name
 from shopkeeper.credentials.imports import Imports
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.flows.token_exchange import TokenExchange
 from shopkeeper.http.admin import AdminIdentities, Operators
 from shopkeeper.http.admin_auth import AdminAuthentication
 from shopkeeper.http.admin_messages import AdminMessages
@@ -64,6 +65,7 @@ from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.silent_sign_on import SilentSignOnRoutes
 from shopkeeper.http.storefront import Storefront
+from shopkeeper.http.token_exchange import TokenExchangeRoutes
 from shopkeeper.http.well_known import well_known_routes
 from shopkeeper.http.whoami import WhoAmI, WhoamiAtOnce, WhoamiRenderer
 from shopkeeper.http.wiring import VARY_ORIGIN, RouteGroup, admin_app, public_app
@@ -329,7 +331,17 @@ def _self_service(
         refused_page=refused_page,
         leaving=leaving.instead_of,
     )
-    return self_service, logout_routes, *with_providers, error_page
+    exchange = TokenExchangeRoutes(
+        exchange=TokenExchange(
+            database=infrastructure.database,
+            completion=commerce.completion,
+            budget=accounts.throttles["token_exchange"],
+            clock=infrastructure.clock,
+        ),
+        callers=callers,
+        responses=responses,
+    )
+    return self_service, logout_routes, *with_providers, error_page, exchange
 
 
 def _pages(

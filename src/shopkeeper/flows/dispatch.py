@@ -18,7 +18,6 @@ from shopkeeper.credentials.steps import (
     Proof,
     Redirect,
     StartOver,
-    SubmissionRejected,
     TraitsChange,
     Unverified,
     Verified,
@@ -39,13 +38,10 @@ from shopkeeper.flows.outcomes import FlowOutcome, RedirectedAway, Replaced, Upd
 from shopkeeper.flows.proofs import Proofs
 from shopkeeper.flows.registrants import remembering_account
 from shopkeeper.flows.rejections import refused_links, rejections_shown
+from shopkeeper.flows.token_exchange import exchanges, leaving
 from shopkeeper.storage.database import Database
-from shopkeeper.ui.messages import message, reason
+from shopkeeper.ui.messages import message
 from shopkeeper.ui.nodes import csrf_node
-
-_NEEDS_BROWSER = (
-    "This way to sign in leads to another server and back, which an app's flow cannot do yet: open a browser flow."
-)
 
 
 class Dispatcher:
@@ -137,18 +133,15 @@ class Dispatcher:
         return Updated(stored, status=ask.status)
 
     async def _redirect(self, turn: Turn, step: Redirect) -> RedirectedAway:
-        """Redirect the browser. An app's flow is refused: its webview brings no cookie back that would bind it, and the
-        exchange of session tokens, which binds it otherwise, comes with social sign-in."""
-        if turn.flow.type is FlowType.API:
-            raise await self._writer.rejected(
-                turn, SubmissionRejected(reason("needs_browser", _NEEDS_BROWSER), filled=False)
-            )
-        cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
+        """Redirect the browser, which a cookie binds to the flow; the codes of an app that waits take its place."""
+        cookie = None
+        if not exchanges(turn.flow):
+            cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
         left = replace(
-            turn.flow.remembering(turn.method, step.context),
+            leaving(turn.flow.remembering(turn.method, step.context), turn.caller),
             callback_method=turn.method,
             callback_state=crypto.digest(turn.callback.state),
-            callback_binding=crypto.digest(cookie),
+            callback_binding=crypto.digest(cookie) if cookie is not None else None,
         )
         async with self._database.unit() as unit:
             stored = await self._writer.store(unit, left)

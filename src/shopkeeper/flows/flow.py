@@ -64,6 +64,10 @@ class Flow:
         callback_method: the method whose callback is awaited.
         callback_state: digest of the `state` that another server was given; None while no callback is awaited.
         callback_binding: digest of the cookie of the browser that was redirected to another server.
+        exchange_init: digest of the code that the app got which opened the flow (`token_exchange.py`).
+        exchange_return: digest of the code that the webview brings back to the app.
+        exchange_session: the session that waits for the app.
+        exchange_code: the app's code itself, for the answer that opens the flow; it is not stored.
     """
 
     id: UUID
@@ -93,7 +97,11 @@ class Flow:
     callback_method: str | None = None
     callback_state: bytes | None = None
     callback_binding: bytes | None = None
+    exchange_init: bytes | None = None
+    exchange_return: bytes | None = None
+    exchange_session: UUID | None = None
     identity: Identity | None = None
+    exchange_code: str | None = None
 
     @property
     def by_operator(self) -> bool:
@@ -125,6 +133,10 @@ class Flow:
         """Return the flow with the choice to be kept signed in."""
         return replace(self, context={**self.context, KEEP_SIGNED_IN: kept})
 
+    def for_app_of(self, flow: "Flow") -> "Flow":
+        """Return the flow with the codes of another one, whose place it takes, for the app that waits for its end."""
+        return replace(self, exchange_init=flow.exchange_init, exchange_return=flow.exchange_return)
+
     def showing(self, nodes: Iterable[Node], *messages: Message) -> "Flow":
         """Return the flow with another form."""
         return replace(self, nodes=tuple(nodes), messages=messages)
@@ -146,6 +158,7 @@ class Flow:
             "refresh": "true" if self.refresh else None,
             "aal": self.requested_aal.value if self.requested_aal is not Aal.AAL1 else None,
             "identity_schema": self.schema_id,
+            "return_session_token_exchange_code": "true" if self.exchange_init is not None else None,
         }
         return {**{name: value for name, value in asked.items() if value}, **self.store_query}
 
@@ -169,7 +182,7 @@ def store_query(url: str) -> dict[str, str]:
 class Opening:
     """The parameters that a flow is opened with. `return_to` and the fields after it come from the query.
 
-    `silent` opens a silent sign-on.
+    `silent` opens a silent sign-on. `exchanges` says that an app wants codes to exchange for a session token.
     """
 
     type: FlowType
@@ -179,6 +192,7 @@ class Opening:
     aal: str | None = None
     schema_id: str | None = None
     silent: bool = False
+    exchanges: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from shopkeeper.flows.flow import Flow
 from shopkeeper.flows.handler import Turn
 from shopkeeper.flows.outcomes import FlowInvalid, finished
 from shopkeeper.flows.rejections import form_with_mistakes
+from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database, Unit
 
 
@@ -42,6 +43,11 @@ class FlowWriter:
             is_first = await self._attempts.finish(unit, flow.id, now, last=last)
         if not is_first:
             raise finished(flow)
+
+    async def hold(self, unit: Unit, flow: Flow, signed_in: SignedIn) -> None:
+        """Keep the session for the app that waits for this flow, if one does (`token_exchange.py`)."""
+        if flow.exchange_return is not None:
+            await store.hold_session(unit, flow.id, signed_in.session.id)
 
     async def rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""

@@ -79,7 +79,7 @@ class FlowOpener:
             aal=flow.requested_aal.value,
             schema_id=flow.schema_id,
         )
-        blank = blank_flow(handler, opening, turn.caller, clock=self._clock)
+        blank = blank_flow(handler, opening, turn.caller, clock=self._clock).for_app_of(flow)
         if KEEP_SIGNED_IN in flow.context:
             blank = blank.choosing(flow.context[KEEP_SIGNED_IN])
         form = self._keeping.shown(await handler.form(unit, blank, turn.caller))
@@ -93,6 +93,7 @@ class FlowOpener:
 def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, clock: Clock) -> Flow:
     """Return a new flow without a form."""
     now = clock.now()
+    code = crypto.new_token("") if opening.exchanges else None
     return Flow(
         id=crypto.new_id(),
         kind=handler.name,
@@ -109,4 +110,6 @@ def blank_flow(handler: FlowHandler, opening: Opening, caller: Caller, *, clock:
         requested_aal=Aal(opening.aal or Aal.AAL1),
         schema_id=opening.schema_id,
         context={SILENT: True} if opening.silent else {},
+        exchange_init=crypto.digest(code) if code else None,
+        exchange_code=code,
     )

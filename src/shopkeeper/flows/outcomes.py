@@ -64,11 +64,20 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class RedirectedAway:
-    """The browser goes to another server. `cookie` binds it to the flow for the time when it comes back."""
+    """The browser goes to another server. `cookie` binds it to the flow for the time when it comes back; None where the
+    codes of an app do."""
 
     flow: Flow
     url: str
-    cookie: str
+    cookie: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackToApp:
+    """The browser goes back to the app that waits for this flow, at the URL."""
+
+    flow: Flow
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class Replaced:
     refusal: Refusal | None = None
 
 
-FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced
+FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced | BackToApp
 
 
 class FlowInvalid(Refusal):

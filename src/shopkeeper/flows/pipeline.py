@@ -3,7 +3,7 @@
     opening     allowed to open? -> return address allowed? -> form -> stored
     fetching    exists? -> not expired? -> by the browser that opened it?
     submitting  exists? -> not expired? -> allowed to continue? -> not forged? -> readable? -> the handler's step
-    callback    state known? -> not expired? -> by the browser that left? -> allowed to continue? -> the handler's step
+    callback    state known? -> by the browser that left, or for an app? -> not expired? -> allowed to continue? -> step
 
 Everything up to the step only reads; `dispatch.py` acts on the step in one transaction. A submission that is rejected
 rolls back, except for the form with its messages, the counted attempt, and its audit event.
@@ -26,13 +26,13 @@ from shopkeeper.errors import (
     InvalidInput,
     NotFound,
     Refusal,
-    SessionAlreadyAvailable,
     SessionRefreshRequired,
     TooManyRequests,
     Unauthenticated,
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
+from shopkeeper.flows.callbacks import Callbacks
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.flow_writer import Superseded
@@ -41,10 +41,20 @@ from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_v
 from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
 from shopkeeper.flows.opener import FlowOpener
-from shopkeeper.flows.outcomes import FlowInvalid, FlowOutcome, FlowRefused, Updated, finished
+from shopkeeper.flows.outcomes import (
+    BackToApp,
+    Completed,
+    FlowInvalid,
+    FlowOutcome,
+    FlowRefused,
+    RedirectedAway,
+    Updated,
+    finished,
+)
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.return_to import ReturnAddresses
+from shopkeeper.flows.token_exchange import with_code
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
@@ -74,6 +84,7 @@ class Pipeline:
         opener: FlowOpener,
         keeping: KeepSignedIn,
         paused: PausedSubmissions,
+        callbacks: Callbacks,
         clock: Clock,
         return_addresses: ReturnAddresses,
         callback_url: str,
@@ -89,6 +100,7 @@ class Pipeline:
         self._return = return_addresses
         self._callback_url = callback_url
         self._locale_of = locale_of
+        self._callbacks = callbacks
         self._attempts = attempts
 
     def handler(self, name: str) -> FlowHandler:
@@ -230,23 +242,34 @@ class Pipeline:
         Raises as `submit` does; `SessionAlreadyAvailable` where a signed-in browser comes back once more, as by
         reloading; `CsrfViolation` for every other unknown state and for another browser.
         """
-        state = query.get("state", "")
-        async with self._database.reading() as unit:
-            flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
-        if flow is None or flow.callback_method != method:
-            raise SessionAlreadyAvailable if state and caller.session is not None else CsrfViolation(_NOT_AWAITED)
-        if not _left_from(flow, caller):
-            raise CsrfViolation("The answer belongs to a sign-in of another browser. Please begin again.")
-        async with self._database.unit() as unit:
-            if not await store.take_callback(unit, flow):
-                raise CsrfViolation(_NOT_AWAITED)
-        return await self._return_from(flow, method, query, caller)
+        back = await self._callbacks.take(method, query, caller)
+        if back.code is None:
+            return await self._return_from(back.flow, method, query, back.caller)
+        return await self._lead_to_app(back.flow, back.code, method, query, back.caller)
 
-    async def _return_from(self, flow: Flow, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
-        handler = self._handlers[flow.kind]
-        returned = replace(
-            flow, callback_method=None, callback_state=None, callback_binding=None, version=flow.version + 1
-        )
+    async def _lead_to_app(
+        self, flow: Flow, code: str, method: str, query: Mapping[str, str], caller: Caller
+    ) -> FlowOutcome:
+        """Finish what an app waits for, and lead the browser back to it, also where the flow did not end with a
+        session: the app asks for it with its codes. The reason is shown in the flow."""
+        after = self._handlers[flow.kind].settings.after
+        url = self._return.after(after, method=method, return_to=flow.return_to)
+        try:
+            outcome: FlowOutcome | None = await self._return_from(flow, method, query, caller)
+        except FlowInvalid:
+            outcome = None
+        except FlowRefused as refused:
+            if not isinstance(refused.refusal, FlowExpired):  # another flow with the reason has taken its place then
+                await self.show_reason(refused.flow, Submission(), refusal=refused.refusal)
+            outcome = None
+        if isinstance(outcome, RedirectedAway):
+            return outcome
+        if isinstance(outcome, Completed) and outcome.signed_in is None:
+            return BackToApp(flow, outcome.next)
+        return BackToApp(flow, with_code(outcome.next if isinstance(outcome, Completed) else url, code))
+
+    async def _return_from(self, returned: Flow, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
+        handler = self._handlers[returned.kind]
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             await handler.may_go_on(unit, turn.flow, turn.caller)
@@ -353,7 +376,6 @@ class Pipeline:
 
 
 _EXPIRED = "This form has run out; open a new one and try again."
-_NOT_AWAITED = "The answer belongs to no sign-in that is waiting for one. Please begin again."
 _NOT_FOR_BROWSERS = (
     "This flow is for native apps, and the request carries cookies or an Origin header as browsers send them. "
     "Open a browser flow instead."
@@ -425,10 +447,3 @@ def _why_forged(submission: Submission, caller: Caller) -> str:
     if caller.csrf is None:
         return "the anti-CSRF cookie is missing"
     return "the csrf_token does not match" if submission.csrf_token else "the csrf_token is missing from the body"
-
-
-def _left_from(flow: Flow, caller: Caller) -> bool:
-    """Return whether the callback comes from the browser that was redirected. It has a cookie of its own, not the
-    anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies."""
-    binding = flow.callback_binding
-    return binding is not None and any(crypto.same(crypto.digest(each), binding) for each in caller.callback_cookies)

@@ -74,6 +74,7 @@ class Proofs:
             with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):
                 await self._writer.finish(unit, turn.flow, proof.attempt)
                 signed_in = await self._signed_in(unit, turn, proof)
+                await self._writer.hold(unit, turn.flow, signed_in)
                 csrf, follow = crypto.new_csrf_token(), None
                 shown: Sequence[ContinueWith] = ()
                 if sends:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
     update,
 )
 
@@ -68,7 +69,17 @@ flows = Table(
     Column("callback_method", String(32)),
     Column("callback_state", LargeBinary(32), unique=True),
     Column("callback_binding", LargeBinary(32)),
+    Column("exchange_init", LargeBinary(32)),
+    Column("exchange_return", LargeBinary(32)),
+    Column("exchange_session", Id),
     Index("ix_flows_expires_at", "expires_at"),
+    # Few flows have codes: the others stay out of the index.
+    Index(
+        "ix_flows_exchange_init",
+        "exchange_init",
+        postgresql_where=text("exchange_init IS NOT NULL"),
+        sqlite_where=text("exchange_init IS NOT NULL"),
+    ),
 )
 
 flow_errors = Table(
@@ -145,18 +156,40 @@ async def count_attempt(unit: Unit, flow_id: UUID, *, most: int, owed: int = 0) 
     return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1 - owed))).rowcount == 1
 
 
-async def take_callback(unit: Unit, flow: Flow) -> bool:
+async def take_callback(unit: Unit, flow: Flow, *, returned: Flow) -> bool:
     """Stop waiting for a callback; return False where the flow was changed since it was read, such as by another
     callback.
 
     The database decides, so that a `state` works once. The version is increased, so that storing a flow that was read
-    before cannot bring the state back.
+    before cannot bring the state back. `returned` is the flow from now on, perhaps under another id
+    (`token_exchange.py`).
     """
     taken = update(flows).where(
         flows.c.id == flow.id, flows.c.version == flow.version, flows.c.callback_state == flow.callback_state
     )
     nothing_awaited = {"callback_method": None, "callback_state": None, "callback_binding": None}
-    return (await unit.write(taken.values(**nothing_awaited, version=flow.version + 1))).rowcount == 1
+    now = {"id": returned.id, "exchange_return": returned.exchange_return, "version": returned.version}
+    return (await unit.write(taken.values(**nothing_awaited, **now))).rowcount == 1
+
+
+async def by_exchange_codes(unit: Unit, init: bytes, return_to: bytes) -> Flow | None:
+    """Return the flow that both codes belong to, by their digests: the newest, where one took another's place."""
+    both = flows.c.exchange_init == init, flows.c.exchange_return == return_to
+    row = await unit.first(select(flows).where(*both).order_by(flows.c.issued_at.desc(), flows.c.id.desc()).limit(1))
+    return _from_row(row) if row else None
+
+
+async def hold_session(unit: Unit, flow_id: UUID, session_id: UUID) -> None:
+    """Keep the session that a flow has ended with, for the app that began the flow."""
+    await unit.write(update(flows).where(flows.c.id == flow_id).values(exchange_session=session_id))
+
+
+async def take_session(unit: Unit, flow: Flow) -> bool:
+    """Withdraw the codes of a session that waits for its app; return False where another request was first. The
+    database decides, so that codes work once."""
+    taken = update(flows).where(flows.c.id == flow.id, flows.c.exchange_session == flow.exchange_session)
+    nothing = {"exchange_init": None, "exchange_return": None, "exchange_session": None}
+    return (await unit.write(taken.values(**nothing))).rowcount == 1
 
 
 async def finish(unit: Unit, flow_id: UUID, at: datetime) -> bool:
@@ -210,7 +243,9 @@ _KEEP_FORM = _UNFINISHED.values(
 ).returning(flows.c.version)
 
 _PLAIN = [
-    f.name for f in fields(Flow) if f.name not in {"nodes", "messages", "context", "transient_payload", "identity"}
+    f.name
+    for f in fields(Flow)
+    if f.name not in {"nodes", "messages", "context", "transient_payload", "identity", "exchange_code"}
 ]
 
 

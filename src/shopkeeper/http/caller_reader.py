@@ -59,7 +59,8 @@ class CallerReader:
             store=store.id,
             wished_language=authenticator.wished_language_of(request),
             csrf_tokens=self._csrf_tokens(cookies),
-            from_browser="origin" in request.headers or _has_cookies(authenticator.cookie_lines_of(request)),
+            from_browser="origin" in request.headers
+            or _has_cookies(authenticator.cookie_lines_of(request), but=self._cookies.callback_name),
             session=session,
             former=await authenticator.any_session_of(request),
             guests=await authenticator.guests_of(request),
@@ -139,7 +140,8 @@ def chosen_language(request: Request) -> str | None:
     return None if chosen is None or is_speculative(request) else chosen
 
 
-def _has_cookies(lines: Iterable[str]) -> bool:
-    """Return whether there is any cookie, readable or not, besides those of a proxy: native apps never send one."""
+def _has_cookies(lines: Iterable[str], *, but: str) -> bool:
+    """Return whether there is any cookie, readable or not, besides those of a proxy, and the one that binds an app that
+    comes back by itself: native apps never send another one."""
     pairs = (pair.strip() for line in lines for pair in line.split(";"))
-    return any(pair and not pair.startswith(_PROXY_COOKIES) for pair in pairs)
+    return any(pair and not pair.startswith((*_PROXY_COOKIES, f"{but}=")) for pair in pairs)

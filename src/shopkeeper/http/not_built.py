@@ -20,10 +20,6 @@ PUBLIC: Final[Mapping[tuple[str, str], str]] = {
     ("GET", "/self-service/fed-cm/parameters"): _PROVIDERS,
     ("POST", "/self-service/fed-cm/token"): _PROVIDERS,
     ("DELETE", "/self-service/login/test"): _TEST_LOGIN,
-    ("GET", "/sessions/token-exchange"): f"{_PROVIDERS} Their answers have the session token.",
-    ("GET", "/self-service/methods/oidc/callback"): _PROVIDERS,
-    ("GET", "/self-service/methods/oidc/callback/{provider}"): _PROVIDERS,
-    ("POST", "/self-service/methods/oidc/callback/{provider}"): _PROVIDERS,
 }
 ADMIN: Final[Mapping[tuple[str, str], str]] = {
     ("POST", "/test-login-flows"): _TEST_LOGIN,

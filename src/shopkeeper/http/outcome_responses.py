@@ -24,6 +24,7 @@ from shopkeeper.errors import (
 from shopkeeper.flows.continue_with import ContinueWith, ShowRecovery, ShowSettings
 from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import (
+    BackToApp,
     Completed,
     FlowInvalid,
     FlowOutcome,
@@ -104,8 +105,16 @@ class OutcomeResponses:
                 answer = self._replaced(outcome, language=caller.locale, as_json=as_json, by_link=by_link)
                 renews = self._flow_responses[outcome.flow.kind].fetches_expired
                 return self.with_csrf_cookie(answer, caller, when=renews or _needs_cookie(outcome.fresh.type, caller))
+            case BackToApp():
+                return redirect(outcome.url)
             case Completed():
                 return self._finish(outcome, caller, as_json=as_json, by_link=by_link)
+
+    def answer_callback(self, outcome: FlowOutcome, caller: Caller) -> Response:
+        """Return the response to a callback. It comes in a browser, also where an app has begun the flow."""
+        if isinstance(outcome, RedirectedAway):
+            return self._binding(redirect(outcome.url), outcome)
+        return self.answer(outcome, caller, as_json=False)
 
     def show_again(self, flow: Flow, caller: Caller, *, as_json: bool, status: int) -> Response:
         if as_json or flow.type is FlowType.API:
@@ -162,6 +171,10 @@ class OutcomeResponses:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
+    def exchanged(self, signed_in: SignedIn) -> Wire:
+        """Return the session that waited for an app, with its token."""
+        return {"session_token": signed_in.token, **self._session_of(signed_in)}
+
     def _redirected_away(self, outcome: RedirectedAway, *, language: str, as_json: bool) -> Response:
         """Redirect HTML clients by 303.
 
@@ -173,9 +186,12 @@ class OutcomeResponses:
             )
         else:
             answer = redirect(outcome.url)
-        if outcome.flow.type is FlowType.API:  # an app with a cookie would be refused as a browser
-            return answer
-        answer.headers.append("Set-Cookie", self._cookies.set_callback(outcome.cookie))
+        return self._binding(answer, outcome)
+
+    def _binding(self, answer: Response, outcome: RedirectedAway) -> Response:
+        """Set the cookie that binds the client to its flow, where there is one."""
+        if outcome.cookie is not None:
+            answer.headers.append("Set-Cookie", self._cookies.set_callback(outcome.cookie))
         return answer
 
     def _replaced(self, outcome: Replaced, *, language: str, as_json: bool, by_link: bool) -> Response:
@@ -243,7 +259,7 @@ class OutcomeResponses:
         own = self._flow_responses[done.flow.kind].success(self._serializers, done)
         further = [*self._continue_with(done.flow, done.continue_with), *(own.pop("continue_with", None) or ())]
         shown = {"session_token": token} if token else {}
-        return {**shown, **self._session_of(done), **own, "continue_with": further or None}
+        return {**shown, **self._session_of(done.signed_in), **own, "continue_with": further or None}
 
     def _spa_success(self, done: Completed) -> dict[str, object]:
         further = [
@@ -251,7 +267,7 @@ class OutcomeResponses:
             {"action": "redirect_browser_to", "redirect_browser_to": done.next},
         ]
         own = self._flow_responses[done.flow.kind].success(self._serializers, done)
-        return {**self._session_of(done), **own, "continue_with": further}
+        return {**self._session_of(done.signed_in), **own, "continue_with": further}
 
     def _continue_with(self, flow: Flow, actions: Sequence[ContinueWith]) -> list[Wire]:
         """Return what the client can show next; a browser's actions have the addresses of the pages."""
@@ -261,13 +277,13 @@ class OutcomeResponses:
             for action in actions
         ]
 
-    def _session_of(self, done: Completed) -> dict[str, object]:
+    def _session_of(self, signed_in: SignedIn | None) -> dict[str, object]:
         """Return the new session, and the result of the cart merge, if there was a cart."""
-        if done.signed_in is None:
+        if signed_in is None:
             return {}
-        report = done.signed_in.cart_merge
+        report = signed_in.cart_merge
         told = {"cart": cart_merge_shape(report)} if report and report.outcome is not Outcome.NOTHING else {}
-        return {"session": self._serializers.session(done.signed_in.session), **told}
+        return {"session": self._serializers.session(signed_in.session), **told}
 
     def _new_cookies(self, done: Completed) -> list[str]:
         """Return the cookies of a change of privilege: a new anti-CSRF token, the session, no anonymous visit."""

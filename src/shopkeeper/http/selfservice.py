@@ -60,6 +60,8 @@ LONGEST_URL = 8_192
 """Characters: every flow stores the address that opened it."""
 
 
+_SIGNING_IN = frozenset({"login", "registration"})
+"""The flows that an app can exchange for a session token."""
 _BY_GET = "A flow continues by GET after a provider's sign-in only, which is not built yet: submit it by POST."
 
 
@@ -159,12 +161,12 @@ class SelfService:
 
     async def _open_native(self, request: Request, kind: str) -> Response:
         caller = await self._callers.of(request)
-        flow = await self._pipeline.open(kind, self._opening(request, FlowType.API), caller)
+        flow = await self._pipeline.open(kind, self._opening(request, kind, FlowType.API), caller)
         return json_response(self._responses.flow(flow, caller), headers=headers_of(caller.locale))
 
     async def _open_browser(self, request: Request, caller: Caller, kind: str) -> Response:
         try:
-            flow = await self._pipeline.open(kind, self._opening(request, FlowType.BROWSER), caller)
+            flow = await self._pipeline.open(kind, self._opening(request, kind, FlowType.BROWSER), caller)
         except SessionInactive:
             if prefers_json(request.headers):
                 raise
@@ -183,7 +185,7 @@ class SelfService:
             return json_response(self._responses.flow(flow, caller), headers=headers_of(caller.locale))
         return redirect(self._responses.ui(flow.kind, flow.id), body=True)
 
-    def _opening(self, request: Request, type_: FlowType) -> Opening:
+    def _opening(self, request: Request, kind: str, type_: FlowType) -> Opening:
         query, url = request.query_params, self._callers.public_url(request)
         if len(url) > LONGEST_URL:
             raise InvalidInput(f"The address with its query has more than {LONGEST_URL} characters.")
@@ -194,6 +196,9 @@ class SelfService:
             refresh=query.get("refresh") == "true",
             aal=query.get("aal") or None,
             schema_id=query.get("identity_schema") or None,
+            exchanges=type_ is FlowType.API
+            and kind in _SIGNING_IN
+            and query.get("return_session_token_exchange_code") == "true",
         )
 
     async def _fetch(self, request: Request, kind: str) -> Response:
@@ -309,7 +314,9 @@ class SelfService:
         return self._responses.with_csrf_cookie(answer, caller, when=bound and not had_cookie)
 
     async def _callback(self, request: Request, caller: Caller) -> Response:
-        """Continue a flow when another server sends the browser back."""
+        """Continue a flow when another server sends the browser back. Requests that only look ahead spend nothing."""
+        if request.method == "HEAD":
+            return empty_response(200)
         method, provider = request.path_params["method"], request.path_params.get("provider")
         query = {**request.query_params, **({"provider": provider} if provider else {})}
         try:
@@ -322,7 +329,7 @@ class SelfService:
             return await self._stopped(stopped, caller, as_json=False)
         if stays(outcome.flow, outcome):
             return self._as_it_was(outcome.flow)
-        return self._responses.answer(outcome, caller, as_json=False)
+        return self._responses.answer_callback(outcome, caller)
 
     def _as_it_was(self, flow: Flow) -> Response:
         """Send a browser back that a silent sign-on has not signed in. Its cookies stay as they are."""

@@ -139,6 +139,7 @@ class Serializers:
                 **({"messages": [m.to_wire() for m in messages_in(flow.messages, language)]} if flow.messages else {}),
             },
             "state": flow.state,
+            **_present(session_token_exchange_code=flow.exchange_code),
             **own,
         }
 

@@ -54,7 +54,7 @@ class SilentSignOnRoutes:
             return redirect(landing)
         left = await self._silent_sign_on.leave(provider, caller, request_url=url, landing=landing)
         answer = redirect(left.url if left is not None else landing)
-        if left is not None:
+        if left is not None and left.cookie is not None:
             answer.headers.append("Set-Cookie", self._cookies.set_callback(left.cookie))
         if caller.session is None:
             answer.headers.append("Set-Cookie", self._cookies.set_silence(TRIED_SECONDS))

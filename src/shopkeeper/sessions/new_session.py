@@ -1,6 +1,7 @@
 """Creates the value of a new session."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from shopkeeper.client import Client
 from shopkeeper.crypto import new_id
@@ -20,9 +21,14 @@ def new_session(
     lifetimes: Lifetimes,
     kept: bool | None,
     locale: str | None,
+    waits_until: datetime | None,
 ) -> Session:
-    """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials."""
+    """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials.
+
+    It ends at `waits_until`, if that is given.
+    """
     now = proof.completed_at
+    expires_at = lifetimes.expiry(issued_at=now, now=now, kept=kept)
     return Session(
         id=new_id(),
         identity=replace(identity, credentials={}),
@@ -31,8 +37,8 @@ def new_session(
         authentication_methods=(proof,),
         authenticated_at=proof.completed_at,
         issued_at=proof.completed_at,
-        expires_at=lifetimes.expiry(issued_at=now, now=now, kept=kept),
-        devices=(_device(client),),
+        expires_at=min(expires_at, waits_until) if waits_until is not None else expires_at,
+        devices=(device_of(client),),
         store=store,
         idle_ends_at=lifetimes.idle_end(now=now, kept=kept),
         kept=kept,
@@ -40,7 +46,7 @@ def new_session(
     )
 
 
-def _device(client: Client) -> Device:
+def device_of(client: Client) -> Device:
     """Return the client as a device, cut to the lengths that the database stores."""
     return Device(
         id=new_id(),

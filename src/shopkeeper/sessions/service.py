@@ -28,7 +28,7 @@ from shopkeeper.sessions.errors import SessionIsCurrent
 from shopkeeper.sessions.last_seen import LastSeen
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.logout import LogoutTokens
-from shopkeeper.sessions.new_session import new_session
+from shopkeeper.sessions.new_session import device_of, new_session
 from shopkeeper.sessions.queries import Render, SessionPage, SessionQueries
 from shopkeeper.sessions.refresh import IssuedSession, RefreshBudgets, SessionRefresh
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
@@ -152,6 +152,7 @@ class Sessions:
         kept: bool | None = None,
         locale: str | None = None,
         changed_at: datetime | None = None,
+        waits_until: datetime | None = None,
     ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
@@ -163,6 +164,7 @@ class Sessions:
             locale: the language that the person has chosen or asks for; only one that is offered is stored.
             changed_at: when the identity's profile changed last (`IssuedSession.since_change`); `updated_at` where it
                 is None.
+            waits_until: when the session ends unless `hand_over` gives it to its client before.
 
         Where the identity has more sessions than it may have now, the oldest ones end.
 
@@ -177,7 +179,14 @@ class Sessions:
             await rows.lock_in_order(unit, those)
         proof = AuthenticationMethod(amr or method, aal, self._clock.now(), provider)
         session = new_session(
-            identity, proof, client=client, store=store, lifetimes=self._lifetimes, kept=kept, locale=locale
+            identity,
+            proof,
+            client=client,
+            store=store,
+            lifetimes=self._lifetimes,
+            kept=kept,
+            locale=locale,
+            waits_until=waits_until,
         )
         token = new_token(self._prefix)
         most = self._lifetimes.most
@@ -233,6 +242,41 @@ class Sessions:
         Raises `SessionInactive` where it has ended meanwhile.
         """
         return await self._elevation.keep(unit, session, new_token=new_token)
+
+    async def hand_over(
+        self, unit: Unit, session_id: UUID, *, client: Client, replacing: Session | None, is_new: bool
+    ) -> IssuedSession:
+        """Issue the token of a session that has waited for its client, which another client has started.
+
+        A new session gets the client as its device, and its whole lifetime. One that the client had before gets
+        another token. `replacing` is the session that the client presented; it is revoked, unless it is this one.
+
+        Raises `SessionInactive` where the session has ended meanwhile, and `IdentityDisabled`.
+        """
+        ends = replacing if replacing is not None and replacing.id != session_id else None
+        if ends is not None:
+            await rows.lock_in_order(unit, rows.with_id(session_id) | rows.with_id(ends.id))
+        session, now = await self._elevation.locked(unit, session_id), self._clock.now()
+        if is_new:
+            token = new_token(self._prefix)
+            session = replace(
+                session,
+                devices=(device_of(client),),
+                expires_at=self._lifetimes.expiry(
+                    issued_at=session.issued_at, now=session.issued_at, kept=session.kept
+                ),
+                idle_ends_at=self._lifetimes.idle_end(now=now, kept=session.kept),
+            )
+            await rows.hand_over(unit, session, token_hash=digest(token))
+            self._announce(unit, session_id)
+        else:
+            kept = await self._elevation.keep(unit, session, new_token=True)
+            token = kept.token or ""
+        who = session.identity.id
+        await self._note(unit, "session.handed_over", who, by=str(who), client=client, session=str(session_id))
+        if ends is not None:
+            await self._end_one(unit, ends.id, ends.identity.id, by=str(who), client=client)
+        return IssuedSession(session, token)
 
     async def lock(self, unit: Unit, session: Session) -> Session:
         """Lock a session until the unit ends, and return it as it is now.

@@ -322,6 +322,13 @@ async def hold(unit: Unit, session_id: UUID, *, now: datetime, token_hash: bytes
     return (await unit.write(update(sessions).where(live).values(token_hash=token_hash))).rowcount == 1
 
 
+async def hand_over(unit: Unit, session: Session, *, token_hash: bytes) -> None:
+    """Store the first token of a session that has waited for its client, with the client's device and new ends."""
+    row = _to_row(session)
+    values = {name: row[name] for name in ("expires_at", "idle_ends_at", "devices")}
+    await unit.write(update(sessions).where(with_id(session.id)).values(token_hash=token_hash, **values))
+
+
 async def save_proofs(unit: Unit, session: Session, *, token_hash: bytes | None) -> None:
     """Store the authentication methods and the AAL of a session, and its new token where one is given."""
     row = _to_row(session)

@@ -56,6 +56,8 @@ class SignInRequest:
         wished_language: the language that the person has chosen or asks for; it is kept with the session.
         kept: whether the person chose to be kept signed in; None where there was no choice.
         origin: the request, for hooks that open flows; None where there is no flow.
+        waits_until: when the session ends unless an app comes for it before (`hand_over`); None for the session of the
+            caller itself.
     """
 
     flow: str
@@ -70,6 +72,7 @@ class SignInRequest:
     wished_language: str | None = None
     kept: bool | None = None
     origin: HookOrigin | None = None
+    waits_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,7 @@ class SignInCompletion:
             kept=request.kept,
             locale=request.wished_language or identity.locale,
             changed_at=changed_at,
+            waits_until=request.waits_until,
         )
         await self._remember(unit, started.session, upstream)
         if request.wished_language is not None and identity.locale is None:
@@ -288,6 +292,29 @@ class SignInCompletion:
             raise IdentityDisabled("The account is switched off; the shop's operator can switch it on again.")
         kept = await self._sessions.keep(unit, replace(session, identity=identity), new_token=new_token)
         return SignedIn(kept.session, kept.token)
+
+    async def hand_over(
+        self,
+        unit: Unit,
+        session_id: UUID,
+        *,
+        client: Client,
+        guest: str | None,
+        replacing: Session | None,
+        is_new: bool,
+    ) -> SignedIn:
+        """Give a session to the app that it has waited for, and merge the cart of the app's guest; the session that the
+        app had ends. `is_new` is False for a session that the app had before, and that was only confirmed.
+
+        Raises `SessionInactive` or `IdentityDisabled` where one of them has ended meanwhile.
+        """
+        issued = await self._sessions.hand_over(unit, session_id, client=client, replacing=replacing, is_new=is_new)
+        merged = None
+        if guest is not None:
+            merged = await self._cart_merger.within(unit, issued.session, guest=guest, knows_customer=True)
+        if isinstance(merged, PendingMerge):
+            return SignedIn(issued.session, issued.token, pending=merged)
+        return SignedIn(issued.session, issued.token, merged)
 
     async def after_change(self, unit: Unit, session: Session, *, flow: str, method: str, client: Client) -> None:
         """Run the configured hooks of a change inside its transaction. Raises `HookRefused`."""

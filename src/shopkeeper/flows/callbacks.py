@@ -1,0 +1,90 @@
+"""Callbacks: another server sends the browser back, and the flow that it left from goes on.
+
+The flow is found by `state`, which works once. A browser's flow is bound to the browser by a cookie of its own, not the
+anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies. An app's flow is bound by the
+codes of the token exchange instead (`token_exchange.py`), or by the same cookie where the app itself comes back.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.errors import CsrfViolation, SessionAlreadyAvailable
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import Caller, Flow, FlowType
+from shopkeeper.flows.token_exchange import came_back, exchanges, of_app
+from shopkeeper.sessions.values import Session
+from shopkeeper.storage.database import Database, Unit
+
+FindSession = Callable[[Unit, UUID], Awaitable[Session | None]]
+
+_OTHER_BROWSER = "The answer belongs to a sign-in of another browser. Please begin again."
+_NO_CODES = (
+    "The sign-in was begun by an app, and this browser is not the client that began it. The app has to open its flow "
+    "with return_session_token_exchange_code=true, and to get its session token from /sessions/token-exchange."
+)
+_NOT_AWAITED = "The answer belongs to no sign-in that is waiting for one. Please begin again."
+
+
+@dataclass(frozen=True, slots=True)
+class CameBack:
+    """A flow whose callback has come.
+
+    Args:
+        caller: whose flow it is, which for an app's flow is not the browser that has come.
+        code: the return-to code, where an app waits for the end of the flow.
+    """
+
+    flow: Flow
+    caller: Caller
+    code: str | None
+
+
+class Callbacks:
+    """Finds the flow of a callback.
+
+    Args:
+        find_session: returns a session by its id, for the flows of apps, whose browser does not bring it back.
+    """
+
+    def __init__(self, database: Database, *, find_session: FindSession, clock: Clock) -> None:
+        self._database = database
+        self._find_session = find_session
+        self._clock = clock
+
+    async def take(self, method: str, query: Mapping[str, str], caller: Caller) -> CameBack:
+        """Return the flow that awaits this callback, which it does no longer.
+
+        Raises `SessionAlreadyAvailable` where a signed-in browser comes back once more, as by reloading;
+        `CsrfViolation` for every other unknown state and for another browser.
+        """
+        state = query.get("state", "")
+        async with self._database.reading() as unit:
+            flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
+        if flow is None or flow.callback_method != method:
+            raise SessionAlreadyAvailable if state and caller.session is not None else CsrfViolation(_NOT_AWAITED)
+        if not exchanges(flow) and not _left_from(flow, caller):
+            raise CsrfViolation(_NO_CODES if flow.type is FlowType.API else _OTHER_BROWSER)
+        returned, code = came_back(flow)
+        async with self._database.unit() as unit:
+            if not await store.take_callback(unit, flow, returned=returned):
+                raise CsrfViolation(_NOT_AWAITED)
+        return CameBack(returned, await self._whose(flow, caller), code)
+
+    async def _whose(self, flow: Flow, caller: Caller) -> Caller:
+        """Return the caller, with the session that an app's flow was left with."""
+        app = of_app(flow, caller)
+        if flow.type is not FlowType.API or flow.session_id is None:
+            return app
+        async with self._database.reading() as unit:
+            session = await self._find_session(unit, flow.session_id)
+        live = session is not None and session.valid_at(self._clock.now())
+        return replace(app, session=session if live else None)
+
+
+def _left_from(flow: Flow, caller: Caller) -> bool:
+    """Return whether the callback comes from the browser that was redirected."""
+    binding = flow.callback_binding
+    return binding is not None and any(crypto.same(crypto.digest(each), binding) for each in caller.callback_cookies)

@@ -1,0 +1,150 @@
+"""The exchange of session tokens: an app begins a sign-in, a browser finishes it, and the app gets the session.
+
+Kratos' `return_session_token_exchange_code` (contract page 1.1). An app cannot sign in at a provider itself. It opens a
+native flow, gets the init code, and opens the provider in a browser, which shares no cookies with it. The callback
+leads the browser to the app's return address with the return-to code. With both codes the app gets the session.
+
+The two codes take the place of the cookie that binds a browser. Whoever opens a flow and has a stranger sign in to it
+knows the init code only: the return-to code goes to an allowed return address on the stranger's device. For the same
+reason the flow gets another id when the browser comes back. Until then the app knew it, and the id alone lets it submit
+the flow; from then on the flow may hold whom the provider has named. Only the exchange tells the new id.
+
+Nothing that could be used is stored: the codes are digests, and the session has no token before the exchange. It ends
+with the flow where the app never comes for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from urllib.parse import unquote_plus
+
+from shopkeeper import crypto
+from shopkeeper.clock import Clock
+from shopkeeper.errors import BadRequest, NotFound
+from shopkeeper.flows import store
+from shopkeeper.flows.flow import GUEST, Caller, Flow, FlowType
+from shopkeeper.signin.completion import SignedIn, SignInCompletion
+from shopkeeper.storage.database import Database
+
+LONGEST_CODE = 128
+"""Characters: longer ones are not hashed."""
+_NOTHING_YET = (
+    "No session waits for these codes: the sign-in is not finished yet, or the codes were used or have expired."
+)
+
+
+class Budget(Protocol):
+    """Limits how often a client may ask."""
+
+    async def spend(self, source: str) -> None:
+        """Count one request. Raises `TooManyRequests`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """The session that waited for the app, and the flow that it began with."""
+
+    flow: Flow
+    signed_in: SignedIn
+
+
+class TokenExchange:
+    """Hands sessions to the apps that wait for them."""
+
+    def __init__(self, *, database: Database, completion: SignInCompletion, budget: Budget, clock: Clock) -> None:
+        self._database = database
+        self._completion = completion
+        self._budget = budget
+        self._clock = clock
+
+    async def exchange(self, init_code: str, return_to_code: str, caller: Caller) -> Exchanged | Flow:
+        """Return the session, once; the flow to continue with, where the browser came back without a session.
+
+        The app's guest is the caller's, or the one that the flow was submitted by.
+
+        Raises `BadRequest` where a code is missing, `NotFound` where nothing waits for them, `TooManyRequests`, and
+        `SessionInactive` or `IdentityDisabled` where the session has ended meanwhile.
+        """
+        if not init_code or not return_to_code:
+            raise BadRequest(message="Send both codes: 'init_code' and 'return_to_code'.")
+        await self._budget.spend(caller.client.ip)
+        flow = await self._find(init_code, return_to_code)
+        if flow is None:
+            raise NotFound(message=_NOTHING_YET)
+        if flow.exchange_session is None:
+            if flow.finished_at is not None:
+                raise NotFound(message=_NOTHING_YET)
+            return flow
+        here = caller.within(flow.store)
+        async with self._database.unit() as unit:
+            if not await store.take_session(unit, flow):
+                raise NotFound(message=_NOTHING_YET)
+            handed = await self._completion.hand_over(
+                unit,
+                flow.exchange_session,
+                client=caller.client,
+                guest=here.guest or _leaving_guest(flow.context),
+                replacing=here.session or here.former,
+                is_new=flow.exchange_session != flow.session_id,
+            )
+        return Exchanged(flow, await self._completion.settle(handed))
+
+    async def _find(self, init_code: str, return_to_code: str) -> Flow | None:
+        if max(len(init_code), len(return_to_code)) > LONGEST_CODE:
+            return None
+        async with self._database.reading() as unit:
+            flow = await store.by_exchange_codes(unit, crypto.digest(init_code), crypto.digest(return_to_code))
+        return flow if flow is not None and flow.expires_at > self._clock.now() else None
+
+
+def exchanges(flow: Flow) -> bool:
+    """Return whether an app waits for the end of a flow with codes."""
+    return flow.type is FlowType.API and flow.exchange_init is not None
+
+
+def came_back(flow: Flow) -> tuple[Flow, str | None]:
+    """Return a flow as it is once its callback has come, and the return-to code of one that an app waits for."""
+    back = replace(flow, callback_method=None, callback_state=None, callback_binding=None, version=flow.version + 1)
+    if not exchanges(flow):
+        return back, None
+    code = crypto.new_token("")
+    return replace(back, id=crypto.new_id(), exchange_return=crypto.digest(code)), code
+
+
+def leaving(flow: Flow, caller: Caller) -> Flow:
+    """Return an app's flow with what its browser will not bring back: the app's guest, and the session that it
+    confirms."""
+    if flow.type is not FlowType.API:
+        return flow
+    if caller.guest is not None:
+        flow = replace(flow, context={**flow.context, GUEST: {"id": caller.guest}})
+    if caller.session is None:
+        return flow
+    return replace(flow, session_id=caller.session.id, identity_id=caller.session.identity.id)
+
+
+def of_app(flow: Flow, caller: Caller) -> Caller:
+    """Return the caller of a callback as the app's flow sees them: a browser may have cookies of its own, which are not
+    the app's."""
+    if flow.type is not FlowType.API:
+        return caller
+    return Caller(client=caller.client, store=flow.store, locale=caller.locale, wished_language=caller.wished_language)
+
+
+def with_code(url: str, code: str) -> str:
+    """Return a return address with the code in its query, in place of another one; its fragment stays at the end.
+
+    >>> with_code("shop://back?code=1&a=b#c", "xyz"), with_code("shop:/back", "xyz")
+    ('shop://back?a=b&code=xyz#c', 'shop:/back?code=xyz')
+    """
+    address, mark, fragment = url.partition("#")
+    path, _, query = address.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) != "code"]
+    return f"{path}?{'&'.join([*kept, f'code={code}'])}{mark}{fragment}"
+
+
+def _leaving_guest(context: Mapping[str, Any]) -> str | None:
+    kept = context.get(GUEST)
+    guest = kept.get("id") if isinstance(kept, Mapping) else None
+    return guest if isinstance(guest, str) else None
