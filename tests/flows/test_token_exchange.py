@@ -34,7 +34,8 @@ class App:
 
     async def leave(self) -> str:
         """Submit the method and go to the provider; return the address that it redirects a browser back to."""
-        answer = await self.client.post(self.flow["ui"]["action"], json={"method": TRAVEL})
+        typed = {"traits": {"email": new_address()}} if self.kind == "registration" else {}
+        answer = await self.client.post(self.flow["ui"]["action"], json={"method": TRAVEL, **typed})
         assert answer.status_code == 422, answer.text
         return await self.stage.provider.send_back(answer.json()["redirect_browser_to"])
 
