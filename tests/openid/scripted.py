@@ -12,9 +12,10 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.http_client import GuardedClient
-from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.openid.calls import Limits
+from shopkeeper.openid.client import LIMITS, OpenIDClient
 from shopkeeper.openid.provider import Provider
-from tests.services.web import Answer, Server, says
+from tests.services.web import Server, says
 
 CLIENT_ID, SECRET = "shop", "shop-secret"
 NONCE, VERIFIER = "n-0S6_WzA2Mj", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -137,9 +138,9 @@ class ScriptedProvider:
         )
         return replace(plain, **changed)
 
-    def client(self, **changed: Any) -> OpenIDClient:
+    def client(self, limits: Limits = LIMITS, **changed: Any) -> OpenIDClient:
         """Return a new client of the provider, which has read nothing yet."""
-        return OpenIDClient(self.provider(**changed), http=self.http, clock=self.clock)
+        return OpenIDClient(self.provider(**changed), http=self.http, clock=self.clock, limits=limits)
 
 
 def query(code: str = "c-1", **more: str) -> dict[str, str]:
@@ -151,10 +152,17 @@ ARRIVING: Mapping[str, Any] = {"redirect_uri": REDIRECT, "nonce": NONCE, "code_v
 """What a callback hands to `authenticate` beside the query."""
 
 
-def hangs() -> Answer:
-    """Return an answer that never comes."""
+class Hanging:
+    """An answer that never comes."""
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    def __init__(self) -> None:
+        self._asked: asyncio.Queue[None] = asyncio.Queue()
+
+    async def __call__(self, writer: asyncio.StreamWriter) -> None:
+        self._asked.put_nowait(None)
         await asyncio.Event().wait()
 
-    return answer
+    async def asked(self, times: int = 1) -> None:
+        """Wait until so many requests have come."""
+        for _ in range(times):
+            await self._asked.get()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,12 +14,6 @@ from shopkeeper.openid.circuit_breaker import Call, CircuitBreaker
 from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderUnavailable
 from shopkeeper.parsing import parse_json
 
-DEADLINE: Final = 5.0
-"""Seconds for one call, its wait for a place included."""
-PLACES: Final = 20
-"""Calls to one provider at a time. All providers share the connections of one HTTP client."""
-WAITING: Final = 200
-"""Calls that wait for a place."""
 MAX_ANSWER: Final = 256 * 1024
 MAX_VALUES: Final = 5_000
 _AWAY: Final = frozenset(
@@ -32,13 +27,30 @@ _AWAY: Final = frozenset(
 """Statuses that say the provider is away. A 500 may be caused by what a caller sent, so it opens no breaker."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what is asked of one provider.
+
+    Args:
+        call: seconds for one call; and for the wait until it may begin.
+        conversation: seconds for a whole sign-in or verification, whatever calls it takes.
+        places: calls at a time. All providers share the connections of one HTTP client.
+        waiting: calls that wait for a place.
+    """
+
+    call: float = 5.0
+    conversation: float = 10.0
+    places: int = 20
+    waiting: int = 200
+
+
 class ProviderCalls:
     """Sends the requests of one provider."""
 
-    def __init__(self, http: GuardedClient, clock: Clock) -> None:
-        self._http = http
+    def __init__(self, http: GuardedClient, clock: Clock, limits: Limits) -> None:
+        self._http, self._limits = http, limits
         self._breaker = CircuitBreaker(clock)
-        self._places = asyncio.Semaphore(PLACES)
+        self._places = asyncio.Semaphore(limits.places)
         self._waiting = 0
 
     async def send(
@@ -65,7 +77,7 @@ class ProviderCalls:
         headers = {"Accept": "application/json", **(request["headers"] or {})}
         try:
             response = await self._http.request(
-                method, url, headers=headers, content=request["content"], timeout=DEADLINE, max_bytes=max_bytes
+                method, url, headers=headers, content=request["content"], timeout=self._limits.call, max_bytes=max_bytes
             )
         except HttpCallRefused as refused:
             raise ProviderUnavailable(refused.reason, cause="address_refused") from refused
@@ -83,11 +95,11 @@ class ProviderCalls:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
-        if self._waiting >= WAITING:
+        if self._waiting >= self._limits.waiting:
             raise ProviderUnavailable(cause="too_many_calls", retry_after=1)
         self._waiting += 1
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._limits.call):
                 await self._places.acquire()
         except TimeoutError as late:
             raise ProviderUnavailable(cause="too_many_calls", retry_after=1) from late

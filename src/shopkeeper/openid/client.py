@@ -16,7 +16,7 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.openid import id_token, logout_token
 from shopkeeper.openid.authenticated import Authenticated, LogoutToken
 from shopkeeper.openid.authorization import authorization_request, redeemable_code, with_query
-from shopkeeper.openid.calls import ProviderCalls
+from shopkeeper.openid.calls import Limits, ProviderCalls
 from shopkeeper.openid.errors import (
     AuthorizationRefused,
     ProviderAnswerInvalid,
@@ -37,8 +37,7 @@ from shopkeeper.transaction_guard import refuse_inside_transaction
 
 log = structlog.get_logger("shopkeeper.openid")
 
-DEADLINE: Final = 10.0
-"""Seconds for a whole sign-in or verification, whatever calls it takes."""
+LIMITS: Final = Limits()
 MAX_CLAIMS: Final = 64 * 1024
 """Bytes of all claims, as JSON."""
 LONGEST_HINT: Final = 4096
@@ -54,13 +53,13 @@ class OpenIDClient:
     """Signs users in at one provider (OpenID Connect Core 1.0 section 3.1, RFC 6749 section 4.1).
 
     Every method may call the provider, so none may be called inside a transaction. Each raises `ProviderUnavailable`
-    where the provider is away, after `DEADLINE` at most. Nothing runs on after a method has returned.
+    where the provider is away, after ten seconds at most. Nothing runs on after a method has returned.
     """
 
-    def __init__(self, provider: Provider, *, http: GuardedClient, clock: Clock) -> None:
+    def __init__(self, provider: Provider, *, http: GuardedClient, clock: Clock, limits: Limits = LIMITS) -> None:
         self.provider = provider
-        self._clock = clock
-        self._calls = ProviderCalls(http, clock)
+        self._clock, self._limits = clock, limits
+        self._calls = ProviderCalls(http, clock, limits)
         self._metadata = MetadataSource(provider, self._calls, clock)
         self._token_endpoint = TokenEndpoint(provider, self._calls, clock)
         self._userinfo = Userinfo(provider, self._calls)
@@ -224,7 +223,7 @@ class OpenIDClient:
         """Bound a conversation with the provider, and log how it failed."""
         refuse_inside_transaction("An identity provider")
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._limits.conversation):
                 yield
         except TimeoutError as late:
             log.warning("provider.failed", provider=self.provider.id, cause="deadline")

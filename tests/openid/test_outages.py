@@ -1,0 +1,153 @@
+"""A provider that is down, slow or busy: every wait has an end, and others are not held up."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.openid.calls import Limits
+from shopkeeper.openid.circuit_breaker import FAILURES, CircuitBreaker
+from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.openid.errors import AuthorizationRefused, ProviderUnavailable
+from tests.openid.scripted import ARRIVING, WELL_KNOWN, Hanging, ScriptedProvider, query
+
+AWAY = {"status": "503 Service Unavailable"}
+
+
+async def cause_of(client: OpenIDClient) -> str:
+    with pytest.raises(ProviderUnavailable) as refused:
+        await client.authenticate(query(), **ARRIVING)
+    return refused.value.cause
+
+
+async def fail(idp: ScriptedProvider, client: OpenIDClient, times: int = FAILURES, **answer: str) -> None:
+    idp.answer("/token", b"", **{**AWAY, **answer})
+    for _ in range(times):
+        assert await cause_of(client) == "status"
+
+
+class TestDeadlines:
+    async def test_a_slow_call_ends(self, idp: ScriptedProvider) -> None:
+        idp.answer("/token", Hanging())
+        assert await cause_of(idp.client(Limits(call=0.05))) == "no_answer"
+
+    async def test_a_sign_in_of_many_slow_calls_ends(self, idp: ScriptedProvider) -> None:
+        idp.answer("/jwks", Hanging())
+        assert await cause_of(idp.client(Limits(conversation=0.05))) == "deadline"
+
+    async def test_no_task_is_left_behind(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        hanging = Hanging()
+        idp.answer(WELL_KNOWN, hanging)
+        before = asyncio.all_tasks()
+        signing_in = [asyncio.create_task(client.authenticate(query(), **ARRIVING)) for _ in range(5)]
+        await hanging.asked()
+        for task in signing_in:
+            task.cancel()
+        await asyncio.wait(signing_in)
+        # The test's own server still waits in the connection of the one that asked.
+        assert {task for task in asyncio.all_tasks() - before if task not in idp.server.open} == set()
+        idp.answer(WELL_KNOWN, idp.metadata())
+        assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
+
+
+class TestTheBreaker:
+    async def test_it_opens_after_failures_in_a_row(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        await fail(idp, client)
+        asked = len(idp.server.heads)
+        assert await cause_of(client) == "circuit_open"
+        assert len(idp.server.heads) == asked
+
+    async def test_one_answer_in_between_keeps_it_closed(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        await fail(idp, client, FAILURES - 1)
+        idp.answer("/token", {"error": "invalid_grant"}, status="400 Bad Request")
+        with pytest.raises(AuthorizationRefused):
+            await client.authenticate(query(), **ARRIVING)
+        await fail(idp, client, FAILURES - 1)
+        idp.answer("/token", idp.tokens())
+        assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
+
+    async def test_it_closes_when_the_provider_is_back(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        await fail(idp, client)
+        idp.answer("/token", idp.tokens())
+        idp.clock.advance(seconds=9)
+        assert await cause_of(client) == "circuit_open"
+        idp.clock.advance(seconds=2)
+        for _ in range(3):
+            assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
+
+    async def test_a_probe_that_fails_opens_it_again(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        await fail(idp, client)
+        idp.clock.advance(seconds=11)
+        assert await cause_of(client) == "status"
+        assert await cause_of(client) == "circuit_open"
+
+    async def test_it_waits_as_long_as_the_provider_says(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        await fail(idp, client, Retry_After="45")
+        with pytest.raises(ProviderUnavailable) as refused:
+            await client.authenticate(query(), **ARRIVING)
+        assert (refused.value.retry_after, refused.value.headers["Retry-After"]) == (45, "45")
+        idp.clock.advance(seconds=44)
+        assert await cause_of(client) == "circuit_open"
+
+    @pytest.mark.parametrize("value", ["999999", "Wed, 21 Oct 2099 07:28:00 GMT", "-1", "1" * 5_000, "soon"])
+    async def test_but_never_for_longer_than_two_minutes(
+        self, idp: ScriptedProvider, client: OpenIDClient, value: str
+    ) -> None:
+        await fail(idp, client, Retry_After=value)
+        idp.answer("/token", idp.tokens())
+        idp.clock.advance(seconds=121)
+        assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
+
+    async def test_a_server_error_that_a_code_causes_opens_nothing(
+        self, idp: ScriptedProvider, client: OpenIDClient
+    ) -> None:
+        await fail(idp, client, FAILURES + 2, status="500 Internal Server Error")
+
+    async def test_stale_keys_and_metadata_serve_while_it_is_open(
+        self, idp: ScriptedProvider, client: OpenIDClient
+    ) -> None:
+        await client.authorization_url(redirect_uri="r", state="s", nonce="n", code_verifier="v")
+        await fail(idp, client)
+        idp.clock.advance(hours=2)
+        idp.answer(WELL_KNOWN, b"", **AWAY)
+        url = await client.authorization_url(redirect_uri="r", state="s", nonce="n", code_verifier="v")
+        assert url.startswith(idp.server.url("/auth?"))
+
+    async def test_providers_do_not_share_one(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        other = idp.client(id="other")
+        await fail(idp, client)
+        idp.answer("/token", idp.tokens())
+        assert (await other.authenticate(query(), **ARRIVING)).subject == "alice"
+
+    def test_there_is_one_probe_at_a_time(self) -> None:
+        clock = StoppedClock(datetime(2026, 1, 1, tzinfo=UTC))
+        breaker = CircuitBreaker(clock)
+        for _ in range(FAILURES):
+            with breaker.call() as call:
+                call.broke()
+        clock.advance(seconds=11)
+        with breaker.call(), pytest.raises(ProviderUnavailable), breaker.call():
+            pass
+        # The probe was cancelled before it knew: the next one is the probe.
+        with breaker.call() as call:
+            call.succeeded()
+        with breaker.call(), breaker.call():
+            pass
+
+
+class TestManyAtOnce:
+    async def test_calls_have_a_bound_and_others_are_told_at_once(self, idp: ScriptedProvider) -> None:
+        client = idp.client(Limits(places=4, waiting=3))
+        await client.authorization_url(redirect_uri="r", state="s", nonce="n", code_verifier="v")
+        hanging = Hanging()
+        idp.answer("/token", hanging)
+        running = [asyncio.create_task(client.authenticate(query(), **ARRIVING)) for _ in range(7)]
+        await hanging.asked(4)
+        assert await cause_of(client) == "too_many_calls"
+        assert idp.asked("/token") == 4
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        idp.answer("/token", idp.tokens())
+        assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
