@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.credentials import oidc_context, simulated_registrations
-from shopkeeper.credentials.account_linking import AccountLinking
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
 from shopkeeper.credentials.by_mail import ByMail
@@ -28,7 +27,10 @@ from shopkeeper.credentials.method import (
     VerificationMethod,
 )
 from shopkeeper.credentials.oidc import Oidc
+from shopkeeper.credentials.oidc_accounts import OidcAccounts
 from shopkeeper.credentials.oidc_context import SocialContexts
+from shopkeeper.credentials.oidc_links import OidcLinks
+from shopkeeper.credentials.oidc_redirects import OidcRedirects
 from shopkeeper.credentials.one_time_codes import OneTimeCodes
 from shopkeeper.credentials.password import PASSWORD, Password
 from shopkeeper.credentials.policy import PasswordPolicy
@@ -130,13 +132,15 @@ def build_oidc(
 ) -> Oidc:
     """Return social sign-in with these providers; `other_ways` are the facts of the other ways to sign in."""
     settings, providers = infrastructure.settings, SocialProviders(social)
+    contexts = SocialContexts(KeyRing(settings.secrets.for_sealing(), purpose=oidc_context.PURPOSE))
+    base = settings.selfservice.methods.oidc.config.base_redirect_uri or infrastructure.base_url
     return Oidc(
-        identities,
-        providers=providers,
-        contexts=SocialContexts(KeyRing(settings.secrets.for_sealing(), purpose=oidc_context.PURPOSE)),
-        linking=AccountLinking(providers, other_ways=other_ways),
+        providers,
+        accounts=OidcAccounts(identities, providers),
+        links=OidcLinks(providers, other_ways=other_ways),
+        redirects=OidcRedirects(providers, contexts=contexts, base=base),
+        contexts=contexts,
         clock=infrastructure.clock,
-        redirect_base=settings.selfservice.methods.oidc.config.base_redirect_uri or infrastructure.base_url,
     )
 
 

@@ -56,10 +56,8 @@ def linked_accounts(credential: Credential | None) -> Sequence[LinkedAccount]:
     return _accounts(credential.config) if credential is not None else ()
 
 
-def linking(accounts: Sequence[LinkedAccount]) -> NewCredential | None:
-    """Return the credential that holds these accounts; None where there are none."""
-    if not accounts:
-        return None
+def linking(accounts: Sequence[LinkedAccount]) -> NewCredential:
+    """Return the credential that holds these accounts, one or more."""
     config = {PROVIDERS: [account.to_config() for account in accounts]}
     return NewCredential(OIDC, config, [account.identifier for account in accounts])
 
@@ -69,7 +67,7 @@ def linking_also(credential: Credential | None, new: NewCredential) -> NewCreden
     fresh = _accounts(new.config)
     names = {account.identifier for account in fresh}
     kept = [account for account in linked_accounts(credential) if account.identifier not in names]
-    return linking([*kept, *fresh]) or new
+    return linking([*kept, *fresh])
 
 
 def without_provider(credential: Credential, identifier: str) -> Credential:

@@ -8,45 +8,39 @@ identity. An unknown account registers (`Enrolment`), in a login too; what follo
 by the flow.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import structlog
-
-from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import oidc_nodes as nodes
-from shopkeeper.credentials.account_linking import OF_ANOTHER, AccountLinking
-from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linked_accounts, linking, without_provider
+from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linking, without_provider
 from shopkeeper.credentials.method import MethodInput, MethodView
-from shopkeeper.credentials.oidc_context import Arrival, Departure, SocialContexts
+from shopkeeper.credentials.oidc_accounts import OidcAccounts
+from shopkeeper.credentials.oidc_context import Arrival, SocialContexts
+from shopkeeper.credentials.oidc_links import OF_ANOTHER, OidcLinks
+from shopkeeper.credentials.oidc_redirects import OidcRedirects
 from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import (
     CredentialChange,
-    Effect,
     Enrolment,
     FieldError,
     Form,
+    LinkOffer,
+    NewCredential,
     Proof,
     Redirect,
     SubmissionRejected,
     UpstreamSession,
 )
-from shopkeeper.credentials.upstream_parameters import upstream_parameters
 from shopkeeper.errors import NotFound
 from shopkeeper.identity.facts import CredentialFacts
-from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.errors import ProviderError
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message, reason
 
-log = structlog.get_logger("shopkeeper.oidc")
-
-CALLBACK_PATH: Final = f"/self-service/methods/{OIDC}/callback"
 KEPT_FOR: Final = timedelta(hours=1)
 """How long an account that was authenticated may still be registered with, while its traits are completed."""
 LONGEST_ID_TOKEN: Final = 8_192
@@ -57,11 +51,11 @@ class Oidc:
     """The method.
 
     Args:
-        identities: finds accounts by issuer and subject.
         providers: those that are switched on.
+        accounts: finds identities by issuer and subject.
+        links: links and unlinks.
+        redirects: sends browsers to providers, and takes what they come back with.
         contexts: seals what the flow keeps.
-        linking: links and unlinks in settings.
-        redirect_base: our address that providers send browsers back to, without a path.
     """
 
     name = OIDC
@@ -70,20 +64,20 @@ class Oidc:
 
     def __init__(
         self,
-        identities: Identities,
-        *,
         providers: SocialProviders,
+        *,
+        accounts: OidcAccounts,
+        links: OidcLinks,
+        redirects: OidcRedirects,
         contexts: SocialContexts,
-        linking: AccountLinking,
         clock: Clock,
-        redirect_base: str,
     ) -> None:
-        self._identities = identities
         self._providers = providers
+        self._accounts = accounts
+        self._links = links
+        self._redirects = redirects
         self._contexts = contexts
-        self._linking = linking
         self._clock = clock
-        self._redirect_base = redirect_base.rstrip("/")
         second = [Aal.AAL2] if any(social.gives_aal2 for social in providers) else []
         self.aals: frozenset[Aal] = frozenset({Aal.AAL1, *second})
 
@@ -93,7 +87,7 @@ class Oidc:
         """See `LoginMethod`. Where a session is confirmed or elevated, only what is linked to its identity helps."""
         offered = [social for social in self._providers if view.requested_aal is Aal.AAL1 or social.gives_aal2]
         if view.identity is not None:
-            linked = {account.provider for account in await self._linked(unit, view.identity)}
+            linked = {account.provider for account in await self._accounts.linked(unit, view.identity)}
             offered = [social for social in offered if social.provider.id in linked]
         return Form(nodes.sign_in(social.provider for social in offered), identifier="none", leads=True)
 
@@ -113,7 +107,7 @@ class Oidc:
         """See `SettingsMethod`."""
         if view.identity is None:
             raise TypeError("a settings form belongs to an identity")
-        return self._linking.form(view.identity)
+        return self._links.form(view.identity)
 
     # -- submissions ---------------------------------------------------------------------------------------------------
 
@@ -122,7 +116,7 @@ class Oidc:
         social = self._named(input)
         if input.submitted.get("id_token") is not None:
             return await self._with_id_token(unit, input, social)
-        return await self._leave(input, social)
+        return await self._redirects.leave(input, social)
 
     async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
         """See `RegistrationMethod`. Raises as `submit_login` does."""
@@ -132,65 +126,34 @@ class Oidc:
             return self._enrolment(input, social, arrival)
         if input.submitted.get("id_token") is not None:
             return await self._with_id_token(unit, input, social)
-        return await self._leave(input, social)
+        return await self._redirects.leave(input, social)
 
     async def submit_settings(self, unit: Unit, input: MethodInput) -> Redirect | CredentialChange:  # noqa: A002
         """See `SettingsMethod`. Raises as `submit_login` does."""
         identity = _signed_in(input)
         unlinked = input.text("unlink")
         if unlinked:
-            return self._linking.unlink(identity, unlinked)
+            return self._links.unlink(identity, unlinked)
         wanted = input.text("link")
         if not wanted:
             raise SubmissionRejected(message(4010004))
-        return await self._leave(input, self._known(wanted), links=True)
+        return await self._redirects.leave(input, self._known(wanted), links=True)
 
     async def callback(self, unit: Unit, input: MethodInput) -> Proof | Enrolment | CredentialChange:  # noqa: A002
-        """See `CallbackMethod`. Raises `ProviderError` and `SubmissionRejected`.
-
-        The path must be that of the provider that the browser was sent to: another one's answer redeemed there would
-        give its code away (mix-up, RFC 9700 section 4.4).
-        """
-        departure = self._contexts.departure(input.flow_id, input.context)
-        answer = dict(input.query)
-        came_from = answer.pop("provider", None)
-        if departure is None or came_from != departure.provider:
-            raise SubmissionRejected(reason("provider_not_awaited", _NOT_AWAITED))
-        social = self._providers.get(departure.provider)
-        if social is None:
-            raise SubmissionRejected(reason("provider_off", _OFF))
-        authenticated = await social.client.authenticate(
-            answer,
-            redirect_uri=departure.redirect_uri,
-            nonce=departure.nonce,
-            code_verifier=departure.code_verifier,
-        )
-        if departure.links:
+        """See `CallbackMethod`. Raises `ProviderError` and `SubmissionRejected`."""
+        returned = await self._redirects.returned(input)
+        social, authenticated = returned.social, returned.authenticated
+        if returned.links:
             return await self._link(unit, _signed_in(input), social, authenticated)
         return await self._arrived(unit, input, social, authenticated)
 
-    # -- leaving -------------------------------------------------------------------------------------------------------
+    # -- links: see `LinkingMethod` ------------------------------------------------------------------------------------
 
-    async def _leave(self, submission: MethodInput, social: SocialProvider, *, links: bool = False) -> Redirect:
-        if submission.callback is None:
-            raise TypeError("a submission that leaves has a callback")
-        provider = social.provider
-        departure = Departure(
-            provider.id,
-            nonce=crypto.new_token(""),
-            code_verifier=secrets.token_urlsafe(48),
-            redirect_uri=f"{self._redirect_base}{CALLBACK_PATH}/{provider.id}",
-            links=links,
-            parameters=_parameters(submission, social),
-        )
-        url = await social.client.authorization_url(
-            redirect_uri=departure.redirect_uri,
-            state=submission.callback.state,
-            nonce=departure.nonce,
-            code_verifier=departure.code_verifier,
-            parameters=departure.parameters,
-        )
-        return Redirect(url, self._contexts.departing(submission.flow_id, departure))
+    def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
+        return self._links.linked_to(identity, enrolled)
+
+    def confirm_form(self, owner: Identity) -> Form:
+        return self._links.confirm_form(owner)
 
     # -- coming back ---------------------------------------------------------------------------------------------------
 
@@ -207,7 +170,7 @@ class Oidc:
     async def _arrived(
         self, unit: Unit, submission: MethodInput, social: SocialProvider, authenticated: Authenticated
     ) -> Proof | Enrolment:
-        owner = await self._owner(unit, authenticated)
+        owner = await self._accounts.owner(unit, authenticated)
         aal = social.aal_of(authenticated.claims)
         if submission.requested_aal is Aal.AAL2 and aal is not Aal.AAL2:
             raise SubmissionRejected(reason("provider_one_factor", _ONE_FACTOR))
@@ -230,7 +193,7 @@ class Oidc:
 
     async def _proof(self, owner: Identity, social: SocialProvider, authenticated: Authenticated, aal: Aal) -> Proof:
         def still_valid(now: Identity) -> bool:
-            return self._account(now, authenticated) is not None
+            return self._accounts.account(now, authenticated) is not None
 
         return Proof(
             owner.id,
@@ -239,7 +202,7 @@ class Oidc:
             still_valid=still_valid,
             provider=social.provider.id,
             verified=await self._verified(owner, social, authenticated),
-            effect=self._settling_issuer(owner, authenticated),
+            effect=self._accounts.settling_issuer(owner, authenticated),
             upstream=_upstream(social.provider.id, authenticated),
         )
 
@@ -248,16 +211,16 @@ class Oidc:
         provider has verified count as verified."""
         typed = submission.traits.values if submission.traits is not None else {}
         account = LinkedAccount(arrival.provider, arrival.subject, arrival.issuer)
-        credential = linking([account])
         return Enrolment(
             _merged(arrival.traits, typed),
-            (credential,) if credential is not None else (),
+            (linking([account]),),
             method=OIDC,
             verified=tuple((Via(via), value) for via, value in arrival.verified),
             context=self._contexts.arrived(arrival),
             metadata_public=arrival.metadata_public,
             metadata_admin=arrival.metadata_admin,
             provider=arrival.provider,
+            link=LinkOffer(social.provider.label, automatic=social.provider.linking == "automatic"),
             upstream=UpstreamSession(
                 arrival.provider, arrival.issuer, arrival.subject, sid=arrival.sid, id_token=arrival.id_token
             ),
@@ -266,13 +229,11 @@ class Oidc:
     async def _link(
         self, unit: Unit, identity: Identity, social: SocialProvider, authenticated: Authenticated
     ) -> CredentialChange:
-        owner = await self._owner(unit, authenticated)
+        owner = await self._accounts.owner(unit, authenticated)
         if owner is not None and owner.id != identity.id:
             raise SubmissionRejected(message(OF_ANOTHER))
-        known = self._account(identity, authenticated)
-        return self._linking.link(
-            known or LinkedAccount(social.provider.id, authenticated.subject, authenticated.issuer)
-        )
+        known = self._accounts.account(identity, authenticated)
+        return self._links.link(known or LinkedAccount(social.provider.id, authenticated.subject, authenticated.issuer))
 
     # -- shared --------------------------------------------------------------------------------------------------------
 
@@ -289,33 +250,6 @@ class Oidc:
             raise NotFound("There is no such provider here: name one of the buttons of the form.")
         return social
 
-    async def _linked(self, unit: Unit, identity: Identity) -> Sequence[LinkedAccount]:
-        """Return the accounts that are linked to an identity, which may have been read without credentials."""
-        if OIDC not in identity.factors:
-            return ()
-        if OIDC not in identity.credentials:
-            identity = await self._identities.require(unit, identity.id, credentials=True)
-        return linked_accounts(identity.credentials.get(OIDC))
-
-    async def _owner(self, unit: Unit, authenticated: Authenticated) -> Identity | None:
-        """Return the identity that an account is linked to; None where there is none.
-
-        Raises `SubmissionRejected` where the account's identifier is taken by a link that is not this account: the
-        provider's id was configured to mean another issuer, or the link cannot be opened.
-        """
-        found = await self._identities.find_by_exact_identifiers(
-            unit, type=OIDC, identifiers=self._providers.identifiers_of(authenticated)
-        )
-        owner = next((each for each in found if self._account(each, authenticated) is not None), None)
-        if found and owner is None:
-            log.warning("oidc.link_is_not_this_account", identities=[str(each.id) for each in found])
-            raise SubmissionRejected(reason("provider_link_unusable", _UNUSABLE))
-        return owner
-
-    def _account(self, identity: Identity, authenticated: Authenticated) -> LinkedAccount | None:
-        linked = linked_accounts(identity.credentials.get(OIDC))
-        return next((each for each in linked if self._providers.are_same(each, authenticated)), None)
-
     async def _verified(
         self, owner: Identity, social: SocialProvider, authenticated: Authenticated
     ) -> Sequence[tuple[Via, str]]:
@@ -328,44 +262,11 @@ class Oidc:
         except ProviderError:
             return ()
 
-    def _settling_issuer(self, owner: Identity, authenticated: Authenticated) -> Effect | None:
-        """Return the effect that stores the issuer of an imported link, so that another issuer under the provider's id
-        does not get it later."""
-        account = self._account(owner, authenticated)
-        if account is None or account.issuer is not None:
-            return None
-
-        async def settle(unit: Unit) -> None:
-            now = await self._identities.lock(unit, owner.id)
-            known = linked_accounts(now.credentials.get(OIDC))
-            settled = [
-                LinkedAccount(each.provider, each.subject, authenticated.issuer, each.more)
-                if each.issuer is None and self._providers.are_same(each, authenticated)
-                else each
-                for each in known
-            ]
-            config = linking(settled)
-            if config is not None:
-                await self._identities.set_credential_config(unit, owner.id, OIDC, config.config)
-
-        return settle
-
 
 def _signed_in(submission: MethodInput) -> Identity:
     if submission.identity is None:
         raise TypeError("accounts are linked to the identity that is signed in")
     return submission.identity
-
-
-def _parameters(submission: MethodInput, social: SocialProvider) -> Mapping[str, str]:
-    """Return what the request adds: what the client asks for, and what the flow needs. A session is confirmed by a new
-    sign-in at the provider, and not by its session there."""
-    needed: dict[str, str] = {}
-    if submission.refresh and social.provider.has_id_token:
-        needed["prompt"] = "login"
-    if submission.requested_aal is Aal.AAL2 and social.provider.aal2_acr_values:
-        needed["acr_values"] = " ".join(social.provider.aal2_acr_values)
-    return {**upstream_parameters(submission.submitted), **needed}
 
 
 def _upstream(provider_id: str, authenticated: Authenticated) -> UpstreamSession:
@@ -398,10 +299,5 @@ def _merged(told: Mapping[str, Any], typed: Mapping[str, Any]) -> Mapping[str, A
     return {name: value for name, value in merged.items() if value not in ("", None)}
 
 
-_NOT_AWAITED = "This answer of a provider is not the one that was waited for. Please begin again."
-_OFF = "Signing in with this provider has been switched off here. Please choose another way."
 _NO_ID_TOKENS = "ID tokens of this provider are not accepted from apps here. Sign in through the browser instead."
 _ONE_FACTOR = "The provider has asked for one proof only. Please give your second proof there, or choose another way."
-_UNUSABLE = (
-    "Your account at this provider cannot be used here at the moment. Please sign in another way, and tell the shop."
-)

@@ -1,4 +1,4 @@
-"""Linking accounts at providers to the identity that is signed in, and unlinking them: the part of the settings form.
+"""Links between identities and accounts at providers: the buttons of the settings form, and what they change.
 
 What changes is computed under the lock of the identity, because its credential holds all linked accounts.
 """
@@ -21,7 +21,7 @@ MOST_LINKED: Final = 20
 OF_ANOTHER: Final = 4000027
 
 
-class AccountLinking:
+class OidcLinks:
     """Links and unlinks.
 
     Args:
@@ -49,18 +49,27 @@ class AccountLinking:
         """Return the change that links an account. It changes nothing where the identity has it already."""
 
         def revise(identity: Identity) -> Mapping[str, NewCredential | None]:
-            known = identity.credentials.get(OIDC)
-            linked = linked_accounts(known)
-            if known is not None and holds_something(known.config) and not known.config:
-                raise SubmissionRejected(reason("links_unreadable", _UNREADABLE))
-            if any((each.identifier, each.issuer) == (account.identifier, account.issuer) for each in linked):
+            if account in linked_accounts(identity.credentials.get(OIDC)):
                 return {}
-            if len(linked) >= MOST_LINKED:
-                raise SubmissionRejected(reason("too_many_links", _TOO_MANY, limit=MOST_LINKED))
-            added = linking([account])
-            return {OIDC: linking_also(known, added)} if added is not None else {}
+            return {OIDC: self.linked_to(identity, linking([account]))}
 
         return CredentialChange(revise=revise, taken=message(OF_ANOTHER))
+
+    def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
+        """Return the credential of an identity with the accounts of a new one. Raises `SubmissionRejected`."""
+        known = identity.credentials.get(OIDC)
+        if known is not None and holds_something(known.config) and not known.config:
+            raise SubmissionRejected(reason("links_unreadable", _UNREADABLE))
+        whole = linking_also(known, enrolled)
+        if len(whole.identifiers) > MOST_LINKED:
+            raise SubmissionRejected(reason("too_many_links", _TOO_MANY, limit=MOST_LINKED))
+        return whole
+
+    def confirm_form(self, owner: Identity) -> Form:
+        """Return the buttons by which the owner of an account can prove it."""
+        at = {account.provider for account in linked_accounts(owner.credentials.get(OIDC))}
+        linked = (social.provider for social in self._providers if social.provider.id in at)
+        return Form(nodes.sign_in(linked), identifier="none", leads=True)
 
     def unlink(self, identity: Identity, named: str) -> CredentialChange:
         """Return the change that unlinks what a button names: the accounts at a provider, or one of several.
@@ -70,7 +79,8 @@ class AccountLinking:
         self._left(identity, named)
 
         def revise(now: Identity) -> Mapping[str, NewCredential | None]:
-            return {OIDC: linking(self._left(now, named))}
+            left = self._left(now, named)
+            return {OIDC: linking(left) if left else None}
 
         return CredentialChange(revise=revise)
 

@@ -1,0 +1,77 @@
+"""Whose an account at a provider is: the identity that it is linked to, by issuer and subject."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linked_accounts, linking
+from shopkeeper.credentials.social_provider import SocialProviders
+from shopkeeper.credentials.steps import Effect, SubmissionRejected
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Identity
+from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.storage.database import Unit
+from shopkeeper.ui.messages import reason
+
+log = structlog.get_logger("shopkeeper.oidc")
+
+
+class OidcAccounts:
+    """Finds identities by their accounts at providers."""
+
+    def __init__(self, identities: Identities, providers: SocialProviders) -> None:
+        self._identities = identities
+        self._providers = providers
+
+    async def linked(self, unit: Unit, identity: Identity) -> Sequence[LinkedAccount]:
+        """Return the accounts that are linked to an identity, which may have been read without credentials."""
+        if OIDC not in identity.factors:
+            return ()
+        if OIDC not in identity.credentials:
+            identity = await self._identities.require(unit, identity.id, credentials=True)
+        return linked_accounts(identity.credentials.get(OIDC))
+
+    async def owner(self, unit: Unit, authenticated: Authenticated) -> Identity | None:
+        """Return the identity that an account is linked to; None where there is none.
+
+        Raises `SubmissionRejected` where the account's identifier is taken by a link that is not this account: the
+        provider's id was configured to mean another issuer, or the link cannot be opened.
+        """
+        found = await self._identities.find_by_exact_identifiers(
+            unit, type=OIDC, identifiers=self._providers.identifiers_of(authenticated)
+        )
+        owner = next((each for each in found if self.account(each, authenticated) is not None), None)
+        if found and owner is None:
+            log.warning("oidc.link_is_not_this_account", identities=[str(each.id) for each in found])
+            raise SubmissionRejected(reason("provider_link_unusable", _UNUSABLE))
+        return owner
+
+    def account(self, identity: Identity, authenticated: Authenticated) -> LinkedAccount | None:
+        linked = linked_accounts(identity.credentials.get(OIDC))
+        return next((each for each in linked if self._providers.are_same(each, authenticated)), None)
+
+    def settling_issuer(self, owner: Identity, authenticated: Authenticated) -> Effect | None:
+        """Return the effect that stores the issuer of an imported link, so that another issuer under the provider's id
+        does not get it later."""
+        account = self.account(owner, authenticated)
+        if account is None or account.issuer is not None:
+            return None
+
+        async def settle(unit: Unit) -> None:
+            now = await self._identities.lock(unit, owner.id)
+            known = linked_accounts(now.credentials.get(OIDC))
+            settled = [
+                LinkedAccount(each.provider, each.subject, authenticated.issuer, each.more)
+                if each.issuer is None and self._providers.are_same(each, authenticated)
+                else each
+                for each in known
+            ]
+            if settled != known:
+                await self._identities.set_credential_config(unit, owner.id, OIDC, linking(settled).config)
+
+        return settle
+
+
+_UNUSABLE = (
+    "Your account at this provider cannot be used here at the moment. Please sign in another way, and tell the shop."
+)

@@ -1,0 +1,100 @@
+"""Sending a browser to a provider, and taking what it comes back with."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shopkeeper import crypto
+from shopkeeper.credentials.linked_providers import OIDC
+from shopkeeper.credentials.method import MethodInput
+from shopkeeper.credentials.oidc_context import Departure, SocialContexts
+from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
+from shopkeeper.credentials.steps import Redirect, SubmissionRejected
+from shopkeeper.credentials.upstream_parameters import upstream_parameters
+from shopkeeper.identity.values import Aal
+from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.ui.messages import reason
+
+CALLBACK_PATH: Final = f"/self-service/methods/{OIDC}/callback"
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A browser that a provider has sent back, with the account that was authenticated; `links` as in `Departure`."""
+
+    social: SocialProvider
+    authenticated: Authenticated
+    links: bool
+
+
+class OidcRedirects:
+    """Redirects browsers to providers.
+
+    Args:
+        contexts: seals what the flow keeps meanwhile.
+        base: our address that providers send browsers back to, without a path.
+    """
+
+    def __init__(self, providers: SocialProviders, *, contexts: SocialContexts, base: str) -> None:
+        self._providers = providers
+        self._contexts = contexts
+        self._base = base.rstrip("/")
+
+    async def leave(self, submission: MethodInput, social: SocialProvider, *, links: bool = False) -> Redirect:
+        if submission.callback is None:
+            raise TypeError("a submission that leaves has a callback")
+        provider = social.provider
+        departure = Departure(
+            provider.id,
+            nonce=crypto.new_token(""),
+            code_verifier=secrets.token_urlsafe(48),
+            redirect_uri=f"{self._base}{CALLBACK_PATH}/{provider.id}",
+            links=links,
+            parameters=_parameters(submission, social),
+        )
+        url = await social.client.authorization_url(
+            redirect_uri=departure.redirect_uri,
+            state=submission.callback.state,
+            nonce=departure.nonce,
+            code_verifier=departure.code_verifier,
+            parameters=departure.parameters,
+        )
+        return Redirect(url, self._contexts.departing(submission.flow_id, departure))
+
+    async def returned(self, submission: MethodInput) -> Returned:
+        """Redeem what a browser came back with. Raises `ProviderError` and `SubmissionRejected`.
+
+        The path must be that of the provider that the browser was sent to: another one's answer redeemed there would
+        give its code away (mix-up, RFC 9700 section 4.4).
+        """
+        departure = self._contexts.departure(submission.flow_id, submission.context)
+        answer = dict(submission.query)
+        came_from = answer.pop("provider", None)
+        if departure is None or came_from != departure.provider:
+            raise SubmissionRejected(reason("provider_not_awaited", _NOT_AWAITED))
+        social = self._providers.get(departure.provider)
+        if social is None:
+            raise SubmissionRejected(reason("provider_off", _OFF))
+        authenticated = await social.client.authenticate(
+            answer,
+            redirect_uri=departure.redirect_uri,
+            nonce=departure.nonce,
+            code_verifier=departure.code_verifier,
+        )
+        return Returned(social, authenticated, departure.links)
+
+
+def _parameters(submission: MethodInput, social: SocialProvider) -> Mapping[str, str]:
+    """Return what the request adds: what the client asks for, and what the flow needs. A session is confirmed by a new
+    sign-in at the provider, and not by its session there."""
+    needed: dict[str, str] = {}
+    if submission.refresh and social.provider.has_id_token:
+        needed["prompt"] = "login"
+    if submission.requested_aal is Aal.AAL2 and social.provider.aal2_acr_values:
+        needed["acr_values"] = " ".join(social.provider.aal2_acr_values)
+    return {**upstream_parameters(submission.submitted), **needed}
+
+
+_NOT_AWAITED = "This answer of a provider is not the one that was waited for. Please begin again."
+_OFF = "Signing in with this provider has been switched off here. Please choose another way."
