@@ -55,6 +55,7 @@ class Travelling:
     name = TRAVEL
     facts = CredentialFacts(TRAVEL, first_factor=True, removable=True)
     aals = frozenset({Aal.AAL1, Aal.AAL2})
+    brings_traits = True
 
     def __init__(self, identities: Identities, *, http: GuardedClient, provider_url: str) -> None:
         self._identities = identities
@@ -65,6 +66,8 @@ class Travelling:
         self.before_step: Callable[[], Awaitable[None]] | None = None
         """Awaited before a submission or a callback is answered."""
         self.guesses = GUESSES
+        self.received: list[MethodInput] = []
+        """What the callbacks were called with."""
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
         return Form((_button(),), context={"offered": True}, identifier="none")
@@ -94,6 +97,7 @@ class Travelling:
         return self._leave(input)
 
     async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:
+        self.received.append(input)
         if self.before_step is not None:
             await self.before_step()
         code = input.query.get("code", "")

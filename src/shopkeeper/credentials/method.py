@@ -21,6 +21,7 @@ from shopkeeper.credentials.steps import (
     Enrolment,
     FieldError,
     Form,
+    NewCredential,
     Redirect,
     StartOver,
     Step,
@@ -99,7 +100,8 @@ class MethodInput(MethodView):
     Args:
         submitted: the fields of the body; not validated.
         shown: the nodes that the flow shows now.
-        traits: for registration: the traits, which are valid by their schema, and what was extracted from them.
+        traits: for registration: the traits, which are valid by their schema, and what was extracted from them; for
+            methods that bring traits (`BringsTraits`) what was typed, not validated.
         count_attempt: increases the flow's counter of attempts; returns False where it has reached `most`. Call it
             before the answer depends on a code. It commits at once, so that parallel attempts are counted too. A right
             code may be left to the step that ends the flow (`LastAttempt`).
@@ -174,7 +176,10 @@ class RegistrationMethod(Method, Protocol):
     """A method that a new identity can be created with."""
 
     async def registration_form(self, unit: Unit, view: MethodView) -> Form:
-        """Return the method's own nodes of the registration form. The handler adds traits and CSRF token."""
+        """Return the method's own nodes of the registration form. The handler adds traits and CSRF token.
+
+        Where `view.context` is that of an enrolment whose traits were incomplete, the nodes are those that continue it.
+        """
         ...
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
@@ -187,6 +192,30 @@ class RegistrationMethod(Method, Protocol):
         input: MethodInput,  # noqa: A002 - the protocol's word
     ) -> Ask | Redirect | StartOver | Enrolment:
         """Return the step that follows; `input.traits` is set. Raises `SubmissionRejected` or `Busy`."""
+        ...
+
+
+@runtime_checkable
+class BringsTraits(RegistrationMethod, Protocol):
+    """A method that registers with traits of its own. `submit_registration` is called whether or not those that were
+    typed are valid, and nothing is extracted from them; the traits of its enrolment are validated instead.
+    """
+
+    brings_traits: bool
+
+
+@runtime_checkable
+class LinkingMethod(Method, Protocol):
+    """A method whose enrolments can be added to an account that exists already (`Enrolment.link`)."""
+
+    def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
+        """Return the account's credential of this type with the enrolled one added. Raises `SubmissionRejected` where
+        the account cannot have it."""
+        ...
+
+    def confirm_form(self, owner: Identity) -> Form:
+        """Return the nodes with which the owner of an account proves it by this method; none where this method cannot
+        prove this account."""
         ...
 
 
@@ -240,7 +269,10 @@ class VerificationMethod(Method, Protocol):
 
 @runtime_checkable
 class CallbackMethod(Method, Protocol):
-    """A method that redirects to another server, which sends the browser back with `input.query`."""
+    """A method that redirects to another server, which sends the browser back with `input.query`.
+
+    `input.submitted` has the traits and the `transient_payload` that were sent when the browser left.
+    """
 
     async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:  # noqa: A002 - the protocol's word
         """Return the step that follows, in the flow that redirected. Raises `SubmissionRejected` or a refusal."""

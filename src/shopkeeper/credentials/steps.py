@@ -171,6 +171,20 @@ class NewCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkOffer:
+    """An enrolment can be added to the account that has its address already, instead of registering another one.
+
+    Args:
+        label: what messages call this way to sign in, such as the name of the provider.
+        automatic: whether it is added without another proof, where both the enrolment and the account have verified the
+            address. In every other case the account's owner signs in first.
+    """
+
+    label: str
+    automatic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolment:
     """A new identity: its traits and credentials. Nothing is written yet.
 
@@ -183,6 +197,7 @@ class Enrolment:
         attempt: as in `Proof`.
         when_simulated: runs inside the transaction with the identity that was only simulated, because an identifier is
             taken; with None where one was created, to do as much work.
+        link: set where the method is a `LinkingMethod`; None where a taken address is only told as taken.
     """
 
     traits: Mapping[str, Any]
@@ -198,6 +213,7 @@ class Enrolment:
     attempt: LastAttempt | None = None
     when_simulated: Callable[[Unit, Identity | None], Awaitable[None]] | None = None
     upstream: UpstreamSession | None = None
+    link: LinkOffer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from shopkeeper.credentials.steps import (
     Proof,
     Redirect,
     StartOver,
+    SubmissionRejected,
     TraitsChange,
     Unverified,
     Verified,
@@ -27,6 +28,7 @@ from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.address_proofs import AddressProofs
 from shopkeeper.flows.asking_guest import remembering_guest
 from shopkeeper.flows.attempts import AttemptsUsedUp
+from shopkeeper.flows.carried import carrying
 from shopkeeper.flows.enrolments import Enrolments
 from shopkeeper.flows.flow import Flow, FlowState, FlowType
 from shopkeeper.flows.flow_writer import FlowWriter
@@ -137,8 +139,12 @@ class Dispatcher:
         cookie = None
         if not exchanges(turn.flow):
             cookie = next(iter(turn.caller.callback_cookies), None) or crypto.new_token("")
+        try:
+            kept = carrying(turn.flow, turn.submission)
+        except SubmissionRejected as too_large:
+            raise await self._writer.rejected(turn, too_large) from too_large
         left = replace(
-            leaving(turn.flow.remembering(turn.method, step.context), turn.caller),
+            leaving(kept.remembering(turn.method, step.context), turn.caller),
             callback_method=turn.method,
             callback_state=crypto.digest(turn.callback.state),
             callback_binding=crypto.digest(cookie) if cookie is not None else None,

@@ -33,6 +33,7 @@ from shopkeeper.errors import (
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.callbacks import Callbacks
+from shopkeeper.flows.carried import with_carried
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.flow_writer import Superseded
@@ -278,7 +279,8 @@ class Pipeline:
                 raise Unauthenticated("There is nobody to sign on silently.")
             return step
 
-        return await self._take_on(handler, returned, Submission(fields={"method": method}), caller, prove, query=query)
+        submission = with_carried(returned, Submission(fields={"method": method}))
+        return await self._take_on(handler, returned, submission, caller, prove, query=query)
 
     async def _take_on(
         self,

@@ -17,7 +17,7 @@ import structlog
 
 from shopkeeper import crypto, refunds
 from shopkeeper.client import Client
-from shopkeeper.credentials.method import MethodInput, RegistrationMethod, Traits
+from shopkeeper.credentials.method import BringsTraits, MethodInput, RegistrationMethod, Traits
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
 from shopkeeper.identity.address_changes import AddressChanges, addresses_of
@@ -48,6 +48,7 @@ BlockingHooks = Callable[[HookSubject], Awaitable[Mapping[str, Any] | None]]
 _RACES: Final = 3
 """How often a registration starts over because an identifier was taken under it. The second time simulates; more are
 needed only where the identifier's new owner was deleted meanwhile, and yet another one came."""
+NOTHING_EXTRACTED: Final = Extracted(identifiers={})
 Result = TypeVar("Result")
 PassOn: TypeAlias = tuple[type[SubmissionRejected], ...]
 """Rejections that are passed on to the caller instead of being shown in a form."""
@@ -194,16 +195,20 @@ class Registrar:
     async def prove(
         self, unit: Unit, method_name: str, asked: MethodInput, *, schema_id: str | None, traits: Mapping[str, Any]
     ) -> Ask | Redirect | StartOver | Enrolment:
-        """Validate the traits, count the attempt, and return the method's step. Only reads.
+        """Validate the traits, unless the method brings its own, count the attempt, and return the method's step. Only
+        reads.
 
         Raises `SubmissionRejected` with all mistakes at once, `TooManyRequests` or `Busy`.
         """
         self._require_enabled()
         schema, method = self._schemas.require(schema_id), self.methods.get(method_name)
-        _require_whole(schema, traits, method, asked.submitted)
+        if isinstance(method, BringsTraits) and method.brings_traits:
+            known = Traits(schema.id, traits, NOTHING_EXTRACTED)
+        else:
+            _require_whole(schema, traits, method, asked.submitted)
+            known = Traits(schema.id, traits, schema.extract(traits))
         if method is None:
             raise SubmissionRejected(message(4010003))
-        known = Traits(schema.id, traits, schema.extract(traits))
         async with self._counted(known.extracted, asked.client) as verdict:
             step = await method.submit_registration(unit, replace(asked, traits=known))
             verdict.reached = isinstance(step, Enrolment)

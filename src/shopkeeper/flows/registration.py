@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shopkeeper.credentials.method import CallbackMethod
+from shopkeeper.credentials.method import CallbackMethod, Traits
 from shopkeeper.credentials.steps import AnyStep, Form, SubmissionRejected
 from shopkeeper.errors import FlowDisabled, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, FlowState, Opening
@@ -12,7 +12,7 @@ from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.form_order import leading_nodes, own_nodes
 from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
 from shopkeeper.flows.login import SIGNED_IN
-from shopkeeper.flows.registrar import Registrar, trait_errors
+from shopkeeper.flows.registrar import NOTHING_EXTRACTED, Registrar, trait_errors
 from shopkeeper.identity.schema import Schema, Schemas
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
@@ -101,7 +101,9 @@ class Registration:
         method: object = self._registrar.methods.get(turn.method)
         if not isinstance(method, CallbackMethod):
             raise SubmissionRejected(message(4010003))
-        return await method.callback(unit, turn.method_input())
+        schema = self._schema(turn.flow)
+        typed = Traits(schema.id, schema.submitted(turn.submission.fields), NOTHING_EXTRACTED)
+        return await method.callback(unit, turn.method_input(traits=typed))
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
         """Return the method's form after the traits, which are hidden: they are sent again with its answer."""
