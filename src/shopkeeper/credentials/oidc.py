@@ -26,6 +26,7 @@ from shopkeeper.credentials.steps import (
     Enrolment,
     FieldError,
     Form,
+    LinkOffer,
     NewCredential,
     Proof,
     Redirect,
@@ -219,6 +220,7 @@ class Oidc:
             metadata_public=arrival.metadata_public,
             metadata_admin=arrival.metadata_admin,
             provider=arrival.provider,
+            link=LinkOffer(social.provider.label, automatic=social.provider.linking == "automatic"),
             upstream=UpstreamSession(
                 arrival.provider, arrival.issuer, arrival.subject, sid=arrival.sid, id_token=arrival.id_token
             ),
