@@ -1,14 +1,20 @@
 """Every page that a shopper can get, as the application renders it: for checks that hold of all of them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from shopkeeper.http.pages.forms import form_of
 from shopkeeper.http.pages.one_click import Purpose, Shown
+from shopkeeper.ui.messages import Message, message
+from shopkeeper.ui.nodes import Node, csrf_node, input_node
 from tests.http.pages.conftest import Browser, Visited
 from tests.http.pages.reading import Element, read
-from tests.http.pages.test_forms import TEMPLATES
+from tests.http.pages.test_forms import SIGN_IN, TEMPLATES
+from tests.http.pages.test_forms import WRONG as WRONG_FIELD
+from tests.http.pages.test_linked_accounts import account_page, button
+from tests.http.pages.test_provider_buttons import IDENTIFIER, PASSWORD, provider
 
 EMAIL = "donaudampfschifffahrtsgesellschaftskapitaen@lange-adressen.example"
 WRONG = "not the password"
@@ -40,6 +46,7 @@ async def collect(shop: Visited, language: str) -> Mapping[str, str]:
         **await _confirming(shop, language),
         **await _customers(shop, language),
         **_one_click(language),
+        **_providers(language),
     }
 
 
@@ -177,6 +184,35 @@ def _one_click(language: str) -> Mapping[str, str]:
     pages |= {f"undo-{state}": drawn("one_click", {**undone, "state": state}, language) for state in ("done", "over")}
     ending = {state: drawn("end_session", {"state": state, "token": "1"}, language) for state in ("ask", "ended")}
     return {**pages, **{f"end-session-{state}": page for state, page in ending.items()}}
+
+
+def _providers(language: str) -> Mapping[str, str]:
+    """Return the pages of social sign-in, which the demo shop has only once a provider is configured."""
+    presets = ("google", "apple", "github", "discord", "spotify", "twitch", "facebook", "idp")
+    labels = {"idp": "Kundenkonto der Stadtwerke Donaudampfschifffahrtsgesellschaft"}
+    several = [provider(each, labels.get(each, each.title())) for each in presets]
+    missing = input_node("traits.email", "email", group="default", label=message(1070002, title="E-mail"))
+    taken = message(1010016, provider="Google", duplicate_identifier=EMAIL)
+    known = input_node("identifier", "hidden", group="default", value=EMAIL)
+    go_on = input_node("provider", "submit", group="oidc", value="google", label=message(1040003))
+    sign_in = [csrf_node(), IDENTIFIER, PASSWORD, SIGN_IN]
+    linked = [button("unlink", "google", "Google", disabled=True), button("link", "idp", labels["idp"])]
+    leaving = {"url": "https://idp.example/authorize", "host": "idp.example"}
+    return {
+        "providers": flow_page("login", [*several, *sign_in], language),
+        "providers-alone": flow_page("login", [several[0]], language),
+        "provider-left-out": flow_page("registration", [go_on, missing.with_messages(WRONG_FIELD)], language),
+        "provider-taken": flow_page("login", [known, several[2], *sign_in[2:]], language, messages=(taken,)),
+        "provider-linked": account_page([csrf_node(), *linked], language=language, provider="shop-google"),
+        "leaving": drawn("leaving", leaving, language).replace('content="0; url=', 'content="99999; url='),
+    }
+
+
+def flow_page(kind: str, nodes: Sequence[Node], language: str, *, messages: tuple[Message, ...] = ()) -> str:
+    """Render the page of a flow with some nodes."""
+    form = form_of(nodes, messages, action="/", csrf_token="masked")
+    context = {"form": form, "refresh": False, "cart_stays": False, "query": "", "another_way": None}
+    return drawn(kind, {**context, "flow_state": "choose_method", "recovery": True}, language)
 
 
 def drawn(name: str, context: Mapping[str, Any], language: str) -> str:
