@@ -18,6 +18,7 @@ from shopkeeper.http.cookies import CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
 from tests.flows.conftest import JSON, Stage, Staging, post_across_sites
 from tests.flows.travelling_method import TRAVEL
+from tests.http.pages.reading import read
 
 CALLBACKS = f"https://shop.test/self-service/methods/{TRAVEL}/callback"
 CALLBACK_COOKIE = "__Host-shopkeeper_callback"
@@ -626,3 +627,31 @@ class TestChangingCredentials:
         if posted:
             back = (await post_across_sites(stage, browser, back)).headers["location"]
         flow_of(await browser.get(back), "settings")
+
+
+class TestTheErrorPage:
+    @pytest.mark.parametrize(
+        ("language", "said", "way_on"),
+        [
+            ("en", "was begun elsewhere", "Back to sign in"),
+            ("de", "anderswo begonnen", "Zurück zur Anmeldung"),
+            ("es", "empezó en otro sitio", "Volver a iniciar sesión"),
+        ],
+    )
+    async def test_leads_back_to_the_form_after_an_answer_that_is_not_awaited(
+        self, stage: Stage, language: str, said: str, way_on: str
+    ) -> None:
+        browser = await stage.scene.browser(accept_language=language)
+        answer = await browser.get(f"{CALLBACKS}?state=unknown&code=1")
+        page = read((await browser.get(answer.headers["location"])).text)
+        assert said in page.one("main").text
+        link = next(link for link in page.one("main").all("a") if link.text == way_on)
+        assert link["href"] == "/self-service/login/browser"
+
+    async def test_says_that_the_sign_in_was_begun_in_another_browser(self, stage: Stage) -> None:
+        await stage.customer("ada")
+        stage.provider.says("proof", subject="ada")
+        back = await stage.leave(await stage.scene.browser(), "login")
+        other = await stage.scene.browser(accept_language="de")
+        page = read((await other.get((await other.get(back)).headers["location"])).text)
+        assert "in einem anderen Browser begonnen" in page.one("main").text

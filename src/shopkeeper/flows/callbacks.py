@@ -20,12 +20,12 @@ from shopkeeper.storage.database import Database, Unit
 
 FindSession = Callable[[Unit, UUID], Awaitable[Session | None]]
 
-_OTHER_BROWSER = "The answer belongs to a sign-in of another browser. Please begin again."
+_OTHER_BROWSER = "The sign-in was begun in another browser. Please begin again in this one."
 _NO_CODES = (
     "The sign-in was begun by an app, and this browser is not the client that began it. The app has to open its flow "
     "with return_session_token_exchange_code=true, and to get its session token from /sessions/token-exchange."
 )
-_NOT_AWAITED = "The answer belongs to no sign-in that is waiting for one. Please begin again."
+_NOT_AWAITED = "The sign-in was finished already, was begun elsewhere, or has taken too long. Please begin again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,13 @@ class Callbacks:
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is None or flow.callback_method != method:
-            raise SessionAlreadyAvailable if state and caller.session is not None else CsrfViolation(_NOT_AWAITED)
+            raise SessionAlreadyAvailable if state and caller.session is not None else _not_awaited()
         if not exchanges(flow) and not _left_from(flow, caller):
-            raise CsrfViolation(_NO_CODES if flow.type is FlowType.API else _OTHER_BROWSER)
+            raise _not_from_here(flow)
         returned, code = came_back(flow)
         async with self._database.unit() as unit:
             if not await store.take_callback(unit, flow, returned=returned):
-                raise CsrfViolation(_NOT_AWAITED)
+                raise _not_awaited()
         return CameBack(returned, await self._whose(flow, caller), code)
 
     async def _whose(self, flow: Flow, caller: Caller) -> Caller:
@@ -82,6 +82,16 @@ class Callbacks:
             session = await self._find_session(unit, flow.session_id)
         live = session is not None and session.valid_at(self._clock.now())
         return replace(app, session=session if live else None)
+
+
+def _not_awaited() -> CsrfViolation:
+    return CsrfViolation(_NOT_AWAITED, topic="callback")
+
+
+def _not_from_here(flow: Flow) -> CsrfViolation:
+    if flow.type is FlowType.API:
+        return CsrfViolation(_NO_CODES, topic="callback")
+    return CsrfViolation(_OTHER_BROWSER, topic="callback_elsewhere")
 
 
 def _left_from(flow: Flow, caller: Caller) -> bool:
