@@ -1,0 +1,144 @@
+"""An application with social sign-in at two providers, and a browser that goes there and comes back.
+
+A provider answers what a test has set for the next visitor: who it is, and with which claims.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import httpx2
+
+from shopkeeper.app import Extensions
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.app.methods import build_oidc
+from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.claims_mapping import SchemaMapper
+from shopkeeper.credentials.method import Method
+from shopkeeper.credentials.oidc import Oidc
+from shopkeeper.credentials.password import Password
+from shopkeeper.credentials.social_provider import SocialProvider
+from shopkeeper.credentials.steps import NewCredential
+from shopkeeper.http_client import GuardedClient
+from shopkeeper.identity.builder import NewIdentity
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Identity
+from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.openid.provider import Provider
+from tests.attacks.scene import Browser, Scene, csrf_of, opened
+from tests.openid.scripted import ScriptedProvider, signed
+from tests.services.web import serving
+
+JSON = {"accept": "application/json"}
+CALLBACK = "https://shop.test/self-service/methods/oidc/callback"
+SETTINGS: Mapping[str, Any] = {
+    "clients": {"http": {"disallow_private_ip_ranges": False}},
+    "selfservice": {"flows": {"registration": {"after": {"oidc": {"hooks": [{"hook": "session"}]}}}}},
+}
+
+
+@dataclass
+class SocialStage:
+    """An application, and the two providers: `idp`, and `other` which has another issuer."""
+
+    scene: Scene
+    idp: ScriptedProvider
+    other: ScriptedProvider
+
+    @property
+    def method(self) -> Oidc:
+        return next(each for each in self.scene.application.accounts.methods.every if isinstance(each, Oidc))
+
+    @property
+    def identities(self) -> Identities:
+        return self.scene.application.accounts.identities
+
+    def provider(self, name: str) -> ScriptedProvider:
+        return self.other if name == "other" else self.idp
+
+    async def customer(
+        self, email: str, *linked: tuple[str, str], issuer: bool = True, password: str | None = None
+    ) -> Identity:
+        """Create an account that is linked to these accounts, pairs of provider and subject."""
+        entries = [
+            {"provider": name, "subject": subject, **({"issuer": self.provider(name).issuer} if issuer else {})}
+            for name, subject in linked
+        ]
+        identifiers = [f"{name}:{subject}" for name, subject in linked]
+        credentials = [NewCredential("oidc", {"providers": entries}, identifiers)] if linked else []
+        if password is not None:
+            hashed = await self.scene.application.accounts.hasher.hash(password)
+            credentials.append(NewCredential("password", {"hashed_password": hashed}))
+        async with self.scene.application.infrastructure.database.unit() as unit:
+            return await self.identities.create(unit, NewIdentity(traits={"email": email}, credentials=credentials))
+
+    async def read(self, identity: Identity) -> Identity:
+        async with self.scene.application.infrastructure.database.reading() as unit:
+            return await self.identities.require(unit, identity.id, credentials=True)
+
+    async def leave(self, browser: httpx2.AsyncClient, flow: Mapping[str, Any], **fields: Any) -> str:
+        """Submit a flow; return the provider's address that the browser is sent to."""
+        answer = await self.submit(browser, flow, **fields)
+        assert answer.status_code == 422, answer.text
+        return str(answer.json()["redirect_browser_to"])
+
+    async def submit(self, browser: httpx2.AsyncClient, flow: Mapping[str, Any], **fields: Any) -> httpx2.Response:
+        whole = {"method": "oidc", "csrf_token": csrf_of(flow), **fields}
+        return await browser.post(flow["ui"]["action"], json=whole, headers=JSON)
+
+    def back(self, url: str, *, subject: str = "alice", provider: str = "idp", **claims: Any) -> str:
+        """Have the provider know its next visitor; return where it sends the browser back to."""
+        asked = dict(parse_qsl(urlsplit(url).query))
+        scripted = self.provider(provider)
+        token = signed(scripted.claims(sub=subject, nonce=asked["nonce"], **claims))
+        scripted.answer("/token", scripted.tokens(token))
+        return f"{asked['redirect_uri']}?{urlencode({'code': 'c-1', 'state': asked['state']})}"
+
+    async def arrive(
+        self, browser: Browser, kind: str = "login", *, query: str = "", provider: str = "idp", **claims: Any
+    ) -> httpx2.Response:
+        """Open a flow, go to a provider, and come back as one of its users."""
+        url = await self.leave(browser, await browser.open_flow(kind, query), provider=provider)
+        return await browser.get(self.back(url, provider=provider, **claims))
+
+    async def flow_after(self, browser: Browser, answer: httpx2.Response, kind: str = "login") -> dict[str, Any]:
+        """Return the flow whose page an answer leads to."""
+        assert answer.status_code == 303, answer.text
+        flow = dict(parse_qsl(urlsplit(answer.headers["location"]).query))["flow"]
+        return dict((await browser.get(f"/self-service/{kind}/flows?id={flow}", headers=JSON)).json())
+
+
+@asynccontextmanager
+async def social_stage(
+    dsn: str, folder: Path, clock: StoppedClock, *, changed: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[SocialStage]:
+    """Open an application with the providers `idp` and `other`; `changed` are fields of the first one."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(GuardedClient(private_allowed=True))
+        servers = [await stack.enter_async_context(serving("127.0.0.1")) for _ in range(2)]
+        idp, other = (ScriptedProvider(server, http, clock) for server in servers)
+        configured = [
+            idp.provider(**{"label": "Example IdP", "id_token_native": True, **(changed or {})}),
+            other.provider(id="other", label="Other"),
+        ]
+        extensions = _with_providers(configured)
+        merged = {**SETTINGS, **settings}
+        scene = await stack.enter_async_context(opened(dsn, folder, clock, settings=merged, extensions=extensions))
+        yield SocialStage(scene, idp, other)
+
+
+def _with_providers(configured: Sequence[Provider]) -> Extensions:
+    def methods(infrastructure: Infrastructure, identities: Identities) -> Sequence[Method]:
+        fields = [field.name for field in identities.schemas.default.fields()]
+        social = [
+            SocialProvider(
+                OpenIDClient(each, http=infrastructure.http_client, clock=infrastructure.clock), SchemaMapper(fields)
+            )
+            for each in configured
+        ]
+        return [build_oidc(infrastructure, identities, social, other_ways=[Password.facts])]
+
+    return Extensions(methods=methods)

@@ -1,0 +1,398 @@
+"""Social sign-in through the whole application, at providers that answer what a test says."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from tests.attacks.scene import PASSWORD, Browser
+from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
+from tests.openid.scripted import signed
+
+ADA = "ada@example.org"
+
+
+@pytest.fixture
+async def stage(sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[SocialStage]:
+    async with social_stage(sqlite_dsn, tmp_path, clock) as stage:
+        yield stage
+
+
+def buttons(flow: Mapping[str, Any]) -> Sequence[tuple[str, str, int, Mapping[str, str]]]:
+    """Return name, value, label and the label's context of each button of a provider."""
+    found = [node for node in flow["ui"]["nodes"] if node["group"] == "oidc"]
+    return [
+        (
+            node["attributes"]["name"],
+            node["attributes"]["value"],
+            node["meta"]["label"]["id"],
+            node["meta"]["label"].get("context", {}),
+        )
+        for node in found
+    ]
+
+
+def messages(flow: Mapping[str, Any]) -> Sequence[tuple[int, str]]:
+    """Return number and wording of the messages above a form."""
+    told = flow["ui"].get("messages", ())
+    return [(each["id"], each["text"]) for each in told]
+
+
+def query_of(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+class TestForms:
+    async def test_login_has_the_providers_first_in_the_order_of_the_settings(self, stage: SocialStage) -> None:
+        flow = await (await stage.scene.browser()).open_flow("login")
+        assert buttons(flow) == [
+            ("provider", "idp", 1010002, {"provider": "Example IdP", "provider_id": "idp"}),
+            ("provider", "other", 1010002, {"provider": "Other", "provider_id": "other"}),
+        ]
+        assert [node["group"] for node in flow["ui"]["nodes"]][:3] == ["oidc", "oidc", "default"]
+
+    async def test_registration_has_them_first(self, stage: SocialStage) -> None:
+        flow = await (await stage.scene.browser()).open_flow("registration")
+        assert [button[:3] for button in buttons(flow)] == [
+            ("provider", "idp", 1040002),
+            ("provider", "other", 1040002),
+        ]
+        assert [node["group"] for node in flow["ui"]["nodes"]][:3] == ["oidc", "oidc", "default"]
+
+    async def test_settings_link_what_is_not_linked_and_unlink_what_is(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        assert buttons(await browser.open_flow("settings")) == [
+            ("link", "other", 1050002, {"provider": "Other"}),
+            ("unlink", "idp", 1050003, {"provider": "Example IdP"}),
+        ]
+
+    async def test_a_confirmation_offers_what_is_linked(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("other", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, provider="other")
+        flow = await browser.open_flow("login", "?refresh=true")
+        assert [button[1] for button in buttons(flow)] == ["other"]
+
+    async def test_the_first_of_two_login_forms_has_them(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        flows = {"login": {"style": "identifier_first"}, "registration": {"style": "profile_first"}}
+        async with social_stage(sqlite_dsn, tmp_path, clock, selfservice={"flows": flows}) as stage:
+            browser = await stage.scene.browser()
+            login, registration = [await browser.open_flow(kind) for kind in ("login", "registration")]
+            second = await browser.send_flow(login, {"method": "identifier_first", "identifier": ADA})
+        groups = [node["group"] for node in login["ui"]["nodes"]]
+        assert groups == ["identifier_first", "identifier_first", "oidc", "oidc", "default"]
+        assert [node["group"] for node in registration["ui"]["nodes"]][:2] == ["oidc", "oidc"]
+        assert [node["group"] for node in second.json()["ui"]["nodes"]][:4] == [
+            "identifier_first",
+            "oidc",
+            "oidc",
+            "default",
+        ]
+
+
+class TestLeaving:
+    async def test_asks_for_a_code_bound_to_this_flow(self, stage: SocialStage) -> None:
+        browser = await stage.scene.browser()
+        asked = query_of(await stage.leave(browser, await browser.open_flow("login"), provider="idp"))
+        assert asked["redirect_uri"] == f"{CALLBACK}/idp"
+        assert asked["code_challenge_method"] == "S256"
+        assert asked["nonce"]
+        assert asked["state"]
+
+    async def test_stores_nothing_that_could_be_used(self, stage: SocialStage) -> None:
+        browser = await stage.scene.browser()
+        asked = query_of(await stage.leave(browser, await browser.open_flow("login"), provider="idp"))
+        stored = repr(await stage.scene.rows("flows"))
+        assert asked["nonce"] not in stored
+        assert asked["state"] not in stored
+
+    async def test_two_departures_share_nothing(self, stage: SocialStage) -> None:
+        browser = await stage.scene.browser()
+        one, two = [
+            query_of(await stage.leave(browser, await browser.open_flow("login"), provider="idp")) for _ in range(2)
+        ]
+        assert all(one[name] != two[name] for name in ("state", "nonce", "code_challenge"))
+
+    @pytest.mark.parametrize("nested", [True, False], ids=["json", "form"])
+    async def test_hands_on_allowed_parameters(self, stage: SocialStage, nested: bool) -> None:
+        browser = await stage.scene.browser()
+        given = {"upstream_parameters": {"login_hint": ADA}} if nested else {"upstream_parameters.login_hint": ADA}
+        asked = query_of(await stage.leave(browser, await browser.open_flow("login"), provider="idp", **given))
+        assert asked["login_hint"] == ADA
+
+    @pytest.mark.parametrize(
+        "given", [{"redirect_uri": "https://evil.test"}, {"prompt": 7}, {"hd": "a" * 300}, {"hd": "a\nb"}, "prompt"]
+    )
+    async def test_refuses_other_parameters(self, stage: SocialStage, given: Any) -> None:
+        browser = await stage.scene.browser()
+        flow = await browser.open_flow("login")
+        answer = await stage.submit(browser, flow, provider="idp", upstream_parameters=given)
+        assert answer.status_code == 400
+        [(number, text)] = messages(answer.json())
+        assert (number, "login_hint" in text) == (4000001, True)
+
+    async def test_an_unknown_provider_is_not_found(self, stage: SocialStage) -> None:
+        browser = await stage.scene.browser()
+        assert (await stage.submit(browser, await browser.open_flow("login"), provider="nope")).status_code == 404
+
+    async def test_a_confirmation_has_the_provider_ask_again(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        asked = query_of(await stage.leave(browser, await browser.open_flow("login", "?refresh=true"), provider="idp"))
+        assert asked["prompt"] == "login"
+
+
+class TestSigningIn:
+    async def test_finds_an_account_by_issuer_and_subject(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        answer = await stage.arrive(browser)
+        assert answer.status_code == 303, answer.text
+        session = (await browser.get("/sessions/whoami")).json()
+        assert session["identity"]["id"] == str(ada.id)
+        [proof] = session["authentication_methods"]
+        assert (proof["method"], proof["aal"], proof["provider"]) == ("oidc", "aal1", "idp")
+
+    async def test_subjects_are_compared_exactly(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "ALICE"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, email="bea@example.org", email_verified=True)
+        assert (await browser.get("/sessions/whoami")).json()["identity"]["traits"]["email"] == "bea@example.org"
+
+    async def test_the_same_subject_of_another_issuer_is_somebody_else(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, provider="other", email="bea@example.org", email_verified=True)
+        assert await browser.whoami() not in {None, str(ada.id)}
+
+    async def test_an_imported_link_gets_the_issuer_of_its_provider(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), issuer=False)
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        assert await browser.whoami() == str(ada.id)
+        [entry] = (await stage.read(ada)).credentials["oidc"].config["providers"]
+        assert entry == {"provider": "idp", "subject": "alice", "issuer": stage.idp.issuer}
+
+    async def test_a_link_to_another_issuer_under_the_providers_id_signs_nobody_in(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        await self._repointed(stage)
+        browser = await stage.scene.browser()
+        flow = await stage.flow_after(browser, await stage.arrive(browser))
+        [(number, text)] = messages(flow)
+        assert (number, "another way" in text) == (4000001, True)
+        assert await browser.whoami() is None
+
+    async def _repointed(self, stage: SocialStage) -> None:
+        """Have the link say that the account is one of another issuer."""
+        entry = {"provider": "idp", "subject": "alice", "issuer": "https://former.example"}
+        async with stage.scene.application.infrastructure.database.unit() as unit:
+            [ada] = await stage.identities.find_by_exact_identifiers(unit, type="oidc", identifiers=["idp:alice"])
+            await stage.identities.set_credential_config(unit, ada.id, "oidc", {"providers": [entry]})
+
+    async def test_marks_addresses_that_the_provider_has_verified(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        await stage.arrive(await stage.scene.browser(), email=ADA, email_verified=True)
+        assert (await stage.read(ada)).email_verified
+
+    async def test_marks_no_address_that_it_has_not(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        await stage.arrive(await stage.scene.browser(), email=ADA, email_verified=False)
+        await stage.arrive(await stage.scene.browser(), email="bea@example.org", email_verified=True)
+        assert not (await stage.read(ada)).email_verified
+
+    async def test_confirming_a_session_takes_the_account_that_is_signed_in(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        await stage.customer("bea@example.org", ("idp", "bea"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        before = await browser.whoami()
+        answer = await stage.arrive(browser, query="?refresh=true", subject="bea")
+        assert [number for number, _ in messages(await stage.flow_after(browser, answer))] == [4000006]
+        assert await browser.whoami() == before
+
+
+class TestRegistering:
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_an_unknown_account_registers(self, stage: SocialStage, kind: str) -> None:
+        browser = await stage.scene.browser()
+        answer = await stage.arrive(browser, kind, email=ADA, email_verified=True, given_name="Ada")
+        assert answer.status_code == 303
+        identity = (await browser.get("/sessions/whoami")).json()["identity"]
+        assert identity["traits"]["email"] == ADA
+        assert [address["verified"] for address in identity["verifiable_addresses"]] == [True]
+
+    async def test_stores_issuer_and_subject_sealed_and_no_token(self, stage: SocialStage) -> None:
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, "registration", email=ADA, email_verified=True)
+        async with stage.scene.application.infrastructure.database.reading() as unit:
+            [ada] = await stage.identities.find_by_exact_identifiers(unit, type="oidc", identifiers=["idp:alice"])
+        known = ada.credentials["oidc"]
+        assert known.config["providers"] == [{"provider": "idp", "subject": "alice", "issuer": stage.idp.issuer}]
+        [row] = [row for row in await stage.scene.rows("credentials") if row["type"] == "oidc"]
+        assert "alice" not in str(row["config"])
+        assert "at-1" not in repr(await stage.scene.rows("credentials")) + repr(await stage.scene.rows("flows"))
+
+    async def test_an_address_that_the_provider_has_not_verified_is_not(self, stage: SocialStage) -> None:
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, "registration", email=ADA, email_verified=False)
+        identity = (await browser.get("/sessions/whoami")).json()["identity"]
+        assert [address["verified"] for address in identity["verifiable_addresses"]] == [False]
+
+    async def test_a_known_account_signs_in(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, "registration")
+        assert await browser.whoami() == str(ada.id)
+
+
+class TestLinking:
+    async def test_links_and_unlinks(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, password=PASSWORD)
+        browser = await self._signed_in(stage)
+        url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+        flow = await stage.flow_after(browser, await browser.get(stage.back(url)), "settings")
+        assert [number for number, _ in messages(flow)] == [1050001]
+        [entry] = (await stage.read(ada)).credentials["oidc"].config["providers"]
+        assert (entry["provider"], entry["subject"], entry["issuer"]) == ("idp", "alice", stage.idp.issuer)
+
+        answer = await stage.submit(browser, flow, unlink="idp")
+        assert answer.status_code == 200, answer.text
+        assert "oidc" not in (await stage.read(ada)).credentials
+
+    async def test_an_account_of_somebody_else_is_not_linked(self, stage: SocialStage) -> None:
+        bea = await stage.customer("bea@example.org", ("idp", "alice"))
+        ada = await stage.customer(ADA, password=PASSWORD)
+        browser = await self._signed_in(stage)
+        url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+        flow = await stage.flow_after(browser, await browser.get(stage.back(url)), "settings")
+        assert [number for number, _ in messages(flow)] == [4000027]
+        assert "oidc" not in (await stage.read(ada)).credentials
+        assert (await stage.read(bea)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_linking_again_changes_nothing(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)
+        before = await stage.read(ada)
+        browser = await self._signed_in(stage)
+        url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+        flow = await stage.flow_after(browser, await browser.get(stage.back(url)), "settings")
+        assert [number for number, _ in messages(flow)] == [1050001]
+        assert (await stage.read(ada)).credentials["oidc"] == before.credentials["oidc"]
+
+    async def test_two_links_at_once_are_both_kept(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, password=PASSWORD)
+        browser = await self._signed_in(stage)
+        flows = [await browser.open_flow("settings") for _ in range(2)]
+        urls = [await stage.leave(browser, flow, link=name) for flow, name in zip(flows, ("idp", "other"), strict=True)]
+        for url, name in zip(urls, ("idp", "other"), strict=True):
+            await browser.get(stage.back(url, provider=name))
+        assert set((await stage.read(ada)).credentials["oidc"].identifiers) == {"idp:alice", "other:alice"}
+
+    async def test_the_last_way_in_is_not_unlinked(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        answer = await stage.submit(browser, await browser.open_flow("settings"), unlink="idp")
+        assert answer.status_code == 400
+        [(number, text)] = messages(answer.json())
+        assert (number, "last way" in text) == (4000001, True)
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_one_of_two_providers_can_go(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        answer = await stage.submit(browser, await browser.open_flow("settings"), unlink="other")
+        assert answer.status_code == 200, answer.text
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_one_of_two_accounts_at_a_provider_can_go(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), ("idp", "alice-at-work"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        flow = await browser.open_flow("settings")
+        assert [button[1] for button in buttons(flow)] == ["other", "idp:alice", "idp:alice-at-work"]
+        answer = await stage.submit(browser, flow, unlink="idp:alice-at-work")
+        assert answer.status_code == 200, answer.text
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_what_is_not_linked_is_not_unlinked(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        answer = await stage.submit(browser, await browser.open_flow("settings"), unlink="other")
+        assert (answer.status_code, [number for number, _ in messages(answer.json())]) == (400, [4000001])
+
+    @pytest.mark.parametrize("field", ["link", "unlink"])
+    async def test_takes_a_recent_sign_in(self, stage: SocialStage, field: str, clock: StoppedClock) -> None:
+        await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        clock.advance(minutes=61)
+        answer = await stage.submit(browser, await browser.open_flow("settings"), **{field: "idp"})
+        assert answer.status_code == 403
+        assert answer.json()["error"]["id"] == "session_refresh_required"
+
+    async def _signed_in(self, stage: SocialStage) -> Browser:
+        browser = await stage.scene.browser()
+        assert (await browser.sign_in(ADA)).status_code == 200
+        return browser
+
+
+class TestNativeApps:
+    async def test_an_id_token_signs_in(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        answer = await self._sent(stage, nonce="of-the-app", id_token_nonce="of-the-app")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["session"]["identity"]["id"] == str(ada.id)
+        assert answer.json()["session_token"]
+
+    async def test_an_unknown_account_registers_with_what_was_typed(self, stage: SocialStage) -> None:
+        answer = await self._sent(
+            stage, "registration", nonce="n", id_token_nonce="n", claims={"email": ADA, "email_verified": True}
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["identity"]["traits"]["email"] == ADA
+        assert answer.json()["session_token"]
+
+    @pytest.mark.parametrize("given", ["of-another", "", None])
+    async def test_row_080_the_nonce_must_be_the_tokens(self, stage: SocialStage, given: str | None) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        answer = await self._sent(stage, nonce="of-the-app", id_token_nonce=given)
+        assert answer.status_code == 400, answer.text
+        assert "session_token" not in answer.json()
+
+    async def test_text_that_is_no_token_is_refused(self, stage: SocialStage) -> None:
+        app = await stage.scene.native()
+        flow = (await app.get("/self-service/login/api")).json()
+        answer = await app.post(
+            flow["ui"]["action"], json={"method": "oidc", "provider": "idp", "id_token": "x.y.z"}, headers=JSON
+        )
+        assert answer.status_code == 400, answer.text
+
+    async def test_a_provider_whose_tokens_are_not_taken(self, stage: SocialStage) -> None:
+        answer = await self._sent(stage, provider="other", nonce="n", id_token_nonce="n")
+        assert (answer.status_code, [number for number, _ in messages(answer.json())]) == (400, [4000001])
+
+    async def _sent(
+        self,
+        stage: SocialStage,
+        kind: str = "login",
+        *,
+        provider: str = "idp",
+        nonce: str,
+        claims: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Any:
+        scripted, app = stage.provider(provider), await stage.scene.native()
+        flow = (await app.get(f"/self-service/{kind}/api")).json()
+        token = signed(scripted.claims(nonce=nonce, **(claims or {})))
+        whole = {"method": "oidc", "provider": provider, "id_token": token, **fields}
+        return await app.post(flow["ui"]["action"], json=whole, headers=JSON)
