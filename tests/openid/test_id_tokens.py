@@ -213,6 +213,16 @@ class TestTenants:
         token = signed(idp.claims(iss=idp.server.url(path), tid=tenant))
         assert await cause_of(shared, token) == cause
 
+    async def test_where_the_metadata_are_of_one_tenant_others_are_refused(
+        self, idp: ScriptedProvider, shared: OpenIDClient
+    ) -> None:
+        # As Microsoft answers where a tenant is configured by its domain name.
+        one = idp.server.url(f"/{self.TENANT}/v2.0")
+        idp.answer("/.well-known/openid-configuration", idp.metadata(issuer=one))
+        assert (await shared.verify_id_token(signed(idp.claims(iss=one, tid=self.TENANT)), nonce=NONCE)).issuer == one
+        other = signed(idp.claims(iss=idp.server.url("/other/v2.0"), tid="other"))
+        assert await cause_of(shared, other) == "tenant"
+
 
 class TestRefusedSignatures:
     async def test_no_signature(self, idp: ScriptedProvider, client: OpenIDClient) -> None:

@@ -123,9 +123,10 @@ class OpenIDClient:
             ProviderTokenInvalid: it is not valid, or was made for another application.
         """
         async with self._conversation():
-            signed = await self._verified(token, await self._metadata.get(), types=id_token.TYPES, trusted=False)
+            metadata = await self._metadata.get()
+            signed = await self._verified(token, metadata, types=id_token.TYPES, trusted=False)
             ours = {self.provider.client_id, *self.provider.additional_audiences}
-            expected = Expected(audiences=ours, nonce=nonce, redeemed=False)
+            expected = Expected(audiences=ours, issuer=metadata.issuer, nonce=nonce, redeemed=False)
             issuer, subject = check_id_token(signed, expected, provider=self.provider, now=self._clock.now())
             return _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
 
@@ -136,9 +137,11 @@ class OpenIDClient:
             ProviderTokenInvalid: it is not valid.
         """
         async with self._conversation():
+            metadata = await self._metadata.get()
             types = logout_token.TYPED if self.provider.logout_typ else logout_token.UNTYPED
-            signed = await self._verified(token, await self._metadata.get(), types=types, trusted=False)
-            return check_logout_token(signed, provider=self.provider, now=self._clock.now())
+            signed = await self._verified(token, metadata, types=types, trusted=False)
+            now = self._clock.now()
+            return check_logout_token(signed, provider=self.provider, announced=metadata.issuer, now=now)
 
     async def end_session_url(
         self, *, id_token_hint: str | None, post_logout_redirect_uri: str | None, state: str | None
@@ -168,6 +171,7 @@ class OpenIDClient:
         signed = await self._verified(tokens.id_token, metadata, types=id_token.TYPES, trusted=True)
         expected = Expected(
             audiences={self.provider.client_id},
+            issuer=metadata.issuer,
             nonce=nonce if self.provider.sends_nonce else None,
             access_token=tokens.access_token,
         )

@@ -36,12 +36,14 @@ class Expected:
 
     Args:
         audiences: our client ids.
+        issuer: the issuer in the provider's metadata, None where it has none.
         nonce: what we sent; None accepts tokens without a nonce only.
         access_token: the access token that came with it.
         redeemed: whether the token came for a code of ours, and not from a native app.
     """
 
     audiences: Collection[str]
+    issuer: str | None
     nonce: str | None
     access_token: str | None = None
     redeemed: bool = True
@@ -50,7 +52,7 @@ class Expected:
 def check_id_token(token: SignedToken, expected: Expected, *, provider: Provider, now: datetime) -> tuple[str, str]:
     """Return issuer and subject of an ID token whose signature was verified. Raises `ProviderTokenInvalid`."""
     claims = token.claims
-    issuer = require_issuer(claims, provider)
+    issuer = require_issuer(claims, provider, announced=expected.issuer)
     audiences = require_audience(claims, expected.audiences)
     _require_authorized_party(claims.get("azp"), audiences, expected)
     require_current(claims, now=now, max_age=MAX_AGE)

@@ -22,10 +22,13 @@ UNTYPED: Final = frozenset({"logout+jwt", "jwt", None})
 MAX_AGE: Final = timedelta(minutes=10)
 
 
-def check_logout_token(token: SignedToken, *, provider: Provider, now: datetime) -> LogoutToken:
-    """Return what a logout token whose signature was verified says. Raises `ProviderTokenInvalid`."""
+def check_logout_token(token: SignedToken, *, provider: Provider, announced: str | None, now: datetime) -> LogoutToken:
+    """Return what a logout token whose signature was verified says. Raises `ProviderTokenInvalid`.
+
+    `announced` is the issuer in the provider's metadata.
+    """
     claims = token.claims
-    issuer = require_issuer(claims, provider)
+    issuer = require_issuer(claims, provider, announced=announced)
     require_audience(claims, {provider.client_id})
     issued_at, expires_at = require_current(claims, now=now, max_age=MAX_AGE)
     events = claims.get("events")

@@ -87,7 +87,7 @@ def parse_metadata(body: bytes, *, provider: Provider) -> Metadata:
     except msgspec.ValidationError as wrong:
         raise ProviderAnswerInvalid(f"The provider's metadata is not valid: {wrong}.", cause="metadata") from wrong
     # Another issuer's document would let that one speak for this one's users (Discovery 1.0 section 4.3).
-    if metadata.issuer is None or metadata.issuer not in {provider.issuer, provider.issuer_template}:
+    if metadata.issuer is None or not provider.issues(metadata.issuer):
         raise ProviderAnswerInvalid(
             f"The provider's metadata names another issuer than the configured {provider.issuer}: "
             "the setting must be spelled exactly as the provider does.",

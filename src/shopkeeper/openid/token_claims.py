@@ -14,21 +14,25 @@ LONGEST_SUBJECT: Final = 255
 """Characters of a subject (OpenID Connect Core 1.0 section 2)."""
 
 
-def require_issuer(claims: Mapping[str, Any], provider: Provider) -> str:
-    """Return the issuer: the provider's own, or its tenant's. Raises `ProviderTokenInvalid`."""
+def require_issuer(claims: Mapping[str, Any], provider: Provider, *, announced: str | None) -> str:
+    """Return the issuer: the provider's own, or its tenant's. Raises `ProviderTokenInvalid`.
+
+    `announced` is the issuer in the metadata: where it is one tenant's, others are refused.
+    """
     issuer = claims.get("iss")
     if provider.issuer_template is not None:
-        return _tenant_issuer(claims, provider)
+        return _tenant_issuer(claims, provider, announced)
     if issuer == provider.issuer or (isinstance(issuer, str) and issuer in provider.issuer_aliases):
         return provider.issuer
     raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
 
 
-def _tenant_issuer(claims: Mapping[str, Any], provider: Provider) -> str:
+def _tenant_issuer(claims: Mapping[str, Any], provider: Provider, announced: str | None) -> str:
     issuer, tenant = claims.get("iss"), claims.get("tid")
     if not isinstance(issuer, str) or not isinstance(tenant, str) or provider.tenant_of(issuer) != tenant:
         raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
-    if tenant in provider.refused_tenants:
+    of_all = {None, provider.issuer, provider.issuer_template}
+    if tenant in provider.refused_tenants or (announced not in of_all and announced != issuer):
         raise ProviderTokenInvalid("The token was issued by a tenant that is not accepted.", cause="tenant")
     return issuer
 
