@@ -148,6 +148,7 @@ class Provider:
         issuer_aliases: other spellings of the issuer in ID tokens (Google's without https).
         authorization_parameters: further parameters of the authorization request (`response_mode: form_post`).
         token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
+        token_parameters: further parameters of the token request.
         additional_audiences: client ids of our native apps, whose ID tokens are accepted as well.
         id_token_native: whether a native app may hand in an ID token itself.
         aal2_acr_values: values of `acr` that mean two factors.
@@ -182,6 +183,7 @@ class Provider:
     issuer_aliases: tuple[str, ...] = ()
     authorization_parameters: Mapping[str, str] = field(default_factory=dict)
     token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
+    token_parameters: Mapping[str, str] = field(default_factory=dict)
     additional_audiences: tuple[str, ...] = ()
     id_token_native: bool = False
     aal2_acr_values: tuple[str, ...] = ()

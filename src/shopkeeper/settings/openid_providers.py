@@ -7,46 +7,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from shopkeeper.openid.preset import Preset
+from shopkeeper.openid.presets import PRESETS
 from shopkeeper.settings.section import Secret, Section
 from shopkeeper.settings.values import BaseUrl, Reference
 
-PROVIDERS: Final = (
-    "generic",
-    "google",
-    "github",
-    "github-app",
-    "gitlab",
-    "microsoft",
-    "discord",
-    "slack",
-    "facebook",
-    "auth0",
-    "vk",
-    "yandex",
-    "apple",
-    "spotify",
-    "netid",
-    "dingtalk",
-    "patreon",
-    "linkedin",
-    "linkedin_v2",
-    "lark",
-    "x",
-    "line",
-    "jackson",
-    "fedex-jp",
-    "salesforce",
-    "uaepass",
-    "amazon",
-    "twitch",
-)
 # One segment of a callback's path, and no colon, because identifiers are `<id>:<subject>`.
 _ID: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._~-]{1,64}", re.ASCII)
 _URL: Final = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*", re.ASCII)
 _ENDPOINT: Final = re.compile(r"https?://[^\s/?#@]+[^\s#]*", re.ASCII)
 _TENANT: Final = re.compile(r"[A-Za-z0-9.-]{1,255}", re.ASCII)
-_WITHOUT_SECRET: Final = frozenset({"apple"})
-_NEED_ISSUER: Final = frozenset({"generic", "auth0", "uaepass", "jackson"})
 _APPLE_KEY: Final = ("apple_team_id", "apple_private_key_id", "apple_private_key")
 
 
@@ -57,10 +27,12 @@ def _provider_id(value: str) -> str:
 
 
 def _known_provider(value: str) -> str:
-    if value not in PROVIDERS:
-        like = difflib.get_close_matches(value.lower(), PROVIDERS, n=1)
+    if value not in PRESETS:
+        like = difflib.get_close_matches(value.lower(), PRESETS, n=1)
         advice = f"{like[0]} is the nearest" if like else "write generic for any OpenID provider"
         raise ValueError(f"is not a provider that is known here; {advice}")
+    if PRESETS[value].unsupported:
+        raise ValueError(f"is {value}, which does not work here: {PRESETS[value].unsupported}")
     return value
 
 
@@ -94,7 +66,11 @@ class OpenIDProvider(Section):
     provider: Annotated[str, AfterValidator(_known_provider)] = Field(
         description="Which [provider](providers.md) it is; `generic` for any with OpenID Connect"
     )
-    label: str = Field(default="", max_length=100, description="Its name on buttons; unset, the name of the provider")
+    label: str = Field(
+        default="",
+        max_length=100,
+        description="Its name on buttons; unset, the provider's, or the id of a `generic` one",
+    )
     client_id: str = Field(min_length=1, max_length=512, description="Our id at the provider")
     client_secret: Secret | None = Field(default=None, description="Our secret there; Apple has a key in its place")
     issuer_url: Annotated[str, AfterValidator(_issuer)] | None = Field(
@@ -110,7 +86,7 @@ class OpenIDProvider(Section):
         "`https://` address; unset, [ours](providers.md#mappers)",
     )
     scope: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
-        default=(), max_length=50, description="What to ask the provider for, besides what the preset asks for"
+        default=(), max_length=50, description="What to ask the provider for; unset, what [its row](providers.md) says"
     )
     requested_claims: Mapping[Literal["id_token", "userinfo"], Mapping[str, Any]] = Field(
         default={}, description="The `claims` parameter of OpenID Connect, section 5.5"
@@ -156,6 +132,11 @@ class OpenIDProvider(Section):
         default=False, description="Whether signing out here leads to the provider's sign-out, too"
     )
 
+    @property
+    def preset(self) -> Preset:
+        """What is known of the provider."""
+        return PRESETS[self.provider]
+
     @model_validator(mode="after")
     def _whole(self) -> "OpenIDProvider":
         for fault in (self._missing(), self._misplaced()):
@@ -169,10 +150,8 @@ class OpenIDProvider(Section):
             return f"needs {' and '.join(missing)}, from the key that you made at Apple" if missing else None
         if not _is_set(self.client_secret) and self.pkce != "force":
             return "needs client_secret, or pkce: force where the provider gives none"
-        if self.provider in _NEED_ISSUER and not (self.issuer_url or (self.auth_url and self.token_url)):
+        if self.preset.issuer is None and not self.issuer_url:
             return "needs issuer_url, the address that the provider's metadata is read from"
-        if self.provider in _NEED_ISSUER and not self.issuer_url:
-            return "needs issuer_url besides auth_url and token_url, because an account is known by issuer and subject"
         if self.provider == "microsoft" and not self.microsoft_tenant:
             return "needs microsoft_tenant: common, organizations, consumers or the id of your tenant"
         return None
@@ -184,6 +163,9 @@ class OpenIDProvider(Section):
             return "has a key of Apple, and is not Apple; leave out what begins with apple_"
         if self.provider != "microsoft" and self.microsoft_tenant:
             return "has microsoft_tenant, and is not microsoft; leave it out"
+        for begin, advice in self.preset.refused_scopes.items():
+            if found := [scope for scope in self.scope if scope.startswith(begin)]:
+                return f"has the scope {found[0]}, which is of {advice}"
         return None
 
 
