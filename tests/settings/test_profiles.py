@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from shopkeeper.app import dry_run
 from shopkeeper.settings import findings, load
 
 NAMES = ("base", "steps", "short", "link", "mitigate", "strict", "transitions", "codemfa", "member", "social", "hooks")
@@ -42,3 +43,8 @@ def test_published_secrets_do_not_start_a_production_server(profiles: Path) -> N
     told = findings(load([profiles / "base.yml"], {}, dev=False, demo=False))
     errors = {finding.path for finding in told if finding.level == "error"}
     assert {"secrets.default[0]", "secrets.cookie[0]", "secrets.cipher[0]", "admin.api_keys", "dsn"} <= errors
+
+
+async def test_social_sign_in_starts_with_the_profile_that_kratos_was_recorded_with(profiles: Path) -> None:
+    """Neither of its providers answers."""
+    assert await dry_run(load([profiles / "social.yml"], {}, dev=True, demo=False)) == []

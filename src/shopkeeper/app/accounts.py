@@ -9,6 +9,7 @@ from shopkeeper.app.credential_facts import CREDENTIAL_FACTS
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.mail import build_courier
 from shopkeeper.app.methods import Methods, build_by_mail, build_code, build_methods, build_policy
+from shopkeeper.app.social_providers import build_social_providers
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.hashes import Argon2Parameters, Hasher
 from shopkeeper.credentials.method import Method
@@ -137,7 +138,14 @@ async def build_accounts(
         guard=AttemptGuard(throttle=throttles["mailed_code"], audit=infrastructure.audit),
     )
     methods = build_methods(
-        infrastructure, identities, hasher=hasher, policy=policy, guard=guard, code=code, by_mail=by_mail
+        infrastructure,
+        identities,
+        hasher=hasher,
+        policy=policy,
+        guard=guard,
+        code=code,
+        by_mail=by_mail,
+        social=await build_social_providers(infrastructure, schemas),
     )
     methods = replace(methods, every=[*methods.every, *further_methods(infrastructure, identities)])
     assurance = AssurancePolicy(methods.second_factors)

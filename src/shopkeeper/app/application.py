@@ -104,6 +104,7 @@ async def _build(settings: Settings, *, clock: Clock, extensions: Extensions, wi
         accounts, commerce, public, admin = await _parts(infrastructure, lasting, extensions, with_graphql=with_graphql)
     except BaseException:
         await infrastructure.jsonnet.close()
+        await infrastructure.http_client.close()
         raise
     return Application(
         public=public,

@@ -1,10 +1,12 @@
 """What all other parts are built on, from storage to the guarded HTTP client."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
+from shopkeeper.client import names_this_machine
 from shopkeeper.clock import Clock, SystemClock
 from shopkeeper.crypto import derive
 from shopkeeper.http_client import GuardedClient
@@ -57,7 +59,9 @@ def build_infrastructure(
 def build_infrastructure_again(former: Infrastructure, settings: Settings) -> Infrastructure:
     """Build the infrastructure for other settings, on the same database, cache and outbox; on the same client, too,
     where its settings are the same, because deliveries may be under way on it, and on the same Jsonnet."""
-    same_client = settings.clients == former.settings.clients
+    same_client = settings.clients == former.settings.clients and (
+        list(_test_providers(settings)) == list(_test_providers(former.settings))
+    )
     return replace(
         former,
         settings=settings,
@@ -74,7 +78,18 @@ def _audit(settings: Settings, clock: Clock, tally: Tally) -> Audit:
 
 def _http_client(settings: Settings) -> GuardedClient:
     http = settings.clients.http
-    return GuardedClient(private_allowed=not http.disallow_private_ip_ranges, exceptions=http.private_ip_exception_urls)
+    return GuardedClient(
+        private_allowed=not http.disallow_private_ip_ranges,
+        exceptions=(*http.private_ip_exception_urls, *_test_providers(settings)),
+    )
+
+
+def _test_providers(settings: Settings) -> Iterator[str]:
+    """Yield patterns of the providers on this machine, which `--dev` may call without a setting that allows it."""
+    for provider in settings.selfservice.methods.oidc.providers if settings.dev else ():
+        issuer = urlsplit(provider.issuer_url or "")
+        if names_this_machine(issuer.hostname or ""):
+            yield f"{issuer.scheme}://{issuer.netloc}/**"
 
 
 def _base_url(settings: Settings) -> str:

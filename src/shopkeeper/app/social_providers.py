@@ -1,16 +1,71 @@
-"""What the settings of social sign-in say of each provider, with its preset."""
+"""Build the providers of social sign-in: what the settings say of each, with its preset, and its mapper."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+from shopkeeper.app.infrastructure import Infrastructure
+from shopkeeper.credentials.claims_mapping import ClaimsMapper, JsonnetMapper, SchemaMapper
+from shopkeeper.credentials.social_provider import SocialProvider
+from shopkeeper.identity.schema import Schemas
+from shopkeeper.jsonnet.errors import JsonnetFailed
+from shopkeeper.notify.references import Unreadable, load
+from shopkeeper.openid.client import OpenIDClient
+from shopkeeper.openid.client_secret import require_signing_key
 from shopkeeper.openid.preset import OPENID, Preset
-from shopkeeper.openid.provider import Provider, SigningSecret, UserinfoRequest, UserinfoShape
+from shopkeeper.openid.provider import Provider, SigningSecret
 from shopkeeper.settings.openid_providers import OpenIDProvider
 
+PLACE: Final = "selfservice.methods.oidc.config.providers"
 _MICROSOFT: Final = "https://login.microsoftonline.com"
-_GRAPH: Final = UserinfoRequest("me", "https://graph.microsoft.com/v1.0/me?$select=id")
 _PERSONAL_ACCOUNTS: Final = "9188040d-6c67-4c5b-b112-36a304b66dad"
 """The tenant of all personal accounts at Microsoft."""
-_SUBJECT_OF_GRAPH: Final = "graph_id"
+
+
+class ProviderUnusable(ValueError):
+    """A provider cannot be built. The sentence names its place in the settings, and ends the start."""
+
+    def __init__(self, index: int, section: OpenIDProvider, key: str, reason: str) -> None:
+        super().__init__(f"{PLACE}[{index}].{key} ({section.id}) {reason}.")
+
+
+async def build_social_providers(infrastructure: Infrastructure, schemas: Schemas) -> Sequence[SocialProvider]:
+    """Build the providers in the order of the settings. None is called yet, so that one that is down stops no start.
+
+    Raises:
+        ProviderUnusable: a mapper cannot be read or is no Jsonnet, or a key cannot sign.
+    """
+    found = []
+    for index, section in enumerate(infrastructure.settings.selfservice.methods.oidc.providers):
+        provider = provider_of(section)
+        _require_key(index, section, provider)
+        client = OpenIDClient(provider, http=infrastructure.http_client, clock=infrastructure.clock)
+        found.append(SocialProvider(client, await _mapper(index, section, infrastructure, schemas)))
+    return found
+
+
+def _require_key(index: int, section: OpenIDProvider, provider: Provider) -> None:
+    if isinstance(provider.client_secret, SigningSecret):
+        try:
+            require_signing_key(provider.client_secret)
+        except ValueError as wrong:
+            raise ProviderUnusable(index, section, "apple_private_key", str(wrong)) from wrong
+
+
+async def _mapper(
+    index: int, section: OpenIDProvider, infrastructure: Infrastructure, schemas: Schemas
+) -> ClaimsMapper:
+    if section.mapper_url is None:
+        return SchemaMapper({field.name for field in schemas.default.fields()})
+    try:
+        source = await load(section.mapper_url, infrastructure.http_client)
+        await infrastructure.jsonnet.check(source)
+    except Unreadable as unreadable:
+        reason = f"cannot be used: {unreadable}"
+        raise ProviderUnusable(index, section, "mapper_url", reason) from unreadable
+    except JsonnetFailed as broken:
+        reason = f"cannot be used as Jsonnet: {str(broken).rstrip('.')}"
+        raise ProviderUnusable(index, section, "mapper_url", reason) from broken
+    return JsonnetMapper(source, infrastructure.jsonnet, provider=section.id)
 
 
 def provider_of(section: OpenIDProvider) -> Provider:
@@ -106,20 +161,13 @@ def _microsoft(section: OpenIDProvider) -> dict[str, Any]:
 
 
 def _microsoft_subject(section: OpenIDProvider) -> dict[str, Any]:
-    if section.subject_source == "oid":
-        return {"subject_claim": "oid"}
-    if section.subject_source == "me":
-        shape = UserinfoShape(
-            name="user",
-            further=(_GRAPH,),
-            claims={
-                _SUBJECT_OF_GRAPH: "me.id",
-                **{name: f"user.{name}" for name in ("sub", "name", "given_name", "family_name", "email", "picture")},
-            },
-        )
-        scope = tuple(dict.fromkeys((*_scope(section), "User.Read")))
-        return {"userinfo": shape, "claims_source": "userinfo", "subject_claim": _SUBJECT_OF_GRAPH, "scope": scope}
-    return {}
+    """Return where the subject comes from. The id that Graph tells of a person (`me`) is the claim `oid`.
+
+    https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+    """
+    if section.subject_source == "userinfo":
+        return {}
+    return {"subject_claim": "oid", "scope": tuple(dict.fromkeys((*_scope(section), "profile")))}
 
 
 def _is_tenant_id(tenant: str) -> bool:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from shopkeeper.clock import Clock
@@ -28,6 +29,16 @@ class ClientSecret:
         if self._made is None or not now < self._made[1] - RESERVE or self._made[1] - now > self._secret.lifetime:
             self._made = _sign(self._secret, self._client_id, now), now + self._secret.lifetime
         return self._made[0]
+
+
+def require_signing_key(secret: SigningSecret) -> None:
+    """Raise `ValueError` where the key cannot sign client secrets. The sentence does not repeat the key."""
+    try:
+        key = ECKey.import_key(secret.key)
+    except (JoseError, ValueError, TypeError) as broken:
+        raise ValueError("is no private key in PEM, as the file AuthKey_….p8 has it") from broken
+    if not key.is_private or key.curve_name != "P-256":
+        raise ValueError("is no private key of the curve P-256, as Apple makes them")
 
 
 def _sign(secret: SigningSecret, client_id: str, now: datetime) -> str:

@@ -67,7 +67,8 @@ class TokenEndpoint:
         """
         if metadata.token_endpoint is None:
             raise ProviderAnswerInvalid("The provider names no token endpoint.", cause="no_endpoint")
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        needed = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        form = {**self._provider.token_parameters, **needed}
         if uses_pkce(self._provider, metadata):
             form["code_verifier"] = code_verifier
         headers, further = self._authentication(metadata)

@@ -66,10 +66,8 @@ class OpenIDProvider(Section):
     provider: Annotated[str, AfterValidator(_known_provider)] = Field(
         description="Which [provider](providers.md) it is; `generic` for any with OpenID Connect"
     )
-    label: str = Field(
-        default="",
-        max_length=100,
-        description="Its name on buttons; unset, the provider's, or the id of a `generic` one",
+    label: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="Its name on buttons; unset, the provider's, or the id of a `generic` one"
     )
     client_id: str = Field(min_length=1, max_length=512, description="Our id at the provider")
     client_secret: Secret | None = Field(default=None, description="Our secret there; Apple has a key in its place")
@@ -96,7 +94,7 @@ class OpenIDProvider(Section):
     )
     subject_source: Literal["userinfo", "me", "oid"] = Field(
         default="userinfo",
-        description="Microsoft: `userinfo` is the claim `sub`, `oid` the claim of this name, `me` the id in Graph",
+        description="Microsoft: the claim `sub`, or `oid`, which is the id in Graph (`me`), too",
     )
     microsoft_tenant: Annotated[str, AfterValidator(_tenant)] | None = Field(
         default=None,
