@@ -305,6 +305,26 @@ class TestLinking:
         assert (number, "last way" in text) == (4000001, True)
         assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
 
+    @pytest.mark.parametrize(
+        ("linked", "password", "disabled"),
+        [
+            ([("idp", "alice")], None, [True]),
+            ([("idp", "alice")], PASSWORD, [False]),
+            ([("idp", "alice"), ("other", "alice")], None, [False, False]),
+            ([("idp", "alice"), ("idp", "alice-at-work")], None, [False, False]),
+        ],
+        ids=["alone", "with a password", "two providers", "two accounts"],
+    )
+    async def test_the_button_of_the_last_way_in_is_disabled(
+        self, stage: SocialStage, linked: list[tuple[str, str]], password: str | None, disabled: list[bool]
+    ) -> None:
+        await stage.customer(ADA, *linked, password=password)
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        nodes = (await browser.open_flow("settings"))["ui"]["nodes"]
+        shown = [node["attributes"] for node in nodes if node["attributes"]["name"] == "unlink"]
+        assert [each["disabled"] for each in shown] == disabled
+
     async def test_one_of_two_providers_can_go(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
         browser = await stage.scene.browser()

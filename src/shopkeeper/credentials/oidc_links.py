@@ -34,14 +34,20 @@ class OidcLinks:
 
     def form(self, identity: Identity) -> Form:
         """Return the buttons: of providers that can be linked, then of linked accounts. Accounts of providers that are
-        switched off can be unlinked, too."""
+        switched off can be unlinked, too. The button of the last way to sign in is disabled."""
         linked = linked_accounts(identity.credentials.get(OIDC))
         at = Counter(account.provider for account in linked)
         rank = {social.provider.id: position for position, social in enumerate(self._providers)}
         in_order = sorted(linked, key=lambda account: rank.get(account.provider, len(rank)))
         to_link = [nodes.link(social.provider) for social in self._providers if social.provider.id not in at]
         to_unlink = [
-            nodes.unlink(account, self._label(account), one_of_several=at[account.provider] > 1) for account in in_order
+            nodes.unlink(
+                account,
+                self._label(account),
+                one_of_several=at[account.provider] > 1,
+                last=not self._can_sign_in(identity, [each for each in linked if each is not account]),
+            )
+            for account in in_order
         ]
         return Form((*to_link, *to_unlink))
 
@@ -89,11 +95,14 @@ class OidcLinks:
         left = [each for each in linked if named not in {each.provider, each.identifier}]
         if len(left) == len(linked):
             raise SubmissionRejected(reason("not_linked", _NOT_LINKED))
-        if not any(self._providers.get(each.provider) for each in left) and not self._signs_in_otherwise(identity):
+        if not self._can_sign_in(identity, left):
             raise SubmissionRejected(reason("last_way_in", _LAST_WAY_IN))
         return left
 
-    def _signs_in_otherwise(self, identity: Identity) -> bool:
+    def _can_sign_in(self, identity: Identity, left: Sequence[LinkedAccount]) -> bool:
+        """Return whether an identity has a way to sign in with these accounts alone, or another one."""
+        if any(self._providers.get(each.provider) for each in left):
+            return True
         known = ((facts, identity.credentials.get(facts.type)) for facts in self._other_ways)
         return any(credential is not None and facts.usable(credential) for facts, credential in known)
 

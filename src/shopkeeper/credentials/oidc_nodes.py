@@ -25,10 +25,13 @@ def link(provider: Provider) -> Node:
     return input_node("link", "submit", group=OIDC, value=provider.id, label=message(1050002, provider=provider.label))
 
 
-def unlink(account: LinkedAccount, label: str, *, one_of_several: bool) -> Node:
-    """Return the button that unlinks an account. One of several at the same provider is named by its subject too."""
+def unlink(account: LinkedAccount, label: str, *, one_of_several: bool, last: bool = False) -> Node:
+    """Return the button that unlinks an account. One of several at the same provider is named by its subject too. `last` disables the
+    button, because nobody may lose the last way to sign in."""
     value = account.identifier if one_of_several else account.provider
-    return input_node("unlink", "submit", group=OIDC, value=value, label=message(1050003, provider=label))
+    return input_node(
+        "unlink", "submit", group=OIDC, value=value, label=message(1050003, provider=label), disabled=last
+    )
 
 
 def _provider(provider: Provider, label: Message) -> Node:
