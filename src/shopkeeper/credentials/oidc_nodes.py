@@ -26,12 +26,13 @@ def link(provider: Provider) -> Node:
 
 
 def unlink(account: LinkedAccount, label: str, *, one_of_several: bool, last: bool = False) -> Node:
-    """Return the button that unlinks an account. One of several at the same provider is named by its subject too. `last` disables the
-    button, because nobody may lose the last way to sign in."""
-    value = account.identifier if one_of_several else account.provider
-    return input_node(
-        "unlink", "submit", group=OIDC, value=value, label=message(1050003, provider=label), disabled=last
-    )
+    """Return the button that unlinks an account. One of several at the same provider is named by its subject too.
+
+    Args:
+        last: whether it is the last way to sign in, which stays; the button is disabled.
+    """
+    value, says = account.identifier if one_of_several else account.provider, message(1050003, provider=label)
+    return input_node("unlink", "submit", group=OIDC, value=value, label=says, disabled=last)
 
 
 def _provider(provider: Provider, label: Message) -> Node:
