@@ -23,7 +23,7 @@ from tests.http.pages.reading import read
 CALLBACKS = f"https://shop.test/self-service/methods/{TRAVEL}/callback"
 CALLBACK_COOKIE = "__Host-shopkeeper_callback"
 ACCOUNT = "https://shop.test/account"
-WRONG, CODE_WRONG, EXPIRED = 4000006, 4010008, 4010001
+WRONG, CODE_WRONG, EXPIRED, REASON = 4000006, 4010008, 4010001, 4000001
 
 
 def query_of(url: str) -> dict[str, str]:
@@ -354,13 +354,18 @@ class TestARejection:
         await browser.get(await stage.provider.send_back(await stage.depart(browser, flow)))
         assert await browser.whoami() is not None
 
-    async def test_a_refusal_is_shown_on_the_error_page_and_uses_up_the_state(self, either_stage: Stage) -> None:
+    async def test_a_refusal_is_shown_in_the_form_and_uses_up_the_state(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         stage.provider.says("refusal")
         back = await stage.leave(browser, "login")
-        assert refused(await browser.get(back)) == "upstream_failed"
+        flow = await stage.flow(browser, "login", flow_of(await browser.get(back)))
+        assert messages(flow) == [REASON]
+        assert "The harbour is closed." in flow["ui"]["messages"][0]["text"]
         assert refused(await browser.get(back)) == "security_csrf_violation"
         assert stage.provider.questions == 1
+        stage.provider.says("arrive", subject="bea")
+        await browser.get(await stage.provider.send_back(await stage.depart(browser, flow)))
+        assert await browser.whoami() is not None
 
 
 class TestWhoComesBack:
@@ -556,7 +561,8 @@ class TestChangingCredentials:
             stage.provider.says("change", subject=None)
             back = await stage.leave(browser, "settings")
             before = await stage.scene.rows("credentials")
-            assert refused(await browser.get(back)) == "bad_request"
+            answer = await browser.get(back)
+            assert messages(await stage.flow(browser, "settings", flow_of(answer, "settings"))) == [REASON]
             assert await stage.scene.rows("credentials") == before
             assert await methods_of(browser) == [(TRAVEL, "aal1", "harbour")]
 

@@ -12,13 +12,16 @@ from shopkeeper.clock import Clock
 from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import (
     Busy,
+    CsrfViolation,
     FlowExpired,
+    IdentityMismatch,
     Refusal,
     SecondFactorRequired,
     SessionAlreadyAvailable,
     SessionInactive,
     SessionRefreshRequired,
     TooManyRequests,
+    UpstreamFailed,
     VerifiedAddressRequired,
 )
 from shopkeeper.flows.flow import Flow, FlowType, Submission
@@ -57,8 +60,19 @@ class RefusedFlows:
         self._clock = clock
         self._base_url = base_url
 
-    async def refused(self, refused: FlowRefused, submission: Submission, *, language: str, as_json: bool) -> Response:
+    async def refused(
+        self,
+        refused: FlowRefused,
+        submission: Submission,
+        *,
+        language: str,
+        as_json: bool,
+        came_back: bool = False,
+    ) -> Response:
         """Redirect a browser to where it can continue. Raises the refusal if there is no such page.
+
+        `came_back` says that another server has sent the browser back: it has no form to return to, so that its flow
+        shows the reason, unless the flow is none of its own. The flow stays open, for another attempt.
 
         Native apps are answered in JSON, as the contract requires for their flows, even if their headers prefer HTML.
         """
@@ -67,12 +81,14 @@ class RefusedFlows:
             return self._confirm_first(flow, refusal, language=language, as_json=as_json)
         if as_json or flow.type is FlowType.API:
             return self._refused_in_json(flow, refusal, language)
-        if isinstance(refusal, TooManyRequests | Busy):
-            return await self._ask_to_wait(flow, submission, refusal)
+        if isinstance(refusal, TooManyRequests | Busy | UpstreamFailed):
+            return await self._show_reason(flow, submission, refusal)
         onward = self._where_to_continue(flow, refusal)
-        if onward is None:
-            raise refusal
-        return redirect(onward)
+        if onward is not None:
+            return redirect(onward)
+        if came_back and not isinstance(refusal, CsrfViolation | IdentityMismatch):
+            return await self._show_reason(flow, submission, refusal)
+        raise refusal
 
     def _where_to_continue(self, flow: Flow, refusal: Refusal) -> str | None:
         """Return the address where a browser can continue after a refusal, None where there is no such page."""
@@ -113,9 +129,9 @@ class RefusedFlows:
             answer.headers.append("Set-Cookie", cookie)
         return answer
 
-    async def _ask_to_wait(self, flow: Flow, submission: Submission, later: TooManyRequests | Busy) -> Response:
+    async def _show_reason(self, flow: Flow, submission: Submission, refusal: Refusal) -> Response:
         """Show the reason in the form, which keeps what was typed and can be sent again."""
-        await self._pipeline.show_reason(flow, submission, refusal=later)
+        await self._pipeline.show_reason(flow, submission, refusal=refusal)
         return redirect(self._responses.ui(flow.kind, flow.id), status=self._responses.of(flow.kind).invalid_status)
 
     def _opening_again(self, flow: Flow) -> str:

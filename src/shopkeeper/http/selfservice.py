@@ -247,12 +247,13 @@ class SelfService:
         submission: Submission | None = None,
         *,
         as_json: bool,
+        came_back: bool = False,
     ) -> Response:
         """Return the answer where a flow does not go on: its form with messages, or the refusal."""
         if isinstance(stopped, FlowInvalid):
             return self._responses.show_again(stopped.flow, caller, as_json=as_json, status=FlowInvalid.status)
         return await self._refusals.refused(
-            stopped, submission or Submission(), language=caller.locale, as_json=as_json
+            stopped, submission or Submission(), language=caller.locale, as_json=as_json, came_back=came_back
         )
 
     async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
@@ -326,7 +327,7 @@ class SelfService:
         except (FlowInvalid, FlowRefused) as stopped:
             if stays(stopped.flow):
                 return self._as_it_was(stopped.flow)
-            return await self._stopped(stopped, caller, as_json=False)
+            return await self._stopped(stopped, caller, as_json=False, came_back=True)
         if stays(outcome.flow, outcome):
             return self._as_it_was(outcome.flow)
         return self._responses.answer_callback(outcome, caller)
