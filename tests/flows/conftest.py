@@ -111,6 +111,16 @@ async def stage(staging: Staging, sqlite_dsn: str) -> AsyncIterator[Stage]:
         yield stage
 
 
+REGISTERING_SIGNS_IN: Mapping[str, Any] = {"registration": {"after": {"hooks": [{"hook": "session"}]}}}
+
+
+@pytest.fixture
+async def signing_in(staging: Staging, dsn: str) -> AsyncIterator[Stage]:
+    """A stage on SQLite and on PostgreSQL where registering starts a session."""
+    async with staging(dsn, selfservice={"flows": REGISTERING_SIGNS_IN}) as stage:
+        yield stage
+
+
 @pytest.fixture
 async def either_stage(staging: Staging, dsn: str) -> AsyncIterator[Stage]:
     """A stage on SQLite and on PostgreSQL."""

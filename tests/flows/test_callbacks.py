@@ -243,8 +243,8 @@ class TestStartingOver:
 
 
 class TestAnEnrolment:
-    async def test_an_enrolment_in_a_login_flow_registers_and_signs_in(self, either_stage: Stage) -> None:
-        stage, browser = either_stage, await either_stage.scene.browser()
+    async def test_an_enrolment_in_a_login_flow_registers_and_signs_in(self, signing_in: Stage) -> None:
+        stage, browser = signing_in, await signing_in.scene.browser()
         stage.provider.says("arrive", subject="bea", email="bea@example.org")
         answer = await browser.get(await stage.leave(browser, "login"))
         assert (answer.status_code, answer.headers["location"]) == (303, ACCOUNT)
@@ -276,13 +276,20 @@ class TestAnEnrolment:
             browser = await stage.scene.browser()
             stage.provider.says("arrive", subject="bea")
             answer = await browser.get(await stage.leave(browser, "login"))
-            assert refused(answer) == "self_service_flow_disabled"
+            flow = await stage.flow(browser, "login", flow_of(answer))
+            assert messages(flow) == [4010090]
             assert await stage.scene.rows("identities") == []
+            await stage.customer("ada")
+            stage.provider.says("arrive", subject="ada")
+            await browser.get(await stage.provider.send_back(await stage.depart(browser, flow)))
+            assert await browser.whoami() is not None
 
-    async def test_a_taken_address_is_reported_where_the_flow_signs_in(self, stage: Stage) -> None:
+    async def test_a_taken_address_of_a_method_that_does_not_link_is_reported_where_registering_signs_in(
+        self, signing_in: Stage
+    ) -> None:
+        stage, browser = signing_in, await signing_in.scene.browser()
         await stage.customer("ada", email="ada@example.org")
-        browser = await stage.scene.browser()
-        stage.provider.says("enrolment", subject="other", email="ada@example.org")
+        stage.provider.says("enrolment", subject="other", email="ada@example.org", links=False)
         answer = await browser.get(await stage.leave(browser, "login"))
         assert messages(await stage.flow(browser, "login", flow_of(answer))) == [4000007]
         assert await browser.whoami() is None
@@ -332,17 +339,14 @@ class TestAnEnrolment:
         traits = {"traits": {"email": new_address()}} if kind == "registration" else {}
         answer = await browser.get(await stage.leave(browser, kind, **traits))
         assert answer.status_code == 303
-        if kind == "login":
-            assert messages(await stage.flow(browser, "login", flow_of(answer))) == [4000007]
-        else:
-            assert messages(await stage.flow(browser, "login", flow_of(answer, "login"))) == [1040090]
+        assert messages(await stage.flow(browser, "login", flow_of(answer, "login"))) == [1040090]
         assert len(await stage.scene.rows("identities")) == 1
         assert await browser.whoami() is None
 
 
 class TestARejection:
-    async def test_shows_the_form_and_uses_up_the_state(self, either_stage: Stage) -> None:
-        stage, browser = either_stage, await either_stage.scene.browser()
+    async def test_shows_the_form_and_uses_up_the_state(self, signing_in: Stage) -> None:
+        stage, browser = signing_in, await signing_in.scene.browser()
         stage.provider.says("rejected")
         back = await stage.leave(browser, "login")
         answer = await browser.get(back)
@@ -354,8 +358,8 @@ class TestARejection:
         await browser.get(await stage.provider.send_back(await stage.depart(browser, flow)))
         assert await browser.whoami() is not None
 
-    async def test_a_refusal_is_shown_in_the_form_and_uses_up_the_state(self, either_stage: Stage) -> None:
-        stage, browser = either_stage, await either_stage.scene.browser()
+    async def test_a_refusal_is_shown_in_the_form_and_uses_up_the_state(self, signing_in: Stage) -> None:
+        stage, browser = signing_in, await signing_in.scene.browser()
         stage.provider.says("refusal")
         back = await stage.leave(browser, "login")
         flow = await stage.flow(browser, "login", flow_of(await browser.get(back)))

@@ -26,6 +26,7 @@ from shopkeeper.credentials.steps import (
     Enrolment,
     FieldError,
     Form,
+    LinkOffer,
     NewCredential,
     Proof,
     Redirect,
@@ -45,6 +46,7 @@ from tests.services.web import Server, says, serving
 
 TRAVEL: Final = "travel"
 PROVIDER: Final = "harbour"
+LABEL: Final = "The Harbour"
 GUESSES: Final = 3
 _CODE = re.compile(r"[0-9a-f]{32}")
 
@@ -67,18 +69,27 @@ class Travelling:
         """Awaited before a submission or a callback is answered."""
         self.guesses = GUESSES
         self.received: list[MethodInput] = []
-        """What the callbacks were called with."""
+        """What registrations and callbacks were called with."""
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
         return Form((_button(),), context={"offered": True}, identifier="none")
 
     async def registration_form(self, unit: Unit, view: MethodView) -> Form:
-        return Form((_button(),))
+        return Form((_button(1040003 if "told" in view.context else 1070009),))
 
     async def settings_form(self, unit: Unit, view: MethodView) -> Form:
         linked = _subject(view.identity)
         shown = input_node("linked", "text", group=TRAVEL, value=linked) if linked else None
         return Form([node for node in (shown, _button()) if node is not None])
+
+    def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
+        if _subject(identity) is not None:
+            raise SubmissionRejected(message(4000006))
+        return enrolled
+
+    def confirm_form(self, owner: Identity) -> Form:
+        button = input_node("provider", "submit", group=TRAVEL, value=PROVIDER, label=message(1010018, provider=LABEL))
+        return Form((button,) if _subject(owner) is not None else (), leads=True)
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
         return ()
@@ -90,8 +101,13 @@ class Travelling:
             return await self._judge(unit, input)
         return self._leave(input)
 
-    async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect:
-        return self._leave(input)
+    async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Enrolment:
+        self.received.append(input)
+        if "told" not in input.context:
+            return self._leave(input)
+        told = input.context["told"]
+        typed = input.traits.values if input.traits is not None else {}
+        return await self._enrolment(unit, input, {**told, "traits": {**told.get("traits", {}), **typed}})
 
     async def submit_settings(self, unit: Unit, input: MethodInput) -> Redirect:
         return self._leave(input)
@@ -161,9 +177,11 @@ class Travelling:
             traits,
             (travel_credential(told["subject"]),),
             method=TRAVEL,
-            verified=((Via.EMAIL, str(traits.get("email"))),),
+            verified=((Via.EMAIL, str(traits.get("email"))),) if told.get("verified", True) else (),
             provider=PROVIDER,
             effect=self.effect,
+            link=LinkOffer(LABEL, automatic=told.get("automatic", False)) if told.get("links", True) else None,
+            context={"told": dict(told)},
         )
 
     async def _change(self, unit: Unit, input: MethodInput, told: Mapping[str, Any]) -> CredentialChange:
@@ -195,8 +213,8 @@ _ANSWERS: Final[Mapping[str, Callable[..., Awaitable[AnyStep]]]] = {
 }
 
 
-def _button() -> Node:
-    return submit_node(TRAVEL, label=message(1070009))
+def _button(label: int = 1070009) -> Node:
+    return submit_node(TRAVEL, label=message(label))
 
 
 def _word_form(context: Mapping[str, Any]) -> Form:

@@ -21,6 +21,7 @@ from shopkeeper.notify.templates import OPTIONAL, PARTS, TEMPLATES, MailTemplate
 WEB = Path(str(files("shopkeeper") / "web"))
 BASE = "https://shop.example/accounts"
 KNOWN: Mapping[str, Any] = {
+    "provider": "The Harbour",
     "first_name": "Ana",
     "number": "SK-1001",
     "lines": [

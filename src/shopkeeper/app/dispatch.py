@@ -4,15 +4,20 @@ from shopkeeper.app.accounts import Accounts
 from shopkeeper.app.commerce import Commerce
 from shopkeeper.app.infrastructure import Infrastructure
 from shopkeeper.app.verification import build_registrants, build_verification_opener
+from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.account_changes import AccountChanges
 from shopkeeper.flows.address_proofs import AddressProofs
 from shopkeeper.flows.attempts import FlowAttempts
+from shopkeeper.flows.collisions import Collisions
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.endings import FlowEndings
 from shopkeeper.flows.enrolments import Enrolments
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
+from shopkeeper.flows.missing_traits import MissingTraits
 from shopkeeper.flows.opener import FlowOpener
+from shopkeeper.flows.pending_links import PURPOSE as PENDING_LINKS
+from shopkeeper.flows.pending_links import PendingLinks
 from shopkeeper.flows.proofs import Proofs
 from shopkeeper.flows.registrar import Registrar
 from shopkeeper.flows.return_to import ReturnAddresses
@@ -45,27 +50,46 @@ def build_dispatcher(
         verifications=verifications,
         names_verification=names_verification,
     )
+    notices = AccountNotices(commerce.courier, base_url=infrastructure.base_url)
+    collisions = Collisions(
+        database=database,
+        registrar=registrar,
+        identities=accounts.identities,
+        links=PendingLinks(KeyRing(settings.secrets.for_sealing(), purpose=PENDING_LINKS)),
+        methods={method.name: method for method in accounts.methods.every},
+        writer=writer,
+        opener=opener,
+        keeping=keeping,
+        notices=notices,
+        clock=clock,
+        login_url=settings.selfservice.flows.login.ui_url,
+    )
+    proofs = Proofs(
+        database=database,
+        completion=commerce.completion,
+        identities=accounts.identities,
+        collisions=collisions,
+        writer=writer,
+        endings=endings,
+        requests=requests,
+        opener=opener,
+        clock=clock,
+        verifications=verifications,
+        privileged_for=settings.selfservice.flows.settings.privileged_session_max_age,
+    )
     return Dispatcher(
         database=database,
         writer=writer,
         opener=opener,
         keeping=keeping,
         clock=clock,
-        proofs=Proofs(
-            database=database,
-            completion=commerce.completion,
-            identities=accounts.identities,
-            writer=writer,
-            endings=endings,
-            requests=requests,
-            opener=opener,
-            clock=clock,
-            verifications=verifications,
-            privileged_for=settings.selfservice.flows.settings.privileged_session_max_age,
-        ),
+        proofs=proofs,
         enrolments=Enrolments(
             completion=commerce.completion,
             registrar=registrar,
+            missing=MissingTraits(database=database, writer=writer, opener=opener, keeping=keeping, clock=clock),
+            collisions=collisions,
+            proofs=proofs,
             writer=writer,
             endings=endings,
             requests=requests,
@@ -85,7 +109,7 @@ def build_dispatcher(
             completion=commerce.completion,
             identities=accounts.identities,
             address_changes=accounts.address_changes,
-            notices=AccountNotices(commerce.courier, base_url=infrastructure.base_url),
+            notices=notices,
             attempts=SignUpNotices(infrastructure.cache),
             verifications=verifications,
             throttle=accounts.throttles["settings"],

@@ -37,10 +37,16 @@ def with_carried(flow: Flow, submission: Submission) -> Submission:
     return replace(submission, fields={**flow.remembered(_KEY), **submission.fields})
 
 
+def with_payload(flow: Flow, submission: Submission) -> Submission:
+    """Return a submission with the `transient_payload` that was sent before; what it has itself counts."""
+    kept = {name: value for name, value in flow.remembered(_KEY).items() if name == _PAYLOAD}
+    return replace(submission, fields={**kept, **submission.fields}) if kept else submission
+
+
 def taken_over(old: Flow, fresh: Flow) -> Flow:
     """Return the flow that takes the place of another one, with what was kept in that."""
     kept = {name: old.context[name] for name in (_KEY, KEEP_SIGNED_IN) if name in old.context}
-    return replace(fresh, context={**fresh.context, **kept})
+    return replace(fresh, context={**fresh.context, **kept}).for_app_of(old)
 
 
 def _is_kept(name: str, value: Any) -> bool:

@@ -6,12 +6,15 @@ from typing import Final
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import Enrolment, SubmissionRejected
+from shopkeeper.flows.collisions import LOGIN, Collision, Collisions, pending_link
 from shopkeeper.flows.endings import FlowEndings
 from shopkeeper.flows.flow import Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Turn
+from shopkeeper.flows.missing_traits import REGISTRATION, MissingTraits
 from shopkeeper.flows.opener import FlowOpener
-from shopkeeper.flows.outcomes import Completed
+from shopkeeper.flows.outcomes import Completed, Diverted
+from shopkeeper.flows.proofs import Proofs
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
 from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.flows.sign_in_requests import SignInRequests, confirmed_identity, hooks_for
@@ -20,7 +23,7 @@ from shopkeeper.signin.completion import SignInCompletion
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 
-LOGIN: Final = "login"
+NO_ACCOUNT: Final = 4010090
 
 
 class Enrolments:
@@ -31,6 +34,9 @@ class Enrolments:
         *,
         completion: SignInCompletion,
         registrar: Registrar,
+        missing: MissingTraits,
+        collisions: Collisions,
+        proofs: Proofs,
         writer: FlowWriter,
         endings: FlowEndings,
         requests: SignInRequests,
@@ -40,6 +46,9 @@ class Enrolments:
     ) -> None:
         self._completion = completion
         self._registrar = registrar
+        self._missing = missing
+        self._collisions = collisions
+        self._proofs = proofs
         self._writer = writer
         self._endings = endings
         self._requests = requests
@@ -47,18 +56,30 @@ class Enrolments:
         self._clock = clock
         self._verifications = verifications
 
-    async def enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed:
-        """Create the identity, and sign it in where the flow does that. The answer reveals that an identifier is taken
-        only where the missing session would reveal it anyway."""
+    async def enrol(self, handler: FlowHandler, turn: Turn, enrolment: Enrolment) -> Completed | Diverted:
+        """Create the identity, and sign it in where the flow does that; or ask for what is missing: traits, or the
+        proof of the account that has the address.
+
+        The answer reveals that an identifier is taken only where the missing session would reveal it anyway, or where
+        the enrolment has verified it. Never call it while a transaction is open. Raises as `Dispatcher.dispatch` does.
+        """
         if confirmed_identity(turn) is not None:
             raise await self._writer.rejected(turn, SubmissionRejected(message(4000006)))
+        if turn.flow.kind == LOGIN:
+            if not (self._registrar.enabled and self._opener.offers(REGISTRATION)):
+                raise await self._writer.rejected(turn, SubmissionRejected(message(NO_ACCOUNT)))
+            # What follows is a registration: its hooks, its settings, and its rule of who gets a session.
+            handler = self._opener.handler(REGISTRATION)
         wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
         if wrong:
-            raise await self._writer.rejected(_with_more_to_ask(turn, enrolment), SubmissionRejected(fields=wrong))
+            return await self._missing.ask(turn, enrolment, wrong)
         signs_in = handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
             enrolment, schema_id=turn.flow.schema_id, flow=hooks_for(turn, enrolment), client=turn.caller.client
         )
+        collision = self._collisions.collision(admission, signs_in=signs_in)
+        if collision is not None:
+            return await self._link(handler, turn, collision)
 
         opener, mailed = self._verifications, frozenset[str]()
         if opener is not None:
@@ -68,6 +89,12 @@ class Enrolments:
             return await self._registered(handler, turn, admission, mailed=mailed, signs_in=signs_in, pass_on=pass_on)
 
         return await self._registrar.retried(admission, register, signs_in=signs_in)
+
+    async def _link(self, handler: FlowHandler, turn: Turn, collision: Collision) -> Completed | Diverted:
+        proof = self._collisions.proof(collision)
+        if proof is None:
+            return await self._collisions.ask(turn, collision)
+        return await self._proofs.prove(handler, turn, proof, link=pending_link(collision))
 
     async def _registered(
         self,
@@ -109,6 +136,9 @@ class Enrolments:
                     await self._writer.hold(unit, turn.flow, signed_in)
         done = await self._endings.completed(handler, turn, enrolment.method, identity, signed_in)
         done = self._endings.showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
+        if signed_in is None and turn.flow.kind == LOGIN:
+            # A login has no answer without a session.
+            done = replace(done, flow=replace(done.flow, kind=REGISTRATION))
         return replace(done, sign_in=sign_in)
 
     async def _offered_sign_in(
@@ -126,11 +156,3 @@ class Enrolments:
         return await self._opener.open(
             unit, LOGIN, opening, caller, fields={"identifier": identifier}, messages=(message(1040090),)
         )
-
-
-def _with_more_to_ask(turn: Turn, enrolment: Enrolment) -> Turn:
-    """Return the turn as if the traits had been typed, with what the method must remember: the form asks for the traits
-    that are missing or wrong, and the method can enrol with its next submission without leaving again."""
-    flow = turn.flow.remembering(turn.method, enrolment.context)
-    fields = {**turn.submission.fields, "traits": enrolment.traits}
-    return replace(turn, flow=flow, submission=replace(turn.submission, fields=fields))

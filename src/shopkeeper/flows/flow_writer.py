@@ -33,6 +33,12 @@ class FlowWriter:
             raise Superseded
         return replace(shown, version=flow.version + 1)
 
+    async def show(self, flow: Flow) -> FlowInvalid:
+        """Store a form with messages; the caller raises what is returned."""
+        async with self._database.unit() as unit:
+            stored = await self.store(unit, flow)
+        return FlowInvalid(stored)
+
     async def finish(self, unit: Unit, flow: Flow, last: LastAttempt | None = None) -> None:
         """End the flow before anything is given for it; only one submission can. Raises `FlowExpired`, and
         `AttemptsUsedUp` where a submission that counts as an attempt comes too late."""

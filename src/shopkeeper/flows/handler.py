@@ -6,7 +6,7 @@ A handler chooses the method of a submission and places the nodes; it never comm
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
 from shopkeeper.credentials.steps import AnyStep, Form, StartOver
@@ -173,6 +173,37 @@ class OwnedFlowHandler(FlowHandler, Protocol):
 
     def as_of_now(self, flow: Flow, identity: Identity) -> Flow:
         """Return the flow with what was changed elsewhere since its form was opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnersWays:
+    """How the owner of an account can sign in: the methods, and the ids of the providers that are linked."""
+
+    methods: Sequence[str]
+    providers: Sequence[str]
+
+
+@runtime_checkable
+class ConfirmsOwner(FlowHandler, Protocol):
+    """A flow in which the owner of an account proves it, before another way to sign in is added."""
+
+    async def owner_form(
+        self, unit: Unit, flow: Flow, caller: Caller, *, identifier: str, owner: Identity | None
+    ) -> tuple[Flow, OwnersWays]:
+        """Return the flow with the form of the ways that the owner can use, who was read with credentials; of every
+        way, where `owner` is None because who asks must not learn them."""
+        ...
+
+
+@runtime_checkable
+class CompletesTraits(FlowHandler, Protocol):
+    """A flow that asks for the traits that an enrolment lacks."""
+
+    async def traits_form(
+        self, unit: Unit, flow: Flow, caller: Caller, *, method: str, traits: Mapping[str, Any]
+    ) -> Flow:
+        """Return the flow with every trait, filled in where it is known, and the method's button to continue."""
         ...
 
 

@@ -6,12 +6,12 @@ This module decides who may open such a flow and places the nodes; the rest is t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shopkeeper.credentials.method import CallbackMethod, LoginMethod
+from shopkeeper.credentials.method import CallbackMethod, LinkingMethod, LoginMethod
 from shopkeeper.credentials.steps import AnyStep, FieldError, Form, SubmissionRejected
 from shopkeeper.errors import FirstFactorRequired, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening
 from shopkeeper.flows.form_order import leading_nodes, own_nodes
-from shopkeeper.flows.handler import FlowSettings, NextForm, Turn, method_view
+from shopkeeper.flows.handler import FlowSettings, NextForm, OwnersWays, Turn, method_view
 from shopkeeper.flows.outcomes import finished
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities
@@ -105,6 +105,28 @@ class Login:
         method = self._require_method(turn)
         return await method.submit_login(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
 
+    async def owner_form(
+        self, unit: Unit, flow: Flow, caller: Caller, *, identifier: str, owner: Identity | None
+    ) -> tuple[Flow, OwnersWays]:
+        """See `ConfirmsOwner`."""
+        forms: dict[str, Form] = {}
+        for name, method in self._methods.items():
+            if flow.requested_aal not in method.aals or (owner is not None and not _has(owner, method)):
+                continue
+            if owner is not None and isinstance(method, LinkingMethod):
+                form = method.confirm_form(owner)
+            else:
+                form = await method.login_form(unit, method_view(flow, caller, method=name))
+            if form.nodes:
+                forms[name] = form
+                flow = flow.remembering(name, form.context)
+        first, own = leading_nodes(forms.values()), own_nodes(forms.values())
+        named = identifier_node(self._schemas, flow).with_value(identifier)
+        if owner is None or any(identifier in known.identifiers for known in owner.credentials.values()):
+            named = named.with_type("hidden")
+        providers = [str(node.value) for node in first if node.name == "provider"]
+        return flow.showing((*first, csrf_node(), named, *own)), OwnersWays(list(forms), providers)
+
     async def callback(self, unit: Unit, turn: Turn) -> AnyStep:
         method = self._require_method(turn)
         if not isinstance(method, CallbackMethod):
@@ -194,6 +216,12 @@ class Login:
                 flow = flow.remembering(name, form.context)
                 forms.append(form)
         return flow, forms
+
+
+def _has(owner: Identity, method: LoginMethod) -> bool:
+    """Return whether an account can sign in by a method."""
+    credential = owner.credentials.get(method.facts.type)
+    return credential is not None and method.facts.usable(credential)
 
 
 def identifier_node(schemas: Schemas, flow: Flow, *, group: str = "default", autocomplete: str | None = None) -> Node:

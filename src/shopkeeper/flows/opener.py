@@ -6,7 +6,8 @@ from dataclasses import replace
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.flows import store
-from shopkeeper.flows.flow import KEEP_SIGNED_IN, SILENT, Caller, Flow, FlowType, Opening, csrf_digest
+from shopkeeper.flows.carried import taken_over
+from shopkeeper.flows.flow import SILENT, Caller, Flow, FlowType, Opening, csrf_digest
 from shopkeeper.flows.form_filling import filled
 from shopkeeper.flows.handler import FlowHandler, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -28,6 +29,10 @@ class FlowOpener:
     def offers(self, name: str) -> bool:
         """Return whether there are flows of this name."""
         return name in self._handlers
+
+    def handler(self, name: str) -> FlowHandler:
+        """Return the handler of the flows of this name."""
+        return self._handlers[name]
 
     async def open(
         self,
@@ -79,9 +84,7 @@ class FlowOpener:
             aal=flow.requested_aal.value,
             schema_id=flow.schema_id,
         )
-        blank = blank_flow(handler, opening, turn.caller, clock=self._clock).for_app_of(flow)
-        if KEEP_SIGNED_IN in flow.context:
-            blank = blank.choosing(flow.context[KEEP_SIGNED_IN])
+        blank = taken_over(flow, blank_flow(handler, opening, turn.caller, clock=self._clock))
         form = self._keeping.shown(await handler.form(unit, blank, turn.caller))
         fresh = filled(form, {node.name: node.value for node in shown if node.value})
         # A link is followed by a browser of its own; a form that is replaced stays with the browser that sent it.

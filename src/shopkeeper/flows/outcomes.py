@@ -90,7 +90,16 @@ class Replaced:
     refusal: Refusal | None = None
 
 
-FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced | BackToApp
+@dataclass(frozen=True, slots=True)
+class Diverted:
+    """The flow has ended, and another one asks for what is missing: traits, or the proof of an account. The client is
+    shown that one as if it was its own, as in the contract."""
+
+    flow: Flow
+    fresh: Flow
+
+
+FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced | Diverted | BackToApp
 
 
 class FlowInvalid(Refusal):

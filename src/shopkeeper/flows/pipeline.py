@@ -33,7 +33,7 @@ from shopkeeper.errors import (
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
 from shopkeeper.flows.callbacks import Callbacks
-from shopkeeper.flows.carried import with_carried
+from shopkeeper.flows.carried import with_carried, with_payload
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.flow_writer import Superseded
@@ -168,7 +168,7 @@ class Pipeline:
         handler = self._handlers[name]
         async with self._database.reading() as unit:
             flow = seen_by(await self._required_for_submit(unit, name, flow_id), caller)
-        submission = await read()
+        submission = with_payload(flow, await read())
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             # Checked before forgery, because a sign-in in another tab makes every open form look forged. A caller who

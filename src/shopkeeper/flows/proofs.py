@@ -10,6 +10,7 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import Proof, SubmissionRejected, Unverified
 from shopkeeper.errors import Refusal
+from shopkeeper.flows.collisions import Collisions
 from shopkeeper.flows.continue_with import ContinueWith
 from shopkeeper.flows.endings import FlowEndings
 from shopkeeper.flows.flow import Flow, FlowType, Opening
@@ -17,6 +18,7 @@ from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import FlowHandler, SendsVerification, Turn
 from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import Completed, FlowInvalid
+from shopkeeper.flows.pending_links import PendingLink
 from shopkeeper.flows.rejections import refused_links, rejections_shown
 from shopkeeper.flows.sign_in_requests import SignInRequests, hooks_for
 from shopkeeper.flows.verification_opener import VerificationOpener
@@ -44,6 +46,7 @@ class Proofs:
         database: Database,
         completion: SignInCompletion,
         identities: Identities,
+        collisions: Collisions,
         writer: FlowWriter,
         endings: FlowEndings,
         requests: SignInRequests,
@@ -55,6 +58,7 @@ class Proofs:
         self._database = database
         self._completion = completion
         self._identities = identities
+        self._collisions = collisions
         self._writer = writer
         self._endings = endings
         self._requests = requests
@@ -63,9 +67,13 @@ class Proofs:
         self._verifications = verifications
         self._privileged_for = privileged_for
 
-    async def prove(self, handler: FlowHandler, turn: Turn, proof: Proof) -> Completed:
-        """Sign in, or elevate the session. Never call it while a transaction is open. Raises as `Dispatcher.dispatch`
-        does."""
+    async def prove(
+        self, handler: FlowHandler, turn: Turn, proof: Proof, *, link: PendingLink | None = None
+    ) -> Completed:
+        """Sign in, or elevate the session; add `link`, or the credential that waits for this proof in the flow.
+
+        Never call it while a transaction is open. Raises as `Dispatcher.dispatch` does.
+        """
         hooked = hooks_for(turn, proof)
         await self._completion.before(HookSubject(hooked, proof.method, proof.identity_id, turn.caller.client))
         sends = isinstance(handler, SendsVerification) and handler.sends_verification(proof.method)
@@ -74,6 +82,9 @@ class Proofs:
             with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):
                 await self._writer.finish(unit, turn.flow, proof.attempt)
                 signed_in = await self._signed_in(unit, turn, proof)
+                link = link or self._collisions.pending(turn.flow, proof)
+                if link is not None:
+                    signed_in = await self._collisions.link(unit, turn, link, signed_in)
                 await self._writer.hold(unit, turn.flow, signed_in)
                 csrf, follow = crypto.new_csrf_token(), None
                 shown: Sequence[ContinueWith] = ()

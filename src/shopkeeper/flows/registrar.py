@@ -116,6 +116,11 @@ class Registrar:
         self._budget = budget
         self._before = before
 
+    @property
+    def enabled(self) -> bool:
+        """Whether accounts can be registered."""
+        return self._enabled
+
     def may_simulate(self, *, signs_in: bool) -> bool:
         """Return whether a taken identifier gets the answer of a free one."""
         return self._mitigate and not signs_in
@@ -184,6 +189,12 @@ class Registrar:
         """Return the first identifier in the traits of an enrolment; empty where there is none."""
         extracted = self._schemas.require(schema_id).extract(enrolment.traits)
         return next((name for names in extracted.identifiers.values() for name in names), "")
+
+    def names(self, admission: Admission) -> Sequence[str]:
+        """Return the identifiers and addresses in the traits of a new identity."""
+        extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
+        names = [name for known in extracted.identifiers.values() for name in known]
+        return [*names, *(value for _, value in (*extracted.verifiable, *extracted.recovery))]
 
     def unverified(self, admission: Admission) -> Sequence[str]:
         """Return the e-mail addresses of a new identity that are not verified yet."""

@@ -110,6 +110,15 @@ class Registration:
         back = input_node("screen", "submit", group=PROFILE, value=CREDENTIALS, label=message(1040008))
         return (*self._hidden_traits(turn), *form.nodes, *([back] if self.settings.two_steps else ()))
 
+    async def traits_form(
+        self, unit: Unit, flow: Flow, caller: Caller, *, method: str, traits: Mapping[str, Any]
+    ) -> Flow:
+        """See `CompletesTraits`. The same in one step and in two, as in the contract."""
+        own = await self._registrar.methods[method].registration_form(unit, method_view(flow, caller, method=method))
+        whole = flow.showing([*own.nodes, csrf_node(), *self._trait_nodes(flow)])
+        shown = filled(whole, {"traits": traits})
+        return replace(shown, state=FlowState.CHOOSE_METHOD, active=method, transient_payload=None)
+
     async def _profile_again(self, unit: Unit, turn: Turn) -> NextForm:
         first = await self.form(unit, turn.flow, turn.caller)
         typed = filled(first, turn.submission.fields)

@@ -30,6 +30,7 @@ TEMPLATE_TYPES: Final[Mapping[str, str]] = dict.fromkeys(
         "sign_up_attempt",
         "order_placed",
         "password_changed",
+        "sign_in_linked",
         "address_wanted",
         "address_changed",
         "new_device",

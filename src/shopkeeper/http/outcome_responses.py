@@ -26,6 +26,7 @@ from shopkeeper.flows.flow import Caller, Flow, FlowState, FlowType
 from shopkeeper.flows.outcomes import (
     BackToApp,
     Completed,
+    Diverted,
     FlowInvalid,
     FlowOutcome,
     FlowRefused,
@@ -96,9 +97,7 @@ class OutcomeResponses:
         """Return the response to a submission, for this kind of client."""
         match outcome:
             case Updated():
-                if by_link and not as_json:
-                    return redirect(self.ui(outcome.flow.kind, outcome.flow.id), body=True)
-                return self._updated(outcome, caller, as_json=as_json)
+                return self._updated(outcome, caller, as_json=as_json, by_link=by_link)
             case RedirectedAway():
                 return self._redirected_away(outcome, language=caller.locale, as_json=as_json)
             case Replaced():
@@ -107,6 +106,9 @@ class OutcomeResponses:
                 return self.with_csrf_cookie(answer, caller, when=renews or _needs_cookie(outcome.fresh.type, caller))
             case BackToApp():
                 return redirect(outcome.url)
+            case Diverted():
+                answer = self.show_again(outcome.fresh, caller, as_json=as_json, status=FlowInvalid.status)
+                return self.with_csrf_cookie(answer, caller, when=_needs_cookie(outcome.fresh.type, caller))
             case Completed():
                 return self._finish(outcome, caller, as_json=as_json, by_link=by_link)
 
@@ -141,7 +143,9 @@ class OutcomeResponses:
         """Return the language that a flow is shown in: where the caller's is not known, that of the flow's store."""
         return self._caller_in(flow, caller).locale
 
-    def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool) -> Response:
+    def _updated(self, outcome: Updated, caller: Caller, *, as_json: bool, by_link: bool) -> Response:
+        if by_link and not as_json:
+            return redirect(self.ui(outcome.flow.kind, outcome.flow.id), body=True)
         if outcome.saved:
             return self._saved(outcome, caller, as_json=as_json)
         answer = self.show_again(outcome.flow, caller, as_json=as_json, status=outcome.status)

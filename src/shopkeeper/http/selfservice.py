@@ -320,6 +320,7 @@ class SelfService:
             return empty_response(200)
         method, provider = request.path_params["method"], request.path_params.get("provider")
         query = {**request.query_params, **({"provider": provider} if provider else {})}
+        caller = self._callers.with_fresh_csrf(caller)
         try:
             outcome = await self._pipeline.callback(method, query, caller)
         except SessionAlreadyAvailable:

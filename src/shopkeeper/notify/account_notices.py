@@ -29,6 +29,12 @@ class AccountNotices:
         """Tell that the password was changed. `account` is what a mail may say of it."""
         await self._queue(unit, "password_changed", to=to, context=account, locale=locale)
 
+    async def sign_in_linked(
+        self, unit: Unit, *, to: str | None, account: Mapping[str, Any], provider: str, locale: str
+    ) -> None:
+        """Tell that one can sign in with a provider from now on. `account` is what a mail may say of it."""
+        await self._queue(unit, "sign_in_linked", to=to, context={**account, "provider": provider}, locale=locale)
+
     async def address_changed(
         self,
         unit: Unit,

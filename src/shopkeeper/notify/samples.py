@@ -39,6 +39,7 @@ def samples(*, base_url: str = _SHOP, shop_name: str = "Corner & Sons") -> Mappi
         "undo_url": f"{base_url}/account/undo?token=Yx3mR8",
         "end_url": f"{base_url}/account/end-session?token=Yx3mR8",
         "new_address": "lovelace@example.net",
+        "provider": "Google",
         "device": {"browser": "Firefox", "system": "Windows"},
         "signed_in_at": "2026-03-14T15:09:00+00:00",
         "number": "SK-1001",

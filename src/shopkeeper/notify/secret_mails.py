@@ -25,6 +25,7 @@ READABLE: Final = frozenset(
         "address_wanted",
         "order_placed",
         "password_changed",
+        "sign_in_linked",
     }
 )
 """The templates that show neither a code nor a link that acts for the account. Every other mail is sealed, so that a

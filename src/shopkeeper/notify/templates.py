@@ -40,6 +40,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "sign_up_attempt": frozenset(),
     "order_placed": frozenset({"number", "lines", "total", "placed_at"}),
     "password_changed": frozenset(),
+    "sign_in_linked": frozenset({"provider"}),
     "address_wanted": frozenset(),
     "address_changed": frozenset({"new_address", "undo_url", "hours"}),
     "new_device": frozenset({"device", "signed_in_at", "end_url", "hours"}),

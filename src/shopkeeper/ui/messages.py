@@ -135,6 +135,10 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
     4010005: ("error", "There is no such way to recover an account."),
     4010006: ("error", "There is no such way to confirm an address."),
     4010008: ("error", "This code is wrong, has expired or has been used. Check it, or ask for another one."),
+    4010090: (
+        "error",
+        "This sign-in belongs to no account yet, and new accounts cannot be opened here. Please sign in another way.",
+    ),
     4040001: ("error", "This sign-up form has run out. Please try again."),
     4040003: ("error", "This code is wrong, has expired or has been used. Check it, or ask for another one."),
     4050001: ("error", "This form has run out. Please try again."),

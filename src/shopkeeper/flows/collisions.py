@@ -1,0 +1,234 @@
+"""What follows where an enrolment brings the address of an account: another way to sign in to that account, once its
+owner has proven it.
+
+An enrolment of a method that links (`Enrolment.link`) may bring an address that belongs to an account. Nobody is signed
+in by that address. A login flow opens instead, which asks for the account's proof, and the credential waits in it. Only
+a proof of exactly this account adds it, in the transaction of the sign-in; any other sign-in leaves it alone.
+
+Whose account it is, and how it signs in, is shown only to who has verified the address at the provider, or where it is
+not to be kept secret. Everybody else gets the answer of a registration with a taken address.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from shopkeeper.client import Client
+from shopkeeper.clock import Clock
+from shopkeeper.credentials.method import LinkingMethod, Method
+from shopkeeper.credentials.steps import Enrolment, Proof, SubmissionRejected
+from shopkeeper.errors import Conflict
+from shopkeeper.flows import store
+from shopkeeper.flows.carried import taken_over
+from shopkeeper.flows.flow import Flow, Opening
+from shopkeeper.flows.flow_writer import FlowWriter
+from shopkeeper.flows.handler import ConfirmsOwner, Turn
+from shopkeeper.flows.keep_signed_in import KeepSignedIn
+from shopkeeper.flows.opener import FlowOpener, blank_flow
+from shopkeeper.flows.outcomes import Diverted
+from shopkeeper.flows.pending_links import PendingLink, PendingLinks, without_link
+from shopkeeper.flows.registrar import Admission, Registrar, Taken
+from shopkeeper.flows.rejections import rejections_shown
+from shopkeeper.identity.mail_values import mail_values
+from shopkeeper.identity.normalise import normalise_identifier
+from shopkeeper.identity.service import Identities
+from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.notify.account_notices import AccountNotices
+from shopkeeper.signin.completion import SignedIn
+from shopkeeper.storage.database import Database, Unit
+from shopkeeper.ui.messages import message
+
+LOGIN: Final = "login"
+LINK: Final = 1010016
+OF_ANOTHER: Final = 4000027
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """An enrolment whose identifier or address another account has.
+
+    Args:
+        name: the identifier or address.
+        verified: whether the provider has verified it.
+    """
+
+    enrolment: Enrolment
+    owner: Identity
+    name: str
+    verified: bool
+
+
+class Collisions:
+    """Finds collisions, asks for the owner's proof, and links.
+
+    Args:
+        methods: every enabled method, by name.
+        login_url: the address of the login page, for clients that open it themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        registrar: Registrar,
+        identities: Identities,
+        links: PendingLinks,
+        methods: Mapping[str, Method],
+        writer: FlowWriter,
+        opener: FlowOpener,
+        keeping: KeepSignedIn,
+        notices: AccountNotices,
+        clock: Clock,
+        login_url: str,
+    ) -> None:
+        self._database = database
+        self._registrar = registrar
+        self._identities = identities
+        self._links = links
+        self._methods = methods
+        self._writer = writer
+        self._opener = opener
+        self._keeping = keeping
+        self._notices = notices
+        self._clock = clock
+        self._login_url = login_url
+
+    def collision(self, admission: Admission, *, signs_in: bool) -> Collision | None:
+        """Return the collision of a registration that can end in a link; None where it goes on as any other.
+
+        It does so, too, where the account has the very same credential: that one was registered at the same moment.
+        """
+        enrolment, owner = admission.enrolment, admission.owner
+        if owner is None or enrolment.link is None or not self._opener.offers(LOGIN):
+            return None
+        own = [name for credential in enrolment.credentials for name in credential.identifiers]
+        if not _names_of(owner).isdisjoint(own):
+            return None
+        verified = [normalise_identifier(value) for _, value in enrolment.verified]
+        proven = next((name for name in verified if name in _names_of(owner)), None)
+        if proven is not None:
+            return Collision(enrolment, owner, proven, verified=True)
+        if self._registrar.may_simulate(signs_in=signs_in):
+            return None
+        taken = next((name for name in self._registrar.names(admission) if name in _names_of(owner)), None)
+        return Collision(enrolment, owner, taken, verified=False) if taken is not None else None
+
+    def proof(self, collision: Collision) -> Proof | None:
+        """Return the proof of the account where it is linked without another one; None where its owner is asked.
+
+        That takes an address that both the provider and the account have verified.
+        """
+        enrolment, address = collision.enrolment, collision.name
+        if enrolment.link is None or not enrolment.link.automatic or not collision.verified:
+            return None
+        if not _has_verified(collision.owner, address):
+            return None
+        return Proof(
+            collision.owner.id,
+            enrolment.method,
+            Aal.AAL1,
+            still_valid=lambda now: _has_verified(now, address),
+            amr=enrolment.amr,
+            provider=enrolment.provider,
+            upstream=enrolment.upstream,
+            effect=enrolment.effect,
+        )
+
+    async def ask(self, turn: Turn, collision: Collision) -> Diverted:
+        """End the flow, and open one in which the account's owner signs in to link the credential."""
+        flow, owner = turn.flow, collision.owner
+        async with self._database.unit() as unit:
+            with rejections_shown(unit, turn, now=self._clock.now()):
+                await self._identities.remember_claim(unit, owner.id, client_ip=turn.caller.client.ip)
+                await self._writer.finish(unit, flow, collision.enrolment.attempt)
+                fresh = await self._form(unit, turn, collision)
+                await store.add(unit, fresh)
+        return Diverted(flow, fresh)
+
+    async def _form(self, unit: Unit, turn: Turn, collision: Collision) -> Flow:
+        flow, enrolment = turn.flow, collision.enrolment
+        opening = Opening(
+            type=flow.type, request_url=flow.request_url, return_to=flow.return_to, schema_id=flow.schema_id
+        )
+        handler = self._opener.handler(LOGIN)
+        if not isinstance(handler, ConfirmsOwner):
+            raise TypeError("the login flow cannot confirm the owner of an account")
+        blank = taken_over(flow, blank_flow(handler, opening, turn.caller, clock=self._clock))
+        told = collision.verified or not self._registrar.may_simulate(signs_in=False)
+        form, ways = await handler.owner_form(
+            unit, blank, turn.caller, identifier=collision.name, owner=collision.owner if told else None
+        )
+        if not ways.methods:
+            raise Taken
+        link = pending_link(collision)
+        shown = replace(
+            self._links.keeping(form, link),
+            active=enrolment.method,
+            messages=(
+                message(
+                    LINK,
+                    available_credential_types=list(ways.methods),
+                    available_providers=list(ways.providers),
+                    duplicateIdentifier=collision.name,
+                    duplicate_identifier=collision.name,
+                    newLoginUrl=self._login_url,
+                    new_login_url=self._login_url,
+                    provider=link.label,
+                ),
+            ),
+        )
+        return self._keeping.shown(shown)
+
+    def pending(self, flow: Flow, proof: Proof) -> PendingLink | None:
+        """Return what a proof in a flow links; None where nothing waits for exactly this account."""
+        link = self._links.of(flow) if flow.kind == LOGIN else None
+        return link if link is not None and link.identity_id == proof.identity_id else None
+
+    async def link(self, unit: Unit, turn: Turn, link: PendingLink, signed_in: SignedIn) -> SignedIn:
+        """Add the credential to the account that this unit has locked and signed in, and tell its owner by mail.
+
+        Raises `FlowInvalid` where another account has got the credential meanwhile, or this one cannot have it: the
+        flow continues without it.
+        """
+        with rejections_shown(unit, replace(turn, flow=without_link(turn.flow)), now=self._clock.now()):
+            after = await self._linked(unit, link, signed_in, client=turn.caller.client)
+        locale = after.locale or turn.caller.locale
+        await self._notices.sign_in_linked(
+            unit, to=after.email, account=mail_values(after), provider=link.label, locale=locale
+        )
+        return replace(signed_in, identity=after, session=replace(signed_in.session, identity=after))
+
+    async def _linked(self, unit: Unit, link: PendingLink, signed_in: SignedIn, *, client: Client) -> Identity:
+        method, identity = self._methods.get(link.credential.type), signed_in.identity
+        if identity is None or not isinstance(method, LinkingMethod):
+            raise SubmissionRejected(message(4010002))
+        try:
+            return await self._identities.change_locked_credentials(
+                unit,
+                identity,
+                {link.credential.type: method.linked_to(identity, link.credential)},
+                actor=str(identity.id),
+                client_ip=client.ip,
+                spare_session=signed_in.session.id,
+            )
+        except Conflict as taken:
+            raise SubmissionRejected(message(OF_ANOTHER), filled=False) from taken
+
+
+def pending_link(collision: Collision) -> PendingLink:
+    """Return what a collision leaves to be linked."""
+    enrolment = collision.enrolment
+    [credential] = enrolment.credentials
+    label = enrolment.link.label if enrolment.link is not None else enrolment.method
+    return PendingLink(collision.owner.id, credential, label)
+
+
+def _names_of(owner: Identity) -> set[str]:
+    """Return the identifiers and addresses of an account that was read with its credentials."""
+    addresses = {each.value for each in owner.verifiable_addresses}
+    addresses |= {each.value for each in owner.recovery_addresses}
+    return addresses | {name for credential in owner.credentials.values() for name in credential.identifiers}
+
+
+def _has_verified(identity: Identity, address: str) -> bool:
+    return any(each.value == address and each.verified for each in identity.verifiable_addresses)
