@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -28,6 +28,7 @@ from tests.attacks.scene import (
     sign_up,
     visit,
 )
+from tests.credentials.social import SocialStage, social_stage
 from tests.flows.watching import statements
 
 SETTINGS: Mapping[str, Any] = {
@@ -249,4 +250,43 @@ async def test_no_submission_takes_more_statements_than_its_row_allows(counting:
     assert counting.taken.keys() == MOST.keys()
     most = MOST if counting.scene.application.infrastructure.database.kind == "postgresql" else MOST_ON_SQLITE
     over = {named: seen for named, seen in counting.taken.items() if len(seen) > most[named]}
+    assert not over, "\n".join(f"{named} takes {len(seen)}:\n  " + "\n  ".join(seen) for named, seen in over.items())
+
+
+# -- social sign-in ----------------------------------------------------------------------------------------------------
+
+MOST_FOR_SOCIAL: Final = 12
+"""Of leaving for a provider and coming back together, on PostgreSQL."""
+MOST_FOR_SOCIAL_ON_SQLITE: Final = 20
+
+
+@pytest.fixture
+async def social(tmp_path: Path, clock: StoppedClock, dsn: str) -> AsyncIterator[SocialStage]:
+    async with social_stage(dsn, tmp_path, clock) as stage:
+        yield stage
+
+
+async def test_social_sign_ins_take_twelve_statements_at_most(social: SocialStage) -> None:
+    """Leaving and coming back: a registration, a sign-in from the same device, and one from another."""
+    counting, email = Counting(social.scene), new_address()
+    home, elsewhere = await social.scene.browser(), await social.scene.browser(ip=THERE, user_agent=OTHER_DEVICE)
+    for named, browser, kind in (
+        ("a registration", home, "registration"),
+        ("a registration in a login", home, "login"),
+        ("a known device", home, "login"),
+        ("a new device", elsewhere, "login"),
+    ):
+        subject = "bea" if named == "a registration in a login" else "alice"
+        claims = {"subject": subject, "email": f"{subject}-{email}", "email_verified": True}
+        browser.cookies.clear()
+        flow = await browser.open_flow(kind)
+        with counting.counted(named):
+            url = await social.leave(browser, flow, provider="idp")
+            answer = await browser.get(social.back(url, **claims))
+        assert answer.status_code == 303, answer.text
+        assert await browser.whoami() is not None
+        social.scene.clock.advance(hours=1)
+    is_postgres = social.scene.application.infrastructure.database.kind == "postgresql"
+    most = MOST_FOR_SOCIAL if is_postgres else MOST_FOR_SOCIAL_ON_SQLITE
+    over = {named: seen for named, seen in counting.taken.items() if len(seen) > most}
     assert not over, "\n".join(f"{named} takes {len(seen)}:\n  " + "\n  ".join(seen) for named, seen in over.items())

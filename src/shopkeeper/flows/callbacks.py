@@ -61,6 +61,12 @@ class Callbacks:
         `CsrfViolation` for every other unknown state and for another browser.
         """
         state = query.get("state", "")
+        bindings = [crypto.digest(each) for each in caller.callback_cookies]
+        if state and bindings:
+            async with self._database.unit() as unit:
+                flow = await store.take_awaited(unit, crypto.digest(state), method=method, bindings=bindings)
+            if flow is not None:
+                return CameBack(flow, await self._whose(flow, caller), None)
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is None or flow.callback_method != method:

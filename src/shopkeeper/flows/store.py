@@ -1,7 +1,7 @@
 """The tables of flows and of errors kept for the error page, and all their queries."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -154,6 +154,17 @@ async def count_attempt(unit: Unit, flow_id: UUID, *, most: int, owed: int = 0) 
     lost. `owed` attempts are given back before."""
     left = flows.c.id == flow_id, flows.c.attempts < most + owed
     return (await unit.write(update(flows).where(*left).values(attempts=flows.c.attempts + 1 - owed))).rowcount == 1
+
+
+async def take_awaited(unit: Unit, state: bytes, *, method: str, bindings: Collection[bytes]) -> Flow | None:
+    """Return the flow that awaits a callback with this state, which it does no longer: by the state's digest, of a
+    browser that has one of these bindings. None where there is none, or an app waits for its end."""
+    awaited = (flows.c.callback_state == state, flows.c.callback_method == method, flows.c.exchange_init.is_(None))
+    taken = update(flows).where(*awaited, flows.c.callback_binding.in_(bindings))
+    nothing_awaited = {"callback_method": None, "callback_state": None, "callback_binding": None}
+    returned = taken.values(**nothing_awaited, version=flows.c.version + 1).returning(*flows.c)
+    row = (await unit.write(returned)).first()
+    return _from_row(row) if row else None
 
 
 async def take_callback(unit: Unit, flow: Flow, *, returned: Flow) -> bool:

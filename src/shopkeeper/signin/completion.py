@@ -254,7 +254,7 @@ class SignInCompletion:
             changed_at=changed_at,
             waits_until=request.waits_until,
         )
-        await self._remember(unit, started.session, upstream)
+        await self._remember(unit, started.session, upstream, is_new=True)
         if request.wished_language is not None and identity.locale is None:
             await self._identities.learn_locale(unit, identity.id, request.wished_language)
         if self._devices is not None:
@@ -333,10 +333,12 @@ class SignInCompletion:
             self._tally.count("cart_merges", signed_in.cart_merge.outcome.value)
         return signed_in
 
-    async def _remember(self, unit: Unit, session: Session, upstream: UpstreamSession | None) -> None:
+    async def _remember(
+        self, unit: Unit, session: Session, upstream: UpstreamSession | None, *, is_new: bool = False
+    ) -> None:
         """Store the provider's session that a session began with, or was confirmed by."""
         if upstream is not None and self._provider_sessions is not None:
-            await self._provider_sessions.remember(unit, session.id, upstream)
+            await self._provider_sessions.remember(unit, session.id, upstream, is_new=is_new)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:

@@ -4,7 +4,7 @@ Issuer, subject and `sid` are stored as digests: they are only compared, and a d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +13,7 @@ from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Select, String, T
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shopkeeper.storage.database import Unit
+from shopkeeper.storage.row_changes import insert_later
 from shopkeeper.storage.tables import Id, Moment, metadata
 
 LONGEST_PROVIDER_ID: Final = 255
@@ -46,16 +47,14 @@ class ProviderSessionRow:
 
 async def put(unit: Unit, row: ProviderSessionRow) -> None:
     """Store a provider session, in place of the one that our session had at this provider."""
-    adding: Any = _INSERT[unit.dialect](provider_sessions).values(
-        session_id=row.session_id,
-        provider=row.provider,
-        subject_digest=row.subject_digest,
-        sid_digest=row.sid_digest,
-        id_token=row.id_token,
-        began_at=row.began_at,
-    )
+    adding: Any = _INSERT[unit.dialect](provider_sessions).values(**asdict(row))
     replaced = {name: adding.excluded[name] for name in ("subject_digest", "sid_digest", "id_token", "began_at")}
     await unit.write(adding.on_conflict_do_update(index_elements=["session_id", "provider"], set_=replaced))
+
+
+def put_later(unit: Unit, row: ProviderSessionRow) -> None:
+    """Store the provider session of a session that this unit has started, right before it commits."""
+    insert_later(unit, provider_sessions, [asdict(row)])
 
 
 async def take(unit: Unit, session_ids: Sequence[UUID]) -> list[ProviderSessionRow]:

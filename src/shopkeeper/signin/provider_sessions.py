@@ -48,22 +48,26 @@ class ProviderSessions:
         self._clock = clock
         self._keeps = frozenset(keeps_id_tokens_of)
 
-    async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession) -> None:
-        """Store the provider's session that one of ours began with, or was confirmed by. One statement."""
+    async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession, *, is_new: bool = False) -> None:
+        """Store the provider's session that one of ours began with, or was confirmed by.
+
+        It takes one statement; none of its own where `is_new`: our session was started by this unit.
+        """
         token = upstream.id_token.encode() if upstream.id_token is not None else b""
         kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
         sealed = self._keys.seal(token, context=_context(session_id, upstream.provider)) if kept else None
-        await store.put(
-            unit,
-            ProviderSessionRow(
-                session_id=session_id,
-                provider=upstream.provider,
-                subject_digest=_digest(upstream.issuer, upstream.subject),
-                sid_digest=_digest(upstream.issuer, upstream.sid) if upstream.sid is not None else None,
-                id_token=sealed,
-                began_at=self._clock.now(),
-            ),
+        row = ProviderSessionRow(
+            session_id=session_id,
+            provider=upstream.provider,
+            subject_digest=_digest(upstream.issuer, upstream.subject),
+            sid_digest=_digest(upstream.issuer, upstream.sid) if upstream.sid is not None else None,
+            id_token=sealed,
+            began_at=self._clock.now(),
         )
+        if is_new:
+            store.put_later(unit, row)
+        else:
+            await store.put(unit, row)
 
     async def forget(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[EndedProviderSession]:
         """Delete the provider sessions of sessions that this unit has ended, and return them, the newest first."""
