@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
@@ -65,7 +66,8 @@ class Renewed(Generic[T]):
             if self._readings == before:
                 await self._read_now()
         if self._failure is not None and not self._younger(self._usable):
-            raise self._failure
+            # One error for each caller: an exception that is raised twice grows, and keeps what its frames held.
+            raise copy(self._failure)
         return self._value
 
     async def _read_now(self) -> None:
@@ -73,7 +75,7 @@ class Renewed(Generic[T]):
         try:
             self._kept, self._failure = _Kept(await self._read(), started), None
         except ProviderError as failure:
-            self._failure = failure
+            self._failure = copy(failure)
         self._tried_at = started
         self._readings += 1
 
