@@ -4,8 +4,8 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,13 @@ class ProviderScene:
 
     shop: Scene
     provider: OpenIDProvider
+    walkers: ExitStack = field(repr=False)
 
     async def person(self, email: str | None = None) -> Person:
         """Return a person whom the provider knows, signed in nowhere."""
         email = email or new_address()
         self.provider.person(email)
-        return Person(email, await self.shop.browser(), Walker(self.provider.issuer))
+        return Person(email, await self.shop.browser(), self.walkers.enter_context(Walker(self.provider.issuer)))
 
     async def sign_in(self, person: Person) -> httpx2.Response:
         """Sign in at the provider, if that asks, and come back."""
@@ -64,6 +65,12 @@ class ProviderScene:
         arrival = await asyncio.to_thread(person.walker.walk, url, person.email)
         assert arrival.url.startswith(ADDRESS), arrival.url
         return arrival.path
+
+    async def confirm_sign_out(self, person: Person, url: str) -> str:
+        """Confirm at the provider to sign out there; return the address below ours where that leads back to."""
+        back = await asyncio.to_thread(person.walker.sign_out, url)
+        assert back.startswith(ADDRESS), back
+        return back.removeprefix(ADDRESS)
 
     async def sign_out_url(self, person: Person, *, return_to: str | None = None) -> str:
         asked = {"return_to": return_to} if return_to else {}
@@ -133,6 +140,7 @@ async def with_provider(
     provider: OpenIDProvider,
     *,
     listener: str = NOWHERE,
+    settings: Mapping[str, Any] | None = None,
     **section: Any,
 ) -> AsyncIterator[ProviderScene]:
     """Open a shop with the provider, and put its clock to the provider's. `listener` is where its logout tokens go."""
@@ -144,5 +152,7 @@ async def with_provider(
         backchannel_logout_uri=listener,
         backchannel_logout_session_required=True,
     )
-    async with opened(dsn, folder, clock, settings=settings_of(provider, **section)) as shop:
-        yield ProviderScene(shop, provider)
+    whole = {**settings_of(provider, **section), **(settings or {})}
+    async with opened(dsn, folder, clock, settings=whole) as shop:
+        with ExitStack() as walkers:
+            yield ProviderScene(shop, provider, walkers)

@@ -194,12 +194,16 @@ class Walker:
             response = self.http.post(action, data=sent)
         raise AssertionError(f"no way out of {response.url}")
 
-    def sign_out(self) -> None:
-        """Sign out at the provider, which tells every application that knows the session."""
-        page = self.http.get(f"{self.issuer}/session/end")
+    def sign_out(self, url: str | None = None) -> str:
+        """Sign out at the provider, which tells every application that knows the session; return where that leads.
+
+        `url` is the address to which an application has sent the browser for it.
+        """
+        page = self.http.get(url or f"{self.issuer}/session/end")
         action, fields = _form(page)
         done = self.http.post(action, data={**fields, "logout": "yes"})
         assert done.status_code in (200, 303), done.text
+        return str(done.headers.get("location", ""))
 
 
 def _form(response: httpx2.Response) -> tuple[str, dict[str, str]]:

@@ -26,6 +26,8 @@ export function build(world) {
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
     clientDefaults: { id_token_signed_response_alg: 'RS256' },
     pkce: { required: () => false },
+    // Back-channel logouts go to applications on loopback, which the library's own dispatcher refuses to call.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     ttl: { AccessToken: 3600, AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86400, Grant: 86400, Interaction: 600, Session: 86400 },
     features: {
       devInteractions: { enabled: false },
