@@ -150,8 +150,12 @@ class TestWhereNobodyIsSignedIn:
         back = await person.browser.get(arrival)
         assert (back.status_code, back.headers["location"]) == (303, HERE)
 
-    async def test_does_not_leave_for_a_provider_that_is_away(self, scene: ProviderScene) -> None:
-        scene.provider.faults(all={"status": 503})
+    @pytest.mark.parametrize("known_before", [False, True], ids=["unknown", "with metadata"])
+    async def test_does_not_leave_for_a_provider_that_is_away(self, scene: ProviderScene, known_before: bool) -> None:
+        if known_before:
+            await known(scene)
+            scene.shop.clock.advance(seconds=11)
+        scene.provider.faults(all={"drop": True})
         browser = await scene.shop.browser()
         token = await guest_with_cart(scene, browser)
         left = await leave(browser)

@@ -56,10 +56,11 @@ def build_backchannel_logout(
     )
 
 
-def build_silent_sign_on(infrastructure: Infrastructure, pipeline: Pipeline) -> SilentSignOn:
+def build_silent_sign_on(infrastructure: Infrastructure, accounts: Accounts, pipeline: Pipeline) -> SilentSignOn:
     """Build the silent sign-on with the providers that are configured so."""
-    providers = infrastructure.settings.selfservice.methods.oidc.providers
-    return SilentSignOn(pipeline, providers=[provider.id for provider in providers if provider.silent_sign_on])
+    oidc, clients = infrastructure.settings.selfservice.methods.oidc, _clients(accounts)
+    silent = [provider.id for provider in oidc.providers if provider.silent_sign_on and provider.id in clients]
+    return SilentSignOn(pipeline, clients={provider_id: clients[provider_id] for provider_id in silent})
 
 
 def _clients(accounts: Accounts) -> Mapping[str, OpenIDClient]:

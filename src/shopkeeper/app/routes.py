@@ -273,7 +273,7 @@ def _self_service(
     leaving: LeavingPage,
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
-    silent_sign_on = build_silent_sign_on(infrastructure, pipeline)
+    silent_sign_on = build_silent_sign_on(infrastructure, accounts, pipeline)
 
     async def ask_first(request: Request, kind: str, action: str) -> Response:
         return await one_click.ask(request, Purpose(kind), action=action, fields={})

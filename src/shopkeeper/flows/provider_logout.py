@@ -24,7 +24,7 @@ CALLBACK: Final = "/self-service/methods/oidc/logout/callback"
 PURPOSE: Final = "provider logout"
 """The purpose of the key ring, for key derivation."""
 PATIENCE: Final = timedelta(seconds=2)
-"""How long a sign-out waits for a provider's metadata, where they are not known yet."""
+"""How long a sign-out waits for a provider to answer."""
 AWAY: Final = timedelta(hours=1)
 """How long a browser may stay at the provider, and still comes back to where it wanted."""
 LONGEST_URL: Final = 7_000
@@ -74,6 +74,7 @@ class ProviderLogout:
         client, state = self._clients[last.provider], self._state(back_to)
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
+                await client.reach()
                 for hint in dict.fromkeys((last.id_token, None)):
                     url = await client.end_session_url(
                         id_token_hint=hint, post_logout_redirect_uri=self._callback_url, state=state

@@ -5,7 +5,9 @@ or as it was: same guest, same cart, same cookies, no error page. The second is 
 knows nobody, knows somebody whom we do not, wants to ask something, is slow or away.
 """
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -14,10 +16,13 @@ from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.outcomes import Completed, FlowInvalid, FlowOutcome, FlowRefused, RedirectedAway
 from shopkeeper.flows.pipeline import Pipeline
+from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderError
 
 METHOD: Final = "oidc"
 LOGIN: Final = "login"
+PATIENCE: Final = timedelta(seconds=2)
+"""How long a visitor waits for a provider to answer before leaving for it."""
 _FIELDS: Final = {"method": METHOD, "upstream_parameters": {"prompt": "none"}}
 
 log = structlog.get_logger("shopkeeper.silent_sign_on")
@@ -27,17 +32,17 @@ class SilentSignOn:
     """Leaves for providers silently, and says what a browser that comes back has come back with.
 
     Args:
-        providers: the ids of the providers where it is configured.
+        clients: the providers where it is configured, by their ids.
     """
 
-    def __init__(self, pipeline: Pipeline, *, providers: Collection[str]) -> None:
+    def __init__(self, pipeline: Pipeline, *, clients: Mapping[str, OpenIDClient]) -> None:
         self._pipeline = pipeline
-        self._providers = frozenset(providers)
+        self._clients = clients
 
     @property
     def enabled(self) -> bool:
         """Whether it is configured for any provider."""
-        return bool(self._providers)
+        return bool(self._clients)
 
     def landing(self, return_to: str | None) -> str:
         """Return where the browser goes in the end. Raises `ReturnToForbidden`."""
@@ -47,11 +52,13 @@ class SilentSignOn:
         """Return the way to the provider; None where the browser stays as it is: it is signed in, the provider is away,
         or silent sign-on is not configured for it (any more, and the shop's pages do not know it yet). Never call it
         while a transaction is open."""
-        if caller.session is not None or provider not in self._providers:
+        if caller.session is not None or provider not in self._clients:
             return None
         opening = Opening(type=FlowType.BROWSER, request_url=request_url, return_to=landing, silent=True)
         submission = Submission(fields={**_FIELDS, "provider": provider})
         try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                await self._clients[provider].reach()
             outcome = await self._pipeline.leave(LOGIN, opening, submission, caller)
         except (FlowInvalid, FlowRefused, ProviderError, TimeoutError) as stopped:
             log.info("silent_sign_on.not_left", provider=provider, reason=_reason(stopped))

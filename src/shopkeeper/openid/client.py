@@ -29,6 +29,7 @@ from shopkeeper.openid.keys import KeySource
 from shopkeeper.openid.logout_token import check_logout_token
 from shopkeeper.openid.metadata import Metadata, MetadataSource
 from shopkeeper.openid.provider import Provider
+from shopkeeper.openid.reachability import Reachability
 from shopkeeper.openid.token_claims import require_text
 from shopkeeper.openid.token_endpoint import TokenEndpoint, Tokens
 from shopkeeper.openid.tokens import SignedToken, verify_signature
@@ -64,6 +65,19 @@ class OpenIDClient:
         self._token_endpoint = TokenEndpoint(provider, self._calls, clock)
         self._userinfo = Userinfo(provider, self._calls)
         self._keys: KeySource | None = None
+        self._reachability = Reachability(self._calls, clock)
+
+    async def reach(self) -> None:
+        """Raise `ProviderUnavailable` where the provider does not answer now, or has not ten seconds ago.
+
+        Metadata outlive a provider that goes away. So this is asked before a browser is sent there for something that
+        it can do without; for a sign-in that somebody asks for, the browser's own error page is the better answer.
+        """
+        async with self._conversation():
+            metadata = await self._metadata.get()
+            url = self._metadata.url if self.provider.discovers else metadata.authorization_endpoint
+            if url is not None:
+                await self._reachability.check(url)
 
     async def authorization_url(
         self,

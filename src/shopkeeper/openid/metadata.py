@@ -51,6 +51,11 @@ class MetadataSource:
         self._provider, self._calls = provider, calls
         self._metadata = Renewed(self._read, clock=clock, fresh=FRESH, usable=USABLE)
 
+    @property
+    def url(self) -> str:
+        """Where the document is."""
+        return self._provider.discovery_url or self._provider.issuer.rstrip("/") + _WELL_KNOWN
+
     async def get(self) -> Metadata:
         """Return the metadata; what the settings say wins over what the provider says.
 
@@ -70,7 +75,7 @@ class MetadataSource:
         )
 
     async def _read(self) -> Metadata:
-        url = self._provider.discovery_url or self._provider.issuer.rstrip("/") + _WELL_KNOWN
+        url = self.url
         response = await self._calls.send("GET", url)
         if response.status != HTTPStatus.OK:
             raise ProviderAnswerInvalid(
