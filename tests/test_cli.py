@@ -101,6 +101,17 @@ class TestCache:
     def test_doctor_says_nothing_of_one_that_answers(self, shopkeeper: Run, sqlite_dsn: str, valkey_url: str) -> None:
         assert "cache.url" not in shopkeeper("doctor", DSN=sqlite_dsn, CACHE_URL=valkey_url).output
 
+    def test_doctor_prints_the_address_to_register_at_each_provider(self, shopkeeper: Run, sqlite_dsn: str) -> None:
+        google = '[{"id": "g", "provider": "google", "client_id": "c", "client_secret": "hunter2hunter2"}]'
+        providers = {"ENABLED": "true", "CONFIG_PROVIDERS": google}
+        environ = {f"SELFSERVICE_METHODS_OIDC_{name}": value for name, value in providers.items()}
+        ran = shopkeeper(
+            "doctor", "--show", DSN=sqlite_dsn, SERVE_PUBLIC_BASE_URL="https://id.shop.example/", **environ
+        )
+        address = "https://id.shop.example/self-service/methods/oidc/callback/g"
+        assert f"Register this address at Google (g): {address}\n" in ran.stdout
+        assert "hunter2" not in ran.output
+
 
 class TestWhatOthersWrote:
     """Text from outside is printed as it is: it is no markup, and gives the terminal no orders."""

@@ -1,13 +1,14 @@
 """Presets of providers: that each is whole, and what some of them make of an answer."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from shopkeeper.openid.preset import ISSUER, Preset
 from shopkeeper.openid.presets import PRESETS
 from shopkeeper.openid.userinfo import claims_of_answer, shaped
+from tests.openid.scripted import NONCE, REDIRECT, VERIFIER, ScriptedProvider, query
 
 KRATOS = (
     "generic google github github-app gitlab microsoft discord slack facebook auth0 vk yandex apple spotify netid"
@@ -185,3 +186,11 @@ def test_apple_tells_the_name_beside_the_code() -> None:
     user = '{"name": {"firstName": "Ada", "lastName": "L"}, "email": "victim@shop.example"}'
     assert claims_of_answer({"user": user}, PRESETS["apple"].userinfo) == {"given_name": "Ada", "family_name": "L"}
     assert claims_of_answer({}, PRESETS["apple"].userinfo) == {}
+
+
+async def test_what_a_preset_adds_to_the_token_request_replaces_nothing(idp: ScriptedProvider) -> None:
+    """LINE signs ID tokens with a key that is published where it is asked for only."""
+    client = idp.client(token_parameters={**PRESETS["line"].token_parameters, "code": "another"})
+    await client.authenticate(query("c-1"), redirect_uri=REDIRECT, nonce=NONCE, code_verifier=VERIFIER)
+    sent = next(parse_qs(body.decode()) for body in idp.server.bodies if b"grant_type" in body)
+    assert (sent["id_token_key_type"], sent["code"]) == (["JWK"], ["c-1"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shopkeeper.settings import Settings, SettingsError, load
+from shopkeeper.settings import Settings, SettingsError, findings, load, redirect_uris
 from shopkeeper.settings.describe import describe
 from shopkeeper.settings.openid_providers import OpenIDProvider
 
@@ -213,3 +213,95 @@ def test_the_section_with_which_kratos_was_recorded_is_in_effect(profiles: Path)
     settings = load([profiles / "social.yml"], {}, dev=True, demo=False)
     assert [provider.id for provider in settings.selfservice.methods.oidc.providers] == ["idp", "dead"]
     assert not [finding for finding in settings.not_in_effect() if "oidc" in finding.path]
+
+
+class TestFindings:
+    @staticmethod
+    def told(write: Write, *providers: dict[str, Any], dev: bool = False, **flows: Any) -> list[tuple[str, str]]:
+        method = {"enabled": True, "config": {"providers": list(providers)}}
+        registration = {"after": {"oidc": {"hooks": [{"hook": "session"}]}}}
+        selfservice = {"methods": {"oidc": method}, "flows": {"registration": registration, **flows}}
+        settings = load([write(yaml.safe_dump({"selfservice": selfservice}))], {}, dev=dev, demo=False)
+        return [(found.level, found.sentence) for found in findings(settings) if "oidc" in found.path]
+
+    def test_a_sound_provider_has_none(self, write: Write) -> None:
+        github = {"id": "github", "provider": "github", "client_id": "c", "client_secret": "s", "scope": ["user:email"]}
+        assert self.told(write, IDP, github, {**APPLE, "scope": ["email", "name"]}) == []
+
+    @pytest.mark.parametrize(
+        ("change", "level", "said"),
+        [
+            (
+                {"issuer_url": "http://idp.example"},
+                "error",
+                f"{PLACE}[0].issuer_url (idp) is plain http, so that anybody on the way could sign in as anybody; write"
+                " https://.",
+            ),
+            (
+                {"token_url": "http://idp.example/token"},
+                "error",
+                f"{PLACE}[0].token_url (idp) is plain http, so that anybody on the way could sign in as anybody; write"
+                " https://.",
+            ),
+            (
+                {"issuer_url": "http://localhost:9001"},
+                "warning",
+                f"{PLACE}[0].issuer_url (idp) is on this machine, which is not called; list http://localhost:9001/** in"
+                " clients.http.private_ip_exception_urls.",
+            ),
+            (
+                {"scope": ["openid", "profile"]},
+                "warning",
+                f"{PLACE}[0].scope (idp) does not ask for the mail address; add email, or customers have to type"
+                " theirs.",
+            ),
+            (
+                {"provider": "facebook", "account_linking_mode": "automatic"},
+                "notice",
+                f"{PLACE}[0].account_linking_mode (idp) has no effect here: Facebook does not say which addresses it"
+                " has verified.",
+            ),
+            (
+                {"provider": "discord", "silent_sign_on": True},
+                "notice",
+                f"{PLACE}[0].silent_sign_on (idp) has no effect here: Discord speaks no OpenID Connect.",
+            ),
+            (
+                {"provider": "github", "rp_initiated_logout": True},
+                "notice",
+                f"{PLACE}[0].rp_initiated_logout (idp) has no effect here: GitHub speaks no OpenID Connect.",
+            ),
+            (
+                {"provider": "twitch", "issuer_url": "https://idp.example"},
+                "notice",
+                f"{PLACE}[0].issuer_url (idp) has no effect here: Twitch has one issuer.",
+            ),
+        ],
+    )
+    def test_what_is_doubtful_is_said(self, write: Write, change: dict[str, Any], level: str, said: str) -> None:
+        without = {name: value for name, value in IDP.items() if name != "issuer_url" or "provider" not in change}
+        assert self.told(write, {**without, **change}) == [(level, said)]
+
+    def test_what_is_plain_may_be_so_in_development(self, write: Write) -> None:
+        assert {level for level, _ in self.told(write, {**IDP, "issuer_url": "http://idp.example"}, dev=True)} == {
+            "notice"
+        }
+        assert self.told(write, {**IDP, "issuer_url": "http://127.0.0.1:9001"}, dev=True) == []
+
+    def test_a_method_without_providers_is_said(self, write: Write) -> None:
+        ((level, sentence),) = self.told(write)
+        assert (level, sentence.partition(",")[0]) == ("warning", f"{PLACE} is empty")
+
+    def test_a_registration_that_signs_nobody_in_is_said(self, write: Write) -> None:
+        ((level, sentence),) = self.told(write, IDP, registration={})
+        assert level == "notice"
+        assert "has no hook session" in sentence
+        assert self.told(write, IDP, registration={"enabled": False}) == []
+
+
+def test_each_provider_has_an_address_to_register(read: Callable[..., Settings]) -> None:
+    settings = read(IDP, APPLE, base_redirect_uri="https://auth.shop.example/base/")
+    assert list(redirect_uris(settings)) == [
+        ("OpenID Connect (idp)", "https://auth.shop.example/base/self-service/methods/oidc/callback/idp"),
+        ("Apple (apple)", "https://auth.shop.example/base/self-service/methods/oidc/callback/apple"),
+    ]

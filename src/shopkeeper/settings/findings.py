@@ -12,6 +12,7 @@ from shopkeeper.client import names_this_machine
 from shopkeeper.notify.smtp_uri import passed_over
 from shopkeeper.settings.known_secrets import PRINTED_DIGESTS, is_published
 from shopkeeper.settings.listening import UnknownHost, address_of, is_loopback, overlap
+from shopkeeper.settings.openid_findings import OPENID_CHECKS
 from shopkeeper.settings.problems import Finding, Problem, SettingsError
 from shopkeeper.settings.root import Settings
 
@@ -303,4 +304,5 @@ CHECKS: Final[Iterable[Check]] = (
     _enumeration,
     _pending_addresses,
     _private_addresses,
+    *OPENID_CHECKS,
 )

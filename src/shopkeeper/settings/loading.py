@@ -38,7 +38,7 @@ DEMONSTRATION: Final[Tree] = {
     "selfservice": {
         "methods": {"code": {"passwordless_enabled": True}},
         "flows": {
-            "registration": {"after": {"password": _SIGNS_IN, "code": _SIGNS_IN}},
+            "registration": {"after": {"password": _SIGNS_IN, "code": _SIGNS_IN, "oidc": _SIGNS_IN}},
             "recovery": {"enabled": True},
             "verification": {"enabled": True},
         },

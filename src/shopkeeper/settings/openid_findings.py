@@ -1,0 +1,134 @@
+"""Findings about the providers of social sign-in."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from shopkeeper.client import names_this_machine
+from shopkeeper.settings.openid_providers import OpenIDProvider
+from shopkeeper.settings.problems import Finding
+from shopkeeper.settings.root import Settings
+
+PLACE: Final = "selfservice.methods.oidc.config.providers"
+_ADDRESSES: Final = ("issuer_url", "auth_url", "token_url")
+_MAIL: Final = "email"
+_AFTER: Final = "selfservice.flows.registration.after"
+
+
+def _no_providers(settings: Settings) -> Iterator[Finding]:
+    """Report social sign-in that is on and has nobody to sign in with."""
+    oidc = settings.selfservice.methods.oidc
+    if oidc.enabled and not oidc.config.providers:
+        sentence = f"{PLACE} is empty, so there is no social sign-in; add a provider, or switch the method off."
+        yield Finding("warning", PLACE, sentence)
+
+
+def _plain_http(settings: Settings) -> Iterator[Finding]:
+    """Report addresses at which anybody on the way could answer in the provider's place."""
+    for path, provider in _enabled(settings):
+        for name in _ADDRESSES:
+            parts = urlsplit(getattr(provider, name) or "")
+            if parts.scheme == "http" and not names_this_machine(parts.hostname or ""):
+                sentence = (
+                    f"{path}.{name} ({provider.id}) is plain http, so that anybody on the way could sign in as"
+                    " anybody; write https://."
+                )
+                yield Finding("error", f"{path}.{name}", sentence)
+
+
+def _providers_of_this_machine(settings: Settings) -> Iterator[Finding]:
+    """Report providers that the guard of outgoing requests will not let us call; `--dev` lets us."""
+    http = settings.clients.http
+    if settings.dev or not http.disallow_private_ip_ranges:
+        return
+    for path, provider in _enabled(settings):
+        parts = urlsplit(provider.issuer_url or "")
+        allowed = any(parts.netloc in pattern for pattern in http.private_ip_exception_urls)
+        if parts.netloc and names_this_machine(parts.hostname or "") and not allowed:
+            sentence = (
+                f"{path}.issuer_url ({provider.id}) is on this machine, which is not called; list"
+                f" {parts.scheme}://{parts.netloc}/** in clients.http.private_ip_exception_urls."
+            )
+            yield Finding("warning", f"{path}.issuer_url", sentence)
+
+
+def _no_address(settings: Settings) -> Iterator[Finding]:
+    """Report scopes without the one that the provider gives the mail address for."""
+    for path, provider in _enabled(settings):
+        usual = [scope for scope in provider.preset.scope if _MAIL in scope]
+        if usual and provider.scope and not any(_MAIL in scope for scope in provider.scope):
+            sentence = (
+                f"{path}.scope ({provider.id}) does not ask for the mail address; add {usual[0]}, or customers have"
+                " to type theirs."
+            )
+            yield Finding("warning", f"{path}.scope", sentence)
+
+
+def _without_effect(settings: Settings) -> Iterator[Finding]:
+    """Report settings that this provider gives no effect."""
+    for path, provider in _enabled(settings):
+        for key, reason in _idle(provider):
+            yield Finding("notice", f"{path}.{key}", f"{path}.{key} ({provider.id}) has no effect here: {reason}.")
+
+
+def _idle(provider: OpenIDProvider) -> Iterator[tuple[str, str]]:
+    preset = provider.preset
+    if provider.issuer_url and not preset.configurable_issuer and provider.issuer_url != preset.issuer:
+        yield "issuer_url", f"{preset.label} has one issuer"
+    if provider.account_linking_mode == "automatic" and not preset.verifies_email:
+        yield "account_linking_mode", f"{preset.label} does not say which addresses it has verified"
+    if provider.silent_sign_on and not preset.openid:
+        yield "silent_sign_on", f"{preset.label} speaks no OpenID Connect"
+    if provider.rp_initiated_logout and not preset.openid:
+        yield "rp_initiated_logout", f"{preset.label} speaks no OpenID Connect"
+
+
+def _signs_nobody_in(settings: Settings) -> Iterator[Finding]:
+    """Report a registration after which a customer, who has just signed in at the provider, is not signed in here."""
+    registration = settings.selfservice.flows.registration
+    if not (settings.selfservice.methods.oidc.providers and registration.enabled):
+        return
+    if not any(hook.hook == "session" for hook in registration.after.hooks_of("oidc")):
+        path = f"{_AFTER}.oidc.hooks"
+        sentence = (
+            f"{path} has no hook session, so a customer who registers with a provider has to sign in afterwards; add it"
+            " to sign them in at once."
+        )
+        yield Finding("notice", path, sentence)
+
+
+def redirect_uris(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the address to register at each provider, after the provider's name.
+
+    >>> from shopkeeper.settings import load
+    >>> environ = {
+    ...     "SELFSERVICE_METHODS_OIDC_ENABLED": "true",
+    ...     "SELFSERVICE_METHODS_OIDC_CONFIG_PROVIDERS":
+    ...         '[{"id": "g", "provider": "google", "client_id": "c", "client_secret": "s"}]',
+    ... }
+    >>> list(redirect_uris(load([], environ, dev=True, demo=False)))
+    [('Google (g)', 'http://127.0.0.1:4433/self-service/methods/oidc/callback/g')]
+    """
+    oidc = settings.selfservice.methods.oidc
+    base = (oidc.config.base_redirect_uri or settings.serve.public.base_url).rstrip("/")
+    for _, provider in _enabled(settings):
+        yield (
+            f"{provider.label or provider.preset.label} ({provider.id})",
+            f"{base}/self-service/methods/oidc/callback/{provider.id}",
+        )
+
+
+def _enabled(settings: Settings) -> Iterator[tuple[str, OpenIDProvider]]:
+    """Yield the providers that are switched on, each with its place."""
+    for index, provider in enumerate(settings.selfservice.methods.oidc.providers):
+        yield f"{PLACE}[{index}]", provider
+
+
+OPENID_CHECKS: Final[Sequence[Callable[[Settings], Iterator[Finding]]]] = (
+    _no_providers,
+    _plain_http,
+    _providers_of_this_machine,
+    _no_address,
+    _without_effect,
+    _signs_nobody_in,
+)
