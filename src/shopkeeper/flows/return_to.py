@@ -15,6 +15,11 @@ _AS_IT_IS = "%:/?#[]@!$&'()*+,;="
 LONGEST = 2_048
 """Characters of a return address: it is stored with flows, and part of addresses and of headers."""
 _SHOWN = 100
+_WEB = frozenset({"http", "https"})
+# What browsers run or open by themselves. No app has them, however the allow-list names them.
+_RUN_BY_BROWSERS = frozenset(
+    {"javascript", "vbscript", "data", "blob", "filesystem", "file", "about", "view-source", "mailto", "ws", "wss"}
+)
 _HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[0-9a-f:.]+")
 
 
@@ -32,6 +37,7 @@ class ReturnAddresses:
     Args:
         default: the address where nothing else is configured; always allowed.
         allowed: prefixes: scheme and host must be equal (`*.` stands for one label or more), the path must begin alike.
+            One with another scheme than http and https is an app's (RFC 8252 section 7.1), without stars.
         base_url: our own public address; everything at or below it is ours, and so allowed.
     """
 
@@ -83,12 +89,18 @@ class ReturnAddresses:
         try:
             absolute = urljoin(self._default, wanted)
             target = urlsplit(absolute)
-            unreadable = target.scheme not in {"http", "https"} or not _plain(target.hostname) or target.port == 0
+            unreadable = target.port == 0 or not self._readable(target)
         except ValueError:
             unreadable = True
         if unreadable or "@" in target.netloc:
-            raise ReturnToForbidden("The return address must be a plain http or https address.")
+            raise ReturnToForbidden("The return address must be a plain http or https address, or an app's own.")
         return absolute, target
+
+    def _readable(self, target: SplitResult) -> bool:
+        if target.scheme in _WEB:
+            return _plain(target.hostname)
+        apps = {allowed.scheme for allowed in self._allowed} - _WEB - _RUN_BY_BROWSERS
+        return target.scheme in apps and (not target.netloc or _plain(target.hostname))
 
 
 def _shown(target: SplitResult) -> str:
@@ -112,6 +124,9 @@ def _plain(host: str | None) -> bool:
 
 
 def _covers(allowed: SplitResult, target: SplitResult) -> bool:
+    if target.scheme not in _WEB:
+        same_place = (allowed.scheme, allowed.netloc.lower()) == (target.scheme, target.netloc.lower())
+        return same_place and _path_covers(allowed, target)
     same_host = _host_matches(allowed.hostname or "", target.hostname or "")
     same_port = _port(allowed) == _port(target)
     return allowed.scheme == target.scheme and same_host and same_port and _path_covers(allowed, target)

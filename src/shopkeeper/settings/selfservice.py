@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, FilePath, ValidationInfo, field_vali
 
 from shopkeeper.settings.openid_providers import OpenIDMethod
 from shopkeeper.settings.section import Section
-from shopkeeper.settings.values import BaseUrl, Lifespan, PageUrl, parse_duration
+from shopkeeper.settings.values import BaseUrl, Lifespan, PageUrl, ReturnUrl, parse_duration
 
 
 class Hook(Section):
@@ -377,7 +377,7 @@ class SelfService(Section):
         default="/account",
         description="Where a browser goes after a flow, unless it said where; our account page when unset",
     )
-    allowed_return_urls: tuple[PageUrl, ...] = Field(
+    allowed_return_urls: tuple[ReturnUrl, ...] = Field(
         default=(), description="Addresses `return_to` may begin with; the host may start with `*.`"
     )
     flows: Flows = Flows()

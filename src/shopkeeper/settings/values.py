@@ -36,6 +36,8 @@ SECONDS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(second|minute|hour|day)", re.ASCII)
 _ANY_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.ASCII | re.IGNORECASE)
 _REFERENCE = re.compile(r"(file|base64|https?)://\S+", re.ASCII)
+# An app's own scheme without a host, as RFC 8252 section 7.1 has it: com.example.app:/back.
+_APP_ADDRESS = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:/(?!/)[^\s\\]*", re.ASCII | re.IGNORECASE)
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\s\\]*", re.ASCII)
 
 
@@ -166,6 +168,10 @@ def _page_url(text: str) -> str:
     return text
 
 
+def _return_url(text: str) -> str:
+    return text if _APP_ADDRESS.fullmatch(text) else _page_url(text)
+
+
 def _reference(text: str) -> str:
     if not _REFERENCE.fullmatch(text):
         raise ValueError("must be a file://, base64://, https:// or http:// address; a path needs file:// before it")
@@ -178,4 +184,5 @@ Size = Annotated[Bytes, BeforeValidator(parse_size)]
 RateText = Annotated[Rate, BeforeValidator(parse_rate)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]
+ReturnUrl = Annotated[str, AfterValidator(_return_url)]
 Reference = Annotated[str, AfterValidator(_reference)]

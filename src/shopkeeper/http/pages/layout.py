@@ -196,6 +196,9 @@ def masked(token: bytes | None) -> str:
 
 
 def _origin(url: str) -> str:
-    """Return an address as a source of a content security policy: scheme, host and port. `*.` may precede the host."""
+    """Return an address as a source of a content security policy: scheme, host and port. `*.` may precede the host. Of
+    an app's address it is the scheme."""
     parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return f"{parts.scheme}:"
     return f"{parts.scheme}://{parts.netloc}"
