@@ -25,9 +25,10 @@ from shopkeeper.storage.database import Unit
 
 pytest.register_assert_rewrite("tests.attacks.scene")
 
-from tests.attacks.scene import Browser, Scene, csrf_of, opened  # noqa: E402 - its assertions must be rewritten first
+from tests.attacks.scene import OWN_PAGE, Browser, Scene, csrf_of, opened  # noqa: E402 - its assertions must be rewritten first
 from tests.flows.link_handler import LinkFlow, presented  # noqa: E402
 from tests.flows.travelling_method import TRAVEL, Provider, Travelling, open_provider, travel_credential  # noqa: E402
+from tests.http.pages.reading import read  # noqa: E402
 
 JSON = {"accept": "application/json"}
 FLOWS_WITHOUT_PRIVATE_GUARD: Mapping[str, Any] = {"clients": {"http": {"disallow_private_ip_ranges": False}}}
@@ -183,7 +184,14 @@ def cross_site_post(browser: Browser, url: str) -> dict[str, Any]:
 
 
 async def post_across_sites(stage: Stage, browser: Browser, url: str) -> httpx2.Response:
-    """POST the provider's form as a browser does (OAuth 2.0 Form Post Response Mode)."""
+    """POST the provider's form as a browser does (OAuth 2.0 Form Post Response Mode); return our page."""
     stranger = await stage.scene.browser()
     request = cross_site_post(browser, url)
     return await stranger.request(**request)
+
+
+async def post_back(stage: Stage, browser: Browser, url: str) -> httpx2.Response:
+    """POST the provider's form, and then the form of our page, from our own site."""
+    page = await post_across_sites(stage, browser, url)
+    assert page.status_code == 200, page.headers
+    return await browser.post(url.partition("?")[0], data=read(page.text).one("form").fields(), headers=OWN_PAGE)

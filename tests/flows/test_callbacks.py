@@ -16,7 +16,7 @@ from shopkeeper import crypto
 from shopkeeper.flows import store
 from shopkeeper.http.cookies import CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
-from tests.flows.conftest import JSON, Stage, Staging, post_across_sites
+from tests.flows.conftest import JSON, Stage, Staging, post_across_sites, post_back
 from tests.flows.travelling_method import TRAVEL
 from tests.http.pages.reading import read
 
@@ -132,16 +132,38 @@ class TestAProof:
 class TestAFormThatIsPosted:
     """OAuth 2.0 Form Post Response Mode: a POST from another site, to which browsers add no Lax cookies."""
 
-    async def test_goes_on_by_get_and_signs_in(self, either_stage: Stage) -> None:
+    async def test_is_posted_again_by_our_page_and_signs_in(self, either_stage: Stage) -> None:
         stage, browser = either_stage, await either_stage.scene.browser()
         ada = await stage.customer("ada")
         stage.provider.says("proof", subject="ada")
-        back = await stage.leave(browser, "login", spa=False)
-        answer = await post_across_sites(stage, browser, back)
-        assert (answer.status_code, answer.headers["location"]) == (303, back)
-        assert stage.provider.questions == 0
-        await browser.get(answer.headers["location"])
+        answer = await post_back(stage, browser, await stage.leave(browser, "login", spa=False))
+        assert (answer.status_code, answer.headers["location"]) == (303, ACCOUNT)
         assert await browser.whoami() == str(ada.id)
+
+    async def test_our_page_spends_nothing_and_sets_no_cookie(self, stage: Stage) -> None:
+        browser = await stage.scene.browser()
+        stage.provider.says("proof", subject="ada")
+        answer = await post_across_sites(stage, browser, await stage.leave(browser, "login"))
+        assert not set_cookies(answer)
+        assert "no-store" in answer.headers["cache-control"]
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert stage.provider.questions == 0
+        page = read(answer.text)
+        assert page.one("form").get("action") is None
+        assert page.one("button").text == "Continue"
+        assert "form-action" not in answer.headers["content-security-policy"]
+        script = await browser.get(page.one("script")["src"])
+        assert script.status_code == 200
+
+    async def test_the_posted_fields_reach_the_method_and_no_address(self, stage: Stage) -> None:
+        """Apple sends the name only with the first sign-in, as a field beside the code."""
+        browser = await stage.scene.browser()
+        stage.provider.says("rejected")
+        back = await stage.leave(browser, "login")
+        name = '{"name": {"firstName": "Ada", "lastName": "<b>"}}'
+        answer = await post_back(stage, browser, f"{back}&{urlencode({'user': name})}")
+        assert stage.method.received[-1].query["user"] == name
+        assert query_of(back)["code"] not in answer.headers["location"]
 
     @pytest.mark.parametrize("posted", [False, True], ids=["get", "post"])
     async def test_the_cart_of_the_visit_comes_along(self, stage: Stage, posted: bool) -> None:
@@ -152,18 +174,20 @@ class TestAFormThatIsPosted:
         browser.cookies.set("shopkeeper_visit", token, domain="shop.test")
         stage.provider.says("proof", subject="ada")
         back = await stage.leave(browser, "login")
-        if posted:
-            back = (await post_across_sites(stage, browser, back)).headers["location"]
-        answer = await browser.get(back)
+        answer = await (post_back(stage, browser, back) if posted else browser.get(back))
         assert "Max-Age=0" in set_cookies(answer)["shopkeeper_visit"]
         identity = await browser.whoami()
         owners = {str(UUID(str(row["id"]))): row["owner_id"] for row in await stage.scene.rows("carts")}
         assert owners[cart] == identity
 
-    async def test_a_form_that_is_too_long_is_refused(self, stage: Stage) -> None:
+    @pytest.mark.parametrize(
+        ("fields", "code"),
+        [({"code": "a" * 32_000}, "payload_too_large"), ({str(n): "a" for n in range(33)}, "invalid_input")],
+        ids=["long", "many"],
+    )
+    async def test_a_form_that_is_too_large_is_refused(self, stage: Stage, fields: dict[str, str], code: str) -> None:
         stranger = await stage.scene.browser()
-        answer = await stranger.post(CALLBACKS, data={"code": "a" * 9_000, "state": "b"})
-        assert refused(answer) == "invalid_input"
+        assert refused(await stranger.post(CALLBACKS, data={"state": "b", **fields})) == code
 
     @pytest.mark.parametrize(
         ("body", "content_type"),
@@ -634,9 +658,8 @@ class TestChangingCredentials:
     async def _change(self, stage: Stage, browser: Browser, *, posted: bool = False, **told: Any) -> None:
         stage.provider.says("change", **told)
         back = await stage.leave(browser, "settings")
-        if posted:
-            back = (await post_across_sites(stage, browser, back)).headers["location"]
-        flow_of(await browser.get(back), "settings")
+        answer = await (post_back(stage, browser, back) if posted else browser.get(back))
+        flow_of(answer, "settings")
 
 
 class TestTheErrorPage:

@@ -35,8 +35,8 @@ from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
 from shopkeeper.http import flow_responses
+from shopkeeper.http.callbacks import CALLBACKS
 from shopkeeper.http.flow_responses import FlowResponses
-from shopkeeper.http.selfservice import CALLBACKS
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.languages.choice import offered
 from shopkeeper.notify.sign_up_notices import SignUpNotices

@@ -37,6 +37,7 @@ from shopkeeper.http.admin_suppressions import AdminSuppressions
 from shopkeeper.http.authentication import RequestAuthenticator
 from shopkeeper.http.backchannel_logout import BackchannelLogoutRoutes
 from shopkeeper.http.bounces import BounceReports
+from shopkeeper.http.callbacks import CallbackRoutes
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
@@ -52,6 +53,7 @@ from shopkeeper.http.pages.assets import read_demo
 from shopkeeper.http.pages.engine_reads import EngineReads
 from shopkeeper.http.pages.leaving import LeavingPage
 from shopkeeper.http.pages.one_click import OneClickPages, Purpose
+from shopkeeper.http.pages.repeated_form import RepeatedForm
 from shopkeeper.http.pages.routes import PageRoutes, PageSettings
 from shopkeeper.http.pages.shown_providers import ShownProvider, ShownProviders
 from shopkeeper.http.paging import PageTokens
@@ -180,6 +182,7 @@ def build_public(
             one_click=pages.one_click,
             refused_page=pages.refused,
             leaving=pages.leaving,
+            repeated_form=pages.repeated_form,
         ),
         OwnSessions(
             database=infrastructure.database,
@@ -271,6 +274,7 @@ def _self_service(
     one_click: OneClickPages,
     refused_page: RefusedPage,
     leaving: LeavingPage,
+    repeated_form: RepeatedForm,
 ) -> tuple[RouteGroup, ...]:
     flows = infrastructure.settings.selfservice.flows
     silent_sign_on = build_silent_sign_on(infrastructure, accounts, pipeline)
@@ -331,6 +335,14 @@ def _self_service(
         refused_page=refused_page,
         leaving=leaving.instead_of,
     )
+    callbacks = CallbackRoutes(
+        pipeline=pipeline,
+        callers=callers,
+        responses=responses,
+        refusals=refusals,
+        error_page=error_page,
+        repeat_form=repeated_form.of,
+    )
     exchange = TokenExchangeRoutes(
         exchange=TokenExchange(
             database=infrastructure.database,
@@ -341,7 +353,7 @@ def _self_service(
         callers=callers,
         responses=responses,
     )
-    return self_service, logout_routes, *with_providers, error_page, exchange
+    return self_service, logout_routes, *with_providers, error_page, callbacks, exchange
 
 
 def _pages(

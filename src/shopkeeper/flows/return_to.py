@@ -124,12 +124,13 @@ def _plain(host: str | None) -> bool:
 
 
 def _covers(allowed: SplitResult, target: SplitResult) -> bool:
+    if allowed.scheme != target.scheme:
+        return False
     if target.scheme not in _WEB:
-        same_place = (allowed.scheme, allowed.netloc.lower()) == (target.scheme, target.netloc.lower())
-        return same_place and _path_covers(allowed, target)
+        return allowed.netloc.lower() == target.netloc.lower() and _path_covers(allowed, target)
     same_host = _host_matches(allowed.hostname or "", target.hostname or "")
     same_port = _port(allowed) == _port(target)
-    return allowed.scheme == target.scheme and same_host and same_port and _path_covers(allowed, target)
+    return same_host and same_port and _path_covers(allowed, target)
 
 
 def _path_covers(allowed: SplitResult, target: SplitResult) -> bool:

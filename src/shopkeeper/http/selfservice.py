@@ -1,4 +1,4 @@
-"""The self-service API: `/self-service/{login,registration,recovery,verification,settings}`, and its callbacks.
+"""The self-service API: `/self-service/{login,registration,recovery,verification,settings}`.
 
 Paths are Kratos' (contract page sections 1.1, 2.1, 2.5). What a submission ends in is answered by
 `outcome_responses.py` and `refused_flows.py`.
@@ -24,7 +24,7 @@ from shopkeeper.errors import (
     SessionAlreadyAvailable,
     SessionInactive,
 )
-from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
+from shopkeeper.flows.flow import Caller, FlowType, Opening, Submission
 from shopkeeper.flows.handler import LinkHandler, OwnedFlowHandler
 from shopkeeper.flows.outcomes import (
     Completed,
@@ -35,7 +35,6 @@ from shopkeeper.flows.outcomes import (
     Updated,
 )
 from shopkeeper.flows.pipeline import Pipeline
-from shopkeeper.flows.silent_sign_on import stays
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
@@ -53,7 +52,6 @@ RefusedPage = Callable[[Request, Refusal], Response]
 """Shows a refusal as a page, with its status."""
 Leaving = Callable[[Response, Request, Caller], Response]
 """Makes a page of a redirect to another server, where a page of ours has sent the form."""
-CALLBACKS = "/self-service/methods"
 LARGEST_BODY = 100_000
 """Bytes of a submission, in every format. The flows are open to everybody, and no form needs more."""
 LONGEST_URL = 8_192
@@ -62,7 +60,7 @@ LONGEST_URL = 8_192
 
 _SIGNING_IN = frozenset({"login", "registration"})
 """The flows that an app can exchange for a session token."""
-_BY_GET = "A flow continues by GET after a provider's sign-in only, which is not built yet: submit it by POST."
+_BY_GET = "A flow that is sent by GET is not built: submit it by POST."
 
 
 class SelfService:
@@ -100,11 +98,7 @@ class SelfService:
 
     def routes(self) -> list[Route]:
         """List the routes."""
-        return [
-            *(route for kind in self._kinds for route in self._flow_routes(kind)),
-            *self._callback_routes(f"{CALLBACKS}/{{method}}/callback"),
-            *self._callback_routes(f"{CALLBACKS}/{{method}}/callback/{{provider}}"),
-        ]
+        return [route for kind in self._kinds for route in self._flow_routes(kind)]
 
     def _flow_routes(self, kind: str) -> list[Route]:
         path = f"/self-service/{kind}"
@@ -152,12 +146,6 @@ class SelfService:
             f"{self._base_url}/self-service/{kind}/browser" if flow_id is None else self._responses.ui(kind, flow_id),
             body=True,
         )
-
-    def _callback_routes(self, path: str) -> list[Route]:
-        return [
-            Route(path, self._error_page.html_safe(self._callback), methods=["GET"]),
-            Route(path, self._error_page.html_safe(self._callback_by_form), methods=["POST"]),
-        ]
 
     async def _open_native(self, request: Request, kind: str) -> Response:
         caller = await self._callers.of(request)
@@ -247,13 +235,12 @@ class SelfService:
         submission: Submission | None = None,
         *,
         as_json: bool,
-        came_back: bool = False,
     ) -> Response:
         """Return the answer where a flow does not go on: its form with messages, or the refusal."""
         if isinstance(stopped, FlowInvalid):
             return self._responses.show_again(stopped.flow, caller, as_json=as_json, status=FlowInvalid.status)
         return await self._refusals.refused(
-            stopped, submission or Submission(), language=caller.locale, as_json=as_json, came_back=came_back
+            stopped, submission or Submission(), language=caller.locale, as_json=as_json
         )
 
     async def _resume(self, request: Request, caller: Caller, kind: str) -> Response:
@@ -313,41 +300,6 @@ class SelfService:
         bound = isinstance(outcome, Updated) and outcome.flow.type is FlowType.BROWSER
         answer = self._responses.answer(outcome, caller, as_json=as_json, by_link=True)
         return self._responses.with_csrf_cookie(answer, caller, when=bound and not had_cookie)
-
-    async def _callback(self, request: Request, caller: Caller) -> Response:
-        """Continue a flow when another server sends the browser back. Requests that only look ahead spend nothing."""
-        if request.method == "HEAD":
-            return empty_response(200)
-        method, provider = request.path_params["method"], request.path_params.get("provider")
-        query = {**request.query_params, **({"provider": provider} if provider else {})}
-        caller = self._callers.with_fresh_csrf(caller)
-        try:
-            outcome = await self._pipeline.callback(method, query, caller)
-        except SessionAlreadyAvailable:
-            return redirect(self._pipeline.landing("login"))
-        except (FlowInvalid, FlowRefused) as stopped:
-            if stays(stopped.flow):
-                return self._as_it_was(stopped.flow)
-            return await self._stopped(stopped, caller, as_json=False, came_back=True)
-        if stays(outcome.flow, outcome):
-            return self._as_it_was(outcome.flow)
-        return self._responses.answer_callback(outcome, caller)
-
-    def _as_it_was(self, flow: Flow) -> Response:
-        """Send a browser back that a silent sign-on has not signed in. Its cookies stay as they are."""
-        return redirect(self._pipeline.landing(flow.kind, return_to=flow.return_to))
-
-    async def _callback_by_form(self, request: Request, caller: Caller) -> Response:
-        """Redirect a callback by form (OAuth 2.0 Form Post Response Mode) to the same address by GET.
-
-        A cross-site POST carries no Lax cookies: neither the session nor the guest's visit.
-        """
-        fields = parse_fields(await read_body(request, limit=self._max_body), request.headers.get("content-type", ""))
-        address = self._callers.public_url(request).partition("?")[0]
-        url = f"{address}?{urlencode({name: value for name, value in fields.items() if isinstance(value, str)})}"
-        if len(url) > LONGEST_URL:
-            raise InvalidInput(f"The address with its query has more than {LONGEST_URL} characters.")
-        return redirect(url)
 
     async def _submission(self, request: Request) -> Submission:
         kind = request.headers.get("content-type", "")

@@ -28,6 +28,7 @@ from shopkeeper.http.pages.language_choice import LanguageChoice
 from shopkeeper.http.pages.layout import PageLayout, Place, Problem
 from shopkeeper.http.pages.leaving import LeavingPage
 from shopkeeper.http.pages.one_click import OneClickPages
+from shopkeeper.http.pages.repeated_form import RepeatedForm
 from shopkeeper.http.pages.shown_providers import ShownProviders
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.identity.address_changes import AddressChanges
@@ -86,6 +87,7 @@ class PageRoutes:
     Attributes:
         one_click: the pages for the routes that mailed links lead to.
         leaving: the page between a form and another server.
+        repeated_form: the page that posts another site's form once more.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class PageRoutes:
         )
         self.one_click = OneClickPages(layout)
         self.leaving = LeavingPage(layout)
+        self.repeated_form = RepeatedForm(layout)
         self._database = database
         self._layout = layout
         self._first_page = "shop" if settings.demo else "welcome"
