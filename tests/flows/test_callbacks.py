@@ -182,7 +182,7 @@ class TestAFormThatIsPosted:
 
     @pytest.mark.parametrize(
         ("fields", "code"),
-        [({"code": "a" * 32_000}, "payload_too_large"), ({str(n): "a" for n in range(33)}, "invalid_input")],
+        [({"code": "a" * 32_000}, "body_too_large"), ({str(n): "a" for n in range(33)}, "invalid_input")],
         ids=["long", "many"],
     )
     async def test_a_form_that_is_too_large_is_refused(self, stage: Stage, fields: dict[str, str], code: str) -> None:

@@ -22,8 +22,8 @@ FindSession = Callable[[Unit, UUID], Awaitable[Session | None]]
 
 _OTHER_BROWSER = "The sign-in was begun in another browser. Please begin again in this one."
 _NO_CODES = (
-    "The sign-in was begun by an app, and this browser is not the client that began it. The app has to open its flow "
-    "with return_session_token_exchange_code=true, and to get its session token from /sessions/token-exchange."
+    "The sign-in was begun by an app that did not ask to get it from this browser. Please begin again in the app. Its "
+    "makers have to open the flow with return_session_token_exchange_code=true."
 )
 _NOT_AWAITED = "The sign-in was finished already, was begun elsewhere, or has taken too long. Please begin again."
 
@@ -96,7 +96,7 @@ def _not_awaited() -> CsrfViolation:
 
 def _not_from_here(flow: Flow) -> CsrfViolation:
     if flow.type is FlowType.API:
-        return CsrfViolation(_NO_CODES, topic="callback")
+        return CsrfViolation(_NO_CODES, topic="callback_for_app")
     return CsrfViolation(_OTHER_BROWSER, topic="callback_elsewhere")
 
 

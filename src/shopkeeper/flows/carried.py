@@ -44,7 +44,7 @@ def with_payload(flow: Flow, submission: Submission) -> Submission:
 
 
 def taken_over(old: Flow, fresh: Flow) -> Flow:
-    """Return the flow that takes the place of another one, with what was kept in that."""
+    """Return the flow that takes the place of another one, with what was kept in that, for the same app."""
     kept = {name: old.context[name] for name in (_KEY, KEEP_SIGNED_IN) if name in old.context}
     return replace(fresh, context={**fresh.context, **kept}).for_app_of(old)
 
