@@ -92,8 +92,8 @@ class TestExchanging:
         assert who.json()["id"] == given["session"]["id"]
         assert (await app.exchange(code)).status_code == 404
 
-    async def test_gives_the_session_of_a_registration(self, either_stage: Stage) -> None:
-        stage = either_stage
+    async def test_gives_the_session_of_a_registration(self, signing_in: Stage) -> None:
+        stage = signing_in
         stage.provider.says("enrolment", subject="ada")
         app = await begin(stage)
         given = (await app.exchange(await app.come_back())).json()
@@ -229,6 +229,34 @@ class TestComingBackWithoutASession:
         assert shown["traits.email"]["attributes"]["value"] == "no address"
         assert shown["traits.email"]["messages"]
         assert (await app.exchange(code)).json()["id"] == form["id"]
+
+    async def test_the_app_goes_on_with_the_form_and_gets_its_token_at_once(
+        self, either_stage: Stage, clock: StoppedClock
+    ) -> None:
+        stage = either_stage
+        stage.provider.says("enrolment", subject="ada", traits={"email": "no address"})
+        app = await begin(stage)
+        code = await app.come_back()
+        form = (await app.exchange(code)).json()
+        fields = {"method": "password", "password": PASSWORD, "traits": {"email": new_address()}}
+        done = await app.client.post(form["ui"]["action"], json=fields)
+        assert done.status_code == 200, done.text
+        assert (await app.exchange(code)).status_code == 404
+        clock.advance(hours=23)
+        who = await app.client.get("/sessions/whoami", headers={"x-session-token": done.json()["session_token"]})
+        assert who.status_code == 200
+
+    async def test_an_address_of_an_account_is_proven_in_the_app(self, stage: Stage) -> None:
+        email = new_address()
+        await (await stage.scene.browser()).sign_up(email)
+        stage.provider.says("enrolment", subject="ada", email=email)
+        app = await begin(stage)
+        answer = await app.exchange(await app.come_back())
+        assert (answer.status_code, messages(answer.json())) == (422, [1010016])
+        fields = {"method": "password", "identifier": email, "password": PASSWORD}
+        done = await app.client.post(answer.json()["ui"]["action"], json=fields)
+        assert done.json()["session"]["identity"]["traits"]["email"] == email
+        assert TRAVEL in [row["type"] for row in await stage.scene.rows("credentials")]
 
     async def test_a_flow_that_has_come_back_is_known_to_its_app_only(self, stage: Stage) -> None:
         """Whoever opened the flow has its id, and need not be the one who has signed in."""

@@ -50,10 +50,10 @@ class FlowWriter:
         if not is_first:
             raise finished(flow)
 
-    async def hold(self, unit: Unit, flow: Flow, signed_in: SignedIn) -> None:
+    async def hold(self, unit: Unit, turn: Turn, signed_in: SignedIn) -> None:
         """Keep the session for the app that waits for this flow, if one does (`token_exchange.py`)."""
-        if flow.exchange_return is not None:
-            await store.hold_session(unit, flow.id, signed_in.session.id)
+        if turn.app_waits:
+            await store.hold_session(unit, turn.flow.id, signed_in.session.id)
 
     async def rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""

@@ -47,6 +47,11 @@ class Turn:
     query: Mapping[str, str] = field(default_factory=dict)
     by_link: bool = False
 
+    @property
+    def app_waits(self) -> bool:
+        """Whether a browser has come back for an app, which gets the session by its codes (`token_exchange.py`)."""
+        return self.flow.exchange_return is not None and bool(self.query)
+
     def method_input(self, *, identity: Identity | None = None, traits: Traits | None = None) -> MethodInput:
         """Return the submission as a method sees it."""
         flow, session = self.flow, self.caller.session

@@ -34,7 +34,7 @@ class SignInRequests:
             wished_language=caller.wished_language,
             origin=_origin(turn),
             kept=self._keeping.choice(turn.flow, caller),
-            waits_until=turn.flow.expires_at if turn.flow.exchange_return is not None else None,
+            waits_until=turn.flow.expires_at if turn.app_waits else None,
         )
 
 
