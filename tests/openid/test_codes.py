@@ -1,6 +1,7 @@
 """The way to a provider and back: PKCE, client authentication, the issuer of the answer, and refusals."""
 
 import base64
+import json
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,7 @@ from joserfc.jwk import ECKey
 
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import AuthorizationRefused, ProviderAnswerInvalid, ProviderUnavailable
-from shopkeeper.openid.provider import Endpoints, SigningSecret
+from shopkeeper.openid.provider import Endpoints, SigningSecret, TokenShape
 from shopkeeper.transaction_guard import CalledInsideTransaction, TransactionScope
 from tests.openid.scripted import (
     ARRIVING,
@@ -157,6 +158,30 @@ class TestRedeeming:
         for sent, read in [("3600", 3600), (3599.5, 3599), ("soon", None), (-1, None), (10**30, None), (None, None)]:
             idp.answer("/token", idp.tokens(expires_in=sent))
             assert (await client.authenticate(query(), **ARRIVING)).expires_in == read
+
+
+class TestTokenEndpointsOfTheirOwnKind:
+    async def test_json_with_other_names(self, idp: ScriptedProvider) -> None:
+        shape = TokenShape(
+            json=True,
+            request={"client_id": "clientId", "client_secret": "clientSecret", "grant_type": "grantType"},
+            answer={"access_token": "accessToken", "expires_in": "expireIn"},
+        )
+        idp.answer("/token", {"accessToken": "at-9", "expireIn": 7200})
+        client = idp.client(
+            token_shape=shape, token_auth="client_secret_post", speaks_openid=False, pkce="never", client_id="d:1"
+        )
+        assert "openid" in client.provider.scope
+        found = await client.authenticate(query(), **ARRIVING)
+        assert (found.subject, found.access_token, found.expires_in) == ("alice", "at-9", 7200)
+        assert "Content-Type: application/json" in idp.last("/token")[0]
+        assert json.loads(idp.server.bodies[idp.server.heads.index(idp.last("/token")[0])]) == {
+            "clientId": "d:1",
+            "clientSecret": SECRET,
+            "grantType": "authorization_code",
+            "code": "c-1",
+            "redirect_uri": REDIRECT,
+        }
 
 
 class TestAppleSecret:

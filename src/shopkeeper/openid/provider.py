@@ -122,6 +122,26 @@ OPENID_USERINFO: Final = UserinfoShape()
 
 
 @dataclass(frozen=True, slots=True)
+class TokenShape:
+    """How the token endpoint of a provider is asked, and how its answer is read.
+
+    The standard one gets a form, with the names of RFC 6749 sections 4.1.3 and 5.1.
+
+    Args:
+        json: whether it gets a JSON object in place of the form.
+        request: its names of what is sent, by ours (`client_id: clientId`).
+        answer: its names of what it answers, by ours (`access_token: accessToken`).
+    """
+
+    json: bool = False
+    request: Mapping[str, str] = field(default_factory=dict)
+    answer: Mapping[str, str] = field(default_factory=dict)
+
+
+OAUTH2_TOKENS: Final = TokenShape()
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One configured provider.
 
@@ -149,6 +169,8 @@ class Provider:
         authorization_parameters: further parameters of the authorization request (`response_mode: form_post`).
         token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
         token_parameters: further parameters of the token request.
+        token_shape: how the token endpoint is asked and read.
+        speaks_openid: whether the scope `openid` means an ID token. DingTalk wants the scope and has none.
         additional_audiences: client ids of our native apps, whose ID tokens are accepted as well.
         id_token_native: whether a native app may hand in an ID token itself.
         aal2_acr_values: values of `acr` that mean two factors.
@@ -184,6 +206,8 @@ class Provider:
     authorization_parameters: Mapping[str, str] = field(default_factory=dict)
     token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
     token_parameters: Mapping[str, str] = field(default_factory=dict)
+    token_shape: TokenShape = OAUTH2_TOKENS
+    speaks_openid: bool = True
     additional_audiences: tuple[str, ...] = ()
     id_token_native: bool = False
     aal2_acr_values: tuple[str, ...] = ()
@@ -204,7 +228,7 @@ class Provider:
     @property
     def has_id_token(self) -> bool:
         """Whether the provider answers a sign-in with an ID token: it speaks OpenID, and not only OAuth 2."""
-        return "openid" in self.scope
+        return self.speaks_openid and "openid" in self.scope
 
     def issues(self, issuer: str) -> bool:
         """Return whether accounts of an issuer are this provider's: its own, or one of its tenants.

@@ -16,7 +16,7 @@ from shopkeeper.openid.calls import ProviderCalls, parse_object
 from shopkeeper.openid.client_secret import ClientSecret
 from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.openid.metadata import Metadata
-from shopkeeper.openid.provider import Provider, SigningSecret
+from shopkeeper.openid.provider import Provider, SigningSecret, TokenShape
 
 LONGEST_EXPIRY: Final = 10 * 365 * 24 * 3600
 _OUR_MISTAKES: Final = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
@@ -72,13 +72,11 @@ class TokenEndpoint:
         if uses_pkce(self._provider, metadata):
             form["code_verifier"] = code_verifier
         headers, further = self._authentication(metadata)
+        media_type, content = _encoded({**form, **further}, self._provider.token_shape)
         response = await self._calls.send(
-            "POST",
-            metadata.token_endpoint,
-            headers={"Content-Type": "application/x-www-form-urlencoded", **headers},
-            content=urlencode({**form, **further}).encode(),
+            "POST", metadata.token_endpoint, headers={"Content-Type": media_type, **headers}, content=content
         )
-        return _tokens(response)
+        return _tokens(response, self._provider.token_shape)
 
     def _authentication(self, metadata: Metadata) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Return the headers and form fields by which we authenticate (RFC 6749 section 2.3.1)."""
@@ -119,8 +117,17 @@ def authentication_method(provider: Provider, metadata: Metadata) -> str:
     )
 
 
-def _tokens(response: HttpResponse) -> Tokens:
+def _encoded(form: Mapping[str, str], shape: TokenShape) -> tuple[str, bytes]:
+    """Return the media type and the body of a token request."""
+    named = {shape.request.get(name, name): value for name, value in form.items()}
+    if shape.json:
+        return "application/json", msgspec.json.encode(named)
+    return "application/x-www-form-urlencoded", urlencode(named).encode()
+
+
+def _tokens(response: HttpResponse, shape: TokenShape) -> Tokens:
     document = parse_object(response.body, what="The provider's token answer")
+    document |= {ours: document[theirs] for ours, theirs in shape.answer.items() if theirs in document}
     # GitHub answers errors with 200.
     if "error" in document or response.status != HTTPStatus.OK:
         raise _failure(document, response.status)
