@@ -88,6 +88,12 @@ class TestLeaving:
         idp.answer("/token", idp.tokens(signed(idp.claims(nonce=DROP))))
         assert (await client.authenticate(query(), **ARRIVING)).subject == "alice"
 
+    async def test_no_scope_leaves_room_for_one_that_is_no_scope_of_ours(self, idp: ScriptedProvider) -> None:
+        client = idp.client(scope=(), authorization_parameters={"scope": "openid"})
+        assert (await leaving(client))["scope"] == "openid"
+        assert not client.provider.has_id_token
+        assert "scope" not in await leaving(idp.client(scope=()))
+
     async def test_an_endpoint_with_a_query_keeps_it(self, idp: ScriptedProvider) -> None:
         client = idp.client(endpoints=Endpoints(authorization="https://idp.example/auth?realm=a%20b"))
         assert (await leaving(client))["realm"] == "a b"
@@ -168,10 +174,7 @@ class TestTokenEndpointsOfTheirOwnKind:
             answer={"access_token": "accessToken", "expires_in": "expireIn"},
         )
         idp.answer("/token", {"accessToken": "at-9", "expireIn": 7200})
-        client = idp.client(
-            token_shape=shape, token_auth="client_secret_post", speaks_openid=False, pkce="never", client_id="d:1"
-        )
-        assert "openid" in client.provider.scope
+        client = idp.client(token_shape=shape, token_auth="client_secret_post", scope=(), pkce="never", client_id="d:1")
         found = await client.authenticate(query(), **ARRIVING)
         assert (found.subject, found.access_token, found.expires_in) == ("alice", "at-9", 7200)
         assert "Content-Type: application/json" in idp.last("/token")[0]

@@ -27,7 +27,7 @@ def test_every_provider_of_kratos_has_a_preset() -> None:
 
 
 def test_what_cannot_be_used_says_what_to_do() -> None:
-    assert {name for name, preset in PRESETS.items() if preset.unsupported} == {"dingtalk", "fedex-jp"}
+    assert {name for name, preset in PRESETS.items() if preset.unsupported} == {"fedex-jp"}
 
 
 @each(USABLE)

@@ -98,6 +98,7 @@ def provider_of(section: OpenIDProvider) -> Provider:
         "authorization_parameters": _authorization_parameters(section),
         "token_auth": preset.token_auth if section.client_secret or section.apple_private_key else "none",
         "token_parameters": preset.token_parameters,
+        "token_shape": preset.token_shape,
         "sends_nonce": preset.sends_nonce,
         "additional_audiences": section.additional_id_token_audiences,
         "id_token_native": preset.openid and preset.id_token_native,

@@ -38,9 +38,10 @@ def authorization_request(
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
         "response_type": "code",
-        "scope": " ".join(provider.scope),
         "state": state,
     }
+    if provider.scope:
+        needed["scope"] = " ".join(provider.scope)
     if provider.has_id_token and provider.sends_nonce:
         needed["nonce"] = nonce
     if uses_pkce(provider, metadata):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shopkeeper.openid.preset import ISSUER, Preset
-from shopkeeper.openid.provider import Endpoints, UserinfoRequest, UserinfoShape
+from shopkeeper.openid.provider import Endpoints, TokenShape, UserinfoRequest, UserinfoShape
 
 _POST: Final = "client_secret_post"
 
@@ -343,10 +343,35 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
         token_auth="client_secret_basic",  # noqa: S106 - the name of a method
         pkce="force",
     ),
-    "dingtalk": Preset(
+    # https://open.dingtalk.com/document/orgapp/tutorial-obtaining-user-personal-information. It wants a scope `openid`,
+    # has no ID token, and names everything else differently than RFC 6749 does.
+    "dingtalk": _oauth2(
         "DingTalk",
-        openid=False,
-        unsupported="its token endpoint wants JSON with names of its own in place of what RFC 6749 says, which is not"
-        " built; leave this provider out",
+        "https://login.dingtalk.com",
+        endpoints=(
+            "https://login.dingtalk.com/oauth2/auth",
+            "https://api.dingtalk.com/v1.0/oauth2/userAccessToken",
+            "https://api.dingtalk.com/v1.0/contact/users/me",
+        ),
+        shape=UserinfoShape(
+            bearer=None,
+            headers={"x-acs-dingtalk-access-token": "{access_token}"},
+            claims={
+                "sub": "openId",
+                "name": "nick",
+                "nickname": "nick",
+                "picture": "avatarUrl",
+                "email": "email",
+                "phone_number": "mobile",
+            },
+        ),
+        scope=(),
+        authorization_parameters={"scope": "openid", "prompt": "consent"},
+        token_auth=_POST,
+        token_shape=TokenShape(
+            json=True,
+            request={"client_id": "clientId", "client_secret": "clientSecret", "grant_type": "grantType"},
+            answer={"access_token": "accessToken", "refresh_token": "refreshToken", "expires_in": "expireIn"},
+        ),
     ),
 }

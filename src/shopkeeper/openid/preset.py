@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from shopkeeper.openid.provider import OPENID_USERINFO, Endpoints, UserinfoShape
+from shopkeeper.openid.provider import OAUTH2_TOKENS, OPENID_USERINFO, Endpoints, TokenShape, UserinfoShape
 
 ISSUER: Final = "{issuer}"
 OPENID: Final = "openid"
@@ -53,6 +53,7 @@ class Preset:
     issuer_aliases: tuple[str, ...] = ()
     authorization_parameters: Mapping[str, str] = field(default_factory=dict)
     token_parameters: Mapping[str, str] = field(default_factory=dict)
+    token_shape: TokenShape = OAUTH2_TOKENS
     token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
     sends_nonce: bool = True
     id_token_native: bool = True

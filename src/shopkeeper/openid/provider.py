@@ -170,7 +170,6 @@ class Provider:
         token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
         token_parameters: further parameters of the token request.
         token_shape: how the token endpoint is asked and read.
-        speaks_openid: whether the scope `openid` means an ID token. DingTalk wants the scope and has none.
         additional_audiences: client ids of our native apps, whose ID tokens are accepted as well.
         id_token_native: whether a native app may hand in an ID token itself.
         aal2_acr_values: values of `acr` that mean two factors.
@@ -207,7 +206,6 @@ class Provider:
     token_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
     token_parameters: Mapping[str, str] = field(default_factory=dict)
     token_shape: TokenShape = OAUTH2_TOKENS
-    speaks_openid: bool = True
     additional_audiences: tuple[str, ...] = ()
     id_token_native: bool = False
     aal2_acr_values: tuple[str, ...] = ()
@@ -228,7 +226,7 @@ class Provider:
     @property
     def has_id_token(self) -> bool:
         """Whether the provider answers a sign-in with an ID token: it speaks OpenID, and not only OAuth 2."""
-        return self.speaks_openid and "openid" in self.scope
+        return "openid" in self.scope
 
     def issues(self, issuer: str) -> bool:
         """Return whether accounts of an issuer are this provider's: its own, or one of its tenants.
