@@ -97,6 +97,10 @@ class SocialStage:
         scripted.answer("/token", scripted.tokens(token))
         return f"{asked['redirect_uri']}?{urlencode({'code': 'c-1', 'state': asked['state']})}"
 
+    def id_token(self, *, subject: str = "alice", nonce: str = "n-1", **claims: Any) -> str:
+        """Return an ID token that a native app has got from the provider `idp`."""
+        return signed(self.idp.claims(sub=subject, nonce=nonce, **claims))
+
     async def arrive(
         self, browser: Browser, kind: str = "login", *, query: str = "", provider: str = "idp", **claims: Any
     ) -> httpx2.Response:

@@ -75,7 +75,7 @@ class OidcLinks:
         """Return the buttons by which the owner of an account can prove it."""
         at = {account.provider for account in linked_accounts(owner.credentials.get(OIDC))}
         linked = (social.provider for social in self._providers if social.provider.id in at)
-        return Form(nodes.sign_in(linked), identifier="none", leads=True)
+        return Form(nodes.confirm(linked), identifier="none", leads=True)
 
     def unlink(self, identity: Identity, named: str) -> CredentialChange:
         """Return the change that unlinks what a button names: the accounts at a provider, or one of several.

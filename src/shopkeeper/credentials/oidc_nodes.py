@@ -12,6 +12,11 @@ def sign_in(providers: Iterable[Provider]) -> Sequence[Node]:
     return [_provider(provider, _named(1010002, provider)) for provider in providers]
 
 
+def confirm(providers: Iterable[Provider]) -> Sequence[Node]:
+    """Return the buttons by which the owner of an account proves it, before another way to sign in is added."""
+    return [_provider(provider, _named(1010018, provider)) for provider in providers]
+
+
 def sign_up(providers: Iterable[Provider]) -> Sequence[Node]:
     return [_provider(provider, _named(1040002, provider)) for provider in providers]
 
