@@ -11,10 +11,13 @@ import pytest
 from shopkeeper.clock import StoppedClock
 from tests.conftest import Run
 from tests.services.databases import new_sqlite
+from tests.services.openid_provider import OpenIDProvider
+from tests.services.other_openid_provider import OtherProvider
 from tests.services.shopkeeper_server import Commerce, share_shopkeeper, start_shopkeeper
 
-pytest.register_assert_rewrite("tests.attacks.scene")
+pytest.register_assert_rewrite("tests.attacks.scene", "tests.attacks.federation")
 
+from tests.attacks.federation import Federation, federated  # noqa: E402
 from tests.attacks.scene import KEY, SETTINGS, Scene, opened  # noqa: E402 - its assertions must be rewritten first
 
 Opening = Callable[..., AbstractAsyncContextManager[Scene]]
@@ -42,6 +45,14 @@ async def either_scene(opening: Opening, dsn: str) -> AsyncIterator[Scene]:
     """An application configured as in production, on SQLite and on PostgreSQL."""
     async with opening(dsn) as scene:
         yield scene
+
+
+@pytest.fixture
+async def federation(
+    sqlite_dsn: str, tmp_path: Path, openid_provider: OpenIDProvider, other_openid_provider: OtherProvider
+) -> AsyncIterator[Federation]:
+    async with federated(sqlite_dsn, tmp_path, openid_provider, other_openid_provider) as federation:
+        yield federation
 
 
 @pytest.fixture(scope="session")

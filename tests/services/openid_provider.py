@@ -10,6 +10,7 @@ provider.stop()
 import html
 import json
 import re
+import socket
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,11 @@ class OpenIDProvider:
 
     issuer: str
     server: Server
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return int((Path(self.server.folder) / "pid").read_text())
 
     def client(self, client_id: str = CLIENT_ID, *, redirect_uris: Sequence[str], **metadata: Any) -> dict[str, Any]:
         """Register a client, or replace one; the metadata are those of RFC 7591."""
@@ -112,15 +118,18 @@ class OpenIDProvider:
 
 
 def start_openid_provider(
-    *, owner: int, port: int | None = None, page: str = "", persons: Sequence[Mapping[str, Any]] = ()
+    *, owner: int, port: int | None = None, told: Mapping[str, Any] | None = None
 ) -> OpenIDProvider:
-    """Start a provider that lives no longer than the process `owner`. Raises `NotInstalled`, `NotStarted`."""
+    """Start a provider that lives no longer than the process `owner`.
+
+    `told` are its persons, clients and the text of its page, as in `tests/services/openid/try.json`. Raises
+    `NotInstalled` and `NotStarted`.
+    """
     for left in reversed(range(TRIES)):
         chosen = port or free_port()
         issuer = f"http://127.0.0.1:{chosen}"
-        told = json.dumps({"port": chosen, "page": page, "persons": list(persons)})
         folder = Path(tempfile.mkdtemp(prefix="shopkeeper-openid-"))
-        command = [str(node()), str(install(PROVIDER) / "server.mjs"), told]
+        command = [str(node()), str(install(PROVIDER) / "server.mjs"), json.dumps({**(told or {}), "port": chosen})]
         try:
             server = start(issuer, command, folder=folder, answers=lambda at=issuer: _answers(at), owner=owner)
         except NotStarted as failed:
@@ -130,6 +139,12 @@ def start_openid_provider(
             continue
         return OpenIDProvider(issuer, server)
     raise AssertionError("unreachable")
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nothing listens on this port of the loopback address."""
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _answers(issuer: str) -> bool:
