@@ -10,6 +10,10 @@ class Unmeasured(Exception):
     """Something could not be measured; the sentence gives the reason."""
 
 
+class Missing(Unmeasured):
+    """A program is not there that no other benchmark needs; the sentence says which. The run does not fail for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A target: at least or at most an amount of a unit."""

@@ -65,8 +65,10 @@ def bare(size: int, *, folder: Path, kind: str = "route") -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def shopkeeper(folder: Path, *, dsn: str, environ: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """Run Shopkeeper with the demo shop, as it runs outside --dev."""
+def shopkeeper(
+    folder: Path, *, dsn: str, environ: Mapping[str, str] | None = None, config: Path | None = None
+) -> Iterator[Running]:
+    """Run Shopkeeper with the demo shop, as it runs outside --dev; `config` is a file for what no variable says."""
     port, admin, key = free_port(), free_port(), secrets.token_hex(32)
     public, private = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}"
     given = {
@@ -77,7 +79,7 @@ def shopkeeper(folder: Path, *, dsn: str, environ: Mapping[str, str] | None = No
         **LOOSENED,
         **(environ or {}),
     }
-    command = [sys.executable, "-m", "shopkeeper", "serve", "--demo"]
+    command = [sys.executable, "-m", "shopkeeper", "serve", "--demo", *(["-c", str(config)] if config else [])]
     log = folder / f"{port}.log"
     with _running(command, public, admin=(private, key), ready="/health/ready", environ=given, log=log) as server:
         yield server
