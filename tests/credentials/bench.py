@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 from shopkeeper.client import Client
+from shopkeeper.credentials.linked_providers import LinkedAccount, linking
 from shopkeeper.credentials.method import (
     Callback,
     CallbackMethod,
@@ -30,6 +31,7 @@ from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.ui.nodes import Node, csrf_node, input_node
 from tests.flows.conftest import Stage
 from tests.flows.travelling_method import travel_credential
+from tests.openid.scripted import ScriptedProvider, signed
 
 PASSWORD = "a kettle on the plum shelf"
 UNKNOWN = "nobody@example.org"
@@ -127,9 +129,13 @@ class Bench:
     """A method, and how to drive it. Each method has a subclass."""
 
     stage: Stage
+    idp: ScriptedProvider
+    """The provider of social sign-in."""
     name: ClassVar[str]
     fields: ClassVar[Sequence[str]]
     """The fields that its forms send."""
+    registers_with: ClassVar[Mapping[str, str]] = {}
+    """What a registration must send besides the traits."""
     proves_an_address: ClassVar[bool] = False
     """Whether its proof rests on an address of the identity, and not on a credential."""
 
@@ -297,4 +303,50 @@ class TravelBench(Bench):
         return await talk.come_back(dict(parse_qsl(urlsplit(back).query)))
 
 
-BENCHES: Sequence[type[Bench]] = (PasswordBench, CodeBench, TravelBench)
+class OidcBench(Bench):
+    name = "oidc"
+    fields = ("provider", "id_token", "id_token_nonce", "upstream_parameters", "link", "unlink", "method", "traits")
+    registers_with: ClassVar[Mapping[str, str]] = {"provider": "idp"}
+
+    async def _credentials(self, email: str) -> Sequence[NewCredential]:
+        return [self._linked(email)]
+
+    async def prove(self, identity: Identity, talk: Talk | None = None) -> Proof:
+        talk = talk or self.talk()
+        left = await talk.login(provider="idp")
+        assert isinstance(left, Redirect)
+        nonce = dict(parse_qsl(urlsplit(left.url).query))["nonce"]
+        self.idp.answer("/token", self.idp.tokens(signed(self.idp.claims(sub=identity.email, nonce=nonce))))
+        step = await talk.come_back({"code": "c-1", "state": CALLBACK.state, "provider": "idp"})
+        assert isinstance(step, Proof)
+        return step
+
+    async def first_step(self, email: str, talk: Talk) -> AnyStep:
+        return await talk.login(provider="idp", upstream_parameters={"login_hint": email})
+
+    async def asked(self, email: str) -> Talk:
+        talk = self.talk()
+        await talk.login(provider="idp")
+        return talk
+
+    async def secrets(self, email: str) -> tuple[Talk, Mapping[str, Any], Sequence[str]]:
+        token = signed(self.idp.claims(sub=email, nonce="of-the-app"))
+        return self.talk(), {"provider": "idp", "id_token": token, "id_token_nonce": "of-the-app"}, [token]
+
+    async def changed_credential(self, identity: Identity) -> None:
+        await self._change(identity, self._linked("another"))
+
+    async def removed_credential(self, identity: Identity) -> None:
+        await self._change(identity, None)
+
+    def _linked(self, subject: str) -> NewCredential:
+        return linking([LinkedAccount("idp", subject, self.idp.issuer)])
+
+    async def _change(self, identity: Identity, credential: NewCredential | None) -> None:
+        async with self.stage.scene.application.infrastructure.database.unit() as unit:
+            await self.identities.change_credentials(
+                unit, identity, {"oidc": credential}, actor="system", client_ip=None
+            )
+
+
+BENCHES: Sequence[type[Bench]] = (PasswordBench, CodeBench, OidcBench, TravelBench)

@@ -12,24 +12,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 
-from shopkeeper.app import Extensions
-from shopkeeper.app.infrastructure import Infrastructure
-from shopkeeper.app.methods import build_oidc
 from shopkeeper.clock import StoppedClock
-from shopkeeper.credentials.claims_mapping import SchemaMapper
-from shopkeeper.credentials.method import Method
 from shopkeeper.credentials.oidc import Oidc
-from shopkeeper.credentials.password import Password
-from shopkeeper.credentials.social_provider import SocialProvider
 from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.identity.builder import NewIdentity
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
-from shopkeeper.openid.client import OpenIDClient
-from shopkeeper.openid.provider import Provider
 from tests.attacks.scene import Browser, Scene, csrf_of, opened
-from tests.openid.scripted import ScriptedProvider, signed
+from tests.openid.scripted import CLIENT_ID, SECRET, ScriptedProvider, signed
 from tests.services.web import serving
 
 JSON = {"accept": "application/json"}
@@ -117,32 +108,46 @@ class SocialStage:
 
 @asynccontextmanager
 async def social_stage(
-    dsn: str, folder: Path, clock: StoppedClock, *, changed: Mapping[str, Any] | None = None, **settings: Any
+    dsn: str,
+    folder: Path,
+    clock: StoppedClock,
+    *,
+    idp: Mapping[str, Any] | None = None,
+    more: Sequence[Mapping[str, Any]] = (),
+    **settings: Any,
 ) -> AsyncIterator[SocialStage]:
-    """Open an application with the providers `idp` and `other`; `changed` are fields of the first one."""
+    """Open an application with the providers `idp` and `other`.
+
+    Args:
+        idp: further settings of the first one.
+        more: further providers.
+        settings: further sections of the settings.
+    """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(GuardedClient(private_allowed=True))
         servers = [await stack.enter_async_context(serving("127.0.0.1")) for _ in range(2)]
-        idp, other = (ScriptedProvider(server, http, clock) for server in servers)
-        configured = [
-            idp.provider(**{"label": "Example IdP", "id_token_native": True, **(changed or {})}),
-            other.provider(id="other", label="Other"),
-        ]
-        extensions = _with_providers(configured)
-        merged = {**SETTINGS, **settings}
-        scene = await stack.enter_async_context(opened(dsn, folder, clock, settings=merged, extensions=extensions))
-        yield SocialStage(scene, idp, other)
+        first, second = (ScriptedProvider(server, http, clock) for server in servers)
+        providers = [section(first, "idp", "Example IdP", **(idp or {})), section(second, "other", "Other"), *more]
+        oidc = {"enabled": True, "config": {"providers": providers}}
+        configured = _merged(SETTINGS, {"selfservice": {"methods": {"oidc": oidc}}})
+        scene = await stack.enter_async_context(opened(dsn, folder, clock, settings=_merged(configured, settings)))
+        yield SocialStage(scene, first, second)
 
 
-def _with_providers(configured: Sequence[Provider]) -> Extensions:
-    def methods(infrastructure: Infrastructure, identities: Identities) -> Sequence[Method]:
-        fields = [field.name for field in identities.schemas.default.fields()]
-        social = [
-            SocialProvider(
-                OpenIDClient(each, http=infrastructure.http_client, clock=infrastructure.clock), SchemaMapper(fields)
-            )
-            for each in configured
-        ]
-        return [build_oidc(infrastructure, identities, social, other_ways=[Password.facts])]
+def section(scripted: ScriptedProvider, name: str, label: str, **more: Any) -> Mapping[str, Any]:
+    """Return the settings of a provider."""
+    return {
+        "id": name,
+        "provider": "generic",
+        "label": label,
+        "client_id": CLIENT_ID,
+        "client_secret": SECRET,
+        "issuer_url": scripted.issuer,
+        **more,
+    }
 
-    return Extensions(methods=methods)
+
+def _merged(one: Any, other: Any) -> Any:
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return other
+    return {**one, **{name: _merged(one.get(name, {}), value) for name, value in other.items()}}

@@ -26,21 +26,16 @@ from shopkeeper.identity.values import Aal
 from shopkeeper.ui.nodes import Node
 from tests.attacks.scene import csrf_of
 from tests.credentials.bench import BENCHES, UNKNOWN, Bench, Talk
+from tests.credentials.social import section
 from tests.flows.conftest import Staging
 from tests.flows.watching import statements
+from tests.openid.scripted import ScriptedProvider
 
 ADA = "ada@example.org"
 UNTHROTTLED = {
     "login": {"per_ip": "100000/minute", "failures": 1_000},
     "code": {"per_ip": "100000/minute", "per_recipient": "100000/hour", "per_pair": "100000/hour"},
     "registration": {"per_ip": "100000/minute"},
-}
-SETTINGS: dict[str, Any] = {
-    "throttle": UNTHROTTLED,
-    "selfservice": {
-        "methods": {"code": {"passwordless_enabled": True}},
-        "flows": {"registration": {"style": "unified"}},
-    },
 }
 ODD: Sequence[Any] = (
     None,
@@ -64,21 +59,39 @@ ODD: Sequence[Any] = (
     "ＡＤＡ@example.org",
     "%00' OR 1=1 --",
 )
+NO_SECRETS = {"method", "traits", "identifier", "address", "provider"}
+"""Fields that a form shows again, and a provider's name."""
 WRITES = re.compile(r"INSERT INTO|UPDATE|DELETE FROM")
 
 
 @pytest.fixture(params=BENCHES, ids=lambda bench: bench.name)
-async def bench(request: pytest.FixtureRequest, staging: Staging, sqlite_dsn: str) -> AsyncIterator[Bench]:
+async def bench(
+    request: pytest.FixtureRequest, staging: Staging, sqlite_dsn: str, idp: ScriptedProvider
+) -> AsyncIterator[Bench]:
     """Every method on SQLite."""
-    async with staging(sqlite_dsn, **SETTINGS) as stage:
-        yield request.param(stage)
+    async with staging(sqlite_dsn, **settings_with(idp)) as stage:
+        yield request.param(stage, idp)
 
 
 @pytest.fixture(params=BENCHES, ids=lambda bench: bench.name)
-async def either_bench(request: pytest.FixtureRequest, staging: Staging, dsn: str) -> AsyncIterator[Bench]:
+async def either_bench(
+    request: pytest.FixtureRequest, staging: Staging, dsn: str, idp: ScriptedProvider
+) -> AsyncIterator[Bench]:
     """Every method on SQLite and on PostgreSQL."""
-    async with staging(dsn, **SETTINGS) as stage:
-        yield request.param(stage)
+    async with staging(dsn, **settings_with(idp)) as stage:
+        yield request.param(stage, idp)
+
+
+def settings_with(idp: ScriptedProvider) -> dict[str, Any]:
+    """Return the settings, with a provider of social sign-in."""
+    oidc = {"enabled": True, "config": {"providers": [section(idp, "idp", "Example IdP")]}}
+    return {
+        "throttle": UNTHROTTLED,
+        "selfservice": {
+            "methods": {"code": {"passwordless_enabled": True}, "oidc": oidc},
+            "flows": {"registration": {"style": "unified"}},
+        },
+    }
 
 
 def forms_of(bench: Bench) -> Sequence[str]:
@@ -203,7 +216,9 @@ class TestReading:
         talk, submitted, _ = await bench.secrets(ADA)
         with statements(bench.stage.scene) as seen:
             proof = await talk.login(**submitted)
-            await bench.talk().register({"email": "bea@example.org"}, password="a stove under the fig tree")
+            await bench.talk().register(
+                {"email": "bea@example.org"}, password="a stove under the fig tree", **bench.registers_with
+            )
         assert isinstance(proof, Proof)
         assert proof.identity_id == ada.id
         assert [each for each in seen if WRITES.match(each)] == []
@@ -375,7 +390,8 @@ class TestSecrets:
 
     async def test_secrets_of_a_registration_are_hashed_or_sealed(self, bench: Bench) -> None:
         secret = "a stove under the fig tree"
-        step = await bench.talk().register({"email": "bea@example.org"}, password=secret)
+        sent = {"password": secret, **bench.registers_with}
+        step = await bench.talk().register({"email": "bea@example.org"}, **sent)
         assert isinstance(step, Enrolment | Ask | Redirect)
         self._stand_nowhere([secret], texts_of(step))
         if isinstance(step, Enrolment):
@@ -387,7 +403,7 @@ class TestSecrets:
         """Through the whole pipeline, which fills forms again with what was typed."""
         browser, secret = await bench.stage.scene.browser(), "a-very-secret-313373"
         flow = await browser.open_flow("login")
-        fields = {name: secret for name in bench.fields if name not in {"method", "traits", "identifier", "address"}}
+        fields = {name: secret for name in bench.fields if name not in NO_SECRETS}
         with capture_logs() as logs:
             answer = await browser.post(
                 flow["ui"]["action"],

@@ -219,6 +219,109 @@ class TestSigningIn:
         assert await browser.whoami() == before
 
 
+class TestComingBack:
+    async def test_row_080_the_answer_of_one_provider_is_not_redeemed_at_another(self, stage: SocialStage) -> None:
+        """Mix-up (RFC 9700, section 4.4): the browser was sent to `idp`, and comes back on the path of `other`."""
+        await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
+        browser = await stage.scene.browser()
+        url = await stage.leave(browser, await browser.open_flow("login"), provider="idp")
+        back = stage.back(url).replace("/callback/idp", "/callback/other")
+        flow = await stage.flow_after(browser, await browser.get(back))
+        assert [number for number, _ in messages(flow)] == [4000001]
+        assert (stage.idp.asked("/token"), stage.other.asked("/token")) == (0, 0)
+        assert await browser.whoami() is None
+
+    async def test_row_081_a_provider_that_was_switched_off_meanwhile_signs_nobody_in(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with social_stage(sqlite_dsn, tmp_path, clock) as before:
+            await before.customer(ADA, ("idp", "alice"))
+            browser = await before.scene.browser()
+            url = await before.leave(browser, await browser.open_flow("login"), provider="idp")
+            back = before.back(url)
+            async with social_stage(sqlite_dsn, tmp_path, clock, idp={"id": "another"}) as after:
+                same = await after.scene.browser()
+                same.cookies = browser.cookies
+                flow = await after.flow_after(same, await same.get(back))
+                assert await same.whoami() is None
+            assert before.idp.asked("/token") == 0
+        [(number, text)] = messages(flow)
+        assert (number, "switched off" in text) == (4000001, True)
+
+    async def test_row_081_an_answer_counts_once(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("idp", "alice"))
+        browser = await stage.scene.browser()
+        url = await stage.leave(browser, await browser.open_flow("login"), provider="idp")
+        back = stage.back(url)
+        await browser.get(back)
+        browser.cookies.delete("ory_kratos_session")
+        assert (await browser.get(back)).headers["x-error-code"] == "security_csrf_violation"
+        assert stage.idp.asked("/token") == 1
+
+    async def test_secrets_that_have_changed_meanwhile_begin_again(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with social_stage(sqlite_dsn, tmp_path, clock) as before:
+            browser = await before.scene.browser()
+            back = before.back(await before.leave(browser, await browser.open_flow("login"), provider="idp"))
+            secrets = {"cipher": ["another-cipher-secret-of-32-byte"]}
+            async with social_stage(sqlite_dsn, tmp_path, clock, secrets=secrets) as after:
+                same = await after.scene.browser()
+                same.cookies = browser.cookies
+                flow = await after.flow_after(same, await same.get(back))
+        [(number, text)] = messages(flow)
+        assert (number, "begin again" in text) == (4000001, True)
+
+
+class TestTwoFactors:
+    """A provider whose `acr` or `amr` says that two factors were used."""
+
+    @pytest.fixture
+    async def strong(self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> AsyncIterator[SocialStage]:
+        idp = {"aal2_acr_values": ["urn:two"], "aal2_amr_values": ["mfa"]}
+        async with social_stage(sqlite_dsn, tmp_path, clock, idp=idp) as stage:
+            await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
+            yield stage
+
+    @pytest.mark.parametrize(
+        ("claims", "aal"),
+        [
+            ({"acr": "urn:two"}, "aal2"),
+            ({"amr": ["pwd", "mfa"]}, "aal2"),
+            ({"acr": "urn:one", "amr": ["pwd"]}, "aal1"),
+            ({"acr": ["urn:two"], "amr": "mfa"}, "aal1"),
+            ({}, "aal1"),
+        ],
+    )
+    async def test_the_session_has_their_level(self, strong: SocialStage, claims: dict[str, Any], aal: str) -> None:
+        browser = await strong.scene.browser()
+        await strong.arrive(browser, **claims)
+        assert (await browser.get("/sessions/whoami")).json()["authenticator_assurance_level"] == aal
+
+    async def test_another_providers_values_say_nothing(self, strong: SocialStage) -> None:
+        browser = await strong.scene.browser()
+        await strong.arrive(browser, provider="other", acr="urn:two", amr=["mfa"])
+        assert (await browser.get("/sessions/whoami")).json()["authenticator_assurance_level"] == "aal1"
+
+    async def test_elevates_a_session(self, strong: SocialStage) -> None:
+        browser = await strong.scene.browser()
+        await strong.arrive(browser)
+        flow = await browser.open_flow("login", "?aal=aal2")
+        assert [button[1] for button in buttons(flow)] == ["idp"]
+        url = await strong.leave(browser, flow, provider="idp")
+        assert query_of(url)["acr_values"] == "urn:two"
+        await browser.get(strong.back(url, acr="urn:two"))
+        assert (await browser.get("/sessions/whoami")).json()["authenticator_assurance_level"] == "aal2"
+
+    async def test_one_factor_does_not_elevate(self, strong: SocialStage) -> None:
+        browser = await strong.scene.browser()
+        await strong.arrive(browser)
+        flow = await strong.flow_after(browser, await strong.arrive(browser, query="?aal=aal2"))
+        [(number, text)] = messages(flow)
+        assert (number, "one proof" in text) == (4000001, True)
+        assert (await browser.get("/sessions/whoami")).json()["authenticator_assurance_level"] == "aal1"
+
+
 class TestRegistering:
     @pytest.mark.parametrize("kind", ["login", "registration"])
     async def test_an_unknown_account_registers(self, stage: SocialStage, kind: str) -> None:
@@ -397,9 +500,15 @@ class TestNativeApps:
         )
         assert answer.status_code == 400, answer.text
 
-    async def test_a_provider_whose_tokens_are_not_taken(self, stage: SocialStage) -> None:
-        answer = await self._sent(stage, provider="other", nonce="n", id_token_nonce="n")
-        assert (answer.status_code, [number for number, _ in messages(answer.json())]) == (400, [4000001])
+    async def test_a_provider_without_id_tokens_says_so(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        hub = {"id": "hub", "provider": "github", "client_id": "shop", "client_secret": "secret"}
+        async with social_stage(sqlite_dsn, tmp_path, clock, more=[hub]) as stage:
+            answer = await self._sent(stage, provider="hub", nonce="n", id_token_nonce="n")
+        assert answer.status_code == 400
+        [(number, text)] = messages(answer.json())
+        assert (number, "browser" in text) == (4000001, True)
 
     async def _sent(
         self,

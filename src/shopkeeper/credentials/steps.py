@@ -125,7 +125,7 @@ class UpstreamSession:
     issuer: str
     subject: str
     sid: str | None = None
-    id_token: str | None = None
+    id_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
