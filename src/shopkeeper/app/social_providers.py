@@ -81,7 +81,6 @@ def provider_of(section: OpenIDProvider) -> Provider:
         "client_secret": _secret(section, issuer),
         "issuer": issuer,
         "discovers": preset.openid,
-        "discovery_url": preset.discovery_url,
         "endpoints": type(endpoints)(
             authorization=section.auth_url or endpoints.authorization,
             token=section.token_url or endpoints.token,

@@ -48,17 +48,18 @@ OPENID_PRESETS: Final[Mapping[str, Preset]] = {
         claims_source="userinfo",
         verifies_email=True,
     ),
-    # https://learn.microsoft.com/linkedin/consumer/integrations/self-serve/sign-in-with-linkedin-v2. Its metadata is
-    # below another address than its issuer, and its ID tokens do not repeat a nonce.
+    # https://learn.microsoft.com/linkedin/consumer/integrations/self-serve/sign-in-with-linkedin-v2. Its ID tokens
+    # repeat no nonce, and a code with a proof key (PKCE) is refused as a wrong client. Until 2024 its issuer had no
+    # path.
     "linkedin_v2": Preset(
         "LinkedIn",
-        issuer="https://www.linkedin.com",
+        issuer="https://www.linkedin.com/oauth",
         configurable_issuer=False,
-        issuer_aliases=("https://www.linkedin.com/oauth",),
-        discovery_url="https://www.linkedin.com/oauth/.well-known/openid-configuration",
+        issuer_aliases=("https://www.linkedin.com",),
         claims_source="userinfo",
         token_auth=_POST,
         sends_nonce=False,
+        pkce="never",
         verifies_email=True,
     ),
     # https://developers.line.biz/en/docs/line-login/integrate-line-login/. Without the parameter, ID tokens are signed

@@ -22,7 +22,6 @@ class Preset:
         issuer_slash: whether its issuer ends with a slash, also where the settings leave it out.
         openid: whether it speaks OpenID Connect. Otherwise it is OAuth 2 with a userinfo endpoint, its issuer is only a
             name, and it is never asked for the scope `openid`.
-        discovery_url: where metadata is read instead of below the issuer.
         endpoints: those that discovery does not tell; `{issuer}` in them stands for the issuer without its last slash.
         scope: what is asked for where the settings say nothing.
         required_scope: what is asked for in any case.
@@ -40,7 +39,6 @@ class Preset:
     configurable_issuer: bool = True
     issuer_slash: bool = False
     openid: bool = True
-    discovery_url: str | None = None
     endpoints: Endpoints = _TO_BE_DISCOVERED
     scope: tuple[str, ...] = (OPENID, "email", "profile")
     required_scope: tuple[str, ...] = (OPENID,)
