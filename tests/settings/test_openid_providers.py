@@ -115,6 +115,16 @@ def test_hooks_and_return_addresses_after_social_sign_in_are_in_effect(write: Wr
             "[0].provider is not a provider that is known here; write generic for any OpenID provider.",
         ),
         (
+            {"provider": "fedex-jp"},
+            "[0].provider is fedex-jp, which does not work here: its addresses are not published; write provider:"
+            " generic with its issuer_url.",
+        ),
+        (
+            {"provider": "slack", "scope": ["identity.basic"]},
+            "[0] (idp) has the scope identity.basic, which is of Slack's former sign-in; write openid, email and"
+            " profile.",
+        ),
+        (
             {"id": "my idp"},
             "[0].id may have letters, digits and - _ . ~ only, at most 64, because it is part of an address.",
         ),
