@@ -377,7 +377,7 @@ def _pages(
             shortest_password=settings.selfservice.methods.password.config.min_password_length,
             recovery=settings.selfservice.flows.recovery.enabled,
             verification=settings.selfservice.flows.verification.enabled,
-            providers=_shown_providers(settings),
+            providers=_shown_providers(accounts),
         ),
         database=infrastructure.database,
         pipeline=pipeline,
@@ -391,9 +391,9 @@ def _pages(
     )
 
 
-def _shown_providers(settings: Settings) -> ShownProviders:
-    configured = settings.selfservice.methods.oidc.providers
-    return ShownProviders({each.id: ShownProvider(each.provider, each.label or each.id) for each in configured})
+def _shown_providers(accounts: Accounts) -> ShownProviders:
+    providers = [social.provider for social in accounts.methods.social]
+    return ShownProviders({each.id: ShownProvider(each.preset, each.label) for each in providers})
 
 
 def build_admin(
