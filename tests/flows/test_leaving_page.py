@@ -1,14 +1,11 @@
 """Forms of our pages that lead to another server: browsers apply the policy of a page to redirects after its form."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
 from playwright.async_api import Page, async_playwright, expect
 
 from shopkeeper.clock import StoppedClock
@@ -16,6 +13,7 @@ from tests.attacks.scene import PASSWORD, csrf_of, new_address, set_cookies
 from tests.flows.conftest import Stage, Staging
 from tests.flows.travelling_method import TRAVEL
 from tests.http.pages.reading import read
+from tests.services.asgi import listening
 from tests.services.install import CHROMIUM
 from tests.services.server import free_port
 from tests.stories.screen import FLAGS, PATIENCE
@@ -123,19 +121,5 @@ async def served(staging: Staging, dsn: str) -> AsyncIterator[tuple[Stage, str]]
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     public = {"base_url": f"{url}/"}
-    async with staging(dsn, serve={"public": public}) as stage:
-        server = Server(
-            stage.scene.application.public,
-            address="127.0.0.1",
-            port=port,
-            interface=Interfaces.ASGINL,
-            websockets=False,
-            log_enabled=False,
-            http=HTTPModes.http1,
-        )
-        serving = asyncio.create_task(server.serve())
-        try:
-            yield stage, url
-        finally:
-            server.stop()
-            await serving
+    async with staging(dsn, serve={"public": public}) as stage, listening(stage.scene.application.public, port):
+        yield stage, url

@@ -137,6 +137,7 @@ class TestAnAccountThatExists:
         said = page.one("p", class_="notice info").text
         assert "dev@ory.dev" in said
         assert "Fake Google" in said
+        assert "Ihr Konto: dev@ory.dev" in page.one("main").text
 
     def test_can_be_proven_in_its_ways(self, page: Element) -> None:
         form = page.one("form")

@@ -6,11 +6,15 @@ from typing import Final
 
 from shopkeeper.errors import Busy, IdentityDisabled, TooManyRequests, Wording
 from shopkeeper.languages.refusals import waiting_time
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid, ProviderUnavailable
 
 SENTENCES: Final[Mapping[str, str]] = {
     TooManyRequests.code: "That was a little too often. Try again in {wait}.",
     Busy.code: "The shop has more to do than it can. Try again in {wait}.",
     IdentityDisabled.code: "Only the shop can switch it on again. Please ask its customer service.",
+    ProviderUnavailable.code: ProviderUnavailable.message,
+    ProviderAnswerInvalid.code: ProviderAnswerInvalid.message,
+    ProviderTokenInvalid.code: "What the provider has sent is not valid, or not any more. Please sign in there again.",
 }
 """The sentence of a refusal's code."""
 
