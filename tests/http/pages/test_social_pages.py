@@ -19,6 +19,9 @@ from tests.services.openid_provider import PASSWORD as THERE
 from tests.services.server import free_port
 from tests.stories.screen import FLAGS, PATIENCE
 
+# What the mapper of a provider makes of its claims: nothing, so that the shop has to ask.
+_QUIET = b"{identity: {traits: {}}}"
+
 
 @pytest.fixture
 def clock() -> StoppedClock:
@@ -43,14 +46,17 @@ async def page(chromium: Browser) -> AsyncIterator[Page]:
 
 
 @asynccontextmanager
-async def served(visiting: Visiting, dsn: str, provider: OpenIDProvider, **settings: Any) -> AsyncIterator[str]:
+async def served(visiting: Visiting, dsn: str, provider: OpenIDProvider) -> AsyncIterator[str]:
     """Serve a shop whose customers may sign in at the provider; return its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     provider.client(redirect_uris=[f"{url}/self-service/methods/oidc/callback/{name}" for name in ("idp", "quiet")])
-    async with visiting(dsn, with_demo=True, serve={"public": {"base_url": f"{url}/"}}, **_social(provider)) as shop:
-        async with listening(shop.application.public, port):
-            yield url
+    serve = {"public": {"base_url": f"{url}/"}}
+    async with (
+        visiting(dsn, with_demo=True, serve=serve, **_social(provider)) as shop,
+        listening(shop.application.public, port),
+    ):
+        yield url
 
 
 def _social(provider: OpenIDProvider) -> Mapping[str, Any]:
@@ -80,20 +86,15 @@ def _social(provider: OpenIDProvider) -> Mapping[str, Any]:
 
 @pytest.fixture
 async def shop(visiting: Visiting, sqlite_dsn: str, openid_provider: OpenIDProvider) -> AsyncIterator[str]:
-    """The address of a shop with the provider Harbour, which knows Ada and Bo."""
+    """The address of a shop with the provider Harbour, which knows Ada."""
     openid_provider.person("ada@example.org")
-    openid_provider.person("bo@example.org")
     async with served(visiting, sqlite_dsn, openid_provider) as url:
         yield url
 
 
-# What the mapper of a provider makes of its claims: nothing, so that the shop has to ask.
-_QUIET = b"{identity: {traits: {}}}"
-
-
-async def at_the_provider(page: Page, email: str = "ada@example.org", *, answer: str = "Sign in and share") -> None:
+async def at_the_provider(page: Page, *, answer: str = "Sign in and share") -> None:
     """Sign in there, or decline."""
-    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("E-mail").fill("ada@example.org")
     await page.get_by_label("Password").fill(THERE)
     await page.get_by_role("button", name=answer).click()
 
