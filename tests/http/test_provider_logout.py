@@ -64,6 +64,20 @@ class TestSigningOutHere:
         # The provider asks for the password again.
         assert not await signs_on_silently(scene, ada)
 
+    @pytest.mark.parametrize("token", ["", "shk_lo_forged", "of another session"])
+    async def test_row_047_a_forged_link_ends_nothing_here_or_there(
+        self, scene: ProviderScene, ada: Person, token: str
+    ) -> None:
+        """OWASP ASVS 5.0, 10.6.2: no other site signs anybody out."""
+        if token == "of another session":
+            other = await scene.person()
+            await scene.sign_in(other)
+            token = query_of(await scene.sign_out_url(other))["token"]
+        answer = await ada.browser.get("/self-service/logout", params={"token": token, "provider_logout": "true"})
+        assert scene.provider.issuer not in answer.headers["location"]
+        assert answer.headers["x-error-code"]
+        assert await ada.browser.whoami() is not None
+
     async def test_deletes_the_kept_id_token(self, scene: ProviderScene, ada: Person) -> None:
         [row] = await scene.shop.rows("provider_sessions")
         assert row["id_token"] is not None
@@ -138,6 +152,8 @@ class TestComingBackFromTheProvider:
 
 
 class TestSigningOutAtTheProvider:
+    """OWASP ASVS 5.0, 10.5.5: what ends a session is a logout token, and nothing that looks like one."""
+
     async def test_ends_the_session_here_at_once(
         self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, openid_provider: OpenIDProvider
     ) -> None:
@@ -201,6 +217,13 @@ class TestSigningOutAtTheProvider:
         await scene.sign_in(person)
         found = await ask(app, person.browser.session_cookie or "", CART)
         assert found["data"]["getCart"]["totalQuantity"] == 1, (cart, found)
+
+    async def test_an_id_token_is_no_logout_token(self, scene: ProviderScene, ada: Person) -> None:
+        left = await ada.browser.get(await scene.sign_out_url(ada))
+        id_token = query_of(left.headers["location"])["id_token_hint"]
+        await scene.sign_in(ada)
+        assert (await scene.tell(id_token)).status_code == 400
+        assert await ada.browser.whoami() is not None
 
     @pytest.mark.parametrize(
         ("claims", "header"),

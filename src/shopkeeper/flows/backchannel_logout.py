@@ -6,6 +6,7 @@ The token is verified before the transaction begins, because the provider's keys
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -16,6 +17,8 @@ from shopkeeper.errors import NotFound
 from shopkeeper.openid.authenticated import LogoutToken
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderTokenInvalid
+from shopkeeper.openid.logout_token import MAX_AGE
+from shopkeeper.openid.token_claims import LEEWAY
 from shopkeeper.sessions.ending import ChosenSessions
 from shopkeeper.sessions.service import Sessions
 from shopkeeper.signin import logout_token_store as store
@@ -70,7 +73,7 @@ class BackchannelLogout:
             raise ProviderTokenInvalid(cause="too_long")
         verified = await self._clients[provider].verify_logout_token(token)
         async with self._database.unit() as unit:
-            if not await store.is_first(unit, _digest(provider, verified), expires_at=verified.expires_at):
+            if not await store.is_first(unit, _digest(provider, verified), expires_at=_acceptable_until(verified)):
                 raise ProviderTokenInvalid(cause="received_before")
             ended = await self._end_all(unit, provider, verified, client=client)
         log.info("backchannel_logout", provider=provider, sessions=ended)
@@ -89,6 +92,11 @@ class BackchannelLogout:
             if len(found) < BATCH:
                 break
         return ended
+
+
+def _acceptable_until(token: LogoutToken) -> datetime:
+    """Return the end of the time in which a token can be valid, whatever it says itself, with both clocks' leeway."""
+    return min(token.expires_at, token.issued_at + MAX_AGE) + 2 * LEEWAY
 
 
 def _digest(provider: str, token: LogoutToken) -> bytes:
