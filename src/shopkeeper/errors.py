@@ -41,7 +41,7 @@
     ├── InternalError            500 our fault
     ├── NotBuilt                 501 part of the contract, and not built yet
     ├── LinkLookedAhead          503 a mailed link was fetched ahead; it is not spent
-    ├── UpstreamFailed           502 another server failed (two kinds in `http_client.py`)
+    ├── UpstreamFailed           502 another server failed (kinds in `http_client.py` and `openid/errors.py`)
     └── Busy                     503 carries when to come back
 
 A refusal is raised deep inside and rendered once, by the route, in the shape of that route's contract. `code` is for
