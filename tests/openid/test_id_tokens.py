@@ -42,7 +42,7 @@ def b64(document: Any) -> str:
 
 
 class TestAccepted:
-    @pytest.mark.parametrize("algorithm", ["RS256", "PS384", "ES256", "EdDSA"])
+    @pytest.mark.parametrize("algorithm", ["RS256", "PS384", "ES256", "EdDSA", "Ed25519"])
     async def test_a_token_of_every_kind_of_key(
         self, idp: ScriptedProvider, client: OpenIDClient, algorithm: str
     ) -> None:
@@ -212,6 +212,19 @@ class TestTenants:
     ) -> None:
         token = signed(idp.claims(iss=idp.server.url(path), tid=tenant))
         assert await cause_of(shared, token) == cause
+
+    @pytest.mark.parametrize(
+        ("key_issuer", "accepted"), [("/{tenantid}/v2.0", True), ("/one/v2.0", True), ("/two/v2.0", False)]
+    )
+    async def test_a_key_of_one_tenant_signs_for_no_other(
+        self, idp: ScriptedProvider, shared: OpenIDClient, key_issuer: str, accepted: bool
+    ) -> None:
+        idp.publish(EC, issuer=idp.server.url(key_issuer))
+        token = signed(idp.claims(iss=idp.server.url("/one/v2.0"), tid="one"))
+        if accepted:
+            assert (await shared.verify_id_token(token, nonce=NONCE)).subject == "alice"
+        else:
+            assert await cause_of(shared, token) == "key_issuer"
 
     async def test_where_the_metadata_are_of_one_tenant_others_are_refused(
         self, idp: ScriptedProvider, shared: OpenIDClient

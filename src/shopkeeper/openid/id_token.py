@@ -52,7 +52,7 @@ class Expected:
 def check_id_token(token: SignedToken, expected: Expected, *, provider: Provider, now: datetime) -> tuple[str, str]:
     """Return issuer and subject of an ID token whose signature was verified. Raises `ProviderTokenInvalid`."""
     claims = token.claims
-    issuer = require_issuer(claims, provider, announced=expected.issuer)
+    issuer = require_issuer(token, provider, announced=expected.issuer)
     audiences = require_audience(claims, expected.audiences)
     _require_authorized_party(claims.get("azp"), audiences, expected)
     require_current(claims, now=now, max_age=MAX_AGE)

@@ -46,6 +46,7 @@ class _Jwk(msgspec.Struct):
     use: str | None = None
     alg: str | None = None
     key_ops: tuple[str, ...] | None = None
+    issuer: str | None = None
     crv: str | None = None
     n: str | None = None
     e: str | None = None
@@ -55,13 +56,18 @@ class _Jwk(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that signs. `kid` is None where the provider gave it no name."""
+    """A key that signs.
+
+    `kid` is None where the provider gave it no name. `issuer` is the one whose tokens the key signs: Microsoft names
+    it, because one key set serves all tenants, and a key of some tenants must not sign for others.
+    """
 
     kid: str | None
     kind: str
     curve: str | None
     algorithm: str | None
     public: PublicKey
+    issuer: str | None = None
 
     def fits(self, algorithm: str, kid: str | None) -> bool:
         """Return whether a token with this header can have been signed by this key."""
@@ -137,7 +143,7 @@ def _signing_key(document: Any) -> SigningKey | None:
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     algorithm = "EdDSA" if jwk.alg == "Ed25519" else jwk.alg
-    return SigningKey(jwk.kid, jwk.kty, jwk.crv if jwk.kty != "RSA" else None, algorithm, public)
+    return SigningKey(jwk.kid, jwk.kty, jwk.crv if jwk.kty != "RSA" else None, algorithm, public, jwk.issuer)
 
 
 def _may_verify(jwk: _Jwk) -> bool:

@@ -28,7 +28,7 @@ def check_logout_token(token: SignedToken, *, provider: Provider, announced: str
     `announced` is the issuer in the provider's metadata.
     """
     claims = token.claims
-    issuer = require_issuer(claims, provider, announced=announced)
+    issuer = require_issuer(token, provider, announced=announced)
     require_audience(claims, {provider.client_id})
     issued_at, expires_at = require_current(claims, now=now, max_age=MAX_AGE)
     events = claims.get("events")

@@ -16,10 +16,14 @@ ALGORITHMS: Final = (
     "ES384",
     "ES512",
     "EdDSA",
+    "Ed25519",
 )
-"""Algorithms by which a provider may sign its tokens (RFC 7518 section 3.1, RFC 8037): never `none`, never HMAC."""
+"""Algorithms by which a provider may sign its tokens (RFC 7518 section 3.1, RFC 8037): never `none`, never HMAC.
 
-_TENANT: Final = "{tenantid}"
+`Ed25519` is the newer name of EdDSA with this curve (RFC 9864), the only one that is accepted.
+"""
+
+TENANT: Final = "{tenantid}"
 _UNPROVEN: Final = frozenset({"given_name", "family_name", "name"})
 """Claims that may be taken from the authorization answer, which the shopper's browser can change."""
 
@@ -220,8 +224,8 @@ class Provider:
             raise ValueError(f"ID tokens signed by {', '.join(sorted(unsafe))} are not accepted")
         if not self.algorithms:
             raise ValueError("no algorithm is allowed")
-        if self.issuer_template is not None and self.issuer_template.count(_TENANT) != 1:
-            raise ValueError(f"the template of issuers needs {_TENANT} once: {self.issuer_template}")
+        if self.issuer_template is not None and self.issuer_template.count(TENANT) != 1:
+            raise ValueError(f"the template of issuers needs {TENANT} once: {self.issuer_template}")
 
     @property
     def has_id_token(self) -> bool:
@@ -243,13 +247,13 @@ class Provider:
 
     def issuer_of_tenant(self, tenant: str) -> str | None:
         """Return the issuer of a tenant, None where the provider is not one for many tenants."""
-        return self.issuer_template.replace(_TENANT, tenant) if self.issuer_template is not None else None
+        return self.issuer_template.replace(TENANT, tenant) if self.issuer_template is not None else None
 
     def tenant_of(self, issuer: str) -> str | None:
         """Return the tenant in an issuer, None where it is none of the template."""
         if self.issuer_template is None:
             return None
-        before, _, after = self.issuer_template.partition(_TENANT)
+        before, _, after = self.issuer_template.partition(TENANT)
         tenant = issuer.removeprefix(before).removesuffix(after)
         whole = issuer == before + tenant + after and len(issuer) >= len(before) + len(after)
         return tenant if whole and tenant and "/" not in tenant else None

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shopkeeper.openid.errors import ProviderTokenInvalid
-from shopkeeper.openid.provider import Provider
+from shopkeeper.openid.provider import TENANT, Provider
+from shopkeeper.openid.tokens import SignedToken
 
 LEEWAY: Final = timedelta(seconds=60)
 """How much the clocks of a provider and of this server may differ."""
@@ -14,26 +15,28 @@ LONGEST_SUBJECT: Final = 255
 """Characters of a subject (OpenID Connect Core 1.0 section 2)."""
 
 
-def require_issuer(claims: Mapping[str, Any], provider: Provider, *, announced: str | None) -> str:
+def require_issuer(token: SignedToken, provider: Provider, *, announced: str | None) -> str:
     """Return the issuer: the provider's own, or its tenant's. Raises `ProviderTokenInvalid`.
 
     `announced` is the issuer in the metadata: where it is one tenant's, others are refused.
     """
-    issuer = claims.get("iss")
+    issuer = token.claims.get("iss")
     if provider.issuer_template is not None:
-        return _tenant_issuer(claims, provider, announced)
+        return _tenant_issuer(token, provider, announced)
     if issuer == provider.issuer or (isinstance(issuer, str) and issuer in provider.issuer_aliases):
         return provider.issuer
     raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
 
 
-def _tenant_issuer(claims: Mapping[str, Any], provider: Provider, announced: str | None) -> str:
-    issuer, tenant = claims.get("iss"), claims.get("tid")
+def _tenant_issuer(token: SignedToken, provider: Provider, announced: str | None) -> str:
+    issuer, tenant = token.claims.get("iss"), token.claims.get("tid")
     if not isinstance(issuer, str) or not isinstance(tenant, str) or provider.tenant_of(issuer) != tenant:
         raise ProviderTokenInvalid("The token was issued by another provider.", cause="issuer")
     of_all = {None, provider.issuer, provider.issuer_template}
     if tenant in provider.refused_tenants or (announced not in of_all and announced != issuer):
         raise ProviderTokenInvalid("The token was issued by a tenant that is not accepted.", cause="tenant")
+    if token.key_issuer is not None and token.key_issuer.replace(TENANT, tenant) != issuer:
+        raise ProviderTokenInvalid("The token was signed by a key of another tenant.", cause="key_issuer")
     return issuer
 
 

@@ -29,10 +29,14 @@ _PARTS_OF_JWE: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class SignedToken:
-    """A token whose signature was verified. Its claims are true, but may be meant for another one."""
+    """A token whose signature was verified. Its claims are the provider's, but may be meant for another one.
+
+    `key_issuer` is the issuer for whose tokens alone the key signs, None where the provider did not say.
+    """
 
     algorithm: str
     claims: dict[str, Any]
+    key_issuer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,15 @@ async def verify_signature(
     """
     header = _parse_header(token, algorithms=algorithms, types=types)
     known = await keys.get()
-    payload = _payload(token, header, known)
-    if payload is None:
+    verified = _verified(token, header, known)
+    if verified is None:
         known = await keys.renew(trusted=trusted)
-        payload = _payload(token, header, known)
-    if payload is None:
+        verified = _verified(token, header, known)
+    if verified is None:
         cause = "unknown_key" if one_fitting(known, header.algorithm, header.kid) is None else "signature"
         raise ProviderTokenInvalid("The token was signed by none of the provider's keys.", cause=cause)
-    return SignedToken(header.algorithm, _parse(payload, part="claims"))
+    payload, key = verified
+    return SignedToken(header.algorithm, _parse(payload, part="claims"), key.issuer)
 
 
 def _parse_header(token: str, *, algorithms: Collection[str], types: Collection[str | None]) -> _Header:
@@ -79,7 +84,7 @@ def _parse_header(token: str, *, algorithms: Collection[str], types: Collection[
         raise ProviderTokenInvalid("The token's header names no readable key.", cause="kid")
     if _typ(header) not in types:
         raise ProviderTokenInvalid("The token is of another kind than is needed here.", cause="typ")
-    return _Header(algorithm, kid)
+    return _Header("EdDSA" if algorithm == "Ed25519" else algorithm, kid)
 
 
 def _header_bytes(token: str) -> bytes:
@@ -102,14 +107,16 @@ def _typ(header: dict[str, Any]) -> str | None:
     return str(typ).lower().removeprefix("application/") if typ is not None else None
 
 
-def _payload(token: str, header: _Header, keys: Sequence[SigningKey]) -> bytes | None:
+def _verified(token: str, header: _Header, keys: Sequence[SigningKey]) -> tuple[bytes, SigningKey] | None:
+    """Return the payload and the key that signed it; None where no key did, or several could have."""
     key = one_fitting(keys, header.algorithm, header.kid)
     if key is None:
         return None
     try:
-        return jws.deserialize_compact(token, key.public, registry=_Registry(header.algorithm)).payload
+        signed = jws.deserialize_compact(token, key.public, registry=_Registry(header.algorithm))
     except (JoseError, ValueError):
         return None
+    return signed.payload, key
 
 
 class _Registry(JWSRegistry):
