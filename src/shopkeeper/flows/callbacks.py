@@ -35,11 +35,13 @@ class CameBack:
     Args:
         caller: whose flow it is, which for an app's flow is not the browser that has come.
         code: the return-to code, where an app waits for the end of the flow.
+        left_as: the id that the flow had when it was left; one that an app waits for has another now.
     """
 
     flow: Flow
     caller: Caller
     code: str | None
+    left_as: UUID
 
 
 class Callbacks:
@@ -66,7 +68,7 @@ class Callbacks:
             async with self._database.unit() as unit:
                 flow = await store.take_awaited(unit, crypto.digest(state), method=method, bindings=bindings)
             if flow is not None:
-                return CameBack(flow, await self._whose(flow, caller), None)
+                return CameBack(flow, await self._whose(flow, caller), None, left_as=flow.id)
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is None or flow.callback_method != method:
@@ -77,7 +79,7 @@ class Callbacks:
         async with self._database.unit() as unit:
             if not await store.take_callback(unit, flow, returned=returned):
                 raise _not_awaited()
-        return CameBack(returned, await self._whose(flow, caller), code)
+        return CameBack(returned, await self._whose(flow, caller), code, left_as=flow.id)
 
     async def _whose(self, flow: Flow, caller: Caller) -> Caller:
         """Return the caller, with the session that an app's flow was left with."""

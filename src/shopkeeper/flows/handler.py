@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
 
 from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
 from shopkeeper.credentials.steps import AnyStep, Form, StartOver
@@ -35,6 +36,7 @@ class Turn:
         count_attempt: see `MethodInput`.
         callback: where another server sends the browser back to.
         query: the parameters of a callback or a mailed link.
+        left_as: the id that the flow had when it was left for the server whose callback has come, if it was.
         by_link: whether a mailed link continues the flow, perhaps in another browser than the one that opened it.
     """
 
@@ -45,6 +47,7 @@ class Turn:
     count_attempt: Callable[[int], Awaitable[bool]]
     callback: Callback
     query: Mapping[str, str] = field(default_factory=dict)
+    left_as: UUID | None = None
     by_link: bool = False
 
     @property
@@ -67,7 +70,7 @@ class Turn:
             wished_language=self.caller.wished_language,
             expires_at=flow.expires_at,
             native=flow.type is FlowType.API,
-            flow_id=flow.id,
+            flow_id=self.left_as or flow.id,
             request_url=flow.request_url,
             submitted=self.submission.fields,
             shown=flow.nodes,

@@ -32,7 +32,7 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
-from shopkeeper.flows.callbacks import Callbacks
+from shopkeeper.flows.callbacks import Callbacks, CameBack
 from shopkeeper.flows.carried import with_carried, with_payload
 from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
@@ -245,18 +245,16 @@ class Pipeline:
         """
         back = await self._callbacks.take(method, query, caller)
         if back.code is None:
-            return await self._return_from(back.flow, method, query, back.caller)
-        return await self._lead_to_app(back.flow, back.code, method, query, back.caller)
+            return await self._return_from(back, method, query)
+        return await self._lead_to_app(back, back.code, method, query)
 
-    async def _lead_to_app(
-        self, flow: Flow, code: str, method: str, query: Mapping[str, str], caller: Caller
-    ) -> FlowOutcome:
+    async def _lead_to_app(self, back: CameBack, code: str, method: str, query: Mapping[str, str]) -> FlowOutcome:
         """Finish what an app waits for, and lead the browser back to it, also where the flow did not end with a
         session: the app asks for it with its codes. The reason is shown in the flow."""
-        after = self._handlers[flow.kind].settings.after
-        url = self._return.after(after, method=method, return_to=flow.return_to)
+        after = self._handlers[back.flow.kind].settings.after
+        url = self._return.after(after, method=method, return_to=back.flow.return_to)
         try:
-            outcome: FlowOutcome | None = await self._return_from(flow, method, query, caller)
+            outcome: FlowOutcome | None = await self._return_from(back, method, query)
         except FlowInvalid:
             outcome = None
         except FlowRefused as refused:
@@ -266,21 +264,21 @@ class Pipeline:
         if isinstance(outcome, RedirectedAway):
             return outcome
         if isinstance(outcome, Completed) and outcome.signed_in is None:
-            return BackToApp(flow, outcome.next)
-        return BackToApp(flow, with_code(outcome.next if isinstance(outcome, Completed) else url, code))
+            return BackToApp(back.flow, outcome.next)
+        return BackToApp(back.flow, with_code(outcome.next if isinstance(outcome, Completed) else url, code))
 
-    async def _return_from(self, returned: Flow, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
-        handler = self._handlers[returned.kind]
+    async def _return_from(self, back: CameBack, method: str, query: Mapping[str, str]) -> FlowOutcome:
+        handler = self._handlers[back.flow.kind]
 
         async def prove(unit: Unit, turn: Turn) -> AnyStep | NextForm:
             await handler.may_go_on(unit, turn.flow, turn.caller)
-            step = await handler.callback(unit, turn)
+            step = await handler.callback(unit, replace(turn, left_as=back.left_as))
             if turn.flow.silent and not isinstance(step, Proof):
                 raise Unauthenticated("There is nobody to sign on silently.")
             return step
 
-        submission = with_carried(returned, Submission(fields={"method": method}))
-        return await self._take_on(handler, returned, submission, caller, prove, query=query)
+        submission = with_carried(back.flow, Submission(fields={"method": method}))
+        return await self._take_on(handler, back.flow, submission, back.caller, prove, query=query)
 
     async def _take_on(
         self,
