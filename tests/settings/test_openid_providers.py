@@ -312,6 +312,6 @@ class TestFindings:
 def test_each_provider_has_an_address_to_register(read: Callable[..., Settings]) -> None:
     settings = read(IDP, APPLE, base_redirect_uri="https://auth.shop.example/base/")
     assert list(redirect_uris(settings)) == [
-        ("OpenID Connect (idp)", "https://auth.shop.example/base/self-service/methods/oidc/callback/idp"),
+        ("idp", "https://auth.shop.example/base/self-service/methods/oidc/callback/idp"),
         ("Apple (apple)", "https://auth.shop.example/base/self-service/methods/oidc/callback/apple"),
     ]

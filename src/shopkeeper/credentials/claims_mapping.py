@@ -48,14 +48,12 @@ class Mapped:
 
     Args:
         verified_addresses: addresses that the mapper calls verified, and that the provider says are.
-        locale: the person's language tag as the provider writes it; None without one.
     """
 
     traits: Mapping[str, Any]
     metadata_public: Mapping[str, Any] | None = None
     metadata_admin: Mapping[str, Any] | None = None
     verified_addresses: Sequence[tuple[Via, str]] = ()
-    locale: str | None = None
 
 
 class ClaimsMapper(Protocol):
@@ -114,7 +112,6 @@ class JsonnetMapper:
             identity.metadata_public,
             identity.metadata_admin,
             verified_addresses=_proven(identity.verified_addresses or (), claims),
-            locale=claims.get("locale"),
         )
 
     async def _evaluate(self, claims: Mapping[str, Any]) -> bytes:
@@ -172,7 +169,7 @@ class SchemaMapper:
                     holder = holder.setdefault(section, {})
                 holder[last] = claims[claim]
         addresses = [_Address(via, claims[claim]) for via, (_, claim, _) in _CLAIMS_OF_VIA.items() if claim in claims]
-        return Mapped(traits, verified_addresses=_proven(addresses, claims), locale=claims.get("locale"))
+        return Mapped(traits, verified_addresses=_proven(addresses, claims))
 
 
 CLAIMS_OF_TRAITS: Final[Mapping[str, str]] = {

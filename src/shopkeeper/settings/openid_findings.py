@@ -112,8 +112,9 @@ def redirect_uris(settings: Settings) -> Iterator[tuple[str, str]]:
     oidc = settings.selfservice.methods.oidc
     base = (oidc.config.base_redirect_uri or settings.serve.public.base_url).rstrip("/")
     for _, provider in _enabled(settings):
+        name = provider.label or ("" if provider.provider == "generic" else provider.preset.label)
         yield (
-            f"{provider.label or provider.preset.label} ({provider.id})",
+            f"{name} ({provider.id})" if name else provider.id,
             f"{base}/self-service/methods/oidc/callback/{provider.id}",
         )
 
