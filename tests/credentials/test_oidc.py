@@ -469,6 +469,58 @@ class TestLinking:
         return browser
 
 
+class TestImports:
+    """Links that an operator imports, as Kratos exports them."""
+
+    async def test_an_imported_account_signs_in(self, stage: SocialStage) -> None:
+        made = await self._imported(stage, {"provider": "idp", "subject": "alice", "initial_id_token": "of-then"})
+        assert made.status_code == 201, made.text
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        assert await browser.whoami() == made.json()["id"]
+        shown = await (await stage.scene.admin()).get(f"/admin/identities/{made.json()['id']}?include_credential=oidc")
+        credential = shown.json()["credentials"]["oidc"]
+        assert credential["identifiers"] == ["idp:alice"]
+        [entry] = credential["config"]["providers"]
+        assert entry == {"provider": "idp", "subject": "alice", "issuer": stage.idp.issuer}
+
+    async def test_an_account_has_one_identity(self, stage: SocialStage) -> None:
+        account = {"provider": "idp", "subject": "alice"}
+        assert (await self._imported(stage, account)).status_code == 201
+        assert (await self._imported(stage, account, email="bea@example.org")).status_code == 409
+
+    @pytest.mark.parametrize(
+        "account",
+        [
+            {"provider": "idp"},
+            {"provider": "idp", "subject": ""},
+            {"provider": "idp", "subject": "a" * 256},
+            {"provider": "idp", "subject": "alice", "use_auto_link": True},
+            {"provider": "idp", "subject": "alice", "email": ADA},
+        ],
+    )
+    async def test_refuses_what_it_cannot_link(self, stage: SocialStage, account: Mapping[str, Any]) -> None:
+        assert (await self._imported(stage, account)).status_code == 400
+
+    async def test_an_imported_link_is_removed_by_its_identifier(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
+        admin = await stage.scene.admin()
+        gone = await admin.delete(f"/admin/identities/{ada.id}/credentials/oidc?identifier=idp:alice")
+        assert gone.status_code == 204, gone.text
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("other:alice",)
+        browser = await stage.scene.browser()
+        await stage.arrive(browser, email="bea@example.org", email_verified=True)
+        assert await browser.whoami() != str(ada.id)
+
+    async def _imported(self, stage: SocialStage, account: Mapping[str, Any], *, email: str = ADA) -> Any:
+        body = {
+            "schema_id": "default",
+            "traits": {"email": email},
+            "credentials": {"oidc": {"config": {"providers": [account]}}},
+        }
+        return await (await stage.scene.admin()).post("/admin/identities", json=body)
+
+
 class TestNativeApps:
     async def test_an_id_token_signs_in(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, ("idp", "alice"))

@@ -1,14 +1,20 @@
-"""Credentials in an identity that an admin submits: a plain password, which is hashed, or a hash from another
-system."""
+"""Credentials in an identity that an admin submits: a plain password, which is hashed, or a hash from another system;
+and accounts at identity providers."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
 from shopkeeper.credentials.hashes import Hasher, known_format
+from shopkeeper.credentials.linked_providers import MOST_LINKED, LinkedAccount, linking
 from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.errors import InvalidInput, UnknownField
+
+LONGEST_PROVIDER_ID: Final = 64
+LONGEST_SUBJECT: Final = 255
+"""Characters (OpenID Connect Core 1.0 section 2)."""
+LONGEST_ISSUER: Final = 2_048
 
 Importer = Callable[[Any], Awaitable[NewCredential]]
 
@@ -29,12 +35,40 @@ class GivenPassword(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     config: PasswordConfig
 
 
+class ProviderAccount(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An account at a provider. Tokens, which Kratos exports, are not kept.
+
+    Without `issuer` it is an account of whichever issuer the provider of this id has.
+    """
+
+    provider: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_PROVIDER_ID)]
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_SUBJECT)]
+    issuer: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ISSUER)] | None = None
+    use_auto_link: bool = False
+    organization: Literal[""] | None = None
+    initial_id_token: Any = None
+    initial_access_token: Any = None
+    initial_refresh_token: Any = None
+
+
+class OidcConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Accounts at providers."""
+
+    providers: Annotated[list[ProviderAccount], msgspec.Meta(min_length=1, max_length=MOST_LINKED)]
+
+
+class GivenOidc(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A social sign-in credential as an admin submits it."""
+
+    config: OidcConfig
+
+
 class Imports:
     """Reads credentials in the form of the admin API (contract page section 4.4), with one importer for each type."""
 
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
-        self._importers: Mapping[str, Importer] = {"password": self._password}
+        self._importers: Mapping[str, Importer] = {"oidc": self._oidc, "password": self._password}
 
     async def read(self, credentials: Mapping[str, Any]) -> list[NewCredential]:
         """Return the credentials to store. Raises `InvalidInput` for types and formats that cannot be imported, and
@@ -44,8 +78,17 @@ class Imports:
     async def _one(self, type_: str, given: Any) -> NewCredential:
         importer = self._importers.get(type_)
         if importer is None:
-            raise InvalidInput(f"Credentials of type '{type_[:32]}' cannot be imported; 'password' can.")
+            raise InvalidInput(f"Credentials of type '{type_[:32]}' cannot be imported; 'oidc' and 'password' can.")
         return await importer(given)
+
+    async def _oidc(self, given: Any) -> NewCredential:
+        accounts = _read(given, GivenOidc, name="oidc").config.providers
+        if any(account.use_auto_link for account in accounts):
+            raise InvalidInput("'use_auto_link' is not known here: an account is linked by its subject, never by mail.")
+        linked = [LinkedAccount(account.provider, account.subject, account.issuer) for account in accounts]
+        if len({account.identifier for account in linked}) < len(linked):
+            raise InvalidInput("The credential 'oidc' names the same account at a provider twice.")
+        return linking(linked)
 
     async def _password(self, given: Any) -> NewCredential:
         config = _read(given, GivenPassword, name="password").config

@@ -13,6 +13,8 @@ from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.identity.values import Credential
 
 OIDC: Final = "oidc"
+MOST_LINKED: Final = 20
+"""How many accounts at providers an identity may have."""
 PROVIDERS: Final = "providers"
 """The key of a config that holds the entries."""
 

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shopkeeper.credentials import oidc_nodes as nodes
-from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linked_accounts, linking, linking_also
+from shopkeeper.credentials.linked_providers import (
+    MOST_LINKED,
+    OIDC,
+    LinkedAccount,
+    linked_accounts,
+    linking,
+    linking_also,
+)
 from shopkeeper.credentials.social_provider import SocialProviders
 from shopkeeper.credentials.steps import CredentialChange, Form, NewCredential, SubmissionRejected
 from shopkeeper.identity.facts import CredentialFacts
@@ -16,8 +23,6 @@ from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Identity
 from shopkeeper.ui.messages import message, reason
 
-MOST_LINKED: Final = 20
-"""How many accounts at providers an identity may have."""
 OF_ANOTHER: Final = 4000027
 
 
