@@ -502,6 +502,15 @@ class TestImports:
     async def test_refuses_what_it_cannot_link(self, stage: SocialStage, account: Mapping[str, Any]) -> None:
         assert (await self._imported(stage, account)).status_code == 400
 
+    async def test_is_found_by_its_identifier_as_it_is(self, stage: SocialStage) -> None:
+        made = await self._imported(stage, {"provider": "idp", "subject": "Alice"})
+        admin = await stage.scene.admin()
+        found = [
+            [each["id"] for each in (await admin.get(f"/admin/identities?credentials_identifier={spelt}")).json()]
+            for spelt in ("idp:Alice", "idp:alice", "ADA@example.org")
+        ]
+        assert found == [[made.json()["id"]], [], [made.json()["id"]]]
+
     async def test_an_imported_link_is_removed_by_its_identifier(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, ("idp", "alice"), ("other", "alice"))
         admin = await stage.scene.admin()

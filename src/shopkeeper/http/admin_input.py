@@ -231,6 +231,7 @@ def identity_query(query: QueryParams) -> IdentityQuery:
         ids=[_id(text) for text in query.getlist("ids")] if "ids" in query else None,
         search=IdentitySearch(
             identifier=_searched(query, "credentials_identifier", lookup_key),
+            exact=_searched(query, "credentials_identifier", _plain),
             prefix=_searched(query, "preview_credentials_identifier_similar", _prefix),
             state=_searched(query, "state", _state),
             schema_id=_searched(query, "schema_id", _plain),

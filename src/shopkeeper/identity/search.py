@@ -54,12 +54,14 @@ class IdentitySearch:
 
     Args:
         identifier: an identifier of a credential, normalised.
+        exact: the identifier as it was given, where it may be one that is stored so: an account at a provider.
         prefix: how an identifier begins, normalised.
         terms: values of traits (`terms.term`).
         within: rows of another table that must refer to the identities, such as the sessions of a store.
     """
 
     identifier: str | None = None
+    exact: str | None = None
     prefix: str | None = None
     state: State | None = None
     schema_id: str | None = None
@@ -109,7 +111,7 @@ async def _lead(unit: Unit, search: IdentitySearch, after: str | None) -> Select
         return _by_prefix(search.prefix or "", after)
     begun = None if after is None else _id_of(after)
     if search.identifier is not None:
-        return _identified(search.identifier).ids(begun)
+        return _identified(search.identifier, search.exact).ids(begun)
     leads = [*map(_with_term, search.terms), *([search.within] if search.within else [])]
     if leads:
         return (await _smallest(unit, leads)).ids(begun)
@@ -152,8 +154,10 @@ def _with_term(term: str) -> Referring:
     return Referring(identity_terms.c.identity_id, identity_terms.c.term == term)
 
 
-def _identified(identifier: str) -> Referring:
-    return Referring(credential_identifiers.c.identity_id, credential_identifiers.c.identifier == identifier)
+def _identified(identifier: str, exact: str | None) -> Referring:
+    column = credential_identifiers.c.identifier
+    named = column == identifier if exact in {None, identifier} else column.in_([identifier, exact])
+    return Referring(credential_identifiers.c.identity_id, named)
 
 
 def _by_prefix(prefix: str, after: str | None) -> Select[Any]:
