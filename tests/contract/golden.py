@@ -71,9 +71,9 @@ def sample_names(kratos: Path) -> Sequence[str]:
 
 async def ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
     """Return our answer after the last step of a case."""
-    async with _visiting(_config(case, stepwise=stepwise), folder) as browser:
+    async with visiting(config_of(case, stepwise=stepwise), folder) as browser:
         if case.known or case.signed_in:
-            await _register(browser, password=case.password)
+            await register(browser, password=case.password)
             if not case.signed_in:
                 browser.cookies.clear()
         query = "?refresh=true" if case.signed_in and case.kind == "login" else ""
@@ -87,7 +87,7 @@ async def ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
 
 
 @asynccontextmanager
-async def _visiting(config: Mapping[str, Any], folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
+async def visiting(config: Mapping[str, Any], folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """Open a browser on the public app."""
     file = folder / "shop.json"
     file.write_text(json.dumps(config))
@@ -97,7 +97,7 @@ async def _visiting(config: Mapping[str, Any], folder: Path) -> AsyncIterator[ht
             yield browser
 
 
-def _config(case: Case, *, stepwise: bool) -> Mapping[str, Any]:
+def config_of(case: Case, *, stepwise: bool) -> Mapping[str, Any]:
     password = {"enabled": case.password, "config": {"haveibeenpwned_enabled": False}}
     by_mail = {"enabled": case.kind in {"settings", "recovery", "verification"}, "use": "code"}
     flows = {
@@ -132,7 +132,7 @@ def _configured(config: Mapping[str, Any], further: Mapping[str, Any]) -> Mappin
     return changed
 
 
-async def _register(browser: httpx2.AsyncClient, *, password: bool) -> None:
+async def register(browser: httpx2.AsyncClient, *, password: bool) -> None:
     """Register the owner with a password, or else with the code that the development inbox shows."""
     flow = await _call(browser, "GET", "/self-service/registration/browser")
     traits = {"email": OWNER["email"]}

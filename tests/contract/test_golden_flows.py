@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.contract.golden import OWNER, Body, Case, by_code, ours, read_sample, sample_names
+from tests.contract.golden_social import SocialCase, ours_after_coming_back
 from tests.contract.recorded import GOLDEN_DIFFERENCES, Entry, expected, read_compare, read_entries
 
 ENTRIES = read_entries(GOLDEN_DIFFERENCES)
@@ -169,7 +170,14 @@ STEPWISE = [
     ),
 ]
 
-COMPARED = {case.golden for case in (*UNIFIED, *STEPWISE)}
+SOCIAL = [
+    (SocialCase(Case("login/1fa/account_linking/initial-form", code=True, known=True), leaves="login"), False),
+    (SocialCase(Case("registration/one-step/oidc/missing-fields", schema="member"), leaves="registration"), False),
+    (SocialCase(Case("registration/two-step/oidc/missing-fields", schema="member"), leaves="login"), True),
+]
+"""With whether the forms are shown in steps."""
+
+COMPARED = {case.golden for case in (*UNIFIED, *STEPWISE, *(social for social, _ in SOCIAL))}
 
 
 @pytest.mark.parametrize("case", UNIFIED, ids=lambda case: case.golden)
@@ -186,6 +194,14 @@ async def test_the_form_in_steps_is_the_published_sample(
 ) -> None:
     got = await ours(case, tmp_path, stepwise=True)
     assert read_compare(conversations)(_wanted(case.golden, kratos), got) == []
+
+
+@pytest.mark.parametrize(("social", "stepwise"), SOCIAL, ids=[social.golden for social, _ in SOCIAL])
+async def test_the_form_after_coming_back_from_a_provider_is_the_published_sample(
+    social: SocialCase, stepwise: bool, kratos: Path, conversations: Path, tmp_path: Path
+) -> None:
+    got = await ours_after_coming_back(social, tmp_path, stepwise=stepwise)
+    assert read_compare(conversations)(_wanted(social.golden, kratos), got) == []
 
 
 def test_every_published_sample_is_compared_or_listed_as_later(kratos: Path) -> None:
