@@ -25,6 +25,7 @@ NOT_RUN: list[str] = [
     "README.md: it needs your configuration, with a database and a mail server",
     "docs/howto/coming-from-kratos.md: it needs your configuration",
     "docs/howto/mails.md: it needs a signature",
+    "docs/howto/native-apps.md: it needs a token of a provider",
     "docs/howto/observe.md: a line of the log",
     "docs/howto/observe.md: for Prometheus",
     "docs/howto/observe.md: the answer while a cache is away",

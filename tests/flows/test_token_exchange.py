@@ -92,6 +92,11 @@ class TestExchanging:
         assert who.json()["id"] == given["session"]["id"]
         assert (await app.exchange(code)).status_code == 404
 
+    async def test_needs_no_cookie(self, stage: Stage) -> None:
+        app = await begin(stage)
+        await app.leave()
+        assert not app.client.cookies
+
     async def test_gives_the_session_of_a_registration(self, signing_in: Stage) -> None:
         stage = signing_in
         stage.provider.says("enrolment", subject="ada")
