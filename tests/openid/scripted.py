@@ -15,6 +15,7 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.openid.calls import Limits
 from shopkeeper.openid.client import LIMITS, OpenIDClient
 from shopkeeper.openid.provider import Provider
+from shopkeeper.tally import Tally
 from tests.services.web import Server, says
 
 CLIENT_ID, SECRET = "shop", "shop-secret"
@@ -59,7 +60,7 @@ class ScriptedProvider:
     server: Server
     http: GuardedClient
     clock: StoppedClock
-    keys: list[Mapping[str, Any]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.publish(RSA, EC, ED)
@@ -140,7 +141,7 @@ class ScriptedProvider:
 
     def client(self, limits: Limits = LIMITS, **changed: Any) -> OpenIDClient:
         """Return a new client of the provider, which has read nothing yet."""
-        return OpenIDClient(self.provider(**changed), http=self.http, clock=self.clock, limits=limits)
+        return OpenIDClient(self.provider(**changed), http=self.http, clock=self.clock, limits=limits, tally=self.tally)
 
 
 def query(code: str = "c-1", **more: str) -> dict[str, str]:

@@ -4,12 +4,18 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+import structlog
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.openid.calls import Limits
 from shopkeeper.openid.circuit_breaker import FAILURES, CircuitBreaker
 from shopkeeper.openid.client import OpenIDClient
-from shopkeeper.openid.errors import AuthorizationRefused, ProviderUnavailable
+from shopkeeper.openid.errors import (
+    AuthorizationRefused,
+    ProviderAnswerInvalid,
+    ProviderTokenInvalid,
+    ProviderUnavailable,
+)
 from tests.openid.scripted import ARRIVING, WELL_KNOWN, Hanging, ScriptedProvider, query
 
 AWAY = {"status": "503 Service Unavailable"}
@@ -134,6 +140,38 @@ class TestTheBreaker:
             call.succeeded()
         with breaker.call(), breaker.call():
             pass
+
+
+class TestWhatOperatorsSee:
+    async def test_every_outcome_is_counted_and_logged(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        token = idp.tokens()["id_token"]
+        await client.authenticate(query(), **ARRIVING)
+        await client.verify_id_token(token, nonce=ARRIVING["nonce"])
+        await fail(idp, client, 1)
+        idp.answer("/token", b"nonsense")
+        with structlog.testing.capture_logs() as lines:
+            for answer, nonce, error in (
+                (query(), "n", ProviderAnswerInvalid),
+                ({"error": "access_denied", "error_description": "no"}, "n", AuthorizationRefused),
+            ):
+                with pytest.raises(error):
+                    await client.authenticate(answer, **{**ARRIVING, "nonce": nonce})
+            with pytest.raises(ProviderTokenInvalid):
+                await client.verify_id_token(token, nonce="other")
+        assert idp.tally.of("provider_answers") == {
+            ("idp", "authenticated"): 2,
+            ("idp", "provider_unavailable"): 1,
+            ("idp", "provider_answer_invalid"): 1,
+            ("idp", "provider_refused"): 1,
+            ("idp", "provider_token_invalid"): 1,
+        }
+        assert [(line["event"], line.get("cause"), line.get("error")) for line in lines] == [
+            ("provider.failed", "not_json", None),
+            ("provider.refused", None, "access_denied"),
+            ("provider.failed", "nonce", None),
+        ]
+        assert token not in str(lines)
+        assert "c-1" not in str(lines)
 
 
 class TestManyAtOnce:

@@ -38,7 +38,9 @@ async def build_social_providers(infrastructure: Infrastructure, schemas: Schema
     for index, section in enumerate(infrastructure.settings.selfservice.methods.oidc.providers):
         provider = provider_of(section)
         _require_key(index, section, provider)
-        client = OpenIDClient(provider, http=infrastructure.http_client, clock=infrastructure.clock)
+        client = OpenIDClient(
+            provider, http=infrastructure.http_client, clock=infrastructure.clock, tally=infrastructure.tally
+        )
         found.append(SocialProvider(client, await _mapper(index, section, infrastructure, schemas)))
     return found
 

@@ -22,6 +22,11 @@ QUERY_WITHIN: Final = 2.0
 """Seconds to wait for the state of the outbox."""
 COUNTED: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "sign_ins": ("shopkeeper_sign_ins", "Sign-ins, and attempts that failed.", ("method", "outcome")),
+    "provider_answers": (
+        "shopkeeper_provider_answers",
+        "What came of asking identity providers.",
+        ("provider", "outcome"),
+    ),
     "registrations": ("shopkeeper_registrations", "Accounts that were registered or refused.", ("outcome",)),
     "refreshes": ("shopkeeper_refreshes", "Tokens presented for refreshing.", ("outcome",)),
     "config_reloads": ("shopkeeper_config_reloads", "Changed configurations that were read.", ("outcome",)),

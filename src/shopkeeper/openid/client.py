@@ -34,6 +34,7 @@ from shopkeeper.openid.token_claims import require_text
 from shopkeeper.openid.token_endpoint import TokenEndpoint, Tokens
 from shopkeeper.openid.tokens import SignedToken, verify_signature
 from shopkeeper.openid.userinfo import Userinfo, claims_of_answer, shaped
+from shopkeeper.tally import Tally
 from shopkeeper.transaction_guard import refuse_inside_transaction
 
 log = structlog.get_logger("shopkeeper.openid")
@@ -57,9 +58,17 @@ class OpenIDClient:
     where the provider is away, after ten seconds at most. Nothing runs on after a method has returned.
     """
 
-    def __init__(self, provider: Provider, *, http: GuardedClient, clock: Clock, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        http: GuardedClient,
+        clock: Clock,
+        limits: Limits = LIMITS,
+        tally: Tally | None = None,
+    ) -> None:
         self.provider = provider
-        self._clock, self._limits = clock, limits
+        self._clock, self._limits, self._tally = clock, limits, tally or Tally()
         self._calls = ProviderCalls(http, clock, limits)
         self._metadata = MetadataSource(provider, self._calls, clock)
         self._token_endpoint = TokenEndpoint(provider, self._calls, clock)
@@ -128,6 +137,7 @@ class OpenIDClient:
                 authenticated = await self._by_id_token(tokens, metadata, nonce=nonce)
             else:
                 authenticated = await self._by_userinfo(tokens, metadata)
+            self._count("authenticated")
             return self._with_names(authenticated, query)
 
     async def verify_id_token(self, token: str, *, nonce: str | None) -> Authenticated:
@@ -142,6 +152,7 @@ class OpenIDClient:
             ours = {self.provider.client_id, *self.provider.additional_audiences}
             expected = Expected(audiences=ours, issuer=metadata.issuer, nonce=nonce, redeemed=False)
             issuer, subject = check_id_token(signed, expected, provider=self.provider, now=self._clock.now())
+            self._count("authenticated")
             return _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
 
     async def verify_logout_token(self, token: str) -> LogoutToken:
@@ -236,20 +247,26 @@ class OpenIDClient:
             return authenticated
         return replace(authenticated, claims={**names, **authenticated.claims})
 
+    def _count(self, outcome: str) -> None:
+        self._tally.count("provider_answers", self.provider.id, outcome)
+
     @asynccontextmanager
     async def _conversation(self) -> AsyncIterator[None]:
-        """Bound a conversation with the provider, and log how it failed."""
+        """Bound a conversation with the provider; log and count how it failed."""
         refuse_inside_transaction("An identity provider")
         try:
             async with asyncio.timeout(self._limits.conversation):
                 yield
         except TimeoutError as late:
-            log.warning("provider.failed", provider=self.provider.id, cause="deadline")
+            self._count(ProviderUnavailable.code)
+            log.warning("provider.failed", provider=self.provider.id, cause="deadline", reason=None)
             raise ProviderUnavailable("The provider takes too long.", cause="deadline") from late
         except AuthorizationRefused as refusal:
+            self._count(refusal.code)
             log.info("provider.refused", provider=self.provider.id, error=refusal.error, text=refusal.description)
             raise
         except ProviderError as failure:
+            self._count(failure.code)
             log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.reason)
             raise
 
