@@ -150,6 +150,8 @@ class TestWithoutOpenId:
         idp.answer("/user", {"response": [{"id": 5}]})
         found = await client.authenticate(query(), **ARRIVING)
         assert (found.subject, found.claims["email"]) == ("5", "vk@x.example")
+        assert found.access_token == "at-1"
+        assert "at-1" not in str(found.raw_claims)
 
     @pytest.mark.parametrize("answer", [{}, {"id": None}, {"id": ""}, {"id": True}, {"id": ["1"]}, {"id": "x" * 256}])
     async def test_an_answer_that_names_no_user(self, idp: ScriptedProvider, answer: Any) -> None:

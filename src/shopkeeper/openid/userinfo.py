@@ -20,6 +20,8 @@ from shopkeeper.parsing import media_type_of, parse_json
 MAX_USERINFO: Final = 64 * 1024
 MAX_ANSWER_PARAMETER: Final = 4096
 LONGEST_TEXT: Final = 2048
+_SECRETS: Final = frozenset({"access_token", "refresh_token", "id_token"})
+"""What a token answer has that is no claim: claims may be stored, and shown."""
 _GAP: Final = re.compile(r"\{([\w.?]+)\}")
 _OPTIONAL: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
@@ -52,7 +54,7 @@ class Userinfo:
         for request in shape.further:
             answers[request.name] = await self._ask(request.url, gaps, optional=request.optional)
         if shape.token:
-            answers[shape.token] = dict(tokens.document)
+            answers[shape.token] = {name: told for name, told in tokens.document.items() if name not in _SECRETS}
         return answers
 
     async def _ask(self, url: str, gaps: Mapping[str, str], *, optional: bool = False) -> Any:
