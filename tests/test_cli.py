@@ -110,6 +110,8 @@ class TestCache:
         )
         address = "https://id.shop.example/self-service/methods/oidc/callback/g"
         assert f"Register this address at Google (g): {address}\n" in ran.stdout
+        told = "https://id.shop.example/self-service/methods/oidc/backchannel-logout/g"
+        assert f"Where Google (g) has a back-channel logout URI, it is {told}\n" in ran.stdout
         assert "hunter2" not in ran.output
 
 

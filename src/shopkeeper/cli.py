@@ -20,7 +20,7 @@ from shopkeeper.log_config import configure_log
 from shopkeeper.mail_commands import mail
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.server import limits_of_process, require_ports, run, serve, work
-from shopkeeper.settings import Finding, Settings, describe, findings, load, redirect_uris
+from shopkeeper.settings import Finding, Settings, describe, findings, load, logout_uris, redirect_uris
 from shopkeeper.storage.migrate import migrate, pending
 from shopkeeper.storage.outbox import DeadLetter, Outbox, WaitingEvent
 from shopkeeper.terminal import (
@@ -130,6 +130,8 @@ def doctor_command(
     _tell(ready(lambda: asyncio.run(dry_run(settings))))
     for provider, address in redirect_uris(settings):
         out.print(f"Register this address at {printable(provider)}: {address}", markup=False)
+    for provider, purpose, address in logout_uris(settings):
+        out.print(f"Where {printable(provider)} has a {purpose}, it is {address}", markup=False)
     out.print("The server can start with this configuration.", style="green")
 
 

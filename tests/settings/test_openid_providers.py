@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shopkeeper.settings import Settings, SettingsError, findings, load, redirect_uris
+from shopkeeper.settings import Settings, SettingsError, findings, load, logout_uris, redirect_uris
 from shopkeeper.settings.describe import describe
 from shopkeeper.settings.openid_providers import OpenIDProvider
 
@@ -314,4 +314,15 @@ def test_each_provider_has_an_address_to_register(read: Callable[..., Settings])
     assert list(redirect_uris(settings)) == [
         ("idp", "https://auth.shop.example/base/self-service/methods/oidc/callback/idp"),
         ("Apple (apple)", "https://auth.shop.example/base/self-service/methods/oidc/callback/apple"),
+    ]
+
+
+def test_providers_with_openid_connect_have_addresses_of_sign_outs(read: Callable[..., Settings]) -> None:
+    github = {"id": "hub", "provider": "github", "client_id": "shop", "client_secret": "s"}
+    settings = read({**IDP, "rp_initiated_logout": True}, {**APPLE, "label": "Apfel"}, github)
+    base = "http://127.0.0.1:4433/self-service/methods/oidc"
+    assert list(logout_uris(settings)) == [
+        ("idp", "post-logout redirect URI", f"{base}/logout/callback"),
+        ("idp", "back-channel logout URI", f"{base}/backchannel-logout/idp"),
+        ("Apfel (apple)", "back-channel logout URI", f"{base}/backchannel-logout/apple"),
     ]

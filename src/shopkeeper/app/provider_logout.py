@@ -64,4 +64,5 @@ def build_silent_sign_on(infrastructure: Infrastructure, accounts: Accounts, pip
 
 
 def _clients(accounts: Accounts) -> Mapping[str, OpenIDClient]:
-    return {social.provider.id: social.client for social in accounts.methods.social}
+    """Return the providers with OpenID Connect: others know no logout tokens, no sign-out and no `prompt`."""
+    return {social.provider.id: social.client for social in accounts.methods.social if social.provider.has_id_token}

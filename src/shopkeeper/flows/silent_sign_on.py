@@ -14,10 +14,9 @@ import structlog
 
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
-from shopkeeper.flows.outcomes import Completed, FlowInvalid, FlowOutcome, FlowRefused, RedirectedAway
+from shopkeeper.flows.outcomes import Completed, FlowOutcome, FlowRefused, RedirectedAway
 from shopkeeper.flows.pipeline import Pipeline
 from shopkeeper.openid.client import OpenIDClient
-from shopkeeper.openid.errors import ProviderError
 
 METHOD: Final = "oidc"
 LOGIN: Final = "login"
@@ -60,7 +59,7 @@ class SilentSignOn:
             async with asyncio.timeout(PATIENCE.total_seconds()):
                 await self._clients[provider].reach()
             outcome = await self._pipeline.leave(LOGIN, opening, submission, caller)
-        except (FlowInvalid, FlowRefused, ProviderError, TimeoutError) as stopped:
+        except (Refusal, FlowRefused, TimeoutError) as stopped:
             log.info("silent_sign_on.not_left", provider=provider, reason=_reason(stopped))
             return None
         return outcome if isinstance(outcome, RedirectedAway) else None

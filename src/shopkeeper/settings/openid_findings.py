@@ -112,11 +112,32 @@ def redirect_uris(settings: Settings) -> Iterator[tuple[str, str]]:
     oidc = settings.selfservice.methods.oidc
     base = (oidc.config.base_redirect_uri or settings.serve.public.base_url).rstrip("/")
     for _, provider in _enabled(settings):
-        name = provider.label or ("" if provider.provider == "generic" else provider.preset.label)
         yield (
-            f"{name} ({provider.id})" if name else provider.id,
+            _name(provider),
             f"{base}/self-service/methods/oidc/callback/{provider.id}",
         )
+
+
+def logout_uris(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield the addresses of sign-outs to register at each provider with OpenID Connect: the provider's name, what the
+    address is for, and the address. The first is needed only where a sign-out leads there."""
+    oidc = settings.selfservice.methods.oidc
+    base = (oidc.config.base_redirect_uri or settings.serve.public.base_url).rstrip("/")
+    for _, provider in _enabled(settings):
+        name = _name(provider)
+        if provider.rp_initiated_logout:
+            yield name, "post-logout redirect URI", f"{base}/self-service/methods/oidc/logout/callback"
+        if provider.preset.openid:
+            yield (
+                name,
+                "back-channel logout URI",
+                f"{base}/self-service/methods/oidc/backchannel-logout/{provider.id}",
+            )
+
+
+def _name(provider: OpenIDProvider) -> str:
+    name = provider.label or ("" if provider.provider == "generic" else provider.preset.label)
+    return f"{name} ({provider.id})" if name else provider.id
 
 
 def _enabled(settings: Settings) -> Iterator[tuple[str, OpenIDProvider]]:
