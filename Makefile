@@ -11,13 +11,16 @@ JOBS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check types lint bench format pins clean programs services
+.PHONY: help run provider test quick check types lint bench format pins clean programs services
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the server with a demo shop on http://127.0.0.1:4433
 	@exec $(BIN)/shopkeeper serve --dev --demo $(ARGS)
+
+provider: $(VENV)/.run ## start an OpenID provider on http://127.0.0.1:4460 to try social sign-in with (needs Node.js)
+	@exec $(BIN)/python -m tests.services.try_provider
 
 test: $(VENV)/.dev programs ## everything the tests need, then all of them
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)

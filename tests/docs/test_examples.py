@@ -40,6 +40,8 @@ NOT_RUN: list[str] = [
     "docs/howto/production.md: for nginx",
     "docs/howto/production.md: for Kubernetes",
     "docs/howto/provider-sign-out.md: for the pages of your shop",
+    "docs/howto/social-sign-in.md: it starts the provider that the steps below are tried with",
+    "docs/howto/social-sign-in.md: it starts the server that the steps below are tried with",
     "docs/methods/code.md: a part of a schema; the whole one is in custom-schema.md",
     "docs/reference/bench.md: it takes minutes",
     "docs/reference/bench.md: it takes minutes",

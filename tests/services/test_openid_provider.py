@@ -3,12 +3,14 @@
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx2
 import pytest
 
+from tests.services import try_provider
 from tests.services.openid_provider import CLIENT_ID, CLIENT_SECRET, Arrival, OpenIDProvider, Walker
 from tests.services.other_openid_provider import OtherProvider
 
@@ -166,3 +168,14 @@ def test_a_person_signs_in_with_the_other_provider(other_openid_provider: OtherP
     answer = httpx2.post(f"{other.issuer}/oauth2/token", data=told, auth=("any", "any"), timeout=30)
     claims = read(answer.json()["id_token"])[1]
     assert (claims["iss"], claims["sub"]) == (other.issuer, "ada-1")
+
+
+def test_the_command_to_try_a_provider_says_when_its_port_is_taken(
+    provider: OpenIDProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = urlsplit(provider.issuer).port
+    told = tmp_path / "try.json"
+    told.write_text(json.dumps({**json.loads(try_provider.TOLD.read_text()), "port": taken}))
+    monkeypatch.setattr(try_provider, "TOLD", told)
+    with pytest.raises(SystemExit, match=f"Port {taken} is taken"):
+        try_provider.main()
