@@ -168,16 +168,37 @@ class TestJsonnet:
         for source in NO_IDENTITIES:
             assert (await failure(source, jsonnet)).cause == "mapper_result", source
 
-    async def test_an_endless_mapper_ends(self, hasty: Jsonnet) -> None:
+    async def test_row_090_an_endless_mapper_ends(self, hasty: Jsonnet) -> None:
         source = (
             "local r = std.range(1, 20000); "
             "{identity: {traits: {n: std.foldl(function(a, i) std.foldl(function(b, j) b + j, r, a), r, 0)}}}"
         )
         assert (await failure(source, hasty)).cause == "mapper_too_expensive"
 
-    async def test_a_large_result_is_refused(self, jsonnet: Jsonnet) -> None:
+    async def test_row_090_a_large_result_is_refused(self, jsonnet: Jsonnet) -> None:
         source = f"{{identity: {{traits: {{ a: std.repeat('x', {LARGEST_RESULT}) }}}}}}"
         assert (await failure(source, jsonnet)).cause == "mapper_too_expensive"
+
+    @pytest.mark.parametrize(
+        "reached",
+        [
+            "import '/etc/passwd'",
+            "importstr '/etc/passwd'",
+            "std.native('exec')('id')",
+            "std.extVar('environ').PATH",
+            "(function() __import__('os'))()",
+        ],
+    )
+    async def test_row_090_a_mapper_reaches_nothing_but_the_claims(self, jsonnet: Jsonnet, reached: str) -> None:
+        assert (await failure(f"{{identity: {{traits: {{ a: {reached} }}}}}}", jsonnet)).cause in {
+            "mapper_fails",
+            "mapper_too_expensive",
+        }
+
+    async def test_row_090_a_claim_is_never_run(self, jsonnet: Jsonnet) -> None:
+        hostile = "'}}; error 'run' + std.extVar(\"claims\") + {a: '"
+        found = await mapped("{identity: {traits: {n: std.extVar('claims').name}}}", jsonnet, {"name": hostile})
+        assert found.traits == {"n": hostile}
 
     async def test_where_nothing_can_evaluate_it_the_sign_in_can_be_tried_again(self) -> None:
         busy = Jsonnet(Limits(waiting=0.01), workers=0)
