@@ -2,13 +2,16 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
 
-from tests.attacks.scene import PASSWORD, Browser, Scene, new_address, set_cookies, sign_up
+from shopkeeper.clock import StoppedClock
+from tests.attacks.scene import PASSWORD, Browser, Scene, csrf_of, new_address, set_cookies, sign_up
+from tests.credentials.social import social_stage
 from tests.http.conftest import Opening
 
 KEEPING = {"keep_signed_in": {"enabled": True, "lifespan": "720h"}, "idle_lifespan": "12h"}
@@ -136,3 +139,18 @@ class TestWhereTheyMayNot:
             traits = {"password": PASSWORD, "traits": {"email": email}, "keep_signed_in": True}
             assert not is_kept(await browser.send_flow(flow, traits))
             assert await lifespan(scene, browser) == SHORT
+
+
+async def test_the_choice_goes_along_to_a_provider_and_back(
+    sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+) -> None:
+    """As our page sends it: the button of the provider belongs to the form with the checkbox, and names no method."""
+    async with social_stage(sqlite_dsn, tmp_path, clock, session=KEEPING) as stage:
+        await stage.customer(new_address(), ("idp", "alice"))
+        browser = await stage.scene.browser()
+        flow = await browser.open_flow("login")
+        sent = {"csrf_token": csrf_of(flow), "identifier": "", "password": "", "keep_signed_in": ["false", "true"]}
+        answer = await browser.post(flow["ui"]["action"], data={**sent, "provider": "idp"})
+        back = await browser.get(stage.back(answer.headers["location"]))
+        assert "Max-Age" in set_cookies(back)["ory_kratos_session"]
+        assert await lifespan(stage.scene, browser) == LONG

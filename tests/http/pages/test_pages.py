@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from shopkeeper.http.pages import DemoAssets
+from shopkeeper.http.pages.shown_providers import ShownProviders
 from shopkeeper.http.pages.templates import PageTemplates
 from tests.http.pages.conftest import ADDRESS, Visited, Visiting
 from tests.http.pages.reading import read
@@ -208,6 +209,7 @@ def test_row_089_a_shop_name_with_markup_stays_text_also_inside_json() -> None:
         "demo": demo,
         "dev": False,
         "recovery": True,
+        "shown_providers": ShownProviders(),
         "languages": (),
     }
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}

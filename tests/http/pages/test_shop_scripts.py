@@ -9,6 +9,7 @@ from graphql import GraphQLSchema, build_schema, parse, validate
 
 from shopkeeper.graphql.schema import print_schema
 from shopkeeper.http.pages import read_demo
+from shopkeeper.http.pages.shown_providers import ShownProviders
 from shopkeeper.http.pages.templates import PageTemplates
 from shopkeeper.languages.choice import LANGUAGES
 from tests.http.pages.reading import Element, read
@@ -40,7 +41,14 @@ def schema() -> GraphQLSchema:
 @pytest.fixture(scope="module")
 def page() -> Element:
     place = {"base": "/b", "home": "https://x/b/", "static": "/b/static/x"}
-    always = {**place, "shop_name": "Commerce", "dev": False, "recovery": True, "languages": ()}
+    always = {
+        **place,
+        "shop_name": "Commerce",
+        "dev": False,
+        "recovery": True,
+        "languages": (),
+        "shown_providers": ShownProviders(),
+    }
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     return read(PageTemplates(always={**always, "demo": read_demo()}).render("shop", nobody, language="en"))
 
@@ -64,7 +72,15 @@ def test_every_text_of_the_scripts_is_on_the_page_and_every_text_of_the_page_is_
 
 def test_every_placeholder_is_filled_in_every_language() -> None:
     place = {"base": "", "home": "/", "static": "/s"}
-    always = {**place, "shop_name": "Commerce", "dev": False, "recovery": True, "languages": (), "demo": read_demo()}
+    always = {
+        **place,
+        "shop_name": "Commerce",
+        "dev": False,
+        "recovery": True,
+        "languages": (),
+        "shown_providers": ShownProviders(),
+        "demo": read_demo(),
+    }
     nobody = {"signed_in": None, "sign_out_link": None, "csrf_token": ""}
     templates, gaps = PageTemplates(always=always), {}
     for language in LANGUAGES:

@@ -174,3 +174,19 @@ async def test_an_account_that_exists_is_proven_and_linked(shop: str, page: Page
     await page.get_by_role("button", name="Sign in with password").click()
     await heading(page, "Your account")
     await expect(page.get_by_role("region", name="Linked")).to_contain_text("Harbour linked")
+
+
+async def test_the_shop_leads_to_the_buttons_and_the_cart_comes_along(shop: str, chromium: Browser) -> None:
+    context = await chromium.new_context(locale="en")
+    page = await context.new_page()
+    await page.goto(f"{shop}/#/product/bath-towels")
+    await page.get_by_role("button", name="Add to the cart").click()
+    await expect(page.get_by_text("In your cart:").first).to_be_visible()
+    await page.get_by_role("button", name="Sign in", exact=True).first.click()
+    await page.get_by_role("link", name="All ways to sign in").click()
+    await expect(page.get_by_text("What you have put in your cart stays in it.")).to_be_visible()
+    await page.get_by_role("button", name="Sign in with Harbour").click()
+    await at_the_provider(page)
+    await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    await expect(page.get_by_role("link", name=compile_("^Cart"))).to_have_text(compile_(r"Cart\s*1"))
+    await context.close()
