@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from shopkeeper.clock import Clock
-from shopkeeper.openid.errors import ProviderError
+from shopkeeper.openid.errors import ProviderError, ProviderUnavailable
 
 RETRY: Final = timedelta(seconds=10)
 """How long a failed reading is not repeated while the former value can still be used."""
@@ -44,11 +44,11 @@ class Renewed(Generic[T]):
 
     async def get(self) -> T:
         """Return the value. Raises what `read` raises where no usable value is there."""
-        if self._younger(self._fresh):
-            return self._value
-        kept = self._younger(self._usable)
-        if kept and (self._lock.locked() or (self._failure and self._tried_within(RETRY))):
-            return self._value
+        fresh, usable = self._younger(self._fresh), self._younger(self._usable)
+        if fresh is not None:
+            return fresh.value
+        if usable is not None and (self._lock.locked() or (self._failure and self._tried_within(RETRY))):
+            return usable.value
         return await self._read_once()
 
     async def renew(self, *, floor: timedelta) -> T:
@@ -56,8 +56,9 @@ class Renewed(Generic[T]):
 
         Raises what `read` raises where no usable value is there.
         """
-        if self._tried_within(floor) and not self._lock.locked() and self._younger(self._usable):
-            return self._value
+        usable = self._younger(self._usable)
+        if usable is not None and self._tried_within(floor) and not self._lock.locked():
+            return usable.value
         return await self._read_once()
 
     async def _read_once(self) -> T:
@@ -65,10 +66,11 @@ class Renewed(Generic[T]):
         async with self._lock:
             if self._readings == before:
                 await self._read_now()
-        if self._failure is not None and not self._younger(self._usable):
-            # One error for each caller: an exception that is raised twice grows, and keeps what its frames held.
-            raise copy(self._failure)
-        return self._value
+        usable = self._kept if self._failure is None else self._younger(self._usable)
+        if usable is not None:
+            return usable.value
+        # One error for each caller: an exception that is raised twice grows, and keeps what its frames held.
+        raise copy(self._failure) if self._failure is not None else ProviderUnavailable()
 
     async def _read_now(self) -> None:
         started = self._clock.now()
@@ -79,13 +81,9 @@ class Renewed(Generic[T]):
         self._tried_at = started
         self._readings += 1
 
-    @property
-    def _value(self) -> T:
-        assert self._kept is not None  # noqa: S101 - asked for only where `_younger` said so, or after a reading
-        return self._kept.value
-
-    def _younger(self, age: timedelta) -> bool:
-        return self._kept is not None and self._within(self._kept.read_at, age)
+    def _younger(self, age: timedelta) -> _Kept[T] | None:
+        """Return what is kept, None where it is older."""
+        return self._kept if self._kept is not None and self._within(self._kept.read_at, age) else None
 
     def _tried_within(self, age: timedelta) -> bool:
         return self._tried_at is not None and self._within(self._tried_at, age)

@@ -35,7 +35,8 @@ def _tenant_issuer(token: SignedToken, provider: Provider, announced: str | None
     of_all = {None, provider.issuer, provider.issuer_template}
     if tenant in provider.refused_tenants or (announced not in of_all and announced != issuer):
         raise ProviderTokenInvalid("The token was issued by a tenant that is not accepted.", cause="tenant")
-    if token.key_issuer is not None and token.key_issuer.replace(TENANT, tenant) != issuer:
+    signer = token.key_issuer.replace(TENANT, tenant) if token.key_issuer is not None else issuer
+    if signer != issuer:
         raise ProviderTokenInvalid("The token was signed by a key of another tenant.", cause="key_issuer")
     return issuer
 

@@ -168,7 +168,7 @@ class OpenIDProvider(Section):
 
 
 def _is_set(secret: SecretStr | None) -> bool:
-    return secret is not None and secret.get_secret_value() != ""
+    return secret is not None and bool(secret.get_secret_value())
 
 
 class OpenIDConfig(Section):
