@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shopkeeper.app.social_providers import provider_of
 from shopkeeper.settings import Settings, SettingsError, findings, load, logout_uris, redirect_uris
 from shopkeeper.settings.describe import describe
 from shopkeeper.settings.openid_providers import OpenIDProvider
@@ -82,6 +83,21 @@ def test_what_only_we_have_is_off_unless_it_is_asked_for(read: Callable[..., Set
     assert provider.account_linking_mode == "confirm_with_existing_credential"
 
 
+def test_an_empty_text_is_not_set(read: Callable[..., Settings]) -> None:
+    """Exports of Kratos' configuration have every key."""
+    empty = dict.fromkeys(("label", "auth_url", "mapper_url", "pkce", "microsoft_tenant", "apple_private_key"), "")
+    provider = only(read({**IDP, **empty, "scope": None}))
+    assert (provider.label, provider.auth_url, provider.pkce, provider.scope) == (None, None, "auto", ())
+    assert provider_of(provider).client_secret == "s"
+
+
+def test_claims_of_a_variable_keep_their_null(write: Write) -> None:
+    name = f"{PLACE.replace('.', '_').upper()}_0_REQUESTED_CLAIMS"
+    environ = {name: '{"id_token": {"email": null}}'}
+    settings = load([write(configured(IDP))], environ, dev=True, demo=False)
+    assert only(settings).requested_claims == {"id_token": {"email": None}}
+
+
 def test_apple_has_a_key_in_place_of_a_secret(read: Callable[..., Settings]) -> None:
     assert only(read(APPLE)).client_secret is None
 
@@ -145,7 +161,7 @@ def test_hooks_and_return_addresses_after_social_sign_in_are_in_effect(write: Wr
             "[0].mapper_url must be a file://, base64://, https:// or http:// address; a path needs file:// before it.",
         ),
         ({"pkce": "always"}, "[0].pkce must be 'auto', 'never' or 'force'."),
-        ({"client_id": ""}, "[0].client_id must not be empty."),
+        ({"client_id": ""}, "[0].client_id is required."),
         (
             {"microsoft_tenant": "common"},
             "[0] (idp) has microsoft_tenant, and is not microsoft; leave it out.",

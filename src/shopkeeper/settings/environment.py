@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shopkeeper.settings.catalogue import NOT_FROM_ENVIRONMENT, Key, Kind, env_name, known_keys
-from shopkeeper.settings.files import Tree, read_text, set_only
+from shopkeeper.settings.files import WITH_NULL, Tree, read_text, set_only
 from shopkeeper.settings.former_keys import DEFAULT_SCHEMA_URL, former_variables
 from shopkeeper.settings.problems import Finding, KeyPath, Problem, SettingsError
 
@@ -162,7 +162,8 @@ def _json(variable: Variable, text: str, shape: type, example: str) -> Any:
         raise _wrong(variable.name, f"{variable.name} is not valid JSON; write it like {example}.") from broken
     if not isinstance(value, shape):
         raise _wrong(variable.name, f"{variable.name} has the wrong shape; write it like {example}.")
-    return set_only(value) if isinstance(value, dict) else value
+    has_null = variable.slot.path.rpartition(".")[2] in WITH_NULL
+    return set_only(value) if isinstance(value, dict) and not has_null else value
 
 
 def _placed(holder: Any, path: Sequence[str | int], value: Any, *, name: str) -> Any:

@@ -80,14 +80,14 @@ def _counted(value: Any, so_far: int = 0) -> int:
     return so_far
 
 
-# Sections in which null is a value: OpenID Connect asks for a claim by it (Core 1.0, 5.5.1).
-_WITH_NULL: Final = frozenset({"requested_claims"})
+WITH_NULL: Final = frozenset({"requested_claims"})
+"""Sections in which null is a value: OpenID Connect asks for a claim by it (Core 1.0, 5.5.1)."""
 
 
 def set_only(section: Mapping[Any, Any]) -> Tree:
     """Remove null values: they mean that nothing was set."""
     return {
-        str(name): value if name in _WITH_NULL else _set_only(value)
+        str(name): value if name in WITH_NULL else _set_only(value)
         for name, value in section.items()
         if value is not None
     }

@@ -130,6 +130,14 @@ class OpenIDProvider(Section):
         default=False, description="Whether signing out here leads to the provider's sign-out, too"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_texts(cls, section: Any) -> Any:
+        """Leave out empty texts: exports of Kratos' configuration have every key, and an empty text is not set."""
+        if not isinstance(section, dict):
+            return section
+        return {name: value for name, value in section.items() if value is not None and value != ""}
+
     @property
     def preset(self) -> Preset:
         """What is known of the provider."""
