@@ -160,16 +160,16 @@ class TestWhileNothingIsOpen:
         assert [subject.flow for subject in hook.seen] == ["registration", "login"]
         assert hook.inside_transaction == [False, False]
 
-    async def test_another_server_is_called_while_no_transaction_is_open(self, either_stage: Stage) -> None:
+    async def test_another_server_is_called_while_no_transaction_is_open(self, signing_in: Stage) -> None:
         """The guarded client raises where a transaction is open; here it sends, and gets an answer."""
-        browser, hook = await either_stage.scene.browser(), Hook()
-        either_stage.blocking.append(hook)
-        hook.do = lambda subject: either_stage.method._http.request("GET", either_stage.provider.url + "/")
-        either_stage.provider.says("arrive", subject="bea")
-        await browser.get(await either_stage.leave(browser, "login"))
+        browser, hook = await signing_in.scene.browser(), Hook()
+        signing_in.blocking.append(hook)
+        hook.do = lambda subject: signing_in.method._http.request("GET", signing_in.provider.url + "/")
+        signing_in.provider.says("arrive", subject="bea")
+        await browser.get(await signing_in.leave(browser, "login"))
         assert await browser.whoami() is not None
-        assert either_stage.provider.questions == 1
-        assert sum(head.startswith("GET / ") for head in either_stage.provider.server.heads) == 1
+        assert signing_in.provider.questions == 1
+        assert sum(head.startswith("GET / ") for head in signing_in.provider.server.heads) == 1
 
     async def _outdate(self, stage: Stage) -> None:
         """Replace the stored hash by one with other parameters."""
@@ -488,8 +488,8 @@ class TestStartingOver:
         assert messages(fresh) == [CODE_WRONG]
         await self._is_dead(browser, flow)
 
-    async def test_names_the_replacement_in_json(self, either_stage: Stage) -> None:
-        stage, browser = either_stage, await either_stage.scene.browser()
+    async def test_names_the_replacement_in_json(self, signing_in: Stage) -> None:
+        stage, browser = signing_in, await signing_in.scene.browser()
         flow = await asked_for_a_word(stage, browser)
         stage.method.guesses = 0
         answer = await browser.send_flow(flow, {"method": TRAVEL, "word": "plum"})

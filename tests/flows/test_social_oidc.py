@@ -83,6 +83,8 @@ class TestAnOwner:
         refused = urlencode({"error": "access_denied", "state": asked["state"]})
         flow = await stage.flow_after(browser, await browser.get(f"{asked['redirect_uri']}?{refused}"))
         assert messages(flow) == [REASON]
+        [identifier] = [node for node in flow["ui"]["nodes"] if node["attributes"]["name"] == "identifier"]
+        assert identifier["attributes"]["value"] == ADA, "no page has sent it"
         await browser.send_flow(flow, {"method": "password", "identifier": ADA, "password": PASSWORD})
         assert "idp:alice" in (await stage.read(ada)).credentials["oidc"].identifiers
 
@@ -101,7 +103,7 @@ class TestAnOwner:
     async def test_is_not_asked_where_both_have_verified_the_address_and_the_shop_links_by_itself(
         self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
     ) -> None:
-        async with social_stage(sqlite_dsn, tmp_path, clock, changed={"linking": "automatic"}) as stage:
+        async with social_stage(sqlite_dsn, tmp_path, clock, idp={"account_linking_mode": "automatic"}) as stage:
             ada = await stage.customer(ADA, password=PASSWORD)
             async with stage.scene.application.infrastructure.database.unit() as unit:
                 known = await stage.identities.lock(unit, ada.id)
@@ -195,6 +197,44 @@ class TestAFailure:
         await stage.leave(browser, await browser.open_flow("login"), provider="idp")
         answer = await browser.get(f"{CALLBACK}/idp?error=access_denied&error_description=no&state=nonsense")
         assert (answer.status_code, urlsplit(answer.headers["location"]).path) == (303, "/error")
+
+
+class TestALink:
+    async def test_in_settings_is_told_to_the_owner_by_mail(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, password=PASSWORD)
+        browser = await stage.scene.browser()
+        await browser.sign_in(ADA)
+        for _ in range(2):
+            url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+            await browser.get(stage.back(url))
+        [mail] = [mail for mail in await stage.scene.mails() if mail.template_type == "sign_in_linked"]
+        assert (mail.recipient, "Example IdP" in mail.body) == (ADA, True)
+
+    @pytest.mark.parametrize("by", ["settings", "proof"])
+    async def test_leaves_the_owners_other_sessions(self, stage: SocialStage, by: str) -> None:
+        """Something is added, and nothing is taken from whoever is signed in."""
+        await stage.customer(ADA, ("other", "ada"), password=PASSWORD)
+        browser, elsewhere = await stage.scene.browser(), await stage.scene.browser()
+        await elsewhere.sign_in(ADA)
+        if by == "settings":
+            await browser.sign_in(ADA)
+            url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+            await browser.get(stage.back(url))
+        else:
+            flow = await ask_owner(stage, browser)
+            await browser.send_flow(flow, {"method": "password", "identifier": ADA, "password": PASSWORD})
+        assert await browser.whoami() is not None
+        assert await elsewhere.whoami() is not None
+
+    async def test_that_is_removed_ends_the_owners_other_sessions(self, stage: SocialStage) -> None:
+        await stage.customer(ADA, ("other", "ada"), ("idp", "alice"), password=PASSWORD)
+        browser, elsewhere = await stage.scene.browser(), await stage.scene.browser()
+        await elsewhere.sign_in(ADA)
+        await browser.sign_in(ADA)
+        answer = await stage.submit(browser, await browser.open_flow("settings"), unlink="other")
+        assert answer.status_code == 200
+        assert await browser.whoami() is not None
+        assert await elsewhere.whoami() is None
 
 
 class TestMeanwhile:

@@ -72,6 +72,13 @@ def linking_also(credential: Credential | None, new: NewCredential) -> NewCreden
     return linking([*kept, *fresh])
 
 
+def extends(now: Credential, before: Credential) -> bool:
+    """Return whether a credential still has every account of an earlier one."""
+    entries: Any = now.config.get(PROVIDERS, ())
+    readable = bool(before.config) or now.config == before.config
+    return readable and all(entry in entries for entry in before.config.get(PROVIDERS, ()))
+
+
 def without_provider(credential: Credential, identifier: str) -> Credential:
     """Return a credential without the account of an identifier; the config is empty when none is left."""
     left = [entry for entry in credential.config.get(PROVIDERS, ()) if _identifier(entry) != identifier]

@@ -271,7 +271,8 @@ class VerificationMethod(Method, Protocol):
 class CallbackMethod(Method, Protocol):
     """A method that redirects to another server, which sends the browser back with `input.query`.
 
-    `input.submitted` has the traits and the `transient_payload` that were sent when the browser left.
+    `input.submitted` has the traits and the `transient_payload` that were sent when the browser left; `input.identity`,
+    if there is one, was read without its credentials.
     """
 
     async def callback(self, unit: Unit, input: MethodInput) -> AnyStep:  # noqa: A002 - the protocol's word

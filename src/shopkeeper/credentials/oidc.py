@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import oidc_nodes as nodes
-from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linking, without_provider
+from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, extends, linking, without_provider
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.oidc_accounts import OidcAccounts
 from shopkeeper.credentials.oidc_context import Arrival, SocialContexts
@@ -59,7 +59,9 @@ class Oidc:
     """
 
     name = OIDC
-    facts = CredentialFacts(OIDC, first_factor=True, removable=True, without=without_provider, sealed=True)
+    facts = CredentialFacts(
+        OIDC, first_factor=True, removable=True, without=without_provider, sealed=True, extends=extends
+    )
     brings_traits = True
 
     def __init__(
@@ -232,7 +234,7 @@ class Oidc:
         owner = await self._accounts.owner(unit, authenticated)
         if owner is not None and owner.id != identity.id:
             raise SubmissionRejected(message(OF_ANOTHER))
-        known = self._accounts.account(identity, authenticated)
+        known = self._accounts.account(owner, authenticated) if owner is not None else None
         return self._links.link(known or LinkedAccount(social.provider.id, authenticated.subject, authenticated.issuer))
 
     # -- shared --------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class OidcLinks:
                 return {}
             return {OIDC: self.linked_to(identity, linking([account]))}
 
-        return CredentialChange(revise=revise, taken=message(OF_ANOTHER))
+        return CredentialChange(revise=revise, taken=message(OF_ANOTHER), linked=self._label(account))
 
     def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
         """Return the credential of an identity with the accounts of a new one. Raises `SubmissionRejected`."""

@@ -224,6 +224,7 @@ class CredentialChange:
         revise: returns further changes, from the identity as it is under the lock: for credentials that hold several
             things, one of which changes. It may raise `SubmissionRejected`.
         taken: what the form says where another account has an identifier of these credentials.
+        linked: what the mail to the owner calls the way to sign in that is added, such as the name of a provider.
         proof: set where enrolling a factor also proves it; the session is elevated by it.
     """
 
@@ -232,6 +233,7 @@ class CredentialChange:
     effect: Effect | None = None
     revise: Callable[[Identity], Mapping[str, NewCredential | None]] | None = None
     taken: Message | None = None
+    linked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

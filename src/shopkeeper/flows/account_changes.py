@@ -273,8 +273,12 @@ class AccountChanges:
             if change.taken is None:
                 raise
             raise SubmissionRejected(change.taken) from taken
+        locale = after.locale or turn.caller.locale
+        if change.linked is not None and after is not now:
+            await self._notices.sign_in_linked(
+                unit, to=after.email, account=mail_values(after), provider=change.linked, locale=locale
+            )
         if PASSWORD in changes:
-            locale = after.locale or turn.caller.locale
             await self._notices.password_changed(unit, to=after.email, account=mail_values(after), locale=locale)
         return after
 

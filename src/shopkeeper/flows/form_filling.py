@@ -15,7 +15,7 @@ LONGEST_VALUE: Final = 10_000
 """The most characters of one field, because what was typed is stored with the flow before the caller is known."""
 
 _NEVER_FILLED: Final = frozenset({"password", "submit", "button"})
-# The identifier is shown as it was sent last, and empty where it was not sent.
+# The identifier is shown as it was sent last, and empty where it was not sent, unless the form itself sets it.
 _EMPTIED: Final = frozenset({"identifier"})
 _PLAIN: Final = frozenset({"csrf_token", "method"})
 
@@ -63,7 +63,7 @@ def has_long_values(flow: Flow, fields: Mapping[str, Any]) -> bool:
 def _filled(node: Node, values: Mapping[str, Any]) -> Node:
     kept = node.type != "input" or node.attributes["type"] in _NEVER_FILLED or node.name in _PLAIN or _disabled(node)
     if kept or values.get(node.name) is None:
-        return node.with_value("") if node.name in _EMPTIED else node
+        return node.with_value("") if node.name in _EMPTIED and node.attributes["type"] != "hidden" else node
     return node.with_value(_shown(values[node.name]))
 
 

@@ -142,7 +142,7 @@ class AccountSettings:
         if not isinstance(method, CallbackMethod):
             raise SubmissionRejected(message(4010004))
         self.require_privileged(turn.flow, session)
-        return await method.callback(unit, turn.method_input(identity=await self._identity(unit, session)))
+        return await method.callback(unit, turn.method_input(identity=session.identity))
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
         """Return the nodes of the whole form; the group of the method that asks comes last."""

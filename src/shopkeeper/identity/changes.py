@@ -9,12 +9,13 @@
 `Change` has no values of an identity, so no personal data reaches the outbox or the audit trail.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from shopkeeper.clock import Clock
+from shopkeeper.identity.facts import FactsByType, facts_of
 from shopkeeper.identity.values import Identity
 from shopkeeper.storage.database import Unit
 
@@ -84,7 +85,7 @@ class ChangePublisher:
         listeners: Sequence[Listener],
         on_access_revoked: Sequence[AccessListener],
         on_deleted: Sequence[Listener],
-        from_traits: Collection[str] = (),
+        facts: FactsByType,
     ) -> None:
         self._clock = clock
         self._audit = audit
@@ -92,7 +93,7 @@ class ChangePublisher:
         self._listeners = listeners
         self._on_access_revoked = on_access_revoked
         self._on_deleted = on_deleted
-        self._from_traits = from_traits
+        self._facts = facts
 
     async def created(self, unit: Unit, change: Change) -> None:
         """Record and publish a new identity. Nothing is cached about it yet."""
@@ -105,7 +106,7 @@ class ChangePublisher:
         """Record and publish a change. Where earlier proofs are no longer valid, sessions end, except `spare`."""
         await self.record(unit, change)
         await self.invalidate(unit, change.identity_id)
-        for revoked in self._on_access_revoked if _access_revoked(before, after, from_traits=self._from_traits) else ():
+        for revoked in self._on_access_revoked if _access_revoked(before, after, self._facts) else ():
             await revoked(unit, change.identity_id, spare)
         # Events come last: adding one may wait for other units with the same key.
         await self._publish(unit, CHANGED, change)
@@ -181,14 +182,15 @@ _COMPARED: Final = (
 )
 
 
-def _access_revoked(before: Identity, after: Identity, *, from_traits: Collection[str]) -> bool:
+def _access_revoked(before: Identity, after: Identity, facts: FactsByType) -> bool:
     """Whether a session opened before the change might not be allowed after it.
 
     A config that follows from the traits holds no secret: another e-mail address ends no session.
     """
+    known = ((credential, facts_of(facts, type_)) for type_, credential in before.credentials.items())
     replaced = any(
-        type_ not in after.credentials or after.credentials[type_].config != credential.config
-        for type_, credential in before.credentials.items()
-        if type_ not in from_traits
+        credential.type not in after.credentials or not of_type.extends(after.credentials[credential.type], credential)
+        for credential, of_type in known
+        if of_type.config_from_traits is None
     )
     return replaced or (before.active and not after.active)

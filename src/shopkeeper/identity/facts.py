@@ -29,6 +29,8 @@ class CredentialFacts:
         written_version: the version that a new credential is stored with.
         read_version: the minimum version that a stored credential is shown with.
         usable: whether a stored credential can be used, that is, holds a secret.
+        extends: whether the first credential still proves all that the second one proved; another account at a provider
+            takes nothing away.
     """
 
     type: str
@@ -43,6 +45,7 @@ class CredentialFacts:
     written_version: int = 0
     read_version: int = 0
     usable: Callable[[Credential], bool] = lambda credential: bool(credential.config)
+    extends: Callable[[Credential, Credential], bool] = lambda now, before: now.config == before.config
 
 
 FactsByType = Mapping[str, CredentialFacts]

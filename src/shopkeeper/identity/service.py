@@ -86,7 +86,7 @@ class Identities(IdentityReader):
             listeners=listeners,
             on_access_revoked=on_access_revoked,
             on_deleted=on_deleted,
-            from_traits=[type_ for type_, known in facts.items() if known.config_from_traits is not None],
+            facts=facts,
         )
 
     async def create(
