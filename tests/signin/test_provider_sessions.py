@@ -66,7 +66,7 @@ async def test_confirming_a_session_at_the_provider_replaces_what_it_began_with(
     await change(database, kept.remember, session.id, replace(UPSTREAM, sid="later", id_token="a.b.c"))
     assert await change(database, kept.find, "test", issuer=ISSUER, subject=None, sid=UPSTREAM.sid, limit=MANY) == []
     (ended,) = await change(database, kept.forget, [session.id])
-    assert ended.id_token == "a.b.c"
+    assert (ended.id_token, ended.issuer) == ("a.b.c", ISSUER)
 
 
 async def test_of_several_providers_the_last_one_comes_first(

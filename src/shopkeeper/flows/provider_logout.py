@@ -75,7 +75,7 @@ class ProviderLogout:
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 await client.reach()
-                for hint in dict.fromkeys((last.id_token, None)):
+                for hint in dict.fromkeys((_hint(last, client), None)):
                     url = await client.end_session_url(
                         id_token_hint=hint, post_logout_redirect_uri=self._callback_url, state=state
                     )
@@ -96,3 +96,8 @@ class ProviderLogout:
     def _state(self, back_to: str) -> str:
         until = int((self._clock.now() + AWAY).timestamp())
         return self._keys.seal_text(msgspec.json.encode((until, back_to)), context=b"")
+
+
+def _hint(ended: EndedProviderSession, client: OpenIDClient) -> str | None:
+    """Return the ID token, where the provider has issued it. Another one must not read it."""
+    return ended.id_token if ended.issuer is not None and client.provider.issues(ended.issuer) else None

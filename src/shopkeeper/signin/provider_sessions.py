@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import UpstreamSession
@@ -29,10 +31,12 @@ class EndedProviderSession:
 
     Args:
         id_token: the `id_token_hint`; None where none was kept or it cannot be opened.
+        issuer: who issued that, because the provider's id may be configured to mean another issuer by now.
     """
 
     provider: str
     id_token: str | None
+    issuer: str | None = None
 
 
 class ProviderSessions:
@@ -55,7 +59,8 @@ class ProviderSessions:
         """
         token = upstream.id_token.encode() if upstream.id_token is not None else b""
         kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
-        sealed = self._keys.seal(token, context=_context(session_id, upstream.provider)) if kept else None
+        plain = msgspec.json.encode((upstream.issuer, upstream.id_token))
+        sealed = self._keys.seal(plain, context=_context(session_id, upstream.provider)) if kept else None
         row = ProviderSessionRow(
             session_id=session_id,
             provider=upstream.provider,
@@ -72,7 +77,7 @@ class ProviderSessions:
     async def forget(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[EndedProviderSession]:
         """Delete the provider sessions of sessions that this unit has ended, and return them, the newest first."""
         taken = sorted(await store.take(unit, session_ids), key=lambda row: row.began_at, reverse=True)
-        return [EndedProviderSession(row.provider, self._opened(row)) for row in taken]
+        return [self._ended(row) for row in taken]
 
     async def find(
         self, unit: Unit, provider: str, *, issuer: str, subject: str | None, sid: str | None, limit: int
@@ -89,13 +94,15 @@ class ProviderSessions:
             limit=limit,
         )
 
-    def _opened(self, row: ProviderSessionRow) -> str | None:
+    def _ended(self, row: ProviderSessionRow) -> EndedProviderSession:
         if row.id_token is None:
-            return None
+            return EndedProviderSession(row.provider, None)
         try:
-            return self._keys.open(row.id_token, context=_context(row.session_id, row.provider)).decode()
-        except Unsealable:  # the secret is gone: the provider is asked without the hint
-            return None
+            plain = self._keys.open(row.id_token, context=_context(row.session_id, row.provider))
+            issuer, id_token = msgspec.json.decode(plain, type=tuple[str, str])
+        except (Unsealable, msgspec.DecodeError):  # the secret is gone: the provider is asked without the hint
+            return EndedProviderSession(row.provider, None)
+        return EndedProviderSession(row.provider, id_token, issuer)
 
 
 def _digest(issuer: str, name: str) -> bytes:
