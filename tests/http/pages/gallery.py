@@ -204,8 +204,14 @@ def _providers(language: str) -> Mapping[str, str]:
         "provider-left-out": flow_page("registration", [go_on, missing.with_messages(WRONG_FIELD)], language),
         "provider-taken": flow_page("login", [known, several[2], *sign_in[2:]], language, messages=(taken,)),
         "provider-linked": account_page([csrf_node(), *linked], language=language, provider="shop-google"),
+        "repeated-form": _still(drawn("repeated_form", {"fields": {"code": "1"}}, language)),
         "leaving": drawn("leaving", leaving, language).replace('content="0; url=', 'content="99999; url='),
     }
+
+
+def _still(page: str) -> str:
+    """Return a page without the script that sends its form."""
+    return page.replace("<script ", '<script type="text/plain" ')
 
 
 def flow_page(kind: str, nodes: Sequence[Node], language: str, *, messages: tuple[Message, ...] = ()) -> str:
