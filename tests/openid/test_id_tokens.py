@@ -121,6 +121,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("an end that is text", {"exp": "4102444800"}, "exp"),
     ("an end that is true", {"exp": True}, "exp"),
     ("an end that no calendar has", {"exp": 10**30}, "exp"),
+    ("an end that no computer has", {"exp": 10**400}, "exp"),
+    ("an end that is infinite", {"exp": float("inf")}, "claims_unreadable"),
     ("no beginning", {"iat": DROP}, "iat"),
     ("no subject", {"sub": DROP}, "sub"),
     ("an empty subject", {"sub": ""}, "sub"),

@@ -1,6 +1,5 @@
 """What the claims of every token of a provider must say (RFC 7519 section 4.1)."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -80,11 +79,11 @@ def require_current(claims: Mapping[str, Any], *, now: datetime, max_age: timede
 def _time(claims: Mapping[str, Any], name: str, now: datetime) -> datetime:
     """Return a NumericDate (RFC 7519 section 2). Raises `ProviderTokenInvalid` also where no date is that large."""
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name)
     try:
         return datetime.fromtimestamp(value, tz=now.tzinfo)
-    except (OverflowError, OSError, ValueError) as odd:
+    except (OverflowError, OSError, ValueError) as odd:  # also of NaN and Infinity
         raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name) from odd
 
 
