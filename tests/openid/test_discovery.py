@@ -145,7 +145,7 @@ class TestRefusedDocuments:
         assert (refused.value.cause, idp.server.heads) == ("address_refused", [])
 
     @given(st.dictionaries(st.sampled_from(["issuer", "token_endpoint", "jwks_uri"]), st.none() | st.integers()))
-    @settings(suppress_health_check=[HealthCheck.too_slow])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_no_document_is_an_error_of_ours(self, document: dict[str, Any]) -> None:
         with pytest.raises(ProviderError):
             parse_metadata(json.dumps(document).encode(), provider=SECURE)
@@ -175,6 +175,7 @@ class TestEndpoints:
         with pytest.raises(ProviderAnswerInvalid):
             parse_metadata(document, provider=SECURE)
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.text(alphabet="htps:/[]@#?.a1 \n\x00\u20ac", max_size=60))
     def test_no_text_makes_it_fail(self, text: str) -> None:
         assert isinstance(is_endpoint(text, plain_allowed=True), bool)

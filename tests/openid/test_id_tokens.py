@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
@@ -386,10 +386,12 @@ class TestBounds:
     async def test_a_token_that_is_too_long(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
         assert await cause_of(client, signed(idp.claims(long="x" * MAX_TOKEN))) == "too_long"
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(TEXT)
     def test_no_text_is_mistaken_for_a_token(self, text: str) -> None:
         assert _refused_at_once(text)
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.dictionaries(
             st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk"]),

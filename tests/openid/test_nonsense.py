@@ -47,14 +47,14 @@ def times() -> st.SearchStrategy[Any]:
     return SCALARS | st.sampled_from([now, now + 60, now - 60, now + 0.5, -(10**18), 10**18, 10**400, "1", [now]])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents([*Metadata.__struct_fields__, "other"]))
 def test_metadata(document: Any) -> None:
     with contextlib.suppress(ProviderError):
         assert parse_metadata(body_of(document), provider=PROVIDER).issuer == PROVIDER.issuer
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.dictionaries(
@@ -72,6 +72,7 @@ def test_changed_keys(changes: list[dict[str, Any]]) -> None:
         assert (key.kind, key.curve) in {("RSA", None), ("EC", "P-256"), ("OKP", "Ed25519")}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents(["keys", "kty", "kid"]))
 def test_key_sets(document: Any) -> None:
     with contextlib.suppress(ProviderError):
@@ -79,7 +80,7 @@ def test_key_sets(document: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_userinfo(shape: Any, data: st.DataObject) -> None:
     names = sorted({step for path in _paths(shape) for step in path.split(".") if not step.startswith("?")} | {"sub"})
@@ -88,7 +89,7 @@ def test_userinfo(shape: Any, data: st.DataObject) -> None:
     assert isinstance(shaped(document, shape), dict)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {},

@@ -5,7 +5,7 @@ import hmac
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shopkeeper.openid.errors import ProviderAnswerInvalid
@@ -195,6 +195,7 @@ class TestNamesOfTheAnswer:
 
 
 class TestPaths:
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.sampled_from(["a", "b"]),
