@@ -247,3 +247,35 @@ class TestStart:
             await dry_run(self.settings(tmp_path, apple))
         assert "providers[0].apple_private_key (apple) is no private key" in str(refused.value)
         assert key.strip().splitlines()[-1] not in str(refused.value)
+
+
+class TestSampleClaims:
+    @pytest.mark.parametrize(
+        ("source", "fault"),
+        [
+            (None, None),
+            ("{identity: {traits: {email: std.extVar('claims').email}}}", None),
+            ("{identity: {traits: {email: std.extVar('claims').raw_claims.email}}}", None),
+            ("{identity: {traits: {}}}", None),
+            ("{}", "its result is no identity"),
+            ("local c = std.extVar('claims');\n{identity: {traits: {email: c.mail}}}", "it fails in line 2"),
+            (
+                "{identity: {traits: {mail: std.extVar('claims').email}}}",
+                "its traits do not fit the identity schema: traits: There is no field of this name here: mail",
+            ),
+        ],
+        ids=[
+            "ours",
+            "the address",
+            "raw claims",
+            "what is missing is asked for",
+            "nothing",
+            "a claim that is not there",
+            "a trait that is not there",
+        ],
+    )
+    async def test_a_mapper_is_tried_with_them(self, tmp_path: Path, source: str | None, fault: str | None) -> None:
+        given = {**GENERIC, **({"mapper_url": jsonnet(source)} if source is not None else {})}
+        told = [finding.sentence for finding in await dry_run(TestStart.settings(tmp_path, given))]
+        place = "selfservice.methods.oidc.config.providers[0].mapper_url (idp) was tried with sample claims, and"
+        assert told == ([] if fault is None else [f"{place} {fault}."])

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from shopkeeper.app.application import Application, build, load_sample_data
 from shopkeeper.app.mail import template_findings
+from shopkeeper.app.mapper_findings import mapper_findings
 from shopkeeper.app.reloading import Reloader
 from shopkeeper.app.running import RunningApplication
 from shopkeeper.app.schema_findings import schema_findings
@@ -66,6 +67,7 @@ async def dry_run(settings: Settings) -> list[Finding]:
     application = await build(settings, with_graphql=False)
     found = [
         *schema_findings(application.accounts),
+        *await mapper_findings(application.accounts),
         *await asyncio.to_thread(lambda: list(template_findings(settings))),
     ]
     await application.close()
