@@ -15,7 +15,9 @@ from typing import Any
 
 import httpx2
 
-from shopkeeper.app import opened
+from shopkeeper.app import Application, opened
+from shopkeeper.credentials.linked_providers import LinkedAccount, linking
+from shopkeeper.identity.values import Via
 from shopkeeper.settings import load
 
 SCHEMAS = Path(__file__).with_name("golden_schemas")
@@ -38,7 +40,8 @@ class Case:
     """A sample answer, and what to configure, open and submit to get ours.
 
     `known`: the account exists; `signed_in`: its owner opens the flow, as a refresh if it is a login. `code`: one-time
-    codes sign in. `configured` holds further settings by their path.
+    codes sign in. `social`: the labels of providers by their ids; `linked`: whether the account is linked to Google.
+    `configured` holds further settings by their path.
     """
 
     golden: str
@@ -48,6 +51,8 @@ class Case:
     schema: str = "customer"
     known: bool = False
     signed_in: bool = False
+    social: Mapping[str, str] = field(default_factory=dict)
+    linked: bool = False
     configured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -55,7 +60,7 @@ class Case:
         return self.golden.partition("/")[0]
 
 
-def by_code(golden: str, *steps: Body, password: bool = False, **more: bool) -> Case:
+def by_code(golden: str, *steps: Body, password: bool = False, **more: Any) -> Case:
     """Return a case with one-time codes as the only method, or with passwords as well."""
     return Case(golden, steps, code=True, password=password, **more)
 
@@ -71,9 +76,11 @@ def sample_names(kratos: Path) -> Sequence[str]:
 
 async def ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
     """Return our answer after the last step of a case."""
-    async with visiting(config_of(case, stepwise=stepwise), folder) as browser:
+    async with _opened(config_of(case, stepwise=stepwise), folder) as (application, browser):
         if case.known or case.signed_in:
             await register(browser, password=case.password)
+            if case.linked:
+                await _link(application)
             if not case.signed_in:
                 browser.cookies.clear()
         query = "?refresh=true" if case.signed_in and case.kind == "login" else ""
@@ -89,12 +96,18 @@ async def ours(case: Case, folder: Path, *, stepwise: bool) -> Any:
 @asynccontextmanager
 async def visiting(config: Mapping[str, Any], folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """Open a browser on the public app."""
+    async with _opened(config, folder) as (_, browser):
+        yield browser
+
+
+@asynccontextmanager
+async def _opened(config: Mapping[str, Any], folder: Path) -> AsyncIterator[tuple[Application, httpx2.AsyncClient]]:
     file = folder / "shop.json"
     file.write_text(json.dumps(config))
     async with opened(load([file], {}, dev=True, demo=False)) as application:
         transport = httpx2.ASGITransport(app=application.public)
         async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, headers=JSON) as browser:
-            yield browser
+            yield application, browser
 
 
 def config_of(case: Case, *, stepwise: bool) -> Mapping[str, Any]:
@@ -118,7 +131,18 @@ def config_of(case: Case, *, stepwise: bool) -> Mapping[str, Any]:
         "identity": {"default_schema_id": case.schema, "schemas": [schema]},
         "security": {"account_enumeration": {"mitigate": False}},
     }
-    return _configured(config, case.configured)
+    oidc = {"enabled": True, "config": {"providers": [_provider(*each) for each in case.social.items()]}}
+    social = {"selfservice.methods.oidc": oidc} if case.social else {}
+    return _configured(config, {**social, **case.configured})
+
+
+def _provider(id_: str, label: str) -> Mapping[str, Any]:
+    known = {"client_id": "shop", "client_secret": "secret", "issuer_url": _issuer(id_)}
+    return {"id": id_, "provider": "generic", "label": label, **known}
+
+
+def _issuer(id_: str) -> str:
+    return f"https://{id_}.example"
 
 
 def _configured(config: Mapping[str, Any], further: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,6 +154,17 @@ def _configured(config: Mapping[str, Any], further: Mapping[str, Any]) -> Mappin
             section = section.setdefault(step, {})
         section[last] = value
     return changed
+
+
+async def _link(application: Application) -> None:
+    """Link the owner's account to one at Google, which has verified the address."""
+    identities = application.accounts.identities
+    async with application.infrastructure.database.unit() as unit:
+        found = await identities.find_by_address(unit, via=Via.EMAIL, value=OWNER["email"])
+        assert found is not None
+        linked = {"oidc": linking([LinkedAccount("google", "1093", _issuer("google"))])}
+        owner = await identities.change_credentials(unit, found, linked, actor="system", client_ip=None)
+        await identities.mark_verified(unit, owner, [(Via.EMAIL, OWNER["email"])])
 
 
 async def register(browser: httpx2.AsyncClient, *, password: bool) -> None:

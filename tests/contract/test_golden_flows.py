@@ -29,6 +29,18 @@ ASK: Body = {"method": "code", "email": OWNER["email"]}
 GUESS: Body = {"method": "code", "code": "123456"}
 NEW_PASSWORD: Body = {"method": "password", "password": "Quince-Tart-39-window"}
 
+BOTH = {"github": "GitHub", "google": "Google"}
+THREE = {"generic": "FooBarLogo", **BOTH}
+EIGHT = {
+    "apple": "Apple",
+    "auth0": "auth0",
+    **THREE,
+    "linkedin": "LinkedIn",
+    "microsoft": "Microsoft",
+    "x": "x",
+}
+"""The providers of the samples, in the order that these have them: that of the settings."""
+
 
 BY_MAIL = [
     Case("recovery/code/missing-email", (NO_ADDRESS,)),
@@ -40,28 +52,30 @@ BY_MAIL = [
     Case("verification/disabled/initial-form", configured={"selfservice.flows.verification.enabled": False}),
 ]
 SETTINGS = [
-    Case("settings/all-methods/initial-form", signed_in=True),
-    Case("settings/all-methods/change-password", (NEW_PASSWORD,), signed_in=True),
+    Case("settings/all-methods/initial-form", signed_in=True, social=BOTH),
+    Case("settings/all-methods/change-password", (NEW_PASSWORD,), signed_in=True, social=BOTH),
     Case(
         "settings/all-methods/change-trait",
         (NEW_PASSWORD, {"method": "profile", "traits": {"email": "no-an-email"}}),
         signed_in=True,
+        social=BOTH,
     ),
     Case("settings/all-2fa-methods/initial-form", signed_in=True),
     Case("settings/all-2fa-methods/all-added", signed_in=True),
     Case("settings/lookup_secret/initial-form", signed_in=True),
-    Case("settings/oidc/with-provider", signed_in=True),
+    Case("settings/oidc/with-provider", signed_in=True, social=THREE, linked=True),
 ]
 UNIFIED = [
     *BY_MAIL,
     *SETTINGS,
     Case("login/1fa/unified/password/initial-form"),
     Case("login/1fa/unified/password/wrong-credentials", (STRANGERS_PASSWORD,)),
-    by_code("login/1fa/unified/all-methods/initial-form", password=True),
-    by_code("login/1fa/unified/all-methods/missing-email", {"method": "password"}, password=True),
-    by_code("login/1fa/unified/all-methods/wrong-credentials", STRANGERS_PASSWORD, password=True),
-    Case("login/1fa/unified/oidc/with-password/initial-form"),
-    by_code("login/1fa/refresh/all-methods/initial-form", password=True, signed_in=True),
+    by_code("login/1fa/unified/all-methods/initial-form", password=True, social=BOTH),
+    by_code("login/1fa/unified/all-methods/missing-email", {"method": "password"}, password=True, social=BOTH),
+    by_code("login/1fa/unified/all-methods/wrong-credentials", STRANGERS_PASSWORD, password=True, social=BOTH),
+    Case("login/1fa/unified/oidc/with-password/initial-form", social=EIGHT),
+    by_code("login/1fa/refresh/all-methods/initial-form", password=True, signed_in=True, social=BOTH, linked=True),
+    Case("login/1fa/refresh/oidc/refresh", signed_in=True, social=BOTH, linked=True),
     Case("login/1fa/refresh/password/initial-form", signed_in=True),
     Case("login/1fa/refresh/password/missing-password", (NOTHING,), signed_in=True),
     Case("login/1fa/refresh/password/wrong-password", (WRONG,), signed_in=True),
@@ -70,8 +84,14 @@ UNIFIED = [
     Case("registration/one-step/password/initial-form"),
     Case("registration/one-step/password/missing-fields", ({"method": "password", "traits": {}},)),
     Case("registration/one-step/none/initial-form", password=False),
-    by_code("registration/one-step/all-methods/initial-form", password=True),
-    by_code("registration/one-step/all-methods/missing-fields", {"method": "code", "traits": {}}, password=True),
+    by_code("registration/one-step/all-methods/initial-form", password=True, social=BOTH),
+    by_code(
+        "registration/one-step/all-methods/missing-fields",
+        {"method": "code", "traits": {}},
+        password=True,
+        social=BOTH,
+    ),
+    Case("registration/one-step/oidc/initial-form", password=False, social=EIGHT),
     Case("registration/one-step/passkey/initial-form", password=False),
     Case("registration/one-step/webauthn/initial-form", password=False),
     by_code("login/1fa/refresh/code/without-password/initial-form", signed_in=True),
@@ -131,7 +151,11 @@ STEPWISE = [
         {**PROFILE, "method": "code", "code": "wrong"},
     ),
     by_code("registration/two-step/all-methods/code-sent", PROFILE, {**PROFILE, "method": "code"}, password=True),
-    by_code("login/1fa/identifier_first/all-methods/enumeration-protection-disabled/initial-form", password=True),
+    by_code(
+        "login/1fa/identifier_first/all-methods/enumeration-protection-disabled/initial-form",
+        password=True,
+        social=BOTH,
+    ),
     by_code(
         "login/1fa/identifier_first/all-methods/enumeration-protection-disabled/show-options",
         IDENTIFIER,
@@ -142,6 +166,7 @@ STEPWISE = [
         "login/1fa/identifier_first/all-methods/enumeration-protection-enabled/show-options",
         (IDENTIFIER,),
         code=True,
+        social=BOTH,
         configured={"security.account_enumeration.mitigate": True},
     ),
     by_code("registration/two-step/all-methods/initial-form", password=True),
@@ -153,8 +178,9 @@ STEPWISE = [
         {**PROFILE, "method": "password", "password": "abcd"},
         password=True,
     ),
-    Case("login/1fa/identifier_first/oidc/standalone/initial-form"),
-    Case("login/1fa/identifier_first/oidc/with-password/initial-form"),
+    Case("login/1fa/identifier_first/oidc/standalone/initial-form", social=EIGHT),
+    Case("login/1fa/identifier_first/oidc/with-password/initial-form", social=EIGHT),
+    Case("login/1fa/identifier_first/refresh/oidc/refresh", signed_in=True, social=BOTH, linked=True),
     # The first step does not depend on the methods that come after it.
     Case("login/1fa/identifier_first/passkey/missing-email", ({"method": "identifier_first", "identifier": ""},)),
     Case("login/1fa/identifier_first/webauthn/initial-form"),

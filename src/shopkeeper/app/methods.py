@@ -71,7 +71,8 @@ class Methods:
 
     @property
     def for_settings(self) -> Sequence[SettingsMethod]:
-        return [method for method in self.every if isinstance(method, SettingsMethod)]
+        found = [method for method in self.every if isinstance(method, SettingsMethod)]
+        return sorted(found, key=lambda method: method.name != PASSWORD)  # the contract has the password first there
 
     @property
     def for_recovery(self) -> Sequence[RecoveryMethod]:
