@@ -11,6 +11,7 @@ from babel.messages.pofile import read_po
 from shopkeeper.errors import Busy, TooManyRequests
 from shopkeeper.http.pages.translations import Translations
 from shopkeeper.languages.choice import LANGUAGES, preferred
+from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid, ProviderUnavailable
 from shopkeeper.ui.messages import Message, message, reason_of
 from tests.http.pages.conftest import Visited
 
@@ -72,6 +73,18 @@ def test_the_reason_of_a_refusal_does_not_matter_for_its_translation() -> None:
     refusal = Busy("More people are signing in than this server can serve; try again.", retry_after=1)
     told = Translations("de").refusal(refusal.wording, refusal.sentence)
     assert told == "Der Shop hat mehr zu tun, als er schafft. Versuchen Sie es in 1 s noch einmal."
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_a_provider_did_wrong_is_told_to_shoppers_without_its_details(language: str) -> None:
+    for refusal in (
+        ProviderTokenInvalid("The token expired 3594 seconds ago."),
+        ProviderAnswerInvalid("The token answer has no tokens."),
+        ProviderUnavailable("The provider answered 500.", retry_after=30),
+    ):
+        told = Translations(language).message(reason_of(refusal))
+        assert told not in {refusal.reason, ""}
+        assert "token" not in told.lower()
 
 
 def test_a_reason_without_a_wording_is_shown_as_it_is() -> None:
