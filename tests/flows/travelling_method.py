@@ -241,6 +241,8 @@ class Provider:
     server: Server
     next_answer: Mapping[str, Any] = field(default_factory=dict)
     visits: list[Mapping[str, str]] = field(default_factory=list)
+    posts: bool = False
+    """Whether browsers come back by a form that is posted, as from Apple."""
 
     @property
     def url(self) -> str:
@@ -260,7 +262,11 @@ class Provider:
         self.visits.append(query)
         code = uuid4().hex
         self.server.answers[f"/answers/{code}"] = says(json.dumps(self.next_answer).encode())
-        back = f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
+        told = {"code": code, "state": query["state"]}
+        if self.posts:
+            await says(_posting(query["redirect_uri"], told), Content_Type="text/html")(writer)
+            return
+        back = f"{query['redirect_uri']}?{urlencode(told)}"
         await says(b"", status="302 Found", Location=back)(writer)
 
     async def send_back(self, url: str) -> str:
@@ -269,6 +275,13 @@ class Provider:
             answer = await visitor.get(url)
         assert answer.status_code == 302, answer.text
         return str(answer.headers["location"])
+
+
+def _posting(url: str, fields: Mapping[str, str]) -> bytes:
+    """Return a page whose button posts the fields (OAuth 2.0 Form Post Response Mode)."""
+    hidden = "".join(f'<input type="hidden" name="{name}" value="{value}">' for name, value in fields.items())
+    form = f'<form method="post" action="{url}">{hidden}<button>Back to the shop</button></form>'
+    return f"<!doctype html>{form}".encode()
 
 
 @asynccontextmanager
