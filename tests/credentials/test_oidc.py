@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import PASSWORD, Browser
+from tests.attacks.scene import PASSWORD, Browser, new_address
 from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
 from tests.openid.scripted import signed
 
@@ -586,3 +587,29 @@ class TestNativeApps:
         token = signed(scripted.claims(nonce=nonce, **(claims or {})))
         whole = {"method": "oidc", "provider": provider, "id_token": token, **fields}
         return await app.post(flow["ui"]["action"], json=whole, headers=JSON)
+
+
+class TestAnAppThatWaits:
+    """The method seals what it keeps to the flow's id, which changes when the browser comes back."""
+
+    QUERY = "return_session_token_exchange_code=true&return_to=https://app.test/"
+
+    async def _come_back(self, stage: SocialStage, app: httpx2.AsyncClient, **claims: Any) -> httpx2.Response:
+        flow = (await app.get(f"/self-service/registration/api?{self.QUERY}")).json()
+        url = await stage.leave(app, flow, provider="idp", traits={})
+        answer = await (await stage.scene.browser()).get(stage.back(url, **claims))
+        [code] = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
+        codes = {"init_code": flow["session_token_exchange_code"], "return_to_code": code}
+        return await app.get("/sessions/token-exchange", params=codes)
+
+    async def test_completes_the_traits_without_leaving_again(self, stage: SocialStage) -> None:
+        app = await stage.scene.native()
+        asked = await self._come_back(stage, app)
+        assert asked.status_code == 422
+        action = asked.json()["ui"]["action"]
+        email = new_address()
+        done = await app.post(action, json={"method": "oidc", "provider": "idp", "traits": {"email": email}})
+        assert done.status_code == 200, done.text
+        assert done.json()["session"]["authentication_methods"][0]["provider"] == "idp"
+        again = await self._come_back(stage, app)
+        assert again.json()["session"]["identity"]["traits"]["email"] == email

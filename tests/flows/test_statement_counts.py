@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -290,3 +291,31 @@ async def test_social_sign_ins_take_twelve_statements_at_most(social: SocialStag
     most = MOST_FOR_SOCIAL if is_postgres else MOST_FOR_SOCIAL_ON_SQLITE
     over = {named: seen for named, seen in counting.taken.items() if len(seen) > most}
     assert not over, "\n".join(f"{named} takes {len(seen)}:\n  " + "\n  ".join(seen) for named, seen in over.items())
+
+
+MOST_OF_THE_EXCHANGE: Final = 6
+"""Beside the cart of a guest: the flow, its codes, the session and its lock, its token, the audit event."""
+
+
+async def test_sign_ins_of_apps_take_as_many_and_their_exchange_few(social: SocialStage) -> None:
+    counting, email = Counting(social.scene), new_address()
+    app, webview = await social.scene.native(), await social.scene.browser()
+    for named in ("a registration", "a known device"):
+        query = "return_session_token_exchange_code=true&return_to=https://app.test/"
+        flow = (await app.get(f"/self-service/login/api?{query}")).json()
+        with counting.counted(named):
+            url = await social.leave(app, flow, provider="idp")
+            answer = await webview.get(social.back(url, email=email, email_verified=True))
+        codes = {"init_code": flow["session_token_exchange_code"], "return_to_code": query_of(answer)["code"]}
+        with counting.counted(f"{named}: the exchange"):
+            assert (await app.get("/sessions/token-exchange", params=codes)).status_code == 200
+        social.scene.clock.advance(hours=1)
+    is_postgres = social.scene.application.infrastructure.database.kind == "postgresql"
+    most = MOST_FOR_SOCIAL if is_postgres else MOST_FOR_SOCIAL_ON_SQLITE
+    limits = {named: MOST_OF_THE_EXCHANGE if "exchange" in named else most for named in counting.taken}
+    over = {named: seen for named, seen in counting.taken.items() if len(seen) > limits[named]}
+    assert not over, "\n".join(f"{named} takes {len(seen)}:\n  " + "\n  ".join(seen) for named, seen in over.items())
+
+
+def query_of(answer: httpx2.Response) -> Mapping[str, str]:
+    return dict(parse_qsl(urlsplit(answer.headers["location"]).query))

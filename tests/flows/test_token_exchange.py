@@ -171,7 +171,7 @@ class TestExchanging:
         application = stage.scene.application
         async with application.infrastructure.database.unit() as unit:
             await application.accounts.sessions.revoke_all(unit, ada.id, by="admin")
-        assert (await app.exchange(code)).status_code == 401
+        assert (await app.exchange(code)).status_code == 404
 
     async def test_is_recorded(self, stage: Stage) -> None:
         ada = await stage.customer("ada")

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
-from shopkeeper.errors import CsrfViolation, SessionAlreadyAvailable
+from shopkeeper.errors import CsrfViolation, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType
-from shopkeeper.flows.token_exchange import came_back, exchanges, of_app
+from shopkeeper.flows.token_exchange import left_as, of_app
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
 
@@ -63,23 +63,31 @@ class Callbacks:
         `CsrfViolation` for every other unknown state and for another browser.
         """
         state = query.get("state", "")
+        back = await self._taken(crypto.digest(state), method, caller) if state else None
+        if back is None:
+            raise await self._refusal(state, method, caller)
+        return back
+
+    async def _taken(self, state: bytes, method: str, caller: Caller) -> CameBack | None:
         bindings = [crypto.digest(each) for each in caller.callback_cookies]
-        if state and bindings:
+        if bindings:
             async with self._database.unit() as unit:
-                flow = await store.take_awaited(unit, crypto.digest(state), method=method, bindings=bindings)
+                flow = await store.take_awaited(unit, state, method=method, bindings=bindings)
             if flow is not None:
                 return CameBack(flow, await self._whose(flow, caller), None, left_as=flow.id)
+        code = crypto.new_token("")
+        async with self._database.unit() as unit:
+            flow = await store.take_for_app(unit, state, method=method, return_to=crypto.digest(code))
+        if flow is None:
+            return None
+        return CameBack(flow, await self._whose(flow, caller), code, left_as=left_as(flow))
+
+    async def _refusal(self, state: str, method: str, caller: Caller) -> Refusal:
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
-        if flow is None or flow.callback_method != method:
-            raise SessionAlreadyAvailable if state and caller.session is not None else _not_awaited()
-        if not exchanges(flow) and not _left_from(flow, caller):
-            raise _not_from_here(flow)
-        returned, code = came_back(flow)
-        async with self._database.unit() as unit:
-            if not await store.take_callback(unit, flow, returned=returned):
-                raise _not_awaited()
-        return CameBack(returned, await self._whose(flow, caller), code, left_as=flow.id)
+        if flow is not None and flow.callback_method == method:
+            return _not_from_here(flow)
+        return SessionAlreadyAvailable() if state and caller.session is not None else _not_awaited()
 
     async def _whose(self, flow: Flow, caller: Caller) -> Caller:
         """Return the caller, with the session that an app's flow was left with."""
@@ -100,9 +108,3 @@ def _not_from_here(flow: Flow) -> CsrfViolation:
     if flow.type is FlowType.API:
         return CsrfViolation(_NO_CODES, topic="callback_for_app")
     return CsrfViolation(_OTHER_BROWSER, topic="callback_elsewhere")
-
-
-def _left_from(flow: Flow, caller: Caller) -> bool:
-    """Return whether the callback comes from the browser that was redirected."""
-    binding = flow.callback_binding
-    return binding is not None and any(crypto.same(crypto.digest(each), binding) for each in caller.callback_cookies)

@@ -133,7 +133,6 @@ class Enrolments:
                         provider=enrolment.provider,
                         upstream=enrolment.upstream,
                     )
-                    await self._writer.hold(unit, turn, signed_in)
         done = await self._endings.completed(handler, turn, enrolment.method, identity, signed_in)
         done = self._endings.showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
         if signed_in is None and turn.flow.kind == LOGIN:

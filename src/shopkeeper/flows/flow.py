@@ -66,7 +66,7 @@ class Flow:
         callback_binding: digest of the cookie of the browser that was redirected to another server.
         exchange_init: digest of the code that the app got which opened the flow (`token_exchange.py`).
         exchange_return: digest of the code that the webview brings back to the app.
-        exchange_session: the session that waits for the app.
+        exchange_session: the id of the session that the app gets, from the callback on.
         exchange_code: the app's code itself, for the answer that opens the flow; it is not stored.
     """
 
@@ -135,7 +135,12 @@ class Flow:
 
     def for_app_of(self, flow: "Flow") -> "Flow":
         """Return the flow with the codes of another one, whose place it takes, for the app that waits for its end."""
-        return replace(self, exchange_init=flow.exchange_init, exchange_return=flow.exchange_return)
+        return replace(
+            self,
+            exchange_init=flow.exchange_init,
+            exchange_return=flow.exchange_return,
+            exchange_session=flow.exchange_session,
+        )
 
     def showing(self, nodes: Iterable[Node], *messages: Message) -> "Flow":
         """Return the flow with another form."""

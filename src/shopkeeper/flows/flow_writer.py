@@ -10,7 +10,6 @@ from shopkeeper.flows.flow import Flow
 from shopkeeper.flows.handler import Turn
 from shopkeeper.flows.outcomes import FlowInvalid, finished
 from shopkeeper.flows.rejections import form_with_mistakes
-from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database, Unit
 
 
@@ -49,11 +48,6 @@ class FlowWriter:
             is_first = await self._attempts.finish(unit, flow.id, now, last=last)
         if not is_first:
             raise finished(flow)
-
-    async def hold(self, unit: Unit, turn: Turn, signed_in: SignedIn) -> None:
-        """Keep the session for the app that waits for this flow, if one does (`token_exchange.py`)."""
-        if turn.app_waits:
-            await store.hold_session(unit, turn.flow.id, signed_in.session.id)
 
     async def rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""

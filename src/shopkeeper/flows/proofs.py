@@ -85,7 +85,6 @@ class Proofs:
                 link = link or self._collisions.pending(turn.flow, proof)
                 if link is not None:
                     signed_in = await self._collisions.link(unit, turn, link, signed_in)
-                await self._writer.hold(unit, turn, signed_in)
                 csrf, follow = crypto.new_csrf_token(), None
                 shown: Sequence[ContinueWith] = ()
                 if sends:

@@ -34,6 +34,7 @@ class SignInRequests:
             wished_language=caller.wished_language,
             origin=_origin(turn),
             kept=self._keeping.choice(turn.flow, caller),
+            session_id=turn.flow.exchange_session if turn.app_waits else None,
             waits_until=turn.flow.expires_at if turn.app_waits else None,
         )
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -22,12 +22,14 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     insert,
     select,
     text,
     update,
 )
 
+from shopkeeper import crypto
 from shopkeeper.flows.flow import Flow, FlowState, FlowType
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Unit
@@ -161,26 +163,32 @@ async def take_awaited(unit: Unit, state: bytes, *, method: str, bindings: Colle
     browser that has one of these bindings. None where there is none, or an app waits for its end."""
     awaited = (flows.c.callback_state == state, flows.c.callback_method == method, flows.c.exchange_init.is_(None))
     taken = update(flows).where(*awaited, flows.c.callback_binding.in_(bindings))
-    nothing_awaited = {"callback_method": None, "callback_state": None, "callback_binding": None}
-    returned = taken.values(**nothing_awaited, version=flows.c.version + 1).returning(*flows.c)
+    returned = taken.values(**_NOTHING_AWAITED, version=flows.c.version + 1).returning(*flows.c)
     row = (await unit.write(returned)).first()
     return _from_row(row) if row else None
 
 
-async def take_callback(unit: Unit, flow: Flow, *, returned: Flow) -> bool:
-    """Stop waiting for a callback; return False where the flow was changed since it was read, such as by another
-    callback.
+async def take_for_app(unit: Unit, state: bytes, *, method: str, return_to: bytes) -> Flow | None:
+    """Return the flow that awaits a callback with this state, and whose end an app waits for, as `take_awaited` does.
 
-    The database decides, so that a `state` works once. The version is increased, so that storing a flow that was read
-    before cannot bring the state back. `returned` is the flow from now on, perhaps under another id
-    (`token_exchange.py`).
+    It has another id from now on, the digest of its return-to code, and the id of the session that the app gets: of the
+    one that it has, or of a new one.
     """
-    taken = update(flows).where(
-        flows.c.id == flow.id, flows.c.version == flow.version, flows.c.callback_state == flow.callback_state
+    awaited = (flows.c.callback_state == state, flows.c.callback_method == method, flows.c.exchange_init.is_not(None))
+    returned = (
+        update(flows)
+        .where(*awaited)
+        .values(
+            **_NOTHING_AWAITED,
+            id=crypto.new_id(),
+            version=flows.c.version + 1,
+            exchange_return=return_to,
+            exchange_session=func.coalesce(flows.c.session_id, bindparam("new_session", crypto.new_id(), type_=Id)),
+        )
+        .returning(*flows.c)
     )
-    nothing_awaited = {"callback_method": None, "callback_state": None, "callback_binding": None}
-    now = {"id": returned.id, "exchange_return": returned.exchange_return, "version": returned.version}
-    return (await unit.write(taken.values(**nothing_awaited, **now))).rowcount == 1
+    row = (await unit.write(returned)).first()
+    return _from_row(row) if row else None
 
 
 async def by_exchange_codes(unit: Unit, init: bytes, return_to: bytes) -> Flow | None:
@@ -188,11 +196,6 @@ async def by_exchange_codes(unit: Unit, init: bytes, return_to: bytes) -> Flow |
     both = flows.c.exchange_init == init, flows.c.exchange_return == return_to
     row = await unit.first(select(flows).where(*both).order_by(flows.c.issued_at.desc(), flows.c.id.desc()).limit(1))
     return _from_row(row) if row else None
-
-
-async def hold_session(unit: Unit, flow_id: UUID, session_id: UUID) -> None:
-    """Keep the session that a flow has ended with, for the app that began the flow."""
-    await unit.write(update(flows).where(flows.c.id == flow_id).values(exchange_session=session_id))
 
 
 async def take_session(unit: Unit, flow: Flow) -> bool:
@@ -237,6 +240,11 @@ async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:
     return await unit.first(select(flow_errors).where(flow_errors.c.id == error_id))
 
 
+_NOTHING_AWAITED: Final[Mapping[str, None]] = {
+    "callback_method": None,
+    "callback_state": None,
+    "callback_binding": None,
+}
 # Built once: building a frequent statement costs as much as sending it.
 _OF_FLOW = flows.c.id == bindparam("of_flow", type_=Id)
 _BY_ID = select(flows).where(_OF_FLOW, flows.c.kind == bindparam("of_kind"))

@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
+from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
-from shopkeeper.errors import BadRequest, NotFound
+from shopkeeper.errors import BadRequest, NotFound, SessionInactive
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import GUEST, Caller, Flow, FlowType
 from shopkeeper.signin.completion import SignedIn, SignInCompletion
@@ -28,6 +29,7 @@ from shopkeeper.storage.database import Database
 
 LONGEST_CODE = 128
 """Characters: longer ones are not hashed."""
+_LEFT_AS = "left_as"
 _NOTHING_YET = (
     "No session waits for these codes: the sign-in is not finished yet, or the codes were used or have expired."
 )
@@ -63,8 +65,8 @@ class TokenExchange:
 
         The app's guest is the caller's, or the one that the flow was submitted by.
 
-        Raises `BadRequest` where a code is missing, `NotFound` where nothing waits for them, `TooManyRequests`, and
-        `SessionInactive` or `IdentityDisabled` where the session has ended meanwhile.
+        Raises `BadRequest` where a code is missing, `NotFound` where nothing waits for them or the session has ended
+        meanwhile, `IdentityDisabled`, and `TooManyRequests`.
         """
         if not init_code or not return_to_code:
             raise BadRequest(message="Send both codes: 'init_code' and 'return_to_code'.")
@@ -72,21 +74,27 @@ class TokenExchange:
         flow = await self._find(init_code, return_to_code)
         if flow is None:
             raise NotFound(message=_NOTHING_YET)
-        if flow.exchange_session is None:
-            if flow.finished_at is not None:
-                raise NotFound(message=_NOTHING_YET)
+        if flow.finished_at is None:
             return flow
+        if flow.exchange_session is None:
+            raise NotFound(message=_NOTHING_YET)
+        try:
+            return await self._handed(flow, flow.exchange_session, caller)
+        except SessionInactive as ended:  # there is none, too, where the app has finished the flow itself
+            raise NotFound(message=_NOTHING_YET) from ended
+
+    async def _handed(self, flow: Flow, session_id: UUID, caller: Caller) -> Exchanged:
         here = caller.within(flow.store)
         async with self._database.unit() as unit:
             if not await store.take_session(unit, flow):
                 raise NotFound(message=_NOTHING_YET)
             handed = await self._completion.hand_over(
                 unit,
-                flow.exchange_session,
+                session_id,
                 client=caller.client,
                 guest=here.guest or _leaving_guest(flow.context),
                 replacing=here.session or here.former,
-                is_new=flow.exchange_session != flow.session_id,
+                is_new=session_id != flow.session_id,
             )
         return Exchanged(flow, await self._completion.settle(handed))
 
@@ -103,20 +111,17 @@ def exchanges(flow: Flow) -> bool:
     return flow.type is FlowType.API and flow.exchange_init is not None
 
 
-def came_back(flow: Flow) -> tuple[Flow, str | None]:
-    """Return a flow as it is once its callback has come, and the return-to code of one that an app waits for."""
-    back = replace(flow, callback_method=None, callback_state=None, callback_binding=None, version=flow.version + 1)
-    if not exchanges(flow):
-        return back, None
-    code = crypto.new_token("")
-    return replace(back, id=crypto.new_id(), exchange_return=crypto.digest(code)), code
+def left_as(flow: Flow) -> UUID:
+    """Return the id that a flow had when it was left for its callback."""
+    return UUID(flow.context[_LEFT_AS])
 
 
 def leaving(flow: Flow, caller: Caller) -> Flow:
-    """Return an app's flow with what its browser will not bring back: the app's guest, and the session that it
-    confirms."""
+    """Return an app's flow with what its browser will not bring back: its id of now, the app's guest, and the session
+    that it confirms."""
     if flow.type is not FlowType.API:
         return flow
+    flow = replace(flow, context={**flow.context, _LEFT_AS: str(flow.id)})
     if caller.guest is not None:
         flow = replace(flow, context={**flow.context, GUEST: {"id": caller.guest}})
     if caller.session is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from shopkeeper.client import Client
 from shopkeeper.crypto import new_id
@@ -22,6 +23,7 @@ def new_session(
     kept: bool | None,
     locale: str | None,
     waits_until: datetime | None,
+    session_id: UUID | None,
 ) -> Session:
     """Return a session that begins with a proof, on the client's device. Its identity is stripped of credentials.
 
@@ -30,7 +32,7 @@ def new_session(
     now = proof.completed_at
     expires_at = lifetimes.expiry(issued_at=now, now=now, kept=kept)
     return Session(
-        id=new_id(),
+        id=session_id or new_id(),
         identity=replace(identity, credentials={}),
         active=True,
         aal=proof.aal,

@@ -153,6 +153,7 @@ class Sessions:
         locale: str | None = None,
         changed_at: datetime | None = None,
         waits_until: datetime | None = None,
+        session_id: UUID | None = None,
     ) -> IssuedSession:
         """Start a session for an identity that was just proven, with a new token.
 
@@ -165,6 +166,7 @@ class Sessions:
             changed_at: when the identity's profile changed last (`IssuedSession.since_change`); `updated_at` where it
                 is None.
             waits_until: when the session ends unless `hand_over` gives it to its client before.
+            session_id: the session's id; a new one where it is None.
 
         Where the identity has more sessions than it may have now, the oldest ones end.
 
@@ -187,6 +189,7 @@ class Sessions:
             kept=kept,
             locale=locale,
             waits_until=waits_until,
+            session_id=session_id,
         )
         token = new_token(self._prefix)
         most = self._lifetimes.most

@@ -58,6 +58,7 @@ class SignInRequest:
         origin: the request, for hooks that open flows; None where there is no flow.
         waits_until: when the session ends unless an app comes for it before (`hand_over`); None for the session of the
             caller itself.
+        session_id: the id of such a session.
     """
 
     flow: str
@@ -73,6 +74,7 @@ class SignInRequest:
     kept: bool | None = None
     origin: HookOrigin | None = None
     waits_until: datetime | None = None
+    session_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,7 @@ class SignInCompletion:
             locale=request.wished_language or identity.locale,
             changed_at=changed_at,
             waits_until=request.waits_until,
+            session_id=request.session_id,
         )
         await self._remember(unit, started.session, upstream, is_new=True)
         if request.wished_language is not None and identity.locale is None:

@@ -22,7 +22,7 @@ class RepeatedForm:
 
     def of(self, request: Request, fields: Mapping[str, str]) -> Response:
         """Show the page for a form that was posted to the address of this request."""
-        answer = self.layout.answer(request, "repeated_form", {"fields": fields})
+        answer = self.layout.answer(request, "repeated_form", {"fields": fields, "languages": ()})
         # The sign-in leads on to the shop's pages, or to an app: browsers apply `form-action` to these redirects too.
         policy = answer.headers["Content-Security-Policy"]
         kept = [part for part in policy.split("; ") if not part.startswith("form-action ")]
