@@ -10,8 +10,8 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from shopkeeper.clock import StoppedClock
+from tests.attacks.scene import PASSWORD, new_address
 from tests.flows.conftest import Stage, Staging
-from tests.flows.test_leaving_page import register
 from tests.services.asgi import listening
 from tests.services.certificates import Authority
 from tests.services.install import CHROMIUM
@@ -53,6 +53,14 @@ async def served(staging: Staging, dsn: str, folder: Path, *, scheme: str) -> As
             listening(stage.scene.application.public, inner if scheme == "https" else port)
         )
         yield stage, url
+
+
+async def register(page: Page, url: str) -> None:
+    await page.goto(f"{url}/self-service/registration/browser")
+    await page.get_by_label("E-mail").fill(new_address())
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign up", exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
 
 
 @pytest.mark.parametrize(("scheme", "scripts"), [("http", True), ("https", False)])
