@@ -25,10 +25,6 @@ def test_an_empty_configuration_reports_nothing() -> None:
     [
         ("selfservice: {methods: {totp: {enabled: true}}}", "selfservice.methods.totp"),
         ("selfservice: {methods: {code: {mfa_enabled: true}}}", "selfservice.methods.code.mfa_enabled"),
-        (
-            "selfservice: {methods: {oidc: {enable_auto_link_policy: true}}}",
-            "selfservice.methods.oidc.enable_auto_link_policy",
-        ),
         ("selfservice: {flows: {settings: {before: {hooks: [{}]}}}}", "selfservice.flows.settings.before"),
         (
             "selfservice: {flows: {settings: {after: {totp: {hooks: [{}]}}}}}",
@@ -67,6 +63,11 @@ def test_what_is_set_is_named(write: Write, text: str, path: str) -> None:
             "expose-metrics-port: 4000",
             "expose-metrics-port has no effect, and will have none: the figures of mails are in /metrics of the admin"
             " port.",
+        ),
+        (
+            "selfservice: {methods: {oidc: {enable_auto_link_policy: true}}}",
+            "selfservice.methods.oidc.enable_auto_link_policy has no effect, and will have none: an address proves"
+            " nobody, so that no imported account is linked by it.",
         ),
         (
             "selfservice: {methods: {saml: {enabled: true}}}",

@@ -129,7 +129,7 @@ LATER: Final = (
     ),
     Later(
         "selfservice.methods.oidc.enable_auto_link_policy",
-        "linking imported identities that have `use_auto_link` at their first sign-in",
+        never="an address proves nobody, so that no imported account is linked by it",
         same=(False,),
     ),
     Later(f"{_PROVIDERS}.update_identity_on_login", "changing the identity at each sign-in", same=("never",)),
