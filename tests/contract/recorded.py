@@ -84,9 +84,13 @@ def _without_exchange(response: Exchange, told: Mapping[str, Any]) -> None:
 
 def _changed(response: Exchange, told: Mapping[str, Any]) -> Exchange:
     """`at` is a JSON pointer in which `*` matches every step; `is` replaces the value, or adds it where there is
-    none and no `was`; without it the place is removed."""
+    none and no `was`; without it the place is removed. `swapped` are the numbers of two members of a list that
+    stand the other way round where the second one is as `was` says."""
     root = {"": response}
     steps = told["at"].split("/")
+    if "swapped" in told:
+        _swap(root, steps, *told["swapped"], was=told["was"])
+        return root[""]
     if "is" in told and "was" not in told:
         _add(root, steps, told["is"])
     for holder, key in reversed(list(_places(root, steps))):
@@ -110,6 +114,13 @@ def _places(value: Any, steps: Sequence[str]) -> Iterator[tuple[Any, Any]]:
             yield value, key
         else:
             yield from _places(value[key], steps[1:])
+
+
+def _swap(root: Any, steps: Sequence[str], one: int, other: int, *, was: Any) -> None:
+    for holder, key in _places(root, steps):
+        members = holder[key]
+        if isinstance(members, list) and len(members) > max(one, other) and _matches(was, members[other]):
+            members[one], members[other] = members[other], members[one]
 
 
 def _add(root: Any, steps: Sequence[str], value: Any) -> None:

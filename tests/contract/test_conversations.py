@@ -35,11 +35,16 @@ CONVERSATIONS: Mapping[str, Sequence[str]] = {
     "strict": ("strict",),
     "link": ("by_link",),
     "short": ("short_lived",),
+    SOCIAL: ("social", "social_native"),
 }
 """The conversations by the profile that they are held in. Those of `base` are held with every kind of database."""
 NAMES = tuple(name for names in CONVERSATIONS.values() for name in names)
-LINKS = {"SELFSERVICE_METHODS_LINK_CONFIG_BASE_URL": "http://127.0.0.1:4433/"}
-"""The conversations look for mailed links with this address, and follow them without it."""
+ENVIRON = {
+    # The conversations look for mailed links with this address, and follow them without it.
+    "SELFSERVICE_METHODS_LINK_CONFIG_BASE_URL": "http://127.0.0.1:4433/",
+    # The provider is on this machine, which Kratos calls unless it is told otherwise.
+    "CLIENTS_HTTP_DISALLOW_PRIVATE_IP_RANGES": "false",
+}
 OVER_HTTPS = ("html", "native_login")
 ENTRIES = read_entries()
 
@@ -70,7 +75,7 @@ def talks(run: Run, launch: Launch, dsn: str, profiles: Path, conversations: Pat
                 database = dsn if profile == PROFILE else new_sqlite(run.folder, out)
                 with _ground(profile, conversations, profiles) as (ground, port):
                     shop = launch(
-                        config=ground.profiles / f"{profile}.yml", dsn=database, environ=LINKS, public_port=port
+                        config=ground.profiles / f"{profile}.yml", dsn=database, environ=ENVIRON, public_port=port
                     )
                     said = record(ground, out, public=shop.public, admin=shop.admin, names=names, profile=profile)
                 (out / "said").write_text(said)

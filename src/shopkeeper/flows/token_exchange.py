@@ -73,21 +73,21 @@ class TokenExchange:
         await self._budget.spend(caller.client.ip)
         flow = await self._find(init_code, return_to_code)
         if flow is None:
-            raise NotFound(message=_NOTHING_YET)
+            raise NotFound(_NOTHING_YET)
         if flow.finished_at is None:
             return flow
         if flow.exchange_session is None:
-            raise NotFound(message=_NOTHING_YET)
+            raise NotFound(_NOTHING_YET)
         try:
             return await self._handed(flow, flow.exchange_session, caller)
         except SessionInactive as ended:  # there is none, too, where the app has finished the flow itself
-            raise NotFound(message=_NOTHING_YET) from ended
+            raise NotFound(_NOTHING_YET) from ended
 
     async def _handed(self, flow: Flow, session_id: UUID, caller: Caller) -> Exchanged:
         here = caller.within(flow.store)
         async with self._database.unit() as unit:
             if not await store.take_session(unit, flow):
-                raise NotFound(message=_NOTHING_YET)
+                raise NotFound(_NOTHING_YET)
             handed = await self._completion.hand_over(
                 unit,
                 session_id,
