@@ -17,7 +17,7 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.sessions.refresh import IssuedSession
-from shopkeeper.signin import logout_token_store
+from shopkeeper.signin import logout_token_store, provider_session_store
 from shopkeeper.signin.logout_token_store import logout_tokens
 from shopkeeper.signin.provider_sessions import PURPOSE, ProviderSessions
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -43,7 +43,7 @@ async def ada(database: Database, clock: StoppedClock) -> Identity:
 @pytest.fixture
 async def two(database: Database, cache: Cache, clock: StoppedClock) -> AsyncIterator[list[Process]]:
     """Two processes that cache sessions and listen to each other."""
-    both = [process(database, cache, clock) for _ in range(2)]
+    both = [process(database, cache, clock, forget=provider_session_store.forget) for _ in range(2)]
     for each in both:
         await each.sessions.listen()
     yield both

@@ -11,7 +11,7 @@ from shopkeeper.flows.provider_logout import LONGEST_URL, PURPOSE, ProviderLogou
 from shopkeeper.flows.return_to import LONGEST
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.openid.client import LONGEST_HINT
-from shopkeeper.signin.provider_sessions import EndedProviderSession, ProviderSessions
+from shopkeeper.signin.provider_sessions import ProviderSession, ProviderSessions
 from tests.openid.scripted import DROP, WELL_KNOWN, ScriptedProvider
 from tests.services.web import serving
 from tests.sessions.conftest import SECRETS
@@ -27,8 +27,8 @@ async def idp(clock: StoppedClock) -> AsyncIterator[ScriptedProvider]:
         yield ScriptedProvider(server, http, clock)
 
 
-def began(idp: ScriptedProvider, *, issuer: str | None = None) -> EndedProviderSession:
-    return EndedProviderSession("idp", HINT, issuer or idp.issuer)
+def began(idp: ScriptedProvider, *, issuer: str | None = None) -> ProviderSession:
+    return ProviderSession("idp", HINT, issuer or idp.issuer)
 
 
 def logout(idp: ScriptedProvider, clock: StoppedClock, *, secrets: list[str] = SECRETS) -> ProviderLogout:
@@ -69,7 +69,7 @@ async def test_is_left_without_the_id_token_where_that_makes_it_too_long(
 
 
 async def test_is_of_the_last_provider_that_signs_out(idp: ScriptedProvider, clock: StoppedClock) -> None:
-    several = [EndedProviderSession("not-configured", "other"), EndedProviderSession("idp", None), began(idp)]
+    several = [ProviderSession("not-configured", "other"), ProviderSession("idp", None), began(idp)]
     assert "id_token_hint" not in query_of(await logout(idp, clock).sign_out_url(several, back_to=NEXT))
 
 
@@ -80,9 +80,9 @@ async def test_has_no_id_token_of_an_issuer_that_the_provider_s_id_meant_before(
     assert "id_token_hint" not in query_of(await logout(idp, clock).sign_out_url([former], back_to=NEXT))
 
 
-@pytest.mark.parametrize("others", [[], [EndedProviderSession("not-configured", HINT)]])
+@pytest.mark.parametrize("others", [[], [ProviderSession("not-configured", HINT)]])
 async def test_there_is_none_for_other_sessions(
-    idp: ScriptedProvider, clock: StoppedClock, others: list[EndedProviderSession]
+    idp: ScriptedProvider, clock: StoppedClock, others: list[ProviderSession]
 ) -> None:
     assert await logout(idp, clock).sign_out_url(others, back_to=NEXT) is None
     assert idp.server.heads == []

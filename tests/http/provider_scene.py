@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,19 +90,13 @@ class ProviderScene:
         return await server.post(path, data={"logout_token": token})
 
     async def claims_of(self, person: Person) -> dict[str, Any]:
-        """Return the claims of the ID token that the person's session began with; nothing changes."""
+        """Return the claims of the ID token that the person's session began with."""
         application = self.shop.application
         session = (await person.browser.get("/sessions/whoami")).json()["id"]
-        with suppress(_RolledBack):
-            async with application.infrastructure.database.unit() as unit:
-                [began] = await application.commerce.provider_sessions.forget(unit, [UUID(session)])
-                raise _RolledBack
+        async with application.infrastructure.database.reading() as unit:
+            [began] = await application.commerce.provider_sessions.of(unit, [UUID(session)])
         assert began.id_token is not None
         return payload_of(began.id_token)
-
-
-class _RolledBack(Exception):
-    """Rolls a unit back."""
 
 
 def payload_of(token: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from shopkeeper.identity.values import (
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
-from shopkeeper.sessions.service import Sessions
+from shopkeeper.sessions.service import ForgetEnded, Sessions
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.port import Cache
@@ -137,6 +137,7 @@ def process(
     earliest_extend: timedelta | None = None,
     cache_capacity: int = 10_000_000,
     lifetimes: Lifetimes = Lifetimes(LIFESPAN),  # noqa: B008 - a frozen value
+    forget: ForgetEnded | None = None,
 ) -> Process:
     listeners: list[Callable[..., Awaitable[None]]] = []
     lookups = Lookups(database)
@@ -159,6 +160,7 @@ def process(
         logout_secrets=SECRETS,
         refresh=tokens,
         cache_capacity=cache_capacity,
+        forget=forget,
     )
     listeners.append(sessions.invalidate_identity)
     return Process(sessions, identities, tokens, lookups)

@@ -1,6 +1,9 @@
 """Provider sessions: stored with ours, found by what a provider names, and gone with ours."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +13,9 @@ from shopkeeper.credentials.steps import UpstreamSession
 from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions import store as rows
+from shopkeeper.sessions.ending import ChosenSessions
+from shopkeeper.sessions.lifetimes import Lifetimes
+from shopkeeper.signin import provider_session_store as store
 from shopkeeper.signin.provider_session_store import provider_sessions
 from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN, PURPOSE, ProviderSessions
 from shopkeeper.storage.cache.memory import MemoryCache
@@ -24,7 +30,7 @@ MANY = 100
 
 @pytest.fixture
 async def one(database: Database, clock: StoppedClock) -> Process:
-    return process(database, MemoryCache(clock), clock)
+    return process(database, MemoryCache(clock), clock, forget=store.forget)
 
 
 @pytest.fixture
@@ -65,7 +71,7 @@ async def test_confirming_a_session_at_the_provider_replaces_what_it_began_with(
     await change(database, kept.remember, session.id, UPSTREAM)
     await change(database, kept.remember, session.id, replace(UPSTREAM, sid="later", id_token="a.b.c"))
     assert await change(database, kept.find, "test", issuer=ISSUER, subject=None, sid=UPSTREAM.sid, limit=MANY) == []
-    (ended,) = await change(database, kept.forget, [session.id])
+    (ended,) = await change(database, kept.of, [session.id])
     assert (ended.id_token, ended.issuer) == ("a.b.c", ISSUER)
 
 
@@ -76,9 +82,8 @@ async def test_of_several_providers_the_last_one_comes_first(
     await change(database, kept.remember, session.id, UPSTREAM)
     clock.advance(seconds=1)
     await change(database, kept.remember, session.id, replace(UPSTREAM, provider="other"))
-    ended = await change(database, kept.forget, [session.id])
+    ended = await change(database, kept.of, [session.id])
     assert [(each.provider, each.id_token) for each in ended] == [("other", None), ("test", ID_TOKEN)]
-    assert await change(database, kept.forget, [session.id]) == []
 
 
 async def test_an_id_token_is_sealed_for_its_session_and_bounded(
@@ -91,9 +96,9 @@ async def test_an_id_token_is_sealed_for_its_session_and_bounded(
     for clear in (ID_TOKEN, "ada", "provider-session-1"):
         assert clear.encode() not in b"".join(part for part in row if isinstance(part, bytes))
     other_secret = ProviderSessions(keys=KeyRing(["another"], purpose=PURPOSE), clock=clock)
-    assert [each.id_token for each in await change(database, other_secret.forget, [session.id])] == [None]
+    assert [each.id_token for each in await change(database, other_secret.of, [session.id])] == [None]
     await change(database, kept.remember, session.id, replace(UPSTREAM, id_token="x" * (LONGEST_ID_TOKEN + 1)))
-    assert [each.id_token for each in await change(database, kept.forget, [session.id])] == [None]
+    assert [each.id_token for each in await change(database, kept.of, [session.id])] == [None]
 
 
 async def test_a_deleted_session_takes_its_provider_session_along(
@@ -105,3 +110,29 @@ async def test_a_deleted_session_takes_its_provider_session_along(
     await change(database, rows.remove, rows.of_identity(owner.id))
     async with database.reading() as unit:
         assert await unit.all(select(provider_sessions)) == []
+
+
+@pytest.mark.parametrize("way", ["one", "token", "others", "all", "many", "replaced", "surplus"])
+async def test_a_session_that_ends_in_any_way_takes_its_provider_session_along(
+    database: Database, kept: ProviderSessions, clock: StoppedClock, ada: Identity, way: str
+) -> None:
+    most = Lifetimes(timedelta(hours=24), most=2)
+    here = process(database, MemoryCache(clock), clock, forget=store.forget, lifetimes=most).sessions
+    started, other = [await sign_in(database, here, ada) for _ in range(2)]
+    for each in (started, other):
+        await change(database, kept.remember, each.session.id, UPSTREAM)
+    ends: Mapping[str, Callable[[], Awaitable[Any]]] = {
+        "one": lambda: change(database, here.revoke, started.session.id, by="admin"),
+        "token": lambda: change(database, here.revoke_token, started.token),
+        "others": lambda: change(database, here.revoke_others, other.session),
+        "all": lambda: change(database, here.revoke_all, ada.id, by="admin"),
+        "many": lambda: change(
+            database, here.end_many, ChosenSessions(sessions=[started.session.id]), delete=False, by="admin"
+        ),
+        "replaced": lambda: sign_in(database, here, ada, replacing=started.session),
+        "surplus": lambda: sign_in(database, here, ada),
+    }
+    await ends[way]()
+    left = [] if way == "all" else [other.session.id]
+    async with database.reading() as unit:
+        assert [row.session_id for row in await unit.all(select(provider_sessions))] == left

@@ -30,6 +30,7 @@ from shopkeeper.sessions.queries import Render
 from shopkeeper.sessions.refresh import RefreshBudgets
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
 from shopkeeper.sessions.service import Sessions
+from shopkeeper.signin import provider_session_store
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import CacheDown
 from shopkeeper.throttle import Throttle
@@ -223,6 +224,7 @@ def _sessions(
         else None,
         refresh_budgets=budgets,
         tally=infrastructure.tally,
+        forget=provider_session_store.forget if settings.selfservice.methods.oidc.providers else None,
     )
 
 

@@ -80,14 +80,14 @@ class BackchannelLogout:
         return ended
 
     async def _end_all(self, unit: Unit, provider: str, token: LogoutToken, *, client: Client) -> int:
-        """End and forget the sessions of a token. They are one person's, so one transaction may lock them all."""
+        """End the sessions of a token, which are forgotten with it (`Sessions`, `forget`), so that the next are found.
+        They are one person's, so one transaction may lock them all."""
         ended = 0
         while found := await self._provider_sessions.find(
             unit, provider, issuer=token.issuer, subject=token.subject, sid=token.sid, limit=BATCH
         ):
             chosen = ChosenSessions(sessions=found)
             await self._sessions.end_many(unit, chosen, delete=False, by=f"provider:{provider}", client=client)
-            await self._provider_sessions.forget(unit, found)
             ended += len(found)
             if len(found) < BATCH:
                 break

@@ -12,7 +12,7 @@ from shopkeeper.flows.flow import Caller
 from shopkeeper.flows.provider_logout import ProviderLogout
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.sessions.values import Session
-from shopkeeper.signin.provider_sessions import EndedProviderSession
+from shopkeeper.signin.provider_sessions import ProviderSession
 from shopkeeper.storage.database import Unit
 
 
@@ -34,11 +34,11 @@ class SignedOut:
 
     Args:
         next: where the browser goes.
-        at_providers: the sessions at providers that it began with, the newest first.
+        provider_sessions: the sessions at providers that it began with, the newest first.
     """
 
     next: str
-    at_providers: Sequence[EndedProviderSession] = ()
+    provider_sessions: Sequence[ProviderSession] = ()
 
 
 class Logout:
@@ -86,12 +86,11 @@ class Logout:
                 "The logout link belongs to another session; get a new one from /self-service/logout/browser."
             )
         doubles = (double.id for double in caller.doubles if double.identity.id == session.identity.id)
-        ended = {session.id, *doubles}
-        for each in ended:
+        ending = sorted({session.id, *doubles})
+        known = await self._providers.sessions_of(unit, ending) if self._providers is not None else ()
+        for each in ending:
             await self._sessions.revoke(unit, each, by=str(session.identity.id), client=caller.client)
-        if self._providers is None:
-            return SignedOut(target)
-        return SignedOut(target, await self._providers.forget(unit, sorted(ended)))
+        return SignedOut(target, known)
 
     async def at_provider(self, signed_out: SignedOut) -> str | None:
         """Return where the provider signs the browser out, and sends it back from; None where none does.
@@ -100,7 +99,7 @@ class Logout:
         """
         if self._providers is None:
             return None
-        return await self._providers.sign_out_url(signed_out.at_providers, back_to=signed_out.next)
+        return await self._providers.sign_out_url(signed_out.provider_sessions, back_to=signed_out.next)
 
     def after_provider(self, state: str) -> str:
         """Return where a browser goes that a provider has signed out: where it wanted when it left, if its `state` is

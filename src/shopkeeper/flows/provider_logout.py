@@ -16,7 +16,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.crypto import KeyRing, Unsealable
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderError
-from shopkeeper.signin.provider_sessions import EndedProviderSession, ProviderSessions
+from shopkeeper.signin.provider_sessions import ProviderSession, ProviderSessions
 from shopkeeper.storage.database import Unit
 
 CALLBACK: Final = "/self-service/methods/oidc/logout/callback"
@@ -59,16 +59,16 @@ class ProviderLogout:
         self._callback_url = callback_url
         self._patience = patience
 
-    async def forget(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[EndedProviderSession]:
-        """Delete what is known of the providers' sessions of these sessions, which this unit has ended; return it."""
-        return await self._provider_sessions.forget(unit, session_ids)
+    async def sessions_of(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[ProviderSession]:
+        """Return the providers' sessions that these sessions began with; ask before the sessions end."""
+        return await self._provider_sessions.of(unit, session_ids)
 
-    async def sign_out_url(self, ended: Sequence[EndedProviderSession], *, back_to: str) -> str | None:
+    async def sign_out_url(self, provider_sessions: Sequence[ProviderSession], *, back_to: str) -> str | None:
         """Return where the provider signs the browser out; None where none does, or its provider is away.
 
         Where a session began with several providers, the last one counts: the browser can be led to one place only.
         """
-        last = next((each for each in ended if each.provider in self._clients), None)
+        last = next((each for each in provider_sessions if each.provider in self._clients), None)
         if last is None:
             return None
         client, state = self._clients[last.provider], self._state(back_to)
@@ -98,6 +98,6 @@ class ProviderLogout:
         return self._keys.seal_text(msgspec.json.encode((until, back_to)), context=b"")
 
 
-def _hint(ended: EndedProviderSession, client: OpenIDClient) -> str | None:
+def _hint(last: ProviderSession, client: OpenIDClient) -> str | None:
     """Return the ID token, where the provider has issued it. Another one must not read it."""
-    return ended.id_token if ended.issuer is not None and client.provider.issues(ended.issuer) else None
+    return last.id_token if last.issuer is not None and client.provider.issues(last.issuer) else None

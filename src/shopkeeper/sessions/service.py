@@ -4,9 +4,10 @@ A token is opaque, and only its hash is stored. Every change to a session is ann
 processes drop it from their caches (`cache.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
@@ -38,6 +39,8 @@ from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tally import Tally
 
+ForgetEnded: TypeAlias = Callable[[Unit, ColumnElement[bool]], Awaitable[None]]
+"""Deletes what other packages keep of sessions that a unit has revoked; the condition is on the table of sessions."""
 TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the prefix of every token, for people and secret scanners
 CACHE_CAPACITY = 64_000_000
 PAGE = 250
@@ -59,6 +62,7 @@ class Sessions:
         refresh_budgets: limits how often is refreshed; None limits nothing.
         tally: counts refreshes.
         cache_capacity: the bytes that cached sessions may take in this process.
+        forget: called with each revocation, inside its transaction. Deleted sessions cascade in the database.
     """
 
     def __init__(
@@ -78,9 +82,10 @@ class Sessions:
         tally: Tally | None = None,
         token_prefix: str = TOKEN_PREFIX,
         cache_capacity: int = CACHE_CAPACITY,
+        forget: ForgetEnded | None = None,
     ) -> None:
         self._clock, self._lifetimes, self._earliest_extend = clock, lifetimes, earliest_extend
-        self._audit, self._prefix = audit, token_prefix
+        self._audit, self._prefix, self._forget = audit, token_prefix, forget
         self._logout = LogoutTokens(logout_secrets)
         self._kept_longer = refresh.idle if refresh else timedelta()
         self._end_watch = EndWatch(database, clock=clock)
@@ -455,6 +460,8 @@ class Sessions:
         Repeat the call while there are more. Sessions that are revoked already are skipped unless they are deleted.
         """
         ended = await ending.end(unit, chosen, delete=delete, at=self._clock.now())
+        if ended.ids and not delete:
+            await self._forget_ended(unit, rows.with_ids(ended.ids))
         name = "deleted" if delete else "count"
         await self._audit.record_each(
             unit,
@@ -512,6 +519,7 @@ class Sessions:
     async def _end_one(self, unit: Unit, session_id: UUID, owner: UUID, *, by: str, client: Client | None) -> None:
         """Revoke a session of this owner; one that has ended or belongs to another identity stays unchanged."""
         if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id)):
+            await self._forget_ended(unit, rows.with_id(session_id))
             await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
         elif await rows.owner_of(unit, session_id) != owner:
             return
@@ -521,6 +529,7 @@ class Sessions:
         """Revoke the oldest sessions of an identity that has more than it may have."""
         surplus = await rows.revoke_surplus(unit, owner, most=most, at=self._clock.now())
         if surplus:
+            await self._forget_ended(unit, rows.with_ids(surplus))
             await self._note(
                 unit, "session.revoked", owner, by="system", client=client, count=len(surplus), reason="limit"
             )
@@ -547,9 +556,14 @@ class Sessions:
             await rows.lock_in_order(unit, live)
             ended = await self._end(unit, live)
         if ended:
+            await self._forget_ended(unit, chosen)
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
         self._announce(unit, identity_id)
         return ended
+
+    async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool]) -> None:
+        if self._forget is not None:
+            await self._forget(unit, revoked)
 
     def _announce(self, unit: Unit, *ids: UUID) -> None:
         """Also where nothing was changed: an earlier commit may have been made without its announcement."""

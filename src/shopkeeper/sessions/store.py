@@ -188,6 +188,11 @@ def with_id(session_id: UUID) -> ColumnElement[bool]:
     return sessions.c.id == session_id
 
 
+def with_ids(session_ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """Select sessions by their ids."""
+    return sessions.c.id.in_(session_ids)
+
+
 def of_identity(
     identity_id: UUID, *, but: UUID | None = None, stores: Sequence[str] | None = None
 ) -> ColumnElement[bool]:

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Select, String, Table, delete, select
+from sqlalchemy import Column, ColumnElement, ForeignKey, Index, LargeBinary, Select, String, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from shopkeeper.sessions.store import NOT_REVOKED, sessions
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.row_changes import insert_later
 from shopkeeper.storage.tables import Id, Moment, metadata
@@ -57,14 +58,19 @@ def put_later(unit: Unit, row: ProviderSessionRow) -> None:
     insert_later(unit, provider_sessions, [asdict(row)])
 
 
-async def take(unit: Unit, session_ids: Sequence[UUID]) -> list[ProviderSessionRow]:
-    """Delete the provider sessions of our sessions, and return them.
-
-    The caller has locked or ended the sessions: their locks come first everywhere, so that no two deadlock.
-    """
-    taken = delete(provider_sessions).where(provider_sessions.c.session_id.in_(session_ids))
-    rows = (await unit.write(taken.returning(*provider_sessions.c))).all()
+async def of_sessions(unit: Unit, session_ids: Sequence[UUID]) -> list[ProviderSessionRow]:
+    """Return the provider sessions of our sessions."""
+    rows = await unit.all(select(provider_sessions).where(provider_sessions.c.session_id.in_(session_ids)))
     return [ProviderSessionRow(**row._mapping) for row in rows]
+
+
+async def forget(unit: Unit, ended: ColumnElement[bool]) -> None:
+    """Delete the provider sessions of our sessions that this unit has revoked.
+
+    Sessions are locked first everywhere, so that no two transactions deadlock.
+    """
+    revoked = select(sessions.c.id).where(ended, ~NOT_REVOKED)
+    await unit.write(delete(provider_sessions).where(provider_sessions.c.session_id.in_(revoked)))
 
 
 async def sessions_of(

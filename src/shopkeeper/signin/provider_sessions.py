@@ -1,7 +1,8 @@
 """Provider sessions: which session at an identity provider each of our sessions began with.
 
-Written by the transaction of the sign-in. Needed where a sign-out leads on to the provider (OpenID Connect RP-Initiated
-Logout 1.0), and where the provider signs somebody out here (OpenID Connect Back-Channel Logout 1.0).
+Written by the transaction of the sign-in, and deleted by the one that ends the session (`forget` of `Sessions`). Needed
+where a sign-out leads on to the provider (OpenID Connect RP-Initiated Logout 1.0), and where the provider signs
+somebody out here (OpenID Connect Back-Channel Logout 1.0).
 """
 
 from collections.abc import Collection, Sequence
@@ -26,8 +27,8 @@ LONGEST_ID_TOKEN: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class EndedProviderSession:
-    """The session at a provider that our ended session began with.
+class ProviderSession:
+    """The session at a provider that one of ours began with.
 
     Args:
         id_token: the `id_token_hint`; None where none was kept or it cannot be opened.
@@ -74,10 +75,10 @@ class ProviderSessions:
         else:
             await store.put(unit, row)
 
-    async def forget(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[EndedProviderSession]:
-        """Delete the provider sessions of sessions that this unit has ended, and return them, the newest first."""
-        taken = sorted(await store.take(unit, session_ids), key=lambda row: row.began_at, reverse=True)
-        return [self._ended(row) for row in taken]
+    async def of(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[ProviderSession]:
+        """Return the providers' sessions that sessions of ours began with, the newest first."""
+        rows = sorted(await store.of_sessions(unit, session_ids), key=lambda row: row.began_at, reverse=True)
+        return [self._opened(row) for row in rows]
 
     async def find(
         self, unit: Unit, provider: str, *, issuer: str, subject: str | None, sid: str | None, limit: int
@@ -94,15 +95,15 @@ class ProviderSessions:
             limit=limit,
         )
 
-    def _ended(self, row: ProviderSessionRow) -> EndedProviderSession:
+    def _opened(self, row: ProviderSessionRow) -> ProviderSession:
         if row.id_token is None:
-            return EndedProviderSession(row.provider, None)
+            return ProviderSession(row.provider, None)
         try:
             plain = self._keys.open(row.id_token, context=_context(row.session_id, row.provider))
             issuer, id_token = msgspec.json.decode(plain, type=tuple[str, str])
         except (Unsealable, msgspec.DecodeError):  # the secret is gone: the provider is asked without the hint
-            return EndedProviderSession(row.provider, None)
-        return EndedProviderSession(row.provider, id_token, issuer)
+            return ProviderSession(row.provider, None)
+        return ProviderSession(row.provider, id_token, issuer)
 
 
 def _digest(issuer: str, name: str) -> bytes:
