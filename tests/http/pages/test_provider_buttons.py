@@ -119,6 +119,8 @@ def test_what_a_provider_has_not_told_is_asked_for_and_sent_by_its_button(shared
     page = draw_flow("registration", flow_of(shared, f"registration/{style}/oidc/missing-fields"), language="de")
     form = page.one("form")
     assert page.one("h1").text == "Fast geschafft"
+    assert page.one("title").text.startswith("Fast geschafft"), "what is missing is no mistake of the reader"
+    assert page.one("p", class_="hint").text.startswith("Ihre Anmeldung mit google-fake hat geklappt.")
     button = form.one("button")
     assert (button["name"], button["value"], button.text) == ("provider", "google-fake", "Weiter")
     assert form.one("input", name="traits.email")["value"] == "dev@ory.dev"

@@ -151,6 +151,7 @@ async def test_what_the_provider_has_not_told_is_asked_for(shop: str, page: Page
     await page.get_by_role("button", name="Sign in with Quiet harbour").click()
     await at_the_provider(page)
     await heading(page, "Nearly done")
+    await expect(page.get_by_text("Your sign-in with Quiet harbour has worked.")).to_be_visible()
     await page.get_by_label("E-mail").fill("ada@example.org")
     await page.get_by_role("button", name="Continue").click()
     await heading(page, "Your account")

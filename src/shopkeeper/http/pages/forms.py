@@ -125,9 +125,9 @@ class Form:
         return any(part.name == keep_signed_in.FIELD and part.kind == "checkbox" for part in self.parts)
 
     @property
-    def completes(self) -> bool:
-        """Whether the form asks for what a provider has not told, after the sign-in there."""
-        return any(part.name == PROVIDER and part.kind == "submit" for part in self.parts)
+    def completes(self) -> str | None:
+        """The id of the provider whose sign-in the form completes, by asking for what it has not told."""
+        return next((str(part.value) for part in self.parts if part.name == PROVIDER and part.kind == "submit"), None)
 
     @property
     def asks(self) -> bool:
