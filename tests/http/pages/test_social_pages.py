@@ -191,3 +191,23 @@ async def test_the_shop_leads_to_the_buttons_and_the_cart_comes_along(shop: str,
     await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     await expect(page.get_by_role("link", name=compile_("^Cart"))).to_have_text(compile_(r"Cart\s*1"))
     await context.close()
+
+
+async def test_a_provider_confirms_the_session_and_what_was_sent_is_done(
+    shop: str, page: Page, clock: StoppedClock, openid_provider: OpenIDProvider
+) -> None:
+    await page.goto(f"{shop}/self-service/registration/browser")
+    await page.get_by_role("button", name="Sign up with Harbour").click()
+    await at_the_provider(page)
+    await heading(page, "Your account")
+    clock.advance(hours=2)
+    openid_provider.clock(7200)
+    await page.reload()
+    choose = page.get_by_role("region", name="Choose a password")
+    await choose.get_by_label("New password").fill(PASSWORD)
+    await choose.get_by_role("button", name="Save").click()
+    await heading(page, "Confirm that it is you")
+    await page.get_by_role("button", name="Sign in with Harbour").click()
+    await at_the_provider(page)
+    await expect(page.get_by_text("Your changes have been saved.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Unlink Harbour")).to_be_enabled()
