@@ -235,6 +235,17 @@ class TestAnAddressThatTheProviderHasNotVerified:
             answers.append((messages(flow), [node["group"] for node in flow["ui"]["nodes"]]))
         assert answers[0] == answers[1] == ([1040090], answers[0][1])
 
+    async def test_is_told_as_taken_so_often_and_no_more(self, staging: Staging, sqlite_dsn: str) -> None:
+        throttle = {"registration": {"per_ip": "3/minute"}}
+        flows = {"flows": REGISTERING_SIGNS_IN}
+        async with staging(sqlite_dsn, selfservice=flows, throttle=throttle) as stage:
+            told = []
+            for number in range(4):
+                await stage.customer(f"ada{number}")
+                flow = await arrive(stage, await stage.scene.browser(), f"ada{number}@example.org", verified=False)
+                told.append(messages(flow)[0])
+            assert told == [LINK, LINK, LINK, 4000001]
+
     async def test_does_not_show_how_the_owner_signs_in(self, staging: Staging, sqlite_dsn: str) -> None:
         """Where registering signs in, the missing session reveals the account, and nothing more is revealed."""
         async with staging(sqlite_dsn, selfservice={"flows": REGISTERING_SIGNS_IN}) as stage:

@@ -73,6 +73,8 @@ class Enrolments:
         wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
         if wrong:
             return await self._missing.ask(turn, enrolment, wrong)
+        if turn.query or turn.flow.kind == LOGIN:
+            await self._registrar.count(enrolment, schema_id=turn.flow.schema_id, client=turn.caller.client)
         signs_in = handler.starts_session(enrolment.method)
         admission = await self._registrar.admit(
             enrolment, schema_id=turn.flow.schema_id, flow=hooks_for(turn, enrolment), client=turn.caller.client

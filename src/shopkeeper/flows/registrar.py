@@ -247,6 +247,20 @@ class Registrar:
             Admission(enrolment, new, owner=None, notified=False, mailed=await self._may_mail(new, client))
         )
 
+    async def count(self, enrolment: Enrolment, *, schema_id: str | None, client: Client) -> None:
+        """Count an enrolment that no registration form has led to, as `prove` counts those of forms.
+
+        It may find out which addresses have an account, unless it has verified its own: then it is not counted, because
+        somebody may come back more than once. Raises `TooManyRequests`.
+        """
+        extracted = self._schemas.require(schema_id).extract(enrolment.traits)
+        verified = {normalise_identifier(value) for _, value in enrolment.verified}
+        names = (name for known in extracted.identifiers.values() for name in known)
+        values = (value for _, value in (*extracted.verifiable, *extracted.recovery))
+        if not {*names, *values} <= verified:
+            async with self._counted(extracted, client) as verdict:
+                verdict.reached = True
+
     async def owned(self, admission: Admission) -> Admission:
         """Return the admission with the account that has one of its identifiers now."""
         extracted = self._schemas.require(admission.new.schema_id).extract(admission.new.traits)
