@@ -3,9 +3,11 @@
 A provider answers what a test has set for the next visitor: who it is, and with which claims.
 """
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -21,7 +23,7 @@ from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from tests.attacks.scene import Browser, Scene, csrf_of, opened
 from tests.openid.scripted import CLIENT_ID, SECRET, ScriptedProvider, signed
-from tests.services.web import serving
+from tests.services.web import says, serving
 
 JSON = {"accept": "application/json"}
 CALLBACK = "https://shop.test/self-service/methods/oidc/callback"
@@ -38,6 +40,8 @@ class SocialStage:
     scene: Scene
     idp: ScriptedProvider
     other: ScriptedProvider
+    tokens: dict[str, str] = field(default_factory=dict)
+    """ID tokens by the codes that they are redeemed with."""
 
     @property
     def method(self) -> Oidc:
@@ -84,9 +88,16 @@ class SocialStage:
         """Have the provider know its next visitor; return where it sends the browser back to."""
         asked = dict(parse_qsl(urlsplit(url).query))
         scripted = self.provider(provider)
-        token = signed(scripted.claims(sub=subject, nonce=asked["nonce"], **claims))
-        scripted.answer("/token", scripted.tokens(token))
-        return f"{asked['redirect_uri']}?{urlencode({'code': 'c-1', 'state': asked['state']})}"
+        code = f"c-{len(self.tokens) + 1}"
+        self.tokens[code] = signed(scripted.claims(sub=subject, nonce=asked["nonce"], **claims))
+
+        async def redeem(writer: asyncio.StreamWriter) -> None:
+            sent = dict(parse_qsl(scripted.server.bodies[-1].decode()))
+            document = scripted.tokens(self.tokens[sent["code"]])
+            await says(json.dumps(document).encode())(writer)
+
+        scripted.answer("/token", redeem)
+        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
 
     def id_token(self, *, subject: str = "alice", nonce: str = "n-1", **claims: Any) -> str:
         """Return an ID token that a native app has got from the provider `idp`."""

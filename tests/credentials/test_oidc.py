@@ -1,5 +1,7 @@
 """Social sign-in through the whole application, at providers that answer what a test says."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import PASSWORD, Browser, new_address
+from tests.attacks.scene import PASSWORD, Browser, new_address, sign_in, sign_up
 from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
 from tests.openid.scripted import signed
 
@@ -274,6 +276,29 @@ class TestComingBack:
         assert (number, "begin again" in text) == (4000001, True)
 
 
+class TestAStranger:
+    """Somebody has registered with an address of which they are not the owner (pre-hijacking)."""
+
+    async def test_row_082_loses_the_account_to_the_owner_who_comes_by_a_provider(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        recovery = {"selfservice": {"flows": {"recovery": {"enabled": True, "use": "code"}}}}
+        async with social_stage(sqlite_dsn, tmp_path, clock, **recovery) as stage:
+            await sign_up(await stage.scene.native(), ADA)
+            owner = await stage.scene.browser()
+            flow = await stage.flow_after(owner, await stage.arrive(owner, email=ADA, email_verified=True))
+            assert [number for number, _ in messages(flow)] == [1010016]
+            assert await owner.whoami() is None
+
+            asked = await owner.open_flow("recovery")
+            sent = await owner.send_flow(asked, {"method": "code", "email": ADA})
+            [mail] = [mail for mail in await stage.scene.mails() if mail.template_type == "recovery_code_valid"]
+            [code] = re.findall(r"\b\d{6}\b", mail.subject)
+            await owner.send_flow(sent.json(), {"method": "code", "code": code})
+            assert await owner.whoami() is not None
+            assert (await sign_in(await stage.scene.native(), ADA)).status_code == 400
+
+
 class TestTwoFactors:
     """A provider whose `acr` or `amr` says that two factors were used."""
 
@@ -380,6 +405,25 @@ class TestLinking:
         assert [number for number, _ in messages(flow)] == [4000027]
         assert "oidc" not in (await stage.read(ada)).credentials
         assert (await stage.read(bea)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_of_two_who_link_an_account_at_once_one_gets_it(
+        self, dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with social_stage(dsn, tmp_path, clock) as stage:
+            browsers, answers = [], []
+            for name in ("ada", "bea"):
+                await stage.customer(f"{name}@example.org", password=PASSWORD)
+                browser = await stage.scene.browser()
+                assert (await browser.sign_in(f"{name}@example.org")).status_code == 200
+                browsers.append(browser)
+                url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+                answers.append(stage.back(url))
+            came = await asyncio.gather(*(browser.get(back) for browser, back in zip(browsers, answers, strict=True)))
+            told = [
+                [number for number, _ in messages(await stage.flow_after(browser, answer, "settings"))]
+                for browser, answer in zip(browsers, came, strict=True)
+            ]
+        assert sorted(told) == [[1050001], [4000027]]
 
     async def test_linking_again_changes_nothing(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)

@@ -182,12 +182,10 @@ class Login:
         return identifier_node(self._schemas, flow, group=IDENTIFIER_FIRST, autocomplete="username webauthn")
 
     async def _may_be_known(self, unit: Unit, identifier: str) -> bool:
-        """Return whether the identifier may be known. Every method is looked up, so that the time taken reveals
-        nothing."""
-        found = [
-            await self._identities.find_by_identifier(unit, type=method, identifier=identifier)
-            for method in self._methods
-        ]
+        """Return whether the identifier may be known. Every method whose identifiers are traits is looked up, so that
+        the time taken reveals nothing."""
+        named = [name for name, method in self._methods.items() if method.facts.from_traits]
+        found = [await self._identities.find_by_identifier(unit, type=name, identifier=identifier) for name in named]
         return any(identity is not None for identity in found) or self.settings.mitigate_enumeration
 
     def _identifier_of(self, identity: Identity) -> str:
