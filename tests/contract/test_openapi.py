@@ -6,21 +6,28 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import httpx2
+import ory_kratos_client as kratos
 import pytest
+from ory_kratos_client.exceptions import ApiException
 
+from tests.attacks.federation import section
 from tests.conftest import Run
 from tests.contract.conftest import Launch
 from tests.contract.description import Departure, Description, Operation, implemented
-from tests.contract.recorded import record
+from tests.contract.recorded import Ground, record
 from tests.contract.recorder import Answer, recording
 from tests.contract.stories import (
+    client,
     tell_of_a_browser,
     tell_of_a_customer,
     tell_of_an_operator,
     tell_of_handing_out,
     tell_of_probes,
 )
+from tests.services.openid_provider import OpenIDProvider, Walker
 from tests.services.server import locked
 
 # Prefixes of paths that belong to later features.
@@ -28,7 +35,7 @@ LATER = {
     "/.well-known/ory/webauthn.js": "passkeys and security keys",
     "/self-service/fed-cm/": "not served by Kratos either",
 }
-SERVED_BUT_NOT_DESCRIBED = ("POST /sessions/whoami -> 200",)
+SERVED_BUT_NOT_DESCRIBED = ("POST /sessions/whoami -> 200", "GET /self-service/methods/oidc/callback/idp -> 303")
 CONVERSATIONS = (
     "native_registration",
     "native_login",
@@ -55,22 +62,37 @@ def description(kratos: Path) -> Description:
 
 
 @pytest.fixture
-def told(run: Run, launch: Launch, profiles: Path, conversations: Path, description: Description) -> Told:
+def told(
+    run: Run,
+    launch: Launch,
+    profiles: Path,
+    conversations: Path,
+    description: Description,
+    openid_provider: OpenIDProvider,
+) -> Told:
     """Run the scenarios once a run; all its processes read the recorded answers."""
     kept = run.folder / "openapi.answers"
     with locked(kept.with_suffix(".lock")):
         if not kept.exists():
-            kept.write_bytes(pickle.dumps(_tell(run, launch, profiles, conversations, description)))
+            ground = Ground(conversations, profiles)
+            kept.write_bytes(pickle.dumps(_tell(run, launch, ground, description, openid_provider)))
     answers: Told = pickle.loads(kept.read_bytes())
     return answers
 
 
-def _tell(run: Run, launch: Launch, profiles: Path, conversations: Path, description: Description) -> Told:
+def _tell(run: Run, launch: Launch, ground: Ground, description: Description, provider: OpenIDProvider) -> Told:
     with recording() as public, recording() as admin:
         shop = launch(
-            config=profiles / "base.yml",
+            config=ground.profiles / "base.yml",
             public_url=f"{public.url}/",
-            environ={"SERVE_ADMIN_BASE_URL": f"{admin.url}/", "SELFSERVICE_METHODS_LINK_ENABLED": "true"},
+            environ={
+                "SERVE_ADMIN_BASE_URL": f"{admin.url}/",
+                "SELFSERVICE_METHODS_LINK_ENABLED": "true",
+                "SELFSERVICE_METHODS_OIDC_ENABLED": "true",
+                "SELFSERVICE_METHODS_OIDC_CONFIG_PROVIDERS": json.dumps([section("idp", provider.issuer)]),
+                "SELFSERVICE_FLOWS_REGISTRATION_AFTER_OIDC_HOOKS": json.dumps([{"hook": "session"}]),
+                "CLIENTS_HTTP_DISALLOW_PRIVATE_IP_RANGES": "false",
+            },
         )
         public.target, admin.target = shop.public, shop.admin
         tell_of_a_customer(public.url)
@@ -78,9 +100,27 @@ def _tell(run: Run, launch: Launch, profiles: Path, conversations: Path, descrip
         tell_of_an_operator(public.url, admin.url)
         tell_of_handing_out(admin.url)
         tell_of_probes(public.url, admin.url)
+        tell_of_an_app(public.url, provider)
         out = run.folder / "openapi"
-        record(conversations, out, public=public.url, admin=admin.url, names=CONVERSATIONS, profile="base")
+        record(ground, out, public=public.url, admin=admin.url, names=CONVERSATIONS, profile="base")
         return Told([*public.answers, *admin.answers], frozenset(implemented(description, shop)))
+
+
+def tell_of_an_app(public: str, provider: OpenIDProvider) -> None:
+    """Sign in natively by a provider: a browser goes there, and the app exchanges codes."""
+    provider.client(redirect_uris=[f"{public}/self-service/methods/oidc/callback/idp"])
+    provider.automatic()
+    provider.person(email := "app@example.org", given_name="Ada")
+    with client(public) as api, Walker(provider.issuer) as walker:
+        app = kratos.FrontendApi(api)
+        flow = app.create_native_login_flow(return_session_token_exchange_code=True)
+        chosen = kratos.UpdateLoginFlowWithOidcMethod(method="oidc", provider="idp")
+        with pytest.raises(ApiException) as left:
+            app.update_login_flow(flow=flow.id, update_login_flow_body=kratos.UpdateLoginFlowBody(chosen))
+        arrival = walker.walk(json.loads(left.value.body)["redirect_browser_to"], email)
+        back = httpx2.get(arrival.url, headers={"accept": "text/html"}).headers["location"]
+        [code] = parse_qs(urlsplit(back).query)["code"]
+        app.exchange_session_token(init_code=flow.session_token_exchange_code, return_to_code=code)
 
 
 def test_every_answer_is_as_described(told: Told, description: Description, conversations: Path) -> None:
