@@ -136,8 +136,9 @@ class TestIssuers:
 
 
 class TestMicrosoft:
-    def test_a_tenant_has_its_own_issuer(self) -> None:
-        made = provider("microsoft", microsoft_tenant=TENANT)
+    @pytest.mark.parametrize("tenant", [TENANT, TENANT.upper()])
+    def test_a_tenant_has_its_own_issuer(self, tenant: str) -> None:
+        made = provider("microsoft", microsoft_tenant=tenant)
         assert (made.issuer, made.issuer_template) == (f"https://login.microsoftonline.com/{TENANT}/v2.0", None)
         assert made.id_token_native
 

@@ -160,6 +160,10 @@ def test_hooks_and_return_addresses_after_social_sign_in_are_in_effect(write: Wr
             {"mapper_url": "/etc/mapper.jsonnet"},
             "[0].mapper_url must be a file://, base64://, https:// or http:// address; a path needs file:// before it.",
         ),
+        (
+            {"requested_claims": {"idtoken": {"email": None}}},
+            "[0].requested_claims has claims of id_token and userinfo, and nothing else.",
+        ),
         ({"pkce": "always"}, "[0].pkce must be 'auto', 'never' or 'force'."),
         ({"client_id": ""}, "[0].client_id is required."),
         (

@@ -1,6 +1,7 @@
 """Build the providers of social sign-in: what the settings say of each, with its preset, and its mapper."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from shopkeeper.app.infrastructure import Infrastructure
@@ -75,39 +76,37 @@ def provider_of(section: OpenIDProvider) -> Provider:
     preset = section.preset
     issuer = _issuer(section)
     endpoints = preset.endpoints_of(issuer)
-    fields: dict[str, Any] = {
-        "id": section.id,
-        "preset": section.provider,
-        "label": section.label or (section.id if section.provider == "generic" else preset.label),
-        "client_id": section.client_id,
-        "client_secret": _secret(section, issuer),
-        "issuer": issuer,
-        "discovers": preset.openid,
-        "endpoints": type(endpoints)(
+    provider = Provider(
+        id=section.id,
+        preset=section.provider,
+        label=section.label or (section.id if section.provider == "generic" else preset.label),
+        client_id=section.client_id,
+        client_secret=_secret(section, issuer),
+        issuer=issuer,
+        discovers=preset.openid,
+        endpoints=replace(
+            endpoints,
             authorization=section.auth_url or endpoints.authorization,
             token=section.token_url or endpoints.token,
-            userinfo=endpoints.userinfo,
-            jwks=endpoints.jwks,
-            end_session=endpoints.end_session,
         ),
-        "scope": _scope(section),
-        "requested_claims": section.requested_claims or preset.requested_claims,
-        "pkce": preset.pkce if section.pkce == "auto" else section.pkce,
-        "claims_source": preset.claims_source if section.claims_source == "id_token" else section.claims_source,
-        "userinfo": preset.userinfo,
-        "issuer_aliases": preset.issuer_aliases if issuer == preset.issuer else (),
-        "authorization_parameters": _authorization_parameters(section),
-        "token_auth": preset.token_auth if section.client_secret or section.apple_private_key else "none",
-        "token_parameters": preset.token_parameters,
-        "token_shape": preset.token_shape,
-        "sends_nonce": preset.sends_nonce,
-        "additional_audiences": section.additional_id_token_audiences,
-        "id_token_native": preset.openid and preset.id_token_native,
-        "aal2_acr_values": section.aal2_acr_values,
-        "aal2_amr_values": section.aal2_amr_values,
-        "linking": "automatic" if section.account_linking_mode == "automatic" else "confirm",
-    }
-    return Provider(**{**fields, **_microsoft(section)})
+        scope=_scope(section),
+        requested_claims=section.requested_claims or preset.requested_claims,
+        pkce=preset.pkce if section.pkce == "auto" else section.pkce,
+        claims_source=preset.claims_source if section.claims_source == "id_token" else section.claims_source,
+        userinfo=preset.userinfo,
+        issuer_aliases=preset.issuer_aliases if issuer == preset.issuer else (),
+        authorization_parameters=_authorization_parameters(section),
+        token_auth=preset.token_auth if section.client_secret or section.apple_private_key else "none",
+        token_parameters=preset.token_parameters,
+        token_shape=preset.token_shape,
+        sends_nonce=preset.sends_nonce,
+        additional_audiences=section.additional_id_token_audiences,
+        id_token_native=preset.openid and preset.id_token_native,
+        aal2_acr_values=section.aal2_acr_values,
+        aal2_amr_values=section.aal2_amr_values,
+        linking="automatic" if section.account_linking_mode == "automatic" else "confirm",
+    )
+    return replace(provider, **_microsoft(section))
 
 
 def _issuer(section: OpenIDProvider) -> str:
@@ -151,9 +150,9 @@ def _microsoft(section: OpenIDProvider) -> dict[str, Any]:
 
     https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
     """
-    tenant = section.microsoft_tenant
-    if tenant is None:
+    if section.microsoft_tenant is None:
         return {}
+    tenant = section.microsoft_tenant.lower()
     fields: dict[str, Any] = {"issuer": f"{_MICROSOFT}/{_PERSONAL_ACCOUNTS if tenant == 'consumers' else tenant}/v2.0"}
     if tenant != "consumers" and not _is_tenant_id(tenant):
         fields |= {"issuer_template": f"{_MICROSOFT}/{{tenantid}}/v2.0", "id_token_native": False}
@@ -174,4 +173,4 @@ def _microsoft_subject(section: OpenIDProvider) -> dict[str, Any]:
 
 def _is_tenant_id(tenant: str) -> bool:
     digits = tenant.replace("-", "")
-    return len(tenant) == 36 and len(digits) == 32 and all(digit in "0123456789abcdefABCDEF" for digit in digits)
+    return len(tenant) == 36 and len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits)

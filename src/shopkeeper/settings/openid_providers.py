@@ -54,6 +54,12 @@ def _tenant(value: str) -> str:
     return value
 
 
+def _requested_claims(claims: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    if not claims.keys() <= {"id_token", "userinfo"}:
+        raise ValueError("has claims of id_token and userinfo, and nothing else")
+    return claims
+
+
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 
 
@@ -86,7 +92,7 @@ class OpenIDProvider(Section):
     scope: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
         default=(), max_length=50, description="What to ask the provider for; unset, what [its row](providers.md) says"
     )
-    requested_claims: Mapping[Literal["id_token", "userinfo"], Mapping[str, Any]] = Field(
+    requested_claims: Annotated[Mapping[str, Mapping[str, Any]], AfterValidator(_requested_claims)] = Field(
         default={}, description="The `claims` parameter of OpenID Connect, section 5.5"
     )
     claims_source: Literal["id_token", "userinfo"] = Field(
