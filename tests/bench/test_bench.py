@@ -1,7 +1,9 @@
 """The benchmarks run and fill their table. Their figures are measured on a quiet machine, not here."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,9 @@ ROWS = [
     "refresh with rotation, PostgreSQL",
     "revocation seen by every worker",
     *(f"statements: {flow}, {what}, {name}" for name in DATABASES for flow in FLOWS for what in CODES),
+    "social sign-in",
+    "social sign-in, our CPU",
+    *(f"statements: social sign-in, {name}" for name in DATABASES),
     "admin: the first pages",
     "admin: pages at nine tenths",
     "admin: inactive ones, of which there are none",
@@ -87,9 +92,18 @@ def test_what_cannot_be_measured_is_named_and_the_exit_status_is_1(tmp_path: Pat
     assert "it needs PostgreSQL" in done.stdout
 
 
-def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def test_a_program_that_is_missing_is_named_and_does_no_harm(tmp_path: Path) -> None:
+    results = ("--results", str(tmp_path / "results.json"))
+    done = bench("--only", "social", *results, environ={"NODE_PATH_FOR_TESTS": "/nowhere/node"})
+    assert done.returncode == 0, done.stderr
+    assert "not measured" in done.stdout
+    assert "NODE_PATH_FOR_TESTS" in done.stdout
+
+
+def bench(*arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = {**os.environ, **(environ or {})}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def run_bench(*arguments: str) -> dict[str, list[str]]:
