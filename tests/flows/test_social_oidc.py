@@ -284,3 +284,14 @@ class TestMeanwhile:
         answer = await browser.get(stage.back(url))
         assert answer.headers["x-error-code"] == "security_identity_mismatch"
         assert ["oidc" in (await stage.read(each)).credentials for each in accounts] == [False, False]
+
+
+class TestAnotherAddressThanTheProviders:
+    async def test_registers_unverified(self, stage: SocialStage) -> None:
+        browser, typed = await stage.scene.browser(), new_address()
+        flow = await browser.open_flow("registration")
+        url = await stage.leave(browser, flow, provider="idp", traits={"email": typed})
+        answer = await browser.get(stage.back(url, email=ADA, email_verified=True))
+        assert answer.status_code == 303
+        identity = (await browser.get("/sessions/whoami")).json()["identity"]
+        assert [(each["value"], each["verified"]) for each in identity["verifiable_addresses"]] == [(typed, False)]

@@ -89,8 +89,8 @@ class Login:
             raise FirstFactorRequired("A second factor can only be added to a session: sign in first.")
 
     def starts_session(self, method: str) -> bool:
-        """Return True, also for a login that turns into a registration (an unknown social subject)."""
-        return True
+        """Return False: an unknown social subject registers, by the rules of the registration."""
+        return False
 
     def sends_verification(self, method: str) -> bool:
         return method in self.settings.sends_verification
