@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-import shopkeeper.app.application
-import shopkeeper.credentials.claims_mapping  # noqa: F401 - all refusals are known when both are imported
+import shopkeeper.app.application  # noqa: F401 - all refusals are known when it is imported
 from shopkeeper.commerce.errors import OutOfStock, Shortage
 from shopkeeper.errors import InvalidInput, MalformedBody, Refusal, SessionInactive, TooManyRequests, Wording
 from shopkeeper.graphql.errors import told as graphql_error
