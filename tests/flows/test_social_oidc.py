@@ -88,6 +88,19 @@ class TestAnOwner:
         await browser.send_flow(flow, {"method": "password", "identifier": ADA, "password": PASSWORD})
         assert "idp:alice" in (await stage.read(ada)).credentials["oidc"].identifiers
 
+    async def test_proves_the_account_on_our_pages(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, password=PASSWORD)
+        browser = await stage.scene.browser()
+        page = (await stage.arrive(browser, email=ADA, email_verified=True)).headers["location"]
+        fields = await browser.form_of(urlsplit(page).path + "?" + urlsplit(page).query)
+        action = f"/self-service/login?{urlsplit(page).query}"
+        wrong = await browser.post(action, data={**fields, "method": "password", "password": "wrong-Password-91"})
+        assert (wrong.status_code, wrong.headers["location"]) == (303, page)
+        fields = await browser.form_of(urlsplit(page).path + "?" + urlsplit(page).query)
+        right = await browser.post(action, data={**fields, "method": "password", "password": PASSWORD})
+        assert (right.status_code, await browser.whoami()) == (303, str(ada.id))
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
     async def test_is_asked_in_an_app_too(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, password=PASSWORD)
         app = await stage.scene.native()
@@ -132,6 +145,16 @@ class TestTraits:
         again = await stage.scene.browser()
         await stage.arrive(again)
         assert await again.whoami() == done.json()["identity"]["id"]
+
+    async def test_are_asked_for_on_our_pages(self, stage: SocialStage) -> None:
+        browser, email = await stage.scene.browser(), new_address()
+        page = urlsplit((await stage.arrive(browser)).headers["location"])
+        fields = await browser.form_of(f"{page.path}?{page.query}")
+        sent = {"csrf_token": fields["csrf_token"], "provider": "idp", "traits.email": email}
+        answer = await browser.post(f"/self-service/registration?{page.query}", data=sent)
+        assert answer.status_code == 303
+        session = (await browser.get("/sessions/whoami")).json()
+        assert session["identity"]["traits"]["email"] == email
 
     async def test_are_taken_from_the_provider_again_where_it_was_too_long_ago(
         self, stage: SocialStage, clock: StoppedClock
