@@ -79,6 +79,8 @@ class TestExchanging:
         stage.provider.says("proof", subject="ada")
         app = await begin(stage, user_agent="the app")
         code = await app.come_back()
+        codes = {"init_code": app.init_code, "return_to_code": code}
+        assert (await app.client.head(EXCHANGE, params=codes)).content == b"", "spends nothing"
         answer = await app.exchange(code)
         assert answer.status_code == 200
         assert "no-store" in answer.headers["cache-control"]

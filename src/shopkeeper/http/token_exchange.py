@@ -10,7 +10,7 @@ from shopkeeper.flows.outcomes import FlowInvalid
 from shopkeeper.flows.token_exchange import TokenExchange
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.outcome_responses import OutcomeResponses
-from shopkeeper.http.responses import json_response
+from shopkeeper.http.responses import empty_response, json_response
 
 TO_BE_CONTINUED = 422
 
@@ -28,7 +28,10 @@ class TokenExchangeRoutes:
         return [Route("/sessions/token-exchange", self._answer, methods=["GET"])]
 
     async def _answer(self, request: Request) -> Response:
-        """Answer the session with its token; 422 and the flow where the sign-in has to be continued in the app."""
+        """Answer the session with its token; 422 and the flow where the sign-in has to be continued in the app. A
+        request without an answer's body spends no codes."""
+        if request.method == "HEAD":
+            return empty_response(200)
         caller, query = await self._callers.of(request), request.query_params
         init_code, return_to_code = query.get("init_code", ""), query.get("return_to_code", "")
         found = await self._exchange.exchange(init_code, return_to_code, caller)
