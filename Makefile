@@ -19,7 +19,7 @@ help: ## what there is to make
 run: $(VENV)/.run ## start the server with a demo shop on http://127.0.0.1:4433
 	@exec $(BIN)/shopkeeper serve --dev --demo $(ARGS)
 
-provider: $(VENV)/.run ## start an OpenID provider on http://127.0.0.1:4460 to try social sign-in with (needs Node.js)
+provider: $(VENV)/.run ## start an OpenID provider on http://127.0.0.1:4460 to try social sign-in with
 	@exec $(BIN)/python -m tests.services.try_provider
 
 test: $(VENV)/.dev programs ## everything the tests need, then all of them
@@ -64,6 +64,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 COMPILE := pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --custom-compile-command "make pins"
 pins: $(VENV)/.tools ## pin the newest versions that pyproject.toml allows (UPGRADE=--upgrade moves all)
 	@$(UV) $(COMPILE) $(UPGRADE) requirements/tools.in -o requirements/tools.txt >/dev/null
+	@$(UV) $(COMPILE) $(UPGRADE) requirements/node.in -o requirements/node.txt >/dev/null
 	@$(UV) $(COMPILE) $(UPGRADE) pyproject.toml -o requirements/run.txt >/dev/null
 	@$(UV) $(COMPILE) $(UPGRADE) --extra dev pyproject.toml -o requirements/dev.txt >/dev/null
 

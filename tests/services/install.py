@@ -97,7 +97,7 @@ CHROMIUM = Program(
 PGBOUNCER = Program("PgBouncer", named_by="PGBOUNCER_PATH", names=("pgbouncer",), package="pgbouncer")
 NODE = Program("Node.js", named_by="NODE_PATH_FOR_TESTS", names=("node", "nodejs"), package="nodejs")
 NPM = Program("npm", named_by="NPM_PATH_FOR_TESTS", names=("npm",), package="npm")
-REQUIRED = (CHROMIUM, NODE, NPM)
+REQUIRED = (CHROMIUM,)
 OPTIONAL = (PGBOUNCER,)
 
 

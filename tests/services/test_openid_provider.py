@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx2
 import pytest
 
+from tests.services import node as node_packages
 from tests.services import try_provider
 from tests.services.openid_provider import CLIENT_ID, CLIENT_SECRET, Arrival, OpenIDProvider, Walker
 from tests.services.other_openid_provider import OtherProvider
@@ -179,3 +180,15 @@ def test_the_command_to_try_a_provider_says_when_its_port_is_taken(
     monkeypatch.setattr(try_provider, "TOLD", told)
     with pytest.raises(SystemExit, match=f"Port {taken} is taken"):
         try_provider.main()
+
+
+@pytest.mark.parametrize(("said", "is_taken"), [("v18.20.4", False), ("v20.1.0", True), ("nonsense", False)])
+def test_a_node_that_is_too_old_gives_way_to_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, is_taken: bool
+) -> None:
+    here = tmp_path / "node"
+    here.write_text(f"#!/bin/sh\necho {said}\n")
+    here.chmod(0o755)
+    monkeypatch.setenv("NODE_PATH_FOR_TESTS", str(here))
+    monkeypatch.setattr(node_packages, "_wheel", lambda: tmp_path / "wheel")
+    assert node_packages.node() == (here if is_taken else tmp_path / "wheel" / "bin" / "node")
