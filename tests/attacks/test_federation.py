@@ -47,7 +47,7 @@ class TestState:
     ) -> None:
         attacker, victim = await federation.scene.browser(), await federation.scene.browser()
         arrival = federation.walk(await federation.leave(attacker, kind), known(federation))
-        await victim.open_flow(kind)
+        await federation.leave(victim, kind)  # so that it has a cookie of this kind
         answer = await federation.come_back(victim, arrival)
         assert answer.status_code == 303
         assert (await victim.whoami(), await federation.made()) == (None, NOTHING)
