@@ -9,10 +9,11 @@ import pytest
 import yaml
 from joserfc.jwk import ECKey, RSAKey
 
-from shopkeeper.app import Misconfigured, dry_run
+from shopkeeper.app import Misconfigured, dry_run, opened
 from shopkeeper.app.social_providers import provider_of
 from shopkeeper.clock import SystemClock
 from shopkeeper.openid.client_secret import ClientSecret
+from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.openid.presets import PRESETS
 from shopkeeper.openid.provider import Endpoints, Provider, SigningSecret
 from shopkeeper.settings import Settings, load
@@ -191,6 +192,15 @@ class TestStart:
     async def test_a_provider_that_is_down_stops_no_start(self, tmp_path: Path) -> None:
         dead = {**GENERIC, "issuer_url": "http://127.0.0.1:9", "mapper_url": jsonnet("{}")}
         await dry_run(self.settings(tmp_path, dead, {**GENERIC, "id": "second"}))
+
+    async def test_no_provider_takes_the_answer_of_another_one(self, tmp_path: Path) -> None:
+        github = {"id": "github", "provider": "github", "client_id": "c", "client_secret": "s"}
+        async with opened(self.settings(tmp_path, github, GENERIC)) as application:
+            client = next(iter(application.accounts.methods.social)).client
+            answer = {"code": "c-1", "iss": GENERIC["issuer_url"]}
+            with pytest.raises(ProviderAnswerInvalid) as refused:
+                await client.authenticate(answer, redirect_uri="", nonce="", code_verifier="")
+        assert (client.provider.id, refused.value.cause) == ("github", "mix_up")
 
     @pytest.mark.parametrize(
         ("changed", "sentence"),

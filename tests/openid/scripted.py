@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs
@@ -139,9 +139,16 @@ class ScriptedProvider:
         )
         return replace(plain, **changed)
 
-    def client(self, limits: Limits = LIMITS, **changed: Any) -> OpenIDClient:
+    def client(self, limits: Limits = LIMITS, others: Collection[Provider] = (), **changed: Any) -> OpenIDClient:
         """Return a new client of the provider, which has read nothing yet."""
-        return OpenIDClient(self.provider(**changed), http=self.http, clock=self.clock, limits=limits, tally=self.tally)
+        return OpenIDClient(
+            self.provider(**changed),
+            http=self.http,
+            clock=self.clock,
+            limits=limits,
+            tally=self.tally,
+            others=others,
+        )
 
 
 def query(code: str = "c-1", **more: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from joserfc.jwk import ECKey
 
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import AuthorizationRefused, ProviderAnswerInvalid, ProviderUnavailable
-from shopkeeper.openid.provider import Endpoints, SigningSecret, TokenShape
+from shopkeeper.openid.presets import PRESETS
+from shopkeeper.openid.provider import Endpoints, SigningSecret, TokenShape, UserinfoShape
 from shopkeeper.transaction_guard import CalledInsideTransaction, TransactionScope
 from tests.openid.scripted import (
     ARRIVING,
@@ -313,6 +314,15 @@ class TestRefusals:
             await client.authenticate(query(), **ARRIVING)
 
 
+def without_metadata(idp: ScriptedProvider) -> dict[str, Any]:
+    """Return what makes the provider one that speaks OAuth 2 only; its user is 583231."""
+    idp.answer("/token", idp.tokens(id_token=DROP))
+    idp.answer("/user", {"id": 583231})
+    endpoints = Endpoints(token=idp.server.url("/token"), userinfo=idp.server.url("/user"))
+    shape = UserinfoShape(claims={"sub": "id"})
+    return {"discovers": False, "endpoints": endpoints, "scope": ("email",), "userinfo": shape}
+
+
 class TestMixUp:
     @pytest.mark.parametrize("iss", ["https://evil.example", "", "http://127.0.0.1"])
     @pytest.mark.parametrize("answer", [{"code": "c-1"}, {"error": "access_denied"}])
@@ -334,6 +344,29 @@ class TestMixUp:
     async def test_the_issuer_itself(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
         idp.answer(WELL_KNOWN, idp.metadata(authorization_response_iss_parameter_supported=True))
         assert (await client.authenticate(query(iss=idp.issuer), **ARRIVING)).subject == "alice"
+
+    @pytest.mark.parametrize("name", ["github", "github-app"])
+    async def test_github_answers_by_a_name_of_its_own(self, idp: ScriptedProvider, name: str) -> None:
+        preset = PRESETS[name]
+        client = idp.client(issuer=preset.issuer, issuer_aliases=preset.issuer_aliases, **without_metadata(idp))
+        found = await client.authenticate(query(iss="https://github.com/login/oauth"), **ARRIVING)
+        assert (found.issuer, found.subject) == ("https://github.com", "583231")
+
+    async def test_the_name_of_a_provider_without_metadata_is_not_known(self, idp: ScriptedProvider) -> None:
+        client = idp.client(issuer="https://discord.com", **without_metadata(idp))
+        found = await client.authenticate(query(iss="https://discord.com/oauth2"), **ARRIVING)
+        assert (found.issuer, found.subject) == ("https://discord.com", "583231")
+
+    @pytest.mark.parametrize("iss", ["https://a.example", "https://alias.example", "https://login.example/t1/v2.0"])
+    async def test_but_the_names_of_the_other_providers_are(self, idp: ScriptedProvider, iss: str) -> None:
+        others = [
+            idp.provider(issuer="https://a.example", issuer_aliases=("https://alias.example",)),
+            idp.provider(issuer_template="https://login.example/{tenantid}/v2.0"),
+        ]
+        client = idp.client(others=others, issuer="https://discord.com", **without_metadata(idp))
+        with pytest.raises(ProviderAnswerInvalid) as refused:
+            await client.authenticate(query(iss=iss), **ARRIVING)
+        assert (refused.value.cause, idp.asked("/token")) == ("mix_up", 0)
 
 
 class TestSigningOut:

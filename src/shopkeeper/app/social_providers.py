@@ -36,11 +36,16 @@ async def build_social_providers(infrastructure: Infrastructure, schemas: Schema
         ProviderUnusable: a mapper cannot be read or is no Jsonnet, or a key cannot sign.
     """
     found = []
-    for index, section in enumerate(infrastructure.settings.selfservice.methods.oidc.providers):
-        provider = provider_of(section)
+    sections = infrastructure.settings.selfservice.methods.oidc.providers
+    providers = [provider_of(section) for section in sections]
+    for index, (section, provider) in enumerate(zip(sections, providers, strict=True)):
         _require_key(index, section, provider)
         client = OpenIDClient(
-            provider, http=infrastructure.http_client, clock=infrastructure.clock, tally=infrastructure.tally
+            provider,
+            http=infrastructure.http_client,
+            clock=infrastructure.clock,
+            tally=infrastructure.tally,
+            others=[other for other in providers if other is not provider],
         )
         found.append(SocialProvider(client, await _mapper(index, section, infrastructure, schemas)))
     return found

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
@@ -68,15 +68,17 @@ def code_challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-def redeemable_code(query: Mapping[str, str], provider: Provider, metadata: Metadata) -> str:
-    """Return the code of an authorization answer.
+def redeemable_code(
+    query: Mapping[str, str], provider: Provider, metadata: Metadata, *, others: Collection[Provider] = ()
+) -> str:
+    """Return the code of an authorization answer. `others` are the other configured providers.
 
     Raises:
         ProviderAnswerInvalid: it is the answer of another provider (a mix-up attack, RFC 9207 section 2.4), or has no
             readable code.
         AuthorizationRefused: it is an error.
     """
-    _require_issuer(query.get("iss"), provider, metadata)
+    _require_issuer(query.get("iss"), provider, metadata, others)
     if "error" in query:
         raise refused(query["error"], query.get("error_description"))
     code = query.get("code", "")
@@ -85,12 +87,20 @@ def redeemable_code(query: Mapping[str, str], provider: Provider, metadata: Meta
     return code
 
 
-def _require_issuer(issuer: str | None, provider: Provider, metadata: Metadata) -> None:
+def _require_issuer(issuer: str | None, provider: Provider, metadata: Metadata, others: Collection[Provider]) -> None:
+    """Refuse the answer of another provider (RFC 9207 section 2.4).
+
+    Where no metadata are read, the issuer is only a name of ours, and the provider may call itself by another one any
+    day. Then only the name of another configured provider is refused. The address that the answer came to, which is
+    each provider's own, tells them apart in any case (RFC 9700 section 4.4.2.2).
+    """
     if issuer is None:
         if metadata.authorization_response_iss_parameter_supported:
             raise ProviderAnswerInvalid("The provider's answer does not say who gave it.", cause="no_iss")
         return
-    if issuer not in {provider.issuer, *provider.issuer_aliases} and provider.tenant_of(issuer) is None:
+    if provider.answers_as(issuer):
+        return
+    if provider.discovers or any(other.answers_as(issuer) for other in others):
         raise ProviderAnswerInvalid("The answer came from another provider.", cause="mix_up")
 
 

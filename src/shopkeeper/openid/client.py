@@ -56,6 +56,9 @@ class OpenIDClient:
 
     Every method may call the provider, so none may be called inside a transaction. Each raises `ProviderUnavailable`
     where the provider is away, after ten seconds at most. Nothing runs on after a method has returned.
+
+    Args:
+        others: the other configured providers, whose answers are none of this one's.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class OpenIDClient:
         clock: Clock,
         limits: Limits = LIMITS,
         tally: Tally | None = None,
+        others: Collection[Provider] = (),
     ) -> None:
         self.provider = provider
+        self._others = others
         self._clock, self._limits, self._tally = clock, limits, tally or Tally()
         self._calls = ProviderCalls(http, clock, limits)
         self._metadata = MetadataSource(provider, self._calls, clock)
@@ -129,7 +134,7 @@ class OpenIDClient:
         """
         async with self._conversation():
             metadata = await self._metadata.get()
-            code = redeemable_code(query, self.provider, metadata)
+            code = redeemable_code(query, self.provider, metadata, others=self._others)
             tokens = await self._token_endpoint.redeem(
                 code, metadata, redirect_uri=redirect_uri, code_verifier=code_verifier
             )

@@ -10,6 +10,8 @@ from shopkeeper.openid.preset import ISSUER, Preset
 from shopkeeper.openid.provider import Endpoints, TokenShape, UserinfoRequest, UserinfoShape
 
 _POST: Final = "client_secret_post"
+_GITHUB_ISSUER: Final = "https://github.com/login/oauth"
+"""How GitHub names itself in its answers: https://docs.github.com/apps/github-authentication-discovery-endpoints."""
 
 
 def _oauth2(label: str, issuer: str, *, endpoints: tuple[str, str, str], shape: UserinfoShape, **more: Any) -> Preset:
@@ -46,6 +48,7 @@ _GITHUB: Final = _oauth2(
             "email_verified": "emails.?primary.verified",
         },
     ),
+    issuer_aliases=(_GITHUB_ISSUER,),
     scope=("read:user", "user:email"),
     pkce="force",
     verifies_email=True,
@@ -63,6 +66,7 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
             "https://api.github.com/user",
         ),
         shape=_GITHUB.userinfo,
+        issuer_aliases=(_GITHUB_ISSUER,),
         scope=(),
         pkce="force",
         verifies_email=True,

@@ -169,7 +169,7 @@ class Provider:
         issuer_template: of a provider for many tenants: what its metadata and its tokens name as their issuer, with
             `{tenantid}` where a token has its tenant (the claim `tid`).
         refused_tenants: tenants of such a provider whose tokens are refused.
-        issuer_aliases: other spellings of the issuer in ID tokens (Google's without https).
+        issuer_aliases: other spellings of the issuer in ID tokens (Google's without https) and authorization answers.
         authorization_parameters: further parameters of the authorization request (`response_mode: form_post`).
         token_auth: how we authenticate at the token endpoint; None does it as the metadata says.
         token_parameters: further parameters of the token request.
@@ -244,6 +244,10 @@ class Provider:
         (True, False)
         """
         return issuer == self.issuer or self.tenant_of(issuer) is not None
+
+    def answers_as(self, issuer: str) -> bool:
+        """Return whether an authorization answer with this `iss` is this provider's (RFC 9207 section 2)."""
+        return issuer in self.issuer_aliases or self.issues(issuer)
 
     def issuer_of_tenant(self, tenant: str) -> str | None:
         """Return the issuer of a tenant, None where the provider is not one for many tenants."""
