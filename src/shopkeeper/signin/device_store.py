@@ -2,16 +2,20 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
     Column,
+    Executable,
     ForeignKey,
     Index,
+    Integer,
     String,
     Table,
     and_,
+    bindparam,
     case,
     delete,
     distinct,
@@ -53,20 +57,34 @@ async def see(
     It is told of a new feature, but not of its first sign-in, nor where it was told of `budget` sign-ins since
     `spent_since`. With `may_tell` False, it is told nothing.
     """
+    names = sorted(features)
+    told = {"spent_since": spent_since, "budget": budget} if may_tell else {}
+    parameters = {"identity": identity_id, "now": now, **told, **{f"feature_{i}": name for i, name in enumerate(names)}}
+    seen = (await unit.write(_seeing(unit.dialect, len(names), may_tell=may_tell), parameters)).all()
+    return any(row.first_seen_at == now and row.told_at == now for row in seen)
+
+
+@cache
+def _seeing(dialect: str, features: int, *, may_tell: bool) -> Executable:
+    """Return the statement for a number of features, built once: an INSERT of several rows is compiled whenever it is
+    built anew, which takes longer than executing it.
+    """
+    identity, now = bindparam("identity", type_=Id), bindparam("now", type_=Moment)
     known, told = known_devices.alias("known"), known_devices.alias("told")
-    earlier = exists().where(known.c.identity_id == identity_id, known.c.first_seen_at < now)
+    earlier = exists().where(known.c.identity_id == identity, known.c.first_seen_at < now)
     spent = select(func.count(distinct(told.c.told_at))).where(
-        told.c.identity_id == identity_id, told.c.told_at > spent_since
+        told.c.identity_id == identity, told.c.told_at > bindparam("spent_since", type_=Moment)
     )
-    telling = case((and_(earlier, spent.scalar_subquery() < budget), now)) if may_tell else None
-    of_each = {"identity_id": identity_id, "first_seen_at": now, "last_seen_at": now, "told_at": telling}
-    rows = [{"feature": feature, **of_each} for feature in sorted(features)]
-    seeing: Any = _INSERT[unit.dialect](known_devices).values(rows)
+    within_budget = spent.scalar_subquery() < bindparam("budget", type_=Integer)
+    telling = case((and_(earlier, within_budget), now)) if may_tell else None
+    of_each = {"identity_id": identity, "first_seen_at": now, "last_seen_at": now, "told_at": telling}
+    rows = [{"feature": bindparam(f"feature_{i}", type_=String(64)), **of_each} for i in range(features)]
+    seeing: Any = _INSERT[dialect](known_devices).values(rows)
     seeing = seeing.on_conflict_do_update(
         index_elements=["identity_id", "feature"], set_={"last_seen_at": seeing.excluded.last_seen_at}
     )
-    seen = (await unit.write(seeing.returning(known_devices.c.first_seen_at, known_devices.c.told_at))).all()
-    return any(row.first_seen_at == now and row.told_at == now for row in seen)
+    statement: Executable = seeing.returning(known_devices.c.first_seen_at, known_devices.c.told_at)
+    return statement
 
 
 async def purge_devices(unit: Unit, before: datetime, batch: int) -> int:
