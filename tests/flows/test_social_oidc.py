@@ -74,6 +74,8 @@ class TestAnOwner:
         assert set((await stage.read(ada)).credentials["oidc"].identifiers) == {"other:ada", "idp:alice"}
         session = (await browser.get("/sessions/whoami")).json()
         assert [each["provider"] for each in session["authentication_methods"]] == ["other"]
+        rows = await stage.scene.rows("provider_sessions")
+        assert {row["provider"] for row in rows} == {"idp", "other"}, "a sign-out at either ends the session"
 
     async def test_who_cancels_there_can_still_use_another_way(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, ("other", "ada"), password=PASSWORD)

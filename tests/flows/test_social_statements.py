@@ -47,3 +47,13 @@ async def test_a_question_to_the_owner_of_an_address(stage: SocialStage) -> None
     with counted(stage):
         await browser.get(stage.back(await stage.leave(browser, flow, provider="idp"), email=ADA, email_verified=True))
     assert await browser.whoami() is None
+
+
+async def test_the_proof_of_the_owner_of_an_address(stage: SocialStage) -> None:
+    await stage.customer(ADA, password=PASSWORD)
+    browser = await stage.scene.browser()
+    flow = await stage.flow_after(browser, await stage.arrive(browser, email=ADA, email_verified=True))
+    with counted(stage):
+        await browser.send_flow(flow, {"method": "password", "identifier": ADA, "password": PASSWORD})
+    assert await browser.whoami() is not None
+    assert len(await stage.scene.rows("provider_sessions")) == 1

@@ -1,8 +1,9 @@
 """Signing out with a provider: here and there by one link, and there with an end here."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -10,10 +11,11 @@ import pytest
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.sessions.end_watch import EndReason
-from tests.attacks.scene import ADDRESS, APP, CART, OWN_PAGE, ask, fill_cart, set_cookies, visit
+from tests.attacks.scene import ADDRESS, APP, CART, OWN_PAGE, PASSWORD, ask, fill_cart, new_address, set_cookies, visit
 from tests.flows.watching import statements
 from tests.http.provider_scene import (
     BACKCHANNEL,
+    IDP,
     JSON,
     LOGOUT_CALLBACK,
     Person,
@@ -304,6 +306,49 @@ class TestSigningOutAtTheProvider:
             with statements(scene.shop) as seen:
                 assert (await scene.tell(token)).status_code == 200
             assert len([each for each in seen if not each.startswith(("BEGIN", "COMMIT"))]) <= 6, seen
+
+
+class TestSigningOutAtTheProviderOfALink:
+    async def test_ends_the_session_in_which_the_owner_of_its_address_has_linked_it(self, scene: ProviderScene) -> None:
+        person = await scene.person()
+        await (await scene.shop.browser()).sign_up(person.email)
+        flow = await leave(scene, person, await person.browser.open_flow("login"), provider=IDP)
+        asked = await person.browser.get(f"/self-service/login/flows?id={flow}", headers=JSON)
+        proof = {"method": "password", "identifier": person.email, "password": PASSWORD}
+        assert (await person.browser.send_flow(asked.json(), proof)).status_code == 200
+        assert await person.browser.whoami() is not None
+        await scene.tell(scene.logout_token(sid=(await scene.claims_of(person))["sid"]))
+        assert await person.browser.whoami() is None
+
+    async def test_ends_the_session_that_has_linked_it_also_after_it_was_unlinked(self, scene: ProviderScene) -> None:
+        person, elsewhere = await scene.person(), await scene.shop.browser()
+        await person.browser.sign_up(email := new_address())
+        flow = await leave(scene, person, await person.browser.open_flow("settings"), link=IDP)
+        await elsewhere.sign_in(email)
+        settings = await person.browser.get(f"/self-service/settings/flows?id={flow}", headers=JSON)
+        claims = await scene.claims_of(person)
+        unlinked = await person.browser.send_flow(settings.json(), {"method": "oidc", "unlink": IDP})
+        assert unlinked.status_code == 200, unlinked.text
+        await elsewhere.sign_in(email)
+        assert await person.browser.whoami() is not None
+        await scene.tell(scene.logout_token(sub=claims["sub"], sid=claims["sid"]))
+        assert await person.browser.whoami() is None
+        assert await elsewhere.whoami() is not None
+
+    async def test_is_where_a_sign_out_here_leads(self, scene: ProviderScene) -> None:
+        person = await scene.person()
+        await person.browser.sign_up(new_address())
+        await leave(scene, person, await person.browser.open_flow("settings"), link=IDP)
+        left = await person.browser.get(await scene.sign_out_url(person, return_to=CART_PAGE))
+        assert payload_of(query_of(left.headers["location"])["id_token_hint"])["aud"] == CLIENT_ID
+
+
+async def leave(scene: ProviderScene, person: Person, flow: Mapping[str, Any], **fields: str) -> str:
+    """Leave a flow for the provider, and come back; return the flow that the browser is sent to."""
+    left = await person.browser.send_flow(flow, {"method": "oidc", **fields})
+    assert left.status_code == 422, left.text
+    back = await person.browser.get(await scene.walk(person, left.json()["redirect_browser_to"]))
+    return query_of(back.headers["location"])["flow"]
 
 
 def forwards(scene: ProviderScene, listener: Server) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from shopkeeper.storage.database import Database, broken_constraint
-from shopkeeper.storage.row_changes import Kind, RowChange, differences, insert_later, update_later, write
+from shopkeeper.storage.row_changes import Kind, RowChange, differences, insert_later, put_later, update_later, write
 from shopkeeper.storage.tables import Id, Json, Moment
 
 _TABLES = MetaData()
@@ -156,6 +156,17 @@ class TestInsertLater:
         assert len([each for each in seen if not each.startswith("BEGIN")]) == (1 if is_postgresql(stocked) else 2)
         found = [(row["label"], row["shelf"], row["notes"]) for row in await rows_of(stocked, jars)]
         assert found == [("plum", 2, PLUM["notes"]), ("pear", 1, PEAR["notes"])]
+
+    @pytest.mark.parametrize("others", [False, True], ids=["alone", "with others"])
+    async def test_rows_are_put_in_the_place_of_others_with_them(self, stocked: Database, others: bool) -> None:
+        await written(stocked, RowChange(shelves, Kind.INSERT, [{"id": 1, "name": "upper"}]))
+        async with stocked.unit() as unit:
+            put_later(unit, shelves, [{"id": 1, "name": "lower"}])
+            put_later(unit, shelves, [{"id": 2, "name": "upper"}])
+            if others:
+                insert_later(unit, jars, [PLUM])
+        assert await rows_of(stocked, shelves) == [{"id": 1, "name": "lower"}, {"id": 2, "name": "upper"}]
+        assert len(await rows_of(stocked, jars)) == int(others)
 
     async def test_a_rollback_drops_them_but_those_that_are_always_inserted(self, stocked: Database) -> None:
         with suppress(LookupError):

@@ -68,6 +68,15 @@ def sign_in_there(page: Page, ground: Ground, email: str) -> None:
     page.wait_for_url(f"{ground.shop.public}/**")
 
 
+def sign_out_there(page: Page, ground: Ground) -> None:
+    """Sign out at the provider, which ends the session at the shop."""
+    page.get_by_role("link", name="Sign out here").click()
+    page.get_by_role("button", name="Yes, sign me out").click()
+    expect(page.get_by_text("You have signed out at the provider.")).to_be_visible()
+    page.goto(ground.shop.public)
+    expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+
+
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_the_steps_of_the_page(ground: Ground, screens: Screens, size: ViewportSize) -> None:
     page = screens.open(size=size).go("/")
@@ -82,11 +91,7 @@ def test_the_steps_of_the_page(ground: Ground, screens: Screens, size: ViewportS
     open_cart(page, items=1)
 
     page.goto(ground.provider.issuer)
-    page.get_by_role("link", name="Sign out here").click()
-    page.get_by_role("button", name="Yes, sign me out").click()
-    expect(page.get_by_text("You have signed out at the provider.")).to_be_visible()
-    page.goto(ground.shop.public)
-    expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+    sign_out_there(page, ground)
 
     sign_up(page, new_address())
     page.goto(f"{ground.shop.public}/account")
@@ -96,6 +101,9 @@ def test_the_steps_of_the_page(ground: Ground, screens: Screens, size: ViewportS
     check(page)
     page.get_by_role("button", name="Unlink Test provider").click()
     expect(page.get_by_role("button", name="Link Test provider", exact=True)).to_be_visible()
+
+    page.goto(ground.provider.issuer)
+    sign_out_there(page, ground)
 
 
 def test_the_page_names_what_is_on_the_screens() -> None:

@@ -235,7 +235,10 @@ class Oidc:
         if owner is not None and owner.id != identity.id:
             raise SubmissionRejected(message(OF_ANOTHER))
         known = self._accounts.account(owner, authenticated) if owner is not None else None
-        return self._links.link(known or LinkedAccount(social.provider.id, authenticated.subject, authenticated.issuer))
+        return self._links.link(
+            known or LinkedAccount(social.provider.id, authenticated.subject, authenticated.issuer),
+            upstream=_upstream(social.provider.id, authenticated),
+        )
 
     # -- shared --------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from shopkeeper.credentials.linked_providers import (
     linking_also,
 )
 from shopkeeper.credentials.social_provider import SocialProviders
-from shopkeeper.credentials.steps import CredentialChange, Form, NewCredential, SubmissionRejected
+from shopkeeper.credentials.steps import CredentialChange, Form, NewCredential, SubmissionRejected, UpstreamSession
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Identity
@@ -56,15 +56,21 @@ class OidcLinks:
         ]
         return Form((*to_link, *to_unlink))
 
-    def link(self, account: LinkedAccount) -> CredentialChange:
-        """Return the change that links an account. It changes nothing where the identity has it already."""
+    def link(self, account: LinkedAccount, *, upstream: UpstreamSession) -> CredentialChange:
+        """Return the change that links an account. It changes no credential where the identity has it already.
+
+        Args:
+            upstream: the provider's session that the account was authenticated in.
+        """
 
         def revise(identity: Identity) -> Mapping[str, NewCredential | None]:
             if account in linked_accounts(identity.credentials.get(OIDC)):
                 return {}
             return {OIDC: self.linked_to(identity, linking([account]))}
 
-        return CredentialChange(revise=revise, taken=message(OF_ANOTHER), linked=self._label(account))
+        return CredentialChange(
+            revise=revise, taken=message(OF_ANOTHER), linked=self._label(account), upstream=upstream
+        )
 
     def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
         """Return the credential of an identity with the accounts of a new one. Raises `SubmissionRejected`."""

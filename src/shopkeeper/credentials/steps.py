@@ -225,6 +225,7 @@ class CredentialChange:
             things, one of which changes. It may raise `SubmissionRejected`.
         taken: what the form says where another account has an identifier of these credentials.
         linked: what the mail to the owner calls the way to sign in that is added, such as the name of a provider.
+        upstream: the provider's session that an added account came from.
         proof: set where enrolling a factor also proves it; the session is elevated by it.
     """
 
@@ -234,6 +235,7 @@ class CredentialChange:
     revise: Callable[[Identity], Mapping[str, NewCredential | None]] | None = None
     taken: Message | None = None
     linked: str | None = None
+    upstream: UpstreamSession | None = None
 
 
 @dataclass(frozen=True, slots=True)

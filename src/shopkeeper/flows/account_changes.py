@@ -187,14 +187,15 @@ class AccountChanges:
         """Lock the account, then the session that changes it. A browser's session gets a new token where the change is
         privileged."""
         browser = turn.flow.type is FlowType.BROWSER
+        linked = change.upstream if isinstance(change, CredentialChange) else None
         if isinstance(change, CredentialChange) and change.proof is not None:
             signed_in = await self._completion.elevate(
-                unit, change.proof, session=session, client=turn.caller.client, new_token=browser
+                unit, change.proof, session=session, client=turn.caller.client, new_token=browser, linked=linked
             )
             return await self._identities.lock(unit, session.identity.id), signed_in
         identity = await self._identities.lock(unit, session.identity.id)
         new_token = browser and _is_privileged(change)
-        return identity, await self._completion.keep(unit, session, identity, new_token=new_token)
+        return identity, await self._completion.keep(unit, session, identity, new_token=new_token, linked=linked)
 
     async def _change_traits(self, unit: Unit, turn: Turn, before: Identity, change: TraitsChange) -> Identity:
         if before.traits != change.before:

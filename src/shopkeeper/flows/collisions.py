@@ -220,7 +220,7 @@ def pending_link(collision: Collision) -> PendingLink:
     enrolment = collision.enrolment
     [credential] = enrolment.credentials
     label = enrolment.link.label if enrolment.link is not None else enrolment.method
-    return PendingLink(collision.owner.id, credential, label)
+    return PendingLink(collision.owner.id, credential, label, enrolment.upstream)
 
 
 def _names_of(owner: Identity) -> set[str]:

@@ -133,7 +133,7 @@ class Enrolments:
                         method=enrolment.method,
                         amr=enrolment.amr,
                         provider=enrolment.provider,
-                        upstream=enrolment.upstream,
+                        upstreams=() if enrolment.upstream is None else (enrolment.upstream,),
                     )
         done = await self._endings.completed(handler, turn, enrolment.method, identity, signed_in)
         done = self._endings.showing(done, handler, enrolment.method, csrf=csrf, verification=shown)

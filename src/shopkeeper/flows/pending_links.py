@@ -1,16 +1,19 @@
 """A credential that waits for the proof of the account that it is to be added to, kept sealed in a login flow.
 
 It ends with its flow. It may hold a provider's tokens, so it is sealed; the account it is for is authenticated with it.
+The provider's session is kept with it, because the session that begins with the proof ends with that one, too.
 """
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
-from shopkeeper.credentials.steps import NewCredential
+import msgspec
+
+from shopkeeper.credentials.steps import NewCredential, UpstreamSession
 from shopkeeper.crypto import KeyRing, Unsealable
 from shopkeeper.flows.flow import Flow
+from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
 
 PURPOSE: Final = "pending links"
 """The purpose of the key ring, for key derivation."""
@@ -19,11 +22,25 @@ _KEY: Final = "_link"
 
 @dataclass(frozen=True, slots=True)
 class PendingLink:
-    """A credential, and the only account whose proof adds it. `label` is what mails call it."""
+    """A credential, and the only account whose proof adds it.
+
+    Args:
+        label: what mails call it.
+        upstream: the provider's session that it came from, None where there is none.
+    """
 
     identity_id: UUID
     credential: NewCredential
     label: str
+    upstream: UpstreamSession | None = None
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What is sealed of a link."""
+
+    credential: NewCredential
+    label: str
+    upstream: UpstreamSession | None = None
 
 
 class PendingLinks:
@@ -38,14 +55,8 @@ class PendingLinks:
 
     def keeping(self, flow: Flow, link: PendingLink) -> Flow:
         """Return the flow with a pending link."""
-        credential = link.credential
-        whole = {
-            "type": credential.type,
-            "config": dict(credential.config),
-            "identifiers": list(credential.identifiers),
-            "label": link.label,
-        }
-        sealed = self._keys.seal_text(json.dumps(whole).encode(), context=_bound_to(flow, link.identity_id))
+        whole = msgspec.json.encode(_Sealed(link.credential, link.label, _bounded(link.upstream)))
+        sealed = self._keys.seal_text(whole, context=_bound_to(flow, link.identity_id))
         return flow.remembering(_KEY, {"identity_id": str(link.identity_id), "sealed": sealed})
 
     def of(self, flow: Flow) -> PendingLink | None:
@@ -55,16 +66,23 @@ class PendingLinks:
             return None
         identity_id = UUID(kept["identity_id"])
         try:
-            whole = json.loads(self._keys.open_text(kept["sealed"], context=_bound_to(flow, identity_id)))
-        except Unsealable:  # sealed with a secret that is gone
+            whole = self._keys.open_text(kept["sealed"], context=_bound_to(flow, identity_id))
+            link = msgspec.json.decode(whole, type=_Sealed)
+        except (Unsealable, msgspec.DecodeError):  # sealed with a secret that is gone, or by an earlier version
             return None
-        credential = NewCredential(whole["type"], whole["config"], tuple(whole["identifiers"]))
-        return PendingLink(identity_id, credential, whole["label"])
+        return PendingLink(identity_id, link.credential, link.label, link.upstream)
 
 
 def without_link(flow: Flow) -> Flow:
     """Return the flow without its pending link."""
     return flow.remembering(_KEY, {})
+
+
+def _bounded(upstream: UpstreamSession | None) -> UpstreamSession | None:
+    """Return a provider's session without an ID token that is too long to be kept with ours."""
+    if upstream is None or upstream.id_token is None or len(upstream.id_token) <= LONGEST_ID_TOKEN:
+        return upstream
+    return replace(upstream, id_token=None)
 
 
 def _bound_to(flow: Flow, identity_id: UUID) -> bytes:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
-from shopkeeper.credentials.steps import Proof, SubmissionRejected, Unverified
+from shopkeeper.credentials.steps import Proof, SubmissionRejected, Unverified, UpstreamSession
 from shopkeeper.errors import Refusal
 from shopkeeper.flows.collisions import Collisions
 from shopkeeper.flows.continue_with import ContinueWith
@@ -81,8 +81,8 @@ class Proofs:
         async with self._completion.transaction() as unit:
             with rejections_shown(unit, turn, now=self._clock.now(), but=refused_links(turn)):
                 await self._writer.finish(unit, turn.flow, proof.attempt)
-                signed_in = await self._signed_in(unit, turn, proof)
                 link = link or self._collisions.pending(turn.flow, proof)
+                signed_in = await self._signed_in(unit, turn, proof, linked=link.upstream if link is not None else None)
                 if link is not None:
                     signed_in = await self._collisions.link(unit, turn, link, signed_in)
                 csrf, follow = crypto.new_csrf_token(), None
@@ -123,11 +123,13 @@ class Proofs:
             return refuse.error
         return await self._writer.rejected(turn, SubmissionRejected(message(refuse.shown)))
 
-    async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof) -> SignedIn:
+    async def _signed_in(self, unit: Unit, turn: Turn, proof: Proof, *, linked: UpstreamSession | None) -> SignedIn:
         """Elevate the caller's session by a second factor; start a session for every other proof."""
         session, client = turn.caller.session, turn.caller.client
         of_session = session is not None and turn.flow.session_id == session.id
         if session is not None and (turn.flow.requested_aal is Aal.AAL2 or of_session):
             browser = turn.flow.type is FlowType.BROWSER
-            return await self._completion.elevate(unit, proof, session=session, client=client, new_token=browser)
-        return await self._completion.complete(unit, proof, self._requests.of(turn, proof))
+            return await self._completion.elevate(
+                unit, proof, session=session, client=client, new_token=browser, linked=linked
+            )
+        return await self._completion.complete(unit, proof, self._requests.of(turn, proof), linked=linked)

@@ -184,8 +184,13 @@ class SignInCompletion:
             await self._record_refusal(unit, subject, unverified.method, request.client, refuse.error)
         return refuse
 
-    async def complete(self, unit: Unit, proof: Proof, request: SignInRequest) -> SignedIn:
-        """Start a session for a proof, with a new token; the session that the caller had ends."""
+    async def complete(
+        self, unit: Unit, proof: Proof, request: SignInRequest, *, linked: UpstreamSession | None = None
+    ) -> SignedIn:
+        """Start a session for a proof, with a new token; the session that the caller had ends.
+
+        `linked` is the session at the provider whose account this unit links; it is remembered with the proof's own.
+        """
         async with self._refusals_recorded(unit, proof, request.client):
             if request.expected is not None and proof.identity_id != request.expected:
                 raise InvalidCredentials
@@ -201,13 +206,22 @@ class SignInCompletion:
                 changed_at=before.updated_at,
                 amr=proof.amr,
                 provider=proof.provider,
-                upstream=proof.upstream,
+                upstreams=_upstreams(proof, linked),
             )
             return replace(started, identity=identity)
 
-    async def elevate(self, unit: Unit, proof: Proof, *, session: Session, client: Client, new_token: bool) -> SignedIn:
+    async def elevate(
+        self,
+        unit: Unit,
+        proof: Proof,
+        *,
+        session: Session,
+        client: Client,
+        new_token: bool,
+        linked: UpstreamSession | None = None,
+    ) -> SignedIn:
         """Add a proof to a session, which keeps its id. `new_token` gives it another token: browsers get a new cookie,
-        native apps keep their token. Raises as `complete` does.
+        native apps keep their token. `linked` as in `complete`, which raises the same.
         """
         async with self._refusals_recorded(unit, proof, client):
             before = await locked(unit, self._identities, proof)
@@ -224,7 +238,7 @@ class SignInCompletion:
                 amr=proof.amr,
                 provider=proof.provider,
             )
-            await self._remember(unit, elevated.session, proof.upstream)
+            await self._remember(unit, elevated.session, _upstreams(proof, linked))
             return SignedIn(elevated.session, elevated.token)
 
     async def start(
@@ -237,7 +251,7 @@ class SignInCompletion:
         aal: Aal = Aal.AAL1,
         amr: str | None = None,
         provider: str | None = None,
-        upstream: UpstreamSession | None = None,
+        upstreams: Sequence[UpstreamSession] = (),
         changed_at: datetime | None = None,
     ) -> SignedIn:
         """Start a session for an identity that this unit has locked or created; `changed_at` as in `Sessions.start`."""
@@ -257,7 +271,7 @@ class SignInCompletion:
             waits_until=request.waits_until,
             session_id=request.session_id,
         )
-        await self._remember(unit, started.session, upstream, is_new=True)
+        await self._remember(unit, started.session, upstreams)
         if request.wished_language is not None and identity.locale is None:
             await self._identities.learn_locale(unit, identity.id, request.wished_language)
         if self._devices is not None:
@@ -286,14 +300,25 @@ class SignInCompletion:
             return SignedIn(started.session, started.token, pending=merged)
         return SignedIn(started.session, started.token, merged)
 
-    async def keep(self, unit: Unit, session: Session, identity: Identity, *, new_token: bool) -> SignedIn:
+    async def keep(
+        self,
+        unit: Unit,
+        session: Session,
+        identity: Identity,
+        *,
+        new_token: bool,
+        linked: UpstreamSession | None = None,
+    ) -> SignedIn:
         """Hold a session for a change of its identity, which this unit has locked, with a new token if that is wanted.
 
+        `linked` is the session at the provider whose account the change links; a sign-out there ends ours from now on.
         Raises `SessionInactive` or `IdentityDisabled` where one of them has ended meanwhile.
         """
         if not identity.active:
             raise IdentityDisabled("The account is switched off; the shop's operator can switch it on again.")
         kept = await self._sessions.keep(unit, replace(session, identity=identity), new_token=new_token)
+        if linked is not None:
+            await self._remember(unit, kept.session, [linked])
         return SignedIn(kept.session, kept.token)
 
     async def hand_over(
@@ -336,12 +361,11 @@ class SignInCompletion:
             self._tally.count("cart_merges", signed_in.cart_merge.outcome.value)
         return signed_in
 
-    async def _remember(
-        self, unit: Unit, session: Session, upstream: UpstreamSession | None, *, is_new: bool = False
-    ) -> None:
-        """Store the provider's session that a session began with, or was confirmed by."""
-        if upstream is not None and self._provider_sessions is not None:
-            await self._provider_sessions.remember(unit, session.id, upstream, is_new=is_new)
+    async def _remember(self, unit: Unit, session: Session, upstreams: Sequence[UpstreamSession]) -> None:
+        """Store the providers' sessions that a session began with, was confirmed by, or has linked accounts from."""
+        if self._provider_sessions is not None:
+            for upstream in upstreams:
+                await self._provider_sessions.remember(unit, session.id, upstream)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
@@ -407,6 +431,12 @@ async def apply_proof(unit: Unit, identities: Identities, identity: Identity, pr
     return await identities.apply_proof(
         unit, identity, verified=proof.verified, takes_over=proof.takes_over, recovers=proof.recovers
     )
+
+
+def _upstreams(proof: Proof, linked: UpstreamSession | None) -> Sequence[UpstreamSession]:
+    """Return the providers' sessions of a sign-in. A provider has one in a browser, which is that of the last proof."""
+    of_provider = {each.provider: each for each in (linked, proof.upstream) if each is not None}
+    return tuple(of_provider.values())
 
 
 def _reason(refusal: Refusal) -> str:

@@ -3,18 +3,17 @@
 Issuer, subject and `sid` are stored as digests: they are only compared, and a digest has one length.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, ForeignKey, Index, LargeBinary, Select, String, Table, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from shopkeeper.sessions.store import NOT_REVOKED, sessions
 from shopkeeper.storage.database import Unit
-from shopkeeper.storage.row_changes import insert_later
+from shopkeeper.storage.row_changes import put_later
 from shopkeeper.storage.tables import Id, Moment, metadata
 
 LONGEST_PROVIDER_ID: Final = 255
@@ -31,7 +30,6 @@ provider_sessions = Table(
     Index("ix_provider_sessions_subject", "provider", "subject_digest"),
     Index("ix_provider_sessions_sid", "provider", "sid_digest"),
 )
-_INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +44,10 @@ class ProviderSessionRow:
     began_at: datetime
 
 
-async def put(unit: Unit, row: ProviderSessionRow) -> None:
-    """Store a provider session, in place of the one that our session had at this provider."""
-    adding: Any = _INSERT[unit.dialect](provider_sessions).values(**asdict(row))
-    replaced = {name: adding.excluded[name] for name in ("subject_digest", "sid_digest", "id_token", "began_at")}
-    await unit.write(adding.on_conflict_do_update(index_elements=["session_id", "provider"], set_=replaced))
-
-
-def put_later(unit: Unit, row: ProviderSessionRow) -> None:
-    """Store the provider session of a session that this unit has started, right before it commits."""
-    insert_later(unit, provider_sessions, [asdict(row)])
+def put(unit: Unit, row: ProviderSessionRow) -> None:
+    """Store a provider session right before the unit commits, in place of the one that our session had at this
+    provider. The unit has started our session or locked it."""
+    put_later(unit, provider_sessions, [asdict(row)])
 
 
 async def of_sessions(unit: Unit, session_ids: Sequence[UUID]) -> list[ProviderSessionRow]:

@@ -1,8 +1,8 @@
 """Provider sessions: which session at an identity provider each of our sessions began with.
 
-Written by the transaction of the sign-in, and deleted by the one that ends the session (`forget` of `Sessions`). Needed
-where a sign-out leads on to the provider (OpenID Connect RP-Initiated Logout 1.0), and where the provider signs
-somebody out here (OpenID Connect Back-Channel Logout 1.0).
+Written by the transaction of the sign-in, or of the link of an account, and deleted by the one that ends the session
+(`forget` of `Sessions`). Needed where a sign-out leads on to the provider (OpenID Connect RP-Initiated Logout 1.0), and
+where the provider signs somebody out here (OpenID Connect Back-Channel Logout 1.0).
 """
 
 from collections.abc import Collection, Sequence
@@ -53,10 +53,10 @@ class ProviderSessions:
         self._clock = clock
         self._keeps = frozenset(keeps_id_tokens_of)
 
-    async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession, *, is_new: bool = False) -> None:
-        """Store the provider's session that one of ours began with, or was confirmed by.
+    async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession) -> None:
+        """Store the provider's session that one of ours began with, was confirmed by, or has linked an account from.
 
-        It takes one statement; none of its own where `is_new`: our session was started by this unit.
+        It takes no statement of its own. The unit has started our session or locked it.
         """
         token = upstream.id_token.encode() if upstream.id_token is not None else b""
         kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
@@ -70,10 +70,7 @@ class ProviderSessions:
             id_token=sealed,
             began_at=self._clock.now(),
         )
-        if is_new:
-            store.put_later(unit, row)
-        else:
-            await store.put(unit, row)
+        store.put(unit, row)
 
     async def of(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[ProviderSession]:
         """Return the providers' sessions that sessions of ours began with, the newest first."""

@@ -30,6 +30,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from shopkeeper.storage.tables import Json
 from shopkeeper.storage.unit import Unit
@@ -44,6 +45,8 @@ class Kind(StrEnum):
     DELETE = "delete"
     UPDATE = "update"
     INSERT = "insert"
+    PUT = "put"
+    """Insert, in place of the row of the same primary key if there is one."""
 
 
 class RowChange(NamedTuple):
@@ -83,7 +86,8 @@ async def write(unit: Unit, changes: Iterable[RowChange]) -> None:
         return
     for change in ordered:
         if change.rows:
-            await unit.write(_alone(change.table, change.kind), [_bound(change, row) for row in change.rows])
+            statement = _alone(change.table, change.kind, unit.dialect)
+            await unit.write(statement, [_bound(change, row) for row in change.rows])
         else:
             await unit.write(_nothing(change.table))
 
@@ -97,6 +101,14 @@ def insert_later(unit: Unit, table: Table, rows: Sequence[Values], *, always: bo
         always: insert them even after a rollback.
     """
     unit.collect(RowChange(table, Kind.INSERT, rows), write=_write_collected, always=always)
+
+
+def put_later(unit: Unit, table: Table, rows: Sequence[Values]) -> None:
+    """Insert whole rows in place of those of the same primary keys, at the same time as `insert_later`.
+
+    No two rows of a unit may have the same key.
+    """
+    unit.collect(RowChange(table, Kind.PUT, rows), write=_write_collected)
 
 
 def update_later(unit: Unit, table: Table, rows: Sequence[Values]) -> None:
@@ -114,8 +126,9 @@ async def _write_collected(unit: Unit, collected: Sequence[RowChange]) -> None:
     await write(unit, [together[key] for key in sorted(together)])
 
 
-_ORDER: Final = (Kind.DELETE, Kind.UPDATE, Kind.INSERT)
+_ORDER: Final = (Kind.DELETE, Kind.UPDATE, Kind.INSERT, Kind.PUT)
 _MOST_STATEMENTS: Final = 500
+_INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 def _by_key(table: Table, rows: Iterable[Values]) -> dict[tuple[Any, ...], Values]:
@@ -130,7 +143,7 @@ def _key_of(table: Table, row: Values) -> Values:
 
 
 @lru_cache(maxsize=_MOST_STATEMENTS)
-def _alone(table: Table, kind: Kind) -> Executable:
+def _alone(table: Table, kind: Kind, dialect: str) -> Executable:
     """Return the statement for the rows of one table. The columns to set are its further parameters."""
     keyed = and_(*(column == bindparam(f"of_{column.name}", type_=column.type) for column in table.primary_key))
     match kind:
@@ -140,6 +153,8 @@ def _alone(table: Table, kind: Kind) -> Executable:
             return update(table).where(keyed)
         case Kind.INSERT:
             return insert(table)
+        case Kind.PUT:
+            return _putting(table, _INSERT[dialect](table))
 
 
 @lru_cache(maxsize=_MOST_STATEMENTS)
@@ -149,7 +164,7 @@ def _nothing(table: Table) -> Executable:
 
 def _bound(change: RowChange, row: Values) -> Values:
     """Return the parameters of `_alone` for a row."""
-    if change.kind is Kind.INSERT:
+    if change.kind in {Kind.INSERT, Kind.PUT}:
         return row
     key = _key_of(change.table, row)
     to_set = {name: value for name, value in row.items() if name not in key} if change.kind is Kind.UPDATE else {}
@@ -197,6 +212,16 @@ def _statement(shape: _Shape, given: FromClause) -> Delete | Update | Insert:
             return update(table).where(keyed).values({name: given.c[name] for name in to_set})
         case Kind.INSERT:
             return insert(table).from_select(columns, select(*(given.c[name] for name in columns)))
+        case Kind.PUT:
+            rows = select(*(given.c[name] for name in columns))
+            return _putting(table, postgresql.insert(table).from_select(columns, rows))
+
+
+def _putting(table: Table, adding: Any) -> Insert:
+    key = [column.name for column in table.primary_key]
+    replaced = {column.name: adding.excluded[column.name] for column in table.c if column.name not in key}
+    whole: Insert = adding.on_conflict_do_update(index_elements=key, set_=replaced)
+    return whole
 
 
 def _rows_of(number: int) -> str:

@@ -1,0 +1,43 @@
+"""What waits for the proof of an account, kept sealed in a flow."""
+
+from dataclasses import replace
+
+import pytest
+
+from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.steps import NewCredential, UpstreamSession
+from shopkeeper.crypto import KeyRing, new_id
+from shopkeeper.flows.flow import Flow, FlowType
+from shopkeeper.flows.pending_links import PURPOSE, PendingLink, PendingLinks
+from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
+
+UPSTREAM = UpstreamSession("idp", "https://idp.example", "alice", sid="s-1", id_token="a.b.c")
+LINK = PendingLink(new_id(), NewCredential("oidc", {"providers": [{"subject": "alice"}]}, ["idp:alice"]), "IdP")
+
+
+@pytest.fixture
+def links() -> PendingLinks:
+    return PendingLinks(KeyRing(["a secret"], purpose=PURPOSE))
+
+
+@pytest.fixture
+def flow(clock: StoppedClock) -> Flow:
+    now = clock.now()
+    return Flow(new_id(), "login", "default", FlowType.BROWSER, "https://shop.test/", now, now, now, now)
+
+
+@pytest.mark.parametrize("link", [LINK, replace(LINK, upstream=UPSTREAM)], ids=["alone", "with a provider's session"])
+def test_come_back_as_they_were_kept(links: PendingLinks, flow: Flow, link: PendingLink) -> None:
+    assert links.of(links.keeping(flow, link)) == link
+
+
+def test_an_id_token_that_no_session_keeps_is_not_kept_here_either(links: PendingLinks, flow: Flow) -> None:
+    long = replace(UPSTREAM, id_token="x" * (LONGEST_ID_TOKEN + 1))
+    kept = links.of(links.keeping(flow, replace(LINK, upstream=long)))
+    assert kept == replace(LINK, upstream=replace(UPSTREAM, id_token=None))
+
+
+def test_are_not_opened_in_another_flow_or_with_another_secret(links: PendingLinks, flow: Flow) -> None:
+    kept = links.keeping(flow, LINK)
+    assert links.of(replace(kept, id=new_id())) is None
+    assert PendingLinks(KeyRing(["another secret"], purpose=PURPOSE)).of(kept) is None
