@@ -36,8 +36,11 @@ NOT_OURS: list[dict[str, Any]] = [
     {"iat": 4_102_444_800, "exp": 4_102_444_900},
 ]
 NO_LOGOUT_TOKEN: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"typ": "JWT"}, {}),
-    ({}, {}),
+    ({"typ": "at+jwt"}, {}),
+    ({"typ": "secevent+jwt"}, {}),
+    ({"typ": "JWT"}, {"events": None}),
+    ({}, {"events": None}),
+    ({}, {"nonce": "n"}),
     ({"typ": "logout+jwt"}, {"nonce": "n"}),
     ({"typ": "logout+jwt"}, {"events": {}}),
     ({"typ": "logout+jwt"}, {"events": None}),

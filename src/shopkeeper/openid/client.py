@@ -168,8 +168,7 @@ class OpenIDClient:
         """
         async with self._conversation():
             metadata = await self._metadata.get()
-            types = logout_token.TYPED if self.provider.logout_typ else logout_token.UNTYPED
-            signed = await self._verified(token, metadata, types=types, trusted=False)
+            signed = await self._verified(token, metadata, types=logout_token.TYPES, trusted=False)
             now = self._clock.now()
             return check_logout_token(signed, provider=self.provider, announced=metadata.issuer, now=now)
 

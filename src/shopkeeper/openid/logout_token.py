@@ -16,9 +16,11 @@ from shopkeeper.openid.token_claims import (
 from shopkeeper.openid.tokens import SignedToken
 
 LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
-TYPED: Final = frozenset({"logout+jwt"})
-UNTYPED: Final = frozenset({"logout+jwt", "jwt", None})
-"""The kinds for providers from before the final specification, which made the type one of its own."""
+TYPES: Final = frozenset({"logout+jwt", "jwt", None})
+"""The type of its own is recommended only (section 2.4), and Keycloak before version 25, for example, sends `JWT`.
+
+What tells a logout token from an ID token is that it has `events`, and no nonce.
+"""
 MAX_AGE: Final = timedelta(minutes=10)
 
 
@@ -30,7 +32,8 @@ def check_logout_token(token: SignedToken, *, provider: Provider, announced: str
     claims = token.claims
     issuer = require_issuer(token, provider, announced=announced)
     require_audience(claims, {provider.client_id})
-    issued_at, expires_at = require_current(claims, now=now, max_age=MAX_AGE)
+    # Drafts had no `exp`, and Keycloak, authentik and Hydra have long left it out, or do so still.
+    issued_at, expires_at = require_current(claims, now=now, max_age=MAX_AGE, without_exp=True)
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
         raise ProviderTokenInvalid("The token announces no logout.", cause="events")

@@ -181,8 +181,6 @@ class Provider:
         linking: what happens where an account with a verified address of the claims exists.
         algorithms: by which ID tokens may be signed.
         sends_nonce: whether the provider repeats the nonce in its ID tokens. False sends none.
-        logout_typ: whether logout tokens must have `typ: logout+jwt`. False accepts `JWT` and none too, for providers
-            from before the final specification; never another one.
 
     Raises:
         ValueError: an algorithm is none of `ALGORITHMS`, or a template has no `{tenantid}`.
@@ -217,7 +215,6 @@ class Provider:
     linking: Literal["confirm", "automatic"] = "confirm"
     algorithms: tuple[str, ...] = ALGORITHMS
     sends_nonce: bool = True
-    logout_typ: bool = True
 
     def __post_init__(self) -> None:
         if unsafe := set(self.algorithms) - set(ALGORITHMS):

@@ -51,12 +51,17 @@ def require_audience(claims: Mapping[str, Any], ours: Collection[str]) -> Sequen
     return audiences
 
 
-def require_current(claims: Mapping[str, Any], *, now: datetime, max_age: timedelta) -> tuple[datetime, datetime]:
+def require_current(
+    claims: Mapping[str, Any], *, now: datetime, max_age: timedelta, without_exp: bool = False
+) -> tuple[datetime, datetime]:
     """Return when the token was issued and when it expires. Raises `ProviderTokenInvalid` where it is not valid now.
 
-    `max_age` bounds how old it may be, whatever it says of its end.
+    Args:
+        max_age: how old it may be, whatever it says of its end.
+        without_exp: whether it need not say when it ends; it does at `max_age` then.
     """
-    issued, expires = _time(claims, "iat", now), _time(claims, "exp", now)
+    issued = _time(claims, "iat", now)
+    ends = None if without_exp and "exp" not in claims else _time(claims, "exp", now)
     begins = _time(claims, "nbf", now) if "nbf" in claims else issued
     ahead = max(issued, begins) - now
     if ahead > LEEWAY:
@@ -65,6 +70,7 @@ def require_current(claims: Mapping[str, Any], *, now: datetime, max_age: timede
             "the clock of this server or that of the provider is wrong.",
             cause="clock",
         )
+    expires = ends if ends is not None else issued + max_age
     if now - expires >= LEEWAY:
         raise ProviderTokenInvalid(
             f"The token expired {(now - expires).total_seconds():.0f} seconds ago. If it was issued just now, "
