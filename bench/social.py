@@ -1,12 +1,13 @@
 """Signing in by an OpenID provider, which is a real one, and runs beside the server."""
 
 import asyncio
+import io
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -42,7 +43,8 @@ def social(run: Run) -> Iterator[Row]:
         yield from _rows(run, people, {OURS: shop.pid, THEIRS: provider.pid})
         for name, dsn in (("PostgreSQL", new_database(run.cluster)), ("SQLite", f"sqlite://{run.folder}/social.db")):
             run.tell(f"counting statements of a social sign-in, {name}")
-            seen = asyncio.run(counted(dsn, run.folder, provider))
+            with redirect_stdout(io.StringIO()):  # the application runs in this process, and logs each request
+                seen = asyncio.run(counted(dsn, run.folder, provider))
             context = "leaving for the provider and coming back"
             yield Row(f"statements: social sign-in, {name}", seen, "statements", context, MOST_STATEMENTS)
 
