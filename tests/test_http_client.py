@@ -147,8 +147,9 @@ class TestRefusals:
         async with GuardedClient() as http_client:
             with pytest.raises(HttpCallRefused) as refused:
                 await http_client.request("GET", "http://me:word@10.0.0.1/hooks/secret-token?key=secret")
-        assert "10.0.0.1" in refused.value.sentence
-        assert not any(word in refused.value.sentence for word in ("secret", "word", "me:"))
+        assert "10.0.0.1" in str(refused.value)
+        assert "10.0.0.1" not in refused.value.sentence
+        assert not any(word in str(refused.value) for word in ("secret", "word", "me:"))
 
     def test_both_errors_are_failures_of_another_server(self) -> None:
         assert issubclass(HttpCallRefused, UpstreamFailed)

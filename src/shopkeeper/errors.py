@@ -46,7 +46,7 @@
 
 A refusal is raised deep inside and rendered once, by the route, in the shape of that route's contract. `code` is for
 programs and never changes; `status` is for HTTP; `message` is the sentence for people; `reason` says what to do in this
-case. None of them ever contains a secret.
+case; `detail`, which `UpstreamFailed` has, is for the log. None of them ever contains a secret.
 """
 
 from collections.abc import Mapping
@@ -462,10 +462,22 @@ class NotBuilt(Refusal):
 
 
 class UpstreamFailed(Refusal):
-    """Another server did not answer as it should."""
+    """Another server did not answer as it should.
+
+    Args:
+        detail: says in English what happened, for logs and for commands. It names servers of the shop and faults of its
+            configuration, so no answer and no form has it.
+        reason: for people, with its `topic`.
+    """
 
     code, status = "upstream_failed", 502
     message = "A server that is needed for this did not answer. Try again later."
+
+    def __init__(self, detail: str | None = None, *, reason: str | None = None, topic: str | None = None) -> None:
+        super().__init__(reason, topic=topic)
+        self.detail = detail
+        if detail is not None:
+            self.args = (detail,)
 
 
 class LinkLookedAhead(Refusal):

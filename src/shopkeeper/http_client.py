@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpcore2
 import httpx2
+import structlog
 
 from shopkeeper.errors import UpstreamFailed, in_seconds
 from shopkeeper.transaction_guard import refuse_inside_transaction
@@ -34,6 +35,9 @@ _MOMENT: Final = 1.0
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Resolves a host to its addresses, as text. Raises `OSError` where there are none."""
+
+
+log = structlog.get_logger("shopkeeper.http_client")
 
 
 class HttpCallFailed(UpstreamFailed):
@@ -128,19 +132,46 @@ class GuardedClient:
         With `status_is_enough`, a response whose body is too large, too slow, compressed or cut off has what came of
         the body, and is no failure: for calls that must not be repeated because of it.
 
-        Raises `HttpCallRefused` or `HttpCallFailed`; their sentences name the host but not the path, which may hold a
+        Raises `HttpCallRefused` or `HttpCallFailed`; their details name the host but not the path, which may hold a
         secret. Raises `CalledInsideTransaction` while a transaction of the caller is open.
         """
         refuse_inside_transaction("Another server")
+        try:
+            return await self._call(
+                method,
+                url,
+                seconds=timeout if timeout is not None else self._timeout,
+                max_bytes=max_bytes if max_bytes is not None else self._max_bytes,
+                headers=headers,
+                content=content,
+                follow_redirects=follow_redirects,
+                status_is_enough=status_is_enough,
+            )
+        except UpstreamFailed as failed:
+            # Where nobody above handles it, this line is all that operators see of it.
+            log.info("outgoing.failed", reason=failed.detail)
+            raise
+
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        max_bytes: int,
+        headers: Mapping[str, str] | None,
+        content: bytes | None,
+        follow_redirects: bool,
+        status_is_enough: bool,
+    ) -> HttpResponse:
         host = _host(url)
-        seconds = timeout if timeout is not None else self._timeout
         try:
             async with asyncio.timeout(seconds):
                 request = self._client.build_request(method, url, headers=headers, content=content, timeout=seconds)
                 response = await self._client.send(request, stream=True, follow_redirects=follow_redirects)
                 if not status_is_enough:
-                    return await _read(response, host, max_bytes if max_bytes is not None else self._max_bytes)
-            return await _read_some(response, max_bytes if max_bytes is not None else self._max_bytes)
+                    return await _read(response, host, max_bytes)
+            return await _read_some(response, max_bytes)
         except (TimeoutError, httpx2.TimeoutException, httpcore2.TimeoutException) as late:
             raise HttpCallFailed(f"{host} did not answer within {in_seconds(seconds)}.") from late
         except (httpx2.UnsupportedProtocol, httpcore2.UnsupportedProtocol, httpx2.InvalidURL) as odd:

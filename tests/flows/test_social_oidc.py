@@ -1,5 +1,6 @@
 """What follows a social sign-in, with the real method: registrations, questions, links, failures, changes meanwhile."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import update
 
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows import store
+from shopkeeper.openid.errors import ProviderError
 from tests.attacks.scene import PASSWORD, Browser, new_address
 from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
 
@@ -172,8 +174,12 @@ class TestTraits:
         assert session["identity"]["traits"]["email"] == email
 
 
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
 class TestAFailure:
-    @pytest.mark.parametrize("failure", ["refused", "down", "nonsense"])
+    @pytest.mark.parametrize("failure", ["refused", "down", "gone", "misconfigured", "nonsense"])
     @pytest.mark.parametrize("kind", ["login", "registration"])
     async def test_is_told_in_the_form_which_works_again(self, stage: SocialStage, kind: str, failure: str) -> None:
         browser = await stage.scene.browser()
@@ -185,6 +191,10 @@ class TestAFailure:
             back = f"{asked['redirect_uri']}?{urlencode({'error': 'access_denied', 'state': asked['state']})}"
         elif failure == "down":
             stage.idp.answer("/token", {"error": "server_error"}, status="503 Service Unavailable")
+        elif failure == "gone":
+            stage.idp.answer("/token", hang_up)
+        elif failure == "misconfigured":
+            stage.idp.answer("/token", {"error": "invalid_client"}, status="401 Unauthorized")
         else:
             stage.idp.answer("/token", b"<html>")
         answer = await browser.get(back)
@@ -193,6 +203,9 @@ class TestAFailure:
         assert (location.path, dict(parse_qsl(location.query))) == (f"/{kind}", {"flow": flow["id"]})
         shown = (await browser.get(f"/self-service/{kind}/flows?id={flow['id']}", headers=JSON)).json()
         assert messages(shown) == [REASON]
+        told = shown["ui"]["messages"][0]
+        assert told["text"] in {kind.message for kind in ProviderError.__subclasses__()}
+        assert told["context"] == {"reason": told["text"]}, "what is for operators is in the log"
         assert [await browser.whoami(), await stage.scene.rows("identities")] == [None, []]
         reloaded = await browser.get(back)
         assert reloaded.headers["x-error-code"] == "security_csrf_violation"
@@ -205,6 +218,7 @@ class TestAFailure:
         stage.idp.answer("/.well-known/openid-configuration", {}, status="503 Service Unavailable")
         answer = await stage.submit(browser, await browser.open_flow("login"), provider="idp")
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, 502)
+        assert "reason" not in answer.json()["error"]
 
     async def test_of_a_flow_that_has_expired_meanwhile_leads_to_its_replacement(
         self, stage: SocialStage, clock: StoppedClock

@@ -99,11 +99,11 @@ class BreachedRange:
         try:
             listed = await self._range(digits[:PREFIX])
         except UpstreamFailed as silent:
-            log.warning("breached_passwords.unanswered", reason=silent.sentence)
+            log.warning("breached_passwords.unanswered", reason=silent.detail)
             if not self._ignore_errors:
                 # Which server it is, and where, belongs in the log: the person who signs up is a stranger.
                 raise UpstreamFailed(
-                    "The password cannot be checked now; try again later.", topic="password_check"
+                    reason="The password cannot be checked now; try again later.", topic="password_check"
                 ) from silent
             self.unanswered += 1
             return 0

@@ -80,13 +80,13 @@ class ProviderCalls:
                 method, url, headers=headers, content=request["content"], timeout=self._limits.call, max_bytes=max_bytes
             )
         except HttpCallRefused as refused:
-            raise ProviderUnavailable(refused.reason, cause="address_refused") from refused
+            raise ProviderUnavailable(refused.detail, cause="address_refused") from refused
         except HttpResponseTooLarge as large:
             call.succeeded()
-            raise ProviderAnswerInvalid(large.reason, cause="too_large") from large
+            raise ProviderAnswerInvalid(large.detail, cause="too_large") from large
         except HttpCallFailed as failed:
             call.broke()
-            raise ProviderUnavailable(failed.reason, cause="no_answer") from failed
+            raise ProviderUnavailable(failed.detail, cause="no_answer") from failed
         if response.status in _AWAY:
             call.broke(retry_after=_retry_after(response))
         else:

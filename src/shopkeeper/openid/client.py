@@ -271,7 +271,7 @@ class OpenIDClient:
             raise
         except ProviderError as failure:
             self._count(failure.code)
-            log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.reason)
+            log.warning("provider.failed", provider=self.provider.id, cause=failure.cause, reason=failure.detail)
             raise
 
 

@@ -9,8 +9,8 @@
         ├── AuthorizationRefused     400 it sent the shopper back without a sign-in
         └── ProviderTokenInvalid     400 an ID token or logout token is not valid
 
-No sentence repeats a token, a code, a secret, or what a provider answered; `AuthorizationRefused.description` is for
-the log. `cause` says in one word what was wrong, for logs and metrics.
+Shoppers read the message of the class. `detail` says what happened, for the log; `cause` says it in one word. Neither
+repeats a token, a code, a secret, or what a provider answered; `AuthorizationRefused.description` is for the log, too.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ class ProviderError(UpstreamFailed):
     code = "provider_failed"
     message = "The sign-in with this provider did not work. Try again, or choose another way."
 
-    def __init__(self, reason: str | None = None, *, cause: str = "failed") -> None:
-        super().__init__(reason)
+    def __init__(self, detail: str | None = None, *, cause: str = "failed") -> None:
+        super().__init__(detail)
         self.cause = cause
 
 
@@ -39,9 +39,9 @@ class ProviderUnavailable(ProviderError):
     message = "The sign-in with this provider is not available at the moment. Try again later, or choose another way."
 
     def __init__(
-        self, reason: str | None = None, *, cause: str = "unavailable", retry_after: int | None = None
+        self, detail: str | None = None, *, cause: str = "unavailable", retry_after: int | None = None
     ) -> None:
-        super().__init__(reason, cause=cause)
+        super().__init__(detail, cause=cause)
         self.retry_after = retry_after
 
     @property
@@ -89,7 +89,14 @@ class AuthorizationRefused(ProviderError):
 
 
 class ProviderTokenInvalid(ProviderError):
-    """An ID token or a logout token is not one of this provider for us, or is not valid now."""
+    """An ID token or a logout token is not one of this provider for us, or is not valid now.
+
+    Answers tell the `cause`: who builds an app that sends tokens has to know what is wrong with them.
+    """
 
     code, status = "provider_token_invalid", 400
     message = "The provider's token is not valid. Sign in at the provider again."
+
+    def __init__(self, detail: str | None = None, *, cause: str = "failed") -> None:
+        super().__init__(detail, cause=cause)
+        self.details = {"cause": cause}

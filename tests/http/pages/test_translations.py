@@ -10,6 +10,7 @@ from babel.messages.pofile import read_po
 
 from shopkeeper.errors import Busy, TooManyRequests
 from shopkeeper.http.pages.translations import Translations
+from shopkeeper.http.responses import error_object
 from shopkeeper.languages.choice import LANGUAGES, preferred
 from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid, ProviderUnavailable
 from shopkeeper.ui.messages import Message, message, reason_of
@@ -82,9 +83,11 @@ def test_what_a_provider_did_wrong_is_told_to_shoppers_without_its_details(langu
         ProviderAnswerInvalid("The token answer has no tokens."),
         ProviderUnavailable("The provider answered 500.", retry_after=30),
     ):
-        told = Translations(language).message(reason_of(refusal))
-        assert told not in {refusal.reason, ""}
+        shown = reason_of(refusal)
+        told = Translations(language).message(shown)
+        assert told not in {refusal.detail, ""}
         assert "token" not in told.lower()
+        assert refusal.detail not in str((shown, error_object(refusal, language=language)))
 
 
 def test_a_reason_without_a_wording_is_shown_as_it_is() -> None:
