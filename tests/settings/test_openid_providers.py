@@ -212,7 +212,7 @@ def test_a_public_client_needs_no_secret_where_the_code_has_its_proof(read: Call
 
 
 def test_what_kratos_has_and_we_do_not_is_said(read: Callable[..., Settings]) -> None:
-    further = {"organization_id": "o", "fedcm_config_url": "https://x", "update_identity_on_login": "automatic"}
+    further = {"organization_id": "o", "fedcm_config_url": "https://x"}
     told = {finding.path.rpartition(".")[2] for finding in read({**IDP, **further}).not_in_effect()}
     assert told == further.keys()
 

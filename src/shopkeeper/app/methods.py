@@ -12,6 +12,7 @@ from shopkeeper.credentials import oidc_context, simulated_registrations
 from shopkeeper.credentials.attempts import AttemptGuard
 from shopkeeper.credentials.breached import BreachedPasswords, BreachedRange, CommonPasswords, open_list
 from shopkeeper.credentials.by_mail import ByMail
+from shopkeeper.credentials.claims_updates import ClaimsUpdates
 from shopkeeper.credentials.code import Code
 from shopkeeper.credentials.code_mails import CodeMails
 from shopkeeper.credentials.hashes import Hasher
@@ -141,6 +142,7 @@ def build_oidc(
         links=OidcLinks(providers, other_ways=other_ways),
         redirects=OidcRedirects(providers, contexts=contexts, base=base),
         contexts=contexts,
+        updates=ClaimsUpdates(identities),
         clock=infrastructure.clock,
     )
 

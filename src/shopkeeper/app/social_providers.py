@@ -47,7 +47,9 @@ async def build_social_providers(infrastructure: Infrastructure, schemas: Schema
             tally=infrastructure.tally,
             others=[other for other in providers if other is not provider],
         )
-        found.append(SocialProvider(client, await _mapper(index, section, infrastructure, schemas)))
+        mapper = await _mapper(index, section, infrastructure, schemas)
+        updates = section.update_identity_on_login == "automatic"
+        found.append(SocialProvider(client, mapper, updates_identity=updates))
     return found
 
 

@@ -1,7 +1,8 @@
 """Makes an identity of what an identity provider says about a person: by the operator's Jsonnet, or by the schema.
 
 Jsonnet is what Kratos' configuration has (`mapper_url`). It reads `std.extVar("claims")`, see `mapper_claims.py`,
-`std.extVar("provider")`, the provider's id, and `std.extVar("identity")`, which has no traits yet. Its result is
+`std.extVar("provider")`, the provider's id, and `std.extVar("identity")`: the one that is brought up to date, or one
+without traits where it registers. Its result is
 `{identity: {traits, metadata_public, metadata_admin, verified_addresses: [{via, value}]}}`.
 """
 
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 
 from shopkeeper.credentials.mapper_claims import is_true, mapper_claims
-from shopkeeper.identity.values import Via
+from shopkeeper.identity.values import Identity, Via
 from shopkeeper.jsonnet.errors import JsonnetFailed, JsonnetRuntimeError, JsonnetUnavailable
 from shopkeeper.jsonnet.evaluator import Jsonnet
 from shopkeeper.openid.authenticated import Authenticated
@@ -59,8 +60,8 @@ class Mapped:
 class ClaimsMapper(Protocol):
     """Makes an identity of claims."""
 
-    async def map(self, authenticated: Authenticated) -> Mapped:
-        """Return what the identity is made of.
+    async def map(self, authenticated: Authenticated, *, identity: Identity | None = None) -> Mapped:
+        """Return what the identity is made of. `identity` is the one that is brought up to date, None for a new one.
 
         Raises:
             MappingFailed: the mapper fails, is too slow, or its result is not an identity.
@@ -103,19 +104,19 @@ class JsonnetMapper:
     def __init__(self, source: str, jsonnet: Jsonnet, *, provider: str) -> None:
         self._source, self._jsonnet, self._provider = source, jsonnet, provider
 
-    async def map(self, authenticated: Authenticated) -> Mapped:
+    async def map(self, authenticated: Authenticated, *, identity: Identity | None = None) -> Mapped:
         """Return what the identity is made of. Raises `MappingFailed` and `ProviderUnavailable`."""
         claims = mapper_claims(authenticated)
-        identity = self._read(await self._evaluate(claims))
+        made = self._read(await self._evaluate(claims, _NOTHING_YET if identity is None else _shown(identity)))
         return Mapped(
-            identity.traits,
-            identity.metadata_public,
-            identity.metadata_admin,
-            verified_addresses=_proven(identity.verified_addresses or (), claims),
+            made.traits,
+            made.metadata_public,
+            made.metadata_admin,
+            verified_addresses=_proven(made.verified_addresses or (), claims),
         )
 
-    async def _evaluate(self, claims: Mapping[str, Any]) -> bytes:
-        variables = {"claims": claims, "provider": self._provider, "identity": _NOTHING_YET}
+    async def _evaluate(self, claims: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
+        variables = {"claims": claims, "provider": self._provider, "identity": identity}
         try:
             return await self._jsonnet.evaluate(self._source, variables=variables)
         except JsonnetUnavailable as busy:
@@ -157,7 +158,7 @@ class SchemaMapper:
         known = {name: claim for name, claim in CLAIMS_OF_TRAITS.items() if f"traits.{name}" in self.fields}
         object.__setattr__(self, "_claims", known)
 
-    async def map(self, authenticated: Authenticated) -> Mapped:
+    async def map(self, authenticated: Authenticated, *, identity: Identity | None = None) -> Mapped:
         """Return what the identity is made of."""
         claims = mapper_claims(authenticated)
         traits: dict[str, Any] = {}
@@ -192,6 +193,18 @@ _CLAIMS_OF_VIA: Final[Mapping[_Channel, tuple[Via, str, str]]] = {
     "sms": (Via.SMS, "phone_number", "phone_number_verified"),
     "phone": (Via.SMS, "phone_number", "phone_number_verified"),
 }
+
+
+def _shown(identity: Identity) -> Mapping[str, Any]:
+    """Return an identity as a mapper sees it."""
+    return {
+        "id": str(identity.id),
+        "schema_id": identity.schema_id,
+        "state": identity.state.value,
+        "traits": identity.traits,
+        "metadata_public": identity.metadata_public or {},
+        "metadata_admin": identity.metadata_admin or {},
+    }
 
 
 def _proven(addresses: Sequence[_Address | None], claims: Mapping[str, Any]) -> Sequence[tuple[Via, str]]:

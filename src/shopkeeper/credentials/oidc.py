@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import oidc_nodes as nodes
+from shopkeeper.credentials.claims_updates import ClaimsUpdates
 from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, extends, linking, without_provider
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.oidc_accounts import OidcAccounts
@@ -37,7 +38,6 @@ from shopkeeper.errors import NotFound
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.values import Aal, Identity, Via
 from shopkeeper.openid.authenticated import Authenticated
-from shopkeeper.openid.errors import ProviderError
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message, reason
 
@@ -56,6 +56,7 @@ class Oidc:
         links: links and unlinks.
         redirects: sends browsers to providers, and takes what they come back with.
         contexts: seals what the flow keeps.
+        updates: says what a sign-in changes of the identity.
     """
 
     name = OIDC
@@ -72,6 +73,7 @@ class Oidc:
         links: OidcLinks,
         redirects: OidcRedirects,
         contexts: SocialContexts,
+        updates: ClaimsUpdates,
         clock: Clock,
     ) -> None:
         self._providers = providers
@@ -79,6 +81,7 @@ class Oidc:
         self._links = links
         self._redirects = redirects
         self._contexts = contexts
+        self._updates = updates
         self._clock = clock
         second = [Aal.AAL2] if any(social.gives_aal2 for social in providers) else []
         self.aals: frozenset[Aal] = frozenset({Aal.AAL1, *second})
@@ -177,7 +180,7 @@ class Oidc:
         if submission.requested_aal is Aal.AAL2 and aal is not Aal.AAL2:
             raise SubmissionRejected(reason("provider_one_factor", _ONE_FACTOR))
         if owner is not None:
-            return await self._proof(owner, social, authenticated, aal)
+            return await self._proof(submission, owner, social, authenticated, aal)
         mapped = await social.mapper.map(authenticated)
         arrival = Arrival(
             social.provider.id,
@@ -193,19 +196,28 @@ class Oidc:
         )
         return self._enrolment(submission, social, arrival)
 
-    async def _proof(self, owner: Identity, social: SocialProvider, authenticated: Authenticated, aal: Aal) -> Proof:
+    async def _proof(
+        self,
+        submission: MethodInput,
+        owner: Identity,
+        social: SocialProvider,
+        authenticated: Authenticated,
+        aal: Aal,
+    ) -> Proof:
         def still_valid(now: Identity) -> bool:
             return self._accounts.account(now, authenticated) is not None
 
+        told = await self._updates.told(owner, social, authenticated, client=submission.client)
         return Proof(
             owner.id,
             OIDC,
             aal,
             still_valid=still_valid,
             provider=social.provider.id,
-            verified=await self._verified(owner, social, authenticated),
+            verified=told.verified,
             effect=self._accounts.settling_issuer(owner, authenticated),
             upstream=_upstream(social.provider.id, authenticated),
+            update=told.update,
         )
 
     def _enrolment(self, submission: MethodInput, social: SocialProvider, arrival: Arrival) -> Enrolment:
@@ -254,18 +266,6 @@ class Oidc:
         if social is None:
             raise NotFound("There is no such provider here: name one of the buttons of the form.")
         return social
-
-    async def _verified(
-        self, owner: Identity, social: SocialProvider, authenticated: Authenticated
-    ) -> Sequence[tuple[Via, str]]:
-        """Return the addresses that the provider has verified, where the identity has some that are not. A mapper that
-        fails signs in all the same."""
-        if all(address.verified for address in owner.verifiable_addresses):
-            return ()
-        try:
-            return (await social.mapper.map(authenticated)).verified_addresses
-        except ProviderError:
-            return ()
 
 
 def _signed_in(submission: MethodInput) -> Identity:

@@ -14,10 +14,15 @@ from shopkeeper.openid.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class SocialProvider:
-    """A provider that is switched on."""
+    """A provider that is switched on.
+
+    Args:
+        updates_identity: whether each sign-in brings the identity up to date with the provider's claims.
+    """
 
     client: OpenIDClient
     mapper: ClaimsMapper
+    updates_identity: bool = False
 
     @property
     def provider(self) -> Provider:

@@ -28,6 +28,9 @@ Effect: TypeAlias = Callable[[Unit], Awaitable[None]]
 """Local writes of a method, such as a new hash or a queued mail. Runs inside the transaction of the submission."""
 
 FormScope: TypeAlias = Literal["form", "group"]
+Update: TypeAlias = Callable[[Unit, Identity], Awaitable[Identity]]
+"""A change of the identity itself, which is locked. Returns it as it is afterwards."""
+
 IdentifierField: TypeAlias = Literal["none", "hidden", "text"]
 
 
@@ -144,6 +147,7 @@ class Proof:
             registered it need not be the owner of the address.
         recovers: whether the account is recovered, after which no former address may undo a change.
         upstream: the provider's session, for social sign-in.
+        update: brings the identity up to date with what the provider says.
     """
 
     identity_id: UUID
@@ -159,6 +163,7 @@ class Proof:
     else_valid: Callable[[Unit, Identity], Awaitable[bool]] | None = None
     attempt: LastAttempt | None = None
     upstream: UpstreamSession | None = None
+    update: Update | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,21 @@ class Identities(IdentityReader):
         """
         return await self._change(unit, before, _same_but(before, traits), actor=actor, client_ip=client_ip)
 
+    async def change_profile(
+        self,
+        unit: Unit,
+        before: Identity,
+        *,
+        traits: Mapping[str, Any],
+        metadata_public: Any,
+        metadata_admin: Any,
+        actor: str = "system",
+        client_ip: str | None = None,
+    ) -> Identity:
+        """Replace traits and metadata of an identity that this unit has locked, as `change_traits` does."""
+        new = replace(_same_but(before, traits), metadata_public=metadata_public, metadata_admin=metadata_admin)
+        return await self._change(unit, before, new, actor=actor, client_ip=client_ip)
+
     async def take_back(
         self,
         unit: Unit,

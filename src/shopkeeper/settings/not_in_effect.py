@@ -132,7 +132,6 @@ LATER: Final = (
         never="an address proves nobody, so that no imported account is linked by it",
         same=(False,),
     ),
-    Later(f"{_PROVIDERS}.update_identity_on_login", "changing the identity at each sign-in", same=("never",)),
     Later(f"{_PROVIDERS}.organization_id", "organisations", same=("",)),
     Later(f"{_PROVIDERS}.fedcm_config_url", never="there is no FedCM here", same=("",)),
     Later(f"{_PROVIDERS}.net_id_token_origin_header", never="only FedCM needs it", same=("",)),

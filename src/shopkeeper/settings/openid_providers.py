@@ -129,6 +129,11 @@ class OpenIDProvider(Section):
         description="What happens where an account has the address already: its owner proves it by signing in, or "
         "`automatic`, which links where the provider and we have verified the address",
     )
+    update_identity_on_login: Literal["never", "automatic"] = Field(
+        default="never",
+        description="Whether each sign-in brings traits and metadata up to date with the provider's claims "
+        "(`automatic`); identifiers and addresses stay in any case",
+    )
     silent_sign_on: bool = Field(
         default=False, description="Whether pages may ask the provider for a sign-in without showing anything"
     )

@@ -196,14 +196,15 @@ class SignInCompletion:
                 raise InvalidCredentials
             before = await locked(unit, self._identities, proof)
             identity = await apply_proof(unit, self._identities, before, proof)
-            # What a proof changes is no part of the profile, so `before` says when that has changed.
+            # What else a proof changes is no part of the profile, so `before` says when that has changed.
+            changed_at = before.updated_at if identity.traits == before.traits else identity.updated_at
             started = await self.start(
                 unit,
                 identity,
                 request,
                 method=proof.method,
                 aal=proof.aal,
-                changed_at=before.updated_at,
+                changed_at=changed_at,
                 amr=proof.amr,
                 provider=proof.provider,
                 upstreams=_upstreams(proof, linked),
@@ -428,6 +429,8 @@ async def apply_proof(unit: Unit, identities: Identities, identity: Identity, pr
     """Write what a proof implies for its identity, which is locked. Returns the identity as it is now."""
     if proof.effect is not None:
         await proof.effect(unit)
+    if proof.update is not None:
+        identity = await proof.update(unit, identity)
     return await identities.apply_proof(
         unit, identity, verified=proof.verified, takes_over=proof.takes_over, recovers=proof.recovers
     )
