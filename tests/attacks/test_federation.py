@@ -1,10 +1,12 @@
-"""Rows 48, 80 and 81: answers of a provider that this browser has not asked for, or has used, and mix-up."""
+"""Rows 48, 65, 80 and 81: answers of a provider that this browser has not asked for, or has used, and mix-up."""
 
 import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from shopkeeper.clock import StoppedClock
 from tests.attacks.federation import (
     NOTHING,
     Federation,
@@ -15,8 +17,8 @@ from tests.attacks.federation import (
     section,
     with_query,
 )
-from tests.attacks.scene import APP, EVIL, new_address
-from tests.services.openid_provider import OpenIDProvider
+from tests.attacks.scene import APP, EVIL, Browser, new_address
+from tests.services.openid_provider import OpenIDProvider, Walker
 from tests.services.other_openid_provider import OtherProvider
 
 
@@ -192,3 +194,43 @@ class TestReturnTo:
             answer = await browser.get(with_query(arrival.path, **{name: EVIL}))
             assert answer.status_code == 303
             assert EVIL not in answer.headers["location"]
+
+
+class TestConfirmation:
+    """ASVS 6.8.4, 7.5.1 and 10.3.4: who sits at an unlocked browser is no owner who has just signed in."""
+
+    @pytest.mark.parametrize("changed", [{"prompt": None, "max_age": None}, {"prompt": None, "max_age": "99999"}])
+    async def test_row_065_a_session_is_confirmed_by_a_new_sign_in_only(
+        self, federation: Federation, clocks: Callable[[float], None], changed: dict[str, str | None]
+    ) -> None:
+        browser, email = await federation.scene.browser(), known(federation)
+        with Walker(federation.provider.issuer) as walker:
+            await federation.come_back(browser, walker.walk(await federation.leave(browser), email))
+            clocks(7200)
+            asked = await federation.leave(browser, query="?refresh=true")
+            arrival = walker.walk(with_query(asked, **changed), "nobody", password="wrong")
+            assert await federation.messages(browser, await federation.come_back(browser, arrival)) == [4000001]
+            assert await _changes_password(browser) == 403
+            asked = await federation.leave(browser, query="?refresh=true")
+            await federation.come_back(browser, walker.walk(asked, email))
+            assert await _changes_password(browser) == 200
+
+
+@pytest.fixture
+def clocks(federation: Federation) -> Iterator[Callable[[float], None]]:
+    """Put the clocks of both sides forward by seconds."""
+
+    def forward(by: float) -> None:
+        clock = federation.scene.application.infrastructure.clock
+        assert isinstance(clock, StoppedClock)
+        clock.advance(seconds=by)
+        federation.provider.clock(by)
+
+    yield forward
+    federation.provider.clock(0)
+
+
+async def _changes_password(browser: Browser) -> int:
+    flow = await browser.open_flow("settings")
+    answer = await browser.send_flow(flow, {"method": "password", "password": "Damson-Cheese-52-larder"})
+    return answer.status_code

@@ -85,11 +85,15 @@ class SocialStage:
         return await browser.post(flow["ui"]["action"], json=whole, headers=JSON)
 
     def back(self, url: str, *, subject: str = "alice", provider: str = "idp", **claims: Any) -> str:
-        """Have the provider know its next visitor; return where it sends the browser back to."""
+        """Have the provider know its next visitor, who signs in there now; return where it sends the browser back to.
+
+        As the standard has it, only who asks for `max_age` is told when the visitor has signed in.
+        """
         asked = dict(parse_qsl(urlsplit(url).query))
         scripted = self.provider(provider)
         code = f"c-{len(self.tokens) + 1}"
-        self.tokens[code] = signed(scripted.claims(sub=subject, nonce=asked["nonce"], **claims))
+        told = {"auth_time": int(scripted.clock.now().timestamp()), **claims} if "max_age" in asked else claims
+        self.tokens[code] = signed(scripted.claims(sub=subject, nonce=asked["nonce"], **told))
 
         async def redeem(writer: asyncio.StreamWriter) -> None:
             sent = dict(parse_qsl(scripted.server.bodies[-1].decode()))

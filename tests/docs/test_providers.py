@@ -20,7 +20,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 ROWS = {
     cells[0].strip("`"): cells[1:]
     for line in TEXT.splitlines()
-    if re.match(r"\| `(?!provider`)", line) and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 6
+    if re.match(r"\| `(?!provider`)", line) and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 7
 }
 
 
@@ -38,11 +38,12 @@ def test_every_preset_that_can_be_used_has_a_row() -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_says_what_the_preset_is(name: str) -> None:
     preset = PRESETS[name]
-    speaks, needs, scope, verified, _ = ROWS[name]
+    speaks, needs, scope, verified, confirms, _ = ROWS[name]
     assert speaks == ("OpenID Connect" if preset.openid else "OAuth 2")
     assert ("issuer_url" in needs) is (preset.issuer is None)
     assert scope.strip("`") == (" ".join(preset.scope) or "none")
     assert (verified != "no") is preset.verifies_email
+    assert (confirms == "yes") is preset.reauthenticates
 
 
 def test_the_example_is_a_configuration(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from shopkeeper.credentials.method import (
 )
 from shopkeeper.credentials.oidc import Oidc
 from shopkeeper.credentials.oidc_accounts import OidcAccounts
+from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import SocialContexts
 from shopkeeper.credentials.oidc_links import OidcLinks
 from shopkeeper.credentials.oidc_redirects import OidcRedirects
@@ -139,6 +140,9 @@ def build_oidc(
     return Oidc(
         providers,
         accounts=OidcAccounts(identities, providers),
+        confirmations=Confirmations(
+            providers, other_ways=[facts.type for facts in other_ways], clock=infrastructure.clock
+        ),
         links=OidcLinks(providers, other_ways=other_ways),
         redirects=OidcRedirects(providers, contexts=contexts, base=base),
         contexts=contexts,

@@ -107,6 +107,8 @@ def provider_of(section: OpenIDProvider) -> Provider:
         token_parameters=preset.token_parameters,
         token_shape=preset.token_shape,
         sends_nonce=preset.sends_nonce,
+        reauthenticates=preset.reauthenticates if section.reauthenticates is None else section.reauthenticates,
+        confirming=preset.confirming,
         additional_audiences=section.additional_id_token_audiences,
         id_token_native=preset.openid and preset.id_token_native,
         aal2_acr_values=section.aal2_acr_values,

@@ -59,6 +59,7 @@ class MethodView:
         locale: the language of mails to people whose own is not known.
         wished_language: the language that the visitor has chosen or asks for.
         expires_at: when the flow ends.
+        opened_at: when it was opened.
         native: whether the client is a native app, which has no use for hints such as `autocomplete`.
         request_url: the address that the flow was opened with.
     """
@@ -72,6 +73,7 @@ class MethodView:
     session_id: UUID | None = None
     locale: str = "en"
     expires_at: datetime | None = None
+    opened_at: datetime | None = None
     native: bool = False
     flow_id: UUID | None = None
     wished_language: str | None = None

@@ -8,8 +8,8 @@ identity. An unknown account registers (`Enrolment`), in a login too; what follo
 by the flow.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shopkeeper.clock import Clock
@@ -18,6 +18,7 @@ from shopkeeper.credentials.claims_updates import ClaimsUpdates
 from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, extends, linking, without_provider
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.oidc_accounts import OidcAccounts
+from shopkeeper.credentials.oidc_confirmations import Confirmations
 from shopkeeper.credentials.oidc_context import Arrival, SocialContexts
 from shopkeeper.credentials.oidc_links import OF_ANOTHER, OidcLinks
 from shopkeeper.credentials.oidc_redirects import OidcRedirects
@@ -53,6 +54,7 @@ class Oidc:
     Args:
         providers: those that are switched on.
         accounts: finds identities by issuer and subject.
+        confirmations: decides which providers confirm a session.
         links: links and unlinks.
         redirects: sends browsers to providers, and takes what they come back with.
         contexts: seals what the flow keeps.
@@ -70,6 +72,7 @@ class Oidc:
         providers: SocialProviders,
         *,
         accounts: OidcAccounts,
+        confirmations: Confirmations,
         links: OidcLinks,
         redirects: OidcRedirects,
         contexts: SocialContexts,
@@ -78,22 +81,23 @@ class Oidc:
     ) -> None:
         self._providers = providers
         self._accounts = accounts
+        self._confirmations = confirmations
         self._links = links
         self._redirects = redirects
         self._contexts = contexts
         self._updates = updates
         self._clock = clock
-        second = [Aal.AAL2] if any(social.gives_aal2 for social in providers) else []
+        second = [Aal.AAL2] if any(social.raises_to_aal2 for social in providers) else []
         self.aals: frozenset[Aal] = frozenset({Aal.AAL1, *second})
 
     # -- forms ---------------------------------------------------------------------------------------------------------
 
     async def login_form(self, unit: Unit, view: MethodView) -> Form:
         """See `LoginMethod`. Where a session is confirmed or elevated, only what is linked to its identity helps."""
-        offered = [social for social in self._providers if view.requested_aal is Aal.AAL1 or social.gives_aal2]
+        offered: Iterable[SocialProvider] = self._providers
         if view.identity is not None:
-            linked = {account.provider for account in await self._accounts.linked(unit, view.identity)}
-            offered = [social for social in offered if social.provider.id in linked]
+            linked = await self._accounts.linked(unit, view.identity)
+            offered = self._confirmations.by(view.identity, linked, aal=view.requested_aal)
         return Form(nodes.sign_in(social.provider for social in offered), identifier="none", leads=True)
 
     async def registration_form(self, unit: Unit, view: MethodView) -> Form:
@@ -119,9 +123,12 @@ class Oidc:
     async def submit_login(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
         """See `LoginMethod`. Raises `NotFound` for an unknown provider, and `ProviderError`."""
         social = self._named(input)
+        if input.identity is not None:
+            linked = await self._accounts.linked(unit, input.identity)
+            self._confirmations.require(social, input.identity, linked, aal=input.requested_aal)
         if input.submitted.get("id_token") is not None:
             return await self._with_id_token(unit, input, social)
-        return await self._redirects.leave(input, social)
+        return await self._redirects.leave(input, social, fresh_since=self._confirmations.since(input))
 
     async def submit_registration(self, unit: Unit, input: MethodInput) -> Redirect | Proof | Enrolment:  # noqa: A002
         """See `RegistrationMethod`. Raises as `submit_login` does."""
@@ -150,7 +157,7 @@ class Oidc:
         social, authenticated = returned.social, returned.authenticated
         if returned.links:
             return await self._link(unit, _signed_in(input), social, authenticated)
-        return await self._arrived(unit, input, social, authenticated)
+        return await self._arrived(unit, input, social, authenticated, since=returned.fresh_since)
 
     # -- links: see `LinkingMethod` ------------------------------------------------------------------------------------
 
@@ -170,16 +177,27 @@ class Oidc:
         if not token:
             raise SubmissionRejected(fields=[FieldError("id_token", message(4000002, property="id_token"))])
         authenticated = await social.client.verify_id_token(token, nonce=nonce or None)
-        return await self._arrived(unit, submission, social, authenticated)
+        since = self._confirmations.since_opened(submission)
+        return await self._arrived(unit, submission, social, authenticated, since=since)
 
     async def _arrived(
-        self, unit: Unit, submission: MethodInput, social: SocialProvider, authenticated: Authenticated
+        self,
+        unit: Unit,
+        submission: MethodInput,
+        social: SocialProvider,
+        authenticated: Authenticated,
+        *,
+        since: datetime | None,
     ) -> Proof | Enrolment:
+        self._confirmations.require_new(social, authenticated, since=since)
         owner = await self._accounts.owner(unit, authenticated)
         aal = social.aal_of(authenticated.claims)
         if submission.requested_aal is Aal.AAL2 and aal is not Aal.AAL2:
             raise SubmissionRejected(reason("provider_one_factor", _ONE_FACTOR))
         if owner is not None:
+            if submission.identity is not None and submission.identity.id == owner.id:
+                linked = await self._accounts.linked(unit, owner)
+                self._confirmations.require(social, owner, linked, aal=submission.requested_aal)
             return await self._proof(submission, owner, social, authenticated, aal)
         mapped = await social.mapper.map(authenticated)
         arrival = Arrival(

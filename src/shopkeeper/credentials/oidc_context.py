@@ -26,7 +26,8 @@ class Departure:
         nonce, code_verifier: what the answer is bound to (OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636).
         redirect_uri: as it was sent; redeeming the code repeats it.
         links: whether the account is to be linked to the identity that is signed in.
-        parameters: what the client added to the request, such as `prompt`.
+        parameters: what was added to the request, such as `prompt`.
+        fresh_since: when it left, where the sign-in at the provider must be a new one (`oidc_confirmations.py`).
     """
 
     provider: str
@@ -35,6 +36,7 @@ class Departure:
     redirect_uri: str
     links: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
+    fresh_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from shopkeeper import crypto
+from shopkeeper.credentials import oidc_confirmations
 from shopkeeper.credentials.linked_providers import OIDC
 from shopkeeper.credentials.method import MethodInput
 from shopkeeper.credentials.oidc_context import Departure, SocialContexts
@@ -21,11 +23,13 @@ CALLBACK_PATH: Final = f"/self-service/methods/{OIDC}/callback"
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A browser that a provider has sent back, with the account that was authenticated; `links` as in `Departure`."""
+    """A browser that a provider has sent back, with the account that was authenticated; `links` and `fresh_since` as in
+    `Departure`."""
 
     social: SocialProvider
     authenticated: Authenticated
     links: bool
+    fresh_since: datetime | None
 
 
 class OidcRedirects:
@@ -41,7 +45,14 @@ class OidcRedirects:
         self._contexts = contexts
         self._base = base.rstrip("/")
 
-    async def leave(self, submission: MethodInput, social: SocialProvider, *, links: bool = False) -> Redirect:
+    async def leave(
+        self,
+        submission: MethodInput,
+        social: SocialProvider,
+        *,
+        links: bool = False,
+        fresh_since: datetime | None = None,
+    ) -> Redirect:
         if submission.callback is None:
             raise TypeError("a submission that leaves has a callback")
         provider = social.provider
@@ -51,7 +62,8 @@ class OidcRedirects:
             code_verifier=secrets.token_urlsafe(48),
             redirect_uri=f"{self._base}{CALLBACK_PATH}/{provider.id}",
             links=links,
-            parameters=_parameters(submission, social),
+            parameters=_parameters(submission, social, fresh=fresh_since is not None),
+            fresh_since=fresh_since,
         )
         url = await social.client.authorization_url(
             redirect_uri=departure.redirect_uri,
@@ -82,15 +94,12 @@ class OidcRedirects:
             nonce=departure.nonce,
             code_verifier=departure.code_verifier,
         )
-        return Returned(social, authenticated, departure.links)
+        return Returned(social, authenticated, departure.links, departure.fresh_since)
 
 
-def _parameters(submission: MethodInput, social: SocialProvider) -> Mapping[str, str]:
-    """Return what the request adds: what the client asks for, and what the flow needs. A session is confirmed by a new
-    sign-in at the provider, and not by its session there."""
-    needed: dict[str, str] = {}
-    if submission.refresh and social.provider.has_id_token:
-        needed["prompt"] = "login"
+def _parameters(submission: MethodInput, social: SocialProvider, *, fresh: bool) -> Mapping[str, str]:
+    """Return what the request adds: what the client asks for, and what the flow needs."""
+    needed = dict(oidc_confirmations.parameters(social.provider, fresh=fresh))
     if submission.requested_aal is Aal.AAL2 and social.provider.aal2_acr_values:
         needed["acr_values"] = " ".join(social.provider.aal2_acr_values)
     return {**upstream_parameters(submission.submitted), **needed}

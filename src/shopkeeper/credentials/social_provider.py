@@ -33,6 +33,11 @@ class SocialProvider:
         """Whether its tokens can say that two factors were used."""
         return bool(self.provider.aal2_acr_values or self.provider.aal2_amr_values)
 
+    @property
+    def raises_to_aal2(self) -> bool:
+        """Whether it can raise a session, which takes a sign-in that is a new one."""
+        return self.gives_aal2 and self.provider.reauthenticates
+
     def aal_of(self, claims: Mapping[str, Any]) -> Aal:
         """Return the level that verified claims stand for: the values that mean two factors are configured."""
         acr, amr = claims.get("acr"), claims.get("amr")

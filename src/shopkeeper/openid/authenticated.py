@@ -17,6 +17,8 @@ class Authenticated:
         raw_claims: what the provider sent, before `UserinfoShape` changed it.
         id_token: the ID token, for `id_token_hint`; None where there is none.
         sid: the provider's session (OpenID Connect Back-Channel Logout 1.0).
+        issued_at: when the ID token was issued; None without one.
+        auth_time: when the user was authenticated at the provider, by the ID token; None where it does not say.
         expires_in: seconds that the access token is valid, None where unknown.
     """
 
@@ -26,6 +28,8 @@ class Authenticated:
     raw_claims: Mapping[str, Any] = field(default_factory=dict)
     id_token: str | None = field(default=None, repr=False)
     sid: str | None = None
+    issued_at: datetime | None = None
+    auth_time: datetime | None = None
     access_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     expires_in: int | None = None

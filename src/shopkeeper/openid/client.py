@@ -30,7 +30,7 @@ from shopkeeper.openid.logout_token import check_logout_token
 from shopkeeper.openid.metadata import Metadata, MetadataSource
 from shopkeeper.openid.provider import Provider
 from shopkeeper.openid.reachability import Reachability
-from shopkeeper.openid.token_claims import require_text
+from shopkeeper.openid.token_claims import require_text, time_claim
 from shopkeeper.openid.token_endpoint import TokenEndpoint, Tokens
 from shopkeeper.openid.tokens import SignedToken, verify_signature
 from shopkeeper.openid.userinfo import Userinfo, claims_of_answer, shaped
@@ -108,8 +108,8 @@ class OpenIDClient:
             nonce: comes back in the ID token; a random text of the caller.
             code_verifier: the PKCE verifier (RFC 7636 section 4.1), 43 to 128 characters; always made by the caller,
                 and used where the provider's PKCE mode says so.
-            parameters: what the request adds: `prompt`, `login_hint`, `hd`, `acr_values`, `auth_type`. It cannot
-                replace what the protocol needs.
+            parameters: what the request adds: `prompt`, `max_age`, `login_hint`, `hd`, `acr_values`, `auth_type`. It
+                cannot replace what the protocol needs.
         """
         async with self._conversation():
             return authorization_request(
@@ -158,7 +158,9 @@ class OpenIDClient:
             expected = Expected(audiences=ours, issuer=metadata.issuer, nonce=nonce, redeemed=False)
             issuer, subject = check_id_token(signed, expected, provider=self.provider, now=self._clock.now())
             self._count("authenticated")
-            return _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
+            return self._dated(
+                _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
+            )
 
     async def verify_logout_token(self, token: str) -> LogoutToken:
         """Verify a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.6).
@@ -209,8 +211,10 @@ class OpenIDClient:
         raw: Mapping[str, Any] = signed.claims
         if self.provider.claims_source == "userinfo":
             claims, raw = await self._with_userinfo(signed, tokens, metadata)
-        return _authenticated(
-            issuer, subject, claims, raw_claims=raw, tokens=tokens, id_token=tokens.id_token, sid=claims.get("sid")
+        return self._dated(
+            _authenticated(
+                issuer, subject, claims, raw_claims=raw, tokens=tokens, id_token=tokens.id_token, sid=claims.get("sid")
+            )
         )
 
     async def _with_userinfo(
@@ -244,6 +248,12 @@ class OpenIDClient:
         return await verify_signature(
             token, self._keys, algorithms=self.provider.algorithms, types=types, trusted=trusted
         )
+
+    def _dated(self, authenticated: Authenticated) -> Authenticated:
+        """Return what an ID token proves, with its times; userinfo cannot replace them (`_OF_THE_TOKEN`)."""
+        claims, now = authenticated.claims, self._clock.now()
+        issued_at, auth_time = (time_claim(claims, name, now=now) for name in ("iat", "auth_time"))
+        return replace(authenticated, issued_at=issued_at, auth_time=auth_time)
 
     def _with_names(self, authenticated: Authenticated, query: Mapping[str, str]) -> Authenticated:
         names = claims_of_answer(query, self.provider.userinfo)

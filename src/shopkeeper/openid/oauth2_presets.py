@@ -98,6 +98,7 @@ OAUTH2_PRESETS: Final[Mapping[str, Preset]] = {
         ),
         scope=("email", "public_profile"),
         token_auth=_POST,
+        confirming={"auth_type": "reauthenticate"},
     ),
     # https://discord.com/developers/docs/topics/oauth2
     "discord": _oauth2(

@@ -10,14 +10,16 @@ _POST: Final = "client_secret_post"
 _TWITCH_CLAIMS: Final = dict.fromkeys(("email", "email_verified", "picture", "preferred_username"))
 
 OPENID_PRESETS: Final[Mapping[str, Preset]] = {
-    "generic": Preset("OpenID Connect", verifies_email=True),
-    # https://developers.google.com/identity/openid-connect/openid-connect
+    "generic": Preset("OpenID Connect", verifies_email=True, reauthenticates=True),
+    # https://developers.google.com/identity/openid-connect/openid-connect. It takes no request for a new sign-in:
+    # https://developers.google.com/identity/siwg/security-bundle
     "google": Preset(
         "Google",
         issuer="https://accounts.google.com",
         issuer_aliases=("accounts.google.com",),
         scope_parameters={"offline_access": {"access_type": "offline"}, "offline": {"access_type": "offline"}},
         verifies_email=True,
+        confirming={"prompt": "select_account"},
     ),
     # https://developer.apple.com/documentation/signinwithapple. With a scope, Apple answers by a form only, and tells
     # the name in the first answer only.
@@ -31,22 +33,31 @@ OPENID_PRESETS: Final[Mapping[str, Preset]] = {
         verifies_email=True,
     ),
     # https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc. The issuer is made of the tenant. Nothing
-    # says that an address is verified: a tenant's administrator can write any.
-    "microsoft": Preset("Microsoft", issuer="https://login.microsoftonline.com", configurable_issuer=False),
+    # says that an address is verified: a tenant's administrator can write any. `auth_time` is an optional claim,
+    # which an application has to ask for in its manifest.
+    "microsoft": Preset(
+        "Microsoft",
+        issuer="https://login.microsoftonline.com",
+        configurable_issuer=False,
+        confirming={"prompt": "login"},
+    ),
     # https://docs.gitlab.com/integration/openid_connect_provider/. The name is in userinfo only.
     "gitlab": Preset(
         "GitLab",
         issuer="https://gitlab.com",
         claims_source="userinfo",
         verifies_email=True,
+        reauthenticates=True,
     ),
-    # https://auth0.com/docs/get-started/applications/configure-applications-with-oidc-discovery
-    "auth0": Preset("Auth0", issuer_slash=True, verifies_email=True),
+    # https://auth0.com/docs/get-started/applications/configure-applications-with-oidc-discovery,
+    # https://auth0.com/docs/authenticate/login/max-age-reauthentication
+    "auth0": Preset("Auth0", issuer_slash=True, verifies_email=True, reauthenticates=True),
     # https://help.salesforce.com/s/articleView?id=sf.remoteaccess_using_userinfo_endpoint.htm
     "salesforce": Preset(
         "Salesforce",
         claims_source="userinfo",
         verifies_email=True,
+        confirming={"prompt": "login"},
     ),
     # https://learn.microsoft.com/linkedin/consumer/integrations/self-serve/sign-in-with-linkedin-v2. Its ID tokens
     # repeat no nonce, and a code with a proof key (PKCE) is refused as a wrong client. Until 2024 its issuer had no
@@ -71,6 +82,7 @@ OPENID_PRESETS: Final[Mapping[str, Preset]] = {
         scope=(OPENID, "profile", "email"),
         token_parameters={"id_token_key_type": "JWK"},
         token_auth=_POST,
+        reauthenticates=True,
     ),
     # https://developer.netid.de
     "netid": Preset(

@@ -28,6 +28,7 @@ class Preset:
         scope_parameters: scopes that this provider knows as parameters of the authorization request.
         refused_scopes: beginnings of scopes that it does not take any more, each with what to do.
         verifies_email: whether it says which addresses it has verified; for the documentation.
+        reauthenticates: whether its manual says that it signs a person in anew when asked, and tells `auth_time`.
         token_parameters: further parameters of the token request.
         unsupported: why it cannot be used; empty for those that can.
 
@@ -56,6 +57,8 @@ class Preset:
     sends_nonce: bool = True
     id_token_native: bool = True
     verifies_email: bool = False
+    reauthenticates: bool = False
+    confirming: Mapping[str, str] = field(default_factory=dict)
     unsupported: str = ""
 
     def endpoints_of(self, issuer: str) -> Endpoints:

@@ -181,6 +181,9 @@ class Provider:
         linking: what happens where an account with a verified address of the claims exists.
         algorithms: by which ID tokens may be signed.
         sends_nonce: whether the provider repeats the nonce in its ID tokens. False sends none.
+        reauthenticates: whether it signs a person in anew for `max_age=0`, and tells when by `auth_time` (OpenID
+            Connect Core 1.0 sections 2 and 3.1.2.1).
+        confirming: what the request to one that does not has instead, so that it asks the person something.
 
     Raises:
         ValueError: an algorithm is none of `ALGORITHMS`, or a template has no `{tenantid}`.
@@ -215,6 +218,8 @@ class Provider:
     linking: Literal["confirm", "automatic"] = "confirm"
     algorithms: tuple[str, ...] = ALGORITHMS
     sends_nonce: bool = True
+    reauthenticates: bool = False
+    confirming: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if unsafe := set(self.algorithms) - set(ALGORITHMS):

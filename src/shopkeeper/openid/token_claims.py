@@ -93,6 +93,14 @@ def _time(claims: Mapping[str, Any], name: str, now: datetime) -> datetime:
         raise ProviderTokenInvalid(f"The token has no readable '{name}'.", cause=name) from odd
 
 
+def time_claim(claims: Mapping[str, Any], name: str, *, now: datetime) -> datetime | None:
+    """Return a claim that is a NumericDate; None where there is none that can be read."""
+    try:
+        return _time(claims, name, now)
+    except ProviderTokenInvalid:
+        return None
+
+
 def text_claim(claims: Mapping[str, Any], name: str) -> str | None:
     """Return a claim that is a text of 1 to 255 characters, None where there is none. Raises `ProviderTokenInvalid`."""
     value = claims.get(name)

@@ -124,6 +124,11 @@ class OpenIDProvider(Section):
     aal2_amr_values: tuple[str, ...] = Field(
         default=(), max_length=20, description="Values in the claim `amr` that count as two factors"
     )
+    reauthenticates: bool | None = Field(
+        default=None,
+        description="Whether it signs somebody in anew for `max_age=0` and says when in `auth_time`, which "
+        "[confirming a session](../methods/oidc.md#confirming-a-session) wants; unset, as [its row](providers.md) says",
+    )
     account_linking_mode: Literal["confirm_with_existing_credential", "automatic"] = Field(
         default="confirm_with_existing_credential",
         description="What happens where an account has the address already: its owner proves it by signing in, or "
@@ -180,6 +185,8 @@ class OpenIDProvider(Section):
             return "has a key of Apple, and is not Apple; leave out what begins with apple_"
         if self.provider != "microsoft" and self.microsoft_tenant:
             return "has microsoft_tenant, and is not microsoft; leave it out"
+        if self.reauthenticates and not self.preset.openid:
+            return "has reauthenticates, but it issues no ID tokens that could say when; leave it out"
         for begin, advice in self.preset.refused_scopes.items():
             if found := [scope for scope in self.scope if scope.startswith(begin)]:
                 return f"has the scope {found[0]}, which is of {advice}"
