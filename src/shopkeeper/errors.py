@@ -32,6 +32,7 @@
     ├── RequestTimeout           408 the body does not arrive in time
     ├── FlowExpired              410 carries when, and the flow that replaces it
     ├── FlowReplaced             410 carries the flow that replaces it
+    ├── ReturnToApp              410 a browser has come back for an app, which goes on itself
     ├── PayloadTooLarge          413
     ├── AddressTooLong           414 the query is too long
     ├── HostNotAllowed           421 the request is addressed to a host that is not ours
@@ -369,6 +370,13 @@ class FlowReplaced(Refusal):
     def __init__(self, *, use_flow_id: str) -> None:
         super().__init__("Too many attempts, or the form was used already: continue with the flow in 'use_flow_id'.")
         self.use_flow_id = use_flow_id
+
+
+class ReturnToApp(Refusal):
+    """A browser has come back once more for an app, which was led to its session, or to the reason, the first time."""
+
+    code, status, named_in_kratos = "return_to_app", 410, False
+    message = "This sign-in goes on in the app: return to it. If it has not signed you in, begin there once more."
 
 
 class BrowserLocationChangeRequired(Refusal):

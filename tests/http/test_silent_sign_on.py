@@ -1,5 +1,6 @@
 """Silent sign-on: a visitor comes back signed in, or exactly as they were."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,17 @@ class TestWhereNobodyIsSignedIn:
         assert cookies_of(person.browser) == before
         assert (await cart_of(scene, token))["totalQuantity"] == 3
         assert await person.browser.whoami() is None
+        assert await scene.shop.rows("flow_errors") == []
+
+    async def test_goes_back_from_the_same_answer_every_time(self, scene: ProviderScene) -> None:
+        """Regression: browsers that send it twice showed the error page to a visitor who had clicked nothing."""
+        person = await scene.person()
+        before = cookies_of(person.browser)
+        arrival = await scene.walk(person, (await leave(person.browser)).headers["location"])
+        answers = await asyncio.gather(*(person.browser.get(arrival) for _ in range(3)))
+        for back in (*answers, await person.browser.get(arrival)):
+            assert (back.status_code, back.headers["location"]) == (303, HERE)
+        assert cookies_of(person.browser) == before
         assert await scene.shop.rows("flow_errors") == []
 
     async def test_goes_back_for_every_error_of_the_provider(self, scene: ProviderScene) -> None:

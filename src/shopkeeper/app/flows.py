@@ -19,6 +19,8 @@ from shopkeeper.credentials.method import SettingsMethod
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.crypto import KeyRing
 from shopkeeper.flows.attempts import FlowAttempts
+from shopkeeper.flows.callback_states import PURPOSE as CALLBACK_STATES
+from shopkeeper.flows.callback_states import CallbackStates
 from shopkeeper.flows.callbacks import Callbacks
 from shopkeeper.flows.handler import FlowHandler
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -186,6 +188,7 @@ def build_pipeline(
             clock=infrastructure.clock,
         ),
         callbacks=Callbacks(infrastructure.database, find_session=accounts.sessions.get, clock=infrastructure.clock),
+        states=CallbackStates(KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=CALLBACK_STATES)),
         clock=infrastructure.clock,
         return_addresses=return_addresses,
         callback_url=f"{infrastructure.base_url}{CALLBACKS}",

@@ -62,10 +62,11 @@ from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.request_limits import BodyBudget
 from shopkeeper.http.request_log import RequestLog
 from shopkeeper.http.schemas import schema_routes
-from shopkeeper.http.selfservice import LARGEST_BODY, RefusedPage, SelfService
+from shopkeeper.http.selfservice import LARGEST_BODY, SelfService
 from shopkeeper.http.serializers import Serializers
 from shopkeeper.http.sessions import OwnSessions
 from shopkeeper.http.silent_sign_on import SilentSignOnRoutes
+from shopkeeper.http.speculation import RefusedPage
 from shopkeeper.http.storefront import Storefront
 from shopkeeper.http.token_exchange import TokenExchangeRoutes
 from shopkeeper.http.well_known import well_known_routes
@@ -342,6 +343,7 @@ def _self_service(
         refusals=refusals,
         error_page=error_page,
         repeat_form=repeated_form.of,
+        refused_page=refused_page,
     )
     exchange = TokenExchangeRoutes(
         exchange=TokenExchange(

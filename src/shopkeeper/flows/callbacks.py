@@ -56,17 +56,15 @@ class Callbacks:
         self._find_session = find_session
         self._clock = clock
 
-    async def take(self, method: str, query: Mapping[str, str], caller: Caller) -> CameBack:
-        """Return the flow that awaits this callback, which it does no longer.
-
-        Raises `SessionAlreadyAvailable` where a signed-in browser comes back once more, as by reloading;
-        `CsrfViolation` for every other unknown state and for another browser.
-        """
+    async def take(self, method: str, query: Mapping[str, str], caller: Caller) -> CameBack | None:
+        """Return the flow that awaits this callback, which it does no longer; None where none does."""
         state = query.get("state", "")
-        back = await self._taken(crypto.digest(state), method, caller) if state else None
-        if back is None:
-            raise await self._refusal(state, method, caller)
-        return back
+        return await self._taken(crypto.digest(state), method, caller) if state else None
+
+    async def answered(self, flow: Flow) -> None:
+        """Say that a callback was answered without its flow being stored, so that no other request waits for that."""
+        async with self._database.unit() as unit:
+            await store.callback_answered(unit, flow.id)
 
     async def _taken(self, state: bytes, method: str, caller: Caller) -> CameBack | None:
         bindings = [crypto.digest(each) for each in caller.callback_cookies]
@@ -74,22 +72,24 @@ class Callbacks:
             async with self._database.unit() as unit:
                 flow = await store.take_awaited(unit, state, method=method, bindings=bindings)
             if flow is not None:
-                return CameBack(flow, await self._whose(flow, caller), None, left_as=flow.id)
+                return CameBack(flow, await self.whose(flow, caller), None, left_as=flow.id)
         code = crypto.new_token("")
         async with self._database.unit() as unit:
             flow = await store.take_for_app(unit, state, method=method, return_to=crypto.digest(code))
         if flow is None:
             return None
-        return CameBack(flow, await self._whose(flow, caller), code, left_as=left_as(flow))
+        return CameBack(flow, await self.whose(flow, caller), code, left_as=left_as(flow))
 
-    async def _refusal(self, state: str, method: str, caller: Caller) -> Refusal:
+    async def refusal(self, state: str, method: str, caller: Caller) -> Refusal:
+        """Return why a callback is refused that no flow of this browser knows: `SessionAlreadyAvailable` where it is
+        signed in, `CsrfViolation` for every other unknown state and for another browser."""
         async with self._database.reading() as unit:
             flow = await store.by_callback_state(unit, crypto.digest(state)) if state else None
         if flow is not None and flow.callback_method == method:
             return _not_from_here(flow)
         return SessionAlreadyAvailable() if state and caller.session is not None else _not_awaited()
 
-    async def _whose(self, flow: Flow, caller: Caller) -> Caller:
+    async def whose(self, flow: Flow, caller: Caller) -> Caller:
         """Return the caller, with the session that an app's flow was left with."""
         app = of_app(flow, caller)
         if flow.type is not FlowType.API or flow.session_id is None:

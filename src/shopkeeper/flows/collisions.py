@@ -143,6 +143,7 @@ class Collisions:
                 await self._writer.finish(unit, flow, collision.enrolment.attempt)
                 fresh = await self._form(unit, turn, collision)
                 await store.add(unit, fresh)
+                await self._writer.lead_on(unit, turn, (fresh.kind, fresh.id))
         return Diverted(flow, fresh)
 
     async def _form(self, unit: Unit, turn: Turn, collision: Collision) -> Flow:

@@ -161,6 +161,8 @@ class Dispatcher:
             if step.shows_end:
                 fresh = _ended_like(turn.flow, fresh)
             await store.add(unit, fresh)
+            if not step.keeps_flow:
+                await self._writer.lead_on(unit, turn, (fresh.kind, fresh.id))
         return Replaced(turn.flow, fresh, step.refusal)
 
 

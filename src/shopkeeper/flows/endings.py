@@ -86,6 +86,11 @@ class FlowEndings:
     ) -> Completed:
         """Return the outcome with the browser's new anti-CSRF token, and with the verification flows that were opened
         if the configuration shows them (the hook `show_verification_ui`) or names them always."""
-        shows = isinstance(handler, ShowsVerification) and handler.shows_verification(method)
+        shows = shows_verification(handler, method)
         named = verification if shows or self._names_verification else ()
         return replace(done, csrf_token=csrf, continue_with=named, shows_next=shows)
+
+
+def shows_verification(handler: FlowHandler, method: str) -> bool:
+    """Return whether a browser is shown the verification of its addresses after a flow."""
+    return isinstance(handler, ShowsVerification) and handler.shows_verification(method)

@@ -1,13 +1,16 @@
 """Acting on an enrolment: the identity is created, and signed in where the flow does that."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
+from uuid import UUID
 
 from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import Enrolment, SubmissionRejected
 from shopkeeper.flows.collisions import LOGIN, Collision, Collisions, pending_link
-from shopkeeper.flows.endings import FlowEndings
+from shopkeeper.flows.continue_with import ContinueWith
+from shopkeeper.flows.endings import FlowEndings, shows_verification
 from shopkeeper.flows.flow import Flow, FlowType, Opening
 from shopkeeper.flows.flow_writer import FlowWriter
 from shopkeeper.flows.handler import FlowHandler, OffersSignIn, Turn
@@ -24,6 +27,7 @@ from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 
 NO_ACCOUNT: Final = 4010090
+VERIFICATION: Final = "verification"
 
 
 class Enrolments:
@@ -135,6 +139,9 @@ class Enrolments:
                         provider=enrolment.provider,
                         upstreams=() if enrolment.upstream is None else (enrolment.upstream,),
                     )
+                else:
+                    asked = shown if shows_verification(handler, enrolment.method) else ()
+                    await self._writer.lead_on(unit, turn, _next_flow(asked, sign_in))
         done = await self._endings.completed(handler, turn, enrolment.method, identity, signed_in)
         done = self._endings.showing(done, handler, enrolment.method, csrf=csrf, verification=shown)
         if signed_in is None and turn.flow.kind == LOGIN:
@@ -157,3 +164,10 @@ class Enrolments:
         return await self._opener.open(
             unit, LOGIN, opening, caller, fields={"identifier": identifier}, messages=(message(1040090),)
         )
+
+
+def _next_flow(verification: Sequence[ContinueWith], sign_in: Flow | None) -> tuple[str, UUID] | None:
+    """Return the kind and the id of the flow that a browser is shown after registering, None where it is none."""
+    for shown in verification:
+        return VERIFICATION, shown.flow_id
+    return (sign_in.kind, sign_in.id) if sign_in is not None else None

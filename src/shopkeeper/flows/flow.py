@@ -32,6 +32,8 @@ GUEST: Final = "guest"
 
 SILENT: Final = "silent"
 """The key in a flow's context that marks a silent sign-on (`silent_sign_on.py`)."""
+LED_TO: Final = "led_to"
+"""The key in a flow's context of the flow that has taken its place."""
 
 
 class FlowType(StrEnum):
@@ -61,9 +63,10 @@ class Flow:
         version: increased by every write of the flow, so that of two concurrent submissions only one is stored.
         identity_id, session_id: the owner, for flows that belong to a session.
         identity: the owner as the caller knows them, for the answer; it is not stored.
-        callback_method: the method whose callback is awaited.
-        callback_state: digest of the `state` that another server was given; None while no callback is awaited.
-        callback_binding: digest of the cookie of the browser that was redirected to another server.
+        callback_method: the method whose callback is awaited; None while none is.
+        callback_state: digest of the `state` that another server was given; None once its callback was answered.
+        callback_binding: digest of the cookie of the browser that was redirected to another server. It stays, for a
+            browser that comes back once more.
         exchange_init: digest of the code that the app got which opened the flow (`token_exchange.py`).
         exchange_return: digest of the code that the webview brings back to the app.
         exchange_session: the id of the session that the app gets, from the callback on.
@@ -112,6 +115,17 @@ class Flow:
     def silent(self) -> bool:
         """Whether nothing is shown of the flow: it signs in, or leaves everything as it was."""
         return SILENT in self.context
+
+    @property
+    def led_to(self) -> tuple[str, UUID] | None:
+        """The kind and the id of the flow that has taken the place of this one, which has ended."""
+        kept = self.remembered(LED_TO)
+        return (kept["kind"], UUID(kept["id"])) if "id" in kept else None
+
+    @property
+    def led_to_end(self) -> bool:
+        """Whether this flow has ended with a callback that has started no session, and led to its end."""
+        return "end" in self.remembered(LED_TO)
 
     @property
     def follower(self) -> bytes | None:

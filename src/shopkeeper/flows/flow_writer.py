@@ -1,6 +1,7 @@
 """Writing a flow's row: every write compares the version that was read, so that of two submissions one is stored."""
 
 from dataclasses import replace
+from uuid import UUID
 
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import LastAttempt, SubmissionRejected
@@ -48,6 +49,12 @@ class FlowWriter:
             is_first = await self._attempts.finish(unit, flow.id, now, last=last)
         if not is_first:
             raise finished(flow)
+
+    async def lead_on(self, unit: Unit, turn: Turn, to: tuple[str, UUID] | None) -> None:
+        """Keep with a flow that has ended by a callback, and without a session, where it has led to, for a browser that
+        comes back once more (`repeated_callbacks.py`). See `store.lead_on`."""
+        if turn.query and not turn.by_link:
+            await store.lead_on(unit, turn.flow, to)
 
     async def rejected(self, turn: Turn, rejected: SubmissionRejected) -> FlowInvalid:
         """Store the form with these messages; the caller raises what is returned."""

@@ -63,6 +63,7 @@ class MissingTraits:
                 blank = taken_over(turn.flow, blank_flow(handler, opening, turn.caller, clock=self._clock))
                 fresh = await self._form(unit, turn, blank, enrolment, wrong)
                 await store.add(unit, fresh)
+                await self._writer.lead_on(unit, turn, (fresh.kind, fresh.id))
         return Diverted(turn.flow, fresh)
 
     async def _form(

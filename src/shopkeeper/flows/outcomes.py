@@ -1,6 +1,7 @@
 """The outcomes of a submission, for the routes, which answer each kind of client in its own way."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -81,6 +82,14 @@ class BackToApp:
 
 
 @dataclass(frozen=True, slots=True)
+class LedOn:
+    """The browser has come back once more, nothing was done, and it goes to where the flow leads, at the URL."""
+
+    flow: Flow
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """The flow could not continue; `fresh` takes its place. `refusal` is the reason, where there is one besides the
     messages of `fresh`."""
@@ -99,7 +108,7 @@ class Diverted:
     fresh: Flow
 
 
-FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced | Diverted | BackToApp
+FlowOutcome: TypeAlias = Completed | Updated | RedirectedAway | Replaced | Diverted | BackToApp | LedOn
 
 
 class FlowInvalid(Refusal):
@@ -120,6 +129,17 @@ class FlowRefused(Exception):
         super().__init__(refusal.code)
         self.flow = flow
         self.refusal = refusal
+
+
+@contextmanager
+def refusals_with(flow: Flow) -> Iterator[None]:
+    """Attach the flow to a refusal, so that the route need not read it again."""
+    try:
+        yield
+    except FlowInvalid:
+        raise
+    except Refusal as refusal:
+        raise FlowRefused(flow, refusal) from refusal
 
 
 def finished(flow: Flow) -> FlowExpired:

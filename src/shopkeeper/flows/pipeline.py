@@ -32,6 +32,7 @@ from shopkeeper.errors import (
 )
 from shopkeeper.flows import store
 from shopkeeper.flows.attempts import FlowAttempts
+from shopkeeper.flows.callback_states import CallbackStates
 from shopkeeper.flows.callbacks import Callbacks, CameBack
 from shopkeeper.flows.carried import with_carried, with_payload
 from shopkeeper.flows.dispatch import Dispatcher
@@ -51,9 +52,11 @@ from shopkeeper.flows.outcomes import (
     RedirectedAway,
     Updated,
     finished,
+    refusals_with,
 )
 from shopkeeper.flows.paused_submissions import PausedSubmissions
 from shopkeeper.flows.rejections import rejections_shown
+from shopkeeper.flows.repeated_callbacks import RepeatedCallbacks
 from shopkeeper.flows.return_to import ReturnAddresses
 from shopkeeper.flows.token_exchange import with_code
 from shopkeeper.identity.values import Aal
@@ -71,6 +74,7 @@ class Pipeline:
     """Opens, fetches and submits the flows of every handler in its list.
 
     Args:
+        states: makes the states of callbacks.
         callback_url: the address that other servers send the browser back to; the method's name is appended.
         locale_of: returns the language of a store's mails.
     """
@@ -86,6 +90,7 @@ class Pipeline:
         keeping: KeepSignedIn,
         paused: PausedSubmissions,
         callbacks: Callbacks,
+        states: CallbackStates,
         clock: Clock,
         return_addresses: ReturnAddresses,
         callback_url: str,
@@ -102,6 +107,15 @@ class Pipeline:
         self._callback_url = callback_url
         self._locale_of = locale_of
         self._callbacks = callbacks
+        self._states = states
+        self._repeated = RepeatedCallbacks(
+            self._handlers,
+            database=database,
+            callbacks=callbacks,
+            states=states,
+            return_addresses=return_addresses,
+            clock=clock,
+        )
         self._attempts = attempts
 
     def handler(self, name: str) -> FlowHandler:
@@ -132,7 +146,7 @@ class Pipeline:
             raise Unauthenticated("The form belongs to a customer: sign in first.")
         async with self._database.reading() as unit:
             flow = seen_by(_owned(await self._require(unit, name, flow_id), caller), caller)
-        with _refusals_with(flow):
+        with refusals_with(flow):
             if isinstance(handler, OwnedFlowHandler):
                 handler.may_see(flow, caller)
             if flow.expires_at <= self._clock.now():
@@ -213,7 +227,7 @@ class Pipeline:
         handler = self._handlers[name]
         async with self._database.reading() as unit:
             flow = _owned(await self._required_for_submit(unit, name, flow_id), caller)
-            with _refusals_with(flow):
+            with refusals_with(flow):
                 await handler.may_go_on(unit, flow, caller)
         taken = await self._paused.take(flow) if self._paused.waits(flow, caller) else None
         if taken is None:
@@ -240,13 +254,18 @@ class Pipeline:
     async def callback(self, method: str, query: Mapping[str, str], caller: Caller) -> FlowOutcome:
         """Continue a flow when another server sends the browser back; the flow is found by `state`, which works once.
 
-        Raises as `submit` does; `SessionAlreadyAvailable` where a signed-in browser comes back once more, as by
-        reloading; `CsrfViolation` for every other unknown state and for another browser.
+        A browser that comes back with it once more is led on. Raises as `submit` and `RepeatedCallbacks.lead_on` do.
         """
         back = await self._callbacks.take(method, query, caller)
-        if back.code is None:
-            return await self._return_from(back, method, query)
-        return await self._lead_to_app(back, back.code, method, query)
+        if back is None:
+            return await self._repeated.lead_on(method, query, caller)
+        try:
+            if back.code is None:
+                return await self._return_from(back, method, query)
+            return await self._lead_to_app(back, back.code, method, query)
+        except FlowRefused:
+            await self._callbacks.answered(back.flow)
+            raise
 
     async def _lead_to_app(self, back: CameBack, code: str, method: str, query: Mapping[str, str]) -> FlowOutcome:
         """Finish what an app waits for, and lead the browser back to it, also where the flow did not end with a
@@ -297,12 +316,12 @@ class Pipeline:
                 found = which if isinstance(which, Flow) else await self._required_for_submit(unit, handler.name, which)
                 flow = seen_by(found, caller)
                 turn = replace(self._turn(_owned(flow, caller), submission, caller, query or {}), by_link=by_link)
-                with _refusals_with(flow), _spends_no_mail():
+                with refusals_with(flow), _spends_no_mail():
                     await self._refuse_expired(unit, handler, turn)
                     with rejections_shown(unit, turn, now=self._clock.now()):
                         step = await prove(unit, turn)
             try:
-                with _refusals_with(flow), _spends_no_mail():
+                with refusals_with(flow), _spends_no_mail():
                     return await self._dispatcher.dispatch(handler, turn, step)
             except Superseded:
                 ended = await self._ended(flow) if isinstance(handler, AnswersWhenUsed) else None
@@ -327,14 +346,16 @@ class Pipeline:
             caller=self.caller_in(flow, caller),
             method=method,
             count_attempt=count_attempt,
-            callback=Callback(url=f"{self._callback_url}/{method}/callback", state=crypto.new_token("")),
+            callback=Callback(
+                url=f"{self._callback_url}/{method}/callback", state=self._states.new(flow, method=method)
+            ),
             query=query,
         )
 
     async def _as_it_stands(self, flow: Flow, caller: Caller) -> FlowOutcome:
         """Return the form that another submission of the same flow has stored meanwhile."""
         async with self._database.reading() as unit:
-            with _refusals_with(flow):
+            with refusals_with(flow):
                 return Updated(seen_by(await self._standing(unit, flow), caller))
 
     async def _ended(self, flow: Flow) -> Flow | None:
@@ -393,17 +414,6 @@ def _owned(flow: Flow, caller: Caller) -> Flow:
     """Return the flow with its owner, where that is the caller."""
     session = caller.session
     return replace(flow, identity=session.identity) if session and caller.signed_in_as(flow.identity_id) else flow
-
-
-@contextmanager
-def _refusals_with(flow: Flow) -> Iterator[None]:
-    """Attach the flow to a refusal, so that the route need not read it again."""
-    try:
-        yield
-    except FlowInvalid:
-        raise
-    except Refusal as refusal:
-        raise FlowRefused(flow, refusal) from refusal
 
 
 @contextmanager

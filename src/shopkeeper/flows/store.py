@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from shopkeeper import crypto
-from shopkeeper.flows.flow import Flow, FlowState, FlowType
+from shopkeeper.flows.flow import LED_TO, Flow, FlowState, FlowType
 from shopkeeper.identity.values import Aal
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.row_changes import insert_later
@@ -165,7 +165,20 @@ async def take_awaited(unit: Unit, state: bytes, *, method: str, bindings: Colle
     taken = update(flows).where(*awaited, flows.c.callback_binding.in_(bindings))
     returned = taken.values(**_NOTHING_AWAITED, version=flows.c.version + 1).returning(*flows.c)
     row = (await unit.write(returned)).first()
-    return _from_row(row) if row else None
+    return _taken(row) if row else None
+
+
+async def callback_answered(unit: Unit, flow_id: UUID) -> None:
+    """Forget the state of the callback that has come to a flow, where it awaits no other one."""
+    come = flows.c.id == flow_id, flows.c.callback_method.is_(None)
+    await unit.write(update(flows).where(*come).values(callback_state=None))
+
+
+async def lead_on(unit: Unit, flow: Flow, to: tuple[str, UUID] | None) -> None:
+    """Keep with a flow that has ended the kind and the id of the one that goes on in its place; None where the browser
+    goes where the flow leads, without a session."""
+    led = {**flow.context, LED_TO: {"kind": to[0], "id": str(to[1])} if to is not None else {"end": True}}
+    await unit.write(update(flows).where(flows.c.id == flow.id).values(context=led))
 
 
 async def take_for_app(unit: Unit, state: bytes, *, method: str, return_to: bytes) -> Flow | None:
@@ -188,7 +201,7 @@ async def take_for_app(unit: Unit, state: bytes, *, method: str, return_to: byte
         .returning(*flows.c)
     )
     row = (await unit.write(returned)).first()
-    return _from_row(row) if row else None
+    return _taken(row) if row else None
 
 
 async def by_exchange_codes(unit: Unit, init: bytes, return_to: bytes) -> Flow | None:
@@ -240,11 +253,8 @@ async def get_error(unit: Unit, error_id: UUID) -> Row[Any] | None:
     return await unit.first(select(flow_errors).where(flow_errors.c.id == error_id))
 
 
-_NOTHING_AWAITED: Final[Mapping[str, None]] = {
-    "callback_method": None,
-    "callback_state": None,
-    "callback_binding": None,
-}
+# The state stays until the flow is stored next, and says until then that its callback is being answered.
+_NOTHING_AWAITED: Final[Mapping[str, None]] = {"callback_method": None}
 # Built once: building a frequent statement costs as much as sending it.
 _OF_FLOW = flows.c.id == bindparam("of_flow", type_=Id)
 _BY_ID = select(flows).where(_OF_FLOW, flows.c.kind == bindparam("of_kind"))
@@ -282,6 +292,10 @@ def _to_row(flow: Flow) -> dict[str, Any]:
         "context": dict(flow.context),
         "transient_payload": flow.transient_payload,
     }
+
+
+def _taken(row: Row[Any]) -> Flow:
+    return replace(_from_row(row), callback_state=None)
 
 
 def _from_row(row: Row[Any]) -> Flow:

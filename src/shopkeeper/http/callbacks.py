@@ -23,6 +23,7 @@ from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.requests import parse_fields, read_body
 from shopkeeper.http.responses import empty_response, redirect
+from shopkeeper.http.speculation import RefusedPage, is_speculative, refuse_speculative
 
 CALLBACKS: Final = "/self-service/methods"
 LARGEST_FORM: Final = 32_000
@@ -47,6 +48,7 @@ class CallbackRoutes:
         refusals: RefusedFlows,
         error_page: ErrorPage,
         repeat_form: RepeatForm,
+        refused_page: RefusedPage,
     ) -> None:
         self._pipeline = pipeline
         self._callers = callers
@@ -54,6 +56,7 @@ class CallbackRoutes:
         self._refusals = refusals
         self._error_page = error_page
         self._repeat_form = repeat_form
+        self._refused_page = refused_page
 
     def routes(self) -> list[Route]:
         """List the routes."""
@@ -68,6 +71,8 @@ class CallbackRoutes:
         """Take the answer in the query. A request that only looks ahead spends nothing."""
         if request.method == "HEAD":
             return empty_response(200)
+        if is_speculative(request):
+            return refuse_speculative(request, self._refused_page)
         return await self._continue(request, caller, request.query_params)
 
     async def _by_form(self, request: Request, caller: Caller) -> Response:

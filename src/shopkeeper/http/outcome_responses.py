@@ -30,6 +30,7 @@ from shopkeeper.flows.outcomes import (
     FlowInvalid,
     FlowOutcome,
     FlowRefused,
+    LedOn,
     RedirectedAway,
     Replaced,
     Updated,
@@ -104,7 +105,7 @@ class OutcomeResponses:
                 answer = self._replaced(outcome, language=caller.locale, as_json=as_json, by_link=by_link)
                 renews = self._flow_responses[outcome.flow.kind].fetches_expired
                 return self.with_csrf_cookie(answer, caller, when=renews or _needs_cookie(outcome.fresh.type, caller))
-            case BackToApp():
+            case BackToApp() | LedOn():
                 return redirect(outcome.url)
             case Diverted():
                 answer = self.show_again(outcome.fresh, caller, as_json=as_json, status=FlowInvalid.status)

@@ -16,7 +16,6 @@ from shopkeeper.commerce.stores import STORE, TENANT
 from shopkeeper.errors import (
     CsrfViolation,
     InvalidInput,
-    LinkLookedAhead,
     MalformedBody,
     NotBuilt,
     Refusal,
@@ -42,14 +41,12 @@ from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.refused_flows import RefusedFlows
 from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, json_response, redirect
-from shopkeeper.http.speculation import is_speculative
+from shopkeeper.http.speculation import RefusedPage, is_speculative, refuse_speculative
 from shopkeeper.languages.refusals import headers_of
 from shopkeeper.parsing import uuid_or_none
 
 OneClick = Callable[[Request, str, str], Awaitable[Response]]
 """Shows a page with one button for a link of a kind of flow, which sends its form to an address."""
-RefusedPage = Callable[[Request, Refusal], Response]
-"""Shows a refusal as a page, with its status."""
 Leaving = Callable[[Response, Request, Caller], Response]
 """Makes a page of a redirect to another server, where a page of ours has sent the form."""
 LARGEST_BODY = 100_000
@@ -267,18 +264,11 @@ class SelfService:
         if request.method == "HEAD":
             return empty_response(200)
         if is_speculative(request):
-            return self._looked_ahead(request)
+            return refuse_speculative(request, self._refused_page)
         if self._one_click is not None and "token" in request.query_params:
             action = f"{self._prefix}/self-service/{kind}?{urlencode(dict(request.query_params))}"
             return await self._one_click(request, kind, action)
         return await self._follow_link(request, caller, kind)
-
-    def _looked_ahead(self, request: Request) -> Response:
-        """Refuse a program that looks ahead where it is, also one that takes HTML: behind a redirect it would keep the
-        error page of a reader who has not followed the link yet."""
-        if prefers_json(request.headers):
-            raise LinkLookedAhead
-        return self._refused_page(request, LinkLookedAhead())
 
     async def _follow_confirmed(self, request: Request, caller: Caller, kind: str) -> Response:
         """Follow a link by the button of our page. A page of another site must not sign its visitors in."""
