@@ -159,7 +159,7 @@ class TestLater:
         assert refused(again) == ReturnToApp.code
         page = (await webview.get(again.headers["location"])).text
         assert "<h1>Return to the app</h1>" in page
-        assert "/self-service/login/browser" not in page
+        assert 'class="button" href="/self-service/login/browser"' not in page
         told = await webview.get(back, headers=JSON)
         assert (told.status_code, told.headers["x-error-code"]) == (410, ReturnToApp.code)
         assert stage.provider.questions == 1
