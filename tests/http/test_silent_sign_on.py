@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
-from tests.attacks.scene import ADDRESS, APP, CART, EVIL, Browser, ask, fill_cart, set_cookies, visit
-from tests.http.provider_scene import IDP, Person, ProviderScene, with_provider
+from tests.attacks.scene import ADDRESS, APP, CART, EVIL, OWN_PAGE, Browser, ask, fill_cart, set_cookies, visit
+from tests.http.provider_scene import IDP, JSON, Person, ProviderScene, with_provider
 from tests.services.openid_provider import OpenIDProvider
 
 HERE = f"{APP}/pears?size=2"
@@ -49,6 +49,30 @@ async def guest_with_cart(scene: ProviderScene, browser: Browser) -> str:
     await fill_cart(app, token, quantity=3)
     browser.cookies.set("__Host-shopkeeper_visit", token, domain="shop.test")
     return token
+
+
+async def sign_out(scene: ProviderScene, person: Person, way: str) -> httpx2.Response:
+    """Sign out in one of the ways that a browser has; return the answer that ends its own session."""
+    browser = person.browser
+    if way == "JSON":
+        return await browser.get(await scene.sign_out_url(person), headers=JSON)
+    if way == "all":
+        csrf = await browser.form_of("/account")
+        left = await browser.post("/account/sessions/revoke-all", data=csrf, headers=OWN_PAGE)
+        return await browser.get(left.headers["location"])
+    headers = {
+        "the shop's button": OWN_PAGE,
+        "another origin": {"sec-fetch-site": "cross-site", "origin": APP},
+        "its token": {
+            "sec-fetch-site": "cross-site",
+            "origin": APP,
+            "authorization": f"Bearer {browser.session_cookie}",
+        },
+        "its server": {},
+    }[way]
+    answer = await browser.post("/signout", json={}, headers=headers)
+    assert (answer.status_code, answer.json()["customer"]) == (200, None)
+    return answer
 
 
 async def cart_of(scene: ProviderScene, token: str) -> Mapping[str, Any]:
@@ -192,6 +216,27 @@ class TestLoops:
         signed_out = await person.browser.get(await scene.sign_out_url(person))
         assert "Max-Age=86400" in set_cookies(signed_out)[SILENCE]
         assert (await leave(person.browser)).headers["location"] == HERE
+
+    @pytest.mark.parametrize("way", ["the shop's button", "another origin", "its token", "its server", "JSON", "all"])
+    async def test_row_042_every_sign_out_of_a_browser_counts(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock, openid_provider: OpenIDProvider, way: str
+    ) -> None:
+        """Regression: the shop's "Sign out" posts to `/signout`, and the next page signed the customer in again."""
+        cors = {"serve": {"public": {"cors": {"enabled": True, "allowed_origins": [APP]}}}}
+        async with with_provider(sqlite_dsn, tmp_path, clock, openid_provider, settings=cors) as scene:
+            person = await scene.person()
+            await scene.sign_in(person)
+            signed_out = await sign_out(scene, person, way)
+            assert "Max-Age=86400" in set_cookies(signed_out)[SILENCE]
+            assert (await leave(person.browser)).headers["location"] == HERE
+
+    async def test_an_app_that_signs_out_gets_no_cookie(self, scene: ProviderScene) -> None:
+        person = await scene.person()
+        await scene.sign_in(person)
+        token = person.browser.session_cookie
+        app = await scene.shop.native()
+        answer = await app.post("/signout", json={}, headers={"authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.headers.get_list("set-cookie")) == (200, [])
 
 
 class TestOtherSites:

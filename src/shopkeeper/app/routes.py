@@ -87,7 +87,7 @@ from shopkeeper.storage.unavailable import DATABASE_ERRORS, StorageUnavailable
 
 
 def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> CookiePolicy:
-    session = infrastructure.settings.session_cookie()
+    session, oidc = infrastructure.settings.session_cookie(), infrastructure.settings.selfservice.methods.oidc
     return CookiePolicy(
         base_url=infrastructure.settings.serve.public.base_url,
         domain=session.domain,
@@ -97,6 +97,7 @@ def build_cookie_policy(infrastructure: Infrastructure, commerce: Commerce) -> C
         persistent=session.persistent,
         session_name=session.name,
         default_store=commerce.stores.default.id,
+        silent_sign_on=oidc.enabled and any(provider.silent_sign_on for provider in oidc.providers),
     )
 
 
@@ -315,7 +316,6 @@ def _self_service(
         error_page=error_page,
         base_url=serializers.base_url,
         max_body=max_body,
-        silences=silent_sign_on.enabled,
         leaving=leaving.instead_of,
     )
     with_providers = (

@@ -38,11 +38,6 @@ class SilentSignOn:
         self._pipeline = pipeline
         self._clients = clients
 
-    @property
-    def enabled(self) -> bool:
-        """Whether it is configured for any provider."""
-        return bool(self._clients)
-
     def landing(self, return_to: str | None) -> str:
         """Return where the browser goes in the end. Raises `ReturnToForbidden`."""
         return self._pipeline.landing(LOGIN, return_to=return_to)

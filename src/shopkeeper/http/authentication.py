@@ -297,6 +297,10 @@ class RequestAuthenticator:
         """Return who makes the request, with the origins whose pages may make this kind of request."""
         return sender_of(self._credentials(request).header, own=self._own_origin, trusted=trusted)
 
+    def is_trusted_page(self, request: HTTPConnection) -> bool:
+        """Return whether a page of a trusted origin makes the request, by cookie or by token."""
+        return self.sender_of(request, self._trusted_origins) is Sender.TRUSTED_PAGE
+
     def refuse_foreign_page(self, request: HTTPConnection) -> None:
         """Raise `Forbidden` if a browser says that another site's page makes this request with our cookies.
 

@@ -30,6 +30,8 @@ CONTINUITY = "ory_kratos_continuity"
 LANGUAGE = "shopkeeper_language"
 SILENCE = "shopkeeper_silence"
 CALLBACK_SECONDS = 3_600
+SIGNED_OUT_SECONDS = 86_400
+"""How long a browser that has signed out is not signed on silently."""
 
 MOST_VALUES = 4
 """At most so many different values of one cookie are read."""
@@ -61,6 +63,7 @@ class CookiePolicy:
         secure: unset only where the public address is plain http, for development.
         persistent: whether the session cookie outlives the browser window.
         default_store: the store whose visit cookie has the plain name; those of other stores are named after them.
+        silent_sign_on: whether a provider may sign browsers on silently.
     """
 
     base_url: str
@@ -71,6 +74,7 @@ class CookiePolicy:
     persistent: bool = True
     session_name: str = SESSION
     default_store: str | None = None
+    silent_sign_on: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.session_name):
@@ -122,6 +126,15 @@ class CookiePolicy:
     def delete_session(self) -> Sequence[str]:
         """Return the lines that delete the session cookie: for the configured domain, and for the exact host."""
         return self._deleted(self.session_name)
+
+    def sign_out(self, *, new_csrf: bytes) -> Sequence[str]:
+        """Return the lines for a browser that signs out: its session cookie goes, and forms from before are refused."""
+        return [*self.delete_session(), self.set_csrf(new_csrf), *self.rest_from_silent_sign_on()]
+
+    def rest_from_silent_sign_on(self) -> Sequence[str]:
+        """Return the lines that keep a browser that has signed out from silent sign-ons for a day: the provider would
+        sign it in again at the next page. None where no provider does."""
+        return [self.set_silence(SIGNED_OUT_SECONDS)] if self.silent_sign_on else []
 
     def set_csrf(self, token: bytes) -> str:
         """Return the line that sets the anti-CSRF cookie."""

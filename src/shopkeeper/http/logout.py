@@ -27,13 +27,10 @@ from shopkeeper.storage.database import Database
 
 PROVIDER_LOGOUT: Final = "provider_logout"
 """The query parameter by which a JSON client asks for the address where the provider signs out, with `true`."""
-SIGNED_OUT_SECONDS: Final = 86_400
-"""How long a browser that has signed out is not signed on silently."""
 
 
 class LogoutRoutes:
-    """The routes of the logout. `silences` keeps a browser that has signed out from silent sign-ons for a day: the
-    provider would sign it in again at the next page."""
+    """The routes of the logout."""
 
     def __init__(
         self,
@@ -45,7 +42,6 @@ class LogoutRoutes:
         error_page: ErrorPage,
         base_url: str,
         max_body: int,
-        silences: bool,
         leaving: Leaving,
     ) -> None:
         self._database = database
@@ -55,7 +51,6 @@ class LogoutRoutes:
         self._error_page = error_page
         self._base_url = base_url
         self._max_body = max_body
-        self._silences = silences
         self._leaving = leaving
 
     def routes(self) -> list[Route]:
@@ -82,10 +77,8 @@ class LogoutRoutes:
             )
         answer = await self._answer(request, caller, signed_out)
         if self._callers.carries_session_cookie(request):
-            for cookie in (*self._cookies.delete_session(), self._cookies.set_csrf(crypto.new_csrf_token())):
+            for cookie in self._cookies.sign_out(new_csrf=crypto.new_csrf_token()):
                 answer.headers.append("Set-Cookie", cookie)
-            if self._silences:
-                answer.headers.append("Set-Cookie", self._cookies.set_silence(SIGNED_OUT_SECONDS))
         return answer
 
     async def _answer(self, request: Request, caller: Caller, signed_out: SignedOut) -> Response:

@@ -112,7 +112,11 @@ class Storefront:
         sessions = await self._sessions_to_end(request, visitor)
         async with self._database.unit() as unit:
             access = await self._visit.sign_out(unit, store=store, sessions=sessions, client=visitor.client)
-        return self._answer(request, access, principal_changes=True)
+        answer = self._answer(request, access, principal_changes=True)
+        if self._authenticator.may_have_cookies(request) or self._authenticator.is_trusted_page(request):
+            for cookie in self._cookies.rest_from_silent_sign_on():
+                answer.headers.append("Set-Cookie", cookie)
+        return answer
 
     async def _sessions_to_end(self, request: Request, visitor: Principal) -> Sequence[Session]:
         former = await self._authenticator.session_to_end(request, visitor)
