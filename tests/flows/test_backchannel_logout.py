@@ -17,9 +17,9 @@ from shopkeeper.http_client import GuardedClient
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.sessions.refresh import IssuedSession
-from shopkeeper.signin import logout_token_store, provider_session_store
-from shopkeeper.signin.logout_token_store import logout_tokens
+from shopkeeper.signin import provider_session_store, received_token_store
 from shopkeeper.signin.provider_sessions import PURPOSE, ProviderSessions
+from shopkeeper.signin.received_token_store import received_tokens
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.cache.port import Cache, CacheDown
 from shopkeeper.storage.database import Database
@@ -121,16 +121,16 @@ async def test_a_token_is_remembered_while_it_is_valid_and_no_longer(
     await logout.end("idp", token, client=CLIENT)
     refused: list[str] = []
     for _ in range(14):
-        await change(database, logout_token_store.purge, clock.now(), 100)
+        await change(database, received_token_store.purge, clock.now(), 100)
         with pytest.raises(ProviderTokenInvalid) as refusal:
             await logout.end("idp", token, client=CLIENT)
         refused.append(refusal.value.cause)
         clock.advance(minutes=1)
     assert refused[0] == "received_before"
     assert refused[-1] in {"expired", "too_old"}
-    await change(database, logout_token_store.purge, clock.now(), 100)
+    await change(database, received_token_store.purge, clock.now(), 100)
     async with database.reading() as unit:
-        assert await unit.all(select(logout_tokens)) == []
+        assert await unit.all(select(received_tokens)) == []
 
 
 async def test_a_person_with_more_sessions_than_end_at_once_loses_all(

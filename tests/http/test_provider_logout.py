@@ -251,10 +251,10 @@ class TestSigningOutAtTheProvider:
         await scene.tell(token)
         application = scene.shop.application
         await application.cleanup.run_once()
-        assert len(await scene.shop.rows("logout_tokens")) == 1
+        assert len(await scene.shop.rows("received_tokens")) == 1
         scene.shop.clock.advance(days=1)
         await application.cleanup.run_once()
-        assert await scene.shop.rows("logout_tokens") == []
+        assert await scene.shop.rows("received_tokens") == []
         assert (await scene.tell(token)).status_code == 400
 
     async def test_reads_one_small_form(self, scene: ProviderScene) -> None:

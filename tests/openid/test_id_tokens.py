@@ -1,9 +1,11 @@
 """ID tokens: only those of the provider, for us, for this sign-in and for now are accepted."""
 
 import base64
+import hashlib
 import hmac
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
+from shopkeeper.openid.authenticated import OneUse
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderTokenInvalid
+from shopkeeper.openid.id_token import redirect_nonce
 from shopkeeper.openid.provider import Provider
 from shopkeeper.openid.tokens import MAX_TOKEN, verify_signature
 from tests.openid.scripted import (
@@ -27,6 +31,7 @@ from tests.openid.scripted import (
     signed,
 )
 
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 TEXT = st.text(alphabet='abcXYZ019-_=+/.{}[]" \n\x00\xe4\u20ac', max_size=200)
 
 
@@ -181,6 +186,76 @@ class TestRefusedClaims:
         token = signed(idp.claims(exp=int(idp.clock.now().timestamp()) + 10**9))
         idp.clock.advance(days=2)
         assert await cause_of(client, token) == "too_old"
+
+
+class TestNonces:
+    """An app may send the provider the hash of its nonce, and us the nonce itself."""
+
+    HEX = hashlib.sha256(b"of-the-app").hexdigest()
+    BASE64 = base64.urlsafe_b64encode(hashlib.sha256(b"of-the-app").digest()).rstrip(b"=").decode()
+
+    @pytest.mark.parametrize("nonce", ["of-the-app", HEX, BASE64])
+    async def test_of_an_app(self, idp: ScriptedProvider, client: OpenIDClient, nonce: str) -> None:
+        token = signed(idp.claims(nonce=nonce))
+        assert (await client.verify_id_token(token, nonce="of-the-app")).subject == "alice"
+
+    @pytest.mark.parametrize("nonce", [HEX.upper(), f"{BASE64}=", HEX[:-1], "", "of-the-app ", 7, ["of-the-app"], None])
+    async def test_in_another_spelling(self, idp: ScriptedProvider, client: OpenIDClient, nonce: Any) -> None:
+        assert await cause_of(client, signed(idp.claims(nonce=nonce)), nonce="of-the-app") == "nonce"
+
+    async def test_that_is_the_hash_is_not_hashed_back(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        assert await cause_of(client, signed(idp.claims(nonce="of-the-app")), nonce=self.HEX) == "nonce"
+
+    @pytest.mark.parametrize("nonce", ["\ud800", "\x00", "é" * 5_000])
+    async def test_of_any_text(self, idp: ScriptedProvider, client: OpenIDClient, nonce: str) -> None:
+        assert await cause_of(client, signed(idp.claims()), nonce=nonce) == "nonce"
+
+    async def test_of_a_redirect_is_never_hashed(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        hashed = hashlib.sha256(NONCE.encode()).hexdigest()
+        idp.answer("/token", idp.tokens(signed(idp.claims(nonce=hashed))))
+        with pytest.raises(ProviderTokenInvalid) as refused:
+            await client.authenticate(query(), **ARRIVING)
+        assert refused.value.cause == "nonce"
+
+    async def test_of_a_redirect_is_none_of_an_app(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        nonce = redirect_nonce()
+        assert nonce != redirect_nonce()
+        token = signed(idp.claims(nonce=nonce))
+        assert await cause_of(client, token, nonce=nonce) == "nonce"
+        idp.answer("/token", idp.tokens(token))
+        found = await client.authenticate(query(), **{**ARRIVING, "nonce": nonce})
+        assert (found.subject, found.one_use) == ("alice", None)
+
+
+class TestOneUse:
+    async def used(self, client: OpenIDClient, token: str) -> OneUse:
+        found = (await client.verify_id_token(token, nonce=NONCE)).one_use
+        assert found is not None
+        return found
+
+    async def test_a_token_in_another_spelling_is_the_same(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        """Whoever knows an ECDSA signature knows a second one of the same text (r, n - s)."""
+        token = signed(idp.claims(), algorithm="ES256")
+        text, _, signature = token.rpartition(".")
+        raw = base64.urlsafe_b64decode(f"{signature}==")
+        other = raw[:32] + (P256_ORDER - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
+        again = f"{text}.{base64.urlsafe_b64encode(other).rstrip(b'=').decode()}"
+        assert again != token
+        assert await self.used(client, again) == await self.used(client, token)
+
+    async def test_another_token_is_another_one(self, idp: ScriptedProvider, client: OpenIDClient) -> None:
+        found = {(await self.used(client, signed(idp.claims(**more)))).digest for more in ({}, {"jti": "1"}, {"a": 1})}
+        assert len(found) == 3
+
+    @pytest.mark.parametrize("seconds", [300, 10**9])
+    async def test_it_is_remembered_for_longer_than_it_is_accepted(
+        self, idp: ScriptedProvider, client: OpenIDClient, seconds: int
+    ) -> None:
+        token = signed(idp.claims(exp=int(idp.clock.now().timestamp()) + seconds))
+        until = (await self.used(client, token)).until
+        assert until - idp.clock.now() <= timedelta(days=1, minutes=2)
+        idp.clock.advance(seconds=(until - idp.clock.now()).total_seconds() - 30)
+        assert await cause_of(client, token) in {"expired", "too_old"}
 
 
 class TestTenants:

@@ -110,7 +110,7 @@ def test_userinfo(shape: Any, data: st.DataObject) -> None:
     )
 )
 def test_claims(claims: dict[str, Any]) -> None:
-    token = SignedToken("ES256", claims)
+    token = SignedToken("ES256", claims, digest=b"")
     expected = Expected(audiences={"shop"}, issuer=PROVIDER.issuer, nonce="n", access_token="at")
     with contextlib.suppress(ProviderTokenInvalid):
         issuer, subject = check_id_token(token, expected, provider=PROVIDER, now=NOW)

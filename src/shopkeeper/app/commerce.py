@@ -17,7 +17,7 @@ from shopkeeper.identity.changes import Listener
 from shopkeeper.notify import suppressions
 from shopkeeper.notify.courier import Courier
 from shopkeeper.settings import Settings
-from shopkeeper.signin import device_store, logout_token_store, provider_sessions
+from shopkeeper.signin import device_store, provider_sessions, received_token_store
 from shopkeeper.signin.cart_merge import CartMerger
 from shopkeeper.signin.completion import Hooks, SignInCompletion
 from shopkeeper.signin.deferred_merge import DeferredMerges
@@ -111,7 +111,7 @@ def build_commerce(
         *_rules_of(engines, guest_lifespan=guest_lifespan),
         RetentionRule("mails", timedelta(days=30), accounts.courier.purge),
         RetentionRule("suppressed addresses", infrastructure.settings.courier.suppression.lifespan, suppressions.purge),
-        RetentionRule("logout tokens", timedelta(), logout_token_store.purge),
+        RetentionRule("received tokens", timedelta(), received_token_store.purge),
         RetentionRule("known devices", KNOWN_FOR, device_store.purge_devices),
         RetentionRule("simulated registrations", simulated_registrations.KEPT_FOR, simulated_registrations.purge),
         RetentionRule("cart merges", max(MERGES_KEPT, 2 * guest_lifespan), merges.purge),

@@ -211,6 +211,7 @@ class Oidc:
             verified=tuple((via.value, value) for via, value in mapped.verified_addresses),
             sid=authenticated.sid,
             id_token=_short(authenticated.id_token),
+            one_use=authenticated.one_use,
         )
         return self._enrolment(submission, social, arrival)
 
@@ -254,7 +255,12 @@ class Oidc:
             provider=arrival.provider,
             link=LinkOffer(social.provider.label, automatic=social.provider.linking == "automatic"),
             upstream=UpstreamSession(
-                arrival.provider, arrival.issuer, arrival.subject, sid=arrival.sid, id_token=arrival.id_token
+                arrival.provider,
+                arrival.issuer,
+                arrival.subject,
+                sid=arrival.sid,
+                id_token=arrival.id_token,
+                one_use=arrival.one_use,
             ),
         )
 
@@ -299,6 +305,7 @@ def _upstream(provider_id: str, authenticated: Authenticated) -> UpstreamSession
         authenticated.subject,
         sid=authenticated.sid,
         id_token=authenticated.id_token,
+        one_use=authenticated.one_use,
     )
 
 

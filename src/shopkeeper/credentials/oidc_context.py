@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from shopkeeper.crypto import KeyRing, Unsealable
+from shopkeeper.openid.authenticated import OneUse
 
 PURPOSE: Final = "social sign-in"
 """The purpose of the key ring, for key derivation."""
@@ -59,6 +60,7 @@ class Arrival:
     verified: tuple[tuple[str, str], ...] = ()
     sid: str | None = None
     id_token: str | None = None
+    one_use: OneUse | None = None
 
 
 class SocialContexts:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shopkeeper import crypto
 from shopkeeper.credentials import oidc_confirmations
 from shopkeeper.credentials.linked_providers import OIDC
 from shopkeeper.credentials.method import MethodInput
@@ -16,6 +15,7 @@ from shopkeeper.credentials.steps import Redirect, SubmissionRejected
 from shopkeeper.credentials.upstream_parameters import upstream_parameters
 from shopkeeper.identity.values import Aal
 from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.openid.id_token import redirect_nonce
 from shopkeeper.ui.messages import reason
 
 CALLBACK_PATH: Final = f"/self-service/methods/{OIDC}/callback"
@@ -58,7 +58,7 @@ class OidcRedirects:
         provider = social.provider
         departure = Departure(
             provider.id,
-            nonce=crypto.new_token(""),
+            nonce=redirect_nonce(),
             code_verifier=secrets.token_urlsafe(48),
             redirect_uri=f"{self._base}{CALLBACK_PATH}/{provider.id}",
             links=links,

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from shopkeeper.errors import Refusal
 from shopkeeper.identity.values import Aal, Identity, Via
+from shopkeeper.openid.authenticated import OneUse
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import Message
 from shopkeeper.ui.nodes import Node
@@ -122,6 +123,7 @@ class UpstreamSession:
         provider: the id of the configured provider.
         sid: the provider's session (OpenID Connect Back-Channel Logout 1.0, section 2.1); None where it names none.
         id_token: as the provider issued it, for a sign-out that leads there; None without one.
+        one_use: of a token that signs in once, as in `Authenticated`.
     """
 
     provider: str
@@ -129,6 +131,7 @@ class UpstreamSession:
     subject: str
     sid: str | None = None
     id_token: str | None = field(default=None, repr=False)
+    one_use: OneUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from shopkeeper.openid.authenticated import LogoutToken
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.openid.logout_token import MAX_AGE
-from shopkeeper.openid.token_claims import LEEWAY
+from shopkeeper.openid.token_claims import acceptable_until
 from shopkeeper.sessions.ending import ChosenSessions
 from shopkeeper.sessions.service import Sessions
-from shopkeeper.signin import logout_token_store as store
+from shopkeeper.signin import received_token_store as store
 from shopkeeper.signin.provider_sessions import ProviderSessions
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.throttle import Throttle, network_of
@@ -95,8 +95,7 @@ class BackchannelLogout:
 
 
 def _acceptable_until(token: LogoutToken) -> datetime:
-    """Return the end of the time in which a token can be valid, whatever it says itself, with both clocks' leeway."""
-    return min(token.expires_at, token.issued_at + MAX_AGE) + 2 * LEEWAY
+    return acceptable_until(token.issued_at, token.expires_at, max_age=MAX_AGE)
 
 
 def _digest(provider: str, token: LogoutToken) -> bytes:

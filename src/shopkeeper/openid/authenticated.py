@@ -7,6 +7,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class OneUse:
+    """What a token that counts once is remembered by, and how long."""
+
+    digest: bytes
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """A user whom a provider has authenticated. `(issuer, subject)` is who it is; nothing else is.
 
@@ -20,6 +28,8 @@ class Authenticated:
         issued_at: when the ID token was issued; None without one.
         auth_time: when the user was authenticated at the provider, by the ID token; None where it does not say.
         expires_in: seconds that the access token is valid, None where unknown.
+        one_use: of an ID token that somebody has handed in, who need not be the user: it must sign in once only, which
+            is the caller's to check. None where the provider gave it to us itself.
     """
 
     claims: Mapping[str, Any]
@@ -33,6 +43,7 @@ class Authenticated:
     access_token: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     expires_in: int | None = None
+    one_use: OneUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ class OpenIDClient:
     async def verify_id_token(self, token: str, *, nonce: str | None) -> Authenticated:
         """Verify an ID token that a native app got from the provider. `nonce` None accepts tokens without one only.
 
+        Anybody may have read the token and its nonce: it is `one_use`.
+
         Raises:
             ProviderTokenInvalid: it is not valid, or was made for another application.
         """
@@ -156,11 +158,13 @@ class OpenIDClient:
             signed = await self._verified(token, metadata, types=id_token.TYPES, trusted=False)
             ours = {self.provider.client_id, *self.provider.additional_audiences}
             expected = Expected(audiences=ours, issuer=metadata.issuer, nonce=nonce, redeemed=False)
-            issuer, subject = check_id_token(signed, expected, provider=self.provider, now=self._clock.now())
+            now = self._clock.now()
+            issuer, subject = check_id_token(signed, expected, provider=self.provider, now=now)
             self._count("authenticated")
-            return self._dated(
+            found = self._dated(
                 _authenticated(issuer, subject, signed.claims, id_token=token, sid=signed.claims.get("sid"))
             )
+            return replace(found, one_use=id_token.one_use(signed, issuer, now=now))
 
     async def verify_logout_token(self, token: str) -> LogoutToken:
         """Verify a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.6).

@@ -82,6 +82,11 @@ def require_current(
     return issued, expires
 
 
+def acceptable_until(issued: datetime, expires: datetime, *, max_age: timedelta) -> datetime:
+    """Return the end of the time in which `require_current` accepts a token, with both clocks' leeway."""
+    return min(expires, issued + max_age) + 2 * LEEWAY
+
+
 def _time(claims: Mapping[str, Any], name: str, now: datetime) -> datetime:
     """Return a NumericDate (RFC 7519 section 2). Raises `ProviderTokenInvalid` also where no date is that large."""
     value = claims.get(name)

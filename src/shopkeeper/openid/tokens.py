@@ -4,6 +4,7 @@ The algorithm must be on the provider's list, the key is one of the provider's p
 What a header says of keys (`jwk`, `jku`, `x5u`, `x5c`) is ignored; `crit` is refused, because we understand none.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,11 +32,14 @@ _PARTS_OF_JWE: Final = 5
 class SignedToken:
     """A token whose signature was verified. Its claims are the provider's, but may be meant for another one.
 
-    `key_issuer` is the issuer for whose tokens alone the key signs, None where the provider did not say.
+    Args:
+        digest: of what was signed. A token is known again by this, because one signature has several spellings.
+        key_issuer: the issuer for whose tokens alone the key signs, None where the provider did not say.
     """
 
     algorithm: str
     claims: dict[str, Any]
+    digest: bytes
     key_issuer: str | None = None
 
 
@@ -68,7 +72,7 @@ async def verify_signature(
         cause = "unknown_key" if one_fitting(known, header.algorithm, header.kid) is None else "signature"
         raise ProviderTokenInvalid("The token was signed by none of the provider's keys.", cause=cause)
     payload, key = verified
-    return SignedToken(header.algorithm, _parse(payload, part="claims"), key.issuer)
+    return SignedToken(header.algorithm, _parse(payload, part="claims"), hashlib.sha256(payload).digest(), key.issuer)
 
 
 def _parse_header(token: str, *, algorithms: Collection[str], types: Collection[str | None]) -> _Header:

@@ -16,7 +16,9 @@ from shopkeeper import crypto
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.steps import UpstreamSession
 from shopkeeper.crypto import KeyRing, Unsealable
+from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.signin import provider_session_store as store
+from shopkeeper.signin import received_token_store as received
 from shopkeeper.signin.provider_session_store import ProviderSessionRow
 from shopkeeper.storage.database import Unit
 
@@ -56,8 +58,12 @@ class ProviderSessions:
     async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession) -> None:
         """Store the provider's session that one of ours began with, was confirmed by, or has linked an account from.
 
-        It takes no statement of its own. The unit has started our session or locked it.
+        It takes no statement of its own, but for a token that signs in once. The unit has started our session or locked
+        it. Raises `ProviderTokenInvalid` where such a token has signed in before.
         """
+        once = upstream.one_use
+        if once is not None and not await received.is_first(unit, once.digest, expires_at=once.until):
+            raise ProviderTokenInvalid("The token has signed in before.", cause="received_before")
         token = upstream.id_token.encode() if upstream.id_token is not None else b""
         kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
         plain = msgspec.json.encode((upstream.issuer, upstream.id_token))

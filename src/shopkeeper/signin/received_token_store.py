@@ -1,4 +1,7 @@
-"""The table of logout tokens that were received, so that none does anything twice."""
+"""The table of a provider's tokens that somebody has handed in, so that none does anything twice.
+
+Logout tokens, and ID tokens of native apps. Each is kept as a digest, until it would not be accepted any more.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,8 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from shopkeeper.storage.database import Unit
 from shopkeeper.storage.tables import Moment, metadata
 
-logout_tokens = Table(
-    "logout_tokens",
+received_tokens = Table(
+    "received_tokens",
     metadata,
     Column("digest", LargeBinary(32), primary_key=True),
     Column("expires_at", Moment, nullable=False, index=True),
@@ -22,7 +25,7 @@ _INSERT: Final[Mapping[str, Any]] = {"postgresql": postgresql.insert, "sqlite": 
 async def is_first(unit: Unit, digest: bytes, *, expires_at: datetime) -> bool:
     """Remember a token until it expires; return whether it was not known. Of concurrent calls one returns True, once
     its unit commits."""
-    adding = _INSERT[unit.dialect](logout_tokens).values(digest=digest, expires_at=expires_at)
+    adding = _INSERT[unit.dialect](received_tokens).values(digest=digest, expires_at=expires_at)
     added: Any = await unit.write(adding.on_conflict_do_nothing(index_elements=["digest"]))
     return bool(added.rowcount)
 
@@ -30,9 +33,9 @@ async def is_first(unit: Unit, digest: bytes, *, expires_at: datetime) -> bool:
 async def purge(unit: Unit, before: datetime, batch: int) -> int:
     """Forget at most `batch` tokens that expired before a moment; return how many."""
     old = (
-        select(logout_tokens.c.digest)
-        .where(logout_tokens.c.expires_at < before)
-        .order_by(logout_tokens.c.expires_at)
+        select(received_tokens.c.digest)
+        .where(received_tokens.c.expires_at < before)
+        .order_by(received_tokens.c.expires_at)
         .limit(batch)
     )
-    return (await unit.write(delete(logout_tokens).where(logout_tokens.c.digest.in_(old)))).rowcount
+    return (await unit.write(delete(received_tokens).where(received_tokens.c.digest.in_(old)))).rowcount
