@@ -218,7 +218,7 @@ class TestSigningIn:
         await stage.arrive(browser)
         before = await browser.whoami()
         answer = await stage.arrive(browser, query="?refresh=true", subject="bea")
-        assert [number for number, _ in messages(await stage.flow_after(browser, answer))] == [4000006]
+        assert [number for number, _ in messages(await stage.flow_after(browser, answer))] == [4010091]
         assert await browser.whoami() == before
 
 
