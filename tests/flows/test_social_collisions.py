@@ -1,13 +1,14 @@
 """An enrolment with the address of an account: its owner is asked for a proof, which links; nothing else does."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, visit
+from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, visit, written_schema
 from tests.flows.conftest import REGISTERING_SIGNS_IN, Stage, Staging
 from tests.flows.test_callbacks import flow_of, messages, methods_of
 from tests.flows.travelling_method import LABEL, PROVIDER, TRAVEL
@@ -100,6 +101,59 @@ class TestAskingTheOwner:
         await arrive(stage, browser, email)
         [row] = [row for row in await stage.scene.rows("flows") if "_link" in str(row["context"])]
         assert '"social"' not in str(row["context"]), "it is sealed"
+
+
+NEEDS_A_NAME: Mapping[str, Any] = {
+    "email": {
+        "type": "string",
+        "format": "email",
+        "ory.sh/kratos": {"credentials": {"password": {"identifier": True}}, "verification": {"via": "email"}},
+    },
+    "name": {"type": "object", "properties": {"first": {"type": "string"}}, "required": ["first"]},
+}
+
+
+class TestTraitsThatTheProviderDoesNotTell:
+    """Regression: they were asked for before the account was looked for, and thrown away then."""
+
+    @pytest.fixture
+    async def shop(self, staging: Staging, dsn: str, tmp_path: Path) -> AsyncIterator[Stage]:
+        schema = {"id": "named", "url": written_schema(tmp_path, NEEDS_A_NAME)}
+        identity = {"schemas": [schema], "default_schema_id": "named"}
+        async with staging(dsn, identity=identity, selfservice={"flows": REGISTERING_SIGNS_IN}) as stage:
+            yield stage
+
+    @pytest.mark.parametrize("kind", ["login", "registration"])
+    async def test_are_not_asked_of_the_owner_of_a_verified_address(self, shop: Stage, kind: str) -> None:
+        browser, email = await shop.scene.browser(), new_address()
+        owner = await owner_of(shop, email)
+        flow = await arrive(shop, browser, email, kind=kind, traits={"email": email, "name": {}})
+        assert messages(flow) == [LINK]
+        assert (await with_password(browser, flow, email)).status_code == 200
+        assert await is_linked(shop, owner)
+
+    async def test_are_not_asked_of_who_is_linked_without_another_proof(self, shop: Stage) -> None:
+        browser, email = await shop.scene.browser(), new_address()
+        owner = await owner_of(shop, email)
+        await has_verified(shop, owner)
+        told = {"email": email, "name": {}}
+        shop.provider.says("enrolment", subject="social", traits=told, automatic=True)
+        await browser.get(await shop.leave(browser, "login"))
+        assert await browser.whoami() == owner
+
+    async def test_are_asked_where_the_address_is_not_verified(self, shop: Stage) -> None:
+        browser, email = await shop.scene.browser(), new_address()
+        await owner_of(shop, email)
+        told = {"email": email, "name": {}}
+        shop.provider.says("enrolment", subject="social", traits=told, verified=False)
+        answer = await browser.get(await shop.leave(browser, "login"))
+        assert flow_of(answer, "registration")
+
+    async def test_are_asked_where_nobody_has_the_address(self, shop: Stage) -> None:
+        browser = await shop.scene.browser()
+        shop.provider.says("enrolment", subject="social", traits={"email": new_address(), "name": {}})
+        answer = await browser.get(await shop.leave(browser, "login"))
+        assert flow_of(answer, "registration")
 
 
 class TestTheOwnersProof:

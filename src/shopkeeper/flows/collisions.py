@@ -99,19 +99,27 @@ class Collisions:
         It does so, too, where the account has the very same credential: that one was registered at the same moment.
         """
         enrolment, owner = admission.enrolment, admission.owner
-        if owner is None or enrolment.link is None or not self._opener.offers(LOGIN):
+        if owner is None or not self._may_link(enrolment, owner):
             return None
-        own = [name for credential in enrolment.credentials for name in credential.identifiers]
-        if not _names_of(owner).isdisjoint(own):
-            return None
-        verified = [normalise_identifier(value) for _, value in enrolment.verified]
-        proven = next((name for name in verified if name in _names_of(owner)), None)
-        if proven is not None:
-            return Collision(enrolment, owner, proven, verified=True)
-        if self._registrar.may_simulate(signs_in=signs_in):
-            return None
+        proven = _proven(enrolment, owner)
+        if proven is not None or self._registrar.may_simulate(signs_in=signs_in):
+            return proven
         taken = next((name for name in self._registrar.names(admission) if name in _names_of(owner)), None)
         return Collision(enrolment, owner, taken, verified=False) if taken is not None else None
+
+    async def by_verified_address(self, enrolment: Enrolment, *, schema_id: str | None) -> Collision | None:
+        """Return the collision of an enrolment whose traits are incomplete: by an address that the provider has
+        verified. The account that has it needs no other traits."""
+        if enrolment.link is None or not enrolment.verified:
+            return None
+        owner = await self._registrar.owner_by_verified(enrolment, schema_id=schema_id)
+        return _proven(enrolment, owner) if owner is not None and self._may_link(enrolment, owner) else None
+
+    def _may_link(self, enrolment: Enrolment, owner: Identity) -> bool:
+        if enrolment.link is None or not self._opener.offers(LOGIN):
+            return False
+        own = [name for credential in enrolment.credentials for name in credential.identifiers]
+        return _names_of(owner).isdisjoint(own)
 
     def proof(self, collision: Collision) -> Proof | None:
         """Return the proof of the account where it is linked without another one; None where its owner is asked.
@@ -222,6 +230,13 @@ def pending_link(collision: Collision) -> PendingLink:
     [credential] = enrolment.credentials
     label = enrolment.link.label if enrolment.link is not None else enrolment.method
     return PendingLink(collision.owner.id, credential, label, enrolment.upstream)
+
+
+def _proven(enrolment: Enrolment, owner: Identity) -> Collision | None:
+    """Return the collision by an address that the provider has verified; None without one."""
+    verified = (normalise_identifier(value) for _, value in enrolment.verified)
+    name = next((name for name in verified if name in _names_of(owner)), None)
+    return Collision(enrolment, owner, name, verified=True) if name is not None else None
 
 
 def _names_of(owner: Identity) -> set[str]:

@@ -78,6 +78,9 @@ class Enrolments:
             handler = self._opener.handler(REGISTRATION)
         wrong = self._registrar.mistakes(enrolment, schema_id=turn.flow.schema_id)
         if wrong:
+            collision = await self._collisions.by_verified_address(enrolment, schema_id=turn.flow.schema_id)
+            if collision is not None:
+                return await self._link(handler, turn, collision)
             return await self._missing.ask(turn, enrolment, wrong)
         if turn.query or turn.flow.kind == LOGIN:
             await self._registrar.count(enrolment, schema_id=turn.flow.schema_id, client=turn.caller.client)

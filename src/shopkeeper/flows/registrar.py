@@ -269,6 +269,23 @@ class Registrar:
         told = _told(owner, extracted) or ""
         return replace(admission, owner=owner, told=told, notified=await self._notices.was_sent(told))
 
+    async def owner_by_verified(self, enrolment: Enrolment, *, schema_id: str | None) -> Identity | None:
+        """Return the account that has one of these identifiers or addresses, of those that the enrolment has verified.
+        The traits need not be complete."""
+        extracted = self._schemas.require(schema_id).extract(enrolment.traits)
+        verified = {normalise_identifier(value) for _, value in enrolment.verified}
+        wanted = replace(
+            NOTHING_EXTRACTED,
+            identifiers={
+                type_: tuple(name for name in names if name in verified)
+                for type_, names in extracted.identifiers.items()
+            },
+            verifiable=tuple(address for address in extracted.verifiable if address[1] in verified),
+            recovery=tuple(address for address in extracted.recovery if address[1] in verified),
+        )
+        async with self._database.reading() as unit:
+            return await self._owner(unit, wanted, enrolment, enrolment.credentials)
+
     async def create(
         self,
         unit: Unit,
