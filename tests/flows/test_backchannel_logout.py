@@ -146,3 +146,24 @@ async def test_a_person_with_more_sessions_than_end_at_once_loses_all(
     token = signed(idp.logout_claims(sid=DROP), typ="logout+jwt")
     assert await logout_of(two[0], database, idp, clock).end("idp", token, client=CLIENT) == 5
     assert [await two[0].sessions.resolve(each.token) for each in started] == [None] * 5
+
+
+async def test_what_an_ended_session_has_left_behind_does_not_keep_the_others_from_ending(
+    database: Database,
+    cache: Cache,
+    two: list[Process],
+    idp: ScriptedProvider,
+    ada: Identity,
+    clock: StoppedClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backchannel_logout, "BATCH", 2)
+    here = two[0].sessions
+    started = [await begin(database, two[0], idp, ada, clock, sid=f"s{number}") for number in range(5)]
+    leaves_them = process(database, cache, clock).sessions
+    for each in started[:3]:
+        await change(database, leaves_them.revoke, each.session.id, by="admin")
+    token = signed(idp.logout_claims(sid=DROP), typ="logout+jwt")
+    async with asyncio.timeout(20):
+        assert await logout_of(two[0], database, idp, clock).end("idp", token, client=CLIENT) == 2
+    assert [await here.resolve(each.token) for each in started[3:]] == [None] * 2

@@ -31,7 +31,8 @@ from shopkeeper.identity.values import (
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.refresh import IssuedSession
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
-from shopkeeper.sessions.service import ForgetEnded, Sessions
+from shopkeeper.sessions.revocation import ForgetEnded
+from shopkeeper.sessions.service import Sessions
 from shopkeeper.sessions.values import Session, WhoamiAnswer
 from shopkeeper.storage.audit import Audit, AuditEvent
 from shopkeeper.storage.cache.port import Cache

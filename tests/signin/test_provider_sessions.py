@@ -11,6 +11,7 @@ from sqlalchemy import select
 from shopkeeper.clock import StoppedClock
 from shopkeeper.credentials.steps import UpstreamSession
 from shopkeeper.crypto import KeyRing
+from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.ending import ChosenSessions
@@ -20,7 +21,7 @@ from shopkeeper.signin.provider_session_store import provider_sessions
 from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN, PURPOSE, ProviderSessions
 from shopkeeper.storage.cache.memory import MemoryCache
 from shopkeeper.storage.database import Database
-from tests.sessions.conftest import SECRETS, Process, change, enrol, process, sign_in
+from tests.sessions.conftest import SECRETS, WINDOW, Process, change, enrol, process, sign_in
 
 ISSUER = "https://provider.example"
 ID_TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
@@ -112,7 +113,7 @@ async def test_a_deleted_session_takes_its_provider_session_along(
         assert await unit.all(select(provider_sessions)) == []
 
 
-@pytest.mark.parametrize("way", ["one", "token", "others", "all", "many", "replaced", "surplus"])
+@pytest.mark.parametrize("way", ["one", "token", "others", "all", "many", "replaced", "surplus", "reused"])
 async def test_a_session_that_ends_in_any_way_takes_its_provider_session_along(
     database: Database, kept: ProviderSessions, clock: StoppedClock, ada: Identity, way: str
 ) -> None:
@@ -121,6 +122,13 @@ async def test_a_session_that_ends_in_any_way_takes_its_provider_session_along(
     started, other = [await sign_in(database, here, ada) for _ in range(2)]
     for each in (started, other):
         await change(database, kept.remember, each.session.id, UPSTREAM)
+
+    async def reuse() -> None:
+        await here.refresh(started.token, store="fruit")
+        clock.advance(seconds=WINDOW.total_seconds())
+        with pytest.raises(TokenInvalid):
+            await here.refresh(started.token, store="fruit")
+
     ends: Mapping[str, Callable[[], Awaitable[Any]]] = {
         "one": lambda: change(database, here.revoke, started.session.id, by="admin"),
         "token": lambda: change(database, here.revoke_token, started.token),
@@ -131,6 +139,7 @@ async def test_a_session_that_ends_in_any_way_takes_its_provider_session_along(
         ),
         "replaced": lambda: sign_in(database, here, ada, replacing=started.session),
         "surplus": lambda: sign_in(database, here, ada),
+        "reused": reuse,
     }
     await ends[way]()
     left = [] if way == "all" else [other.session.id]

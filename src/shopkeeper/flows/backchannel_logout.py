@@ -80,15 +80,17 @@ class BackchannelLogout:
         return ended
 
     async def _end_all(self, unit: Unit, provider: str, token: LogoutToken, *, client: Client) -> int:
-        """End the sessions of a token, which are forgotten with it (`Sessions`, `forget`), so that the next are found.
-        They are one person's, so one transaction may lock them all."""
-        ended = 0
+        """End the sessions of a token. They are one person's, so one transaction may lock them all.
+
+        Each batch begins beyond the one before, so that this ends whatever became of the sessions that were found.
+        """
+        ended, last = 0, None
         while found := await self._provider_sessions.find(
-            unit, provider, issuer=token.issuer, subject=token.subject, sid=token.sid, limit=BATCH
+            unit, provider, issuer=token.issuer, subject=token.subject, sid=token.sid, limit=BATCH, after=last
         ):
             chosen = ChosenSessions(sessions=found)
-            await self._sessions.end_many(unit, chosen, delete=False, by=f"provider:{provider}", client=client)
-            ended += len(found)
+            gone = await self._sessions.end_many(unit, chosen, delete=False, by=f"provider:{provider}", client=client)
+            ended, last = ended + gone.count, found[-1]
             if len(found) < BATCH:
                 break
         return ended

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, select, true
 
-from shopkeeper.sessions.store import NOT_REVOKED, in_stores, revoke, sessions
+from shopkeeper.sessions.revocation import Revocation
+from shopkeeper.sessions.store import NOT_REVOKED, in_stores, sessions
 from shopkeeper.storage.database import Unit
 
 BATCH: Final = 5_000
@@ -47,7 +47,9 @@ class EndedSessions:
         return len(self.ids)
 
 
-async def end(unit: Unit, chosen: ChosenSessions, *, delete: bool, at: datetime, batch: int = BATCH) -> EndedSessions:
+async def end(
+    unit: Unit, chosen: ChosenSessions, *, delete: bool, revocation: Revocation, batch: int = BATCH
+) -> EndedSessions:
     """Revoke or delete the first sessions that are chosen, locked in the order of their ids (`store.lock_in_order`)."""
     await unit.begin()
     wanted = chosen.condition if delete else chosen.condition & NOT_REVOKED
@@ -56,7 +58,7 @@ async def end(unit: Unit, chosen: ChosenSessions, *, delete: bool, at: datetime,
     ended = found[:batch]
     ids = [row.id for row in ended]
     if ids:
-        await (_delete(unit, ids) if delete else revoke(unit, sessions.c.id.in_(ids), at=at))
+        await (_delete(unit, ids) if delete else revocation.revoke(unit, sessions.c.id.in_(ids)))
     return EndedSessions(ids, Counter(row.identity_id for row in ended), more=len(found) > batch)
 
 

@@ -20,6 +20,7 @@ from shopkeeper.sessions.cache import CachedSession, Reading, SessionCache
 from shopkeeper.sessions.lifetimes import Lifetimes
 from shopkeeper.sessions.queries import SessionQueries
 from shopkeeper.sessions.refresh_tokens import RefreshTokens, Replay, Reuse
+from shopkeeper.sessions.revocation import Revocation
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.database import Database, Unit
@@ -74,6 +75,7 @@ class SessionRefresh:
         reader: SessionQueries,
         cache: SessionCache,
         tokens: RefreshTokens,
+        revocation: Revocation,
         budgets: RefreshBudgets | None,
         tally: Tally,
         clock: Clock,
@@ -82,6 +84,7 @@ class SessionRefresh:
         token_prefix: str,
     ) -> None:
         self._database, self._reader, self._cache, self._tokens = database, reader, cache, tokens
+        self._revocation = revocation
         self._budgets, self._tally = budgets, tally
         self._clock, self._lifetimes, self._audit, self._prefix = clock, lifetimes, audit, token_prefix
 
@@ -164,7 +167,7 @@ class SessionRefresh:
         owner = await rows.owner_of(unit, family)
         # Announced again where it has ended before: the answer to that commit, and its announcement, may be lost.
         unit.after_commit_or_doubt(lambda: self._cache.announce([family]))
-        if not await rows.revoke(unit, rows.with_id(family), at=self._clock.now()):
+        if not await self._revocation.revoke(unit, rows.with_id(family)):
             return
         log.warning("session.token_reused", session=str(family))
         await self._audit.record(

@@ -4,10 +4,9 @@ A token is opaque, and only its hash is stored. Every change to a session is ann
 processes drop it from their caches (`cache.py`).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
 from uuid import UUID
 
 from sqlalchemy import ColumnElement
@@ -33,14 +32,13 @@ from shopkeeper.sessions.new_session import device_of, new_session
 from shopkeeper.sessions.queries import Render, SessionPage, SessionQueries
 from shopkeeper.sessions.refresh import IssuedSession, RefreshBudgets, SessionRefresh
 from shopkeeper.sessions.refresh_tokens import RefreshTokens
+from shopkeeper.sessions.revocation import ForgetEnded, Revocation
 from shopkeeper.sessions.values import AuthenticationMethod, Session
 from shopkeeper.storage.audit import Audit
 from shopkeeper.storage.cache.port import Cache
 from shopkeeper.storage.database import Database, Unit
 from shopkeeper.tally import Tally
 
-ForgetEnded: TypeAlias = Callable[[Unit, ColumnElement[bool]], Awaitable[None]]
-"""Deletes what other packages keep of sessions that a unit has revoked; the condition is on the table of sessions."""
 TOKEN_PREFIX = "shk_st_"  # noqa: S105 - the prefix of every token, for people and secret scanners
 CACHE_CAPACITY = 64_000_000
 PAGE = 250
@@ -85,7 +83,8 @@ class Sessions:
         forget: ForgetEnded | None = None,
     ) -> None:
         self._clock, self._lifetimes, self._earliest_extend = clock, lifetimes, earliest_extend
-        self._audit, self._prefix, self._forget = audit, token_prefix, forget
+        self._audit, self._prefix = audit, token_prefix
+        self._revocation = Revocation(clock=clock, forget=forget)
         self._logout = LogoutTokens(logout_secrets)
         self._kept_longer = refresh.idle if refresh else timedelta()
         self._end_watch = EndWatch(database, clock=clock)
@@ -104,6 +103,7 @@ class Sessions:
                 reader=self._reader,
                 cache=self._cache,
                 tokens=refresh,
+                revocation=self._revocation,
                 budgets=refresh_budgets,
                 tally=tally or Tally(),
                 clock=clock,
@@ -459,9 +459,7 @@ class Sessions:
 
         Repeat the call while there are more. Sessions that are revoked already are skipped unless they are deleted.
         """
-        ended = await ending.end(unit, chosen, delete=delete, at=self._clock.now())
-        if ended.ids and not delete:
-            await self._forget_ended(unit, rows.with_ids(ended.ids))
+        ended = await ending.end(unit, chosen, delete=delete, revocation=self._revocation)
         name = "deleted" if delete else "count"
         await self._audit.record_each(
             unit,
@@ -518,8 +516,7 @@ class Sessions:
 
     async def _end_one(self, unit: Unit, session_id: UUID, owner: UUID, *, by: str, client: Client | None) -> None:
         """Revoke a session of this owner; one that has ended or belongs to another identity stays unchanged."""
-        if await self._end(unit, rows.of_identity(owner) & rows.with_id(session_id)):
-            await self._forget_ended(unit, rows.with_id(session_id))
+        if await self._revocation.revoke(unit, rows.of_identity(owner) & rows.with_id(session_id)):
             await self._note(unit, "session.revoked", owner, by=by, client=client, session=str(session_id))
         elif await rows.owner_of(unit, session_id) != owner:
             return
@@ -527,16 +524,12 @@ class Sessions:
 
     async def _end_surplus(self, unit: Unit, owner: UUID, *, most: int, client: Client | None) -> None:
         """Revoke the oldest sessions of an identity that has more than it may have."""
-        surplus = await rows.revoke_surplus(unit, owner, most=most, at=self._clock.now())
+        surplus = await self._revocation.revoke_surplus(unit, owner, most=most)
         if surplus:
-            await self._forget_ended(unit, rows.with_ids(surplus))
             await self._note(
                 unit, "session.revoked", owner, by="system", client=client, count=len(surplus), reason="limit"
             )
             self._announce(unit, *surplus)
-
-    async def _end(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
-        return await rows.revoke(unit, chosen, at=self._clock.now())
 
     async def _end_all(
         self,
@@ -549,21 +542,15 @@ class Sessions:
         identity_locked: bool = False,
     ) -> int:
         """Revoke those of the sessions that are not, and return how many were."""
-        live = chosen & rows.NOT_REVOKED
         if identity_locked:
-            ended = await rows.revoke_in_order(unit, live, at=self._clock.now())
+            ended = await self._revocation.revoke_in_order(unit, chosen)
         else:  # a session that starts while this waits for a lock must end, too
-            await rows.lock_in_order(unit, live)
-            ended = await self._end(unit, live)
+            await rows.lock_in_order(unit, chosen & rows.NOT_REVOKED)
+            ended = await self._revocation.revoke(unit, chosen)
         if ended:
-            await self._forget_ended(unit, chosen)
             await self._note(unit, "session.revoked", identity_id, by=by, client=client, count=ended)
         self._announce(unit, identity_id)
         return ended
-
-    async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool]) -> None:
-        if self._forget is not None:
-            await self._forget(unit, revoked)
 
     def _announce(self, unit: Unit, *ids: UUID) -> None:
         """Also where nothing was changed: an earlier commit may have been made without its announcement."""

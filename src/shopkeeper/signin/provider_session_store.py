@@ -66,12 +66,15 @@ async def forget(unit: Unit, ended: ColumnElement[bool]) -> None:
 
 
 async def sessions_of(
-    unit: Unit, provider: str, *, subject: bytes | None, sid: bytes | None, limit: int
+    unit: Unit, provider: str, *, subject: bytes | None, sid: bytes | None, limit: int, after: UUID | None
 ) -> Sequence[UUID]:
-    """Return the ids of our sessions that began at a provider with this subject, this `sid`, or both, if given."""
+    """Return the ids of our sessions that began at a provider with this subject, this `sid`, or both, if given; in
+    order, those beyond `after`."""
     found: Select[Any] = select(provider_sessions.c.session_id).where(provider_sessions.c.provider == provider)
     if subject is not None:
         found = found.where(provider_sessions.c.subject_digest == subject)
     if sid is not None:
         found = found.where(provider_sessions.c.sid_digest == sid)
+    if after is not None:
+        found = found.where(provider_sessions.c.session_id > after)
     return [row.session_id for row in await unit.all(found.order_by(provider_sessions.c.session_id).limit(limit))]

@@ -84,10 +84,18 @@ class ProviderSessions:
         return [self._opened(row) for row in rows]
 
     async def find(
-        self, unit: Unit, provider: str, *, issuer: str, subject: str | None, sid: str | None, limit: int
+        self,
+        unit: Unit,
+        provider: str,
+        *,
+        issuer: str,
+        subject: str | None,
+        sid: str | None,
+        limit: int,
+        after: UUID | None = None,
     ) -> Sequence[UUID]:
         """Return at most `limit` ids of our sessions that began with this session at the provider, or with any of this
-        subject where `sid` is None. Raises `ValueError` where both are None."""
+        subject where `sid` is None, in order, those beyond `after`. Raises `ValueError` where both are None."""
         if subject is None and sid is None:
             raise ValueError("a provider's session is found by its subject or its sid")
         return await store.sessions_of(
@@ -96,6 +104,7 @@ class ProviderSessions:
             subject=_digest(issuer, subject) if subject is not None else None,
             sid=_digest(issuer, sid) if sid is not None else None,
             limit=limit,
+            after=after,
         )
 
     def _opened(self, row: ProviderSessionRow) -> ProviderSession:

@@ -1,0 +1,50 @@
+"""Revokes sessions. Every revocation goes through here, so that what other packages keep of a session ends with it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+
+from shopkeeper.clock import Clock
+from shopkeeper.sessions import store as rows
+from shopkeeper.storage.database import Unit
+
+ForgetEnded: TypeAlias = Callable[[Unit, ColumnElement[bool]], Awaitable[None]]
+"""Deletes what other packages keep of sessions that a unit has revoked; the condition is on the table of sessions."""
+
+
+class Revocation:
+    """Revokes sessions, and has what other packages keep of them deleted by the same transaction.
+
+    Args:
+        forget: called with each revocation that changed something. Deleted sessions cascade in the database.
+    """
+
+    def __init__(self, *, clock: Clock, forget: ForgetEnded | None = None) -> None:
+        self._clock, self._forget = clock, forget
+
+    async def revoke(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
+        """Revoke sessions that are not, and return how many."""
+        ended = await rows.revoke(unit, chosen, at=self._clock.now())
+        if ended:
+            await self._forget_ended(unit, chosen)
+        return ended
+
+    async def revoke_in_order(self, unit: Unit, chosen: ColumnElement[bool]) -> int:
+        """Revoke sessions as `revoke` does, locked in the order of their ids. The caller has locked the identity."""
+        ended = await rows.revoke_in_order(unit, chosen & rows.NOT_REVOKED, at=self._clock.now())
+        if ended:
+            await self._forget_ended(unit, chosen)
+        return ended
+
+    async def revoke_surplus(self, unit: Unit, identity_id: UUID, *, most: int) -> Sequence[UUID]:
+        """Revoke the live sessions of an identity beyond its `most` newest ones, as `store.revoke_surplus` does."""
+        surplus = await rows.revoke_surplus(unit, identity_id, most=most, at=self._clock.now())
+        if surplus:
+            await self._forget_ended(unit, rows.with_ids(surplus))
+        return surplus
+
+    async def _forget_ended(self, unit: Unit, revoked: ColumnElement[bool]) -> None:
+        if self._forget is not None:
+            await self._forget(unit, revoked)
