@@ -162,8 +162,8 @@ class TestLater:
         assert 'class="button" href="/self-service/login/browser"' not in page
         told = await webview.get(back, headers=JSON)
         assert (told.status_code, told.headers["x-error-code"]) == (410, ReturnToApp.code)
-        assert stage.provider.questions == 1
         assert (await app.exchange(code)).status_code == 200
+        assert stage.provider.questions == 1
         assert (await app.client.get(EXCHANGE, params={"init_code": "a", "return_to_code": code})).status_code == 404
 
 

@@ -107,11 +107,12 @@ class TestExchanging:
         assert given["session"]["identity"]["traits"] == {"email": "ada@example.org"}
         assert given["session_token"].startswith("shk_st_")
 
-    async def test_a_registration_without_a_session_leads_back_without_a_code(self, stage: Stage) -> None:
+    async def test_answers_a_registration_without_a_session_as_the_form_does(self, stage: Stage) -> None:
         stage.provider.says("enrolment", subject="ada")
         app = await begin(stage, "registration")
-        answer = await (await stage.scene.browser()).get(await app.leave())
-        assert answer.headers["location"] == APP
+        answer = await app.exchange(await app.come_back())
+        assert (answer.status_code, "session_token" in answer.json()) == (200, False)
+        assert answer.json()["identity"]["traits"] == {"email": "ada@example.org"}
         assert len(await stage.scene.rows("identities")) == 1
 
     async def test_two_requests_at_once_get_one_session(self, either_stage: Stage) -> None:
@@ -154,26 +155,37 @@ class TestExchanging:
         clock.advance(hours=1)
         assert (await app.exchange(code)).status_code == 404
 
-    async def test_a_session_that_no_app_comes_for_ends_with_the_flow(self, stage: Stage, clock: StoppedClock) -> None:
-        await stage.customer("ada")
-        stage.provider.says("proof", subject="ada")
-        app = await begin(stage)
+    @pytest.mark.parametrize("step", ["proof", "enrolment"])
+    async def test_nothing_is_done_before_the_app_comes(self, either_stage: Stage, step: str) -> None:
+        stage = either_stage
+        if step == "proof":
+            await stage.customer("ada")
+        stage.provider.says(step, subject="ada")
+        app = await begin(stage, "registration" if step == "enrolment" else "login")
+        before = await stage.scene.rows("identities")
         code = await app.come_back()
-        [flow], [session] = await stage.scene.rows("flows"), await stage.scene.rows("sessions")
-        assert session["expires_at"] == flow["expires_at"]
-        token = (await app.exchange(code)).json()["session_token"]
-        clock.advance(hours=23)
-        assert (await app.client.get("/sessions/whoami", headers={"x-session-token": token})).status_code == 200
+        assert await stage.scene.rows("sessions") == []
+        assert await stage.scene.rows("identities") == before
+        assert stage.provider.questions == 0
+        assert (await app.exchange(code)).status_code == 200
+        assert stage.provider.questions == 1
 
-    async def test_a_session_that_was_revoked_meanwhile_is_not_given(self, stage: Stage) -> None:
-        ada = await stage.customer("ada")
-        stage.provider.says("proof", subject="ada")
+    async def test_what_waits_cannot_be_read(self, stage: Stage) -> None:
         app = await begin(stage)
+        back = await app.leave()
+        await (await stage.scene.browser()).get(back)
+        [flow] = await stage.scene.rows("flows")
+        assert [value for value in query_of(back).values() if value in str(flow)] == []
+
+    async def test_two_exchanges_at_once_finish_one_sign_in(self, either_stage: Stage) -> None:
+        stage = either_stage
+        stage.provider.says("enrolment", subject="ada", traits={"email": "no address"})
+        app = await begin(stage, "registration")
         code = await app.come_back()
-        application = stage.scene.application
-        async with application.infrastructure.database.unit() as unit:
-            await application.accounts.sessions.revoke_all(unit, ada.id, by="admin")
-        assert (await app.exchange(code)).status_code == 404
+        answers = await asyncio.gather(*(app.exchange(code) for _ in range(4)))
+        assert {answer.status_code for answer in answers} <= {404, 422}
+        assert [answer.status_code for answer in answers].count(422) >= 1
+        assert stage.provider.questions == 1
 
     async def test_is_recorded(self, stage: Stage) -> None:
         ada = await stage.customer("ada")
@@ -324,7 +336,7 @@ class TestTheCallback:
         answers = await asyncio.gather(*(webview.get(back) for _ in range(3)))
         led = [answer for answer in answers if answer.headers["location"].startswith(APP)]
         assert len(led) == 1
-        assert len(await stage.scene.rows("sessions")) == 1
+        assert (await app.exchange(query_of(led[0].headers["location"])["code"])).status_code == 200
 
     async def test_of_a_browser_that_is_signed_in_leaves_its_session(self, stage: Stage) -> None:
         await stage.customer("ada")

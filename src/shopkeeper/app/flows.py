@@ -36,6 +36,8 @@ from shopkeeper.flows.registration import Registration, RegistrationSettings
 from shopkeeper.flows.required_assurance import RequiredAssurance
 from shopkeeper.flows.return_to import AfterFlow, ReturnAddresses
 from shopkeeper.flows.settings import AccountSettings, AccountSettingsSettings
+from shopkeeper.flows.waiting_callbacks import PURPOSE as WAITING_CALLBACKS
+from shopkeeper.flows.waiting_callbacks import WaitingCallbacks
 from shopkeeper.http import flow_responses
 from shopkeeper.http.callbacks import CALLBACKS
 from shopkeeper.http.flow_responses import FlowResponses
@@ -187,7 +189,15 @@ def build_pipeline(
             keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=PAUSED),
             clock=infrastructure.clock,
         ),
-        callbacks=Callbacks(infrastructure.database, find_session=accounts.sessions.get, clock=infrastructure.clock),
+        callbacks=Callbacks(
+            infrastructure.database,
+            waiting=WaitingCallbacks(
+                infrastructure.database,
+                keys=KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=WAITING_CALLBACKS),
+            ),
+            find_session=accounts.sessions.get,
+            clock=infrastructure.clock,
+        ),
         states=CallbackStates(KeyRing(infrastructure.settings.secrets.for_sealing(), purpose=CALLBACK_STATES)),
         clock=infrastructure.clock,
         return_addresses=return_addresses,

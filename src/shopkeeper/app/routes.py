@@ -348,6 +348,7 @@ def _self_service(
     exchange = TokenExchangeRoutes(
         exchange=TokenExchange(
             database=infrastructure.database,
+            finish=pipeline.finish_for_app,
             completion=commerce.completion,
             budget=accounts.throttles["token_exchange"],
             clock=infrastructure.clock,

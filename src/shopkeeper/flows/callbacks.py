@@ -2,7 +2,8 @@
 
 The flow is found by `state`, which works once. A browser's flow is bound to the browser by a cookie of its own, not the
 anti-CSRF cookie, because a cross-site POST (Apple's form_post) sends no Lax cookies. An app's flow is bound by the
-codes of the token exchange instead (`token_exchange.py`), or by the same cookie where the app itself comes back.
+codes of the token exchange instead (`token_exchange.py`), and its callback waits for them (`waiting_callbacks.py`); or
+by the same cookie where the app itself comes back.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +16,7 @@ from shopkeeper.errors import CsrfViolation, Refusal, SessionAlreadyAvailable
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import Caller, Flow, FlowType
 from shopkeeper.flows.token_exchange import left_as, of_app
+from shopkeeper.flows.waiting_callbacks import WaitingCallback, WaitingCallbacks
 from shopkeeper.sessions.values import Session
 from shopkeeper.storage.database import Database, Unit
 
@@ -34,7 +36,8 @@ class CameBack:
 
     Args:
         caller: whose flow it is, which for an app's flow is not the browser that has come.
-        code: the return-to code, where an app waits for the end of the flow.
+        code: the return-to code, where an app waits for the end of the flow: the callback waits in the flow then,
+            unless that has run out.
         left_as: the id that the flow had when it was left; one that an app waits for has another now.
     """
 
@@ -48,25 +51,37 @@ class Callbacks:
     """Finds the flow of a callback.
 
     Args:
+        waiting: keeps the callbacks of apps, whose browser is bound by nothing.
         find_session: returns a session by its id, for the flows of apps, whose browser does not bring it back.
     """
 
-    def __init__(self, database: Database, *, find_session: FindSession, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, *, waiting: WaitingCallbacks, find_session: FindSession, clock: Clock
+    ) -> None:
         self._database = database
+        self._waiting = waiting
         self._find_session = find_session
         self._clock = clock
 
     async def take(self, method: str, query: Mapping[str, str], caller: Caller) -> CameBack | None:
         """Return the flow that awaits this callback, which it does no longer; None where none does."""
         state = query.get("state", "")
-        return await self._taken(crypto.digest(state), method, caller) if state else None
+        return await self._taken(crypto.digest(state), method, query, caller) if state else None
+
+    async def take_waiting(self, flow: Flow, caller: Caller) -> tuple[CameBack, WaitingCallback] | None:
+        """Take the callback that waits in an app's flow; None where another request was first. `caller` is the app."""
+        taken = await self._waiting.take(flow)
+        if taken is None:
+            return None
+        flow, callback = taken
+        return CameBack(flow, await self.whose(flow, caller), None, left_as=left_as(flow)), callback
 
     async def answered(self, flow: Flow) -> None:
         """Say that a callback was answered without its flow being stored, so that no other request waits for that."""
         async with self._database.unit() as unit:
             await store.callback_answered(unit, flow.id)
 
-    async def _taken(self, state: bytes, method: str, caller: Caller) -> CameBack | None:
+    async def _taken(self, state: bytes, method: str, query: Mapping[str, str], caller: Caller) -> CameBack | None:
         bindings = [crypto.digest(each) for each in caller.callback_cookies]
         if bindings:
             async with self._database.unit() as unit:
@@ -76,6 +91,8 @@ class Callbacks:
         code = crypto.new_token("")
         async with self._database.unit() as unit:
             flow = await store.take_for_app(unit, state, method=method, return_to=crypto.digest(code))
+            if flow is not None and flow.expires_at > self._clock.now():
+                flow = await self._waiting.keep(unit, flow, WaitingCallback(method, dict(query)))
         if flow is None:
             return None
         return CameBack(flow, await self.whose(flow, caller), code, left_as=left_as(flow))

@@ -86,4 +86,5 @@ def _bounded(upstream: UpstreamSession | None) -> UpstreamSession | None:
 
 
 def _bound_to(flow: Flow, identity_id: UUID) -> bytes:
-    return flow.id.bytes + identity_id.bytes
+    """Return what a link is sealed for. The id of an app's flow changes when its browser comes back."""
+    return (flow.exchange_init or flow.id.bytes) + identity_id.bytes

@@ -3,7 +3,8 @@
     opening     allowed to open? -> return address allowed? -> form -> stored
     fetching    exists? -> not expired? -> by the browser that opened it?
     submitting  exists? -> not expired? -> allowed to continue? -> not forged? -> readable? -> the handler's step
-    callback    state known? -> by the browser that left, or for an app? -> not expired? -> allowed to continue? -> step
+    callback    state known? -> by the browser that left? -> not expired? -> allowed to continue? -> step
+    for an app  state known? -> the callback waits -> both codes? -> not expired? -> allowed to continue? -> step
 
 Everything up to the step only reads; `dispatch.py` acts on the step in one transaction. A submission that is rejected
 rolls back, except for the form with its messages, the counted attempt, and its audit event.
@@ -11,7 +12,7 @@ rolls back, except for the form with its messages, the counted attempt, and its 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -46,10 +47,12 @@ from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import (
     BackToApp,
     Completed,
+    Diverted,
     FlowInvalid,
     FlowOutcome,
     FlowRefused,
     RedirectedAway,
+    Replaced,
     Updated,
     finished,
     refusals_with,
@@ -259,32 +262,49 @@ class Pipeline:
         back = await self._callbacks.take(method, query, caller)
         if back is None:
             return await self._repeated.lead_on(method, query, caller)
-        try:
-            if back.code is None:
-                return await self._return_from(back, method, query)
+        if back.code is not None:
             return await self._lead_to_app(back, back.code, method, query)
+        try:
+            return await self._return_from(back, method, query)
         except FlowRefused:
             await self._callbacks.answered(back.flow)
             raise
 
-    async def _lead_to_app(self, back: CameBack, code: str, method: str, query: Mapping[str, str]) -> FlowOutcome:
-        """Finish what an app waits for, and lead the browser back to it, also where the flow did not end with a
-        session: the app asks for it with its codes. The reason is shown in the flow."""
-        after = self._handlers[back.flow.kind].settings.after
-        url = self._return.after(after, method=method, return_to=back.flow.return_to)
+    async def finish_for_app(self, flow: Flow, caller: Caller) -> Completed | RedirectedAway | Flow:
+        """Do what a callback waits with that an app has brought both codes for; return the flow that goes on, where it
+        ended with neither a session nor an account. The flow shows the reason.
+
+        Raises `NotFound` where another request was first, or has ended the flow meanwhile.
+        """
+        taken = await self._callbacks.take_waiting(flow, caller)
+        if taken is None:
+            raise NotFound
+        back, waiting = taken
         try:
-            outcome: FlowOutcome | None = await self._return_from(back, method, query)
-        except FlowInvalid:
-            outcome = None
+            outcome = await self._return_from(back, waiting.method, waiting.query)
+        except FlowInvalid as invalid:
+            return invalid.flow
         except FlowRefused as refused:
-            if not isinstance(refused.refusal, FlowExpired):  # another flow with the reason has taken its place then
-                await self.show_reason(refused.flow, Submission(), refusal=refused.refusal)
-            outcome = None
-        if isinstance(outcome, RedirectedAway):
-            return outcome
-        if isinstance(outcome, Completed) and outcome.signed_in is None:
-            return BackToApp(back.flow, outcome.next)
-        return BackToApp(back.flow, with_code(outcome.next if isinstance(outcome, Completed) else url, code))
+            if isinstance(refused.refusal, FlowExpired):
+                raise NotFound from refused
+            return await self.show_reason(refused.flow, Submission(), refusal=refused.refusal)
+        match outcome:
+            case Completed() | RedirectedAway():
+                return outcome
+            case Diverted() | Replaced():
+                return outcome.fresh
+        return outcome.flow
+
+    async def _lead_to_app(self, back: CameBack, code: str, method: str, query: Mapping[str, str]) -> FlowOutcome:
+        """Lead a browser back to the app that waits, which goes on with both codes (`finish_for_app`). Where the flow
+        has run out, another one takes its place."""
+        if back.flow.expires_at <= self._clock.now():
+            with suppress(FlowRefused):
+                await self._return_from(back, method, query)
+        after = self._handlers[back.flow.kind].settings.after
+        return BackToApp(
+            back.flow, with_code(self._return.after(after, method=method, return_to=back.flow.return_to), code)
+        )
 
     async def _return_from(self, back: CameBack, method: str, query: Mapping[str, str]) -> FlowOutcome:
         handler = self._handlers[back.flow.kind]

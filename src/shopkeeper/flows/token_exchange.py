@@ -4,16 +4,18 @@ Kratos' `return_session_token_exchange_code` (contract page 1.1). An app cannot 
 native flow, gets the init code, and opens the provider in a browser, which shares no cookies with it. The callback
 leads the browser to the app's return address with the return-to code. With both codes the app gets the session.
 
-The two codes take the place of the cookie that binds a browser. Whoever opens a flow and has a stranger sign in to it
-knows the init code only: the return-to code goes to an allowed return address on the stranger's device. For the same
-reason the flow gets another id when the browser comes back. Until then the app knew it, and the id alone lets it submit
-the flow; from then on the flow may hold whom the provider has named. Only the exchange tells the new id.
+The two codes take the place of the cookie that binds a browser, and nothing is done without both. Whoever opens a flow
+and has a stranger sign in to it knows the init code only: the return-to code goes to an allowed return address on the
+stranger's device. So the callback only waits in the flow (`waiting_callbacks.py`): it redeems nothing, signs nobody in,
+creates no account, and links nothing, because the traits that were typed and the link that waits in a flow are those of
+whoever opened it. All of this is done at the exchange. Until the browser comes back the app knows the flow's id, and
+the id alone lets it submit the flow; from then on the flow has another id, which only the exchange tells.
 
-Nothing that could be used is stored: the codes are digests, and the session has no token before the exchange. It ends
-with the flow where the app never comes for it.
+Nothing that could be used is stored in clear: the codes are digests, the callback is sealed, and the session has no
+token before the app is given it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
@@ -24,6 +26,8 @@ from shopkeeper.clock import Clock
 from shopkeeper.errors import BadRequest, NotFound, SessionInactive
 from shopkeeper.flows import store
 from shopkeeper.flows.flow import GUEST, Caller, Flow, FlowType
+from shopkeeper.flows.outcomes import Completed, RedirectedAway
+from shopkeeper.flows.waiting_callbacks import under_way, waits
 from shopkeeper.signin.completion import SignedIn, SignInCompletion
 from shopkeeper.storage.database import Database
 
@@ -51,19 +55,36 @@ class Exchanged:
     signed_in: SignedIn
 
 
-class TokenExchange:
-    """Hands sessions to the apps that wait for them."""
+FinishForApp = Callable[[Flow, Caller], Awaitable[Completed | RedirectedAway | Flow]]
+"""Does what the callback of a flow waits with; see `Pipeline.finish_for_app`."""
 
-    def __init__(self, *, database: Database, completion: SignInCompletion, budget: Budget, clock: Clock) -> None:
+
+class TokenExchange:
+    """Finishes the sign-ins of the apps that wait for them, and hands their sessions over."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        finish: FinishForApp,
+        completion: SignInCompletion,
+        budget: Budget,
+        clock: Clock,
+    ) -> None:
         self._database = database
+        self._finish = finish
         self._completion = completion
         self._budget = budget
         self._clock = clock
 
-    async def exchange(self, init_code: str, return_to_code: str, caller: Caller) -> Exchanged | Flow:
-        """Return the session, once; the flow to continue with, where the browser came back without a session.
+    async def exchange(
+        self, init_code: str, return_to_code: str, caller: Caller
+    ) -> Exchanged | Completed | RedirectedAway | Flow:
+        """Finish the sign-in and return its session, once; the flow to continue with, where there is none. `Completed`
+        is a registration that starts no session, `RedirectedAway` another server that comes first.
 
-        The app's guest is the caller's, or the one that the flow was submitted by.
+        The app's guest is the caller's, or the one that the flow was submitted by. Never call it while a transaction is
+        open.
 
         Raises `BadRequest` where a code is missing, `NotFound` where nothing waits for them or the session has ended
         meanwhile, `IdentityDisabled`, and `TooManyRequests`.
@@ -72,9 +93,17 @@ class TokenExchange:
             raise BadRequest(message="Send both codes: 'init_code' and 'return_to_code'.")
         await self._budget.spend(caller.client.ip)
         flow = await self._find(init_code, return_to_code)
-        if flow is None:
+        if flow is None or under_way(flow):
             raise NotFound(_NOTHING_YET)
-        if flow.finished_at is None:
+        if waits(flow):
+            try:
+                outcome = await self._finish(flow, caller)
+            except NotFound as gone:
+                raise NotFound(_NOTHING_YET) from gone
+            if not isinstance(outcome, Completed) or outcome.signed_in is None:
+                return outcome
+            flow = outcome.flow
+        elif flow.finished_at is None:
             return flow
         if flow.exchange_session is None:
             raise NotFound(_NOTHING_YET)

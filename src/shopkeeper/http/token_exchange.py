@@ -7,7 +7,7 @@ from starlette.routing import Route
 from shopkeeper.errors import ERROR_HEADER
 from shopkeeper.flows.flow import Flow
 from shopkeeper.flows.outcomes import FlowInvalid
-from shopkeeper.flows.token_exchange import TokenExchange
+from shopkeeper.flows.token_exchange import Exchanged, TokenExchange
 from shopkeeper.http.caller_reader import CallerReader
 from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.responses import empty_response, json_response
@@ -28,8 +28,8 @@ class TokenExchangeRoutes:
         return [Route("/sessions/token-exchange", self._answer, methods=["GET"])]
 
     async def _answer(self, request: Request) -> Response:
-        """Answer the session with its token; 422 and the flow where the sign-in has to be continued in the app. A
-        request without an answer's body spends no codes."""
+        """Answer the session with its token; 422 and the flow where the sign-in has to be continued in the app; what
+        registering answers where that starts no session. A request without an answer's body spends no codes."""
         if request.method == "HEAD":
             return empty_response(200)
         caller, query = await self._callers.of(request), request.query_params
@@ -38,4 +38,6 @@ class TokenExchangeRoutes:
         if isinstance(found, Flow):
             headers = {ERROR_HEADER: FlowInvalid.code, **self._responses.language_headers(found, caller)}
             return json_response(self._responses.flow(found, caller), TO_BE_CONTINUED, headers)
-        return json_response(self._responses.exchanged(found.signed_in))
+        if isinstance(found, Exchanged):
+            return json_response(self._responses.exchanged(found.signed_in))
+        return self._responses.answer(found, caller, as_json=True)
