@@ -1,4 +1,4 @@
-"""The published clients sign in by an OpenID provider natively: the browser goes there, and the app exchanges codes."""
+"""The published clients sign in natively by an OpenID provider, and exchange codes; pages link and unlink with them."""
 
 import json
 import subprocess
@@ -50,9 +50,10 @@ def ground(shop: Commerce, openid_provider: OpenIDProvider) -> Ground:
 
 
 @pytest.mark.parametrize("name", ["client-fetch", "kratos-client"])
-def test_a_client_for_javascript_signs_in(ground: Ground, name: str) -> None:
+def test_a_client_for_javascript_signs_in_links_and_unlinks(ground: Ground, name: str) -> None:
     ground.provider.person(email := f"{name}@example.org", given_name="Ada")
-    arguments = [name, ground.shop.public, ground.shop.admin, ground.provider.issuer, email]
+    ground.provider.person(linked := f"{name}-linked@example.org", given_name="Ada")
+    arguments = [name, ground.shop.public, ground.shop.admin, ground.provider.issuer, email, linked]
     command = [node(), install_clients() / "social.mjs", *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

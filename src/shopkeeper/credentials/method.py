@@ -239,6 +239,15 @@ class SettingsMethod(Method, Protocol):
 
 
 @runtime_checkable
+class OmitsToken(SettingsMethod, Protocol):
+    """A method whose settings body has no `csrf_token` in the contract, so that published clients leave it out
+    (`updateSettingsFlowWithOidcMethod`).
+    """
+
+    omits_token: bool
+
+
+@runtime_checkable
 class RecoveryMethod(Method, Protocol):
     """A method that proves an identity by one of its recovery addresses, such as a mailed code."""
 

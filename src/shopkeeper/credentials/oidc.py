@@ -66,6 +66,7 @@ class Oidc:
         OIDC, first_factor=True, removable=True, without=without_provider, sealed=True, extends=extends
     )
     brings_traits = True
+    omits_token = True
 
     def __init__(
         self,

@@ -232,6 +232,7 @@ class Caller:
             its values where it came several times.
         continuity_cookies: the cookie that binds a browser to a submission that waits for a new sign-in.
         from_foreign_page: whether a browser says that a page sent the request that is not one of ours.
+        from_known_page: whether a browser says by `Origin` or `Sec-Fetch-Site` that a page did that is one of ours.
         doubles: the live sessions of a session cookie that came several times; they end when the caller signs out.
     """
 
@@ -248,6 +249,7 @@ class Caller:
     callback_cookies: tuple[str, ...] = ()
     continuity_cookies: tuple[str, ...] = ()
     from_foreign_page: bool = False
+    from_known_page: bool = False
     doubles: Sequence[Session] = ()
 
     @property
@@ -302,11 +304,13 @@ def csrf_digest(token: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The content of a submission. `broken` says why it could not be read, or None."""
+    """The content of a submission. `broken` says why it could not be read, or None; `is_json` that it is JSON, which no
+    form sends."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     csrf_token: str = ""
     broken: Refusal | None = None
+    is_json: bool = False
 
     @property
     def method(self) -> str:

@@ -218,6 +218,15 @@ class CompletesTraits(FlowHandler, Protocol):
 
 
 @runtime_checkable
+class TakesScripts(Protocol):
+    """A flow that takes JSON of a known page's script without the field `csrf_token` (`forgery.py`)."""
+
+    def takes_scripts(self, method: str) -> bool:
+        """Return whether it does, for this method."""
+        ...
+
+
+@runtime_checkable
 class OffersSignIn(Protocol):
     """A flow after which a browser may be shown the login form."""
 

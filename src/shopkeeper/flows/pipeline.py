@@ -40,6 +40,7 @@ from shopkeeper.flows.dispatch import Dispatcher
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.flow_writer import Superseded
 from shopkeeper.flows.followers import seen_by
+from shopkeeper.flows.forgery import refuse_forged
 from shopkeeper.flows.form_filling import filled, has_long_values, refuse_long_values
 from shopkeeper.flows.handler import AnswersWhenUsed, FlowHandler, LinkHandler, NextForm, OwnedFlowHandler, Turn
 from shopkeeper.flows.keep_signed_in import KeepSignedIn
@@ -65,7 +66,7 @@ from shopkeeper.flows.token_exchange import with_code
 from shopkeeper.identity.values import Aal
 from shopkeeper.parsing import uuid_or_none
 from shopkeeper.storage.database import Database, Unit
-from shopkeeper.ui.messages import message, reason, reason_of
+from shopkeeper.ui.messages import message, reason_of
 
 Prove = Callable[[Unit, Turn], Awaitable[AnyStep | NextForm]]
 ReadSubmission = Callable[[], Awaitable[Submission]]
@@ -192,7 +193,7 @@ class Pipeline:
             # may not continue learns only that, and nothing that was sent has been looked at.
             await handler.may_go_on(unit, turn.flow, turn.caller)
             try:
-                refuse_forged(turn.flow, submission, turn.caller)
+                refuse_forged(handler, turn)
             except CsrfViolation as violation:
                 if not getattr(handler, "restarts_forged", False) or turn.caller.from_foreign_page:
                     raise
@@ -417,10 +418,6 @@ class Pipeline:
 
 
 _EXPIRED = "This form has run out; open a new one and try again."
-_NOT_FOR_BROWSERS = (
-    "This flow is for native apps, and the request carries cookies or an Origin header as browsers send them. "
-    "Open a browser flow instead."
-)
 
 
 def _pressed(flow: Flow, submission: Submission) -> str:
@@ -445,35 +442,3 @@ def _spends_no_mail() -> Iterator[None]:
     except (FlowInvalid, Superseded, TooManyRequests):
         refunds.without_effect()
         raise
-
-
-def refuse_forged(flow: Flow, submission: Submission, caller: Caller) -> None:
-    """Refuse a forged submission (CSRF): a browser proves by cookie and field that the page which showed the form sends
-    it; a native app sends neither. Raises `CsrfViolation`, `SubmissionRejected` for API flows.
-    """
-    if flow.type is FlowType.API:
-        if caller.from_browser:
-            raise SubmissionRejected(reason("not_for_browsers", _NOT_FOR_BROWSERS))
-        return
-    if caller.from_foreign_page:
-        raise CsrfViolation(
-            "The form was sent by a page of another site, or by one that hides its site. If it is yours, add its "
-            "origin to selfservice.allowed_return_urls, and set its Referrer-Policy to "
-            "strict-origin-when-cross-origin.",
-            details={"reject_reason": "the request comes from a page whose origin is not allowed"},
-        )
-    if flow.by_operator:
-        return
-    token = caller.csrf_for(flow)
-    if token is None or not crypto.same(crypto.unmask(submission.csrf_token), token):
-        raise CsrfViolation(
-            "The form was not sent by the page that showed it: send the cookies and the field 'csrf_token' of this "
-            "flow, and call with credentials included.",
-            details={"reject_reason": _why_forged(submission, caller)},
-        )
-
-
-def _why_forged(submission: Submission, caller: Caller) -> str:
-    if caller.csrf is None:
-        return "the anti-CSRF cookie is missing"
-    return "the csrf_token does not match" if submission.csrf_token else "the csrf_token is missing from the body"

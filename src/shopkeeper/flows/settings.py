@@ -10,7 +10,7 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from shopkeeper.clock import Clock
-from shopkeeper.credentials.method import CallbackMethod, SettingsMethod
+from shopkeeper.credentials.method import CallbackMethod, OmitsToken, SettingsMethod
 from shopkeeper.credentials.password import SAME_PASSWORD
 from shopkeeper.credentials.profile import PROFILE, Profile
 from shopkeeper.credentials.stale_traits import ChangedMeanwhile
@@ -150,6 +150,9 @@ class AccountSettings:
 
     def starts_session(self, method: str) -> bool:
         return False
+
+    def takes_scripts(self, method: str) -> bool:
+        return isinstance(self._methods.get(method), OmitsToken)
 
     def shows_verification(self, method: str) -> bool:
         return self.settings.shows_verification and method == PROFILE

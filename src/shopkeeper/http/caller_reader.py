@@ -21,6 +21,8 @@ from shopkeeper.languages.choice import LANGUAGE_PARAMETER, SOURCE, offered, sto
 
 # A proxy in front of us adds these cookies to every request, so they do not show that a browser sent it.
 _PROXY_COOKIES = ("__cf", "_cf", "cf_")
+_KNOWN_PAGES = frozenset({Sender.OWN_PAGE, Sender.TRUSTED_PAGE})
+_SAYS_PAGE = ("origin", "sec-fetch-site")
 
 
 class CallerReader:
@@ -53,7 +55,7 @@ class CallerReader:
         """
         authenticator = self._authenticator
         store, cookies = authenticator.store_of(request), authenticator.cookies_of(request)
-        session = await authenticator.session_of(request)
+        session, sender = await authenticator.session_of(request), authenticator.sender_of(request, self._form_origins)
         caller = Caller(
             client=authenticator.client_of(request),
             store=store.id,
@@ -66,7 +68,9 @@ class CallerReader:
             guests=await authenticator.guests_of(request),
             callback_cookies=cookies.get(self._cookies.callback_name, ()),
             continuity_cookies=cookies.get(CONTINUITY, ()),
-            from_foreign_page=authenticator.sender_of(request, self._form_origins) is Sender.FOREIGN_PAGE,
+            from_foreign_page=sender is Sender.FOREIGN_PAGE,
+            # `Referer` alone is not enough: some programs between browser and server change it.
+            from_known_page=sender in _KNOWN_PAGES and any(name in request.headers for name in _SAYS_PAGE),
             doubles=await authenticator.doubles_of(request),
         )
         return caller.speaking(default=offered(store.locale))

@@ -114,12 +114,17 @@ def parse_fields(body: bytes, content_type: str) -> Mapping[str, Any]:
     """
     if not has_fields(content_type):
         raise MalformedBody(message=f"Send the fields as {JSON} or {FORM}.")
-    return parse_object(body) if media_type_of(content_type) == JSON else _parse_form(body)
+    return parse_object(body) if is_json(content_type) else _parse_form(body)
 
 
 def has_fields(content_type: str) -> bool:
     """Return whether a content type is that of a form or of JSON."""
     return media_type_of(content_type) in {JSON, FORM}
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a content type is that of JSON."""
+    return media_type_of(content_type) == JSON
 
 
 def _parse_form(body: bytes) -> dict[str, str]:

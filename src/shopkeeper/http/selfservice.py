@@ -39,7 +39,7 @@ from shopkeeper.http.cookies import CookiePolicy
 from shopkeeper.http.error_page import ErrorPage
 from shopkeeper.http.outcome_responses import OutcomeResponses
 from shopkeeper.http.refused_flows import RefusedFlows
-from shopkeeper.http.requests import has_fields, parse_fields, prefers_json, read_body
+from shopkeeper.http.requests import has_fields, is_json, parse_fields, prefers_json, read_body
 from shopkeeper.http.responses import empty_response, json_response, redirect
 from shopkeeper.http.speculation import RefusedPage, is_speculative, refuse_speculative
 from shopkeeper.languages.refusals import headers_of
@@ -300,4 +300,4 @@ class SelfService:
         except MalformedBody as broken:
             return Submission(broken=broken)
         token = fields.get("csrf_token")
-        return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "")
+        return Submission(fields=fields, csrf_token=token if isinstance(token, str) else "", is_json=is_json(kind))

@@ -20,7 +20,10 @@ function having(name, apis) {
 
 function clientFetch(basePath) {
   const { Configuration, FrontendApi, IdentityApi, CourierApi } = clientFetchPackage;
-  const fetchApi = (url, init) => fetch(url, { ...init, redirect: "manual" });
+  // A browser adds the origin of the page to what its scripts post.
+  const origin = (init) => (init.method === "POST" && init.headers.Cookie ? { Origin: new URL(basePath).origin } : {});
+  const fetchApi = (url, init) =>
+    fetch(url, { ...init, headers: { ...init.headers, ...origin(init) }, redirect: "manual" });
   const configuration = new Configuration({ basePath, headers: { Accept: "application/json" }, fetchApi });
   const apis = [FrontendApi, IdentityApi, CourierApi].map((one) => new one(configuration));
   return async (name, parameters = {}) => {
