@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from shopkeeper import crypto, refunds
+from shopkeeper import refunds
 from shopkeeper.clock import Clock
 from shopkeeper.credentials.method import Callback
 from shopkeeper.credentials.steps import AnyStep, Proof, StartOver, SubmissionRejected
