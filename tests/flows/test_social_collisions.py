@@ -14,6 +14,7 @@ from tests.flows.test_callbacks import flow_of, messages, methods_of
 from tests.flows.travelling_method import LABEL, PROVIDER, TRAVEL
 
 LINK, TAKEN, OF_ANOTHER, WRONG = 1010016, 4000007, 4000027, 4000006
+SENT = 1010014
 
 
 async def arrive(
@@ -174,8 +175,11 @@ class TestTheOwnersProof:
         owner = await owner_of(stage, email)
         flow = await arrive(stage, browser, email)
         wrong = await with_password(browser, flow, email, "wrong-Password-91")
-        assert messages(wrong.json()) == [WRONG]
-        await with_password(browser, wrong.json(), email)
+        assert messages(wrong.json()) == [LINK, WRONG], "the form is still for the link"
+        assert wrong.json()["ui"]["messages"][0] == flow["ui"]["messages"][0]
+        again = await with_password(browser, wrong.json(), email, "wrong-Password-92")
+        assert messages(again.json()) == [LINK, WRONG]
+        await with_password(browser, again.json(), email)
         assert await is_linked(stage, owner)
 
     async def test_by_a_mailed_code_links(self, staging: Staging, sqlite_dsn: str) -> None:
@@ -185,6 +189,9 @@ class TestTheOwnersProof:
             flow = await arrive(stage, browser, email)
             assert flow["ui"]["messages"][0]["context"]["available_credential_types"] == ["code", "password"]
             sent = await browser.send_flow(flow, {"method": "code", "identifier": email})
+            assert messages(sent.json()) == [LINK, SENT]
+            wrong = await browser.send_flow(sent.json(), {"method": "code", "identifier": email, "code": "000000"})
+            assert messages(wrong.json())[0] == LINK
             [mail] = [mail for mail in await stage.scene.mails() if mail.template_type == "login_code_valid"]
             [code] = set(re.findall(r"\b\d{6}\b", mail.body))
             answer = await browser.send_flow(sent.json(), {"method": "code", "identifier": email, "code": code})
@@ -307,5 +314,6 @@ class TestAnAddressThatTheProviderHasNotVerified:
             await stage.customer("ada", email="ada@example.org")
             flow = await arrive(stage, browser, "ada@example.org", verified=False)
             assert messages(flow) == [LINK]
-            assert flow["ui"]["messages"][0]["context"]["available_credential_types"] == ["password", TRAVEL]
+            assert flow["ui"]["messages"][0]["context"]["available_credential_types"] == ["password"]
+            assert named(flow, "provider") == [], "the provider would lead to the same question again"
             assert csrf_of(flow)

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from shopkeeper.clock import StoppedClock
 from shopkeeper.flows import store
 from shopkeeper.openid.errors import ProviderError
-from tests.attacks.scene import PASSWORD, Browser, new_address
+from tests.attacks.scene import HTML, PASSWORD, Browser, new_address
 from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
 
 ADA = "ada@example.org"
@@ -86,7 +86,7 @@ class TestAnOwner:
         asked = dict(parse_qsl(urlsplit(url).query))
         refused = urlencode({"error": "access_denied", "state": asked["state"]})
         flow = await stage.flow_after(browser, await browser.get(f"{asked['redirect_uri']}?{refused}"))
-        assert messages(flow) == [REASON]
+        assert messages(flow) == [LINK, REASON]
         [identifier] = [node for node in flow["ui"]["nodes"] if node["attributes"]["name"] == "identifier"]
         assert identifier["attributes"]["value"] == ADA, "no page has sent it"
         await browser.send_flow(flow, {"method": "password", "identifier": ADA, "password": PASSWORD})
@@ -100,10 +100,27 @@ class TestAnOwner:
         action = f"/self-service/login?{urlsplit(page).query}"
         wrong = await browser.post(action, data={**fields, "method": "password", "password": "wrong-Password-91"})
         assert (wrong.status_code, wrong.headers["location"]) == (303, page)
+        shown = (await browser.get(page, headers={"accept": HTML})).text
+        assert "You have an account already</h1>" in shown
+        assert "Create an account" not in shown
         fields = await browser.form_of(urlsplit(page).path + "?" + urlsplit(page).query)
         right = await browser.post(action, data={**fields, "method": "password", "password": PASSWORD})
         assert (right.status_code, await browser.whoami()) == (303, str(ada.id))
         assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_of_an_address_that_the_provider_has_not_verified_is_offered_other_providers_only(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        """Regression: the button of the provider that the visitor came from led to the same form again."""
+        async with social_stage(sqlite_dsn, tmp_path, clock, also=["twin"]) as stage:
+            await stage.customer(ADA, ("other", "ada"))
+            browser = await stage.scene.browser()
+            answer = await stage.arrive(browser, email=ADA, email_verified=False)
+            flow = await stage.flow_after(browser, answer)
+            assert messages(flow) == [LINK]
+            assert flow["ui"]["messages"][0]["context"]["available_providers"] == ["other"]
+            buttons = [node for node in flow["ui"]["nodes"] if node["attributes"]["name"] == "provider"]
+            assert [button["attributes"]["value"] for button in buttons] == ["other"]
 
     async def test_is_asked_in_an_app_too(self, stage: SocialStage) -> None:
         ada = await stage.customer(ADA, password=PASSWORD)

@@ -87,9 +87,10 @@ class Travelling:
             raise SubmissionRejected(message(4000006))
         return enrolled
 
-    def confirm_form(self, owner: Identity) -> Form:
+    def confirm_form(self, owner: Identity | None, *, enrolled: NewCredential) -> Form:
         button = input_node("provider", "submit", group=TRAVEL, value=PROVIDER, label=message(1010018, provider=LABEL))
-        return Form((button,) if _subject(owner) is not None else (), leads=True)
+        proves = owner is not None and _subject(owner) is not None
+        return Form((button,) if proves else (), leads=True)
 
     def missing(self, submitted: Mapping[str, Any]) -> Sequence[FieldError]:
         return ()

@@ -58,6 +58,11 @@ def linked_accounts(credential: Credential | None) -> Sequence[LinkedAccount]:
     return _accounts(credential.config) if credential is not None else ()
 
 
+def accounts_of(credential: NewCredential) -> Sequence[LinkedAccount]:
+    """Return the accounts of a credential that is to be stored."""
+    return _accounts(credential.config)
+
+
 def linking(accounts: Sequence[LinkedAccount]) -> NewCredential:
     """Return the credential that holds these accounts, one or more."""
     config = {PROVIDERS: [account.to_config() for account in accounts]}
@@ -66,7 +71,7 @@ def linking(accounts: Sequence[LinkedAccount]) -> NewCredential:
 
 def linking_also(credential: Credential | None, new: NewCredential) -> NewCredential:
     """Return the credential of an identity with the accounts of a new one, which replace the same ones."""
-    fresh = _accounts(new.config)
+    fresh = accounts_of(new)
     names = {account.identifier for account in fresh}
     kept = [account for account in linked_accounts(credential) if account.identifier not in names]
     return linking([*kept, *fresh])

@@ -215,9 +215,10 @@ class LinkingMethod(Method, Protocol):
         the account cannot have it."""
         ...
 
-    def confirm_form(self, owner: Identity) -> Form:
+    def confirm_form(self, owner: Identity | None, *, enrolled: NewCredential) -> Form:
         """Return the nodes with which the owner of an account proves it by this method; none where this method cannot
-        prove this account."""
+        prove this account. Where `owner` is None, the nodes of every way but the one that `enrolled` has come by: that
+        one would lead to the same question again."""
         ...
 
 

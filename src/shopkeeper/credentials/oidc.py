@@ -165,8 +165,8 @@ class Oidc:
     def linked_to(self, identity: Identity, enrolled: NewCredential) -> NewCredential:
         return self._links.linked_to(identity, enrolled)
 
-    def confirm_form(self, owner: Identity) -> Form:
-        return self._links.confirm_form(owner)
+    def confirm_form(self, owner: Identity | None, *, enrolled: NewCredential) -> Form:
+        return self._links.confirm_form(owner, enrolled)
 
     # -- coming back ---------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from shopkeeper.credentials.linked_providers import (
     MOST_LINKED,
     OIDC,
     LinkedAccount,
+    accounts_of,
     linked_accounts,
     linking,
     linking_also,
@@ -21,6 +22,7 @@ from shopkeeper.credentials.steps import CredentialChange, Form, NewCredential, 
 from shopkeeper.identity.facts import CredentialFacts
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Identity
+from shopkeeper.openid.provider import Provider
 from shopkeeper.ui.messages import message, reason
 
 OF_ANOTHER: Final = 4000027
@@ -82,8 +84,13 @@ class OidcLinks:
             raise SubmissionRejected(reason("too_many_links", _TOO_MANY, limit=MOST_LINKED))
         return whole
 
-    def confirm_form(self, owner: Identity) -> Form:
-        """Return the buttons by which the owner of an account can prove it."""
+    def confirm_form(self, owner: Identity | None, enrolled: NewCredential) -> Form:
+        """Return the buttons by which the owner of an account can prove it. For an unknown owner, these are the
+        providers of every other issuer than that of the account to be linked."""
+        if owner is None:
+            came_by = accounts_of(enrolled)
+            others = (social.provider for social in self._providers if not _are_at(came_by, social.provider))
+            return Form(nodes.sign_in(others), identifier="none", leads=True)
         at = {account.provider for account in linked_accounts(owner.credentials.get(OIDC))}
         linked = (social.provider for social in self._providers if social.provider.id in at)
         return Form(nodes.confirm(linked), identifier="none", leads=True)
@@ -120,6 +127,14 @@ class OidcLinks:
     def _label(self, account: LinkedAccount) -> str:
         configured = self._providers.get(account.provider)
         return configured.provider.label if configured is not None else account.provider
+
+
+def _are_at(accounts: Sequence[LinkedAccount], provider: Provider) -> bool:
+    """Return whether one of the accounts is at a provider."""
+    return any(
+        account.provider == provider.id or (account.issuer is not None and provider.issues(account.issuer))
+        for account in accounts
+    )
 
 
 _NOT_LINKED = "This account has no such link. Please use one of the buttons of the form."

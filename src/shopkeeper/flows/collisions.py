@@ -164,29 +164,30 @@ class Collisions:
             raise TypeError("the login flow cannot confirm the owner of an account")
         blank = taken_over(flow, blank_flow(handler, opening, turn.caller, clock=self._clock))
         told = collision.verified or not self._registrar.may_simulate(signs_in=False)
+        link = pending_link(collision)
         form, ways = await handler.owner_form(
-            unit, blank, turn.caller, identifier=collision.name, owner=collision.owner if told else None
+            unit,
+            blank,
+            turn.caller,
+            identifier=collision.name,
+            owner=collision.owner if told else None,
+            enrolled=link.credential,
         )
         if not ways.methods:
             raise Taken
-        link = pending_link(collision)
-        shown = replace(
-            self._links.keeping(form, link),
-            active=enrolment.method,
-            messages=(
-                message(
-                    LINK,
-                    available_credential_types=list(ways.methods),
-                    available_providers=list(ways.providers),
-                    duplicateIdentifier=collision.name,
-                    duplicate_identifier=collision.name,
-                    newLoginUrl=self._login_url,
-                    new_login_url=self._login_url,
-                    provider=link.label,
-                ),
-            ),
+        standing = message(
+            LINK,
+            available_credential_types=list(ways.methods),
+            available_providers=list(ways.providers),
+            duplicateIdentifier=collision.name,
+            duplicate_identifier=collision.name,
+            newLoginUrl=self._login_url,
+            new_login_url=self._login_url,
+            provider=link.label,
         )
-        return self._keeping.shown(shown)
+        return self._keeping.shown(
+            replace(self._links.keeping(form, link, standing=standing), active=enrolment.method, messages=())
+        )
 
     def pending(self, flow: Flow, proof: Proof) -> PendingLink | None:
         """Return what a proof in a flow links; None where nothing waits for exactly this account."""

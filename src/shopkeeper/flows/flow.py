@@ -32,6 +32,10 @@ GUEST: Final = "guest"
 
 SILENT: Final = "silent"
 """The key in a flow's context that marks a silent sign-on (`silent_sign_on.py`)."""
+PENDING_LINK: Final = "_link"
+"""The key in a flow's context of a credential that waits for a proof (`pending_links.py`)."""
+STANDING: Final = "standing"
+"""The key in what is kept of a pending link of the message that says what the flow is for."""
 LED_TO: Final = "led_to"
 """The key in a flow's context of the flow that has taken its place."""
 
@@ -126,6 +130,18 @@ class Flow:
     def led_to_end(self) -> bool:
         """Whether this flow has ended with a callback that has started no session, and led to its end."""
         return "end" in self.remembered(LED_TO)
+
+    @property
+    def links(self) -> bool:
+        """Whether a proof in the flow adds a credential to the account."""
+        return PENDING_LINK in self.context
+
+    @property
+    def shown_messages(self) -> tuple[Message, ...]:
+        """What the form says: first what the flow is for, as long as it is for that; then what the last submission has
+        come to."""
+        standing = self.remembered(PENDING_LINK).get(STANDING)
+        return (Message.from_wire(standing), *self.messages) if standing else self.messages
 
     @property
     def follower(self) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from shopkeeper.credentials.method import Callback, MethodInput, MethodView, Traits
-from shopkeeper.credentials.steps import AnyStep, Form, StartOver
+from shopkeeper.credentials.steps import AnyStep, Form, NewCredential, StartOver
 from shopkeeper.flows.flow import Caller, Flow, FlowType, Opening, Submission
 from shopkeeper.flows.return_to import AfterFlow
 from shopkeeper.identity.values import Identity
@@ -199,10 +199,17 @@ class ConfirmsOwner(FlowHandler, Protocol):
     """A flow in which the owner of an account proves it, before another way to sign in is added."""
 
     async def owner_form(
-        self, unit: Unit, flow: Flow, caller: Caller, *, identifier: str, owner: Identity | None
+        self,
+        unit: Unit,
+        flow: Flow,
+        caller: Caller,
+        *,
+        identifier: str,
+        owner: Identity | None,
+        enrolled: NewCredential,
     ) -> tuple[Flow, OwnersWays]:
         """Return the flow with the form of the ways that the owner can use, who was read with credentials; of every
-        way, where `owner` is None because who asks must not learn them."""
+        way but that of the `enrolled` credential, where `owner` is None because who asks must not learn them."""
         ...
 
 

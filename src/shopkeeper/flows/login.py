@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shopkeeper.credentials.method import CallbackMethod, LinkingMethod, LoginMethod
-from shopkeeper.credentials.steps import AnyStep, FieldError, Form, SubmissionRejected
+from shopkeeper.credentials.steps import AnyStep, FieldError, Form, NewCredential, SubmissionRejected
 from shopkeeper.errors import FirstFactorRequired, SessionAlreadyAvailable
 from shopkeeper.flows.flow import Caller, Flow, Opening
 from shopkeeper.flows.form_order import leading_nodes, own_nodes
@@ -106,15 +106,22 @@ class Login:
         return await method.submit_login(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
 
     async def owner_form(
-        self, unit: Unit, flow: Flow, caller: Caller, *, identifier: str, owner: Identity | None
+        self,
+        unit: Unit,
+        flow: Flow,
+        caller: Caller,
+        *,
+        identifier: str,
+        owner: Identity | None,
+        enrolled: NewCredential,
     ) -> tuple[Flow, OwnersWays]:
         """See `ConfirmsOwner`."""
         forms: dict[str, Form] = {}
         for name, method in self._methods.items():
             if flow.requested_aal not in method.aals or (owner is not None and not _has(owner, method)):
                 continue
-            if owner is not None and isinstance(method, LinkingMethod):
-                form = method.confirm_form(owner)
+            if isinstance(method, LinkingMethod):
+                form = method.confirm_form(owner, enrolled=enrolled)
             else:
                 form = await method.login_form(unit, method_view(flow, caller, method=name))
             if form.nodes:

@@ -12,12 +12,12 @@ import msgspec
 
 from shopkeeper.credentials.steps import NewCredential, UpstreamSession
 from shopkeeper.crypto import KeyRing, Unsealable
-from shopkeeper.flows.flow import Flow
+from shopkeeper.flows.flow import PENDING_LINK, STANDING, Flow
 from shopkeeper.signin.provider_sessions import LONGEST_ID_TOKEN
+from shopkeeper.ui.messages import Message
 
 PURPOSE: Final = "pending links"
 """The purpose of the key ring, for key derivation."""
-_KEY: Final = "_link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,16 @@ class PendingLinks:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    def keeping(self, flow: Flow, link: PendingLink) -> Flow:
-        """Return the flow with a pending link."""
+    def keeping(self, flow: Flow, link: PendingLink, *, standing: Message) -> Flow:
+        """Return the flow with a pending link, and the message that says so as long as it is pending."""
         whole = msgspec.json.encode(_Sealed(link.credential, link.label, _bounded(link.upstream)))
         sealed = self._keys.seal_text(whole, context=_bound_to(flow, link.identity_id))
-        return flow.remembering(_KEY, {"identity_id": str(link.identity_id), "sealed": sealed})
+        kept = {"identity_id": str(link.identity_id), "sealed": sealed, STANDING: standing.to_wire()}
+        return flow.remembering(PENDING_LINK, kept)
 
     def of(self, flow: Flow) -> PendingLink | None:
         """Return the pending link of a flow; None without one, or where it cannot be opened."""
-        kept = flow.remembered(_KEY)
+        kept = flow.remembered(PENDING_LINK)
         if not kept:
             return None
         identity_id = UUID(kept["identity_id"])
@@ -75,7 +76,7 @@ class PendingLinks:
 
 def without_link(flow: Flow) -> Flow:
     """Return the flow without its pending link."""
-    return flow.remembering(_KEY, {})
+    return flow.remembering(PENDING_LINK, {})
 
 
 def _bounded(upstream: UpstreamSession | None) -> UpstreamSession | None:

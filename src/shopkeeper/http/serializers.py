@@ -125,6 +125,7 @@ class Serializers:
         shown = flow.change_node("csrf_token", csrf_node(csrf_token))
         onward = flow.node("continue") if flow.state is FlowState.PASSED_CHALLENGE else None
         action = f"{self.base_url}/self-service/{flow.kind}?{flow.submit_query}"
+        messages = [each.to_wire() for each in messages_in(flow.shown_messages, language)]
         return {
             "id": str(flow.id),
             "type": flow.type,
@@ -136,7 +137,7 @@ class Serializers:
                 "action": onward.attributes["href"] if onward else action,
                 "method": "GET" if onward else "POST",
                 "nodes": [node_in(node, language).to_wire() for node in shown.nodes] or None,
-                **({"messages": [m.to_wire() for m in messages_in(flow.messages, language)]} if flow.messages else {}),
+                **({"messages": messages} if messages else {}),
             },
             "state": flow.state,
             **_present(session_token_exchange_code=flow.exchange_code),

@@ -202,7 +202,9 @@ def _providers(language: str) -> Mapping[str, str]:
         "providers": flow_page("login", [*several, *sign_in], language),
         "providers-alone": flow_page("login", [several[0]], language),
         "provider-left-out": flow_page("registration", [go_on, missing.with_messages(WRONG_FIELD)], language),
-        "provider-taken": flow_page("login", [known, several[2], *sign_in[2:]], language, messages=(taken,)),
+        "provider-taken": flow_page(
+            "login", [known, several[2], *sign_in[2:]], language, messages=(taken,), links=True
+        ),
         "provider-linked": account_page([csrf_node(), *linked], language=language, provider="shop-google"),
         "repeated-form": _still(drawn("repeated_form", {"fields": {"code": "1"}}, language)),
         "leaving": drawn("leaving", leaving, language).replace('content="0; url=', 'content="99999; url='),
@@ -214,10 +216,12 @@ def _still(page: str) -> str:
     return page.replace("<script ", '<script type="text/plain" ')
 
 
-def flow_page(kind: str, nodes: Sequence[Node], language: str, *, messages: tuple[Message, ...] = ()) -> str:
-    """Render the page of a flow with some nodes."""
+def flow_page(
+    kind: str, nodes: Sequence[Node], language: str, *, messages: tuple[Message, ...] = (), links: bool = False
+) -> str:
+    """Render the page of a flow with some nodes; `links` says whether a way to sign in waits for the proof."""
     form = form_of(nodes, messages, action="/", csrf_token="masked")
-    context = {"form": form, "refresh": False, "cart_stays": False, "query": "", "another_way": None}
+    context = {"form": form, "refresh": False, "links": links, "cart_stays": False, "query": "", "another_way": None}
     return drawn(kind, {**context, "flow_state": "choose_method", "recovery": True}, language)
 
 

@@ -31,12 +31,13 @@ CODE = input_node("code", "text", group="code", autocomplete="one-time-code", la
 SIGN_IN = submit_node("password", label=message(1010022))
 
 
-def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en") -> Element:
-    """Draw a page with some nodes."""
+def draw(*nodes: Node, messages: tuple[Message, ...] = (), language: str = "en", links: bool = False) -> Element:
+    """Draw a page with some nodes; `links` says whether a way to sign in waits for the proof."""
     form = form_of(nodes, messages, action="/self-service/login?flow=1", csrf_token="masked")
     context: dict[str, Any] = {
         "form": form,
         "refresh": False,
+        "links": links,
         "cart_stays": False,
         "query": "",
         "another_way": None,

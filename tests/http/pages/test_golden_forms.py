@@ -40,6 +40,7 @@ def draw(kind: str, flow: dict[str, Any], *, language: str = "en") -> Element:
         "form": form_of(nodes, messages, action=ui["action"], csrf_token="masked"),
         "flow_state": flow["state"],
         "refresh": False,
+        "links": any(message.id == 1010016 for message in messages),
         "recovery": True,
         "cart_stays": False,
         "query": "",

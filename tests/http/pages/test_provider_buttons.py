@@ -155,5 +155,5 @@ class TestAnAccountThatExists:
 def test_another_provider_can_confirm_the_account() -> None:
     told = message(1010016, provider="Google", duplicate_identifier="ada@example.org")
     confirm = provider("github", "GitHub", 1010018)
-    page = draw(confirm, csrf_node(), submit_node("code", label=message(1010015)), messages=(told,))
+    page = draw(confirm, csrf_node(), submit_node("code", label=message(1010015)), messages=(told,), links=True)
     assert [named(button) for button in buttons(page)] == ["Confirm with GitHub"]

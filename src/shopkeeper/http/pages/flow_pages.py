@@ -104,7 +104,7 @@ class FlowPages:
             return redirect(flow.return_to or self._pipeline.landing(flow.kind))
         form = form_of(
             flow.nodes,
-            flow.messages,
+            flow.shown_messages,
             action=f"{self._place.prefix}/self-service/{flow.kind}?{flow.submit_query}",
             csrf_token=masked(caller.csrf_for(flow)),
         )
@@ -112,6 +112,7 @@ class FlowPages:
             "form": form,
             "flow_state": flow.state.value,
             "refresh": flow.refresh,
+            "links": flow.links,
             "cart_stays": await self._has_cart(caller, page=flow.kind),
             "query": _query(further),
             "another_way": self._another_way(flow, form),
