@@ -15,6 +15,7 @@
     │   ├── SessionInactive          a session is needed
     │   ├── FirstFactorRequired      aal2 asked for without a session
     │   ├── InvalidCredentials       wrong account or password, never said which
+    │   │   └── AnotherAccount           a provider's sign-in of another account than the one that is confirmed
     │   ├── IdentityDisabled         the account is disabled
     │   ├── AdminKeyRequired         the admin API needs a key
     │   └── TokenInvalid             a token that is not ours, ended, or used up
@@ -232,6 +233,10 @@ class InvalidCredentials(Unauthenticated):
 
     code = "invalid_credentials"
     message = "Authentication failed: the e-mail address or the password is not right."
+
+
+class AnotherAccount(InvalidCredentials):
+    """A sign-in at a provider by another account than the one whose session is confirmed."""
 
 
 class IdentityDisabled(Unauthenticated):

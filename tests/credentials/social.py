@@ -129,6 +129,7 @@ async def social_stage(
     *,
     idp: Mapping[str, Any] | None = None,
     more: Sequence[Mapping[str, Any]] = (),
+    also: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[SocialStage]:
     """Open an application with the providers `idp` and `other`.
@@ -136,6 +137,7 @@ async def social_stage(
     Args:
         idp: further settings of the first one.
         more: further providers.
+        also: further ids under which the first provider is configured.
         settings: further sections of the settings.
     """
     async with AsyncExitStack() as stack:
@@ -143,6 +145,7 @@ async def social_stage(
         servers = [await stack.enter_async_context(serving("127.0.0.1")) for _ in range(2)]
         first, second = (ScriptedProvider(server, http, clock) for server in servers)
         providers = [section(first, "idp", "Example IdP", **(idp or {})), section(second, "other", "Other"), *more]
+        providers += [section(first, name, name) for name in also]
         oidc = {"enabled": True, "config": {"providers": providers}}
         configured = _merged(SETTINGS, {"selfservice": {"methods": {"oidc": oidc}}})
         scene = await stack.enter_async_context(opened(dsn, folder, clock, settings=_merged(configured, settings)))

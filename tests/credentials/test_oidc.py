@@ -11,6 +11,11 @@ import httpx2
 import pytest
 
 from shopkeeper.clock import StoppedClock
+from shopkeeper.credentials.steps import NewCredential
+from shopkeeper.identity.builder import NewIdentity
+from shopkeeper.identity.values import Identity
+from shopkeeper.openid.authenticated import Authenticated
+from shopkeeper.storage.database import Unit
 from tests.attacks.scene import PASSWORD, Browser, new_address, sign_in, sign_up
 from tests.credentials.social import CALLBACK, JSON, SocialStage, social_stage
 from tests.openid.scripted import signed
@@ -218,7 +223,7 @@ class TestSigningIn:
         await stage.arrive(browser)
         before = await browser.whoami()
         answer = await stage.arrive(browser, query="?refresh=true", subject="bea")
-        assert [number for number, _ in messages(await stage.flow_after(browser, answer))] == [4000006]
+        assert [number for number, _ in messages(await stage.flow_after(browser, answer))] == [4010091]
         assert await browser.whoami() == before
 
 
@@ -407,18 +412,20 @@ class TestLinking:
         assert "oidc" not in (await stage.read(ada)).credentials
         assert (await stage.read(bea)).credentials["oidc"].identifiers == ("idp:alice",)
 
+    @pytest.mark.parametrize("ids", [("idp", "idp"), ("idp", "twin")], ids=["one id", "two ids of one issuer"])
     async def test_of_two_who_link_an_account_at_once_one_gets_it(
-        self, dsn: str, tmp_path: Path, clock: StoppedClock
+        self, dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch, ids: tuple[str, str]
     ) -> None:
-        async with social_stage(dsn, tmp_path, clock) as stage:
+        async with social_stage(dsn, tmp_path, clock, also=["twin"]) as stage:
             browsers, answers = [], []
-            for name in ("ada", "bea"):
+            for name, provider in zip(("ada", "bea"), ids, strict=True):
                 await stage.customer(f"{name}@example.org", password=PASSWORD)
                 browser = await stage.scene.browser()
                 assert (await browser.sign_in(f"{name}@example.org")).status_code == 200
                 browsers.append(browser)
-                url = await stage.leave(browser, await browser.open_flow("settings"), link="idp")
+                url = await stage.leave(browser, await browser.open_flow("settings"), link=provider)
                 answers.append(stage.back(url))
+            both_find_it_free(stage, monkeypatch)
             came = await asyncio.gather(*(browser.get(back) for browser, back in zip(browsers, answers, strict=True)))
             told = [
                 [number for number, _ in messages(await stage.flow_after(browser, answer, "settings"))]
@@ -513,6 +520,104 @@ class TestLinking:
         browser = await stage.scene.browser()
         assert (await browser.sign_in(ADA)).status_code == 200
         return browser
+
+
+def both_find_it_free(stage: SocialStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each of two links wait for the other one, after it has found that nobody has the account."""
+    accounts, both = stage.method._accounts, asyncio.Barrier(2)
+    look_up = accounts.owner
+
+    async def owner(unit: Unit, authenticated: Authenticated) -> Identity | None:
+        found = await look_up(unit, authenticated)
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(accounts, "owner", owner)
+
+
+class TestTwoProvidersOfOneIssuer:
+    async def test_are_the_same_account(self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock) -> None:
+        async with social_stage(sqlite_dsn, tmp_path, clock, also=["twin"]) as stage:
+            ada = await stage.customer(ADA, ("idp", "alice"))
+            browser = await stage.scene.browser()
+            url = await stage.leave(browser, await browser.open_flow("login"), provider="twin")
+            await browser.get(stage.back(url))
+            assert await browser.whoami() == str(ada.id)
+
+    async def test_register_it_once_when_it_comes_by_both_at_the_same_moment(
+        self, dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with social_stage(dsn, tmp_path, clock, also=["twin"]) as stage:
+            both_find_it_free(stage, monkeypatch)
+            browsers = [await stage.scene.browser() for _ in range(2)]
+            told = {"email": "ada@example.org", "email_verified": True}, {"email": "bea@example.org"}
+            backs = []
+            for browser, provider, claims in zip(browsers, ("idp", "twin"), told, strict=True):
+                url = await stage.leave(browser, await browser.open_flow("login"), provider=provider)
+                backs.append(stage.back(url, **claims))
+            await asyncio.gather(*(browser.get(back) for browser, back in zip(browsers, backs, strict=True)))
+            assert [await browser.whoami() for browser in browsers].count(None) == 1
+            assert len(await stage.scene.rows("identities")) == 1
+
+    async def test_find_the_account_where_only_the_new_one_is_left(
+        self, sqlite_dsn: str, tmp_path: Path, clock: StoppedClock
+    ) -> None:
+        async with social_stage(sqlite_dsn, tmp_path, clock) as stage:
+            entry = {"provider": "former", "subject": "alice", "issuer": stage.idp.issuer}
+            new = NewIdentity(
+                {"email": ADA}, credentials=[NewCredential("oidc", {"providers": [entry]}, ["former:alice"])]
+            )
+            async with stage.scene.application.infrastructure.database.unit() as unit:
+                ada = await stage.identities.create(unit, new)
+            browser = await stage.scene.browser()
+            await stage.arrive(browser, email="bea@example.org", email_verified=True)
+            assert await browser.whoami() == str(ada.id)
+
+    async def test_an_imported_link_is_not_settled_where_another_account_has_it(self, stage: SocialStage) -> None:
+        """Whose issuer is known comes first; the one that was imported without gets nothing of it."""
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        with_issuer = {"provider": "former", "subject": "alice", "issuer": stage.idp.issuer}
+        imported = await stage.scene.admin()
+        body = {
+            "schema_id": "default",
+            "traits": {"email": "bea@example.org"},
+            "credentials": {"oidc": {"config": {"providers": [with_issuer]}}},
+        }
+        assert (await imported.post("/admin/identities", json=body)).status_code == 409
+        without = {"provider": "former", "subject": "alice"}
+        body["credentials"] = {"oidc": {"config": {"providers": [without]}}}
+        assert (await imported.post("/admin/identities", json=body)).status_code == 201
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        assert await browser.whoami() == str(ada.id)
+
+    async def test_an_imported_link_signs_nobody_in_whose_account_was_linked_meanwhile(
+        self, dsn: str, tmp_path: Path, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with social_stage(dsn, tmp_path, clock, also=["twin"]) as stage:
+            await stage.customer(ADA, ("idp", "alice"), issuer=False)
+            accounts = stage.method._accounts
+            look_up = accounts.owner
+
+            async def owner(unit: Unit, authenticated: Authenticated) -> Identity | None:
+                found = await look_up(unit, authenticated)
+                await stage.customer("bea@example.org", ("twin", "alice"))
+                return found
+
+            monkeypatch.setattr(accounts, "owner", owner)
+            browser = await stage.scene.browser()
+            flow = await stage.flow_after(browser, await stage.arrive(browser))
+            assert [number for number, _ in messages(flow)] == [4000001]
+            assert await browser.whoami() is None
+
+    async def test_an_account_that_is_unlinked_is_free(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)
+        async with stage.scene.application.infrastructure.database.unit() as unit:
+            await stage.identities.delete_credential(unit, ada.id, "oidc", identifier="idp:alice")
+        bea = await stage.customer("bea@example.org", ("idp", "alice"))
+        browser = await stage.scene.browser()
+        await stage.arrive(browser)
+        assert await browser.whoami() == str(bea.id)
 
 
 class TestImports:

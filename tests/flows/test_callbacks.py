@@ -16,6 +16,7 @@ from sqlalchemy import update
 from shopkeeper import crypto
 from shopkeeper.errors import UpstreamFailed
 from shopkeeper.flows import store
+from shopkeeper.flows.rejections import ANOTHER_ACCOUNT
 from shopkeeper.http.cookies import CookiePolicy
 from tests.attacks.scene import PASSWORD, Browser, csrf_of, fill_cart, new_address, set_cookies, visit, written_schema
 from tests.flows.conftest import JSON, Stage, Staging, post_across_sites, post_back
@@ -513,7 +514,7 @@ class TestConfirmingASession:
         session = browser.session_cookie
         stage.provider.says(step, subject="bea")
         answer = await browser.get(await stage.leave(browser, "login", query=query))
-        assert messages(await stage.flow(browser, "login", flow_of(answer))) == [WRONG]
+        assert messages(await stage.flow(browser, "login", flow_of(answer))) == [ANOTHER_ACCOUNT]
         assert (await browser.whoami(), browser.session_cookie) == (str(ada.id), session)
         assert len(await stage.events("sign_in.failed")) == (1 if step == "proof" else 0)
 
@@ -625,7 +626,7 @@ class TestChangingCredentials:
         session = browser.session_cookie
         stage.provider.says(step, subject="bea")
         answer = await browser.get(await stage.leave(browser, "settings"))
-        assert messages(await stage.flow(browser, "settings", flow_of(answer, "settings"))) == [WRONG]
+        assert messages(await stage.flow(browser, "settings", flow_of(answer, "settings"))) == [ANOTHER_ACCOUNT]
         assert (await browser.whoami(), browser.session_cookie) == (ada, session)
 
     async def test_a_change_in_a_session_that_is_revoked_meanwhile_is_refused(self, either_stage: Stage) -> None:

@@ -16,7 +16,7 @@ def credential(type_: str, *identifiers: str) -> Credential:
 def test_names_are_written_in_one_order_so_that_no_two_accounts_wait_for_each_other() -> None:
     """PostgreSQL ends one of two that do with an error, which no taken name would have caused."""
     given = [credential("password", "b@example.org", "a@example.org"), credential("code", "c@example.org")]
-    rows = identifier_rows(new_id(), given)
+    rows = identifier_rows(new_id(), given, digests={})
     assert [(row["type"], row["identifier"], row["position"]) for row in rows] == [
         ("code", "c@example.org", 0),
         ("password", "a@example.org", 1),

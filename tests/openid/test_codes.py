@@ -10,6 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from shopkeeper.openid.authorization import code_challenge
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import AuthorizationRefused, ProviderAnswerInvalid, ProviderUnavailable
 from shopkeeper.openid.presets import PRESETS
@@ -34,7 +35,7 @@ CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 async def leaving(client: OpenIDClient, **more: Any) -> dict[str, str]:
-    url = await client.authorization_url(**LEAVING, **more)
+    url = await client.authorization_url(**{**LEAVING, **more})
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
@@ -65,12 +66,29 @@ class TestLeaving:
     async def test_pkce(self, idp: ScriptedProvider, pkce: Any, offered: Any, used: bool) -> None:
         idp.answer(WELL_KNOWN, idp.metadata(code_challenge_methods_supported=offered))
         client = idp.client(pkce=pkce)
-        sent = await leaving(client)
-        assert (sent.get("code_challenge"), sent.get("code_challenge_method")) == (
-            (CHALLENGE, "S256") if used else (None, None)
-        )
-        await client.authenticate(query(), **ARRIVING)
-        assert idp.last("/token")[1].get("code_verifier") == (VERIFIER if used else None)
+        verifier = await client.new_code_verifier()
+        assert verifier != await client.new_code_verifier() or not used
+        assert (43 <= len(verifier) <= 128) if verifier is not None else not used
+        challenge = (code_challenge(verifier), "S256") if verifier is not None else (None, None)
+        sent = await leaving(client, code_verifier=verifier)
+        assert (sent.get("code_challenge"), sent.get("code_challenge_method")) == challenge
+        await client.authenticate(query(), **{**ARRIVING, "code_verifier": verifier})
+        assert idp.last("/token")[1].get("code_verifier") == verifier
+
+    @pytest.mark.parametrize(("before", "after"), [(["S256"], DROP), (DROP, ["S256"])])
+    async def test_the_way_back_repeats_what_the_way_there_has_decided(
+        self, idp: ScriptedProvider, client: OpenIDClient, before: Any, after: Any
+    ) -> None:
+        """A verifier without a challenge is refused, and the other way round (RFC 9700 section 4.8.2)."""
+        idp.answer(WELL_KNOWN, idp.metadata(code_challenge_methods_supported=before))
+        verifier = await client.new_code_verifier()
+        sent = await leaving(client, code_verifier=verifier)
+        idp.answer(WELL_KNOWN, idp.metadata(code_challenge_methods_supported=after))
+        idp.clock.advance(hours=2)
+        idp.answer("/token", idp.tokens(signed(idp.claims())))
+        await client.authenticate(query(), **{**ARRIVING, "code_verifier": verifier})
+        assert (idp.asked(WELL_KNOWN), "code_challenge" in sent) == (2, before is not DROP)
+        assert idp.last("/token")[1].get("code_verifier") == verifier
 
     async def test_what_a_request_adds_replaces_nothing_that_the_protocol_needs(self, idp: ScriptedProvider) -> None:
         client = idp.client(
@@ -175,8 +193,8 @@ class TestTokenEndpointsOfTheirOwnKind:
             answer={"access_token": "accessToken", "expires_in": "expireIn"},
         )
         idp.answer("/token", {"accessToken": "at-9", "expireIn": 7200})
-        client = idp.client(token_shape=shape, token_auth="client_secret_post", scope=(), pkce="never", client_id="d:1")
-        found = await client.authenticate(query(), **ARRIVING)
+        client = idp.client(token_shape=shape, token_auth="client_secret_post", scope=(), client_id="d:1")
+        found = await client.authenticate(query(), **{**ARRIVING, "code_verifier": None})
         assert (found.subject, found.access_token, found.expires_in) == ("alice", "at-9", 7200)
         assert "Content-Type: application/json" in idp.last("/token")[0]
         assert json.loads(idp.server.bodies[idp.server.heads.index(idp.last("/token")[0])]) == {

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from shopkeeper import crypto
 from shopkeeper.credentials.steps import NewCredential
 from shopkeeper.identity.values import Credential
 
@@ -75,6 +76,19 @@ def linking_also(credential: Credential | None, new: NewCredential) -> NewCreden
     names = {account.identifier for account in fresh}
     kept = [account for account in linked_accounts(credential) if account.identifier not in names]
     return linking([*kept, *fresh])
+
+
+def account_digest(issuer: str, subject: str) -> bytes:
+    """Return the digest of an account at a provider."""
+    # The length keeps the two apart, so that no other issuer and subject give the same bytes.
+    return crypto.digest(f"{len(issuer)}:{issuer}{subject}")
+
+
+def account_digests(credential: Credential) -> Mapping[str, bytes]:
+    """Return the digests of the accounts whose issuer is known, by identifier; each once."""
+    known = [account for account in linked_accounts(credential) if account.issuer is not None]
+    first = {account_digest(each.issuer or "", each.subject): each.identifier for each in reversed(known)}
+    return {identifier: digest for digest, identifier in first.items()}
 
 
 def extends(now: Credential, before: Credential) -> bool:

@@ -15,7 +15,14 @@ from typing import Any, Final
 from shopkeeper.clock import Clock
 from shopkeeper.credentials import oidc_nodes as nodes
 from shopkeeper.credentials.claims_updates import ClaimsUpdates
-from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, extends, linking, without_provider
+from shopkeeper.credentials.linked_providers import (
+    OIDC,
+    LinkedAccount,
+    account_digests,
+    extends,
+    linking,
+    without_provider,
+)
 from shopkeeper.credentials.method import MethodInput, MethodView
 from shopkeeper.credentials.oidc_accounts import OidcAccounts
 from shopkeeper.credentials.oidc_confirmations import Confirmations
@@ -63,7 +70,13 @@ class Oidc:
 
     name = OIDC
     facts = CredentialFacts(
-        OIDC, first_factor=True, removable=True, without=without_provider, sealed=True, extends=extends
+        OIDC,
+        first_factor=True,
+        removable=True,
+        without=without_provider,
+        sealed=True,
+        extends=extends,
+        digests=account_digests,
     )
     brings_traits = True
     omits_token = True

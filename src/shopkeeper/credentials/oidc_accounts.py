@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, linked_accounts, linking
+from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, account_digest, linked_accounts, linking
 from shopkeeper.credentials.social_provider import SocialProviders
 from shopkeeper.credentials.steps import Effect, SubmissionRejected
+from shopkeeper.errors import Conflict
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Identity
 from shopkeeper.openid.authenticated import Authenticated
@@ -38,9 +39,14 @@ class OidcAccounts:
         provider's id was configured to mean another issuer, or the link cannot be opened.
         """
         found = await self._identities.find_by_exact_identifiers(
-            unit, type=OIDC, identifiers=self._providers.identifiers_of(authenticated)
+            unit,
+            type=OIDC,
+            identifiers=self._providers.identifiers_of(authenticated),
+            digest=account_digest(authenticated.issuer, authenticated.subject),
         )
-        owner = next((each for each in found if self.account(each, authenticated) is not None), None)
+        # A link that names the issuer comes before an imported one, which may mean the same account.
+        linked = [(each, account) for each in found if (account := self.account(each, authenticated)) is not None]
+        owner = min(linked, key=lambda pair: pair[1].issuer is None, default=(None, None))[0]
         if found and owner is None:
             log.warning("oidc.link_is_not_this_account", identities=[str(each.id) for each in found])
             raise SubmissionRejected(reason("provider_link_unusable", _UNUSABLE))
@@ -66,8 +72,12 @@ class OidcAccounts:
                 else each
                 for each in known
             ]
-            if settled != known:
+            if settled == known:
+                return
+            try:
                 await self._identities.set_credential_config(unit, owner.id, OIDC, linking(settled).config)
+            except Conflict as taken:  # linked to another identity meanwhile
+                raise SubmissionRejected(reason("provider_link_unusable", _UNUSABLE)) from taken
 
         return settle
 

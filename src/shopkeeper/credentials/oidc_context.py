@@ -24,7 +24,8 @@ class Departure:
     """A browser that was redirected to a provider, which may send it back once.
 
     Args:
-        nonce, code_verifier: what the answer is bound to (OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636).
+        nonce, code_verifier: what the answer is bound to (OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636). None
+            where the request had no PKCE challenge: then the answer must have none, whatever the metadata say by then.
         redirect_uri: as it was sent; redeeming the code repeats it.
         links: whether the account is to be linked to the identity that is signed in.
         parameters: what was added to the request, such as `prompt`.
@@ -33,7 +34,7 @@ class Departure:
 
     provider: str
     nonce: str
-    code_verifier: str
+    code_verifier: str | None
     redirect_uri: str
     links: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)

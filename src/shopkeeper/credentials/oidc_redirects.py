@@ -1,6 +1,5 @@
 """Sending a browser to a provider, and taking what it comes back with."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,7 +58,7 @@ class OidcRedirects:
         departure = Departure(
             provider.id,
             nonce=redirect_nonce(),
-            code_verifier=secrets.token_urlsafe(48),
+            code_verifier=await social.client.new_code_verifier(),
             redirect_uri=f"{self._base}{CALLBACK_PATH}/{provider.id}",
             links=links,
             parameters=_parameters(submission, social, fresh=fresh_since is not None),

@@ -19,7 +19,7 @@ from shopkeeper.flows.opener import FlowOpener
 from shopkeeper.flows.outcomes import Completed, Diverted
 from shopkeeper.flows.proofs import Proofs
 from shopkeeper.flows.registrar import Admission, PassOn, Registrar
-from shopkeeper.flows.rejections import rejections_shown
+from shopkeeper.flows.rejections import ANOTHER_ACCOUNT, rejections_shown
 from shopkeeper.flows.sign_in_requests import SignInRequests, confirmed_identity, hooks_for
 from shopkeeper.flows.verification_opener import VerificationOpener
 from shopkeeper.signin.completion import SignInCompletion
@@ -27,6 +27,7 @@ from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
 
 NO_ACCOUNT: Final = 4010090
+WRONG: Final = 4000006
 VERIFICATION: Final = "verification"
 
 
@@ -68,7 +69,8 @@ class Enrolments:
         the enrolment has verified it. Never call it while a transaction is open. Raises as `Dispatcher.dispatch` does.
         """
         if confirmed_identity(turn) is not None:
-            raise await self._writer.rejected(turn, SubmissionRejected(message(4000006)))
+            told = WRONG if enrolment.provider is None else ANOTHER_ACCOUNT
+            raise await self._writer.rejected(turn, SubmissionRejected(message(told)))
         if turn.flow.kind == LOGIN:
             if not (self._registrar.enabled and self._opener.offers(REGISTRATION)):
                 raise await self._writer.rejected(turn, SubmissionRejected(message(NO_ACCOUNT)))

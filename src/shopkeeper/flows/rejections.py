@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from shopkeeper.credentials.by_mail import WRONG
 from shopkeeper.credentials.mailed_nodes import CODE, LINK
 from shopkeeper.credentials.steps import SubmissionRejected
-from shopkeeper.errors import InvalidCredentials
+from shopkeeper.errors import AnotherAccount, InvalidCredentials
 from shopkeeper.flows import store
 from shopkeeper.flows.form_filling import filled, with_mistakes
 from shopkeeper.flows.handler import Turn
@@ -16,6 +17,8 @@ from shopkeeper.flows.outcomes import FlowInvalid
 from shopkeeper.signin.hooks import HookRefused
 from shopkeeper.storage.database import Unit
 from shopkeeper.ui.messages import message
+
+ANOTHER_ACCOUNT: Final = 4010091
 
 
 @contextmanager
@@ -44,6 +47,8 @@ def _rejected(turn: Turn, refused: SubmissionRejected | InvalidCredentials | Hoo
     if isinstance(refused, SubmissionRejected):
         return refused
     # Recovery and verification ask for no password, and their links open a new flow instead of this form.
+    if isinstance(refused, AnotherAccount):
+        return SubmissionRejected(message(ANOTHER_ACCOUNT))
     wrong = WRONG.get((turn.flow.kind, CODE), 4000006)
     shown = refused.refuse.shown if isinstance(refused, HookRefused) else wrong
     return SubmissionRejected(message(shown)) if shown is not None else None

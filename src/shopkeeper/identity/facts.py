@@ -1,6 +1,6 @@
 """Facts about a credential type, declared by its method and passed in by `app/`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ class CredentialFacts:
         usable: whether a stored credential can be used, that is, holds a secret.
         extends: whether the first credential still proves all that the second one proved; another account at a provider
             takes nothing away.
+        digests: returns, by identifier, the digest of what it stands for, where that is more than the identifier says
+            and belongs to one identity at most. Of several that stand for the same, the first one has it.
     """
 
     type: str
@@ -46,6 +48,7 @@ class CredentialFacts:
     read_version: int = 0
     usable: Callable[[Credential], bool] = lambda credential: bool(credential.config)
     extends: Callable[[Credential, Credential], bool] = lambda now, before: now.config == before.config
+    digests: Callable[[Credential], Mapping[str, bytes]] = lambda _: {}
 
 
 FactsByType = Mapping[str, CredentialFacts]
@@ -63,6 +66,12 @@ def factors_of(facts: FactsByType, credentials: Mapping[str, Credential]) -> fro
     suffice where the account has two.
     """
     return frozenset(type_ for type_, credential in credentials.items() if _counts(facts_of(facts, type_), credential))
+
+
+def digests_of(facts: FactsByType, credentials: Iterable[Credential]) -> Mapping[tuple[str, str], bytes]:
+    """Return the digests of what identifiers stand for, by type and identifier."""
+    by_type = ((known.type, facts_of(facts, known.type).digests(known)) for known in credentials)
+    return {(type_, name): digest for type_, digests in by_type for name, digest in digests.items()}
 
 
 def _counts(known: CredentialFacts, credential: Credential) -> bool:

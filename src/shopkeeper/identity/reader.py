@@ -51,10 +51,14 @@ class IdentityReader:
         *,
         type: str,  # noqa: A002 - the contract's word
         identifiers: Collection[str],
+        digest: bytes | None = None,
     ) -> Sequence[Identity]:
-        """Return the identities with one of these identifiers, with credentials; compared as they are stored."""
-        names = UniqueNames.of(exact=[(type, identifier) for identifier in identifiers])
-        return await self._store.load(unit, selectors.by_unique_names(names), with_credentials=True)
+        """Return the identities with one of these identifiers, with credentials; compared as they are stored.
+
+        `digest` finds one by what an identifier stands for, too (`CredentialFacts.digests`).
+        """
+        selector = selectors.by_exact_identifiers(type, identifiers, digest=digest)
+        return await self._store.load(unit, selector, with_credentials=True)
 
     async def find_by_address(self, unit: Unit, *, via: Via, value: str) -> Identity | None:
         """Return the identity with this address, without credentials, or None. The address must be normalised.

@@ -50,11 +50,20 @@ def credential_row(owner: UUID, credential: Credential) -> dict[str, Any]:
     }
 
 
-def identifier_rows(owner: UUID, given: Iterable[Credential]) -> list[dict[str, Any]]:
+def identifier_rows(
+    owner: UUID, given: Iterable[Credential], *, digests: Mapping[tuple[str, str], bytes]
+) -> list[dict[str, Any]]:
     """Return the rows in the order of what is unique in them: two accounts that want each other's names wait for each
-    other in one order, instead of in a ring that the database ends with an error."""
+    other in one order, instead of in a ring that the database ends with an error. `digests` are by type and identifier.
+    """
     rows = [
-        {"identity_id": owner, "type": credential.type, "identifier": identifier, "position": position}
+        {
+            "identity_id": owner,
+            "type": credential.type,
+            "identifier": identifier,
+            "position": position,
+            "account_digest": digests.get((credential.type, identifier)),
+        }
         for credential in given
         for position, identifier in enumerate(credential.identifiers)
     ]

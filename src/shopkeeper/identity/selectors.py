@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, and_, bindparam, select, tuple_, union_all
+from sqlalchemy import ColumnElement, LargeBinary, Select, String, and_, bindparam, select, tuple_, union_all
 
 from shopkeeper.identity.address_change_store import address_changes
 from shopkeeper.identity.store import (
@@ -18,7 +18,7 @@ from shopkeeper.identity.store import (
     recovery_addresses,
     verifiable_addresses,
 )
-from shopkeeper.identity.unique_names import UniqueNames
+from shopkeeper.identity.unique_names import UniqueNames, queryable
 from shopkeeper.identity.values import Via
 from shopkeeper.storage.tables import Id, Moment
 
@@ -34,6 +34,12 @@ def by_ids(ids: Collection[UUID]) -> Selector:
 def by_identifier(type_: str, identifier: str) -> Selector:
     """Select the identity with this identifier for a credential type. The identifier is normalised already."""
     return Selector(_has_identifier, {"wanted": identifier, "wanted_type": type_})
+
+
+def by_exact_identifiers(type_: str, identifiers: Collection[str], *, digest: bytes | None) -> Selector:
+    """Select the identities with one of these identifiers, or with what has this digest (`CredentialFacts.digests`)."""
+    bound = {"wanted": [queryable(each) for each in identifiers], "wanted_type": type_, "wanted_digest": digest}
+    return Selector(_has_exact_identifier, bound)
 
 
 def by_address(via: Via, value: str) -> Selector:
@@ -78,6 +84,14 @@ def _has_identifier(column: ColumnElement[UUID]) -> ColumnElement[bool]:
     table = credential_identifiers.c
     named = and_(table.identifier == bindparam("wanted"), table.type == bindparam("wanted_type"))
     return column == select(table.identity_id).where(named).scalar_subquery()
+
+
+def _has_exact_identifier(column: ColumnElement[UUID]) -> ColumnElement[bool]:
+    table = credential_identifiers.c
+    wanted = table.identifier.in_(bindparam("wanted", type_=String, expanding=True))
+    named = select(table.identity_id).where(wanted, table.type == bindparam("wanted_type"))
+    digest = bindparam("wanted_digest", type_=LargeBinary)
+    return column.in_(union_all(named, select(table.identity_id).where(table.account_digest == digest)))
 
 
 def _has_address(column: ColumnElement[UUID]) -> ColumnElement[bool]:

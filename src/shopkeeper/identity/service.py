@@ -307,7 +307,8 @@ class Identities(IdentityReader):
     ) -> None:
         """Store a method's own data, such as a new hash or a counter, as the effect of a proof.
 
-        It ends no sessions and publishes nothing. Raises `NotFound`.
+        It ends no sessions and publishes nothing. Raises `NotFound`, and `Conflict` where the config has what belongs
+        to another identity (`CredentialFacts.digests`).
         """
         before, now = await self.lock(unit, identity_id), self._clock.now()
         known = before.credentials.get(type)
@@ -315,7 +316,8 @@ class Identities(IdentityReader):
         fresh = known or Credential(type, (), config, version, now, now)
         credential = replace(fresh, config=config, updated_at=now, set_at=fresh.set_since)
         after = replace(before, credentials={**before.credentials, type: credential})
-        after = await self._store.update(unit, before, after)
+        with uniqueness():
+            after = await self._store.update(unit, before, after)
         change = Change("identity.credential_set", identity_id, actor, client_ip, details={"type": type})
         await self._publisher.record(unit, change)
         if after.factors != before.factors:  # e.g. the last backup code was used

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     Row,
     Select,
     String,
@@ -36,7 +37,7 @@ from sqlalchemy.types import TypeEngine
 
 from shopkeeper.crypto import KeyRing
 from shopkeeper.identity.builder import LONGEST_EXTERNAL_ID, LONGEST_TYPE
-from shopkeeper.identity.facts import FactsByType, factors_of, facts_of
+from shopkeeper.identity.facts import FactsByType, digests_of, factors_of, facts_of
 from shopkeeper.identity.normalise import LONGEST
 from shopkeeper.identity.rows import (
     address_rows,
@@ -108,8 +109,11 @@ credential_identifiers = Table(
     Column("type", String(LONGEST_TYPE), primary_key=True),
     Column("identity_id", Id, nullable=False),
     Column("position", Integer, nullable=False),
+    # The account at a provider that the identifier stands for: several providers of the settings may lead to one.
+    Column("account_digest", LargeBinary(32)),
     ForeignKeyConstraint(["identity_id", "type"], ["credentials.identity_id", "credentials.type"], ondelete="CASCADE"),
     Index(None, "identity_id", "type"),
+    Index(None, "account_digest", unique=True),
 )
 
 verifiable_addresses = Table(
@@ -217,9 +221,22 @@ class IdentityStore:
         return stored
 
     def _changes(self, before: Identity | None, after: Identity) -> list[RowChange]:
-        old, new = _rows(before) if before is not None else {}, _rows(after)
+        old, new = self._rows(before) if before is not None else {}, self._rows(after)
         changes = [change for table in new for change in differences(table, old.get(table, ()), new[table])]
         return [self._sealed(change) for change in changes]
+
+    def _rows(self, identity: Identity) -> Mapping[Table, Sequence[dict[str, Any]]]:
+        """Return the rows of an identity, by table. Rows of addresses keep their ids while the addresses stay: a
+        verification in progress refers to them."""
+        owner, proofs = identity.id, identity.credentials.values()
+        return {
+            identities: [identity_row(identity)],
+            credentials: [credential_row(owner, credential) for credential in proofs],
+            credential_identifiers: identifier_rows(owner, proofs, digests=digests_of(self._facts, proofs)),
+            verifiable_addresses: address_rows(owner, identity.verifiable_addresses),
+            recovery_addresses: address_rows(owner, identity.recovery_addresses),
+            identity_terms: [{"term": term, "identity_id": owner} for term in sorted(terms_of(identity.traits))],
+        }
 
     def _sealed(self, change: RowChange) -> RowChange:
         """Seal the configs of credentials that are written. Those that stay are not touched, so that one that cannot be
@@ -317,17 +334,3 @@ _COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
     "identifier": credential_identifiers.c.identifier.type,
 }
 """The name `id` is the identity's or the address's; `identity_id` is the owner's."""
-
-
-def _rows(identity: Identity) -> Mapping[Table, Sequence[dict[str, Any]]]:
-    """Return the rows of an identity, by table. Rows of addresses keep their ids while the addresses stay: a
-    verification in progress refers to them."""
-    owner, proofs = identity.id, identity.credentials.values()
-    return {
-        identities: [identity_row(identity)],
-        credentials: [credential_row(owner, credential) for credential in proofs],
-        credential_identifiers: identifier_rows(owner, proofs),
-        verifiable_addresses: address_rows(owner, identity.verifiable_addresses),
-        recovery_addresses: address_rows(owner, identity.recovery_addresses),
-        identity_terms: [{"term": term, "identity_id": owner} for term in sorted(terms_of(identity.traits))],
-    }

@@ -28,7 +28,7 @@ def authorization_request(
     redirect_uri: str,
     state: str,
     nonce: str,
-    code_verifier: str,
+    code_verifier: str | None,
     parameters: Mapping[str, str],
 ) -> str:
     """Return the address of the request. Raises `ProviderAnswerInvalid` where the provider has no such endpoint."""
@@ -44,7 +44,7 @@ def authorization_request(
         needed["scope"] = " ".join(provider.scope)
     if provider.has_id_token and provider.sends_nonce:
         needed["nonce"] = nonce
-    if uses_pkce(provider, metadata):
+    if code_verifier is not None:
         needed |= {"code_challenge": code_challenge(code_verifier), "code_challenge_method": _S256}
     if provider.requested_claims:
         needed["claims"] = json.dumps(provider.requested_claims, separators=(",", ":"))

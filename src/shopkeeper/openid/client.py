@@ -1,6 +1,7 @@
 """The client of one provider: where a sign-in goes, what comes back, and whether it is true."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from shopkeeper.crypto import same
 from shopkeeper.http_client import GuardedClient
 from shopkeeper.openid import id_token, logout_token
 from shopkeeper.openid.authenticated import Authenticated, LogoutToken
-from shopkeeper.openid.authorization import authorization_request, redeemable_code, with_query
+from shopkeeper.openid.authorization import authorization_request, redeemable_code, uses_pkce, with_query
 from shopkeeper.openid.calls import Limits, ProviderCalls
 from shopkeeper.openid.errors import (
     AuthorizationRefused,
@@ -93,21 +94,29 @@ class OpenIDClient:
             if url is not None:
                 await self._reachability.check(url)
 
+    async def new_code_verifier(self) -> str | None:
+        """Return a PKCE verifier (RFC 7636 section 4.1) for a browser that leaves; None where none is to be used.
+
+        The provider's PKCE mode decides, and its metadata, which may be other ones when the browser comes back.
+        """
+        async with self._conversation():
+            used = uses_pkce(self.provider, await self._metadata.get())
+            return secrets.token_urlsafe(48) if used else None
+
     async def authorization_url(
         self,
         *,
         redirect_uri: str,
         state: str,
         nonce: str,
-        code_verifier: str,
+        code_verifier: str | None,
         parameters: Mapping[str, str] = _NONE,
     ) -> str:
         """Return where to send the browser.
 
         Args:
             nonce: comes back in the ID token; a random text of the caller.
-            code_verifier: the PKCE verifier (RFC 7636 section 4.1), 43 to 128 characters; always made by the caller,
-                and used where the provider's PKCE mode says so.
+            code_verifier: what `new_code_verifier` has returned; `authenticate` gets it back.
             parameters: what the request adds: `prompt`, `max_age`, `login_hint`, `hd`, `acr_values`, `auth_type`. It
                 cannot replace what the protocol needs.
         """
@@ -123,7 +132,7 @@ class OpenIDClient:
             )
 
     async def authenticate(
-        self, query: Mapping[str, str], *, redirect_uri: str, nonce: str, code_verifier: str
+        self, query: Mapping[str, str], *, redirect_uri: str, nonce: str, code_verifier: str | None
     ) -> Authenticated:
         """Redeem the authorization answer in the query or form of the callback. `state` was checked by the caller.
 

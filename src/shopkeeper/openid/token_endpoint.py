@@ -11,7 +11,7 @@ import msgspec
 
 from shopkeeper.clock import Clock
 from shopkeeper.http_client import HttpResponse
-from shopkeeper.openid.authorization import refused, uses_pkce
+from shopkeeper.openid.authorization import refused
 from shopkeeper.openid.calls import ProviderCalls, parse_object
 from shopkeeper.openid.client_secret import ClientSecret
 from shopkeeper.openid.errors import ProviderAnswerInvalid
@@ -57,7 +57,7 @@ class TokenEndpoint:
         """Our secret at the provider."""
         return self._secret.get()
 
-    async def redeem(self, code: str, metadata: Metadata, *, redirect_uri: str, code_verifier: str) -> Tokens:
+    async def redeem(self, code: str, metadata: Metadata, *, redirect_uri: str, code_verifier: str | None) -> Tokens:
         """Redeem a code.
 
         Raises:
@@ -69,7 +69,7 @@ class TokenEndpoint:
             raise ProviderAnswerInvalid("The provider names no token endpoint.", cause="no_endpoint")
         needed = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
         form = {**self._provider.token_parameters, **needed}
-        if uses_pkce(self._provider, metadata):
+        if code_verifier is not None:
             form["code_verifier"] = code_verifier
         headers, further = self._authentication(metadata)
         media_type, content = _encoded({**form, **further}, self._provider.token_shape)

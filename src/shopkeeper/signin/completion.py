@@ -18,7 +18,7 @@ from uuid import UUID
 from shopkeeper.client import Client
 from shopkeeper.commerce.port import CartMergeReport
 from shopkeeper.credentials.steps import Proof, Unverified, UpstreamSession
-from shopkeeper.errors import IdentityDisabled, InvalidCredentials, NotFound, Refusal
+from shopkeeper.errors import AnotherAccount, IdentityDisabled, InvalidCredentials, NotFound, Refusal
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
 from shopkeeper.sessions.service import Sessions
@@ -192,8 +192,8 @@ class SignInCompletion:
         `linked` is the session at the provider whose account this unit links; it is remembered with the proof's own.
         """
         async with self._refusals_recorded(unit, proof, request.client):
-            if request.expected is not None and proof.identity_id != request.expected:
-                raise InvalidCredentials
+            if request.expected is not None:
+                _require_same(proof, request.expected)
             before = await locked(unit, self._identities, proof)
             identity = await apply_proof(unit, self._identities, before, proof)
             # What else a proof changes is no part of the profile, so `before` says when that has changed.
@@ -225,10 +225,9 @@ class SignInCompletion:
         native apps keep their token. `linked` as in `complete`, which raises the same.
         """
         async with self._refusals_recorded(unit, proof, client):
+            _require_same(proof, session.identity.id)
             before = await locked(unit, self._identities, proof)
-            identity = await apply_proof(unit, self._identities, before, proof)
-            if identity.id != session.identity.id:
-                raise InvalidCredentials
+            await apply_proof(unit, self._identities, before, proof)
             elevated = await self._sessions.elevate(
                 unit,
                 session,
@@ -403,6 +402,12 @@ class SignInCompletion:
             details={"method": method, "reason": _reason(refusal)},
             always=True,
         )
+
+
+def _require_same(proof: Proof, expected: UUID) -> None:
+    """Raise where a proof is of another identity than the one that is confirmed or elevated."""
+    if proof.identity_id != expected:
+        raise InvalidCredentials if proof.provider is None else AnotherAccount
 
 
 async def locked(unit: Unit, identities: Identities, proof: Proof) -> Identity:

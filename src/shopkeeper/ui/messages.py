@@ -139,6 +139,10 @@ CATALOGUE: Mapping[int, tuple[Kind, str]] = {
         "error",
         "This sign-in belongs to no account yet, and new accounts cannot be opened here. Please sign in another way.",
     ),
+    4010091: (
+        "error",
+        "At the provider you have used another account than the one that is linked here. Please use that one there.",
+    ),
     4040001: ("error", "This sign-up form has run out. Please try again."),
     4040003: ("error", "This code is wrong, has expired or has been used. Check it, or ask for another one."),
     4050001: ("error", "This form has run out. Please try again."),
