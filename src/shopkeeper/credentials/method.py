@@ -103,7 +103,7 @@ class MethodInput(MethodView):
         submitted: the fields of the body; not validated.
         shown: the nodes that the flow shows now.
         traits: for registration: the traits, which are valid by their schema, and what was extracted from them; for
-            methods that bring traits (`BringsTraits`) what was typed, not validated.
+            methods that bring traits (`BringsTraits`) what was typed, not validated, in a login as well.
         count_attempt: increases the flow's counter of attempts; returns False where it has reached `most`. Call it
             before the answer depends on a code. It commits at once, so that parallel attempts are counted too. A right
             code may be left to the step that ends the flow (`LastAttempt`).

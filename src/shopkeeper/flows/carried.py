@@ -18,6 +18,7 @@ LARGEST: Final = 20_000
 _KEY: Final = "_carried"
 _PAYLOAD: Final = "transient_payload"
 _TOO_LARGE: Final = "The form has too much to be kept while you are away: more than {limit} bytes."
+_TRAITS_TOO_LARGE: Final = "The traits have more than {limit} bytes."
 
 
 def carrying(flow: Flow, submission: Submission) -> Flow:
@@ -30,6 +31,13 @@ def carrying(flow: Flow, submission: Submission) -> Flow:
     if len(json.dumps(whole).encode()) > LARGEST:
         raise SubmissionRejected(reason("too_large_to_keep", _TOO_LARGE, limit=LARGEST), filled=False)
     return flow.remembering(_KEY, whole)
+
+
+def refuse_large_traits(traits: Mapping[str, Any]) -> None:
+    """Raise `SubmissionRejected` where traits are too large, which were sent with a form that does not ask for them:
+    they may wait in a flow for others."""
+    if len(json.dumps(traits).encode()) > LARGEST:
+        raise SubmissionRejected(reason("traits_too_large", _TRAITS_TOO_LARGE, limit=LARGEST), filled=False)
 
 
 def with_carried(flow: Flow, submission: Submission) -> Submission:

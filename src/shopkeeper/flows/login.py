@@ -6,13 +6,22 @@ This module decides who may open such a flow and places the nodes; the rest is t
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shopkeeper.credentials.method import CallbackMethod, LinkingMethod, LoginMethod
+from shopkeeper.credentials.method import (
+    BringsTraits,
+    CallbackMethod,
+    LinkingMethod,
+    LoginMethod,
+    MethodInput,
+    Traits,
+)
 from shopkeeper.credentials.steps import AnyStep, FieldError, Form, NewCredential, SubmissionRejected
 from shopkeeper.errors import FirstFactorRequired, SessionAlreadyAvailable
+from shopkeeper.flows.carried import refuse_large_traits
 from shopkeeper.flows.flow import Caller, Flow, Opening
 from shopkeeper.flows.form_order import leading_nodes, own_nodes
 from shopkeeper.flows.handler import FlowSettings, NextForm, OwnersWays, Turn, method_view
 from shopkeeper.flows.outcomes import finished
+from shopkeeper.flows.registrar import NOTHING_EXTRACTED
 from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.service import Identities
 from shopkeeper.identity.values import Aal, Identity
@@ -103,7 +112,7 @@ class Login:
         if self.settings.identifier_first and turn.method == IDENTIFIER_FIRST:
             return await self._second_form(unit, turn)
         method = self._require_method(turn)
-        return await method.submit_login(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
+        return await method.submit_login(unit, self._input(turn, method))
 
     async def owner_form(
         self,
@@ -138,7 +147,7 @@ class Login:
         method = self._require_method(turn)
         if not isinstance(method, CallbackMethod):
             raise SubmissionRejected(message(4010002))
-        return await method.callback(unit, turn.method_input(identity=self._expected(turn.flow, turn.caller)))
+        return await method.callback(unit, self._input(turn, method))
 
     def place(self, turn: Turn, form: Form) -> Sequence[Node]:
         """Return the nodes of the whole form: those of an `Ask` that replaces it, or with the method's own group
@@ -147,6 +156,17 @@ class Login:
             return form.nodes
         others = [node for node in turn.flow.nodes if node.group != turn.method]
         return (*others, *form.nodes)
+
+    def _input(self, turn: Turn, method: LoginMethod | CallbackMethod) -> MethodInput:
+        """Return the submission; for a method that brings traits with those that were sent beside them, because an
+        unknown account registers: Apple tells a person's name to the app only (`updateLoginFlowWithOidcMethod`)."""
+        typed = None
+        if isinstance(method, BringsTraits) and method.brings_traits:
+            schema = self._schemas.require(turn.flow.schema_id)
+            sent = schema.submitted(turn.submission.fields)
+            refuse_large_traits(sent)
+            typed = Traits(schema.id, sent, NOTHING_EXTRACTED)
+        return turn.method_input(identity=self._expected(turn.flow, turn.caller), traits=typed)
 
     def _require_method(self, turn: Turn) -> LoginMethod:
         method = self._methods.get(turn.method)
