@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, RSAKey
 from shopkeeper.openid.client import OpenIDClient
 from shopkeeper.openid.errors import ProviderAnswerInvalid, ProviderTokenInvalid, ProviderUnavailable
 from shopkeeper.openid.keys import parse_keys
-from tests.openid.scripted import ARRIVING, EC, ED, NONCE, OTHER_RSA, RSA, ScriptedProvider, query, signed
+from tests.openid.scripted import ARRIVING, EC, ED, NONCE, OTHER_RSA, RSA, WELL_KNOWN, ScriptedProvider, query, signed
 
 NEW = ECKey.generate_key("P-256", {"kid": "new"})
 AWAY = {"status": "503 Service Unavailable"}
@@ -99,6 +99,30 @@ class TestFloods:
         idp.clock.advance(seconds=11)
         await present(0)
         assert idp.asked("/jwks") == 3
+
+    @pytest.mark.parametrize("broken", ["/jwks", WELL_KNOWN])
+    async def test_a_flood_where_nothing_was_ever_read(
+        self, idp: ScriptedProvider, client: OpenIDClient, broken: str
+    ) -> None:
+        answer = idp.server.answers[broken]
+        idp.answer(broken, b"", status="404 Not Found")
+
+        async def present() -> str:
+            with pytest.raises(ProviderAnswerInvalid) as refused:
+                await client.verify_id_token(signed(idp.claims()), nonce=NONCE)
+            with pytest.raises(ProviderAnswerInvalid):
+                await client.verify_logout_token(signed(idp.logout_claims()))
+            return refused.value.cause
+
+        causes = {await present() for _ in range(10)} | set(await asyncio.gather(*(present() for _ in range(10))))
+        assert (len(causes), idp.asked(broken)) == (1, 1)
+        idp.clock.advance(seconds=11)
+        await present()
+        assert idp.asked(broken) == 2
+        idp.answer(broken, answer)
+        assert await sign_in(idp, client, signed(idp.claims())) == "alice", "it comes from the provider itself"
+        assert (await client.verify_id_token(signed(idp.claims()), nonce=NONCE)).subject == "alice"
+        assert idp.asked(broken) == 3
 
     async def test_a_flood_does_not_stop_the_sign_ins_of_a_rotated_key(
         self, idp: ScriptedProvider, client: OpenIDClient

@@ -25,7 +25,7 @@ class Departure:
 
     Args:
         nonce, code_verifier: what the answer is bound to (OpenID Connect Core 1.0 section 3.1.2.1, RFC 7636). None
-            where the request had no PKCE challenge: then the answer must have none, whatever the metadata say by then.
+            where the request had no PKCE challenge: then the code is redeemed without one, too.
         redirect_uri: as it was sent; redeeming the code repeats it.
         links: whether the account is to be linked to the identity that is signed in.
         parameters: what was added to the request, such as `prompt`.

@@ -163,7 +163,7 @@ class OpenIDClient:
             ProviderTokenInvalid: it is not valid, or was made for another application.
         """
         async with self._conversation():
-            metadata = await self._metadata.get()
+            metadata = await self._metadata.get(for_token=True)
             signed = await self._verified(token, metadata, types=id_token.TYPES, trusted=False)
             ours = {self.provider.client_id, *self.provider.additional_audiences}
             expected = Expected(audiences=ours, issuer=metadata.issuer, nonce=nonce, redeemed=False)
@@ -182,7 +182,7 @@ class OpenIDClient:
             ProviderTokenInvalid: it is not valid.
         """
         async with self._conversation():
-            metadata = await self._metadata.get()
+            metadata = await self._metadata.get(for_token=True)
             signed = await self._verified(token, metadata, types=logout_token.TYPES, trusted=False)
             now = self._clock.now()
             return check_logout_token(signed, provider=self.provider, announced=metadata.issuer, now=now)

@@ -13,14 +13,12 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from shopkeeper.clock import Clock
 from shopkeeper.openid.calls import ProviderCalls, parse_object
 from shopkeeper.openid.errors import ProviderAnswerInvalid
-from shopkeeper.openid.renewal import Renewed
+from shopkeeper.openid.renewal import FLOOR, Renewed
 
 FRESH: Final = timedelta(minutes=15)
 """How long a key that the provider has withdrawn may still be accepted while the provider answers."""
 USABLE: Final = timedelta(hours=12)
 """The same while the provider is away."""
-FLOOR: Final = timedelta(seconds=10)
-"""The time between two readings that callers can cause by tokens of their own."""
 MOST_KEYS: Final = 100
 RSA_BITS: Final = range(2048, 8192 + 1)
 _RSA_DIGITS: Final = range(RSA_BITS.start // 6 + 1, RSA_BITS.stop // 6 + 3)
@@ -93,9 +91,10 @@ class KeySource:
         self._calls = calls
         self._keys = Renewed(self._read, clock=clock, fresh=FRESH, usable=USABLE)
 
-    async def get(self) -> Sequence[SigningKey]:
-        """Return the keys. Raises `ProviderUnavailable` or `ProviderAnswerInvalid` where none are usable."""
-        return await self._keys.get()
+    async def get(self, *, trusted: bool) -> Sequence[SigningKey]:
+        """Return the keys; `trusted` as in `renew`. Raises `ProviderUnavailable` or `ProviderAnswerInvalid` where none
+        are usable."""
+        return await self._keys.get(floor=timedelta(0) if trusted else FLOOR)
 
     async def renew(self, *, trusted: bool) -> Sequence[SigningKey]:
         """Return the keys, read again.

@@ -11,7 +11,7 @@ from shopkeeper.clock import Clock
 from shopkeeper.openid.calls import ProviderCalls, parse_object
 from shopkeeper.openid.errors import ProviderAnswerInvalid
 from shopkeeper.openid.provider import Endpoints, Provider
-from shopkeeper.openid.renewal import Renewed
+from shopkeeper.openid.renewal import FLOOR, Renewed
 
 FRESH: Final = timedelta(hours=1)
 USABLE: Final = timedelta(days=1)
@@ -56,14 +56,19 @@ class MetadataSource:
         """Where the document is."""
         return self._provider.discovery_url or self._provider.issuer.rstrip("/") + _WELL_KNOWN
 
-    async def get(self) -> Metadata:
+    async def get(self, *, for_token: bool = False) -> Metadata:
         """Return the metadata; what the settings say wins over what the provider says.
+
+        Args:
+            for_token: they are needed for a token that anybody may have written, which causes one reading in each
+                `FLOOR` while they cannot be read.
 
         Raises:
             ProviderUnavailable: it could not be read.
             ProviderAnswerInvalid: it is another issuer's, or no such document.
         """
-        found = await self._metadata.get() if self._provider.discovers else Metadata()
+        floor = FLOOR if for_token else timedelta(0)
+        found = await self._metadata.get(floor=floor) if self._provider.discovers else Metadata()
         ours = self._provider.endpoints
         return msgspec.structs.replace(
             found,

@@ -13,6 +13,11 @@ from shopkeeper.openid.errors import ProviderError, ProviderUnavailable
 RETRY: Final = timedelta(seconds=10)
 """How long a failed reading is not repeated while the former value can still be used."""
 
+FLOOR: Final = timedelta(seconds=10)
+"""The time between two readings that callers can cause by tokens of their own, which anybody can write."""
+
+_NONE: Final = timedelta(0)
+
 T = TypeVar("T")
 
 
@@ -42,13 +47,17 @@ class Renewed(Generic[T]):
         self._tried_at: datetime | None = None
         self._failure: ProviderError | None = None
 
-    async def get(self) -> T:
-        """Return the value. Raises what `read` raises where no usable value is there."""
+    async def get(self, *, floor: timedelta = _NONE) -> T:
+        """Return the value. Raises what `read` raises where no usable value is there, or what it raised where the last
+        reading began within `floor`.
+        """
         fresh, usable = self._younger(self._fresh), self._younger(self._usable)
         if fresh is not None:
             return fresh.value
         if usable is not None and (self._lock.locked() or (self._failure and self._tried_within(RETRY))):
             return usable.value
+        if usable is None and self._failure is not None and self._tried_within(floor) and not self._lock.locked():
+            raise copy(self._failure)
         return await self._read_once()
 
     async def renew(self, *, floor: timedelta) -> T:

@@ -63,7 +63,7 @@ async def verify_signature(
         ProviderUnavailable: the provider's keys could not be read.
     """
     header = _parse_header(token, algorithms=algorithms, types=types)
-    known = await keys.get()
+    known = await keys.get(trusted=trusted)
     verified = _verified(token, header, known)
     if verified is None:
         known = await keys.renew(trusted=trusted)
