@@ -226,6 +226,7 @@ class Oidc:
             sid=authenticated.sid,
             id_token=_short(authenticated.id_token),
             one_use=authenticated.one_use,
+            aal=aal,
         )
         return self._enrolment(submission, social, arrival)
 
@@ -266,6 +267,7 @@ class Oidc:
             context=self._contexts.arrived(arrival),
             metadata_public=arrival.metadata_public,
             metadata_admin=arrival.metadata_admin,
+            aal=arrival.aal,
             provider=arrival.provider,
             link=LinkOffer(social.provider.label, automatic=social.provider.linking == "automatic"),
             upstream=UpstreamSession(

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from shopkeeper.crypto import KeyRing, Unsealable
+from shopkeeper.identity.values import Aal
 from shopkeeper.openid.authenticated import OneUse
 
 PURPOSE: Final = "social sign-in"
@@ -48,6 +49,7 @@ class Arrival:
     Args:
         traits: what the provider told, mapped.
         verified: e-mail addresses and phone numbers that the provider has verified, as pairs of `via` and value.
+        aal: the level that the sign-in at the provider stands for.
         until: when it counts no more: the provider is asked again then.
     """
 
@@ -62,6 +64,7 @@ class Arrival:
     sid: str | None = None
     id_token: str | None = None
     one_use: OneUse | None = None
+    aal: Aal = Aal.AAL1
 
 
 class SocialContexts:

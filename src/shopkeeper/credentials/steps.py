@@ -201,7 +201,7 @@ class Enrolment:
         verified: addresses that were shown to belong to the new identity.
         context: what the method must keep if the registration asks for more traits first.
         metadata_public, metadata_admin: stored with the identity (contract page section 4.1).
-        amr, provider, upstream: as in `Proof`, for the session that registering may start.
+        aal, amr, provider, upstream: as in `Proof`, for the session that registering may start.
         attempt: as in `Proof`.
         when_simulated: runs inside the transaction with the identity that was only simulated, because an identifier is
             taken; with None where one was created, to do as much work.
@@ -215,6 +215,7 @@ class Enrolment:
     context: Mapping[str, Any] = field(default_factory=dict)
     metadata_public: Any = None
     metadata_admin: Any = None
+    aal: Aal = Aal.AAL1
     amr: str | None = None
     provider: str | None = None
     effect: Effect | None = None

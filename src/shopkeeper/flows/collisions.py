@@ -32,7 +32,7 @@ from shopkeeper.flows.rejections import rejections_shown
 from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.service import Identities
-from shopkeeper.identity.values import Aal, Identity
+from shopkeeper.identity.values import Identity
 from shopkeeper.notify.account_notices import AccountNotices
 from shopkeeper.signin.completion import SignedIn
 from shopkeeper.storage.database import Database, Unit
@@ -134,7 +134,7 @@ class Collisions:
         return Proof(
             collision.owner.id,
             enrolment.method,
-            Aal.AAL1,
+            enrolment.aal,
             still_valid=lambda now: _has_verified(now, address),
             amr=enrolment.amr,
             provider=enrolment.provider,

@@ -140,6 +140,7 @@ class Enrolments:
                         identity,
                         self._requests.of(turn, enrolment),
                         method=enrolment.method,
+                        aal=enrolment.aal,
                         amr=enrolment.amr,
                         provider=enrolment.provider,
                         upstreams=() if enrolment.upstream is None else (enrolment.upstream,),
