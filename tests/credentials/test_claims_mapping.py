@@ -1,7 +1,9 @@
 """Mappers: what an identity is made of, by Jsonnet as Kratos' configurations have it, and without any."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -13,12 +15,14 @@ from shopkeeper.credentials.claims_mapping import (
     SchemaMapper,
 )
 from shopkeeper.credentials.mapper_claims import mapper_claims
-from shopkeeper.identity.values import Via
+from shopkeeper.identity.schema import Schema, Schemas
+from shopkeeper.identity.values import Identity, State, Via
 from shopkeeper.jsonnet.evaluator import Jsonnet
 from shopkeeper.jsonnet.processes import Limits
 from shopkeeper.openid.authenticated import Authenticated
 from shopkeeper.openid.errors import ProviderUnavailable
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ISSUER = "https://idp.example"
 ADA = {"email": "ada@shop.example", "given_name": "Ada", "family_name": "L", "name": "Ada L", "locale": "en-GB"}
 VERIFIED = {**ADA, "email_verified": True}
@@ -206,26 +210,60 @@ class TestJsonnet:
             await mapped(RECORDED, busy)
 
 
+TEXT = {"type": "string"}
+FULL_NAME = {"type": "object", "properties": {"first": TEXT, "last": TEXT}}
+
+
+def schemas(*, default: Mapping[str, Any], member: Mapping[str, Any]) -> Schemas:
+    """Return two identity schemas with these traits."""
+    documents = {
+        name: {"type": "object", "properties": {"traits": {"type": "object", "properties": traits}}}
+        for name, traits in (("default", default), ("member", member))
+    }
+    return Schemas([Schema(name, made, from_traits={}) for name, made in documents.items()], "default")
+
+
 class TestWithoutJsonnet:
     @pytest.mark.parametrize(
-        ("fields", "traits"),
+        ("asked", "traits"),
         [
-            (
-                {"traits.email", "traits.name.first", "traits.name.last"},
-                {"email": "ada@shop.example", "name": {"first": "Ada", "last": "L"}},
-            ),
-            ({"traits.email", "traits.name"}, {"email": "ada@shop.example", "name": "Ada L"}),
-            ({"traits.given_name", "traits.last_name"}, {"given_name": "Ada", "last_name": "L"}),
-            ({"traits.email", "traits.picture", "traits.phone"}, {"email": "ada@shop.example"}),
-            ({"traits.username"}, {}),
+            ({"email": TEXT, "name": FULL_NAME}, {"email": "ada@shop.example", "name": {"first": "Ada", "last": "L"}}),
+            ({"email": TEXT, "name": TEXT}, {"email": "ada@shop.example", "name": "Ada L"}),
+            ({"given_name": TEXT, "last_name": TEXT}, {"given_name": "Ada", "last_name": "L"}),
+            ({"email": TEXT, "picture": TEXT, "phone": TEXT}, {"email": "ada@shop.example"}),
+            ({"username": TEXT}, {}),
         ],
         ids=["ours", "one name", "flat names", "claims that are missing", "no trait of a claim"],
     )
-    async def test_the_traits_of_the_schema_are_filled(self, fields: set[str], traits: Mapping[str, Any]) -> None:
-        assert (await SchemaMapper(fields).map(person(VERIFIED))).traits == traits
+    async def test_the_traits_of_the_schema_are_filled(
+        self, asked: Mapping[str, Any], traits: Mapping[str, Any]
+    ) -> None:
+        mapper = SchemaMapper(schemas(default=asked, member={}))
+        assert (await mapper.map(person(VERIFIED))).traits == traits
+        assert (await mapper.map(person(VERIFIED), schema_id="member")).traits == {}
+
+    async def test_an_identity_has_those_of_its_own_schema(self) -> None:
+        mapper = SchemaMapper(schemas(default={"name": FULL_NAME}, member={"name": TEXT}))
+        member = (await mapper.map(person(VERIFIED), schema_id="member")).traits
+        assert member == {"name": "Ada L"}
+        identity = Identity(
+            id=uuid4(),
+            schema_id="member",
+            state=State.ACTIVE,
+            state_changed_at=NOW,
+            traits=member,
+            metadata_public=None,
+            metadata_admin=None,
+            external_id=None,
+            verifiable_addresses=(),
+            recovery_addresses=(),
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        assert (await mapper.map(person(VERIFIED), identity=identity)).traits == member
 
     async def test_an_address_is_verified_where_the_provider_says_so(self) -> None:
-        mapper = SchemaMapper({"traits.email"})
+        mapper = SchemaMapper(schemas(default={"email": TEXT}, member={}))
         assert (await mapper.map(person(VERIFIED))).verified_addresses == ADDRESS
         assert (await mapper.map(person({**ADA, "email_verified": "true"}))).verified_addresses == ADDRESS
         assert (await mapper.map(person(ADA))).verified_addresses == ()

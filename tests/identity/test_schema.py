@@ -498,3 +498,24 @@ class TestLookup:
             schemas.default.require_valid({"email": "x"})
         assert [violation.message_id for violation in refusal.value.violations] == [4000040, 4000003]
         assert "traits.email" in refusal.value.sentence
+
+
+class TestUnknownTraits:
+    @pytest.mark.parametrize(
+        ("strict", "left"),
+        [
+            ({"additionalProperties": False}, {"name": {"first": "Ada"}, "age": "x"}),
+            ({}, {"name": {"first": "Ada"}, "age": "x", "team": {"id": 7}}),
+        ],
+    )
+    def test_are_left_out_where_the_schema_refuses_them(self, strict: dict[str, Any], left: dict[str, Any]) -> None:
+        name = {"type": "object", "properties": {"first": {"type": "string"}}, "additionalProperties": False}
+        schema = schema_of({"name": name, "age": {"type": "integer"}}, **strict)
+        traits = {"name": {"first": "Ada", "last": "Fox"}, "age": "x", "team": {"id": 7}}
+        assert schema.without_unknown(traits) == left
+
+    def test_in_lists_too(self) -> None:
+        item = {"type": "object", "properties": {"id": {"type": "integer"}}, "additionalProperties": False}
+        schema = schema_of({"teams": {"type": "array", "items": item}})
+        traits = {"teams": [{"id": 7}, {"id": 8, "name": "x"}]}
+        assert schema.without_unknown(traits) == {"teams": [{"id": 7}, {"id": 8}]}

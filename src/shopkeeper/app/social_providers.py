@@ -65,7 +65,7 @@ async def _mapper(
     index: int, section: OpenIDProvider, infrastructure: Infrastructure, schemas: Schemas
 ) -> ClaimsMapper:
     if section.mapper_url is None:
-        return SchemaMapper({field.name for field in schemas.default.fields()})
+        return SchemaMapper(schemas)
     try:
         source = await load(section.mapper_url, infrastructure.http_client)
         await infrastructure.jsonnet.check(source)

@@ -6,14 +6,15 @@ without traits where it registers. Its result is
 `{identity: {traits, metadata_public, metadata_admin, verified_addresses: [{via, value}]}}`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import structlog
 
 from shopkeeper.credentials.mapper_claims import is_true, mapper_claims
+from shopkeeper.identity.schema import Schemas
 from shopkeeper.identity.values import Identity, Via
 from shopkeeper.jsonnet.errors import JsonnetFailed, JsonnetRuntimeError, JsonnetUnavailable
 from shopkeeper.jsonnet.evaluator import Jsonnet
@@ -60,8 +61,14 @@ class Mapped:
 class ClaimsMapper(Protocol):
     """Makes an identity of claims."""
 
-    async def map(self, authenticated: Authenticated, *, identity: Identity | None = None) -> Mapped:
-        """Return what the identity is made of. `identity` is the one that is brought up to date, None for a new one.
+    async def map(
+        self, authenticated: Authenticated, *, schema_id: str | None = None, identity: Identity | None = None
+    ) -> Mapped:
+        """Return what the identity is made of.
+
+        Args:
+            schema_id: the identity schema of the new identity; None for the default one.
+            identity: the one that is brought up to date; None for a new one.
 
         Raises:
             MappingFailed: the mapper fails, is too slow, or its result is not an identity.
@@ -104,7 +111,9 @@ class JsonnetMapper:
     def __init__(self, source: str, jsonnet: Jsonnet, *, provider: str) -> None:
         self._source, self._jsonnet, self._provider = source, jsonnet, provider
 
-    async def map(self, authenticated: Authenticated, *, identity: Identity | None = None) -> Mapped:
+    async def map(
+        self, authenticated: Authenticated, *, schema_id: str | None = None, identity: Identity | None = None
+    ) -> Mapped:
         """Return what the identity is made of. Raises `MappingFailed` and `ProviderUnavailable`."""
         claims = mapper_claims(authenticated)
         made = self._read(await self._evaluate(claims, _NOTHING_YET if identity is None else _shown(identity)))
@@ -141,29 +150,25 @@ class JsonnetMapper:
 
 @dataclass(frozen=True, slots=True)
 class SchemaMapper:
-    """Makes an identity of the claims that the traits of the schema ask for, where the operator has no mapper.
+    """Makes an identity of the claims that the traits of its schema ask for, where the operator has no mapper.
 
-    >>> mapper = SchemaMapper({"traits.email", "traits.name.first"})
+    >>> mapper = SchemaMapper(schemas)  # doctest: +SKIP
     >>> (await mapper.map(authenticated)).traits  # doctest: +SKIP
     {'email': 'ana@example.com', 'name': {'first': 'Ana'}}
-
-    Args:
-        fields: the names of the traits in forms.
     """
 
-    fields: Collection[str]
-    _claims: Mapping[str, str] = field(init=False)
+    schemas: Schemas
 
-    def __post_init__(self) -> None:
-        known = {name: claim for name, claim in CLAIMS_OF_TRAITS.items() if f"traits.{name}" in self.fields}
-        object.__setattr__(self, "_claims", known)
-
-    async def map(self, authenticated: Authenticated, *, identity: Identity | None = None) -> Mapped:
-        """Return what the identity is made of."""
+    async def map(
+        self, authenticated: Authenticated, *, schema_id: str | None = None, identity: Identity | None = None
+    ) -> Mapped:
+        """Return what the identity is made of. Raises `InvalidInput` where there is no such schema."""
+        schema = self.schemas.require(identity.schema_id if identity is not None else schema_id)
+        asked = {field.name for field in schema.fields()}
         claims = mapper_claims(authenticated)
         traits: dict[str, Any] = {}
-        for name, claim in self._claims.items():
-            if claim in claims:
+        for name, claim in CLAIMS_OF_TRAITS.items():
+            if f"traits.{name}" in asked and claim in claims:
                 *sections, last = name.split(".")
                 holder = traits
                 for section in sections:

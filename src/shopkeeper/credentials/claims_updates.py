@@ -104,7 +104,8 @@ class ClaimsUpdates:
             schema = self._identities.schemas.require(identity.schema_id)
         except InvalidInput:  # the schema was taken out of the settings
             return None
-        traits, kept = _without_addresses(schema, identity.traits, merged(identity.traits, mapped.traits))
+        told = schema.without_unknown(mapped.traits)
+        traits, kept = _without_addresses(schema, identity.traits, merged(identity.traits, told))
         if kept:
             log.info("oidc.addresses_not_updated", identity=str(identity.id), provider=provider, traits=kept)
         before = _Profile(identity.traits, identity.metadata_public, identity.metadata_admin)

@@ -62,6 +62,7 @@ class MethodView:
         opened_at: when it was opened.
         native: whether the client is a native app, which has no use for hints such as `autocomplete`.
         request_url: the address that the flow was opened with.
+        schema_id: the identity schema that the visitor has chosen; None for the default one.
     """
 
     client: Client
@@ -78,6 +79,7 @@ class MethodView:
     flow_id: UUID | None = None
     wished_language: str | None = None
     request_url: str | None = None
+    schema_id: str | None = None
 
     def locale_for(self, recipient: Identity | None) -> str:
         """Return the language of a mail to an account: the one that the visitor wishes, else the account's own."""

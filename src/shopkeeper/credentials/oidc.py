@@ -213,7 +213,7 @@ class Oidc:
                 linked = await self._accounts.linked(unit, owner)
                 self._confirmations.require(social, owner, linked, aal=submission.requested_aal)
             return await self._proof(submission, owner, social, authenticated, aal)
-        mapped = await social.mapper.map(authenticated)
+        mapped = await self._accounts.new(social, authenticated, schema_id=submission.schema_id)
         arrival = Arrival(
             social.provider.id,
             authenticated.subject,

@@ -1,11 +1,13 @@
 """Whose an account at a provider is: the identity that it is linked to, by issuer and subject."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
+from shopkeeper.credentials.claims_mapping import Mapped
 from shopkeeper.credentials.linked_providers import OIDC, LinkedAccount, account_digest, linked_accounts, linking
-from shopkeeper.credentials.social_provider import SocialProviders
+from shopkeeper.credentials.social_provider import SocialProvider, SocialProviders
 from shopkeeper.credentials.steps import Effect, SubmissionRejected
 from shopkeeper.errors import Conflict
 from shopkeeper.identity.service import Identities
@@ -18,7 +20,7 @@ log = structlog.get_logger("shopkeeper.oidc")
 
 
 class OidcAccounts:
-    """Finds identities by their accounts at providers."""
+    """Finds identities by their accounts at providers, and says what new ones are made of."""
 
     def __init__(self, identities: Identities, providers: SocialProviders) -> None:
         self._identities = identities
@@ -51,6 +53,15 @@ class OidcAccounts:
             log.warning("oidc.link_is_not_this_account", identities=[str(each.id) for each in found])
             raise SubmissionRejected(reason("provider_link_unusable", _UNUSABLE))
         return owner
+
+    async def new(self, social: SocialProvider, authenticated: Authenticated, *, schema_id: str | None) -> Mapped:
+        """Return what the identity of an account is made of, which nobody has yet. Raises as `ClaimsMapper.map` does.
+
+        Traits that its schema does not have are left out: no form shows them, so nobody could take them out.
+        """
+        mapped = await social.mapper.map(authenticated, schema_id=schema_id)
+        schema = self._identities.schemas.require(schema_id)
+        return replace(mapped, traits=schema.without_unknown(mapped.traits))
 
     def account(self, identity: Identity, authenticated: Authenticated) -> LinkedAccount | None:
         linked = linked_accounts(identity.credentials.get(OIDC))

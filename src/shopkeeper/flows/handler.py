@@ -73,6 +73,7 @@ class Turn:
             native=flow.type is FlowType.API,
             flow_id=self.left_as or flow.id,
             request_url=flow.request_url,
+            schema_id=flow.schema_id,
             submitted=self.submission.fields,
             shown=flow.nodes,
             traits=traits,
@@ -98,6 +99,7 @@ def method_view(flow: Flow, caller: Caller, *, method: str, identity: Identity |
         opened_at=flow.issued_at,
         flow_id=flow.id,
         request_url=flow.request_url,
+        schema_id=flow.schema_id,
         native=flow.type is FlowType.API,
     )
 

@@ -22,7 +22,7 @@ from shopkeeper.identity.sources import Fetch, SchemaBroken, load_document
 from shopkeeper.identity.text_limits import unstorable
 from shopkeeper.identity.traits import KEYWORD, FromTraits, Unreadable, read_traits
 from shopkeeper.identity.values import Via
-from shopkeeper.identity.violations import Violation, generic, too_long, violations
+from shopkeeper.identity.violations import UNKNOWN, Violation, generic, too_long, violations
 from shopkeeper.ui.messages import Message
 
 MOST_VIOLATIONS = 50
@@ -71,6 +71,14 @@ class Schema:
             return [generic(*lost)]
         errors = islice(self._validator.iter_errors({"traits": traits}), MOST_VIOLATIONS)
         return violations(errors) or self._too_long(traits)
+
+    def without_unknown(self, traits: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return traits without those that the schema does not have, where it refuses such (`additionalProperties`)."""
+        errors = islice(self._validator.iter_errors({"traits": traits}), MOST_VIOLATIONS)
+        unknown = [error for error in errors if error.kind.name in UNKNOWN and error.instance_path]
+        paths = {(*error.instance_path[1:], name) for error in unknown for name in error.kind.value}
+        known: Mapping[str, Any] = _without(traits, paths)
+        return known
 
     def require_valid(self, traits: Any) -> None:
         """Raise `InvalidTraits` where the traits violate the schema."""
@@ -181,6 +189,14 @@ class Schemas:
         if schema is None:
             raise NotFound("There is no identity schema of this id; GET /schemas lists those there are.")
         return schema
+
+
+def _without(value: Any, paths: Collection[tuple[Any, ...]], at: tuple[Any, ...] = ()) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without(each, paths, (*at, name)) for name, each in value.items() if (*at, name) not in paths}
+    if isinstance(value, list):
+        return [_without(each, paths, (*at, index)) for index, each in enumerate(value)]
+    return value
 
 
 def url_id(schema_id: str) -> str:

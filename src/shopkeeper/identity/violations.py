@@ -6,12 +6,15 @@ The keywords are those of draft-07 section 6, and of section 7 for `format`.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from jsonschema_rs import ValidationError
 
 from shopkeeper.identity.formats import UNCHECKED_EMAIL
 from shopkeeper.ui.messages import Message, message, reason
+
+UNKNOWN: Final = ("additionalProperties", "unevaluatedProperties")
+"""The keywords that refuse properties which a schema does not have; their errors name these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,7 @@ _RULES: Mapping[str, Rule] = {
     "type": _type,
     "const": _const,
     "format": _format,
-    "additionalProperties": _unexpected,
-    "unevaluatedProperties": _unexpected,
+    **dict.fromkeys(UNKNOWN, _unexpected),
     "enum": _enum,
 }
 _FORMATS: Mapping[str, int] = {"email": 4000040, UNCHECKED_EMAIL: 4000040, "tel": 4000041}
