@@ -13,6 +13,8 @@ from shopkeeper.credentials.steps import UpstreamSession
 from shopkeeper.crypto import KeyRing
 from shopkeeper.errors import TokenInvalid
 from shopkeeper.identity.values import Identity
+from shopkeeper.openid.authenticated import OneUse
+from shopkeeper.openid.errors import ProviderTokenInvalid
 from shopkeeper.sessions import store as rows
 from shopkeeper.sessions.ending import ChosenSessions
 from shopkeeper.sessions.lifetimes import Lifetimes
@@ -85,6 +87,21 @@ async def test_of_several_providers_the_last_one_comes_first(
     await change(database, kept.remember, session.id, replace(UPSTREAM, provider="other"))
     ended = await change(database, kept.of, [session.id])
     assert [(each.provider, each.id_token) for each in ended] == [("other", None), ("test", ID_TOKEN)]
+
+
+async def test_of_two_sessions_at_one_provider_the_last_one_counts_and_both_tokens_are_spent(
+    database: Database, one: Process, ada: Identity, kept: ProviderSessions, clock: StoppedClock
+) -> None:
+    session = (await sign_in(database, one.sessions, ada)).session
+    linked, proof = (
+        replace(UPSTREAM, id_token=f"a.b.{name}", one_use=OneUse(name.encode() * 32, clock.now() + timedelta(hours=1)))
+        for name in ("l", "p")
+    )
+    await change(database, kept.remember, session.id, linked, proof, proof)
+    assert [each.id_token for each in await change(database, kept.of, [session.id])] == ["a.b.p"]
+    for spent in (linked, proof):
+        with pytest.raises(ProviderTokenInvalid):
+            await change(database, kept.remember, session.id, spent)
 
 
 async def test_an_id_token_is_sealed_for_its_session_and_bounded(

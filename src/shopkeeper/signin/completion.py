@@ -364,8 +364,7 @@ class SignInCompletion:
     async def _remember(self, unit: Unit, session: Session, upstreams: Sequence[UpstreamSession]) -> None:
         """Store the providers' sessions that a session began with, was confirmed by, or has linked accounts from."""
         if self._provider_sessions is not None:
-            for upstream in upstreams:
-                await self._provider_sessions.remember(unit, session.id, upstream)
+            await self._provider_sessions.remember(unit, session.id, *upstreams)
 
     @asynccontextmanager
     async def _refusals_recorded(self, unit: Unit, proof: Proof, client: Client) -> AsyncIterator[None]:
@@ -442,9 +441,8 @@ async def apply_proof(unit: Unit, identities: Identities, identity: Identity, pr
 
 
 def _upstreams(proof: Proof, linked: UpstreamSession | None) -> Sequence[UpstreamSession]:
-    """Return the providers' sessions of a sign-in. A provider has one in a browser, which is that of the last proof."""
-    of_provider = {each.provider: each for each in (linked, proof.upstream) if each is not None}
-    return tuple(of_provider.values())
+    """Return the providers' sessions of a sign-in, the proof's own last."""
+    return [each for each in (linked, proof.upstream) if each is not None]
 
 
 def _reason(refusal: Refusal) -> str:

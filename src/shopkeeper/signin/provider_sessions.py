@@ -55,20 +55,25 @@ class ProviderSessions:
         self._clock = clock
         self._keeps = frozenset(keeps_id_tokens_of)
 
-    async def remember(self, unit: Unit, session_id: UUID, upstream: UpstreamSession) -> None:
-        """Store the provider's session that one of ours began with, was confirmed by, or has linked an account from.
+    async def remember(self, unit: Unit, session_id: UUID, *upstreams: UpstreamSession) -> None:
+        """Store the providers' sessions that one of ours began with, was confirmed by, or has linked accounts from. Of
+        several of one provider the last one counts: a browser has one there.
 
         It takes no statement of its own, but for a token that signs in once. The unit has started our session or locked
         it. Raises `ProviderTokenInvalid` where such a token has signed in before.
         """
-        once = upstream.one_use
-        if once is not None and not await received.is_first(unit, once.digest, expires_at=once.until):
-            raise ProviderTokenInvalid("The token has signed in before.", cause="received_before")
+        for once in dict.fromkeys(each.one_use for each in upstreams if each.one_use is not None):
+            if not await received.is_first(unit, once.digest, expires_at=once.until):
+                raise ProviderTokenInvalid("The token has signed in before.", cause="received_before")
+        for upstream in {each.provider: each for each in upstreams}.values():
+            store.put(unit, self._row(session_id, upstream))
+
+    def _row(self, session_id: UUID, upstream: UpstreamSession) -> ProviderSessionRow:
         token = upstream.id_token.encode() if upstream.id_token is not None else b""
         kept = upstream.provider in self._keeps and 0 < len(token) <= LONGEST_ID_TOKEN
         plain = msgspec.json.encode((upstream.issuer, upstream.id_token))
         sealed = self._keys.seal(plain, context=_context(session_id, upstream.provider)) if kept else None
-        row = ProviderSessionRow(
+        return ProviderSessionRow(
             session_id=session_id,
             provider=upstream.provider,
             subject_digest=_digest(upstream.issuer, upstream.subject),
@@ -76,7 +81,6 @@ class ProviderSessions:
             id_token=sealed,
             began_at=self._clock.now(),
         )
-        store.put(unit, row)
 
     async def of(self, unit: Unit, session_ids: Sequence[UUID]) -> Sequence[ProviderSession]:
         """Return the providers' sessions that sessions of ours began with, the newest first."""
