@@ -653,6 +653,32 @@ class TestImports:
     async def test_refuses_what_it_cannot_link(self, stage: SocialStage, account: Mapping[str, Any]) -> None:
         assert (await self._imported(stage, account)).status_code == 400
 
+    async def test_more_accounts_are_added_to_those_of_an_identity(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, ("idp", "alice"), password=PASSWORD)
+        browser = await stage.scene.browser()
+        await browser.sign_in(ADA)
+        for _ in range(2):  # the second time there is nothing to add
+            put = await self._put(
+                stage, ada, {"provider": "other", "subject": "a"}, {"provider": "idp", "subject": "alice"}
+            )
+            assert put.status_code == 200, put.text
+        credential = (await stage.read(ada)).credentials["oidc"]
+        assert set(credential.identifiers) == {"idp:alice", "other:a"}
+        [known] = [each for each in credential.config["providers"] if each["provider"] == "idp"]
+        assert known["issuer"] == stage.idp.issuer, "the account of before says more"
+        assert await browser.whoami() == str(ada.id), "nothing was taken away that a session could rest on"
+
+    async def test_an_account_of_another_identity_is_not_added(self, stage: SocialStage) -> None:
+        await stage.customer("bea@example.org", ("idp", "bea"))
+        ada = await stage.customer(ADA, ("idp", "alice"))
+        assert (await self._put(stage, ada, {"provider": "idp", "subject": "bea"})).status_code == 409
+        assert (await stage.read(ada)).credentials["oidc"].identifiers == ("idp:alice",)
+
+    async def test_an_identity_gets_no_more_accounts_than_it_may_have(self, stage: SocialStage) -> None:
+        ada = await stage.customer(ADA, *(("idp", f"alice-{n}") for n in range(20)))
+        assert (await self._put(stage, ada, {"provider": "other", "subject": "a"})).status_code == 400
+        assert len((await stage.read(ada)).credentials["oidc"].identifiers) == 20
+
     async def test_is_found_by_its_identifier_as_it_is(self, stage: SocialStage) -> None:
         made = await self._imported(stage, {"provider": "idp", "subject": "Alice"})
         admin = await stage.scene.admin()
@@ -671,6 +697,15 @@ class TestImports:
         browser = await stage.scene.browser()
         await stage.arrive(browser, email="bea@example.org", email_verified=True)
         assert await browser.whoami() != str(ada.id)
+
+    async def _put(self, stage: SocialStage, identity: Identity, *accounts: Mapping[str, Any]) -> Any:
+        body = {
+            "schema_id": "default",
+            "state": "active",
+            "traits": dict(identity.traits),
+            "credentials": {"oidc": {"config": {"providers": list(accounts)}}},
+        }
+        return await (await stage.scene.admin()).put(f"/admin/identities/{identity.id}", json=body)
 
     async def _imported(self, stage: SocialStage, account: Mapping[str, Any], *, email: str = ADA) -> Any:
         body = {

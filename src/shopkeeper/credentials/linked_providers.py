@@ -11,6 +11,9 @@ from typing import Any, Final
 
 from shopkeeper import crypto
 from shopkeeper.credentials.steps import NewCredential
+from shopkeeper.errors import InvalidInput
+from shopkeeper.identity.facts import CredentialInput
+from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Credential
 
 OIDC: Final = "oidc"
@@ -89,6 +92,22 @@ def account_digests(credential: Credential) -> Mapping[str, bytes]:
     known = [account for account in linked_accounts(credential) if account.issuer is not None]
     first = {account_digest(each.issuer or "", each.subject): each.identifier for each in reversed(known)}
     return {identifier: digest for digest, identifier in first.items()}
+
+
+def added(known: Credential, given: CredentialInput) -> NewCredential:
+    """Return the credential of an identity with the accounts that an operator gives it. One that it has already stays
+    as it is, unless the given one names its issuer.
+
+    Raises `InvalidInput` where they are too many, and where the credential cannot be opened.
+    """
+    if holds_something(known.config) and not known.config:
+        raise InvalidInput("The links of this identity cannot be read: bring back the cipher secret, or remove them.")
+    names = {account.identifier for account in linked_accounts(known)}
+    fresh = [each for each in _accounts(given.config) if each.issuer is not None or each.identifier not in names]
+    whole = linking_also(known, linking(fresh))
+    if len(whole.identifiers) > MOST_LINKED:
+        raise InvalidInput(f"An identity has {MOST_LINKED} linked accounts at most.")
+    return whole
 
 
 def extends(now: Credential, before: Credential) -> bool:

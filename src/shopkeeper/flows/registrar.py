@@ -21,8 +21,9 @@ from shopkeeper.credentials.method import BringsTraits, MethodInput, Registratio
 from shopkeeper.credentials.steps import Ask, Enrolment, FieldError, Redirect, StartOver, SubmissionRejected
 from shopkeeper.errors import Conflict, FlowDisabled
 from shopkeeper.identity.address_changes import AddressChanges, addresses_of
-from shopkeeper.identity.builder import AddressInput, CredentialInput, NewIdentity
+from shopkeeper.identity.builder import AddressInput, NewIdentity
 from shopkeeper.identity.extraction import Extracted
+from shopkeeper.identity.facts import CredentialInput
 from shopkeeper.identity.mail_values import mail_values
 from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.schema import Schema, Schemas

@@ -6,12 +6,12 @@ These are functions without I/O.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from shopkeeper.errors import InvalidInput
 from shopkeeper.identity.extraction import Address, Extracted
-from shopkeeper.identity.facts import CredentialFacts, FactsByType, facts_of
+from shopkeeper.identity.facts import CredentialFacts, CredentialInput, FactsByType, facts_of
 from shopkeeper.identity.normalise import LONGEST, normalise_identifier
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.text_limits import unstorable
@@ -28,19 +28,6 @@ from shopkeeper.languages.choice import storable
 
 LONGEST_EXTERNAL_ID = 255
 LONGEST_TYPE = 32
-
-
-class CredentialInput(Protocol):
-    """A credential to be stored. Its identifiers are ignored for types whose identifiers are traits."""
-
-    @property
-    def type(self) -> str: ...
-
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-
-    @property
-    def identifiers(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +186,14 @@ class IdentityBuilder:
     def _credentials(self, extracted: Extracted, given: Mapping[str, CredentialInput]) -> dict[str, Credential]:
         kept = self.before.credentials if self.before else {}
         types = sorted({*extracted.identifiers, *given, *kept})
-        made = (self._credential(type_, extracted, given.get(type_), kept.get(type_)) for type_ in types)
+        whole = {type_: self._added(one, kept.get(type_)) for type_, one in given.items()}
+        made = (self._credential(type_, extracted, whole.get(type_), kept.get(type_)) for type_ in types)
         return {credential.type: credential for credential in made if credential is not None}
+
+    def _added(self, given: CredentialInput, kept: Credential | None) -> CredentialInput:
+        """Return a given credential with what the identity keeps of its own, for types that hold several things."""
+        added = facts_of(self.facts, given.type).added
+        return given if added is None or kept is None else added(kept, given)
 
     def _credential(
         self, type_: str, extracted: Extracted, given: CredentialInput | None, kept: Credential | None

@@ -1,12 +1,25 @@
 """Facts about a credential type, declared by its method and passed in by `app/`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from shopkeeper.identity.extraction import Extracted
 from shopkeeper.identity.sealing import holds_something
 from shopkeeper.identity.values import Credential, Via
+
+
+class CredentialInput(Protocol):
+    """A credential to be stored. Its identifiers are ignored for types whose identifiers are traits."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def identifiers(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +33,8 @@ class CredentialFacts:
         removable: whether an operator may remove it from an identity.
         without: returns a credential without the part of one identifier, for types that hold several which an operator
             removes one by one; None for types that are removed whole.
+        added: returns the credential with what an operator gives for an identity that has one, for types that hold
+            several things; it may raise `InvalidInput`. None for types whose credential is replaced.
         from_traits: whether its identifiers are traits that the schema marks with its name.
         reached_by: how its identifiers are reached where the schema gives no `via`; None if they are no addresses.
         config_from_traits: computes the whole config from the traits; a config that is given for the type is ignored.
@@ -40,6 +55,7 @@ class CredentialFacts:
     second_factor: bool = False
     removable: bool = False
     without: Callable[[Credential, str], Credential] | None = None
+    added: Callable[[Credential, CredentialInput], CredentialInput] | None = None
     from_traits: bool = False
     reached_by: Via | None = None
     config_from_traits: Callable[[Extracted], Mapping[str, Any]] | None = None

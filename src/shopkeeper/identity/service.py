@@ -13,7 +13,7 @@ from shopkeeper.crypto import KeyRing, new_id
 from shopkeeper.errors import BadRequest, NotFound
 from shopkeeper.identity import store
 from shopkeeper.identity.address_change_store import end_all
-from shopkeeper.identity.builder import CredentialInput, IdentityBuilder, NewIdentity, incognito
+from shopkeeper.identity.builder import IdentityBuilder, NewIdentity, incognito
 from shopkeeper.identity.changes import (
     AccessListener,
     AuditTrail,
@@ -26,7 +26,7 @@ from shopkeeper.identity.changes import (
 from shopkeeper.identity.constraints import uniqueness
 from shopkeeper.identity.document import patched
 from shopkeeper.identity.extraction import Address, Extracted
-from shopkeeper.identity.facts import FactsByType, facts_of
+from shopkeeper.identity.facts import CredentialInput, FactsByType, facts_of
 from shopkeeper.identity.normalise import normalise_identifier
 from shopkeeper.identity.reader import NO_IDENTITY, IdentityReader
 from shopkeeper.identity.schema import Schemas
@@ -138,7 +138,8 @@ class Identities(IdentityReader):
         actor: str = "system",
         client_ip: str | None = None,
     ) -> Identity:
-        """Replace traits, state and metadata. Credentials of types that are not given are kept.
+        """Replace traits, state and metadata. Credentials of types that are not given are kept; of types that hold
+        several things, those that are there already are, too (`CredentialFacts.added`).
 
         Addresses that stay the same stay verified. Raises `NotFound`, `InvalidInput` and `Conflict`.
         """
